@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from app.observability import request_record
-from graphql_schema.errors import RETRY_AFTER, told, unexpected
+from graphql_schema.errors import RETRY_AFTER, client_error, masked_error
 from stores.errors import StoreError
 
 _STATUS_BY_CODE: Final = {
@@ -37,23 +37,23 @@ def refusing(endpoint: _Endpoint[_Self]) -> _Endpoint[_Self]:
         try:
             return await endpoint(self, request)
         except StoreError as error:
-            return refusal(error)
+            return error_response(error)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
         except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
-            return _answer(unexpected(error, f"at {request.url.path}"), _INTERNAL)
+            return _answer(masked_error(error, f"at {request.url.path}"), _INTERNAL)
 
     return answer
 
 
-def refusal(cause: StoreError, status: int | None = None) -> Response:
+def error_response(cause: StoreError, status: int | None = None) -> Response:
     """The answer to what a store refused."""
-    return _answer(told(cause), status or _STATUS_BY_CODE.get(cause.code, _INTERNAL))
+    return _answer(client_error(cause), status or _STATUS_BY_CODE.get(cause.code, _INTERNAL))
 
 
 def _answer(error: GraphQLError, status: int) -> Response:
     extensions = error.extensions or {}
-    request_record.failed(request_record.code_of(extensions))
+    request_record.record_error(request_record.error_code(extensions))
     headers = {"Cache-Control": "no-store"}
     if RETRY_AFTER in extensions:
         headers["Retry-After"] = str(extensions[RETRY_AFTER])

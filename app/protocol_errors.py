@@ -4,7 +4,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Scope
 
-from app.error_responses import refusal
+from app.error_responses import error_response
 from app.otlp import responses as otlp
 from app.otlp.endpoint import PATHS, UNSTORED
 from app.weave import errors as weave
@@ -12,11 +12,11 @@ from app.weave.routes import PREFIX as WEAVE
 from stores.errors import StoreError
 
 
-def refusal_at(scope: Scope, error: StoreError) -> Response:
+def error_response_for_path(scope: Scope, error: StoreError) -> Response:
     """The answer to a request, or to a WebSocket that is to be opened, that comes no further."""
     path: str = scope["path"]
     if path in PATHS or path in UNSTORED:
         return otlp.refusal(error, Headers(scope=scope).get("content-type", ""))
     if path.startswith(f"{WEAVE}/"):
         return weave.refusal(error)
-    return refusal(error)
+    return error_response(error)

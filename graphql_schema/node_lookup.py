@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import strawberry
 
 from graphql_schema.context import Info, Stores
-from graphql_schema.fields import resolved
+from graphql_schema.fields import resolved_field
 from graphql_schema.fields.node_interface import TYPENAME, Node
 from graphql_schema.fields.relations import Find
 from graphql_schema.fields.selection import selected_of
@@ -28,7 +28,7 @@ Refs = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class NodeLookup:
     """How entities of a kind are found: the name of their type, what finds them, and by which key."""
 
     type: str
@@ -48,20 +48,20 @@ def _by_period(ref: EntityRef) -> Hashable:
     return ref.project_id, Period(ref.after, ref.before), ref.name
 
 
-FINDINGS: Final[dict[EntityKind, Finding]] = {
-    "call": Finding("CallSchema", lambda stores: stores.calls.by_keys, _by_name),
-    "trace": Finding("Trace", lambda stores: stores.traces.by_keys, _by_name),
-    "thread": Finding("ThreadSchema", lambda stores: stores.threads.by_keys, _by_period),
-    "object": Finding("ObjSchema", lambda stores: stores.objects.by_refs, _by_ref),
-    "op": Finding("ObjSchema", lambda stores: stores.objects.by_refs, _by_ref),
-    "feedback": Finding("Feedback", lambda stores: stores.feedback.by_keys, _by_name),
-    "cost": Finding("CostQueryOutput", lambda stores: stores.costs.by_keys, _by_name),
-    "table": Finding("Table", lambda stores: stores.tables.by_keys, _by_name),
-    "row": Finding(
+FINDINGS: Final[dict[EntityKind, NodeLookup]] = {
+    "call": NodeLookup("CallSchema", lambda stores: stores.calls.by_keys, _by_name),
+    "trace": NodeLookup("Trace", lambda stores: stores.traces.by_keys, _by_name),
+    "thread": NodeLookup("ThreadSchema", lambda stores: stores.threads.by_keys, _by_period),
+    "object": NodeLookup("ObjSchema", lambda stores: stores.objects.by_refs, _by_ref),
+    "op": NodeLookup("ObjSchema", lambda stores: stores.objects.by_refs, _by_ref),
+    "feedback": NodeLookup("Feedback", lambda stores: stores.feedback.by_keys, _by_name),
+    "cost": NodeLookup("CostQueryOutput", lambda stores: stores.costs.by_keys, _by_name),
+    "table": NodeLookup("Table", lambda stores: stores.tables.by_keys, _by_name),
+    "row": NodeLookup(
         "TableRowSchema", lambda stores: stores.tables.rows_at, lambda ref: (ref.project_id, ref.name, ref.index)
     ),
-    "file": Finding("FileContentReadRes", lambda stores: stores.files.by_keys, _by_name),
-    "project": Finding("Project", lambda stores: stores.projects.by_ids, lambda ref: ref.project_id),
+    "file": NodeLookup("FileContentReadRes", lambda stores: stores.files.by_keys, _by_name),
+    "project": NodeLookup("Project", lambda stores: stores.projects.by_ids, lambda ref: ref.project_id),
 }
 
 
@@ -69,7 +69,7 @@ FINDINGS: Final[dict[EntityKind, Finding]] = {
 class NodeQueries:
     """The fields of Query that find anything."""
 
-    @resolved(
+    @resolved_field(
         "Anything by its ref; null if it was never there, or is deleted. Take its fields by fragments on its type: "
         "`... on CallSchema { id }`.",
         returns=Node | None,
@@ -78,7 +78,7 @@ class NodeQueries:
         """Anything by its ref."""
         return await load_node(info, _parsed(id, "id"))
 
-    @resolved(
+    @resolved_field(
         "The same for several refs, in their order; null in the place of each that was never there, or is deleted.",
         returns=list[Node | None],
     )
@@ -102,4 +102,4 @@ def _parsed(text: str, argument: str) -> EntityRef:
     try:
         return parse_entity(text)
     except BadInputError as error:
-        raise error.under(argument) from None
+        raise error.prefixed(argument) from None

@@ -27,7 +27,7 @@ from stores.calls.op_names import OpNames, op_names
 from stores.database import Database
 from stores.errors import StoreError
 from stores.json import paths as json_paths
-from stores.json.bson_copy import original_key
+from stores.json.bson_copy import unescape_key
 from stores.projects import ProjectsFilter
 from stores.query import Query
 from stores.query.fields import Access, is_index
@@ -548,7 +548,7 @@ def _of_path(term: _Term, sample: _Sample, keys: _Keys, until: float) -> Hint:
     similar = _similar_path(term.access.spelling, keys.paths, until) if thread_time() < until else None
     if similar is None:
         return Hint("PATH_NOT_FOUND", message)
-    name = json_paths.join(map(original_key, similar))
+    name = json_paths.join(map(unescape_key, similar))
     of = "them" if keys.calls == sample.calls else f"the {keys.calls:,} whose keys were read"
     count = f"{'at least ' if keys.cut else ''}{keys.paths[similar]:,}"
     return Hint("PATH_NOT_FOUND", f"{message} {name} occurs in {count} of {of}.", name)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stores import paging
-from stores.concurrency.time_slices import stretches
+from stores.concurrency.time_slices import cooperative_batches
 from stores.database import Collection, Database, database_query
-from stores.database.snapshot_reads import rows_among
+from stores.database.snapshot_reads import find_all
 from stores.paging import Page, PageRequest, Row
 from stores.query.sort import Order
 
@@ -20,7 +20,7 @@ Finish = Callable[[Database, str, Sequence[Row], set[str]], Awaitable[None]]
 
 
 @dataclass(eq=False, slots=True)
-class Edge:
+class OneToMany:
     """An edge to the documents of a collection whose `field`, or a member of it, has an entity's value.
 
     A scope, and what else is asked alike for all entities, make a `match`, which must begin with the project; the
@@ -73,14 +73,14 @@ class Edge:
 async def _by_scope(keys: Sequence[Key]) -> list[tuple[Key, list[str]]]:
     """The values of each scope."""
     scopes: dict[Key, list[str]] = {}
-    async for stretch in stretches(keys):
+    async for stretch in cooperative_batches(keys):
         for key in stretch:
             scopes.setdefault(key[:-1], []).append(key[-1])
     return list(scopes.items())
 
 
 @dataclass(eq=False, slots=True)
-class ById:
+class ManyToOne:
     """An edge to the one document, if it matches, whose `_id` is made of a project and an id."""
 
     database: Database
@@ -97,6 +97,6 @@ class ById:
             "project_id": {"$in": list({project_id for project_id, _ in keys})},
         }
         shown = dict.fromkeys(["project_id", self.id_path, *self.paths_of(wanted)], 1)
-        rows = await rows_among(self.collection, among | self.match, {"_id": 0} | shown, len(keys))
+        rows = await find_all(self.collection, among | self.match, {"_id": 0} | shown, len(keys))
         found = {(row["project_id"], row[self.id_path]): row for row in rows}
         return {key: found.get(key) for key in keys}

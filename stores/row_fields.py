@@ -29,7 +29,7 @@ class JsonField:
             parsed[self.name] = None if text is None else codec.loads(text.encode())
         return parsed[self.name]
 
-    def at(self, row: Row, path: str | None) -> str | None:
+    def text_at(self, row: Row, path: str | None) -> str | None:
         """The JSON text of what lies at a dotted path (all of it without one), None where that is null.
 
         Raises:
@@ -49,9 +49,9 @@ class ValueField:
 
     def text(self, source: object) -> str | None:
         """The JSON text of the value, None where there is none."""
-        return self.at(source, None)
+        return self.text_at(source, None)
 
-    def at(self, source: object, path: str | None) -> str | None:
+    def text_at(self, source: object, path: str | None) -> str | None:
         """The JSON text of what lies at a dotted path (all of it without one), None where that is null.
 
         Raises:
@@ -63,6 +63,6 @@ class ValueField:
         return None if value is None else codec.encode(value)
 
 
-def forget(row: Row) -> None:
+def drop_parsed(row: Row) -> None:
     """Let go of a row's parsed values, which take several times the memory of their texts."""
     row.pop(_PARSED, None)

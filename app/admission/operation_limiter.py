@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from strawberry.schema.schema import StreamResult
 from strawberry.types.execution import PreExecutionError
 
-from graphql_schema.errors import told
+from graphql_schema.errors import client_error
 from stores import THREADS
 from stores.concurrency.quotas import half
 from stores.concurrency.scan_slots import QUOTA_KEY
@@ -39,7 +39,7 @@ class _Waiting(NamedTuple):
     called: "asyncio.Future[None]"
 
 
-class Places:
+class OperationLimiter:
     """The places of one process.
 
     Args:
@@ -58,15 +58,15 @@ class Places:
         self._queued: Counter[str] = Counter()
         self._queue: deque[_Waiting] = deque()
 
-    def one(self, payer: str, *, is_query: bool = False) -> "Place":
+    def slot(self, payer: str, *, is_query: bool = False) -> "OperationSlot":
         """A place, to be had for the length of a block.
 
         Of queries there are at most `MOST_QUERIES` at once, of which one caller may have half.
         """
-        return Place(self, payer, is_query)
+        return OperationSlot(self, payer, is_query)
 
     @property
-    def taken(self) -> int:
+    def in_use(self) -> int:
         """How many are taken."""
         return self._taken
 
@@ -75,7 +75,7 @@ class Places:
         """How many wait for one."""
         return len(self._queue)
 
-    async def take(self, payer: str, *, is_query: bool = False) -> None:
+    async def acquire(self, payer: str, *, is_query: bool = False) -> None:
         """Have a place.
 
         Raises:
@@ -99,14 +99,14 @@ class Places:
                 raise self._refusal(payer) from None
         except asyncio.CancelledError:
             if _was_called(waiting):
-                self.leave(payer, is_query=is_query)
+                self.release(payer, is_query=is_query)
             raise
         finally:
             _less(self._queued, payer)
             with suppress(ValueError):
                 self._queue.remove(waiting)
 
-    def leave(self, payer: str, *, is_query: bool = False) -> None:
+    def release(self, payer: str, *, is_query: bool = False) -> None:
         """Give a place back."""
         self._taken -= 1
         _less(self._of, payer)
@@ -160,26 +160,26 @@ class Places:
         return UnavailableError(f"the server has {full}; nothing of this was done, ask again")
 
 
-class Place:
+class OperationSlot:
     """One place, from when the block is entered to its end."""
 
     __slots__ = ("_is_query", "_payer", "_places")
 
-    def __init__(self, places: Places, payer: str, is_query: bool) -> None:  # noqa: FBT001 -- as above
+    def __init__(self, places: OperationLimiter, payer: str, is_query: bool) -> None:  # noqa: FBT001 -- as above
         self._places = places
         self._payer = payer
         self._is_query = is_query
 
     async def __aenter__(self) -> None:
         """Have it; raises what `Places.take` does. The reads of this task go to the caller's account from now on."""
-        await self._places.take(self._payer, is_query=self._is_query)
+        await self._places.acquire(self._payer, is_query=self._is_query)
         QUOTA_KEY.set(self._payer)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Give it back."""
-        self._places.leave(self._payer, is_query=self._is_query)
+        self._places.release(self._payer, is_query=self._is_query)
 
 
 def _most_queries_each() -> int:
@@ -196,13 +196,13 @@ def _was_called(waiting: _Waiting) -> bool:
     return waiting.called.done() and not waiting.called.cancelled()
 
 
-async def in_place(place: Place, results: StreamResult) -> StreamResult:
+async def run_in_slot(place: OperationSlot, results: StreamResult) -> StreamResult:
     """Results that are made in a place, given back before whoever asked has read them; or why there is none."""
     try:
         async with place:
             found = [result async for result in results]
     except StoreError as error:
-        yield PreExecutionError(None, [told(error)])
+        yield PreExecutionError(None, [client_error(error)])
         return
     for result in found:
         yield result

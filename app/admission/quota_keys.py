@@ -15,7 +15,7 @@ _NETWORK_BITS: Final = 64
 """What one customer of a provider has of IPv6 at least: addresses within are no different callers."""
 
 
-def payer_of(scope: Scope) -> str:
+def quota_key_of(scope: Scope) -> str:
     """The account of a connection.
 
     The address is that of the client as the server knows it: behind a proxy what uvicorn's FORWARDED_ALLOW_IPS lets

@@ -6,8 +6,8 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.admission.quota_keys import payer_of
-from app.admission.token_buckets import Rates
+from app.admission.quota_keys import quota_key_of
+from app.admission.token_buckets import RateLimiter
 from stores.errors import RateLimitedError, StoreError
 
 MONITORING: Final = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -17,10 +17,12 @@ ASSETS: Final = "/graphiql/"
 """Path prefix of GraphiQL's dozens of static files, which no rate limits."""
 
 
-class RateLimit:
+class RateLimitMiddleware:
     """The ASGI middleware that counts requests, and refuses those that are too many at any door."""
 
-    def __init__(self, app: ASGIApp, rates: Rates, error_response: Callable[[Scope, StoreError], Response]) -> None:
+    def __init__(
+        self, app: ASGIApp, rates: RateLimiter, error_response: Callable[[Scope, StoreError], Response]
+    ) -> None:
         self.app = app
         self.error_response = error_response
         self.rates = rates
@@ -38,7 +40,7 @@ class RateLimit:
 
 def _account(scope: Scope) -> str:
     """Whose request it is; who opens a WebSocket may say so later, and is not kept out by others at their address."""
-    return f"socket of {payer_of(scope)}" if scope["type"] == "websocket" else payer_of(scope)
+    return f"socket of {quota_key_of(scope)}" if scope["type"] == "websocket" else quota_key_of(scope)
 
 
 def _is_free(path: str) -> bool:

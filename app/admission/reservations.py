@@ -4,11 +4,11 @@ from contextlib import aclosing
 
 from strawberry.schema.schema import StreamResult
 
-from stores.concurrency.request_budget import FREE_BYTES, Share
+from stores.concurrency.request_budget import FREE_BYTES, Reservation
 from stores.errors import PayloadTooLargeError
 
 
-async def giving_back(share: Share, results: StreamResult, *, at_first: bool = True) -> StreamResult:
+async def release_after_results(share: Reservation, results: StreamResult, *, at_first: bool = True) -> StreamResult:
     """The results of an operation, at the first of which its share is closed: the client may take long to read them.
 
     Not so at the first where the operation keeps what it was asked with; then the share is closed when they end.
@@ -17,10 +17,10 @@ async def giving_back(share: Share, results: StreamResult, *, at_first: bool = T
         async with aclosing(results):
             async for result in results:
                 if at_first:
-                    share.close()
+                    share.release()
                 yield result
     finally:
-        share.close()
+        share.release()
 
 
 def large_subscription() -> PayloadTooLargeError:

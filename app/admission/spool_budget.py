@@ -10,7 +10,7 @@ from stores.files import MAX_FILE_BYTES
 MAX_BYTES: Final = 2 * MAX_FILE_BYTES
 
 
-class SpoolSpace:
+class SpoolBudget:
     """The bytes of files on the disk; one known caller may have half, and a lone request any number."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
@@ -27,16 +27,16 @@ class SpoolSpace:
         return self._budget.max_bytes
 
     @contextmanager
-    def part(self, caller: str = "") -> Iterator["SpoolPart"]:
+    def part(self, caller: str = "") -> Iterator["SpoolReservation"]:
         """The space of one request, released at the end of the block; `caller` is the quota key, empty if unknown."""
-        part = SpoolPart(self._budget, caller)
+        part = SpoolReservation(self._budget, caller)
         try:
             yield part
         finally:
             self._budget.add(-part.size, caller)
 
 
-class SpoolPart:
+class SpoolReservation:
     """The space that one request has reserved."""
 
     def __init__(self, budget: ByteBudget, caller: str) -> None:

@@ -16,7 +16,7 @@ MOST_PAYERS: Final = 20_000
 """Buckets that are kept, in some 3 MB; beyond that the one that was used least recently is forgotten, and so full."""
 
 
-class Buckets:
+class TokenBuckets:
     """A bucket for each name.
 
     Args:
@@ -53,12 +53,12 @@ class Buckets:
         return len(self._full_at)
 
 
-class Rates:
+class RateLimiter:
     """The rate at which callers may ask, whatever they ask for."""
 
     def __init__(self, per_second: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.per_second = per_second
-        self.buckets = Buckets(per_second, burst, clock=clock)
+        self.buckets = TokenBuckets(per_second, burst, clock=clock)
 
     def check(self, payer: str) -> None:
         """Count one request.

@@ -2,7 +2,7 @@
 
 from typing import Final, Self
 
-from stores.concurrency.quotas import check_share
+from stores.concurrency.quotas import check_caller_quota
 
 MOST_WEBSOCKETS: Final = 5_000
 """An idle one takes some 35 KiB."""
@@ -36,7 +36,7 @@ class WebSockets:
 
     def add(self, caller: str) -> None:
         """Count one more for a caller; raises what `open` does."""
-        check_share("WebSockets", "LOOMQL_MAX_WEBSOCKETS", self.most, self._callers, caller)
+        check_caller_quota("WebSockets", "LOOMQL_MAX_WEBSOCKETS", self.most, self._callers, caller)
         self._callers.append(caller)
 
     def remove(self, caller: str) -> None:

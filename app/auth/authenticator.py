@@ -2,25 +2,25 @@
 
 from typing import Literal, Protocol
 
-from app.auth.credentials import no_key_yet, refused, secret_of
-from app.auth.key_cache import Keyring
-from app.auth.sessions import FreeSession, KeySession, OpenSession, Session, TokenSession
+from app.auth.credentials import no_key_yet, secret_of, unauthenticated_error
+from app.auth.key_cache import KeyCache
+from app.auth.sessions import KeySession, NoKeysSession, Session, TokenSession, UnrestrictedSession
 from app.http.loopback import is_for_this_machine, is_loopback
 from stores.keys import PREFIX
 from stores.security.access import Caller
 
-Demand = Literal["auto", "required", "off"]
+KeyPolicy = Literal["auto", "required", "off"]
 """Whether keys are required: once there is one and off the loopback, always, or never."""
 
 
-class Tokens(Protocol):
+class TokenVerifier(Protocol):
     """What knows tokens that others issue."""
 
     async def session(self, token: str) -> TokenSession | None:
         """The session of a token; None for one that is not believed."""
 
 
-class Entrance:
+class Authenticator:
     """Where everybody comes in, by whatever door.
 
     Args:
@@ -29,13 +29,13 @@ class Entrance:
         tokens: what knows the tokens of an issuer; with it, everybody has to say who they are.
     """
 
-    def __init__(self, demand: Demand, anonymous: Caller, tokens: Tokens | None = None) -> None:
-        self._free = FreeSession(anonymous) if demand == "off" else None
+    def __init__(self, demand: KeyPolicy, anonymous: Caller, tokens: TokenVerifier | None = None) -> None:
+        self._free = UnrestrictedSession(anonymous) if demand == "off" else None
         self._is_required = demand == "required" or tokens is not None
         self._anonymous = anonymous
         self._tokens = tokens
 
-    async def session(self, authorization: str | None, keyring: Keyring, address: str) -> Session:
+    async def authenticate(self, authorization: str | None, keyring: KeyCache, address: str) -> Session:
         """The session of a connection that came in at an address of ours, with what it says by Authorization.
 
         Raises:
@@ -44,18 +44,18 @@ class Entrance:
         """
         if self._free:
             return self._free
-        known = keyring.known() or await keyring.current()
+        known = keyring.cached() or await keyring.read()
         if not (self._is_required or known.ever) and is_loopback(address):
-            return OpenSession(self._anonymous, keyring)
+            return NoKeysSession(self._anonymous, keyring)
         secret = secret_of(authorization) if authorization else None
         if secret and secret.startswith(PREFIX):
             if key := await keyring.find(secret):
                 return KeySession(key, keyring)
         elif secret and self._tokens and (session := await self._tokens.session(secret)):
             return session
-        raise refused() if known.ever or self._tokens else no_key_yet()
+        raise unauthenticated_error() if known.ever or self._tokens else no_key_yet()
 
 
-def demand_of(setting: Demand, host: str) -> Demand:
+def key_policy_for(setting: KeyPolicy, host: str) -> KeyPolicy:
     """What a setting comes to for a server that is to listen at a host."""
     return "required" if setting == "auto" and not is_for_this_machine(host) else setting

@@ -10,7 +10,7 @@ from stores.security.access import Caller, Role
 ACCESS: Final = "access"
 
 
-class Access(NamedTuple):
+class RouteAccess(NamedTuple):
     """A caller at a route that takes a role, in projects that only its content names."""
 
     caller: Caller
@@ -22,7 +22,7 @@ class Access(NamedTuple):
         Raises:
             ForbiddenError: they have not.
         """
-        self.caller.check(self.role, project_id, argument)
+        self.caller.require_role(self.role, project_id, argument)
 
 
 def caller_of(connection: HTTPConnection) -> Caller:
@@ -31,7 +31,7 @@ def caller_of(connection: HTTPConnection) -> Caller:
     return caller
 
 
-def access_of(connection: HTTPConnection) -> Access:
+def access_of(connection: HTTPConnection) -> RouteAccess:
     """What the route of a connection lets its caller do."""
-    access: Access = connection.scope["state"][ACCESS]
+    access: RouteAccess = connection.scope["state"][ACCESS]
     return access

@@ -21,7 +21,7 @@ FIRST_KEY: Final = "loomql key create --project '*' --role admin"
 """The command that creates a first key."""
 
 
-def refused() -> UnauthenticatedError:
+def unauthenticated_error() -> UnauthenticatedError:
     """The refusal, the same for who brings nothing, or what is wrong, was revoked or has expired."""
     return UnauthenticatedError(
         "say who you are by a key that is neither revoked nor over: Authorization: Bearer KEY, or Basic with it as the "

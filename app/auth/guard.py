@@ -8,18 +8,20 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from app.auth.callers import ACCESS, Access, caller_of
+from app.auth.callers import ACCESS, RouteAccess, caller_of
 from app.auth.credentials import with_challenge
 from app.auth.middleware import SESSION
-from app.auth.route_permissions import ANY, OPEN, RULINGS, WEBSOCKET, Ruling
+from app.auth.route_permissions import ANY, OPEN, ROUTE_PERMISSIONS, WEBSOCKET, RoutePermission
 from stores.errors import StoreError
 
 ErrorResponse = Callable[[Scope, StoreError], Response]
 """A function that turns an error into the response that the clients of a path understand."""
 
 
-def ruled(
-    routes: Iterable[BaseRoute], error_response: ErrorResponse, rulings: Mapping[str, Ruling] = RULINGS
+def guard_routes(
+    routes: Iterable[BaseRoute],
+    error_response: ErrorResponse,
+    rulings: Mapping[str, RoutePermission] = ROUTE_PERMISSIONS,
 ) -> list[BaseRoute]:
     """Routes with the guard before each; `error_response` makes the responses of refused requests.
 
@@ -32,7 +34,7 @@ def ruled(
     return found
 
 
-def ruling_on(door: str, rulings: Mapping[str, Ruling] = RULINGS) -> Ruling:
+def permission_for(door: str, rulings: Mapping[str, RoutePermission] = ROUTE_PERMISSIONS) -> RoutePermission:
     """What somebody ruled on a door.
 
     Raises:
@@ -43,14 +45,16 @@ def ruling_on(door: str, rulings: Mapping[str, Ruling] = RULINGS) -> Ruling:
     return rulings[door]
 
 
-def _guard(route: BaseRoute, prefix: str, rulings: Mapping[str, Ruling], error_response: ErrorResponse) -> None:
+def _guard(
+    route: BaseRoute, prefix: str, rulings: Mapping[str, RoutePermission], error_response: ErrorResponse
+) -> None:
     if isinstance(route, Mount) and route.routes:
         for inner in route.routes:
             _guard(inner, f"{prefix}{route.path}", rulings, error_response)
         return
     if not isinstance(route, Route | WebSocketRoute | Mount):
         raise TypeError(f"nobody ruled on routes such as {route!r}")
-    found = {method: ruling_on(f"{method} {prefix}{route.path}", rulings) for method in _methods_of(route)}
+    found = {method: permission_for(f"{method} {prefix}{route.path}", rulings) for method in _methods_of(route)}
     route.app = Guard(route.app, found, error_response)
 
 
@@ -75,7 +79,7 @@ class Guard:
         error_response: makes the response of a refused request.
     """
 
-    def __init__(self, app: ASGIApp, rulings: Mapping[str, Ruling], error_response: ErrorResponse) -> None:
+    def __init__(self, app: ASGIApp, rulings: Mapping[str, RoutePermission], error_response: ErrorResponse) -> None:
         self.app = app
         self.rulings = rulings
         self.error_response = error_response
@@ -91,32 +95,32 @@ class Guard:
         response = with_challenge(self.error_response(scope, refused), refused)
         return response(scope, receive, send)
 
-    def _ruling(self, scope: Scope) -> Ruling | None:
+    def _ruling(self, scope: Scope) -> RoutePermission | None:
         if scope["type"] == "websocket":
             return self.rulings.get(WEBSOCKET)
         return self.rulings.get(ANY) or self.rulings[_ruled_as(scope["method"])]
 
 
-def _refused(ruling: Ruling, scope: Scope) -> StoreError | None:
+def _refused(ruling: RoutePermission, scope: Scope) -> StoreError | None:
     if ruling is OPEN:
         return None
     session = scope["state"][SESSION]
     if isinstance(session, StoreError):
         return None if ruling.is_open and ruling.is_open(scope) else session
-    scope["state"][ACCESS] = Access(session.caller, ruling.role)
+    scope["state"][ACCESS] = RouteAccess(session.caller, ruling.role)
     if session.caller.everywhere < ruling.role:
         return _forbidden(ruling, HTTPConnection(scope))
     return None
 
 
-def _forbidden(ruling: Ruling, connection: HTTPConnection) -> StoreError | None:
+def _forbidden(ruling: RoutePermission, connection: HTTPConnection) -> StoreError | None:
     caller = caller_of(connection)
     try:
         if ruling.projects is None:
             caller.check_anywhere(ruling.role)  # the endpoint checks the project once it has read which one is meant
         else:
             for project_id in ruling.projects(connection):
-                caller.check(ruling.role, project_id)
+                caller.require_role(ruling.role, project_id)
     except StoreError as error:
         return error.with_traceback(None)
     return None

@@ -13,7 +13,7 @@ from pymongo.errors import PyMongoError
 
 from stores import times
 from stores.errors import StoreError
-from stores.keys import TRUSTED_SECONDS, Key, KeysStore, Known, digest, key_id_of
+from stores.keys import TRUSTED_SECONDS, Key, KeysStore, LiveKeys, digest, key_id_of
 
 logger = logging.getLogger("loomql")
 
@@ -23,7 +23,7 @@ FRESH_SECONDS: Final = 0.25
 _NO_HASH: Final = digest("")
 
 
-class Keyring:
+class KeyCache:
     """The keys of a database.
 
     A request costs no command: what is known is read again every `FRESH_SECONDS` while there are requests, by one look
@@ -32,13 +32,13 @@ class Keyring:
 
     def __init__(self, keys: KeysStore) -> None:
         self._keys = keys
-        self._known = Known()
+        self._known = LiveKeys()
         self._began = self._fresh_until = self._trusted_until = 0.0
         self._reading: asyncio.Task[None] | None = None
         self._waiting: defaultdict[Key | None, set[asyncio.Future[None]]] = defaultdict(set)
         self._watching: asyncio.Task[None] | None = None
 
-    def known(self) -> Known | None:
+    def cached(self) -> LiveKeys | None:
         """The keys, if they may be gone by as they are."""
         now = time.monotonic()
         if now >= self._fresh_until:
@@ -47,13 +47,13 @@ class Keyring:
             self._read()
         return self._known
 
-    async def current(self) -> Known:
+    async def read(self) -> LiveKeys:
         """The keys, read where they must be.
 
         Raises:
             StoreError: they cannot be read.
         """
-        return self.known() or await self._read_now()
+        return self.cached() or await self._read_now()
 
     async def find(self, text: str) -> Key | None:
         """The key that a text is, if it lets anybody in now.
@@ -61,7 +61,7 @@ class Keyring:
         Raises:
             StoreError: that cannot be found out.
         """
-        known = self.known() or await self._read_now()
+        known = self.cached() or await self._read_now()
         key = known.by_id.get(key_id_of(text) or "")
         is_it = compare_digest(digest(text), key.hash if key else _NO_HASH)
         return key if key and is_it and key.is_live(times.now()) else None
@@ -71,7 +71,7 @@ class Keyring:
 
         What is known is read again beside that.
         """
-        known = self.known()
+        known = self.cached()
         if known is None:
             self._read()
             known = self._known
@@ -83,10 +83,10 @@ class Keyring:
         Raises:
             StoreError: that cannot be read.
         """
-        return _is_over(key, await self.current())
+        return _is_over(key, await self.read())
 
     @contextmanager
-    def until_ended(self, key: Key | None) -> Iterator[asyncio.Future[None]]:
+    def on_end(self, key: Key | None) -> Iterator[asyncio.Future[None]]:
         """What is done when `is_over` is so, for as long as the block lasts."""
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[key].add(ended)
@@ -108,7 +108,7 @@ class Keyring:
                 with suppress(asyncio.CancelledError, StoreError, PyMongoError):
                     await task
 
-    async def _read_now(self) -> Known:
+    async def _read_now(self) -> LiveKeys:
         """What is known by a reading that began no longer ago than one may be trusted for, as of this call."""
         oldest = time.monotonic() - TRUSTED_SECONDS
         await asyncio.shield(self._read())
@@ -154,7 +154,7 @@ class Keyring:
             await asyncio.sleep(FRESH_SECONDS)
 
 
-def _is_over(key: Key | None, known: Known) -> bool:
+def _is_over(key: Key | None, known: LiveKeys) -> bool:
     if key is None:
         return known.ever
     now = known.by_id.get(key.id)  # it may end sooner than when it was found

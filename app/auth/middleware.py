@@ -8,9 +8,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.auth.authenticator import Entrance
+from app.auth.authenticator import Authenticator
 from app.auth.credentials import header_of, of_message, with_challenge
-from app.auth.sessions import Ended, FreeSession, Session
+from app.auth.sessions import Ended, Session, UnrestrictedSession
 from app.http.request_body import closing
 from app.http.scope_state import CALLER
 from stores.errors import StoreError, UnauthenticatedError
@@ -21,20 +21,20 @@ SESSION: Final = "session"
 
 KEYRING: Final = "keyring"
 _ENTRANCE: Final = "entrance"
-_UNASKED: Final = FreeSession(NOBODY)
+_UNASKED: Final = UnrestrictedSession(NOBODY)
 """The session of a connection that nobody authenticates."""
 
 HEALTH: Final = frozenset({"/healthz", "/readyz"})
 """Where nobody is asked who they are: whoever watches over a server whose database hangs must not wait for the keys."""
 
 
-def until_ended(scope: Scope) -> AbstractContextManager[Ended]:
+def on_session_end(scope: Scope) -> AbstractContextManager[Ended]:
     """What is done when the session of a connection is over, for as long as the block lasts."""
     session: Session = scope.get("state", {}).get(SESSION, _UNASKED)
-    return session.until_ended()
+    return session.on_end()
 
 
-async def still_let_in(scope: Scope) -> None:
+async def check_session(scope: Scope) -> None:
     """See that the session of a connection is not over.
 
     Raises:
@@ -45,13 +45,13 @@ async def still_let_in(scope: Scope) -> None:
     await session.check()
 
 
-async def come_in(scope: Scope, payload: Mapping[str, object]) -> StoreError | None:
+async def authenticate_websocket(scope: Scope, payload: Mapping[str, object]) -> StoreError | None:
     """Find the session of a WebSocket by its first message, if it has none yet; why there is none."""
     state = scope.get("state", {})
     if isinstance(state.get(SESSION), UnauthenticatedError):
-        entrance: Entrance = state[_ENTRANCE]
+        entrance: Authenticator = state[_ENTRANCE]
         try:
-            session = await entrance.session(of_message(payload), state[KEYRING], _address(scope))
+            session = await entrance.authenticate(of_message(payload), state[KEYRING], _address(scope))
         except StoreError as error:
             return error.with_traceback(None)
         state[SESSION], state[CALLER] = session, session.caller
@@ -59,11 +59,11 @@ async def come_in(scope: Scope, payload: Mapping[str, object]) -> StoreError | N
     return found if isinstance(found, StoreError) else None
 
 
-class EndedError(OSError):
+class SessionEndedError(OSError):
     """A key ended in the middle of an answer; what streams it takes this for a client that left."""
 
 
-class Authentication:
+class AuthenticationMiddleware:
     """The ASGI middleware that finds the session and the caller of each connection; the routes' guards refuse.
 
     Args:
@@ -72,7 +72,7 @@ class Authentication:
         refuse: what makes the answer of each door to what is not heard to its end.
     """
 
-    def __init__(self, app: ASGIApp, entrance: Entrance, refuse: Callable[[Scope, StoreError], Response]) -> None:
+    def __init__(self, app: ASGIApp, entrance: Authenticator, refuse: Callable[[Scope, StoreError], Response]) -> None:
         self.app = app
         self.entrance = entrance
         self.refuse = refuse
@@ -88,14 +88,14 @@ class Authentication:
             await self.app(scope, receive, send)
             return
         try:
-            session = await self.entrance.session(header_of(scope["headers"]), state[KEYRING], _address(scope))
+            session = await self.entrance.authenticate(header_of(scope["headers"]), state[KEYRING], _address(scope))
         except StoreError as error:
             state[SESSION], state[CALLER] = error.with_traceback(None), NOBODY
             state[_ENTRANCE] = self.entrance
             await self.app(scope, receive, send)
             return
         state[SESSION], state[CALLER] = session, session.caller
-        if isinstance(session, FreeSession) or scope["type"] != "http":
+        if isinstance(session, UnrestrictedSession) or scope["type"] != "http":
             await self.app(scope, receive, send)
         else:
             await self._answer_while_let_in(session, scope, receive, send)
@@ -110,15 +110,15 @@ class Authentication:
 
         async def send_while_let_in(message: Message) -> None:
             nonlocal has_begun
-            if message.get("more_body") and not session.lets_in():
-                raise EndedError
+            if message.get("more_body") and not session.is_valid():
+                raise SessionEndedError
             if has_begun or body.refusal is None:
                 has_begun = True
                 await send(message)
 
         try:
             await self.app(scope, body.receive, send_while_let_in)
-        except (EndedError, ClientDisconnect):
+        except (SessionEndedError, ClientDisconnect):
             return  # it was streamed, and there is nobody to tell
         if body.refusal and not has_begun:
             await closing(with_challenge(self.refuse(scope, body.refusal), body.refusal))(scope, receive, send)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from app.auth.route_permissions import GRPC, RULINGS, WEBSOCKET, Ruling
+from app.auth.route_permissions import GRPC, ROUTE_PERMISSIONS, WEBSOCKET, RoutePermission
 from graphql_schema.permissions import permission_table
 
 _KINDS: Final = {WEBSOCKET: "WebSocket", GRPC: "gRPC"}
@@ -17,8 +17,8 @@ def markdown_table() -> str:
 
 def _doors() -> Iterator[str]:
     """The rows of doors; methods that are alike at a path stand before it."""
-    kinds: dict[str, dict[tuple[str, Ruling], list[str]]] = {}
-    for door, ruling in RULINGS.items():
+    kinds: dict[str, dict[tuple[str, RoutePermission], list[str]]] = {}
+    for door, ruling in ROUTE_PERMISSIONS.items():
         method, _, path = door.partition(" ")
         kinds.setdefault(_KINDS.get(method, "HTTP"), {}).setdefault((path, ruling), []).append(method)
     for kind, doors in kinds.items():

@@ -17,7 +17,7 @@ from stores.security.access import EVERY_PROJECT, Role
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
+class RoutePermission:
     """The role that a door takes, `NONE` of anybody; and where its projects are.
 
     Without `projects`, the guard asks for the role in any project before the body is read, and the endpoint checks each
@@ -62,15 +62,15 @@ WEBSOCKET: Final = "WEBSOCKET"
 GRPC: Final = "GRPC"
 """Stands for it where the path is that of a service's method; it refuses by itself, with codes of its own."""
 
-OPEN: Final = Ruling(Role.NONE, "open to all")
-EVERYWHERE: Final = Ruling(Role.READER, "all projects", _all)
+OPEN: Final = RoutePermission(Role.NONE, "open to all")
+EVERYWHERE: Final = RoutePermission(Role.READER, "all projects", _all)
 """For what tells of the whole server."""
 
-_GRAPHQL: Final = Ruling(Role.NONE, "as the field takes it", is_open=_is_page)
+_GRAPHQL: Final = RoutePermission(Role.NONE, "as the field takes it", is_open=_is_page)
 _IN_ADDRESS: Final = "the one in the address"
-_TRACES: Final = Ruling(Role.WRITER, "those of the header and the spans' resources")
-_WEAVE_READER: Final = Ruling(Role.READER, "each project_id and ref in the body")
-_WEAVE_WRITER: Final = Ruling(Role.WRITER, "each project_id in the body")
+_TRACES: Final = RoutePermission(Role.WRITER, "those of the header and the spans' resources")
+_WEAVE_READER: Final = RoutePermission(Role.READER, "each project_id and ref in the body")
+_WEAVE_WRITER: Final = RoutePermission(Role.WRITER, "each project_id in the body")
 
 _WEAVE_READS: Final = (
     "/call/read",
@@ -124,7 +124,7 @@ _WEAVE_V2_WRITES: Final = (
 
 _METHODS: Final = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
 
-RULINGS: Final = {
+ROUTE_PERMISSIONS: Final = {
     "GET /": OPEN,
     f"{ANY} /graphql": _GRAPHQL,
     f"{WEBSOCKET} /graphql": replace(_GRAPHQL, is_open=_says_later),
@@ -132,9 +132,9 @@ RULINGS: Final = {
     "GET /healthz": OPEN,
     "GET /readyz": OPEN,
     "GET /metrics": EVERYWHERE,
-    "PUT /files/{entity}/{project}": Ruling(Role.WRITER, _IN_ADDRESS, _in_path),
-    "GET /files/{entity}/{project}/{digest}": Ruling(Role.READER, _IN_ADDRESS, _in_path),
-    "GET /export/{concept}": Ruling(Role.READER, "projectId in the address", _in_query),
+    "PUT /files/{entity}/{project}": RoutePermission(Role.WRITER, _IN_ADDRESS, _in_path),
+    "GET /files/{entity}/{project}/{digest}": RoutePermission(Role.READER, _IN_ADDRESS, _in_path),
+    "GET /export/{concept}": RoutePermission(Role.READER, "projectId in the address", _in_query),
     "POST /v1/traces": _TRACES,
     "POST /otel/v1/traces": _TRACES,
     **{f"POST {prefix}/v1/{signal}": OPEN for prefix in ("", "/otel") for signal in ("logs", "metrics")},
@@ -147,5 +147,5 @@ RULINGS: Final = {
 }
 """By the door; HEAD goes with GET."""
 
-WITHOUT_PAGE: Final = RULINGS | {f"{ANY} /graphql": replace(_GRAPHQL, is_open=None)}
+WITHOUT_PAGE: Final = ROUTE_PERMISSIONS | {f"{ANY} /graphql": replace(_GRAPHQL, is_open=None)}
 """The same where GraphiQL is off: who would rather have its page is answered by the API, and says who they are."""

@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from app.auth.credentials import refused
-from app.auth.key_cache import Keyring
+from app.auth.credentials import unauthenticated_error
+from app.auth.key_cache import KeyCache
 from stores import times
 from stores.keys import Key
 from stores.security.access import Caller
@@ -22,7 +22,7 @@ class Session(Protocol):
     def caller(self) -> Caller:
         """Who asks, and what they may do."""
 
-    def lets_in(self) -> bool:
+    def is_valid(self) -> bool:
         """Whether it is not over, as far as is known."""
 
     async def check(self) -> None:
@@ -33,17 +33,17 @@ class Session(Protocol):
             StoreError: that cannot be found out.
         """
 
-    def until_ended(self) -> AbstractContextManager[Ended]:
+    def on_end(self) -> AbstractContextManager[Ended]:
         """What is done when it is over, for as long as the block lasts."""
 
 
 @dataclass(frozen=True, slots=True)
-class FreeSession:
+class UnrestrictedSession:
     """That of anybody, where nobody is ever asked who they are."""
 
     caller: Caller
 
-    def lets_in(self) -> bool:
+    def is_valid(self) -> bool:
         """Always."""
         return True
 
@@ -51,31 +51,31 @@ class FreeSession:
         """It is never over."""
 
     @contextmanager
-    def until_ended(self) -> Iterator[Ended]:
+    def on_end(self) -> Iterator[Ended]:
         """It is never over."""
         ended = Ended()
         yield ended
         ended.cancel()
 
 
-class OpenSession(NamedTuple):
+class NoKeysSession(NamedTuple):
     """That of anybody, until there is a first key."""
 
     caller: Caller
-    keyring: Keyring
+    keyring: KeyCache
 
-    def lets_in(self) -> bool:
+    def is_valid(self) -> bool:
         """Whether there is no key yet."""
         return not self.keyring.is_over(None)
 
     async def check(self) -> None:
         """See that there is no key yet."""
         if await self.keyring.is_surely_over(None):
-            raise refused()
+            raise unauthenticated_error()
 
-    def until_ended(self) -> AbstractContextManager[Ended]:
+    def on_end(self) -> AbstractContextManager[Ended]:
         """It is over when the first key is made."""
-        return self.keyring.until_ended(None)
+        return self.keyring.on_end(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,25 +83,25 @@ class KeySession:
     """That of whoever has a key."""
 
     key: Key
-    keyring: Keyring
+    keyring: KeyCache
 
     @property
     def caller(self) -> Caller:
         """Whoever has it."""
         return self.key.caller
 
-    def lets_in(self) -> bool:
+    def is_valid(self) -> bool:
         """Whether the key still does."""
         return not self.keyring.is_over(self.key)
 
     async def check(self) -> None:
         """See that the key still does."""
         if await self.keyring.is_surely_over(self.key):
-            raise refused()
+            raise unauthenticated_error()
 
-    def until_ended(self) -> AbstractContextManager[Ended]:
+    def on_end(self) -> AbstractContextManager[Ended]:
         """It is over when the key is revoked, or ends."""
-        return self.keyring.until_ended(self.key)
+        return self.keyring.on_end(self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +111,17 @@ class TokenSession:
     caller: Caller
     expires_at: int
 
-    def lets_in(self) -> bool:
+    def is_valid(self) -> bool:
         """Whether that is still to come."""
         return times.now() < self.expires_at
 
     async def check(self) -> None:
         """See that it is."""
-        if not self.lets_in():
-            raise refused()
+        if not self.is_valid():
+            raise unauthenticated_error()
 
     @contextmanager
-    def until_ended(self) -> Iterator[Ended]:
+    def on_end(self) -> Iterator[Ended]:
         """It is over at its time."""
         loop = asyncio.get_running_loop()
         ended: Ended = loop.create_future()

@@ -19,7 +19,7 @@ _PAUSE_SECONDS: Final = 2.0
 """How long a run that another process took the order of waits for us at most."""
 
 
-async def evaluate(runs: EvaluationRunsStore, rows: int, pause_seconds: float = _PAUSE_SECONDS) -> None:
+async def run_evaluation_worker(runs: EvaluationRunsStore, rows: int, pause_seconds: float = _PAUSE_SECONDS) -> None:
     """Work on runs that nobody works on, a few at once, for good; without rows on none.
 
     Whoever is cancelled gives all of them back.

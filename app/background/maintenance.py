@@ -14,7 +14,7 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
-from app.background.tasks import Background, Runs
+from app.background.tasks import BackgroundTasks, JobStats
 from graphql_schema.context import Stores
 from stores.database import Database
 from stores.database.leases import LEASE_SECONDS, Lease
@@ -33,7 +33,7 @@ _Due = Callable[[], Awaitable[Sequence[str]]]
 _Do = Callable[[str], Awaitable[None]]
 
 
-class Upkeep:
+class MaintenanceJobs:
     """The upkeep of one database, as one process takes part in it."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Upkeep:
         database: Database,
         stores: Stores,
         pause_seconds: float = _PAUSE_SECONDS,
-        background: Background | None = None,
+        background: BackgroundTasks | None = None,
     ) -> None:
         self._stores = stores
         kinds: tuple[tuple[str, _Due, _Do], ...] = (
@@ -50,7 +50,7 @@ class Upkeep:
             ("indexing", stores.text_search.due, self._index),
             ("ending", stores.completions.cut_off, stores.completions.end_cut_off),
         )
-        counting = background or Background()
+        counting = background or BackgroundTasks()
         self._work = [_Work(database, kind, pause_seconds, counting.runs_of(kind[0])) for kind in kinds]
 
     async def go_on(self) -> None:
@@ -78,7 +78,7 @@ class Upkeep:
 class _Work:
     """One kind of work, project by project or call by call, which one process does at a time."""
 
-    def __init__(self, database: Database, kind: tuple[str, _Due, _Do], pause_seconds: float, runs: Runs) -> None:
+    def __init__(self, database: Database, kind: tuple[str, _Due, _Do], pause_seconds: float, runs: JobStats) -> None:
         self._database = database
         self._name, self._due, self._do = kind
         self._lease = Lease(database.leases, self._name)
@@ -106,7 +106,7 @@ class _Work:
             # The lease is written only where there is something to do, and then another may have done it just before.
             if not await self._due():
                 return
-            if await self._database.run(self._lease.take()):
+            if await self._database.run(self._lease.acquire()):
                 async with self._held():
                     for each in await self._due():
                         with self._failing_as(f"{self._name} {each}"):
@@ -122,13 +122,13 @@ class _Work:
             keeping.cancel()
             await asyncio.wait({keeping})  # whoever cancels us just now is heard
             with suppress(StoreError, PyMongoError):
-                await self._database.run(self._lease.free())
+                await self._database.run(self._lease.release())
 
     async def _keep_lease(self) -> None:
         while True:
             await asyncio.sleep(LEASE_SECONDS / 3)
             with suppress(StoreError, PyMongoError):
-                await self._database.run(self._lease.take())
+                await self._database.run(self._lease.acquire())
 
     @contextmanager
     def _failing_as(self, what: str) -> Iterator[None]:

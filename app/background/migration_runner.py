@@ -22,7 +22,7 @@ _FIRST_PAUSE_SECONDS: Final = 0.02
 _LOG_SECONDS: Final = 10.0
 
 
-class Upgrading:
+class MigrationRunner:
     """The upgrade of one database as a server sees it; `progress` is None before it begins and when all is done."""
 
     def __init__(self, database: Database) -> None:

@@ -12,7 +12,7 @@ logger = logging.getLogger("loomql")
 
 
 @dataclass(slots=True)
-class Runs:
+class JobStats:
     """How often some work that is done now and then was done."""
 
     succeeded: int = 0
@@ -36,29 +36,29 @@ class Runs:
         self.success()
 
 
-class Background:
+class BackgroundTasks:
     """The tasks of one process, begun in some order and ended in the same; one that breaks is told in the log."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self.runs: dict[str, Runs] = {}
+        self.runs: dict[str, JobStats] = {}
         """Of work that is done now and then, by its name."""
 
-    def begin(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Begin a task of a name of its own."""
         task = self._tasks[name] = asyncio.create_task(work, name=name)
         task.add_done_callback(_tell)
         return task
 
-    def runs_of(self, name: str) -> Runs:
+    def runs_of(self, name: str) -> JobStats:
         """Where some work counts how often it was done."""
-        return self.runs.setdefault(name, Runs())
+        return self.runs.setdefault(name, JobStats())
 
     def running(self) -> dict[str, bool]:
         """Whether each task goes on, by name; without those that came to their end."""
         return {name: not task.done() for name, task in self._tasks.items() if not _is_over(task)}
 
-    async def end(self) -> None:
+    async def stop(self) -> None:
         """End all tasks, one after the other."""
         for task in self._tasks.values():
             task.cancel()

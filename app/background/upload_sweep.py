@@ -6,7 +6,7 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
-from app.background.tasks import Runs
+from app.background.tasks import JobStats
 from stores.errors import StoreError
 from stores.files import FilesStore
 from stores.tables import TablesStore
@@ -16,7 +16,7 @@ logger = logging.getLogger("loomql")
 _PAUSE_SECONDS: Final = 60
 
 
-async def sweep_uploads(store: FilesStore | TablesStore, of: str, runs: Runs) -> None:
+async def sweep_uploads(store: FilesStore | TablesStore, of: str, runs: JobStats) -> None:
     """Sweep, now and then, for good; what goes wrong is tried again."""
     while True:
         try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EVERY: Final = "*"
 
 
-def names_of(host: str, allowed: str) -> frozenset[str] | None:
+def allowed_hosts(host: str, allowed: str) -> frozenset[str] | None:
     """The names that a server answers to which listens at `host`, beside those of the loopback; None for every one.
 
     `allowed` is a list with commas between them. Without it a server on the loopback answers to no other, any other
@@ -35,7 +35,7 @@ def names_of(host: str, allowed: str) -> frozenset[str] | None:
     return given if given or is_for_this_machine(host.strip("[]").lower()) else None
 
 
-class OwnHosts:
+class HostCheckMiddleware:
     """The ASGI middleware that lets nobody in by another name, where whoever asks need not say who they are.
 
     Who has a key is let in by any name: no page has it.

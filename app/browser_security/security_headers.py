@@ -35,7 +35,7 @@ _MAY_READ: Final = (
 )
 
 
-class SafeAnswers:
+class SecurityHeadersMiddleware:
     """The ASGI middleware that keeps pages of other sites out, and says what may be done with what is answered.
 
     No answer ever has Access-Control-Allow-Credentials: who has a key sends it in Authorization, and what a browser

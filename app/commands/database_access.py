@@ -58,7 +58,7 @@ def on_stores(settings: Settings, work: Callable[[Stores], Awaitable[_R]]) -> _R
 
     async def with_indexes(database: Database) -> _R:
         await database.ensure_indexes()
-        return await work(Stores.over(database))
+        return await work(Stores.for_database(database))
 
     log_as_command_line(settings.audit_log)
     return on_database(settings, with_indexes, _NO_TIME_LIMIT)

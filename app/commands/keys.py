@@ -10,7 +10,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.text import Text
 
-from app.auth.authenticator import demand_of
+from app.auth.authenticator import key_policy_for
 from app.auth.credentials import FIRST_KEY
 from app.commands.database_access import on_database, opened
 from app.commands.durations import end_of, seconds_of
@@ -134,7 +134,7 @@ def _told(settings: Settings, made: MadeKey, *, is_first: bool = False) -> list[
     key = made.key
     end = "does not end by itself" if key.expires_at is None else f"ends at {_moment(key.expires_at)}"
     told = [f"The key {key.id} is {_grants(key)}, and {end}. It is shown this once: keep it where secrets are kept."]
-    if is_first and demand_of(settings.keys, settings.host) != "off":
+    if is_first and key_policy_for(settings.keys, settings.host) != "off":
         told.append("It is the first: from now on every request needs a key, on the loopback, too.")
     return told
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.commands.health import ANY_ADDRESS
 from app.exports.client import ExportClient, ExportError
 from app.exports.export import TRAILER
-from app.exports.resume_state import Standing, StandingFile
+from app.exports.resume_state import ResumeFile, ResumeState
 from app.settings import Settings
 from stores.exports.columns import CURSOR
 from stores.json import codec
@@ -87,11 +87,11 @@ class _LinesFile:
         self._concept = concept
         self._asked = asked
         self._file = file
-        self._kept = StandingFile(file, json.dumps([concept, asked], sort_keys=True))
-        found = self._kept.read() if file.exists() else Standing()
+        self._kept = ResumeFile(file, json.dumps([concept, asked], sort_keys=True))
+        found = self._kept.read() if file.exists() else ResumeState()
         if found is None:
             _check_new(file)
-        self._standing = found or Standing()
+        self._standing = found or ResumeState()
 
     def write(self, client: ExportClient, told: Callable[[int], object]) -> int:
         """Write what it lacks, and the line that ends it; how many rows it has then."""

@@ -11,7 +11,7 @@ SUFFIX: Final = ".loomql-export"
 
 
 @dataclass(slots=True)
-class Standing:
+class ResumeState:
     """How much of a file is sure: so many bytes of so many rows, the last of which has the cursor."""
 
     size: int = 0
@@ -19,7 +19,7 @@ class Standing:
     cursor: str | None = None
 
 
-class StandingFile:
+class ResumeFile:
     """The standing of one file; `question` is any text that tells its export from others."""
 
     def __init__(self, file: Path, question: str) -> None:
@@ -27,18 +27,18 @@ class StandingFile:
         self._file = file
         self._of = hashlib.sha256(question.encode()).hexdigest()
 
-    def read(self) -> Standing | None:
+    def read(self) -> ResumeState | None:
         """The standing of the file as it is; None where it has none, or another export's."""
         try:
             kept = json.loads(self.path.read_bytes())
             if kept.pop("of") != self._of:
                 return None
-            standing = Standing(**kept)
+            standing = ResumeState(**kept)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         return standing if self._file.stat().st_size >= standing.size else None
 
-    def keep(self, standing: Standing) -> None:
+    def keep(self, standing: ResumeState) -> None:
         """Keep it; the file must have as much by then."""
         new = self.path.with_name(f"{self.path.name}.new")
         new.write_text(json.dumps({"of": self._of, **asdict(standing)}))

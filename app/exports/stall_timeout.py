@@ -14,7 +14,7 @@ STALLED_SECONDS: Final = 120.0
 logger = logging.getLogger("loomql")
 
 
-class PatientStream(StreamingResponse):
+class StallTimeoutResponse(StreamingResponse):
     """A streamed answer, whose next part is made when the last one was taken.
 
     It ends where the client goes away, or takes nothing for `STALLED_SECONDS`; `ended` is called however it ends.

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import IO, Final, cast
 
 from app.exports.worker import Job
-from stores.concurrency.quotas import check_share
+from stores.concurrency.quotas import check_caller_quota
 
 _HELD_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 256 * 1024
@@ -23,7 +23,7 @@ class WorkerDiedError(Exception):
     """The process ended in the middle; the answer must end so, too, without an end."""
 
 
-class ExportProcesses:
+class ExportProcessPool:
     """The processes of one server's exports, at most so many at once."""
 
     def __init__(self, most: int) -> None:
@@ -49,7 +49,7 @@ class ExportProcesses:
             UnavailableError: there are as many as there may be.
         """
         callers = [running.caller_id for running in self._running]
-        check_share("exports", "LOOMQL_MAX_EXPORTS", self._most, callers, caller_id)
+        check_caller_quota("exports", "LOOMQL_MAX_EXPORTS", self._most, callers, caller_id)
         process = ExportProcess(self._running.discard, caller_id)
         self._running.add(process)
         if self._is_stopping:
@@ -82,7 +82,7 @@ class ExportProcess:
         self._input = cast("IO[bytes]", self._process.stdin)
         self._output = cast("IO[bytes]", self._process.stdout)
 
-    async def written(self, job: Job) -> AsyncGenerator[bytes, None]:
+    async def output(self, job: Job) -> AsyncGenerator[bytes, None]:
         """What it writes, as it is written.
 
         Raises:

@@ -14,12 +14,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from app.admission import payer_of
-from app.error_responses import refusal, refusing
+from app.admission import quota_key_of
+from app.error_responses import error_response, refusing
 from app.files.byte_ranges import UnsatisfiableError, byte_range, names
-from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing, never, pieces
+from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing, iter_chunks, never
 from graphql_schema.files import file_url
-from stores.concurrency.request_budget import Intake, Share
+from stores.concurrency.request_budget import RequestBudget, Reservation
 from stores.errors import BadInputError
 from stores.files import HELD_BYTES, FilesStore, StoredFile, check_size
 
@@ -42,7 +42,7 @@ _CONTENT_HEADERS: Final = {
 class FileEndpoints:
     """The endpoints of files, of which one is at most `max_file_bytes` large; `intake` bounds what is held at once."""
 
-    def __init__(self, max_file_bytes: int, intake: Intake) -> None:
+    def __init__(self, max_file_bytes: int, intake: RequestBudget) -> None:
         self.max_file_bytes = max_file_bytes
         self.intake = intake
 
@@ -58,19 +58,19 @@ class FileEndpoints:
         """Store the body as a file: 201 where it is new, 200 where its content was there; with its digest."""
         project_id = _project_id(request)
         if request.headers.get("content-encoding", "identity").lower() != "identity":
-            return refusal(BadInputError("Send the file without Content-Encoding; it is not decompressed."), 415)
+            return error_response(BadInputError("Send the file without Content-Encoding; it is not decompressed."), 415)
         length = request.headers.get("content-length", "")
         announced = int(length) if length.isdecimal() else self.max_file_bytes
         check_size(announced, self.max_file_bytes)
-        with self.intake.share(payer_of(request.scope)) as share:
-            await share.expect(min(HELD_BYTES, _COPIES * announced))
-            async with aclosing(_counted(pieces(request, never), share)) as content:
+        with self.intake.reservation(quota_key_of(request.scope)) as share:
+            await share.wait_for_room(min(HELD_BYTES, _COPIES * announced))
+            async with aclosing(_counted(iter_chunks(request, never), share)) as content:
                 try:
                     digest, size, is_new = await _files(request).create(
                         project_id, content, _given_name(request), self.max_file_bytes
                     )
                 except BodyTimeoutError as error:
-                    return closing(refusal(error, BODY_TIMEOUT_STATUS))
+                    return closing(error_response(error, BODY_TIMEOUT_STATUS))
         url = file_url(project_id, digest)
         body = {"digest": digest, "sizeBytes": size, "url": url}
         return JSONResponse(body, 201 if is_new else 200, {"Location": url, "Cache-Control": "no-store"})
@@ -98,12 +98,12 @@ class FileEndpoints:
         return StreamingResponse(content, 206 if part else 200, headers, file.content_type)
 
 
-async def _counted(content: AsyncIterable[bytes], share: Share) -> AsyncGenerator[bytes, None]:
+async def _counted(content: AsyncIterable[bytes], share: Reservation) -> AsyncGenerator[bytes, None]:
     """Content, held by the share as it comes, up to what an upload holds at all."""
     held = 0
     async for piece in content:
         more = min(_COPIES * len(piece), HELD_BYTES - held)
-        await share.take(more)
+        await share.reserve(more)
         held += more
         yield piece
 

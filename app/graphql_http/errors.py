@@ -43,7 +43,7 @@ class RequestError(Exception):
         self.payload = {"message": message, "extensions": self.extensions}
 
 
-def come_again(error: StoreError) -> RequestError:
+def retry_later_error(error: StoreError) -> RequestError:
     """The refusal of what may be sent again after a while."""
     seconds = retry_after(error)
     headers = {"Retry-After": str(seconds)}

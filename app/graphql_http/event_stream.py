@@ -16,14 +16,14 @@ from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
 
-from app.auth.credentials import refused
-from app.auth.middleware import EndedError, until_ended
+from app.auth.credentials import unauthenticated_error
+from app.auth.middleware import SessionEndedError, on_session_end
 from app.graphql_http.result_body import body_of
 from app.http import keepalive
 from app.http.media_types import EVENT_STREAM
 from app.observability import request_record
 from graphql_schema.engine.shared_results import SharedResult
-from graphql_schema.errors import told, unexpected
+from graphql_schema.errors import client_error, masked_error
 from graphql_schema.hints import StreamHints
 from stores.json import codec
 
@@ -55,7 +55,7 @@ class EventStream(Response):
         """
         telling = asyncio.create_task(self._tell(send))
         leaving = asyncio.create_task(_left(receive))
-        with until_ended(scope) as ended:
+        with on_session_end(scope) as ended:
             try:
                 await asyncio.wait((telling, leaving, ended), return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -63,8 +63,8 @@ class EventStream(Response):
                 telling.cancel()
                 leaving.cancel()
                 outcome, _left_or_not = await asyncio.gather(telling, leaving, return_exceptions=True)
-        if isinstance(outcome, EndedError) or (is_over and isinstance(outcome, asyncio.CancelledError)):
-            farewell = next_event({"errors": [told(refused()).formatted]}) + _COMPLETE
+        if isinstance(outcome, SessionEndedError) or (is_over and isinstance(outcome, asyncio.CancelledError)):
+            farewell = next_event({"errors": [client_error(unauthenticated_error()).formatted]}) + _COMPLETE
             await send({"type": "http.response.body", "body": farewell})
         # With an OSError some servers say, too, that the client left; who takes nothing for too long is let go by one.
         if isinstance(outcome, Exception) and not isinstance(outcome, OSError):
@@ -96,8 +96,8 @@ class EventStream(Response):
                     else:
                         yield next_event(_body(result))
             except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
-                masked = unexpected(error, "in an operation over server-sent events")
-                request_record.failed(request_record.INTERNAL)
+                masked = masked_error(error, "in an operation over server-sent events")
+                request_record.record_error(request_record.INTERNAL)
                 yield next_event({"errors": [masked.formatted]})
 
 
@@ -121,7 +121,7 @@ def _shared_event(result: SharedResult) -> bytes:
 def _body(result: Any) -> dict[str, Any]:  # noqa: ANN401 -- Strawberry may stream parts of results, which the schema has not
     if not isinstance(result, ExecutionResult):
         raise TypeError("the schema has no incremental delivery")
-    request_record.resulted(result)
+    request_record.record_result(result)
     if result.errors and isinstance(result.errors[0].original_error, InvalidOperationTypeError):
         refusal = GraphQLError(_ONLY_READS, extensions={"code": "BAD_USER_INPUT"})
         return {"errors": [refusal.formatted]}

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from app.http.media_types import media_type_of
 from app.http.multipart_parser import Head, PartParser, Spool
-from graphql_schema.engine.operations import BoundedSchema
+from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.scalars import SentFile
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.files import check_size
@@ -40,7 +40,7 @@ async def read_operation(
     body: AsyncIterable[bytes],
     sizes: "Sizes",
     files: ExitStack,
-    schema: BoundedSchema,
+    schema: LimitedSchema,
 ) -> "Form":
     """The request's operation, with files in its variables until the stack is closed.
 
@@ -111,7 +111,7 @@ class _Form:
 
     sizes: Sizes
     files: ExitStack
-    schema: BoundedSchema
+    schema: LimitedSchema
     texts: dict[str, bytearray] = field(default_factory=dict)
     places: dict[str, list[tuple[Any, Any]]] = field(default_factory=dict)
     parameters: dict[str, Any] | None = None

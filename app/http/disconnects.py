@@ -15,7 +15,7 @@ LOOK_SECONDS: Final = 0.5
 _TIMER: Final = SharedTimer(LOOK_SECONDS)
 
 
-class Attended:
+class CancelOnDisconnect:
     """A block that ends with ClientDisconnect when the client leaves in the middle of it.
 
     Args:
@@ -32,7 +32,7 @@ class Attended:
     def __enter__(self) -> None:
         """Begin."""
         self._task = asyncio.current_task()
-        _TIMER.begin(self._look)
+        _TIMER.schedule(self._look)
 
     def _look(self) -> bool:
         if self._may_be_given_up():
@@ -54,7 +54,7 @@ class Attended:
         Raises:
             ClientDisconnect: the client has left.
         """
-        _TIMER.end(self._look)
+        _TIMER.cancel(self._look)
         if self._watching:
             self._watching.cancel()
         if self._has_left and self._task and isinstance(error, asyncio.CancelledError):

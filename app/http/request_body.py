@@ -9,7 +9,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from stores.concurrency.timeouts import Patience
+from stores.concurrency.timeouts import SharedTimeout
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
 
 BODY_TIMEOUT_STATUS: Final = 408
@@ -33,12 +33,12 @@ class Pace:
     grace_seconds: float = 30.0
     bytes_per_second: float = 16_000.0
     max_seconds: float = 150.0
-    silence: Patience = field(init=False)
+    silence: SharedTimeout = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the timeout of one wait, which all requests share: a timer each would take longer than a small read."""
         message = f"nothing came for {self.grace_seconds:g} seconds, and the body is not whole; send it again"
-        object.__setattr__(self, "silence", Patience(self.grace_seconds, lambda: BodyTimeoutError(message)))
+        object.__setattr__(self, "silence", SharedTimeout(self.grace_seconds, lambda: BodyTimeoutError(message)))
 
 
 PACE: Final = Pace()
@@ -104,7 +104,7 @@ class BodyReader:
         """
         began = monotonic()
         if self._left.seconds >= self._pace.grace_seconds:
-            message = await self._pace.silence.wait(self._receive())
+            message = await self._pace.silence.run(self._receive())
         else:
             try:
                 async with asyncio.timeout(self._left.seconds):
@@ -126,7 +126,7 @@ class BodyReader:
         )
 
 
-async def pieces(request: Request, in_memory: Callable[[], bool] = _always) -> AsyncGenerator[bytes, None]:
+async def iter_chunks(request: Request, in_memory: Callable[[], bool] = _always) -> AsyncGenerator[bytes, None]:
     """The body in the pieces in which it comes; `in_memory` as in `TimeLeft`.
 
     Raises:

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from app.http_connections.malformed_requests import RefusingProtocol
+from app.http_connections.malformed_requests import MalformedRequestProtocol
 
 MAX_BYTES: Final = 64 * 1024
 """The largest head; as many bytes may lie between two pieces of a body, and behind it."""
@@ -20,7 +20,7 @@ class _RefusedError(Exception):
     """The request is refused, and its connection closed."""
 
 
-class BoundedProtocol(RefusingProtocol):
+class HeaderLimitProtocol(MalformedRequestProtocol):
     """Uvicorn's protocol for HTTP, which bounds what is sent beside bodies."""
 
     _deadline: asyncio.TimerHandle | None = None

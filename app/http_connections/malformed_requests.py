@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.browser_security.security_headers import HEADERS
-from app.http_connections.protocol_upgrades import ContentProtocol
+from app.http_connections.protocol_upgrades import UpgradeIgnoringProtocol
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -18,7 +18,7 @@ _LINGER_SECONDS: Final = 1.0
 _HEADERS: Final = b"".join(b"%b: %b\r\n" % header for header in HEADERS)
 
 
-class RefusingProtocol(ContentProtocol):
+class MalformedRequestProtocol(UpgradeIgnoringProtocol):
     """Uvicorn's protocol for HTTP, which reads nothing more of a connection after what is no request."""
 
     _in_head = False

@@ -8,7 +8,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 _INVALID: Final = "Invalid HTTP request received."
 
 
-class ContentProtocol(HttpToolsProtocol):
+class UpgradeIgnoringProtocol(HttpToolsProtocol):
     """Uvicorn's protocol for HTTP, which reads a request to its end though it offers HTTP/2, say (RFC 9110, 7.8).
 
     Java's HttpClient and `curl --http2` do. The parser takes all behind such a head for the other protocol, and uvicorn

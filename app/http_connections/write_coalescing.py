@@ -3,12 +3,12 @@
 import asyncio
 from typing import Any, Final, cast
 
-from app.http_connections.write_timeout import PatientProtocol
+from app.http_connections.write_timeout import WriteTimeoutProtocol
 
 _HEAD: Final = b"HTTP/1.1 "
 
 
-class JoiningProtocol(PatientProtocol):
+class WriteCoalescingProtocol(WriteTimeoutProtocol):
     """Uvicorn's protocol for HTTP, over a transport that joins."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it

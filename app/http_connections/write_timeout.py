@@ -12,7 +12,7 @@ _LOOKS: Final = 10
 """How often it is looked at in that time."""
 
 
-class PatientProtocol(HalfClosedProtocol):
+class WriteTimeoutProtocol(HalfClosedProtocol):
     """Uvicorn's protocol for HTTP, which holds an answer for as long as the client takes some of it."""
 
     _look: asyncio.TimerHandle | None = None

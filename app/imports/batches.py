@@ -51,7 +51,7 @@ class _Kind(Generic[_Item]):
             except StoreError as error:
                 if _passes(error):
                     raise
-                reject(number, content, error.within("batch.0"))
+                reject(number, content, error.relative_to("batch.0"))
             else:
                 stored += 1
         return stored

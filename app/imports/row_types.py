@@ -9,7 +9,7 @@ from stores.calls.export_format import CALL_COLUMNS, restored_of
 from stores.calls.restore import RestoredCall
 from stores.errors import BadInputError
 from stores.exports.columns import CURSOR, Columns
-from stores.exports.row_reader import Fields
+from stores.exports.row_reader import ImportedRow
 from stores.feedback import NewFeedback
 from stores.feedback.export_format import FEEDBACK_COLUMNS, new_of
 from stores.json import codec
@@ -66,10 +66,10 @@ def item_of(content: bytes, project_id: str | None) -> tuple[Item, list[str]]:
         return _trailer(row[TRAILER]), []
     if any(name in row for name in _SPANS):
         return Spans(row), []
-    return _row(row, Fields(row, project_id))
+    return _row(row, ImportedRow(row, project_id))
 
 
-def _row(row: Mapping[str, Any], fields: Fields) -> tuple[Item, list[str]]:
+def _row(row: Mapping[str, Any], fields: ImportedRow) -> tuple[Item, list[str]]:
     names = row.keys()
     if row.get("deleted_at") is not None:
         raise BadInputError("is set: this row is deleted, and is not imported", "deleted_at")

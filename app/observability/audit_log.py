@@ -13,21 +13,21 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http.scope_state import CALLER
 from stores.security.audit import CALLER as ACTING
-from stores.security.audit import COMMAND_LINE, did, logger, record
+from stores.security.audit import COMMAND_LINE, logger, record, record_action
 
 if TYPE_CHECKING:
     from stores.security.access import Caller
 
 __all__ = [
+    "AuditCallerMiddleware",
     "AuditFile",
     "AuditLogError",
-    "OnBehalf",
     "act_for",
     "audit_handler",
     "check_audit_log",
-    "did",
     "log_as_command_line",
     "record",
+    "record_action",
 ]
 
 FORM: Final = "%(message)s"
@@ -40,7 +40,7 @@ def act_for(scope: Scope) -> None:
         ACTING.set(caller.id)
 
 
-class OnBehalf:
+class AuditCallerMiddleware:
     """The ASGI middleware that says, to whatever is done in it, on whose behalf that is."""
 
     def __init__(self, app: ASGIApp) -> None:

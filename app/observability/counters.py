@@ -5,16 +5,16 @@ They are read by `app.observability.prometheus`, which knows the form that Prome
 
 from collections import Counter
 
-from stores.duration_histogram import Timing
+from stores.duration_histogram import DurationHistogram
 
 
-class Tally:
+class RequestCounters:
     """The counts of one process. Doors, operations and codes are names of ours: no client can make more of them."""
 
     def __init__(self) -> None:
         self.answered: Counter[tuple[str, str, str]] = Counter()
         """Requests by door, operation and status."""
-        self.timings: dict[tuple[str, str], Timing] = {}
+        self.timings: dict[tuple[str, str], DurationHistogram] = {}
         """How long those took, by door and operation."""
         self.errors: Counter[tuple[str, str]] = Counter()
         """Requests by door and a code of an error in their answers."""
@@ -26,5 +26,5 @@ class Tally:
         self.answered[door, operation, status] += 1
         timing = self.timings.get((door, operation))
         if timing is None:
-            timing = self.timings[door, operation] = Timing()
-        timing.add(seconds)
+            timing = self.timings[door, operation] = DurationHistogram()
+        timing.observe(seconds)

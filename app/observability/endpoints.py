@@ -26,7 +26,7 @@ _BY_BEGINNING: Final[Mapping[str, str]] = {
 }
 
 
-def door_of(path: str) -> str:
+def endpoint_of(path: str) -> str:
     """The door that a path leads to."""
     door = _BY_PATH.get(path)
     return door or _BY_BEGINNING.get(path.split("/", 2)[1] if path[:1] == "/" else "", OTHER)

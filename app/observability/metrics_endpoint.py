@@ -7,7 +7,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.observability.worker_metrics import METRICS, Siblings
+from app.observability.worker_metrics import METRICS, WorkerMetrics
 
 
 class _Told:
@@ -23,7 +23,7 @@ class _Told:
 
 async def metrics(request: Request) -> Response:
     """The metrics of the server."""
-    siblings: Siblings = request.state[METRICS]
+    siblings: WorkerMetrics = request.state[METRICS]
     encode, media_type = choose_encoder(request.headers.get("accept", ""))
-    body = encode(_Told(await siblings.families()))
+    body = encode(_Told(await siblings.collect_all()))
     return Response(body, headers={"Cache-Control": "no-store", "Content-Type": media_type})

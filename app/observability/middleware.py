@@ -10,10 +10,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.auth.credentials import first_header
 from app.http.scope_state import UNDER_WAY
 from app.observability import endpoints
-from app.observability.counters import Tally
+from app.observability.counters import RequestCounters
 from app.observability.request_ids import HEADER, new_ids, sane
-from app.observability.request_record import UnderWay
-from app.runtime.shutdown import Stopping
+from app.observability.request_record import RequestRecord
+from app.runtime.shutdown import Shutdown
 from stores.errors import StoreError, UnavailableError
 
 _UNANSWERED: Final = 499
@@ -26,7 +26,7 @@ _REFUSED: Final = 403
 _CUT_OFF: Final = "the server stops, and this may have been done or not; send it again"
 
 
-class Observing:
+class RequestTrackingMiddleware:
     """The layer: it sets `request_id` in the state of each connection, and the header X-Request-ID in each answer.
 
     An id that comes with a request is kept where it is sane, so that it can be followed through several services. What
@@ -37,8 +37,8 @@ class Observing:
         self,
         app: ASGIApp,
         error_response: Callable[[Scope, StoreError], Response],
-        tally: Tally | None = None,
-        stopping: Stopping | None = None,
+        tally: RequestCounters | None = None,
+        stopping: Shutdown | None = None,
     ) -> None:
         self._app = app
         self._error_response = error_response
@@ -53,12 +53,12 @@ class Observing:
             return self._app(scope, receive, send)
         state = scope.setdefault("state", {})
         request_id = state["request_id"] = _given(scope) or next(self._new_ids)
-        door = endpoints.WEBSOCKET if kind == "websocket" else endpoints.door_of(scope["path"])
-        under_way = state[UNDER_WAY] = UnderWay(request_id, door, state, self._tally)
+        door = endpoints.WEBSOCKET if kind == "websocket" else endpoints.endpoint_of(scope["path"])
+        under_way = state[UNDER_WAY] = RequestRecord(request_id, door, state, self._tally)
         under_way.make_current()
         return self._passed_on(under_way, scope, receive, send)
 
-    async def _passed_on(self, under_way: UnderWay, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _passed_on(self, under_way: RequestRecord, scope: Scope, receive: Receive, send: Send) -> None:
         status = _UNANSWERED
         header = (HEADER, under_way.request_id.encode())
 

@@ -9,36 +9,36 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import CollectorRegistry
 
-from app.admission import Places
-from app.admission.spool_budget import SpoolSpace
+from app.admission import OperationLimiter
+from app.admission.spool_budget import SpoolBudget
 from app.admission.websockets import WebSockets
-from app.background.tasks import Background
-from app.exports.worker_processes import ExportProcesses
-from app.observability.counters import Tally
+from app.background.tasks import BackgroundTasks
+from app.exports.worker_processes import ExportProcessPool
+from app.observability.counters import RequestCounters
 from graphql_schema.context import Stores
-from stores.concurrency.request_budget import Intake
+from stores.concurrency.request_budget import RequestBudget
 from stores.database import Database
-from stores.duration_histogram import BOUNDS, Timing
+from stores.duration_histogram import BOUNDS, DurationHistogram
 
 _Labelled = Mapping[Any, float]
 """Numbers by the values of their labels, which are tuples of texts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class MetricsCollector:
     """What of a process is told."""
 
-    tally: Tally
+    tally: RequestCounters
     database: Database
     stores: Stores
-    intake: Intake
-    places: Places
-    spool_space: SpoolSpace
+    intake: RequestBudget
+    places: OperationLimiter
+    spool_space: SpoolBudget
     websockets: WebSockets
-    exports: ExportProcesses
-    background: Background
+    exports: ExportProcessPool
+    background: BackgroundTasks
 
-    def families(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[Metric]:
         """All of it, as it is now."""
         yield _gauge("loomql_info", "The version that runs, as a label of what is always 1", ("version",), _version())
         yield from self._requests()
@@ -65,7 +65,7 @@ class Observed:
         used = {
             ("completions",): (completions.under_way, completions.max_at_once),
             ("exports",): (self.exports.count, self.exports.most),
-            ("operations",): (self.places.taken, self.places.most),
+            ("operations",): (self.places.in_use, self.places.most),
             ("pending_bytes",): (self.intake.held_bytes, self.intake.max_bytes),
             ("spooled_bytes",): (self.spool_space.held_bytes, self.spool_space.max_bytes),
             ("websockets",): (self.websockets.count, self.websockets.most),
@@ -126,7 +126,7 @@ def _gauge(name: str, told: str, labels: Iterable[str], values: _Labelled) -> Me
     return family
 
 
-def _add(family: HistogramMetricFamily, labels: Iterable[str], timing: Timing) -> None:
+def _add(family: HistogramMetricFamily, labels: Iterable[str], timing: DurationHistogram) -> None:
     buckets, total = [], 0
     for bound, count in zip((*map(str, BOUNDS), "+Inf"), timing.counts, strict=True):
         total += count

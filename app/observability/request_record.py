@@ -9,14 +9,14 @@ from graphql import GraphQLError
 from strawberry.types import ExecutionResult
 
 from app.http.scope_state import CALLER
-from app.observability.counters import Tally
+from app.observability.counters import RequestCounters
 from app.observability.endpoints import EVENTS
 from graphql_schema import request_ids
 
 INTERNAL: Final = "INTERNAL"
 
 
-class UnderWay:
+class RequestRecord:
     """A request or an operation; with no tally nothing is counted.
 
     Args:
@@ -39,7 +39,9 @@ class UnderWay:
         "tally",
     )
 
-    def __init__(self, request_id: str, door: str, state: MutableMapping[str, Any], tally: Tally | None) -> None:
+    def __init__(
+        self, request_id: str, door: str, state: MutableMapping[str, Any], tally: RequestCounters | None
+    ) -> None:
         self.request_id = request_id
         self.door = door
         self.state = state
@@ -58,7 +60,7 @@ class UnderWay:
         """Who asks, where that is known."""
         return getattr(self.state.get(CALLER), "id", None)
 
-    def begin_operation(self) -> "UnderWay":
+    def begin_operation(self) -> "RequestRecord":
         """One of the operations of a connection, whose id is the connection's with a number; it is current from now on.
 
         It is to be begun in a task of its own.
@@ -71,9 +73,9 @@ class UnderWay:
         """Count one of the operations of a connection that may not begin."""
         self._child().refused(error)
 
-    def _child(self) -> "UnderWay":
+    def _child(self) -> "RequestRecord":
         self._children += 1
-        return UnderWay(f"{self.request_id}.{self._children}", self.door, self.state, self.tally)
+        return RequestRecord(f"{self.request_id}.{self._children}", self.door, self.state, self.tally)
 
     def make_current(self) -> None:
         """Let this be what is under way in this context."""
@@ -92,13 +94,13 @@ class UnderWay:
 
     def refused(self, error: GraphQLError) -> None:
         """Count it as answered by an error alone."""
-        self.failed(code_of(error.extensions))
+        self.failed(error_code(error.extensions))
         self.ended("200")
 
     def resulted(self, result: ExecutionResult, status: str = "200") -> None:
         """Count one of its results, with the status that it gives to it if it is the first."""
         for error in result.errors or ():
-            self.failed(code_of(error.extensions))
+            self.failed(error_code(error.extensions))
         self.ended(status)
 
     def ended(self, status: str) -> None:
@@ -108,48 +110,48 @@ class UnderWay:
             self.tally.add(self.door, self.operation, status, perf_counter() - self.began)
 
 
-CURRENT: Final[ContextVar[UnderWay | None]] = ContextVar("under_way", default=None)
+CURRENT: Final[ContextVar[RequestRecord | None]] = ContextVar("under_way", default=None)
 """What is under way in this context; None where that is nothing that anybody asked for."""
 
 
-def asked(name: str | None) -> None:
+def set_operation_name(name: str | None) -> None:
     """Tell how a client calls the operation that is under way."""
     if (current := CURRENT.get()) is not None:
         current.name = name
 
 
-def streams(operation: str) -> None:
+def mark_stream(operation: str) -> None:
     """Tell that what is under way is answered by a stream of events, and what it does."""
     if (current := CURRENT.get()) is not None:
         current.door, current.operation = EVENTS, operation
 
 
-def did(operation: str, errors: Iterable[GraphQLError] | None = None) -> None:
+def record_operation(operation: str, errors: Iterable[GraphQLError] | None = None) -> None:
     """Tell what was done, and what went wrong with it."""
     if (current := CURRENT.get()) is not None:
         current.operation = operation
         for error in errors or ():
-            current.failed(code_of(error.extensions))
+            current.failed(error_code(error.extensions))
 
 
-def resulted(result: ExecutionResult) -> None:
+def record_result(result: ExecutionResult) -> None:
     """Tell of one of the results of what is under way."""
     if (current := CURRENT.get()) is not None:
         current.resulted(result)
 
 
-def refused(error: GraphQLError) -> None:
+def record_rejection(error: GraphQLError) -> None:
     """Tell that what is under way is answered by an error alone."""
     if (current := CURRENT.get()) is not None:
         current.refused(error)
 
 
-def failed(code: str) -> None:
+def record_error(code: str) -> None:
     """Tell that what is under way failed."""
     if (current := CURRENT.get()) is not None:
         current.failed(code)
 
 
-def code_of(extensions: Mapping[str, Any] | None) -> str:
+def error_code(extensions: Mapping[str, Any] | None) -> str:
     """The code of an error as clients see it."""
     return str((extensions or {}).get("code", INTERNAL))

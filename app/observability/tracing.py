@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.observability.endpoints import door_of
+from app.observability.endpoints import endpoint_of
 from app.observability.request_record import CURRENT
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class TracedRequests:
         if scope["type"] == "lifespan" or any(name == OWN.encode() for name, _value in scope["headers"]):
             await self._app(scope, receive, send)
             return
-        door = door_of(scope["path"])
+        door = endpoint_of(scope["path"])
         method = scope.get("method", "WEBSOCKET")
         attributes = {"http.request.method": method, "loomql.door": door}
         with self._tracing.span(f"{method} {door}", "SERVER", attributes, self._tracing.sent(scope)) as span:

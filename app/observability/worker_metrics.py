@@ -45,7 +45,7 @@ def folder_for(workers: int) -> Iterator[None]:
             del os.environ[FOLDER]
 
 
-class Siblings:
+class WorkerMetrics:
     """The workers of a server, one of which this process is; with no folder it is the only one."""
 
     def __init__(self, families: Families, folder: Path | None) -> None:
@@ -54,13 +54,13 @@ class Siblings:
         self._own = str(os.getpid())
 
     @classmethod
-    def of_environment(cls, families: Families) -> "Siblings":
+    def of_environment(cls, families: Families) -> "WorkerMetrics":
         """As the process that started this one tells of them."""
         folder = os.environ.get(FOLDER)
         return cls(families, Path(folder) if folder else None)
 
     @asynccontextmanager
-    async def answering(self) -> AsyncIterator[None]:
+    async def serve_peers(self) -> AsyncIterator[None]:
         """Answer the others until the block ends."""
         if self._folder is None:
             yield
@@ -73,7 +73,7 @@ class Siblings:
             server.close()
             path.unlink(missing_ok=True)
 
-    async def families(self) -> list[Metric]:
+    async def collect_all(self) -> list[Metric]:
         """The metrics of all; where there are several, those of each have a label `worker`, its process id."""
         if self._folder is None:
             return list(self._families())

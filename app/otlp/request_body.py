@@ -7,9 +7,9 @@ from typing import Final
 
 from starlette.requests import Request
 
-from app.http.request_body import pieces, refusal_by
-from stores.concurrency.request_budget import Share
-from stores.concurrency.time_slices import Turn
+from app.http.request_body import iter_chunks, refusal_by
+from stores.concurrency.request_budget import Reservation
+from stores.concurrency.time_slices import TimeSlice
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 
 _WINDOW_BITS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
@@ -26,7 +26,7 @@ class UnknownEncodingError(BadInputError):
     """A body comes in an encoding that is not known."""
 
 
-async def read_body(request: Request, max_bytes: int, share: Share, copies: int) -> bytearray:
+async def read_body(request: Request, max_bytes: int, share: Reservation, copies: int) -> bytearray:
     """The whole body, decompressed; it takes so many times its size of the share as it takes of memory, once decoded.
 
     Raises:
@@ -41,16 +41,16 @@ async def read_body(request: Request, max_bytes: int, share: Share, copies: int)
     body = _Body(max_bytes, share, copies)
     await body.expect(request.headers.get("content-length", ""))
     decompression = Decompression(encoding) if encoding in _WINDOW_BITS else None
-    turn = Turn()
-    async for piece in pieces(request):
+    turn = TimeSlice()
+    async for piece in iter_chunks(request):
         body.receive(len(piece))
         if body.refusal:
             continue
         parts = iter(decompression.parts(piece) if decompression else (piece,))
         while (part := await _next(parts, in_thread=decompression is not None and body.is_large)) is not None:
             await body.add(part)
-            if turn.is_over():
-                await turn.end()
+            if turn.is_used_up():
+                await turn.yield_to_loop()
     if decompression and not body.refusal:
         decompression.check_end()
     return body.whole()
@@ -63,7 +63,7 @@ async def _next(parts: Iterator[bytes], *, in_thread: bool) -> bytes | None:
 class _Body:
     """What has come so far, or why it is refused for now."""
 
-    def __init__(self, max_bytes: int, share: Share, copies: int) -> None:
+    def __init__(self, max_bytes: int, share: Reservation, copies: int) -> None:
         self._received = 0
         self._max_bytes = max_bytes
         self._copies = copies
@@ -80,7 +80,7 @@ class _Body:
         """Hold an announced length to the limit, and to the room there is."""
         if length.isdecimal():
             self._check(int(length), "as it is sent")
-            await self._hold(self._share.expect, int(length))
+            await self._hold(self._share.wait_for_room, int(length))
 
     def receive(self, size: int) -> None:
         """Count bytes as they are sent, decompressed or not; empty members decompress to nothing."""
@@ -91,7 +91,7 @@ class _Body:
         """Put a part of it behind what came before."""
         if not self.refusal:
             self._check(len(self._bytes) + len(part), "once it is decompressed")
-            await self._hold(self._share.take, len(part))
+            await self._hold(self._share.reserve, len(part))
         if not self.refusal:
             self._bytes += part
 
@@ -112,7 +112,7 @@ class _Body:
         self.refusal = await refusal_by(take, self._copies * size)
         if self.refusal:
             self._bytes.clear()
-            self._share.close()
+            self._share.release()
 
 
 class Decompression:

@@ -64,7 +64,7 @@ def response_of(exported: Exported) -> ExportTraceServiceResponse:
 def failure(error: StoreError, status: int, media_type: str) -> Response:
     """The answer to a request that is refused as a whole; with Retry-After where it may be sent again soon."""
     message = told(error)
-    request_record.failed(error.code)
+    request_record.record_error(error.code)
     code = CODES.get(error.code, Code.INTERNAL)
     if media_type == JSON:
         body = codec.dumps({"code": code, "message": message})

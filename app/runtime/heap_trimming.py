@@ -23,17 +23,17 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of mallopt, in the 
 _ARENAS: Final = 2
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Let the system have what nobody uses; nothing happens where the allocator knows no such thing."""
     if trim := _allocators("malloc_trim"):
         trim(0)
 
 
-async def give_back_now_and_then(pause: float = PAUSE_SECONDS) -> None:
+async def trim_periodically(pause: float = PAUSE_SECONDS) -> None:
     """Give back for good: once a heap was large, whatever stays at its end would keep it so."""
     while True:
         await asyncio.sleep(pause)
-        await asyncio.to_thread(give_back)
+        await asyncio.to_thread(trim_heap)
 
 
 def keep_little() -> None:

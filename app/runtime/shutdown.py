@@ -15,7 +15,7 @@ HURRY_SECONDS: Final = 3.0
 """How long the end takes at most that somebody hurries: commands that the database does not answer hold up threads."""
 
 
-class Stopping:
+class Shutdown:
     """Whether one server process is to stop, and whom that is told to."""
 
     def __init__(self) -> None:
@@ -24,21 +24,21 @@ class Stopping:
         """Set when whoever stops the server does not want to wait."""
         self._told: list[Callable[[], object]] = []
 
-    def tell(self, tell: Callable[[], object]) -> None:
+    def on_start(self, tell: Callable[[], object]) -> None:
         """Call `tell` once when it is to stop; at once if it is already."""
         if self.has_begun:
             tell()
         else:
             self._told.append(tell)
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Stop; nothing happens where that has begun."""
         if not self.has_begun:
             self.has_begun = True
             for tell in self._told:
                 tell()
 
-    def hurry(self) -> None:
+    def force(self) -> None:
         """Wait for nothing more: the process ends soon, whatever is under way; nothing more happens where it does."""
         if not self.is_hurried.is_set():
             self.is_hurried.set()
@@ -48,7 +48,7 @@ class Stopping:
 
 
 @contextmanager
-def told_to_stop(stopping: Stopping) -> Iterator[None]:
+def shutdown_on_signals(stopping: Shutdown) -> Iterator[None]:
     """Let a signal that stops the server be known in the running loop as soon as it comes, and a second one hurry it.
 
     What the server itself does goes on. Ctrl-C comes to all processes of a terminal, and the first process of a server
@@ -66,7 +66,7 @@ def told_to_stop(stopping: Stopping) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         is_second = number in came or (bool(came) and not is_worker)
         came.add(number)
-        loop.call_soon_threadsafe(stopping.hurry if is_second else stopping.begin)
+        loop.call_soon_threadsafe(stopping.force if is_second else stopping.start)
         # Uvicorn waits for nothing more after a second SIGINT.
         told = signal.SIGINT if is_second else signal.Signals(number)
         servers_own[told](told, frame)

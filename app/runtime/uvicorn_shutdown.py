@@ -24,7 +24,7 @@ _GOODBYE_SECONDS = 2.0
 """How long a client may take to answer that its connection is closed."""
 
 
-class LeavingProtocol(WebSocketsSansIOProtocol):
+class DrainingWebSocketProtocol(WebSocketsSansIOProtocol):
     """Uvicorn's protocol for WebSockets; when the server stops, `GraphQLWebSocket` ends them, each at its end.
 
     Uvicorn would cut them off at once, with the operations that they have under way.
@@ -52,7 +52,7 @@ class LeavingProtocol(WebSocketsSansIOProtocol):
         self.loop.call_later(self.close_timeout, self.transport.abort)
 
 
-class Workers(Multiprocess):
+class WorkerSupervisor(Multiprocess):
     """Uvicorn's worker processes, none of which keeps the signals from the others.
 
     Uvicorn would wait for the answer of each in turn, and then hear of no signal and no other's death; and for the end

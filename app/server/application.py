@@ -11,33 +11,33 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from app import graphiql
-from app.admission import payer_of
-from app.admission.rate_limit_middleware import RateLimit
-from app.auth import Authentication, caller_of, ruled
-from app.auth.route_permissions import RULINGS, WITHOUT_PAGE
-from app.browser_security.host_check import OwnHosts, names_of
+from app.admission import quota_key_of
+from app.admission.rate_limit_middleware import RateLimitMiddleware
+from app.auth import AuthenticationMiddleware, caller_of, guard_routes
+from app.auth.route_permissions import ROUTE_PERMISSIONS, WITHOUT_PAGE
+from app.browser_security.host_check import HostCheckMiddleware, allowed_hosts
 from app.browser_security.origins import Origins
-from app.browser_security.security_headers import SafeAnswers
+from app.browser_security.security_headers import SecurityHeadersMiddleware
 from app.exports.endpoint import ExportEndpoint
 from app.files.endpoint import FileEndpoints
 from app.graphql_http import GraphQLHTTP
 from app.graphql_http.trusted_documents import TrustedDocuments
-from app.observability.audit_log import OnBehalf
+from app.observability.audit_log import AuditCallerMiddleware
 from app.observability.metrics_endpoint import metrics
-from app.observability.middleware import Observing
+from app.observability.middleware import RequestTrackingMiddleware
 from app.observability.traced_schema import trace_operations
 from app.observability.tracing import TracedRequests
 from app.otlp import TracesEndpoint
-from app.protocol_errors import refusal_at
-from app.server.fast_routes import ShortWay
+from app.protocol_errors import error_response_for_path
+from app.server.fast_routes import DirectRoutes
 from app.server.health import healthz, readyz
-from app.server.lifespan import Process
+from app.server.lifespan import ServerProcess
 from app.settings import Settings
 from app.weave import WeaveDoor
 from app.websocket import GraphQLWebSocket
 from graphql_schema.context import Context
-from graphql_schema.engine.operations import BoundedSchema
-from graphql_schema.errors import unexpected
+from graphql_schema.engine.operations import LimitedSchema
+from graphql_schema.errors import masked_error
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
 
@@ -55,38 +55,38 @@ def create_app(settings: Settings | None = None) -> Starlette:
     if uri is None:
         raise ValueError("No database is named: set LOOMQL_MONGODB_URI, or run `loomql serve`, which starts one.")
 
-    process = Process.of(settings, uri)
+    process = ServerProcess.from_settings(settings, uri)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
-        async with process.life() as state:
+        async with process.lifespan() as state:
             yield state
 
     routes = _routes(process)
     return Starlette(
         routes=routes,
-        middleware=[*_middleware(process), Middleware(ShortWay, _graphql_routes(routes))],
+        middleware=[*_middleware(process), Middleware(DirectRoutes, _graphql_routes(routes))],
         lifespan=lifespan,
         exception_handlers={404: not_found, 500: failed},
     )
 
 
-def _middleware(process: Process) -> list[Middleware]:
+def _middleware(process: ServerProcess) -> list[Middleware]:
     """What every request goes through, the outermost first; a limit that is off is not there."""
     settings = process.settings
-    names = names_of(settings.host, settings.allowed_hosts)
+    names = allowed_hosts(settings.host, settings.allowed_hosts)
     return [
-        Middleware(Observing, refusal_at, process.tally, process.stopping),
+        Middleware(RequestTrackingMiddleware, error_response_for_path, process.tally, process.stopping),
         *([Middleware(TracedRequests, process.tracing)] if process.tracing else []),
-        Middleware(SafeAnswers, Origins.parse(settings.cors_origins), refusal_at),
-        Middleware(Authentication, process.entrance, refusal_at),
-        Middleware(OnBehalf),
-        *([Middleware(OwnHosts, names, refusal_at)] if names is not None else []),
-        *([Middleware(RateLimit, process.rates, refusal_at)] if process.rates else []),
+        Middleware(SecurityHeadersMiddleware, Origins.parse(settings.cors_origins), error_response_for_path),
+        Middleware(AuthenticationMiddleware, process.entrance, error_response_for_path),
+        Middleware(AuditCallerMiddleware),
+        *([Middleware(HostCheckMiddleware, names, error_response_for_path)] if names is not None else []),
+        *([Middleware(RateLimitMiddleware, process.rates, error_response_for_path)] if process.rates else []),
     ]
 
 
-def _routes(process: Process) -> list[BaseRoute]:
+def _routes(process: ServerProcess) -> list[BaseRoute]:
     settings, intake = process.settings, process.intake
     schema = build_schema(_limits(settings), compiled=settings.compiled_execution)
     if process.tracing:
@@ -113,21 +113,21 @@ def _routes(process: Process) -> list[BaseRoute]:
         routes.append(Route("/metrics", metrics))
     if settings.graphiql:
         routes.append(Mount("/graphiql", graphiql.assets))
-    return ruled(routes, refusal_at, RULINGS if settings.graphiql else WITHOUT_PAGE)
+    return guard_routes(routes, error_response_for_path, ROUTE_PERMISSIONS if settings.graphiql else WITHOUT_PAGE)
 
 
 def _graphql_routes(routes: list[BaseRoute]) -> list[Route | WebSocketRoute]:
     return [route for route in routes if isinstance(route, Route | WebSocketRoute) and route.path == "/graphql"]
 
 
-def _graphql(process: Process, schema: BoundedSchema) -> tuple[GraphQLHTTP, GraphQLWebSocket]:
+def _graphql(process: ServerProcess, schema: LimitedSchema) -> tuple[GraphQLHTTP, GraphQLWebSocket]:
     """GraphQL by its two doors, which have their bounds in common."""
     settings, intake = process.settings, process.intake
     trusted = TrustedDocuments.of(settings.trusted_documents, is_strict=settings.only_trusted_documents)
 
     def make_context(connection: HTTPConnection) -> Context:
         stores = connection.scope["state"]["stores"]
-        caller, payer = caller_of(connection), payer_of(connection.scope)
+        caller, payer = caller_of(connection), quota_key_of(connection.scope)
         return Context(stores, settings.max_page_size, settings.max_file_bytes, caller=caller, payer=payer)
 
     over_http = GraphQLHTTP(
@@ -184,6 +184,6 @@ async def not_found(request: Request, _error: Exception) -> Response:
 
 async def failed(request: Request, error: Exception) -> Response:
     """Answer what no door expected; the log has it under the id."""
-    masked = unexpected(error, f"at {request.url.path}")
+    masked = masked_error(error, f"at {request.url.path}")
     headers = {"X-Request-ID": request.state["request_id"]} if "request_id" in request.state else {}
     return JSONResponse({"errors": [masked.formatted]}, 500, headers)

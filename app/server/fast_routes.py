@@ -6,7 +6,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class ShortWay:
+class DirectRoutes:
     """The innermost ASGI middleware, before Starlette's router.
 
     The router and its handler of exceptions take a twentieth of the time of a small query, and each message of a

@@ -10,7 +10,7 @@ from pymongo.errors import ConfigurationError, PyMongoError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.background.migration_runner import Upgrading
+from app.background.migration_runner import MigrationRunner
 from app.mongodb import driver_words
 from stores.database import Database
 from stores.errors import UnavailableError
@@ -32,8 +32,8 @@ class Readiness:
         self.database = database
         self._look_seconds = look_seconds
         self.timeout_seconds = timeout_seconds
-        self.hindrance: str | None = "the indexes are not there yet"
-        self.upgrading = Upgrading(database)
+        self.not_ready_reason: str | None = "the indexes are not there yet"
+        self.upgrading = MigrationRunner(database)
         self._logged = ""
 
     async def prepare(self) -> None:
@@ -41,9 +41,9 @@ class Readiness:
 
         It is ready then; what calls of older versions lack is filled in after that.
         """
-        while self.hindrance is not None:
-            self.hindrance = await self._attempt(self._make_ready())
-            await asyncio.sleep(_RETRY_SECONDS if self.hindrance else 0)
+        while self.not_ready_reason is not None:
+            self.not_ready_reason = await self._attempt(self._make_ready())
+            await asyncio.sleep(_RETRY_SECONDS if self.not_ready_reason else 0)
         await self.upgrading.finish()
 
     async def watch(self) -> None:
@@ -53,7 +53,7 @@ class Readiness:
         """
         while True:
             await asyncio.sleep(self._look_seconds)
-            if self.hindrance is None:
+            if self.not_ready_reason is None:
                 with suppress(UnavailableError, PyMongoError):
                     await self._look()
 
@@ -61,7 +61,7 @@ class Readiness:
         try:
             await self._number()
         except WrongDatabaseError as error:
-            self.hindrance = error.message
+            self.not_ready_reason = error.message
             await self.prepare()
 
     async def _number(self) -> int:
@@ -69,9 +69,9 @@ class Readiness:
         try:
             number = await schema_version.number_of(self.database)
         except WrongDatabaseError as error:
-            self.database.refuse(error.message)
+            self.database.block_access(error.message)
             raise
-        self.database.refuse("")
+        self.database.block_access("")
         return number
 
     async def _make_ready(self) -> None:
@@ -82,11 +82,11 @@ class Readiness:
             await ProjectsStore(self.database).adopt()
             await schema_version.done(self.database, schema_version.PROJECTS_LISTED)
 
-    async def reason_against(self) -> str | None:
+    async def check(self) -> str | None:
         """Why the database cannot serve right now; None when it can."""
         try:
             async with asyncio.timeout(self.timeout_seconds):
-                return await self._attempt(self.database.ping()) or self.hindrance
+                return await self._attempt(self.database.ping()) or self.not_ready_reason
         except TimeoutError:
             return self._silence
 
@@ -143,7 +143,7 @@ async def readyz(request: Request) -> Response:
     since anybody may ask.
     """
     readiness: Readiness = request.state["readiness"]
-    reason = await readiness.reason_against()
+    reason = await readiness.check()
     if reason is not None:
         return JSONResponse({"status": "unavailable", "reason": reason}, 503)
     progress = readiness.upgrading.progress

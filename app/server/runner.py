@@ -18,7 +18,7 @@ from types import FrameType
 from starlette.applications import Starlette
 from uvicorn import Config, Server
 
-from app.auth.authenticator import demand_of
+from app.auth.authenticator import key_policy_for
 from app.background.migration_runner import check_version
 from app.commands.health import ANY_ADDRESS, ask
 from app.commands.keys import first_key, has_keys
@@ -29,10 +29,10 @@ from app.observability.logs import log_config
 from app.observability.worker_metrics import folder_for
 from app.otlp.grpc_server import GrpcAddress, check_grpc
 from app.runtime.heap_trimming import keep_little
-from app.runtime.uvicorn_shutdown import Workers
+from app.runtime.uvicorn_shutdown import WorkerSupervisor
 from app.server.application import create_app
 from app.settings import Settings, variable
-from app.websocket.handshake_limits import WaryProtocol
+from app.websocket.handshake_limits import HandshakeLimitProtocol
 
 # On a busy machine a worker takes long to import all of this; one that is killed for it begins from the start.
 STARTING_SECONDS = 60
@@ -71,7 +71,7 @@ def check_keys(settings: Settings, uri: str) -> None:
     """
     if settings.oidc_issuer is not None:
         return
-    if demand_of(settings.keys, settings.host) == "required" and not has_keys(settings, uri):
+    if key_policy_for(settings.keys, settings.host) == "required" and not has_keys(settings, uri):
         if settings.keys == "required":
             why, other_way = f"{variable('keys')}=required", "set it to auto and listen on 127.0.0.1"
         else:
@@ -135,7 +135,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         workers=settings.workers,
         lifespan="on",
         http=HTTPProtocol,
-        ws=WaryProtocol,
+        ws=HandshakeLimitProtocol,
         ws_max_size=settings.max_body_bytes,
         # With its older protocol, uvicorn would read 32 messages ahead; the newer one reads one.
         ws_max_queue=1,
@@ -154,7 +154,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         Server(config).run(sockets=[listener])
         return
     with folder_for(settings.workers):
-        Workers(config, sockets=[listener]).run()
+        WorkerSupervisor(config, sockets=[listener]).run()
 
 
 def _announce_when_up(settings: Settings, listener: socket.socket) -> None:

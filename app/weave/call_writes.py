@@ -13,7 +13,7 @@ from app.weave.request_body import LARGE, Body, Items
 from app.weave.request_models import BatchItem, CallEndReq, CallStartReq, End, Start
 from graphql_schema.context import Stores
 from stores.calls import CallEnd, CallStart
-from stores.concurrency.time_slices import in_turns
+from stores.concurrency.time_slices import cooperative
 from stores.errors import PayloadTooLargeError, StoreError
 
 _PARTS_AT_ONCE: Final = 500
@@ -103,7 +103,7 @@ class _Waiting:
 async def _store(stores: Stores, items: Items, read: _Read) -> Response:
     """Store the items, few at once; of a large body not all is ever parsed."""
     outcome, waiting = Outcome(items), _Waiting()
-    async for position in in_turns(range(len(items))):
+    async for position in cooperative(range(len(items))):
         try:
             _check_size(items, position)
             size = items.size(position)
@@ -149,6 +149,6 @@ async def _flush(stores: Stores, waiting: _Waiting, outcome: Outcome) -> None:
     outcome.release()
     for at, (position, part) in enumerate(zip(waiting.positions, waiting.parts, strict=True)):
         if at in errors:
-            outcome.refuse(position, errors[at].under(outcome.items.at(position)))
+            outcome.refuse(position, errors[at].prefixed(outcome.items.at(position)))
         elif isinstance(part, CallStart):
             outcome.results[position] = {"id": part.id, "trace_id": part.trace_id}

@@ -7,13 +7,13 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from app.observability import request_record
-from graphql_schema.errors import unexpected
+from graphql_schema.errors import masked_error
 from stores.errors import (
     BadInputError,
     ConflictError,
+    IdTakenError,
     RateLimitedError,
     StoreError,
-    TakenError,
     UnavailableError,
     retry_after,
 )
@@ -66,7 +66,7 @@ def status_of(error: StoreError) -> int:
     match error:
         case InvalidRequestError():
             return INVALID
-        case TakenError():
+        case IdTakenError():
             return _TAKEN
         case _:
             return _STATUS_BY_CODE.get(error.code, _INTERNAL)
@@ -83,14 +83,14 @@ def refusal(error: StoreError) -> Response:
     if isinstance(error, ConflictError) and is_passing(error):
         seconds = UnavailableError.retry_after_seconds
     headers = {} if seconds is None else {"Retry-After": str(seconds)}
-    request_record.failed(error.code)
+    request_record.record_error(error.code)
     return answer({"reason": reason(error), **error.details}, status_of(error), headers)
 
 
 def failure(error: Exception, where: str) -> Response:
     """The answer to a failure that nobody expected; the log has the rest under the id in it."""
-    request_record.failed(request_record.INTERNAL)
-    return answer({"reason": unexpected(error, where).message}, _INTERNAL)
+    request_record.record_error(request_record.INTERNAL)
+    return answer({"reason": masked_error(error, where).message}, _INTERNAL)
 
 
 def answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:

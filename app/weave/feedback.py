@@ -13,12 +13,12 @@ from app.weave.paging import pages
 from app.weave.request_body import Body
 from app.weave.request_models import FeedbackCreateReq, FeedbackReplaceReq, FieldsQueryReq, PurgeReq
 from graphql_schema.context import Stores
-from stores.concurrency.time_slices import in_turns
+from stores.concurrency.time_slices import cooperative
 from stores.errors import BadInputError, StoreError
 from stores.json import codec, paths
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
-from stores.row_fields import JsonField, forget
+from stores.row_fields import JsonField, drop_parsed
 
 _READ_AT_ONCE: Final = 32
 """Each has a payload of at most a mebibyte."""
@@ -43,7 +43,7 @@ async def create_batch(stores: Stores, body: Body) -> Response:
     outcome = Outcome(items)
     waiting: dict[int, FeedbackCreateReq] = {}
     size = 0
-    async for position in in_turns(range(len(items))):
+    async for position in cooperative(range(len(items))):
         try:
             waiting[position] = items.read(FeedbackCreateReq, await items.value(position), items.at(position))
         except StoreError as error:
@@ -89,7 +89,7 @@ async def _store_singly(stores: Stores, waiting: dict[int, FeedbackCreateReq], o
         except StoreError as error:
             if is_passing(error):
                 raise outcome.passing(error, position) from None
-            outcome.refuse(position, error.under(outcome.items.at(position)))
+            outcome.refuse(position, error.prefixed(outcome.items.at(position)))
         else:
             outcome.results[position] = feedback_fields(row, _ANSWERED)
             outcome.is_partly_stored = True
@@ -132,7 +132,7 @@ async def _found(stores: Stores, asked: FieldsQueryReq) -> AsyncGenerator[bytes,
     async for page in pages(read, asked, _READ_AT_ONCE):
         for row in page.rows:
             yield codec.dumps(_fields(row, names)) + b"\n"
-            forget(row)
+            drop_parsed(row)
 
 
 def _fields(row: Row, names: tuple[str, ...]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ async def create(stores: Stores, body: Body) -> Response:
     try:
         return answer({"digest": await stores.objects.create(asked.to_store(is_large=body.is_large))})
     except StoreError as error:
-        raise error.under("obj") from None
+        raise error.prefixed("obj") from None
 
 
 async def read(stores: Stores, body: Body) -> Response:

@@ -6,10 +6,10 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from app.auth.callers import ACCESS, Access, access_of
-from app.http.request_body import pieces, refusal_by
+from app.auth.callers import ACCESS, RouteAccess, access_of
+from app.http.request_body import iter_chunks, refusal_by
 from app.weave.errors import InvalidRequestError, invalid
-from stores.concurrency.request_budget import Share
+from stores.concurrency.request_budget import Reservation
 from stores.errors import BadInputError, ForbiddenError, PayloadTooLargeError, StoreError
 from stores.json import incremental
 
@@ -26,8 +26,8 @@ class Body:
     """The body of one request, and what its address and headers say."""
 
     text: bytearray
-    access: Access
-    share: Share
+    access: RouteAccess
+    share: Reservation
     path: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -68,7 +68,7 @@ class Body:
         if len(self.text) > LARGE:
             return None
         try:
-            around = found = await incremental.loads_whole(self.text, self.share.take)
+            around = found = await incremental.loads_whole(self.text, self.share.reserve)
         except BadInputError:
             return None
         for key in path:
@@ -77,8 +77,8 @@ class Body:
 
     async def _sliced_items(self, path: tuple[str, ...]) -> "Items":
         try:
-            found = await incremental.members(self.text, path)
-            around = None if found is None else await incremental.loads(found.around, reserve=self.share.take)
+            found = await incremental.find_array(self.text, path)
+            around = None if found is None else await incremental.loads(found.around, reserve=self.share.reserve)
         except BadInputError as error:
             raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
         if found is None:
@@ -88,7 +88,7 @@ class Body:
 
     async def _decoded(self) -> object:
         try:
-            return await incremental.loads(self.text, incremental.MAX_VALUES, reserve=self.share.take)
+            return await incremental.loads(self.text, incremental.MAX_VALUES, reserve=self.share.reserve)
         except BadInputError as error:
             raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
 
@@ -97,11 +97,11 @@ class Body:
 class Items:
     """The members of a list, each read when it is asked for, and what stands around the list."""
 
-    members: incremental.Members | list[object]
+    members: incremental.ArraySpans | list[object]
     around: object
     name: str
-    access: Access
-    share: Share
+    access: RouteAccess
+    share: Reservation
 
     def __len__(self) -> int:
         return len(self.members)
@@ -112,7 +112,7 @@ class Items:
 
     def size(self, position: int) -> int:
         """The length of a member's text; 0 in a body that was soon parsed."""
-        return self.members.size(position) if isinstance(self.members, incremental.Members) else 0
+        return self.members.size(position) if isinstance(self.members, incremental.ArraySpans) else 0
 
     async def value(self, position: int, max_values: int = incremental.MAX_VALUES) -> object:
         """A member.
@@ -125,14 +125,14 @@ class Items:
             return self.members[position]
         try:
             span = self.members.span(position)
-            return await incremental.loads(self.members.text, max_values, span, self.share.take)
+            return await incremental.loads(self.members.text, max_values, span, self.share.reserve)
         except (BadInputError, PayloadTooLargeError) as error:
-            raise error.under(self.at(position)) from None
+            raise error.prefixed(self.at(position)) from None
 
     def has(self, position: int, part: bytes) -> bool:
         """Whether some bytes are in a member's text, as far as that is at hand."""
         return (
-            isinstance(self.members, incremental.Members)
+            isinstance(self.members, incremental.ArraySpans)
             and self.members.text.find(part, *self.members.span(position)) >= 0
         )
 
@@ -154,16 +154,16 @@ class Items:
         return _validated(model, value, self.access, at)
 
 
-def _validated(model: type[_Model], value: object, access: Access, at: str = "") -> _Model:
+def _validated(model: type[_Model], value: object, access: RouteAccess, at: str = "") -> _Model:
     try:
         return model.model_validate(value, context={ACCESS: access})
     except ValidationError as error:
         raise invalid(error, at) from None
     except ForbiddenError as error:
-        raise error.under(at) if at else error from None
+        raise error.prefixed(at) if at else error from None
 
 
-async def read_body(request: Request, max_bytes: int, share: Share) -> Body:
+async def read_body(request: Request, max_bytes: int, share: Reservation) -> Body:
     """The body as it comes, kept from others who send as long as the share is open.
 
     What is refused passes by to its end: a client that still sends would find no answer but a cut connection.
@@ -178,19 +178,19 @@ async def read_body(request: Request, max_bytes: int, share: Share) -> Body:
     text, size = bytearray(), 0
     length = request.headers.get("content-length", "")
     if length.isdecimal():
-        refused = refused or await refusal_by(share.expect, int(length))
-    async for piece in pieces(request):
+        refused = refused or await refusal_by(share.wait_for_room, int(length))
+    async for piece in iter_chunks(request):
         size += len(piece)
         if size > max_bytes:
             refused = _too_large(max_bytes)
         if size > _PASSES_BY * max_bytes:
             break
-        refused = refused or await refusal_by(share.take, len(piece))
+        refused = refused or await refusal_by(share.reserve, len(piece))
         if refused is None:
             text += piece
         elif text:
             text = bytearray()
-            share.close()
+            share.release()
     if refused:
         try:
             raise refused

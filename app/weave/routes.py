@@ -9,8 +9,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from app.admission.operation_limiter import MOST_OPERATIONS, Places
-from app.admission.quota_keys import payer_of
+from app.admission.operation_limiter import MOST_OPERATIONS, OperationLimiter
+from app.admission.quota_keys import quota_key_of
 from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing
 from app.runtime import heap_trimming
 from app.weave import (
@@ -31,7 +31,7 @@ from app.weave import (
 from app.weave.errors import answer, failure, refusal
 from app.weave.request_body import Body, read_body
 from graphql_schema.context import Stores
-from stores.concurrency.request_budget import Intake, Share
+from stores.concurrency.request_budget import RequestBudget, Reservation
 from stores.errors import StoreError
 
 PREFIX: Final = "/weave"
@@ -98,12 +98,12 @@ class WeaveDoor:
         self,
         max_body_bytes: int,
         max_file_bytes: int,
-        intake: Intake,
-        places: Places | None = None,
+        intake: RequestBudget,
+        places: OperationLimiter | None = None,
         *,
         introspection: bool = True,
     ) -> None:
-        self._places = places or Places(MOST_OPERATIONS)
+        self._places = places or OperationLimiter(MOST_OPERATIONS)
         self._max_body_bytes = max_body_bytes
         self._max_file_bytes = max_file_bytes
         self._intake = intake
@@ -126,17 +126,17 @@ class WeaveDoor:
         return Mount(PREFIX, routes=routes)
 
     async def _post(self, endpoint: _Endpoint, request: Request) -> Response:
-        async def answered(share: Share) -> Response:
+        async def answered(share: Reservation) -> Response:
             body = await read_body(request, self._max_body_bytes, share)
             try:
                 if endpoint in _UNCOUNTED:
                     return await endpoint(request.state["stores"], body)
-                async with self._places.one(payer_of(request.scope)):
+                async with self._places.slot(quota_key_of(request.scope)):
                     return await endpoint(request.state["stores"], body)
             finally:
                 if len(body.text) > heap_trimming.LARGE:
                     del body
-                    await asyncio.to_thread(heap_trimming.give_back)
+                    await asyncio.to_thread(heap_trimming.trim_heap)
 
         return await self._guarded(request, answered)
 
@@ -159,9 +159,9 @@ class WeaveDoor:
             return answer({"reason": f"{path} takes POST only"}, 405, {"Allow": "POST"})
         return answer({"reason": f"LoomQL has no {path} for the Weave SDK"}, _NOT_FOUND)
 
-    async def _guarded(self, request: Request, answered: Callable[[Share], Awaitable[Response]]) -> Response:
+    async def _guarded(self, request: Request, answered: Callable[[Reservation], Awaitable[Response]]) -> Response:
         """An answer whatever happens; what was asked is done with once it is there, long as it may take to read it."""
-        with self._intake.share(payer_of(request.scope)) as share:
+        with self._intake.reservation(quota_key_of(request.scope)) as share:
             try:
                 return await answered(share)
             except BodyTimeoutError as error:

@@ -20,7 +20,7 @@ from app.weave.object_request_models import (
 from app.weave.paging import in_parts, pages
 from app.weave.request_body import Body, Items
 from graphql_schema.context import Stores
-from stores.concurrency.time_slices import in_turns
+from stores.concurrency.time_slices import cooperative
 from stores.json import codec
 from stores.paging import Page, PageRequest, Row
 
@@ -64,7 +64,7 @@ async def update(stores: Stores, body: Body) -> Response:
     items = Items(asked.updates, None, "updates", body.access, body.share)
     changes = [
         items.read(UpdateSpec, await items.value(position), items.at(position)).to_store(items.at(position))
-        async for position in in_turns(range(len(items)))
+        async for position in cooperative(range(len(items)))
     ]
     digest, updated = await stores.tables.update(asked.project_id, asked.base_digest, changes)
     return answer({"digest": digest, "updated_row_digests": updated})

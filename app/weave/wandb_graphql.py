@@ -23,7 +23,7 @@ from app.weave.errors import answer, reason
 from app.weave.request_body import Body
 from app.weave.request_models import Lookup
 from graphql_schema.context import Stores
-from graphql_schema.errors import unexpected
+from graphql_schema.errors import masked_error
 from graphql_schema.limits.introspection import NoIntrospection, hide_names
 from stores.calls.inputs import LOCAL_USER
 from stores.errors import PayloadTooLargeError, StoreError
@@ -87,7 +87,7 @@ def _told(error: GraphQLError) -> dict[str, Any]:
     if isinstance(cause, StoreError):
         error = GraphQLError(reason(cause), path=error.path)
     elif cause is not None and not isinstance(cause, GraphQLError):
-        error = unexpected(cause, "in a look-up at /weave/graphql")
+        error = masked_error(cause, "in a look-up at /weave/graphql")
     return dict(error.formatted)
 
 
@@ -101,14 +101,14 @@ class _Root:
     async def project(self, _info: Info, name: str, entityName: str | None = None) -> Row | None:  # noqa: N803 -- W&B's name
         """A project, None where there is none of the name."""
         project_id = f"{entityName or LOCAL_USER}/{name}"
-        self._caller.check(Role.READER, project_id)
+        self._caller.require_role(Role.READER, project_id)
         found = await self._projects.one(project_id, ["id", "entity", "name"])
         return None if found is None else _project(found)
 
     async def upsertModel(self, _info: Info, input: dict[str, str]) -> Row:  # noqa: A002, N802 -- W&B's names
         """Make sure that a project is listed."""
         entity, name = input.get("entityName") or LOCAL_USER, input.get("name") or ""
-        self._caller.check(Role.WRITER, named(entity, name))
+        self._caller.require_role(Role.WRITER, named(entity, name))
         made = _project(await self._projects.ensure(entity, name))
         return {"model": made, "project": made, "inserted": True}
 

@@ -10,9 +10,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonTextMessageReceived, WebSocketDisconnected
 
-from app.admission import payer_of
+from app.admission import quota_key_of
 from app.http import keepalive
-from app.websocket.handshake_limits import FIRST_BYTES, trust
+from app.websocket.handshake_limits import FIRST_BYTES, lift_handshake_limit
 from app.websocket.reserving import (
     CLIENT_TIMEOUT,
     ENCODED,
@@ -21,7 +21,7 @@ from app.websocket.reserving import (
     TRY_AGAIN,
     refusal_reason,
 )
-from stores.concurrency.request_budget import FREE_BYTES, Share
+from stores.concurrency.request_budget import FREE_BYTES, Reservation
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
 from stores.json import codec
 
@@ -46,7 +46,7 @@ class Connection(ASGIWebSocketAdapter):
     """Whether it is known who is at the other end, and their messages may be large."""
     refusal: StoreError | None = None
     """The reason why the operation of the last message is refused: the intake has no memory for it."""
-    _share: Share | None = None
+    _share: Reservation | None = None
     """The memory of the last message; None once the operation of the message has it."""
 
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:  # noqa: ARG002 - part of the base's signature
@@ -99,10 +99,10 @@ class Connection(ASGIWebSocketAdapter):
         if size <= FREE_BYTES:
             return codec.loads(encoded)
         self._share = share = self.take_share()
-        await share.take(max(0, size - share.size))
-        return await self.view.schema.parse_request(encoded, share.take)
+        await share.reserve(max(0, size - share.size))
+        return await self.view.schema.parse_request(encoded, share.reserve)
 
-    def take_share(self) -> Share:
+    def take_share(self) -> Reservation:
         """The memory of the last message, of which not all may be reserved yet; the caller closes it."""
         share, self._share = self._share or self._new_share(), None
         return share
@@ -110,11 +110,11 @@ class Connection(ASGIWebSocketAdapter):
     def close_share(self) -> None:
         """Release the memory of the last message, unless somebody took it."""
         if self._share is not None:
-            self._share.close()
+            self._share.release()
             self._share = None
 
-    def _new_share(self) -> Share:
-        return self.view.intake.share(payer_of(self.ws.scope))
+    def _new_share(self) -> Reservation:
+        return self.view.intake.reservation(quota_key_of(self.ws.scope))
 
     def _flaw_of_size(self, size: int) -> str | None:
         if size > self.view.max_message_bytes:
@@ -126,7 +126,7 @@ class Connection(ASGIWebSocketAdapter):
     def trust(self) -> None:
         """Take messages of any size that the server takes."""
         self.is_trusted = True
-        trust(self.ws.scope, self._new_share)
+        lift_handshake_limit(self.ws.scope, self._new_share)
 
     async def _heard(self) -> MutableMapping[str, Any]:
         """What the client sends, which has to answer pings at least; one that does not is as good as gone."""

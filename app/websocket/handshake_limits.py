@@ -12,7 +12,7 @@ from websockets.server import ServerProtocol
 from app.auth.credentials import LONGEST
 from app.browser_security.security_headers import HEADERS
 from app.websocket.reserving import ReservingProtocol
-from stores.concurrency.request_budget import Share
+from stores.concurrency.request_budget import Reservation
 
 FIRST_BYTES: Final = 2 * LONGEST
 """The largest message until a connection is acknowledged: the longest token fits in, and what else it says."""
@@ -30,7 +30,7 @@ class _Refusing(ServerProtocol):
         super().send_response(response)
 
 
-class WaryProtocol(ReservingProtocol):
+class HandshakeLimitProtocol(ReservingProtocol):
     """Uvicorn's protocol for WebSockets, which holds no more than `FIRST_BYTES` for a client who is nobody yet."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,7 +52,7 @@ class WaryProtocol(ReservingProtocol):
         self.conn.max_message_size = FIRST_BYTES if full is None else min(FIRST_BYTES, full)
         self.max_untrusted_bytes = 2 * FIRST_BYTES
 
-        def trust(new_share: Callable[[], Share]) -> None:
+        def trust(new_share: Callable[[], Reservation]) -> None:
             self.conn.max_message_size = full
             self.new_share = new_share
 
@@ -61,7 +61,7 @@ class WaryProtocol(ReservingProtocol):
             self.scope.setdefault("extensions", {})[_TRUST] = {"trust": trust}
 
 
-def trust(scope: Scope, new_share: Callable[[], Share]) -> None:
+def lift_handshake_limit(scope: Scope, new_share: Callable[[], Reservation]) -> None:
     """Let a connection have messages as large as the server takes; of a server with another protocol it always may.
 
     `new_share` makes the reservation for one message.

@@ -5,8 +5,8 @@ from typing import Final
 
 from websockets.frames import Frame
 
-from app.admission.token_buckets import Buckets
-from app.runtime.uvicorn_shutdown import LeavingProtocol
+from app.admission.token_buckets import TokenBuckets
+from app.runtime.uvicorn_shutdown import DrainingWebSocketProtocol
 
 PER_SECOND: Final = 10
 AT_ONCE: Final = 100
@@ -19,12 +19,12 @@ _SMALL_FRAGMENT: Final = 128
 """Bytes below which a fragment counts as a ping does: each takes time and memory beside its payload."""
 
 
-def bucket() -> Buckets:
+def bucket() -> TokenBuckets:
     """What counts those of one connection, under whatever one name."""
-    return Buckets(PER_SECOND, AT_ONCE)
+    return TokenBuckets(PER_SECOND, AT_ONCE)
 
 
-class CountingProtocol(LeavingProtocol):
+class PingLimitProtocol(DrainingWebSocketProtocol):
     """Uvicorn's protocol for WebSockets, which counts frames that carry little: pings, pongs and tiny continuations.
 
     Uvicorn would answer each ping however much the client leaves unread, and before it is known who that is.

@@ -8,7 +8,7 @@ import strawberry
 from graphql_schema.context import Info
 from graphql_schema.costs.types import CostQueryOutput
 from graphql_schema.fields import ProjectId, connections, to_store
-from graphql_schema.fields.connections import Listing, listed
+from graphql_schema.fields.connections import Listing, connection_field
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.fields.sorting import SortBy, sort_keys
 from stores.costs.fields import INDEXED_COST_FIELDS
@@ -24,7 +24,7 @@ Sort = Annotated[
 class CostQueries:
     """The fields of Query that read costs."""
 
-    @listed(
+    @connection_field(
         "A page of the prices that the project set; those that LoomQL ships are not among them.",
         of=CostQueryOutput,
         indexed=INDEXED_COST_FIELDS,

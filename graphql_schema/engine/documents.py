@@ -216,7 +216,7 @@ class Documents:
         self._valid.keep(text, found[0])
         return found
 
-    async def read_beside(
+    async def read_in_thread(
         self, text: str | None, asked: str | None, allowed: Iterable[OperationType]
     ) -> tuple[DocumentNode, OperationType]:
         """The same as `read`; a long document that is not kept is read in a thread, which lets others in."""
@@ -280,7 +280,7 @@ class Documents:
         Raises:
             MissingQueryError, InvalidDocumentError, OperationChoiceError: as `read` does.
         """
-        document, _kind = await self.read_beside(text, asked, OperationType)
+        document, _kind = await self.read_in_thread(text, asked, OperationType)
         return {
             definition.variable.name.value: _named(definition.type)
             for definition in _chosen(document, asked).variable_definitions or ()

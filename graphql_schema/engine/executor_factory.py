@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 is_awaitable: Final = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable)
 
 
-class Given(NamedTuple):
+class ExecutionInput(NamedTuple):
     """What an execution takes beside the document."""
 
     root_value: object
@@ -30,7 +30,7 @@ class Given(NamedTuple):
     operation_extensions: dict[str, Any] | None
 
 
-class Executors:
+class ExecutorFactory:
     """Makes the executors of a schema, all of one kind, within the limits."""
 
     def __init__(self, schema: GraphQLSchema, kind: type[Executor[Any]], limits: Limits) -> None:
@@ -39,7 +39,7 @@ class Executors:
         self._costs = Costs(schema, limits)
         self._max_input_values = limits.max_input_values
 
-    async def begun(self, document: DocumentNode, given: Given) -> list[GraphQLError] | Executor[Any]:
+    async def build(self, document: DocumentNode, given: ExecutionInput) -> list[GraphQLError] | Executor[Any]:
         """What executes an operation, its variables counted and coerced; many are in a thread, which lets others in.
 
         Raises:
@@ -60,12 +60,12 @@ class Executors:
         """
         return self._costs.of(executor.operation, executor.fragment_definitions, executor.variable_values.coerced)
 
-    def _counts(self, document: DocumentNode, given: Given) -> "Mapping[str, Count]":
+    def _counts(self, document: DocumentNode, given: ExecutionInput) -> "Mapping[str, Count]":
         """How the values of the operation's variables are counted."""
         operation = get_operation_ast(document, given.operation_name) if given.variable_values else None
         return declared(self._schema, document, operation).counts if operation else {}
 
-    def _executor(self, document: DocumentNode, given: Given) -> list[GraphQLError] | Executor[Any]:
+    def _executor(self, document: DocumentNode, given: ExecutionInput) -> list[GraphQLError] | Executor[Any]:
         return self._kind.build(
             self._schema,
             document,

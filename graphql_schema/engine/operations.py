@@ -15,15 +15,15 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from graphql_schema.engine.documents import LONG, Documents
-from graphql_schema.engine.executor_factory import Executors, Given, is_awaitable
-from graphql_schema.engine.results import Outcomes, PartlyDone, errors_of, may_have_changed
+from graphql_schema.engine.executor_factory import ExecutionInput, ExecutorFactory, is_awaitable
+from graphql_schema.engine.results import PartialFailure, ResultFormatter, errors_of, may_have_changed
 from graphql_schema.engine.subscription_results import EventResults
-from graphql_schema.engine.suggestions import mend
+from graphql_schema.engine.suggestions import patch_graphql_core
 from graphql_schema.hints import found_nothing, hinted
 from graphql_schema.limits import Limits
 from graphql_schema.limits.depth import bound_comparisons
 from graphql_schema.limits.input_values import SETTING
-from stores.concurrency.timeouts import Patience
+from stores.concurrency.timeouts import SharedTimeout
 from stores.errors import PayloadTooLargeError, StoreTimeoutError
 from stores.json import incremental
 
@@ -47,7 +47,7 @@ Observer = Callable[[str | None, str | None], AbstractContextManager[Tell]]
 _NOBODY: Final[AbstractContextManager[Tell]] = nullcontext(lambda _result: None)
 
 
-class BoundedSchema(strawberry.Schema):
+class LimitedSchema(strawberry.Schema):
     """A schema that holds every operation to the limits, and takes the shortest way from a document to its results.
 
     Strawberry's own way has extensions at every step, which cost more than a small query does; `execute` and `stream`
@@ -62,7 +62,7 @@ class BoundedSchema(strawberry.Schema):
             TypeError: it has extensions, directives or exception handlers, which would not run, or not for every field.
         """
         super().__init__(*args, **kwargs)
-        mend()
+        patch_graphql_core()
         bound_comparisons()
         for name in _PASSED_BY:
             if getattr(self, name):
@@ -70,8 +70,8 @@ class BoundedSchema(strawberry.Schema):
         self._max_text_values = limits.max_input_values + incremental.MAX_VALUES
         self._patience = None if limits.max_seconds is None else _patience(limits.max_seconds)
         self._documents = Documents(self._schema, limits)
-        self._executors = Executors(self._schema, self.execution_context_class, limits)
-        self._outcomes = Outcomes(self._process_errors, is_secret=not limits.introspection)
+        self._executors = ExecutorFactory(self._schema, self.execution_context_class, limits)
+        self._outcomes = ResultFormatter(self._process_errors, is_secret=not limits.introspection)
         self._events = EventResults(self._executors, self._outcomes)
         self._told_of: dict[tuple[str, str | None], str] = {}
         self.observer: Observer = lambda _query, _operation_name: _NOBODY
@@ -97,20 +97,20 @@ class BoundedSchema(strawberry.Schema):
         """Prepare the answers of the methods below to questions about a document; a long one is parsed in a thread."""
         await self._documents.look_at(query, operation_name)
 
-    def watches(self, query: str | None, operation_name: str | None) -> bool:
+    def is_open_ended_subscription(self, query: str | None, operation_name: str | None) -> bool:
         """Whether an operation is a subscription that may go on for days; what cannot be run is none."""
         return self._subscribed(query, operation_name) not in {None, *_ENDING}
 
-    def only_reads(self, query: str | None, operation_name: str | None) -> bool:
+    def is_query(self, query: str | None, operation_name: str | None) -> bool:
         """Whether an operation is a query, which may be given up at any time; what cannot be read is none."""
         beginning = self._documents.begins_with(query, operation_name)
         return beginning is not None and beginning.kind is OperationType.QUERY
 
-    def subscribes(self, query: str | None, operation_name: str | None) -> bool:
+    def is_subscription(self, query: str | None, operation_name: str | None) -> bool:
         """Whether an operation is a subscription; what cannot be run is none."""
         return self._subscribed(query, operation_name) is not None
 
-    def is_streamed(self, query: str | None, operation_name: str | None) -> bool:
+    def is_finite_subscription(self, query: str | None, operation_name: str | None) -> bool:
         """Whether an operation is a subscription that ends by itself, and keeps what it was asked with until then."""
         return self._subscribed(query, operation_name) in _ENDING
 
@@ -119,7 +119,7 @@ class BoundedSchema(strawberry.Schema):
         beginning = self._documents.begins_with(query, operation_name)
         return beginning.field if beginning and beginning.kind is OperationType.SUBSCRIPTION else None
 
-    def does(self, query: str, operation_name: str | None) -> str:
+    def executed_root_field(self, query: str, operation_name: str | None) -> str:
         """What an operation that ran does, by its root field; "several" where it has more than one.
 
         Fragments at its root are "several", too, and what is not kept of the documents is "": there are no more texts
@@ -133,7 +133,7 @@ class BoundedSchema(strawberry.Schema):
             self._told_of[key] = told
         return told
 
-    def will_do(self, query: str, operation_name: str | None) -> str:
+    def root_field(self, query: str, operation_name: str | None) -> str:
         """The same of an operation whose results are yet to be; "" of what cannot be run.
 
         What is looked at here is kept, and so need not be again; what is long has been by `stream`.
@@ -141,7 +141,7 @@ class BoundedSchema(strawberry.Schema):
         if len(query) <= LONG:
             with suppress(Exception):  # whatever it is, running the operation tells it
                 self._documents.read(query, operation_name, _EVERY_TYPE)
-        return self.does(query, operation_name)
+        return self.executed_root_field(query, operation_name)
 
     def argument_type(self, field: str, argument: str) -> graphql.GraphQLInputType:
         """The type of an argument of a field of Query; both must be there."""
@@ -176,18 +176,18 @@ class BoundedSchema(strawberry.Schema):
         allowed = _EVERY_TYPE if allowed_operation_types is None else allowed_operation_types
         with self.observer(query, operation_name) as tell:
             try:
-                document, kind = await self._documents.read_beside(query, operation_name, allowed)
+                document, kind = await self._documents.read_in_thread(query, operation_name, allowed)
             except _LEFT_TO_THE_CALLER:
                 raise
             except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
-                result: ExecutionResult = self._outcomes.refused(errors_of(error))
+                result: ExecutionResult = self._outcomes.format_rejection(errors_of(error))
             else:
-                given = Given(root_value, context_value, variable_values, operation_name, operation_extensions)
+                given = ExecutionInput(root_value, context_value, variable_values, operation_name, operation_extensions)
                 result = await self._in_time(kind, document, given)
             tell(result)
             return result
 
-    async def _in_time(self, kind: OperationType, document: DocumentNode, given: Given) -> ExecutionResult:
+    async def _in_time(self, kind: OperationType, document: DocumentNode, given: ExecutionInput) -> ExecutionResult:
         """What comes of a query within the time for it; what it asks the database is given up with it.
 
         What changes something is not cut off: nobody would know how much of it was done.
@@ -196,27 +196,29 @@ class BoundedSchema(strawberry.Schema):
             return (await self._executed(document, given))[0]
         try:
             executed = self._executed(document, given)
-            result, executor = await (executed if self._patience is None else self._patience.wait(executed))
+            result, executor = await (executed if self._patience is None else self._patience.run(executed))
         except StoreTimeoutError as error:
-            return self._outcomes.refused([GraphQLError(error.message, original_error=error)])
+            return self._outcomes.format_rejection([GraphQLError(error.message, original_error=error)])
         # Beside the time for the query, so that hints never make it late.
         return await hinted(result, executor) if executor and found_nothing(result) else result
 
-    async def _executed(self, document: DocumentNode, given: Given) -> tuple[ExecutionResult, Executor[Any] | None]:
+    async def _executed(
+        self, document: DocumentNode, given: ExecutionInput
+    ) -> tuple[ExecutionResult, Executor[Any] | None]:
         """Run an operation; the executor is None where nothing ran."""
         try:
-            executor = await self._executors.begun(document, given)
+            executor = await self._executors.build(document, given)
             if isinstance(executor, list):
-                return self._outcomes.told(graphql.ExecutionResult(None, executor)), None
+                return self._outcomes.format(graphql.ExecutionResult(None, executor)), None
             cost = self._executors.cost(executor)
             found = executor.execute_operation()
             result = cast("graphql.ExecutionResult", await found if is_awaitable(found) else found)
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
-            return self._outcomes.refused(errors_of(error)), None
-        told = self._outcomes.told(result, cost)
+            return self._outcomes.format_rejection(errors_of(error)), None
+        told = self._outcomes.format(result, cost)
         is_mutation = executor.operation.operation is graphql.OperationType.MUTATION
         if is_mutation and told.errors and may_have_changed(told):
-            return PartlyDone(told.data, told.errors, cost), executor
+            return PartialFailure(told.data, told.errors, cost), executor
         return told, executor
 
     async def stream(
@@ -233,17 +235,17 @@ class BoundedSchema(strawberry.Schema):
         allowed = _EVERY_TYPE if allowed_operation_types is None else allowed_operation_types
         with self.observer(query, operation_name):
             try:
-                document, kind = await self._documents.read_beside(query, operation_name, allowed)
+                document, kind = await self._documents.read_in_thread(query, operation_name, allowed)
             except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
-                return _alone(self._outcomes.refused(errors_of(error)))
-        given = Given(root_value, context_value, variable_values, operation_name, operation_extensions)
+                return _alone(self._outcomes.format_rejection(errors_of(error)))
+        given = ExecutionInput(root_value, context_value, variable_values, operation_name, operation_extensions)
         if kind is OperationType.SUBSCRIPTION:
             caller = getattr(context_value, "caller", None)
             asked = query, document, operation_name, variable_values, caller.grants if caller else None
             return self._events.of(asked, document, given)
         return self._result(kind, document, given)
 
-    async def _result(self, kind: OperationType, document: DocumentNode, given: Given) -> StreamResult:
+    async def _result(self, kind: OperationType, document: DocumentNode, given: ExecutionInput) -> StreamResult:
         result = await self._in_time(kind, document, given)
         # Who is slow to read the result should not keep what was asked in memory.
         del document, given
@@ -254,10 +256,10 @@ async def _alone(result: ExecutionResult) -> StreamResult:
     yield result
 
 
-def _patience(seconds: float) -> Patience:
+def _patience(seconds: float) -> SharedTimeout:
     """With a query as a whole."""
     message = (
         f"the query did not end within {seconds:g} seconds; ask for less at once "
         "(the setting LOOMQL_REQUEST_TIMEOUT_SECONDS raises the limit)"
     )
-    return Patience(seconds, lambda: StoreTimeoutError(message))
+    return SharedTimeout(seconds, lambda: StoreTimeoutError(message))

@@ -13,11 +13,11 @@ from graphql_schema.limits.cost import Extensions, TooCostlyError
 from graphql_schema.limits.introspection import hide_names
 
 
-class PartlyDone(ExecutionResult):
+class PartialFailure(ExecutionResult):
     """The result of a mutation with errors that may have changed something, which stands."""
 
 
-class Outcomes:
+class ResultFormatter:
     """Tells outcomes, the errors of a schema explained.
 
     Args:
@@ -29,7 +29,7 @@ class Outcomes:
         self._explain_all = explain
         self._is_secret = is_secret
 
-    def told(self, result: graphql.ExecutionResult, extensions: Extensions | None = None) -> ExecutionResult:
+    def format(self, result: graphql.ExecutionResult, extensions: Extensions | None = None) -> ExecutionResult:
         """What is told of a result."""
         if result.errors:
             self._explain(result.errors)
@@ -37,9 +37,9 @@ class Outcomes:
 
     async def told_then(self, result: Awaitable[graphql.ExecutionResult]) -> ExecutionResult:
         """The same of one that is yet to come."""
-        return self.told(await result)
+        return self.format(await result)
 
-    def refused(self, errors: list[GraphQLError]) -> PreExecutionError:
+    def format_rejection(self, errors: list[GraphQLError]) -> PreExecutionError:
         """What is told where nothing ran."""
         self._explain(errors)
         told = errors[0].told if errors and isinstance(errors[0], TooCostlyError) else None
@@ -68,7 +68,9 @@ def errors_of(error: Exception) -> list[GraphQLError]:
 
 def is_unanswered(result: ExecutionResult) -> bool:
     """True if no root field has a result, and no mutation may have been done: the operation may be sent again."""
-    return not isinstance(result, PartlyDone) and not any(value is not None for value in (result.data or {}).values())
+    return not isinstance(result, PartialFailure) and not any(
+        value is not None for value in (result.data or {}).values()
+    )
 
 
 def may_have_changed(result: ExecutionResult) -> bool:

@@ -13,13 +13,13 @@ from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
 from strawberry.utils.await_maybe import await_maybe
 
-from graphql_schema.engine.executor_factory import Executors, Given, is_awaitable
-from graphql_schema.engine.results import Outcomes, errors_of
+from graphql_schema.engine.executor_factory import ExecutionInput, ExecutorFactory, is_awaitable
+from graphql_schema.engine.results import ResultFormatter, errors_of
 from graphql_schema.engine.shared_results import Execute, SharedResults
 from graphql_schema.hints import Hint, StreamHints, begin_stream_hints
 from graphql_schema.limits.cost import TooCostlyError
-from stores.concurrency.shared_slices import SharedTurns
-from stores.concurrency.time_slices import AT_ONCE
+from stores.concurrency.shared_slices import SharedTimeSlices
+from stores.concurrency.time_slices import BATCH_SIZE
 
 if TYPE_CHECKING:
     from graphql.pyutils import AwaitableOrValue
@@ -34,28 +34,28 @@ _OVER: Final = object()
 class EventResults:
     """Makes the results of a schema's subscriptions."""
 
-    def __init__(self, executors: Executors, outcomes: Outcomes) -> None:
+    def __init__(self, executors: ExecutorFactory, outcomes: ResultFormatter) -> None:
         self._executors = executors
         self._outcomes = outcomes
         self._shared = SharedResults()
-        self._beginning = SharedTurns()
+        self._beginning = SharedTimeSlices()
 
-    async def of(self, asked: Asked, document: DocumentNode, given: Given) -> StreamResult:
+    async def of(self, asked: Asked, document: DocumentNode, given: ExecutionInput) -> StreamResult:
         """The results of one subscription, or why there are none.
 
         It is one generator and no more: a message passes through each that there is.
         """
-        await self._beginning.come()
+        await self._beginning.acquire()
         try:
-            executor = await self._executors.begun(document, given)
+            executor = await self._executors.build(document, given)
             if isinstance(executor, list):
-                yield self._outcomes.refused(executor)
+                yield self._outcomes.format_rejection(executor)
                 return
             cost, key, told = self._executors.cost(executor), SharedResults.key_of(*asked), 0
             del asked
             source = await await_maybe(graphql.create_source_event_stream(executor))
             if isinstance(source, graphql.ExecutionResult):
-                yield self._outcomes.refused(source.errors or [])
+                yield self._outcomes.format_rejection(source.errors or [])
                 return
             happened, execute = cast("AsyncGenerator[object, None]", source), self._execute(executor)
             with self._shared.subscribed(key):
@@ -67,12 +67,12 @@ class EventResults:
                         # Each event has the same cost; that of the first tells it.
                         yield ExecutionResult(result.data, result.errors, cost) if cost else result
                         cost, told = None, told + 1
-                        if told % AT_ONCE == 0:
+                        if told % BATCH_SIZE == 0:
                             await asyncio.sleep(0)  # those that are there already come without a wait
         except TooCostlyError as error:
-            yield self._outcomes.refused([error])
+            yield self._outcomes.format_rejection([error])
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
-            yield self._outcomes.told(graphql.ExecutionResult(None, errors_of(error)))
+            yield self._outcomes.format(graphql.ExecutionResult(None, errors_of(error)))
 
     def _execute(self, executor: Executor[Any]) -> Execute:
         """What makes the result of an event."""
@@ -85,7 +85,7 @@ class EventResults:
             result = cast("AwaitableOrValue[graphql.ExecutionResult]", of_event.execute_operation(serially=False))
             if is_awaitable(result):
                 return self._outcomes.told_then(result)
-            return self._outcomes.told(cast("graphql.ExecutionResult", result))
+            return self._outcomes.format(cast("graphql.ExecutionResult", result))
 
         return execute
 

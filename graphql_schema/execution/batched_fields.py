@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from graphql.pyutils import gather_with_cancel
 
 from graphql_schema.execution.rows import path_at
-from stores.concurrency.time_slices import Turn
+from stores.concurrency.time_slices import TimeSlice
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
@@ -22,7 +22,7 @@ Noted = list[tuple[Any, "Place", "Data"]]
 """Sources, where their rows stand, and the rows."""
 
 
-class Links:
+class BatchedFields:
     """The fields that are open in rows of one list; where they are not gathered, each row sees to its own."""
 
     def __init__(self, executor: "CompilingExecutor", *, gathers: bool = True) -> None:
@@ -30,7 +30,7 @@ class Links:
         self.gathers = gathers
         self.noted: dict[Rows, Noted] = {}
 
-    def note(self, rows: "Rows", source: object, at: "Place", data: "Data") -> None:
+    def defer(self, rows: "Rows", source: object, at: "Place", data: "Data") -> None:
         """Leave the fields of a row open."""
         self.noted.setdefault(rows, []).append((source, at, data))
 
@@ -43,7 +43,7 @@ class Links:
         finally:
             self._executor.links = None
 
-    async def follow(self) -> None:
+    async def resolve_all(self) -> None:
         """Resolve the fields, and those that are open in the rows that they give, and so on.
 
         Raises:
@@ -51,7 +51,7 @@ class Links:
         """
         asked = [(rows, position, noted) for rows, noted in self.noted.items() for position in rows.links]
         found = await gather_with_cancel(*(self._resolved(*each) for each in asked))
-        below = Links(self._executor)
+        below = BatchedFields(self._executor)
         awaited: list[tuple[Data, str, Awaitable[Any]]] = []
         try:
             for (rows, position, noted), values in zip(asked, found, strict=True):
@@ -59,7 +59,7 @@ class Links:
         except Exception:
             self._executor.settle_in_background([awaitable for _, _, awaitable in awaited])
             raise
-        further = [below.follow()] if below.noted else []
+        further = [below.resolve_all()] if below.noted else []
         await gather_with_cancel(*further, *(_put_when_there(*each) for each in awaited))
 
     async def _resolved(self, rows: "Rows", position: int, noted: Noted) -> list[Any]:
@@ -83,7 +83,7 @@ class Links:
         awaited: "list[tuple[Data, str, Awaitable[Any]]]",
     ) -> None:
         """Put the values of a field into its rows, in turns with all else; what they leave open is noted here."""
-        turn, work, name = Turn(), iter(zip(noted, values, strict=True)), rows.fields[position].name
+        turn, work, name = TimeSlice(), iter(zip(noted, values, strict=True)), rows.fields[position].name
         completed = _Values(rows, position).completed
         while True:
             with self.gathering():
@@ -92,11 +92,11 @@ class Links:
                     if rows.pending:
                         awaited += [(data, each, awaitable) for each, awaitable in rows.pending]
                         rows.pending.clear()
-                    if turn.is_over():
+                    if turn.is_used_up():
                         break
                 else:
                     return
-            await turn.end()
+            await turn.yield_to_loop()
 
 
 class _Values:

@@ -8,46 +8,46 @@ from typing import Any, Final, Optional
 
 from graphql.pyutils import gather_with_cancel
 
-from stores.concurrency.time_slices import AT_ONCE
+from stores.concurrency.time_slices import BATCH_SIZE
 
 _TURNS_TO_ASK: Final = 2
 """How many turns of the event loop a task may take from its beginning until it asks."""
 
 
-class Beginning:
+class StaggeredStart:
     """The beginning of the tasks of one list, perhaps within the task of another list."""
 
     __slots__ = ("_around", "_over")
 
-    _CURRENT: Final[ContextVar[Optional["Beginning"]]] = ContextVar("beginning", default=None)
+    _CURRENT: Final[ContextVar[Optional["StaggeredStart"]]] = ContextVar("beginning", default=None)
 
     def __init__(self) -> None:
         self._around = self._CURRENT.get()
         self._over = asyncio.Event()
 
     @classmethod
-    def current(cls) -> Optional["Beginning"]:
+    def current(cls) -> Optional["StaggeredStart"]:
         """That of the list for which the running task works, if it is under way."""
         current = cls._CURRENT.get()
-        return current if current is not None and current.is_under_way else None
+        return current if current is not None and current.is_starting else None
 
     @property
-    def is_under_way(self) -> bool:
+    def is_starting(self) -> bool:
         """Whether there are tasks that have not begun, and so have not asked for anything yet."""
-        return not self._over.is_set() or (self._around is not None and self._around.is_under_way)
+        return not self._over.is_set() or (self._around is not None and self._around.is_starting)
 
-    async def over(self) -> None:
+    async def wait_started(self) -> None:
         """Wait until there are none."""
         await self._over.wait()
         if self._around is not None:
-            await self._around.over()
+            await self._around.wait_started()
 
-    async def all(self, awaitables: Iterator[Awaitable[Any]]) -> list[asyncio.Future[Any]]:
+    async def start_all(self, awaitables: Iterator[Awaitable[Any]]) -> list[asyncio.Future[Any]]:
         """The tasks of all awaitables."""
         token = self._CURRENT.set(self)
         begun: list[asyncio.Future[Any]] = []
         try:
-            while some := [asyncio.ensure_future(awaitable) for awaitable in islice(awaitables, AT_ONCE)]:
+            while some := [asyncio.ensure_future(awaitable) for awaitable in islice(awaitables, BATCH_SIZE)]:
                 begun += some
                 await asyncio.sleep(0)
             for _ in range(_TURNS_TO_ASK):
@@ -63,8 +63,8 @@ class Beginning:
         return begun
 
 
-async def gathered(awaitables: list[Awaitable[Any]]) -> list[Any]:
+async def gather(awaitables: list[Awaitable[Any]]) -> list[Any]:
     """What comes of all of them; the first to fail cancels the others, and its error is raised."""
-    if len(awaitables) <= AT_ONCE:
+    if len(awaitables) <= BATCH_SIZE:
         return await gather_with_cancel(*awaitables)
-    return await gather_with_cancel(*await Beginning().all(iter(awaitables)))
+    return await gather_with_cancel(*await StaggeredStart().start_all(iter(awaitables)))

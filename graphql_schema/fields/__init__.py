@@ -3,25 +3,25 @@
 from graphql_schema.fields.factories import (
     JsonPath,
     ProjectId,
-    computed,
-    described,
+    computed_field,
     found_or_null,
     json_field,
     optional_input,
-    resolved,
-    streamed,
+    plain_field,
+    resolved_field,
+    subscription_field,
     to_store,
 )
 
 __all__ = [
     "JsonPath",
     "ProjectId",
-    "computed",
-    "described",
+    "computed_field",
     "found_or_null",
     "json_field",
     "optional_input",
-    "resolved",
-    "streamed",
+    "plain_field",
+    "resolved_field",
+    "subscription_field",
     "to_store",
 ]

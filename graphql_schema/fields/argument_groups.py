@@ -6,7 +6,7 @@ from inspect import Parameter, signature
 from typing import Any, TypeVar
 
 from graphql_schema.context import Info
-from graphql_schema.execution import OF_ALL
+from graphql_schema.execution import BATCH_RESOLVER
 
 _Answer = TypeVar("_Answer")
 
@@ -17,7 +17,7 @@ def optional(annotations: Mapping[str, object]) -> list[Parameter]:
     return [Parameter(name, kind, default=None, annotation=annotation) for name, annotation in annotations.items()]
 
 
-def in_place_of(
+def grouped_arguments(
     name: str, parameters: list[Parameter], make: Callable[[Info, dict[str, Any]], object]
 ) -> Callable[[Callable[..., Awaitable[_Answer]]], Callable[..., Awaitable[_Answer]]]:
     """An asynchronous resolver with some arguments in place of one of that name, which `make` makes of what is given.
@@ -34,9 +34,9 @@ def in_place_of(
         async def resolve(*source: object, info: Info, **given: Any) -> _Answer:  # noqa: ANN401 -- the field's arguments
             return await resolver(*source, info=info, **put(info, given))
 
-        if hasattr(resolver, OF_ALL):
-            of_all = getattr(resolver, OF_ALL)
-            setattr(resolve, OF_ALL, lambda info, sources, **given: of_all(info, sources, **put(info, given)))
+        if hasattr(resolver, BATCH_RESOLVER):
+            of_all = getattr(resolver, BATCH_RESOLVER)
+            setattr(resolve, BATCH_RESOLVER, lambda info, sources, **given: of_all(info, sources, **put(info, given)))
         found = signature(resolver)
         spread_out: list[Parameter] = []
         for own, parameter in found.parameters.items():

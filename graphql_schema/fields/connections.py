@@ -9,15 +9,15 @@ from strawberry.schema.name_converter import NameConverter
 from strawberry.types.base import StrawberryObjectDefinition, StrawberryType
 
 from graphql_schema.context import Info
-from graphql_schema.fields import described, resolved
-from graphql_schema.fields.argument_groups import in_place_of, optional
+from graphql_schema.fields import plain_field, resolved_field
+from graphql_schema.fields.argument_groups import grouped_arguments, optional
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT, NESTED_PAGE, PAGE
 from graphql_schema.scalars import BigInt
-from stores.concurrency.time_slices import AT_ONCE, Turns
+from stores.concurrency.time_slices import BATCH_SIZE, Turns
 from stores.paging import Page, PageRequest, Row
 from stores.query.index_use import IndexedFields
-from stores.row_fields import forget
+from stores.row_fields import drop_parsed
 
 Node = TypeVar("Node")
 
@@ -59,10 +59,10 @@ class Listing:
 class PageInfo:
     """Relay's page info."""
 
-    has_next_page: bool = described("Whether there are more after the last of this page.")
-    has_previous_page: bool = described("Whether there are more before the first of this page.")
-    start_cursor: str | None = described("The cursor of the first of this page; pass it as `before`.")
-    end_cursor: str | None = described("The cursor of the last of this page; pass it as `after`.")
+    has_next_page: bool = plain_field("Whether there are more after the last of this page.")
+    has_previous_page: bool = plain_field("Whether there are more before the first of this page.")
+    start_cursor: str | None = plain_field("The cursor of the first of this page; pass it as `before`.")
+    end_cursor: str | None = plain_field("The cursor of the last of this page; pass it as `after`.")
 
 
 def _cursor(parent: strawberry.Parent[Any]) -> str:
@@ -75,25 +75,25 @@ class Edge(Generic[Node]):
     """Relay's edge; its source is a dict of its node and the page that it is of."""
 
     cursor: str = strawberry.field(resolver=_cursor, description="Marks this entry's place; good for this query only.")
-    node: Node = described("The entry itself.")
+    node: Node = plain_field("The entry itself.")
 
 
 @strawberry.type(description="A page of a list.")
 class Connection(Generic[Node]):
     """Relay's connection; its source is a `Listing`."""
 
-    @resolved("The entries with their cursors.", returns=list[Edge[Node]])
+    @resolved_field("The entries with their cursors.", returns=list[Edge[Node]])
     def edges(self, parent: strawberry.Parent[Listing]) -> AsyncIterable[Row]:
         """Each row with its page."""
         page = parent.page
         return _in_turns([{"page": page, "node": row} for row in page.rows], _forget_node)
 
-    @resolved("The entries, for those who need no cursor of each.", returns=list[Node])
+    @resolved_field("The entries, for those who need no cursor of each.", returns=list[Node])
     def nodes(self, parent: strawberry.Parent[Listing]) -> AsyncIterable[Row]:
         """The rows."""
-        return _in_turns(parent.page.rows, forget)
+        return _in_turns(parent.page.rows, drop_parsed)
 
-    @resolved("Where this page stands.")
+    @resolved_field("Where this page stands.")
     def page_info(self, parent: strawberry.Parent[Listing]) -> PageInfo:
         """Where this page stands."""
         page = parent.page
@@ -104,13 +104,13 @@ class Connection(Generic[Node]):
             end_cursor=page.end_cursor,
         )
 
-    @resolved("How many entries all pages have together; counted only when selected.", work=COUNT)
+    @resolved_field("How many entries all pages have together; counted only when selected.", work=COUNT)
     async def total_count(self, parent: strawberry.Parent[Listing]) -> BigInt:
         """How many entries match."""
         return BigInt(await parent.count())
 
 
-def listed(
+def connection_field(
     description: str,
     of: object,
     *,
@@ -128,17 +128,19 @@ def listed(
     """
     kind = cast("Any", Connection)[of]
 
-    paged = in_place_of(_REQUEST, optional(_PAGING), page_request)
+    paged = grouped_arguments(_REQUEST, optional(_PAGING), page_request)
 
     def make(resolver: Callable[..., Awaitable[Listing | None]]) -> Any:  # noqa: ANN401 -- a field, as `resolved` makes it
-        return resolved(description, returns=kind, work=work, indexed=indexed, ids=ids, scans=scans)(paged(resolver))
+        return resolved_field(description, returns=kind, work=work, indexed=indexed, ids=ids, scans=scans)(
+            paged(resolver)
+        )
 
     return make
 
 
 def _in_turns(rows: list[Row], release: Callable[[Row], None]) -> AsyncIterable[Row]:
     """Rows to work on in turns with all else; a few small ones are none too many at once."""
-    few = not rows or (len(rows) <= AT_ONCE and sum(map(_json_characters, rows)) <= FEW_CHARACTERS)
+    few = not rows or (len(rows) <= BATCH_SIZE and sum(map(_json_characters, rows)) <= FEW_CHARACTERS)
     # Who completes a list takes either.
     return cast("AsyncIterable[Row]", rows) if few else Turns(rows, release)
 
@@ -150,7 +152,7 @@ def _json_characters(row: Row) -> int:
 
 
 def _forget_node(edge: Row) -> None:
-    forget(edge["node"])
+    drop_parsed(edge["node"])
 
 
 def page_request(info: Info, given: dict[str, Any]) -> PageRequest:

@@ -28,12 +28,12 @@ JsonPath = Annotated[
 ]
 
 
-def described(description: str, *, size: int | None = None) -> Any:  # noqa: ANN401 -- a dataclass field is whatever its annotation says
+def plain_field(description: str, *, size: int | None = None) -> Any:  # noqa: ANN401 -- a dataclass field is whatever its annotation says
     """A plain field with a description; `size` is how many its list has, for the cost of queries."""
     return strawberry.field(description=description, metadata=declared(size))
 
 
-def resolved(
+def resolved_field(
     description: str,
     returns: object = None,
     *,
@@ -55,13 +55,13 @@ def resolved(
     return cast("Callable[[_Resolver], _Resolver]", field)
 
 
-def streamed(description: str, of: object) -> Callable[[_Resolver], _Resolver]:
+def subscription_field(description: str, of: object) -> Callable[[_Resolver], _Resolver]:
     """A subscription that a method feeds with what the stores give, each of the GraphQL type `of`."""
     kind = GenericAlias(AsyncGenerator, (of, None))
     return cast("Callable[[_Resolver], _Resolver]", strawberry.subscription(description=description, graphql_type=kind))
 
 
-def computed(description: str, of: Callable[[Any], object]) -> Any:  # noqa: ANN401 -- as above
+def computed_field(description: str, of: Callable[[Any], object]) -> Any:  # noqa: ANN401 -- as above
     """A plain field that a function makes of the source."""
 
     def resolve(parent: strawberry.Parent[Any]) -> Any:  # noqa: ANN401 -- whatever the field's annotation says
@@ -100,9 +100,9 @@ def json_field(source: JsonField | ValueField, description: str) -> Any:  # noqa
 
     def resolve(parent: strawberry.Parent[Any], path: JsonPath = None) -> JSON | None:
         try:
-            text = source.at(parent, path)
+            text = source.text_at(parent, path)
         except StoreError as error:
-            raise error.under("path") from None
+            raise error.prefixed("path") from None
         return None if text is None else JSON(text)
 
     resolve.bare = source.text  # type: ignore[attr-defined] # what compiled rows call where no path is given

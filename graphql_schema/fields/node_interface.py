@@ -6,7 +6,7 @@ from typing import Any, Final
 import strawberry
 from graphql import GraphQLObjectType, GraphQLSchema
 
-from graphql_schema.fields import computed, described
+from graphql_schema.fields import computed_field, plain_field
 from stores.paging import Row
 
 TYPENAME: Final = "__typename"
@@ -17,7 +17,7 @@ TYPENAME: Final = "__typename"
 class Node:
     """An entity; its source is a row of a store."""
 
-    ref: strawberry.ID = described(
+    ref: strawberry.ID = plain_field(
         "Its ref: its global id, by which node finds it again, and what caches on clients keep it under."
     )
 
@@ -30,7 +30,7 @@ class Node:
 
 def node_ref(of: Callable[[Row], str], description: str = "Its ref, by which node finds it again.") -> Any:  # noqa: ANN401 -- a dataclass field is whatever its annotation says
     """The field `ref` of a type of entities, printed by a function of their rows."""
-    return computed(description, of)
+    return computed_field(description, of)
 
 
 def take_rows_as_they_are(schema: GraphQLSchema) -> None:

@@ -10,7 +10,7 @@ import strawberry
 from strawberry.scalars import JSON
 from strawberry.utils.str_converters import to_camel_case
 
-from graphql_schema.fields import described
+from graphql_schema.fields import plain_field
 from graphql_schema.scalars import Literal
 from stores.errors import BadInputError
 from stores.query import Query
@@ -98,8 +98,8 @@ class Operand(Operation):
 class InOperation:
     """`$in`."""
 
-    input: Operand = described("The value to look for.")
-    values: list[Operand] = described("The values of which it may be one.")
+    input: Operand = plain_field("The value to look for.")
+    values: list[Operand] = plain_field("The values of which it may be one.")
 
 
 @strawberry.input(
@@ -108,10 +108,10 @@ class InOperation:
 class ContainsOperation:
     """`$contains`."""
 
-    input: Operand = described(
+    input: Operand = plain_field(
         "Where to look: a text, or what has one; a list or an object is searched as its compact JSON."
     )
-    substr: Operand = described("The text to look for.")
+    substr: Operand = plain_field("The text to look for.")
     case_insensitive: bool = strawberry.field(
         description="With true, letter case is folded; the text may have up to 1,000 characters.", default=False
     )
@@ -121,8 +121,8 @@ class ContainsOperation:
 class ConvertOperation:
     """`$convert`."""
 
-    input: Operand = described("The value.")
-    to: ConvertTo = described("The type; what has no counterpart in it is null.")
+    input: Operand = plain_field("The value.")
+    to: ConvertTo = plain_field("The type; what has no counterpart in it is null.")
 
 
 @strawberry.input(one_of=True, description="A query: which entries to take, by any condition on their fields.")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from graphql_schema.context import Info, Stores
-from graphql_schema.execution import OF_ALL
-from graphql_schema.fields import connections, resolved
-from graphql_schema.fields.argument_groups import in_place_of, optional
-from graphql_schema.fields.connections import Listing, listed
+from graphql_schema.execution import BATCH_RESOLVER
+from graphql_schema.fields import connections, resolved_field
+from graphql_schema.fields.argument_groups import grouped_arguments, optional
+from graphql_schema.fields.connections import Listing, connection_field
 from graphql_schema.fields.selection import selected_fields
 from stores.paging import PageRequest, Row
 
@@ -37,7 +37,7 @@ TraceOf = Annotated["Trace", strawberry.lazy("graphql_schema.traces.types")]
 Find = Callable[[Sequence[Any], frozenset[str]], Awaitable[Mapping[Any, Row | None]]]
 """For keys and wanted fields the rows that are there."""
 
-Way = Any
+Relation = Any
 """What has `pages` and `count` for keys, as `stores.relations.Edge` does; of what keys, each edge knows by itself."""
 
 File = Annotated["FileContentReadRes", strawberry.lazy("graphql_schema.files")]
@@ -47,7 +47,7 @@ KeyOf = Callable[[Row], Any]
 """The key of what a row leads to; None where it leads nowhere."""
 
 
-def by(*names: str) -> KeyOf:
+def key_of(*names: str) -> KeyOf:
     """The key that some fields of a row make together; None where one is missing."""
 
     def key(row: Row) -> tuple[Any, ...] | None:
@@ -61,7 +61,7 @@ def by(*names: str) -> KeyOf:
     return key
 
 
-def edge(description: str, to: object, find: Callable[[Stores], Find], key: KeyOf) -> Any:  # noqa: ANN401 -- a field
+def to_one(description: str, to: object, find: Callable[[Stores], Find], key: KeyOf) -> Any:  # noqa: ANN401 -- a field
     """A field that leads to one other row of the type `to`, or to null."""
 
     async def of_all(info: Info, parents: Sequence[Row]) -> list[Row | None]:
@@ -76,14 +76,14 @@ def edge(description: str, to: object, find: Callable[[Stores], Find], key: KeyO
     async def resolve(info: Info, parent: strawberry.Parent[Any]) -> Row | None:
         return (await of_all(info, [parent]))[0]
 
-    setattr(resolve, OF_ALL, of_all)
-    return resolved(description, returns=to)(resolve)
+    setattr(resolve, BATCH_RESOLVER, of_all)
+    return resolved_field(description, returns=to)(resolve)
 
 
-def edges(
+def to_many(
     description: str,
     of: object,
-    by_way_of: Callable[[Stores], Way],
+    by_way_of: Callable[[Stores], Relation],
     key: KeyOf,
     narrowed: Mapping[str, object] | None = None,
     given: Callable[..., tuple[Hashable, ...]] = tuple,
@@ -110,6 +110,6 @@ def edges(
     ) -> Listing:
         return (await of_all(info, [parent], request, given))[0]
 
-    setattr(resolve, OF_ALL, of_all)
-    make = in_place_of("given", optional(narrowed or {}), lambda _, taken: given(**taken))
-    return listed(description, of=of)(make(resolve))
+    setattr(resolve, BATCH_RESOLVER, of_all)
+    make = grouped_arguments("given", optional(narrowed or {}), lambda _, taken: given(**taken))
+    return connection_field(description, of=of)(make(resolve))

@@ -4,7 +4,7 @@ from enum import Enum
 
 import strawberry
 
-from graphql_schema.fields import described
+from graphql_schema.fields import plain_field
 from stores.query.sort import SortBy as StoreSortBy
 
 
@@ -20,11 +20,11 @@ class SortDirection(Enum):
 class SortBy:
     """A field and a direction."""
 
-    field: str = described(
+    field: str = plain_field(
         "The field's name, such as started_at, latency_ms or op_name. A field of the feedback on calls, such as "
         "feedback.[wandb.reaction.1].created_at, is that of the newest of the type."
     )
-    direction: SortDirection = described("Which way.")
+    direction: SortDirection = plain_field("Which way.")
 
 
 def sort_keys(sort_by: list[SortBy] | None) -> list[StoreSortBy]:

@@ -10,7 +10,7 @@ from graphql import FragmentDefinitionNode, GraphQLError, GraphQLSchema, Operati
 from graphql_schema.directives import flags
 from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
 from graphql_schema.limits.cost_counting import Counting, TooManySelectionsError
-from graphql_schema.limits.cost_explanation import MOST_TOLD, Arithmetic, number
+from graphql_schema.limits.cost_explanation import MOST_TOLD, CostExplanation, number
 from graphql_schema.limits.cost_tree import Counted
 from graphql_schema.limits.cost_weights import Weights
 
@@ -160,7 +160,7 @@ def _told(cost: int, limit: int) -> Extensions:
 def _refusal(
     operation: OperationDefinitionNode, counted: Counted, values: Mapping[str, Any], limit: int
 ) -> TooCostlyError:
-    cost, arithmetic = counted.cost(values), Arithmetic(counted, values)
+    cost, arithmetic = counted.cost(values), CostExplanation(counted, values)
     heavy = arithmetic.heaviest()
     scans = " and the scans that it needs" if arithmetic.scans else ""
     message = (

@@ -27,7 +27,7 @@ class Heavy:
     is_scan: bool = False
 
 
-class Arithmetic:
+class CostExplanation:
     """The cost of an operation with certain values of its variables, in words and numbers."""
 
     def __init__(self, counted: Counted, values: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from stores.security.access import Role
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
+class FieldPermission:
     """The role that a field takes in each project that its arguments name; `command` does the same on the server."""
 
     role: Role
@@ -25,14 +25,14 @@ class Ruling:
         return self.command and self.command.format(**given, on_or_off="on" if given.get("is_on") else "off")
 
 
-_READER: Final = Ruling(Role.READER)
-_WRITER: Final = Ruling(Role.WRITER)
+_READER: Final = FieldPermission(Role.READER)
+_WRITER: Final = FieldPermission(Role.WRITER)
 
 _QUERIES: Final = {
-    "node": Ruling(Role.READER, project_arguments.ID),
-    "nodes": Ruling(Role.READER, project_arguments.IDS),
-    "refs": Ruling(Role.READER, project_arguments.REFS),
-    "projects": Ruling(Role.READER, project_arguments.OWN),
+    "node": FieldPermission(Role.READER, project_arguments.ID),
+    "nodes": FieldPermission(Role.READER, project_arguments.IDS),
+    "refs": FieldPermission(Role.READER, project_arguments.REFS),
+    "projects": FieldPermission(Role.READER, project_arguments.OWN),
     **dict.fromkeys(
         (
             "call",
@@ -73,15 +73,15 @@ _QUERIES: Final = {
 }
 
 _MUTATIONS: Final = {
-    "callCreate": Ruling(Role.WRITER, project_arguments.CALL),
-    "callCreateBatch": Ruling(Role.WRITER, project_arguments.BATCH_OF_CALLS),
-    "callEnd": Ruling(Role.WRITER, project_arguments.END),
-    "callStart": Ruling(Role.WRITER, project_arguments.START),
-    "ensureProjectExists": Ruling(Role.WRITER, project_arguments.ENTITY_AND_PROJECT),
-    "feedbackCreateBatch": Ruling(Role.WRITER, project_arguments.BATCH_OF_FEEDBACK),
-    "objCreate": Ruling(Role.WRITER, project_arguments.OBJ),
-    "opCreate": Ruling(Role.WRITER, project_arguments.OP_OBJ),
-    "tableCreate": Ruling(Role.WRITER, project_arguments.TABLE),
+    "callCreate": FieldPermission(Role.WRITER, project_arguments.CALL),
+    "callCreateBatch": FieldPermission(Role.WRITER, project_arguments.BATCH_OF_CALLS),
+    "callEnd": FieldPermission(Role.WRITER, project_arguments.END),
+    "callStart": FieldPermission(Role.WRITER, project_arguments.START),
+    "ensureProjectExists": FieldPermission(Role.WRITER, project_arguments.ENTITY_AND_PROJECT),
+    "feedbackCreateBatch": FieldPermission(Role.WRITER, project_arguments.BATCH_OF_FEEDBACK),
+    "objCreate": FieldPermission(Role.WRITER, project_arguments.OBJ),
+    "opCreate": FieldPermission(Role.WRITER, project_arguments.OP_OBJ),
+    "tableCreate": FieldPermission(Role.WRITER, project_arguments.TABLE),
     **dict.fromkeys(
         (
             "actionsExecuteBatch",
@@ -105,10 +105,10 @@ _MUTATIONS: Final = {
         ),
         _WRITER,
     ),
-    "projectPurge": Ruling(Role.ADMIN, command="loomql project purge {project_id}"),
-    "retentionSet": Ruling(Role.ADMIN, command="loomql retention set {project_id}"),
-    "retentionSweep": Ruling(Role.ADMIN, command="loomql retention sweep {project_id}"),
-    "searchIndexSet": Ruling(Role.ADMIN, command="loomql search {on_or_off} {project_id}"),
+    "projectPurge": FieldPermission(Role.ADMIN, command="loomql project purge {project_id}"),
+    "retentionSet": FieldPermission(Role.ADMIN, command="loomql retention set {project_id}"),
+    "retentionSweep": FieldPermission(Role.ADMIN, command="loomql retention sweep {project_id}"),
+    "searchIndexSet": FieldPermission(Role.ADMIN, command="loomql search {on_or_off} {project_id}"),
 }
 
 _SUBSCRIPTIONS: Final = {
@@ -117,7 +117,7 @@ _SUBSCRIPTIONS: Final = {
     "evaluationProgress": _READER,
 }
 
-Rulings = Mapping[str, Mapping[str, Ruling]]
+Rulings = Mapping[str, Mapping[str, FieldPermission]]
 
-RULINGS: Final[Rulings] = {"Query": _QUERIES, "Mutation": _MUTATIONS, "Subscription": _SUBSCRIPTIONS}
+FIELD_PERMISSIONS: Final[Rulings] = {"Query": _QUERIES, "Mutation": _MUTATIONS, "Subscription": _SUBSCRIPTIONS}
 """By the name of a root, the rulings of its fields."""

@@ -6,15 +6,15 @@ from typing import Any
 from graphql import GraphQLField, GraphQLResolveInfo, GraphQLSchema
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
-from graphql_schema.permissions.field_permissions import Ruling, Rulings
+from graphql_schema.permissions.field_permissions import FieldPermission, Rulings
 from graphql_schema.permissions.project_arguments import Given
 from stores.errors import ForbiddenError
-from stores.security.access import Caller, forbidden
+from stores.security.access import Caller, forbidden_error
 
 _Resolve = Callable[..., Any]
 
 
-def rule(schema: GraphQLSchema, rulings: Rulings) -> None:
+def guard_root_fields(schema: GraphQLSchema, rulings: Rulings) -> None:
     """Put the guard before each field of a schema's roots.
 
     Raises:
@@ -31,7 +31,7 @@ def rule(schema: GraphQLSchema, rulings: Rulings) -> None:
             setattr(definition, way, _guarded(getattr(definition, way), definition, ruled[name]))
 
 
-def _guarded(resolve: _Resolve, definition: GraphQLField, ruling: Ruling) -> _Resolve:
+def _guarded(resolve: _Resolve, definition: GraphQLField, ruling: FieldPermission) -> _Resolve:
     role, names = ruling.role, _python_names(definition)
 
     def guarded(source: object, info: GraphQLResolveInfo[Any], **given: Any) -> Any:  # noqa: ANN401 -- as the field
@@ -52,16 +52,16 @@ def _python_names(definition: GraphQLField) -> dict[str, str]:
     }
 
 
-def _check(caller: Caller, ruling: Ruling, given: Given) -> None:
+def _check(caller: Caller, ruling: FieldPermission, given: Given) -> None:
     for project_id, argument in ruling.place.find(given):
-        if not caller.may(ruling.role, project_id):
+        if not caller.has_role(ruling.role, project_id):
             raise _refusal(caller, ruling, given, project_id, argument)
 
 
-def _refusal(caller: Caller, ruling: Ruling, given: Given, project_id: str, argument: str) -> ForbiddenError:
+def _refusal(caller: Caller, ruling: FieldPermission, given: Given, project_id: str, argument: str) -> ForbiddenError:
     command = ruling.command_for(given)
     if not (caller.is_anonymous and command):
-        return forbidden(ruling.role, project_id, argument)
+        return forbidden_error(ruling.role, project_id, argument)
     return ForbiddenError(
         f"is for administrators; set LOOMQL_ADMIN=true on the server, for all who reach it, or run `{command}` there"
     )

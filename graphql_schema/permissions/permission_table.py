@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from graphql_schema.permissions.field_permissions import RULINGS
+from graphql_schema.permissions.field_permissions import FIELD_PERMISSIONS
 from stores.security.access import Role
 
 
@@ -10,7 +10,7 @@ def lines() -> list[str]:
     """The rows of a table: what is asked, which role it takes, and where it names its projects."""
     return [
         row
-        for root, rulings in RULINGS.items()
+        for root, rulings in FIELD_PERMISSIONS.items()
         for row in grouped(root, ((name, ruling.role, ruling.place.told) for name, ruling in rulings.items()))
     ]
 

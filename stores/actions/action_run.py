@@ -7,7 +7,7 @@ from typing import Final
 
 from stores import refs
 from stores.actions.specs import Action
-from stores.database.project_registry import Entered
+from stores.database.project_registry import RegisteredProjects
 from stores.errors import NotFoundError, PayloadTooLargeError, StoreError
 from stores.feedback import NewFeedback
 from stores.feedback.kinds import RUNNABLE
@@ -41,7 +41,7 @@ class Run:
     project_id: str
     action: Action
     wb_user_id: str | None
-    listed: Entered
+    listed: RegisteredProjects
     """How the project was listed at first: what is purged meanwhile gets no feedback on what was in it."""
     results: dict[str, Row] = field(default_factory=dict)
     characters: int = 0

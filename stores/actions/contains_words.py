@@ -5,7 +5,7 @@ from typing import Final
 
 from stores.errors import BadInputError
 from stores.json import codec
-from stores.json.traversal import strings_in
+from stores.json.traversal import iter_strings
 from stores.objects.builtin.actions import ContainsWordsActionConfig
 from stores.paging import Row
 from stores.row_fields import JsonField
@@ -42,7 +42,7 @@ class WordSearch:
         # All other words stand in the text as they do in the strings.
         if not self._escaped or "\\" not in text:
             return False
-        parts = strings_in(codec.loads(text.encode()), with_keys=True)
+        parts = iter_strings(codec.loads(text.encode()), with_keys=True)
         return any(_has_any(part, self._escaped) for part in parts)
 
 

@@ -45,7 +45,7 @@ async def read_action(objects: ObjectsStore, project_id: str, ref: str) -> Actio
     try:
         row = await objects.one(project_id, name, digest, {"val"}, OBJECT)
     except StoreError as error:
-        raise error.within(error.argument or "").under("action_ref") from None
+        raise error.relative_to(error.argument or "").prefixed("action_ref") from None
     return Action(ref, name, _spec(_VAL.text(row) or ""))
 
 
@@ -55,7 +55,7 @@ def _named(project_id: str, text: str) -> tuple[str, str]:
         refs.check_external(text)
         ref = refs.parse(text)
     except StoreError as error:
-        raise error.under("action_ref") from None
+        raise error.prefixed("action_ref") from None
     if ref.kind != OBJECT or ref.edges or named(str(ref.version)) != {"digest": ref.version}:
         raise BadInputError(f"must be the ref of one version of an object, written {_FORM}", "action_ref")
     if ref.project_id != project_id:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from stores.concurrency.time_slices import Turn, in_turns
+from stores.concurrency.time_slices import TimeSlice, cooperative
 
 Row = dict[str, Any]
 
@@ -27,9 +27,9 @@ class Node:
 
 async def in_tree_order(rows: Sequence[Row]) -> list[Node]:
     """The calls, each before its descendants and after those of its elder siblings; rows come oldest first."""
-    nodes = {row["id"]: Node(row) async for row in in_turns(rows)}
+    nodes = {row["id"]: Node(row) async for row in cooperative(rows)}
     roots = []
-    async for node in in_turns(nodes.values()):
+    async for node in cooperative(nodes.values()):
         parent = nodes.get(node.row.get("parent_id"))
         if parent is None or parent is node:
             roots.append(node)
@@ -48,15 +48,15 @@ async def _walk(roots: Sequence[Node]) -> list[Node]:
     waiting = list(reversed(roots))
     for root in roots:
         root.depth = 0
-    turn = Turn()
+    turn = TimeSlice()
     while waiting:
         node = waiting.pop()
         ordered.append(node)
         for child in node.children:
             child.depth = node.depth + 1
         waiting.extend(reversed(node.children))
-        if turn.is_over():
-            await turn.end()
+        if turn.is_used_up():
+            await turn.yield_to_loop()
     return ordered
 
 
@@ -65,7 +65,7 @@ async def _cut_circles(nodes: Sequence[Node]) -> list[Node]:
     made = []
     climbed: set[int] = set()
     places = {id(node): place for place, node in enumerate(nodes)}
-    async for start in in_turns(nodes):
+    async for start in cooperative(nodes):
         path: list[Node] = []
         on_path: set[int] = set()
         node: Node | None = start

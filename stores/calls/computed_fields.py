@@ -20,13 +20,13 @@ PRICES: Final = "prices"
 _PRICED: Final = {"costs", TOTAL_COST.name}
 
 
-def has_additions(wanted: Collection[str]) -> bool:
+def needs_computed_fields(wanted: Collection[str]) -> bool:
     """Whether any of the wanted fields needs more than what is stored with a call."""
     return not {TOTAL_STORAGE_SIZE, *_PRICED}.isdisjoint(wanted)
 
 
 @contextmanager
-def costs_meanwhile(database: Database, project_id: str, wanted: Collection[str]) -> Iterator[Costs | None]:
+def prefetch_costs(database: Database, project_id: str, wanted: Collection[str]) -> Iterator[Costs | None]:
     """The project's costs, for `add_rest`, if wanted fields need them: read while the rows are found in the block."""
     if _PRICED.isdisjoint(wanted):
         yield None
@@ -38,7 +38,7 @@ def costs_meanwhile(database: Database, project_id: str, wanted: Collection[str]
         costs.cancel()
 
 
-async def add_rest(
+async def add_computed_fields(
     database: Database, project_id: str, rows: Sequence[Row], wanted: Collection[str], costs: Costs | None = None
 ) -> None:
     """Add to the rows of a project what wanted fields need beside what is stored; a command for each kind."""

@@ -63,7 +63,7 @@ def may_hold_data_urls(text: str) -> bool:
     return len(text) > LONGEST_KEPT and ";" in text and ";base64" in text and '"data:' in text
 
 
-def take_out(value: object) -> tuple[object, list[NewFile]]:
+def extract_data_urls(value: object) -> tuple[object, list[NewFile]]:
     """The value with the long data URLs in it replaced, and the files to write for them, two for each."""
     files: list[NewFile] = []
     root: list[Any] = [value]

@@ -34,7 +34,7 @@ UNTOLD: Final = (*KEPT, *SEARCH)
 """Where only these change nothing happens to a call."""
 
 KEPT_VERSION: Final = 5
-"""To be raised by whoever changes what is kept: calls that are there are brought up to it (`stores.migrations.calls_backfill`)."""
+"""To be raised by whoever changes what is kept: calls that are there are brought up to it (`calls_backfill`)."""
 
 TURN_OF: Final[Document] = {
     "$cond": [

@@ -9,7 +9,7 @@ from stores.calls.restore import RestoredCall
 from stores.calls.summaries import SUMMARY
 from stores.errors import BadInputError
 from stores.exports.columns import Column, Columns, Kind
-from stores.exports.row_reader import Fields
+from stores.exports.row_reader import ImportedRow
 from stores.json.inspection import INT64
 from stores.paging import Row
 
@@ -67,7 +67,7 @@ _DERIVED: Final = ("status", "latency_ms", "trace_name", "display_name")
 """What a summary has under `weave` that is made anew of the rest whenever it is read."""
 
 
-def restored_of(fields: Fields) -> RestoredCall:
+def restored_of(fields: ImportedRow) -> RestoredCall:
     """An exported call, to be put back.
 
     Raises:
@@ -118,7 +118,7 @@ def _as_sent(summary: object) -> object:
     return {name: weave if name == "weave" else value for name, value in summary.items() if weave or name != "weave"}
 
 
-def _check_runs(fields: Fields, summary: object) -> None:
+def _check_runs(fields: ImportedRow, summary: object) -> None:
     """Hold a call without an end to what a start can say.
 
     Raises:

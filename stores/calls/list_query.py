@@ -12,13 +12,13 @@ from stores.calls.feedback import (
     AT_FIRST,
     MAX_FOUND,
     Answers,
+    CallsByFeedback,
     Conditions,
     FeedbackNames,
-    LedCalls,
+    FeedbackPrequery,
     NewestFeedback,
-    Question,
-    ask,
     lookup,
+    run_prequeries,
 )
 from stores.calls.feedback.field_names import FeedbackAccess
 from stores.calls.fields import CALL_FIELDS, TOTAL_COST
@@ -26,7 +26,7 @@ from stores.calls.filters import CallsFilter, Match, calls_match
 from stores.calls.op_names import calls_operation, op_names, prefixes_of, with_versions
 from stores.calls.op_versions import Names, OpVersions
 from stores.calls.ref_expansion import Expansion
-from stores.calls.ref_fields import MAX_CONDITIONS, FieldsThroughRefs
+from stores.calls.ref_fields import MAX_CONDITIONS, RefFieldTable
 from stores.calls.ref_lookups import Collections, Pipeline
 from stores.costs.pricing import Prices
 from stores.costs.project_prices import pricing_of_found
@@ -52,7 +52,7 @@ _MAX_BYTES: Final = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class ListQuery:
     """A compiled list query.
 
     `source` builds the documents, `match` filters them, `order` sorts, `narrowing` filters the result. Where the stages
@@ -68,9 +68,9 @@ class Search:
     narrowing: Sequence[dict[str, Any]] = ()
     question: Sequence[object] = ()
     session: Session | None = None
-    led: LedCalls | None = None
-    patient: "Callable[[], Awaitable[Search]] | None" = None
-    newer: "Callable[[], Awaitable[Search | None]] | None" = None
+    led: CallsByFeedback | None = None
+    slow_fallback: "Callable[[], Awaitable[ListQuery]] | None" = None
+    newer: "Callable[[], Awaitable[ListQuery | None]] | None" = None
 
     @property
     def stages(self) -> Pipeline:
@@ -79,7 +79,7 @@ class Search:
 
 
 @asynccontextmanager
-async def calls_search(
+async def calls_list_query(
     database: Database,
     project_id: str,
     calls_filter: CallsFilter | None = None,
@@ -89,7 +89,7 @@ async def calls_search(
     *,
     is_hasty: bool = False,
     is_page: bool = False,
-) -> AsyncIterator[Search]:
+) -> AsyncIterator[ListQuery]:
     """The search of a project's visible calls, to be run inside the block; one of a page may be hasty.
 
     Raises:
@@ -105,8 +105,8 @@ async def calls_search(
         return
     async with AsyncExitStack() as stack:
         prices: Prices | None = None
-        stack.enter_context(paging.making_no_index())
-        session = await stack.enter_async_context(database.one_moment())
+        stack.enter_context(paging.translate_index_build_error())
+        session = await stack.enter_async_context(database.snapshot_session())
         if asked.names_cost:
             encode = Prices.total_cost_expression
             pricing = pricing_of_found(database, project_id, found_by_filter, session, encode)
@@ -118,21 +118,21 @@ async def calls_search(
             yield replace(asked.search({}, prices), session=session)
             return
 
-        async def search(at_most: int) -> Search:
+        async def search(at_most: int) -> ListQuery:
             questions = asked.open_questions
-            answers = await ask(database.feedback, project_id, questions, asked.room, session, at_most)
+            answers = await run_prequeries(database.feedback, project_id, questions, asked.room, session, at_most)
             found = replace(asked.search(answers, prices), session=session)
             if at_most < MAX_FOUND and None in answers.values():
-                return replace(found, patient=partial(search, MAX_FOUND))
+                return replace(found, slow_fallback=partial(search, MAX_FOUND))
             return replace(found, led=asked.led(database, answers, prices, session))
 
         yield await search(AT_FIRST if is_hasty and asked.goes_in_order else MAX_FOUND)
 
 
-async def _search_at_once(asked: "_Asked", versions: OpVersions) -> Search:
+async def _search_at_once(asked: "_Asked", versions: OpVersions) -> ListQuery:
     """The search of a query that MongoDB decides from calls alone, which needs no snapshot."""
 
-    async def newer() -> Search | None:
+    async def newer() -> ListQuery | None:
         if asked.versions is None or not await versions.has_others(asked.versions):
             return None
         asked.versions = await versions.read()
@@ -142,7 +142,7 @@ async def _search_at_once(asked: "_Asked", versions: OpVersions) -> Search:
     return replace(asked.search({}, None), newer=newer)
 
 
-async def found_page(calls: Collection, search: Search, request: PageRequest, projection: Sequence[str]) -> Page:
+async def fetch_page(calls: Collection, search: ListQuery, request: PageRequest, projection: Sequence[str]) -> Page:
     """A page of a search, with some paths of its calls.
 
     Raises:
@@ -154,11 +154,11 @@ async def found_page(calls: Collection, search: Search, request: PageRequest, pr
         page = await search.led.page(request, projection, scope)
         if page:
             return page
-    if search.patient:
+    if search.slow_fallback:
         page = await _found_page(calls, search, request, projection, [{"$limit": _PEEKED}])
         if page.has_previous if request.backward else page.has_next:
             return page
-        search = await search.patient()
+        search = await search.slow_fallback()
     while True:
         page = await _found_page(calls, search, request, projection)
         newer = await search.newer() if search.newer else None
@@ -169,7 +169,7 @@ async def found_page(calls: Collection, search: Search, request: PageRequest, pr
 
 
 async def _found_page(
-    calls: Collection, search: Search, request: PageRequest, projection: Sequence[str], limit: Pipeline | None = None
+    calls: Collection, search: ListQuery, request: PageRequest, projection: Sequence[str], limit: Pipeline | None = None
 ) -> Page:
     return await paging.find_page(
         calls,
@@ -184,7 +184,7 @@ async def _found_page(
     )
 
 
-async def explained(calls: Collection, search: Search) -> Plan:
+async def explain_query(calls: Collection, search: ListQuery) -> Plan:
     """How the first page of a search is found, by finding it."""
     request, shown = PageRequest(), ["id"]
     if search.led:
@@ -208,7 +208,7 @@ class _Asked:
         self._collections = collections
         self._project_id = project_id
         self._filter = calls_filter
-        self._refs = FieldsThroughRefs(expansion.columns if expansion else ())
+        self._refs = RefFieldTable(expansion.columns if expansion else ())
         names = FeedbackNames(self._refs if expansion and expansion.columns else CALL_FIELDS)
         self._newest = NewestFeedback(names)
         self._order = compile_sort(sort_by or OLDEST_FIRST, self._newest)
@@ -271,12 +271,12 @@ class _Asked:
             raise BadInputError(f"has {count:,} fields behind refs; the limit is {MAX_CONDITIONS}", "query")
 
     @property
-    def questions(self) -> list[Question]:
+    def questions(self) -> list[FeedbackPrequery]:
         """What a search asks of feedback."""
         return [*(self._conditions.questions if self._conditions else ()), *self._newest.questions]
 
     @property
-    def open_questions(self) -> list[Question]:
+    def open_questions(self) -> list[FeedbackPrequery]:
         """What of that is to be asked before the calls are looked for."""
         if not self._leading:
             return self.questions
@@ -297,31 +297,33 @@ class _Asked:
         """The bytes that answers may take together; each stands in two places, or by a coarse order in many."""
         return _MAX_BYTES // (1 + len(self._order.keys) if self._order.coarse else 2)
 
-    def search(self, answers: Answers, prices: Prices | None) -> Search:
+    def search(self, answers: Answers, prices: Prices | None) -> ListQuery:
         """The search, once the answers are known, and the prices where it names costs."""
         stored, behind = self._parted(answers)
         match = calls_match(self._project_id, self._filter, also=stored, versions=self.versions)
         lookups = [*pricing(prices), *self._lookups(answers)]
         narrowing: Match = {"$and": behind} if behind else {}
-        search = Search(match, self._order)
+        search = ListQuery(match, self._order)
         if not self.goes_in_order:
             source = self._newest.stages(self._collections, self._project_id, match, answers)
-            search = Search(narrowing, self._order, source=[*source, *lookups])
+            search = ListQuery(narrowing, self._order, source=[*source, *lookups])
         elif lookups:
             # Looked up in order, one by one, until a page is full.
-            search = Search(match, self._order, narrowing=[*lookups, {"$match": narrowing}])
+            search = ListQuery(match, self._order, narrowing=[*lookups, {"$match": narrowing}])
         is_by_question = self.questions or prices or self.prefixes
         # Cursors stay those of the list whether Python decides for this page or not.
         return replace(search, question=self._question if is_by_question else self._undecided)
 
-    def led(self, database: Database, answers: Answers, prices: Prices | None, session: Session) -> LedCalls | None:
+    def led(
+        self, database: Database, answers: Answers, prices: Prices | None, session: Session
+    ) -> CallsByFeedback | None:
         """The calls, found from the feedback that leads their order."""
         if not self._leading:
             return None
         stored, behind = self._parted(answers)
         match = calls_match(self._project_id, self._filter, also=stored, versions=self.versions)
         narrowing = [*pricing(prices), *self._lookups(answers), *([{"$match": {"$and": behind}}] if behind else [])]
-        return LedCalls(database, self._project_id, self._leading, match, narrowing, session)
+        return CallsByFeedback(database, self._project_id, self._leading, match, narrowing, session)
 
     @property
     def _question(self) -> Sequence[object]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from stores.calls.inputs import CallEnd, CallStart
 from stores.calls.writes import made_ready, write_batch
-from stores.concurrency.time_slices import in_turns
+from stores.concurrency.time_slices import cooperative
 from stores.database import Database
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 
@@ -32,7 +32,7 @@ async def write_partly(database: Database, batch: Sequence[CallStart | CallEnd])
 async def _looked_at(batch: Sequence[CallStart | CallEnd]) -> Refused:
     """What the parts themselves have against them."""
     refused: Refused = {}
-    async for position, part in in_turns(enumerate(batch)):
+    async for position, part in cooperative(enumerate(batch)):
         try:
             await made_ready(part.checked())
         except StoreError as error:

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from stores.calls.fields import CALL_FIELDS
-from stores.concurrency.time_slices import in_turns
+from stores.concurrency.time_slices import cooperative
 from stores.errors import BadInputError
 from stores.json import codec, paths
 from stores.paging import Row
@@ -15,7 +15,7 @@ from stores.query.fields import Access
 from stores.refs import SCHEME, Ref
 from stores.refs.resolver import resolve
 from stores.refs.store import inner_ref
-from stores.refs.targets import MAX_CHARACTERS, Budget, Sources
+from stores.refs.targets import MAX_CHARACTERS, Budget, TargetReader
 
 MAX_COLUMNS: Final = 20
 
@@ -54,7 +54,7 @@ class Expansion:
         found = [_column(name, f"{_ARGUMENT}.{position}") for position, name in enumerate(self.names)]
         return tuple(sorted(dict.fromkeys(found), key=lambda column: len(column.steps)))
 
-    async def expand(self, sources: Sources, project_id: str, rows: Iterable[Row], wanted: Iterable[str]) -> None:
+    async def expand(self, sources: TargetReader, project_id: str, rows: Iterable[Row], wanted: Iterable[str]) -> None:
         """Write, into the wanted JSON of rows, values in place of refs; a few commands for each depth of columns.
 
         Where a ref leads to nothing, or out of the project, it stays.
@@ -66,15 +66,15 @@ class Expansion:
             return
         fields = {column.field for column in self.columns}.intersection(wanted)
         page = _Page(project_id)
-        async for row, field in in_turns((row, field) for row in rows for field in fields):
+        async for row, field in cooperative((row, field) for row in rows for field in fields):
             page.add(row, field)
         try:
             for _, columns in groupby(self.columns, key=lambda column: len(column.steps)):
                 await page.expand(sources, list(columns))
-            async for payload in in_turns(page.payloads):
+            async for payload in cooperative(page.payloads):
                 payload.write()
         except BadInputError as error:
-            raise error.under(_ARGUMENT) from None
+            raise error.prefixed(_ARGUMENT) from None
 
 
 def _column(name: str, argument: str) -> Column:
@@ -136,11 +136,11 @@ class _Page:
         if text and SCHEME in text:
             self.payloads.append(_Payload(row, field, codec.loads(text.encode())))
 
-    async def expand(self, sources: Sources, columns: list[Column]) -> None:
+    async def expand(self, sources: TargetReader, columns: list[Column]) -> None:
         """Expand columns none of which lies inside another."""
-        found = [place async for place in in_turns(self._places(columns))]
+        found = [place async for place in cooperative(self._places(columns))]
         await self._read(sources, {ref for _, _, ref in found})
-        async for payload, column, ref in in_turns(found):
+        async for payload, column, ref in cooperative(found):
             if known := self._values[ref]:
                 value, size = known
                 self._count(size)
@@ -152,12 +152,12 @@ class _Page:
                 if column.field == payload.field and (ref := payload.ref_at(column)):
                     yield payload, column, ref
 
-    async def _read(self, sources: Sources, texts: set[str]) -> None:
+    async def _read(self, sources: TargetReader, texts: set[str]) -> None:
         new = texts - self._values.keys()
         refs: dict[str, Ref] = {text: ref for text in new if (ref := inner_ref(self._project_id, text))}
         resolved = await resolve(sources, refs.values(), self._budget)
         self._values |= dict.fromkeys(new)
-        async for text, ref in in_turns(refs.items()):
+        async for text, ref in cooperative(refs.items()):
             json = resolved[ref].text
             value = None if json is None else codec.loads(json.encode())
             if json is not None and value is not None:

@@ -19,7 +19,7 @@ MAX_CONDITIONS: Final = 10
 """Fields of a query that lie behind refs."""
 
 
-class FieldsThroughRefs(FieldTable):
+class RefFieldTable(FieldTable):
     """The fields of calls, and below expanded columns those of the objects that refs lead to there."""
 
     def __init__(self, columns: Sequence[Column]) -> None:

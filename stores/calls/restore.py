@@ -9,7 +9,7 @@ from stores.calls import documents
 from stores.calls.documents import Document, Pipeline
 from stores.calls.inputs import CallEnd, CallStart
 from stores.calls.writes import insert_new, made_ready, write_upserts
-from stores.concurrency.time_slices import in_turns
+from stores.concurrency.time_slices import cooperative
 from stores.database import Database
 from stores.errors import StoreError
 from stores.files import NewFile, write_files
@@ -53,28 +53,28 @@ async def restore_calls(database: Database, batch: Sequence[RestoredCall]) -> No
     """
     calls, files = await _prepare(batch)
     project_ids = {key.partition(":")[0] for key in calls}
-    entered = await database.enter(project_ids)
+    entered = await database.ensure_projects_listed(project_ids)
     for project_id, found in files.items():
         await write_files(database, project_id, found)
-        await database.enter(project_ids, entered)
-    search_due = database.search_due(project_ids)
+        await database.ensure_projects_listed(project_ids, entered)
+    search_due = database.search_marks(project_ids)
     for call in calls.values():
         call.mark(search_due)
     there = await insert_new(database.calls, [documents.whole_call(call.start, call.end) for call in calls.values()])
     if there:
-        await database.enter(project_ids, entered)
+        await database.ensure_projects_listed(project_ids, entered)
     await write_upserts(database.calls, [update for key in there for update in calls[key].additions()])
 
 
 async def _prepare(batch: Sequence[RestoredCall]) -> tuple[dict[str, _Call], dict[str, list[NewFile]]]:
     calls: dict[str, _Call] = {}
     files: dict[str, list[NewFile]] = {}
-    async for position, restored in in_turns(enumerate(batch)):
+    async for position, restored in cooperative(enumerate(batch)):
         try:
             start, found = await made_ready(restored.start.checked())
             end, more = await made_ready(restored.end.checked()) if restored.end else (None, [])
         except StoreError as error:
-            raise error.under(f"batch.{position}") from None
+            raise error.prefixed(f"batch.{position}") from None
         if found or more:
             files.setdefault(restored.start.project_id, []).extend([*found, *more])
         call = calls.setdefault(start["_id"], _Call(start, end))

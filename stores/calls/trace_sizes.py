@@ -8,9 +8,9 @@ from typing import Any
 
 from stores.calls.fields import TOTAL_STORAGE_SIZE
 from stores.database import Collection
-from stores.database.snapshot_reads import AT_ONE_MOMENT
+from stores.database.snapshot_reads import SNAPSHOT
 from stores.database.transactions import Session
-from stores.paging import Row, making_no_index
+from stores.paging import Row, translate_index_build_error
 
 _SUM = {"$sum": "$storage_size_bytes"}
 
@@ -23,8 +23,8 @@ async def add_total_sizes(calls: Collection, project_id: str, rows: Sequence[Row
         return
     match = {"project_id": project_id, "visible": True, "trace_id": {"$in": traces}}
     grouped: list[dict[str, Any]] = [{"$match": match}, {"$group": {"_id": "$trace_id", "size": _SUM}}]
-    steady = calls.with_options(read_concern=AT_ONE_MOMENT)
-    with making_no_index():
+    steady = calls.with_options(read_concern=SNAPSHOT)
+    with translate_index_build_error():
         groups = steady.aggregate(grouped, batchSize=len(traces) + 1)
         sizes = {group["_id"]: group["size"] async for group in groups}
     for row in roots:
@@ -60,7 +60,7 @@ async def total_size(
         {"$unwind": "$trace"},
         {"$group": {"_id": None, "size": {"$sum": {"$multiply": ["$roots", "$trace.size"]}}}},
     ]
-    steady = calls.with_options(read_concern=AT_ONE_MOMENT)
-    with making_no_index():
+    steady = calls.with_options(read_concern=SNAPSHOT)
+    with translate_index_build_error():
         groups = await steady.aggregate(pipeline, session=session, allowDiskUse=True).to_list(1)
     return groups[0]["size"] if groups else 0

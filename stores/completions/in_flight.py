@@ -16,7 +16,7 @@ from stores import times
 from stores.calls import CallEnd
 from stores.calls.writes import end_if_running
 from stores.database import Database
-from stores.database.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
+from stores.database.leases import LEASE_SECONDS, available_to, lease_update, new_holder
 from stores.errors import StoreError
 
 CUT_OFF: Final = "The server was cut off before the answer was whole; what had come of it is lost. Ask again."
@@ -25,7 +25,7 @@ _PREFIX: Final = "completions:"
 _AT_ONCE: Final = 1000
 
 
-class UnderWay:
+class InFlightCalls:
     """The calls that this process has under way; as long as there are any it says that it is alive."""
 
     def __init__(self, database: Database, lease_seconds: float = LEASE_SECONDS) -> None:
@@ -44,7 +44,7 @@ class UnderWay:
         lease_id = f"{_PREFIX}{key}"
         self._held.add(lease_id)
         self._keeping = self._keeping or asyncio.create_task(self._keep())
-        said = [{"$set": held_by(self._holder, self._lease_seconds)}]
+        said = [{"$set": lease_update(self._holder, self._lease_seconds)}]
         await self._database.run(self._database.leases.update_one({"_id": lease_id}, said, upsert=True))
 
     def leave(self, key: str) -> None:
@@ -64,20 +64,20 @@ class UnderWay:
         while True:
             await asyncio.sleep(self._lease_seconds / 3)
             own = {"_id": {"$in": list(self._held)}, "holder": self._holder}
-            said = [{"$set": held_by(self._holder, self._lease_seconds)}]
+            said = [{"$set": lease_update(self._holder, self._lease_seconds)}]
             with suppress(StoreError, PyMongoError):
                 await self._database.run(self._database.leases.update_many(own, said))
 
 
-async def cut_off(database: Database) -> list[str]:
+async def find_abandoned(database: Database) -> list[str]:
     """The calls, by their leases, that nobody has under way any more, and that may run all the same."""
-    found = database.leases.find({"_id": {"$regex": f"^{_PREFIX}"}, **is_free_for("")}, {"_id": 1}, limit=_AT_ONCE)
+    found = database.leases.find({"_id": {"$regex": f"^{_PREFIX}"}, **available_to("")}, {"_id": 1}, limit=_AT_ONCE)
     return [lease["_id"] async for lease in found]
 
 
-async def end_cut_off(database: Database, lease_id: str) -> None:
+async def end_abandoned(database: Database, lease_id: str) -> None:
     """End a call that nobody has under way any more, if it runs."""
-    match = {"_id": lease_id, **is_free_for("")}
+    match = {"_id": lease_id, **available_to("")}
     if await database.leases.find_one(match):
         project_id, _, call_id = lease_id.removeprefix(_PREFIX).partition(":")
         await end_if_running(database, CallEnd(project_id, call_id, times.now(), {}, CUT_OFF, {"error": CUT_OFF}))

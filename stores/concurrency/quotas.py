@@ -12,7 +12,7 @@ def half(limit: int) -> int:
     return max(1, limit // 2)
 
 
-def check_share(what: str, setting: str, most: int, callers: Collection[str | None], caller: str | None) -> None:
+def check_caller_quota(what: str, setting: str, most: int, callers: Collection[str | None], caller: str | None) -> None:
     """Check that a caller may have one more of what is under way; `callers` has the caller of each, None if unknown.
 
     Raises:

@@ -39,7 +39,7 @@ _FULL_OF_WRITES: Final = (
 )
 
 
-class Intake:
+class RequestBudget:
     """The memory of requests in flight, and the number of writes in flight.
 
     Args:
@@ -76,17 +76,17 @@ class Intake:
         """Writes that are under way, or wait for their turn."""
         return self._writes
 
-    def share(self, caller: str = "") -> "Share":
+    def reservation(self, caller: str = "") -> "Reservation":
         """The reservation of one request, released at the end of its `with` block.
 
         Args:
             caller: the quota key of the client, `app.admission.payer_of(scope)`; empty if unknown. A known caller can
                 reserve half of the budget, and can have one large request in flight.
         """
-        return Share(self, caller)
+        return Reservation(self, caller)
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[None]:
+    async def write_slot(self) -> AsyncIterator[None]:
         """One write, in its turn; it is under way until the block ends.
 
         Raises:
@@ -168,7 +168,7 @@ class Intake:
         self._released = asyncio.Event()
 
 
-class Share:
+class Reservation:
     """The memory that one request has reserved, until it is closed.
 
     `take` and `grow` charge any memory: the bytes of a body as they come, and the lists and objects that parsing will
@@ -180,7 +180,7 @@ class Share:
     `PayloadTooLargeError` says that it would take more.
     """
 
-    def __init__(self, intake: Intake, caller: str = "") -> None:
+    def __init__(self, intake: RequestBudget, caller: str = "") -> None:
         self._intake = intake
         self._caller = caller
         self._size = 0
@@ -192,7 +192,7 @@ class Share:
         return self
 
     def __exit__(self, *_raised: object) -> None:
-        self.close()
+        self.release()
 
     @property
     def size(self) -> int:
@@ -209,7 +209,7 @@ class Share:
         """Whether the request has a large slot."""
         return self._is_large
 
-    async def expect(self, size: int) -> None:
+    async def wait_for_room(self, size: int) -> None:
         """Check that so many bytes would fit, before they come; wait up to two seconds, and reserve nothing.
 
         Raises:
@@ -223,7 +223,7 @@ class Share:
             await self._wait(more, is_large=False)
             self._intake.check(more, self._held, self._caller)
 
-    async def take(self, size: int) -> None:
+    async def reserve(self, size: int) -> None:
         """Reserve so many bytes more; wait up to two seconds, over all calls, for other requests to release them.
 
         Raises:
@@ -240,7 +240,7 @@ class Share:
                 self._is_large = True
                 self._intake.add_large(self._held, self._caller)
                 self._intake.add(-self._held, self._caller)
-        self.grow(size)
+        self.reserve_now(size)
 
     async def _wait(self, more: int, *, is_large: bool) -> None:
         """Wait for room in the budget or for a large slot, for the rest of the two seconds; there may be none then."""
@@ -254,7 +254,7 @@ class Share:
                     await intake.wait_for_release()
         self._patience -= time.monotonic() - began
 
-    def grow(self, size: int) -> None:
+    def reserve_now(self, size: int) -> None:
         """Reserve so many bytes more at once, without a wait and without a large slot: `take` may find room for more.
 
         Raises:
@@ -284,7 +284,7 @@ class Share:
             self._held = held
         self._size = min(self._size, size)
 
-    def close(self) -> None:
+    def release(self) -> None:
         """Release everything; more than once does no harm."""
         if self._is_large:
             self._intake.end_large(self._caller)

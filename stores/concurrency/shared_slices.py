@@ -5,28 +5,28 @@ from collections import deque
 from time import monotonic
 from typing import Final
 
-from stores.concurrency.time_slices import AT_ONCE, TURN_SECONDS
+from stores.concurrency.time_slices import BATCH_SIZE, SLICE_SECONDS
 
 _SHARE_SECONDS: Final = 0.0005
 """How long one task may go on before others: what is waited for in the line costs more than a small piece of work."""
 _SHORTEST: Final = 1e-6
 
 
-class SharedTurns:
+class SharedTimeSlices:
     """One turn after the other for all of the tasks together, however many they are.
 
     Where the turn is over a task waits in a line, of which with each pass of the event loop as many are called as fit
     into a turn, by the time that those before them took.
     """
 
-    def __init__(self, seconds: float = TURN_SECONDS) -> None:
+    def __init__(self, seconds: float = SLICE_SECONDS) -> None:
         self._seconds = seconds
         self._line: deque[asyncio.Future[None]] = deque()
         self._is_on = False
         self._began = 0.0
-        self._at_once = AT_ONCE
+        self._at_once = BATCH_SIZE
 
-    async def come(self) -> float:
+    async def acquire(self) -> float:
         """Have a share of a turn, at once or after those who came before; until when, by `monotonic`."""
         if not self._is_on:
             self._is_on = True
@@ -58,5 +58,5 @@ class SharedTurns:
     def _end(self, called: int) -> None:
         took = max(monotonic() - self._began, _SHORTEST)
         fitting = int(called * self._seconds / took)
-        self._at_once = max(1, min(fitting, 2 * self._at_once, AT_ONCE))
+        self._at_once = max(1, min(fitting, 2 * self._at_once, BATCH_SIZE))
         self._call()

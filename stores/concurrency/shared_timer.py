@@ -17,7 +17,7 @@ class SharedTimer(threading.local):
         self._begun: dict[Callable[[], bool], float] = {}  # when, the first one first
         self._loop: asyncio.AbstractEventLoop | None = None  # the one with a timer that will look
 
-    def begin(self, call: Callable[[], bool]) -> None:
+    def schedule(self, call: Callable[[], bool]) -> None:
         """Make a call after the time, which is not under way yet."""
         loop = asyncio.get_running_loop()
         self._begun[call] = loop.time()
@@ -25,7 +25,7 @@ class SharedTimer(threading.local):
             self._loop = loop
             loop.call_later(self._seconds, self._look)
 
-    def end(self, call: Callable[[], bool]) -> None:
+    def cancel(self, call: Callable[[], bool]) -> None:
         """Make a call no more; nothing happens where it is not under way."""
         self._begun.pop(call, None)
 

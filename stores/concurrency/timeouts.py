@@ -9,7 +9,7 @@ from stores.concurrency.shared_timer import SharedTimer
 _R = TypeVar("_R")
 
 
-class Patience:
+class SharedTimeout:
     """Lets work go on for so many seconds, and then for as many again while `goes_on` says so; by default never.
 
     Work is done in the task of the caller, since a task of its own takes longer than a small read. `error` makes what
@@ -23,10 +23,10 @@ class Patience:
         self._error = error
         self._goes_on = goes_on
 
-    async def wait(self, work: Awaitable[_R]) -> _R:
+    async def run(self, work: Awaitable[_R]) -> _R:
         """What comes of some work; what `error` makes is raised if it is given up."""
         wait = _Wait(self._goes_on)
-        self._timer.begin(wait)
+        self._timer.schedule(wait)
         try:
             return await work
         except asyncio.CancelledError:
@@ -34,7 +34,7 @@ class Patience:
                 raise self._error() from None
             raise
         finally:
-            self._timer.end(wait)
+            self._timer.cancel(wait)
 
 
 class _Wait:

@@ -1,6 +1,6 @@
 """The prices that LoomQL ships, for models that many use: figures of others, whose sources and date are in the file.
 
-They are in US dollars. A project's own prices win over them. The file is made by `python -m stores.costs.build_default_prices`.
+They are in US dollars. A project's own prices win over them. The file is made by `build_default_prices`.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The MongoDB driver: connections, pool, threads, cursors, sessions, transactions, indexes, leases, error translation."""
+"""The MongoDB driver: connections, cursors, sessions, transactions, indexes, leases, error translation."""
 
 from stores.database.collections import Collection, Document
 from stores.database.connection import Database, database_query, database_write

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING
 
 from stores.database import Collection, Document
-from stores.database.snapshot_reads import Stages, found_by
-from stores.database.thread_pool import in_driver_thread
+from stores.database.snapshot_reads import Stages, open_snapshot_cursor
+from stores.database.thread_pool import run_in_driver_thread
 from stores.database.transactions import Session
 
 if TYPE_CHECKING:
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection as DriversCollection
 
 
-def rows_up_to(
+def read_rows_up_to(
     collection: Collection, stages: Stages, batch_size: int, max_characters: int, session: Session | None
 ) -> Awaitable[tuple[list[Document], bool]]:
     """The rows until they hold so many characters of JSON text; and whether there are more, of which one comes, too."""
     drivers = session.delegate if session else None
-    return in_driver_thread(_read, collection.delegate, stages, batch_size, max_characters, drivers)
+    return run_in_driver_thread(_read, collection.delegate, stages, batch_size, max_characters, drivers)
 
 
 def _read(
@@ -28,7 +28,7 @@ def _read(
     max_characters: int,
     session: "ClientSession | None",
 ) -> tuple[list[Document], bool]:
-    with found_by(collection, stages, batch_size, session) as found:
+    with open_snapshot_cursor(collection, stages, batch_size, session) as found:
         return _until(found, max_characters)
 
 

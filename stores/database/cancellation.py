@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from stores.database.control_client import Aside
+    from stores.database.control_client import ControlClient
 
 _ENDING_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.25
@@ -30,7 +30,7 @@ _PATIENCE_SECONDS: Final = 60.0
 _log = logging.getLogger("loomql")
 
 
-class GivenUpError(PyMongoError):
+class CommandCancelledError(PyMongoError):
     """A command that is not sent, since nobody waits for it any more."""
 
 
@@ -65,7 +65,7 @@ _COMMANDS: Final[ContextVar[_Commands | None]] = ContextVar("commands", default=
 """Those that a thread of the driver works for: these run in the context of whoever asks."""
 
 
-def sending() -> _Commands:
+def stop_sending_on_failure() -> _Commands:
     """A block of which nothing more is sent once it is cancelled or fails; what is under way is left to end.
 
     A thread that waited for a server, or a connection, would send what it has after the transaction of the block was
@@ -74,7 +74,7 @@ def sending() -> _Commands:
     return _Commands(lambda _: None)
 
 
-class WatchedPool(Pool):
+class TrackingPool(Pool):
     """The driver's pool of connections, which tells each block what it has under way.
 
     Listening to the driver's events would tell the same, and take fifteen microseconds of each command.
@@ -85,13 +85,13 @@ class WatchedPool(Pool):
         if commands is None:
             return super()._get_conn(*args, **kwargs)
         if commands.is_given_up:
-            raise GivenUpError
+            raise CommandCancelledError
         connection = super()._get_conn(*args, **kwargs)
         commands.connections.add(connection.server_connection_id or 0)
         # It may have waited long for the connection.
         if commands.is_given_up:
             self.checkin(connection)
-            raise GivenUpError
+            raise CommandCancelledError
         return connection
 
     def checkin(self, conn: Connection) -> None:
@@ -102,15 +102,15 @@ class WatchedPool(Pool):
         super().checkin(conn)
 
 
-class GivenUp:
+class OperationKiller:
     """Ends, one server's, what was given up."""
 
-    def __init__(self, aside: "Aside") -> None:
+    def __init__(self, aside: "ControlClient") -> None:
         self._aside = aside
         self._given_up: dict[_Commands, float] = {}
         self._ending: asyncio.Task[None] | None = None
 
-    def reading(self) -> "_Commands":
+    def cancellable_read(self) -> "_Commands":
         """A block that reads; where it is cancelled, what it reads is given up."""
         return _Commands(self._give_up)
 
@@ -128,7 +128,7 @@ class GivenUp:
             since = time.monotonic()
             try:
                 with pymongo.timeout(_ENDING_SECONDS):
-                    await self._aside.end(connections, since)
+                    await self._aside.kill_operations(connections, since)
             except PyMongoError as error:
                 # They end by themselves when the time for them is over.
                 _log.warning("queries that were given up could not be ended: %s", type(error).__name__)

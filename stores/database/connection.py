@@ -15,16 +15,16 @@ from pymongo.monitoring import CommandListener
 from pymongo.write_concern import WriteConcern
 
 from stores import THREADS
-from stores.concurrency.request_budget import Intake
+from stores.concurrency.request_budget import RequestBudget
 from stores.concurrency.scan_slots import ScanSlots
-from stores.concurrency.timeouts import Patience
+from stores.concurrency.timeouts import SharedTimeout
 from stores.database import indexes
-from stores.database.cancellation import GivenUp, WatchedPool
+from stores.database.cancellation import OperationKiller, TrackingPool
 from stores.database.collections import Collection, Collections, Document
-from stores.database.control_client import Aside
-from stores.database.error_translation import RETRY_LATER, TOO_SLOW, driver_errors
-from stores.database.pool_stats import PoolUse, use_of
-from stores.database.project_registry import Entered, Register
+from stores.database.control_client import ControlClient
+from stores.database.error_translation import RETRY_LATER, TOO_SLOW, translate_driver_errors
+from stores.database.pool_stats import PoolStats, pool_stats
+from stores.database.project_registry import ProjectRegistry, RegisteredProjects
 from stores.database.transactions import APP_NAME, Session, run_transaction
 from stores.errors import BadInputError, NewModelError, StoreTimeoutError, TooComplexError, UnavailableError
 from stores.ids import new_id
@@ -58,19 +58,19 @@ class Database(Collections):
         name: str,
         timeout_seconds: float = 3.0,
         query_timeout_seconds: float = 60.0,
-        intake: Intake | None = None,
-        aside: Aside | None = None,
+        intake: RequestBudget | None = None,
+        aside: ControlClient | None = None,
     ) -> None:
-        self.intake = intake or Intake()
-        self.aside = aside or Aside(client.delegate, name)
+        self.intake = intake or RequestBudget()
+        self.aside = aside or ControlClient(client.delegate, name)
         self.scans = ScanSlots()
-        self._register = Register()
+        self._register = ProjectRegistry()
         self._refusal = ""
         self._client = client
-        self._given_up = GivenUp(self.aside)
+        self._given_up = OperationKiller(self.aside)
         self._timeout_seconds = timeout_seconds
         self._query_timeout_seconds = query_timeout_seconds
-        self._patience = Patience(timeout_seconds, lambda: UnavailableError(RETRY_LATER), self._in_reach)
+        self._patience = SharedTimeout(timeout_seconds, lambda: UnavailableError(RETRY_LATER), self._in_reach)
         super().__init__(client.get_database(name, write_concern=_DURABLE))
 
     @classmethod
@@ -80,7 +80,7 @@ class Database(Collections):
         name: str,
         timeout_seconds: float = 3.0,
         query_timeout_seconds: float = 60.0,
-        intake: Intake | None = None,
+        intake: RequestBudget | None = None,
         listeners: Sequence[CommandListener] = (),
     ) -> Self:
         """Open the pool; nothing is sent yet.
@@ -101,14 +101,16 @@ class Database(Collections):
         }
         try:
             client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-                uri, _pool_class=WatchedPool, maxPoolSize=THREADS, **options
+                uri, _pool_class=TrackingPool, maxPoolSize=THREADS, **options
             )
-            aside = Aside.open(uri, name, **options)
+            aside = ControlClient.open(uri, name, **options)
         except (ConfigurationError, PyMongoError, ValueError) as error:
             raise BadInputError(f"not a MongoDB URI: {error}", "mongodb_uri") from None
         return cls(client, name, timeout_seconds, query_timeout_seconds, intake, aside)
 
-    async def enter(self, project_ids: Iterable[str], before: Entered | None = None) -> Entered:
+    async def ensure_projects_listed(
+        self, project_ids: Iterable[str], before: RegisteredProjects | None = None
+    ) -> RegisteredProjects:
         """See that projects are listed, before anything is stored in them: every store's part before it writes.
 
         A purge waits for who has entered for so long only (`stores.purges.purge`). So who writes more than once, or
@@ -118,9 +120,9 @@ class Database(Collections):
         Raises:
             UnavailableError: a majority did not confirm the write, or a project is being purged, or was since `before`.
         """
-        return await self._register.enter(self.projects, project_ids, before)
+        return await self._register.register(self.projects, project_ids, before)
 
-    async def admit(self, project_id: str) -> Entered:
+    async def ensure_not_purging(self, project_id: str) -> RegisteredProjects:
         """See that a project is not being purged, before something is written that does not list it, or much later.
 
         Who writes later gives what this told to `enter`.
@@ -128,9 +130,9 @@ class Database(Collections):
         Raises:
             UnavailableError: it is.
         """
-        return await self._register.admit(self.projects, project_id)
+        return await self._register.check_not_purging(self.projects, project_id)
 
-    def search_due(self, project_ids: Iterable[str]) -> dict[str, str]:
+    def search_marks(self, project_ids: Iterable[str]) -> dict[str, str]:
         """What a write marks its calls with, by project, for whoever indexes their texts; for those entered just now.
 
         Nothing for projects whose texts are not indexed.
@@ -144,14 +146,14 @@ class Database(Collections):
         Raises:
             UnavailableError: none came within the timeout.
         """
-        await self.run_anyway(self._database.command("ping"))
+        await self.run_unchecked(self._database.command("ping"))
 
     async def ensure_indexes(self) -> None:
         """Build the indexes of `stores.database.indexes` that are missing, and drop what they took the place of.
 
         Those that are there cost nothing.
         """
-        with driver_errors():
+        with translate_driver_errors():
             for collection, models in indexes.models().items():
                 await self._database[collection].create_indexes(models)
             for collection, names in indexes.RETIRED.items():
@@ -169,15 +171,15 @@ class Database(Collections):
             UnavailableError: no server could be reached within the timeout, or the database is refused.
         """
         self._check_open(work)
-        return await self.run_anyway(work)
+        return await self.run_unchecked(work)
 
-    async def run_anyway(self, work: Awaitable[_R]) -> _R:
+    async def run_unchecked(self, work: Awaitable[_R]) -> _R:
         """The same on a database that is refused, too: for whoever finds out whether it still is.
 
         Raises:
             UnavailableError: no server could be reached within the timeout.
         """
-        with driver_errors():
+        with translate_driver_errors():
             task = asyncio.ensure_future(work)
             try:
                 while not (await asyncio.wait({task}, timeout=self._timeout_seconds))[0]:
@@ -195,7 +197,7 @@ class Database(Collections):
         """
 
         async def in_turn() -> _R:
-            async with self.intake.write():
+            async with self.intake.write_slot():
                 return await work()
 
         return await self.run(in_turn())
@@ -217,11 +219,11 @@ class Database(Collections):
         now = time.monotonic()
         deadline = (now if began is None else began) + self._query_timeout_seconds
         # The driver takes 0 for no limit.
-        with pymongo.timeout(max(deadline - now, _LEAST_SECONDS)), self._given_up.reading():
+        with pymongo.timeout(max(deadline - now, _LEAST_SECONDS)), self._given_up.cancellable_read():
             try:
                 # Nothing of it is to be undone when it is given up.
-                with driver_errors():
-                    return await self._patience.wait(work)
+                with translate_driver_errors():
+                    return await self._patience.run(work)
             except UnavailableError as error:
                 # A server that is too busy even to give up in time leaves that to the connection.
                 if time.monotonic() >= deadline and self._in_reach():
@@ -239,12 +241,12 @@ class Database(Collections):
         return await run_transaction(self._client, work, _DURABLE)
 
     @asynccontextmanager
-    async def one_moment(self) -> AsyncIterator[Session]:
+    async def snapshot_session(self) -> AsyncIterator[Session]:
         """A session that reads everything as it was at its first command."""
         async with await self._client.start_session(snapshot=True) as session:
             yield session
 
-    def refuse(self, reason: str) -> None:
+    def block_access(self, reason: str) -> None:
         """Let nobody read or write from now on, but by `run_anyway`, as long as there is a reason."""
         self._refusal = reason
 
@@ -259,9 +261,9 @@ class Database(Collections):
         return topology.has_writable_server()
 
     @property
-    def pool_use(self) -> PoolUse:
+    def pool_use(self) -> PoolStats:
         """How busy the connections are."""
-        return use_of(self._client.delegate)
+        return pool_stats(self._client.delegate)
 
     def close(self) -> None:
         """Give the connections back."""

@@ -10,18 +10,18 @@ from pymongo import MongoClient
 
 from stores import times
 from stores.database.collections import Document
-from stores.database.thread_pool import Threads
+from stores.database.thread_pool import ThreadPool
 
 CONNECTIONS: Final = 4
 
 
-class Aside:
+class ControlClient:
     """A client of its own, which is opened by the first command, and its threads."""
 
     def __init__(self, client: "MongoClient[Document]", name: str) -> None:
         self._client = client
         self._name = name
-        self._threads = Threads(CONNECTIONS)
+        self._threads = ThreadPool(CONNECTIONS)
 
     @classmethod
     def open(cls, uri: str, name: str, **options: Any) -> Self:  # noqa: ANN401 -- the driver's own
@@ -29,7 +29,7 @@ class Aside:
         client: MongoClient[Document] = MongoClient(uri, connect=False, maxPoolSize=CONNECTIONS, **options)
         return cls(client, name)
 
-    async def find(self, collection: str, match: Document, most: int) -> list[Document]:
+    async def find_all(self, collection: str, match: Document, most: int) -> list[Document]:
         """The documents of a collection that match, of which there are at most so many."""
         return await self._threads.run(self._find, collection, match, most)
 
@@ -37,7 +37,7 @@ class Aside:
         # One more than there can be, so that MongoDB knows with the first batch that it is the last.
         return self._client[self._name][collection].find(match, batch_size=most + 1).to_list()
 
-    async def end(self, connections: list[int], since: float) -> None:
+    async def kill_operations(self, connections: list[int], since: float) -> None:
         """End what runs on connections, if it was under way already at a time; others may have these by now."""
         await self._threads.run(self._end, connections, since)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _C = TypeVar("_C")
 
 
-def begun(
+def open_cursor(
     collection: "DriversCollection[Document]",
     command: dict[str, Any],
     batch_size: int,

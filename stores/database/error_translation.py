@@ -27,7 +27,7 @@ CONVERSION_FAILURE: Final = 241
 """MongoDB's code for a value that an expression cannot convert."""
 TOO_COMPLEX: Final = 51156
 """MongoDB's code for a regular expression whose match it gave up: the text has too many parts."""
-PASSING: Final = frozenset(
+TRANSIENT_CODES: Final = frozenset(
     {
         *(6, 7, 89, 9001, 133, 134),  # another member is out of reach, or has yet to come near
         *(91, 189, 10107, 11600, 11602, 13435, 13436),  # the server shuts down or is no primary any more
@@ -66,7 +66,7 @@ class _Turning:
 _TURNING: Final = _Turning()
 
 
-def driver_errors() -> AbstractContextManager[None]:
+def translate_driver_errors() -> AbstractContextManager[None]:
     """Turn what the driver raises inside into the stores' errors, its words left behind.
 
     Raises:
@@ -103,7 +103,7 @@ def _is_passing(error: OperationFailure) -> bool:
         return True
     details: dict[str, Any] = dict(error.details or {}) if isinstance(error, BulkWriteError) else {}
     is_unconfirmed = bool(details.get("writeConcernErrors")) and not details.get("writeErrors")
-    return is_unconfirmed or not _codes(error).isdisjoint(PASSING) or any(map(_is_of_space, _failures(error)))
+    return is_unconfirmed or not _codes(error).isdisjoint(TRANSIENT_CODES) or any(map(_is_of_space, _failures(error)))
 
 
 def _is_of_space(failure: Mapping[str, Any]) -> bool:

@@ -18,13 +18,13 @@ def new_holder() -> str:
     return uuid.uuid4().hex
 
 
-def is_free_for(holder: str) -> _Document:
+def available_to(holder: str) -> _Document:
     """The match of documents that nobody else holds."""
     is_over = {"$lte": [{"$ifNull": ["$held_until", None]}, "$$NOW"]}
     return {"$or": [{"holder": holder}, {"$expr": is_over}]}
 
 
-def held_by(holder: str, seconds: float = LEASE_SECONDS) -> _Document:
+def lease_update(holder: str, seconds: float = LEASE_SECONDS) -> _Document:
     """What a pipeline sets for whoever holds a document from now on; for 0 seconds it is free."""
     return {"holder": holder, "held_until": {"$add": ["$$NOW", int(seconds * 1000)]}}
 
@@ -38,7 +38,7 @@ class Lease:
         self._seconds = seconds
         self._holder = new_holder()
 
-    async def take(self) -> bool:
+    async def acquire(self) -> bool:
         """Have the lease from now on; False where another has it."""
         if await self._take():
             return True
@@ -49,10 +49,10 @@ class Lease:
         return await self._take()
 
     async def _take(self) -> bool:
-        match = {"_id": self._work, **is_free_for(self._holder)}
-        done = await self._leases.update_one(match, [{"$set": held_by(self._holder, self._seconds)}])
+        match = {"_id": self._work, **available_to(self._holder)}
+        done = await self._leases.update_one(match, [{"$set": lease_update(self._holder, self._seconds)}])
         return done.matched_count == 1
 
-    async def free(self) -> None:
+    async def release(self) -> None:
         """Give it back, if it is ours."""
         await self._leases.update_one({"_id": self._work, "holder": self._holder}, {"$unset": {"held_until": ""}})

@@ -7,7 +7,7 @@ from typing import Final
 
 from stores.database import Database
 
-Steps = AsyncGenerator[None, None]
+WorkSteps = AsyncGenerator[None, None]
 
 _OVER: Final = object()
 
@@ -22,7 +22,7 @@ def is_past(deadline: float | None) -> bool:
     return deadline is not None and monotonic() >= deadline
 
 
-async def take(database: Database, steps: Steps, pause: float, deadline: float | None) -> bool:
+async def run_paced(database: Database, steps: WorkSteps, pause: float, deadline: float | None) -> bool:
     """Take steps to their end, and after each a pause of so many times as long; False if it got too late before.
 
     Raises:
@@ -43,5 +43,5 @@ async def take(database: Database, steps: Steps, pause: float, deadline: float |
             await steps.aclose()
 
 
-async def _advanced(steps: Steps) -> object:
+async def _advanced(steps: WorkSteps) -> object:
     return await anext(steps, _OVER)

@@ -9,7 +9,7 @@ from stores.database import thread_pool
 
 
 @dataclass(frozen=True, slots=True)
-class PoolUse:
+class PoolStats:
     """The connections of one process.
 
     Those that monitor the servers do not count; an open change stream keeps its connection only while it asks.
@@ -20,7 +20,7 @@ class PoolUse:
     waiting: int
 
 
-def use_of(client: Any) -> PoolUse:  # noqa: ANN401 -- what is asked of the driver's client it does not promise
+def pool_stats(client: Any) -> PoolStats:  # noqa: ANN401 -- what is asked of the driver's client it does not promise
     """How busy the synchronous client of the driver is; the driver tells it only to who follows each connection.
 
     That would take each command some microseconds. What is read here instead has no promise: a version of the driver
@@ -31,4 +31,4 @@ def use_of(client: Any) -> PoolUse:  # noqa: ANN401 -- what is asked of the driv
     in_use = sum(pool.active_sockets for pool in pools)
     asking = sum(pool.operation_count for pool in pools)
     unstarted = motors._EXECUTOR._work_queue.qsize() + thread_pool.waiting()  # noqa: SLF001
-    return PoolUse(in_use, sum(len(pool.conns) for pool in pools), max(0, asking - in_use) + unstarted)
+    return PoolStats(in_use, sum(len(pool.conns) for pool in pools), max(0, asking - in_use) + unstarted)

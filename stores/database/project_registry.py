@@ -29,14 +29,14 @@ PURGING: Final = "purging"
 SEARCH: Final = "search"
 """The field of a project's entry that has the id of the index of its texts, where there is one."""
 
-Entered = dict[str, int]
+RegisteredProjects = dict[str, int]
 """Projects that were entered, and when each was listed first, in microseconds since the epoch: anew after a purge."""
 
 _REMEMBERED: Final = 10_000
 _ATTEMPTS: Final = 10
 
 
-class Register:
+class ProjectRegistry:
     """What one process knows of the register."""
 
     def __init__(self) -> None:
@@ -45,7 +45,9 @@ class Register:
         self._indexed: set[str] = set()
         self._turn = asyncio.Lock()
 
-    async def enter(self, projects: "Collection", project_ids: Iterable[str], before: Entered | None = None) -> Entered:
+    async def register(
+        self, projects: "Collection", project_ids: Iterable[str], before: RegisteredProjects | None = None
+    ) -> RegisteredProjects:
         """Enter projects before anything is written into them; nothing happens where that was done just now.
 
         Who needs longer enters them again before each write, with what came of it before.
@@ -75,7 +77,7 @@ class Register:
             del self._entered[forgotten]
             self._indexed.discard(forgotten)
 
-    async def admit(self, projects: "Collection", project_id: str) -> Entered:
+    async def check_not_purging(self, projects: "Collection", project_id: str) -> RegisteredProjects:
         """See that a project is not being purged; when it was listed first, if it is."""
         listed = await _look(projects, [project_id])
         self._note(project_id, listed.get(project_id, {}))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pymongo.read_concern import ReadConcern
 
 from stores.database import Collection, Document
-from stores.database.direct_cursor import begun
-from stores.database.thread_pool import in_driver_thread
+from stores.database.direct_cursor import open_cursor
+from stores.database.thread_pool import run_in_driver_thread
 from stores.database.transactions import Session
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Stages = Sequence[dict[str, Any]]
 
-AT_ONE_MOMENT: Final = ReadConcern("snapshot")
+SNAPSHOT: Final = ReadConcern("snapshot")
 """Otherwise MongoDB, sorting by an index alone, drops what is deleted meanwhile after the limit has cut: such a page
 comes short and looks like the last."""
 
@@ -33,7 +33,7 @@ _STEPS: Final = ("$match", "$sort", "$skip", "$limit", "$project")
 
 def one_row(collection: Collection, match: dict[str, Any], shown: dict[str, Any]) -> Awaitable[Document | None]:
     """One of the documents that match, as much of it as is to be shown; None where there is none."""
-    return in_driver_thread(_one, collection.delegate, match, shown)
+    return run_in_driver_thread(_one, collection.delegate, match, shown)
 
 
 def _one(collection: "DriversCollection[Document]", match: dict[str, Any], shown: dict[str, Any]) -> Document | None:
@@ -41,16 +41,16 @@ def _one(collection: "DriversCollection[Document]", match: dict[str, Any], shown
     return rows[0] if rows else None
 
 
-def rows_among(
+def find_all(
     collection: Collection, match: dict[str, Any], shown: dict[str, Any], most: int
 ) -> Awaitable[list[Document]]:
     """All documents that match, of which there are at most so many, as much of them as is to be shown."""
-    return in_driver_thread(_find, collection.delegate, match, shown, most)
+    return run_in_driver_thread(_find, collection.delegate, match, shown, most)
 
 
-def first_rows(collection: Collection, match: dict[str, Any], limit: int) -> "asyncio.Future[list[Document]]":
+def find_first(collection: Collection, match: dict[str, Any], limit: int) -> "asyncio.Future[list[Document]]":
     """As many of the documents that match, in no order; they are being read from now on, until it is cancelled."""
-    return in_driver_thread(_find, collection.delegate, match, {}, limit, limit)
+    return run_in_driver_thread(_find, collection.delegate, match, {}, limit, limit)
 
 
 def _find(
@@ -67,7 +67,7 @@ def _find(
         "limit": limit,
         "batchSize": most + 1,
     }
-    return begun(collection, command, most + 1, otherwise).to_list()
+    return open_cursor(collection, command, most + 1, otherwise).to_list()
 
 
 def all_rows(
@@ -78,23 +78,23 @@ def all_rows(
     They are being read from now on, until it is cancelled.
     """
     drivers = session.delegate if session else None
-    return in_driver_thread(_read, collection.delegate, stages, batch_size, drivers)
+    return run_in_driver_thread(_read, collection.delegate, stages, batch_size, drivers)
 
 
 def _read(
     collection: "DriversCollection[Document]", stages: Stages, batch_size: int, session: "ClientSession | None"
 ) -> list[Document]:
-    return found_by(collection, stages, batch_size, session).to_list()
+    return open_snapshot_cursor(collection, stages, batch_size, session).to_list()
 
 
-def found_by(
+def open_snapshot_cursor(
     collection: "DriversCollection[Document]", stages: Stages, batch_size: int, session: "ClientSession | None"
 ) -> "Cursor[Document] | CommandCursor[Document]":
     """What some stages find, as it was at one moment, for a thread of the driver."""
     plain = as_find(stages)
 
     def by_driver() -> "Cursor[Document] | CommandCursor[Document]":
-        steady = collection.with_options(read_concern=AT_ONE_MOMENT)
+        steady = collection.with_options(read_concern=SNAPSHOT)
         if plain is None:
             return steady.aggregate(stages, session=session, allowDiskUse=True, batchSize=batch_size)
         return steady.find(**plain, session=session, allow_disk_use=True, batch_size=batch_size)
@@ -106,7 +106,7 @@ def found_by(
         command = {"aggregate": collection.name, "pipeline": list(stages), "cursor": {"batchSize": batch_size}}
     else:
         command = {"find": collection.name, **plain, "batchSize": batch_size}
-    return begun(collection, command | {"allowDiskUse": True}, batch_size, by_driver, AT_ONE_MOMENT)
+    return open_cursor(collection, command | {"allowDiskUse": True}, batch_size, by_driver, SNAPSHOT)
 
 
 def as_find(stages: Stages) -> dict[str, Any] | None:

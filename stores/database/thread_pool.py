@@ -19,7 +19,7 @@ _R = TypeVar("_R")
 _Work = Callable[[], None]
 
 
-class Threads:
+class ThreadPool:
     """At most so many threads; they are there for good once they are needed, and end with the process."""
 
     def __init__(self, most: int) -> None:
@@ -97,8 +97,8 @@ class _Thread:
                 work = self._after(self)
 
 
-_THREADS: Final = Threads(THREADS)
-in_driver_thread: Final = _THREADS.run
+_THREADS: Final = ThreadPool(THREADS)
+run_in_driver_thread: Final = _THREADS.run
 
 
 def waiting() -> int:

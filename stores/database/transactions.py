@@ -11,7 +11,7 @@ from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from stores import times
-from stores.database.cancellation import sending
+from stores.database.cancellation import stop_sending_on_failure
 from stores.errors import ConflictError
 
 Session = AsyncIOMotorClientSession
@@ -48,7 +48,7 @@ async def run_transaction(
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 async with session.start_transaction(write_concern=concern):
-                    with sending():
+                    with stop_sending_on_failure():
                         return await work(session)
             except PyMongoError as error:
                 passes = error.has_error_label("TransientTransactionError") or isinstance(error, DuplicateKeyError)

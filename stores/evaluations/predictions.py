@@ -7,7 +7,7 @@ from math import isfinite
 from operator import itemgetter
 from typing import Any, Final
 
-from stores.concurrency.time_slices import coming_in_turns, in_turns
+from stores.concurrency.time_slices import cooperative, cooperative_async
 from stores.database import Database, Document
 from stores.errors import BadInputError
 from stores.evaluations.call_matching import Call, model_call, scorer_calls, scorer_names, scorer_ref
@@ -75,7 +75,7 @@ class Predictions:
         for project_id in {key[0]: None for key in keys}:
             rows = await self._read(project_id, [key for key in keys if key[0] == project_id], wanted.fields)
             await self._add_calls(project_id, rows, wanted)
-            async for row in in_turns(rows):
+            async for row in cooperative(rows):
                 of_example = found.get((project_id, row["parent_id"], row["example_digest"]))
                 if of_example is not None:
                     of_example.append(row | {"trial": len(of_example)})
@@ -90,7 +90,7 @@ class Predictions:
         ]
         rows: list[Row] = []
         characters = 0
-        async for row in coming_in_turns(self._calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
+        async for row in cooperative_async(self._calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
             rows.append(row)
             characters += len(row.get("json", {}).get("output", ""))
             self._check(len(rows), characters)
@@ -103,7 +103,7 @@ class Predictions:
 
     async def _read_outputs(self, rows: Sequence[Row]) -> None:
         count = 0
-        async for row in in_turns(rows):
+        async for row in cooperative(rows):
             await _read_output(row)
             count += len(row[SCORES])
             self._check_below(count, "scores")
@@ -117,11 +117,11 @@ class Predictions:
             {"$match": match},
             {"$project": {"_id": 0, "self": if_text("self")} | dict.fromkeys(paths, 1)},
         ]
-        async for call in coming_in_turns(self._calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
+        async for call in cooperative_async(self._calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
             calls[call["parent_id"]].append(call)
             count += 1
             self._check_below(count, "calls below them")
-        async for row in in_turns(rows):
+        async for row in cooperative(rows):
             below = sorted(calls[row["id"]], key=_OLDEST_FIRST)
             if len(row[SCORES]) + len(below) > _MANY:
                 await asyncio.to_thread(_join_calls, row, below)
@@ -145,7 +145,7 @@ class Predictions:
         if wanted.of_model_call:
             await add_calls(self._database, project_id, rows, wanted.of_model_call, "model_call_id", MODEL_CALL)
         if wanted.of_scorer_calls:
-            scores = [score async for row in in_turns(rows) for score in row[SCORES]]
+            scores = [score async for row in cooperative(rows) for score in row[SCORES]]
             await add_calls(self._database, project_id, scores, wanted.of_scorer_calls, "call_id", "call")
 
     def _check_below(self, count: int, what: str) -> None:

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Final
 
 from stores.calls import documents
-from stores.calls.computed_fields import add_rest
+from stores.calls.computed_fields import add_computed_fields
 from stores.calls.fields import paths_of
-from stores.concurrency.time_slices import coming_in_turns, in_turns
+from stores.concurrency.time_slices import cooperative, cooperative_async
 from stores.database import Database, Document
 from stores.evaluations.logged_runs import BATCH, EVALUATE
 from stores.paging import Row
@@ -23,7 +23,7 @@ async def find_calls(
     for start in range(0, len(ids), BATCH):
         keys = [documents.key(project_id, each)["_id"] for each in ids[start : start + BATCH]]
         among = {"_id": {"$in": keys}, "project_id": project_id, "visible": True}
-        async for call in coming_in_turns(database.calls.find(among, projection, batch_size=BATCH + 1)):
+        async for call in cooperative_async(database.calls.find(among, projection, batch_size=BATCH + 1)):
             yield call
 
 
@@ -31,11 +31,11 @@ async def add_calls(
     database: Database, project_id: str, rows: Sequence[Row], wanted: Collection[str], id_at: str, to: str
 ) -> None:
     """Add to each row the wanted fields of the visible call whose id it has, if any."""
-    ids = [row[id_at] async for row in in_turns(rows) if row.get(id_at)]
+    ids = [row[id_at] async for row in cooperative(rows) if row.get(id_at)]
     found = find_calls(database, project_id, ids, paths_of([*wanted, "project_id", "id"]))
     calls = {call["id"]: call async for call in found}
-    await add_rest(database, project_id, list(calls.values()), wanted)
-    async for row in in_turns(rows):
+    await add_computed_fields(database, project_id, list(calls.values()), wanted)
+    async for row in cooperative(rows):
         row[to] = calls.get(row.get(id_at))
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from stores.concurrency.time_slices import in_turns
+from stores.concurrency.time_slices import cooperative
 from stores.database import Database, database_query
 from stores.evaluations.examples import EXAMPLE, add_examples
 from stores.evaluations.predictions import Predictions, Wanted
 from stores.evaluations.results import order_by
 from stores.ids import by_project
 from stores.paging import Page, PageRequest, Row
-from stores.relations import Edge
+from stores.relations import OneToMany
 
 Run = tuple[str, str]
 """A project and the id of a run."""
@@ -33,7 +33,7 @@ class RowsOfRuns:
     def __init__(self, database: Database, predictions: Predictions) -> None:
         self.database = database
         self._predictions = predictions
-        self._edge = Edge(
+        self._edge = OneToMany(
             *(database, database.calls, "parent_id", order_by(None, {}), _predictions_of),
             paths_of=lambda _: ["run_id"],
             made=_ROWS,
@@ -76,7 +76,7 @@ class RowsOfRuns:
             await add_examples(self.database, project_id, run_ids, rows, of_each=True)
         if of_predictions.fields:
             found = await self._predictions.of([_key(project_id, row) for row in rows], of_predictions)
-            async for row in in_turns(rows):
+            async for row in cooperative(rows):
                 row["predictions"] = found[_key(project_id, row)]
 
 

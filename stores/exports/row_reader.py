@@ -12,7 +12,7 @@ _INT64: Final = 1 << 63
 _Value = TypeVar("_Value")
 
 
-class Fields:
+class ImportedRow:
     """The fields of one row, on its way into its own project or into another.
 
     JSON stays as it is in either, so that digests do: refs in it lead where they led. A ref that is a field by itself
@@ -92,7 +92,7 @@ class Fields:
         try:
             return None if text is None else times.parse(text)
         except BadInputError as error:
-            raise error.under(name) from None
+            raise error.prefixed(name) from None
 
     def required_time(self, name: str) -> int:
         """A time that must be there.

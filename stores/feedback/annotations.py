@@ -13,7 +13,7 @@ from stores.json import codec
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
 from stores.objects.builtin.annotations import AnnotationSpec
 from stores.objects.classes import classes_of
-from stores.refs.targets import Budget, Content, Sources
+from stores.refs.targets import Budget, Content, TargetReader
 
 MAX_SPEC: Final = 256 * 1024
 """Characters of the JSON text of a spec that values are held to."""
@@ -22,7 +22,7 @@ _REMEMBERED: Final = 64
 _CLASS: Final = AnnotationSpec.__name__
 
 
-async def check_annotations(sources: Sources, feedback: Mapping[str, NewFeedback]) -> None:
+async def check_annotations(sources: TargetReader, feedback: Mapping[str, NewFeedback]) -> None:
     """Hold the annotations among checked feedback, by their places among the arguments, to their specs.
 
     Raises:
@@ -34,7 +34,7 @@ async def check_annotations(sources: Sources, feedback: Mapping[str, NewFeedback
     if not annotations:
         return
     specs = {refs.parse(str(new.annotation_ref)) for new in annotations.values()}
-    found = await sources.read(set(specs), Budget())
+    found = await sources.read_targets(set(specs), Budget())
     texts = {str(spec): found.get(spec) for spec in specs}
     # A schema may take its time, which others need not wait for.
     await asyncio.to_thread(_check_all, [(at, new, texts[str(new.annotation_ref)]) for at, new in annotations.items()])
@@ -46,7 +46,7 @@ def _check_all(annotations: Iterable[tuple[str, NewFeedback, Content | None]]) -
             try:
                 _check(new, spec)
             except StoreError as error:
-                raise error.under(at) from None
+                raise error.prefixed(at) from None
 
 
 def _check(new: NewFeedback, spec: Content | None) -> None:
@@ -56,13 +56,13 @@ def _check(new: NewFeedback, spec: Content | None) -> None:
     try:
         schema = _schema(spec.text)
     except BadInputError as error:
-        raise error.under("annotation_ref") from None
+        raise error.prefixed("annotation_ref") from None
     try:
         schema.check(new.payload["value"])  # type: ignore[index] # checked feedback has it
     except SchemaFaultError as error:
-        raise _fault(error).under("annotation_ref") from None
+        raise _fault(error).prefixed("annotation_ref") from None
     except BadInputError as error:
-        raise error.under("payload.$.value") from None
+        raise error.prefixed("payload.$.value") from None
 
 
 @lru_cache(_REMEMBERED)

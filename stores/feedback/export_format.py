@@ -3,7 +3,7 @@
 from typing import Final
 
 from stores.exports.columns import Column, Columns, Kind
-from stores.exports.row_reader import Fields
+from stores.exports.row_reader import ImportedRow
 from stores.feedback.inputs import REFS, NewFeedback
 
 FEEDBACK_COLUMNS: Final = Columns(
@@ -21,7 +21,7 @@ FEEDBACK_COLUMNS: Final = Columns(
 )
 
 
-def new_of(fields: Fields) -> NewFeedback:
+def new_of(fields: ImportedRow) -> NewFeedback:
     """What writes an exported piece of feedback.
 
     Raises:

@@ -113,7 +113,7 @@ def _check_entity(ref: str) -> None:
     try:
         refs.parse_entity(ref)
     except BadInputError as error:
-        raise error.under("weave_ref") from None
+        raise error.prefixed("weave_ref") from None
 
 
 def _text(payload: dict[str, Any]) -> str:
@@ -128,7 +128,7 @@ def _text(payload: dict[str, Any]) -> str:
         if _SCHEMES in text:
             refs.collect(payload)
     except StoreError as error:
-        raise error.under("payload") from None
+        raise error.prefixed("payload") from None
     size = len(text.encode())
     if size > MAX_PAYLOAD_BYTES:
         raise PayloadTooLargeError(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from stores.database import Database, Document
-from stores.database.paced_steps import Steps
+from stores.database.paced_steps import WorkSteps
 from stores.database.transactions import Session
 
 FIELDS: Final = {"project_id": 1, "length": 1, "chunkSize": 1}
@@ -27,7 +27,7 @@ async def remove(database: Database, session: Session, files: Sequence[Document]
     await database.doomed_files.insert_many(doomed, session=session)
 
 
-async def discard_removed(database: Database, project_id: str | None = None) -> Steps:
+async def discard_removed(database: Database, project_id: str | None = None) -> WorkSteps:
     """Discard the content of files that were removed, of one project or of all, some at a time."""
     match = {} if project_id is None else {"_id": {"$gt": f"{project_id}:", "$lt": f"{project_id};"}}
     while found := await database.doomed_files.find(match, sort=[("_id", 1)], limit=_FILES_AT_ONCE).to_list(None):

@@ -17,7 +17,7 @@ def stored_before(moment: int) -> dict[str, object]:
     return {"created_at": {"$lt": moment}, "$or": [{"touched_at": None}, {"touched_at": {"$lt": moment}}]}
 
 
-async def kept_of(database: Database, project_id: str, digests: Iterable[str]) -> set[str]:
+async def touch_existing(database: Database, project_id: str, digests: Iterable[str]) -> set[str]:
     """The digests of those files that are there, and stay for a day at least."""
     match = {"project_id": project_id, "digest": {"$in": list(digests)}}
     now = times.now()

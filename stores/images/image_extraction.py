@@ -57,7 +57,7 @@ class Picture:
         }
 
 
-async def taken_out(entry: Any, index: int, max_bytes: int, download: Download) -> tuple[Picture, JsonObject]:  # noqa: ANN401 -- any JSON
+async def extract_image(entry: Any, index: int, max_bytes: int, download: Download) -> tuple[Picture, JsonObject]:  # noqa: ANN401 -- any JSON
     """The picture of one entry of an answer's `data`, the index-th, and the entry with what stands for it instead.
 
     Raises:

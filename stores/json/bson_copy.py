@@ -4,12 +4,12 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from stores.json.inspection import INT64, MAX_DEPTH, ODD_KEY, Shape, shape_of
+from stores.json.inspection import INT64, MAX_DEPTH, ODD_KEY, JsonTraits, shape_of
 
 _LONGEST_KEPT: Final = 64
 
 
-def mirror(value: object, shape: Shape | None = None) -> object:
+def to_bson(value: object, shape: JsonTraits | None = None) -> object:
     """A value that mongod takes: keys escaped, integers beyond int64 as doubles, what nests too deeply as null.
 
     A value that mongod takes as it is, as nearly all are, is not copied; its shape tells, if it is known.
@@ -38,7 +38,7 @@ def _escaped(key: str) -> str:
     return ODD_KEY.sub(lambda odd: f"%{ord(odd[0]):02X}", key) if ODD_KEY.search(key) else key
 
 
-def original_key(key: str) -> str:
+def unescape_key(key: str) -> str:
     """The key that the mirror holds as this one."""
     return _CODE.sub(lambda code: chr(int(code[1], 16)), key) if "%" in key else key
 

@@ -135,7 +135,7 @@ async def _counted(
     return count(text, start, end) if at_once else await asyncio.to_thread(count, text, start, end)
 
 
-def loads_in_slices(text: Text) -> object:
+def loads_incrementally(text: Text) -> object:
     """The same for whoever is in a thread already."""
     return _loads(text, 0, len(text))
 
@@ -282,7 +282,7 @@ def _is_marked(value: object) -> bool:
 
 
 @dataclass(slots=True)
-class Members:
+class ArraySpans:
     """The texts of a list's members, none of them cut out, and the text around the list."""
 
     text: Text
@@ -303,7 +303,7 @@ class Members:
         return end - start
 
 
-async def members(text: Text, path: Sequence[str]) -> Members | None:
+async def find_array(text: Text, path: Sequence[str]) -> ArraySpans | None:
     """The members of the list at a path of keys, none of them parsed; None where there is no list at that path.
 
     Raises:
@@ -313,7 +313,7 @@ async def members(text: Text, path: Sequence[str]) -> Members | None:
     return await asyncio.to_thread(_members, text, path)
 
 
-def _members(text: Text, path: Sequence[str]) -> Members | None:
+def _members(text: Text, path: Sequence[str]) -> ArraySpans | None:
     finder = _Finder(text, [codec.encode(key).encode() for key in path])
     start = 0
     while start < len(text):
@@ -351,7 +351,7 @@ class _Finder:
         self._depth = 0
         self._matched = 0
         self._is_due = True  # whether the next container is the one that the path leads to
-        self._members = Members(text)
+        self._members = ArraySpans(text)
         self._span: tuple[int, int] | None = None
         self._string = (0, 0)
         self.seen = 0
@@ -423,7 +423,7 @@ class _Finder:
         self._depth -= 1
         self._matched = min(self._matched, self._depth)
 
-    def finished(self) -> Members | None:
+    def finished(self) -> ArraySpans | None:
         if self._depth or self._list_depth:
             raise BadInputError("not JSON: it ends before all of its lists and objects are closed")
         if not self._span:

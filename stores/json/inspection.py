@@ -21,7 +21,7 @@ _plain_keys: set[str] = set()
 
 
 @dataclass(slots=True)
-class Shape:
+class JsonTraits:
     """The separators of a value's members; whether BSON bends it, and whether its numbers have several spellings."""
 
     separators: int = 0
@@ -40,7 +40,7 @@ class Shape:
         return plain + 6 * (units - plain) + self.separators
 
 
-def shape_of(value: object) -> Shape:
+def shape_of(value: object) -> JsonTraits:
     """The shape of a value made of dicts, lists, strings, numbers, booleans and None."""
     separators, depth, is_odd, has_exponents = 0, 0, False, False
     level: list[Any] = [(value,)]
@@ -67,7 +67,7 @@ def shape_of(value: object) -> Shape:
                 elif kind is float and not 1e-4 <= abs(member) < 1e16 and member:  # noqa: PLR2004 -- where Python's exponents begin
                     has_exponents = True
         level = inner
-    return Shape(separators, is_odd, has_exponents)
+    return JsonTraits(separators, is_odd, has_exponents)
 
 
 def _are_plain(keys: dict[str, Any]) -> bool:

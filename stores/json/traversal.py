@@ -6,7 +6,7 @@ from typing import NamedTuple, Optional
 from stores.json import codec
 
 
-def strings_in(value: object, *, with_keys: bool = False) -> Iterator[str]:
+def iter_strings(value: object, *, with_keys: bool = False) -> Iterator[str]:
     """All of them in the order in which they stand, with the keys of an object before its values or without."""
     waiting = [value]
     while waiting:
@@ -21,11 +21,11 @@ def strings_in(value: object, *, with_keys: bool = False) -> Iterator[str]:
                 waiting.extend(reversed(entries))
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """A place: the last key or index on the way there, and the place before it; the whole has neither."""
 
     key: str = ""
-    outer: Optional["Place"] = None
+    outer: Optional["Location"] = None
 
     def steps(self) -> list[str]:
         """The keys and indexes that lead there."""
@@ -37,12 +37,12 @@ class Place(NamedTuple):
         return found[::-1]
 
 
-def places_in(value: object) -> Iterator[tuple[Place, bool, str]]:
+def iter_texts(value: object) -> Iterator[tuple[Location, bool, str]]:
     """All texts in their order, each with its place, and whether it is the key at the end of that.
 
     What is written without quotes is a text, too.
     """
-    waiting: list[tuple[Place, bool, object]] = [(Place(), False, value)]
+    waiting: list[tuple[Location, bool, object]] = [(Location(), False, value)]
     while waiting:
         place, is_key, found = waiting.pop()
         match found:
@@ -50,9 +50,9 @@ def places_in(value: object) -> Iterator[tuple[Place, bool, str]]:
                 yield place, is_key, found
             case dict():
                 for key, inner in reversed(found.items()):
-                    there = Place(key, place)
+                    there = Location(key, place)
                     waiting += [(there, False, inner), (there, True, key)]
             case list():
-                waiting += [(Place(str(at), place), False, found[at]) for at in range(len(found) - 1, -1, -1)]
+                waiting += [(Location(str(at), place), False, found[at]) for at in range(len(found) - 1, -1, -1)]
             case _:
                 yield place, False, codec.encode(found)

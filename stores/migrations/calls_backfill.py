@@ -19,10 +19,10 @@ from pymongo.errors import BulkWriteError
 from stores.calls.documents import FOUND_BY, KEPT_VERSION, TURN_OF, kept_of_summary
 from stores.calls.example_digests import PREDICTIONS, example_digest
 from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
-from stores.concurrency.time_slices import Turn
+from stores.concurrency.time_slices import TimeSlice
 from stores.database import Database, Document
 from stores.database.error_translation import TOO_LARGE
-from stores.database.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
+from stores.database.leases import LEASE_SECONDS, available_to, lease_update, new_holder
 from stores.errors import StoreError
 from stores.json import codec
 from stores.otel.usage import usage_of_stored
@@ -123,8 +123,8 @@ class CallsUpgrade:
     async def _hold(self, changes: Document) -> Document | None:
         """Change the state and have the lease from now on; None, and nothing is changed, where another has it."""
         return await self._upgrades.find_one_and_update(
-            {"_id": _ID, "is_done": False, **is_free_for(self._holder)},
-            [{"$set": {**changes, **held_by(self._holder, self._lease_seconds)}}],
+            {"_id": _ID, "is_done": False, **available_to(self._holder)},
+            [{"$set": {**changes, **lease_update(self._holder, self._lease_seconds)}}],
             return_document=ReturnDocument.AFTER,
         )
 
@@ -152,10 +152,10 @@ class CallsUpgrade:
         changed = 0
         waiting: list[UpdateOne] = []
         waiting_bytes = 0
-        turn = Turn()
+        turn = TimeSlice()
         async for call in calls:
-            if turn.is_over():
-                await turn.end()
+            if turn.is_used_up():
+                await turn.yield_to_loop()
             if update := update_of(call):
                 waiting.append(update)
                 waiting_bytes += len(call["json"][text])

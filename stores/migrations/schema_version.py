@@ -71,7 +71,7 @@ async def number_of(database: Database) -> int:
         WrongDatabaseError: it is not for this program.
         UnavailableError: the database is away.
     """
-    return await database.run_anyway(_number_of(database))
+    return await database.run_unchecked(_number_of(database))
 
 
 async def _number_of(database: Database) -> int:

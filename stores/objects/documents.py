@@ -8,7 +8,7 @@ from stores import digests, ids, refs, times
 from stores.database import Document
 from stores.errors import PayloadTooLargeError, StoreError
 from stores.json import codec
-from stores.json.bson_copy import mirror
+from stores.json.bson_copy import to_bson
 from stores.objects.classes import Kind
 from stores.objects.inputs import ObjectVersion
 
@@ -44,7 +44,7 @@ def new_document(version: ObjectVersion, kind: Kind) -> Document:
     try:
         content = _content(version.val)
     except StoreError as error:
-        raise error.under("val") from None
+        raise error.prefixed("val") from None
     digest, project_id, object_id = content["digest"], version.project_id, version.object_id
     classes = version.classes
     return {
@@ -73,7 +73,7 @@ def _content(value: object) -> Document:
         "digest": digests.text_digest(canonical),
         "size_bytes": len(canonical),
         "json": {"val": text},
-        "val": mirror(value),
+        "val": to_bson(value),
         **({"refs": found} if found else {}),
     }
     size = len(bson_encode(content))

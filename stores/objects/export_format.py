@@ -4,7 +4,7 @@ from typing import Final
 
 from stores.errors import BadInputError
 from stores.exports.columns import Column, Columns, Kind
-from stores.exports.row_reader import Fields
+from stores.exports.row_reader import ImportedRow
 from stores.objects.classes import OBJECT, OP
 from stores.objects.inputs import ObjectVersion
 from stores.objects.restore import RestoredVersion
@@ -26,7 +26,7 @@ OBJECT_COLUMNS: Final = Columns(
 )
 
 
-def version_of(fields: Fields) -> RestoredVersion:
+def version_of(fields: ImportedRow) -> RestoredVersion:
     """What writes an exported version.
 
     Raises:

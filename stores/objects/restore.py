@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stores.concurrency.time_slices import in_turns
+from stores.concurrency.time_slices import cooperative
 from stores.database import Document
 from stores.errors import BadInputError, StoreError
 from stores.objects import documents
@@ -45,11 +45,11 @@ async def by_name(batch: Sequence[RestoredVersion]) -> dict[Name, list[tuple[Res
         StoreError: a version breaks a rule; the error names it as `batch.<position>`.
     """
     names: dict[Name, list[tuple[RestoredVersion, Document]]] = {}
-    async for position, restored in in_turns(enumerate(batch)):
+    async for position, restored in cooperative(enumerate(batch)):
         try:
             document = restored.document()
         except StoreError as error:
-            raise error.under(f"batch.{position}") from None
+            raise error.prefixed(f"batch.{position}") from None
         name = restored.version.project_id, document["kind"], restored.version.object_id
         names.setdefault(name, []).append((restored, document))
     return names

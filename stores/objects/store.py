@@ -11,7 +11,7 @@ from stores import paging, refs
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, Document, database_query, database_write
 from stores.database.connection import IN_PYTHON
-from stores.database.snapshot_reads import rows_among
+from stores.database.snapshot_reads import find_all
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id
@@ -26,7 +26,7 @@ from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.in_python import decided_match
 from stores.query.sort import SortBy, compile_sort
-from stores.relations import Edge
+from stores.relations import OneToMany
 from stores.security import audit
 from stores.tables import content_store
 
@@ -52,7 +52,7 @@ class ObjectsStore:
         # Writers of one name wait for each other here, before their transactions would meet in the database.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         by_index = compile_sort(_BY_INDEX, OBJECT_FIELDS)
-        self.versions = Edge(database, self._objects, "object_id", by_index, _all_of, paths_of)
+        self.versions = OneToMany(database, self._objects, "object_id", by_index, _all_of, paths_of)
         """From a project, a kind and a name to the versions that are not deleted, by index."""
 
     @database_write
@@ -72,7 +72,7 @@ class ObjectsStore:
         name = version.project_id, kind, version.object_id
 
         async def create(session: Session) -> None:
-            await self.database.enter([version.project_id])
+            await self.database.ensure_projects_listed([version.project_id])
             await NameWriter(self.database, session, *name).create(document)
 
         async with self._turn(documents.head_id(*name)):
@@ -98,7 +98,7 @@ class ObjectsStore:
                 await self.database.transaction(partial(self._restore, name, members))
 
     async def _restore(self, name: Name, versions: list[tuple[RestoredVersion, Document]], session: Session) -> None:
-        await self.database.enter([name[0]])
+        await self.database.ensure_projects_listed([name[0]])
         writer = NameWriter(self.database, session, *name)
         for restored, document in versions:
             await writer.restore(document, restored.version_index, is_latest=restored.is_latest)
@@ -160,7 +160,7 @@ class ObjectsStore:
                 if count:  # a refused delete is not logged
                     of_kind = [digest for digest, row in named.items() if row["kind"] == kind]
                     told: dict[str, object] = {"object_id": object_id, "digests": of_kind or "all"}
-                    audit.did(f"{kind}.delete", project_id, **told)
+                    audit.record_action(f"{kind}.delete", project_id, **told)
                     done.append((kind, told, count))
             return done
 
@@ -169,7 +169,7 @@ class ObjectsStore:
                 await turns.enter_async_context(self._turn(documents.head_id(project_id, kind, object_id)))
             done = await self.database.transaction(delete)
         for kind, told, count in done:
-            audit.did(f"{kind}.deleted", project_id, **told, num_deleted=count)
+            audit.record_action(f"{kind}.deleted", project_id, **told, num_deleted=count)
         return sum(count for _, _, count in done)
 
     @database_query
@@ -252,7 +252,7 @@ class ObjectsStore:
         projection = dict.fromkeys(["_id", *paths_of(wanted)], 1)
         by_id: dict[str | None, Row] = {}
         for part in content_store.batches(list({found for found in ids.values() if found}), content_store.BATCH):
-            rows = await rows_among(self._objects, {"_id": {"$in": part}, **visible}, projection, len(part))
+            rows = await find_all(self._objects, {"_id": {"$in": part}, **visible}, projection, len(part))
             by_id |= {row.pop("_id"): row for row in rows}
         return {key: by_id.get(found) for key, found in ids.items()}
 

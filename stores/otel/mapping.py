@@ -11,7 +11,7 @@ from stores.calls.payloads import Payload
 from stores.calls.writes import WholeCall
 from stores.errors import BadInputError
 from stores.json import codec
-from stores.json.inspection import ODD_KEY, Shape, shape_of
+from stores.json.inspection import ODD_KEY, JsonTraits, shape_of
 from stores.otel import conventions, op_names, span_events
 from stores.otel.attribute_nesting import Layout, layout_of
 from stores.otel.spans import ERROR, Origin, Span, code_text, kind_text, time_text
@@ -22,8 +22,8 @@ from stores.usage.scopes import SUM
 _ENVELOPE: Final = 2 * 11 - 1 + 2 * 3 - 1 + 2 * 2 - 1
 """The separators of `otel_span`, its context and its status."""
 
-_EMPTY: Final = {"summary": Shape()}
-_NO_SHAPE: Final = Shape()
+_EMPTY: Final = {"summary": JsonTraits()}
+_NO_SHAPE: Final = JsonTraits()
 _NO_MESSAGE: Final = "the span ended with the status ERROR, and no message"
 
 
@@ -38,8 +38,8 @@ class _Read:
     def __init__(self, span: Span) -> None:
         self.layout: Layout = layout_of(tuple(span.attributes))
         self.values: list[Any] = list(span.attributes.values())
-        self.shape = Shape(self.layout.separators, self.layout.is_odd)
-        self.shapes: dict[int, Shape] = {}
+        self.shape = JsonTraits(self.layout.separators, self.layout.is_odd)
+        self.shapes: dict[int, JsonTraits] = {}
         self.decode = decode = Decoding().of
         for at in self.layout.json_at:
             value = self.values[at]
@@ -59,7 +59,7 @@ class _Read:
         return self.layout.pick(role, self.values)
 
 
-def _add(shape: Shape, more: Shape) -> None:
+def _add(shape: JsonTraits, more: JsonTraits) -> None:
     shape.separators += more.separators
     shape.is_odd = shape.is_odd or more.is_odd
     shape.has_exponents = shape.has_exponents or more.has_exponents
@@ -185,9 +185,9 @@ def _otel_span(span: Span, origin: Origin, read: _Read) -> dict[str, Any]:
     return {**told, **span.beside} if span.beside else told
 
 
-def _shape(span: Span, origin: Origin, read: _Read, noted: dict[str, Any]) -> Shape:
+def _shape(span: Span, origin: Origin, read: _Read, noted: dict[str, Any]) -> JsonTraits:
     """The shape of a call's attributes, put together from those of their parts."""
-    shape = Shape(2 * len(noted) + 1)
+    shape = JsonTraits(2 * len(noted) + 1)
     for value in noted.values():
         if type(value) is not str:
             _add(shape, shape_of(value))
@@ -200,14 +200,14 @@ def _shape(span: Span, origin: Origin, read: _Read, noted: dict[str, Any]) -> Sh
     return shape
 
 
-def _payload_shape(value: Any, read: _Read) -> Shape:  # noqa: ANN401 -- JSON
+def _payload_shape(value: Any, read: _Read) -> JsonTraits:  # noqa: ANN401 -- JSON
     """The shape of inputs or an output, which mostly are one string, or what one held."""
     if isinstance(value, dict) and len(value) == 1:
         [(key, inner)] = value.items()
         known = _NO_SHAPE if type(inner) is str else read.shapes.get(id(inner))
         if known:
             is_odd = known.is_odd or ODD_KEY.search(key) is not None
-            return Shape(known.separators + 1, is_odd, known.has_exponents)
+            return JsonTraits(known.separators + 1, is_odd, known.has_exponents)
     return shape_of(value)
 
 

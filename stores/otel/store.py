@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from stores.calls import CallsStore
 from stores.calls.inputs import MAX_NAME, check_length
 from stores.calls.writes import WholeCall
-from stores.concurrency.time_slices import in_turns
+from stores.concurrency.time_slices import cooperative
 from stores.errors import ForbiddenError, StoreError
 from stores.ids import check_project_id
 from stores.otel import otlp_json, protobuf, protobuf_scanner
@@ -149,7 +149,7 @@ async def _part(made: Iterator[_Made], exported: Exported) -> tuple[list[WholeCa
     """The next calls to write, and whether there are no more; what is rejected on the way is counted."""
     ready: list[WholeCall] = []
     number = size = 0
-    async for size_bytes, make in in_turns(made, _TURN_SECONDS):
+    async for size_bytes, make in cooperative(made, _TURN_SECONDS):
         # A thread lets others come first in between, at some cost.
         one = make() if size_bytes < _LARGE_BYTES else await asyncio.to_thread(make)
         number += 1

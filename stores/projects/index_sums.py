@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from stores.database import Collection
-from stores.database.snapshot_reads import AT_ONE_MOMENT
-from stores.paging import making_no_index
+from stores.database.snapshot_reads import SNAPSHOT
+from stores.paging import translate_index_build_error
 
 
 async def sum_each(
@@ -23,7 +23,7 @@ async def sum_each(
         {"$group": group},
     ]
     # Otherwise what changes its place in the index meanwhile is counted twice, or not at all.
-    steady = collection.with_options(read_concern=AT_ONE_MOMENT)
-    with making_no_index():
+    steady = collection.with_options(read_concern=SNAPSHOT)
+    with translate_index_build_error():
         found = steady.aggregate(stages, batchSize=len(project_ids) + 1)
         return dict.fromkeys(project_ids, 0) | {row["_id"]: row["sum"] async for row in found}

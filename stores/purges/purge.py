@@ -1,7 +1,7 @@
 """The purge of one project: marked, held by one process at a time, and removed step by step.
 
 The mark is in the project's entry in the register, where all who write look before each write, though really only now
-and then (`stores.database.project_registry`). So the purge removes everything, waits until nobody can have overlooked the mark, and
+and then (`project_registry`). So the purge removes everything, waits until nobody can have overlooked the mark, and
 removes what was stored meanwhile. Each step removes something only in a transaction in which the purge is still under
 way and held by the one who removes: whoever was slow, and comes when the purge is over and the project is there anew,
 touches nothing of that.
@@ -16,8 +16,8 @@ from pymongo import ReturnDocument
 
 from stores import ids, times
 from stores.database import Collection, Database, Document, project_registry
-from stores.database.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
-from stores.database.paced_steps import Steps
+from stores.database.leases import LEASE_SECONDS, available_to, lease_update, new_holder
+from stores.database.paced_steps import WorkSteps
 from stores.database.transactions import Session
 from stores.errors import ConflictError
 from stores.files.deletion import FIELDS, discard_removed, remove
@@ -72,8 +72,8 @@ class Purge:
         """Go on with the purge of a project; None where none is under way, or another is at it."""
         holder = new_holder()
         document = await database.purges.find_one_and_update(
-            {"_id": project_id, "is_done": False, **is_free_for(holder)},
-            [{"$set": held_by(holder, lease_seconds)}],
+            {"_id": project_id, "is_done": False, **available_to(holder)},
+            [{"$set": lease_update(holder, lease_seconds)}],
             return_document=ReturnDocument.AFTER,
         )
         return None if document is None else cls(database, document, holder)
@@ -82,7 +82,7 @@ class Purge:
         """Let others go on with it, at once."""
         await self._database.purges.update_one(self._own, {"$unset": {"holder": "", "held_until": ""}})
 
-    async def steps(self) -> Steps:
+    async def steps(self) -> WorkSteps:
         """Remove everything, some at a time, until there is nothing, and then the entry in the register.
 
         Raises:
@@ -100,7 +100,7 @@ class Purge:
             if await self._database.transaction(self._end):
                 return
 
-    async def _remove_all(self) -> Steps:
+    async def _remove_all(self) -> WorkSteps:
         """Remove everything once, in the order of keys; what is stored behind it meanwhile stays."""
         for name, collection in self._collections():
             after = f"{self.project_id}:"
@@ -149,7 +149,7 @@ class Purge:
         until = int(self._started_at + (project_registry.LAG_SECONDS + _MARGIN_SECONDS) * times.SECOND)
         return until if until > times.now() else None
 
-    async def _wait_for_writers(self, until: int) -> Steps:
+    async def _wait_for_writers(self, until: int) -> WorkSteps:
         """Wait until no process can write that has not seen the mark."""
         while (left := (until - times.now()) / times.SECOND) > 0:
             await self._advance(waits_until=until)
@@ -193,6 +193,6 @@ class Purge:
     ) -> None:
         """Count what went, as long as the purge is ours."""
         added = {name: {"$add": [{"$ifNull": [f"${name}", 0]}, number]} for name, number in (counts or {}).items()}
-        update = [{"$set": {**held_by(self._holder), **added, **changes}}]
+        update = [{"$set": {**lease_update(self._holder), **added, **changes}}]
         if not (await self._database.purges.update_one(self._own, update, session=session)).matched_count:
             raise LostError

@@ -1,6 +1,6 @@
 """Whether a query holds for one document that is at hand, without asking the database.
 
-It says the same as the compiled match (`stores.query.match_compiler`), which tests hold it to, of a document as it is stored but
+It says the same as the compiled match (`match_compiler`), which tests hold it to, of a document as it is stored but
 for the mirrors: JSON is decoded from its exact text, once for all who ask.
 """
 
@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from stores import times
 from stores.json import codec, paths
-from stores.json.bson_copy import mirror, original_key
-from stores.json.incremental import loads_in_slices
+from stores.json.bson_copy import to_bson, unescape_key
+from stores.json.incremental import loads_incrementally
 from stores.query.fields import Access, Kind
 from stores.query.syntax_tree import (
     And,
@@ -96,7 +96,7 @@ class Values:
 
 
 def _loads(text: bytes) -> Value:
-    return codec.loads(text) if len(text) <= LARGE else loads_in_slices(text)
+    return codec.loads(text) if len(text) <= LARGE else loads_incrementally(text)
 
 
 Getter = Callable[[Values], Value]
@@ -148,7 +148,7 @@ def _value(node: Operand) -> Getter:
 
 def _stored(access: Access) -> Getter:
     """What lies at a field, or at the end of a path into JSON; times are microseconds."""
-    path, steps = access.field.path, [original_key(step) for step in access.steps]
+    path, steps = access.field.path, [unescape_key(step) for step in access.steps]
     if access.field.text_path:
         name = access.field.text_path.rpartition(".")[2]
         return lambda values: _bent(paths.follow(values.decoded(name), steps))
@@ -205,7 +205,7 @@ def _equal(left: Value, right: Value) -> bool:
     if type(left) is not type(right):
         return False
     if isinstance(left, dict | list):
-        return _are_equal(mirror(left), mirror(right))
+        return _are_equal(to_bson(left), to_bson(right))
     return bool(left == right)
 
 

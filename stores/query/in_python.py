@@ -13,7 +13,7 @@ from stores.database.collections import Collection, Document
 from stores.database.connection import IN_PYTHON
 from stores.database.transactions import Session
 from stores.errors import TooComplexError
-from stores.paging import making_no_index
+from stores.paging import translate_index_build_error
 from stores.query import Query
 from stores.query.evaluator import Values, compile_test
 from stores.query.fields import Field, FieldTable, Kind, Known
@@ -62,8 +62,8 @@ async def decided_match(
         yield match_of(query), None
         return
     match, operation = match_of(None), query.operation(fields)
-    with making_no_index():
-        async with database.one_moment() as session:
+    with translate_index_build_error():
+        async with database.snapshot_session() as session:
             known = await decided(collection, match, operation, lambda _get: True, session)
             yield {"$and": [match, compile_match(known)]}, session
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from stores.errors import BadInputError
 from stores.json import codec
-from stores.json.bson_copy import mirror
+from stores.json.bson_copy import to_bson
 from stores.query import text_expressions
 from stores.query.fields import Access, Kind, Known
 from stores.query.syntax_tree import (
@@ -124,12 +124,12 @@ def _is_scalar(operand: Operand, scalars: list[Scalar]) -> Match:
     """That an operand equals one of some scalars: one `$in` of a path, however many they are."""
     if not isinstance(operand, Get) or not operand.access.path:
         literals = tuple(Literal(scalar) for scalar in scalars)
-        condition = {"$in": [mirror(scalar) for scalar in scalars]}
+        condition = {"$in": [to_bson(scalar) for scalar in scalars]}
         return _implied(operand, condition, scalars) | {"$expr": truth(In(operand, literals))}
     access = operand.access
     is_time = access.field.kind is Kind.TIME
     read = [time_literal(scalar, operand.name) if is_time else scalar for scalar in scalars]
-    known = [mirror(scalar) for scalar in read if scalar is not None and _fits(access, scalar)]
+    known = [to_bson(scalar) for scalar in read if scalar is not None and _fits(access, scalar)]
     found = [_guarded(access, operand.access.path, {"$in": known})] if known else []
     if None in scalars:
         found.append(_match(Compare(Comparison.EQ, operand, Literal(None))))
@@ -169,7 +169,7 @@ def _condition(comparison: Comparison, scalar: Scalar) -> Match:
     """What a path in match language meets where it compares so with a scalar."""
     if comparison is Comparison.STARTS_WITH:
         return text_expressions.starting_with(str(scalar))
-    return {f"${comparison.value}": mirror(scalar)}
+    return {f"${comparison.value}": to_bson(scalar)}
 
 
 def _compare_double(comparison: Comparison, access: Access, scalar: Scalar) -> Match | None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from bson import Decimal128
 
 from stores.json import codec
-from stores.json.bson_copy import original_key
+from stores.json.bson_copy import unescape_key
 from stores.query.fields import is_index
 
 Expression = Any
@@ -112,7 +112,7 @@ def _to_part(steps: tuple[str, ...]) -> str:
 
 def _to_member(step: str) -> str:
     """The regular expression of the text of a list or object from its start to the member at a step."""
-    key = escaped(f"{codec.encode(original_key(step))}:")
+    key = escaped(f"{codec.encode(unescape_key(step))}:")
     # The key is there, so it is the string that follows the members with other keys.
     to_key = rf"\{{(?:(?!{key})(?&string):(?&value),)*+(?&string):"
     if not is_index(step):

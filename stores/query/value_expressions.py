@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from stores import times
 from stores.errors import BadInputError
-from stores.json.bson_copy import mirror
+from stores.json.bson_copy import to_bson
 from stores.query import text_expressions
 from stores.query.fields import Access, Field, Kind, is_index
 from stores.query.syntax_tree import (
@@ -78,7 +78,7 @@ def value(node: Operand) -> Expression:
     """The value of a node."""
     match node:
         case Literal(scalar):
-            return {"$literal": mirror(scalar)}
+            return {"$literal": to_bson(scalar)}
         case Get(_, access):
             return _field(access)
         case Convert(operand, to):
@@ -282,7 +282,7 @@ def _sides(left: Operand, right: Operand) -> tuple[Expression, Expression]:
     for time, other, is_flipped in ((left, right, False), (right, left, True)):
         if isinstance(time, Get) and isinstance(other, Literal) and _is_time(time, other):
             exact = {"$ifNull": [reach(time.access), None]}
-            micros = {"$literal": mirror(time_literal(other.value, time.name))}
+            micros = {"$literal": to_bson(time_literal(other.value, time.name))}
             return (micros, exact) if is_flipped else (exact, micros)
     return value(left), value(right)
 

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from stores.concurrency.time_slices import in_turns
+from stores.concurrency.time_slices import cooperative
 from stores.errors import BadInputError
 from stores.json import codec
 from stores.refs.grammar import Ref, parse
 from stores.refs.ref_steps import Edge, follow
-from stores.refs.targets import Budget, Content, RowKey, Sources, Target
+from stores.refs.targets import Budget, Content, RowKey, Target, TargetReader
 
 MAX_HOPS: Final = 32
 """Refs on the way from one ref to its value, itself included."""
@@ -27,7 +27,7 @@ class Resolved:
     problem: str | None = None
 
 
-async def resolve(sources: Sources, refs: Iterable[Ref], budget: Budget | None = None) -> dict[Ref, Resolved]:
+async def resolve(sources: TargetReader, refs: Iterable[Ref], budget: Budget | None = None) -> dict[Ref, Resolved]:
     """What each of some refs to objects and ops leads to, in at most four commands a hop; all hops on one budget.
 
     Raises:
@@ -39,8 +39,8 @@ async def resolve(sources: Sources, refs: Iterable[Ref], budget: Budget | None =
     waiting = list(walks.values())
     for _ in range(MAX_HOPS):
         new = {walk.target for walk in waiting if walk.target not in known}
-        known |= await sources.read(new, budget) if new else {}
-        async for walk in in_turns(waiting):
+        known |= await sources.read_targets(new, budget) if new else {}
+        async for walk in cooperative(waiting):
             walk.go_on(known.get(walk.target))
             budget.give(walk.end.text if walk.end else None)
         waiting = [walk for walk in waiting if not walk.end]

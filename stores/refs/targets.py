@@ -67,7 +67,7 @@ class Budget:
             raise BadInputError(f"leads to more than {MAX_CHARACTERS:,} characters of JSON; ask for less at once")
 
 
-class Sources:
+class TargetReader:
     """The collections that refs lead into."""
 
     def __init__(self, database: Database) -> None:
@@ -76,7 +76,7 @@ class Sources:
         self._chunks = database.table_chunks
         self._rows = database.table_rows
 
-    async def read(self, targets: AbstractSet[Target], budget: Budget) -> dict[Target, Content]:
+    async def read_targets(self, targets: AbstractSet[Target], budget: Budget) -> dict[Target, Content]:
         """The content of those targets that are there; at most four commands for each 5,000 of them.
 
         Raises:

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import re2
 
-from stores.concurrency.time_slices import Turn
+from stores.concurrency.time_slices import TimeSlice
 from stores.database import Collection, Database, Document
-from stores.database.paced_steps import Steps
+from stores.database.paced_steps import WorkSteps
 
 DIGEST_LENGTH: Final = 43
 """Letters and digits of a file's digest (`stores.digests`)."""
@@ -35,7 +35,7 @@ def mentioned(text: str, digests: AbstractSet[str]) -> Iterator[str]:
 
 async def all_mentioned(
     database: Database, project_id: str, digests: set[str], goes: Goes = lambda _document: False
-) -> Steps:
+) -> WorkSteps:
     """Take out of some digests those that are spoken of anywhere in a project, a stretch of documents at a time.
 
     What `goes` (a call, a version, feedback, with what tells so) does not count. It ends early where none is left.
@@ -64,15 +64,15 @@ async def _look_through(
 ) -> str:
     """Look through the documents that come next; the key of the last, or the same where there are no more."""
     match = {"_id": {"$gt": after, "$lt": f"{project_id};"}, "project_id": project_id}
-    turn = Turn()
+    turn = TimeSlice()
     async for document in collection.find(match, paths, sort=[("_id", 1)], limit=_STEP, batch_size=_STEP + 1):
         after = document["_id"]
         if goes(document):
             continue
         for part in _slices(document.get("json", {})):
             digests.difference_update(list(mentioned(part, digests)))
-            if turn.is_over():
-                await turn.end()
+            if turn.is_used_up():
+                await turn.yield_to_loop()
     return after
 
 

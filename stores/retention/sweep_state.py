@@ -11,7 +11,7 @@ from pymongo import ReturnDocument
 
 from stores import ids, times
 from stores.database import Database, Document, project_registry
-from stores.database.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
+from stores.database.leases import LEASE_SECONDS, available_to, lease_update, new_holder
 from stores.database.transactions import Session
 from stores.retention.reports import COUNTS, Outcome
 from stores.retention.rules import Rule
@@ -65,7 +65,7 @@ async def set_rule(database: Database, project_id: str, rule: Rule) -> Document 
     return await database.transaction(work)
 
 
-class Hold:
+class SweepLease:
     """The sweep of one project by its rule, held by one sweeper."""
 
     def __init__(self, database: Database, state: Document, holder: str, lease_seconds: float) -> None:
@@ -78,14 +78,16 @@ class Hold:
         self._own = {"_id": self.project_id, "holder": holder, "rule_id": state["rule_id"]}
 
     @classmethod
-    async def take(cls, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> "Hold | None":
+    async def take(
+        cls, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS
+    ) -> "SweepLease | None":
         """Begin a sweep, or go on with one that was left; None where there is no rule, or somebody is at it."""
         holder = new_holder()
         has_rule = {"$or": [{"keep_days": {"$exists": True}}, {"keep_calls": {"$exists": True}}]}
         new = {"outcome": str(Outcome.RUNNING), "started_at": times.now()}
-        changes = {**held_by(holder, lease_seconds), "sweep": {"$cond": [_RUNS, "$sweep", {"$literal": new}]}}
+        changes = {**lease_update(holder, lease_seconds), "sweep": {"$cond": [_RUNS, "$sweep", {"$literal": new}]}}
         state = await database.retention.find_one_and_update(
-            {"_id": project_id, "$and": [has_rule, is_free_for(holder)]},
+            {"_id": project_id, "$and": [has_rule, available_to(holder)]},
             [{"$set": changes}],
             return_document=ReturnDocument.AFTER,
         )
@@ -103,7 +105,7 @@ class Hold:
             if name in COUNTS
         }
         values = {name: "$$REMOVE" if value is None else {"$literal": value} for name, value in changes.items()}
-        update = [{"$set": {**held_by(self._holder, self._lease_seconds), **added, **values}}]
+        update = [{"$set": {**lease_update(self._holder, self._lease_seconds), **added, **values}}]
         done = await self._retention.update_one(self._own, update, session=session)
         if not done.matched_count:
             raise SupersededError

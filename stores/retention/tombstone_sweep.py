@@ -8,28 +8,28 @@ from typing import Any, Final
 
 from stores import times
 from stores.database import Database, Document
-from stores.database.paced_steps import Steps
+from stores.database.paced_steps import WorkSteps
 from stores.database.transactions import Session
 from stores.objects.documents import EMPTY
-from stores.retention.rules import Patience
-from stores.retention.sweep_state import Hold
+from stores.retention.rules import GracePeriods
+from stores.retention.sweep_state import SweepLease
 from stores.retention.trace_sweep import orphans_of, remove_calls, remove_orphaned
 
 _STEP: Final = 500
 _OBJECTS_AT_ONCE: Final = 50
 
 
-class RemainsSweep:
+class TombstoneSweep:
     """The removal of a project's remains, each after its time."""
 
-    def __init__(self, database: Database, hold: Hold, patience: Patience) -> None:
+    def __init__(self, database: Database, hold: SweepLease, patience: GracePeriods) -> None:
         self._database = database
         self._hold = hold
         now = times.now()
         self._deleted = now - patience.deleted
         self._spoken_of = now - patience.feedback
 
-    async def steps(self) -> Steps:
+    async def steps(self) -> WorkSteps:
         """Remove them, some at a time."""
         deleted = deleted_calls(self._hold.project_id, self._deleted)
         while last := await self._database.transaction(partial(self._remove_some, match=deleted)):
@@ -79,7 +79,7 @@ class RemainsSweep:
             await self._hold.advance(session=session)
         return len(keys)
 
-    async def _remove_orphans(self) -> Steps:
+    async def _remove_orphans(self) -> WorkSteps:
         """Remove feedback on calls that are not there; each is looked at once, when its time has come.
 
         What goes with its call later goes in the same step.

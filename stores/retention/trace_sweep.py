@@ -10,10 +10,10 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from stores.database import Database, Document
-from stores.database.paced_steps import Steps
+from stores.database.paced_steps import WorkSteps
 from stores.database.transactions import Session
 from stores.retention.rules import Limits, Pipeline
-from stores.retention.sweep_state import Hold
+from stores.retention.sweep_state import SweepLease
 
 _STEP: Final = 500
 """Calls that are looked at at once."""
@@ -40,7 +40,7 @@ class _GotMoreError(Exception):
 class TracesSweep:
     """The removal of the traces of a project that are old."""
 
-    def __init__(self, database: Database, hold: Hold, limits: Limits | None, large: int = LARGE) -> None:
+    def __init__(self, database: Database, hold: SweepLease, limits: Limits | None, large: int = LARGE) -> None:
         self._database = database
         self._calls = database.calls
         self._hold = hold
@@ -49,7 +49,7 @@ class TracesSweep:
         self._visible = {"project_id": hold.project_id, "visible": True}
         self._staying: dict[str, None] = {}
 
-    async def steps(self) -> Steps:
+    async def steps(self) -> WorkSteps:
         """Remove them, some at a time."""
         if doomed := self._hold.state.get("doomed"):
             async for _ in self._remove_large(doomed):
@@ -106,7 +106,7 @@ class TracesSweep:
     def _of(self, traces: Sequence[str] | dict[str, None], stages: Pipeline) -> Pipeline:
         return [{"$match": {**self._visible, "trace_id": {"$in": list(traces)}}}, *stages]
 
-    async def _remove(self, limits: Limits, going: list[Document]) -> Steps:
+    async def _remove(self, limits: Limits, going: list[Document]) -> WorkSteps:
         if going[0]["calls"] > self._large:
             if doomed := await self._attempt(partial(self._doomed, limits=limits, trace_id=going[0]["_id"])):
                 async for _ in self._remove_large(doomed):
@@ -160,7 +160,7 @@ class TracesSweep:
             on_calls = {one["_id"]: one["call_id"] for one in found}
             await self._database.transaction(partial(remove_orphaned, self._database, self._hold, on_calls=on_calls))
 
-    async def _remove_large(self, doomed: Document) -> Steps:
+    async def _remove_large(self, doomed: Document) -> WorkSteps:
         """Remove the calls of a trace that had begun by the time it was decided about."""
         began: Document = {"$lt": doomed["before"]}
         match = {**self._visible, "trace_id": doomed["trace_id"], "started_at": began}
@@ -183,7 +183,7 @@ class TracesSweep:
 
 
 async def remove_calls(
-    database: Database, hold: Hold, session: Session, call_ids: Sequence[str], counts: dict[str, int]
+    database: Database, hold: SweepLease, session: Session, call_ids: Sequence[str], counts: dict[str, int]
 ) -> None:
     """Remove calls for good, visible or not, with the feedback on them, and count that in the report.
 
@@ -213,7 +213,7 @@ def _packed(going: Sequence[Document]) -> Iterator[list[Document]]:
         yield pack
 
 
-async def remove_orphaned(database: Database, hold: Hold, session: Session, on_calls: Mapping[str, str]) -> None:
+async def remove_orphaned(database: Database, hold: SweepLease, session: Session, on_calls: Mapping[str, str]) -> None:
     """Remove feedback, given by its keys with the ids of its calls, as far as these are not there."""
     orphans = await orphans_of(database, hold.project_id, on_calls, session)
     keys = {"_id": {"$in": list(orphans)}, "project_id": hold.project_id}

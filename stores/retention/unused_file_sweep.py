@@ -11,13 +11,13 @@ from typing import Final
 
 from stores import times
 from stores.database import Database, Document
-from stores.database.paced_steps import Steps
+from stores.database.paced_steps import WorkSteps
 from stores.database.transactions import Session
 from stores.files.deletion import FIELDS, discard_removed, remove
 from stores.files.touch import stored_before
 from stores.retention.file_references import all_mentioned
-from stores.retention.rules import Patience
-from stores.retention.sweep_state import Hold
+from stores.retention.rules import GracePeriods
+from stores.retention.sweep_state import SweepLease
 from stores.tables.content_store import batches
 
 _CANDIDATES: Final = 100_000
@@ -34,12 +34,12 @@ _SELDOM: Final = 20
 class UnusedFilesSweep:
     """The removal of a project's unused files."""
 
-    def __init__(self, database: Database, hold: Hold, patience: Patience) -> None:
+    def __init__(self, database: Database, hold: SweepLease, patience: GracePeriods) -> None:
         self._database = database
         self._hold = hold
         self._before = times.now() - patience.files
 
-    async def steps(self) -> Steps:
+    async def steps(self) -> WorkSteps:
         """Remove them, some at a time."""
         async for _ in discard_removed(self._database, self._hold.project_id):
             yield
@@ -57,7 +57,7 @@ class UnusedFilesSweep:
         last: dict[str, int] = self._hold.state.get("files_looked_for", {"at": 0, "took": 0})
         return last["took"] < _SHORT or times.now() - last["at"] >= _SELDOM * last["took"]
 
-    async def _remove_unused(self, digests: set[str], candidates: dict[str, tuple[str, int]]) -> Steps:
+    async def _remove_unused(self, digests: set[str], candidates: dict[str, tuple[str, int]]) -> WorkSteps:
         async for _ in all_mentioned(self._database, self._hold.project_id, digests):
             await self._hold.advance()
             yield

@@ -106,18 +106,18 @@ class Caller:
         """The projects that they have any role in, as grants name them; None for all."""
         return None if self.everywhere else tuple(grant.projects for grant in self.grants if grant.role)
 
-    def may(self, role: Role, project_id: str) -> bool:
+    def has_role(self, role: Role, project_id: str) -> bool:
         """Whether they have a role in a project, or one that may do more."""
         return self.everywhere >= role or self.role_in(project_id) >= role
 
-    def check(self, role: Role, project_id: str, argument: str | None = None) -> None:
+    def require_role(self, role: Role, project_id: str, argument: str | None = None) -> None:
         """See that they have a role in a project; nothing is looked up for that.
 
         Raises:
             ForbiddenError: they have not.
         """
-        if not self.may(role, project_id):
-            raise forbidden(role, project_id, argument)
+        if not self.has_role(role, project_id):
+            raise forbidden_error(role, project_id, argument)
 
     def check_anywhere(self, role: Role) -> None:
         """Check that the caller has the role in at least one project, before it is known which one they mean.
@@ -129,7 +129,7 @@ class Caller:
             raise ForbiddenError(f"this takes the role {role}, which you have in no project")
 
 
-def forbidden(role: Role, project_id: str, argument: str | None = None) -> ForbiddenError:
+def forbidden_error(role: Role, project_id: str, argument: str | None = None) -> ForbiddenError:
     """The refusal of who lacks a role in a project, the same whether there is such a project or not."""
     return ForbiddenError(f"this takes the role {role} in {project_id[:260]!r}, which you do not have", argument)
 
@@ -138,10 +138,10 @@ def _most(roles: Iterable[Role]) -> Role:
     return max(roles, default=Role.NONE)
 
 
-ANYONE: Final = Caller(ANONYMOUS, (Grant(EVERY_PROJECT, Role.WRITER),))
+ANONYMOUS_WRITER: Final = Caller(ANONYMOUS, (Grant(EVERY_PROJECT, Role.WRITER),))
 """Whoever asks where there are no keys."""
 
-ADMINISTRATOR: Final = Caller(ANONYMOUS, (Grant(EVERY_PROJECT, Role.ADMIN),))
+ANONYMOUS_ADMIN: Final = Caller(ANONYMOUS, (Grant(EVERY_PROJECT, Role.ADMIN),))
 """The same where the server is told to let everybody do what is for administrators."""
 
 NOBODY: Final = Caller(ANONYMOUS, ())

@@ -44,22 +44,22 @@ def known_caller() -> str | None:
     return None if caller in {ANONYMOUS, COMMAND_LINE, SERVER} else caller
 
 
-def did(action: str, project: str | None, **detail: object) -> None:
+def record_action(action: str, project: str | None, **detail: object) -> None:
     """Write down what was done on behalf of whoever this context is of."""
     record(action, CALLER.get(), project, detail)
 
 
 @contextmanager
-def removing(action: str, project: str | None, *, done: str, **detail: object) -> Iterator[dict[str, object]]:
+def record_removal(action: str, project: str | None, *, done: str, **detail: object) -> Iterator[dict[str, object]]:
     """Write down what is about to be removed, and once it is, the same as done, with what came of it, to be filled in.
 
     Where only the first is found, a part may be gone, or all: it failed on the way, its answer was lost, or the process
     ended.
     """
-    did(action, project, **detail)
+    record_action(action, project, **detail)
     outcome: dict[str, object] = {}
     yield outcome
-    did(done, project, **detail, **outcome)
+    record_action(done, project, **detail, **outcome)
 
 
 def record(action: str, caller: str, project: str | None, detail: dict[str, object]) -> None:

@@ -11,7 +11,7 @@ from stores.database import Collection, Document
 from stores.database.transactions import Session
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.json import codec
-from stores.json.bson_copy import mirror
+from stores.json.bson_copy import to_bson
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 from stores.tables import content_store
@@ -61,7 +61,7 @@ class RowContent:
             if refs.INTERNAL_SCHEME in text:
                 refs.collect(row)
         except StoreError as error:
-            raise error.under(argument) from None
+            raise error.prefixed(argument) from None
         canonical = codec.canonical(row)
         found = cls(digests.text_digest(canonical), row, text, len(canonical))
         found._check_size(argument)
@@ -74,7 +74,7 @@ class RowContent:
             "project_id": project_id,
             "digest": self.digest,
             "json": {"val": self.text},
-            "val": mirror(self.value),
+            "val": to_bson(self.value),
             "size_bytes": self.size_bytes,
         }
 

@@ -17,8 +17,8 @@ from pymongo.errors import PyMongoError
 
 from stores import ids
 from stores.database import Collection, Database, Document
-from stores.database.paced_steps import Steps
-from stores.database.project_registry import Entered
+from stores.database.paced_steps import WorkSteps
+from stores.database.project_registry import RegisteredProjects
 from stores.database.transactions import Session
 from stores.errors import ConflictError, UnavailableError
 from stores.tables import content_store
@@ -60,7 +60,7 @@ class _Waiting:
 class Upload:
     """One table on its way into a project, which was entered already or is before the first write."""
 
-    def __init__(self, database: Database, project_id: str, entered: Entered | None = None) -> None:
+    def __init__(self, database: Database, project_id: str, entered: RegisteredProjects | None = None) -> None:
         self._database = database
         self._project_id = project_id
         self._entered = entered or {}
@@ -161,11 +161,13 @@ class Upload:
             raise ConflictError(_LOST)
 
     async def _enter(self) -> None:
-        self._entered = await self._database.enter(self._entered or [self._project_id], self._entered)
+        self._entered = await self._database.ensure_projects_listed(self._entered or [self._project_id], self._entered)
 
 
 @asynccontextmanager
-async def upload(database: Database, project_id: str, entered: Entered | None = None) -> AsyncIterator[Upload]:
+async def upload(
+    database: Database, project_id: str, entered: RegisteredProjects | None = None
+) -> AsyncIterator[Upload]:
     """An upload that is taken back where the block fails."""
     upload = Upload(database, project_id, entered)
     try:
@@ -188,7 +190,7 @@ async def abandoned(database: Database, silent_seconds: float = LEASE_SECONDS) -
     return await database.table_uploads.find(is_abandoned(silent_seconds), {"project_id": 1}).to_list(None)
 
 
-async def discard(database: Database, project_id: str, upload_id: str) -> Steps:
+async def discard(database: Database, project_id: str, upload_id: str) -> WorkSteps:
     """Take back an upload, some content at a time; nothing happens where it has become a table."""
     # Who marks it waits for a transaction that writes for it, and none can end after that.
     marked = await database.table_uploads.update_one({"_id": upload_id}, {"$set": {"doomed": True}})

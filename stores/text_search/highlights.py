@@ -9,7 +9,7 @@ from typing import Final
 from stores.database import Document
 from stores.errors import StoreError
 from stores.json import codec, paths
-from stores.json.traversal import Place, places_in
+from stores.json.traversal import Location, iter_texts
 from stores.text_search.search_terms import Terms
 from stores.text_search.searched_fields import PARTS, Part
 
@@ -83,7 +83,7 @@ def _alternatives(terms: Terms) -> list[str]:
     return [re.escape(text) for text in sorted({term.text for term in terms.wanted}, key=len, reverse=True)]
 
 
-def _texts(call: Document, part: Part, terms: Terms, deadline: float) -> Iterator[tuple[Place | None, bool, str]]:
+def _texts(call: Document, part: Part, terms: Terms, deadline: float) -> Iterator[tuple[Location | None, bool, str]]:
     """The texts of a part, each with its place and whether it is a key; of JSON only where any term is in it at all."""
     text = part.text(call)
     if not part.is_json:
@@ -93,7 +93,7 @@ def _texts(call: Document, part: Part, terms: Terms, deadline: float) -> Iterato
             value = codec.loads(text.encode())
         except StoreError:  # nothing in it can be pointed to
             return
-        yield from places_in(value)
+        yield from iter_texts(value)
 
 
 def _may_have(text: str, terms: Terms, deadline: float) -> bool:
@@ -102,7 +102,7 @@ def _may_have(text: str, terms: Terms, deadline: float) -> bool:
 
 
 def _highlight(
-    part: Part, path: Place | None, text: str, pattern: "re.Pattern[str]", deadline: float, *, in_key: bool
+    part: Part, path: Location | None, text: str, pattern: "re.Pattern[str]", deadline: float, *, in_key: bool
 ) -> Highlight | None:
     first = _first(pattern, text, deadline)
     if first is None:

@@ -1,6 +1,6 @@
 """The document of a project's index of texts: whether there is to be one, and how far it is.
 
-Who writes calls learns only now and then whether their project has an index (`stores.database.project_registry`). So all calls are
+Who writes calls learns only now and then whether their project has an index (`project_registry`). So all calls are
 looked through once at once, and once more when nobody can write any more who has not heard; what is written
 unknowingly loses the marks by which it is known to the index, and gets them then.
 """
@@ -13,7 +13,7 @@ from pymongo import ReturnDocument
 
 from stores import ids, times
 from stores.database import Database, Document, project_registry
-from stores.database.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
+from stores.database.leases import LEASE_SECONDS, available_to, lease_update, new_holder
 from stores.database.transactions import Session
 
 QUIET_SECONDS: Final = 120
@@ -105,7 +105,7 @@ def _new(generation: str | None, entry: Document, total: int) -> Document:
     return state | ({"generation": generation} if generation else {})
 
 
-class Hold:
+class IndexLease:
     """The work on the index of one project, held by one worker."""
 
     def __init__(self, database: Database, state: Document, holder: str, lease_seconds: float) -> None:
@@ -118,12 +118,14 @@ class Hold:
         self._own = {"_id": self.project_id, "holder": holder, "set_at": state["set_at"]}
 
     @classmethod
-    async def take(cls, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> "Hold | None":
+    async def take(
+        cls, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS
+    ) -> "IndexLease | None":
         """Work on an index from now on; None where there is nothing to do, or somebody is at it."""
         holder = new_holder()
         state = await database.search_indexes.find_one_and_update(
-            {"_id": project_id, "is_done": False, **is_free_for(holder)},
-            [{"$set": held_by(holder, lease_seconds)}],
+            {"_id": project_id, "is_done": False, **available_to(holder)},
+            [{"$set": lease_update(holder, lease_seconds)}],
             return_document=ReturnDocument.AFTER,
         )
         return None if state is None else cls(database, state, holder, lease_seconds)
@@ -146,7 +148,7 @@ class Hold:
 
     async def _change(self, changes: Mapping[str, object], session: Session | None = None) -> None:
         values = {name: "$$REMOVE" if value is None else {"$literal": value} for name, value in changes.items()}
-        update = [{"$set": {**held_by(self._holder, self._lease_seconds), **values}}]
+        update = [{"$set": {**lease_update(self._holder, self._lease_seconds), **values}}]
         state = await self._indexes.find_one_and_update(
             self._own, update, return_document=ReturnDocument.AFTER, session=session
         )

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from stores import paging
-from stores.calls.list_query import Search
+from stores.calls.list_query import ListQuery
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.paging import Page, PageRequest, Row
@@ -42,7 +42,7 @@ class Question:
     database: Database
     project_id: str
     terms: Terms
-    search: Search
+    search: ListQuery
 
     def scope(self, method: Method) -> bytes:
         """What tells the cursors of this question from those of any other."""

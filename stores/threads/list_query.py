@@ -22,7 +22,7 @@ _BY_TIME: Final = {"started_at": 1, "turn_of": 1, "id": 1}
 
 
 @dataclass(frozen=True)
-class Search:
+class ListQuery:
     """Threads of a project in an order, with the wanted fields; `calls` is the name of the collection of calls.
 
     Percentiles are computed of all threads where they are sorted by, or else of those on the page, as the last turns

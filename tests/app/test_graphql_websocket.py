@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 
 from app.http import keepalive
 from app.websocket import GraphQLWebSocket
-from app.websocket.handshake_limits import WaryProtocol
+from app.websocket.handshake_limits import HandshakeLimitProtocol
 from app.websocket.message_validation import flaw_of
 from app.websocket.ping_limits import AT_ONCE
 from graphql_schema.limits import Limits
@@ -475,7 +475,7 @@ async def test_what_the_server_closes_ends_quietly_with_its_subscriptions(
 ) -> None:
     monkeypatch.setattr("app.runtime.uvicorn_shutdown._GOODBYE_SECONDS", 0.2)
     endpoint = GraphQLWebSocket(schema, Contexts(), MAX_MESSAGE_BYTES, max_operations=30)
-    options = {"ws": WaryProtocol, "ws_ping_interval": 0.2, "ws_ping_timeout": 0.3}
+    options = {"ws": HandshakeLimitProtocol, "ws_ping_interval": 0.2, "ws_ping_timeout": 0.3}
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), **options) as host:
         async with client_of(f"ws://{host}/graphql", max_queue=1, close_timeout=0.2) as client:
             for number in range(20):

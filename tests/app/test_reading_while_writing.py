@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from tests.app.admission import CallsClient, number_of, repeat, whole_call
+from tests.app.calls_client import CallsClient, number_of, repeat, whole_call
 from tests.app.command import Server, serving
 
 COUNT = 10_000

@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from app.websocket.handshake_limits import WaryProtocol
+from app.websocket.handshake_limits import HandshakeLimitProtocol
 from app.websocket.ping_limits import AT_ONCE
 from tests.live_server import live_server
 
@@ -39,7 +39,7 @@ async def echo(websocket: WebSocket) -> None:
 
 @pytest.fixture
 def address() -> Iterator[tuple[str, int]]:
-    with live_server(Starlette(routes=[WebSocketRoute("/", echo)]), ws=WaryProtocol) as host:
+    with live_server(Starlette(routes=[WebSocketRoute("/", echo)]), ws=HandshakeLimitProtocol) as host:
         name, _, port = host.partition(":")
         yield name, int(port)
 

@@ -34,13 +34,13 @@ RESUME = f"""subscription ($after: String) {{
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Stores]:
     """The stores that the service made."""
     made: list[Stores] = []
-    over = Stores.over
+    over = Stores.for_database
 
     def record(database: Database, *given: Any) -> Stores:  # noqa: ANN401 -- whatever else the service gives
         made.append(over(database, *given))
         return made[-1]
 
-    monkeypatch.setattr(Stores, "over", record)
+    monkeypatch.setattr(Stores, "for_database", record)
     return made
 
 

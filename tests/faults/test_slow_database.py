@@ -13,7 +13,7 @@ from pymongo import MongoClient
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.app.admission import CREATE_BATCH, call_id
+from tests.app.calls_client import CREATE_BATCH, call_id
 from tests.app.command import Server, serving
 
 MIB = 1024 * 1024

@@ -6,7 +6,7 @@
 import asyncio
 from functools import partial
 
-from app.background.migration_runner import Upgrading
+from app.background.migration_runner import MigrationRunner
 from stores.calls import CallsStore
 from stores.calls.documents import KEPT
 from stores.database import Database
@@ -65,7 +65,7 @@ async def test_an_upgrade_that_is_cut_off_again_and_again_fills_in_every_call(st
     whole = await database.calls.find({}, sort=[("_id", 1)]).to_list(None)
     await database.calls.update_many({}, {"$unset": dict.fromkeys(KEPT, "")})
     # when
-    upgrading = Upgrading(database)
+    upgrading = MigrationRunner(database)
     upgrading._upgrade = CallsUpgrade(database, step=1)
     finishing = asyncio.create_task(upgrading.finish())
     await until(lambda: upgrading.progress is not None and upgrading.progress.looked_at > 0)

@@ -12,7 +12,7 @@ import pytest
 from app.server.application import create_app
 from app.settings import Settings
 from stores.database import Collection, Database, Document
-from tests.app.admission import ServerGoneError
+from tests.app.calls_client import ServerGoneError
 from tests.faults.client import FaultsClient
 from tests.faults.surplus import surplus
 from tests.faults.writers import MORE_WRITERS, WRITERS, Writer

@@ -40,7 +40,7 @@ def schema() -> LoomSchema:
 @pytest.fixture
 def run(schema: LoomSchema, database: Database) -> Run:
     """Runs a document with variables, as a client's JSON carries both."""
-    return running(schema, Context(Stores.over(database)))
+    return running(schema, Context(Stores.for_database(database)))
 
 
 def running(schema: LoomSchema, context: Context) -> Run:

@@ -9,7 +9,7 @@ from graphql import ExecutionResult, GraphQLError, get_introspection_query, pars
 from strawberry.types import ExecutionResult as OperationResult
 
 from graphql_schema.engine.documents import OperationChoiceError, ValidDocuments
-from graphql_schema.engine.operations import BoundedSchema
+from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits, measure
 
 
@@ -38,7 +38,7 @@ class Subscription:
 
 
 def schema_with(**limits: Any) -> strawberry.Schema:  # noqa: ANN401 -- any limit
-    return BoundedSchema(Query, subscription=Subscription, limits=Limits(**limits))
+    return LimitedSchema(Query, subscription=Subscription, limits=Limits(**limits))
 
 
 async def only_error(schema: strawberry.Schema, document: str) -> GraphQLError:

@@ -9,7 +9,7 @@ from stores.calls import CallsStore
 from stores.database import Database, project_registry
 from stores.purges import purge
 from stores.retention.rules import DAY
-from stores.security.access import ADMINISTRATOR
+from stores.security.access import ANONYMOUS_ADMIN
 from tests.graphql_schema.conftest import Answer, Run
 from tests.stores.calls.builders import PROJECT, SECOND, end, start
 
@@ -36,7 +36,7 @@ READ = """{ retention(projectId: "acme/chat") {
 @pytest.fixture
 def administer(schema: LoomSchema, database: Database) -> Run:
     """As `run`, on a server whose LOOMQL_ADMIN is true."""
-    context = Context(Stores.over(database), caller=ADMINISTRATOR)
+    context = Context(Stores.for_database(database), caller=ANONYMOUS_ADMIN)
     return run_with(schema, context)
 
 
@@ -150,7 +150,7 @@ async def test_a_project_that_is_not_there_has_no_retention(run: Run) -> None:
 
 async def test_without_a_database_all_is_unavailable(schema: LoomSchema) -> None:
     away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
-    run = run_with(schema, Context(Stores.over(away), caller=ADMINISTRATOR))
+    run = run_with(schema, Context(Stores.for_database(away), caller=ANONYMOUS_ADMIN))
 
     documents: tuple[str, ...] = (SET, PREVIEW, SWEEP, PURGE, READ, '{ lastPurge(projectId: "acme/chat") { isDone } }')
     codes = [(await run(document, days=1, confirm=PROJECT)).code for document in documents]

@@ -8,7 +8,7 @@ from stores.calls.summaries import SUMMARY, usage
 from stores.errors import BadInputError
 from stores.json import codec
 from stores.json.limits import MAX_DEPTH, MAX_DIGITS
-from stores.row_fields import JsonField, forget
+from stores.row_fields import JsonField, drop_parsed
 from stores.usage.counts import class_fields
 from tests.stores.json.test_codec import SCALARS, nested
 
@@ -31,9 +31,9 @@ def test_a_value_is_refused_at_writing_or_can_be_read_in_all_ways(depth: int, le
     assert within
     row = {"json": {"summary": text}, "status": "success", "trace_name": "answer"}
     path = ".".join(["deep", *("k" if level % 2 else "0" for level in reversed(range(depth)))])
-    assert SUMMARY.at(row, path) == (None if leaf is None else codec.encode(leaf))
+    assert SUMMARY.text_at(row, path) == (None if leaf is None else codec.encode(leaf))
     assert usage(row) == [{"model": "model", "requests": 1, **class_fields(0, {})}]
-    assert SUMMARY.at(row, None) == text[:-1] + ',"weave":{"status":"success","trace_name":"answer"}}'
+    assert SUMMARY.text_at(row, None) == text[:-1] + ',"weave":{"status":"success","trace_name":"answer"}}'
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,13 @@ def test_a_value_is_refused_at_writing_or_can_be_read_in_all_ways(depth: int, le
     [(None, '{"a":[1,{"b":null}]}'), ("", '{"a":[1,{"b":null}]}'), ("a.1", '{"b":null}'), ("a.1.b", None), ("x", None)],
 )
 def test_a_field_reads_whole_or_at_a_path(path: str | None, found: str | None) -> None:
-    assert INPUTS.at({"json": {"inputs": '{"a":[1,{"b":null}]}'}}, path) == found
+    assert INPUTS.text_at({"json": {"inputs": '{"a":[1,{"b":null}]}'}}, path) == found
 
 
 @pytest.mark.parametrize("row", [{}, {"json": {}}], ids=["no JSON", "other JSON"])
 @pytest.mark.parametrize("path", [None, "a"])
 def test_a_row_without_the_field_has_nothing_at_any_path(row: dict[str, object], path: str | None) -> None:
-    assert INPUTS.at(row, path) is None
+    assert INPUTS.text_at(row, path) is None
 
 
 def test_a_rows_json_is_parsed_once_until_it_is_forgotten() -> None:
@@ -57,7 +57,7 @@ def test_a_rows_json_is_parsed_once_until_it_is_forgotten() -> None:
 
     assert INPUTS.value(row) is first
     assert JsonField("output").value(row) == [2]
-    forget(row)
+    drop_parsed(row)
     assert row == {"id": "x", "json": {"inputs": '{"a":[1]}', "output": "[2]"}}
     assert INPUTS.value(row) == first
     assert INPUTS.value(row) is not first

@@ -8,7 +8,7 @@ import time
 from concurrent.futures import Future
 from typing import Any, Final
 
-from app.auth.oidc.json_fetch import IssuerError, document
+from app.auth.oidc.json_fetch import IssuerError, fetch_json
 from stores.errors import UnavailableError
 
 KEPT_SECONDS: Final = 540.0
@@ -132,10 +132,10 @@ def _fetched(url: str, deadline: float) -> list[Jwk]:
     Raises:
         IssuerError: they cannot be had.
     """
-    discovery = document(url.rstrip("/") + _DISCOVERY, deadline)
+    discovery = fetch_json(url.rstrip("/") + _DISCOVERY, deadline)
     if discovery.get("issuer") != url:
         raise IssuerError(f"the discovery document is of the issuer {discovery.get('issuer')!r}")
-    keys = document(str(discovery.get("jwks_uri")), deadline).get("keys")
+    keys = fetch_json(str(discovery.get("jwks_uri")), deadline).get("keys")
     if not isinstance(keys, list):
         raise IssuerError("the document of keys has none")
     return [key for key in keys if isinstance(key, dict) and key.get("use", "sig") == "sig"]

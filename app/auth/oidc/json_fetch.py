@@ -36,7 +36,7 @@ def check_url(url: str) -> str:
     return url
 
 
-def document(url: str, deadline: float) -> dict[str, Any]:
+def fetch_json(url: str, deadline: float) -> dict[str, Any]:
     """The JSON object at an address, if it is there by a time of the monotonic clock.
 
     Raises:

@@ -12,7 +12,7 @@ MOST: Final = 4_096
 """Tokens that are kept, in some 3 MB; beyond that the one that was used least recently is verified again."""
 
 
-class Verified:
+class TokenCache:
     """The sessions of good tokens by hashes of them; none beyond its end, or when the issuer's keys are others."""
 
     def __init__(self, most: int = MOST) -> None:
@@ -25,7 +25,7 @@ class Verified:
         self._go_by(version)
         name = _name(token)
         until, session = self._kept.get(name, (0.0, None))
-        if session is None or time.monotonic() >= until or not session.lets_in():
+        if session is None or time.monotonic() >= until or not session.is_valid():
             self._kept.pop(name, None)
             return None
         self._kept.move_to_end(name)

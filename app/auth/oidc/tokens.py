@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from app.auth.oidc.claim_grants import ClaimGrant
 from app.auth.oidc.issuer_keys import Issuer
-from app.auth.oidc.token_cache import Verified
+from app.auth.oidc.token_cache import TokenCache
 from app.auth.sessions import TokenSession
 from stores import times
 from stores.security.access import Caller
@@ -35,7 +35,7 @@ class OidcTokens:
         self._audience = audience
         self._grants = grants
         self._keys = keys or Issuer(issuer)
-        self._verified = Verified()
+        self._verified = TokenCache()
 
     async def keep_fresh(self) -> None:
         """Keep the issuer's keys fresh, for good."""
@@ -52,7 +52,7 @@ class OidcTokens:
         if claims := await self._believed(token):
             grants = tuple(each.grant for each in self._grants if each.holds_for(claims))
             session = TokenSession(Caller(f"oidc:{claims['sub']}", grants), int(claims["exp"]) * times.SECOND)
-            if session.lets_in():  # the leeway is for its beginning
+            if session.is_valid():  # the leeway is for its beginning
                 self._verified.keep(token, self._keys.version, session)
                 return session
         return None

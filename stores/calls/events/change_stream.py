@@ -10,9 +10,9 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from stores.calls.events.changes import changes_of
 from stores.calls.events.cursors import PLACE
-from stores.calls.events.resume_tokens import moment_of, place_of
+from stores.calls.events.resume_tokens import moment_of, token_at
 from stores.database import Collection, Document
-from stores.database.thread_pool import in_driver_thread
+from stores.database.thread_pool import run_in_driver_thread
 from stores.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Stream:
 
         Whoever waits for it must not be cancelled: the driver would open a second cursor, and leave it open.
         """
-        return await in_driver_thread(_read, self._stream)
+        return await run_in_driver_thread(_read, self._stream)
 
 
 @asynccontextmanager
@@ -68,34 +68,34 @@ async def opened(
     """
     if anew:
         place = await present(calls)
-    stream, start = await in_driver_thread(_open_at_moment, calls.delegate, project_ids, place)
+    stream, start = await run_in_driver_thread(_open_at_moment, calls.delegate, project_ids, place)
     try:
         yield Stream(stream, start)
     finally:
-        await in_driver_thread(stream.close)
+        await run_in_driver_thread(stream.close)
 
 
 async def present(calls: Collection) -> str:
     """The place after all that happened so far."""
-    return await in_driver_thread(_present, calls.delegate)
+    return await run_in_driver_thread(_present, calls.delegate)
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class ChangeBatch:
     """Some of the changes after a place, and up to where these are all."""
 
     changes: list[Change]
     place: str
 
 
-async def stretch_after(calls: Collection, project_id: str, place: str) -> Stretch:
+async def read_changes_after(calls: Collection, project_id: str, place: str) -> ChangeBatch:
     """What comes after a place in a project; nothing is left open.
 
     Raises:
         BadInputError: the database remembers no such place.
     """
     try:
-        return await in_driver_thread(_stretch, calls.delegate, project_id, place)
+        return await run_in_driver_thread(_stretch, calls.delegate, project_id, place)
     except OperationFailure as error:
         if passes(error) or error.timeout:
             raise
@@ -136,7 +136,7 @@ def _open_at_moment(
     calls: "DriversCollection[Document]", project_ids: Sequence[str] | None, place: str | None
 ) -> tuple["ChangeStream[Document]", str]:
     moment = moment_of(place) if place else _last_moment(calls)
-    start = place_of(moment) if moment else place or _present(calls)
+    start = token_at(moment) if moment else place or _present(calls)
     return _open(calls, project_ids, start, moment), start
 
 
@@ -166,10 +166,10 @@ def _place(stream: "ChangeStream[Document]") -> str:
     return place
 
 
-def _stretch(calls: "DriversCollection[Document]", project_id: str, place: str) -> Stretch:
+def _stretch(calls: "DriversCollection[Document]", project_id: str, place: str) -> ChangeBatch:
     with _open(calls, [project_id], place, poll_seconds=_GLANCE_SECONDS) as stream:
         changes = _read(stream)
-        return Stretch(changes, _place(stream))
+        return ChangeBatch(changes, _place(stream))
 
 
 def _present(calls: "DriversCollection[Document]") -> str:

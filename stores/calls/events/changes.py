@@ -34,7 +34,7 @@ def changes_of(project_ids: Iterable[str] | None) -> Pipeline:
 
 
 _CHANGES: Final[Pipeline] = [
-    # What older calls lack is filled in (`stores.migrations.calls_backfill`), and texts are indexed: nothing happens to a call by that.
+    # What older calls lack is filled in (`calls_backfill`), and texts are indexed: nothing happens to a call by that.
     {
         "$match": {
             "$expr": {

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from stores.calls.events.cursors import Cursors
-from stores.calls.events.resume_tokens import moment_of, place_of
+from stores.calls.events.resume_tokens import moment_of, token_at
 from stores.paging import Row
 from stores.query.evaluator import LARGE
 
@@ -44,7 +44,7 @@ class CallEvent:
     def cursor_before(self) -> str | None:
         """That of a place before this event, and before no other one of its moment; None if it cannot be told."""
         moment = moment_of(self.place)
-        return self.cursors.cursor_of(self.call["project_id"], place_of(moment)) if moment else None
+        return self.cursors.cursor_of(self.call["project_id"], token_at(moment)) if moment else None
 
     @property
     def size(self) -> int:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _FIELDS: Final = FeedbackNames(CALL_FIELDS)
 
 
-class Question:
+class EventFilter:
     """The events of a project's calls that pass a filter and a query.
 
     It is asked once for all who ask the same: two are the same if their keys are. Most is decided by the event alone;
@@ -46,7 +46,7 @@ class Question:
         if self.looked_up:
             Conditions(And(self.looked_up))  # refuses what is too much
 
-    def holds(self, call: Row, values: Values) -> bool:
+    def matches(self, call: Row, values: Values) -> bool:
         """Whether an event of a call, whose values are given, is among those that are asked for, or may be.
 
         Of a large event it is to be asked in a thread.

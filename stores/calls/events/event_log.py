@@ -11,7 +11,7 @@ from itertools import islice, takewhile
 from typing import Final
 
 from stores.calls.events.event import CallEvent
-from stores.calls.events.event_filter import Question
+from stores.calls.events.event_filter import EventFilter
 from stores.query.evaluator import Values
 
 MAX_EVENTS: Final = 50_000
@@ -30,7 +30,7 @@ class Channel:
     It has all of them that come after the place where it starts.
     """
 
-    def __init__(self, question: Question, start: str) -> None:
+    def __init__(self, question: EventFilter, start: str) -> None:
         self.question = question
         self.start = start
         self.first = 0
@@ -143,7 +143,7 @@ class EventLog:
 
     def reach_back(self, channel: Channel, place: str) -> None:
         """Let a channel have all that answers its question since an earlier place than it started at."""
-        project_id, holds = channel.question.project_id, channel.question.holds
+        project_id, holds = channel.question.project_id, channel.question.matches
         for entry in reversed(self._entries):
             event = entry.event
             if event.place <= place:

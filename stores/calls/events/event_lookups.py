@@ -4,10 +4,10 @@ import asyncio
 from typing import Any, Final
 
 from stores.calls import documents
-from stores.calls.computed_fields import add_rest, has_additions
+from stores.calls.computed_fields import add_computed_fields, needs_computed_fields
 from stores.calls.events.event import CallEvent
-from stores.calls.events.event_filter import Question, is_looked_up
-from stores.calls.events.subscriber import EndedError
+from stores.calls.events.event_filter import EventFilter, is_looked_up
+from stores.calls.events.subscriber import SubscriptionEndedError
 from stores.calls.feedback import Conditions, lookup
 from stores.calls.list_query import is_on_cost, pricing
 from stores.calls.ref_lookups import Collections
@@ -30,7 +30,7 @@ class Lookups:
         self._turns = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def found(
-        self, event: CallEvent, question: Question, wanted: frozenset[str], after: str | None
+        self, event: CallEvent, question: EventFilter, wanted: frozenset[str], after: str | None
     ) -> CallEvent | None:
         """An event with the wanted fields of its call; None if it is not what a question asks for.
 
@@ -42,22 +42,26 @@ class Lookups:
                 key = "holds", question.key
                 if not await event.once(key, lambda: self._holds(event, question)):
                     return None
-            return await event.once(wanted, lambda: self._filled(event, wanted)) if has_additions(wanted) else event
+            return (
+                await event.once(wanted, lambda: self._filled(event, wanted))
+                if needs_computed_fields(wanted)
+                else event
+            )
         except (UnavailableError, StoreTimeoutError) as error:
-            raise EndedError(error.message, after or event.cursor_before) from error
+            raise SubscriptionEndedError(error.message, after or event.cursor_before) from error
 
-    async def _holds(self, event: CallEvent, question: Question) -> bool:
+    async def _holds(self, event: CallEvent, question: EventFilter) -> bool:
         async with self._turns:
             return await self._database.query(_holds(self._database, event, question))
 
     async def _filled(self, event: CallEvent, wanted: frozenset[str]) -> CallEvent:
         row = dict(event.call)
         async with self._turns:
-            await self._database.query(add_rest(self._database, row["project_id"], [row], wanted))
+            await self._database.query(add_computed_fields(self._database, row["project_id"], [row], wanted))
         return event.with_call(row)
 
 
-async def _holds(database: Database, event: CallEvent, question: Question) -> bool:
+async def _holds(database: Database, event: CallEvent, question: EventFilter) -> bool:
     """Whether what there is of feedback and prices by now lets an event pass, deleted or not."""
     project_id = question.project_id
     asked = await asyncio.to_thread(_decided, And(question.looked_up), Values(event.call))

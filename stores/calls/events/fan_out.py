@@ -18,14 +18,14 @@ from stores.calls.events.change_stream import Change, Stream, opened, passes
 from stores.calls.events.changes import age_of, event_of, place_of
 from stores.calls.events.cursors import Cursors
 from stores.calls.events.event import CallEvent
-from stores.calls.events.event_filter import Question
+from stores.calls.events.event_filter import EventFilter
 from stores.calls.events.event_log import MAX_BYTES, MAX_EVENTS, Channel, EventLog
 from stores.calls.events.resume_tokens import is_between_changes, next_moment
-from stores.calls.events.subscriber import EndedError, Subscriber
-from stores.concurrency.shared_slices import SharedTurns
-from stores.concurrency.time_slices import Turn, in_turns
+from stores.calls.events.subscriber import Subscriber, SubscriptionEndedError
+from stores.concurrency.shared_slices import SharedTimeSlices
+from stores.concurrency.time_slices import TimeSlice, cooperative
 from stores.database import Collection
-from stores.duration_histogram import Timing
+from stores.duration_histogram import DurationHistogram
 from stores.errors import RateLimitedError, UnavailableError
 from stores.query.evaluator import Values
 
@@ -69,9 +69,9 @@ class FanOut:
         self._max_each = max_subscribers if max_each is None else max_each
         self._of: Counter[str] = Counter()
         self._log = EventLog(max_events, max_bytes)
-        self.lag = Timing()
+        self.lag = DurationHistogram()
         """How long after changes their events were told."""
-        self.turns = SharedTurns(_TURN_SECONDS)
+        self.turns = SharedTimeSlices(_TURN_SECONDS)
         """What those who watch have together, before each event."""
         self._watchers: Counter[str] = Counter()
         self._covered: dict[str, str] = {}
@@ -104,7 +104,7 @@ class FanOut:
         return self._log
 
     @asynccontextmanager
-    async def watched(self, project_id: str, payer: str = "") -> AsyncIterator[None]:
+    async def watch_project(self, project_id: str, payer: str = "") -> AsyncIterator[None]:
         """Let the stream tell of a project, at least until the block ends; it does once it is `covered`.
 
         Whoever watches does so on the account of a payer.
@@ -132,7 +132,7 @@ class FanOut:
                 "raise LOOMQL_MAX_CALLER_SUBSCRIPTIONS"
             )
 
-    async def covered(self, project_id: str) -> None:
+    async def wait_until_covered(self, project_id: str) -> None:
         """Wait until whatever happens in a project that is watched is certain to be told.
 
         Raises:
@@ -153,10 +153,10 @@ class FanOut:
             EndedError: all is closed; it tells to go on after a cursor, if one is given.
         """
         if self._is_closed:
-            raise EndedError(STOPPED, after)
+            raise SubscriptionEndedError(STOPPED, after)
 
     @asynccontextmanager
-    async def joined(self, question: Question, place: str | None) -> AsyncIterator[Subscriber | None]:
+    async def subscribe(self, question: EventFilter, place: str | None) -> AsyncIterator[Subscriber | None]:
         """A reader of what answers a question after a place, or from now on, in a project that is covered.
 
         None where the place lies so far back that what came after it is not kept, or is too much.
@@ -200,7 +200,7 @@ class FanOut:
     def _is_fresh(self) -> bool:
         return time.monotonic() < self._opened_at + _KEPT_SECONDS
 
-    def _channel(self, question: Question) -> Channel:
+    def _channel(self, question: EventFilter) -> Channel:
         channels = self._channels.setdefault(question.project_id, {})
         if question.key not in channels:
             channels[question.key] = Channel(question, self._place or "")
@@ -252,7 +252,7 @@ class FanOut:
             self._cover(named, stream.start)
             while self._watchers and not self._is_closed and self._covers_what_is_watched():
                 changes = await stream.read()
-                async for change in in_turns(changes):
+                async for change in cooperative(changes):
                     await self._tell(change)
                 if not stream.alive:
                     logger.error("the collection of calls was dropped or renamed; its change stream ended")
@@ -292,7 +292,7 @@ class FanOut:
         event, place = event_of(change, self._cursors), place_of(change)
         if event is not None and not self._was_told(event.call["project_id"], place):
             self._log.add(event, await self._asking_for(event))
-            self.lag.add(age_of(change))
+            self.lag.observe(age_of(change))
         # Only now, since who comes while a question is answered is to have the event, too.
         self._place = max(self._place or "", place)
 
@@ -339,17 +339,17 @@ async def _answers_in_turns(
     channels: Iterable[Channel], event: CallEvent, values: Values
 ) -> dict[Channel, bool | None]:
     """The same, and whoever else waits for the event loop has a turn in between."""
-    turn, answers = Turn(), dict[Channel, bool | None]()
+    turn, answers = TimeSlice(), dict[Channel, bool | None]()
     for channel in channels:
         answers[channel] = _answer(channel.question, event, values)
-        if turn.is_over():
-            await turn.end()
+        if turn.is_used_up():
+            await turn.yield_to_loop()
     return answers
 
 
-def _answer(question: Question, event: CallEvent, values: Values) -> bool | None:
+def _answer(question: EventFilter, event: CallEvent, values: Values) -> bool | None:
     try:
-        return question.holds(event.call, values)
+        return question.matches(event.call, values)
     except Exception:  # whatever one question stumbles over, the others are answered
         logger.exception("a question about the events of calls cannot be answered")
         return None

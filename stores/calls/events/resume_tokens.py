@@ -30,7 +30,7 @@ def moment_of(place: str) -> Timestamp | None:
     return Timestamp(int(place[_SECONDS], 16), int(place[_NUMBER], 16)) if is_known(place) else None
 
 
-def place_of(moment: Timestamp) -> str:
+def token_at(moment: Timestamp) -> str:
     """The place before all changes of a moment, in the oldest form, which every MongoDB takes."""
     return f"{_TYPE}{moment.time:08X}{moment.inc:08X}2B0229296E04"
 

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from stores.calls.events.change_stream import present, stretch_after
+from stores.calls.events.change_stream import present, read_changes_after
 from stores.calls.events.changes import event_of
 from stores.calls.events.cursors import Cursors
 from stores.calls.events.event import CallEvent
-from stores.calls.events.event_filter import Question
+from stores.calls.events.event_filter import EventFilter
 from stores.calls.events.fan_out import FanOut
 from stores.database import Database
 from stores.query.evaluator import Values
@@ -17,7 +17,7 @@ MAX_CATCHING_UP: Final = 4
 """Stretches of the past that one process reads at once."""
 
 
-class Watching:
+class CallEvents:
     """The events of calls, for one process."""
 
     def __init__(self, database: Database, fan_out: FanOut, cursors: Cursors) -> None:
@@ -35,7 +35,9 @@ class Watching:
         await self._cursors.open()
         return self._cursors.cursor_of(project_id, await self._database.query(present(self._database.calls)))
 
-    async def events(self, question: Question, after: str | None, payer: str = "") -> AsyncGenerator[CallEvent, None]:
+    async def events(
+        self, question: EventFilter, after: str | None, payer: str = ""
+    ) -> AsyncGenerator[CallEvent, None]:
         """The events that answer a question, each once and in order: those after a cursor, or from now on.
 
         What a question looks up is left to do. They are told on the account of a payer.
@@ -48,19 +50,19 @@ class Watching:
         project_id = question.project_id
         await self._cursors.open()
         place = None if after is None else self._cursors.place_at(project_id, after)
-        async with self._fan_out.watched(project_id, payer):
+        async with self._fan_out.watch_project(project_id, payer):
             while True:
-                await self._database.run(self._fan_out.covered(project_id))
-                async with self._fan_out.joined(question, place) as subscriber:
+                await self._database.run(self._fan_out.wait_until_covered(project_id))
+                async with self._fan_out.subscribe(question, place) as subscriber:
                     while subscriber:
                         yield await subscriber.next()
                 if place is None:
                     raise AssertionError("whoever asks for nothing of the past can always join")
                 # Nothing is held between two stretches, however slowly the first is read.
                 async with self._turns:
-                    stretch = await self._database.query(stretch_after(self._database.calls, project_id, place))
+                    stretch = await self._database.query(read_changes_after(self._database.calls, project_id, place))
                 for change in stretch.changes:
-                    await self._fan_out.turns.come()
+                    await self._fan_out.turns.acquire()
                     event = event_of(change, self._cursors)
                     if event and await _holds(question, event):
                         self._fan_out.check_open(self._cursors.cursor_of(project_id, place))
@@ -69,8 +71,8 @@ class Watching:
                 place = stretch.place
 
 
-async def _holds(question: Question, event: CallEvent) -> bool:
+async def _holds(question: EventFilter, event: CallEvent) -> bool:
     values = Values(event.call)
     if event.is_large:
-        return await asyncio.to_thread(question.holds, event.call, values)
-    return question.holds(event.call, values)
+        return await asyncio.to_thread(question.matches, event.call, values)
+    return question.matches(event.call, values)

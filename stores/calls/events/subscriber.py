@@ -6,7 +6,7 @@ from typing import Final
 from stores.calls.events.cursors import Cursors
 from stores.calls.events.event import CallEvent
 from stores.calls.events.event_log import Channel
-from stores.concurrency.shared_slices import SharedTurns
+from stores.concurrency.shared_slices import SharedTimeSlices
 from stores.errors import UnavailableError
 
 LAGGED: Final = (
@@ -15,7 +15,7 @@ LAGGED: Final = (
 )
 
 
-class EndedError(UnavailableError):
+class SubscriptionEndedError(UnavailableError):
     """A subscription ends before whoever made it has enough; `after` goes on with the next event."""
 
     def __init__(self, message: str, after: str | None = None) -> None:
@@ -31,7 +31,7 @@ class EndedError(UnavailableError):
 class Subscriber:
     """One reader of a channel; it holds its place there, and no events."""
 
-    def __init__(self, channel: Channel, number: int, place: str, turns: SharedTurns, cursors: Cursors) -> None:
+    def __init__(self, channel: Channel, number: int, place: str, turns: SharedTimeSlices, cursors: Cursors) -> None:
         self._channel = channel
         self._turns = turns
         self._cursors = cursors
@@ -48,7 +48,7 @@ class Subscriber:
         """
         while True:
             if self._number < self._channel.end and monotonic() > self._until:
-                self._until = await self._turns.come()
+                self._until = await self._turns.acquire()
             event = self._kept()
             if event is None:
                 self._check()
@@ -64,7 +64,7 @@ class Subscriber:
 
     def _kept(self) -> CallEvent | None:
         if self._number < self._channel.first:
-            raise EndedError(LAGGED, self._cursor)
+            raise SubscriptionEndedError(LAGGED, self._cursor)
         if self._number == self._channel.end:
             return None
         event = self._channel.at(self._number)
@@ -75,7 +75,7 @@ class Subscriber:
         if self._channel.failure is not None:
             # All of it was read, so that what was seen of other calls since need not be looked through again.
             self._place = max(self._place, self._channel.seen)
-            raise EndedError(self._channel.failure, self._cursor)
+            raise SubscriptionEndedError(self._channel.failure, self._cursor)
 
     @property
     def _cursor(self) -> str:

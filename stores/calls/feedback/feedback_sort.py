@@ -10,10 +10,10 @@ from typing import Any
 
 from stores import paging
 from stores.calls.feedback import prequeries
-from stores.calls.feedback.prequeries import Pipeline, Question, gathered
+from stores.calls.feedback.prequeries import FeedbackPrequery, Pipeline, gathered
 from stores.calls.filters import Match
 from stores.database import Collection, Database
-from stores.database.bounded_reads import json_characters, rows_up_to
+from stores.database.bounded_reads import json_characters, read_rows_up_to
 from stores.database.transactions import Session
 from stores.paging import Page, PageRequest, Row, page_of
 from stores.query.sort import Key, Order
@@ -23,7 +23,7 @@ Found = tuple[list[Row], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Leading:
+class FeedbackSort:
     """A sort by a field of the newest feedback of a type, then by the call's id.
 
     The fields project what it needs of feedback, which goes to the path. Nothing is what the first of its keys has
@@ -48,7 +48,7 @@ class Leading:
 
     def newest(self, project_id: str) -> Pipeline:
         """The stages that read, as a document of the call's key and id, the newest feedback on each call."""
-        question = Question(self.feedback_type)
+        question = FeedbackPrequery(self.feedback_type)
         key = {"$concat": [{"$literal": f"{project_id}:"}, "$_id"]}
         return [
             {"$match": question.match(project_id)},
@@ -60,12 +60,12 @@ class Leading:
 
 
 @dataclass(frozen=True, slots=True)
-class LedCalls:
+class CallsByFeedback:
     """The calls of a project that pass a match and then some stages, in the order of a sort that feedback leads."""
 
     database: Database
     project_id: str
-    leading: Leading
+    leading: FeedbackSort
     match: Match
     narrowing: Pipeline
     session: Session
@@ -158,7 +158,7 @@ class LedCalls:
 
     async def _rows(self, collection: Collection, stages: Pipeline, request: PageRequest) -> Found:
         if request.max_characters is not None:
-            return await rows_up_to(collection, stages, request.size + 2, request.max_characters, self.session)
+            return await read_rows_up_to(collection, stages, request.size + 2, request.max_characters, self.session)
         found = collection.aggregate(stages, session=self.session, allowDiskUse=True, batchSize=request.size + 2)
         return await found.to_list(None), False
 

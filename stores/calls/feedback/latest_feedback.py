@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from stores.calls.feedback.feedback_sort import Leading
+from stores.calls.feedback.feedback_sort import FeedbackSort
 from stores.calls.feedback.field_names import FeedbackAccess
 from stores.calls.feedback.lookups import Pipeline, joined
-from stores.calls.feedback.prequeries import Answers, Calls, Question
+from stores.calls.feedback.prequeries import Answers, Calls, FeedbackPrequery
 from stores.calls.ref_lookups import Collections, parts
 from stores.query.fields import Access, FieldTable, Kind
 from stores.query.sort import Order, SortBy
@@ -22,7 +22,7 @@ class NewestFeedback(FieldTable):
         super().__init__(())
         self._others = others
         self._wanted: dict[str | None, set[tuple[str, ...]]] = {}
-        self._questions: dict[str | None, Question] = {}
+        self._questions: dict[str | None, FeedbackPrequery] = {}
 
     def __getitem__(self, name: str) -> Access:
         """The field of that name; one of feedback is null on a call without any."""
@@ -30,7 +30,7 @@ class NewestFeedback(FieldTable):
         if not isinstance(access, FeedbackAccess):
             return access
         wanted = self._wanted.setdefault(access.feedback_type, set())
-        self._questions.setdefault(access.feedback_type, Question(access.feedback_type))
+        self._questions.setdefault(access.feedback_type, FeedbackPrequery(access.feedback_type))
         wanted.add((access.field.path, *access.steps))
         path = f"{self._path(access.feedback_type)}.{access.field.path}"
         return Access(replace(access.field, path=path, optional=True, coarse=False), access.steps)
@@ -41,7 +41,7 @@ class NewestFeedback(FieldTable):
         return list(self._wanted)
 
     @property
-    def questions(self) -> list[Question]:
+    def questions(self) -> list[FeedbackPrequery]:
         """On which calls there is any; the others need no lookup."""
         return list(self._questions.values())
 
@@ -63,7 +63,7 @@ class NewestFeedback(FieldTable):
         with_any = {"$match": {"$and": [match, found.by_key(project_id)]}}
         return [with_any, *lookups, {"$unionWith": {"coll": collections.calls, "pipeline": others}}]
 
-    def leading(self, sort_by: Sequence[SortBy], order: Order) -> Leading | None:
+    def leading(self, sort_by: Sequence[SortBy], order: Order) -> FeedbackSort | None:
         """The order of a sort as one that feedback leads, if its one field of feedback comes first, then the id."""
         first, *then = (self[key.field].field for key in sort_by)
         [(feedback_type, wanted), *others] = self._wanted.items() or [(None, set())]
@@ -72,7 +72,7 @@ class NewestFeedback(FieldTable):
             return None
         without_ranks = None if sort_by[0].descending else 1
         nothing = 3 if first.kind is Kind.JSON else without_ranks
-        return Leading(feedback_type, path, parts(wanted), order, nothing)
+        return FeedbackSort(feedback_type, path, parts(wanted), order, nothing)
 
     def _path(self, feedback_type: str | None) -> str:
         return f"_newest_{list(self._wanted).index(feedback_type)}"

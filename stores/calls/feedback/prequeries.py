@@ -31,7 +31,7 @@ _BYTES_OF_A_CALL: Final = 60
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Question:
+class FeedbackPrequery:
     """Which calls have feedback of a type that meets an operation on it? Each question is itself and no other."""
 
     feedback_type: str | None
@@ -71,21 +71,21 @@ def _among(members: Sequence[str]) -> RawBSONDocument:
     return RawBSONDocument(bson.encode({"$in": members}))
 
 
-Answers = Mapping[Question | None, Calls | None]
+Answers = Mapping[FeedbackPrequery | None, Calls | None]
 """The calls, by question; None where they are too many."""
 
 
-async def ask(
+async def run_prequeries(
     feedback: Collection,
     project_id: str,
-    questions: Sequence[Question],
+    questions: Sequence[FeedbackPrequery],
     room: int,
     session: Session,
     at_most: int = MAX_FOUND,
 ) -> Answers:
     """The answers, in one command for each question; all together they take some bytes of a pipeline at most."""
     left = min(at_most, MAX_FOUND, room // (len(project_id.encode()) + _BYTES_OF_A_CALL))
-    answers: dict[Question | None, Calls | None] = {}
+    answers: dict[FeedbackPrequery | None, Calls | None] = {}
     for question in questions:
         stages: Pipeline = [{"$match": question.match(project_id)}, {"$sort": question.order}]
         found = answers[question] = await gathered(feedback, stages, left, session)

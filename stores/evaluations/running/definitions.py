@@ -200,7 +200,7 @@ class _Told:
 
 def _told_of(error: StoreError, argument: str) -> StoreError:
     """An error about what an argument leads to, whatever it was about below that."""
-    return error.within(error.argument or "").under(argument)
+    return error.relative_to(error.argument or "").prefixed(argument)
 
 
 async def _completion_model(found: _Found) -> CompletionModel:

@@ -20,7 +20,7 @@ _PASSING: Final = (UnavailableError, StoreTimeoutError, ConflictError)
 """What is wrong with the database, and not with what was asked."""
 
 
-async def ask(models: CompletionsStore, project_id: str, request: JsonObject) -> JsonObject:
+async def complete_with_retry(models: CompletionsStore, project_id: str, request: JsonObject) -> JsonObject:
     """The answer to a request.
 
     Raises:

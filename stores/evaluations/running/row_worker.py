@@ -16,9 +16,9 @@ from stores.errors import UnavailableError
 from stores.evaluations.running.call_tree import RunCalls, Step, Tally, small
 from stores.evaluations.running.completion_models import answer_of
 from stores.evaluations.running.definitions import Definition, Judge
-from stores.evaluations.running.model_requests import ask
+from stores.evaluations.running.model_requests import complete_with_retry
 from stores.evaluations.running.ops import COMPLETION, RunOps
-from stores.evaluations.running.score_feedback import tell
+from stores.evaluations.running.score_feedback import store_score
 from stores.evaluations.running.templates import RowError
 from stores.feedback import FeedbackStore
 from stores.json import codec
@@ -74,7 +74,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class RunContext:
     """What the rows of one run are made with."""
 
     calls: CallsStore
@@ -124,7 +124,7 @@ def _ended(found: Mapping[str, Row | None]) -> dict[str, Ended]:
 class RowWork:
     """The work on one row."""
 
-    def __init__(self, shop: Workshop, root: Step, example: Example) -> None:
+    def __init__(self, shop: RunContext, root: Step, example: Example) -> None:
         self._shop = shop
         self._example = example
         definition = shop.definition
@@ -169,7 +169,7 @@ class RowWork:
         )
         if ended.exception is None:
             predict = self._name("predict")
-            await shop.trying(lambda: tell(shop.feedback, shop.run, judge, predict, name, ended.output))
+            await shop.trying(lambda: store_score(shop.feedback, shop.run, judge, predict, name, ended.output))
         return ended
 
     async def _asked(self, name: str, op_name: str, inputs: JsonObject, make: Callable[[], JsonObject]) -> Ended:
@@ -193,7 +193,7 @@ class RowWork:
             problem = problems[min(problems)]
             return await self._over(call, began, None, problem, completion.end(None, problem, call.tally))
         try:
-            response = await ask(self._shop.models, self._shop.run.project_id, request)
+            response = await complete_with_retry(self._shop.models, self._shop.run.project_id, request)
         except RowError as error:
             end = completion.end({"error": str(error)}, _bounded(str(error)), call.tally)
             return await self._over(call, began, None, str(error), end)

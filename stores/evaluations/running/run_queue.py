@@ -17,19 +17,19 @@ from typing import Final, Self
 from pymongo import ReturnDocument
 
 from stores.database import Collection, Document
-from stores.database.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
+from stores.database.leases import LEASE_SECONDS, available_to, lease_update, new_holder
 from stores.security.access import ANONYMOUS
 
 MAX_VAIN_TAKES: Final = 5
 """Who goes on with a run that was cut off so often, without a row done, would be cut off by it, too."""
 
 
-class LostError(Exception):
+class LeaseLostError(Exception):
     """The run is over, or somebody else goes on with it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RunOrder:
     """What was ordered: a run under an id, which is its call's."""
 
     project_id: str
@@ -69,7 +69,7 @@ def key(project_id: str, call_id: str) -> Document:
 
 async def free(runs: Collection, limit: int) -> list[tuple[str, str]]:
     """Runs that nobody works on, by project and id, those first that were ordered first."""
-    found = runs.find(is_free_for(""), {"project_id": 1, "call_id": 1}, sort=[("created_at", 1)], limit=limit)
+    found = runs.find(available_to(""), {"project_id": 1, "call_id": 1}, sort=[("created_at", 1)], limit=limit)
     return [(run["project_id"], run["call_id"]) async for run in found]
 
 
@@ -90,41 +90,41 @@ async def progress(runs: Collection, project_id: str, call_id: str) -> Progress 
     return Progress(found["completed"], found["rows"]) if found else None
 
 
-class Held:
+class RunLease:
     """A run as held by one who works on it."""
 
     def __init__(self, runs: Collection, document: Document, holder: str) -> None:
         self._runs = runs
         self._own = {**key(document["project_id"], document["call_id"]), "holder": holder}
         self._holder = holder
-        self.order = Order.of(document)
+        self.order = RunOrder.of(document)
         self.is_resumed: bool = document["takes"] > 1
         self.is_hopeless: bool = document["vain_takes"] > MAX_VAIN_TAKES
         self.canceled_by: str | None = document.get("canceled_by")
 
     @classmethod
-    async def add(cls, runs: Collection, order: Order) -> "Held":
+    async def add(cls, runs: Collection, order: RunOrder) -> "RunLease":
         """Begin to keep a run, which nobody goes on with before it is left."""
         holder = new_holder()
         match = key(order.project_id, order.call_id)
         given = {name: {"$literal": value} for name, value in order.document().items() if name != "_id"}
-        new = {"$set": {**given, **held_by(holder)}}
+        new = {"$set": {**given, **lease_update(holder)}}
         document = await runs.find_one_and_update(match, [new], upsert=True, return_document=ReturnDocument.AFTER)
         return cls(runs, document, holder)
 
     @classmethod
-    async def take(cls, runs: Collection, project_id: str, call_id: str) -> "Held | None":
+    async def acquire(cls, runs: Collection, project_id: str, call_id: str) -> "RunLease | None":
         """Go on with a run; None where somebody is at it, or it is not under way."""
         holder = new_holder()
         more = {name: {"$add": [f"${name}", 1]} for name in ("takes", "vain_takes")}
         document = await runs.find_one_and_update(
-            {**key(project_id, call_id), **is_free_for(holder)},
-            [{"$set": {**held_by(holder), **more}}],
+            {**key(project_id, call_id), **available_to(holder)},
+            [{"$set": {**lease_update(holder), **more}}],
             return_document=ReturnDocument.AFTER,
         )
         return None if document is None else cls(runs, document, holder)
 
-    async def keep(self, completed: int) -> None:
+    async def renew(self, completed: int) -> None:
         """Hold it for longer, tell how many rows are done, and hear who wants it to end.
 
         Raises:
@@ -134,17 +134,17 @@ class Held:
         vain = {"$cond": [{"$gt": [completed, "$completed"]}, 0, "$vain_takes"]}
         document = await self._runs.find_one_and_update(
             self._own,
-            [{"$set": {**held_by(self._holder, LEASE_SECONDS), "vain_takes": vain, **most}}],
+            [{"$set": {**lease_update(self._holder, LEASE_SECONDS), "vain_takes": vain, **most}}],
             return_document=ReturnDocument.AFTER,
         )
         if document is None:
-            raise LostError
+            raise LeaseLostError
         self.canceled_by = document.get("canceled_by")
 
-    async def leave(self, pause_seconds: float = 0, *, is_vain: bool = True) -> bool:
+    async def release(self, pause_seconds: float = 0, *, is_vain: bool = True) -> bool:
         """Let others go on with it, after a pause; False if it is not ours. What was not in vain is not counted so."""
         less = {} if is_vain else {"vain_takes": {"$max": [0, {"$subtract": ["$vain_takes", 1]}]}}
-        done = await self._runs.update_one(self._own, [{"$set": {**held_by(new_holder(), pause_seconds), **less}}])
+        done = await self._runs.update_one(self._own, [{"$set": {**lease_update(new_holder(), pause_seconds), **less}}])
         return done.matched_count == 1
 
     async def remove(self) -> None:

@@ -25,8 +25,8 @@ from stores.evaluations.running import ops
 from stores.evaluations.running.call_tree import RunCalls
 from stores.evaluations.running.definitions import Dataset, Definition, Definitions
 from stores.evaluations.running.model_requests import billed_as
-from stores.evaluations.running.row_worker import Ended, Example, RowWork, Workshop
-from stores.evaluations.running.run_queue import Held, LostError
+from stores.evaluations.running.row_worker import Ended, Example, RowWork, RunContext
+from stores.evaluations.running.run_queue import LeaseLostError, RunLease
 from stores.evaluations.running.summaries import RunSummary
 from stores.feedback import FeedbackStore
 from stores.files import FilesStore
@@ -74,10 +74,10 @@ class FailedError(Exception):
     """The run cannot come to a good end; the message is for whoever ordered it."""
 
 
-class Running:
+class RunWorker:
     """The work of one process on one run that it holds; `rows` bounds how many rows all its runs work on at once."""
 
-    def __init__(self, sources: Sources, held: Held, rows: asyncio.Semaphore) -> None:
+    def __init__(self, sources: Sources, held: RunLease, rows: asyncio.Semaphore) -> None:
         self._sources = sources
         self._held = held
         self._rows = rows
@@ -93,7 +93,7 @@ class Running:
         """See at once whether the run is to end."""
         self._news.set()
 
-    async def go_on(self) -> None:
+    async def run_to_end(self) -> None:
         """See the run through to its end, or leave it to others where it has to be.
 
         Whoever is cancelled meanwhile gives the run back.
@@ -119,7 +119,7 @@ class Running:
     async def _left(self, working: "asyncio.Task[None]") -> None:
         await _ended(working)
         with suppress(StoreError, PyMongoError):
-            await self._sources.database.run(self._held.leave(is_vain=False))
+            await self._sources.database.run(self._held.release(is_vain=False))
 
     async def _keep(self) -> _Stop:
         """Hold the run until it is to stop, or is no longer held."""
@@ -132,7 +132,7 @@ class Running:
                 if stop := await self._kept():
                     return stop
                 kept = monotonic()
-            except LostError:
+            except LeaseLostError:
                 return _Stop.LOST
             except _PASSING as error:
                 logger.debug("the run %s is not kept just now: %s", self._held.order.call_id, error)
@@ -140,11 +140,11 @@ class Running:
 
     async def _kept(self) -> _Stop | None:
         database, order = self._sources.database, self._held.order
-        await database.run(self._held.keep(self._summary.rows))
+        await database.run(self._held.renew(self._summary.rows))
         if self._held.canceled_by:
             return _Stop.CANCELED
         # A purge waits for projects in which something goes on: so nothing is written after it.
-        await database.run(database.enter([order.project_id]))
+        await database.run(database.ensure_projects_listed([order.project_id]))
         return None if await self._is_there() else _Stop.DELETED
 
     async def _stopped(self, stop: _Stop) -> None:
@@ -165,7 +165,7 @@ class Running:
             await self._end_all(str(error))
         except _PASSING as error:
             logger.warning("the run %s in %s is gone on with later: %s", order.call_id, order.project_id, error)
-            await self._sources.database.run(self._held.leave(_PAUSE_SECONDS))
+            await self._sources.database.run(self._held.release(_PAUSE_SECONDS))
         except StoreError as error:
             await self._end_all(error.message)
         except Exception:
@@ -194,7 +194,7 @@ class Running:
         run_ops = ops.RunOps.of(order.project_id, definition)
         names = {model.llm_model_id for model in (definition.model, *(judge.model for judge in definition.judges))}
         billed = {name: await billed_as(sources.models, order.project_id, name) for name in names}
-        shop = Workshop(
+        shop = RunContext(
             sources.calls, sources.feedback, sources.models, self._run, run_ops, definition, held.is_resumed, billed
         )
         self._summary = RunSummary([judge.name for judge in definition.judges])
@@ -207,7 +207,7 @@ class Running:
         root = await self._sources.calls.one(order.project_id, order.call_id, ["ended_at"])
         return root is None or "ended_at" in root
 
-    async def _through(self, shop: Workshop) -> None:
+    async def _through(self, shop: RunContext) -> None:
         """Every row that is not done, as many at once as there may be."""
         try:
             async with asyncio.TaskGroup() as group:
@@ -223,7 +223,7 @@ class Running:
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def _row(self, shop: Workshop, example: Example) -> None:
+    async def _row(self, shop: RunContext, example: Example) -> None:
         self._count(await RowWork(shop, self._root, example).do())
 
     def _count(self, row: Ended) -> None:
@@ -248,7 +248,7 @@ class Running:
                 has_next = page.has_next
                 cursor = page.cursor(page.rows[-1]) if has_next else None
 
-    async def _sum_up(self, shop: Workshop) -> None:
+    async def _sum_up(self, shop: RunContext) -> None:
         """Write what came of all rows, and the run's end."""
         summary = self._summary
         if not summary.rows:
@@ -265,7 +265,7 @@ class Running:
     async def _end_all(self, exception: str) -> None:
         """End the run with an exception, and all calls of it that have not ended."""
         order, calls = self._held.order, self._sources.calls
-        await self._sources.database.run(self._held.keep(self._summary.rows))
+        await self._sources.database.run(self._held.renew(self._summary.rows))
         summary = {"status_counts": {"success": 0, "error": 1}}
         while under_way := await self._found({"status": "running", "id": {"$ne": order.call_id}}):
             now = times.now()

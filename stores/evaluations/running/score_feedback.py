@@ -14,7 +14,9 @@ logger = logging.getLogger("loomql")
 _TYPE: Final = "wandb.runnable"
 
 
-async def tell(feedback: FeedbackStore, run: RunCalls, judge: Judge, predict: str, score: str, output: object) -> None:
+async def store_score(
+    feedback: FeedbackStore, run: RunCalls, judge: Judge, predict: str, score: str, output: object
+) -> None:
     """Store what a scorer gave, by the names of the prediction's and of its own call; as often as one likes.
 
     A scorer that lies inside an evaluation has no name that feedback could have, and what is too large for feedback is

@@ -19,8 +19,8 @@ from stores.errors import BadInputError, NotFoundError, StoreError, UnavailableE
 from stores.evaluations.running import ops, run_queue
 from stores.evaluations.running.call_tree import RunCalls
 from stores.evaluations.running.definitions import Definition, Definitions
-from stores.evaluations.running.run_queue import Held, LostError, Order
-from stores.evaluations.running.run_worker import CANCELED, Running, Sources
+from stores.evaluations.running.run_queue import LeaseLostError, RunLease, RunOrder
+from stores.evaluations.running.run_worker import CANCELED, RunWorker, Sources
 from stores.evaluations.status import Failed, NotFound, Status
 from stores.evaluations.status import Running as StillRunning
 from stores.evaluations.store import EvaluationsStore
@@ -64,7 +64,7 @@ class EvaluationRunsStore:
             models,
         )
         self._rows = asyncio.Semaphore(rows)
-        self._under_way: dict[str, Running] = {}
+        self._under_way: dict[str, RunWorker] = {}
         self._ordered = asyncio.Event()
         self._closed = asyncio.Event()
 
@@ -85,13 +85,13 @@ class EvaluationRunsStore:
         await self._check_reached(project_id, definition)
         await ops.see_that_they_are_there(sources.objects, sources.files, project_id)
         order = _order(project_id, definition, wb_user_id or LOCAL_USER)
-        await self.database.run(self.database.enter([project_id]))
-        held = await self.database.run(Held.add(self._runs, order))
+        await self.database.run(self.database.ensure_projects_listed([project_id]))
+        held = await self.database.run(RunLease.add(self._runs, order))
         run = RunCalls(project_id, order.call_id, order.trace_id, order.wb_user_id)
         op_name = ops.RunOps.of(project_id, definition).evaluate
         inputs = {"self": order.evaluation_ref, "model": order.model_ref}
         await sources.calls.write([run.root(op_name, inputs, order.created_at, order.display_name).start()])
-        if not await self.database.run(held.leave()):
+        if not await self.database.run(held.release()):
             await self._end_unkept(order)
             raise UnavailableError("the database was too slow to begin the run; send it again")
         self._ordered.set()
@@ -106,7 +106,7 @@ class EvaluationRunsStore:
             except ProviderError as error:
                 raise BadInputError(f"{model.ref} cannot be asked: {error.message}", argument) from None
 
-    async def _end_unkept(self, order: Order) -> None:
+    async def _end_unkept(self, order: RunOrder) -> None:
         """End the call of a run that others gave up before it was there."""
         failed = {"status_counts": {"success": 0, "error": 1}}
         why = "The run could not begin"
@@ -161,13 +161,13 @@ class EvaluationRunsStore:
 
         Whoever is cancelled meanwhile gives the run back for others to go on with.
         """
-        held = await self.database.run(Held.take(self._runs, project_id, call_id))
+        held = await self.database.run(RunLease.acquire(self._runs, project_id, call_id))
         if held is None:
             return
-        running = self._under_way[call_id] = Running(self._sources, held, self._rows)
+        running = self._under_way[call_id] = RunWorker(self._sources, held, self._rows)
         try:
-            await running.go_on()
-        except LostError:
+            await running.run_to_end()
+        except LeaseLostError:
             logger.info("the run %s in %s is gone on with elsewhere, or over", call_id, project_id)
         except (StoreError, PyMongoError) as error:
             logger.warning("the run %s in %s is gone on with in a little while: %s", call_id, project_id, error)
@@ -208,10 +208,10 @@ class EvaluationRunsStore:
         return StillRunning(found.completed, found.rows) if found else await self._read.status(project_id, call_id)
 
 
-def _order(project_id: str, definition: Definition, wb_user_id: str) -> Order:
+def _order(project_id: str, definition: Definition, wb_user_id: str) -> RunOrder:
     call_id = ids.new_id()
     name = definition.name or f"eval-{datetime.now(UTC):%Y-%m-%d}-{call_id[-6:]}"
-    return Order(
+    return RunOrder(
         project_id,
         call_id,
         ids.new_id(),

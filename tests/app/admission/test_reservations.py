@@ -15,10 +15,10 @@ from websockets.typing import Subprotocol
 
 from app.graphql_http import GraphQLHTTP
 from app.websocket import GraphQLWebSocket
-from graphql_schema.engine.operations import BoundedSchema
+from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits
 from stores.concurrency import request_budget as intake_module
-from stores.concurrency.request_budget import FREE_BYTES, Intake
+from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
 from stores.errors import UnavailableError
 from tests.live_server import live_server
 from tests.waiting import until
@@ -61,7 +61,7 @@ class Subscription:
         await asyncio.Event().wait()
 
 
-schema = BoundedSchema(Query, subscription=Subscription, limits=Limits())
+schema = LimitedSchema(Query, subscription=Subscription, limits=Limits())
 
 
 def asking(field: str, size: int = ROOM) -> dict[str, Any]:
@@ -70,20 +70,20 @@ def asking(field: str, size: int = ROOM) -> dict[str, Any]:
     return {"query": f"{kind} ($of: String!) {{ {field}(of: $of) }}", "variables": {"of": "x" * size}}
 
 
-def is_full(intake: Intake) -> bool:
-    with intake.share() as share:
+def is_full(intake: RequestBudget) -> bool:
+    with intake.reservation() as share:
         try:
-            share.grow(FREE_BYTES + ROOM // 2)
+            share.reserve_now(FREE_BYTES + ROOM // 2)
         except UnavailableError:
             return True
     return False
 
 
 @pytest.fixture
-async def intake(monkeypatch: pytest.MonkeyPatch) -> Intake:
+async def intake(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
     """An intake without large slots, where each request has to fit into the budget, and soon."""
     monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
-    return Intake(ROOM, large_slots=0)
+    return RequestBudget(ROOM, large_slots=0)
 
 
 class Exchange:
@@ -119,7 +119,7 @@ class Exchange:
 
 
 @pytest.mark.parametrize(("accept", "takes"), [("application/json", 1), (EVENTS, 2)])
-async def test_an_answer_that_nobody_reads_holds_nothing(intake: Intake, accept: str, takes: int) -> None:
+async def test_an_answer_that_nobody_reads_holds_nothing(intake: RequestBudget, accept: str, takes: int) -> None:
     app = GraphQLHTTP(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, intake=intake)
 
     unread = Exchange(app, asking("length"), accept, takes)
@@ -130,7 +130,7 @@ async def test_an_answer_that_nobody_reads_holds_nothing(intake: Intake, accept:
 
 
 @pytest.mark.parametrize("accept", ["application/json", EVENTS])
-async def test_an_operation_counts_until_there_is_a_result(intake: Intake, accept: str) -> None:
+async def test_an_operation_counts_until_there_is_a_result(intake: RequestBudget, accept: str) -> None:
     go = asyncio.Event()
     app = GraphQLHTTP(schema, lambda _: go, MAX_BODY_BYTES, intake=intake)
 
@@ -149,7 +149,7 @@ async def test_an_operation_counts_until_there_is_a_result(intake: Intake, accep
         await exchange.leave()
 
 
-async def test_a_large_request_to_subscribe_is_refused_over_server_sent_events(intake: Intake) -> None:
+async def test_a_large_request_to_subscribe_is_refused_over_server_sent_events(intake: RequestBudget) -> None:
     app = GraphQLHTTP(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, intake=intake)
 
     large, small = Exchange(app, asking("forever", FREE_BYTES), EVENTS), Exchange(app, asking("forever", 9_000), EVENTS)
@@ -164,7 +164,7 @@ async def test_a_large_request_to_subscribe_is_refused_over_server_sent_events(i
     await small.leave()
 
 
-async def test_over_websocket_the_same_holds(intake: Intake) -> None:
+async def test_over_websocket_the_same_holds(intake: RequestBudget) -> None:
     endpoint = GraphQLWebSocket(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, intake=intake)
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])) as host:
         protocols = [Subprotocol("graphql-transport-ws")]

@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from app.auth import Keyring
+from app.auth import KeyCache
 from app.auth.key_cache import FRESH_SECONDS
 from app.commands.dispatch import parser
 from app.otlp.grpc_server import SERVICE
@@ -318,13 +318,13 @@ async def unwatched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     """No connection is told that its key has ended, as in the quarter of a second before it is."""
     has_begun, is_over, has_ended = threading.Event(), threading.Event(), threading.Event()
 
-    async def tell_nobody(_: Keyring) -> None:
+    async def tell_nobody(_: KeyCache) -> None:
         has_begun.set()
         while not is_over.is_set():  # noqa: ASYNC110 -- an event of threads, since the server is in one of its own
             await asyncio.sleep(0.01)
         has_ended.set()
 
-    monkeypatch.setattr(Keyring, "_watch", tell_nobody)
+    monkeypatch.setattr(KeyCache, "_watch", tell_nobody)
     await asyncio.sleep(3 * FRESH_SECONDS)  # who watches for others has ended by then
     yield
     is_over.set()
@@ -349,7 +349,7 @@ async def test_an_operation_over_a_websocket_that_is_still_open_is_none_of_a_rev
 @pytest.mark.usefixtures("unwatched")
 async def test_what_happens_after_a_key_was_revoked_ends_its_stream_and_is_not_told(keyed: Keyed) -> None:
     made = await keyed.store.create([Grant(OURS, Role.READER)])
-    header, calls = {"authorization": f"Bearer {made.text}"}, Stores.over(keyed.database).calls
+    header, calls = {"authorization": f"Bearer {made.text}"}, Stores.for_database(keyed.database).calls
     watch = f'subscription {{ callEvents(projectId: "{OURS}") {{ call {{ id }} }} }}'
     async with (
         httpx.AsyncClient(base_url=keyed.url, headers=header) as client,

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from pymongo.errors import OperationFailure
 
-from app.auth import Keyring, key_cache
+from app.auth import KeyCache, key_cache
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
@@ -36,7 +36,7 @@ async def test_nobody_goes_by_an_answer_that_was_under_way_when_the_key_was_revo
     monkeypatch.setattr(key_cache, "FRESH_SECONDS", 0.01)
     keys = SlowAnswers(database)
     made = await keys.create([Grant("*", Role.READER)])
-    known = Keyring(keys)
+    known = KeyCache(keys)
     before = await known.find(made.text)
     await asyncio.sleep(0.06)
     keys.coming.clear()
@@ -77,11 +77,11 @@ async def test_a_key_that_ends_after_keys_could_not_be_read_is_noticed(
     monkeypatch.setattr(key_cache, "FRESH_SECONDS", 0.01)
     keys = Unreadable(database, settle_seconds=0)
     made = await keys.create([Grant("*", Role.READER)])
-    known = Keyring(keys)
+    known = KeyCache(keys)
     found = await known.find(made.text)
     keys.is_refused = True
 
-    with known.until_ended(found) as ended:
+    with known.on_end(found) as ended:
         await until(lambda: keys.refused > 1)
         keys.is_refused = False
         await keys.revoke(made.key.id)
@@ -96,9 +96,9 @@ async def test_it_is_closed_also_while_keys_cannot_be_read(database: Database, m
     monkeypatch.setattr(key_cache, "FRESH_SECONDS", 0.01)
     keys = Unreadable(database, settle_seconds=0)
     keys.is_refused = True
-    known = Keyring(keys)
+    known = KeyCache(keys)
 
-    with known.until_ended(None):
+    with known.on_end(None):
         await until(lambda: keys.refused > 1)
         await known.close()
 

@@ -57,7 +57,7 @@ async def test_good_tokens_say_who_comes_and_what_they_may(issuer: StandInIssuer
     assert set(operator.caller.grants) == {Grant("*", Role.ADMIN), Grant("b/c", Role.READER)}
     assert stranger
     assert stranger.caller.grants == ()
-    assert by_rsa.lets_in()
+    assert by_rsa.is_valid()
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.auth.oidc.claim_grants import parse_claim_grants
 from app.auth.oidc.issuer_keys import Issuer
-from app.auth.oidc.json_fetch import IssuerError, document
-from app.auth.oidc.token_cache import Verified
+from app.auth.oidc.json_fetch import IssuerError, fetch_json
+from app.auth.oidc.token_cache import TokenCache
 from app.auth.oidc.tokens import OidcTokens
 from app.auth.sessions import TokenSession
 from stores import times
@@ -165,7 +165,7 @@ def session(seconds: float = 60) -> TokenSession:
 
 
 def test_a_verified_token_is_kept_until_its_end_or_other_keys() -> None:
-    verified, good = Verified(), session()
+    verified, good = TokenCache(), session()
     verified.keep("good", 1, good)
     verified.keep("over", 1, session(-1))
 
@@ -177,7 +177,7 @@ def test_a_verified_token_is_kept_until_its_end_or_other_keys() -> None:
 
 
 def test_a_verified_token_is_kept_for_minutes_and_as_a_hash(monkeypatch: pytest.MonkeyPatch) -> None:
-    verified = Verified()
+    verified = TokenCache()
     verified.keep("good \ud800", 1, session(HOUR))
     now = time.monotonic()
 
@@ -190,7 +190,7 @@ def test_a_verified_token_is_kept_for_minutes_and_as_a_hash(monkeypatch: pytest.
 
 
 def test_of_verified_tokens_the_least_recently_used_goes_first() -> None:
-    verified = Verified(most=3)
+    verified = TokenCache(most=3)
     for number in range(3):
         verified.keep(f"{number}", 1, session())
     assert verified.find("0", 1)
@@ -211,7 +211,7 @@ async def test_a_token_is_over_at_its_end_though_it_was_verified(issuer: StandIn
     assert first
     assert kept is first
     assert later is None
-    assert not first.lets_in()
+    assert not first.is_valid()
 
 
 @contextmanager
@@ -255,7 +255,7 @@ def test_who_drips_is_left_when_the_time_is_over(parts: list[bytes]) -> None:
     with answering(parts, 0.05) as url:
         began = time.monotonic()
         with pytest.raises(IssuerError):
-            document(url, began + 0.5)
+            fetch_json(url, began + 0.5)
 
         assert 0.4 < time.monotonic() - began < 2
 
@@ -276,7 +276,7 @@ def test_who_drips_is_left_when_the_time_is_over(parts: list[bytes]) -> None:
 )
 def test_what_is_no_document_is_said_to_be_none(sent: bytes) -> None:
     with answering([sent], 0) as url, pytest.raises(IssuerError):
-        document(url, time.monotonic() + 5)
+        fetch_json(url, time.monotonic() + 5)
 
 
 def test_documents_come_over_tls_from_who_has_a_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,9 +298,9 @@ def test_documents_come_over_tls_from_who_has_a_certificate(tmp_path: Path, monk
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"https://127.0.0.1:{server.server_port}/keys"
     with pytest.raises(IssuerError, match="CERTIFICATE_VERIFY_FAILED"):
-        document(url, time.monotonic() + 10)
+        fetch_json(url, time.monotonic() + 10)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    found = document(url, time.monotonic() + 10)
+    found = fetch_json(url, time.monotonic() + 10)
     server.shutdown()
     server.server_close()
 
@@ -328,4 +328,4 @@ def test_no_redirect_leads_over_an_address_that_is_not_safe() -> None:
     away = b"HTTP/1.1 302 Found\r\nLocation: http://issuer.example/keys\r\n\r\n"
 
     with answering([away], 0) as url, pytest.raises(IssuerError, match="must be an https:// address"):
-        document(url, time.monotonic() + 5)
+        fetch_json(url, time.monotonic() + 5)

@@ -20,18 +20,18 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from app.auth import ruled
+from app.auth import guard_routes
 from app.auth.middleware import SESSION
 from app.auth.permission_table import markdown_table
-from app.auth.route_permissions import EVERYWHERE, OPEN, RULINGS, Ruling
-from app.auth.sessions import FreeSession
+from app.auth.route_permissions import EVERYWHERE, OPEN, ROUTE_PERMISSIONS, RoutePermission
+from app.auth.sessions import UnrestrictedSession
 from app.http.scope_state import CALLER
 from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
-from app.protocol_errors import refusal_at
+from app.protocol_errors import error_response_for_path
 from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
-from stores.concurrency.request_budget import Intake
+from stores.concurrency.request_budget import RequestBudget
 from stores.database import Database
 from stores.errors import UnauthenticatedError
 from stores.otel import OtelStore
@@ -51,7 +51,7 @@ BODY: Final[dict[str, Any]] = {
     "query": '{ project(name: "chat", entityName: "acme") { id } }',
 }
 QUERY: Final = '{ callsStats(projectId: "acme/chat") { count } }'
-OVER_GRPC: Final = [door for door in RULINGS if door.startswith("GRPC ")]
+OVER_GRPC: Final = [door for door in ROUTE_PERMISSIONS if door.startswith("GRPC ")]
 METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 OUTCOMES: Final = {
@@ -76,9 +76,9 @@ def doors_of(app: Any, prefix: str = "") -> set[str]:  # noqa: ANN401 -- an appl
     return found
 
 
-def ruling_of(door: str) -> Ruling:
+def ruling_of(door: str) -> RoutePermission:
     """What is ruled on a door, of which HEAD is the same as GET."""
-    return RULINGS[door.replace("HEAD ", "GET ")]
+    return ROUTE_PERMISSIONS[door.replace("HEAD ", "GET ")]
 
 
 @pytest.fixture(scope="session")
@@ -214,7 +214,7 @@ async def test_there_is_a_ruling_for_every_method_over_grpc_and_none_too_many(
 async def test_a_method_over_grpc_that_nobody_ruled_on_is_not_served(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(RULINGS, OVER_GRPC[0])
+    monkeypatch.delitem(ROUTE_PERMISSIONS, OVER_GRPC[0])
 
     with pytest.raises(TypeError, match=f"nobody ruled on {OVER_GRPC[0]}"):
         async with over_grpc(database):
@@ -228,11 +228,11 @@ def over_grpc(database: Database) -> AbstractAsyncContextManager[None]:
         raise UnauthenticatedError("nobody comes in")
 
     store = OtelStore(CallsStore(database))
-    return traces_over_grpc(GrpcAddress("127.0.0.1", free_port()), store, 1_000, "otel", Intake(), admit)
+    return traces_over_grpc(GrpcAddress("127.0.0.1", free_port()), store, 1_000, "otel", RequestBudget(), admit)
 
 
 def test_there_is_a_ruling_for_every_door_and_none_too_many(doors: set[str]) -> None:
-    ruled_on = {door for door in RULINGS if door not in OVER_GRPC}
+    ruled_on = {door for door in ROUTE_PERMISSIONS if door not in OVER_GRPC}
 
     assert {door for door in doors if not door.startswith("HEAD ")} == ruled_on
 
@@ -261,17 +261,19 @@ async def _watch(*_given: object) -> None:
 )
 def test_a_door_that_nobody_ruled_on_makes_no_application(route: BaseRoute, door: str) -> None:
     with pytest.raises(TypeError, match=f"nobody ruled on {re.escape(door)}"):
-        ruled([route], refusal_at)
+        guard_routes([route], error_response_for_path)
 
 
 async def test_each_method_of_a_route_goes_by_its_own_ruling() -> None:
-    path, reader = "/things/{entity}/{project}", RULINGS["GET /files/{entity}/{project}/{digest}"]
+    path, reader = "/things/{entity}/{project}", ROUTE_PERMISSIONS["GET /files/{entity}/{project}/{digest}"]
     rulings = {
         f"GET {path}": reader,
         f"DELETE {path}": replace(reader, role=Role.ADMIN),
         f"OPTIONS {path}": OPEN,
     }
-    routes = ruled([Route(path, _answer, methods=["GET", "DELETE", "OPTIONS"])], refusal_at, rulings)
+    routes = guard_routes(
+        [Route(path, _answer, methods=["GET", "DELETE", "OPTIONS"])], error_response_for_path, rulings
+    )
 
     async def statuses(session: object) -> list[int]:
         state = {SESSION: session, CALLER: getattr(session, "caller", None)}
@@ -282,8 +284,8 @@ async def test_each_method_of_a_route_goes_by_its_own_ruling() -> None:
             ]
 
     assert await statuses(UnauthenticatedError("who are you?")) == [401, 401, 401, 200]
-    assert await statuses(FreeSession(Caller("reader", (Grant(OURS, Role.READER),)))) == [200, 200, 403, 200]
-    assert await statuses(FreeSession(Caller("admin", (Grant(OURS, Role.ADMIN),)))) == [200, 200, 200, 200]
+    assert await statuses(UnrestrictedSession(Caller("reader", (Grant(OURS, Role.READER),)))) == [200, 200, 403, 200]
+    assert await statuses(UnrestrictedSession(Caller("admin", (Grant(OURS, Role.ADMIN),)))) == [200, 200, 200, 200]
 
 
 class _Within(httpx.ASGITransport):
@@ -297,7 +299,7 @@ class _Within(httpx.ASGITransport):
 
 
 def test_what_is_mounted_gets_no_websocket() -> None:
-    routes = ruled([Mount("/graphiql", _watch)], refusal_at)
+    routes = guard_routes([Mount("/graphiql", _watch)], error_response_for_path)
 
     with pytest.raises(WebSocketDisconnect), TestClient(Router(routes)).websocket_connect("/graphiql/x"):
         pytest.fail("it is opened")

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.background.evaluation_worker import evaluate
+from app.background.evaluation_worker import run_evaluation_worker
 from app.providers import EnvironmentProviders
 from app.server.application import create_app
 from app.settings import Settings
@@ -27,7 +27,7 @@ from tests.stores.evaluations.running import orders
 from tests.stores.evaluations.running.orders import PROJECT
 from tests.waiting import until_found
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (Path(__file__).parents[3] / "README.md").read_text()
 ROWS = [{"question": f"Number {number}?", "expected": "A number."} for number in range(16)]
 EVALUATE = f"""
 mutation ($evaluation: String!, $model: String!) {{
@@ -47,7 +47,7 @@ subscription ($callId: ID!) {{
 @pytest.fixture
 async def stores(database: Database, providers: EnvironmentProviders) -> Stores:
     """The stores of this process, which work on no run by themselves."""
-    return Stores.over(database, providers)
+    return Stores.for_database(database, providers)
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ async def ordered(stores: Stores) -> list[str]:
 async def test_all_that_is_ordered_is_worked_on_but_not_at_once(
     stores: Stores, database: Database, ordered: list[str]
 ) -> None:
-    working = asyncio.create_task(evaluate(stores.evaluation_runs, rows=8, pause_seconds=0.02))
+    working = asyncio.create_task(run_evaluation_worker(stores.evaluation_runs, rows=8, pause_seconds=0.02))
     most = 0
     while await database.evaluation_runs.find_one():
         most = max(most, len(stores.evaluation_runs._under_way))
@@ -186,7 +186,7 @@ async def test_all_that_is_ordered_is_worked_on_but_not_at_once(
 
 
 async def test_a_process_without_rows_leaves_runs_to_others(stores: Stores, ordered: list[str]) -> None:
-    await asyncio.wait_for(evaluate(stores.evaluation_runs, rows=0), 1)
+    await asyncio.wait_for(run_evaluation_worker(stores.evaluation_runs, rows=0), 1)
 
     assert len(await stores.evaluation_runs.due(10)) == len(ordered)
 
@@ -203,7 +203,7 @@ async def test_a_database_that_is_away_is_asked_again(
         return await due(limit)
 
     monkeypatch.setattr(stores.evaluation_runs, "due", failing)
-    working = asyncio.create_task(evaluate(stores.evaluation_runs, rows=8, pause_seconds=0.02))
+    working = asyncio.create_task(run_evaluation_worker(stores.evaluation_runs, rows=8, pause_seconds=0.02))
     await until_over(database)
     working.cancel()
     await asyncio.wait({working})

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from app.background.maintenance import Upkeep
+from app.background.maintenance import MaintenanceJobs
 from app.commands.dispatch import parser
 from app.server.application import create_app
 from app.settings import Settings
@@ -100,7 +100,7 @@ async def test_of_two_processes_one_sweeps(database: Database, caplog: pytest.Lo
     await retention.set_rule(PROJECT, Rule(keep_days=5))
 
     with caplog.at_level(logging.INFO, "loomql"):
-        both = [Upkeep(database, Stores.over(database)) for _ in range(2)]
+        both = [MaintenanceJobs(database, Stores.for_database(database)) for _ in range(2)]
         await asyncio.gather(*(each.do_what_is_due() for each in both))
 
     found = await retention.one(PROJECT)
@@ -151,7 +151,7 @@ async def test_a_purge_that_is_killed_is_seen_through_by_a_server(database: Data
     process.wait()
     await database.purges.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
 
-    await Upkeep(database, Stores.over(database)).do_what_is_due()
+    await MaintenanceJobs(database, Stores.for_database(database)).do_what_is_due()
 
     found = await database.purges.find_one()
     assert found
@@ -175,7 +175,7 @@ async def test_an_index_whose_maker_is_killed_is_made_by_a_server(database: Data
     assert not killed.is_ready
     assert killed.looked_at < count
     await database.search_indexes.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
-    await Upkeep(database, Stores.over(database)).do_what_is_due()
+    await MaintenanceJobs(database, Stores.for_database(database)).do_what_is_due()
 
     made = await search.index(PROJECT)
     assert made
@@ -196,7 +196,7 @@ async def test_one_process_removes_at_a_time_and_another_when_that_is_gone(datab
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
     until = times.now() + 3600 * SECOND
     await database.leases.insert_one({"_id": "sweeping", "holder": "another", "held_until": _date(until)})
-    upkeep = Upkeep(database, Stores.over(database))
+    upkeep = MaintenanceJobs(database, Stores.for_database(database))
 
     await upkeep.do_what_is_due()
     assert await CallsStore(database).count(PROJECT) == 5
@@ -224,7 +224,9 @@ async def test_who_is_stopped_within_a_step_stops_and_the_sweep_can_go_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(trace_sweep, "remove_calls", hold_up)
-        work = Upkeep(database, Stores.over(database)).go_on() if is_server else retention.sweep(PROJECT)
+        work = (
+            MaintenanceJobs(database, Stores.for_database(database)).go_on() if is_server else retention.sweep(PROJECT)
+        )
         upkeep = asyncio.ensure_future(work)
         await within.wait()
         upkeep.cancel()
@@ -251,7 +253,7 @@ async def test_a_purge_that_was_left_waits_for_no_sweep(database: Database, monk
         await asyncio.Event().wait()
 
     monkeypatch.setattr(trace_sweep, "remove_calls", hold_up)
-    upkeep = asyncio.ensure_future(Upkeep(database, Stores.over(database), pause_seconds=0.05).go_on())
+    upkeep = asyncio.ensure_future(MaintenanceJobs(database, Stores.for_database(database), pause_seconds=0.05).go_on())
     await within.wait()
     await PurgesStore(database).purge("acme/left", "acme/left", seconds=0)
 
@@ -268,7 +270,7 @@ async def test_one_purge_or_sweep_that_fails_keeps_no_other_from_its_end(
     for name in ("acme/bad", "acme/good"):
         await CallsStore(database).write([start(1, project_id=name, started_at=times.now() - 9 * DAY)])
         await RetentionStore(database).set_rule(name, Rule(keep_days=5))
-    stores = Stores.over(database)
+    stores = Stores.for_database(database)
     sweep = stores.retention.sweep
 
     async def fail_for_one(project_id: str) -> Report:
@@ -277,7 +279,7 @@ async def test_one_purge_or_sweep_that_fails_keeps_no_other_from_its_end(
         return await sweep(project_id)
 
     monkeypatch.setattr(stores.retention, "sweep", fail_for_one)
-    upkeep = Upkeep(database, stores)
+    upkeep = MaintenanceJobs(database, stores)
     with caplog.at_level(logging.WARNING, "loomql"):
         await upkeep.do_what_is_due()
         await upkeep.do_what_is_due()
@@ -290,7 +292,7 @@ async def test_one_purge_or_sweep_that_fails_keeps_no_other_from_its_end(
 async def test_who_has_nothing_to_do_writes_nothing_and_who_is_done_gives_the_lease_back(
     database: Database, commands: Commands
 ) -> None:
-    upkeep = Upkeep(database, Stores.over(database))
+    upkeep = MaintenanceJobs(database, Stores.for_database(database))
     commands.sent.clear()
     await upkeep.do_what_is_due()
     assert sorted(commands.names) == ["distinct", "find", "find", "find"]
@@ -304,7 +306,7 @@ async def test_who_has_nothing_to_do_writes_nothing_and_who_is_done_gives_the_le
 
 async def test_without_a_database_it_is_tried_again_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
     away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
-    upkeep = Upkeep(away, Stores.over(away))
+    upkeep = MaintenanceJobs(away, Stores.for_database(away))
 
     with caplog.at_level(logging.WARNING, "loomql"):
         await upkeep.do_what_is_due()

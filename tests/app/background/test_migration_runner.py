@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app.background import migration_runner
-from app.background.migration_runner import Upgrading
+from app.background.migration_runner import MigrationRunner
 from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
@@ -115,7 +115,7 @@ async def test_what_the_database_refuses_is_tried_again_and_logged_once(
     monkeypatch.setattr(CallsUpgrade, "advance", advance_at_last)
     monkeypatch.setattr(migration_runner, "_PAUSE_SECONDS", 0)
     with caplog.at_level(logging.WARNING, "loomql"):
-        await Upgrading(old).finish()
+        await MigrationRunner(old).finish()
 
     assert [record.getMessage() for record in caplog.records] == [
         "bringing older calls up to date is tried again: away"

@@ -52,7 +52,7 @@ def everything(client: Client, name: str) -> dict[str, list[dict[str, Any]]]:
 
 
 async def filled(database: Database) -> Stores:
-    stores = Stores.over(database)
+    stores = Stores.for_database(database)
     await schema_version.done(database, schema_version.LATEST)
     for number in range(20):
         await stores.calls.write([start(number, inputs={"n": number}), end(number, output={"text": "x" * 1000})])
@@ -84,7 +84,7 @@ async def test_all_is_there_again_with_its_indexes(
     assert everything(client, empty) == everything(client, name)
     for collection in indexes.models():
         assert client[empty][collection].index_information() == client[name][collection].index_information()
-    again = Stores.over(Database(database._client, empty))
+    again = Stores.for_database(Database(database._client, empty))
     wanted = frozenset({"trace_storage_size_bytes", "tables_storage_size_bytes"})
     sizes = await again.projects.sizes(["acme/chat"], wanted)
     assert sizes == await stores.projects.sizes(["acme/chat"], wanted)
@@ -162,7 +162,7 @@ async def test_a_purge_that_was_under_way_goes_on_in_what_was_restored(
 
     assert counts["purges"] == 1
     assert counts["calls"] > 0
-    again = Stores.over(Database(database._client, empty))
+    again = Stores.for_database(Database(database._client, empty))
     assert await again.purges.unfinished() == ["acme/chat"]
     assert (await again.purges.go_on("acme/chat")).is_done
     assert not client[empty]["calls"].find_one()

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 from starlette.datastructures import Headers
 
-from app.browser_security.host_check import names_of
+from app.browser_security.host_check import allowed_hosts
 from app.browser_security.origins import Origins, is_same
 from app.settings import Settings
 
@@ -74,8 +74,8 @@ def test_what_is_no_origin_is_refused_when_the_server_starts(text: str) -> None:
 
 
 def test_a_server_on_the_loopback_has_no_names_but_the_loopbacks_and_those_it_is_given() -> None:
-    assert names_of("127.0.0.1", "") == frozenset()
-    assert names_of("::1", "Loom.local, [fd00::1]") == frozenset({"loom.local", "fd00::1"})
-    assert names_of("127.0.0.1", "*") is None
-    assert names_of("0.0.0.0", "") is None  # noqa: S104 -- read, not bound
-    assert "loom.acme.com" in (names_of("0.0.0.0", "loom.acme.com") or ())  # noqa: S104 -- as above
+    assert allowed_hosts("127.0.0.1", "") == frozenset()
+    assert allowed_hosts("::1", "Loom.local, [fd00::1]") == frozenset({"loom.local", "fd00::1"})
+    assert allowed_hosts("127.0.0.1", "*") is None
+    assert allowed_hosts("0.0.0.0", "") is None  # noqa: S104 -- read, not bound
+    assert "loom.acme.com" in (allowed_hosts("0.0.0.0", "loom.acme.com") or ())  # noqa: S104 -- as above

@@ -7,7 +7,7 @@ import pytest
 from starlette.types import Message
 
 from app.exports import stall_timeout
-from app.exports.stall_timeout import PatientStream
+from app.exports.stall_timeout import StallTimeoutResponse
 
 SCOPE = {"type": "http", "asgi": {"spec_version": "2.3"}}
 
@@ -45,7 +45,7 @@ async def answer(content: Content, *, is_gone: bool) -> list[str]:
                 gone.set()
             await asyncio.Event().wait()
 
-    made = PatientStream(content.parts(), {}, "text/plain", lambda: ended.append("ended"))
+    made = StallTimeoutResponse(content.parts(), {}, "text/plain", lambda: ended.append("ended"))
     await made(SCOPE, receive, send)
     return ended
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.exports.export import Export
 from app.exports.worker import Job
-from app.exports.worker_processes import ExportProcesses
+from app.exports.worker_processes import ExportProcessPool
 from stores.calls import CallsStore
 from stores.exports.lists import Asked
 from tests.app.command import PROGRAM, ROOT, serving
@@ -30,11 +30,11 @@ JOB = Job(
 )
 
 
-async def leave(processes: ExportProcesses, passes: int) -> None:
+async def leave(processes: ExportProcessPool, passes: int) -> None:
     """Leave before there is anything, after so many passes of the event loop from when the job was given."""
     process, given, give = processes.start(), asyncio.Event(), asyncio.get_running_loop().call_soon_threadsafe
     process._give = lambda _job: give(given.set)  # type: ignore[method-assign, assignment]
-    reading = asyncio.ensure_future(anext(process.written(JOB)))
+    reading = asyncio.ensure_future(anext(process.output(JOB)))
     await given.wait()
     for _ in range(passes):
         await asyncio.sleep(0)
@@ -45,7 +45,7 @@ async def leave(processes: ExportProcesses, passes: int) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no uvloop")
 async def test_who_leaves_at_any_moment_of_the_beginning_gives_the_place_back() -> None:
-    processes = ExportProcesses(1)
+    processes = ExportProcessPool(1)
 
     def leave_often() -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

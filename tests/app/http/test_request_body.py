@@ -14,11 +14,11 @@ import pytest
 from app.http.request_body import Pace, TimeLeft
 from app.server.application import create_app
 from app.settings import Settings
-from stores.concurrency.request_budget import FREE_BYTES, Intake
+from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
-from tests.app.admission import CREATE_BATCH, call_id
+from tests.app.calls_client import CREATE_BATCH, call_id
 from tests.app.observability.samples import sample, told
 from tests.live_server import live_server
 from tests.stores.otel.messages import body, span
@@ -175,11 +175,11 @@ async def test_a_body_in_memory_has_a_deadline_whatever_its_pace(host: str, monk
 
 
 async def test_a_form_has_the_deadline_while_its_text_takes_a_large_slot() -> None:
-    intake = Intake(4 * FREE_BYTES)
+    intake = RequestBudget(4 * FREE_BYTES)
     reasons = []
     for size in (FREE_BYTES, 3 * FREE_BYTES):
-        with intake.share() as share:
-            await share.take(size)
+        with intake.reservation() as share:
+            await share.reserve(size)
             left = TimeLeft(Pace(2.0, 1_000, max_seconds=1.0), lambda: share.is_large)
             left.spend(0.9, 20_000)
             left.spend(0.9, 20_000)

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket
 from app.browser_security.security_headers import HEADERS
 from app.http_connections import header_limits, malformed_requests
 from app.http_connections.header_limits import MAX_BYTES, MAX_HEADERS
-from app.websocket.handshake_limits import WaryProtocol
+from app.websocket.handshake_limits import HandshakeLimitProtocol
 from tests.live_server import live_server
 
 HEAD = b"POST /size HTTP/1.1\r\nHost: x\r\n"
@@ -53,7 +53,7 @@ def host() -> Iterator[tuple[str, int]]:
         WebSocketRoute("/socket", accept),
         WebSocketRoute("/denied", deny),
     ]
-    with live_server(Starlette(routes=routes), ws=WaryProtocol) as address:
+    with live_server(Starlette(routes=routes), ws=HandshakeLimitProtocol) as address:
         name, _, port = address.partition(":")
         yield name, int(port)
 

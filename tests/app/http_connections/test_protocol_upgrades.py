@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from app.server.application import create_app
 from app.settings import Settings
-from app.websocket.handshake_limits import WaryProtocol
+from app.websocket.handshake_limits import HandshakeLimitProtocol
 from tests.live_server import live_server
 
 HTTP_2 = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
@@ -33,7 +33,7 @@ async def told(request: Request) -> Response:
 @pytest.fixture
 def host() -> Iterator[tuple[str, int]]:
     route = Route("/told", told, methods=["GET", "POST", "CONNECT"])
-    with live_server(Starlette(routes=[route]), ws=WaryProtocol) as address:
+    with live_server(Starlette(routes=[route]), ws=HandshakeLimitProtocol) as address:
         name, _, port = address.partition(":")
         yield name, int(port)
 
@@ -93,7 +93,7 @@ def test_what_would_be_refused_is_refused(host: tuple[str, int], request_: bytes
 
 async def test_a_file_that_comes_so_is_stored(mongodb_uri: str, database_name: str) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
-    with live_server(create_app(settings), lifespan="on", ws=WaryProtocol) as address:
+    with live_server(create_app(settings), lifespan="on", ws=HandshakeLimitProtocol) as address:
         async with httpx.AsyncClient(base_url=f"http://{address}") as client:
             offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABk"}
             stored = await client.put("/files/acme/rag?name=a", content=b"hello world", headers=offer)

@@ -17,7 +17,7 @@ import pytest
 from pymongo import MongoClient
 
 from app.observability.logs import log_config
-from app.observability.request_record import CURRENT, UnderWay
+from app.observability.request_record import CURRENT, RequestRecord
 from app.settings import Settings
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.errors import BadInputError
@@ -57,9 +57,9 @@ def written() -> Iterator[Written]:
 
 
 @pytest.fixture
-def under_way() -> Iterator[UnderWay]:
+def under_way() -> Iterator[RequestRecord]:
     """A request that is under way."""
-    current = UnderWay("mine", "graphql", {}, None)
+    current = RequestRecord("mine", "graphql", {}, None)
     current.operation, current.name = "projects", "N" * 200
     token = CURRENT.set(current)
     yield current

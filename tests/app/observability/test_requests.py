@@ -11,11 +11,11 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from app.admission.operation_limiter import MOST_OPERATIONS
-from app.background.tasks import Background
+from app.background.tasks import BackgroundTasks
 from app.observability.request_record import CURRENT
 from app.server.application import create_app
 from app.settings import Settings
-from graphql_schema.engine.operations import BoundedSchema
+from graphql_schema.engine.operations import LimitedSchema
 from stores.files import MAX_FILE_BYTES
 from stores.projects import ProjectsStore
 from tests.app.event_stream import next_of, streaming
@@ -81,7 +81,7 @@ async def test_what_is_in_use_and_what_goes_on_is_told(client: httpx.AsyncClient
 
 
 async def test_of_tasks_those_are_told_that_go_on_or_broke_off() -> None:
-    background = Background()
+    background = BackgroundTasks()
 
     async def come_to_an_end() -> None:
         return
@@ -89,11 +89,11 @@ async def test_of_tasks_those_are_told_that_go_on_or_broke_off() -> None:
     async def break_off() -> None:
         raise RuntimeError
 
-    background.begin("goes on", asyncio.sleep(3600))
-    tasks = [background.begin("over", come_to_an_end()), background.begin("broken", break_off())]
+    background.start("goes on", asyncio.sleep(3600))
+    tasks = [background.start("over", come_to_an_end()), background.start("broken", break_off())]
     await asyncio.wait(tasks)
     found = background.running()
-    await background.end()
+    await background.stop()
 
     assert found == {"goes on": True, "broken": False}
 
@@ -179,13 +179,13 @@ async def test_operations_over_a_websocket_have_ids_below_its_own(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = list[str]()
-    stream = BoundedSchema.stream
+    stream = LimitedSchema.stream
 
-    async def noted(self: BoundedSchema, *given: object, **more: object) -> object:
+    async def noted(self: LimitedSchema, *given: object, **more: object) -> object:
         ids.append(getattr(CURRENT.get(), "request_id", ""))
         return await stream(self, *given, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(BoundedSchema, "stream", noted)
+    monkeypatch.setattr(LimitedSchema, "stream", noted)
     url = f"ws://{client.base_url.netloc.decode()}/graphql"
     protocols = [Subprotocol("graphql-transport-ws")]
     async with connect(url, subprotocols=protocols, additional_headers={"X-Request-ID": "mine"}) as websocket:

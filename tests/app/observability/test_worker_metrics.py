@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.core import CounterMetricFamily, Metric
 
-from app.observability.worker_metrics import Siblings
+from app.observability.worker_metrics import WorkerMetrics
 
 
 @pytest.fixture
@@ -19,13 +19,13 @@ def folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def worker(folder: Path, name: str, count: int) -> Siblings:
+def worker(folder: Path, name: str, count: int) -> WorkerMetrics:
     def families() -> Iterator[Metric]:
         counted = CounterMetricFamily("counted", "What was counted", labels=("door",))
         counted.add_metric(("graphql",), count)
         yield counted
 
-    siblings = Siblings(families, folder)
+    siblings = WorkerMetrics(families, folder)
     siblings._own = name
     return siblings
 
@@ -41,10 +41,10 @@ async def test_the_counts_of_all_are_told_and_who_does_not_answer_is_down(folder
         dead.bind(str(folder / "4.sock"))
         dead.close()
         first, second = worker(folder, "1", 5), worker(folder, "2", 7)
-        async with first.answering(), second.answering():
+        async with first.serve_peers(), second.serve_peers():
             async with asyncio.timeout(30):
-                told = await first.families()
-                again = await second.families()
+                told = await first.collect_all()
+                again = await second.collect_all()
     left = await asyncio.to_thread(lambda: list(folder.iterdir()))
 
     assert samples(told, "counted_total") == samples(again, "counted_total") == {"1": 5, "2": 7}
@@ -58,8 +58,8 @@ async def test_what_is_no_answer_hides_nobody(folder: Path) -> None:
         writer.write(b"{not json")
         writer.close()
 
-    async with await asyncio.start_unix_server(nonsense, folder / "2.sock"), worker(folder, "1", 5).answering():
-        told = await worker(folder, "1", 5).families()
+    async with await asyncio.start_unix_server(nonsense, folder / "2.sock"), worker(folder, "1", 5).serve_peers():
+        told = await worker(folder, "1", 5).collect_all()
 
     assert samples(told, "counted_total") == {"1": 5}
     assert samples(told, "loomql_worker_up") == {"1": 1, "2": 0}

@@ -25,7 +25,7 @@ from app.otlp.request_body import Decompression
 from app.server.application import create_app
 from app.settings import Settings
 from stores.concurrency import request_budget
-from stores.concurrency.request_budget import FREE_BYTES, Intake
+from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
 from stores.errors import BadInputError
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.live_server import live_server
@@ -173,10 +173,10 @@ async def test_what_cannot_be_read_is_refused_in_the_senders_form(
 
 
 async def test_the_memory_of_dense_json_is_reserved() -> None:
-    room = Intake()
+    room = RequestBudget()
     text = bytearray(b"[" + b"{}," * 99_999 + b"{}]")
 
-    with room.share() as share:
+    with room.reservation() as share:
         assert await endpoint._read(text, share) == [{}] * 100_000
         assert room.held_bytes == 100_000 * 72 + 64 - 2 * len(text) - 4096 - FREE_BYTES
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from app.runtime.heap_trimming import OF_ITS_OWN, give_back_now_and_then
+from app.runtime.heap_trimming import OF_ITS_OWN, trim_periodically
 from tests.waiting import until
 
 BLOCK = 64 * 1024
@@ -30,7 +30,7 @@ async def test_what_is_free_goes_back_though_it_lies_below_what_is_not() -> None
     full = held()
     blocks.clear()
 
-    giving = asyncio.create_task(give_back_now_and_then(0.01))
+    giving = asyncio.create_task(trim_periodically(0.01))
     await until(lambda: full - held() > 100 * MIB)
 
     giving.cancel()

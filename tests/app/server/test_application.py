@@ -270,7 +270,7 @@ def silent_server() -> Iterator[str]:
 async def test_a_database_that_keeps_silent_is_not_ready(silent_server: str) -> None:
     database = Database.open(silent_server, "loomql", timeout_seconds=30)
 
-    reason = await Readiness(database, timeout_seconds=0.2).reason_against()
+    reason = await Readiness(database, timeout_seconds=0.2).check()
     database.close()
 
     assert reason == "the database did not answer within 0.2 s"
@@ -284,7 +284,7 @@ async def test_a_database_that_refuses_is_not_ready_and_the_log_says_why_once(
     readiness = Readiness(database, timeout_seconds=5)
 
     with caplog.at_level(logging.ERROR, "loomql"):
-        reasons = [await readiness.reason_against() for _ in range(2)]
+        reasons = [await readiness.check() for _ in range(2)]
     database.close()
 
     assert reasons == ["the database refused; the server's log says why"] * 2
@@ -303,7 +303,7 @@ async def test_a_database_from_before_is_made_ready(database: Database) -> None:
     readiness = Readiness(database, timeout_seconds=5)
     await readiness.prepare()
     # then
-    assert readiness.hindrance is None
+    assert readiness.not_ready_reason is None
     assert await database.projects.distinct("_id") == ["acme/p0", "acme/p1", "acme/p2"]
     assert len(await database.projects.index_information()) == 4
     built = await database.calls.index_information()
@@ -318,7 +318,7 @@ async def test_an_address_that_no_name_server_knows_is_not_ready_and_one_line_of
     readiness = Readiness(database, timeout_seconds=30)
 
     with caplog.at_level(logging.ERROR, "loomql"):
-        reasons = [await readiness.reason_against() for _ in range(2)]
+        reasons = [await readiness.check() for _ in range(2)]
     database.close()
 
     assert reasons == ["LOOMQL_MONGODB_URI leads to no database; the server's log says why"] * 2
@@ -342,7 +342,7 @@ def test_a_worker_may_take_long_to_import_all_before_it_has_to_say_that_it_is_th
         def run(self) -> None:
             pass
 
-    monkeypatch.setattr(runner, "Workers", Workers)
+    monkeypatch.setattr(runner, "WorkerSupervisor", Workers)
     with socket.socket() as listener:
         runner._run(Settings(workers=2), listener)
 

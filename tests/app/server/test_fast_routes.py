@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.auth.guard import Guard
 from app.server.application import create_app
-from app.server.fast_routes import ShortWay
+from app.server.fast_routes import DirectRoutes
 from app.settings import Settings
 
 taken: list[str] = []
@@ -38,7 +38,7 @@ async def test_the_way_that_a_request_takes(scope: Scope, way: str) -> None:
     taken.clear()
     route = Route("/graphql", There())
 
-    await ShortWay(Router([route]), [route])({"root_path": "", **scope}, nothing, nothing)  # type: ignore[arg-type]
+    await DirectRoutes(Router([route]), [route])({"root_path": "", **scope}, nothing, nothing)  # type: ignore[arg-type]
 
     assert taken == [way]
 
@@ -53,7 +53,7 @@ async def test_a_websocket_has_a_way_of_its_own(path: str, taken_by: list[str]) 
 
     routes = [Route("/graphql", There()), WebSocketRoute("/ws", There())]
     scope = {"type": "websocket", "path": path, "root_path": ""}
-    await ShortWay(Router(routes), routes)(scope, nothing, send)  # type: ignore[arg-type]
+    await DirectRoutes(Router(routes), routes)(scope, nothing, send)  # type: ignore[arg-type]
 
     assert taken == taken_by
     assert sent == ([] if taken_by else ["websocket.close"])
@@ -61,15 +61,15 @@ async def test_a_websocket_has_a_way_of_its_own(path: str, taken_by: list[str]) 
 
 def test_a_route_of_which_more_counts_than_its_path_has_no_short_way() -> None:
     with pytest.raises(TypeError, match="more than the path"):
-        ShortWay(Router([]), [Route("/files/{digest}", There())])
+        DirectRoutes(Router([]), [Route("/files/{digest}", There())])
     with pytest.raises(TypeError, match="more than the path"):
-        ShortWay(Router([]), [Route("/", There(), methods=["GET"])])
+        DirectRoutes(Router([]), [Route("/", There(), methods=["GET"])])
 
 
 def test_the_short_way_leads_through_the_guard() -> None:
     app = create_app(Settings(mongodb_uri="mongodb://127.0.0.1:1"))
     layers: list[Any] = app.user_middleware
-    [way] = [each for each in layers if each.cls is ShortWay]
+    [way] = [each for each in layers if each.cls is DirectRoutes]
     routes = way.args[0]
 
     assert [type(route) for route in routes] == [Route, WebSocketRoute]

@@ -13,7 +13,7 @@ from app.server.application import create_app
 from app.settings import Settings
 from app.weave import WeaveDoor
 from graphql_schema.context import Stores
-from stores.concurrency.request_budget import FREE_BYTES, Intake
+from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
 from stores.database import Database
 from tests.app.weave.asking import end, posted, refused, start, started, streamed
 from tests.live_server import live_server
@@ -158,18 +158,18 @@ def test_a_body_that_cannot_be_read_is_refused(
 
 
 @pytest.fixture
-def intake() -> Intake:
-    return Intake(200_000)
+def intake() -> RequestBudget:
+    return RequestBudget(200_000)
 
 
 @pytest.fixture
-def narrow(database: Database, intake: Intake) -> Iterator[httpx.Client]:
+def narrow(database: Database, intake: RequestBudget) -> Iterator[httpx.Client]:
     """A client of a door that takes little."""
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
         own = Database(database._client, database.calls.database.name, intake=intake)
-        yield {"stores": Stores.over(own)}
+        yield {"stores": Stores.for_database(own)}
 
     door = WeaveDoor(MAX_BODY_BYTES, MAX_BODY_BYTES, intake)
     app = Starlette(routes=[door.mount()], lifespan=lifespan)
@@ -190,12 +190,12 @@ def test_a_body_that_is_too_large_is_refused(narrow: httpx.Client) -> None:
     assert (form.status_code, "LOOMQL_MAX_FILE_BYTES" in form.json()["reason"]) == (413, True)
 
 
-def test_a_full_server_asks_to_come_again(narrow: httpx.Client, intake: Intake) -> None:
+def test_a_full_server_asks_to_come_again(narrow: httpx.Client, intake: RequestBudget) -> None:
     # Not so large that they would go beside the room.
     body = {"batch": [start("acme/full", inputs={"text": "x" * 40_000})]}
 
-    with intake.share() as share:
-        share.grow(FREE_BYTES + 190_000)
+    with intake.reservation() as share:
+        share.reserve_now(FREE_BYTES + 190_000)
         full = narrow.post("/call/upsert_batch", json=body)
         form = narrow.post("/files/create", data={"project_id": "a/b"}, files={"file": ("x", b" " * 25_000)})
     for answer in (full, form):

@@ -49,7 +49,7 @@ async def test_a_deep_literal_around_a_deep_variable_with_a_long_integer_is_read
     assert first["usage"] == [{"model": "m", "requests": 1}]
     row = await calls.one(PROJECT, call_id(1), {"summary"})
     assert row is not None
-    assert SUMMARY.at(row, "deep") == "[" * 100 + codec.encode(nested(900, leaf)) + "]" * 100
+    assert SUMMARY.text_at(row, "deep") == "[" * 100 + codec.encode(nested(900, leaf)) + "]" * 100
     assert (second["leaf"], second["usage"]) == (None, [])
 
 
@@ -117,17 +117,17 @@ async def test_a_list_is_answered_in_turns_with_other_work(
 ) -> None:
     # given
     await write_two(calls)
-    monkeypatch.setattr(time_slices, "TURN_SECONDS", 0)
+    monkeypatch.setattr(time_slices, "SLICE_SECONDS", 0)
     monkeypatch.setattr(connections, "FEW_CHARACTERS", 10)
     of_others = Turns()
     read_in: dict[str, set[int]] = {}
-    at = JsonField.at
+    at = JsonField.text_at
 
     def seen_at(field: JsonField, row: dict[str, Any], path: str | None) -> str | None:
         read_in.setdefault(str(row["json"]["inputs"]), set()).add(of_others.count)
         return at(field, row, path)
 
-    monkeypatch.setattr(JsonField, "at", seen_at)
+    monkeypatch.setattr(JsonField, "text_at", seen_at)
     # when
     async with another_task(of_others):
         answer = await run(PARTS, project=PROJECT)

@@ -15,8 +15,8 @@ from strawberry.types.execution import PreExecutionError
 from strawberry.types.field import StrawberryField
 from strawberry.types.graphql import OperationType
 
-from graphql_schema.engine.operations import BoundedSchema, Tell
-from graphql_schema.engine.results import PartlyDone
+from graphql_schema.engine.operations import LimitedSchema, Tell
+from graphql_schema.engine.results import PartialFailure
 from graphql_schema.limits import Limits
 
 
@@ -79,7 +79,7 @@ class Subscription:
         raise ValueError("at zero")
 
 
-schema = BoundedSchema(Query, Mutation, Subscription, limits=Limits())
+schema = LimitedSchema(Query, Mutation, Subscription, limits=Limits())
 
 
 async def streamed(document: str | None, **given: object) -> list[ExecutionResult]:
@@ -179,11 +179,11 @@ async def test_a_missing_document_is_the_callers_error() -> None:
         ("mutation { a: halve(of: 0) { of } halve(of: 0) { of } }", ExecutionResult),
         ("mutation { ... { halve(of: 0) { of } } }", ExecutionResult),
         ("mutation ($of: Int!) { halve(of: $of) { of } }", ExecutionResult),
-        ("mutation { halve(of: 1) { value } }", PartlyDone),
-        ("mutation { halve(of: 2) { of } b: halve(of: 0) { of } }", PartlyDone),
-        ("mutation { halve(of: 1) { maybe } b: halve(of: 0) { of } }", PartlyDone),
-        ("mutation { ... { halve(of: 2) { of } } b: halve(of: 0) { of } }", PartlyDone),
-        ("mutation { a: halve(of: 0) { of } halve(of: 2) { of } }", PartlyDone),
+        ("mutation { halve(of: 1) { value } }", PartialFailure),
+        ("mutation { halve(of: 2) { of } b: halve(of: 0) { of } }", PartialFailure),
+        ("mutation { halve(of: 1) { maybe } b: halve(of: 0) { of } }", PartialFailure),
+        ("mutation { ... { halve(of: 2) { of } } b: halve(of: 0) { of } }", PartialFailure),
+        ("mutation { a: halve(of: 0) { of } halve(of: 2) { of } }", PartialFailure),
         ("query { half(of: 2) unavailable }", ExecutionResult),
     ],
 )
@@ -247,4 +247,4 @@ def shout(value: str) -> str:
 )
 def test_what_would_not_run_is_refused(given: dict[str, object]) -> None:
     with pytest.raises(TypeError, match=f"{next(iter(given))} cannot be given"):
-        BoundedSchema(Query, limits=Limits(), **given)
+        LimitedSchema(Query, limits=Limits(), **given)

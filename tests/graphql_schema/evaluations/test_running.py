@@ -62,7 +62,7 @@ query ($projectId: ID!, $callId: ID!) {
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
     """All stores, with the stand-in in the place of OpenAI."""
-    return Stores.over(database, providers)
+    return Stores.for_database(database, providers)
 
 
 class Api:

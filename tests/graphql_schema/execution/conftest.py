@@ -22,4 +22,4 @@ def stock() -> LoomSchema:
 @pytest.fixture(autouse=True)
 def _endless_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     # When a turn ends is a matter of the clock, and so is what others do then.
-    monkeypatch.setattr(time_slices, "TURN_SECONDS", 1e9)
+    monkeypatch.setattr(time_slices, "SLICE_SECONDS", 1e9)

@@ -11,7 +11,7 @@ from graphql.execution.executor import Executor
 from strawberry.schema.config import StrawberryConfig
 
 from graphql_schema.context import Info
-from graphql_schema.execution import OF_ALL, CompilingExecutor, field_of
+from graphql_schema.execution import BATCH_RESOLVER, CompilingExecutor, field_of
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from tests.graphql_schema.execution.comparing import Outcome, difference, outcome
@@ -37,7 +37,7 @@ def linked(name: str, kind: object) -> Any:  # noqa: ANN401 -- a field
     async def resolve(info: Info, parent: strawberry.Parent[Any], times: int = 1) -> Any:  # noqa: ANN401 -- as told
         return (await of_all(info, [parent], times=times))[0]
 
-    setattr(resolve, OF_ALL, of_all)
+    setattr(resolve, BATCH_RESOLVER, of_all)
     return strawberry.field(resolver=resolve, graphql_type=kind)
 
 

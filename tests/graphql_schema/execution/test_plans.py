@@ -9,7 +9,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from graphql_schema.execution import CompilingExecutor, field_of, plans, row_codegen
 from graphql_schema.execution.plans import KeptPlans
-from graphql_schema.fields import resolved
+from graphql_schema.fields import resolved_field
 
 WIDE = " ".join(f"w{number}: name" for number in range(plans.MOST_FIELDS + 1))
 
@@ -26,7 +26,7 @@ class Thread:
 class Query:
     """Gives as many as are asked for."""
 
-    @resolved("Some rows.", returns=list[Thread])
+    @resolved_field("Some rows.", returns=list[Thread])
     def threads(self, count: int) -> list[dict[str, Any]]:
         """Some rows."""
         return [{"name": f"thread {number}"} for number in range(count)]

@@ -377,7 +377,7 @@ async def test_unions_and_interfaces(ours: LoomSchema, stock: LoomSchema) -> Non
 
 @pytest.mark.parametrize("turn", [0, 1e9])
 async def test_connections(ours: LoomSchema, stock: LoomSchema, monkeypatch: pytest.MonkeyPatch, turn: float) -> None:
-    monkeypatch.setattr(time_slices, "TURN_SECONDS", turn)
+    monkeypatch.setattr(time_slices, "SLICE_SECONDS", turn)
     query = """{
       page(first: 5) {
         edges { cursor node { id name payload(path: "a.0") text: payload later } }

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from graphql_schema.execution.staggered_tasks import gathered
+from graphql_schema.execution.staggered_tasks import gather
 from graphql_schema.loaders import Loaders
-from stores.concurrency.time_slices import AT_ONCE
+from stores.concurrency.time_slices import BATCH_SIZE
 
-MANY = 7 * AT_ONCE + 3
+MANY = 7 * BATCH_SIZE + 3
 
 
 @asynccontextmanager
@@ -41,14 +41,14 @@ class Finder:
         return {key: -key for key in keys}
 
 
-@pytest.mark.parametrize("count", [0, 1, AT_ONCE, AT_ONCE + 1, MANY])
+@pytest.mark.parametrize("count", [0, 1, BATCH_SIZE, BATCH_SIZE + 1, MANY])
 async def test_all_results_come_in_order(count: int) -> None:
     async def row(number: int) -> int:
         for _ in range(number % 3):
             await asyncio.sleep(0)
         return number
 
-    assert await gathered([row(number) for number in range(count)]) == list(range(count))
+    assert await gather([row(number) for number in range(count)]) == list(range(count))
 
 
 async def test_rows_begin_and_go_on_in_turns_and_are_asked_for_at_once() -> None:
@@ -64,13 +64,13 @@ async def test_rows_begin_and_go_on_in_turns_and_are_asked_for_at_once() -> None
             woken[turn()] += 1
             return found
 
-        found = await gathered([row(number) for number in range(MANY)])
+        found = await gather([row(number) for number in range(MANY)])
 
     assert found == [-number for number in range(MANY)]
     assert finder.asked == [list(range(MANY))]
     assert begun.total() == woken.total() == MANY
-    assert max(begun.values()) <= AT_ONCE
-    assert max(woken.values()) <= AT_ONCE
+    assert max(begun.values()) <= BATCH_SIZE
+    assert max(woken.values()) <= BATCH_SIZE
 
 
 async def test_what_only_the_first_and_the_last_row_ask_is_asked_at_once() -> None:
@@ -79,7 +79,7 @@ async def test_what_only_the_first_and_the_last_row_ask_is_asked_at_once() -> No
     async def row(number: int) -> int | None:
         return await loaders.load(finder.find, number) if number in {0, MANY - 1} else None
 
-    await gathered([row(number) for number in range(MANY)])
+    await gather([row(number) for number in range(MANY)])
 
     assert finder.asked == [[0, MANY - 1]]
 
@@ -91,12 +91,12 @@ async def test_what_lists_in_lists_ask_by_tasks_of_their_own_is_asked_at_once() 
         return list(await asyncio.gather(*(loaders.load(finder.find, key) for key in (number, number + 1))))
 
     async def list_(number: int) -> list[list[int]]:
-        return await gathered([row(number) for _ in range(2 * AT_ONCE)])
+        return await gather([row(number) for _ in range(2 * BATCH_SIZE)])
 
-    await gathered([list_(number) for number in range(AT_ONCE + 5)])
+    await gather([list_(number) for number in range(BATCH_SIZE + 5)])
 
     assert len(finder.asked) == 1
-    assert sorted(finder.asked[0]) == list(range(AT_ONCE + 6))
+    assert sorted(finder.asked[0]) == list(range(BATCH_SIZE + 6))
 
 
 async def test_a_row_that_fails_ends_the_others() -> None:
@@ -111,7 +111,7 @@ async def test_a_row_that_fails_ends_the_others() -> None:
             ended.append(number)
 
     with pytest.raises(ValueError, match="5"):
-        await gathered([row(number) for number in range(MANY)])
+        await gather([row(number) for number in range(MANY)])
     assert len(ended) == MANY - 1
 
 
@@ -127,7 +127,7 @@ async def test_who_gives_up_ends_what_has_begun_and_what_has_not() -> None:
         finally:
             ended.append(number)
 
-    working = asyncio.create_task(gathered([row(number) for number in range(MANY)]))
+    working = asyncio.create_task(gather([row(number) for number in range(MANY)]))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     working.cancel()

@@ -9,7 +9,7 @@ from strawberry.types import ExecutionResult
 
 from graphql_schema.context import Context, Info
 from graphql_schema.execution import CompilingExecutor, call_directly, field_of
-from graphql_schema.fields.connections import ConnectionNames, Listing, listed
+from graphql_schema.fields.connections import ConnectionNames, Listing, connection_field
 from graphql_schema.scalars import SCALARS
 from stores.paging import Page, PageRequest
 from stores.query.sort import Key, Order
@@ -22,7 +22,7 @@ class WordSchema:
 
 @strawberry.type
 class Query:
-    @listed("Words.", of=WordSchema)
+    @connection_field("Words.", of=WordSchema)
     async def words(self, info: Info, letter: str = "a", *, request: PageRequest, loud: bool = False) -> Listing:
         rows = [{"text": f"{letter}{place}{'!' if loud else ''}"} for place in range(request.offset, request.size)]
         page = Page(rows, has_next=request.backward, has_previous=False, order=Order({}, (Key("text"),)), scope=b"")

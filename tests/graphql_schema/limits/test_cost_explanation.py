@@ -86,7 +86,7 @@ def test_what_asks_the_database_too_often_is_told_so(limited: Limited) -> None:
 
 async def test_what_is_too_costly_sends_nothing_to_the_database(database: Database, commands: Commands) -> None:
     schema = build_schema(Limits(max_cost=250_000))
-    context = Context(Stores.over(database))
+    context = Context(Stores.for_database(database))
     commands.sent.clear()
 
     result = await schema.execute(FEEDBACK, context_value=context)
@@ -103,7 +103,9 @@ async def test_a_subscription_is_held_to_what_one_event_costs(database: Database
     schema = build_schema(Limits(max_cost=50))
     document = about("subscription { callEvents(%s) { call { feedback { nodes { id } } } } }")
 
-    [refused] = [each async for each in await schema.stream(document, context_value=Context(Stores.over(database)))]
+    [refused] = [
+        each async for each in await schema.stream(document, context_value=Context(Stores.for_database(database)))
+    ]
 
     [error] = refused.errors or []  # type: ignore[union-attr] # as above
     assert "The subscription may cost 113, and the limit is 50" in error.message
@@ -112,7 +114,7 @@ async def test_a_subscription_is_held_to_what_one_event_costs(database: Database
 @pytest.mark.parametrize("compiled", [True, False])
 async def test_a_mutation_is_not_refused_for_what_it_is_given(database: Database, *, compiled: bool) -> None:
     schema = build_schema(Limits(max_cost=100), compiled=compiled)
-    context = Context(Stores.over(database))
+    context = Context(Stores.for_database(database))
     made = [
         {
             "start": {
@@ -145,7 +147,7 @@ async def test_full_pages_cost_exactly_what_they_return(database: Database, call
     document = """query ($first: Int!) { calls(projectId: "acme/chat", first: $first) {
         pageInfo { hasNextPage } edges { node { id inputs } } } }"""
 
-    result = await schema.execute(document, {"first": 3}, context_value=Context(Stores.over(database)))
+    result = await schema.execute(document, {"first": 3}, context_value=Context(Stores.for_database(database)))
 
     assert result.errors is None
     assert result.extensions == {"cost": {"requested": 10 + objects_in(result.data), "limit": 250_000}}
@@ -165,7 +167,7 @@ async def test_a_page_size_that_is_refused_anyway_is_refused_by_its_field(databa
     schema = build_schema(Limits(max_cost=250_000))
     document = about("{ calls(%s, first: 1000000) { nodes { id } } }")
 
-    result = await schema.execute(document, context_value=Context(Stores.over(database)))
+    result = await schema.execute(document, context_value=Context(Stores.for_database(database)))
 
     [error] = result.errors or []
     assert "first: 1,000,000 is above the limit of 10,000 a page" in error.message

@@ -14,7 +14,7 @@ from strawberry.types import ExecutionResult
 from app.settings import Settings
 from graphql_schema.context import Context, Stores
 from graphql_schema.engine import executor_factory
-from graphql_schema.engine.operations import BoundedSchema
+from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.execution import CompilingExecutor
 from graphql_schema.limits import Limits
 from graphql_schema.limits.input_values import AT_ONCE, MOST_UNKNOWN, check_values
@@ -58,12 +58,12 @@ DOCUMENT = "query ($trees: [Tree!]!, $members: [Noted!]) { count(trees: $trees, 
 
 
 @pytest.fixture(params=[True, False], ids=["compiled", "stock"])
-def schema(request: pytest.FixtureRequest) -> BoundedSchema:
+def schema(request: pytest.FixtureRequest) -> LimitedSchema:
     COERCED.clear()
     return schema_of(LIMIT, compiled=request.param)
 
 
-def schema_of(limit: int, *, compiled: bool) -> BoundedSchema:
+def schema_of(limit: int, *, compiled: bool) -> LimitedSchema:
     scalars = dict(SCALARS) | {_Noted: Noted}
     return LoomSchema(
         Query,
@@ -73,13 +73,13 @@ def schema_of(limit: int, *, compiled: bool) -> BoundedSchema:
     )
 
 
-async def asked(schema: BoundedSchema, **variables: Any) -> tuple[Any, list[GraphQLError]]:  # noqa: ANN401 -- any JSON
+async def asked(schema: LimitedSchema, **variables: Any) -> tuple[Any, list[GraphQLError]]:  # noqa: ANN401 -- any JSON
     result = await schema.execute(DOCUMENT, variable_values=variables)
     return result.data, result.errors or []
 
 
 async def test_as_many_values_as_the_limit_run_and_one_more_is_refused_before_any_is_coerced(
-    schema: BoundedSchema,
+    schema: LimitedSchema,
 ) -> None:
     trees = [{"branches": [{"value": 1}] * 249}, {}]  # 2 and 1, and 249 with a value each
 
@@ -98,7 +98,7 @@ async def test_as_many_values_as_the_limit_run_and_one_more_is_refused_before_an
     assert COERCED == []
 
 
-async def test_what_is_streamed_is_held_to_the_same(schema: BoundedSchema) -> None:
+async def test_what_is_streamed_is_held_to_the_same(schema: LimitedSchema) -> None:
     results = await schema.stream(DOCUMENT, variable_values={"trees": [{}] * (LIMIT + 1)})
 
     [result] = [result async for result in results]
@@ -108,11 +108,11 @@ async def test_what_is_streamed_is_held_to_the_same(schema: BoundedSchema) -> No
     assert [error.extensions["code"] for error in result.errors or () if error.extensions] == ["QUERY_TOO_COMPLEX"]
 
 
-async def test_what_is_inside_json_does_not_count(schema: BoundedSchema) -> None:
+async def test_what_is_inside_json_does_not_count(schema: LimitedSchema) -> None:
     assert await asked(schema, trees=[{"json": list(range(5 * LIMIT))}]) == ({"count": 1}, [])
 
 
-async def test_what_is_no_list_and_no_object_is_left_to_its_type(schema: BoundedSchema) -> None:
+async def test_what_is_no_list_and_no_object_is_left_to_its_type(schema: LimitedSchema) -> None:
     assert await asked(schema, trees={"branches": {"value": 1}}) == ({"count": 1}, [])
     _, [error] = await asked(schema, trees=[5])
 
@@ -122,7 +122,7 @@ async def test_what_is_no_list_and_no_object_is_left_to_its_type(schema: Bounded
     )
 
 
-async def test_few_unknown_keys_are_told_one_by_one_and_many_as_a_number(schema: BoundedSchema) -> None:
+async def test_few_unknown_keys_are_told_one_by_one_and_many_as_a_number(schema: LimitedSchema) -> None:
     few = {f"k{number}": 1 for number in range(3 + MOST_UNKNOWN)}
 
     _, told = await asked(schema, trees=[few])
@@ -197,7 +197,7 @@ async def test_many_values_are_counted_in_a_thread(limit: int, monkeypatch: pyte
 
 @pytest.fixture(params=[True, False], ids=["compiled", "stock"])
 def run(request: pytest.FixtureRequest, database: Database) -> Run:
-    return running(build_schema(Limits(), compiled=request.param), Context(Stores.over(database)))
+    return running(build_schema(Limits(), compiled=request.param), Context(Stores.for_database(database)))
 
 
 ATTACKS: dict[str, tuple[str, object]] = {

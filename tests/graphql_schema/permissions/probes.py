@@ -13,7 +13,7 @@ from graphql import (
     is_leaf_type,
 )
 
-from graphql_schema.engine.operations import BoundedSchema
+from graphql_schema.engine.operations import LimitedSchema
 from tests.graphql_schema.permissions.questions import Asked, Question, document, questions
 from tests.graphql_schema.permissions.steps import selection
 
@@ -33,7 +33,7 @@ class Prober(NamedTuple):
     asked: Asked
     names: list[str]
 
-    def probes(self, schema: BoundedSchema) -> Iterator[Probe]:
+    def probes(self, schema: LimitedSchema) -> Iterator[Probe]:
         """One for each name and each text of each argument, whether it has to be given or not."""
         known: set[tuple[str, str]] = set()
         for question in questions(schema, *self.asked):
@@ -41,7 +41,7 @@ class Prober(NamedTuple):
             known |= {(question.field, each.argument) for each in made}
             yield from made
 
-    def _about(self, schema: BoundedSchema, question: Question) -> Iterator[Probe]:
+    def _about(self, schema: LimitedSchema, question: Question) -> Iterator[Probe]:
         root = schema._schema.type_map[question.root]
         assert isinstance(root, GraphQLObjectType)
         field = root.fields[question.field]

@@ -14,7 +14,7 @@ from graphql import (
     is_leaf_type,
 )
 
-from graphql_schema.engine.operations import BoundedSchema
+from graphql_schema.engine.operations import LimitedSchema
 from stores.digests import object_digest
 from tests.stores.calls.builders import call_id
 
@@ -45,7 +45,7 @@ class Question(NamedTuple):
         return f"{self.root}.{self.field}"
 
 
-def questions(schema: BoundedSchema, project_id: str, number: int = 1) -> Iterator[Question]:
+def questions(schema: LimitedSchema, project_id: str, number: int = 1) -> Iterator[Question]:
     """For each field of each root one, or one for each member of a @oneOf input; about a call of a number."""
     core = schema._schema
     for kind in (core.query_type, core.mutation_type, core.subscription_type):

@@ -7,7 +7,7 @@ import pytest
 from graphql import GraphQLArgument, GraphQLInputField, GraphQLInputObjectType, GraphQLObjectType, GraphQLString
 
 from graphql_schema.context import Context, Stores
-from graphql_schema.engine.operations import BoundedSchema
+from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.schema import build_schema
 from stores.database import Database
 from stores.feedback import NewFeedback
@@ -27,7 +27,7 @@ OUR_CALL = 99
 
 
 @pytest.fixture(scope="module")
-def schema() -> BoundedSchema:
+def schema() -> LimitedSchema:
     return build_schema(LIMITS)
 
 
@@ -44,7 +44,7 @@ def names(twin: Twin) -> list[str]:
     return [THEIRS, call_id(1), trace_id(1), "thread", "words", twin.file, twin.table, twin.row, twin.refs["words"]]
 
 
-def test_every_argument_is_ruled_on(schema: BoundedSchema) -> None:
+def test_every_argument_is_ruled_on(schema: LimitedSchema) -> None:
     assert arguments(schema._schema) == ruled()
 
 
@@ -60,7 +60,7 @@ def test_an_argument_that_nobody_ruled_on_is_seen() -> None:
     assert arguments(core) - ruled() == {"Query.trace.like", "CallsFilter.likeRefs"}
 
 
-def test_every_argument_that_may_name_something_is_probed(schema: BoundedSchema) -> None:
+def test_every_argument_that_may_name_something_is_probed(schema: LimitedSchema) -> None:
     probed = {probe.argument for probe in Prober(Asked(OURS, OUR_CALL), ["x"]).probes(schema)}
 
     # A filter is probed by its fields, and of a project's own lists `test_isolation` tells.
@@ -68,7 +68,7 @@ def test_every_argument_that_may_name_something_is_probed(schema: BoundedSchema)
     assert ruled(reason=NAMES) - filters - probed == {"Project.calls.expandColumns"}
 
 
-async def test_no_argument_tells_of_another_project(schema: BoundedSchema, database: Database) -> None:
+async def test_no_argument_tells_of_another_project(schema: LimitedSchema, database: Database) -> None:
     async def told(probe: Probe) -> Any:  # noqa: ANN401 -- any JSON
         asked = probe.question
         result = await schema.execute(asked.document, asked.variables, Context(stores, caller=US))
@@ -76,7 +76,7 @@ async def test_no_argument_tells_of_another_project(schema: BoundedSchema, datab
             codec.dumps({"data": result.data, "errors": [each.formatted for each in result.errors or ()]})
         )
 
-    stores = Stores.over(database)
+    stores = Stores.for_database(database)
     twin = await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
     await ours(stores)
     probes = [each for each in Prober(Asked(OURS, OUR_CALL), names(twin)).probes(schema) if is_steady_query(each)]
@@ -96,7 +96,7 @@ def is_steady_query(probe: Probe) -> bool:
 
 
 async def test_no_argument_changes_another_project(
-    schema: BoundedSchema, database: Database, commands: Commands
+    schema: LimitedSchema, database: Database, commands: Commands
 ) -> None:
     async def errors_of(stores: Stores, probes: list[Probe]) -> list[Any]:
         found = []
@@ -106,7 +106,7 @@ async def test_no_argument_changes_another_project(
             found.append([(each.message, each.path, each.extensions) for each in errors])
         return found
 
-    stores = Stores.over(database)
+    stores = Stores.for_database(database)
     twin = await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
     await ours(stores)
     probes = [
@@ -119,7 +119,7 @@ async def test_no_argument_changes_another_project(
     await stores.close()
     for project_id in (OURS, THEIRS):
         await forget(database, project_id)
-    again = Stores.over(database)
+    again = Stores.for_database(database)
     await ours(again)
     alone = await errors_of(again, probes)
     await again.close()

@@ -10,7 +10,7 @@ from graphql import GraphQLField, GraphQLObjectType, is_required_argument
 
 from app.providers import EnvironmentProviders
 from graphql_schema.context import Context, Stores
-from graphql_schema.engine.operations import BoundedSchema
+from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.execution import CompilingExecutor
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
@@ -35,14 +35,14 @@ UNSTEADY = ("explain", "callEventsCursor")
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["compiled", "stock"])
-def schema(request: pytest.FixtureRequest) -> BoundedSchema:
+def schema(request: pytest.FixtureRequest) -> LimitedSchema:
     """The schema, executed in each of the two ways."""
     return build_schema(LIMITS, compiled=request.param)
 
 
 @pytest.fixture
 async def stores(database: Database, providers: EnvironmentProviders) -> Any:  # noqa: ANN401 -- a generator of Stores
-    stores = Stores.over(database, providers)
+    stores = Stores.for_database(database, providers)
     yield stores
     await stores.close()
 
@@ -86,14 +86,14 @@ class Asked:
         return f"({', '.join(f'{each}: {json.dumps(given[each])}' for each in asked)})" if asked else ""
 
 
-async def answered(schema: BoundedSchema, stores: Stores, document: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
+async def answered(schema: LimitedSchema, stores: Stores, document: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
     """The data of an answer to us, as JSON; it must have no errors."""
     result = await schema.execute(document, variables, Context(stores, caller=US))
     assert result.errors is None, (result.errors, document)
     return json.loads(codec.dumps(result.data))
 
 
-async def walked(schema: BoundedSchema, stores: Stores, twin: Twin) -> dict[str, Any]:
+async def walked(schema: LimitedSchema, stores: Stores, twin: Twin) -> dict[str, Any]:
     """What we are answered along every edge, by document; asked again, what was compiled says the same."""
 
     async def ask(document: str) -> Any:  # noqa: ANN401 -- any JSON
@@ -111,11 +111,11 @@ def is_unsteady(document: str) -> bool:
     return any(f"Query_{name}:" in document for name in UNSTEADY)
 
 
-def test_every_edge_is_ruled_on(schema: BoundedSchema) -> None:
+def test_every_edge_is_ruled_on(schema: LimitedSchema) -> None:
     assert edges(schema._schema) == ruled()
 
 
-async def test_along_every_edge_all_is_as_if_there_were_no_other_project(schema: BoundedSchema, stores: Stores) -> None:
+async def test_along_every_edge_all_is_as_if_there_were_no_other_project(schema: LimitedSchema, stores: Stores) -> None:
     # Theirs is there first: what is looked up without its project is theirs.
     await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
     twin = await Builder(stores, OURS, OUR_WORDS, to=OURS).build()
@@ -142,7 +142,7 @@ async def forget(database: Database, project_id: str) -> None:
         await kept[name].delete_many(of_project)
 
 
-async def test_no_edge_follows_a_ref_into_another_project(schema: BoundedSchema, stores: Stores) -> None:
+async def test_no_edge_follows_a_ref_into_another_project(schema: LimitedSchema, stores: Stores) -> None:
     await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
     twin = await Builder(stores, OURS, OUR_WORDS, to=THEIRS).build()
 
@@ -156,7 +156,7 @@ async def test_no_edge_follows_a_ref_into_another_project(schema: BoundedSchema,
     assert len(named) > 500
 
 
-def is_own(schema: BoundedSchema, name: str) -> bool:
+def is_own(schema: LimitedSchema, name: str) -> bool:
     """Whether a field tells in which project an entity is itself."""
     kind, _, field = name.partition("_")
     of = schema._schema.type_map.get(kind)
@@ -183,7 +183,7 @@ WRITES = """
 """Mutations whose answers lead on."""
 
 
-def fragments(schema: BoundedSchema, document: str) -> str:
+def fragments(schema: LimitedSchema, document: str) -> str:
     """A document with its fragments, of which each has all of a type and all one edge further on."""
     core = schema._schema
     spread = [name for name in core.type_map if f"...{name} " in document]
@@ -192,7 +192,7 @@ def fragments(schema: BoundedSchema, document: str) -> str:
     )
 
 
-async def test_what_is_written_leads_to_what_is_ours(schema: BoundedSchema, stores: Stores, stand_in: StandIn) -> None:
+async def test_what_is_written_leads_to_what_is_ours(schema: LimitedSchema, stores: Stores, stand_in: StandIn) -> None:
     await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
     twin = await Builder(stores, OURS, OUR_WORDS, to=OURS).build()
     document = fragments(
@@ -225,7 +225,7 @@ async def test_what_is_written_leads_to_what_is_ours(schema: BoundedSchema, stor
     assert ruled(written=True) - reached([written, watched]) == set()
 
 
-async def followed(schema: BoundedSchema, stores: Stores) -> list[Any]:
+async def followed(schema: LimitedSchema, stores: Stores) -> list[Any]:
     """An event about a call, and all events of a completion."""
     since = (await answered(schema, stores, "query ($p: ID!) { callEventsCursor(projectId: $p) }", p=OURS))[
         "callEventsCursor"
@@ -244,7 +244,7 @@ async def followed(schema: BoundedSchema, stores: Stores) -> list[Any]:
     return [event, *await streamed(schema, stores, completion, 100, p=OURS)]
 
 
-async def streamed(schema: BoundedSchema, stores: Stores, document: str, most: int, **variables: object) -> list[Any]:
+async def streamed(schema: LimitedSchema, stores: Stores, document: str, most: int, **variables: object) -> list[Any]:
     """The data of the first results of a subscription of ours."""
     results: Any = await schema.stream(document, variables, Context(stores, caller=US))
     found: list[Any] = []

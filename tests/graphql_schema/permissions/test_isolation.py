@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from graphql_schema.context import Context, Stores
-from graphql_schema.engine.operations import BoundedSchema
+from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
 from stores.database import Database
 from stores.feedback import NewFeedback
 from stores.json import codec
 from stores.objects import ObjectVersion
-from stores.security.access import ADMINISTRATOR, Caller, Grant, Role
+from stores.security.access import ANONYMOUS_ADMIN, Caller, Grant, Role
 from tests.commands import Commands
 from tests.graphql_schema.permissions.questions import DIGEST, questions
 from tests.graphql_schema.permissions.test_walk import first_errors, is_refused, own
@@ -31,7 +31,7 @@ THEIR_CALL = f"weave:///{THEIRS}/call/{call_id(1)}"
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["compiled", "stock"])
-def schema(request: pytest.FixtureRequest) -> BoundedSchema:
+def schema(request: pytest.FixtureRequest) -> LimitedSchema:
     """The schema, executed in each of the two ways."""
     return build_schema(Limits(), compiled=request.param)
 
@@ -39,7 +39,7 @@ def schema(request: pytest.FixtureRequest) -> BoundedSchema:
 @pytest.fixture
 async def stores(database: Database, commands: Commands) -> Any:  # noqa: ANN401 -- a generator of Stores
     """Stores with the same in both projects, but that their values are a secret, and ours refer to theirs."""
-    stores = Stores.over(database)
+    stores = Stores.for_database(database)
     for project_id, words in ((OURS, "ours"), (THEIRS, HIDDEN)):
         await stores.objects.create(ObjectVersion(project_id, "thing", {"x": 1}))
         await stores.objects.create(ObjectVersion(project_id, "words", {"words": words}))
@@ -58,14 +58,14 @@ async def _content(content: bytes) -> Any:  # noqa: ANN401 -- a generator of byt
     yield content
 
 
-async def ask(schema: BoundedSchema, stores: Stores, query: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
+async def ask(schema: LimitedSchema, stores: Stores, query: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
     """The data of an answer to us; it must have no errors."""
     result = await schema.execute(query, variables, Context(stores, caller=US))
     assert result.errors is None, result.errors
     return result.data
 
 
-async def refusals(schema: BoundedSchema, stores: Stores, query: str, **variables: object) -> list[str]:
+async def refusals(schema: LimitedSchema, stores: Stores, query: str, **variables: object) -> list[str]:
     """The codes of the errors of an answer to us."""
     result = await schema.execute(query, variables, Context(stores, caller=US))
     assert HIDDEN not in repr(result)
@@ -78,7 +78,7 @@ def told(errors: list[Any], project_id: str) -> list[Any]:
 
 
 async def test_no_field_tells_whether_something_of_another_project_is_there(
-    schema: BoundedSchema, stores: Stores, commands: Commands
+    schema: LimitedSchema, stores: Stores, commands: Commands
 ) -> None:
     """What is there, what is not there in a project that is, and a project that is not are answered alike."""
     there = questions(schema, THEIRS, 1)
@@ -104,7 +104,7 @@ async def test_no_field_tells_whether_something_of_another_project_is_there(
 
 
 async def test_every_field_answers_about_our_own_project(
-    schema: BoundedSchema, stores: Stores, commands: Commands
+    schema: LimitedSchema, stores: Stores, commands: Commands
 ) -> None:
     context = Context(stores, caller=US)
     for question in questions(schema, OURS):
@@ -115,7 +115,7 @@ async def test_every_field_answers_about_our_own_project(
 
 
 async def test_a_list_of_both_projects_is_refused_as_a_whole(
-    schema: BoundedSchema, stores: Stores, commands: Commands
+    schema: LimitedSchema, stores: Stores, commands: Commands
 ) -> None:
     ours = f"weave:///{OURS}/call/{call_id(1)}"
 
@@ -152,7 +152,7 @@ def _start(project_id: str, number: int) -> dict[str, Any]:
     return {"start": {"projectId": project_id, "startedAt": "2026-01-31T12:00:00Z", **given}}
 
 
-async def test_an_operation_that_asks_both_projects_gets_what_is_its_own(schema: BoundedSchema, stores: Stores) -> None:
+async def test_an_operation_that_asks_both_projects_gets_what_is_its_own(schema: LimitedSchema, stores: Stores) -> None:
     query = """query ($id: ID!) {
       ours: call(projectId: "acme/chat", id: $id) { id } theirs: call(projectId: "rival/chat", id: $id) { id } }"""
 
@@ -164,7 +164,7 @@ async def test_an_operation_that_asks_both_projects_gets_what_is_its_own(schema:
     ]
 
 
-async def test_edges_and_refs_lead_nowhere_in_another_project(schema: BoundedSchema, stores: Stores) -> None:
+async def test_edges_and_refs_lead_nowhere_in_another_project(schema: LimitedSchema, stores: Stores) -> None:
     query = """query ($p: ID!, $id: ID!, $mine: CallsFilter) {
       call(projectId: $p, id: $id) {
         inputRefs { ref kind value obj { digest } } outputRefs { ref value obj { digest } }
@@ -181,7 +181,7 @@ async def test_edges_and_refs_lead_nowhere_in_another_project(schema: BoundedSch
     assert HIDDEN.encode() not in codec.dumps(found)
 
 
-async def test_conditions_through_refs_learn_nothing_of_another_project(schema: BoundedSchema, stores: Stores) -> None:
+async def test_conditions_through_refs_learn_nothing_of_another_project(schema: LimitedSchema, stores: Stores) -> None:
     query = """query ($p: ID!, $q: QueryInput, $sort: [SortBy!]) {
       calls(projectId: $p, query: $q, sortBy: $sort, expandColumns: ["inputs.theirs"]) { nodes { id } totalCount }
       callsStats(projectId: $p, query: $q, expandColumns: ["inputs.theirs"]) { count } }"""
@@ -195,7 +195,7 @@ async def test_conditions_through_refs_learn_nothing_of_another_project(schema: 
     assert found["callsStats"]["count"] == 0
 
 
-async def test_feedback_on_what_is_in_another_project_leads_to_nothing(schema: BoundedSchema, stores: Stores) -> None:
+async def test_feedback_on_what_is_in_another_project_leads_to_nothing(schema: LimitedSchema, stores: Stores) -> None:
     create = """mutation ($p: ID!, $ref: String!, $payload: JSON!) {
       feedbackCreate(projectId: $p, weaveRef: $ref, feedbackType: "note", payload: $payload) { id } }"""
     await ask(schema, stores, create, p=OURS, ref=THEIR_CALL, payload={})
@@ -209,7 +209,7 @@ async def test_feedback_on_what_is_in_another_project_leads_to_nothing(schema: B
     assert seen == 1
 
 
-async def test_what_takes_a_ref_takes_none_into_another_project(schema: BoundedSchema, stores: Stores) -> None:
+async def test_what_takes_a_ref_takes_none_into_another_project(schema: LimitedSchema, stores: Stores) -> None:
     asked = {
         "evaluateModel(projectId: $p, evaluationRef: $ref, modelRef: $ref) { callId }": "evaluate",
         "actionsExecuteBatch(projectId: $p, actionRef: $ref, callIds: []) { numFailed }": "act",
@@ -242,13 +242,13 @@ LISTS = {
 """The lists of a project, and what is selected of each."""
 
 
-def test_every_list_of_a_project_is_tried(schema: BoundedSchema) -> None:
+def test_every_list_of_a_project_is_tried(schema: LimitedSchema) -> None:
     fields = schema._schema.type_map["Project"].fields  # type: ignore[attr-defined] # it is an object type
 
     assert {name for name, field in fields.items() if str(field.type).endswith("Connection!")} == LISTS.keys()
 
 
-async def test_a_project_leads_to_what_is_its_own(schema: BoundedSchema, stores: Stores) -> None:
+async def test_a_project_leads_to_what_is_its_own(schema: LimitedSchema, stores: Stores) -> None:
     lists = " ".join(f"{name} {{ totalCount {selected} }}" for name, selected in LISTS.items())
     query = f"""query ($p: ID!, $ref: ID!) {{
       project(projectId: $p) {{ ...P }} node(id: $ref) {{ ...P }} projects {{ nodes {{ ...P }} }} }}
@@ -272,11 +272,11 @@ async def test_a_project_leads_to_what_is_its_own(schema: BoundedSchema, stores:
 
 
 async def test_lists_of_a_project_take_neither_cursors_nor_columns_of_another(
-    schema: BoundedSchema, stores: Stores
+    schema: LimitedSchema, stores: Stores
 ) -> None:
     listing = """query ($p: ID!, $a: String) { project(projectId: $p) { calls(first: 1, after: $a) {
       pageInfo { endCursor } } } }"""
-    theirs = await schema.execute(listing, {"p": THEIRS}, Context(stores, caller=ADMINISTRATOR))
+    theirs = await schema.execute(listing, {"p": THEIRS}, Context(stores, caller=ANONYMOUS_ADMIN))
     assert theirs.data
     through = """query ($p: ID!, $q: QueryInput) { project(projectId: $p) {
       calls(query: $q, expandColumns: ["inputs.theirs"]) { nodes { id } totalCount } } }"""
@@ -290,7 +290,7 @@ async def test_lists_of_a_project_take_neither_cursors_nor_columns_of_another(
     assert found["project"]["calls"] == {"nodes": [], "totalCount": 0}
 
 
-async def test_a_run_of_an_evaluation_leads_nowhere_in_another_project(schema: BoundedSchema, stores: Stores) -> None:
+async def test_a_run_of_an_evaluation_leads_nowhere_in_another_project(schema: LimitedSchema, stores: Stores) -> None:
     [words] = [
         row["digest"] async for row in stores.files.database.table_rows.find({"project_id": THEIRS}, {"digest": 1})
     ]
@@ -326,11 +326,11 @@ async def test_a_run_of_an_evaluation_leads_nowhere_in_another_project(schema: B
     assert HIDDEN not in repr(found)
 
 
-async def test_cursors_of_another_project_are_none_of_ours(schema: BoundedSchema, stores: Stores) -> None:
+async def test_cursors_of_another_project_are_none_of_ours(schema: LimitedSchema, stores: Stores) -> None:
     listing = "query ($p: ID!, $a: String) { calls(projectId: $p, first: 1, after: $a) { pageInfo { endCursor } } }"
-    theirs = await schema.execute(listing, {"p": THEIRS}, Context(stores, caller=ADMINISTRATOR))
+    theirs = await schema.execute(listing, {"p": THEIRS}, Context(stores, caller=ANONYMOUS_ADMIN))
     events = await schema.execute(
-        f'{{ callEventsCursor(projectId: "{THEIRS}") }}', context_value=Context(stores, caller=ADMINISTRATOR)
+        f'{{ callEventsCursor(projectId: "{THEIRS}") }}', context_value=Context(stores, caller=ANONYMOUS_ADMIN)
     )
     assert theirs.data
     assert events.data
@@ -347,7 +347,7 @@ async def test_cursors_of_another_project_are_none_of_ours(schema: BoundedSchema
     assert first.errors[0].extensions["code"] == "BAD_USER_INPUT"
 
 
-async def test_the_same_digest_is_another_file_in_another_project(schema: BoundedSchema, stores: Stores) -> None:
+async def test_the_same_digest_is_another_file_in_another_project(schema: LimitedSchema, stores: Stores) -> None:
     [digest] = [row["digest"] async for row in stores.files.database.files.find({"project_id": THEIRS}, {"digest": 1})]
     await stores.files.create(THEIRS, _content(HIDDEN.encode()), "secret.txt")
     [secret] = [
@@ -363,7 +363,7 @@ async def test_the_same_digest_is_another_file_in_another_project(schema: Bounde
     assert theirs == {"file": None}
 
 
-async def test_projects_lists_and_counts_our_own(schema: BoundedSchema, stores: Stores) -> None:
+async def test_projects_lists_and_counts_our_own(schema: LimitedSchema, stores: Stores) -> None:
     for name in ("one", "two"):
         await stores.projects.ensure("team", name)
         await stores.projects.ensure("teams", name)
@@ -383,11 +383,11 @@ async def test_projects_lists_and_counts_our_own(schema: BoundedSchema, stores: 
     assert await listed(both, namePrefix="on") == (["team/one"], 1)
     assert await listed(US, entity="rival") == ([], 0)
     assert await listed(Caller("nothing", ())) == ([], 0)
-    assert (await listed(ADMINISTRATOR))[1] == 6
+    assert (await listed(ANONYMOUS_ADMIN))[1] == 6
 
 
 async def test_a_name_that_becomes_anothers_is_ruled_on_as_what_it_becomes(
-    schema: BoundedSchema, stores: Stores, commands: Commands
+    schema: LimitedSchema, stores: Stores, commands: Commands
 ) -> None:
     caller = Caller("odd", (Grant("rival/ chat", Role.ADMIN),))
     document = 'mutation { ensureProjectExists(entity: "rival", project: " chat") { projectId } }'
@@ -399,7 +399,7 @@ async def test_a_name_that_becomes_anothers_is_ruled_on_as_what_it_becomes(
     assert commands.sent == []
 
 
-async def test_events_are_shared_by_those_to_whom_the_same_is_visible(schema: BoundedSchema, stores: Stores) -> None:
+async def test_events_are_shared_by_those_to_whom_the_same_is_visible(schema: LimitedSchema, stores: Stores) -> None:
     watch = "subscription ($p: ID!) { callEvents(projectId: $p) { type call { id } } }"
     refused: Any = await schema.stream(
         watch, {"p": OURS}, Context(stores, caller=Caller("x", (Grant(THEIRS, Role.ADMIN),)))
@@ -416,7 +416,7 @@ async def test_events_are_shared_by_those_to_whom_the_same_is_visible(schema: Bo
     assert waiting.result().data["callEvents"]["type"] == "STARTED"
 
 
-def test_what_is_asked_covers_every_field(schema: BoundedSchema) -> None:
+def test_what_is_asked_covers_every_field(schema: LimitedSchema) -> None:
     core = schema._schema
     roots = [core.query_type, core.mutation_type, core.subscription_type]
     asked = {str(question) for question in questions(schema, OURS)}
@@ -424,7 +424,7 @@ def test_what_is_asked_covers_every_field(schema: BoundedSchema) -> None:
     assert asked == {f"{kind.name}.{field}" for kind in roots if kind for field in kind.fields}
 
 
-def test_every_member_of_a_one_of_is_asked_alone_and_with_the_others(schema: BoundedSchema) -> None:
+def test_every_member_of_a_one_of_is_asked_alone_and_with_the_others(schema: LimitedSchema) -> None:
     asked: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for question in questions(schema, OURS):
         asked[question.field].append(question.variables)

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from graphql_schema.context import Context, Stores
-from graphql_schema.engine.operations import BoundedSchema
+from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits
-from graphql_schema.permissions import RULINGS, Ruling, rule
+from graphql_schema.permissions import FIELD_PERMISSIONS, FieldPermission, guard_root_fields
 from graphql_schema.schema import build_schema
 from stores.database import Database
-from stores.security.access import ADMINISTRATOR, ANYONE, NOBODY, Caller, Grant, Role
+from stores.security.access import ANONYMOUS_ADMIN, ANONYMOUS_WRITER, NOBODY, Caller, Grant, Role
 from tests.commands import Commands
 from tests.graphql_schema.permissions.questions import Question, questions
 from tests.waiting import until
@@ -27,8 +27,8 @@ CALLERS = {
     "entity reader": Caller("entity reader", (Grant("acme/*", Role.READER),)),
     "entity admin": Caller("entity admin", (Grant("acme/*", Role.ADMIN), Grant(THEIRS, Role.READER))),
     "operator": Caller("operator", (Grant("*", Role.ADMIN),)),
-    "open": ANYONE,
-    "open admin": ADMINISTRATOR,
+    "open": ANONYMOUS_WRITER,
+    "open admin": ANONYMOUS_ADMIN,
 }
 CODES = {"FORBIDDEN", "NOT_FOUND", "OBJECT_DELETED", "BAD_USER_INPUT"}
 """What a question may be answered with: that it is refused, or that what it asks about is not there or was deleted."""
@@ -45,12 +45,12 @@ ROLES = {
 }
 
 
-def may(caller: str, ruling: Ruling) -> bool:
+def may(caller: str, ruling: FieldPermission) -> bool:
     """What the table says: `projects` lets everybody in, and gives what is theirs."""
     return ruling.place.told.startswith("only those") or ROLES.get(caller, Role.NONE) >= ruling.role
 
 
-async def first_errors(schema: BoundedSchema, context: Context, question: Question, commands: Commands) -> list[Any]:
+async def first_errors(schema: LimitedSchema, context: Context, question: Question, commands: Commands) -> list[Any]:
     """The errors of the first answer to a question; none where a subscription gets as far as to ask the database."""
     if question.root != "Subscription":
         result = await schema.execute(question.document, question.variables, context)
@@ -84,16 +84,16 @@ def is_refused(errors: list[Any], question: Question) -> bool:
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["compiled", "stock"])
-def schema(request: pytest.FixtureRequest) -> BoundedSchema:
+def schema(request: pytest.FixtureRequest) -> LimitedSchema:
     """The schema, executed in each of the two ways."""
     return build_schema(Limits(), compiled=request.param)
 
 
 @pytest.mark.parametrize("caller", CALLERS)
 async def test_every_field_takes_the_role_that_the_table_says(
-    schema: BoundedSchema, database: Database, commands: Commands, caller: str
+    schema: LimitedSchema, database: Database, commands: Commands, caller: str
 ) -> None:
-    stores = Stores.over(database)
+    stores = Stores.for_database(database)
     outcomes: dict[str, set[bool]] = {}
     sent: dict[str, list[str]] = {}
 
@@ -106,31 +106,33 @@ async def test_every_field_takes_the_role_that_the_table_says(
     await stores.close()
 
     expected = {
-        f"{root}.{field}": {may(caller, ruling)} for root, ruled in RULINGS.items() for field, ruling in ruled.items()
+        f"{root}.{field}": {may(caller, ruling)}
+        for root, ruled in FIELD_PERMISSIONS.items()
+        for field, ruling in ruled.items()
     }
     assert outcomes == expected
     assert {field: names for field, names in sent.items() if names} == {}
 
 
-def test_a_field_that_nobody_ruled_on_makes_no_schema(schema: BoundedSchema) -> None:
-    for root in RULINGS:
-        lacking = {**RULINGS, root: dict(list(RULINGS[root].items())[1:])}
-        with pytest.raises(TypeError, match=f"ruling.*{root}: {next(iter(RULINGS[root]))}"):
-            rule(schema._schema, lacking)
+def test_a_field_that_nobody_ruled_on_makes_no_schema(schema: LimitedSchema) -> None:
+    for root in FIELD_PERMISSIONS:
+        lacking = {**FIELD_PERMISSIONS, root: dict(list(FIELD_PERMISSIONS[root].items())[1:])}
+        with pytest.raises(TypeError, match=f"ruling.*{root}: {next(iter(FIELD_PERMISSIONS[root]))}"):
+            guard_root_fields(schema._schema, lacking)
 
 
-def test_a_ruling_on_no_field_makes_no_schema(schema: BoundedSchema) -> None:
-    more = {**RULINGS, "Query": {**RULINGS["Query"], "secrets": Ruling(Role.ADMIN)}}
+def test_a_ruling_on_no_field_makes_no_schema(schema: LimitedSchema) -> None:
+    more = {**FIELD_PERMISSIONS, "Query": {**FIELD_PERMISSIONS["Query"], "secrets": FieldPermission(Role.ADMIN)}}
     with pytest.raises(TypeError, match="Query: secrets"):
-        rule(schema._schema, more)
+        guard_root_fields(schema._schema, more)
 
 
 async def test_who_is_no_administrator_where_there_are_no_keys_is_told_how_to_become_one(
-    schema: BoundedSchema, database: Database
+    schema: LimitedSchema, database: Database
 ) -> None:
     document = '{ a: retentionSet(projectId: "acme/chat") { projectId } }'
 
-    result = await schema.execute(f"mutation {document}", context_value=Context(Stores.over(database)))
+    result = await schema.execute(f"mutation {document}", context_value=Context(Stores.for_database(database)))
 
     assert result.errors
     assert "LOOMQL_ADMIN=true" in result.errors[0].message

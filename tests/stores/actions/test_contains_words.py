@@ -13,7 +13,7 @@ from stores.database import Database
 from stores.database.project_registry import PURGING
 from stores.errors import BadInputError, UnavailableError
 from stores.feedback import FeedbackStore
-from stores.json.traversal import strings_in
+from stores.json.traversal import iter_strings
 from stores.objects import ObjectsStore
 from stores.objects.builtin.actions import ContainsWordsActionConfig
 from tests.commands import Commands
@@ -53,7 +53,7 @@ async def test_a_word_is_found_wherever_it_stands_in_the_output(
 ) -> None:
     await calls.write([start(), end(output=output)])
 
-    done = await actions.execute(PROJECT, await action(objects, looking_for(*contains_words)), [call_id(1)])
+    done = await actions.execute(PROJECT, await action(objects, looking_for(*words)), [call_id(1)])
 
     [row] = done.results
     assert row["json"] == {"output": json.dumps(found)}
@@ -81,9 +81,9 @@ def test_words_that_stand_in_json_as_they_are_are_not_looked_for_in_each_string(
 
     def watched(value: object, *, with_keys: bool) -> Iterator[str]:
         looked_into.append(value)
-        return strings_in(value, with_keys=with_keys)
+        return iter_strings(value, with_keys=with_keys)
 
-    monkeypatch.setattr(contains_words, "strings_in", watched)
+    monkeypatch.setattr(contains_words, "iter_strings", watched)
     row = {"json": {"output": r'["back\\slash"]'}}
 
     assert not WordSearch(ContainsWordsActionConfig(target_words=["weft", "Größe"])).is_found(row)

@@ -25,7 +25,7 @@ async def calls_on(
     """A store of calls over each back end."""
     if request.param == "memory":
         client: Any = AsyncMongoMockClient()
-        monkeypatch.setattr(project_registry.Register, "enter", AsyncMock())
+        monkeypatch.setattr(project_registry.ProjectRegistry, "register", AsyncMock())
         yield CallsStore(Database(client, database_name))
         return
     database = Database.open(mongodb_uri, database_name)

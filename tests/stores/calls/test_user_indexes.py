@@ -7,7 +7,7 @@ from pymongo import ASCENDING, IndexModel
 
 from stores.calls import CallsFilter, CallsStore
 from stores.calls.user_indexes import MAX_INDEXES, UserIndex, UserIndexes
-from stores.concurrency.request_budget import FREE_BYTES, Intake
+from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
 from stores.database import Database
 from stores.errors import BadInputError, ConflictError, UnavailableError
 from stores.query import Query
@@ -187,9 +187,9 @@ async def test_sizes_are_what_lies_on_disk(indexes: UserIndexes) -> None:
 
 async def test_sizes_are_told_while_no_more_writes_are_taken(indexes: UserIndexes, database: Database) -> None:
     await indexes.add(CUSTOMER)
-    database.intake = Intake(FREE_BYTES)
+    database.intake = RequestBudget(FREE_BYTES)
 
-    async with database.intake.write():
+    async with database.intake.write_slot():
         with pytest.raises(UnavailableError):
             await indexes.add(AMOUNT)
         assert list(await indexes.sizes()) == [CUSTOMER]

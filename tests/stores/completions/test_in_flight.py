@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.background.maintenance import Upkeep
+from app.background.maintenance import MaintenanceJobs
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore, in_flight
-from stores.completions.in_flight import UnderWay
+from stores.completions.in_flight import InFlightCalls
 from stores.completions.tracking import TrackedCall
 from stores.database import Database, leases
 from stores.errors import BadInputError, UnavailableError
@@ -23,7 +23,7 @@ INPUTS = {"model": "held", "messages": HELLO}
 @pytest.fixture(autouse=True)
 async def asking(completions: CompletionsStore) -> AsyncIterator[None]:
     """Leases of a short time, so that it is soon seen who is gone."""
-    completions._calls_under_way = UnderWay(completions.database, lease_seconds=0.6)
+    completions._calls_under_way = InFlightCalls(completions.database, lease_seconds=0.6)
     yield
     await completions.close()
 
@@ -59,7 +59,7 @@ async def test_the_call_of_a_process_that_is_gone_is_ended_once_and_another_end_
     keeping.cancel()
     await until_found(completions.cut_off)
 
-    await Upkeep(database, Stores.over(database)).do_what_is_due()
+    await MaintenanceJobs(database, Stores.for_database(database)).do_what_is_due()
     ended = await kept(calls, call_id)
     stand_in.is_released = True
     completion = await asked
@@ -91,7 +91,7 @@ async def test_a_call_whose_end_could_not_be_stored_is_ended_by_others(
         completion = await asked
     before = await kept(calls, completion.call_id)
     await until_found(completions.cut_off)
-    await Upkeep(database, Stores.over(database)).do_what_is_due()
+    await MaintenanceJobs(database, Stores.for_database(database)).do_what_is_due()
 
     assert "choices" in completion.response
     assert before["status"] == "running"
@@ -103,9 +103,11 @@ async def test_what_has_ended_or_is_gone_is_not_touched(completions: Completions
     before = [document async for document in database.calls.find({})]
     for call_id in (completion.call_id, "purged-meanwhile"):
         lease_id = f"completions:{PROJECT}:{call_id}"
-        await database.leases.update_one({"_id": lease_id}, [{"$set": leases.held_by("who is gone", 0)}], upsert=True)
+        await database.leases.update_one(
+            {"_id": lease_id}, [{"$set": leases.lease_update("who is gone", 0)}], upsert=True
+        )
 
-    await Upkeep(database, Stores.over(database)).do_what_is_due()
+    await MaintenanceJobs(database, Stores.for_database(database)).do_what_is_due()
 
     assert [document async for document in database.calls.find({})] == before
     assert await is_forgotten(database)

@@ -6,7 +6,7 @@ import pytest
 
 from stores.calls import CallsStore
 from stores.concurrency import request_budget as intake_module
-from stores.concurrency.request_budget import FREE_BYTES, Intake
+from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
 from stores.database import Database
 from stores.errors import PayloadTooLargeError, RateLimitedError, UnavailableError
 from tests.stores.calls.builders import PROJECT, call_id, start
@@ -16,66 +16,66 @@ ROOM = 100_000
 
 
 async def test_shares_fill_the_room_and_give_it_back() -> None:
-    intake = Intake(ROOM)
+    intake = RequestBudget(ROOM)
 
-    with intake.share() as first:
-        first.grow(FREE_BYTES + 60_000)
-        with intake.share() as second:
-            second.grow(FREE_BYTES + 30_000)
-            await second.expect(24_000)
+    with intake.reservation() as first:
+        first.reserve_now(FREE_BYTES + 60_000)
+        with intake.reservation() as second:
+            second.reserve_now(FREE_BYTES + 30_000)
+            await second.wait_for_room(24_000)
             with pytest.raises(UnavailableError, match="nothing of this request is stored"):
-                second.grow(10_001)
-            second.grow(10_000)
-        with intake.share() as third:
-            third.grow(FREE_BYTES + 40_000)
+                second.reserve_now(10_001)
+            second.reserve_now(10_000)
+        with intake.reservation() as third:
+            third.reserve_now(FREE_BYTES + 40_000)
 
-    with intake.share() as afterwards:
-        afterwards.grow(FREE_BYTES + ROOM)
+    with intake.reservation() as afterwards:
+        afterwards.reserve_now(FREE_BYTES + ROOM)
 
 
 async def test_what_is_small_gets_in_however_full_it_is() -> None:
-    intake = Intake(ROOM)
+    intake = RequestBudget(ROOM)
 
-    with intake.share() as large, intake.share() as small, intake.share() as middling:
-        large.grow(FREE_BYTES + ROOM)
-        small.grow(FREE_BYTES)
-        await middling.expect(FREE_BYTES)
+    with intake.reservation() as large, intake.reservation() as small, intake.reservation() as middling:
+        large.reserve_now(FREE_BYTES + ROOM)
+        small.reserve_now(FREE_BYTES)
+        await middling.wait_for_room(FREE_BYTES)
         with pytest.raises(UnavailableError):
-            await middling.expect(FREE_BYTES + 1)
+            await middling.wait_for_room(FREE_BYTES + 1)
         with pytest.raises(UnavailableError):
-            small.grow(1)
+            small.reserve_now(1)
 
 
 async def test_one_that_is_larger_than_all_room_gets_in_alone() -> None:
-    intake = Intake(ROOM)
+    intake = RequestBudget(ROOM)
 
-    with intake.share() as alone:
-        await alone.expect(4 * ROOM)
+    with intake.reservation() as alone:
+        await alone.wait_for_room(4 * ROOM)
         for _ in range(4):
-            alone.grow(ROOM)
-        with intake.share() as other, pytest.raises(UnavailableError):
-            other.grow(FREE_BYTES + 1)
+            alone.reserve_now(ROOM)
+        with intake.reservation() as other, pytest.raises(UnavailableError):
+            other.reserve_now(FREE_BYTES + 1)
 
 
 async def test_who_comes_while_it_is_full_waits_until_others_end() -> None:
-    intake, came = Intake(ROOM), []
+    intake, came = RequestBudget(ROOM), []
 
     async def come(name: str, size: int) -> None:
-        with intake.share() as share:
-            await share.take(FREE_BYTES + size)
+        with intake.reservation() as share:
+            await share.reserve(FREE_BYTES + size)
             came.append(name)
 
-    with intake.share() as first, intake.share() as second:
-        first.grow(FREE_BYTES + 78_000)
-        second.grow(FREE_BYTES + 22_000)
+    with intake.reservation() as first, intake.reservation() as second:
+        first.reserve_now(FREE_BYTES + 78_000)
+        second.reserve_now(FREE_BYTES + 22_000)
         waiting = [asyncio.create_task(come("more", 24_000)), asyncio.create_task(come("less", 22_000))]
         await come("tiny", 0)
         await asyncio.sleep(0.01)
         assert came == ["tiny"]
-        second.close()
+        second.release()
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         assert came == ["tiny", "less"]
-        first.close()
+        first.release()
         await asyncio.gather(*waiting)
 
     assert came == ["tiny", "less", "more"]
@@ -83,12 +83,12 @@ async def test_who_comes_while_it_is_full_waits_until_others_end() -> None:
 
 
 async def test_large_requests_that_come_in_parts_all_come_in_and_no_small_one_is_kept_out() -> None:
-    intake, ended = Intake(ROOM), []
+    intake, ended = RequestBudget(ROOM), []
 
     async def come_in_parts(name: str, parts: int) -> None:
-        with intake.share() as share:
+        with intake.reservation() as share:
             for _ in range(parts):
-                await share.take(ROOM // 10)
+                await share.reserve(ROOM // 10)
                 assert intake.held_bytes <= (1 + 3) * ROOM
                 await asyncio.sleep(0)
         ended.append(name)
@@ -102,64 +102,68 @@ async def test_large_requests_that_come_in_parts_all_come_in_and_no_small_one_is
 
 async def test_one_caller_reserves_half_of_the_budget_and_leaves_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
-    intake = Intake(ROOM)
-    held = [intake.share("key a") for _ in range(3)]
+    intake = RequestBudget(ROOM)
+    held = [intake.reservation("key a") for _ in range(3)]
     for share in held[:2]:
-        await share.take(FREE_BYTES + 20_000)
+        await share.reserve(FREE_BYTES + 20_000)
 
     with pytest.raises(RateLimitedError, match="50,000, half of LOOMQL_MAX_PENDING_BYTES") as refused:
-        await held[2].take(FREE_BYTES + 20_000)
+        await held[2].reserve(FREE_BYTES + 20_000)
     with pytest.raises(RateLimitedError):
-        await held[2].expect(FREE_BYTES + 20_000)
-    others = [intake.share("key b"), intake.share("key b"), intake.share("key c")]
+        await held[2].wait_for_room(FREE_BYTES + 20_000)
+    others = [intake.reservation("key b"), intake.reservation("key b"), intake.reservation("key c")]
     for share in others[:2]:
-        await share.take(FREE_BYTES + 24_000)
+        await share.reserve(FREE_BYTES + 24_000)
     with pytest.raises(UnavailableError, match=r"LOOMQL_MAX_PENDING_BYTES"):
-        await others[2].take(FREE_BYTES + 20_000)
-    held[0].close()
-    await others[2].take(FREE_BYTES + 20_000)
+        await others[2].reserve(FREE_BYTES + 20_000)
+    held[0].release()
+    await others[2].reserve(FREE_BYTES + 20_000)
 
     assert refused.value.retry_after_seconds == 1
     assert "would take 60,000 bytes" in refused.value.message
     assert intake.held_bytes == 20_000 + 2 * 24_000 + 20_000
     for share in held + others:
-        share.close()
+        share.release()
     assert intake.held_bytes == 0
 
 
 async def test_a_caller_over_half_waits_for_their_own_request_to_end() -> None:
-    intake = Intake(ROOM)
-    with intake.share("key a") as first, intake.share("key a") as second, intake.share("key a") as third:
-        first.grow(FREE_BYTES + 24_000)
-        second.grow(FREE_BYTES + 24_000)
-        waiting = asyncio.create_task(third.take(FREE_BYTES + 24_000))
+    intake = RequestBudget(ROOM)
+    with (
+        intake.reservation("key a") as first,
+        intake.reservation("key a") as second,
+        intake.reservation("key a") as third,
+    ):
+        first.reserve_now(FREE_BYTES + 24_000)
+        second.reserve_now(FREE_BYTES + 24_000)
+        waiting = asyncio.create_task(third.reserve(FREE_BYTES + 24_000))
         await asyncio.sleep(0.01)
         assert not waiting.done()
-        first.close()
+        first.release()
         await waiting
         assert intake.held_bytes == 48_000
 
 
 async def test_a_large_request_of_one_caller_leaves_a_slot_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
-    intake = Intake(ROOM)
+    intake = RequestBudget(ROOM)
     with (
-        intake.share("key b") as small,
-        intake.share("key a") as slow,
-        intake.share("key a") as again,
-        intake.share("key b") as other,
-        intake.share("key c") as third,
+        intake.reservation("key b") as small,
+        intake.reservation("key a") as slow,
+        intake.reservation("key a") as again,
+        intake.reservation("key b") as other,
+        intake.reservation("key c") as third,
     ):
-        small.grow(FREE_BYTES + 1_000)
-        await slow.take(FREE_BYTES + 80_000)
+        small.reserve_now(FREE_BYTES + 1_000)
+        await slow.reserve(FREE_BYTES + 80_000)
         with pytest.raises(RateLimitedError, match="more than a quarter of LOOMQL_MAX_PENDING_BYTES"):
-            await again.take(FREE_BYTES + 80_000)
-        await other.take(FREE_BYTES + 80_000)
+            await again.reserve(FREE_BYTES + 80_000)
+        await other.reserve(FREE_BYTES + 80_000)
         with pytest.raises(UnavailableError):
-            await third.take(FREE_BYTES + 80_000)
-        slow.close()
-        await third.take(FREE_BYTES + 80_000)
-        await third.take(3 * ROOM)  # grows as it is decoded
+            await third.reserve(FREE_BYTES + 80_000)
+        slow.release()
+        await third.reserve(FREE_BYTES + 80_000)
+        await third.reserve(3 * ROOM)  # grows as it is decoded
 
         assert intake.held_bytes == 1_000 + 2 * 80_000 + 3 * ROOM
         third.release_to(FREE_BYTES + 80_000)
@@ -171,65 +175,69 @@ async def test_a_large_request_of_one_caller_leaves_a_slot_to_another(monkeypatc
 
 @pytest.mark.parametrize("large_slots", [0, 2], ids=["alone", "in a large slot"])
 async def test_one_request_takes_four_times_the_budget_at_most(large_slots: int) -> None:
-    intake = Intake(ROOM, large_slots)
+    intake = RequestBudget(ROOM, large_slots)
     reason = "takes 400,001 bytes of memory, and one request may take 400,000, 4 times LOOMQL_MAX_PENDING_BYTES; send"
-    with intake.share("key a") as share:
-        await share.take(FREE_BYTES + 4 * ROOM)
+    with intake.reservation("key a") as share:
+        await share.reserve(FREE_BYTES + 4 * ROOM)
         with pytest.raises(PayloadTooLargeError, match=reason):
-            await share.take(1)
+            await share.reserve(1)
         with pytest.raises(PayloadTooLargeError, match=reason):
-            share.grow(1)
+            share.reserve_now(1)
         assert intake.held_bytes == 4 * ROOM
-    with intake.share("key a") as share:
+    with intake.reservation("key a") as share:
         with pytest.raises(PayloadTooLargeError, match=reason):
-            await share.expect(FREE_BYTES + 4 * ROOM + 1)
+            await share.wait_for_room(FREE_BYTES + 4 * ROOM + 1)
         with pytest.raises(PayloadTooLargeError, match=reason):
-            await share.take(FREE_BYTES + 4 * ROOM + 1)
+            await share.reserve(FREE_BYTES + 4 * ROOM + 1)
         assert intake.held_bytes == 0
 
 
 async def test_a_refusal_names_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.01)
-    intake = Intake(ROOM, large_slots=1)
-    with intake.share("key a") as large, intake.share("key b") as other, intake.share("key a") as again:
-        await large.take(FREE_BYTES + 80_000)
-        other.grow(FREE_BYTES + 50_000)
+    intake = RequestBudget(ROOM, large_slots=1)
+    with (
+        intake.reservation("key a") as large,
+        intake.reservation("key b") as other,
+        intake.reservation("key a") as again,
+    ):
+        await large.reserve(FREE_BYTES + 80_000)
+        other.reserve_now(FREE_BYTES + 50_000)
         with pytest.raises(UnavailableError, match="this request would take 60,000 bytes of the memory; beside"):
-            await intake.share("key c").take(FREE_BYTES + 60_000)
-        with intake.share("key c") as third:
-            third.grow(FREE_BYTES + 40_000)
+            await intake.reservation("key c").reserve(FREE_BYTES + 60_000)
+        with intake.reservation("key c") as third:
+            third.reserve_now(FREE_BYTES + 40_000)
             # Others fill the budget, so that the caller's own large request is not the reason.
             with pytest.raises(UnavailableError, match="of all requests in flight would exceed 100,000 bytes"):
-                await again.take(FREE_BYTES + 10_001)
+                await again.reserve(FREE_BYTES + 10_001)
 
 
 async def test_who_has_waited_in_vain_is_refused_and_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
-    intake = Intake(ROOM)
-    with intake.share() as first, intake.share() as second:
-        first.grow(FREE_BYTES + ROOM)
+    intake = RequestBudget(ROOM)
+    with intake.reservation() as first, intake.reservation() as second:
+        first.reserve_now(FREE_BYTES + ROOM)
         for _ in range(3):
             with pytest.raises(UnavailableError):
-                await second.take(FREE_BYTES + 1)
-        first.close()
-        third = intake.share()
-        third.grow(FREE_BYTES + ROOM)
+                await second.reserve(FREE_BYTES + 1)
+        first.release()
+        third = intake.reservation()
+        third.reserve_now(FREE_BYTES + ROOM)
 
         async def refused() -> None:
             with pytest.raises(UnavailableError):
-                await second.take(FREE_BYTES + 1)
+                await second.reserve(FREE_BYTES + 1)
 
         assert await turns_beside(refused()) < 100
-        third.close()
-        second.grow(FREE_BYTES + 1)
+        third.release()
+        second.reserve_now(FREE_BYTES + 1)
 
 
 async def test_writes_beyond_the_room_are_refused_until_others_end() -> None:
-    intake = Intake(3 * FREE_BYTES)
+    intake = RequestBudget(3 * FREE_BYTES)
     go = asyncio.Event()
 
     async def write() -> None:
-        async with intake.write():
+        async with intake.write_slot():
             await go.wait()
 
     waiting = [asyncio.create_task(write()) for _ in range(3)]
@@ -243,7 +251,7 @@ async def test_writes_beyond_the_room_are_refused_until_others_end() -> None:
 
 
 async def test_a_store_refuses_the_writes_that_are_too_many_whole(calls: CallsStore, database: Database) -> None:
-    database.intake = Intake(5 * FREE_BYTES)
+    database.intake = RequestBudget(5 * FREE_BYTES)
 
     outcomes = await asyncio.gather(*(calls.write([start(n)]) for n in range(20)), return_exceptions=True)
 

@@ -23,10 +23,10 @@ async def test_a_call_that_fails_keeps_no_other_from_being_made() -> None:
         raise AssertionError
 
     for call in (fails, is_made, is_ended):
-        timer.begin(call)
-    timer.end(is_ended)
+        timer.schedule(call)
+    timer.cancel(is_ended)
     await until(lambda: len(made) == 3)
-    timer.begin(fails)
+    timer.schedule(fails)
     await until(lambda: len(failures) == 2)
 
     assert made == [0, 1, 2]

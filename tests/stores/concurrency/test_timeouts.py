@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from stores.concurrency.timeouts import Patience
+from stores.concurrency.timeouts import SharedTimeout
 
 SECONDS = 0.01
 
@@ -14,7 +14,7 @@ class GivenUpError(Exception):
 
 
 async def test_what_comes_in_time_comes_through() -> None:
-    assert await Patience(SECONDS, GivenUpError).wait(asyncio.sleep(0, "found")) == "found"
+    assert await SharedTimeout(SECONDS, GivenUpError).run(asyncio.sleep(0, "found")) == "found"
 
 
 async def test_a_server_that_is_in_reach_may_take_its_time() -> None:
@@ -26,14 +26,14 @@ async def test_a_server_that_is_in_reach_may_take_its_time() -> None:
             thrice.set()
         return True
 
-    assert await Patience(SECONDS, GivenUpError, in_reach).wait(thrice.wait())
+    assert await SharedTimeout(SECONDS, GivenUpError, in_reach).run(thrice.wait())
 
 
 async def test_it_is_given_up_once_no_server_is_in_reach() -> None:
     answers = [True, False]
 
     with pytest.raises(GivenUpError):
-        await Patience(SECONDS, GivenUpError, lambda: answers.pop(0)).wait(asyncio.Event().wait())
+        await SharedTimeout(SECONDS, GivenUpError, lambda: answers.pop(0)).run(asyncio.Event().wait())
 
     assert answers == []
     await asyncio.sleep(2 * SECONDS)  # the task is not cancelled, and no one looks any more
@@ -45,7 +45,7 @@ async def test_a_time_limit_of_the_work_itself_is_no_matter_of_reach() -> None:
             await asyncio.Event().wait()
 
     with pytest.raises(TimeoutError):
-        await Patience(SECONDS, GivenUpError, lambda: True).wait(late())
+        await SharedTimeout(SECONDS, GivenUpError, lambda: True).run(late())
 
 
 async def test_whoever_cancels_the_task_cancels_the_work() -> None:
@@ -57,7 +57,7 @@ async def test_whoever_cancels_the_task_cancels_the_work() -> None:
         finally:
             ended.set()
 
-    task = asyncio.ensure_future(Patience(SECONDS, GivenUpError, lambda: True).wait(reading()))
+    task = asyncio.ensure_future(SharedTimeout(SECONDS, GivenUpError, lambda: True).run(reading()))
     await asyncio.sleep(SECONDS)
     task.cancel()
 
@@ -67,12 +67,12 @@ async def test_whoever_cancels_the_task_cancels_the_work() -> None:
 
 
 async def test_each_has_the_whole_time_though_one_timer_serves_all() -> None:
-    patience, order = Patience(10 * SECONDS, GivenUpError), []
+    patience, order = SharedTimeout(10 * SECONDS, GivenUpError), []
     first_began = asyncio.get_running_loop().time()
 
     async def wait(name: str) -> float:
         with pytest.raises(GivenUpError):
-            await patience.wait(asyncio.Event().wait())
+            await patience.run(asyncio.Event().wait())
         order.append(name)
         return asyncio.get_running_loop().time()
 
@@ -87,17 +87,17 @@ async def test_each_has_the_whole_time_though_one_timer_serves_all() -> None:
 
 
 async def test_who_waits_again_after_all_were_done_is_given_up_too() -> None:
-    patience = Patience(SECONDS, GivenUpError)
-    assert await patience.wait(asyncio.sleep(0, "found")) == "found"
+    patience = SharedTimeout(SECONDS, GivenUpError)
+    assert await patience.run(asyncio.sleep(0, "found")) == "found"
     await asyncio.sleep(3 * SECONDS)
 
     with pytest.raises(GivenUpError):
-        await patience.wait(asyncio.Event().wait())
+        await patience.run(asyncio.Event().wait())
 
 
 def test_it_serves_one_event_loop_after_another() -> None:
-    patience = Patience(SECONDS, GivenUpError)
-    assert asyncio.run(patience.wait(asyncio.sleep(0, "found"))) == "found"
+    patience = SharedTimeout(SECONDS, GivenUpError)
+    assert asyncio.run(patience.run(asyncio.sleep(0, "found"))) == "found"
 
     with pytest.raises(GivenUpError):
-        asyncio.run(patience.wait(asyncio.Event().wait()))
+        asyncio.run(patience.run(asyncio.Event().wait()))

@@ -298,7 +298,7 @@ async def pricing(database: Database, found: Sequence[Document] = FOUND) -> Asyn
     """A session, and the prices of the models of some calls for the cost of an entry."""
     encode = Prices.cost_expression
     async with (
-        database.one_moment() as session,
+        database.snapshot_session() as session,
         pricing_of_found(database, PROJECT, found, session, encode) as prices,
     ):
         yield session, prices

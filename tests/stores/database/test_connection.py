@@ -29,7 +29,7 @@ from app.embedded_mongod.replica_set import _make_primary, command
 from app.embedded_mongod.supervisor import Supervisor
 from stores.calls import CallsStore
 from stores.database import Database, database_query
-from stores.database.error_translation import driver_errors
+from stores.database.error_translation import translate_driver_errors
 from stores.errors import BadInputError, NewModelError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
 from stores.paging import PageRequest
 from stores.query import Query
@@ -267,7 +267,7 @@ FULL = "WiredTigerIdIndex::_insert: index: _id_; uri: table:index-92--2 28: No s
     ],
 )
 def test_the_drivers_failures_are_told_without_its_words(raised: Exception, told: type[Exception]) -> None:
-    with pytest.raises(told) as failure, driver_errors():
+    with pytest.raises(told) as failure, translate_driver_errors():
         raise raised
 
     assert "secret" not in str(failure.value)

@@ -11,7 +11,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure, ServerSelectionTimeoutError
 
 from stores.database import Database, Document
-from stores.database.snapshot_reads import all_rows, first_rows, one_row, rows_among
+from stores.database.snapshot_reads import all_rows, find_all, find_first, one_row
 from tests.commands import Commands
 
 MANY = 80
@@ -70,13 +70,13 @@ async def test_what_is_too_large_for_one_answer_comes_in_several(
 
 
 async def test_limits_and_batches_are_kept(rows: Any, commands: Commands) -> None:  # noqa: ANN401
-    assert len(await first_rows(rows, {"kind": 0}, 4)) == 4
-    assert {row["_id"] for row in await rows_among(rows, {"_id": {"$in": [1, 2, -3]}}, {"_id": 1}, 3)} == {1, 2}
+    assert len(await find_first(rows, {"kind": 0}, 4)) == 4
+    assert {row["_id"] for row in await find_all(rows, {"_id": {"$in": [1, 2, -3]}}, {"_id": 1}, 3)} == {1, 2}
     assert commands.names == ["find", "find"]
 
 
 async def test_a_read_in_a_session_is_the_drivers(database: Database, rows: Any, commands: Commands) -> None:  # noqa: ANN401
-    async with database.one_moment() as session:
+    async with database.snapshot_session() as session:
         commands.sent.clear()
         found = await all_rows(rows, [{"$match": {"_id": 3}}], 2, session)
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from stores.database.thread_pool import Threads, in_driver_thread
+from stores.database.thread_pool import ThreadPool, run_in_driver_thread
 
 PLACE: ContextVar[str] = ContextVar("PLACE", default="nowhere")
 
@@ -17,7 +17,7 @@ def here(*given: object, **named: object) -> tuple[str, str, tuple[object, ...],
 async def test_work_is_done_in_a_thread_in_the_context_of_who_asks() -> None:
     PLACE.set("a request")
 
-    assert await in_driver_thread(here, 1, b=2) == ("driver", "a request", (1,), {"b": 2})
+    assert await run_in_driver_thread(here, 1, b=2) == ("driver", "a request", (1,), {"b": 2})
 
 
 async def test_what_it_raises_is_raised_where_it_is_waited_for() -> None:
@@ -25,7 +25,7 @@ async def test_what_it_raises_is_raised_where_it_is_waited_for() -> None:
         raise KeyError("x")
 
     with pytest.raises(KeyError, match="x"):
-        await in_driver_thread(fail)
+        await run_in_driver_thread(fail)
 
 
 async def test_of_the_threads_that_are_idle_the_one_that_worked_last_is_taken() -> None:
@@ -35,10 +35,10 @@ async def test_of_the_threads_that_are_idle_the_one_that_worked_last_is_taken() 
         together.wait(10)
         return threading.get_ident()
 
-    there = await asyncio.gather(*(in_driver_thread(meet) for _ in range(6)))
+    there = await asyncio.gather(*(run_in_driver_thread(meet) for _ in range(6)))
     used = set()
     for _ in range(50):
-        used.add(await in_driver_thread(threading.get_ident))
+        used.add(await run_in_driver_thread(threading.get_ident))
         await asyncio.sleep(0.001)
 
     assert len(set(there)) == 6
@@ -52,14 +52,14 @@ async def test_what_nobody_waits_for_any_more_ends_by_itself() -> None:
         begun.set()
         go_on.wait(10)
 
-    found = in_driver_thread(work)
+    found = run_in_driver_thread(work)
     await asyncio.to_thread(begun.wait, 10)
     found.cancel()
     go_on.set()
 
     with pytest.raises(asyncio.CancelledError):
         await found
-    assert await in_driver_thread(len, "the threads go on") == 17
+    assert await run_in_driver_thread(len, "the threads go on") == 17
 
 
 def test_a_loop_that_was_closed_meanwhile_is_told_nothing() -> None:
@@ -70,7 +70,7 @@ def test_a_loop_that_was_closed_meanwhile_is_told_nothing() -> None:
         go_on.wait(10)
 
     async def leave() -> None:
-        in_driver_thread(work)
+        run_in_driver_thread(work)
         await asyncio.to_thread(begun.wait, 10)
 
     asyncio.run(leave())
@@ -81,11 +81,11 @@ def test_a_loop_that_was_closed_meanwhile_is_told_nothing() -> None:
 
 
 async def _soon(over: threading.Event) -> None:
-    await in_driver_thread(over.set)
+    await run_in_driver_thread(over.set)
 
 
 def test_no_more_threads_than_allowed_do_all_the_work() -> None:
-    threads = Threads(3)
+    threads = ThreadPool(3)
     at_once, most, done = [0], [0], threading.Semaphore(0)
     lock, first = threading.Lock(), threading.Barrier(3)
 
@@ -108,7 +108,7 @@ def test_no_more_threads_than_allowed_do_all_the_work() -> None:
 
 
 def test_what_waits_is_done_in_its_order() -> None:
-    threads, done = Threads(1), list[str]()
+    threads, done = ThreadPool(1), list[str]()
     begun, go_on, over = threading.Event(), threading.Event(), threading.Event()
 
     def first() -> None:

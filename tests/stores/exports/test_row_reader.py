@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from stores.errors import BadInputError
-from stores.exports.row_reader import Fields
+from stores.exports.row_reader import ImportedRow
 
 
 @pytest.mark.parametrize(
@@ -21,11 +21,11 @@ from stores.exports.row_reader import Fields
         (lambda fields: fields.own_ref("number", optional=True), "number"),
     ],
 )
-def test_a_field_of_another_type_is_named(read: Callable[[Fields], object], name: str) -> None:
+def test_a_field_of_another_type_is_named(read: Callable[[ImportedRow], object], name: str) -> None:
     row = {"number": 1, "flag": True, "huge": 1 << 63, "minus": -1, "text": "noon", "nothing": None}
 
     with pytest.raises(BadInputError) as refused:
-        read(Fields(row))
+        read(ImportedRow(row))
 
     assert refused.value.argument == name
 
@@ -37,7 +37,7 @@ def test_refs_into_the_own_project_go_along_and_no_others() -> None:
         "near": "weave:///a/bc/call/1",
         "plain": "a/b",
     }
-    fields, moved = Fields(row), Fields(row, "c/d")
+    fields, moved = ImportedRow(row), ImportedRow(row, "c/d")
 
     assert [fields.own_ref(name) for name in ("own", "near", "plain")] == [row["own"], row["near"], row["plain"]]
     assert [moved.own_ref(name) for name in ("own", "near", "plain")] == ["weave:///c/d/call/1", row["near"], "a/b"]

@@ -5,7 +5,7 @@ from typing import Any
 from stores import times
 from stores.database import Database
 from stores.files import FilesStore, NewFile
-from stores.files.touch import TOUCHED_SECONDS, kept_of
+from stores.files.touch import TOUCHED_SECONDS, touch_existing
 from tests.commands import Commands
 from tests.stores.files.test_store import EMPTY, HELLO, PROJECT
 
@@ -45,7 +45,7 @@ async def test_a_file_that_goes_between_two_looks_is_not_there(database: Databas
     await files.create_all(PROJECT, [NewFile.of(b"hello"), NewFile.of(b"")])
     await make_old(database, HELLO)
 
-    assert await kept_of(GoneAfterTheFirstLook(database), PROJECT, [HELLO, EMPTY]) == set()  # type: ignore[arg-type]
+    assert await touch_existing(GoneAfterTheFirstLook(database), PROJECT, [HELLO, EMPTY]) == set()  # type: ignore[arg-type]
 
 
 async def test_one_look_tells_of_fresh_files_and_three_commands_of_others(
@@ -56,11 +56,11 @@ async def test_one_look_tells_of_fresh_files_and_three_commands_of_others(
     wanted = [HELLO, EMPTY, NewFile.of(b"x").digest]
     commands.sent.clear()
 
-    assert await kept_of(database, PROJECT, wanted) == {HELLO, EMPTY}
+    assert await touch_existing(database, PROJECT, wanted) == {HELLO, EMPTY}
     assert commands.names == ["find"]
 
     await make_old(database, HELLO)
     commands.sent.clear()
     for _ in range(2):
-        assert await kept_of(database, PROJECT, wanted) == {HELLO, EMPTY}
+        assert await touch_existing(database, PROJECT, wanted) == {HELLO, EMPTY}
     assert commands.names == ["find", "update", "distinct", "find"]

@@ -7,14 +7,14 @@ import bson
 import pytest
 from hypothesis import given
 
-from stores.json.bson_copy import mirror, mirror_key
+from stores.json.bson_copy import mirror_key, to_bson
 from stores.json.inspection import MAX_DEPTH
 from tests.stores.json.test_codec import JSON, TEXT, nested
 
 
 @given(JSON)
 def test_bson_takes_the_mirror_of_any_json(value: object) -> None:
-    assert bson.decode(bson.encode({"v": mirror(value)})) == {"v": mirror(value)}
+    assert bson.decode(bson.encode({"v": to_bson(value)})) == {"v": to_bson(value)}
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_bson_takes_the_mirror_of_any_json(value: object) -> None:
     ],
 )
 def test_keys_that_mean_something_to_mongodb_are_escaped(key: str, held: str) -> None:
-    assert mirror({key: 1}) == {held: 1}
+    assert to_bson({key: 1}) == {held: 1}
 
 
 @given(TEXT, TEXT)
@@ -53,17 +53,17 @@ def test_different_keys_stay_different(one: str, other: str) -> None:
     ],
 )
 def test_integers_beyond_int64_become_doubles(integer: int, held: float) -> None:
-    assert mirror(integer) == held
-    assert type(mirror(integer)) is type(held)
+    assert to_bson(integer) == held
+    assert type(to_bson(integer)) is type(held)
 
 
 def test_booleans_stay_booleans() -> None:
-    assert mirror([True, False]) == [True, False]
-    assert [type(value) for value in [mirror(True), mirror(1)]] == [bool, int]  # noqa: FBT003 -- a JSON value
+    assert to_bson([True, False]) == [True, False]
+    assert [type(value) for value in [to_bson(True), to_bson(1)]] == [bool, int]  # noqa: FBT003 -- a JSON value
 
 
 def test_what_nests_too_deeply_is_cut_to_null() -> None:
-    deep: Any = mirror(nested(1000))
+    deep: Any = to_bson(nested(1000))
 
     levels = 0
     while deep is not None:
@@ -71,4 +71,4 @@ def test_what_nests_too_deeply_is_cut_to_null() -> None:
         levels += 1
 
     assert levels == MAX_DEPTH
-    assert mirror(nested(MAX_DEPTH)) == nested(MAX_DEPTH)
+    assert to_bson(nested(MAX_DEPTH)) == nested(MAX_DEPTH)

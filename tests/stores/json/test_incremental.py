@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stores.concurrency.request_budget import FREE_BYTES, Intake
+from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.json import codec, incremental, memory_estimate
 from tests.waiting import turns_beside
@@ -23,7 +23,7 @@ JSON = st.recursive(
 )
 
 
-def texts_of(found: incremental.Members) -> list[bytes]:
+def texts_of(found: incremental.ArraySpans) -> list[bytes]:
     spans = [found.span(position) for position in range(len(found))]
     return [bytes(found.text[start:end]) for start, end in spans]
 
@@ -131,11 +131,11 @@ async def test_the_memory_of_a_dense_text_is_reserved_before_it_is_parsed() -> N
 
 
 async def test_a_share_counts_the_memory_of_a_dense_text() -> None:
-    intake = Intake()
+    intake = RequestBudget()
 
-    with intake.share() as share:
-        await share.take(len(DENSE))
-        await incremental.loads_whole(DENSE, share.take)
+    with intake.reservation() as share:
+        await share.reserve(len(DENSE))
+        await incremental.loads_whole(DENSE, share.reserve)
         assert intake.held_bytes == len(DENSE) + DENSE_BYTES - FREE_BYTES
     assert intake.held_bytes == 0
 
@@ -189,7 +189,7 @@ async def test_the_members_of_a_list_are_found(path: tuple[str, ...]) -> None:
     for key in reversed(path):
         value = {"before": {"rows": [1], "batch": 2}, key: value, "after": [3]}
 
-    found = await incremental.members(json.dumps(value, indent=1).encode(), path)
+    found = await incremental.find_array(json.dumps(value, indent=1).encode(), path)
 
     assert found is not None
     assert [json.loads(text) for text in texts_of(found)] == members
@@ -202,7 +202,7 @@ async def test_the_members_of_a_list_are_found(path: tuple[str, ...]) -> None:
 
 @pytest.mark.usefixtures("small_slices")
 async def test_a_member_that_is_no_json_stands_by_itself() -> None:
-    found = await incremental.members(b'{"batch": [{"a": 1}, {"b": NaN}, {"c" 2}, 3 4, {"d": 5}]}', ["batch"])
+    found = await incremental.find_array(b'{"batch": [{"a": 1}, {"b": NaN}, {"c" 2}, 3 4, {"d": 5}]}', ["batch"])
 
     assert found is not None
     assert texts_of(found) == [
@@ -226,7 +226,7 @@ async def test_a_member_that_is_no_json_stands_by_itself() -> None:
 )
 async def test_a_text_that_is_broken_as_a_whole_is_refused(text: bytes, message: str) -> None:
     with pytest.raises(BadInputError, match=message):
-        await incremental.members(text, ["batch"])
+        await incremental.find_array(text, ["batch"])
 
 
 @pytest.mark.parametrize(("character", "more"), [("e", 0), ("é", 0), ("漢", 1), ("🍵", 3)])
@@ -253,15 +253,15 @@ async def test_the_memory_of_wide_strings_is_reserved(character: str, more: int)
 )
 async def test_the_search_for_members_passes_few_tokens(text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incremental, "MAX_TOKENS", 200)
-    assert await incremental.members(text, ["batch"]) is not None
+    assert await incremental.find_array(text, ["batch"]) is not None
     monkeypatch.setattr(incremental, "MAX_TOKENS", 50)
     with pytest.raises(PayloadTooLargeError, match="has more than 50 strings, lists and objects; send fewer at once"):
-        await incremental.members(text, ["batch"])
+        await incremental.find_array(text, ["batch"])
 
 
 @pytest.mark.parametrize("text", [b"{}", b"[]", b"7", b'{"batch": {}}', b'{"other": {"batch": [1]}}', b'{"batch": 1}'])
 async def test_no_list_at_the_path_is_told(text: bytes) -> None:
-    assert await incremental.members(text, ["batch"]) is None
+    assert await incremental.find_array(text, ["batch"]) is None
 
 
 BLANKS = b" " * 100
@@ -290,7 +290,7 @@ def small_gaps(monkeypatch: pytest.MonkeyPatch, small_slices: None) -> None:  # 
 )
 async def test_what_takes_long_to_skip_is_refused(text: bytes) -> None:
     # One search over megabytes of blanks would hold everyone up, and so would one parse.
-    for reading in (incremental.members(text, ["batch"]), incremental.loads(text)):
+    for reading in (incremental.find_array(text, ["batch"]), incremental.loads(text)):
         with pytest.raises(BadInputError, match="more than 50 blanks or digits"):
             await reading
 
@@ -299,7 +299,7 @@ async def test_blanks_of_some_kilobytes_are_skipped() -> None:
     blanks = b" \r\n\t" * 50_000
     text = blanks + b'{"a":' + blanks + b'7,"batch"' + blanks + b":[" + blanks + b'"x",{"b":[]}]}' + blanks
 
-    found = await incremental.members(text, ["batch"])
+    found = await incremental.find_array(text, ["batch"])
 
     assert found is not None
     assert [json.loads(member) for member in texts_of(found)] == ["x", {"b": []}]
@@ -312,7 +312,7 @@ async def test_blanks_of_some_kilobytes_are_skipped() -> None:
 async def test_a_list_is_found_by_any_key(key: str) -> None:
     text = json.dumps({"before": key, "x": {key: [0]}, key: [1]}, ensure_ascii=False).encode()
 
-    found = await incremental.members(text, [key])
+    found = await incremental.find_array(text, [key])
 
     assert found is not None
     assert texts_of(found) == [b"1"]

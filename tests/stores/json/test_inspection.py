@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stores.json import codec, inspection
-from stores.json.bson_copy import mirror
-from stores.json.inspection import MAX_DEPTH, Shape, shape_of
+from stores.json.bson_copy import to_bson
+from stores.json.inspection import MAX_DEPTH, JsonTraits, shape_of
 
 TEXTS = st.text() | st.text(alphabet='"\\\n\x7fé😀\u2028:,{e', max_size=8)
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([1e16, 1e15, 1e-5, 0.0001])
@@ -36,7 +36,7 @@ def test_the_length_of_what_is_small_or_strange(value: object) -> None:
 @given(VALUES)
 def test_what_is_not_odd_is_its_own_mirror(value: object) -> None:
     if not shape_of(value).is_odd:
-        assert mirror(value) is value
+        assert to_bson(value) is value
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_depth_is_odd_beyond_the_limit(levels: int, *, is_odd: bool) -> None:
     for _ in range(levels - 1):
         value = [value]
 
-    assert shape_of(value) == Shape(separators=0, is_odd=is_odd)
+    assert shape_of(value) == JsonTraits(separators=0, is_odd=is_odd)
 
 
 def test_keys_without_end_are_not_kept() -> None:

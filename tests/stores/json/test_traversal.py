@@ -1,16 +1,16 @@
-from stores.json.traversal import places_in, strings_in
+from stores.json.traversal import iter_strings, iter_texts
 
 VALUE = {"a": ["x", {"b": "y", "c": 5, "d": None}], "e": "z", "f": True}
 
 
 def test_strings_come_in_their_order() -> None:
-    assert list(strings_in(VALUE)) == ["x", "y", "z"]
-    assert list(strings_in("alone")) == ["alone"]
-    assert list(strings_in(7)) == []
+    assert list(iter_strings(VALUE)) == ["x", "y", "z"]
+    assert list(iter_strings("alone")) == ["alone"]
+    assert list(iter_strings(7)) == []
 
 
 def test_keys_come_before_the_values_of_their_object() -> None:
-    assert list(strings_in(VALUE, with_keys=True)) == ["a", "e", "f", "x", "b", "c", "d", "y", "z"]
+    assert list(iter_strings(VALUE, with_keys=True)) == ["a", "e", "f", "x", "b", "c", "d", "y", "z"]
 
 
 def test_no_depth_is_too_much() -> None:
@@ -18,13 +18,13 @@ def test_no_depth_is_too_much() -> None:
     for _ in range(100_000):
         deep = [deep]
 
-    assert list(strings_in(deep)) == ["down here"]
+    assert list(iter_strings(deep)) == ["down here"]
 
 
 def test_texts_come_in_their_order_with_their_places() -> None:
     value = {"a": ["x", {"b.c": 5, "d": None}], "e": "y"}
 
-    found = [(place.steps(), is_key, text) for place, is_key, text in places_in(value)]
+    found = [(place.steps(), is_key, text) for place, is_key, text in iter_texts(value)]
 
     assert found == [
         (["a"], True, "a"),
@@ -39,7 +39,7 @@ def test_texts_come_in_their_order_with_their_places() -> None:
 
 
 def test_a_whole_value_has_no_steps() -> None:
-    assert [(place.steps(), text) for place, _, text in places_in("z")] == [([], "z")]
+    assert [(place.steps(), text) for place, _, text in iter_texts("z")] == [([], "z")]
 
 
 def test_what_nests_deeply_is_no_matter() -> None:
@@ -47,6 +47,6 @@ def test_what_nests_deeply_is_no_matter() -> None:
     for _ in range(5_000):
         value = [value]
 
-    [(place, _, text)] = places_in(value)
+    [(place, _, text)] = iter_texts(value)
 
     assert (text, len(place.steps())) == ("deep", 5_000)

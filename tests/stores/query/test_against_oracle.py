@@ -86,7 +86,7 @@ async def test_the_server_and_the_evaluator_find_just_the_calls_for_which_a_quer
         expected = {row["id"] for row in rows if holds(parse_query(tree, CALL_FIELDS), row)}
         operation = calls_operation(Query(tree), CALL_FIELDS, PROJECT)
 
-        async with database.one_moment() as session:
+        async with database.snapshot_session() as session:
             by_python = await in_python.decided(database.calls, {}, operation, lambda _get: True, session)
         decided += by_python is not operation
 

@@ -14,7 +14,7 @@ from stores.errors import BadInputError, NotFoundError, UnavailableError
 from stores.feedback import FeedbackStore
 from stores.paging import PageRequest
 from stores.projects import ProjectsStore
-from stores.retention import Counts, Outcome, Patience, RetentionStore, Rule, sweep_state, trace_sweep
+from stores.retention import Counts, GracePeriods, Outcome, RetentionStore, Rule, sweep_state, trace_sweep
 from stores.retention.rules import DAY
 from stores.retention.trace_sweep import CALLS_AT_ONCE
 from stores.threads import ThreadsStore
@@ -91,7 +91,7 @@ async def test_an_end_that_comes_while_its_call_goes_is_no_call(
     assert await calls.count(PROJECT) == 0
     assert len((await contents(database, PROJECT)).calls) == 1
     await retention.sweep(PROJECT, pause=0)
-    impatient = RetentionStore(database, Patience(deleted=-1))
+    impatient = RetentionStore(database, GracePeriods(deleted=-1))
     assert (await impatient.sweep(PROJECT, pause=0)).counts.hidden_calls == 1
     assert (await contents(database, PROJECT)).calls == {}
 
@@ -137,14 +137,14 @@ async def test_a_large_trace_that_gets_a_call_while_it_is_decided_about_stays_wh
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log(calls, range(6), 9, **ALL)
-    advance = sweep_state.Hold.advance
+    advance = sweep_state.SweepLease.advance
 
-    async def add_a_child_first(hold: sweep_state.Hold, *arguments: Any, **changes: Any) -> None:  # noqa: ANN401 -- as it is
+    async def add_a_child_first(hold: sweep_state.SweepLease, *arguments: Any, **changes: Any) -> None:  # noqa: ANN401 -- as it is
         if changes.get("doomed") and await calls.count(PROJECT) == 6:
             await log(calls, range(6, 7), 0, **ALL, parent_id=call_id(0))
         await advance(hold, *arguments, **changes)
 
-    monkeypatch.setattr(sweep_state.Hold, "advance", add_a_child_first)
+    monkeypatch.setattr(sweep_state.SweepLease, "advance", add_a_child_first)
     retention = RetentionStore(database, large=3)
     await retention.set_rule(PROJECT, Rule(keep_days=5))
     report = await retention.sweep(PROJECT, pause=0)
@@ -187,16 +187,16 @@ async def test_a_rule_that_is_taken_back_inside_a_step_takes_that_back(
     retention: RetentionStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log(calls, range(9), 9)
-    advance = sweep_state.Hold.advance
+    advance = sweep_state.SweepLease.advance
     taken: list[None] = []
 
-    async def take_back_first(hold: sweep_state.Hold, *arguments: Any, **changes: Any) -> None:  # noqa: ANN401 -- as it is
+    async def take_back_first(hold: sweep_state.SweepLease, *arguments: Any, **changes: Any) -> None:  # noqa: ANN401 -- as it is
         if not taken:
             taken.append(None)
             await retention.set_rule(PROJECT, Rule())
         await advance(hold, *arguments, **changes)
 
-    monkeypatch.setattr(sweep_state.Hold, "advance", take_back_first)
+    monkeypatch.setattr(sweep_state.SweepLease, "advance", take_back_first)
     await retention.set_rule(PROJECT, Rule(keep_days=5))
     report = await retention.sweep(PROJECT, pause=0)
 
@@ -248,8 +248,8 @@ async def test_a_slow_sweeper_that_was_taken_over_from_removes_nothing_more(
 ) -> None:
     await log(calls, range(9), 9)
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
-    slow = await sweep_state.Hold.take(database, PROJECT, lease_seconds=0)
-    other = await sweep_state.Hold.take(database, PROJECT)
+    slow = await sweep_state.SweepLease.take(database, PROJECT, lease_seconds=0)
+    other = await sweep_state.SweepLease.take(database, PROJECT)
 
     assert slow
     assert other

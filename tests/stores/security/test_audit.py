@@ -12,14 +12,14 @@ from stores.calls import CallsStore, deletes
 from stores.calls.writes import write_upserts
 from stores.costs import CostsStore, NewCost
 from stores.database import Database
-from stores.database.paced_steps import Steps
+from stores.database.paced_steps import WorkSteps
 from stores.errors import StoreError, UnavailableError
 from stores.feedback import FeedbackStore
 from stores.objects import ObjectsStore
 from stores.purges import PurgesStore
 from stores.retention import Outcome, RetentionStore, Rule, sweep_state
 from stores.retention.rules import DAY
-from stores.retention.tombstone_sweep import RemainsSweep
+from stores.retention.tombstone_sweep import TombstoneSweep
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start, trace_id
 from tests.stores.feedback.builders import note
 from tests.stores.feedback.test_purging import by_id
@@ -138,7 +138,7 @@ async def test_a_sweep_that_fails_tells_what_it_removed_before(
     swept: RetentionStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(RemainsSweep, "steps", failing_steps)
+        patched.setattr(TombstoneSweep, "steps", failing_steps)
         with pytest.raises(StoreError, match="told by a test"):
             await swept.sweep(PROJECT, pause=0)
     assert sweeps(caplog) == [("failed", 1)]
@@ -149,14 +149,14 @@ async def test_a_sweep_that_fails_tells_what_it_removed_before(
     assert sweeps(caplog) == []
 
 
-async def failing_steps(_: RemainsSweep) -> Steps:
+async def failing_steps(_: TombstoneSweep) -> WorkSteps:
     raise StoreError("told by a test")
     yield
 
 
-async def cut_off(swept: RetentionStore) -> sweep_state.Hold:
+async def cut_off(swept: RetentionStore) -> sweep_state.SweepLease:
     """A sweep that has removed seven calls, and goes no further."""
-    hold = await sweep_state.Hold.take(swept.database, PROJECT)
+    hold = await sweep_state.SweepLease.take(swept.database, PROJECT)
     assert hold
     await hold.advance({"calls": 7})
     return hold

@@ -13,7 +13,7 @@ from stores.errors import NotFoundError
 from stores.paging import PageRequest
 from stores.purges import PurgesStore, purge
 from stores.text_search import Method, TextSearchStore, index_state, indexing, segments
-from stores.text_search.index_state import Hold, LostError
+from stores.text_search.index_state import IndexLease, LostError
 from stores.text_search.indexing import Indexing
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.text_search.conftest import Found, Index, Search
@@ -151,7 +151,7 @@ async def test_who_comes_after_a_kill_goes_on(
     await store.set_index(PROJECT, is_on=True)
 
     # Killed after some steps, the last one halfway: a segment is there of which its call has not heard.
-    hold = await Hold.take(database, PROJECT, lease_seconds=0)
+    hold = await IndexLease.take(database, PROJECT, lease_seconds=0)
     assert hold
     steps = Indexing(database, hold).steps()
     for _ in range(2):
@@ -174,9 +174,9 @@ async def test_one_who_lost_the_work_writes_nothing_more(
 ) -> None:
     await store_some(calls)
     await store.set_index(PROJECT, is_on=True)
-    slow = await Hold.take(database, PROJECT, lease_seconds=0)
+    slow = await IndexLease.take(database, PROJECT, lease_seconds=0)
     assert slow
-    await until_found(lambda: Hold.take(database, PROJECT))
+    await until_found(lambda: IndexLease.take(database, PROJECT))
 
     with pytest.raises(LostError):
         await anext(Indexing(database, slow).steps())
@@ -339,8 +339,8 @@ async def test_a_purge_while_a_segment_is_stored_leaves_nothing(
         if is_before:
             await run(*arguments)
 
-    keep = Hold.keep
-    monkeypatch.setattr(Hold, "keep", lambda hold, session: purge_beside(keep, hold, session))
+    keep = IndexLease.keep
+    monkeypatch.setattr(IndexLease, "keep", lambda hold, session: purge_beside(keep, hold, session))
     await store.work(PROJECT, pause=0)
     await asyncio.gather(*purging)
 

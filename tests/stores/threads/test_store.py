@@ -324,8 +324,8 @@ async def test_pages_of_very_many_threads_are_made_in_turns_with_other_work(
     threads: ThreadsStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await calls.write([part for number in range(20) for part in turn(number, f"t{number:02}", number)])
-    monkeypatch.setattr(time_slices, "TURN_SECONDS", 0)
-    monkeypatch.setattr(time_slices, "AT_ONCE", 1)
+    monkeypatch.setattr(time_slices, "SLICE_SECONDS", 0)
+    monkeypatch.setattr(time_slices, "BATCH_SIZE", 1)
     seen: list[int] = []
     of_others = Turns()
     page_of = paging.page_of

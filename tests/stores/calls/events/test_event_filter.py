@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsFilter, CallsStore
-from stores.calls.events import Question
+from stores.calls.events import EventFilter
 from stores.calls.filters import calls_match
 from stores.database import Database
 from stores.errors import BadInputError
@@ -67,10 +67,10 @@ async def test_a_filter_lets_the_same_calls_pass_here_as_in_the_database(calls: 
             started_before=dice.choice((None, None, NOON + 30 * SECOND)),
             errors_only=dice.choice((None, None, False, True)),
         )
-        question = Question(PROJECT, calls_filter)
+        question = EventFilter(PROJECT, calls_filter)
         found = {row["id"] async for row in database.calls.find(calls_match(PROJECT, calls_filter), {"id": 1})}
 
-        assert {each["id"] for each in documents if question.holds(each, Values(each))} == found, calls_filter
+        assert {each["id"] for each in documents if question.matches(each, Values(each))} == found, calls_filter
         matched += len(found)
 
     assert matched > ROUNDS
@@ -82,12 +82,12 @@ async def test_a_filter_and_a_query_together_are_both_to_hold(calls: CallsStore,
     rows = await database.calls.find({}).to_list(None)
     some_ids = CallsFilter(call_ids=[row["id"] for row in rows[::2]])
     query = Query({"$expr": {"$not": [{"$eq": [{"$getField": "exception"}, {"$literal": None}]}]}})
-    question = Question(PROJECT, some_ids, query)
+    question = EventFilter(PROJECT, some_ids, query)
     match = calls_match(PROJECT, some_ids, query)
 
     found = {row["id"] async for row in database.calls.find(match, {"id": 1})}
 
-    assert {row["id"] for row in rows if question.holds(row, Values(row))} == found
+    assert {row["id"] for row in rows if question.matches(row, Values(row))} == found
     assert 0 < len(found) < 15
 
 
@@ -102,8 +102,8 @@ async def test_names_of_ops_and_statuses_mean_in_events_what_they_mean_in_lists(
     op_name: dict[str, Any] = {"$getField": "op_name"}
 
     def told(tree: dict[str, Any]) -> list[int]:
-        question = Question(PROJECT, None, Query({"$expr": tree}))
-        return sorted(int(row["id"][-12:], 16) for row in rows if question.holds(row, Values(row)))
+        question = EventFilter(PROJECT, None, Query({"$expr": tree}))
+        return sorted(int(row["id"][-12:], 16) for row in rows if question.matches(row, Values(row)))
 
     assert told({"$eq": [op_name, {"$literal": "f"}]}) == [0, 1, 2]
     assert told({"$in": [op_name, [{"$literal": "f:*"}]]}) == [0, 1, 2, 4]
@@ -128,7 +128,7 @@ def test_a_field_that_is_not_there_is_refused_by_its_name_and_place(field: str, 
     tree = {"$expr": {"$and": [{"$eq": [{"$literal": 1}, {"$getField": field}]}]}}
 
     with pytest.raises(BadInputError, match=reason) as refused:
-        Question(PROJECT, None, Query(tree))
+        EventFilter(PROJECT, None, Query(tree))
 
     assert refused.value.argument == "query.json.$expr.$and.0.$eq.1.$getField"
 
@@ -137,7 +137,7 @@ def test_more_conditions_on_feedback_than_a_list_takes_are_refused_before_anythi
     one = {"$eq": [{"$getField": "feedback.[x].payload.y"}, {"$literal": 1}]}
 
     with pytest.raises(BadInputError, match="11 conditions on feedback; the limit is 10") as refused:
-        Question(PROJECT, None, Query({"$expr": {"$or": [one] * 11}}))
+        EventFilter(PROJECT, None, Query({"$expr": {"$or": [one] * 11}}))
 
     assert refused.value.argument == "query"
 
@@ -145,7 +145,7 @@ def test_more_conditions_on_feedback_than_a_list_takes_are_refused_before_anythi
 def test_questions_are_the_same_only_if_they_ask_the_same() -> None:
     def key(literal: object, **asked: Any) -> bytes:  # noqa: ANN401 -- what a filter takes
         tree = {"$expr": {"$eq": [{"$getField": "inputs.x"}, {"$literal": literal}]}}
-        return Question(PROJECT, CallsFilter(**asked), Query(tree)).key
+        return EventFilter(PROJECT, CallsFilter(**asked), Query(tree)).key
 
     assert key(1) == key(1)
     assert len({key(1), key(literal=True), key("1"), key(None), key(1, op_names=["f"]), key(1, call_ids=["f"])}) == 6

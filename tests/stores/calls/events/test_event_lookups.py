@@ -168,6 +168,6 @@ def failing(monkeypatch: pytest.MonkeyPatch, failure: Exception) -> Iterator[Non
         raise failure
 
     with monkeypatch.context() as patch:
-        patch.setattr(event_lookups, "add_rest", fail)
+        patch.setattr(event_lookups, "add_computed_fields", fail)
         patch.setattr(event_lookups, "_holds", fail)
         yield

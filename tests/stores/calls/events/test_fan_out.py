@@ -16,8 +16,8 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 from app.embedded_mongod import embedded_mongod
 from stores.calls import CallsFilter, CallsStore
-from stores.calls.events import FanOut, Question, fan_out
-from stores.calls.events.subscriber import EndedError, Subscriber
+from stores.calls.events import EventFilter, FanOut, fan_out
+from stores.calls.events.subscriber import Subscriber, SubscriptionEndedError
 from stores.database import Database, Document
 from stores.errors import RateLimitedError, UnavailableError
 from tests.commands import Commands
@@ -39,9 +39,9 @@ async def stream(database: Database) -> AsyncIterator[FanOut]:
 @asynccontextmanager
 async def reading(stream: FanOut, project_id: str = PROJECT, place: str | None = None) -> AsyncIterator[Subscriber]:
     """A reader of all that happens in a project from now on, or after a place that is kept."""
-    async with stream.watched(project_id), asyncio.timeout(TIMEOUT):
-        await stream.covered(project_id)
-        async with stream.joined(Question(project_id), place) as subscriber:
+    async with stream.watch_project(project_id), asyncio.timeout(TIMEOUT):
+        await stream.wait_until_covered(project_id)
+        async with stream.subscribe(EventFilter(project_id), place) as subscriber:
             assert subscriber
             yield subscriber
 
@@ -164,11 +164,11 @@ async def test_who_lags_is_told_where_to_resume_and_the_others_go_on(database: D
             await calls.write([start(number)])
             assert await told(fast, 1) == [("started", call_id(number))]
 
-        with pytest.raises(EndedError, match=r"lagged .* subscribe again") as lag:
+        with pytest.raises(SubscriptionEndedError, match=r"lagged .* subscribe again") as lag:
             await slow.next()
         await calls.write([start(4)])
         assert await told(fast, 1) == [("started", call_id(4))]
-        with pytest.raises(EndedError, match="lagged"):
+        with pytest.raises(SubscriptionEndedError, match="lagged"):
             await slow.next()
     await stream.close()
 
@@ -187,7 +187,7 @@ async def test_what_is_kept_is_bounded_by_its_size_for_all_together(database: Da
             await calls.write([start(number, inputs={"q": "x" * 100_000})])
             assert await told(ours, 1) == [("started", call_id(number))]
         assert 800_000 < stream._log._bytes < 1_000_000
-        with pytest.raises(EndedError, match="lagged"):
+        with pytest.raises(SubscriptionEndedError, match="lagged"):
             await theirs.next()
     await stream.close()
 
@@ -197,7 +197,7 @@ async def test_more_subscriptions_than_a_process_takes_are_refused_with_the_sett
 
     async with reading(stream), reading(stream, OTHER):
         with pytest.raises(RateLimitedError, match=r"2 subscriptions .* LOOMQL_MAX_SUBSCRIPTIONS"):
-            async with stream.watched(PROJECT):
+            async with stream.watch_project(PROJECT):
                 pass
     async with reading(stream):
         assert stream.count == 1
@@ -207,13 +207,13 @@ async def test_more_subscriptions_than_a_process_takes_are_refused_with_the_sett
 async def test_more_subscriptions_than_one_caller_may_have_are_refused_to_that_one(database: Database) -> None:
     stream = FanOut(database.calls, await cursors_over(database), max_subscribers=3, max_each=2)
 
-    async with stream.watched(PROJECT, "a"), stream.watched(OTHER, "a"):
+    async with stream.watch_project(PROJECT, "a"), stream.watch_project(OTHER, "a"):
         with pytest.raises(RateLimitedError, match=r"you have 2 subscriptions .* LOOMQL_MAX_CALLER_SUBSCRIPTIONS"):
-            async with stream.watched(PROJECT, "a"):
+            async with stream.watch_project(PROJECT, "a"):
                 pass
-        async with stream.watched(PROJECT, "b"):
+        async with stream.watch_project(PROJECT, "b"):
             assert stream.count == 3
-    async with stream.watched(PROJECT, "a"):
+    async with stream.watch_project(PROJECT, "a"):
         assert (stream.count, dict(stream._of)) == (1, {"a": 1})
     await stream.close()
 
@@ -224,16 +224,16 @@ async def test_others_have_their_turn_while_many_questions_are_answered(
     of_others = Turns()
     answered_in = list[int]()
 
-    def holds(_question: Question, _call: object, _values: object) -> bool:
+    def holds(_question: EventFilter, _call: object, _values: object) -> bool:
         time.sleep(0.001)
         answered_in.append(of_others.count)
         return True
 
-    monkeypatch.setattr(Question, "holds", holds)
-    questions = [Question(PROJECT, CallsFilter(call_ids=[call_id(1), str(number)])) for number in range(100)]
-    async with stream.watched(PROJECT), AsyncExitStack() as stack:
-        await stream.covered(PROJECT)
-        joined = [await stack.enter_async_context(stream.joined(each, None)) for each in questions]
+    monkeypatch.setattr(EventFilter, "matches", holds)
+    questions = [EventFilter(PROJECT, CallsFilter(call_ids=[call_id(1), str(number)])) for number in range(100)]
+    async with stream.watch_project(PROJECT), AsyncExitStack() as stack:
+        await stream.wait_until_covered(PROJECT)
+        joined = [await stack.enter_async_context(stream.subscribe(each, None)) for each in questions]
         async with another_task(of_others):
             await calls.write([start(1)])
             await until(lambda: len(answered_in) == 100)
@@ -255,11 +255,11 @@ async def test_closing_ends_every_subscription_after_the_events_that_wait_and_le
 
         assert await told(early, 1) == [("started", call_id(1))]
         for ended in (early.next(), waiting):
-            with pytest.raises(EndedError, match="server stops") as stopped:
+            with pytest.raises(SubscriptionEndedError, match="server stops") as stopped:
                 await ended
             assert stopped.value.after
-        with pytest.raises(EndedError, match="server stops"):
-            async with stream.watched(PROJECT):
+        with pytest.raises(SubscriptionEndedError, match="server stops"):
+            async with stream.watch_project(PROJECT):
                 pass
     assert "killCursors" in commands.names
 
@@ -271,7 +271,7 @@ async def test_a_stream_that_cannot_be_resumed_ends_with_an_error_and_another_ma
 
     async with reading(stream) as subscriber:
         await calls.database.calls.drop()
-        with pytest.raises(EndedError, match="subscribe again"):
+        with pytest.raises(SubscriptionEndedError, match="subscribe again"):
             await asyncio.wait_for(subscriber.next(), TIMEOUT)
     async with reading(stream) as subscriber:
         await calls.write([start(2)])
@@ -289,7 +289,7 @@ async def test_who_comes_while_a_dead_stream_is_being_closed_begins_with_a_new_o
         async with reading(stream) as subscriber:
             await calls.database.calls.drop()
             # Without a task of its own, so that the next subscriber is there before the stream is closed.
-            with pytest.raises(EndedError, match="subscribe again"):
+            with pytest.raises(SubscriptionEndedError, match="subscribe again"):
                 await drain(subscriber)
         async with reading(stream) as subscriber:
             await calls.write([start(100 + number)])

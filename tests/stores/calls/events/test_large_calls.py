@@ -8,7 +8,7 @@ from contextlib import aclosing
 import pytest
 
 from stores.calls import CallsFilter, CallsStore
-from stores.calls.events import Question
+from stores.calls.events import EventFilter
 from stores.paging import Row
 from stores.query import Query
 from stores.query.evaluator import LARGE, Values
@@ -40,13 +40,13 @@ async def closed(calls: CallsStore) -> AsyncIterator[None]:
 def threads(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[bool]]:
     """For each call whether it was asked for on the event loop."""
     asked: dict[str, set[bool]] = {}
-    holds = Question.holds
+    holds = EventFilter.matches
 
-    def record(question: Question, call: Row, values: Values) -> bool:
+    def record(question: EventFilter, call: Row, values: Values) -> bool:
         asked.setdefault(call["id"], set()).add(threading.current_thread() is threading.main_thread())
         return holds(question, call, values)
 
-    monkeypatch.setattr(Question, "holds", record)
+    monkeypatch.setattr(EventFilter, "matches", record)
     return asked
 
 
@@ -105,15 +105,15 @@ async def test_who_comes_while_a_large_call_is_looked_at_is_told_of_it_too(
 ) -> None:
     cursor = await calls.events_cursor(PROJECT)
     looking, go_on = threading.Event(), threading.Event()
-    holds = Question.holds
+    holds = EventFilter.matches
 
-    def wait(question: Question, call: Row, values: Values) -> bool:
+    def wait(question: EventFilter, call: Row, values: Values) -> bool:
         if threading.current_thread() is not threading.main_thread():
             looking.set()
             go_on.wait(TIMEOUT)
         return holds(question, call, values)
 
-    monkeypatch.setattr(Question, "holds", wait)
+    monkeypatch.setattr(EventFilter, "matches", wait)
     async with aclosing(calls.events(PROJECT, {"id"}, query=LOW, after=cursor)) as first, asyncio.timeout(TIMEOUT):
         reading = asyncio.create_task(anext(first))
         await begun(calls)

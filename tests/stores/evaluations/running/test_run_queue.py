@@ -23,7 +23,7 @@ from tests.stores.evaluations.running.orders import PROJECT, PROMPT, ROWS, Grade
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
     """All stores, with the stand-in in the place of OpenAI."""
-    return Stores.over(database, providers)
+    return Stores.for_database(database, providers)
 
 
 async def test_a_run_is_the_tree_of_calls_that_weave_makes(stores: Stores, stand_in: StandIn) -> None:
@@ -259,7 +259,7 @@ async def test_names_are_taken_as_they_are(stores: Stores, stand_in: StandIn) ->
 async def test_no_more_rows_are_worked_on_at_once_than_there_may_be(
     database: Database, providers: EnvironmentProviders
 ) -> None:
-    stores = Stores.over(database, providers, evaluation_rows=3)
+    stores = Stores.for_database(database, providers, evaluation_rows=3)
     rows = [{"question": f"Number {number}?"} for number in range(20)]
     evaluation = await orders.evaluation(stores, [], rows)
 
