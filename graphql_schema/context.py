@@ -14,7 +14,7 @@ from stores.costs import CostsStore
 from stores.database import Database
 from stores.errors import PayloadTooLargeError
 from stores.evaluations import EvaluationsStore
-from stores.evaluations.running import ROWS_AT_ONCE, EvaluationRunsStore
+from stores.evaluations.running import CONCURRENT_ROWS, EvaluationRunsStore
 from stores.feedback import FeedbackStore
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.hints import HintsStore
@@ -69,7 +69,7 @@ class Stores:
         database: Database,
         providers: Providers | None = None,
         max_completions: int = MAX_AT_ONCE,
-        evaluation_rows: int = ROWS_AT_ONCE,
+        evaluation_rows: int = CONCURRENT_ROWS,
         calls: CallsStore | None = None,
     ) -> "Stores":
         """The stores of a database, with the providers of models that they may ask; by default none.
