@@ -17,7 +17,7 @@ from app.browser_security.origins import Origins
 from app.providers.environment import TIMEOUT_SECONDS
 from app.providers.secrets import parse_grants, parse_hosts
 from stores.calls.events import MAX_EVENT_BYTES, MAX_SUBSCRIBERS
-from stores.completions import MAX_AT_ONCE
+from stores.completions import MAX_CONCURRENT
 from stores.concurrency.request_budget import MAX_BYTES as MAX_PENDING_BYTES
 from stores.errors import StoreError
 from stores.files import MAX_FILE_BYTES
@@ -221,7 +221,7 @@ class Settings(BaseSettings):
         description="How long a provider of models may take over one answer; a request's own `timeout` may be shorter.",
     )
     max_completions: int = Field(
-        default=MAX_AT_ONCE,
+        default=MAX_CONCURRENT,
         ge=1,
         description="Completions that clients of one process have under way at once, a caller with a key half of them; "
         "whoever asks for more is answered UNAVAILABLE, or RATE_LIMITED.",

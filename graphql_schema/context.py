@@ -9,7 +9,7 @@ from graphql_schema.loaders import Loaders
 from stores.actions import ActionsStore
 from stores.aggregates import AggregatesStore
 from stores.calls import CallsStore
-from stores.completions import MAX_AT_ONCE, CompletionsStore
+from stores.completions import MAX_CONCURRENT, CompletionsStore
 from stores.costs import CostsStore
 from stores.database import Database
 from stores.errors import PayloadTooLargeError
@@ -68,7 +68,7 @@ class Stores:
         cls,
         database: Database,
         providers: Providers | None = None,
-        max_completions: int = MAX_AT_ONCE,
+        max_completions: int = MAX_CONCURRENT,
         evaluation_rows: int = CONCURRENT_ROWS,
         calls: CallsStore | None = None,
     ) -> "Stores":

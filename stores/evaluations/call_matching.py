@@ -1,8 +1,8 @@
 """Match the calls below a prediction: one is the model's, the others are scorers'.
 
-Calls do not state their role, so it is inferred. The model's call has the model as its `self`, or as its op. A
-scorer's call is named like the score: by the object that is its `self`, by its op, or by the class of its op. A call
-after the model's call that matches no score is a scorer that failed, because its score was not recorded.
+Calls do not state their role, so it is inferred. The model's call has the model as its `self`, or as its op. A scorer's
+call is named like the score: by the object that is its `self`, by its op, or by the class of its op. A call after the
+model's call that matches no score is a scorer that failed, because its score was not recorded.
 """
 
 import re

@@ -36,8 +36,7 @@ def joined_rows(
     """Compile the list query over the examples of several runs; a row's `id` is the example digest.
 
     With `only_common` it returns only examples that all runs have. A sort by a number sorts by its change: the mean in
-    the
-    last run minus the mean in the first.
+    the last run minus the mean in the first.
 
     Raises:
         BadInputError: the sort is invalid.

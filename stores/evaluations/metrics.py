@@ -58,8 +58,7 @@ async def count_changes(
     """Compare each run with the first, metric by metric, over the examples that both have.
 
     Keys are run id and metric name. Each example counts once in `num_higher`, `num_lower` or `num_equal`, by its mean
-    over
-    the trials. `mean_change` is the mean of the differences to the first run.
+    over the trials. `mean_change` is the mean of the differences to the first run.
 
     Raises:
         BadInputError: the runs have too many different metrics.
@@ -109,8 +108,8 @@ def _example_changes(project_id: str, first: str, others: Sequence[str]) -> Stag
 async def compare_metrics(database: Database, project_id: str, run_ids: Sequence[str]) -> list[Row]:
     """Return all metrics of the runs by `name`, each with `runs`: its values in the runs that have it.
 
-    `runs` keeps the order of `run_ids`. Each entry has its `run_id`. Entries of other runs than the
-    first also have the `difference` of the means and the fields of `count_changes`.
+    `runs` keeps the order of `run_ids`. Each entry has its `run_id`. Entries of other runs than the first also have the
+    `difference` of the means and the fields of `count_changes`.
 
     Raises:
         BadInputError: the runs have too many different metrics.

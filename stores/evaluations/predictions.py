@@ -67,8 +67,7 @@ class Predictions:
         A row has the `id` of the prediction's call, `trial` (from 0), `status`, `exception`, `latency_ms`,
         `model_latency_ms`, `json.output`, `model_call_id` and `scores`. A score has `name`, `json.value` and, from the
         scorer's call, `call_id`, `status`, `exception` and `scorer` (dict of `project_id` and `ref`). Related calls are
-        rows
-        of their own: `call` and `model_call` of a prediction, and `call` of a score.
+        rows of their own: `call` and `model_call` of a prediction, and `call` of a score.
 
         Raises:
             BadInputError: there are more predictions, scores or characters than one response may have.

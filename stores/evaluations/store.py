@@ -148,8 +148,7 @@ class EvaluationsStore:
         Raises:
             NotFoundError: the run does not exist.
             BadInputError: the call is not an evaluation, the sort, query or cursor is invalid, or there are more
-                predictions
-                than one response may have.
+                predictions than one response may have.
         """
         check_project_id(project_id)
         if await find_run(self.database, project_id, run_id, (), "evaluation_call_id") is None:

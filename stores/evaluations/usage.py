@@ -26,8 +26,7 @@ async def usage_of_run(database: Database, project_id: str, run: Document) -> Ro
     """Return the usage of a run over all models, and under `models` of each model.
 
     The run's own summary is used if its scope is SUM. A run that is a root call without such a summary gets the sum of
-    its
-    trace, even while it runs. That sum also replaces a summary that hides price tiers of single requests.
+    its trace, even while it runs. That sum also replaces a summary that hides price tiers of single requests.
     """
     is_trace = run.get("parent_id") is None
     if is_trace and run.get("usage_scope") != SUM:

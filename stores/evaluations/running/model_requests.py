@@ -29,7 +29,7 @@ async def complete_with_retry(models: CompletionsStore, project_id: str, request
     """
     for attempt in range(ATTEMPTS):
         try:
-            return await models.answer(project_id, request)
+            return await models.complete(project_id, request)
         except ProviderError as error:
             wait = _wait(error, attempt)
             if wait is None:
@@ -48,7 +48,7 @@ async def billed_as(models: CompletionsStore, project_id: str, model: str) -> st
     Completions use the same rule.
     """
     try:
-        endpoint = await models.endpoints.reach(project_id, model)
+        endpoint = await models.endpoints.resolve(project_id, model)
     except ProviderError:
         return model
     return defaults.priced_name(model, endpoint.model)

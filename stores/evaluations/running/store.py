@@ -102,7 +102,7 @@ class EvaluationRunsStore:
         models = [("model_ref", definition.model), *(("evaluation_ref", judge.model) for judge in definition.judges)]
         for argument, model in models:
             try:
-                await self._sources.models.endpoints.reach(project_id, model.llm_model_id)
+                await self._sources.models.endpoints.resolve(project_id, model.llm_model_id)
             except ProviderError as error:
                 raise BadInputError(f"cannot use {model.ref}: {error.message}", argument) from None
 

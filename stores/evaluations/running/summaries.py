@@ -1,8 +1,8 @@
 """Summary of a run, built row by row: means of numbers and counts of true, by path.
 
-The format is that of Weave's client. A path of numbers gives {"mean"}, of booleans {"true_count", "true_fraction"},
-of objects the summary of each key, of other values nothing. Nulls and missing values do not count. Sums are exact, so
-the order in which rows are done does not matter.
+The format is that of Weave's client. A path of numbers gives {"mean"}, of booleans {"true_count", "true_fraction"}, of
+objects the summary of each key, of other values nothing. Nulls and missing values do not count. Sums are exact, so the
+order in which rows are done does not matter.
 """
 
 import math

@@ -45,11 +45,11 @@ async def write_threads(calls: CallsStore, count: int) -> None:
         (Grouping([GroupBy.TIME_BUCKET]), "bucket", "required with TIME_BUCKET"),
         (Grouping([GroupBy.MODEL], Bucket.DAY), "bucket", "add TIME_BUCKET to groupBy"),
         (Grouping([GroupBy.MODEL], None, "UTC"), "timezone", "add TIME_BUCKET to groupBy"),
-        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "Mars/Olympus"), "timezone", "'Mars/Olympus' is no time zone"),
-        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, ""), "timezone", "'' is no time zone"),
-        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "$project_id"), "timezone", "is no time zone"),
-        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "-09:99"), "timezone", "'-09:99' is no time zone"),
-        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "-15:00"), "timezone", "'-15:00' is no time zone"),
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "Mars/Olympus"), "timezone", "'Mars/Olympus' is not a time zone"),
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, ""), "timezone", "'' is not a time zone"),
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "$project_id"), "timezone", "is not a time zone"),
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "-09:99"), "timezone", "'-09:99' is not a time zone"),
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "-15:00"), "timezone", "'-15:00' is not a time zone"),
         (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "U" * 101), "timezone", "101 characters; the limit is 100"),
     ],
 )
@@ -131,7 +131,7 @@ async def test_the_limits_are_ten_thousand_rows_and_a_hundred_thousand_groups(da
     await database.calls.insert_many(documents, ordered=False)
     store, threads = AggregatesStore(database), Grouping([GroupBy.THREAD])
 
-    with pytest.raises(BadInputError, match="makes 10,001 rows, more than the 10,000 of one answer"):
+    with pytest.raises(BadInputError, match="makes 10,001 rows, more than the 10,000 of one response"):
         await store.calls(PROJECT, threads, ["count"])
     found = await store.calls(PROJECT, threads, ["count"], limit=10_000)
 

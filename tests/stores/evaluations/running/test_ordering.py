@@ -210,7 +210,7 @@ async def test_a_missing_key_is_named_before_anything_is_run(database: Database)
 
     assert isinstance(error, BadInputError)
     assert error.argument == "model_ref"
-    assert "The key of openai is missing: set OPENAI_API_KEY in the server's environment." in error.message
+    assert "The API key of openai is missing: set OPENAI_API_KEY in the server's environment." in error.message
     judged = await orders.evaluation(stores, [await orders.judge(stores, "mistral/judge")])
     providers = EnvironmentProviders({"OPENAI_API_KEY": "sk-x"})
     error = await refused(Stores.for_database(database, providers), judged, model)
