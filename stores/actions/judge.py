@@ -67,7 +67,7 @@ class Judge:
         inputs, output = _INPUTS.text(row) or "{}", _OUTPUT.text(row) or "null"
         size = len(inputs) + len(output)
         if size > MAX_CALL_CHARACTERS:
-            message = f"the inputs and output have {size:,} characters of JSON; the limit for judges is {MAX_CALL_CHARACTERS:,}"
+            message = f"the inputs and output have {size:,} characters of JSON; the limit is {MAX_CALL_CHARACTERS:,}"
             raise PayloadTooLargeError(message)
         return {
             "model": self._config.model,

@@ -55,8 +55,8 @@ class UsageOf(StrEnum):
 class Unclear:
     """Plan for the calls whose usage scope is unclear.
 
-    If `parents` is None, the children of every unclear call are looked up. Otherwise `parents` are the `_id`s of unclear
-    calls whose children match `reporting`.
+    If `parents` is None, the children of every unclear call are looked up. Otherwise `parents` are the `_id`s of
+    unclear calls whose children match `reporting`.
     """
 
     parents: list[str] | None = None

@@ -58,7 +58,10 @@ class ExtractedImage:
 
 
 async def extract_image(
-    entry: Any, index: int, max_bytes: int, download: Download
+    entry: Any,  # noqa: ANN401 -- any JSON
+    index: int,
+    max_bytes: int,
+    download: Download,
 ) -> tuple[ExtractedImage, JsonObject]:
     """Extract the image of entry `index` of a response's `data`; return it and the entry with its replacement value.
 

@@ -1,10 +1,10 @@
-"""Flat keys made nested: `{"llm.model_name": "m"}` is `{"llm": {"model_name": "m"}}`.
+"""Nesting of flat attribute keys: `{"llm.model_name": "m"}` becomes `{"llm": {"model_name": "m"}}`.
 
-A key whose beginning is a key itself keeps its dots from there on: `{"a.b": 1, "a.b.c.d": 2}` is
-`{"a": {"b": 1, "b.c.d": 2}}`.
+If a prefix of a key is a key itself, the rest keeps its dots: `{"a.b": 1, "a.b.c.d": 2}` becomes `{"a": {"b": 1,
+"b.c.d": 2}}`.
 
-Programs send the same few sets of keys again and again, so what a set of keys comes to is worked out once, its layout:
-how the values nest, and at which of the keys `stores.otel.conventions` has something to say.
+Programs send the same few sets of keys repeatedly, so the layout of a set is computed once and cached: how values nest,
+and which keys `stores.otel.conventions` assigns a role.
 """
 
 from collections.abc import Iterable
@@ -16,29 +16,29 @@ from stores.json.inspection import ODD_KEY
 from stores.otel.conventions import JSON_PREFIXES, ROLES
 
 MAX_LEVELS: Final = 64
-"""Levels of nesting that the dots of one key may make."""
+"""Limit on the nesting levels from the dots of one key."""
 
 MAX_KEYS: Final = 10_000
-"""Attributes of one span, event, link, scope or resource."""
+"""Limit on the attributes of one span, event, link, scope or resource."""
 
 _MOST_KEPT: Final = 1_000
 _MOST_KEYS: Final = 128
 _LONGEST_KEYS: Final = 8_192
-"""Layouts that are kept, the keys of each, and the characters of these together."""
+"""Limits on cached layouts: their number, the keys of each, and the characters of these keys."""
 
 Place = int | tuple[tuple[str, Any], ...]
-"""Where a value is: its position among the values, or what nests there: names with their own places."""
+"""Location of a value: its position among the values, or a subtree as pairs of name and location."""
 
 
 class Candidate(NamedTuple):
-    """A key that a convention names, where its value is, and what leads on from there into a value of JSON."""
+    """A key of a convention, the location of its value, and the remaining path inside a JSON value."""
 
     key: str
     place: Place
     rest: tuple[str, ...]
 
     def value(self, values: list[object]) -> object:
-        """What it comes to, with a list where all keys of an object count from 0; None where it leads nowhere."""
+        """Return the value, with objects that have keys 0, 1, ... as lists; None if it does not exist."""
         place = self.place
         found: object = values[place] if isinstance(place, int) else _listed(place, values)
         rest = self.rest
@@ -52,13 +52,13 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What one set of keys comes to.
+    """The layout of one set of keys.
 
     Attributes:
-        separators: commas and colons of the nested object, that of values which are objects themselves aside.
-        is_odd: whether MongoDB takes one of the names only with signs escaped.
-        found: by role in `conventions.ROLES` the keys that are there, the first first.
-        json_at: where strings of JSON are that may be quoted.
+        separators: number of commas and colons of the nested object, excluding those inside object values.
+        is_odd: true if MongoDB accepts one of the names only after escaping.
+        found: by role in `conventions.ROLES` the keys present, in order of precedence.
+        json_at: positions of values that may be quoted JSON strings.
     """
 
     root: tuple[tuple[str, Any], ...]
@@ -68,11 +68,11 @@ class Layout:
     json_at: tuple[int, ...]
 
     def nest(self, values: list[object]) -> dict[str, Any]:
-        """The nested object of values in the order of the keys."""
+        """Nest values, which are in the order of the keys."""
         return _built(self.root, values)
 
     def first(self, role: str, values: list[object]) -> tuple[str, Any] | None:
-        """The first key of a role whose value says something, and that value."""
+        """Return the first key of a role with a truthy value, and the value."""
         for candidate in self.found.get(role, ()):
             value = candidate.value(values)
             if value:
@@ -80,7 +80,7 @@ class Layout:
         return None
 
     def pick(self, role: str, values: list[object]) -> Any:  # noqa: ANN401 -- JSON
-        """The same, the value alone."""
+        """Return the value of `first` alone."""
         if role not in self.found:
             return None
         found = self.first(role, values)
@@ -91,7 +91,7 @@ _layouts: dict[tuple[str, ...], Layout] = {}
 
 
 def layout_of(keys: tuple[str, ...]) -> Layout:
-    """The layout of a set of keys.
+    """Return the layout of a set of keys.
 
     Raises:
         BadInputError: a key has too many dots, or there are too many keys.
@@ -109,7 +109,7 @@ def layout_of(keys: tuple[str, ...]) -> Layout:
 
 
 def nested(attributes: dict[str, object]) -> dict[str, Any]:
-    """Attributes as a nested object.
+    """Nest attributes.
 
     Raises:
         BadInputError: as for `layout_of`.
@@ -171,7 +171,7 @@ def _candidates(tree: dict[str, Any], keys: Iterable[str]) -> Iterable[Candidate
 
 
 def _next_step(members: dict[str, Any], steps: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """The member to which steps lead, whose name may be all of them with their dots, and the steps from there."""
+    """Return the next member name (possibly all remaining steps joined by dots), and the steps after it."""
     whole = ".".join(steps)
     return (whole, ()) if whole in members else (steps[0], steps[1:])
 
@@ -181,7 +181,7 @@ def _built(places: tuple[tuple[str, Any], ...], values: list[object]) -> dict[st
 
 
 def _listed(places: tuple[tuple[str, Any], ...], values: list[object]) -> dict[str, Any] | list[Any]:
-    """The same, but a list where all names are 0, 1, 2 and so on, in whatever order they came."""
+    """Build the nested value; objects with the keys 0, 1, 2, ... in any order become lists."""
     members = {name: values[at] if type(at) is int else _listed(at, values) for name, at in places}
     if "0" in members and all(str(index) in members for index in range(len(members))):
         return [members[str(index)] for index in range(len(members))]

@@ -1,4 +1,4 @@
-"""A span made a call: what it stores, worked out from its attributes by the tables of `conventions`."""
+"""Conversion of a span to a call, from its attributes by the tables of `conventions`."""
 
 from contextlib import suppress
 from typing import Any, Final
@@ -20,17 +20,17 @@ from stores.otel.values import OPENING, Decoding
 from stores.usage.scopes import SUM
 
 _ENVELOPE: Final = 2 * 11 - 1 + 2 * 3 - 1 + 2 * 2 - 1
-"""The separators of `otel_span`, its context and its status."""
+"""Separators of `otel_span`, its context and its status."""
 
 _EMPTY: Final = {"summary": JsonTraits()}
 _NO_SHAPE: Final = JsonTraits()
-_NO_MESSAGE: Final = "the span ended with the status ERROR, and no message"
+_NO_MESSAGE: Final = "the span ended with status ERROR and without a message"
 
 
 class _Read:
-    """A span's attributes as they are read: the strings of JSON decoded, and the layout of their keys.
+    """A span's attributes with JSON strings decoded, and the layout of their keys.
 
-    Of what was decoded the shapes are kept by identity, as long as the values are: most of it goes in or out, too.
+    Traits of decoded values are cached by `id()` while the values exist, because most are also inputs or outputs.
     """
 
     __slots__ = ("decode", "layout", "shape", "shapes", "values")
@@ -66,10 +66,10 @@ def _add(shape: JsonTraits, more: JsonTraits) -> None:
 
 
 def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> WholeCall:
-    """The call of a span.
+    """Convert a span to a call.
 
     Raises:
-        BadInputError: its attributes are too many or too deep, or something of it breaks a rule of calls.
+        BadInputError: it has too many or too deep attributes, or is not a valid call.
         PayloadTooLargeError: it does not fit into a document.
     """
     read = _Read(span)
@@ -81,7 +81,7 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> WholeC
     usage = usage_of(read.layout, read.values, noted, origin.scope)
     if not (inputs or output or noted or usage):
         noted = read.layout.nest(read.values)
-        noted.pop("otel_span", None)  # it is among the span's own attributes still
+        noted.pop("otel_span", None)  # the span's own attributes still have it
     start, files = _start(span, origin, read, noted, inputs, wb_user_id)
     if not span.ended_at:
         return WholeCall(start, None, files)
@@ -98,7 +98,7 @@ def _start(
     attributes = {**noted, "otel_span": _otel_span(span, origin, read)}
     payload = Payload.of(
         {"attributes": attributes, "inputs": inputs},
-        with_files=["attributes", "inputs"],  # what the inputs hold the span's own attributes do, too
+        with_files=["attributes", "inputs"],  # the span's own attributes contain the inputs too
         shapes={"attributes": _shape(span, origin, read, noted), "inputs": _payload_shape(inputs, read)},
     )
     start = CallStart(
@@ -148,7 +148,7 @@ def _end(
 
 
 def _payload_of(read: _Read, role: str) -> Any:  # noqa: ANN401 -- JSON
-    """What went in or came out, under the key that says so, or by itself; empty where no key does."""
+    """Return inputs or output under their key, or unnested; empty if no key has a value."""
     found = read.layout.first(role, read.values)
     if found is None:
         return {}
@@ -186,7 +186,7 @@ def _otel_span(span: Span, origin: Origin, read: _Read) -> dict[str, Any]:
 
 
 def _shape(span: Span, origin: Origin, read: _Read, noted: dict[str, Any]) -> JsonTraits:
-    """The shape of a call's attributes, put together from those of their parts."""
+    """Combine the JSON traits of a call's attributes from those of their parts."""
     shape = JsonTraits(2 * len(noted) + 1)
     for value in noted.values():
         if type(value) is not str:
@@ -201,7 +201,7 @@ def _shape(span: Span, origin: Origin, read: _Read, noted: dict[str, Any]) -> Js
 
 
 def _payload_shape(value: Any, read: _Read) -> JsonTraits:  # noqa: ANN401 -- JSON
-    """The shape of inputs or an output, which mostly are one string, or what one held."""
+    """Return the JSON traits of inputs or output, reusing cached ones for a single decoded string."""
     if isinstance(value, dict) and len(value) == 1:
         [(key, inner)] = value.items()
         known = _NO_SHAPE if type(inner) is str else read.shapes.get(id(inner))
@@ -212,9 +212,9 @@ def _payload_shape(value: Any, read: _Read) -> JsonTraits:  # noqa: ANN401 -- JS
 
 
 def _thread(span: Span, read: _Read) -> tuple[str | None, bool]:
-    """The thread of a span, and whether it is a turn of it.
+    """Return the thread of a span, and True if the span is a turn of it.
 
-    Who only names a conversation says so on every span of a trace: then the trace's root is the turn.
+    Instrumentation that only names a conversation does so on every span of a trace, so then the root is the turn.
     """
     thread = _text(read.pick(conventions.THREAD))
     is_turn = bool(thread and read.pick(conventions.TURN))

@@ -1,4 +1,4 @@
-"""Spans out of OTLP requests in JSON: ids in hexadecimal, 64-bit integers as strings or numbers, bytes in Base64."""
+"""Spans from OTLP/JSON requests: hexadecimal ids, 64-bit integers as strings or numbers, bytes as Base64."""
 
 import base64
 import binascii
@@ -24,7 +24,7 @@ from stores.otel.spans import (
 from stores.otel.values import number
 
 _VALUE_BYTES: Final = 8
-"""What a value counts as, beside the characters of a string: about what its signs take in the text."""
+"""Size counted for each value besides string characters: about its punctuation in the text."""
 
 _BESIDE: Final = ("flags", "droppedAttributesCount", "droppedEventsCount", "droppedLinksCount")
 _DEEPEST: Final = 100
@@ -34,7 +34,7 @@ _HEX: Final = frozenset("0123456789abcdef")
 
 
 class Undecoded(NamedTuple):
-    """A span that waits to be read, where it is from or why it cannot be stored, and about how large it is."""
+    """A span not yet decoded, its origin or the reason for rejection, and its approximate size."""
 
     message: object
     origin: Origin | StoreError
@@ -42,7 +42,7 @@ class Undecoded(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The spans of one scope, of which there is at least one, with their sizes and what they have in common."""
+    """The spans of one scope (at least one), with their sizes and shared messages."""
 
     resource_spans: dict[str, Any]
     scope_spans: dict[str, Any]
@@ -50,14 +50,16 @@ class Part(NamedTuple):
 
 
 def parts_of(request: object) -> list[Part]:
-    """The parts of a request, those without spans left out.
+    """Return the parts of a request that have spans.
 
     Raises:
-        BadInputError: it is no request in OTLP's JSON.
+        BadInputError: it is not an OTLP/JSON request.
     """
     whole = _object(request, "the request")
     if "resourceSpans" not in whole and whole:
-        raise BadInputError('the request has no resourceSpans; write {"resourceSpans": […]}, names in lowerCamelCase')
+        raise BadInputError(
+            'the request has no resourceSpans; send {"resourceSpans": […]} with names in lowerCamelCase'
+        )
     return [
         Part(resource_spans, scope_spans, sizes)
         for resource_spans in _objects(whole, "resourceSpans", "the request")
@@ -67,7 +69,7 @@ def parts_of(request: object) -> list[Part]:
 
 
 def _size(value: object) -> int:
-    """About how many bytes a value takes as JSON."""
+    """Estimate the size of a value as JSON in bytes."""
     size, waiting = 0, [value]
     while waiting:
         one = waiting.pop()
@@ -83,7 +85,7 @@ def _size(value: object) -> int:
 
 
 def undecoded_spans(parts: Iterable[Part], projects: Projects) -> Iterator[Undecoded]:
-    """The spans of the parts of a request, in its order."""
+    """Yield the spans of the parts of a request, in order."""
     known: dict[str, Any] | None = None
     for part in parts:
         if known is not part.resource_spans:
@@ -130,10 +132,10 @@ def _origin(scope_spans: dict[str, Any], resource: Resource | StoreError) -> Ori
 
 
 def span_of(message: object) -> Span:
-    """A span as OTLP's JSON has it; members that it does not know are left aside, as the specification asks.
+    """Decode a span; unknown members are ignored, as the specification requires.
 
     Raises:
-        BadInputError: a member is of the wrong type, or its ids or keys break a rule.
+        BadInputError: a member has the wrong type, or ids or keys are invalid.
     """
     span = _object(message, "a span")
     status = _member(span, "status")
@@ -181,12 +183,12 @@ def _pairs(pairs: Iterable[dict[str, Any]], depth: int) -> dict[str, object]:
 
 
 def _value(value: object, depth: int) -> object:
-    """A value of an attribute; of members that it does not know it takes no notice."""
+    """Decode an attribute value; unknown members are ignored."""
     if value is None:
         return None
     if not depth:
-        raise BadInputError(f"a value of an attribute nests deeper than {_DEEPEST} levels")
-    for kind, inner in _object(value, "a value of an attribute").items():
+        raise BadInputError(f"an attribute value is nested deeper than {_DEEPEST} levels")
+    for kind, inner in _object(value, "an attribute value").items():
         if kind in _SCALARS:
             return _SCALARS[kind](inner, kind)
         if kind == "arrayValue":
@@ -222,7 +224,7 @@ def _double(value: object, kind: str) -> float | str:
 
 
 def _bytes(value: object, kind: str) -> str:
-    """Base64 as it came, once it is known to be some; the URL's alphabet and missing padding are taken, too."""
+    """Return Base64 with padding after validating it; the URL-safe alphabet and missing padding are accepted."""
     plain = _string(value, kind).translate({ord("-"): "+", ord("_"): "/"})
     padded = plain + "=" * (-len(plain) % 4)
     try:
@@ -277,7 +279,7 @@ def _text(holder: dict[str, Any], name: str) -> str:
 def _hexadecimal(holder: dict[str, Any], name: str) -> str:
     text = _text(holder, name).lower()
     if not _HEX.issuperset(text):
-        raise BadInputError(f"{name} must be hexadecimal; OTLP's JSON has no ids in Base64")
+        raise BadInputError(f"{name} must be hexadecimal; OTLP/JSON does not use Base64 for ids")
     return text
 
 
@@ -292,5 +294,5 @@ def _whole(value: object, name: str, least: int, beyond: int) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < beyond:
-        raise BadInputError(f"{name} must be a whole number from {least} to {beyond - 1}, as a number or a string")
+        raise BadInputError(f"{name} must be an integer from {least} to {beyond - 1}, as a number or a string")
     return value

@@ -1,4 +1,4 @@
-"""Spans out of OTLP requests in protobuf, each decoded when its turn comes."""
+"""Spans from OTLP/protobuf requests, decoded one at a time."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -28,7 +28,7 @@ from stores.otel.values import attributes_of
 
 
 class Undecoded(NamedTuple):
-    """A span that waits to be decoded, where it is from or why it cannot be stored, and about how large it is."""
+    """A span not yet decoded, its origin or the reason for rejection, and its approximate size."""
 
     message: bytes
     origin: Origin | StoreError
@@ -36,7 +36,7 @@ class Undecoded(NamedTuple):
 
 
 def undecoded_spans(body: Body, parts: Iterable[Part], projects: Projects) -> Iterator[Undecoded]:
-    """The spans of the parts of a request, in its order."""
+    """Yield the spans of the parts of a request, in order."""
     view = memoryview(body)
     known: Part | None = None
     resource: Resource | StoreError
@@ -91,10 +91,10 @@ def _text(body: memoryview, place: Place) -> str:
 
 
 def span_of(message: bytes) -> Span:
-    """A span as protobuf has it.
+    """Decode a span.
 
     Raises:
-        BadInputError: it cannot be decoded, or its ids or attributes break a rule.
+        BadInputError: it cannot be decoded, or ids or attributes are invalid.
         PayloadTooLargeError: it is larger than `spans.MAX_BYTES`.
     """
     check_size(len(message))

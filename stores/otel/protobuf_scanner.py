@@ -1,7 +1,7 @@
-"""A request in protobuf taken apart without being decoded: where its resources, scopes and spans are in it.
+"""Scanner of a protobuf request: locates resources, scopes and spans without decoding them.
 
-Whatever is looked at is counted. So a small body of many things without content takes neither long nor much memory,
-and nothing of a body that is cut off, or that holds too many, is stored.
+Every field is counted, so a small body with many empty messages costs little time and memory. A truncated or too large
+body is rejected before anything is stored.
 """
 
 from array import array
@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 from stores.errors import BadInputError, PayloadTooLargeError
 
 MAX_FIELDS: Final = 100_000
-"""Resources, scopes, spans and what else stands beside them in one request."""
+"""Limit on resources, scopes, spans and other fields of one request."""
 
 _FIRST, _SECOND, _SCHEMA_URL = 1, 2, 3
-"""Numbers of fields, the same in a request, in ResourceSpans and in ScopeSpans."""
+"""Field numbers, the same in a request, in ResourceSpans and in ScopeSpans."""
 
 _VARINT, _BYTES_8, _BYTES, _BYTES_4 = 0, 1, 2, 5
 _FIXED: Final = {_BYTES_8: 8, _BYTES_4: 4}
@@ -27,7 +27,7 @@ _NOWHERE: Final = (0, 0)
 
 
 class Part(NamedTuple):
-    """The spans of one scope, of which there is at least one, and where each and what they have in common is."""
+    """The spans of one scope (at least one), and the locations of the spans and shared messages."""
 
     resource: Place
     resource_schema_url: Place
@@ -36,16 +36,16 @@ class Part(NamedTuple):
     spans: "array[int]"
 
     def places(self) -> Iterator[Place]:
-        """Where each span is."""
+        """Yield the location of each span."""
         ends = iter(self.spans)
         return zip(ends, ends, strict=True)
 
 
 def parts_of(body: Body) -> list[Part]:
-    """The parts of an ExportTraceServiceRequest, those without spans left out.
+    """Return the parts of an ExportTraceServiceRequest that have spans.
 
     Raises:
-        BadInputError: it is none, or is cut off.
+        BadInputError: the body is not such a request, or is truncated.
         PayloadTooLargeError: it has more than `MAX_FIELDS` fields.
     """
     fields = _Fields(body)
@@ -87,20 +87,20 @@ def _scope(fields: "_Fields", start: int, end: int) -> "tuple[Place, Place, arra
 
 
 class _Fields:
-    """Goes through the fields of a body's messages."""
+    """Iterates over the fields of a body's messages."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
         self._left = MAX_FIELDS
 
     def of(self, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-        """The number of each field of bytes, where it begins and where it ends."""
+        """Yield number, start and end of each length-delimited field."""
         body, start = self._body, at
         while at < end:
             self._left -= 1
             if self._left < 0:
                 raise PayloadTooLargeError(
-                    f"it holds more than {MAX_FIELDS:,} resources, scopes and spans; export fewer spans at once"
+                    f"the request has more than {MAX_FIELDS:,} resources, scopes and spans; send smaller requests"
                 )
             key, at = (body[at], at + 1) if body[at] < _GOES_ON else self._varint(at, end)
             kind = key & 7
@@ -131,4 +131,4 @@ class _Fields:
 
 
 def _damaged() -> BadInputError:
-    return BadInputError("the body is not an ExportTraceServiceRequest in protobuf, or is cut off")
+    return BadInputError("the body is not an ExportTraceServiceRequest in protobuf, or is truncated")

@@ -1,4 +1,4 @@
-"""What events of a span say of the call: what went into a model and came out, and what went wrong."""
+"""Inputs, outputs and exceptions from the events of a span."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,25 +8,25 @@ from stores.otel.values import OPENING
 
 Event = dict[str, Any]
 Decode = Callable[[str], Any]
-"""What reads a string that begins like JSON."""
+"""Decodes a string that starts like JSON."""
 
 
 def inputs_of(events: list[Event], decode: Decode) -> dict[str, Any]:
-    """What went in, under the key that says so; empty where no event tells."""
+    """Return the inputs under their key; empty if no event has them."""
     told = _told(events, conventions.EVENT_INPUTS, decode)
     said = _messages(events, conventions.INPUT_MESSAGE_EVENTS, decode)
     return told or ({conventions.INPUT_MESSAGES: said} if said else {})
 
 
 def output_of(events: list[Event], decode: Decode) -> dict[str, Any]:
-    """What came out, the same way."""
+    """Return the output under its key; empty if no event has it."""
     told = _told(events, conventions.EVENT_OUTPUTS, decode)
     said = _messages(events, conventions.OUTPUT_MESSAGE_EVENTS, decode)
     return told or ({conventions.OUTPUT_MESSAGES: said} if said else {})
 
 
 def exception_of(events: list[Event]) -> str | None:
-    """The last exception that was noted, as `type: message`; None where there is none."""
+    """Return the last recorded exception as `type: message`; None if there is none."""
     for event in reversed(events):
         told = event["attributes"].get("exception") if event["name"] == "exception" else None
         if isinstance(told, dict):
@@ -45,7 +45,7 @@ def _told(events: list[Event], keys: dict[str, str], decode: Decode) -> dict[str
 
 
 def _messages(events: list[Event], roles: dict[str, str], decode: Decode) -> list[dict[str, Any]]:
-    """One message for each event that is one, as its attributes say it."""
+    """Build one message for each message event, from its attributes."""
     return [
         {"role": roles[event["name"]], **{key: _decoded(value, decode) for key, value in event["attributes"].items()}}
         for event in events

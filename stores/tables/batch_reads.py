@@ -1,4 +1,4 @@
-"""Rows of many tables at once, by their positions: in three commands for each project."""
+"""Reads rows of many tables by position, with three commands per project."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from stores.tables.layout import Layout
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The positions of a table from `low` up to but not `high`, all of which it has."""
+    """The positions from `low` up to, not including, `high`; the table must have all of them."""
 
     layout: Layout
     low: int
@@ -20,7 +20,7 @@ class Span:
 
 
 async def read_layouts(tables: Collection, project_id: str, digests: Iterable[str]) -> dict[str, Layout]:
-    """Those of some tables of a project that are there, by digest."""
+    """Read the tables that exist, by digest."""
     found = content_store.find_each(tables, project_id, digests, {"_id": 0})
     return {row["digest"]: Layout(**row) async for row in found}
 
@@ -28,7 +28,7 @@ async def read_layouts(tables: Collection, project_id: str, digests: Iterable[st
 async def read_spans(
     chunks: Collection, rows: Collection, project_id: str, spans: Sequence[Span], paths: Iterable[str]
 ) -> list[list[Row]]:
-    """For each span the rows at its positions, with some paths; those whose content is not there are left out."""
+    """Return the rows of each span, with the given document paths; rows without content are left out."""
     names = [span.layout.chunks[number] for span in spans for number in _numbers(span)]
     members = await read_chunks(chunks, project_id, names) if names else {}
     places = [_places(span, members) for span in spans]
@@ -42,7 +42,7 @@ async def read_spans(
 
 
 def placed_row(row: Row, layout: Layout, at: int) -> Row:
-    """A row's document as the row at a position of a table."""
+    """Build the row at a position of a table from a row document."""
     place = {"id": at, "original_index": at, "project_id": layout.project_id, "table_digest": layout.digest}
     return row | place
 
@@ -52,7 +52,7 @@ def _numbers(span: Span) -> range:
 
 
 def _places(span: Span, members: dict[str, list[str]]) -> list[str]:
-    """The digests of the rows at a span's positions."""
+    """Return the row digests of a span."""
     numbers = _numbers(span)
     if not numbers:
         return []

@@ -1,4 +1,4 @@
-"""The rows of a table in its own order: read stretch by stretch from where a page begins, whatever the depth."""
+"""Scan of a table's rows in table order, starting at the page whatever its depth."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -16,15 +16,15 @@ from stores.tables.layout import Layout
 
 _ORDER: Final = Order({}, (Key("id"),))
 _LONGEST: Final = 16_384
-"""Positions that are looked at in one go."""
+"""Limit on the positions read together."""
 
 _Place = tuple[int, str]
-"""A position in the table, and the digest of the row there."""
+"""Position in the table, and digest of the row there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """The rows of a table that match, and whose digest is among some (None: any), in the table's order."""
+    """Rows of a table in table order that match `match` and whose digest is in `members` (None: any)."""
 
     chunks: Collection
     rows: Collection
@@ -33,19 +33,19 @@ class Walk:
     members: frozenset[str] | None = None
 
     async def page(self, request: PageRequest, paths: Sequence[str]) -> Page:
-        """A page, with what lies at some paths of its rows' documents; rows whose content is not there are passed over.
+        """Return a page of rows with the given document paths; rows without content are skipped.
 
-        Where all rows match, `offset` counts the positions of the table.
+        If every row matches, `offset` counts table positions.
 
         Raises:
-            BadInputError: the cursor is none of this list's.
+            BadInputError: the cursor does not belong to this list.
         """
         low, high, skip = self._bounds(position_of(request, self._scope, len(_ORDER.keys)), request)
         found: list[Row] = []
         async for places in self._stretches(low, high, request.size + 1, backward=request.backward):
             here, needed = places, request.size + 1 - len(found)
             if self._is_picky or len(places) > needed:
-                # Values are read of the rows that are given, and not of all that are looked at.
+                # Values are read only for returned rows, not for all rows scanned.
                 there = await self._matching(places)
                 here, skip = there[skip : skip + needed], max(0, skip - len(there))
             found += await self._rows(here, paths)
@@ -54,21 +54,21 @@ class Walk:
         return self.page_of(found, request)
 
     def page_of(self, found: list[Row], request: PageRequest) -> Page:
-        """The page of rows that were found for it, one more than it has where there are more; backward from the end."""
+        """Build the page from the rows found: one more than the page if there are more, in reverse if backward."""
         return page_of(found, request, _ORDER, self._scope)
 
     def bounds(self, request: PageRequest) -> tuple[int, int]:
-        """The positions of a page's rows, and of one more where there is one, if all rows match.
+        """Return the positions of a page's rows, plus one if there are more, assuming that every row matches.
 
         Raises:
-            BadInputError: the cursor is none of this list's.
+            BadInputError: the cursor does not belong to this list.
         """
         low, high, _ = self._bounds(position_of(request, self._scope, len(_ORDER.keys)), request)
         most = request.size + 1
         return (max(low, high - most), high) if request.backward else (min(low, high), min(low + most, high))
 
     async def count(self) -> int:
-        """How many rows match; where all do, as many as the table has, also those whose content is not there."""
+        """Count the matching rows; without conditions the table's count, including rows without content."""
         if not self._is_picky:
             return self.layout.count
         count = 0
@@ -77,9 +77,9 @@ class Walk:
         return count
 
     async def total_size(self, session: Session) -> tuple[int, bool]:
-        """The size of all rows' JSON in bytes, as far as they are there, and whether all are.
+        """Return the JSON size of the stored rows in bytes, and True if no row is missing.
 
-        Each counts as often as it is in the table.
+        A row counts once per occurrence in the table.
         """
         total = count = 0
         async for places in self._stretches(0, self.layout.count, _LONGEST, backward=False):
@@ -100,7 +100,7 @@ class Walk:
         return bool(self.match) or self.members is not None
 
     def _bounds(self, position: list[object] | None, request: PageRequest) -> tuple[int, int, int]:
-        """The positions between which the page lies, and how many matching rows to pass over."""
+        """Return the range of positions of the page, and the number of matching rows to skip."""
         low, high = 0, self.layout.count
         if position is not None:
             at = position[0] if isinstance(position[0], int) else 0
@@ -108,7 +108,7 @@ class Walk:
         return (low, high, request.offset) if self._is_picky else (low + request.offset, high, 0)
 
     async def _stretches(self, low: int, high: int, length: int, *, backward: bool) -> AsyncIterator[list[_Place]]:
-        """The places between two positions, in the order asked for, ever more at once."""
+        """Yield batches of positions in scan order, each twice as long as the last."""
         length = min(length, _LONGEST)
         while low < high:
             start, end = (max(low, high - length), high) if backward else (low, min(low + length, high))
@@ -130,7 +130,7 @@ class Walk:
         return [(row["id"], row["digest"]) for row in rows]
 
     async def _rows(self, places: Iterable[_Place], paths: Sequence[str]) -> list[Row]:
-        """The rows at some places, one for each, without those that do not match."""
+        """Return the matching rows at some positions, in order."""
         here = [place for place in places if self.members is None or place[1] in self.members]
         projection = {"_id": 0, "digest": 1} | dict.fromkeys(paths, 1)
         wanted = (digest for _, digest in here)

@@ -1,4 +1,4 @@
-"""The rows of a table in an order of their content, which takes looking at all of them."""
+"""Rows of a table sorted by content, which reads all rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,17 +21,17 @@ async def sorted_page(
     request: PageRequest,
     paths: Sequence[str],
 ) -> Page:
-    """A page of the rows that match, and whose digest is among some (None: any), sorted; their `id` is their position.
+    """Return a sorted page of the matching rows whose digest is in `members` (None: any); `id` is the position.
 
     Raises:
-        BadInputError: the cursor is none of this list's.
+        BadInputError: the cursor does not belong to this list.
     """
     source = _rows_of(database, layout, members)
     return await find_page(database.tables, match, order, request, paths, source)
 
 
 def _rows_of(database: Database, layout: Layout, members: frozenset[str] | None) -> Pipeline:
-    """The documents of a table's rows, one for each position, which is their `id`."""
+    """Build the pipeline of a table's row documents, one per position, which is the `id`."""
     chosen = [{"$match": {"row_digest": {"$in": sorted(members)}}}] if members else []
     return [
         {"$match": table_match(layout.project_id, layout.digest)},

@@ -1,4 +1,4 @@
-"""Changes to a table: another table, made of the chunks that stay as they are and of those that change."""
+"""Updates of a table: a new table from the unchanged chunks and the changed ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ _TOO_LONG: Final = 4 * MAX_ROWS
 
 @dataclass(slots=True)
 class _Stretch:
-    """Some rows of the table: a stored chunk, and its digests if they are read; without a chunk they are changed."""
+    """A range of rows: a stored chunk (its digests may be unread), or changed digests without a chunk."""
 
     count: int
     chunk: str | None = None
@@ -28,7 +28,7 @@ class _Stretch:
 
 @dataclass(slots=True)
 class Edit:
-    """A table under change: the rows that came, the digests of those that went, and of each update its row's."""
+    """Edits a table: collects rows added and removed, and the digest that each update concerns."""
 
     chunks: Collection
     base: Layout
@@ -40,16 +40,16 @@ class Edit:
     _count: int = 0
 
     def __post_init__(self) -> None:
-        """Begin with the chunks of the table."""
+        """Start with the chunks of the base table."""
         self._count = self.base.count
         pairs = zip(self.base.counts(), self.base.chunks, strict=True)
         self._stretches = [_Stretch(count, chunk) for count, chunk in pairs] or [_Stretch(0, None, [])]
 
     async def apply(self, updates: Sequence[TableUpdate]) -> None:
-        """Apply the updates one after the other.
+        """Apply the updates in order.
 
         Raises:
-            BadInputError: one breaks a rule; the error names it as `updates.<position>`.
+            BadInputError: an update is invalid; the argument is `updates.<position>`.
             PayloadTooLargeError: a row is too large.
         """
         async for position, update in cooperative(enumerate(updates)):
@@ -64,7 +64,7 @@ class Edit:
                     await self._pop(index)
 
     async def build(self) -> Builder:
-        """The table that came of it, whose chunks are read one after the other, since all digests make its own."""
+        """Build the new table; every chunk is read, because the table's digest covers all row digests."""
         builder = Builder(self.base.project_id)
         turn = TimeSlice()
         for part in content_store.batches(self._stretches, _READ_AT_ONCE):
@@ -79,9 +79,9 @@ class Edit:
 
     def _check(self, index: int, last: int, argument: str) -> None:
         if not 0 <= index <= last:
-            allowed = f"it can be 0 to {last}" if last >= 0 else "there is none to take out"
+            allowed = f"the index must be 0 to {last}" if last >= 0 else "so there is no row to remove"
             raise BadInputError(
-                f"{index} is out of range; the table has {self._count:,} rows then, {allowed}", f"{argument}.index"
+                f"{index} is out of range; the table then has {self._count:,} rows, {allowed}", f"{argument}.index"
             )
 
     async def _put(self, index: int, row: object, argument: str) -> None:
@@ -99,14 +99,14 @@ class Edit:
         self.updated.append(digest)
 
     async def _open(self, index: int, grows_by: int = 1) -> tuple[list[str], int]:
-        """The digests, to be changed, that an index falls among, and where; behind them all it falls to the last."""
+        """Return the editable digests around an index, and the index within them; at the end these are the last."""
         number, at = self._locate(index)
         stretch = self._stretches[number]
         if stretch.row_digests is None and stretch.chunk:
             stretch.row_digests = (await read_chunks(self.chunks, self.base.project_id, [stretch.chunk]))[stretch.chunk]
         row_digests = stretch.row_digests or []
         if len(row_digests) >= _TOO_LONG:
-            # What grows to a great length would cost more with each row.
+            # Split long ranges, because each change of a range costs time in proportion to its length.
             half = len(row_digests) // 2
             halves = row_digests[:half], row_digests[half:]
             self._stretches[number : number + 1] = [_Stretch(len(part), None, part) for part in halves]

@@ -1,10 +1,10 @@
-"""Tables on their way in: their rows and chunks first, which nobody reads yet; then, at once, what makes them a table.
+"""Uploads of tables: rows and chunks first, invisible to readers; then the table document, atomically.
 
-What fits into one transaction is written in it together with the table. What is more, or larger, is an upload: it has a
-document of its own from before its first part until its table is there or it is given up. Each part is a transaction
-in which the upload is still under way, so that nothing of one that was given up comes late. Content that a part writes,
-or finds there while it is still another upload's, bears the upload's name. One whose process was killed is left behind
-with its document, which nobody touches any more: `sweep` finds it by that, and takes back what bears no other name.
+Content that fits into one transaction is written together with the table. Otherwise it is an upload, with a document
+from before its first part until its table exists or it is abandoned. Each part is a transaction that requires the
+upload to be open, so an abandoned upload writes nothing late. Content that a part writes, or finds while another upload
+owns it, is marked with the upload's id. If the process dies, nobody touches the upload's document any more. `sweep`
+then discards the upload and the content marked with no other id.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -27,38 +27,38 @@ from stores.tables.rows import RowContent
 from stores.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 
 MAX_BYTES_WHOLE: Final = 2 * 1024 * 1024
-"""The JSON of new rows that are stored in one transaction, which is far more in the database's cache."""
+"""JSON size of new rows that fit into one transaction; they take far more in the database's cache."""
 
-_LOST: Final = f"nothing came for {LEASE_SECONDS} seconds, so that the table was given up; send it again"
+_LOST: Final = f"the client sent nothing for {LEASE_SECONDS} seconds, so the table was cancelled; send it again"
 _AT_ONCE: Final = 250
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """Content that waits to be written, as much as fits into one transaction."""
+    """Content buffered for one transaction."""
 
     collection: Collection
     contents: dict[str, content_store.Content] = field(default_factory=dict)
     size_bytes: int = 0
 
     def has_room_for(self, one: content_store.Content) -> bool:
-        """Whether one more fits in, as the first of all does."""
+        """Return True if the content fits in; the first one always does."""
         is_small = len(self.contents) < content_store.BATCH and self.size_bytes + one.size_bytes <= MAX_BYTES_WHOLE
         return not self.contents or one.digest in self.contents or is_small
 
     def put(self, one: content_store.Content) -> None:
-        """Put one in, once."""
+        """Add content unless it is already in the buffer."""
         if one.digest not in self.contents:
             self.contents[one.digest] = one
             self.size_bytes += one.size_bytes
 
     def empty(self) -> None:
-        """Let go of all."""
+        """Drop all content."""
         self.contents, self.size_bytes = {}, 0
 
 
 class Upload:
-    """One table on its way into a project, which was entered already or is before the first write."""
+    """One upload of a table; the project is registered before the first write."""
 
     def __init__(self, database: Database, project_id: str, entered: RegisteredProjects | None = None) -> None:
         self._database = database
@@ -66,13 +66,13 @@ class Upload:
         self._entered = entered or {}
         self._rows, self._chunks = _Waiting(database.table_rows), _Waiting(database.table_chunks)
         self.id: str | None = None
-        """Its name, once it is one."""
+        """Id of the upload's document; None while everything fits into one transaction."""
 
     async def add(self, rows: Iterable[RowContent]) -> None:
-        """Write rows, sooner or later.
+        """Buffer rows, and write full buffers.
 
         Raises:
-            ConflictError: it was given up.
+            ConflictError: the upload was discarded as abandoned.
         """
         for row in rows:
             await self._add(self._rows, row)
@@ -80,10 +80,10 @@ class Upload:
     async def publish(
         self, builder: Builder, size: int | None, measure: Callable[[Session], Awaitable[int | None]] | None = None
     ) -> str:
-        """Make a table of it, all at once; its digest. What tells its size only then may be given in place of that.
+        """Write the rest and insert the table atomically; return its digest. `measure` computes the size, if set.
 
         Raises:
-            ConflictError: it was given up.
+            ConflictError: the upload was discarded as abandoned.
         """
         layout = builder.finish(size)
         for chunk in builder.new.values():
@@ -100,11 +100,11 @@ class Upload:
         return layout.digest
 
     async def keep(self, rows: Sequence[str], session: Session) -> None:
-        """Let those of some rows that are there stay, whatever becomes of other uploads."""
+        """Protect existing rows from the discard of other uploads."""
         await self._keep(self._database.table_rows, rows, session)
 
     async def discard(self) -> None:
-        """Take everything back."""
+        """Delete everything written."""
         if self.id:
             async for _ in discard(self._database, self._project_id, self.id):
                 pass
@@ -119,7 +119,7 @@ class Upload:
         waiting.put(one)
 
     async def _begin(self) -> None:
-        """Make it known."""
+        """Insert the upload's document."""
         await self._enter()
         upload_id = f"{self._project_id}:{ids.new_id()}"
         change = {"$set": {"project_id": self._project_id}, "$currentDate": {"touched_at": True}}
@@ -133,7 +133,7 @@ class Upload:
         await self._check(done.matched_count)
 
     async def _write(self, session: Session) -> None:
-        """Write what waits."""
+        """Write the buffered content."""
         for waiting in (self._rows, self._chunks):
             if contents := waiting.contents:
                 await self._enter()
@@ -143,7 +143,7 @@ class Upload:
                 await self._keep(waiting.collection, there, session)
 
     async def _keep(self, collection: Collection, digests: Sequence[str], session: Session) -> None:
-        # Content of uploads that are not under way any more is a table's: that of those given up went before them.
+        # Content marked only by closed uploads belongs to a table, because a discard deletes content first.
         if not digests:
             return
         others = await under_way(self._database, self._project_id, session)
@@ -157,7 +157,7 @@ class Upload:
 
     async def _check(self, count: int) -> None:
         if not count:
-            await self._enter()  # a purge takes uploads along, and says so
+            await self._enter()  # raises if a purge deleted the upload
             raise ConflictError(_LOST)
 
     async def _enter(self) -> None:
@@ -168,31 +168,31 @@ class Upload:
 async def upload(
     database: Database, project_id: str, entered: RegisteredProjects | None = None
 ) -> AsyncIterator[Upload]:
-    """An upload that is taken back where the block fails."""
+    """Context manager of an upload; it is discarded if the block fails."""
     upload = Upload(database, project_id, entered)
     try:
         yield upload
     except (PyMongoError, UnavailableError):
-        raise  # what is on its way to the database may still get there: this is left to a sweep
+        raise  # pending writes may still reach the database, so a sweep discards this upload later
     except Exception:
         await upload.discard()
         raise
 
 
 async def under_way(database: Database, project_id: str, session: Session) -> list[str]:
-    """The uploads into a project whose content may go."""
+    """Return the ids of the open uploads of a project."""
     own = {"_id": {"$gt": f"{project_id}:", "$lt": f"{project_id};"}}
     return [found["_id"] async for found in database.table_uploads.find(own, {"_id": 1}, session=session)]
 
 
 async def abandoned(database: Database, silent_seconds: float = LEASE_SECONDS) -> list[Document]:
-    """The uploads of which nothing came for so long, and those that are being taken back."""
+    """Return the uploads that are silent for `silent_seconds` or marked for discard."""
     return await database.table_uploads.find(is_abandoned(silent_seconds), {"project_id": 1}).to_list(None)
 
 
 async def discard(database: Database, project_id: str, upload_id: str) -> WorkSteps:
-    """Take back an upload, some content at a time; nothing happens where it has become a table."""
-    # Who marks it waits for a transaction that writes for it, and none can end after that.
+    """Discard an upload in steps; do nothing if its table is published."""
+    # The update waits for a transaction that writes for the upload, and no such transaction can commit after it.
     marked = await database.table_uploads.update_one({"_id": upload_id}, {"$set": {"doomed": True}})
     if not marked.matched_count:
         return
@@ -203,7 +203,7 @@ async def discard(database: Database, project_id: str, upload_id: str) -> WorkSt
 
 
 async def _take_back(collection: Collection, project_id: str, upload_id: str, session: Session) -> bool:
-    """Take back some content of an upload; False where there is no more."""
+    """Discard some content of an upload; False if none is left."""
     own = {content_store.UPLOADS: upload_id}
     found = await collection.find(own, {"_id": 1}, limit=_AT_ONCE, session=session).to_list(None)
     if not found:

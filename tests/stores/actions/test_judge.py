@@ -231,7 +231,7 @@ async def test_a_call_too_large_for_a_judge_is_told_before_anything_is_asked(
 
     assert done.results[0]["error"] == {
         "code": "PAYLOAD_TOO_LARGE",
-        "message": "the inputs and output have 2,000,016 characters as JSON; the limit for judges is 1,048,576",
+        "message": "the inputs and output have 2,000,016 characters as JSON; the limit is 1,048,576",
     }
     assert [judged(body)["output"] for body in stand_in.bodies] == ["y"]
 

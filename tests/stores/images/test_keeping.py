@@ -191,7 +191,7 @@ async def test_what_is_not_to_be_a_call_is_none_and_its_files_are_kept(
         (answer({"b64_json": "QUJD\nQUJD"}), "the provider returned an image that is not valid Base64"),
         (answer({"b64_json": "QUI"}), "the provider returned an image that is not valid Base64"),
         (answer({"b64_json": "Größe"}), "the provider returned an image that is not valid Base64"),
-        (answer(encoded(b"<html>Not found</html>")), "returned no image of a supported type (PNG, JPEG, GIF, WEBP, AVIF)"),
+        (answer(encoded(b"<html>Not found</html>")), "no image of a supported type (PNG, JPEG, GIF, WEBP, AVIF)"),
         (answer(encoded(b"<svg xmlns='http://www.w3.org/2000/svg'/>")), "returned no image of a supported type"),
         (answer({"url": "file:///etc/passwd"}), "must begin with https://"),
         (answer({"url": "http://169.254.169.254/latest/meta-data"}), "169.254.169.254 is in the server's own network"),
