@@ -11,7 +11,7 @@ from stores.concurrency.time_slices import TimeSlice, cooperative
 
 Row = dict[str, Any]
 
-_UNSEEN: Final = -1
+_NOT_VISITED: Final = -1
 
 
 @dataclass(slots=True, eq=False)
@@ -21,7 +21,7 @@ class Node:
     row: Row
     parent: "Node | None" = None
     children: "list[Node]" = field(default_factory=list)
-    depth: int = _UNSEEN
+    depth: int = _NOT_VISITED
 
 
 async def in_tree_order(rows: Sequence[Row]) -> list[Node]:
@@ -37,7 +37,7 @@ async def in_tree_order(rows: Sequence[Row]) -> list[Node]:
             parent.children.append(node)
     ordered = await _walk(roots)
     if len(ordered) < len(nodes):
-        await _walk(await _cut_circles(list(nodes.values())))
+        await _walk(await _break_cycles(list(nodes.values())))
         ordered = await _walk([node for node in nodes.values() if node.parent is None])
     return ordered
 
@@ -59,7 +59,7 @@ async def _walk(roots: Sequence[Node]) -> list[Node]:
     return ordered
 
 
-async def _cut_circles(nodes: Sequence[Node]) -> list[Node]:
+async def _break_cycles(nodes: Sequence[Node]) -> list[Node]:
     """Make the oldest call of each cycle a root; return these roots."""
     roots = []
     visited: set[int] = set()
@@ -68,7 +68,7 @@ async def _cut_circles(nodes: Sequence[Node]) -> list[Node]:
         path: list[Node] = []
         on_path: set[int] = set()
         node: Node | None = start
-        while node is not None and node.depth == _UNSEEN and id(node) not in visited:
+        while node is not None and node.depth == _NOT_VISITED and id(node) not in visited:
             visited.add(id(node))
             on_path.add(id(node))
             path.append(node)

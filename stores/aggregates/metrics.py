@@ -17,7 +17,7 @@ COSTS: Final = "costs"
 UNPRICED: Final = "unpriced"
 """Name of the computed number of tokens without a price."""
 
-_MOST: Final = Int64((1 << 63) - 1)
+_MAX_INT64: Final = Int64((1 << 63) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def _whole(part: str) -> Metric:
 
 
 def _bounded(number: Expression) -> Expression:
-    return {"$toLong": {"$min": [number, _MOST]}}
+    return {"$toLong": {"$min": [number, _MAX_INT64]}}
 
 
 def _rest(total: str, parts: tuple[str, ...]) -> Metric:
@@ -96,7 +96,7 @@ METRICS: Final = {
 NAMES: Final = frozenset({*METRICS, *PERCENTILES})
 """All names of metrics, including percentiles."""
 
-_OF_NOTHING: Final = {
+_ZERO_IF_EMPTY: Final = {
     *("count", "error_count", "prompt_tokens", "completion_tokens", "total_tokens", "requests", "unpriced_tokens"),
     *FIELDS.values(),
 }
@@ -153,4 +153,4 @@ class Wanted:
     @property
     def of_nothing(self) -> dict[str, Any]:
         """The row of a group without calls."""
-        return {name: 0 if name in _OF_NOTHING else None for name in self.metrics}
+        return {name: 0 if name in _ZERO_IF_EMPTY else None for name in self.metrics}

@@ -40,8 +40,8 @@ MAX_PARENTS: Final = 50_000
 _SKEW: Final = 60_000_000
 """Largest clock difference between the machines of a trace, in microseconds."""
 _CALL: Final = "_call"
-_PLACE: Final = "_place"
-_THEIRS: Final = "_theirs"
+_PARENT_INDEX: Final = "_place"
+_CHILD_USAGE: Final = "_theirs"
 
 
 class UsageOf(StrEnum):
@@ -74,7 +74,7 @@ class Unclear:
             return [{"$match": {"usage_scope": {"$ne": UNCLEAR}}}]
         # MongoDB hashes a literal list for `$indexOfArray`; `$nin` would take as long as a lookup.
         place = {"$indexOfArray": [{"$literal": self.parents}, "$_id"]}
-        return [{"$set": {_PLACE: place}}, {"$match": {_PLACE: {"$lt": 0}}}]
+        return [{"$set": {_PARENT_INDEX: place}}, {"$match": {_PARENT_INDEX: {"$lt": 0}}}]
 
 
 async def find_unclear(
@@ -129,23 +129,25 @@ def with_own_usage(
         return [*found, own_or_none, *project]
     settled: Pipeline = [*found, {"$match": unclear.match}, {"$project": dict.fromkeys([*paths, "id"], 1)}]
     settled += (
-        [_looked_up(calls, project_id, counts)]
+        [_lookup_children(calls, project_id, counts)]
         if unclear.parents is None
-        else _joined(calls, unclear.reporting, counts)
+        else _join_children(calls, unclear.reporting, counts)
     )
-    union = {"$unionWith": {"coll": calls, "pipeline": [*settled, _compared(has_classes=has_classes), *project]}}
+    union = {
+        "$unionWith": {"coll": calls, "pipeline": [*settled, _subtract_children(has_classes=has_classes), *project]}
+    }
     return [*found, *unclear.others, own_or_none, *project, union]
 
 
-def _looked_up(calls: str, project_id: str, counts: Sequence[str]) -> dict[str, Any]:
+def _lookup_children(calls: str, project_id: str, counts: Sequence[str]) -> dict[str, Any]:
     """Build the stage that looks up the usage of a call's children by model."""
     match = {"$match": {"project_id": project_id, "visible": True, "usage": {"$exists": True}}}
     summed = [match, {"$unwind": "$usage"}, _summed("$usage.model", counts), {"$set": {"model": "$_id"}}]
-    joined = {"from": calls, "localField": "id", "foreignField": "parent_id", "pipeline": summed, "as": _THEIRS}
+    joined = {"from": calls, "localField": "id", "foreignField": "parent_id", "pipeline": summed, "as": _CHILD_USAGE}
     return {"$lookup": joined}
 
 
-def _joined(calls: str, reporting: dict[str, Any], counts: Sequence[str]) -> Pipeline:
+def _join_children(calls: str, reporting: dict[str, Any], counts: Sequence[str]) -> Pipeline:
     """Build the stages that join calls with the usage of their children by model."""
     theirs: dict[str, Any] = {"model": "$_id.model"} | {count: f"${count}" for count in counts}
     summed: Pipeline = [
@@ -153,15 +155,15 @@ def _joined(calls: str, reporting: dict[str, Any], counts: Sequence[str]) -> Pip
         {"$project": {"_id": 0, "parent_id": 1, "usage": 1}},
         {"$unwind": "$usage"},
         _summed({"parent": "$parent_id", "model": "$usage.model"}, counts),
-        {"$project": {"_id": 0, "id": "$_id.parent", _THEIRS: theirs}},
+        {"$project": {"_id": 0, "id": "$_id.parent", _CHILD_USAGE: theirs}},
     ]
     return [
         {"$project": {"_id": 0, "id": 1, _CALL: "$$ROOT"}},
         {"$unionWith": {"coll": calls, "pipeline": summed}},
         # Documents of sums have no call, so `$max` keeps the call.
-        {"$group": {"_id": "$id", _CALL: {"$max": f"${_CALL}"}, _THEIRS: {"$push": f"${_THEIRS}"}}},
+        {"$group": {"_id": "$id", _CALL: {"$max": f"${_CALL}"}, _CHILD_USAGE: {"$push": f"${_CHILD_USAGE}"}}},
         {"$match": {_CALL: {"$ne": None}}},
-        {"$replaceRoot": {"newRoot": {"$mergeObjects": [f"${_CALL}", {_THEIRS: f"${_THEIRS}"}]}}},
+        {"$replaceRoot": {"newRoot": {"$mergeObjects": [f"${_CALL}", {_CHILD_USAGE: f"${_CHILD_USAGE}"}]}}},
     ]
 
 
@@ -174,19 +176,21 @@ def _path(count: str) -> str:
     return count if count in COUNTS else f"classes.{count}"
 
 
-def _compared(*, has_classes: bool) -> dict[str, Any]:
+def _subtract_children(*, has_classes: bool) -> dict[str, Any]:
     """Build the stage that subtracts the children's usage, and drops models that have no excess.
 
     A call that reports fewer tokens than its children keeps its usage: it cannot be their sum.
     """
-    theirs = {"$filter": {"input": f"${_THEIRS}", "as": "theirs", "cond": {"$eq": ["$$theirs.model", "$$entry.model"]}}}
-    beyond = {"model": "$$entry.model"} | {name: {"$max": [0, _beyond(name)]} for name in COUNTS}
-    cannot_be_sum = {"$or": [{"$lt": [_beyond(name), 0]} for name in TOKENS]}
-    is_all_theirs = {"$and": [{"$eq": [_beyond(name), 0]} for name in TOKENS]}
+    theirs = {
+        "$filter": {"input": f"${_CHILD_USAGE}", "as": "theirs", "cond": {"$eq": ["$$theirs.model", "$$entry.model"]}}
+    }
+    beyond = {"model": "$$entry.model"} | {name: {"$max": [0, _excess(name)]} for name in COUNTS}
+    cannot_be_sum = {"$or": [{"$lt": [_excess(name), 0]} for name in TOKENS]}
+    is_all_theirs = {"$and": [{"$eq": [_excess(name), 0]} for name in TOKENS]}
     if has_classes:
-        beyond["classes"] = {"$cond": ["$$entry.classes", _classes_beyond(), "$$REMOVE"]}
+        beyond["classes"] = {"$cond": ["$$entry.classes", _classes_excess(), "$$REMOVE"]}
         # Requests may be the call's own even if all tokens are its children's; null sorts below all numbers.
-        is_all_theirs["$and"] += [{"$lte": [_beyond(name), 0]} for name in REQUESTS]
+        is_all_theirs["$and"] += [{"$lte": [_excess(name), 0]} for name in REQUESTS]
     cases = [
         {"case": {"$or": [{"$eq": ["$$same", []]}, cannot_be_sum]}, "then": "$$entry"},
         {"case": is_all_theirs, "then": None},
@@ -196,21 +200,21 @@ def _compared(*, has_classes: bool) -> dict[str, Any]:
     return {"$set": {"usage": {"$filter": {"input": each, "as": "own", "cond": {"$ne": ["$$own", None]}}}}}
 
 
-def _classes_beyond() -> Expression:
+def _classes_excess() -> Expression:
     """Build the expression of an entry's classes minus those of the children."""
     tokens = [*PARTS[Side.INPUT], *PARTS[Side.OUTPUT]]
-    requests = {name: {"$max": [0, _class_beyond(name)]} for name in REQUESTS}
+    requests = {name: {"$max": [0, _class_excess(name)]} for name in REQUESTS}
     rests = [
-        {"$subtract": [_beyond(total), {"$sum": [_class_beyond(name) for name in PARTS[side]]}]}
+        {"$subtract": [_excess(total), {"$sum": [_class_excess(name) for name in PARTS[side]]}]}
         for total, side in (("prompt_tokens", Side.INPUT), ("completion_tokens", Side.OUTPUT))
     ]
-    least = {"$min": [*rests, *(_class_beyond(name) for name in tokens)]}
-    return {"$cond": [{"$lt": [least, 0]}, requests, requests | {name: _class_beyond(name) for name in tokens}]}
+    least = {"$min": [*rests, *(_class_excess(name) for name in tokens)]}
+    return {"$cond": [{"$lt": [least, 0]}, requests, requests | {name: _class_excess(name) for name in tokens}]}
 
 
-def _class_beyond(name: str) -> Expression:
+def _class_excess(name: str) -> Expression:
     return {"$subtract": [{"$ifNull": [f"$$entry.classes.{name}", 0]}, {"$sum": f"$$same.{name}"}]}
 
 
-def _beyond(count: str) -> Expression:
+def _excess(count: str) -> Expression:
     return {"$subtract": [f"$$entry.{_path(count)}", {"$sum": f"$$same.{count}"}]}

@@ -22,7 +22,7 @@ def in_memory(keys: Any, summed: dict[str, Any], percentiles: Mapping[str, int])
     grouped = {"$group": {"_id": keys, **summed, "latencies": {"$push": _LATENCY}}}
     ordered = {"$set": {"latencies": {"$sortArray": {"input": "$latencies", "sortBy": 1}}}}
     values = {
-        name: _percentile({"$size": "$latencies"}, _at_in_memory, percent) for name, percent in percentiles.items()
+        name: _percentile({"$size": "$latencies"}, _value_in_memory, percent) for name, percent in percentiles.items()
     }
     return [grouped, ordered, {"$set": values}, {"$unset": "latencies"}]
 
@@ -41,12 +41,12 @@ def by_counts(
     first_total = {"$first": "$up_to", "window": {"documents": ["unbounded", "current"]}}
     totalled = {"partitionBy": "$_id.of", "sortBy": {"up_to": -1}, "output": {"all": first_total}}
     neighbours = {
-        _neighbour(percent, above): {"$max": {"$cond": [_holds(_rank("$all", percent, above)), "$_id.ms", None]}}
+        _neighbour(percent, above): {"$max": {"$cond": [_covers(_rank("$all", percent, above)), "$_id.ms", None]}}
         for percent in percentiles.values()
         for above in (0, 1)
     }
     regrouped = {"_id": "$_id.of", **resummed, "all": {"$max": "$all"}, **neighbours}
-    values = {name: _percentile("$all", _at_by_counts, percent) for name, percent in percentiles.items()}
+    values = {name: _percentile("$all", _value_by_counts, percent) for name, percent in percentiles.items()}
     dropped = ["all", *neighbours]
     return [
         counted,
@@ -73,17 +73,17 @@ def _rank(size: Expression, percent: int, above: int) -> Expression:
     return {"$min": [{"$add": [below, above]}, {"$subtract": [size, 1]}]}
 
 
-def _at_in_memory(percent: int, above: int) -> Expression:
+def _value_in_memory(percent: int, above: int) -> Expression:
     return {"$arrayElemAt": ["$latencies", _rank({"$size": "$latencies"}, percent, above)]}
 
 
-def _holds(rank: Expression) -> Expression:
+def _covers(rank: Expression) -> Expression:
     """Test whether the calls of this latency cover the rank."""
     before = {"$subtract": ["$up_to", "$calls"]}
     return bound(rank, {"$and": [{"$lte": [before, "$$v"]}, {"$gt": ["$up_to", "$$v"]}]})
 
 
-def _at_by_counts(percent: int, above: int) -> Expression:
+def _value_by_counts(percent: int, above: int) -> Expression:
     return f"${_neighbour(percent, above)}"
 
 

@@ -112,7 +112,7 @@ class Rows:
         Raises:
             BadInputError: the sort names a field that rows do not have.
         """
-        order = compile_sort([*self.sort_by, *self._ties()], self._fields)
+        order = compile_sort([*self.sort_by, *self._tie_breakers()], self._fields)
         shown = self.grouping.shown | self.wanted.shown | dict.fromkeys(self.wanted.percentiles, 1)
         numbered = {"output": {GROUPS: {"$sum": 1, "window": {"documents": ["unbounded", "unbounded"]}}}}
         return [
@@ -124,7 +124,7 @@ class Rows:
             {"$limit": limit},
         ]
 
-    def _ties(self) -> list[SortBy]:
+    def _tie_breakers(self) -> list[SortBy]:
         """Return the group keys that the sort does not name, time first, as tie-breakers."""
         fields = self._fields
         named = {fields[key.field].field.name for key in self.sort_by}

@@ -36,7 +36,7 @@ MAX_GROUPS: Final = 100_000
 MAX_CALLS: Final = 100_000
 """Limit on the calls of one tree."""
 
-_SHOWN: Final = frozenset({"op_name", "display_name", "trace_name", "ended_at", "latency_ms"})
+_CALL_FIELDS: Final = frozenset({"op_name", "display_name", "trace_name", "ended_at", "latency_ms"})
 _OFFSET: Final = re.compile(r"[+-](0\d|1[0-4]):?([0-5]\d)?")
 _EXCEEDED_MEMORY: Final = 146
 _BAD_TIMEZONE: Final = 40485
@@ -98,7 +98,7 @@ class AggregatesStore:
         await self._check_timezone(grouping.timezone)
         async with (
             calls_list_query(self.database, project_id, calls_filter, query, expansion=expansion) as search,
-            self._one_moment(search) as session,
+            self._session_of(search) as session,
         ):
             pricing = pricing_of_found(self.database, project_id, search.stages, session, rows.priced)
             async with pricing if rows.is_priced else nullcontext() as prices:
@@ -137,7 +137,7 @@ class AggregatesStore:
         """Read the calls of a trace, oldest first."""
         match = {"project_id": project_id, "visible": True, "trace_id": trace_id}
         usage = USAGE_READ if wanted.intersection(USAGES) else ()
-        paths = sorted({*ALWAYS_READ, *usage, *wanted.intersection(_SHOWN)})
+        paths = sorted({*ALWAYS_READ, *usage, *wanted.intersection(_CALL_FIELDS)})
         snapshot_calls = self._calls.with_options(read_concern=SNAPSHOT)
         limit = self._max_calls + 1
         with paging.translate_index_build_error():
@@ -154,7 +154,7 @@ class AggregatesStore:
         return rows
 
     @asynccontextmanager
-    async def _one_moment(self, search: ListQuery) -> AsyncIterator[Session]:
+    async def _session_of(self, search: ListQuery) -> AsyncIterator[Session]:
         """Use the session of the list query, or open a new one."""
         if search.session:
             yield search.session

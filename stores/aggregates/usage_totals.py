@@ -10,7 +10,7 @@ from stores.usage.counts import added, class_fields
 
 Row = dict[str, Any]
 
-_MOST: Final = (1 << 63) - 1
+_MAX_INT64: Final = (1 << 63) - 1
 
 
 @dataclass(slots=True)
@@ -42,12 +42,12 @@ class Tally:
     def row(self) -> Row:
         """Return the tally as a row, with counts clamped to 64 bits."""
         return {
-            "prompt_tokens": min(self.prompt_tokens, _MOST),
-            "completion_tokens": min(self.completion_tokens, _MOST),
-            "requests": min(self.requests, _MOST),
-            "total_tokens": min(self.total_tokens, _MOST),
-            **{name: min(count, _MOST) for name, count in class_fields(self.prompt_tokens, self.classes).items()},
-            "unpriced_tokens": min(self.unpriced_tokens, _MOST),
+            "prompt_tokens": min(self.prompt_tokens, _MAX_INT64),
+            "completion_tokens": min(self.completion_tokens, _MAX_INT64),
+            "requests": min(self.requests, _MAX_INT64),
+            "total_tokens": min(self.total_tokens, _MAX_INT64),
+            **{name: min(count, _MAX_INT64) for name, count in class_fields(self.prompt_tokens, self.classes).items()},
+            "unpriced_tokens": min(self.unpriced_tokens, _MAX_INT64),
             "cost": None if self.cost is None else float(self.cost),
         }
 

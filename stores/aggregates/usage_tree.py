@@ -42,7 +42,7 @@ _NO_CLASSES: Final[Classes] = {}
 
 
 @dataclass(slots=True)
-class _Below:
+class _ChildSums:
     """Sums over the children of a call, added one by one because there may be very many."""
 
     reported: _Counts = field(default_factory=dict)
@@ -50,7 +50,7 @@ class _Below:
     calls: int = 0
     errors: int = 0
 
-    def add(self, child: "_Rolled") -> None:
+    def add(self, child: "_SubtreeSums") -> None:
         """Add the sums of a child, which include its subtree."""
         for model, numbers in child.reported.items():
             there = self.reported.get(model)
@@ -61,7 +61,7 @@ class _Below:
 
 
 @dataclass(slots=True)
-class _Rolled:
+class _SubtreeSums:
     """Sums over a call and its subtree."""
 
     reported: _Counts
@@ -81,7 +81,7 @@ async def usage_tree(
     Raises:
         BadInputError: the calls have too many different models.
     """
-    ordered, rolled = await _rolled_up(rows, prices)
+    ordered, rolled = await _sum_subtrees(rows, prices)
     shown = (node for node in ordered if max_depth is None or node.depth <= max_depth)
     return [row async for row in cooperative(_row(node, rolled[id(node)], wanted) for node in shown)]
 
@@ -92,20 +92,20 @@ async def usage_of_trace(rows: Sequence[Row], prices: Prices | None) -> Row:
     Raises:
         BadInputError: the calls have too many different models.
     """
-    ordered, rolled = await _rolled_up(rows, prices)
+    ordered, rolled = await _sum_subtrees(rows, prices)
     return usage_row(merged(rolled[id(node)].total for node in ordered if not node.parent))
 
 
-async def _rolled_up(rows: Sequence[Row], prices: Prices | None) -> tuple[list[Node], dict[int, _Rolled]]:
+async def _sum_subtrees(rows: Sequence[Row], prices: Prices | None) -> tuple[list[Node], dict[int, _SubtreeSums]]:
     """Return the calls in tree order, and the sums of each subtree by `id()` of its node."""
     ordered = await in_tree_order(rows)
-    rolled: dict[int, _Rolled] = {}
-    below: dict[int, _Below] = {}
+    rolled: dict[int, _SubtreeSums] = {}
+    below: dict[int, _ChildSums] = {}
     entries = 0
     async for node in cooperative(reversed(ordered)):
-        sums = rolled[id(node)] = _roll(node.row, below.pop(id(node), _Below()), prices)
+        sums = rolled[id(node)] = _sum_subtree(node.row, below.pop(id(node), _ChildSums()), prices)
         if node.parent:
-            below.setdefault(id(node.parent), _Below()).add(sums)
+            below.setdefault(id(node.parent), _ChildSums()).add(sums)
         entries += len(sums.total)
         if entries > MAX_ENTRIES:
             raise BadInputError(
@@ -116,14 +116,14 @@ async def _rolled_up(rows: Sequence[Row], prices: Prices | None) -> tuple[list[N
     return ordered, rolled
 
 
-def _roll(row: Row, below: _Below, prices: Prices | None) -> _Rolled:
+def _sum_subtree(row: Row, below: _ChildSums, prices: Prices | None) -> _SubtreeSums:
     mine = {
         entry["model"]: ([entry[count] for count in COUNTS], entry.get("classes", _NO_CLASSES))
         for entry in row.get("usage", ())
     }
-    counts, reported = _settled(row.get("usage_scope"), mine, below.reported)
+    counts, reported = _own_and_reported(row.get("usage_scope"), mine, below.reported)
     own = {model: _tally(model, of_model, row["started_at"], prices) for model, of_model in counts.items()}
-    return _Rolled(
+    return _SubtreeSums(
         reported,
         own,
         merged([own, below.total]),
@@ -132,7 +132,7 @@ def _roll(row: Row, below: _Below, prices: Prices | None) -> _Rolled:
     )
 
 
-def _settled(scope: str | None, mine: _Counts, theirs: _Counts) -> tuple[_Counts, _Counts]:
+def _own_and_reported(scope: str | None, mine: _Counts, theirs: _Counts) -> tuple[_Counts, _Counts]:
     """Return the own usage of a call, and the usage that its subtree reports to the calls above."""
     if scope == SUM:
         return {}, theirs | mine
@@ -142,23 +142,23 @@ def _settled(scope: str | None, mine: _Counts, theirs: _Counts) -> tuple[_Counts
         child_counts = theirs.get(model)
         if child_counts is None:
             own[model] = reported[model] = numbers
-        elif scope == OWN or _is_no_sum(numbers[0], child_counts[0]):
+        elif scope == OWN or _cannot_be_sum(numbers[0], child_counts[0]):
             own[model], reported[model] = numbers, _plus(child_counts, numbers)
         else:
             reported[model] = numbers
             beyond = [a - b for a, b in zip(numbers[0], child_counts[0], strict=True)]
-            classes = _classes_beyond(beyond, numbers[1], child_counts[1])
+            classes = _classes_excess(beyond, numbers[1], child_counts[1])
             if any(beyond[place] for place in _TOKENS) or any(name in classes for name in REQUESTS):
                 own[model] = [max(0, number) for number in beyond], classes
     return own, reported
 
 
-def _is_no_sum(mine: list[int], theirs: list[int]) -> bool:
+def _cannot_be_sum(mine: list[int], theirs: list[int]) -> bool:
     """Return True if a call reports less than its children, so it cannot be their sum."""
     return any(mine[place] < theirs[place] for place in _TOKENS)
 
 
-def _classes_beyond(beyond: list[int], mine: Classes, theirs: Classes) -> Classes:
+def _classes_excess(beyond: list[int], mine: Classes, theirs: Classes) -> Classes:
     """Return the positive counts of classes of a call minus those of its children."""
     if not mine:
         return mine
@@ -189,7 +189,7 @@ def _tally(model: str, counted: tuple[list[int], Classes], started_at: int, pric
     return Tally(prompt, completion, requests, total, total if cost is None else 0, cost, classes)
 
 
-def _row(node: Node, rolled: _Rolled, wanted: Collection[str]) -> Row:
+def _row(node: Node, rolled: _SubtreeSums, wanted: Collection[str]) -> Row:
     row = {name: value for name, value in node.row.items() if name not in USAGE_READ}
     row |= {
         "parent_id": node.parent.row["id"] if node.parent else None,

@@ -42,7 +42,7 @@ class EndpointResolver:
         """
         headers = headers or {}
         if model.startswith((PREFIX, refs.SCHEME)):
-            find = self._custom.named if model.startswith(PREFIX) else self._custom.at
+            find = self._custom.find_by_name if model.startswith(PREFIX) else self._custom.find_by_ref
             custom = await find(project_id, model, wants_key=not _has_api_key(headers))
             return ResolvedModel(_with_headers(custom.endpoint, headers), custom.model)
         provider, name = self._known(model)

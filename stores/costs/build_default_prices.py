@@ -79,7 +79,7 @@ _PROVIDERS: Final = {
     "xai": "xai",
     "zai": "zai",
 }
-_CALLED_BARE: Final = {"cohere", "deepseek", "gemini", "mistral", "moonshot", "perplexity", "voyage", "xai", "zai"}
+_UNPREFIXED: Final = {"cohere", "deepseek", "gemini", "mistral", "moonshot", "perplexity", "voyage", "xai", "zai"}
 """Providers whose models LiteLLM prefixes with the provider, but their own clients do not."""
 
 _MODES: Final = {
@@ -93,7 +93,7 @@ _MODES: Final = {
     "realtime",
     "responses",
 }
-_SLIP: Final = 0.001
+_MAX_PLAUSIBLE_RATE: Final = 0.001
 """A price per token in dollars above this is an error: some figures are per million tokens."""
 
 _FIGURES: Final = {
@@ -128,13 +128,13 @@ def merged(
 ) -> dict[str, list[Any]]:
     """Return the provider and the dated prices of each model, by name."""
     models: dict[str, tuple[str, list[Figures]]] = {}
-    for name, rows in _plain(checkpoint):
+    for name, rows in _included(checkpoint):
         provider = _PROVIDERS.get(rows[-1]["provider"])
         figures = [[row["created_at"][:10], row["input"], row["output"]] for row in rows]
         dated = [row for row in figures if _is_plausible(*row[1:])]
         if provider and dated:
             models[name] = provider, dated
-    for name, entry in _plain(prices):
+    for name, entry in _included(prices):
         provider = _PROVIDERS.get(entry.get("litellm_provider"))
         prompt, completion, *_ = _figures(entry)
         if provider and entry.get("mode") in _MODES and _is_plausible(prompt, completion):
@@ -150,7 +150,7 @@ def merged(
     bare = {
         name.partition("/")[2]: (provider, dated)
         for name, (provider, dated) in models.items()
-        if provider in _CALLED_BARE and name.startswith(f"{provider}/")
+        if provider in _UNPREFIXED and name.startswith(f"{provider}/")
     }
     return {name: [provider, *dated] for name, (provider, dated) in sorted((bare | models).items())}
 
@@ -165,13 +165,13 @@ def _figures(entry: dict[str, Any]) -> Figures:
     base = _stated(entry | ranges.get(0, {}))
     prompt = base.get(INPUT, 0.0)
     completion = base.get(OUTPUT) or base.get("image_output") or base.get("audio_output") or 0.0
-    rates = _needed(base, ({INPUT: prompt, OUTPUT: completion},))
+    rates = _differing_rates(base, ({INPUT: prompt, OUTPUT: completion},))
     search = (entry.get("search_context_cost_per_query") or {}).get("search_context_size_medium")
     if search:
         rates["web_searches"] = search
     scopes = rates, {INPUT: prompt, OUTPUT: completion}
     further = [
-        [above, _needed(_with_caches(tier, scopes), scopes)]
+        [above, _differing_rates(_with_caches(tier, scopes), scopes)]
         for above, tier in sorted(tiers.items())
         if prompt < tier.get(INPUT, 0.0) <= _MAX_TIER * prompt
     ]
@@ -195,13 +195,13 @@ def _stated(entry: dict[str, Any]) -> dict[str, float]:
     return {name: rate for name, rate in rates.items() if rate}
 
 
-def _needed(stated: Rates, scopes: Sequence[Rates]) -> dict[str, float]:
+def _differing_rates(stated: Rates, scopes: Sequence[Rates]) -> dict[str, float]:
     """Return the plausible rates that differ from their fallback and from the enclosing scopes."""
     needed: dict[str, float] = {}
     for each in CLASSES:
         rate = stated.get(each.name)
         around = (needed, *scopes)
-        if rate and rate < _SLIP and rate != rate_among(around, each.name):
+        if rate and rate < _MAX_PLAUSIBLE_RATE and rate != rate_among(around, each.name):
             least, greatest = _MULTIPLES.get(each.name, (0, math.inf))
             like = rate_among(around, each.like) if each.like else 0.0
             if least * like <= rate <= greatest * like or not each.like:
@@ -209,13 +209,13 @@ def _needed(stated: Rates, scopes: Sequence[Rates]) -> dict[str, float]:
     return needed
 
 
-def _plain(by_name: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _included(by_name: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     return ((name, found) for name, found in by_name.items() if name.count("/") <= 1)
 
 
 def _is_plausible(prompt: float, completion: float) -> bool:
     """Return True if a price is positive, not too high, and input costs at most as much as output."""
-    return 0 < max(prompt, completion) < _SLIP and (not completion or prompt <= completion)
+    return 0 < max(prompt, completion) < _MAX_PLAUSIBLE_RATE and (not completion or prompt <= completion)
 
 
 def written(date: str, models: dict[str, list[Any]]) -> str:

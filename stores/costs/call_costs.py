@@ -23,10 +23,10 @@ def bill(usage: Sequence[Usage], started_at: int, prices: Prices) -> list[Row]:
     priced = [(entry, prices.at(entry["model"], started_at)) for entry in usage]
     if not any(price or entry.get(_STATED) is not None for entry, price in priced):
         return []
-    return [_line(entry, price) for entry, price in priced]
+    return [_cost_row(entry, price) for entry, price in priced]
 
 
-def _line(entry: Usage, price: Price | None) -> Row:
+def _cost_row(entry: Usage, price: Price | None) -> Row:
     prompt_tokens, completion_tokens = entry["prompt_tokens"], entry["completion_tokens"]
     row: Row = {
         "model": entry["model"],
@@ -40,10 +40,10 @@ def _line(entry: Usage, price: Price | None) -> Row:
         _STATED: entry.get(_STATED),
         "components": [],
     }
-    return row if price is None else row | _charged(entry, price)
+    return row if price is None else row | _costs_at(entry, price)
 
 
-def _charged(entry: Usage, price: Price) -> Row:
+def _costs_at(entry: Usage, price: Price) -> Row:
     """Return the costs of an entry at a price, and the price's fields."""
     rates = price.rates_for(tier_tokens(entry))
     components: list[Row] = []

@@ -142,15 +142,15 @@ class Timeline:
     __slots__ = ("dates", "prices")
 
     def __init__(self, prices: Iterable[Price]) -> None:
-        by_date = sorted(prices, key=_age)
-        self.prices = [max(by_date, key=lambda price: (price.level == PROJECT, *_age(price)))]
+        by_date = sorted(prices, key=_precedence)
+        self.prices = [max(by_date, key=lambda price: (price.level == PROJECT, *_precedence(price)))]
         self.dates: list[int] = []
         latest: dict[Level, Price] = {}
         for price in by_date:
             latest[price.level] = price
-            self._hold(price.effective_date, latest.get(PROJECT) or latest[DEFAULT])
+            self._start_at(price.effective_date, latest.get(PROJECT) or latest[DEFAULT])
 
-    def _hold(self, date: int, price: Price) -> None:
+    def _start_at(self, date: int, price: Price) -> None:
         if self.dates and self.dates[-1] == date:
             self.prices[-1] = price
         elif price is not self.prices[-1]:
@@ -162,7 +162,7 @@ class Timeline:
         return self.prices[bisect_right(self.dates, moment)]
 
 
-def _age(price: Price) -> tuple[int, int, str]:
+def _precedence(price: Price) -> tuple[int, int, str]:
     return price.effective_date, price.created_at, price.id
 
 

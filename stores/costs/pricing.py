@@ -26,13 +26,13 @@ from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
 from stores.usage.counts import STORED
 from stores.usage.entries import SUMS_UP, Usage, has_several_requests
 
-_SHORT: Final = 15
+_MAX_EXACT_DIGITS: Final = 15
 """Digits up to which the product of a rate and any count is exact in 34 digits, so terms may be reordered."""
 
 UNKNOWN_MODEL: Final = "a call has a model that this pipeline does not know: "
 """Prefix of the text that MongoDB quotes if a pipeline fails on an unknown model."""
 
-_RUN: Final = 16
+_NAMES_PER_LIST: Final = 16
 """Model names per list; MongoDB compares them one by one."""
 
 
@@ -81,10 +81,10 @@ class Prices:
     def exact_cost(self, entry: Usage, started_at: int) -> Decimal | None:
         """Return the cost in US dollars of a usage entry; None if it has no price in dollars."""
         price = self.at(entry["model"], started_at)
-        charges = self._charged(price) if price else None
+        charges = self._charges_of(price) if price else None
         return charges.cost(entry) if charges else None
 
-    def _charged(self, price: Price) -> "_Charges | None":
+    def _charges_of(self, price: Price) -> "_Charges | None":
         key = id(price)  # the timelines keep the price alive, so its id is unique
         if key not in self._charges:
             self._charges[key] = _Charges.of(price)
@@ -132,10 +132,10 @@ class Prices:
         """
         key = entry, started_at, otherwise
         if key not in self._expressions:
-            self._expressions[key] = _encoded(self._searched(entry, started_at, use, otherwise))
+            self._expressions[key] = _encoded(self._binary_search(entry, started_at, use, otherwise))
         return self._expressions[key]
 
-    def _searched(
+    def _binary_search(
         self, entry: str, started_at: str, use: Callable[["_Charges", str], Expression], otherwise: Expression
     ) -> Expression:
         model = f"{entry}.model"
@@ -143,31 +143,31 @@ class Prices:
         other = {"$toDate": {"$concat": [UNKNOWN_MODEL, model]}} if self._fails_on_others else otherwise
         values_by_name = dict.fromkeys(self._unpriced, otherwise)
         for name, timeline in self._timelines.items():
-            charges = map(self._charged, timeline.prices)
+            charges = map(self._charges_of, timeline.prices)
             values_over_time = [use(each, entry) if each else otherwise for each in charges]
-            values_by_name[name] = _steps(started_at, timeline.dates, values_over_time)
+            values_by_name[name] = _search(started_at, timeline.dates, values_over_time)
         starts: list[str] = []
         values: list[Expression] = []
         # Neighbours with the same value share a branch: a project may have thousands of names without a price.
         for value, names in groupby(sorted(values_by_name, key=str.encode), values_by_name.__getitem__):
-            for run in batches(list(names), _RUN):
+            for run in batches(list(names), _NAMES_PER_LIST):
                 starts.append(run[0])
                 # MongoDB compares one name faster than it searches a list.
                 is_one = (
                     {"$eq": [model, {"$literal": run[0]}]} if len(run) == 1 else {"$in": [model, {"$literal": run}]}
                 )
                 values.append({"$cond": [is_one, value, other]})
-        return _steps(model, starts[1:], values) if values else other
+        return _search(model, starts[1:], values) if values else other
 
     def call_cost_expression(self) -> Expression:
         """Build the cost of a call's usage over its document, a Decimal128; null if not priced."""
-        return self._of_call("$$v")
+        return self._call_cost("$$v")
 
     def total_cost_expression(self) -> Expression:
         """Build the cost of a call's usage as a double."""
-        return self._of_call({"$toDouble": "$$v"})
+        return self._call_cost({"$toDouble": "$$v"})
 
-    def _of_call(self, use: Expression) -> Expression:
+    def _call_cost(self, use: Expression) -> Expression:
         each = {"$map": {"input": "$usage", "as": "entry", "in": self.cost_expression("$$entry")}}
         # The sum of nulls alone is the integer 0.
         return bound({"$sum": each}, {"$cond": [{"$eq": [{"$type": "$$v"}, "decimal"]}, use, None]})
@@ -207,7 +207,7 @@ class _Charges(NamedTuple):
                 f"{entry}.{SUMS_UP}",
             ]
         }
-        return {"$cond": [has_lowest, lowest, _steps(prompt_tokens, self.starts[1:], higher)]}
+        return {"$cond": [has_lowest, lowest, _search(prompt_tokens, self.starts[1:], higher)]}
 
 
 class _Rates(NamedTuple):
@@ -256,7 +256,7 @@ class _Rates(NamedTuple):
             return {"$add": plain}
         counts = {name: f"{entry}.classes.{name}" for name, _, _ in self.parts}
         beyond = {name: minus(rate, usual[side]) for name, side, rate in self.parts}
-        if all(len(each.as_tuple().digits) <= _SHORT for each in (*usual.values(), *beyond.values())):
+        if all(len(each.as_tuple().digits) <= _MAX_EXACT_DIGITS for each in (*usual.values(), *beyond.values())):
             costs, rates = plain, beyond  # priced as if all tokens were of the rest, which is faster in MongoDB
         else:
             for side, total in rests.items():
@@ -273,13 +273,13 @@ def _product(count: Expression, rate: Decimal) -> Expression:
     return {"$multiply": [count, in_pipeline(rate)]}
 
 
-def _steps(path: str, starts: Sequence[int | str], values: Sequence[Expression]) -> Expression:
+def _search(path: str, starts: Sequence[int | str], values: Sequence[Expression]) -> Expression:
     """Build a binary search: the first value below all `starts`, which ascend, each other value from its start on."""
     if all(value == values[0] for value in values):
         return values[0]
     middle = len(starts) // 2
     below, above = (starts[:middle], values[: middle + 1]), (starts[middle + 1 :], values[middle + 1 :])
-    return {"$cond": [{"$lt": [path, {"$literal": starts[middle]}]}, _steps(path, *below), _steps(path, *above)]}
+    return {"$cond": [{"$lt": [path, {"$literal": starts[middle]}]}, _search(path, *below), _search(path, *above)]}
 
 
 def is_usd(unit: str) -> bool:

@@ -33,35 +33,35 @@ MAX_MODELS: Final = 20_000
 MAX_BYTES: Final = 3_000_000
 """Limit on the prices in a pipeline in bytes. It may contain them twice, and MongoDB accepts 16 MiB."""
 
-_AT_ONCE: Final = 2_000
+_DECODE_BATCH: Final = 2_000
 """Prices decoded per batch, without yielding to the event loop."""
 
-_KEPT: Final = 16
+_MAX_PROJECTS: Final = 16
 """Limit on the projects in the cache."""
 
-_MOST_KEPT: Final = 100_000
+_MAX_CACHED_CHARACTERS: Final = 100_000
 """Limit on the characters of a project's cached model names; longer sets are read for every query."""
 
 _READING_SECONDS: Final = 5.0
 """After a pipeline met a new model, queries read the names themselves for this long, as more may follow."""
 
-_NEW: Final = "calls with new models were written during the query; retry"
+_NEW_MODELS: Final = "calls with new models were written during the query; retry"
 
 _UNREAD: Final = {"provider_id": "", "created_by": None}
 """Defaults for fields that are not read, because sums do not need them and they may be long."""
 
-_COUNTED: Final = 1 << 40
+_TIME_MODULUS: Final = 1 << 40
 """Modulus of creation times, so that their sum over all prices of a project fits into 64 bits."""
 
-_Mark = tuple[int, int, str]
+_Fingerprint = tuple[int, int, str]
 """Fingerprint of a set of prices: their number, the sum of creation times, the largest id."""
 
-_NONE: Final[_Mark] = (0, 0, "")
-_MARK: Final[Document] = {
+_EMPTY: Final[_Fingerprint] = (0, 0, "")
+_FINGERPRINT: Final[Document] = {
     "$group": {
         "_id": None,
         "number": {"$sum": 1},
-        "made": {"$sum": {"$mod": ["$created_at", _COUNTED]}},
+        "made": {"$sum": {"$mod": ["$created_at", _TIME_MODULUS]}},
         "last": {"$max": "$id"},
     }
 }
@@ -72,7 +72,7 @@ class _Project:
     """Cached prices and model names of a project."""
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    mark: _Mark | None = None
+    mark: _Fingerprint | None = None
     prices: Prices | None = None
     models: frozenset[str] | None = None
     """Model names in its calls; None if they are not cached."""
@@ -84,7 +84,7 @@ class _Project:
     def keep(self, models: frozenset[str]) -> None:
         """Cache further names; cache none if they are too long together."""
         models |= self.models or frozenset()
-        self.models = models if sum(map(len, models)) <= _MOST_KEPT else None
+        self.models = models if sum(map(len, models)) <= _MAX_CACHED_CHARACTERS else None
 
     async def encoded(
         self, prices: Prices, models: frozenset[str], encode: Callable[[Prices], object]
@@ -98,7 +98,7 @@ class _Project:
             return pricing if await asyncio.to_thread(_fits, encode, pricing) else None
 
 
-class _Kept:
+class _Cache:
     """Cached prices and model names of the projects priced last."""
 
     def __init__(self) -> None:
@@ -108,12 +108,12 @@ class _Kept:
         """Return the cache entry of a project, creating it if needed."""
         project = self._by_project.setdefault(project_id, _Project())
         self._by_project.move_to_end(project_id)
-        if len(self._by_project) > _KEPT:
+        if len(self._by_project) > _MAX_PROJECTS:
             self._by_project.popitem(last=False)
         return project
 
 
-_KEPT_OF: Final[WeakKeyDictionary[Database, _Kept]] = WeakKeyDictionary()
+_CACHES: Final[WeakKeyDictionary[Database, _Cache]] = WeakKeyDictionary()
 
 
 async def prices_of(database: Database, project_id: str) -> Prices:
@@ -122,13 +122,13 @@ async def prices_of(database: Database, project_id: str) -> Prices:
     Raises:
         BadInputError: the project has more than `MAX_PRICES`, or model names of more than `MAX_BYTES`.
     """
-    project = _KEPT_OF.setdefault(database, _Kept()).of(project_id)
+    project = _CACHES.setdefault(database, _Cache()).of(project_id)
     async with project.turn:  # concurrent queries read once
-        mark = await _mark(database, project_id)
+        mark = await _read_fingerprint(database, project_id)
         if project.prices is None or project.mark != mark:
-            rows = await _rows(database, project_id) if mark != _NONE else []
+            rows = await _rows(database, project_id) if mark != _EMPTY else []
             project.prices = await asyncio.to_thread(_prices, rows)
-            project.mark = _mark_of(rows)
+            project.mark = _fingerprint_of(rows)
         return project.prices
 
 
@@ -157,7 +157,7 @@ async def pricing_of_found(
         NewModelError: the pipeline met an unknown model.
     """
     prices = await prices_of(database, project_id)
-    project = _KEPT_OF[database].of(project_id)
+    project = _CACHES[database].of(project_id)
     models = None
     if project.models is None or monotonic() < project.reading_until:
         models = await _models_of(database, found, session)
@@ -175,7 +175,7 @@ async def pricing_of_found(
         if error.code != CONVERSION_FAILURE or UNKNOWN_MODEL not in str(error):
             raise
         project.reading_until = monotonic() + _READING_SECONDS
-        raise NewModelError(_NEW) from error
+        raise NewModelError(_NEW_MODELS) from error
 
 
 async def prices_of_found(database: Database, project_id: str, found: Sequence[Document]) -> Prices:
@@ -209,24 +209,28 @@ async def _models_of(database: Database, found: Sequence[Document], session: Ses
     return frozenset(models)
 
 
-async def _mark(database: Database, project_id: str) -> _Mark:
+async def _read_fingerprint(database: Database, project_id: str) -> _Fingerprint:
     """Read the fingerprint of the stored prices from an index."""
-    stages = [{"$match": {"project_id": project_id}}, _MARK]
+    stages = [{"$match": {"project_id": project_id}}, _FINGERPRINT]
     marks = await database.costs.aggregate(stages, hint="created_at_id").to_list(None)
-    return (marks[0]["number"], marks[0]["made"], marks[0]["last"]) if marks else _NONE
+    return (marks[0]["number"], marks[0]["made"], marks[0]["last"]) if marks else _EMPTY
 
 
-def _mark_of(rows: Sequence[Document]) -> _Mark:
-    """Compute the fingerprint of the rows read, which may be newer than the last `_mark`."""
-    return len(rows), sum(row["created_at"] % _COUNTED for row in rows), max((row["id"] for row in rows), default="")
+def _fingerprint_of(rows: Sequence[Document]) -> _Fingerprint:
+    """Compute the fingerprint of the rows read, which may be newer than the last `_read_fingerprint`."""
+    return (
+        len(rows),
+        sum(row["created_at"] % _TIME_MODULUS for row in rows),
+        max((row["id"] for row in rows), default=""),
+    )
 
 
 async def _rows(database: Database, project_id: str) -> list[Document]:
     rows: list[Document] = []
     models: set[str] = set()
     unread = dict.fromkeys((*_UNREAD, "_id"), 0)
-    cursor = database.costs.find({"project_id": project_id}, unread, limit=MAX_PRICES + 1, batch_size=_AT_ONCE)
-    while batch := await cursor.to_list(_AT_ONCE):
+    cursor = database.costs.find({"project_id": project_id}, unread, limit=MAX_PRICES + 1, batch_size=_DECODE_BATCH)
+    while batch := await cursor.to_list(_DECODE_BATCH):
         rows += batch
         models.update(row["llm_id"] for row in batch)
         if len(rows) > MAX_PRICES:

@@ -18,7 +18,7 @@ from stores.refs.targets import Budget, Content, TargetReader
 MAX_SPEC: Final = 256 * 1024
 """Limit on the characters of a spec's JSON text."""
 
-_REMEMBERED: Final = 64
+_MAX_CACHED: Final = 64
 _CLASS: Final = AnnotationSpec.__name__
 
 
@@ -34,8 +34,8 @@ async def check_annotations(sources: TargetReader, feedback: Mapping[str, NewFee
     if not annotations:
         return
     specs = {refs.parse(str(new.annotation_ref)) for new in annotations.values()}
-    found = await sources.read_targets(set(specs), Budget())
-    texts = {str(spec): found.get(spec) for spec in specs}
+    contents = await sources.read_targets(set(specs), Budget())
+    texts = {str(spec): contents.get(spec) for spec in specs}
     # A schema check may be slow, so a thread runs it.
     await asyncio.to_thread(_check_all, [(at, new, texts[str(new.annotation_ref)]) for at, new in annotations.items()])
 
@@ -65,7 +65,7 @@ def _check(new: NewFeedback, spec: Content | None) -> None:
         raise error.prefixed("payload.$.value") from None
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(_MAX_CACHED)
 def _schema(spec: str) -> JsonSchema:
     if len(spec) > MAX_SPEC:
         raise BadInputError(f"leads to an object of {len(spec):,} characters; the limit for specs is {MAX_SPEC:,}")

@@ -14,8 +14,8 @@ RUNNABLE: Final = "wandb.runnable"
 
 MAX_NOTE: Final = 1024
 
-_NO_DIGESTS: Final = ("latest", "*")
-_OF_RUNNABLES: Final = ("runnable_ref", "call_ref", "trigger_ref")
+_NOT_DIGESTS: Final = ("latest", "*")
+_RUNNABLE_REFS: Final = ("runnable_ref", "call_ref", "trigger_ref")
 
 Refs = dict[str, str]
 """Optional refs of feedback, by field name."""
@@ -44,7 +44,7 @@ def checked_payload(project_id: str, feedback_type: str, payload: dict[str, Any]
     if feedback_type.startswith(RUNNABLE):
         _check_runnable(feedback_type, payload, parsed)
         return payload
-    for argument in _OF_RUNNABLES:
+    for argument in _RUNNABLE_REFS:
         if argument in given:
             raise BadInputError(f"is not allowed for feedback of type {feedback_type[:100]!r}; leave it out", argument)
     return payload
@@ -73,7 +73,7 @@ def _check_annotation(
     if ref.project_id != project_id:
         message = f"leads into the project {ref.project_id}; use a spec of the annotation's project, {project_id}"
         raise BadInputError(message, "annotation_ref")
-    if ref.edges or ref.version in _NO_DIGESTS:
+    if ref.edges or ref.version in _NOT_DIGESTS:
         raise BadInputError("must identify a version by its digest, without a path after it", "annotation_ref")
     _check_name(ref, name, feedback_type, "annotation_ref")
     if "value" not in payload:
@@ -116,14 +116,14 @@ _KINDS: Final[dict[str, Container[str]]] = {
 
 
 def _parsed(given: Refs) -> _Parsed:
-    found: _Parsed = {}
+    parsed: _Parsed = {}
     for argument, text in given.items():
         try:
             refs.check_external(text)
-            found[argument] = refs.parse(text)
+            parsed[argument] = refs.parse(text)
         except StoreError as error:
             raise error.prefixed(argument) from None
-        if found[argument].kind not in _KINDS[argument]:
+        if parsed[argument].kind not in _KINDS[argument]:
             wanted = {"annotation_ref": "an object", "runnable_ref": "an object or op"}.get(argument, "a call")
-            raise BadInputError(f"must be the ref of {wanted}, not of kind {found[argument].kind}", argument)
-    return found
+            raise BadInputError(f"must be the ref of {wanted}, not of kind {parsed[argument].kind}", argument)
+    return parsed

@@ -96,7 +96,7 @@ class FeedbackStore:
             ConflictError: an id belongs to other feedback.
         """
         documents = await _documents(await _checked(batch))
-        with _too_large_for(batch), translate_driver_errors():
+        with _naming_size_errors(batch), translate_driver_errors():
             await restore(self.database, documents)
 
     @database_write
@@ -131,7 +131,7 @@ class FeedbackStore:
         documents = await _documents(checked)
         named = {at: document for at, document in documents.items() if checked[at].is_named}
         unnamed = [documents[at] for at in documents if at not in named]
-        with _too_large_for(batch), translate_driver_errors(), _replacing(freed, documents.values()):
+        with _naming_size_errors(batch), translate_driver_errors(), _recording_replacement(freed, documents.values()):
             await write(self.database, unnamed, named, freed)
         return list(documents.values())
 
@@ -148,9 +148,9 @@ class FeedbackStore:
         if not keys:
             return 0
         with audit.record_removal("feedback.purge", project_id, done="feedback.purged", ids=ids) as outcome:
-            done = await self._feedback.delete_many({"_id": {"$in": keys}, "project_id": project_id})
-            outcome["num_purged"] = done.deleted_count
-        return done.deleted_count
+            result = await self._feedback.delete_many({"_id": {"$in": keys}, "project_id": project_id})
+            outcome["num_purged"] = result.deleted_count
+        return result.deleted_count
 
     @in_scan_slot(INDEXED_FEEDBACK_FIELDS.needs_scan)
     @database_query
@@ -235,7 +235,7 @@ async def _checked(batch: Sequence[NewFeedback]) -> dict[str, NewFeedback]:
 
 
 @contextmanager
-def _too_large_for(batch: Sequence[NewFeedback]) -> Iterator[None]:
+def _naming_size_errors(batch: Sequence[NewFeedback]) -> Iterator[None]:
     """Context manager that adds the argument name to size errors of MongoDB."""
     try:
         yield
@@ -244,7 +244,7 @@ def _too_large_for(batch: Sequence[NewFeedback]) -> Iterator[None]:
 
 
 @contextmanager
-def _replacing(freed: Document | None, documents: Iterable[Document]) -> Iterator[None]:
+def _recording_replacement(freed: Document | None, documents: Iterable[Document]) -> Iterator[None]:
     """Context manager that records a replacement in the audit log, if `freed` is set."""
     if freed is None:
         yield

@@ -41,11 +41,11 @@ async def write(
     async def work(session: Session) -> None:
         await database.ensure_projects_listed(project_ids)
         # This runs before the deletion, because only the owner may reuse the deleted id.
-        there = await _check_owners(database, named, session) if last else {}
+        existing = await _check_owners(database, named, session) if last else {}
         if freed:
             deleted = await database.feedback.delete_one(freed, session=session)
             # A retried replacement finds what it stored the first time.
-            is_repeated = any(row.get(_REPLACES) == freed["id"] for row in there.values())
+            is_repeated = any(row.get(_REPLACES) == freed["id"] for row in existing.values())
             if not deleted.deleted_count and not is_repeated:
                 raise NotFoundError(
                     f"there is no feedback {freed['id']!r} in {freed['project_id']}; another request may have "
@@ -103,13 +103,13 @@ async def _check_owners(database: Database, named: Mapping[str, Document], sessi
     """Check that existing ids have the same owner; return the stored documents by `_id`."""
     ids = list({document["_id"] for document in named.values()})
     projects = list({document["project_id"] for document in named.values()})
-    among = {"_id": {"$in": ids}, "project_id": {"$in": projects}}
-    shown = dict.fromkeys((*_OWNER, _REPLACES), 1)
-    rows = database.feedback.find(among, shown, session=session, batch_size=len(ids) + 1)
-    there = {row["_id"]: row async for row in rows}
+    match = {"_id": {"$in": ids}, "project_id": {"$in": projects}}
+    projection = dict.fromkeys((*_OWNER, _REPLACES), 1)
+    rows = database.feedback.find(match, projection, session=session, batch_size=len(ids) + 1)
+    existing = {row["_id"]: row async for row in rows}
     for at, document in named.items():
-        _check_owner(at, document, there.get(document["_id"]))
-    return there
+        _check_owner(at, document, existing.get(document["_id"]))
+    return existing
 
 
 def _check_owner(at: str, document: Document, there: Document | None) -> None:

@@ -22,11 +22,11 @@ Row = dict[str, Any]
 Key = tuple[str, str]
 """Project id and digest of a file."""
 
-_CHUNKS_AT_ONCE: Final = 8
-_NEVER_IN_NAMES: Final = frozenset({"Cc", "Cs"})
-_TURNING: Final = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
+_CHUNK_BATCH: Final = 8
+_FORBIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cs"})
+_DIRECTION_CHANGES: Final = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 """Characters that change the direction of text, so that photo.exe can look like another type of file."""
-_SHOWN: Final = 64
+_MAX_SHOWN: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,21 +132,21 @@ class FilesStore:
             NotFoundError: the project has no such file.
         """
         check_project_id(project_id)
-        found = await self.database.files.find_one({"project_id": project_id, "digest": digest})
-        if found is None:
-            raise NotFoundError(f"there is no file {digest[:_SHOWN]!r} in {project_id}", "digest")
-        return StoredFile.of(found)
+        document = await self.database.files.find_one({"project_id": project_id, "digest": digest})
+        if document is None:
+            raise NotFoundError(f"there is no file {digest[:_MAX_SHOWN]!r} in {project_id}", "digest")
+        return StoredFile.of(document)
 
     @database_query
     async def by_keys(self, keys: Sequence[Key], _wanted: frozenset[str]) -> dict[Key, Row | None]:
         """Return the row of each file; None if there is none."""
-        among = {
+        match = {
             "project_id": {"$in": list({project_id for project_id, _ in keys})},
             "digest": {"$in": list({digest for _, digest in keys})},
         }
-        documents = await self.database.files.find(among, batch_size=len(keys) + 1).to_list(None)
-        found = {(document["project_id"], document["digest"]): StoredFile.of(document).row for document in documents}
-        return {key: found.get(key) for key in keys}
+        documents = await self.database.files.find(match, batch_size=len(keys) + 1).to_list(None)
+        rows = {(document["project_id"], document["digest"]): StoredFile.of(document).row for document in documents}
+        return {key: rows.get(key) for key in keys}
 
     async def content(self, file: StoredFile, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of a file from `start` to `stop` (default: the end); close the generator to stop early."""
@@ -154,14 +154,14 @@ class FilesStore:
         if start >= stop:
             return
         first, end = start // file.chunk_bytes, (stop - 1) // file.chunk_bytes + 1
-        for some in range(first, end, _CHUNKS_AT_ONCE):
-            numbers = range(some, min(some + _CHUNKS_AT_ONCE, end))
+        for first_chunk in range(first, end, _CHUNK_BATCH):
+            numbers = range(first_chunk, min(first_chunk + _CHUNK_BATCH, end))
             chunks = await self._chunks(file, numbers)
             for number in numbers:
                 if number not in chunks:
                     raise RuntimeError(f"chunk {number} of file {file.key} is missing")
-                before = number * file.chunk_bytes
-                yield chunks.pop(number)[max(0, start - before) : stop - before]
+                offset = number * file.chunk_bytes
+                yield chunks.pop(number)[max(0, start - offset) : stop - offset]
 
     @database_query
     async def _chunks(self, file: StoredFile, numbers: range) -> dict[int, bytes]:
@@ -171,8 +171,8 @@ class FilesStore:
         long as the slowest client reads.
         """
         match = {"files_id": file.key, "n": {"$gte": numbers.start, "$lt": numbers.stop}}
-        found = self.database.file_chunks.find(match, {"data": 1, "n": 1}, batch_size=len(numbers) + 1)
-        return {chunk["n"]: chunk["data"] async for chunk in found}
+        cursor = self.database.file_chunks.find(match, {"data": 1, "n": 1}, batch_size=len(numbers) + 1)
+        return {chunk["n"]: chunk["data"] async for chunk in cursor}
 
     async def read(self, file: StoredFile) -> bytes:
         """Read a small file whole.
@@ -198,9 +198,9 @@ class FilesStore:
 
         An upload is abandoned if it was not touched for `silent_seconds`.
         """
-        taken_back = await self.database.run(uploads.sweep(self.database, silent_seconds))
+        count = await self.database.run(uploads.sweep(self.database, silent_seconds))
         await self.database.run(self._discard_removed())
-        return taken_back
+        return count
 
     async def _discard_removed(self) -> None:
         async for _ in deletion.discard_removed(self.database):
@@ -217,8 +217,10 @@ def check_name(name: str | None) -> None:
         return
     if len(name) > MAX_NAME:
         raise BadInputError(f"has {len(name):,} characters; the limit is {MAX_NAME:,}", "name")
-    unfit = any(unicodedata.category(sign) in _NEVER_IN_NAMES or sign in _TURNING for sign in name)
-    if unfit or ".." in name.replace("\\", "/").split("/"):
+    has_forbidden = any(
+        unicodedata.category(sign) in _FORBIDDEN_CATEGORIES or sign in _DIRECTION_CHANGES for sign in name
+    )
+    if has_forbidden or ".." in name.replace("\\", "/").split("/"):
         raise BadInputError(
             "must not contain .. steps, control characters or characters that change the direction of text", "name"
         )

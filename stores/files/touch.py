@@ -23,9 +23,9 @@ async def touch_existing(database: Database, project_id: str, digests: Iterable[
     now = times.now()
     stale_since = now - TOUCHED_SECONDS * times.SECOND
     # One read: a file deleted between two reads would count as existing and fresh.
-    found = await database.files.find(match, _FIELDS).to_list(None)
-    if all(_last_stored(file) >= stale_since for file in found):
-        return {file["digest"] for file in found}
+    files = await database.files.find(match, _FIELDS).to_list(None)
+    if all(_last_stored(file) >= stale_since for file in files):
+        return {file["digest"] for file in files}
     await database.files.update_many({**match, **stored_before(stale_since)}, {"$set": {"touched_at": now}})
     return set(await database.files.distinct("digest", match))
 

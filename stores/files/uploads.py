@@ -28,19 +28,19 @@ from stores.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 CHUNK_BYTES: Final = 255 * 1024
 """Chunk size of GridFS."""
 
-_BYTES_AT_ONCE: Final = 4 * CHUNK_BYTES
+_BUFFER_BYTES: Final = 4 * CHUNK_BYTES
 
-HELD_BYTES: Final = 2 * _BYTES_AT_ONCE
+HELD_BYTES: Final = 2 * _BUFFER_BYTES
 """Memory that an upload may use: the chunks being written, and the driver's copy."""
 
-_CHUNKS_AT_ONCE: Final = 1000
-_FILES_AT_ONCE: Final = 1000
+_MAX_BUFFERED_CHUNKS: Final = 1000
+_FILE_BATCH: Final = 1000
 _ATTEMPTS: Final = 10
 
 MAX_FILE_BYTES: Final = 2 * 1024**3
 
 _TOUCH_SECONDS: Final = 30
-_LOST: Final = f"the client sent nothing for {LEASE_SECONDS} seconds, so the upload was cancelled; send it again"
+_ABANDONED: Final = f"the client sent nothing for {LEASE_SECONDS} seconds, so the upload was cancelled; send it again"
 
 Content = AsyncIterable[bytes]
 _R = TypeVar("_R")
@@ -76,16 +76,16 @@ class Upload:
 
     async def begin(self) -> None:
         """Insert the upload's document."""
-        work = self._database.file_uploads.update_one(
+        operation = self._database.file_uploads.update_one(
             {"_id": self._id}, {"$currentDate": {"touched_at": True}}, upsert=True
         )
-        await self._run(work)
+        await self._run(operation)
 
     async def add(self, file: int, number: int, data: bytes) -> None:
         """Buffer a chunk of a file, and write the buffer if it is full."""
         self._chunks.append({"files_id": self._file_id(file), "n": number, "data": Binary(data)})
         self._bytes += len(data)
-        if self._bytes >= _BYTES_AT_ONCE or len(self._chunks) == _CHUNKS_AT_ONCE:
+        if self._bytes >= _BUFFER_BYTES or len(self._chunks) == _MAX_BUFFERED_CHUNKS:
             await self._flush()
 
     async def touch(self) -> None:
@@ -97,10 +97,10 @@ class Upload:
         if monotonic() - self._touched < _TOUCH_SECONDS:
             return
         self._touched = monotonic()
-        alive = {"_id": self._id, **ALIVE}
-        work = self._database.file_uploads.update_one(alive, {"$currentDate": {"touched_at": True}})
-        if not (await self._run(work)).matched_count:
-            raise ConflictError(_LOST)
+        match = {"_id": self._id, **ALIVE}
+        operation = self._database.file_uploads.update_one(match, {"$currentDate": {"touched_at": True}})
+        if not (await self._run(operation)).matched_count:
+            raise ConflictError(_ABANDONED)
 
     async def publish(self, files: dict[int, Document]) -> bool:
         """Insert the file documents, all at once; False if one of the files already exists.
@@ -116,7 +116,7 @@ class Upload:
             await self._database.ensure_projects_listed([self._project_id])
             taken = await self._database.file_uploads.delete_one(alive, session=session)
             if not taken.deleted_count:
-                raise ConflictError(_LOST)
+                raise ConflictError(_ABANDONED)
             await self._database.files.insert_many(documents, session=session)
 
         try:
@@ -130,8 +130,10 @@ class Upload:
     async def drop(self, files: Sequence[int]) -> None:
         """Delete the chunks of some of its files."""
         await self._flush()
-        work = self._database.file_chunks.delete_many({"files_id": {"$in": [self._file_id(file) for file in files]}})
-        await self._run(work)
+        operation = self._database.file_chunks.delete_many(
+            {"files_id": {"$in": [self._file_id(file) for file in files]}}
+        )
+        await self._run(operation)
 
     async def discard(self) -> None:
         """Delete everything written."""
@@ -154,12 +156,12 @@ class Upload:
 
 async def discard(database: Database, upload_id: str) -> None:
     """Discard an upload, its chunks first; do nothing if its files are published."""
-    own = {"$gt": f"{upload_id}.", "$lt": f"{upload_id}/"}
+    file_ids = {"$gt": f"{upload_id}.", "$lt": f"{upload_id}/"}
     # The update waits for a transaction that publishes the upload, and no such transaction can start after it.
     marked = await database.file_uploads.update_one({"_id": upload_id}, {"$set": {"doomed": True}})
-    if not marked.matched_count and await database.files.find_one({"_id": own}, {"_id": 1}):
+    if not marked.matched_count and await database.files.find_one({"_id": file_ids}, {"_id": 1}):
         return
-    await database.file_chunks.delete_many({"files_id": own})
+    await database.file_chunks.delete_many({"files_id": file_ids})
     await database.file_uploads.delete_one({"_id": upload_id})
 
 
@@ -182,8 +184,8 @@ async def _upload(database: Database, project_id: str) -> AsyncIterator[Upload]:
         yield upload
     except BaseException as error:
         # Pending writes may still reach the database, so a sweep discards this upload later.
-        away = isinstance(error, UnavailableError) and upload.is_open
-        if not away and not isinstance(error, asyncio.CancelledError):
+        is_uncertain = isinstance(error, UnavailableError) and upload.is_open
+        if not is_uncertain and not isinstance(error, asyncio.CancelledError):
             await upload.discard()
         raise
 
@@ -255,17 +257,17 @@ def check_size(size_bytes: int, max_bytes: int) -> None:
 async def write_files(database: Database, project_id: str, files: Sequence[NewFile]) -> set[str]:
     """Store the files that do not exist, loading one content at a time; return their digests."""
     new: set[str] = set()
-    wanted = list({file.digest: file for file in files}.values())
-    entered = await database.ensure_projects_listed([project_id] if wanted else [])
-    for start in range(0, len(wanted), _FILES_AT_ONCE):
-        new |= await _write_group(database, project_id, wanted[start : start + _FILES_AT_ONCE])
-        await database.ensure_projects_listed(entered, entered)
+    unique_files = list({file.digest: file for file in files}.values())
+    registered = await database.ensure_projects_listed([project_id] if unique_files else [])
+    for start in range(0, len(unique_files), _FILE_BATCH):
+        new |= await _write_group(database, project_id, unique_files[start : start + _FILE_BATCH])
+        await database.ensure_projects_listed(registered, registered)
     return new
 
 
 async def _write_group(database: Database, project_id: str, group: list[NewFile]) -> set[str]:
-    there = await _there(database, project_id, group)
-    missing = {number: file for number, file in enumerate(group) if file.digest not in there}
+    existing = await _touch_existing_files(database, project_id, group)
+    missing = {number: file for number, file in enumerate(group) if file.digest not in existing}
     if not missing:
         return set()
     async with _upload(database, project_id) as upload:
@@ -273,10 +275,10 @@ async def _write_group(database: Database, project_id: str, group: list[NewFile]
         for _ in range(_ATTEMPTS):
             if await upload.publish(fields):
                 return {file.digest for number, file in missing.items() if number in fields}
-            there = await _there(database, project_id, group)
-            outrun = [number for number, document in fields.items() if document["digest"] in there]
-            await upload.drop(outrun)
-            fields = {number: document for number, document in fields.items() if number not in outrun}
+            existing = await _touch_existing_files(database, project_id, group)
+            duplicates = [number for number, document in fields.items() if document["digest"] in existing]
+            await upload.drop(duplicates)
+            fields = {number: document for number, document in fields.items() if number not in duplicates}
             if not fields:
                 await upload.discard()
                 return set()
@@ -285,12 +287,12 @@ async def _write_group(database: Database, project_id: str, group: list[NewFile]
 
 async def _write_content(upload: Upload, project_id: str, number: int, file: NewFile) -> Document:
     # Decoding megabytes is slow, so a thread does it.
-    content = await asyncio.to_thread(file.load) if file.size_bytes > _BYTES_AT_ONCE else file.load()
+    content = await asyncio.to_thread(file.load) if file.size_bytes > _BUFFER_BYTES else file.load()
     for position, start in enumerate(range(0, len(content), CHUNK_BYTES)):
         await upload.add(number, position, content[start : start + CHUNK_BYTES])
     await upload.touch()
     return document(project_id, file.digest, file.size_bytes, content[:SNIFFED_BYTES], file.name)
 
 
-async def _there(database: Database, project_id: str, files: Sequence[NewFile]) -> set[str]:
+async def _touch_existing_files(database: Database, project_id: str, files: Sequence[NewFile]) -> set[str]:
     return await database.run(touch_existing(database, project_id, [file.digest for file in files]))

@@ -31,7 +31,7 @@ class WeaveContent:
 
     def files(self) -> tuple[NewFile, NewFile]:
         """Build both files; equal content and metadata give equal files."""
-        told = {
+        metadata = {
             "id": str(uuid.uuid5(_IDS, f"{self.media_type} {self.content.digest}")),
             "size": self.content.size_bytes,
             "mimetype": self.media_type,
@@ -43,7 +43,7 @@ class WeaveContent:
             "metadata": self.metadata,
             "extension": self.extension,
         }
-        return self.content, NewFile.of(codec.encode(told).encode(), METADATA_NAME)
+        return self.content, NewFile.of(codec.encode(metadata).encode(), METADATA_NAME)
 
 
 def value_of(content: NewFile, metadata: NewFile) -> dict[str, object]:

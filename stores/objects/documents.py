@@ -15,7 +15,7 @@ from stores.objects.inputs import ObjectVersion
 MAX_BYTES: Final = 15_700_000
 """Limit on a value in BSON with its text and refs; it leaves room for the other fields within 16 MiB."""
 
-_LONG: Final = 256 * 1024
+_MAX_WHOLE: Final = 256 * 1024
 """A value with more characters is digested in pieces."""
 
 
@@ -61,20 +61,20 @@ def new_document(version: ObjectVersion, kind: Kind) -> Document:
 def takes_long(value: object) -> bool:
     """Return True if the value is large or unusual, so a thread should build its document."""
     text = codec.encode_plain(value)
-    return text is None or len(text) > _LONG
+    return text is None or len(text) > _MAX_WHOLE
 
 
 def _content(value: object) -> Document:
     text = codec.encode(value)
-    is_long = len(text) > _LONG
+    is_long = len(text) > _MAX_WHOLE
     canonical = codec.canonical_in_pieces(value) if is_long else codec.canonical(value)
-    found = list(dict.fromkeys(refs.collect(value)))
+    ref_list = list(dict.fromkeys(refs.collect(value)))
     content = {
         "digest": digests.text_digest(canonical),
         "size_bytes": len(canonical),
         "json": {"val": text},
         "val": to_bson(value),
-        **({"refs": found} if found else {}),
+        **({"refs": ref_list} if ref_list else {}),
     }
     size = len(bson_encode(content))
     if size > MAX_BYTES:

@@ -41,16 +41,16 @@ class ObjectsFilter:
             BadInputError: a list has more than `MAX_MEMBERS` members.
         """
         self._check(at)
-        found: list[Match] = [
+        clauses: list[Match] = [
             {path: {"$in": members}} for name, path in _MEMBERSHIP.items() if (members := getattr(self, name))
         ]
         if self.exclude_base_object_classes:
-            found.append({"base_object_class": {"$nin": [*self.exclude_base_object_classes, None]}})
+            clauses.append({"base_object_class": {"$nin": [*self.exclude_base_object_classes, None]}})
         if self.is_op is not None:
-            found.append({"kind": OP if self.is_op else OBJECT})
+            clauses.append({"kind": OP if self.is_op else OBJECT})
         if self.latest_only:
-            found.append({"is_latest": 1})
-        return found
+            clauses.append({"is_latest": 1})
+        return clauses
 
     def _check(self, at: str) -> None:
         for field in fields(self):

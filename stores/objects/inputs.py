@@ -47,20 +47,20 @@ class ObjectVersion:
         ids.check_project_id(self.project_id)
         check_object_id(self.object_id)
         check_length(self.wb_user_id, MAX_NAME, "wb_user_id")
-        self.val = self._completed()
+        self.val = self._completed_value()
         self.kind = self.kind or kind_of(self.val)
         self.classes = classes_of(self.val)
         self.wb_user_id = self.wb_user_id or LOCAL_USER
         return self
 
-    def _completed(self) -> object:
-        given = dict.fromkeys(name for name in (self.builtin_object_class, self.set_base_object_class) if name)
-        if not given:
+    def _completed_value(self) -> object:
+        class_names = dict.fromkeys(name for name in (self.builtin_object_class, self.set_base_object_class) if name)
+        if not class_names:
             return self.val
-        if len(given) > 1:
+        if len(class_names) > 1:
             raise BadInputError("differs from builtinObjectClass; leave it out", "set_base_object_class")
         argument = "builtin_object_class" if self.builtin_object_class else "set_base_object_class"
-        [name] = given
+        [name] = class_names
         return builtin.completed(self.val, name, argument)
 
 

@@ -26,7 +26,7 @@ def files_of(row: Mapping[str, Any]) -> list[dict[str, str]]:
     if not isinstance(files, dict):
         return []
     return [
-        {"project_id": row["project_id"], "name": _plain(name), "digest": digest}
+        {"project_id": row["project_id"], "name": _unescaped(name), "digest": digest}
         for name, digest in files.items()
         if isinstance(digest, str)
     ]
@@ -37,6 +37,6 @@ def _member(row: Mapping[str, Any], name: str) -> object:
     return value.get(name) if isinstance(value, dict) else None
 
 
-def _plain(key: str) -> str:
+def _unescaped(key: str) -> str:
     """Return a key as sent by the client, from its BSON copy (`stores.json.bson_copy`)."""
     return _CODE.sub(lambda code: chr(int(code[1], 16)), key)

@@ -50,7 +50,7 @@ class ObjectsStore:
         self.database = database
         self._objects = database.objects
         # Writers of one name queue here in the process, so that their transactions do not conflict in the database.
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         by_index = compile_sort(_BY_INDEX, OBJECT_FIELDS)
         self.versions = OneToMany(database, self._objects, "object_id", by_index, _all_of, paths_of)
         """Relation from a project, a kind and a name to the undeleted versions, by index."""
@@ -75,7 +75,7 @@ class ObjectsStore:
             await self.database.ensure_projects_listed([version.project_id])
             await NameWriter(self.database, session, *name).create(document)
 
-        async with self._turn(documents.head_id(*name)):
+        async with self._lock(documents.head_id(*name)):
             await self.database.transaction(create)
         digest: str = document["digest"]
         return digest
@@ -94,7 +94,7 @@ class ObjectsStore:
         """
         names = await by_name(batch)
         for name, members in names.items():
-            async with self._turn(documents.head_id(*name)):
+            async with self._lock(documents.head_id(*name)):
                 await self.database.transaction(partial(self._restore, name, members))
 
     async def _restore(self, name: Name, versions: list[tuple[RestoredVersion, Document]], session: Session) -> None:
@@ -103,8 +103,8 @@ class ObjectsStore:
         for restored, document in versions:
             await writer.restore(document, restored.version_index, is_latest=restored.is_latest)
 
-    def _turn(self, head_id: str) -> asyncio.Lock:
-        return self._turns.setdefault(head_id, asyncio.Lock())
+    def _lock(self, head_id: str) -> asyncio.Lock:
+        return self._locks.setdefault(head_id, asyncio.Lock())
 
     @database_write
     async def delete(
@@ -125,17 +125,17 @@ class ObjectsStore:
             BadInputError: there are more than `MAX_DELETED_AT_ONCE`.
         """
         check_project_id(project_id)
-        chosen = list(dict.fromkeys(digests or ()))
+        unique_digests = list(dict.fromkeys(digests or ()))
         if digests and len(digests) > MAX_DELETED_AT_ONCE:
             raise BadInputError(f"has {len(digests):,} digests; the limit is {MAX_DELETED_AT_ONCE}", "digests")
-        among = [kind] if kind else [OBJECT, OP]
-        kinds = [each for each in among if await self._was_ever(project_id, each, object_id)]
-        deleted = await self._delete(project_id, kinds, object_id, chosen)
+        candidates = [kind] if kind else [OBJECT, OP]
+        kinds = [each for each in candidates if await self._ever_existed(project_id, each, object_id)]
+        deleted = await self._delete(project_id, kinds, object_id, unique_digests)
         if not deleted:
             raise not_found(object_id, name_argument)
         return deleted
 
-    async def _was_ever(self, project_id: str, kind: Kind, object_id: str) -> bool:
+    async def _ever_existed(self, project_id: str, kind: Kind, object_id: str) -> bool:
         """Return True if any version of a name ever existed; heads survive deletion."""
         name = documents.name_key(project_id, kind, object_id)
         head = {"_id": documents.head_id(project_id, kind, object_id), **name}
@@ -146,9 +146,9 @@ class ObjectsStore:
 
         async def delete(session: Session) -> list[tuple[Kind, dict[str, object], int]]:
             rows = await versions_of(self.database, session, project_id, kinds, object_id)
-            named = doomed_rows(rows, digests, object_id)
-            ids = {row["_id"] for row in named.values()}
-            done: list[tuple[Kind, dict[str, object], int]] = []
+            rows_by_digest = doomed_rows(rows, digests, object_id)
+            ids = {row["_id"] for row in rows_by_digest.values()}
+            deletions: list[tuple[Kind, dict[str, object], int]] = []
             for kind in kinds:
                 own = [row for row in rows if row["kind"] == kind]
                 doomed = [row for row in own if row["visible"] and (not digests or row["_id"] in ids)]
@@ -157,19 +157,19 @@ class ObjectsStore:
                 writer = NameWriter(self.database, session, project_id, kind, object_id)
                 count = await writer.delete(own, doomed, is_whole=not digests)
                 if count:  # a rejected delete is not logged
-                    of_kind = [digest for digest, row in named.items() if row["kind"] == kind]
-                    told: dict[str, object] = {"object_id": object_id, "digests": of_kind or "all"}
-                    audit.record_action(f"{kind}.delete", project_id, **told)
-                    done.append((kind, told, count))
-            return done
+                    digests_of_kind = [digest for digest, row in rows_by_digest.items() if row["kind"] == kind]
+                    details: dict[str, object] = {"object_id": object_id, "digests": digests_of_kind or "all"}
+                    audit.record_action(f"{kind}.delete", project_id, **details)
+                    deletions.append((kind, details, count))
+            return deletions
 
-        async with AsyncExitStack() as turns:
+        async with AsyncExitStack() as locks:
             for kind in kinds:
-                await turns.enter_async_context(self._turn(documents.head_id(project_id, kind, object_id)))
-            done = await self.database.transaction(delete)
-        for kind, told, count in done:
-            audit.record_action(f"{kind}.deleted", project_id, **told, num_deleted=count)
-        return sum(count for _, _, count in done)
+                await locks.enter_async_context(self._lock(documents.head_id(project_id, kind, object_id)))
+            deletions = await self.database.transaction(delete)
+        for kind, details, count in deletions:
+            audit.record_action(f"{kind}.deleted", project_id, **details, num_deleted=count)
+        return sum(count for _, _, count in deletions)
 
     @database_query
     async def one(
@@ -196,7 +196,7 @@ class ObjectsStore:
         noun = OP if kind == OP else OBJECT
         if rows:
             return versions.chosen(rows, object_id, noun)
-        is_known = any([await self._was_ever(project_id, each, object_id) for each in kinds])
+        is_known = any([await self._ever_existed(project_id, each, object_id) for each in kinds])
         raise versions.not_found(object_id, version, noun, "digest" if is_known else "object_id")
 
     @in_scan_slot(INDEXED_OBJECT_FIELDS.needs_scan)
@@ -250,8 +250,8 @@ class ObjectsStore:
         visible = {"project_id": {"$in": list({project_id for project_id, _ in keys})}, "visible": True}
         projection = dict.fromkeys(["_id", *paths_of(wanted)], 1)
         by_id: dict[str | None, Row] = {}
-        for part in content_store.batches(list({found for found in ids.values() if found}), content_store.BATCH):
-            rows = await find_all(self._objects, {"_id": {"$in": part}, **visible}, projection, len(part))
+        for batch in content_store.batches(list({found for found in ids.values() if found}), content_store.BATCH):
+            rows = await find_all(self._objects, {"_id": {"$in": batch}, **visible}, projection, len(batch))
             by_id |= {row.pop("_id"): row for row in rows}
         return {key: by_id.get(found) for key, found in ids.items()}
 

@@ -21,9 +21,9 @@ MAX_LEVELS: Final = 64
 MAX_KEYS: Final = 10_000
 """Limit on the attributes of one span, event, link, scope or resource."""
 
-_MOST_KEPT: Final = 1_000
-_MOST_KEYS: Final = 128
-_LONGEST_KEYS: Final = 8_192
+_MAX_LAYOUTS: Final = 1_000
+_MAX_LAYOUT_KEYS: Final = 128
+_MAX_LAYOUT_CHARACTERS: Final = 8_192
 """Limits on cached layouts: their number, the keys of each, and the characters of these keys."""
 
 Place = int | tuple[tuple[str, Any], ...]
@@ -40,14 +40,14 @@ class Candidate(NamedTuple):
     def value(self, values: list[object]) -> object:
         """Return the value, with objects that have keys 0, 1, ... as lists; None if it does not exist."""
         place = self.place
-        found: object = values[place] if isinstance(place, int) else _listed(place, values)
+        value: object = values[place] if isinstance(place, int) else _nest_with_lists(place, values)
         rest = self.rest
         while rest:
-            if not isinstance(found, dict):
+            if not isinstance(value, dict):
                 return None
-            step, rest = _next_step(found, rest)
-            found = found.get(step)
-        return found
+            step, rest = _next_step(value, rest)
+            value = value.get(step)
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Layout:
 
     def nest(self, values: list[object]) -> dict[str, Any]:
         """Nest values, which are in the order of the keys."""
-        return _built(self.root, values)
+        return _nest(self.root, values)
 
     def first(self, role: str, values: list[object]) -> tuple[str, Any] | None:
         """Return the first key of a role with a truthy value, and the value."""
@@ -83,8 +83,8 @@ class Layout:
         """Return the value of `first` alone."""
         if role not in self.found:
             return None
-        found = self.first(role, values)
-        return found and found[1]
+        key_and_value = self.first(role, values)
+        return key_and_value and key_and_value[1]
 
 
 _layouts: dict[tuple[str, ...], Layout] = {}
@@ -100,9 +100,9 @@ def layout_of(keys: tuple[str, ...]) -> Layout:
     if layout is None:
         if len(keys) > MAX_KEYS:
             raise BadInputError(f"has {len(keys):,} attributes; the limit is {MAX_KEYS:,}")
-        layout = _made(keys)
-        if len(keys) <= _MOST_KEYS and sum(map(len, keys)) <= _LONGEST_KEYS:
-            if len(_layouts) >= _MOST_KEPT:
+        layout = _compute_layout(keys)
+        if len(keys) <= _MAX_LAYOUT_KEYS and sum(map(len, keys)) <= _MAX_LAYOUT_CHARACTERS:
+            if len(_layouts) >= _MAX_LAYOUTS:
                 _layouts.clear()
             _layouts[keys] = layout
     return layout
@@ -117,7 +117,7 @@ def nested(attributes: dict[str, object]) -> dict[str, Any]:
     return layout_of(tuple(attributes)).nest(list(attributes.values())) if attributes else {}
 
 
-def _made(keys: tuple[str, ...]) -> Layout:
+def _compute_layout(keys: tuple[str, ...]) -> Layout:
     tree: dict[str, Any] = {}
     known = frozenset(keys)
     for position, key in enumerate(keys):
@@ -176,13 +176,13 @@ def _next_step(members: dict[str, Any], steps: tuple[str, ...]) -> tuple[str, tu
     return (whole, ()) if whole in members else (steps[0], steps[1:])
 
 
-def _built(places: tuple[tuple[str, Any], ...], values: list[object]) -> dict[str, Any]:
-    return {name: values[at] if type(at) is int else _built(at, values) for name, at in places}
+def _nest(places: tuple[tuple[str, Any], ...], values: list[object]) -> dict[str, Any]:
+    return {name: values[at] if type(at) is int else _nest(at, values) for name, at in places}
 
 
-def _listed(places: tuple[tuple[str, Any], ...], values: list[object]) -> dict[str, Any] | list[Any]:
+def _nest_with_lists(places: tuple[tuple[str, Any], ...], values: list[object]) -> dict[str, Any] | list[Any]:
     """Build the nested value; objects with the keys 0, 1, 2, ... in any order become lists."""
-    members = {name: values[at] if type(at) is int else _listed(at, values) for name, at in places}
+    members = {name: values[at] if type(at) is int else _nest_with_lists(at, values) for name, at in places}
     if "0" in members and all(str(index) in members for index in range(len(members))):
         return [members[str(index)] for index in range(len(members))]
     return members

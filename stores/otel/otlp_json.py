@@ -27,7 +27,7 @@ _VALUE_BYTES: Final = 8
 """Size counted for each value besides string characters: about its punctuation in the text."""
 
 _BESIDE: Final = ("flags", "droppedAttributesCount", "droppedEventsCount", "droppedLinksCount")
-_DEEPEST: Final = 100
+_MAX_DEPTH: Final = 100
 _UINT64: Final = 1 << 64
 _INT64: Final = 1 << 63
 _HEX: Final = frozenset("0123456789abcdef")
@@ -70,17 +70,17 @@ def parts_of(request: object) -> list[Part]:
 
 def _size(value: object) -> int:
     """Estimate the size of a value as JSON in bytes."""
-    size, waiting = 0, [value]
-    while waiting:
-        one = waiting.pop()
+    size, stack = 0, [value]
+    while stack:
+        one = stack.pop()
         size += _VALUE_BYTES
         if isinstance(one, str):
             size += len(one)
         elif isinstance(one, dict):
             size += sum(map(len, one))
-            waiting.extend(one.values())
+            stack.extend(one.values())
         elif isinstance(one, list):
-            waiting.extend(one)
+            stack.extend(one)
     return size
 
 
@@ -107,12 +107,12 @@ def _too_large(size: int) -> StoreError | None:
 
 def _resource(resource_spans: dict[str, Any], projects: Projects) -> Resource | StoreError:
     try:
-        of = _member(resource_spans, "resource")
-        check_size(_size(of), "resource")
-        attributes = _attributes(of)
-        dropped = _integer(of, "droppedAttributesCount")
-        told = resource_of(attributes, dropped, _text(resource_spans, "schemaUrl"))
-        return Resource.of(projects.of(attributes), told)
+        message = _member(resource_spans, "resource")
+        check_size(_size(message), "resource")
+        attributes = _attributes(message)
+        dropped = _integer(message, "droppedAttributesCount")
+        resource_json = resource_of(attributes, dropped, _text(resource_spans, "schemaUrl"))
+        return Resource.of(projects.of(attributes), resource_json)
     except StoreError as error:
         return error
 
@@ -121,11 +121,11 @@ def _origin(scope_spans: dict[str, Any], resource: Resource | StoreError) -> Ori
     if isinstance(resource, StoreError):
         return resource
     try:
-        by = _member(scope_spans, "scope")
-        check_size(_size(by), "scope")
-        dropped, schema_url = _integer(by, "droppedAttributesCount"), _text(scope_spans, "schemaUrl")
+        message = _member(scope_spans, "scope")
+        check_size(_size(message), "scope")
+        dropped, schema_url = _integer(message, "droppedAttributesCount"), _text(scope_spans, "schemaUrl")
         return resource.with_scope(
-            scope_of(_text(by, "name"), _text(by, "version"), _attributes(by), dropped, schema_url)
+            scope_of(_text(message, "name"), _text(message, "version"), _attributes(message), dropped, schema_url)
         )
     except StoreError as error:
         return error
@@ -175,7 +175,7 @@ def _link(link: dict[str, Any]) -> dict[str, Any]:
 
 
 def _attributes(holder: dict[str, Any]) -> dict[str, object]:
-    return _pairs(_objects(holder, "attributes", "its holder"), _DEEPEST)
+    return _pairs(_objects(holder, "attributes", "its holder"), _MAX_DEPTH)
 
 
 def _pairs(pairs: Iterable[dict[str, Any]], depth: int) -> dict[str, object]:
@@ -187,7 +187,7 @@ def _value(value: object, depth: int) -> object:
     if value is None:
         return None
     if not depth:
-        raise BadInputError(f"an attribute value is nested deeper than {_DEEPEST} levels")
+        raise BadInputError(f"an attribute value is nested deeper than {_MAX_DEPTH} levels")
     for kind, inner in _object(value, "an attribute value").items():
         if kind in _SCALARS:
             return _SCALARS[kind](inner, kind)
@@ -211,7 +211,7 @@ def _boolean(value: object, kind: str) -> bool:
 
 
 def _integer64(value: object, kind: str) -> int:
-    return _whole(value, kind, -_INT64, _INT64)
+    return _integer_between(value, kind, -_INT64, _INT64)
 
 
 def _double(value: object, kind: str) -> float | str:
@@ -285,10 +285,10 @@ def _hexadecimal(holder: dict[str, Any], name: str) -> str:
 
 def _integer(holder: dict[str, Any], name: str) -> int:
     value = holder.get(name)
-    return 0 if value is None else _whole(value, name, 0, _UINT64)
+    return 0 if value is None else _integer_between(value, name, 0, _UINT64)
 
 
-def _whole(value: object, name: str, least: int, beyond: int) -> int:
+def _integer_between(value: object, name: str, least: int, beyond: int) -> int:
     if isinstance(value, str) and len(value) <= 20 and value.removeprefix("-").isdecimal() and value.isascii():  # noqa: PLR2004 -- digits of 64 bits
         value = int(value)
     if isinstance(value, float) and value.is_integer():

@@ -41,20 +41,22 @@ class Projects:
             BadInputError: `wandb.entity` and `wandb.project` are not a valid project id.
             ForbiddenError: the sender may not write there.
         """
-        found = self._of(resource)
+        project_id = self._choose(resource)
         if self.check:
-            self.check(found)
-        return found
+            self.check(project_id)
+        return project_id
 
-    def _of(self, resource: dict[str, object]) -> str:
+    def _choose(self, resource: dict[str, object]) -> str:
         entity, project = resource.get("wandb.entity"), resource.get("wandb.project")
         if entity and project and not self.fixed:
-            found = f"{entity}/{project}"
-            check_project_id(found, "wandb.entity and wandb.project")
-            return found
-        return self.given or self._named(next((str(name) for key in _NAMES if (name := resource.get(key))), _NO_NAME))
+            project_id = f"{entity}/{project}"
+            check_project_id(project_id, "wandb.entity and wandb.project")
+            return project_id
+        return self.given or self._from_name(
+            next((str(name) for key in _NAMES if (name := resource.get(key))), _NO_NAME)
+        )
 
-    def _named(self, name: str) -> str:
+    def _from_name(self, name: str) -> str:
         """Return the project for a name, which may be a full id; invalid characters are replaced."""
         entity, slash, rest = name.partition("/")
         if slash and is_project_part(entity) and is_project_part(rest):

@@ -18,12 +18,12 @@ _FIRST, _SECOND, _SCHEMA_URL = 1, 2, 3
 
 _VARINT, _BYTES_8, _BYTES, _BYTES_4 = 0, 1, 2, 5
 _FIXED: Final = {_BYTES_8: 8, _BYTES_4: 4}
-_LONGEST_VARINT: Final = 70
-_GOES_ON: Final = 0x80
+_MAX_VARINT_BITS: Final = 70
+_CONTINUES: Final = 0x80
 
 Body = bytes | bytearray
 Place = tuple[int, int]
-_NOWHERE: Final = (0, 0)
+_MISSING: Final = (0, 0)
 
 
 class Part(NamedTuple):
@@ -58,7 +58,7 @@ def parts_of(body: Body) -> list[Part]:
 
 
 def _resource_parts(fields: "_Fields", start: int, end: int) -> list[Part]:
-    resource = schema_url = _NOWHERE
+    resource = schema_url = _MISSING
     scopes: list[tuple[Place, Place, array[int]]] = []
     for number, first, last in fields.of(start, end):
         if number == _FIRST:
@@ -73,7 +73,7 @@ def _resource_parts(fields: "_Fields", start: int, end: int) -> list[Part]:
 
 
 def _scope(fields: "_Fields", start: int, end: int) -> "tuple[Place, Place, array[int]]":
-    scope = schema_url = _NOWHERE
+    scope = schema_url = _MISSING
     spans = array("Q")
     for number, first, last in fields.of(start, end):
         if number == _SECOND:
@@ -91,18 +91,18 @@ class _Fields:
 
     def __init__(self, body: Body) -> None:
         self._body = body
-        self._left = MAX_FIELDS
+        self._remaining = MAX_FIELDS
 
     def of(self, at: int, end: int) -> Iterator[tuple[int, int, int]]:
         """Yield number, start and end of each length-delimited field."""
         body, start = self._body, at
         while at < end:
-            self._left -= 1
-            if self._left < 0:
+            self._remaining -= 1
+            if self._remaining < 0:
                 raise PayloadTooLargeError(
                     f"the request has more than {MAX_FIELDS:,} resources, scopes and spans; send smaller requests"
                 )
-            key, at = (body[at], at + 1) if body[at] < _GOES_ON else self._varint(at, end)
+            key, at = (body[at], at + 1) if body[at] < _CONTINUES else self._varint(at, end)
             kind = key & 7
             if kind == _BYTES:
                 size, start = self._varint(at, end)
@@ -120,12 +120,12 @@ class _Fields:
 
     def _varint(self, at: int, end: int) -> tuple[int, int]:
         value = shift = 0
-        while at < end and shift < _LONGEST_VARINT:
+        while at < end and shift < _MAX_VARINT_BITS:
             byte = self._body[at]
             at += 1
-            if byte < _GOES_ON:
+            if byte < _CONTINUES:
                 return value | byte << shift, at
-            value |= (byte & ~_GOES_ON) << shift
+            value |= (byte & ~_CONTINUES) << shift
             shift += 7
         raise _damaged()
 

@@ -106,19 +106,24 @@ def resource_of(attributes: Attributes, dropped: int, schema_url: str) -> dict[s
     Raises:
         BadInputError: its attributes are too many or too deep.
     """
-    return {"attributes": nested(attributes), **_given(dropped_attributes_count=dropped, schema_url=schema_url)}
+    return {"attributes": nested(attributes), **_without_empty(dropped_attributes_count=dropped, schema_url=schema_url)}
 
 
 def scope_of(name: str, version: str, attributes: Attributes, dropped: int, schema_url: str) -> dict[str, Any]:
     """Convert an instrumentation scope to JSON; empty if it has no content."""
     more = {"dropped_attributes_count": dropped, "schema_url": schema_url}
-    return _given(name=name, version=version, attributes=nested(attributes), **more)
+    return _without_empty(name=name, version=version, attributes=nested(attributes), **more)
 
 
 def event_of(name: str, nanoseconds: int, attributes: Attributes, dropped: int) -> dict[str, Any]:
     """Convert an event to JSON."""
     at = time_text(nanoseconds)
-    return {"name": name, "timestamp": at, "attributes": nested(attributes), **_given(dropped_attributes_count=dropped)}
+    return {
+        "name": name,
+        "timestamp": at,
+        "attributes": nested(attributes),
+        **_without_empty(dropped_attributes_count=dropped),
+    }
 
 
 def link_of(
@@ -126,11 +131,11 @@ def link_of(
 ) -> dict[str, Any]:
     """Convert a link to another span to JSON."""
     context = {"trace_id": trace_id, "span_id": span_id, "trace_state": trace_state}
-    beside = _given(dropped_attributes_count=dropped, flags=flags)
+    beside = _without_empty(dropped_attributes_count=dropped, flags=flags)
     return {"context": context, "attributes": nested(attributes), **beside}
 
 
-def _given(**told: object) -> dict[str, Any]:
+def _without_empty(**told: object) -> dict[str, Any]:
     """Return the values that are not empty or 0."""
     return {name: value for name, value in told.items() if value}
 

@@ -17,21 +17,21 @@ from stores.otel.mapping import call_of
 from stores.otel.project_routing import ENTITY, Projects
 from stores.otel.spans import Origin, Span
 
-_MOST_CALLS: Final = 500
-_MOST_BYTES: Final = 2 * 1024 * 1024
+_MAX_PART_CALLS: Final = 500
+_MAX_PART_BYTES: Final = 2 * 1024 * 1024
 """Limits on the spans of a request that are decoded before a write lets other requests proceed; rejected ones count."""
 
-_AT_ONCE: Final = 3
+_CONCURRENT_PARTS: Final = 3
 """Parts of requests decoded or written concurrently, which bounds the memory of waiting requests."""
 
-_LARGE_BYTES: Final = 16 * 1024
+_THREAD_BYTES: Final = 16 * 1024
 """A span of this size, with resource and scope, or a body, may take longer than a time slice, so a thread decodes it.
 """
 
-_TURN_SECONDS: Final = 0.002
+_SLICE_SECONDS: Final = 0.002
 """Time slice of exports in seconds. It is short, because a concurrent read waits for several of them."""
 
-_TOLD: Final = 20
+_MAX_REASONS: Final = 20
 """Limit on the reasons returned for rejected spans."""
 
 _Message = TypeVar("_Message")
@@ -45,7 +45,7 @@ class _Rejected:
     error: StoreError
 
 
-_Made = tuple[int, Callable[[], WholeCall | _Rejected]]
+_SizedTask = tuple[int, Callable[[], WholeCall | _Rejected]]
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class Exported:
     def reject(self, rejected: "_Rejected") -> None:
         """Count a rejected span."""
         self.rejected_spans += 1
-        if len(self.reasons) < _TOLD:
+        if len(self.reasons) < _MAX_REASONS:
             self.reasons.append(rejected.reason)
         if isinstance(rejected.error, ForbiddenError):
             self.forbidden = self.forbidden or rejected.error
@@ -81,8 +81,8 @@ class OtelStore:
 
     def __init__(self, calls: CallsStore) -> None:
         self._calls = calls
-        self._parts = asyncio.Semaphore(_AT_ONCE)
-        self._making = asyncio.Lock()
+        self._parts = asyncio.Semaphore(_CONCURRENT_PARTS)
+        self._decode_lock = asyncio.Lock()
 
     async def export_protobuf(
         self,
@@ -103,11 +103,11 @@ class OtelStore:
         # The scan comes first, so that nothing of a truncated body is stored.
         parts = (
             protobuf_scanner.parts_of(body)
-            if len(body) < _LARGE_BYTES
+            if len(body) < _THREAD_BYTES
             else await asyncio.to_thread(protobuf_scanner.parts_of, body)
         )
         undecoded = protobuf.undecoded_spans(body, parts, projects)
-        return await self._export(_made(undecoded, protobuf.span_of, wb_user_id))
+        return await self._export(_tasks(undecoded, protobuf.span_of, wb_user_id))
 
     async def export_json(
         self,
@@ -128,15 +128,15 @@ class OtelStore:
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
         projects = _projects(project_id, entity, check, fixed=fixed)
         parts = await asyncio.to_thread(otlp_json.parts_of, request)
-        return await self._export(_made(otlp_json.undecoded_spans(parts, projects), otlp_json.span_of, wb_user_id))
+        return await self._export(_tasks(otlp_json.undecoded_spans(parts, projects), otlp_json.span_of, wb_user_id))
 
-    async def _export(self, made: Iterator[_Made]) -> Exported:
+    async def _export(self, made: Iterator[_SizedTask]) -> Exported:
         exported, is_done = Exported(), False
         while not is_done:
             # A small request waits for one part of other requests, not for all of their parts.
             async with self._parts:
                 # Decoding two parts concurrently saves no time and would block everything else.
-                async with self._making:
+                async with self._decode_lock:
                     ready, is_done = await _part(made, exported)
                 if ready:
                     await self._calls.write_whole(ready)
@@ -146,13 +146,13 @@ class OtelStore:
         return exported
 
 
-async def _part(made: Iterator[_Made], exported: Exported) -> tuple[list[WholeCall], bool]:
+async def _part(made: Iterator[_SizedTask], exported: Exported) -> tuple[list[WholeCall], bool]:
     """Decode the next calls to write, and return True if there are no more; rejected spans are counted."""
     ready: list[WholeCall] = []
     number = size = 0
-    async for size_bytes, make in cooperative(made, _TURN_SECONDS):
+    async for size_bytes, make in cooperative(made, _SLICE_SECONDS):
         # A thread lets other tasks run meanwhile, at some cost.
-        one = make() if size_bytes < _LARGE_BYTES else await asyncio.to_thread(make)
+        one = make() if size_bytes < _THREAD_BYTES else await asyncio.to_thread(make)
         number += 1
         if isinstance(one, _Rejected):
             exported.reject(one)
@@ -160,7 +160,7 @@ async def _part(made: Iterator[_Made], exported: Exported) -> tuple[list[WholeCa
         else:
             ready.append(one)
             size += one.size_bytes
-        if number >= _MOST_CALLS or size >= _MOST_BYTES:
+        if number >= _MAX_PART_CALLS or size >= _MAX_PART_BYTES:
             return ready, False
     return ready, True
 
@@ -175,11 +175,11 @@ def _projects(
     return Projects(project_id, fixed, entity, check)
 
 
-def _made(
+def _tasks(
     undecoded: Iterable[tuple[_Message, Origin | StoreError, int]],
     span_of: Callable[[_Message], Span],
     wb_user_id: str | None,
-) -> Iterator[_Made]:
+) -> Iterator[_SizedTask]:
     """Yield the approximate size of each span, and a function that converts it."""
     for message, origin, size_bytes in undecoded:
         yield size_bytes, partial(_call, message, origin, span_of, wb_user_id)

@@ -39,8 +39,8 @@ _NO_MODEL: Final = "usage"
 """Name in the summary for the usage of an unnamed model."""
 
 _COUNTS: Final = COUNTS.keys()
-_BESIDE: Final = PARTS.keys() | USAGE_BESIDE.keys()
-_OF_STORED: Final = Layout(
+_DETAILS: Final = PARTS.keys() | USAGE_BESIDE.keys()
+_STORED_LAYOUT: Final = Layout(
     root=(),
     separators=0,
     is_odd=False,
@@ -52,8 +52,8 @@ _OF_STORED: Final = Layout(
 )
 """Layout of a span's attributes as stored in a call: a single nested value."""
 
-_LONGEST: Final = 19
-_BEYOND: Final = 1 << 63
+_MAX_DIGITS: Final = 19
+_INT64_LIMIT: Final = 1 << 63
 
 
 def usage_of(layout: Layout, values: list[object], noted: dict[str, Any], scope: object = None) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def usage_of(layout: Layout, values: list[object], noted: dict[str, Any], scope:
     counts: dict[str, Any] = {name: _count(layout, name, values) for name in COUNTS}
     if all(count is None for count in counts.values()):
         return {}
-    if not _BESIDE.isdisjoint(found):
+    if not _DETAILS.isdisjoint(found):
         parts = _parts(layout, values, noted, scope, counts)
         if parts and parts.classes:
             counts["total_tokens"] = parts.total
@@ -107,7 +107,7 @@ def usage_of_stored(attributes: object) -> dict[str, Any]:
     span = attributes.get("otel_span") if isinstance(attributes, dict) else None
     if not isinstance(attributes, dict) or not isinstance(span, dict):
         return {}
-    return usage_of(_OF_STORED, [span.get("attributes")], attributes, span.get("scope"))
+    return usage_of(_STORED_LAYOUT, [span.get("attributes")], attributes, span.get("scope"))
 
 
 def _sent(counts: dict[str, Any]) -> tuple[int | None, int | None]:
@@ -122,14 +122,14 @@ def _parts(
     if isinstance(langfuse, dict):
         return split_usage(langfuse)[0]
     stated = {name: _count(layout, name, values) for name in PARTS if name in layout.found}
-    found = {name: max(count, 0) for name, count in stated.items() if count is not None}
-    if not any(found.values()):
+    parts = {name: max(count, 0) for name, count in stated.items() if count is not None}
+    if not any(parts.values()):
         return None
-    rule = span_rule_of(_names(layout, values, scope), _provider(layout, values, noted), found)
+    rule = span_rule_of(_names(layout, values, scope), _provider(layout, values, noted), parts)
     sent_in, sent_out = _sent(counts)
     totals = {"input": sent_in, "output": sent_out, "total": counts["total_tokens"]}
-    found |= {name: max(count or 0, 0) for name, count in totals.items()}
-    return split(found, CACHE if rule.excludes else (), is_fixed=rule.is_fixed)
+    parts |= {name: max(count or 0, 0) for name, count in totals.items()}
+    return split(parts, CACHE if rule.excludes else (), is_fixed=rule.is_fixed)
 
 
 def _names(layout: Layout, values: list[object], scope: object) -> Iterator[str]:
@@ -140,11 +140,11 @@ def _names(layout: Layout, values: list[object], scope: object) -> Iterator[str]
 
 
 def _provider(layout: Layout, values: list[object], noted: dict[str, Any]) -> str:
-    told = [noted.get("provider"), noted.get("system")]
-    if told[0] == GATEWAY:
+    names = [noted.get("provider"), noted.get("system")]
+    if names[0] == GATEWAY:
         # The gateway passes on the provider's counts, so the model's name tells the provider. Other routers count anew.
-        told += (at.value(values) for at in layout.found.get(MODEL, ()))
-    return " ".join(said for said in told if isinstance(said, str))
+        names += (at.value(values) for at in layout.found.get(MODEL, ()))
+    return " ".join(said for said in names if isinstance(said, str))
 
 
 def _cost(layout: Layout, values: list[object]) -> float | None:
@@ -174,7 +174,7 @@ def _number(layout: Layout, name: str, values: list[object]) -> float | None:
 
 
 def _as_cost(value: object) -> float | None:
-    if isinstance(value, str) and len(value) <= _LONGEST + 13:
+    if isinstance(value, str) and len(value) <= _MAX_DIGITS + 13:
         try:
             value = float(value)
         except ValueError:
@@ -186,16 +186,16 @@ def _count(layout: Layout, name: str, values: list[object]) -> int | None:
     """Return the first count of a name that is an integer or an integer string."""
     for candidate in layout.found.get(name, ()):
         value = candidate.value(values)
-        if type(value) is int and abs(value) < _BEYOND:
+        if type(value) is int and abs(value) < _INT64_LIMIT:
             return value
-        if isinstance(value, float) and value.is_integer() and abs(value) < _BEYOND:
+        if isinstance(value, float) and value.is_integer() and abs(value) < _INT64_LIMIT:
             return int(value)
-        if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < _LONGEST:
+        if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < _MAX_DIGITS:
             return int(value)
     return None
 
 
 def _model(noted: dict[str, Any]) -> str:
     parameters = noted.get(MODEL_PARAMETERS)
-    told = noted.get(MODEL) or (parameters.get("model") if isinstance(parameters, dict) else None)
-    return told if isinstance(told, str) else _NO_MODEL
+    name = noted.get(MODEL) or (parameters.get("model") if isinstance(parameters, dict) else None)
+    return name if isinstance(name, str) else _NO_MODEL

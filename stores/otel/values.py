@@ -24,12 +24,12 @@ OPENING: Final = ("[", "{")
 
 def attributes_of(pairs: Iterable[KeyValue]) -> dict[str, object]:
     """Convert attributes to JSON values by key; the last of equal keys wins."""
-    found = {}
+    attributes = {}
     for pair in pairs:
         value = pair.value
         # Most values are strings, and checking the kind takes as long as reading the value.
-        found[pair.key] = value.string_value or value_of(value)
-    return found
+        attributes[pair.key] = value.string_value or value_of(value)
+    return attributes
 
 
 def value_of(value: AnyValue) -> object:
@@ -48,15 +48,15 @@ def value_of(value: AnyValue) -> object:
         case "double_value":
             return number(value.double_value)
         case "array_value":
-            return [value_of(inner) for inner in _few(value.array_value.values)]
+            return [value_of(inner) for inner in _check_length(value.array_value.values)]
         case "kvlist_value":
-            return {pair.key: value_of(pair.value) for pair in _few(value.kvlist_value.values)}
+            return {pair.key: value_of(pair.value) for pair in _check_length(value.kvlist_value.values)}
         case "bytes_value":
             return base64.b64encode(value.bytes_value).decode()
     return None
 
 
-def _few(values: _Values) -> _Values:
+def _check_length(values: _Values) -> _Values:
     if len(values) > MAX_VALUES:
         raise BadInputError(f"a list or object in it has {len(values):,} values; the limit is {MAX_VALUES:,}")
     return values
@@ -72,20 +72,20 @@ def number(value: float) -> float | str:
 class Decoding:
     """Decodes the JSON strings of one span; after `MAX_VALUES` values in total, strings stay undecoded."""
 
-    __slots__ = ("_free", "_left")
+    __slots__ = ("_free", "_remaining")
 
     def __init__(self) -> None:
         self._free = _FREE_CHARACTERS
-        self._left = MAX_VALUES
+        self._remaining = MAX_VALUES
 
     def of(self, text: str) -> Any:  # noqa: ANN401 -- JSON
         """Decode a string that starts like JSON; return it unchanged if it is invalid or beyond the limit."""
         self._free -= len(text)
         if self._free < 0:
             number = text.count(",") + text.count("[") + text.count("{")
-            if number > self._left:
+            if number > self._remaining:
                 return text
-            self._left -= number
+            self._remaining -= number
         try:
             return codec.loads(text.encode())
         except (StoreError, UnicodeEncodeError):

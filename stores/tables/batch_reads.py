@@ -21,8 +21,8 @@ class Span:
 
 async def read_layouts(tables: Collection, project_id: str, digests: Iterable[str]) -> dict[str, Layout]:
     """Read the tables that exist, by digest."""
-    found = content_store.find_each(tables, project_id, digests, {"_id": 0})
-    return {row["digest"]: Layout(**row) async for row in found}
+    documents = content_store.find_each(tables, project_id, digests, {"_id": 0})
+    return {row["digest"]: Layout(**row) async for row in documents}
 
 
 async def read_spans(
@@ -31,27 +31,31 @@ async def read_spans(
     """Return the rows of each span, with the given document paths; rows without content are left out."""
     names = [span.layout.chunks[number] for span in spans for number in _numbers(span)]
     members = await read_chunks(chunks, project_id, names) if names else {}
-    places = [_places(span, members) for span in spans]
-    wanted = {digest for each in places for digest in each}
+    digests_by_span = [_digests_of(span, members) for span in spans]
+    wanted = {digest for each in digests_by_span for digest in each}
     projection = {"_id": 0, "digest": 1} | dict.fromkeys(paths, 1)
-    found = {row["digest"]: row async for row in content_store.find_each(rows, project_id, wanted, projection)}
+    rows_by_digest = {row["digest"]: row async for row in content_store.find_each(rows, project_id, wanted, projection)}
     return [
-        [placed_row(found[digest], span.layout, at) for at, digest in enumerate(each, span.low) if digest in found]
-        for span, each in zip(spans, places, strict=True)
+        [
+            placed_row(rows_by_digest[digest], span.layout, at)
+            for at, digest in enumerate(each, span.low)
+            if digest in rows_by_digest
+        ]
+        for span, each in zip(spans, digests_by_span, strict=True)
     ]
 
 
 def placed_row(row: Row, layout: Layout, at: int) -> Row:
     """Build the row at a position of a table from a row document."""
-    place = {"id": at, "original_index": at, "project_id": layout.project_id, "table_digest": layout.digest}
-    return row | place
+    position = {"id": at, "original_index": at, "project_id": layout.project_id, "table_digest": layout.digest}
+    return row | position
 
 
 def _numbers(span: Span) -> range:
     return span.layout.chunks_between(span.low, span.high) if span.low < span.high else range(0)
 
 
-def _places(span: Span, members: dict[str, list[str]]) -> list[str]:
+def _digests_of(span: Span, members: dict[str, list[str]]) -> list[str]:
     """Return the row digests of a span."""
     numbers = _numbers(span)
     if not numbers:

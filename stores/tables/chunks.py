@@ -15,7 +15,7 @@ from stores.tables import content_store
 
 MIN_ROWS: Final = 250
 MAX_ROWS: Final = 2_000
-_ONE_IN: Final = 750
+_END_EVERY: Final = 750
 """One digest in this many ends a chunk with enough rows; chunks have about 900 rows."""
 
 
@@ -36,7 +36,7 @@ def is_complete(chunk: Sequence[str]) -> bool:
 
 
 def _ends(size: int, digest: str) -> bool:
-    return size >= MIN_ROWS and (size >= MAX_ROWS or zlib.crc32(digest.encode()) % _ONE_IN == 0)
+    return size >= MIN_ROWS and (size >= MAX_ROWS or zlib.crc32(digest.encode()) % _END_EVERY == 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,5 +68,5 @@ class ChunkContent:
 
 async def read_chunks(chunks: Collection, project_id: str, chunk_digests: Sequence[str]) -> dict[str, list[str]]:
     """Read chunks: their row digests, by chunk digest."""
-    found = content_store.find_each(chunks, project_id, chunk_digests, {"_id": 0, "digest": 1, "row_digests": 1})
-    return {chunk["digest"]: chunk["row_digests"] async for chunk in found}
+    documents = content_store.find_each(chunks, project_id, chunk_digests, {"_id": 0, "digest": 1, "row_digests": 1})
+    return {chunk["digest"]: chunk["row_digests"] async for chunk in documents}

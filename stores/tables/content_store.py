@@ -44,15 +44,15 @@ async def find_each(
     """Yield the stored content with these digests that matches `match`, each once, in no order."""
     for keys in _keys(project_id, digests):
         wanted = {"$and": [keys, match]} if match else keys
-        found = collection.find(wanted, projection, batch_size=BATCH + 1, session=session)
-        async for document in found:
+        cursor = collection.find(wanted, projection, batch_size=BATCH + 1, session=session)
+        async for document in cursor:
             yield document
 
 
 def _keys(project_id: str, digests: Iterable[str]) -> Iterator[Document]:
     """Yield filters of content, one per batch."""
-    for part in batches(list(dict.fromkeys(digests)), BATCH):
-        yield {"_id": {"$in": [key(project_id, digest) for digest in part]}, "project_id": project_id}
+    for batch in batches(list(dict.fromkeys(digests)), BATCH):
+        yield {"_id": {"$in": [key(project_id, digest) for digest in batch]}, "project_id": project_id}
 
 
 class Content(Protocol):
@@ -85,13 +85,13 @@ async def add_missing(
         UnavailableError: a majority did not confirm the write.
     """
     projection = {"_id": 0, "digest": 1, UPLOADS: 1}
-    found = find_each(collection, project_id, contents, projection, session=session)
-    there = {known["digest"]: UPLOADS in known async for known in found}
-    own = {UPLOADS: [upload]} if upload else {}
-    missing = [content.document(project_id) | own for digest, content in contents.items() if digest not in there]
+    documents = find_each(collection, project_id, contents, projection, session=session)
+    existing = {known["digest"]: UPLOADS in known async for known in documents}
+    mark = {UPLOADS: [upload]} if upload else {}
+    missing = [content.document(project_id) | mark for digest, content in contents.items() if digest not in existing]
     if missing:
         await _insert(collection, missing, session)
-    return [digest for digest, is_of_upload in there.items() if is_of_upload]
+    return [digest for digest, is_of_upload in existing.items() if is_of_upload]
 
 
 async def _insert(collection: Collection, missing: list[Document], session: Session) -> None:

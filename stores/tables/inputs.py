@@ -81,7 +81,7 @@ def sort_within_rows(sort_by: Sequence[SortBy]) -> list[SortBy]:
         BadInputError: a path is empty, or one of its steps is blank.
     """
     for position, key in enumerate(sort_by):
-        if not _leads_into_rows(key.field):
+        if not _is_path(key.field):
             raise BadInputError(
                 f"{key.field[:100]!r} is not a path into rows; use one such as question or usage.total_tokens",
                 f"sort_by.{position}.field",
@@ -89,7 +89,7 @@ def sort_within_rows(sort_by: Sequence[SortBy]) -> list[SortBy]:
     return [SortBy(f"val.{key.field}", key.descending) for key in sort_by]
 
 
-def _leads_into_rows(path: str) -> bool:
+def _is_path(path: str) -> bool:
     try:
         steps = paths.split(path)
     except BadInputError:

@@ -25,8 +25,8 @@ class Layout:
     @classmethod
     async def read(cls, tables: Collection, project_id: str, digest: str) -> Self | None:
         """Read a table; None if the project has none with this digest."""
-        found = await tables.find_one(table_match(project_id, digest), {"_id": 0})
-        return cls(**found) if found else None
+        document = await tables.find_one(table_match(project_id, digest), {"_id": 0})
+        return cls(**document) if document else None
 
     def sized(self, storage_size_bytes: int | None) -> Self:
         """Return a copy with the size."""
@@ -72,7 +72,7 @@ class Builder:
         """Add row digests; `chunk` is their digest if they are exactly one chunk."""
         self._digest.update("".join(row_digests).encode())
         if chunk and not self._pending:
-            self._place(chunk, len(row_digests))
+            self._append_chunk(chunk, len(row_digests))
             return
         pieces = list(chunks.cut(self._pending + row_digests))
         self._pending = pieces.pop() if pieces and not chunks.is_complete(pieces[-1]) else []
@@ -90,9 +90,9 @@ class Builder:
     def _cut(self, row_digests: list[str]) -> None:
         chunk = chunks.ChunkContent.of(row_digests)
         self.new[chunk.digest] = chunk
-        self._place(chunk.digest, len(row_digests))
+        self._append_chunk(chunk.digest, len(row_digests))
 
-    def _place(self, chunk: str, count: int) -> None:
+    def _append_chunk(self, chunk: str, count: int) -> None:
         self._chunks.append(chunk)
         self._starts.append(self._count)
         self._count += count

@@ -28,17 +28,17 @@ class RowsOfTables:
         Raises:
             BadInputError: the cursor does not belong to a list of table rows.
         """
-        found: dict[Key, Page] = {}
+        pages: dict[Key, Page] = {}
         paths = paths_of([*wanted, "digest"])
         for project_id, digests in by_project(keys):
-            walks = await self._walks(project_id, digests)
-            spans = {digest: Span(walk.layout, *walk.bounds(request)) for digest, walk in walks.items()}
+            scans = await self._walks(project_id, digests)
+            spans = {digest: Span(walk.layout, *walk.bounds(request)) for digest, walk in scans.items()}
             chunks, rows = self.database.table_chunks, self.database.table_rows
-            read = await read_spans(chunks, rows, project_id, list(spans.values()), paths)
-            for (digest, span), members in zip(spans.items(), read, strict=True):
-                page = await self._page(walks[digest], span, members, request, paths)
-                found[project_id, digest] = page
-        return found
+            rows_of_spans = await read_spans(chunks, rows, project_id, list(spans.values()), paths)
+            for (digest, span), members in zip(spans.items(), rows_of_spans, strict=True):
+                page = await self._page(scans[digest], span, members, request, paths)
+                pages[project_id, digest] = page
+        return pages
 
     async def _page(self, walk: Walk, span: Span, rows: list[Row], request: PageRequest, paths: Sequence[str]) -> Page:
         """Build the page of the rows read; if content is missing, read again to fill the page."""

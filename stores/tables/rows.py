@@ -63,9 +63,9 @@ class RowContent:
         except StoreError as error:
             raise error.prefixed(argument) from None
         canonical = codec.canonical(row)
-        found = cls(digests.text_digest(canonical), row, text, len(canonical))
-        found._check_size(argument)
-        return found
+        content = cls(digests.text_digest(canonical), row, text, len(canonical))
+        content._check_size(argument)
+        return content
 
     def document(self, project_id: str) -> Document:
         """Build the document of the row."""
@@ -92,5 +92,5 @@ async def sizes_of(
 ) -> dict[str, int]:
     """Return the JSON sizes of stored rows in bytes, by digest."""
     projection = {"_id": 0, "digest": 1, "size_bytes": 1}
-    found = content_store.find_each(rows, project_id, row_digests, projection, session=session)
-    return {row["digest"]: row["size_bytes"] async for row in found}
+    documents = content_store.find_each(rows, project_id, row_digests, projection, session=session)
+    return {row["digest"]: row["size_bytes"] async for row in documents}

@@ -37,12 +37,12 @@ def _rows_of(database: Database, layout: Layout, members: frozenset[str] | None)
         {"$match": table_match(layout.project_id, layout.digest)},
         {"$unwind": {"path": "$chunks", "includeArrayIndex": "number"}},
         {"$project": {"start": {"$arrayElemAt": ["$starts", "$number"]}, "key": _key(layout, "$chunks")}},
-        *_joined(database.table_chunks.name, "chunk"),
+        *_join(database.table_chunks.name, "chunk"),
         {"$unwind": {"path": "$chunk.row_digests", "includeArrayIndex": "at"}},
         {"$project": {"id": {"$add": ["$start", "$at"]}, "row_digest": "$chunk.row_digests"}},
         *chosen,
         {"$project": {"id": 1, "key": _key(layout, "$row_digest")}},
-        *_joined(database.table_rows.name, "row"),
+        *_join(database.table_rows.name, "row"),
         {"$replaceWith": {"$mergeObjects": ["$row", {"id": "$id"}]}},
     ]
 
@@ -51,6 +51,6 @@ def _key(layout: Layout, digest: str) -> dict[str, Any]:
     return {"$concat": [{"$literal": content_store.key(layout.project_id, "")}, digest]}
 
 
-def _joined(collection: str, name: str) -> Pipeline:
+def _join(collection: str, name: str) -> Pipeline:
     by_key = {"from": collection, "localField": "key", "foreignField": "_id", "as": name}
     return [{"$lookup": by_key}, {"$unwind": f"${name}"}]

@@ -63,10 +63,10 @@ class TablesStore:
         contents: dict[str, RowContent] = {}
         row_digests = []
         async for position, row in cooperative(enumerate(rows)):
-            found = RowContent.of(row, f"table.rows.{position}")
-            row_digests.append(contents.setdefault(found.digest, found).digest)
+            content = RowContent.of(row, f"table.rows.{position}")
+            row_digests.append(contents.setdefault(content.digest, content).digest)
         size = sum(contents[digest].size_bytes for digest in row_digests)
-        builder = await _built(project_id, row_digests)
+        builder = await _build(project_id, row_digests)
         async with uploads.upload(self.database, project_id) as upload:
             await upload.add(contents.values())
             return await upload.publish(builder, size), row_digests
@@ -84,12 +84,12 @@ class TablesStore:
             async for part in parts:
                 contents: dict[str, RowContent] = {}
                 async for position, row in cooperative(enumerate(part, len(row_digests))):
-                    found = RowContent.of(row, f"table.rows.{position}")
-                    contents[found.digest] = found
-                    row_digests.append(found.digest)
-                    size += found.size_bytes
+                    content = RowContent.of(row, f"table.rows.{position}")
+                    contents[content.digest] = content
+                    row_digests.append(content.digest)
+                    size += content.size_bytes
                 await upload.add(contents.values())
-            return await upload.publish(await _built(project_id, row_digests), size), row_digests
+            return await upload.publish(await _build(project_id, row_digests), size), row_digests
 
     @database_write
     async def create_from_digests(self, project_id: str, row_digests: Sequence[str]) -> str:
@@ -103,7 +103,7 @@ class TablesStore:
         check_project_id(project_id)
         async for position, digest in cooperative(enumerate(row_digests)):
             check_row_digest(digest, f"row_digests.{position}")
-        builder = await _built(project_id, row_digests)
+        builder = await _build(project_id, row_digests)
         async with uploads.upload(self.database, project_id) as upload:
 
             async def measure(session: Session) -> int | None:
@@ -125,12 +125,12 @@ class TablesStore:
         """
         check_project_id(project_id)
         edit = Edit(self._chunks, await self._layout(project_id, base_digest, "base_digest"))
-        entered = await self.database.ensure_projects_listed([project_id])
+        registered = await self.database.ensure_projects_listed([project_id])
         await edit.apply(updates)
         if not updates:
             return base_digest, []
         size = await self._size_after(edit)
-        async with uploads.upload(self.database, project_id, entered) as upload:
+        async with uploads.upload(self.database, project_id, registered) as upload:
             await upload.add(edit.added.values())
             return await upload.publish(await edit.build(), size), edit.updated
 
@@ -174,27 +174,27 @@ class TablesStore:
 
         Rows also have `project_id` and `digest`.
         """
-        found: dict[Key, Row | None] = dict.fromkeys(keys)
+        result: dict[Key, Row | None] = dict.fromkeys(keys)
         for project_id, digests in by_project(keys):
             for row in await self._stats(project_id, digests, wanted):
-                found[project_id, row["digest"]] = row | {"project_id": project_id}
-        return found
+                result[project_id, row["digest"]] = row | {"project_id": project_id}
+        return result
 
     @database_query
     async def rows_at(self, keys: Sequence[RowKey], wanted: frozenset[str]) -> dict[RowKey, Row | None]:
         """Return the selected fields of the row at each position; None if there is none."""
-        found: dict[RowKey, Row | None] = dict.fromkeys(keys)
-        for project_id, places in by_project((project_id, (digest, at)) for project_id, digest, at in keys):
-            layouts = await read_layouts(self._tables, project_id, {digest for digest, _ in places})
+        result: dict[RowKey, Row | None] = dict.fromkeys(keys)
+        for project_id, positions in by_project((project_id, (digest, at)) for project_id, digest, at in keys):
+            layouts = await read_layouts(self._tables, project_id, {digest for digest, _ in positions})
             spans = [
                 Span(layouts[digest], at, at + 1)
-                for digest, at in places
+                for digest, at in positions
                 if digest in layouts and at < layouts[digest].count
             ]
             for rows in await read_spans(self._chunks, self._rows, project_id, spans, paths_of(wanted)):
                 for row in rows:
-                    found[project_id, row["table_digest"], row["original_index"]] = row
-        return found
+                    result[project_id, row["table_digest"], row["original_index"]] = row
+        return result
 
     @in_scan_slot(INDEXED_ROW_FIELDS.needs_scan)
     @database_query
@@ -212,10 +212,10 @@ class TablesStore:
             NotFoundError: the table does not exist.
         """
         check_project_id(project_id)
-        found = await self._stats(project_id, [digest], wanted)
-        if not found:
-            raise _no_table(digest, "digest")
-        return found[0]
+        rows = await self._stats(project_id, [digest], wanted)
+        if not rows:
+            raise _table_not_found(digest, "digest")
+        return rows[0]
 
     @database_query
     async def stats(self, project_id: str, table_digests: Sequence[str], wanted: Iterable[str]) -> list[Row]:
@@ -232,12 +232,12 @@ class TablesStore:
     async def _stats(self, project_id: str, table_digests: Sequence[str], wanted: Iterable[str]) -> list[Row]:
         projection = {"_id": 0, "digest": 1, "count": 1, STORAGE_SIZE: 1}
         tables = content_store.find_each(self._tables, project_id, table_digests, projection)
-        found = {row["digest"]: row async for row in tables}
+        rows = {row["digest"]: row async for row in tables}
         if STORAGE_SIZE in wanted:
-            for digest, row in found.items():
+            for digest, row in rows.items():
                 if STORAGE_SIZE not in row:
                     row[STORAGE_SIZE] = await self._find_size(project_id, digest)
-        return [found[digest] for digest in dict.fromkeys(table_digests) if digest in found]
+        return [rows[digest] for digest in dict.fromkeys(table_digests) if digest in rows]
 
     async def _find_size(self, project_id: str, digest: str) -> int:
         """Compute the size of a table created before its rows; store it if all rows exist and no upload is open."""
@@ -261,7 +261,7 @@ class TablesStore:
     async def _layout(self, project_id: str, digest: str, argument: str) -> Layout:
         layout = await Layout.read(self._tables, project_id, digest)
         if not layout:
-            raise _no_table(digest, argument)
+            raise _table_not_found(digest, argument)
         return layout
 
     async def _size_after(self, edit: Edit) -> int | None:
@@ -273,10 +273,10 @@ class TablesStore:
         return None if came is None or went is None else edit.base.storage_size_bytes + came - went
 
 
-async def _built(project_id: str, row_digests: Sequence[str]) -> Builder:
+async def _build(project_id: str, row_digests: Sequence[str]) -> Builder:
     builder = Builder(project_id)
-    async for part in cooperative(content_store.batches(row_digests, content_store.BATCH)):
-        builder.add(list(part))
+    async for batch in cooperative(content_store.batches(row_digests, content_store.BATCH)):
+        builder.add(list(batch))
     return builder
 
 
@@ -288,5 +288,5 @@ def _sum(row_digests: Iterable[str], sizes: Mapping[str, int]) -> int | None:
         return None
 
 
-def _no_table(digest: str, argument: str) -> NotFoundError:
+def _table_not_found(digest: str, argument: str) -> NotFoundError:
     return NotFoundError(f"there is no table {digest[:64]!r} in this project", argument)

@@ -29,12 +29,12 @@ from stores.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 MAX_BYTES_WHOLE: Final = 2 * 1024 * 1024
 """JSON size of new rows that fit into one transaction; they take far more in the database's cache."""
 
-_LOST: Final = f"the client sent nothing for {LEASE_SECONDS} seconds, so the table was cancelled; send it again"
-_AT_ONCE: Final = 250
+_ABANDONED: Final = f"the client sent nothing for {LEASE_SECONDS} seconds, so the table was cancelled; send it again"
+_DISCARD_BATCH: Final = 250
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _Buffer:
     """Content buffered for one transaction."""
 
     collection: Collection
@@ -63,8 +63,8 @@ class Upload:
     def __init__(self, database: Database, project_id: str, entered: RegisteredProjects | None = None) -> None:
         self._database = database
         self._project_id = project_id
-        self._entered = entered or {}
-        self._rows, self._chunks = _Waiting(database.table_rows), _Waiting(database.table_chunks)
+        self._registered = entered or {}
+        self._rows, self._chunks = _Buffer(database.table_rows), _Buffer(database.table_chunks)
         self.id: str | None = None
         """Id of the upload's document; None while everything fits into one transaction."""
 
@@ -92,7 +92,7 @@ class Upload:
         async def work(session: Session) -> None:
             await self._write(session)
             found = layout.sized(await measure(session)) if measure else layout
-            await self._enter()
+            await self._register()
             await self._end(session)
             await found.write(self._database.tables, session)
 
@@ -109,18 +109,18 @@ class Upload:
             async for _ in discard(self._database, self._project_id, self.id):
                 pass
 
-    async def _add(self, waiting: _Waiting, one: content_store.Content) -> None:
+    async def _add(self, waiting: _Buffer, one: content_store.Content) -> None:
         if not waiting.has_room_for(one):
             if self.id is None:
-                await self._begin()
+                await self._create()
             await self._database.transaction(self._write_part)
             self._rows.empty()
             self._chunks.empty()
         waiting.put(one)
 
-    async def _begin(self) -> None:
+    async def _create(self) -> None:
         """Insert the upload's document."""
-        await self._enter()
+        await self._register()
         upload_id = f"{self._project_id}:{ids.new_id()}"
         change = {"$set": {"project_id": self._project_id}, "$currentDate": {"touched_at": True}}
         await self._database.table_uploads.update_one({"_id": upload_id}, change, upsert=True)
@@ -129,18 +129,18 @@ class Upload:
     async def _write_part(self, session: Session) -> None:
         await self._write(session)
         touched = {"$currentDate": {"touched_at": True}}
-        done = await self._database.table_uploads.update_one({"_id": self.id, **ALIVE}, touched, session=session)
-        await self._check(done.matched_count)
+        result = await self._database.table_uploads.update_one({"_id": self.id, **ALIVE}, touched, session=session)
+        await self._check(result.matched_count)
 
     async def _write(self, session: Session) -> None:
         """Write the buffered content."""
         for waiting in (self._rows, self._chunks):
             if contents := waiting.contents:
-                await self._enter()
-                there = await content_store.add_missing(
+                await self._register()
+                existing = await content_store.add_missing(
                     waiting.collection, self._project_id, contents, session, self.id
                 )
-                await self._keep(waiting.collection, there, session)
+                await self._keep(waiting.collection, existing, session)
 
     async def _keep(self, collection: Collection, digests: Sequence[str], session: Session) -> None:
         # Content marked only by closed uploads belongs to a table, because a discard deletes content first.
@@ -152,16 +152,18 @@ class Upload:
 
     async def _end(self, session: Session) -> None:
         if self.id:
-            taken = await self._database.table_uploads.delete_one({"_id": self.id, **ALIVE}, session=session)
-            await self._check(taken.deleted_count)
+            result = await self._database.table_uploads.delete_one({"_id": self.id, **ALIVE}, session=session)
+            await self._check(result.deleted_count)
 
     async def _check(self, count: int) -> None:
         if not count:
-            await self._enter()  # raises if a purge deleted the upload
-            raise ConflictError(_LOST)
+            await self._register()  # raises if a purge deleted the upload
+            raise ConflictError(_ABANDONED)
 
-    async def _enter(self) -> None:
-        self._entered = await self._database.ensure_projects_listed(self._entered or [self._project_id], self._entered)
+    async def _register(self) -> None:
+        self._registered = await self._database.ensure_projects_listed(
+            self._registered or [self._project_id], self._registered
+        )
 
 
 @asynccontextmanager
@@ -197,18 +199,18 @@ async def discard(database: Database, project_id: str, upload_id: str) -> WorkSt
     if not marked.matched_count:
         return
     for collection in (database.table_chunks, database.table_rows):
-        while await database.transaction(partial(_take_back, collection, project_id, upload_id)):
+        while await database.transaction(partial(_discard_some, collection, project_id, upload_id)):
             yield
     await database.table_uploads.delete_one({"_id": upload_id})
 
 
-async def _take_back(collection: Collection, project_id: str, upload_id: str, session: Session) -> bool:
+async def _discard_some(collection: Collection, project_id: str, upload_id: str, session: Session) -> bool:
     """Discard some content of an upload; False if none is left."""
     own = {content_store.UPLOADS: upload_id}
-    found = await collection.find(own, {"_id": 1}, limit=_AT_ONCE, session=session).to_list(None)
-    if not found:
+    documents = await collection.find(own, {"_id": 1}, limit=_DISCARD_BATCH, session=session).to_list(None)
+    if not documents:
         return False
-    among = {"_id": {"$in": [document["_id"] for document in found]}, "project_id": project_id}
-    await collection.delete_many({**among, content_store.UPLOADS: [upload_id]}, session=session)
-    await collection.update_many({**among, **own}, {"$pull": own}, session=session)
+    match = {"_id": {"$in": [document["_id"] for document in documents]}, "project_id": project_id}
+    await collection.delete_many({**match, content_store.UPLOADS: [upload_id]}, session=session)
+    await collection.update_many({**match, **own}, {"$pull": own}, session=session)
     return True

@@ -55,9 +55,9 @@ def class_fields(prompt_tokens: int, classes: Mapping[str, int] | None) -> dict[
     """Return the counts of classes by row field, 0 for missing ones."""
     if not classes:
         return _NONE | {_UNCACHED: prompt_tokens}
-    found = _NONE | {FIELDS[name]: count for name, count in classes.items()}
-    found[_UNCACHED] = _rest(prompt_tokens, classes, Side.INPUT)
-    return found
+    fields = _NONE | {FIELDS[name]: count for name, count in classes.items()}
+    fields[_UNCACHED] = _rest(prompt_tokens, classes, Side.INPUT)
+    return fields
 
 
 def added(some: Mapping[str, int], more: Mapping[str, int]) -> Mapping[str, int]:

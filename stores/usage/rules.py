@@ -94,7 +94,7 @@ _OUT: Final = ("completion_tokens", "output_tokens")
 _TOTAL: Final = ("total_tokens",)
 _TOTALS: Final = {"input": _IN, "output": _OUT, "total": _TOTAL}
 
-_LIKE_OPENAI: Final[_Keys] = {
+_OPENAI_KEYS: Final[_Keys] = {
     **_TOTALS,
     "cache_read": (
         "prompt_tokens_details.cached_tokens",
@@ -257,7 +257,7 @@ RULES: Final = (
         keys={
             **_TOTALS,
             "input_beside": ("citation_tokens",),
-            "reasoning": _LIKE_OPENAI["reasoning"],
+            "reasoning": _OPENAI_KEYS["reasoning"],
             "web_searches": ("num_search_queries",),
             STATED_COST: ("cost.total_cost",),
         },
@@ -269,7 +269,7 @@ RULES: Final = (
     Rule(
         "xAI",
         marks=("num_sources_used", "cost_in_usd_ticks"),
-        keys={**_LIKE_OPENAI, STATED_COST: ("cost_in_usd_ticks",)},
+        keys={**_OPENAI_KEYS, STATED_COST: ("cost_in_usd_ticks",)},
         output_excludes=REASONING,
         cost_divisor=10**10,
         source="https://docs.x.ai/docs/guides/reasoning",
@@ -300,7 +300,7 @@ RULES: Final = (
         marks=("cache_read_input_tokens", "cache_creation_input_tokens"),
         also=("prompt_tokens",),
         keys={
-            **_LIKE_OPENAI,
+            **_OPENAI_KEYS,
             "cache_read": ("cache_read_input_tokens", "prompt_tokens_details.cached_tokens"),
             "cache_write": ("cache_creation_input_tokens", "prompt_tokens_details.cache_creation_tokens"),
             "cache_write_5m": ("prompt_tokens_details.cache_creation_token_details.ephemeral_5m_input_tokens",),
@@ -379,7 +379,7 @@ RULES: Final = (
     Rule(
         "OpenAI (chat, responses, realtime, transcription), and Azure, DeepSeek, Groq, Mistral, OpenRouter and others",
         marks=(),
-        keys=_LIKE_OPENAI,
+        keys=_OPENAI_KEYS,
         source="https://platform.openai.com/docs/api-reference/chat/object",
         note="Where the total is the sum of input, output and reasoning, the output excludes reasoning.",
     ),
@@ -510,13 +510,13 @@ class _Plan(NamedTuple):
 
     def found_counts(self, usage: dict[str, Any]) -> dict[str, int]:
         """Return the non-zero counts of a model's usage, by their names in `Rule.keys`."""
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for name, paths in self.counts:
             for path in paths:
                 if count := whole_count(_at(usage, path)):
-                    found[name] = count
+                    counts[name] = count
                     break
-        return found
+        return counts
 
     def found_cost(self, usage: dict[str, Any]) -> float | None:
         """Return the cost in US dollars that the sender states; None if there is none."""
@@ -575,12 +575,12 @@ def span_rule_of(names: Iterable[str], provider: str, counts: Mapping[str, int])
         provider: names of its provider.
         counts: its counts.
     """
-    said, names = provider.lower(), tuple(names)
+    provider_text, names = provider.lower(), tuple(names)
     return next(
         rule
         for rule in SPAN_RULES
         if any(name.startswith(rule.begins) for name in names)
-        and (not rule.providers or any(part in said for part in rule.providers))
+        and (not rule.providers or any(part in provider_text for part in rule.providers))
         and (rule.without is None or rule.without not in counts)
     )
 
@@ -634,18 +634,22 @@ def split(
     }
     sent_in, sent_out, total = get("input", 0), get("output", 0), get("total", 0)
     beside, beside_out = get("input_beside", 0), get("output_beside", 0)
-    apart_in, apart_out = _sides(parts, input_excludes, CACHE), _sides(parts, output_excludes, REASONING)
+    apart_in, apart_out = _sum_of_parts(parts, input_excludes, CACHE), _sum_of_parts(parts, output_excludes, REASONING)
     prompt = sent_in + beside
     outputs = {sent_out + beside_out, sent_out + beside_out + apart_out}
-    if _is_apart(sent_in, apart_in, total - beside, outputs, excludes=bool(input_excludes), is_fixed=is_fixed):
+    if _excludes_parts(sent_in, apart_in, total - beside, outputs, excludes=bool(input_excludes), is_fixed=is_fixed):
         prompt += apart_in
     completion = sent_out + beside_out
-    if _is_apart(sent_out, apart_out, total - beside_out, {prompt}, excludes=bool(output_excludes), is_fixed=is_fixed):
+    if _excludes_parts(
+        sent_out, apart_out, total - beside_out, {prompt}, excludes=bool(output_excludes), is_fixed=is_fixed
+    ):
         completion += apart_out
-    return _added_up(counts, parts, prompt, completion, written_1h)
+    return _split_from_parts(counts, parts, prompt, completion, written_1h)
 
 
-def _added_up(counts: Mapping[str, int], parts: dict[str, int], prompt: int, completion: int, written_1h: int) -> Split:
+def _split_from_parts(
+    counts: Mapping[str, int], parts: dict[str, int], prompt: int, completion: int, written_1h: int
+) -> Split:
     get = counts.get
     audio, image, read = parts["audio_input"], parts["image_input"], parts["cache_read"]
     read_audio = get("cache_read_audio", 0)
@@ -662,8 +666,8 @@ def _added_up(counts: Mapping[str, int], parts: dict[str, int], prompt: int, com
         "image_input": image - of_image,
     }
     outputs = {name: parts[name] for name in (*REASONING, *_MEDIA_OUT)}
-    prompt, inputs = _fitting(prompt, inputs)
-    completion, outputs = _fitting(completion, outputs)
+    prompt, inputs = _clamped(prompt, inputs)
+    completion, outputs = _clamped(completion, outputs)
     sent_total, both = get("total", 0), min(prompt + completion, MOST)
     is_as_sent = prompt == get("input", 0) and completion == get("output", 0)
     total = sent_total if sent_total and is_as_sent else max(sent_total, both)
@@ -676,10 +680,10 @@ def _stated_split(stated: dict[str, Any], total: int) -> Split:
     """Build the split from counts of all classes."""
     counts = {each.name: whole_count(stated.get(each.name)) for each in CLASSES}
     sides = {side: {each.name: counts[each.name] for each in CLASSES if each.side is side} for side in Side}
-    prompt, inputs = _fitting(0, sides[Side.INPUT])
-    completion, outputs = _fitting(0, sides[Side.OUTPUT])
-    found = inputs | outputs | sides[Side.REQUEST]
-    classes = {name: count for name, count in found.items() if count and name not in (INPUT, OUTPUT)}
+    prompt, inputs = _clamped(0, sides[Side.INPUT])
+    completion, outputs = _clamped(0, sides[Side.OUTPUT])
+    classes_by_name = inputs | outputs | sides[Side.REQUEST]
+    classes = {name: count for name, count in classes_by_name.items() if count and name not in (INPUT, OUTPUT)}
     both = min(prompt + completion, MOST)
     return Split(prompt, completion, max(total, both), both > 0 and not total, classes)
 
@@ -718,11 +722,11 @@ def first_cost(costs: Iterable[float | None]) -> float | None:
     return zero
 
 
-def _sides(parts: dict[str, int], excluded: Iterable[str], uncertain: tuple[str, ...]) -> int:
+def _sum_of_parts(parts: dict[str, int], excluded: Iterable[str], uncertain: tuple[str, ...]) -> int:
     return sum(parts[name] for name in tuple(excluded) or uncertain)
 
 
-def _is_apart(sent: int, parts: int, total: int, others: set[int], *, excludes: bool, is_fixed: bool) -> bool:
+def _excludes_parts(sent: int, parts: int, total: int, others: set[int], *, excludes: bool, is_fixed: bool) -> bool:
     """Return True if a count excludes its parts, by the rule or by the total of it and one of the others."""
     if is_fixed or not parts:
         return excludes
@@ -732,7 +736,7 @@ def _is_apart(sent: int, parts: int, total: int, others: set[int], *, excludes: 
     return without if with_parts != without else excludes
 
 
-def _fitting(total: int, parts: dict[str, int]) -> tuple[int, dict[str, int]]:
+def _clamped(total: int, parts: dict[str, int]) -> tuple[int, dict[str, int]]:
     """Return the total, raised to at least the sum of its parts, and the parts, clamped to 64 bits."""
     total = min(max(total, sum(parts.values())), MOST)
     left = total
@@ -749,15 +753,15 @@ def _has_one(usage: dict[str, Any], paths: tuple[_Path, ...]) -> bool:
 
 def _at(usage: dict[str, Any], path: _Path) -> object:
     """Return the value at a path; None if it does not exist."""
-    found: object = usage.get(path[0])
+    value: object = usage.get(path[0])
     for step in path[1:]:
-        if isinstance(found, dict):
-            found = found.get(step)
-        elif isinstance(found, list):
-            found = _in_list(found, step)
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list):
+            value = _in_list(value, step)
         else:
             return None
-    return found
+    return value
 
 
 def _in_list(entries: list[object], step: str) -> int | None:

@@ -142,7 +142,7 @@ async def test_what_is_wrong_names_its_argument(api: Api, stores: Stores) -> Non
         {"code": "NOT_FOUND", "argument": "callId"},
     ]
     assert swapped.errors[0].message == (
-        "evaluationRef: has the class LLMStructuredCompletionModel; the server only runstion can be run on the server"
+        "evaluationRef: has the class LLMStructuredCompletionModel; the server only runs objects of class Evaluation"
     )
     assert no_run.data["evaluationProgress"] == {"__typename": "EvaluationStatusNotFound"}
 

@@ -65,7 +65,7 @@ async def test_more_words_than_anybody_looks_for_are_refused_before_any_output_i
     await calls.write([start(), end(output="word-1000")])
     many = [f"word-{number}" for number in range(MAX_WORDS + 1)]
 
-    with pytest.raises(BadInputError, match="leads to a spec of 1,001 target_words; the limit is 1,000") as refused:
+    with pytest.raises(BadInputError, match="has a spec with 1,001 target_words; the limit is 1,000") as refused:
         await actions.execute(PROJECT, await action(objects, looking_for(*many)), [call_id(1)])
     done = await actions.execute(PROJECT, await action(objects, looking_for(*many[1:])), [call_id(1)])
 

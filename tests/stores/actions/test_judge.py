@@ -138,8 +138,12 @@ async def test_a_call_that_runs_is_judged_without_an_output(
     [
         ("not JSON at all", "PROVIDER_ERROR", "the model's response is not JSON"),
         ('{"score": 7', "PROVIDER_ERROR", "the model's response is not JSON"),
-        ('{"score": 11}', "PROVIDER_ERROR", "answer breaks its schema: 11 is greater than the maximum of 10 at score"),
-        ('{"score": "7"}', "PROVIDER_ERROR", "answer breaks its schema: '7' is not of type 'integer' at score"),
+        (
+            '{"score": 11}',
+            "PROVIDER_ERROR",
+            "response breaks its schema: 11 is greater than the maximum of 10 at score",
+        ),
+        ('{"score": "7"}', "PROVIDER_ERROR", "response breaks its schema: '7' is not of type 'integer' at score"),
         ("{}", "PROVIDER_ERROR", "the model's response breaks its schema: 'score' is a required property"),
         ("[]", "PROVIDER_ERROR", "the model's response breaks its schema: [] is not of type 'object'"),
         ("", "PROVIDER_ERROR", "the model's response has no text"),
@@ -231,7 +235,7 @@ async def test_a_call_too_large_for_a_judge_is_told_before_anything_is_asked(
 
     assert done.results[0]["error"] == {
         "code": "PAYLOAD_TOO_LARGE",
-        "message": "the inputs and output have 2,000,016 characters as JSON; the limit is 1,048,576",
+        "message": "the inputs and output have 2,000,016 characters of JSON; the limit is 1,048,576",
     }
     assert [judged(body)["output"] for body in stand_in.bodies] == ["y"]
 
@@ -252,7 +256,7 @@ async def test_judgements_that_are_too_much_together_are_told_before_the_rest_is
 
     failed = [row["error"] for row in done.results if "error" in row]
     assert {error["code"] for error in failed} == {"PAYLOAD_TOO_LARGE"}
-    assert "the limit is 100,000, so send the rest in another" in failed[0]["message"]
+    assert "the limit is 100,000, so send the remaining calls" in failed[0]["message"]
     judged_ones = len(ids) - len(failed)
     assert 10 <= judged_ones <= 10 + CONCURRENT_JUDGEMENTS
     assert len(stand_in.asked) == len(await everything(feedback)) == judged_ones

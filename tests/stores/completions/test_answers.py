@@ -81,9 +81,9 @@ async def test_every_input_reaches_the_provider(completions: CompletionsStore, s
         ({"api_version": "v" * 65}, "inputs.api_version", "at most 64 letters, digits"),
         ({"api_version": "1&key=x"}, "inputs.api_version", "at most 64 letters, digits"),
         ({"api_version": 2026}, "inputs.api_version", "such as 2026-01-01"),
-        ({"extra_headers": {"X-Team": 5}}, "inputs.extra_headers", "names and strings"),
+        ({"extra_headers": {"X-Team": 5}}, "inputs.extra_headers", "names to strings"),
         ({"extra_headers": {f"X-{number}": "" for number in range(51)}}, "inputs.extra_headers", "has 51 headers"),
-        ({"api_key": "sk-mine"}, "inputs", "'api_key' is no input"),
+        ({"api_key": "sk-mine"}, "inputs", "'api_key' is not an input"),
     ],
 )
 async def test_inputs_of_another_form_are_refused(

@@ -101,7 +101,7 @@ async def test_coreweave_takes_the_key_of_whoever_asks(objects: ObjectsStore) ->
     headers = {"api_key": "mine", "OpenAI-Project": "acme/support"}
 
     reached = await endpoints(objects, {}).resolve(PROJECT, "coreweave/openai/gpt-oss-20b", headers)
-    with pytest.raises(ProviderError, match=r'set WANDB_API_KEY .* send yours as extraHeaders: {"api_key": "…"}'):
+    with pytest.raises(ProviderError, match=r'set WANDB_API_KEY .* send your own in extraHeaders: {"api_key": "…"}'):
         await endpoints(objects, {}).resolve(PROJECT, "coreweave/openai/gpt-oss-20b")
 
     assert (reached.endpoint.api_key, reached.model) == ("mine", "openai/gpt-oss-20b")
@@ -230,7 +230,7 @@ async def test_a_custom_provider_may_want_no_key(objects: ObjectsStore) -> None:
         (
             {"ACME_KEY": "x"},
             {"extra_headers": {"authorization": "Bearer x"}},
-            "'authorization' among its extra_headers",
+            "'authorization' in extra_headers",
         ),
     ],
 )

@@ -102,7 +102,7 @@ async def test_a_wrong_project_or_user_is_refused(images: ImagesStore, stand_in:
     [
         ("dall-e-3", "The API key of openai is missing: set OPENAI_API_KEY in the server's environment"),
         ("painter", "There is no model 'painter'"),
-        ("custom::loom::sd-xl", "should be a ProviderModel in this project"),
+        ("custom::loom::sd-xl", "a ProviderModel of this project is needed"),
     ],
 )
 async def test_what_is_wrong_with_the_set_up_is_told_in_the_response(
