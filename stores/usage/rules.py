@@ -194,8 +194,8 @@ RULES: Final = (
         },
         output_excludes=REASONING,
         source="https://ai.google.dev/api/generate-content#UsageMetadata",
-        note="Tokens of prompts for tools are input beside `promptTokenCount`. Those of Google's own search are free, "
-        "which the usage does not tell.",
+        note="Tokens of tool prompts are input in addition to `promptTokenCount`. Those of Google's own search are free, "
+        "but the usage does not separate them.",
     ),
     Rule(
         "Vercel AI SDK",
@@ -223,7 +223,7 @@ RULES: Final = (
         },
         input_excludes=CACHE,
         source="https://code.claude.com/docs/en/agent-sdk/cost-tracking",
-        note="`usage` of a result has Anthropic's shape.",
+        note="`usage` of a result has Anthropic's format.",
     ),
     Rule(
         "Amazon Bedrock Converse",
@@ -249,7 +249,7 @@ RULES: Final = (
             "output": ("billed_units.output_tokens", "tokens.output_tokens"),
         },
         source="https://docs.cohere.com/docs/how-does-cohere-pricing-work",
-        note="Billed units count, not the tokens of the prompt that Cohere adds itself.",
+        note="Billed units are counted, not the prompt tokens that Cohere adds.",
     ),
     Rule(
         "Perplexity",
@@ -264,7 +264,7 @@ RULES: Final = (
         output_excludes=REASONING,
         is_fixed=True,
         source="https://docs.perplexity.ai/getting-started/pricing",
-        note="Citation tokens are input beside `prompt_tokens`.",
+        note="Citation tokens are input in addition to `prompt_tokens`.",
     ),
     Rule(
         "xAI",
@@ -308,7 +308,7 @@ RULES: Final = (
             "web_searches": ("server_tool_use.web_search_requests", "prompt_tokens_details.web_search_requests"),
         },
         source="https://docs.litellm.ai/docs/completion/prompt_caching",
-        note="`prompt_tokens` includes the cache although Anthropic's names stand beside it.",
+        note="`prompt_tokens` includes cached tokens, although Anthropic's names are present too.",
     ),
     Rule(
         "Langfuse (`usage_details`)",
@@ -374,7 +374,7 @@ RULES: Final = (
             "image_output": _OUT,
         },
         source="https://platform.openai.com/docs/api-reference/images/object",
-        note="Without `output_tokens_details` all output is images.",
+        note="Without `output_tokens_details` all output tokens are image tokens.",
     ),
     Rule(
         "OpenAI (chat, responses, realtime, transcription), and Azure, DeepSeek, Groq, Mistral, OpenRouter and others",
@@ -423,7 +423,7 @@ class SpanRule(NamedTuple):
 
 SPAN_RULES: Final = (
     SpanRule(
-        "Vercel AI SDK before version 6, with Anthropic or Bedrock, also by its gateway",
+        "Vercel AI SDK before version 6, with Anthropic or Bedrock, also through its gateway",
         begins="ai.usage.",
         providers=("anthropic", "bedrock"),
         without="input_uncached",
