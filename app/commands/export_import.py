@@ -5,10 +5,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from app.commands.export_download import own_url, run_export
+from app.commands.import_run import SOME_LEFT, run_import
 from app.commands.options import Add, data_folder, say, settings_of
 from app.exports.client import EXPORTS
-from app.exports.command import own_url, run_export
-from app.imports.command import SOME_LEFT, run_import
 
 
 def add_export(add: Add) -> None:

@@ -4,9 +4,9 @@ from argparse import Namespace
 
 from app.commands.demo_loading import load_demo
 from app.commands.options import Add, data_folder, listening, say, settings_of
+from app.commands.server_process import serve
 from app.demo import PROJECT_ID
 from app.mongodb import shared_mongodb, whereabouts
-from app.server.runner import serve
 from stores.ids import check_project_id
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
@@ -13,12 +13,14 @@ from app.admission import OperationLimiter
 from app.admission.spool_budget import SpoolBudget
 from app.admission.websockets import WebSockets
 from app.background.tasks import BackgroundTasks
-from app.exports.worker_processes import ExportProcessPool
 from app.observability.counters import RequestCounters
 from graphql_schema.context import Stores
 from stores.concurrency.request_budget import RequestBudget
 from stores.database import Database
 from stores.duration_histogram import BOUNDS, DurationHistogram
+
+if TYPE_CHECKING:
+    from app.exports.worker_processes import ExportProcessPool
 
 _Labelled = Mapping[Any, float]
 """Numbers by the values of their labels, which are tuples of texts."""
@@ -35,7 +37,7 @@ class MetricsCollector:
     places: OperationLimiter
     spool_space: SpoolBudget
     websockets: WebSockets
-    exports: ExportProcessPool
+    exports: "ExportProcessPool"
     background: BackgroundTasks
 
     def collect(self) -> Iterator[Metric]:
