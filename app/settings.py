@@ -8,21 +8,21 @@ import platformdirs
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.access.oidc.documents import check_url
-from app.access.oidc.grants import parse_claim_grants
-from app.browsers.origins import Origins
+from app.admission.operation_limiter import MOST_OPERATIONS
+from app.admission.spool_budget import MAX_BYTES as MAX_SPOOLED_BYTES
+from app.admission.websockets import MOST_WEBSOCKETS
+from app.auth.oidc.claim_grants import parse_claim_grants
+from app.auth.oidc.json_fetch import check_url
+from app.browser_security.origins import Origins
 from app.providers.environment import TIMEOUT_SECONDS
 from app.providers.secrets import parse_grants, parse_hosts
-from app.spool_space import MAX_BYTES as MAX_SPOOLED_BYTES
-from app.traffic.places import MOST_OPERATIONS
-from app.traffic.websockets import MOST_WEBSOCKETS
-from stores.calls.watching import MAX_EVENT_BYTES, MAX_SUBSCRIBERS
+from stores.calls.events import MAX_EVENT_BYTES, MAX_SUBSCRIBERS
 from stores.completions import MAX_AT_ONCE
+from stores.concurrency.request_budget import MAX_BYTES as MAX_PENDING_BYTES
 from stores.errors import StoreError
 from stores.files import MAX_FILE_BYTES
 from stores.ids import check_project_part
-from stores.intake import MAX_BYTES as MAX_PENDING_BYTES
-from stores.otel.projects import ENTITY
+from stores.otel.project_routing import ENTITY
 
 MIB = 1024 * 1024
 PREFIX = "LOOMQL_"

@@ -14,13 +14,13 @@ import bson
 import bson.errors
 from pymongo.errors import OperationFailure
 
-from stores.bounded_reads import rows_up_to
+from stores.concurrency.time_slices import cooperative_async, cooperative_batches
 from stores.database import Collection
+from stores.database.bounded_reads import read_rows_up_to
+from stores.database.snapshot_reads import SNAPSHOT, all_rows
+from stores.database.transactions import Session
 from stores.errors import BadInputError, UnavailableError
 from stores.query.sort import Order
-from stores.transactions import Session
-from stores.turns import coming_in_turns, stretches
-from stores.whole_reads import AT_ONE_MOMENT, all_rows
 
 DEFAULT_SIZE: Final = 100
 
@@ -194,12 +194,12 @@ async def find_pages(
         source, last = _parted(match, made)
         pipeline = [*source, *page_pipeline(last, order, request, projection)]
         found = {value: [] for value in values}
-        with making_no_index():
-            async for row in coming_in_turns(_of_each(collection, field, values, pipeline)):
+        with translate_index_build_error():
+            async for row in cooperative_async(_of_each(collection, field, values, pipeline)):
                 found[row["value"]].append(row["rows"])
     nothing = page_of([], request, order, b"")  # the one page of all that lead nowhere: it has no cursors
     pages = dict.fromkeys(found, nothing)
-    async for stretch in stretches([value for value, rows in found.items() if rows]):
+    async for stretch in cooperative_batches([value for value, rows in found.items() if rows]):
         for value in stretch:
             pages[value] = page_of(found[value], request, order, partial(scope, {**match, field: value}))
     return pages
@@ -226,7 +226,7 @@ async def _few(
         {"$limit": most + 1},
         {"$project": shown},
     ]
-    with making_no_index():
+    with translate_index_build_error():
         rows = await all_rows(collection, stages, most + 2)
     if len(rows) > most:
         return None
@@ -272,8 +272,8 @@ async def count_each(
     Stages may have `made` others of them.
     """
     counted = _of_each(collection, field, values, [{"$match": match}, *made, {"$count": "number"}])
-    with making_no_index():
-        found = {row["value"]: row["rows"]["number"] async for row in coming_in_turns(counted)}
+    with translate_index_build_error():
+        found = {row["value"]: row["rows"]["number"] async for row in cooperative_async(counted)}
     return dict.fromkeys(values, 0) | found
 
 
@@ -293,7 +293,7 @@ def _of_each(
         {"$lookup": joined},
         {"$unwind": "$rows"},
     ]
-    steady = collection.database.with_options(read_concern=AT_ONE_MOMENT)
+    steady = collection.database.with_options(read_concern=SNAPSHOT)
     return aiter(steady.aggregate(stages, allowDiskUse=True, batchSize=_ALL_AT_ONCE))
 
 
@@ -317,14 +317,14 @@ async def _rows(
     collection: Collection, pipeline: list[dict[str, Any]], request: PageRequest, session: Session | None
 ) -> tuple[list[Row], bool]:
     """The rows that a pipeline finds, and whether they end early, with one row more than their page has."""
-    with making_no_index():
+    with translate_index_build_error():
         if request.max_characters is None:
             return await all_rows(collection, pipeline, request.size + 2, session), False
-        return await rows_up_to(collection, pipeline, request.size + 2, request.max_characters, session)
+        return await read_rows_up_to(collection, pipeline, request.size + 2, request.max_characters, session)
 
 
 @contextmanager
-def making_no_index() -> Iterator[None]:
+def translate_index_build_error() -> Iterator[None]:
     """Reads at one moment, which a database that makes an index just then refuses."""
     try:
         yield

@@ -15,10 +15,10 @@ import httpx
 import pytest
 
 from app.cli import main
+from app.commands.demo_loading import load_demo
 from app.demo import PROJECT_ID
 from app.demo.vocabulary import SYSTEM_PROMPTS
-from app.demo_loading import load_demo
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
 from stores.completions.known_providers import KNOWN_PROVIDERS

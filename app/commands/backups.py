@@ -3,8 +3,8 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from app.backups.restoring import restore
-from app.backups.taking import take
+from app.backups.dump import take
+from app.backups.restore import restore
 from app.commands.options import Add, data_folder, say, settings_of
 from app.mongodb import Client, mongodb, shared_mongodb, whereabouts
 

@@ -7,9 +7,9 @@ from typing import Final, TypeVar
 from rich.console import Console
 from rich.text import Text
 
-from app.commands.databases import on_database
+from app.commands.database_access import on_database
 from app.commands.options import Add, actions_of, data_folder, say, settings_of
-from stores.user_indexes import UserIndex, UserIndexes
+from stores.calls.user_indexes import UserIndex, UserIndexes
 
 _ALL: Final = "ALL"
 _MIB: Final = 1024 * 1024

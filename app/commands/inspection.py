@@ -6,8 +6,8 @@ from typing import Final
 from rich.console import Console
 
 from app import settings as setting
+from app.commands.diagnostics import Level, examine
 from app.commands.options import Add, flags_of, listening, say, settings_of
-from app.doctor import Level, examine
 from graphql_schema.schema import sdl
 
 _STYLES: Final = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}

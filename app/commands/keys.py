@@ -10,17 +10,17 @@ from typing import TypeVar
 from rich.console import Console
 from rich.text import Text
 
-from app.access.credentials import FIRST_KEY
-from app.access.entrance import demand_of
-from app.audit import log_as_command_line
-from app.commands.databases import on_database, opened
+from app.auth.authenticator import key_policy_for
+from app.auth.credentials import FIRST_KEY
+from app.commands.database_access import on_database, opened
+from app.commands.durations import end_of, seconds_of
 from app.commands.options import Add, actions_of, data_folder, say, settings_of
-from app.durations import end_of, seconds_of
+from app.observability.audit_log import log_as_command_line
 from app.settings import Settings
 from stores import times
-from stores.access import Grant, Role
-from stores.evaluations.running.runs import cancel_ordered_by
+from stores.evaluations.running.run_queue import cancel_ordered_by
 from stores.keys import Key, KeysStore, MadeKey
+from stores.security.access import Grant, Role
 
 _R = TypeVar("_R")
 
@@ -134,7 +134,7 @@ def _told(settings: Settings, made: MadeKey, *, is_first: bool = False) -> list[
     key = made.key
     end = "does not end by itself" if key.expires_at is None else f"ends at {_moment(key.expires_at)}"
     told = [f"The key {key.id} is {_grants(key)}, and {end}. It is shown this once: keep it where secrets are kept."]
-    if is_first and demand_of(settings.keys, settings.host) != "off":
+    if is_first and key_policy_for(settings.keys, settings.host) != "off":
         told.append("It is the first: from now on every request needs a key, on the loopback, too.")
     return told
 

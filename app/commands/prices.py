@@ -5,14 +5,14 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Final
 
-from app.commands.databases import on_stores
+from app.commands.database_access import on_stores
 from app.commands.options import Add, data_folder, say, settings_of
 from graphql_schema.context import Stores
 from stores import times
 from stores.costs import Price, Prices
 from stores.costs.defaults import of_model, shipped, sources
 from stores.costs.model_names import spellings, why_unpriced
-from stores.costs.prices import PROJECT
+from stores.costs.price_timeline import PROJECT
 from stores.errors import NotFoundError
 from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side, TokenClass
 

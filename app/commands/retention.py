@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.text import Text
 
-from app.commands.databases import on_stores
+from app.commands.database_access import on_stores
 from app.commands.options import Add, actions_of, data_folder, project, say, settings_of
 from graphql_schema.context import Stores
 from stores import times

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from app.commands.databases import on_database
+from app.commands.database_access import on_database
 from app.commands.options import Add, actions_of, data_folder, project, say, settings_of
 from stores.database import Database
 from stores.errors import NotFoundError

@@ -2,11 +2,11 @@
 
 from argparse import Namespace
 
+from app.commands.demo_loading import load_demo
 from app.commands.options import Add, data_folder, listening, say, settings_of
 from app.demo import PROJECT_ID
-from app.demo_loading import load_demo
 from app.mongodb import shared_mongodb, whereabouts
-from app.serving import serve
+from app.server.runner import serve
 from stores.ids import check_project_id
 
 

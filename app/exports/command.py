@@ -11,10 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.commands.health import ANY_ADDRESS
 from app.exports.client import ExportClient, ExportError
 from app.exports.export import TRAILER
-from app.exports.resuming import Standing, StandingFile
+from app.exports.resume_state import ResumeFile, ResumeState
 from app.settings import Settings
-from stores import json_text
 from stores.exports.columns import CURSOR
+from stores.json import codec
 
 _KEPT_EVERY: Final = 2_000
 _CURSOR: Final = f',"{CURSOR}":"'.encode()
@@ -87,11 +87,11 @@ class _LinesFile:
         self._concept = concept
         self._asked = asked
         self._file = file
-        self._kept = StandingFile(file, json.dumps([concept, asked], sort_keys=True))
-        found = self._kept.read() if file.exists() else Standing()
+        self._kept = ResumeFile(file, json.dumps([concept, asked], sort_keys=True))
+        found = self._kept.read() if file.exists() else ResumeState()
         if found is None:
             _check_new(file)
-        self._standing = found or Standing()
+        self._standing = found or ResumeState()
 
     def write(self, client: ExportClient, told: Callable[[int], object]) -> int:
         """Write what it lacks, and the line that ends it; how many rows it has then."""
@@ -114,7 +114,7 @@ class _LinesFile:
             end = self._write_rows(lines, output, told)
         finally:
             self._keep(output)
-        output.write(json_text.dumps({TRAILER: end | {"count": self._standing.count, "resumed": False}}) + b"\n")
+        output.write(codec.dumps({TRAILER: end | {"count": self._standing.count, "resumed": False}}) + b"\n")
 
     def _leave_nothing_empty(self) -> None:
         if self._file.exists() and not self._file.stat().st_size:

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from app.commands.databases import on_database
+from app.commands.database_access import on_database
 from app.imports.batches import Target
-from app.imports.importing import Importing
+from app.imports.importer import Importing
 from app.imports.progress import Progress, ProgressFile
 from app.mongodb import whereabouts
 from app.settings import Settings
@@ -77,7 +77,7 @@ def run_import(
 
     async def work(database: Database) -> list[Outcome]:
         await database.ensure_indexes()
-        target = Target(Stores.over(database), project_id, settings.otlp_entity)
+        target = Target(Stores.for_database(database), project_id, settings.otlp_entity)
         with Bars(*columns, console=console) as bars:
             return [await _import(source, target, name, folder, bars) for source in sources]
 

@@ -104,7 +104,7 @@ def op_trace_name(op_name: str) -> str:
     try:
         ref = refs.parse(op_name)
     except StoreError as error:
-        raise error.under("op_name") from None
+        raise error.prefixed("op_name") from None
     if ref.kind != "op":
         raise BadInputError(f"a ref here must be of an op, not of kind {ref.kind}", "op_name")
     check_length(op_name, MAX_NAME, "op_name")

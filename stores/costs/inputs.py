@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
-from stores.costs.prices import RATE_FIELDS, Rates
+from stores.costs.price_timeline import RATE_FIELDS, Rates
 from stores.errors import BadInputError
 from stores.ids import check_length
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stores.errors import BadInputError
-from stores.evaluations.logged import predictions_of
+from stores.evaluations.logged_runs import predictions_of
 from stores.evaluations.scores import (
     OUTPUT,
     OUTPUT_BY_EITHER_NAME,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from stores.database import Database, Document, database_query, database_write
 from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError
-from stores.files import removal, uploads
+from stores.files import deletion, uploads
 from stores.files.uploads import MAX_FILE_BYTES, Content, NewFile
 from stores.ids import check_project_id
 from stores.uploads import LEASE_SECONDS
@@ -203,7 +203,7 @@ class FilesStore:
         return taken_back
 
     async def _discard_removed(self) -> None:
-        async for _ in removal.discard_removed(self.database):
+        async for _ in deletion.discard_removed(self.database):
             await asyncio.sleep(0)
 
 

@@ -7,9 +7,9 @@ from enum import Enum, auto
 from functools import cached_property, lru_cache
 from typing import Any, Final
 
-from stores import json_path
 from stores.errors import BadInputError
-from stores.mirror import mirror_key
+from stores.json import paths
+from stores.json.bson_copy import mirror_key
 
 MAX_PATH: Final = 1_000
 MAX_STEPS: Final = 50
@@ -149,7 +149,7 @@ class FieldTable:
 def _steps(name: str) -> tuple[str, ...]:
     if len(name) > MAX_PATH:
         raise BadInputError(f"a path of {len(name):,} characters; the limit is {MAX_PATH:,}")
-    _, *steps = json_path.split(name)
+    _, *steps = paths.split(name)
     if len(steps) > MAX_STEPS:
         raise BadInputError(f"a path of {len(steps)} keys into a field; the limit is {MAX_STEPS}")
     return tuple(mirror_key(step) for step in steps)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from stores.errors import BadInputError
 from stores.query.fields import Access, FieldTable, Kind
-from stores.query.values import Expression, bound, reach
+from stores.query.value_expressions import Expression, bound, reach
 
 MAX_KEYS: Final = 16
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from stores.database import Collection, Document
-from stores.tables import chunks, content
-from stores.transactions import Session
+from stores.database.transactions import Session
+from stores.tables import chunks, content_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Layout:
 
 def table_match(project_id: str, digest: str) -> Document:
     """What finds a table."""
-    return {"_id": content.key(project_id, digest), "project_id": project_id}
+    return {"_id": content_store.key(project_id, digest), "project_id": project_id}
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from tests.app.command import Server, serving
 from tests.clients.built import Built

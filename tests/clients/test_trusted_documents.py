@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
 from tests.clients.built import Built, end_call, log_and_find, see_end

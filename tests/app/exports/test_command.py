@@ -14,7 +14,7 @@ from rich.console import Console
 from app.cli import main
 from app.exports.client import ExportClient, ExportError
 from app.exports.command import run_export
-from app.exports.resuming import SUFFIX
+from app.exports.resume_state import SUFFIX
 from tests.app.exported_project import COUNT
 from tests.stores.calls.builders import PROJECT, call_id
 

@@ -29,7 +29,7 @@ from graphql import (
 )
 from strawberry.utils.str_converters import to_snake_case
 
-from graphql_schema.connections import Listing
+from graphql_schema.fields.connections import Listing
 from stores.paging import Page
 from stores.query.sort import Key, Order
 from stores.times import FIRST, LAST

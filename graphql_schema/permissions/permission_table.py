@@ -1,0 +1,28 @@
+"""The rulings on fields as people read them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from graphql_schema.permissions.field_permissions import FIELD_PERMISSIONS
+from stores.security.access import Role
+
+
+def lines() -> list[str]:
+    """The rows of a table: what is asked, which role it takes, and where it names its projects."""
+    return [
+        row
+        for root, rulings in FIELD_PERMISSIONS.items()
+        for row in grouped(root, ((name, ruling.role, ruling.place.told) for name, ruling in rulings.items()))
+    ]
+
+
+def grouped(of: str, ruled: Iterable[tuple[str, Role, str]]) -> Iterator[str]:
+    """The rows of what was ruled on, all that is alike in one, in the order of roles."""
+    alike: dict[tuple[Role, str], list[str]] = {}
+    for name, role, place in ruled:
+        alike.setdefault((role, place), []).append(f"`{name}`")
+    for (role, place), names in _in_order(alike):
+        yield f"| {of}: {', '.join(sorted(names))} | {role} | {place} |"
+
+
+def _in_order(alike: Mapping[tuple[Role, str], list[str]]) -> list[tuple[tuple[Role, str], list[str]]]:
+    return sorted(alike.items(), key=lambda each: (each[0][0], -len(each[1]), each[0][1]))
