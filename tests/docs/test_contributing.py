@@ -22,5 +22,5 @@ def test_a_named_file_or_folder_exists(path: str) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_test_command_names_files_that_exist(command: str) -> None:
-    for path in command.split("(")[0].split():
+    for path in command.split("(", maxsplit=1)[0].split():
         assert (ROOT / path).exists()
