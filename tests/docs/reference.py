@@ -1,4 +1,4 @@
-"""`python -m app.docs.reference`: write the generated sections of the documentation pages from the code.
+"""`python -m tests.docs.reference`: write the generated sections of the documentation pages from the code.
 
 A generated section lies between `[//]: # (generated: NAME)` and `[//]: # (end)`, which are comments in Markdown. All
 other text of a page is written by hand.
@@ -17,9 +17,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from app.auth.route_permissions import GRPC, ROUTE_PERMISSIONS, WEBSOCKET, RoutePermission
 from app.commands.dispatch import parser
-from app.docs.error_codes import error_codes
-from app.docs.limits import limits
-from app.docs.usage_rules import sender_rules
 from app.observability.prometheus import FAMILIES
 from app.settings import markdown_table as settings
 from graphql_schema.permissions.field_permissions import FIELD_PERMISSIONS
@@ -38,9 +35,12 @@ from stores.query.index_use import IndexedFields
 from stores.security.access import Role
 from stores.tables.rows import INDEXED_ROW_FIELDS, ROW_FIELDS
 from stores.threads.fields import THREAD_FIELDS
+from tests.docs.error_codes import error_codes
+from tests.docs.limits import limits
+from tests.docs.usage_rules import sender_rules
 
-FOLDER: Final = Path(__file__).parent
-COMMAND: Final = "python -m app.docs.reference"
+FOLDER: Final = Path(__file__).parents[2] / "app" / "docs"
+COMMAND: Final = "python -m tests.docs.reference"
 
 _SECTION: Final = re.compile(r"^(\[//\]: # \(generated: (\w+)\)\n).*?^(?=\[//\]: # \(end\)$)", re.DOTALL | re.MULTILINE)
 _METRIC_TYPES: Final = {
@@ -137,8 +137,8 @@ def commands() -> str:
 
 
 def _commands(top: argparse.ArgumentParser, about: str) -> Iterator[str]:
-    actions = top._actions  # noqa: SLF001 -- argparse has no public way to list them
-    nested = [action for action in actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001
+    actions = top._actions
+    nested = [action for action in actions if isinstance(action, argparse._SubParsersAction)]
     if about:
         yield from (f"{'##' if top.prog.count(' ') == 1 else '###'} `{top.prog}`", "", f"{about}.", "")
     flags = [action for action in actions if action not in nested and action.dest not in ("help", "version")]
@@ -147,7 +147,7 @@ def _commands(top: argparse.ArgumentParser, about: str) -> Iterator[str]:
         yield _table(("Argument", "Meaning"), ((_argument(each), _help(each)) for each in flags))
         yield ""
     for action in nested:
-        helps = {choice.dest: choice.help for choice in action._choices_actions}  # noqa: SLF001
+        helps = {choice.dest: choice.help for choice in action._choices_actions}
         for name, command in action.choices.items():
             yield from _commands(command, _sentence(str(helps[name])))
 
@@ -195,7 +195,7 @@ _JSON: Final = {"nullLiteral": "literal"}
 
 
 def _inputs(graphql_type: Any) -> dict[str, str]:  # noqa: ANN401 -- any named type
-    assert isinstance(graphql_type, GraphQLInputObjectType)  # noqa: S101 -- for the type checker
+    assert isinstance(graphql_type, GraphQLInputObjectType)
     return {name: " ".join((field.description or "").split()) for name, field in graphql_type.fields.items()}
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from app.docs.error_codes import CODES
-from app.docs.limits import GROUPS
-from app.docs.reference import COMMAND, FOLDER, SECTIONS, generated, stale_pages
 from app.settings import Settings, variable
 from graphql_schema.permissions.field_permissions import FIELD_PERMISSIONS
 from stores.errors import StoreError
+from tests.docs.error_codes import CODES
+from tests.docs.limits import GROUPS
+from tests.docs.reference import COMMAND, FOLDER, SECTIONS, generated, stale_pages
 
 PAGES = {str(path.relative_to(FOLDER)): path.read_text("utf-8") for path in FOLDER.rglob("*.md")}
 
