@@ -6,7 +6,6 @@ import re
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final
 
 from tests.installation import ROOT
@@ -38,6 +37,9 @@ class Page:
     """A Markdown page, with `path` relative to the repository."""
 
     path: str
+
+    def __str__(self) -> str:
+        return self.path.removeprefix("app/docs/").removesuffix(".md")
 
     @cached_property
     def text(self) -> str:
