@@ -238,7 +238,7 @@ async def test_the_guide_is_right_about_evaluations(
     assert "errors" not in made
     output = results[-1]["data"]["evaluationProgress"]["output"]
     assert output["correctness"] == {"correct": {"true_count": 1, "true_fraction": 1 / 3}, "grade": {"mean": 4.0}}
-    row = await stores.calls.one("you/first-steps", call_id, ["status", "costs"])
+    row = await stores.calls.one("you/evaluations", call_id, ["status", "costs"])
     assert row
     assert row["status"] == "success"
     assert {entry["model"] for entry in row["usage"]} == {"gpt-4o-mini", "gpt-4o"}
