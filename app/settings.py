@@ -403,7 +403,7 @@ _GROUPS: Final = {
     "data_dir": "MongoDB",
     "database_timeout_seconds": "Timeouts",
     "keys": "Authentication",
-    "graphiql": "GraphiQL and documents",
+    "graphiql": "Web pages and GraphQL documents",
     "cors_origins": "Browsers",
     "rate_limit": "Requests and connections",
     "otlp_entity": "OpenTelemetry input",

@@ -45,7 +45,7 @@ def add_key(add: Add) -> None:
     making.add_argument("--name", help="name of the key")
     making.set_defaults(command=create)
     rotating = action("rotate", parents=[which, until, data_folder()], help="create a key that replaces another one")
-    rotating.add_argument("--grace", metavar="SPAN", help="how long the old key stays valid, such as 1d")
+    rotating.add_argument("--grace", metavar="SPAN", help="time that the old key stays valid, such as 1d")
     rotating.set_defaults(command=rotate)
     revoking = action("revoke", parents=[which, data_folder()], help="revoke a key")
     revoking.set_defaults(command=revoke)

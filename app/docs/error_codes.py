@@ -7,6 +7,7 @@ from google.rpc.code_pb2 import Code
 
 from app import error_responses
 from app.graphql_http import errors as graphql_http
+from app.graphql_http.trusted_documents import NOT_FOUND as UNKNOWN_DOCUMENT
 from app.otlp import responses as otlp
 from app.weave import errors as weave
 from graphql_schema.limits.bounds import TOO_COMPLEX
@@ -32,7 +33,7 @@ CODES: Final = {
     "FORBIDDEN": _Code("The caller lacks a role in the project, or a setting forbids the request.", "no"),
     "NOT_FOUND": _Code("The named entity does not exist.", "no"),
     "OBJECT_DELETED": _Code("The object version was deleted; `deletedAt` has the time.", "no", on_others=False),
-    graphql_http.NOT_FOUND: _Code(
+    UNKNOWN_DOCUMENT: _Code(
         "The server has no trusted document with this hash.", "no", on_weave=False, on_others=False
     ),
     "CONFLICT": _Code("Another writer changed the same data first, or the id belongs to another entity.", "yes"),
@@ -73,4 +74,5 @@ def _rows() -> Iterator[list[str]]:
 
 def _errors() -> dict[str, type[StoreError]]:
     """Return one class for each code of the stores."""
-    return {kind.code: kind for kind in (*StoreError.__subclasses__(), ProviderError)}
+    kinds: list[type[StoreError]] = [*StoreError.__subclasses__(), ProviderError]
+    return {kind.code: kind for kind in kinds}

@@ -31,7 +31,7 @@ def _summaries() -> Iterator[str]:
     for rule in RULES:
         yield from (f"### {rule.sender}", "")
         if rule.marks:
-            also = f", beside {_keys(rule.also)} above 0" if rule.also else ""
+            also = f", together with {_keys(rule.also)} above 0" if rule.also else ""
             without = f", without {_keys(rule.without)}" if rule.without else ""
             yield f"- Applies to usage with {_keys(rule.marks, ' or ')}{also}{without}."
         else:

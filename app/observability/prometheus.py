@@ -33,8 +33,9 @@ class Family(NamedTuple):
     help: str
 
     def with_values(self, values: _Labelled) -> Metric:
-        """Return the family with its samples; not for histograms."""
+        """Return the family with its samples, for counters and gauges."""
         family = self.type(self.name, self.help, labels=self.labels)
+        assert not isinstance(family, HistogramMetricFamily)  # noqa: S101 -- for the type checker
         for labels, value in tuple(values.items()):
             family.add_metric(labels, value)
         return family
