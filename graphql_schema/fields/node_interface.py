@@ -14,8 +14,8 @@ TYPENAME: Final = "__typename"
 
 
 @strawberry.interface(
-    description="Any stored entity, found by its ref: see node. The global id is ref, because id is an id of the project's"
-    ' own. Relay needs nodeInterfaceIdField: "ref", and Apollo Client keyFields: ["ref"].'
+    description="Any stored entity, found by its ref: see node. The global id is ref, because id is only unique in a "
+    'project. Relay needs nodeInterfaceIdField: "ref", and Apollo Client keyFields: ["ref"].'
 )
 class Node:
     """An entity; its source is a row of a store."""
