@@ -194,8 +194,8 @@ RULES: Final = (
         },
         output_excludes=REASONING,
         source="https://ai.google.dev/api/generate-content#UsageMetadata",
-        note="Tokens of tool prompts are input in addition to `promptTokenCount`. Those of Google's own search are free, "
-        "but the usage does not separate them.",
+        note="Tokens of tool prompts are input in addition to `promptTokenCount`. Those of Google's own search are "
+        "free, but usage does not list them separately.",
     ),
     Rule(
         "Vercel AI SDK",
