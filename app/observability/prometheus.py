@@ -66,7 +66,7 @@ class MetricsCollector:
             ("completions",): (completions.under_way, completions.max_at_once),
             ("exports",): (self.exports.count, self.exports.most),
             ("operations",): (self.places.in_use, self.places.most),
-            ("pending_bytes",): (self.intake.held_bytes, self.intake.max_bytes),
+            ("pending_bytes",): (self.intake.reserved_bytes, self.intake.max_bytes),
             ("spooled_bytes",): (self.spool_space.held_bytes, self.spool_space.max_bytes),
             ("websockets",): (self.websockets.count, self.websockets.most),
             ("subscriptions",): (fan_out.count, fan_out.max_subscribers),
@@ -78,7 +78,7 @@ class MetricsCollector:
         yield _gauge("loomql_limit", "The limit of what has one", ("resource",), most)
 
     def _database(self) -> Iterator[Metric]:
-        use = self.database.pool_use
+        use = self.database.pool_stats
         connections = {("in_use",): use.in_use, ("idle",): use.idle}
         yield _gauge("loomql_database_connections", "Connections to MongoDB", ("state",), connections)
         yield _gauge("loomql_database_waiting", "Commands that wait for a connection", (), {(): use.waiting})

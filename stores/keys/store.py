@@ -114,13 +114,13 @@ class KeysStore:
     @database_query
     async def mark(self) -> int:
         """A number that is another after every change."""
-        found = await self.database.aside.find_all(self.database.api_key_changes.name, {"_id": _MARK}, 1)
+        found = await self.database.control_client.find_all(self.database.api_key_changes.name, {"_id": _MARK}, 1)
         return found[0]["number"] if found else 0
 
     @database_query
     async def known(self, mark: int) -> LiveKeys:
         """All keys that let anybody in now, as they are at a mark or later."""
-        found = await self.database.aside.find_all(self.database.api_keys.name, _live(times.now()), MAX_KEYS)
+        found = await self.database.control_client.find_all(self.database.api_keys.name, _live(times.now()), MAX_KEYS)
         return LiveKeys(mark, {document["_id"]: Key.of(document) for document in found})
 
     @database_query

@@ -222,7 +222,7 @@ class ObjectsStore:
         paths = paths_of(wanted)
         async with self._matching(project_id, objects_filter, query) as (match, session):
             return await paging.find_page(
-                self._objects, match, order, request, paths, question=question, session=session
+                self._objects, match, order, request, paths, cursor_scope=question, session=session
             )
 
     @in_scan_slot(INDEXED_OBJECT_FIELDS.needs_scan)

@@ -54,7 +54,7 @@ class ProjectsFilter:
         """
         if self.entity:
             ids.check_project_part(self.entity, "filter.entity")
-        if self.name_prefix and not ids.is_in_project_part(self.name_prefix):
+        if self.name_prefix and not ids.can_start_project_part(self.name_prefix):
             raise BadInputError(
                 f"no name begins with {self.name_prefix[:64]!r}; use {ids.PROJECT_PART_RULE}", "filter.name_prefix"
             )
@@ -91,7 +91,7 @@ class ProjectsStore:
             BadInputError: the entity or the name breaks a rule.
         """
         project_id = named(entity, name)
-        await project_registry.write(self._projects, [project_registry.entry(project_id)])
+        await project_registry.write_entries(self._projects, [project_registry.entry(project_id)])
         return {"id": project_id, "entity": entity, "name": project_id.partition("/")[2]}
 
     @database_query
@@ -189,7 +189,7 @@ class ProjectsStore:
         for collection in (*filled, database.feedback, database.costs):
             async for found in self._unlisted(collection):
                 entries = [project_registry.entry(project_id, *await self._span(project_id)) for project_id in found]
-                adopted += await project_registry.write(self._projects, entries)
+                adopted += await project_registry.write_entries(self._projects, entries)
         return adopted
 
     async def _unlisted(self, collection: Collection) -> AsyncIterator[list[str]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stores.database import Database, database_query
-from stores.ids import by_project
+from stores.ids import group_by_project
 from stores.paging import Page, PageRequest, Row
 from stores.tables.batch_reads import Span, read_layouts, read_spans
 from stores.tables.layout import Layout
@@ -30,7 +30,7 @@ class RowsOfTables:
         """
         found: dict[Key, Page] = {}
         paths = paths_of([*wanted, "digest"])
-        for project_id, digests in by_project(keys):
+        for project_id, digests in group_by_project(keys):
             walks = await self._walks(project_id, digests)
             spans = {digest: Span(walk.layout, *walk.bounds(request)) for digest, walk in walks.items()}
             chunks, rows = self.database.table_chunks, self.database.table_rows
@@ -51,7 +51,7 @@ class RowsOfTables:
         """For each table how many rows it has."""
         return {
             (project_id, digest): walk.layout.count
-            for project_id, digests in by_project(keys)
+            for project_id, digests in group_by_project(keys)
             for digest, walk in (await self._walks(project_id, digests)).items()
         }
 

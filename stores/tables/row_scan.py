@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from stores.database import Collection
 from stores.database.transactions import Session
-from stores.paging import Page, PageRequest, Row, page_of, position_of, scope_of
+from stores.paging import Page, PageRequest, Row, build_page, decode_cursor, scope_of
 from stores.query.sort import Key, Order
 from stores.tables import content_store
 from stores.tables.batch_reads import placed_row
@@ -40,7 +40,7 @@ class Walk:
         Raises:
             BadInputError: the cursor is none of this list's.
         """
-        low, high, skip = self._bounds(position_of(request, self._scope, len(_ORDER.keys)), request)
+        low, high, skip = self._bounds(decode_cursor(request, self._scope, len(_ORDER.keys)), request)
         found: list[Row] = []
         async for places in self._stretches(low, high, request.size + 1, backward=request.backward):
             here, needed = places, request.size + 1 - len(found)
@@ -55,7 +55,7 @@ class Walk:
 
     def page_of(self, found: list[Row], request: PageRequest) -> Page:
         """The page of rows that were found for it, one more than it has where there are more; backward from the end."""
-        return page_of(found, request, _ORDER, self._scope)
+        return build_page(found, request, _ORDER, self._scope)
 
     def bounds(self, request: PageRequest) -> tuple[int, int]:
         """The positions of a page's rows, and of one more where there is one, if all rows match.
@@ -63,7 +63,7 @@ class Walk:
         Raises:
             BadInputError: the cursor is none of this list's.
         """
-        low, high, _ = self._bounds(position_of(request, self._scope, len(_ORDER.keys)), request)
+        low, high, _ = self._bounds(decode_cursor(request, self._scope, len(_ORDER.keys)), request)
         most = request.size + 1
         return (max(low, high - most), high) if request.backward else (min(low, high), min(low + most, high))
 

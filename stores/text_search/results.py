@@ -71,7 +71,7 @@ class Question:
         Raises:
             BadInputError: its cursor is none of this question, looked for so.
         """
-        return paging.position_of(request, self.scope(method), len(ORDERS[method].keys))
+        return paging.decode_cursor(request, self.scope(method), len(ORDERS[method].keys))
 
 
 @dataclass(slots=True)
@@ -112,7 +112,7 @@ def page(
     stopped_at: Row | None = None,
 ) -> FoundPage:
     """The page of rows as they were found, of which there is one more where it is full and not the last."""
-    found = paging.page_of(rows, request, ORDERS[method], question.scope(method))
+    found = paging.build_page(rows, request, ORDERS[method], question.scope(method))
     return FoundPage(
         rows=found.rows,
         has_next=found.has_next or (stopped_at is not None and not request.backward),

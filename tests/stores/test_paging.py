@@ -25,7 +25,7 @@ from tests.stores.calls.builders import PROJECT, call_id, start
     ],
 )
 def test_arguments_become_a_request(arguments: dict[str, Any], request_: PageRequest) -> None:
-    assert PageRequest.of(**arguments) == request_
+    assert PageRequest.from_arguments(**arguments) == request_
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_arguments_become_a_request(arguments: dict[str, Any], request_: PageReq
 )
 def test_arguments_that_make_no_page_are_refused(arguments: dict[str, Any], argument: str, reason: str) -> None:
     with pytest.raises(BadInputError) as refused:
-        PageRequest.of(**arguments)
+        PageRequest.from_arguments(**arguments)
 
     assert refused.value.argument == argument
     assert reason in refused.value.message
@@ -60,7 +60,7 @@ def numbers(page: Page) -> list[int]:
 
 
 async def page(calls: CallsStore, **arguments: Any) -> Page:  # noqa: ANN401 -- any argument of a list
-    return await calls.page(PROJECT, PageRequest.of(**arguments), {"id"})
+    return await calls.page(PROJECT, PageRequest.from_arguments(**arguments), {"id"})
 
 
 @pytest.mark.usefixtures("ten_calls")

@@ -178,7 +178,7 @@ async def test_the_memory_of_dense_json_is_reserved() -> None:
 
     with room.reservation() as share:
         assert await endpoint._read(text, share) == [{}] * 100_000
-        assert room.held_bytes == 100_000 * 72 + 64 - 2 * len(text) - 4096 - FREE_BYTES
+        assert room.reserved_bytes == 100_000 * 72 + 64 - 2 * len(text) - 4096 - FREE_BYTES
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/grpc", ""])

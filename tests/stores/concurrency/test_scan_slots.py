@@ -7,7 +7,7 @@ import pytest
 
 from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsFilter, CallsStore
-from stores.concurrency.scan_slots import MOST_SCANS, QUOTA_KEY, ScanSlots
+from stores.concurrency.scan_slots import MAX_SCANS, QUOTA_KEY, ScanSlots
 from stores.database import Database
 from stores.errors import UnavailableError
 from stores.paging import PageRequest
@@ -177,7 +177,7 @@ SMALL: dict[str, Read] = {
 
 @pytest.mark.parametrize("read", SCANS.values(), ids=SCANS)
 async def test_a_scan_waits_while_its_caller_has_all_its_slots(database: Database, read: Read) -> None:
-    held = await scans(database.scans, *[""] * (MOST_SCANS // 2))
+    held = await scans(database.scans, *[""] * (MAX_SCANS // 2))
     reading = asyncio.ensure_future(read(database))
     await until(lambda: database.scans.waiting == 1)
 
@@ -192,7 +192,7 @@ async def test_a_scan_waits_while_its_caller_has_all_its_slots(database: Databas
 @pytest.mark.parametrize("read", SMALL.values(), ids=SMALL)
 async def test_what_an_index_serves_waits_for_no_scan(database: Database, read: Read) -> None:
     await CallsStore(database).write_one(start())
-    held = await scans(database.scans, *[""] * MOST_SCANS)
+    held = await scans(database.scans, *[""] * MAX_SCANS)
 
     async with asyncio.timeout(30):
         await read(database)

@@ -136,8 +136,8 @@ async def test_a_share_counts_the_memory_of_a_dense_text() -> None:
     with intake.reservation() as share:
         await share.reserve(len(DENSE))
         await incremental.loads_whole(DENSE, share.reserve)
-        assert intake.held_bytes == len(DENSE) + DENSE_BYTES - FREE_BYTES
-    assert intake.held_bytes == 0
+        assert intake.reserved_bytes == len(DENSE) + DENSE_BYTES - FREE_BYTES
+    assert intake.reserved_bytes == 0
 
 
 async def test_a_small_dense_text_reserves_nothing() -> None:

@@ -34,7 +34,7 @@ def projects(database: Database) -> ProjectsStore:
 
 
 async def put(database: Database, *project_ids: str, **times_: int) -> None:
-    await project_registry.write(
+    await project_registry.write_entries(
         database.projects, [project_registry.entry(project_id, **times_) for project_id in project_ids]
     )
 
