@@ -11,7 +11,7 @@ from stores.calls.payloads import Payload
 from stores.calls.writes import WholeCall
 from stores.errors import BadInputError
 from stores.json import codec
-from stores.json.inspection import ODD_KEY, JsonTraits, shape_of
+from stores.json.inspection import ODD_KEY, JsonTraits, traits_of
 from stores.otel import conventions, op_names, span_events
 from stores.otel.attribute_nesting import Layout, layout_of
 from stores.otel.spans import ERROR, Origin, Span, code_text, kind_text, time_text
@@ -50,10 +50,10 @@ class _Read:
             if kind is str:
                 if value[:1] in OPENING:
                     self.values[at] = inner = decode(value)
-                    self.shapes[id(inner)] = shape = shape_of(inner)
+                    self.shapes[id(inner)] = shape = traits_of(inner)
                     _add(self.shape, shape)
             elif kind is not int and kind is not bool:
-                _add(self.shape, shape_of(value))
+                _add(self.shape, traits_of(value))
 
     def pick(self, role: str) -> Any:  # noqa: ANN401 -- JSON
         return self.layout.pick(role, self.values)
@@ -61,7 +61,7 @@ class _Read:
 
 def _add(shape: JsonTraits, more: JsonTraits) -> None:
     shape.separators += more.separators
-    shape.is_odd = shape.is_odd or more.is_odd
+    shape.needs_conversion = shape.needs_conversion or more.needs_conversion
     shape.has_exponents = shape.has_exponents or more.has_exponents
 
 
@@ -190,13 +190,13 @@ def _shape(span: Span, origin: Origin, read: _Read, noted: dict[str, Any]) -> Js
     shape = JsonTraits(2 * len(noted) + 1)
     for value in noted.values():
         if type(value) is not str:
-            _add(shape, shape_of(value))
+            _add(shape, traits_of(value))
     shape.separators += _ENVELOPE + 2 * len(span.beside) + (2 if origin.scope else 0)
     _add(shape, read.shape)
     _add(shape, origin.shape)
     for more in (span.events, span.links):
         if more:
-            _add(shape, shape_of(more))
+            _add(shape, traits_of(more))
     return shape
 
 
@@ -206,9 +206,9 @@ def _payload_shape(value: Any, read: _Read) -> JsonTraits:  # noqa: ANN401 -- JS
         [(key, inner)] = value.items()
         known = _NO_SHAPE if type(inner) is str else read.shapes.get(id(inner))
         if known:
-            is_odd = known.is_odd or ODD_KEY.search(key) is not None
+            is_odd = known.needs_conversion or ODD_KEY.search(key) is not None
             return JsonTraits(known.separators + 1, is_odd, known.has_exponents)
-    return shape_of(value)
+    return traits_of(value)
 
 
 def _thread(span: Span, read: _Read) -> tuple[str | None, bool]:

@@ -128,7 +128,7 @@ def expected(door: str, caller: str, *, takes_query: bool) -> str:
     if caller == NOBODY:
         return "unauthenticated"
     grant = OF_CALLERS[caller]
-    role = grant.role if grant.holds_for(EVERY_PROJECT if ruling is EVERYWHERE else OURS) else Role.NONE
+    role = grant.role if grant.covers(EVERY_PROJECT if ruling is EVERYWHERE else OURS) else Role.NONE
     return "in" if role >= (Role.READER if takes_query else ruling.role) else "forbidden"
 
 

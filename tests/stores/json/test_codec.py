@@ -149,7 +149,7 @@ def test_what_is_canonical_is_the_same_in_pieces(value: object) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(codec, "_PIECE", 2)
 
-        assert codec.canonical_in_pieces(value) == codec.canonical(value)
+        assert codec.canonical_incrementally(value) == codec.canonical(value)
 
 
 def test_deep_values_are_canonical_in_pieces_too() -> None:
@@ -157,4 +157,4 @@ def test_deep_values_are_canonical_in_pieces_too() -> None:
     for _ in range(1000):
         value = [{"b": value, "a": 2**70}, "ü"]
 
-    assert codec.canonical_in_pieces(value) == codec.canonical(value)
+    assert codec.canonical_incrementally(value) == codec.canonical(value)

@@ -5,7 +5,7 @@ import tracemalloc
 import pytest
 
 from stores.json_schema import SchemaFaultError, bounded_time
-from stores.json_schema.patterns import Memory
+from stores.json_schema.patterns import PatternCache
 from tests.stores.json_schema.verdicts import DOUBLING, DRAFT_7, verdict
 
 HOSTILE = "^(a+)+$"
@@ -86,7 +86,7 @@ def test_a_schema_has_so_many_patterns(patterns: list[str], says: str) -> None:
 
 
 def test_patterns_are_remembered_by_their_sizes() -> None:
-    memory = Memory(limit=20_000)
+    memory = PatternCache(limit=20_000)
 
     with bounded_time(20):
         first = memory.compiled("^0$")

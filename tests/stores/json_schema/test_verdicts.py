@@ -5,7 +5,7 @@ import urllib.request
 import pytest
 
 from stores.errors import BadInputError
-from stores.json_schema import SchemaFaultError, bounded_time, check_form
+from stores.json_schema import SchemaFaultError, bounded_time, check_schema
 from tests.stores.json_schema.verdicts import DRAFT_7, verdict
 
 
@@ -208,9 +208,9 @@ def test_multiples_are_told_of_numbers_as_they_are_written(value: object, unit: 
 
 def test_the_form_alone_leaves_patterns_and_references_to_others() -> None:
     with bounded_time():
-        check_form({"pattern": "(?=a)b", "$ref": "#/nowhere"})
+        check_schema({"pattern": "(?=a)b", "$ref": "#/nowhere"})
         with pytest.raises(SchemaFaultError, match="is no JSON Schema at type: 'x' is valid under none"):
-            check_form({"type": "x"})
+            check_schema({"type": "x"})
 
 
 @pytest.mark.parametrize(
