@@ -30,7 +30,7 @@ from graphql_schema.execution.fields import Field
 from graphql_schema.execution.lists import Info, RowList
 from graphql_schema.execution.plans import Plans
 from graphql_schema.execution.rows import Begun, Place, Rows, path_of
-from stores.concurrency.time_slices import TimeSlice, ReleasedItems
+from stores.concurrency.time_slices import ReleasedItems, TimeSlice
 
 if TYPE_CHECKING:
     from graphql_schema.execution.batched_fields import BatchedFields

@@ -56,7 +56,7 @@ def _named(project_id: str, text: str) -> tuple[str, str]:
         ref = refs.parse(text)
     except StoreError as error:
         raise error.prefixed("action_ref") from None
-    if ref.kind != OBJECT or ref.edges or named(str(ref.version)) != {"digest": ref.version}:
+    if ref.kind != OBJECT or ref.steps or named(str(ref.version)) != {"digest": ref.version}:
         raise BadInputError(f"must be the ref of one version of an object, written {_FORM}", "action_ref")
     if ref.project_id != project_id:
         message = f"leads into the project {ref.project_id}; an action is an object of its calls' project, {project_id}"

@@ -58,7 +58,7 @@ class CustomProviders:
             ProviderError: it leads to none, or to one that cannot be used.
         """
         ref = refs.parse(ref_text) if refs.is_ref(ref_text) else None
-        if ref is None or ref.project_id != project_id or ref.kind != "object" or ref.edges:
+        if ref is None or ref.project_id != project_id or ref.kind != "object" or ref.steps:
             raise ProviderError(f"{ref_text[:300]} leads to no ProviderModel of this project.")
         found = await self._object(ProviderModel, project_id, ref.name, ref.version or LATEST)
         return await self._reached(project_id, found, ref.name, found.name or ref.name, wants_key=wants_key)

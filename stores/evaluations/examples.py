@@ -79,7 +79,7 @@ async def _of_rows(database: Database, project_id: str, digests: Sequence[str], 
     rows = content_store.find_each(database.table_rows, project_id, digests, {"digest": 1, "json.val": 1})
     found = {}
     async for row in cooperative_async(rows):
-        budget.read(row["json"]["val"])
+        budget.count_read(row["json"]["val"])
         found[row["digest"]] = row["json"]["val"]
     return found
 
@@ -92,7 +92,7 @@ async def _of_inputs(database: Database, project_id: str, keys: dict[str, Key], 
     found = {}
     async for call in cooperative_async(database.calls.find(among, {"json.inputs": 1}, batch_size=BATCH)):
         text = call["json"]["inputs"]
-        budget.read(text)
+        budget.count_read(text)
         inputs = await incremental.loads(text.encode())
         if isinstance(inputs, dict) and EXAMPLE in inputs:
             found[keys[call["_id"]]] = codec.encode(inputs[EXAMPLE])

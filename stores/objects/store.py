@@ -266,6 +266,6 @@ def _version_id(project_id: str, text: str) -> str | None:
     if not refs.is_ref(text) or not text.startswith(refs.SCHEME):
         return None
     ref = refs.parse(text)
-    if ref.project_id != project_id or ref.kind not in (OBJECT, OP) or ref.version is None or ref.edges:
+    if ref.project_id != project_id or ref.kind not in (OBJECT, OP) or ref.version is None or ref.steps:
         return None
     return documents.version_id(project_id, ref.kind, ref.name, ref.version)

@@ -118,7 +118,7 @@ class Definitions:
 
     async def _object(self, text: str, kind: str) -> _Found:
         ref = refs.parse(text)
-        if ref.kind != OBJECT or ref.version is None or ref.edges:
+        if ref.kind != OBJECT or ref.version is None or ref.steps:
             raise BadInputError(f"must be the ref of an object of the class {kind}, and nothing inside it")
         if ref.project_id != self._project_id:
             raise BadInputError(f"leads into another project, {ref.project_id}; copy what it leads to into this one")
@@ -218,7 +218,7 @@ def _found(ref: str, value: object, kind: str) -> _Found:
 def _at(ref: str, *edges: tuple[str, str]) -> str:
     """The ref of what lies at some edges of what a ref leads to."""
     whole = refs.parse(ref)
-    return str(Ref(whole.project_id, whole.kind, whole.name, whole.version, (*whole.edges, *edges)))
+    return str(Ref(whole.project_id, whole.kind, whole.name, whole.version, (*whole.steps, *edges)))
 
 
 def _run_name(evaluation: Mapping[str, Any]) -> str | None:

@@ -23,7 +23,7 @@ async def store_score(
     in its call alone.
     """
     ref = parse(judge.ref)
-    if ref.edges:
+    if ref.steps:
         return
     new = NewFeedback(
         run.project_id,

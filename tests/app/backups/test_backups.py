@@ -164,7 +164,7 @@ async def test_a_purge_that_was_under_way_goes_on_in_what_was_restored(
     assert counts["calls"] > 0
     again = Stores.for_database(Database(database._client, empty))
     assert await again.purges.unfinished() == ["acme/chat"]
-    assert (await again.purges.go_on("acme/chat")).is_done
+    assert (await again.purges.run("acme/chat")).is_done
     assert not client[empty]["calls"].find_one()
 
 

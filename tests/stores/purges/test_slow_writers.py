@@ -19,7 +19,7 @@ from stores.objects.documents import head_id
 from stores.objects.restore import RestoredVersion
 from stores.projects import ProjectsStore
 from stores.purges import PurgesStore, purge
-from stores.purges.purge import begin
+from stores.purges.purge import start_purge
 from stores.retention import RetentionStore, Rule
 from stores.tables import TablesStore, content_store
 from tests.stores.calls.builders import PROJECT, start
@@ -46,7 +46,7 @@ async def mark(database: Database) -> None:
     """Begin a purge."""
     entry = await database.projects.find_one({"_id": PROJECT})
     assert entry
-    assert await begin(database, PROJECT, entry["created_at"])
+    assert await start_purge(database, PROJECT, entry["created_at"])
 
 
 async def purge_all(database: Database) -> None:
@@ -93,7 +93,7 @@ async def test_a_table_is_refused_between_two_bulks_of_its_rows(
         await write(TablesStore(database))
 
     assert await database.table_rows.count_documents({}) == 3
-    await PurgesStore(database).go_on(PROJECT)
+    await PurgesStore(database).run(PROJECT)
     assert await counted(database, PROJECT) == {}
 
 
@@ -180,7 +180,7 @@ async def test_each_attempt_at_a_transaction_looks_first(
         with pytest.raises(UnavailableError, match=PURGED):
             await write(database)
 
-    await PurgesStore(database).go_on(PROJECT)
+    await PurgesStore(database).run(PROJECT)
     assert set(await counted(database, PROJECT)) <= {"file_uploads", "files.chunks"}  # for the sweep of uploads
 
 

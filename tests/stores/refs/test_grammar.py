@@ -107,4 +107,4 @@ def test_the_reserved_scheme_is_refused_anywhere() -> None:
     ],
 )
 def test_a_ref_tells_its_kind_and_what_it_leads_into(ref: str, kind: str, base: str) -> None:
-    assert (refs.kind_of(ref), refs.without_edges(ref)) == (kind, base)
+    assert (refs.kind_of(ref), refs.without_steps(ref)) == (kind, base)

@@ -142,7 +142,7 @@ async def test_pages_go_back_by_cursor_and_are_the_same_list(search: Search, fou
 async def test_more_than_are_put_in_order_are_counted(
     calls: CallsStore, index: Index, search: Search, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(candidates, "MOST", 2)
+    monkeypatch.setattr(candidates, "MAX_CANDIDATES", 2)
     await store_some(calls)
     await index()
     await calls.write([start(7, inputs={"q": "the weft"}), start(8, inputs={"q": "the warp"})])  # they wait
