@@ -81,7 +81,7 @@ def test_a_project_is_purged_once_its_id_is_given_twice(
 ) -> None:
     code, out, err = command("project", "purge", PROJECT)
     assert (code, out) == (1, "")
-    assert f"repeat the id {PROJECT} to remove all" in err
+    assert f"must repeat the project id {PROJECT} to confirm the deletion" in err
 
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
         database = client[stored.calls.database.name]

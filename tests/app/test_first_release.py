@@ -130,7 +130,7 @@ async def newer(mongodb_uri: str, database: Database, monkeypatch: pytest.Monkey
     return Settings()
 
 
-NEWER = f"the database is of version {LATEST + 7}, and this LoomQL knows versions up to {LATEST}"
+NEWER = f"the database has version {LATEST + 7}, but this LoomQL supports versions up to {LATEST}"
 
 
 async def test_a_newer_database_is_refused_and_nothing_of_it_is_touched(newer: Settings, database: Database) -> None:

@@ -416,7 +416,9 @@ async def test_a_connection_counts_for_the_key_of_its_first_message(mongodb_uri:
     assert begun == begun_by_another == {"type": "connection_ack"}
     assert code == 1013
     assert reason is not None
-    assert reason.startswith("1 of your WebSockets are under way, as many as one caller has of LOOMQL_MAX_WEBSOCKETS")
+    assert reason.startswith(
+        "1 of your WebSockets are running, the maximum for one caller (half of LOOMQL_MAX_WEBSOCKETS)"
+    )
 
 
 def init_with(key: str) -> str:

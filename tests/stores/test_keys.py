@@ -35,7 +35,7 @@ async def test_a_key_is_rotated_once_and_keeps_the_end_that_it_was_made_with(key
     old = await keys.create([Grant("acme/chat", Role.WRITER)])
 
     new = await keys.rotate(old.key.id, grace_seconds=3_600)
-    with pytest.raises(BadInputError, match=f"rotated already, and {new.key.id} is in its place"):
+    with pytest.raises(BadInputError, match=f"already replaced by {new.key.id}"):
         await keys.rotate(old.key.id, grace_seconds=3_600)
 
     left, made = await keys.all()

@@ -37,9 +37,9 @@ def test_arguments_become_a_request(arguments: dict[str, Any], request_: PageReq
         ({"last": -1}, "last", "negative"),
         ({"offset": -1}, "offset", "negative"),
         ({"first": 51, "max_size": 50}, "first", "the limit of 50"),
-        ({"first": 1, "last": 1}, "first", "goes forward"),
-        ({"after": "c", "before": "c"}, "after", "goes forward"),
-        ({"last": 1, "offset": 1}, "offset", "counts from the front"),
+        ({"first": 1, "last": 1}, "first", "pages forward"),
+        ({"after": "c", "before": "c"}, "after", "pages forward"),
+        ({"last": 1, "offset": 1}, "offset", "counts from the start"),
     ],
 )
 def test_arguments_that_make_no_page_are_refused(arguments: dict[str, Any], argument: str, reason: str) -> None:
@@ -153,7 +153,7 @@ async def test_a_cursor_that_was_tampered_with_is_refused(calls: CallsStore, com
     commands.sent.clear()
 
     for bad in [*altered(first.cursor(first.rows[-1])), "", "x", "naïve", "AAAA", "\0", "=" * 5000]:
-        with pytest.raises(BadInputError, match="use one that the same query gave") as refused:
+        with pytest.raises(BadInputError, match="use a cursor from the same query") as refused:
             await page(calls, last=4, before=bad)
         assert refused.value.argument == "before"
     assert commands.sent == []

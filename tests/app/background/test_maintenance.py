@@ -315,7 +315,7 @@ async def test_without_a_database_it_is_tried_again_and_told_once(caplog: pytest
     told = sorted(record.getMessage() for record in caplog.records)
     kinds = ("ending", "indexing", "purging", "sweeping")
     assert [message.partition(": ")[0] for message in told] == [f"{kind} is tried again" for kind in kinds]
-    assert all("the database cannot be reached" in message for message in told)
+    assert all("the database is unreachable" in message for message in told)
     away.close()
 
 

@@ -246,7 +246,7 @@ def test_a_look_up_that_makes_no_sense_is_told(door: httpx.Client) -> None:
     [no_query] = looked_up(door, "{")["errors"]
 
     assert "artifacts" in unknown["message"]
-    assert unfit["message"].startswith("project: 'a/b' cannot be half of a project id")
+    assert unfit["message"].startswith("project: 'a/b' is not valid as half of a project id")
     assert "Syntax Error" in no_query["message"]
     assert refused(door, "/graphql", query="{ viewer { id } }" + " " * 10_000)[0] == 413
     assert refused(door, "/graphql", variables={}) == (422, "query: Field required")

@@ -138,10 +138,14 @@ async def test_a_call_that_runs_is_judged_without_an_output(
     [
         ("not JSON at all", "PROVIDER_ERROR", "the model's answer is not JSON"),
         ('{"score": 7', "PROVIDER_ERROR", "the model's answer is not JSON"),
-        ('{"score": 11}', "PROVIDER_ERROR", "answer breaks its schema: 11 is greater than the maximum of 10 at score"),
-        ('{"score": "7"}', "PROVIDER_ERROR", "answer breaks its schema: '7' is not of type 'integer' at score"),
-        ("{}", "PROVIDER_ERROR", "the model's answer breaks its schema: 'score' is a required property"),
-        ("[]", "PROVIDER_ERROR", "the model's answer breaks its schema: [] is not of type 'object'"),
+        (
+            '{"score": 11}',
+            "PROVIDER_ERROR",
+            "answer does not match its schema: 11 is greater than the maximum of 10 at score",
+        ),
+        ('{"score": "7"}', "PROVIDER_ERROR", "answer does not match its schema: '7' is not of type 'integer' at score"),
+        ("{}", "PROVIDER_ERROR", "the model's answer does not match its schema: 'score' is a required property"),
+        ("[]", "PROVIDER_ERROR", "the model's answer does not match its schema: [] is not of type 'object'"),
         ("", "PROVIDER_ERROR", "the model's answer has no text"),
         ({"role": "assistant", "content": None}, "PROVIDER_ERROR", "the model's answer has no text"),
         (

@@ -102,7 +102,7 @@ async def test_a_scan_that_finds_no_slot_in_time_is_refused() -> None:
     slots = ScanSlots(2, wait_seconds=0.01)
     runs, waits = await scans(slots, "a", "a")
 
-    with pytest.raises(UnavailableError, match=r"in 0\.01 s .* 2 run at once and 1 for one caller; .* ask again later"):
+    with pytest.raises(UnavailableError, match=r"within 0\.01 s; 2 run at once, 1 per caller; retry later"):
         await waits.task
 
     assert (runs.runs, slots.running, slots.waiting) == (True, 1, 0)

@@ -260,7 +260,7 @@ async def test_a_picture_that_is_lost_is_told_in_its_place_beside_the_others(
 @pytest.mark.parametrize(
     ("odd", "reason"),
     [
-        ({"revised_prompt": "weave-trace-internal:///x"}, "refs from outside start with weave:///"),
+        ({"revised_prompt": "weave-trace-internal:///x"}, "is reserved for internal refs; write refs with weave:///"),
         ({"log": [["x" * 1_000] * 100] * 40}, "the limit is 7,700,000"),
     ],
     ids=["reserved", "too large"],

@@ -255,7 +255,9 @@ async def test_the_search_for_members_passes_few_tokens(text: bytes, monkeypatch
     monkeypatch.setattr(incremental, "MAX_TOKENS", 200)
     assert await incremental.find_array(text, ["batch"]) is not None
     monkeypatch.setattr(incremental, "MAX_TOKENS", 50)
-    with pytest.raises(PayloadTooLargeError, match="has more than 50 strings, lists and objects; send fewer at once"):
+    with pytest.raises(
+        PayloadTooLargeError, match="has more than 50 strings, lists and objects; send fewer per request"
+    ):
         await incremental.find_array(text, ["batch"])
 
 

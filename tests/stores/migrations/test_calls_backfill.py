@@ -425,9 +425,9 @@ async def test_a_call_whose_usage_cannot_be_kept_stays_without_it_and_is_named(
     assert [record.getMessage() for record in caplog.records if record.name == "loomql"] == [
         f"call {PROJECT}:{call_id(number)} stays without its usage: {reason}"
         for number, reason in (
-            (101, "with that it is larger than the database takes"),
+            (101, "the document would exceed MongoDB's maximum size"),
             (102, "its summary cannot be read (not JSON: unexpected end of data: line 1 column 10 (char 9))"),
-            (103, "with that it is larger than the database takes"),
+            (103, "the document would exceed MongoDB's maximum size"),
         )
     ]
     found = await all_calls(database)

@@ -103,7 +103,7 @@ async def test_a_table_whose_first_rows_went_with_the_project_is_refused(
 ) -> None:
     after_the_first(monkeypatch, content_store, "_insert", lambda: purge_all(database))
 
-    with pytest.raises(UnavailableError, match="acme/chat was purged meanwhile; send it again"):
+    with pytest.raises(UnavailableError, match="acme/chat was purged during this request; send it again"):
         await write(TablesStore(database))
 
     assert await counted(database, PROJECT) == {"projects": 1}
@@ -116,7 +116,7 @@ async def test_a_call_whose_files_went_with_the_project_is_refused(
 ) -> None:
     after_the_first(monkeypatch, writes, "write_files", lambda: purge_all(database))
 
-    with pytest.raises(UnavailableError, match="acme/chat was purged meanwhile; send it again"):
+    with pytest.raises(UnavailableError, match="acme/chat was purged during this request; send it again"):
         await calls.write([start(2, inputs={"url": DATA_URL})])
 
     assert await counted(database, PROJECT) == {"projects": 1}
@@ -128,7 +128,7 @@ async def test_files_of_which_some_went_with_the_project_are_refused(
     monkeypatch.setattr(uploads, "_FILES_AT_ONCE", 1)
     after_the_first(monkeypatch, uploads, "_write_group", lambda: purge_all(database))
 
-    with pytest.raises(UnavailableError, match="acme/chat was purged meanwhile; send it again"):
+    with pytest.raises(UnavailableError, match="acme/chat was purged during this request; send it again"):
         await FilesStore(database).create_all(PROJECT, [NewFile.of(b"a"), NewFile.of(b"b")])
 
     assert await counted(database, PROJECT) == {"projects": 1}

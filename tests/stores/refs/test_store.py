@@ -153,15 +153,15 @@ async def test_an_edge_into_a_table_must_name_a_row(
     error = await refusal(refs, fine, f"{data}/attr/rows/index/0")
 
     assert error.argument == "refs.1"
-    assert f"'{data}/attr/rows/index/0' leads nowhere: index leads into a table" in error.message
+    assert f"'{data}/attr/rows/index/0' cannot be followed: index does not apply to a table" in error.message
 
 
 @pytest.mark.parametrize(
     ("edges", "reason"),
     [
         ("/index/0", "index/0 leads into a list, and there is an object"),
-        ("/key/list/id/abc", "id/abc leads into a table, and there is none"),
-        ("/id/abc", "id/abc leads into a table, and there is none"),
+        ("/key/list/id/abc", "id/abc applies to tables, but the value is not a table"),
+        ("/id/abc", "id/abc applies to tables, but the value is not a table"),
     ],
 )
 async def test_an_edge_that_cannot_lead_into_a_value_is_refused(
@@ -210,12 +210,12 @@ async def test_all_that_is_missing_is_listed(objects: ObjectsStore, refs: RefsSt
     [
         ("prompt", "is not a ref"),
         ("", "is not a ref"),
-        ("weave:///acme/chat/object/x:y/wrong/1", "an edge is one of"),
-        ("weave:///acme/chat/object/x:y/index/one", "the value of an index edge is an integer"),
+        ("weave:///acme/chat/object/x:y/wrong/1", "a step is one of"),
+        ("weave:///acme/chat/object/x:y/index/one", "an index step takes an integer"),
         ("weave:///acme/chat/table/abc", "is the ref of a table"),
         (f"weave:///acme/chat/call/{call_id(1)}", "is the ref of a call"),
-        ("weave:///acme/chat/object/x:latest", "must name a version by its digest, not as latest"),
-        ("weave:///acme/chat/object/x:*", "must name a version by its digest, not as *"),
+        ("weave:///acme/chat/object/x:latest", "must name a version by its digest instead of latest"),
+        ("weave:///acme/chat/object/x:*", "must name a version by its digest instead of *"),
         ("weave:///ac%6de/chat/object/x:y", "is not a project id"),
         ("wandb-artifact:///acme/chat/a:v0", "is not a ref"),
         ("weave-trace-internal:///abc/object/x:y", "is not a ref"),
@@ -282,7 +282,7 @@ async def test_refs_in_a_circle_come_to_an_end(
     error = await refusal(refs, f"{one}/key/to/key/on")
 
     assert error.argument == "refs.0"
-    assert f"leads on through more than {MAX_HOPS} refs, or in a circle" in error.message
+    assert f"leads through more than {MAX_HOPS} refs, perhaps in a cycle" in error.message
     assert commands.names == ["find"] * 2
 
 
