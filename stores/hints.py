@@ -49,8 +49,8 @@ from stores.query.syntax_tree import (
 from stores.query.text_expressions import starting_with
 from stores.query.value_expressions import Expression, reach
 
-MOST_CALLS: Final = 1_000
-MOST_HINTS: Final = 10
+MAX_CALLS: Final = 1_000
+MAX_HINTS: Final = 10
 """Of one answer."""
 
 READ_SECONDS: Final = 0.25
@@ -68,7 +68,7 @@ _MOST_READS: Final = 2
 """Samples that a process reads at a time; while it does, other empty answers get no hints from a new sample."""
 
 _MOST_KEPT: Final = 100
-_PARTS: Final = (2, 18, 180, MOST_CALLS - 200)
+_PARTS: Final = (2, 18, 180, MAX_CALLS - 200)
 """Calls of each command that reads a sample: where payloads are too large for the time, the first ones are read."""
 
 _KEYS_OF: Final = 200
@@ -207,7 +207,7 @@ class HintsStore:
         self._reads = 0
         self._thread = asyncio.Lock()
 
-    async def of(
+    async def hints_for(
         self, project_id: str, conditions: Sequence[CallsCondition | None], readable: tuple[str, ...] | None
     ) -> list[list[Hint]]:
         """The hints for each of some empty answers about a project, None for one without a condition on calls.

@@ -31,13 +31,13 @@ def check_caller_quota(
     caller_limit = half(limit)
     if caller and sum(each == caller for each in callers) >= caller_limit:
         raise RateLimitedError(
-            f"{caller_limit} of your {what} are running, the maximum for one caller (half of {setting}); retry "
-            "when one is done",
+            f"you already have {caller_limit} {what}, the maximum for one caller (half of {setting}); retry when one "
+            "ends",
             retry_after_seconds=1,
         )
     if len(callers) >= limit:
         raise UnavailableError(
-            f"{limit} {what} are running, the maximum of one server process ({setting}); retry when one is done"
+            f"this server process already has {limit} {what}, its maximum ({setting}); retry when one ends"
         )
 
 

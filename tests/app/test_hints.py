@@ -292,7 +292,7 @@ async def test_a_sample_looks_for_twenty_paths_at_once(database: Database, comma
     conditions = [condition(eq(f"inputs.mesages.x{number}", 1)) for number in range(30)]
     before = len(commands.sent)
 
-    found = await store.of(PROJECT, conditions, None)
+    found = await store.hints_for(PROJECT, conditions, None)
 
     assert sum(map(len, found)) == 20  # the paths that a sample looks for
     assert commands.names[before:] == ["find", *["aggregate"] * 4]
@@ -305,7 +305,7 @@ async def test_of_a_condition_ten_paths_and_five_ops_are_looked_at(database: Dat
     ops = {"$or": [eq("op_name", f"assistant.anwser{number % 450}") for number in range(900)]}
     before = len(commands.sent)
 
-    [of_paths, of_ops] = await store.of(PROJECT, [condition(paths), condition(ops)], None)
+    [of_paths, of_ops] = await store.hints_for(PROJECT, [condition(paths), condition(ops)], None)
 
     assert [each.suggestion for each in of_paths] == ["inputs.messages"] * 10
     assert [each.suggestion for each in of_ops] == ["assistant.answer"] * 5
@@ -336,9 +336,9 @@ async def test_names_are_compared_in_one_thread_beside_the_loop(
         ("acme/chats", None),
     ]
 
-    await store.of(PROJECT, [asked[1][1]], None)  # few samples are read at a time, and this one is kept
+    await store.hints_for(PROJECT, [asked[1][1]], None)  # few samples are read at a time, and this one is kept
     monkeypatch.setattr(hints, "_similar", recorded)
-    found = await asyncio.gather(*[store.of(project, [each], None) for project, each in asked])
+    found = await asyncio.gather(*[store.hints_for(project, [each], None) for project, each in asked])
 
     told = [each.suggestion for [[each]] in found]
     assert told == ["inputs.messages", "assistant.answer", "gpt-4o-mini", PROJECT]
@@ -353,7 +353,7 @@ async def test_names_are_kept_once_for_a_project_and_neither_many_nor_long_ones(
     await calls.write([*starts, *(end(number, summary={"usage": each}) for number, each in enumerate(usage))])
     store = HintsStore(database)
     for path in range(5):
-        await store.of(PROJECT, [condition(eq(f"inputs.mesages{path}", 1))], None)
+        await store.hints_for(PROJECT, [condition(eq(f"inputs.mesages{path}", 1))], None)
     unknown = CallsCondition(CallsFilter(models=["model-77"]))
 
     assert list(store._kept_names) == [PROJECT]
@@ -361,9 +361,9 @@ async def test_names_are_kept_once_for_a_project_and_neither_many_nor_long_ones(
     assert (names.calls, len(names.ops), len(names.models), names.models["gpt-4o"]) == (300, 200, 200, 300)
     assert max(map(len, names.models)) < 300
     # It may be one of those that are not kept.
-    assert await store.of(PROJECT, [unknown], None) == [[]]
+    assert await store.hints_for(PROJECT, [unknown], None) == [[]]
     monkeypatch.setattr(hints, "_KEPT_SECONDS", 0.0)
-    await store.of(PROJECT, [condition(eq("inputs.other", 1))], None)
+    await store.hints_for(PROJECT, [condition(eq("inputs.other", 1))], None)
     assert [len(kept) for kept in (store._kept, store._kept_names, store._kept_keys)] == [1, 1, 1]
 
 
@@ -380,7 +380,7 @@ async def test_names_are_compared_up_to_a_deadline(
     monkeypatch.setattr(hints, "thread_time", lambda: next(clock))
     monkeypatch.setattr(SequenceMatcher, "ratio", counted)
 
-    [found] = await HintsStore(database).of(
+    [found] = await HintsStore(database).hints_for(
         PROJECT, [CallsCondition(CallsFilter(op_names=[f"{number}" + "ba" * 60 for number in range(10)]))], None
     )
 
@@ -579,7 +579,7 @@ async def test_calls_of_seven_megabytes_are_sampled_from_two_on_and_within_a_tim
     before = len(commands.sent)
 
     await asyncio.wait(
-        [asyncio.ensure_future(HintsStore(database).of(PROJECT, [condition(eq("inputs.mesages", "x"))], None))]
+        [asyncio.ensure_future(HintsStore(database).hints_for(PROJECT, [condition(eq("inputs.mesages", "x"))], None))]
     )
     sent = [body for name, body in commands.sent[before:] if name == "aggregate"]
     monkeypatch.setattr(hints, "READ_SECONDS", 30.0)

@@ -417,7 +417,7 @@ async def test_a_connection_counts_for_the_key_of_its_first_message(mongodb_uri:
     assert code == 1013
     assert reason is not None
     assert reason.startswith(
-        "1 of your WebSockets are running, the maximum for one caller (half of LOOMQL_MAX_WEBSOCKETS)"
+        "you already have 1 WebSockets, the maximum for one caller (half of LOOMQL_MAX_WEBSOCKETS)"
     )
 
 

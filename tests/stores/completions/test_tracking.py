@@ -282,7 +282,7 @@ async def test_a_caller_who_is_known_has_half_of_them(completions: CompletionsSt
     slow = {"model": "slow-1", "messages": HELLO}
     acting = audit.CALLER.set("a key")
     asking = [asyncio.create_task(completions.create(PROJECT, slow))]
-    with pytest.raises(RateLimitedError, match="1 of your completions are running, the maximum for one caller"):
+    with pytest.raises(RateLimitedError, match="you already have 1 completions, the maximum for one caller"):
         await asyncio.gather(*(completions.create(PROJECT, slow) for _ in range(2)))
     audit.CALLER.set("another")
     others = await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO})
