@@ -180,7 +180,7 @@ async def find_pages(
 ) -> dict[str, Page]:
     """Read one page per value of `field` in one command; a list field matches by any member.
 
-    `made` stages turn the matching documents into others, before the sort.
+    `transform` stages turn the matching documents into others, before the sort.
 
     Raises:
         BadInputError: if the cursor belongs to none of the values' pages. A cursor belongs to one value's page, so
@@ -280,7 +280,7 @@ async def count_each(
 ) -> dict[str, int]:
     """Count the matching documents per value of `field` in one command; a list field matches by any member.
 
-    `made` stages turn the documents into others before the count. Values without documents count 0.
+    `transform` stages turn the documents into others before the count. Values without documents count 0.
     """
     counted = _pipeline_per_value(collection, field, values, [{"$match": match}, *transform, {"$count": "number"}])
     with translate_index_build_error():

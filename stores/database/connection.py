@@ -207,7 +207,7 @@ class Database(Collections):
     async def query(self, operation: Awaitable[_R], started_at: float | None = None) -> _R:
         """Await a read operation, like `run`; all its commands share the time limit of one query.
 
-        The operation must not have started. If the caller is cancelled, MongoDB is told to kill its commands.
+        The operation must not have started. If the caller is cancelled, MongoDB kills the running commands.
 
         Args:
             operation: the read.

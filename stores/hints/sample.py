@@ -59,7 +59,7 @@ Path = tuple[str, ...]
 
 @dataclass(slots=True)
 class _NewestCalls:
-    """What the parts of a sample have in common: the number of calls read, the newest of a project."""
+    """Common to all parts of a sample: the number of calls read, the newest of a project."""
 
     calls: int = 0
 

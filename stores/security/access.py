@@ -15,7 +15,7 @@ ANONYMOUS: Final = "anonymous"
 
 
 class Role(IntEnum):
-    """What a caller may do in a project; each role includes the lower ones."""
+    """A role of a caller in a project; each role includes the lower ones."""
 
     NONE = 0
     READER = 1

@@ -1,7 +1,7 @@
 """The state document of a project's text index: whether it is on, and its progress.
 
 Writers of calls learn only every few seconds whether their project has an index (`project_registry`). The indexer
-therefore scans all calls once at once, and again when every writer must know. Calls written without that knowledge lose
+therefore scans all calls immediately, and again when every writer must know. Calls written without that knowledge lose
 their index marks, and the second scan sets them.
 """
 
