@@ -88,7 +88,7 @@ def _check_draft(schema: object) -> tuple[type[Validator], dict[str, Any]]:
 def _check_target(draft: type[Validator], target: object) -> None:
     fault = _draft_error(draft, target)
     if fault:
-        raise SchemaFaultError(f"has a $ref that leads to what is not a JSON Schema{fault}")
+        raise SchemaFaultError(f"has a $ref to a value that is not a JSON Schema{fault}")
 
 
 def _draft_error(draft: type[Validator], schema: Any) -> str | None:  # noqa: ANN401 -- any JSON

@@ -38,5 +38,5 @@ def _member(row: Mapping[str, Any], name: str) -> object:
 
 
 def _plain(key: str) -> str:
-    """A key as it was sent, from what the mirror has of it (`stores.json.bson_copy.mirror_key`)."""
+    """A key as it was sent, from what the mirror has of it (`stores.json.bson_copy.escape_key`)."""
     return _CODE.sub(lambda code: chr(int(code[1], 16)), key)

@@ -27,7 +27,7 @@ Kind = Literal["object", "op", "table", "call"]
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A parsed ref. `version` is set for objects and ops; `edges` are pairs of step name and decoded value."""
+    """A parsed ref. `version` is set for objects and ops; `steps` are pairs of step name and decoded value."""
 
     project_id: str
     kind: Kind

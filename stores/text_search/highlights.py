@@ -39,7 +39,7 @@ class Range:
     """A range in a snippet in UTF-16 units, as JavaScript counts; `end` is exclusive."""
 
     start: int
-    total_deadline: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +116,8 @@ def _highlight(
     if first is None:
         return None
     start = max(0, first.start() - _CONTEXT_BEFORE)
-    total_deadline = min(len(text), max(start + SNIPPET, first.end()))
-    snippet = text[start:total_deadline]
+    end = min(len(text), max(start + SNIPPET, first.end()))
+    snippet = text[start:end]
     ranges = []
     for match in pattern.finditer(snippet):
         ranges.append(Range(_utf16_length(snippet[: match.start()]), _utf16_length(snippet[: match.end()])))
@@ -130,7 +130,7 @@ def _highlight(
         snippet=snippet,
         ranges=ranges,
         is_cut_before=start > 0,
-        is_cut_after=total_deadline < len(text),
+        is_cut_after=end < len(text),
     )
 
 

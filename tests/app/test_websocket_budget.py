@@ -77,7 +77,7 @@ class QueueWatch(HandshakeLimitProtocol):
 @pytest.fixture
 async def intake(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
     """An intake without large slots, in which nobody waits for long."""
-    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.1)
     return RequestBudget(BUDGET, large_slots=0)
 
 
@@ -222,7 +222,7 @@ async def test_containers_of_a_dense_message_are_reserved(address: str, intake: 
 async def test_reading_waits_for_memory_that_others_release(
     address: str, intake: RequestBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", float(TIMEOUT))
+    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", float(TIMEOUT))
     async with opened(address) as client:
         with intake.reservation() as others:
             others.reserve_now(BUDGET)

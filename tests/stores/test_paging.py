@@ -32,7 +32,7 @@ def test_arguments_become_a_request(arguments: dict[str, Any], request_: PageReq
     ("arguments", "argument", "reason"),
     [
         ({"first": -1}, "first", "-1 is negative"),
-        ({"first": 10_001}, "first", "10,001 is above the limit of 10,000"),
+        ({"first": 10_001}, "first", "10,001 exceeds the limit of 10,000"),
         ({"last": 10_001}, "last", "LOOMQL_MAX_PAGE_SIZE"),
         ({"last": -1}, "last", "negative"),
         ({"offset": -1}, "offset", "negative"),

@@ -169,7 +169,7 @@ async def outcome_of_websocket(keyed: Keyed, path: str, caller: str) -> str:
         with suppress(ConnectionClosed):
             await opened.recv()
             await opened.send(json.dumps(operation))
-            return "forbidden" if "takes the role" in str(await opened.recv()) else "in"
+            return "forbidden" if "you need the role" in str(await opened.recv()) else "in"
         assert opened.close_code == 4401
         return "unauthenticated"
 

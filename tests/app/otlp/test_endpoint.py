@@ -300,7 +300,7 @@ async def narrow(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.As
 async def test_who_sends_too_much_at_once_is_told_when_to_come_again(
     narrow: httpx.AsyncClient, encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_budget, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(request_budget, "_WAIT_SECONDS", 0.05)
     sent = body(span(1, {"input.value": "x" * (80_000 + FREE_BYTES)}))
     headers = PROTOBUF | {"content-encoding": encoding}
     content = gzip.compress(sent) if encoding == "gzip" else sent

@@ -80,7 +80,7 @@ async def test_a_list_of_which_no_rows_are_selected_reads_none(schema: strawberr
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("(first: 8)", "8 is above the limit of 7 a page"),
+        ("(first: 8)", "8 exceeds the limit of 7 rows per page"),
         ("(offset: -1)", "-1 is negative"),
         ('(first: 1, before: "x")', "pages forward"),
     ],

@@ -101,7 +101,7 @@ async def test_large_requests_that_come_in_parts_all_come_in_and_no_small_one_is
 
 
 async def test_one_caller_reserves_half_of_the_budget_and_leaves_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
     intake = RequestBudget(ROOM)
     held = [intake.reservation("key a") for _ in range(3)]
     for share in held[:2]:
@@ -145,7 +145,7 @@ async def test_a_caller_over_half_waits_for_their_own_request_to_end() -> None:
 
 
 async def test_a_large_request_of_one_caller_leaves_a_slot_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
     intake = RequestBudget(ROOM)
     with (
         intake.reservation("key b") as small,
@@ -193,7 +193,7 @@ async def test_one_request_takes_four_times_the_budget_at_most(large_slots: int)
 
 
 async def test_a_refusal_names_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.01)
     intake = RequestBudget(ROOM, large_slots=1)
     with (
         intake.reservation("key a") as large,
@@ -212,7 +212,7 @@ async def test_a_refusal_names_its_reason(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_who_has_waited_in_vain_is_refused_and_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
     intake = RequestBudget(ROOM)
     with intake.reservation() as first, intake.reservation() as second:
         first.reserve_now(FREE_BYTES + ROOM)

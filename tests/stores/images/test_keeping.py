@@ -361,7 +361,7 @@ async def test_what_is_painted_for_a_project_that_is_purged_meanwhile_is_not_kep
     stand_in.reply = reply
     await images.database.projects.insert_one({"_id": PROJECT, "id": PROJECT, "created_at": 1})
 
-    with pytest.raises(UnavailableError, match="acme/chat was purged meanwhile"):
+    with pytest.raises(UnavailableError, match="acme/chat was purged during this request"):
         await images.create(PROJECT, INPUTS)
 
     assert (await calls.count(PROJECT), (await files.stats(PROJECT)).count) == (0, 0)

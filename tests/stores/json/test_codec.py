@@ -147,7 +147,7 @@ def test_a_wide_integer_is_found_behind_other_long_runs_of_digits(wide: int, bef
 @given(JSON)
 def test_what_is_canonical_is_the_same_in_pieces(value: object) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codec, "_PIECE", 2)
+        patch.setattr(codec, "_PIECE_SIZE", 2)
 
         assert codec.canonical_incrementally(value) == codec.canonical(value)
 

@@ -221,7 +221,7 @@ async def test_a_member_that_is_no_json_stands_by_itself() -> None:
     [
         (b'{"batch": [{"a": 1}', "ends before"),
         (b'{"batch": [{"a": "x}]}', "does not end"),
-        (b'{"batch": [1], "batch": [2]}', "twice"),
+        (b'{"batch": [1], "batch": [2]}', "duplicate key"),
     ],
 )
 async def test_a_text_that_is_broken_as_a_whole_is_refused(text: bytes, message: str) -> None:
@@ -272,7 +272,7 @@ BLANKS = b" " * 100
 @pytest.fixture
 def small_gaps(monkeypatch: pytest.MonkeyPatch, small_slices: None) -> None:  # noqa: ARG001 -- both are small
     """A few blanks in a row are many."""
-    monkeypatch.setattr(incremental, "_MOST_BETWEEN", 50)
+    monkeypatch.setattr(incremental, "_MAX_GAP", 50)
 
 
 @pytest.mark.usefixtures("small_gaps")

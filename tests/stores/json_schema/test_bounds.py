@@ -72,7 +72,7 @@ def test_many_patterns_over_many_names_end_in_time(other: dict[str, object]) -> 
 @pytest.mark.parametrize(
     ("patterns", "says"),
     [
-        ([f"^a{number}$" for number in range(101)], "holds more than 100 patterns; use fewer"),
+        ([f"^a{number}$" for number in range(101)], "has more than 100 patterns; use fewer"),
         ([f"{LARGE}{number}" for number in range(20)], "has patterns of more than 50,000 states in total, up to"),
     ],
 )

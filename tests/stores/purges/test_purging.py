@@ -80,7 +80,7 @@ async def test_all_of_a_project_goes_and_nothing_of_another(database: Database, 
     assert await counted(database, OTHER) == others
     assert len(others) == 12
     assert await ProjectsStore(database).one(PROJECT, ["id"]) is None
-    with pytest.raises(NotFoundError, match="there is no project acme/chat"):
+    with pytest.raises(NotFoundError, match="project acme/chat does not exist"):
         await purges.purge(PROJECT, PROJECT)
 
 
@@ -310,14 +310,14 @@ async def test_what_cannot_be_is_refused(database: Database, purges: PurgesStore
     before = await counted(database, PROJECT)
 
     for confirm in ("", "acme", "acme/chat ", "Acme/chat", OTHER):
-        with pytest.raises(BadInputError, match="repeat the id acme/chat to remove all") as caught:
+        with pytest.raises(BadInputError, match="repeat the project id acme/chat to confirm") as caught:
             await purges.purge(PROJECT, confirm)
         assert caught.value.argument == "confirm"
     with pytest.raises(BadInputError, match="is not a project id"):
         await purges.purge("acme", "acme")
     with pytest.raises(NotFoundError):
         await purges.purge(OTHER, OTHER)
-    with pytest.raises(NotFoundError, match="acme/chat was never purged"):
+    with pytest.raises(NotFoundError, match="no purge of acme/chat was ever started"):
         await purges.run(PROJECT)
     assert await counted(database, PROJECT) == before
     assert await purges.last(PROJECT) is None

@@ -187,7 +187,7 @@ async def test_each_attempt_at_a_transaction_looks_first(
 async def test_a_rule_does_not_outlive_its_project(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     after_the_first(monkeypatch, RetentionStore, "_check_listed", lambda: purge_all(database))
 
-    with pytest.raises(Exception, match="there is no project acme/chat"):
+    with pytest.raises(Exception, match="project acme/chat does not exist"):
         await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=1))
 
     assert await database.retention.find_one() is None

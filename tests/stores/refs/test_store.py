@@ -159,7 +159,7 @@ async def test_an_edge_into_a_table_must_name_a_row(
 @pytest.mark.parametrize(
     ("edges", "reason"),
     [
-        ("/index/0", "index/0 leads into a list, and there is an object"),
+        ("/index/0", "index/0 applies to lists, but the value is an object"),
         ("/key/list/id/abc", "id/abc applies to tables, but the value is not a table"),
         ("/id/abc", "id/abc applies to tables, but the value is not a table"),
     ],
@@ -293,7 +293,7 @@ async def test_a_chain_of_as_many_refs_as_are_allowed_is_followed(objects: Objec
 
     assert await values(refs, ref + "/key/to" * MAX_HOPS) == ["the end"]
     longer = await made(objects, {"to": ref}, "longer")
-    assert "in a circle" in (await refusal(refs, longer + "/key/to" * (MAX_HOPS + 1))).message
+    assert "in a cycle" in (await refusal(refs, longer + "/key/to" * (MAX_HOPS + 1))).message
 
 
 async def test_the_number_of_commands_does_not_grow_with_that_of_refs(
@@ -317,7 +317,7 @@ async def test_what_takes_too_much_is_refused(
     assert await values(refs, one) == ["x" * 600]
     for asked in ([one, one], [one, two]):
         error = await refusal(refs, *asked)
-        assert (error.argument, "ask for less at once" in error.message) == ("refs", True)
+        assert (error.argument, "request fewer refs at once" in error.message) == ("refs", True)
 
 
 async def test_what_is_read_on_all_hops_counts_together(
@@ -331,7 +331,7 @@ async def test_what_is_read_on_all_hops_counts_together(
 
     error = await refusal(refs, ref + "/key/to" * 10)
 
-    assert (error.argument, "ask for less at once" in error.message) == ("refs", True)
+    assert (error.argument, "request fewer refs at once" in error.message) == ("refs", True)
     assert commands.names == ["find"] * 3
     with pytest.raises(BadInputError):
         await refs.by_refs([(PROJECT, ref + "/key/to" * 10)])
@@ -348,7 +348,7 @@ async def test_texts_are_counted_as_they_are_made(
         made_texts.append(encode(value))
         return made_texts[-1]
 
-    monkeypatch.setattr("stores.refs.resolver.json_text.encode", counted)
+    monkeypatch.setattr("stores.refs.resolver.codec.encode", counted)
     monkeypatch.setattr("stores.refs.targets.MAX_CHARACTERS", 1_200)
     spelled = [f"{ref}/index/{index}" for index in (0, 1, -1, -2)]
 

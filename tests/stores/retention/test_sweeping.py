@@ -363,7 +363,7 @@ async def test_what_cannot_be_is_refused(retention: RetentionStore, calls: Calls
         retention.preview("acme/typo", Rule(1), {"calls"}),
         retention.sweep("acme/typo"),
     ):
-        with pytest.raises(NotFoundError, match="there is no project acme/typo"):
+        with pytest.raises(NotFoundError, match="project acme/typo does not exist"):
             await unknown
     assert await retention.one("acme/typo") is None
     assert await calls.count(PROJECT) == 1

@@ -143,7 +143,7 @@ async def test_nobody_waits_in_a_quiet_project(calls: CallsStore, store: TextSea
 async def test_who_comes_after_a_kill_goes_on(
     calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, index: Index
 ) -> None:
-    monkeypatch.setattr(indexing, "_STRETCH", 2)
+    monkeypatch.setattr(indexing, "_BATCH_SIZE", 2)
     monkeypatch.setattr(indexing, "SEGMENT_BYTES", 1)
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
