@@ -62,7 +62,7 @@ class MaintenanceJobs:
         await asyncio.gather(*(work.do_what_is_due() for work in self._work))
 
     async def _purge(self, project_id: str) -> None:
-        report = await self._stores.purges.go_on(project_id, _PURGE_SECONDS)
+        report = await self._stores.purges.run(project_id, _PURGE_SECONDS)
         if report.is_done:
             logger.info("purged %s: %s", project_id, report.removed)
 

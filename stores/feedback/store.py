@@ -172,7 +172,7 @@ class FeedbackStore:
         paths = paths_of(wanted)
         async with self._matching(project_id, query) as (match, session):
             return await paging.find_page(
-                self._feedback, match, order, request, paths, question=question, session=session
+                self._feedback, match, order, request, paths, cursor_scope=question, session=session
             )
 
     @in_scan_slot(INDEXED_FEEDBACK_FIELDS.needs_scan)

@@ -220,7 +220,7 @@ class ObjectsStore:
         paths = paths_of(wanted)
         async with self._matching(project_id, objects_filter, query) as (match, session):
             return await paging.find_page(
-                self._objects, match, order, request, paths, question=question, session=session
+                self._objects, match, order, request, paths, cursor_scope=question, session=session
             )
 
     @in_scan_slot(INDEXED_OBJECT_FIELDS.needs_scan)
@@ -264,6 +264,6 @@ def _version_id(project_id: str, text: str) -> str | None:
     if not refs.is_ref(text) or not text.startswith(refs.SCHEME):
         return None
     ref = refs.parse(text)
-    if ref.project_id != project_id or ref.kind not in (OBJECT, OP) or ref.version is None or ref.edges:
+    if ref.project_id != project_id or ref.kind not in (OBJECT, OP) or ref.version is None or ref.steps:
         return None
     return documents.version_id(project_id, ref.kind, ref.name, ref.version)

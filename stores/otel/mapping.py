@@ -13,7 +13,7 @@ from stores.errors import BadInputError
 from stores.ids import LOCAL_USER
 from stores.input_checks import MAX_NAME, check_length
 from stores.json import codec
-from stores.json.inspection import ODD_KEY, JsonTraits, shape_of
+from stores.json.inspection import ODD_KEY, JsonTraits, traits_of
 from stores.otel import conventions, op_names, span_events
 from stores.otel.attribute_nesting import Layout, layout_of
 from stores.otel.spans import ERROR, Origin, Span, code_text, kind_text, time_text
@@ -52,10 +52,10 @@ class _DecodedAttributes:
             if kind is str:
                 if value[:1] in OPENING:
                     self.values[at] = inner = decode(value)
-                    self.shapes[id(inner)] = shape = shape_of(inner)
+                    self.shapes[id(inner)] = shape = traits_of(inner)
                     _add(self.shape, shape)
             elif kind is not int and kind is not bool:
-                _add(self.shape, shape_of(value))
+                _add(self.shape, traits_of(value))
 
     def pick(self, role: str) -> Any:  # noqa: ANN401 -- JSON
         return self.layout.pick(role, self.values)
@@ -63,7 +63,7 @@ class _DecodedAttributes:
 
 def _add(shape: JsonTraits, more: JsonTraits) -> None:
     shape.separators += more.separators
-    shape.is_odd = shape.is_odd or more.is_odd
+    shape.needs_conversion = shape.needs_conversion or more.needs_conversion
     shape.has_exponents = shape.has_exponents or more.has_exponents
 
 
@@ -197,13 +197,13 @@ def _attribute_traits(span: Span, origin: Origin, read: _DecodedAttributes, note
     shape = JsonTraits(2 * len(noted) + 1)
     for value in noted.values():
         if type(value) is not str:
-            _add(shape, shape_of(value))
+            _add(shape, traits_of(value))
     shape.separators += _ENVELOPE + 2 * len(span.beside) + (2 if origin.scope else 0)
     _add(shape, read.shape)
     _add(shape, origin.shape)
     for more in (span.events, span.links):
         if more:
-            _add(shape, shape_of(more))
+            _add(shape, traits_of(more))
     return shape
 
 
@@ -213,9 +213,9 @@ def _payload_traits(value: Any, read: _DecodedAttributes) -> JsonTraits:  # noqa
         [(key, inner)] = value.items()
         known = _NO_TRAITS if type(inner) is str else read.shapes.get(id(inner))
         if known:
-            is_odd = known.is_odd or ODD_KEY.search(key) is not None
+            is_odd = known.needs_conversion or ODD_KEY.search(key) is not None
             return JsonTraits(known.separators + 1, is_odd, known.has_exponents)
-    return shape_of(value)
+    return traits_of(value)
 
 
 def _thread(span: Span, read: _DecodedAttributes) -> tuple[str | None, bool]:

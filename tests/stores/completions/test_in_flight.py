@@ -114,7 +114,7 @@ async def test_what_has_ended_or_is_gone_is_not_touched(completions: Completions
 
 
 async def test_what_was_refused_is_forgotten(completions: CompletionsStore, database: Database) -> None:
-    with pytest.raises(BadInputError, match="refs from outside"):
+    with pytest.raises(BadInputError, match="is reserved for internal refs"):
         await completions.create(PROJECT, {**INPUTS, "user": "weave-trace-internal:///x"})
 
     await until_found(lambda: is_forgotten(database))
