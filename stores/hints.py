@@ -47,7 +47,7 @@ from stores.query.syntax_tree import (
     operands,
 )
 from stores.query.text_expressions import starting_with
-from stores.query.value_expressions import Expression, reach
+from stores.query.value_expressions import Expression, path_expression
 
 MOST_CALLS: Final = 1_000
 MOST_HINTS: Final = 10
@@ -231,7 +231,7 @@ class HintsStore:
         asked = await self._in_thread(
             lambda until: [_asked(condition) if thread_time() < until else _Asked() for condition in conditions]
         )
-        paths = {term.access.spelling: term.access for each in asked for term in each.terms}
+        paths = {term.access.stored_path: term.access for each in asked for term in each.terms}
         if not paths and not any(each.ops or each.models for each in asked):
             return [[] for _ in conditions]
         read = await self._read(project_id, dict(islice(paths.items(), _MOST_PATHS)))
@@ -308,7 +308,7 @@ class HintsStore:
 
     async def _read_sample(self, project_id: str, asked: Mapping[Path, Access]) -> tuple[_Sample, _Names]:
         sample, ops, models = _Sample(kinds={path: Counter() for path in asked}), Counter[str](), Counter[str]()
-        kinds = [{"$type": reach(access)} for access in asked.values()]
+        kinds = [{"$type": path_expression(access)} for access in asked.values()]
         stages = [{"$project": {"_id": 0, "kinds": kinds, "op": "$op_name", "models": _MODELS}}, _SAMPLE_COUNTS]
         async for found in self._parts(project_id, lambda: stages):
             sample.calls += _count(found)
@@ -445,7 +445,7 @@ def _asked(condition: CallsCondition | None) -> _Asked:
         if term.access.field is OP_NAME:
             ops.append(tuple([literal for literal in term.literals if isinstance(literal, str)]))
         elif term.access.field.name in _JSON and term.access.steps:
-            terms.setdefault((term.access.spelling, frozenset(map(_kind, term.literals)), term.is_prefix), term)
+            terms.setdefault((term.access.stored_path, frozenset(map(_kind, term.literals)), term.is_prefix), term)
     asked.ops = list(filter(None, dict.fromkeys(ops)))[:_MOST_OPS]
     asked.terms = list(terms.values())[:_MOST_TERMS]
     return asked
@@ -515,7 +515,7 @@ def _occurs(wanted: OpNames, ops: Mapping[str, int]) -> bool:
 
 
 def _of_term(term: _Term, sample: _Sample, keys: _Keys, until: float) -> Hint | None:
-    kinds = sample.kinds.get(term.access.spelling)
+    kinds = sample.kinds.get(term.access.stored_path)
     if kinds is None:
         return None
     if _is_missing(kinds):
@@ -545,7 +545,7 @@ def _is_missing(kinds: Counter[str]) -> bool:
 
 def _of_path(term: _Term, sample: _Sample, keys: _Keys, until: float) -> Hint:
     message = f"No call among {sample.name} has {term.name}."
-    similar = _similar_path(term.access.spelling, keys.paths, until) if thread_time() < until else None
+    similar = _similar_path(term.access.stored_path, keys.paths, until) if thread_time() < until else None
     if similar is None:
         return Hint("PATH_NOT_FOUND", message)
     name = json_paths.join(map(unescape_key, similar))

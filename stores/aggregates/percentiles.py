@@ -7,7 +7,7 @@ MongoDB lets a stage take, they are counted instead, and the counts added up in 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from stores.query.value_expressions import Expression, bound
+from stores.query.value_expressions import Expression, let_v
 
 Pipeline = list[dict[str, Any]]
 
@@ -80,7 +80,7 @@ def _at_in_memory(percent: int, above: int) -> Expression:
 def _holds(rank: Expression) -> Expression:
     """Whether the calls of a latency stand where the rank is."""
     before = {"$subtract": ["$up_to", "$calls"]}
-    return bound(rank, {"$and": [{"$lte": [before, "$$v"]}, {"$gt": ["$up_to", "$$v"]}]})
+    return let_v(rank, {"$and": [{"$lte": [before, "$$v"]}, {"$gt": ["$up_to", "$$v"]}]})
 
 
 def _at_by_counts(percent: int, above: int) -> Expression:

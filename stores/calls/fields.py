@@ -13,7 +13,7 @@ TOTAL_STORAGE_SIZE: Final = "total_storage_size_bytes"
 TOTAL_COST: Final = Field("total_cost", "_total_cost", Kind.NUMBER)
 """Not stored, either: computed by the prices of the moment, before a search looks at it."""
 
-OP_NAME: Final = Field("op_name", "op_name", optional=False, coarse=True)
+OP_NAME: Final = Field("op_name", "op_name", optional=False, low_cardinality=True)
 """A query for a plain name of an op also finds the op's versions (`op_names`)."""
 
 STATUSES: Final = ("success", "error", "running", "descendant_error")
@@ -47,20 +47,20 @@ CALL_FIELDS: Final = FieldTable(
             field
             for prefix in ("", f"{_WEAVE}.")
             for field in (
-                Field(f"{prefix}status", "status", optional=False, coarse=True, values=STATUSES),
+                Field(f"{prefix}status", "status", optional=False, low_cardinality=True, values=STATUSES),
                 Field(f"{prefix}latency_ms", "latency_ms", Kind.NUMBER),
                 Field(f"{prefix}trace_name", "trace_name", optional=False),
             )
         ),
         *(
-            Field(name, name, Kind.JSON, text_path=f"json.{name}", instead=_IN_OBJECT.format(name))
+            Field(name, name, Kind.JSON, text_path=f"json.{name}", comparison_hint=_IN_OBJECT.format(name))
             for name in ("inputs", "attributes", "summary")
         ),
         Field("output", "output", Kind.JSON, text_path="json.output"),
-        Field("input_refs", "input_refs", Kind.JSON, instead=_IN_REFS.format("inputRefs")),
-        Field("output_refs", "output_refs", Kind.JSON, instead=_IN_REFS.format("outputRefs")),
+        Field("input_refs", "input_refs", Kind.JSON, comparison_hint=_IN_REFS.format("inputRefs")),
+        Field("output_refs", "output_refs", Kind.JSON, comparison_hint=_IN_REFS.format("outputRefs")),
     ],
-    elsewhere={
+    absent_paths={
         ("summary", "weave", "costs"): "costs are told by the prices of now, and are not in summary: filter and sort "
         "by total_cost, in US dollars"
     },

@@ -37,10 +37,10 @@ from stores.errors import BadInputError
 from stores.paging import Page, PageRequest
 from stores.query import Query
 from stores.query.explain import Plan, explain
-from stores.query.in_python import decided
+from stores.query.in_python import python_assisted_operation
 from stores.query.match_compiler import compile_match
 from stores.query.sort import Order, SortBy, compile_sort
-from stores.query.syntax_tree import And, Get, Operand, gets
+from stores.query.syntax_tree import And, Get, Operand, iter_gets
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
 
@@ -246,7 +246,7 @@ class _Asked:
             found = self.search({}, prices)
             self._undecided = found.question or (*found.source, found.match, *found.narrowing)
         match = calls_match(self._project_id, self._filter)
-        self._decided = await decided(calls, match, self._operation, self._is_stored, session)
+        self._decided = await python_assisted_operation(calls, match, self._operation, self._is_stored, session)
         self.versions = self._versions
 
     def _is_stored(self, get: Get) -> bool:
@@ -295,7 +295,7 @@ class _Asked:
     @property
     def room(self) -> int:
         """The bytes that answers may take together; each stands in two places, or by a coarse order in many."""
-        return _MAX_BYTES // (1 + len(self._order.keys) if self._order.coarse else 2)
+        return _MAX_BYTES // (1 + len(self._order.keys) if self._order.low_cardinality else 2)
 
     def search(self, answers: Answers, prices: Prices | None) -> ListQuery:
         """The search, once the answers are known, and the prices where it names costs."""
@@ -352,7 +352,7 @@ class _Asked:
 
 def is_on_cost(operation: Operand) -> bool:
     """Whether an operation names what calls cost."""
-    return any(get.access.field is TOTAL_COST for get in gets(operation))
+    return any(get.access.field is TOTAL_COST for get in iter_gets(operation))
 
 
 def pricing(prices: Prices | None) -> Pipeline:

@@ -13,8 +13,8 @@ from stores.calls.fields import OP_NAME
 from stores.errors import BadInputError
 from stores.query import Query
 from stores.query.fields import FieldTable
-from stores.query.parser import MAX_FIELDS
-from stores.query.syntax_tree import And, Compare, Comparison, Get, In, Literal, Operand, Or, gets, with_operands
+from stores.query.parser import MAX_FIELD_ACCESSES
+from stores.query.syntax_tree import And, Compare, Comparison, Get, In, Literal, Operand, Or, iter_gets, map_operands
 from stores.refs import SCHEME
 
 _ANY_VERSION: Final = ":*"
@@ -65,10 +65,10 @@ def calls_operation(query: Query, fields: FieldTable, project_id: str) -> Operan
     asked = query.operation(fields)
     _check_nulls(asked)
     operation = _with_op_names(asked, project_id)
-    if sum(1 for _ in gets(operation)) > MAX_FIELDS:
+    if sum(1 for _ in iter_gets(operation)) > MAX_FIELD_ACCESSES:
         raise BadInputError(
-            f"the names of ops and other fields make more than {MAX_FIELDS:,} conditions; name fewer ops, or refs of "
-            "their versions",
+            f"op names and other fields expand to more than {MAX_FIELD_ACCESSES:,} conditions; name fewer ops, or name "
+            "refs of op versions",
             "query",
         )
     return operation
@@ -100,7 +100,7 @@ def _with_op_names(node: Operand, project_id: str) -> Operand:
             others = [_with_op_names(each, project_id) for each in members if not _is_op_name(each)]
             return Or((_stands_for(get, [name], (), project_id), In(literal, tuple(others))))
         case _:
-            return with_operands(node, lambda operand: _with_op_names(operand, project_id))
+            return map_operands(node, lambda operand: _with_op_names(operand, project_id))
 
 
 def prefixes_of(node: Operand) -> Iterator[str]:
@@ -122,7 +122,7 @@ def with_versions(node: Operand, names: Sequence[str]) -> Operand:
         case Compare(_, Get() as get, Literal(prefix)) if _is_prefix(node):
             return In(get, tuple([Literal(name) for name in names if name.startswith(str(prefix))]))
         case And() | Or():
-            return with_operands(node, lambda term: with_versions(term, names))
+            return map_operands(node, lambda term: with_versions(term, names))
         case _:
             # A list of names under a negation, or in a comparison with false, would find calls of names it lacks.
             return node

@@ -13,7 +13,7 @@ from stores.calls.fields import CALL_FIELDS
 from stores.calls.ref_expansion import Column
 from stores.calls.ref_lookups import Collections, Lookup, Pipeline
 from stores.query.fields import Access, Field, FieldTable, Kind
-from stores.query.syntax_tree import Operand, gets, gets_of_texts
+from stores.query.syntax_tree import Operand, iter_gets, iter_text_gets
 
 MAX_CONDITIONS: Final = 10
 """Fields of a query that lie behind refs."""
@@ -46,7 +46,7 @@ class RefFieldTable(FieldTable):
 
     def lookups(self, collections: Collections, project_id: str, operation: Operand | None = None) -> Pipeline:
         """The stages that read what was asked for behind refs and the texts that a query needs, outer columns first."""
-        of_texts = {get.access.field for get in gets_of_texts(operation)} if operation else ()
+        of_texts = {get.access.field for get in iter_text_gets(operation)} if operation else ()
         origins: dict[Field, Access] = {}
         for column, behind in reversed(self._columns):
             if behind in self.paths:
@@ -67,7 +67,7 @@ class RefFieldTable(FieldTable):
 
     def count(self, operation: Operand) -> int:
         """How many fields of a query lie behind refs."""
-        return sum(self.is_behind(get.access) for get in gets(operation))
+        return sum(self.is_behind(get.access) for get in iter_gets(operation))
 
 
 def _looked_up(number: int) -> Field:

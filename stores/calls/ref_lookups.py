@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from stores.database import Database
 from stores.query.fields import Access, is_index
-from stores.query.value_expressions import Expression, bound
+from stores.query.value_expressions import Expression, let_v
 from stores.refs import SCHEME
 
 Pipeline = list[dict[str, Any]]
@@ -138,9 +138,9 @@ def _parted(project_id: str, origin: Access) -> Expression:
     inner = {"$replaceOne": {"input": "$$v", "find": {"$literal": start}, "replacement": ""}}
     named = {"$replaceOne": {"input": inner, "find": "/", "replacement": ":"}}
     parts = {"$split": [{"$concat": [{"$literal": f"{project_id}:"}, named]}, _TO_ROW]}
-    found = bound(_text(_through_objects(origin)), {"$cond": [{"$or": starts}, parts, []]})
+    found = let_v(_text(_through_objects(origin)), {"$cond": [{"$or": starts}, parts, []]})
     row = {"$cond": [{"$gt": [{"$size": "$$v"}, 2]}, "", {"$arrayElemAt": ["$$v", 1]}]}
-    return bound(found, {"version": {"$arrayElemAt": ["$$v", 0]}, "row": row})
+    return let_v(found, {"version": {"$arrayElemAt": ["$$v", 0]}, "row": row})
 
 
 def _table_id(project_id: str, text: Expression) -> Expression:
@@ -148,12 +148,12 @@ def _table_id(project_id: str, text: Expression) -> Expression:
     start = f"{SCHEME}{project_id}/table/"
     replacement = {"$literal": f"{project_id}:"}
     replaced = {"$replaceOne": {"input": "$$v", "find": {"$literal": start}, "replacement": replacement}}
-    return bound(text, {"$cond": [_starts("$$v", start), replaced, None]})
+    return let_v(text, {"$cond": [_starts("$$v", start), replaced, None]})
 
 
 def _text(found: Expression) -> Expression:
     """What is found if it is a string, or else an empty one."""
-    return bound(found, {"$cond": [{"$eq": [{"$type": "$$v"}, "string"]}, "$$v", ""]})
+    return let_v(found, {"$cond": [{"$eq": [{"$type": "$$v"}, "string"]}, "$$v", ""]})
 
 
 def _starts(text: str, start: str) -> Expression:

@@ -106,7 +106,7 @@ class CostsStore:
             BadInputError: the query is none of the three that name ids.
         """
         check_project_id(project_id)
-        ids = list(named_ids(query, COST_FIELDS, takes_in=True))
+        ids = list(named_ids(query, COST_FIELDS, allow_in=True))
         keys = [_key(project_id, cost_id) for cost_id in ids]
         if not keys:
             return 0

@@ -8,13 +8,13 @@ from typing import Any, Final
 from stores.database import Collection
 from stores.database.transactions import Session
 from stores.paging import Page, PageRequest, Row, page_of, position_of, scope_of
-from stores.query.sort import Key, Order
+from stores.query.sort import Order, SortKey
 from stores.tables import content_store
 from stores.tables.batch_reads import placed_row
 from stores.tables.chunks import read_chunks
 from stores.tables.layout import Layout
 
-_ORDER: Final = Order({}, (Key("id"),))
+_ORDER: Final = Order({}, (SortKey("id"),))
 _LONGEST: Final = 16_384
 """Positions that are looked at in one go."""
 

@@ -9,7 +9,7 @@ from stores.calls.list_query import ListQuery
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.paging import Page, PageRequest, Row
-from stores.query.sort import Key, Order
+from stores.query.sort import Order, SortKey
 from stores.text_search.search_terms import Terms
 
 SCORE: Final = "search_score"
@@ -24,8 +24,8 @@ class Method(StrEnum):
 
 
 ORDERS: Final = {
-    Method.INDEX: Order({}, (Key(SCORE, descending=True), Key("started_at", descending=True), Key("id"))),
-    Method.SCAN: Order({}, (Key("started_at", descending=True), Key("id"))),
+    Method.INDEX: Order({}, (SortKey(SCORE, descending=True), SortKey("started_at", descending=True), SortKey("id"))),
+    Method.SCAN: Order({}, (SortKey("started_at", descending=True), SortKey("id"))),
 }
 """By an index, the best come first, and of equals the newest; a scan finds the newest first."""
 

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from stores.calls.events.cursors import Cursors
 from stores.calls.events.resume_tokens import moment_of, token_at
 from stores.paging import Row
-from stores.query.evaluator import LARGE
+from stores.query.evaluator import LARGE_JSON_BYTES
 
 _Made = TypeVar("_Made")
 
@@ -60,7 +60,7 @@ class CallEvent:
     @property
     def is_large(self) -> bool:
         """Whether what its JSON says is to be asked for in a thread."""
-        return self.json_bytes > LARGE
+        return self.json_bytes > LARGE_JSON_BYTES
 
     def grow(self, size: int) -> None:
         """Count so many bytes in that were made of it."""

@@ -11,8 +11,8 @@ from stores.calls.op_names import calls_operation
 from stores.ids import check_project_id
 from stores.paging import Row, scope_of
 from stores.query import Query
-from stores.query.evaluator import Test, Values, compile_test
-from stores.query.syntax_tree import And, Operand, gets
+from stores.query.evaluator import DocumentValues, Test, compile_test
+from stores.query.syntax_tree import And, Operand, iter_gets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ class EventFilter:
         if self.looked_up:
             Conditions(And(self.looked_up))  # refuses what is too much
 
-    def matches(self, call: Row, values: Values) -> bool:
+    def matches(self, call: Row, values: DocumentValues) -> bool:
         """Whether an event of a call, whose values are given, is among those that are asked for, or may be.
 
         Of a large event it is to be asked in a thread.
@@ -58,4 +58,4 @@ class EventFilter:
 
 def is_looked_up(operation: Operand) -> bool:
     """Whether an operation names feedback or a cost, so that the event alone cannot decide it."""
-    return is_on_cost(operation) or any(isinstance(get.access, FeedbackAccess) for get in gets(operation))
+    return is_on_cost(operation) or any(isinstance(get.access, FeedbackAccess) for get in iter_gets(operation))

@@ -12,7 +12,7 @@ from typing import Final
 
 from stores.calls.events.event import CallEvent
 from stores.calls.events.event_filter import EventFilter
-from stores.query.evaluator import Values
+from stores.query.evaluator import DocumentValues
 
 MAX_EVENTS: Final = 50_000
 """Events that are kept at most, however small they are."""
@@ -149,7 +149,7 @@ class EventLog:
             if event.place <= place:
                 break
             is_new = event.place <= channel.start and event.call["project_id"] == project_id
-            if is_new and holds(event.call, Values(event.call)):
+            if is_new and holds(event.call, DocumentValues(event.call)):
                 channel.put_before(event)
                 entry.channels.append(channel)
         channel.start = place

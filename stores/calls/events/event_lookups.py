@@ -14,9 +14,9 @@ from stores.calls.ref_lookups import Collections
 from stores.costs.project_prices import prices_of_found
 from stores.database import Database
 from stores.errors import StoreTimeoutError, UnavailableError
-from stores.query.evaluator import Values, compile_test
+from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.match_compiler import compile_match
-from stores.query.syntax_tree import And, Literal, Not, Operand, Or, with_operands
+from stores.query.syntax_tree import And, Literal, Not, Operand, Or, map_operands
 
 MAX_AT_ONCE: Final = 8
 """Events of which one process looks something up at once; who waits for too long lags, and is told."""
@@ -64,7 +64,7 @@ class Lookups:
 async def _holds(database: Database, event: CallEvent, question: EventFilter) -> bool:
     """Whether what there is of feedback and prices by now lets an event pass, deleted or not."""
     project_id = question.project_id
-    asked = await asyncio.to_thread(_decided, And(question.looked_up), Values(event.call))
+    asked = await asyncio.to_thread(_decided, And(question.looked_up), DocumentValues(event.call))
     conditions = Conditions(asked)
     found: list[dict[str, Any]] = [{"$match": documents.key(project_id, event.call["id"])}]
     prices = await prices_of_found(database, project_id, found) if is_on_cost(asked) else None
@@ -75,11 +75,11 @@ async def _holds(database: Database, event: CallEvent, question: EventFilter) ->
     return bool(await database.calls.aggregate(stages).to_list(1))
 
 
-def _decided(node: Operand, values: Values) -> Operand:
+def _decided(node: Operand, values: DocumentValues) -> Operand:
     """An operation of which the values of an event decide all that they can, as they do where nothing is looked up.
 
     MongoDB might find the call's payload too complex, or changed since.
     """
     if not is_looked_up(node):
         return Literal(compile_test(node)(values))
-    return with_operands(node, lambda term: _decided(term, values)) if isinstance(node, And | Or | Not) else node
+    return map_operands(node, lambda term: _decided(term, values)) if isinstance(node, And | Or | Not) else node

@@ -27,7 +27,7 @@ from stores.concurrency.time_slices import TimeSlice, cooperative
 from stores.database import Collection
 from stores.duration_histogram import DurationHistogram
 from stores.errors import RateLimitedError, UnavailableError
-from stores.query.evaluator import Values
+from stores.query.evaluator import DocumentValues
 
 MAX_SUBSCRIBERS: Final = 5_000
 
@@ -302,7 +302,7 @@ class FanOut:
 
     async def _asking_for(self, event: CallEvent) -> list[Channel]:
         """The channels whose questions an event answers; those whose questions stumble over it are failed."""
-        values, answers = Values(event.call), dict[Channel, bool | None]()
+        values, answers = DocumentValues(event.call), dict[Channel, bool | None]()
         # Whoever comes while others are answered is to be answered, too.
         while new := [channel for channel in self._channels_of(event) if channel not in answers]:
             if event.is_large:
@@ -330,13 +330,13 @@ def _counted(counter: Counter[str], name: str) -> Iterator[None]:
             del counter[name]
 
 
-def _answers(channels: Iterable[Channel], event: CallEvent, values: Values) -> dict[Channel, bool | None]:
+def _answers(channels: Iterable[Channel], event: CallEvent, values: DocumentValues) -> dict[Channel, bool | None]:
     """Whether an event answers the question of each; None where a question stumbles over it."""
     return {channel: _answer(channel.question, event, values) for channel in channels}
 
 
 async def _answers_in_turns(
-    channels: Iterable[Channel], event: CallEvent, values: Values
+    channels: Iterable[Channel], event: CallEvent, values: DocumentValues
 ) -> dict[Channel, bool | None]:
     """The same, and whoever else waits for the event loop has a turn in between."""
     turn, answers = TimeSlice(), dict[Channel, bool | None]()
@@ -347,7 +347,7 @@ async def _answers_in_turns(
     return answers
 
 
-def _answer(question: EventFilter, event: CallEvent, values: Values) -> bool | None:
+def _answer(question: EventFilter, event: CallEvent, values: DocumentValues) -> bool | None:
     try:
         return question.matches(event.call, values)
     except Exception:  # whatever one question stumbles over, the others are answered

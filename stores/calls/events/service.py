@@ -11,7 +11,7 @@ from stores.calls.events.event import CallEvent
 from stores.calls.events.event_filter import EventFilter
 from stores.calls.events.fan_out import FanOut
 from stores.database import Database
-from stores.query.evaluator import Values
+from stores.query.evaluator import DocumentValues
 
 MAX_CATCHING_UP: Final = 4
 """Stretches of the past that one process reads at once."""
@@ -72,7 +72,7 @@ class CallEvents:
 
 
 async def _holds(question: EventFilter, event: CallEvent) -> bool:
-    values = Values(event.call)
+    values = DocumentValues(event.call)
     if event.is_large:
         return await asyncio.to_thread(question.matches, event.call, values)
     return question.matches(event.call, values)

@@ -11,7 +11,7 @@ from typing import Final
 from stores.calls.feedback.field_names import FeedbackAccess
 from stores.calls.feedback.prequeries import Answers, FeedbackPrequery
 from stores.errors import BadInputError
-from stores.query.fields import Access, Field, Kind, Known
+from stores.query.fields import Access, CompiledMatch, Field, Kind
 from stores.query.syntax_tree import (
     And,
     Compare,
@@ -26,8 +26,8 @@ from stores.query.syntax_tree import (
     Or,
     Scalar,
     Target,
-    gets,
-    with_operands,
+    iter_gets,
+    map_operands,
 )
 
 MAX_CONDITIONS: Final = 10
@@ -49,7 +49,9 @@ class Condition:
     @property
     def is_of_feedback_alone(self) -> bool:
         """Whether no field of the call itself plays a part."""
-        return self.operation is None or all(isinstance(get.access, FeedbackAccess) for get in gets(self.operation))
+        return self.operation is None or all(
+            isinstance(get.access, FeedbackAccess) for get in iter_gets(self.operation)
+        )
 
 
 class Conditions:
@@ -80,21 +82,21 @@ class Conditions:
     def is_on_feedback(self, operation: Operand) -> bool:
         """Whether a part of the query is over a condition that is looked up."""
         fields = {condition.holds.access.field for condition in self._found}
-        return any(get.access.field in fields for get in gets(operation))
+        return any(get.access.field in fields for get in iter_gets(operation))
 
     def _term(self, node: Operand, *, is_inner: bool) -> Operand:
         if isinstance(node, And | Or | Not):
-            return with_operands(node, lambda term: self._term(term, is_inner=is_inner))
-        return self._comparison(with_operands(node, self._operand), is_inner=is_inner)
+            return map_operands(node, lambda term: self._term(term, is_inner=is_inner))
+        return self._comparison(map_operands(node, self._operand), is_inner=is_inner)
 
     def _operand(self, node: Operand) -> Operand:
         """An operand with the operations inside it made conditions of their own."""
         if isinstance(node, Literal | Get | Convert):
-            return with_operands(node, self._operand)
+            return map_operands(node, self._operand)
         return self._term(node, is_inner=True)
 
     def _comparison(self, node: Operand, *, is_inner: bool) -> Operand:
-        types = {get.access.feedback_type: get for get in gets(node) if isinstance(get.access, FeedbackAccess)}
+        types = {get.access.feedback_type: get for get in iter_gets(node) if isinstance(get.access, FeedbackAccess)}
         if not types:
             return node
         node = _with_empty(node)
@@ -126,13 +128,13 @@ class Conditions:
     def _answered(self, node: Operand, project_id: str, answers: Answers, *, is_negated: bool = False) -> Operand:
         if isinstance(node, And | Or | Not):
             inner = is_negated or isinstance(node, Not)
-            return with_operands(node, lambda term: self._answered(term, project_id, answers, is_negated=inner))
+            return map_operands(node, lambda term: self._answered(term, project_id, answers, is_negated=inner))
         calls = answers.get(self._known[node]) if isinstance(node, Get) and node in self._known else None
         if not isinstance(node, Get) or calls is None:
             return node
         # Every index ends in the id, so that none of these calls is read.
         match = calls.by_id if is_negated else calls.by_key(project_id)
-        return Get(node.name, Known(_KNOWN, match=match))
+        return Get(node.name, CompiledMatch(_KNOWN, match=match))
 
 
 def _with_empty(node: Operand) -> Operand:
@@ -196,4 +198,4 @@ def _without_feedback(node: Operand) -> Operand:
     """A comparison with null for all that it names of feedback."""
     if isinstance(node, Get) and isinstance(node.access, FeedbackAccess):
         return Literal(None)
-    return with_operands(node, _without_feedback)
+    return map_operands(node, _without_feedback)

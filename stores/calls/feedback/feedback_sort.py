@@ -16,7 +16,7 @@ from stores.database import Collection, Database
 from stores.database.bounded_reads import json_characters, read_rows_up_to
 from stores.database.transactions import Session
 from stores.paging import Page, PageRequest, Row, page_of
-from stores.query.sort import Key, Order
+from stores.query.sort import Order, SortKey
 
 Found = tuple[list[Row], bool]
 """Rows, and whether they end early, with one row more than their page has."""
@@ -150,7 +150,7 @@ class CallsByFeedback:
             return None
         of_project = {"_id": {"$gte": f"{self.project_id}:", "$lt": f"{self.project_id};"}}
         match = {"$and": [self.match, of_project, {"$nor": [valued.by_id]}]}
-        by_key = Order({}, (Key("_id", order.keys[-1].descending),))
+        by_key = Order({}, (SortKey("_id", order.keys[-1].descending),))
         place = position and [f"{self.project_id}:{position[-1]}"]
         stages = paging.page_pipeline(match, by_key, request, [*projection, "id"], place, self.narrowing)
         found, is_cut = await self._rows(self.database.calls, stages, request)

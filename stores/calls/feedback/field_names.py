@@ -11,12 +11,12 @@ from typing import Any, Final
 from stores.calls.inputs import MAX_NAME
 from stores.errors import BadInputError
 from stores.feedback.fields import FEEDBACK_FIELDS
-from stores.query.fields import MAX_PATH, Access, FieldTable
+from stores.query.fields import MAX_PATH_LENGTH, Access, FieldTable
 
 PREFIX: Final = "feedback."
 _ANY: Final = "*"
 _PAYLOAD: Final = "payload"
-_MAX_NAME: Final = 2 * MAX_NAME + MAX_PATH
+_MAX_NAME: Final = 2 * MAX_NAME + MAX_PATH_LENGTH
 """A type may have as many characters as any name, each behind a backslash, with a path behind it."""
 
 _NAME: Final = re.compile(r"feedback\.\[((?:[^\]\\]|\\.)*)\](?:\.(.*))?", re.DOTALL)

@@ -8,8 +8,8 @@ from stores.calls.feedback.field_names import FeedbackAccess, match_of_type
 from stores.query import text_expressions
 from stores.query.fields import Access, Field
 from stores.query.match_compiler import compile_match
-from stores.query.syntax_tree import Get, Operand, with_operands
-from stores.query.value_expressions import Expression, nested_text, reach, truth
+from stores.query.syntax_tree import Get, Operand, map_operands
+from stores.query.value_expressions import Expression, condition_expression, list_or_object_text, path_expression
 
 Pipeline = list[dict[str, Any]]
 
@@ -42,7 +42,7 @@ def lookup(feedback: str, project_id: str, condition: Condition) -> Pipeline:
     if condition.operation is not None and condition.is_of_feedback_alone:
         stages.insert(0, {"$match": compile_match(condition.operation)})
     elif condition.operation is not None:
-        stages.insert(0, {"$match": {"$expr": truth(_with_variables(condition.operation, names))}})
+        stages.insert(0, {"$match": {"$expr": condition_expression(_with_variables(condition.operation, names))}})
     found = joined(feedback, project_id, condition.feedback_type, stages, path, names)
     return [found, {"$set": {path: {"$ne": [f"${path}", []]}}}]
 
@@ -52,15 +52,15 @@ def _with_variables(node: Operand, names: dict[str, Expression]) -> Operand:
     if isinstance(node, Get):
         is_of_call = not isinstance(node.access, FeedbackAccess)
         return Get(node.name, Access(_variable(node.access, names))) if is_of_call else node
-    return with_operands(node, lambda operand: _with_variables(operand, names))
+    return map_operands(node, lambda operand: _with_variables(operand, names))
 
 
 def _variable(access: Access, names: dict[str, Expression]) -> Field:
     """The field that a place in the call is inside of a lookup: a path that starts with a dollar is a variable's."""
     name = f"call_{len(names)}"
-    names[name] = {"$ifNull": [reach(access), None]}
+    names[name] = {"$ifNull": [path_expression(access), None]}
     text_path = None
     if access.field.text_path:
-        names[f"{name}_text"] = text_expressions.of_json(reach(access), nested_text(access))
+        names[f"{name}_text"] = text_expressions.of_json(path_expression(access), list_or_object_text(access))
         text_path = f"${name}_text"
     return replace(access.field, path=f"${name}", text_path=text_path)

@@ -12,7 +12,7 @@ from graphql_schema.execution import CompilingExecutor, call_directly, field_of
 from graphql_schema.fields.connections import ConnectionNames, Listing, connection_field
 from graphql_schema.scalars import SCALARS
 from stores.paging import Page, PageRequest
-from stores.query.sort import Key, Order
+from stores.query.sort import Order, SortKey
 
 
 @strawberry.type
@@ -25,7 +25,7 @@ class Query:
     @connection_field("Words.", of=WordSchema)
     async def words(self, info: Info, letter: str = "a", *, request: PageRequest, loud: bool = False) -> Listing:
         rows = [{"text": f"{letter}{place}{'!' if loud else ''}"} for place in range(request.offset, request.size)]
-        page = Page(rows, has_next=request.backward, has_previous=False, order=Order({}, (Key("text"),)), scope=b"")
+        page = Page(rows, has_next=request.backward, has_previous=False, order=Order({}, (SortKey("text"),)), scope=b"")
 
         async def count() -> int:
             return info.context.max_page_size + request.size
