@@ -1,7 +1,7 @@
 """Evaluation of a query in Python, for one document that is already loaded.
 
-The result equals that of the compiled match (`match_compiler`); tests compare the two. The document has the stored
-form without BSON copies: JSON is decoded from its exact text, once per document.
+The result equals that of the compiled match (`match_compiler`); tests compare the two. The document has the stored form
+without BSON copies: JSON is decoded from its exact text, once per document.
 """
 
 import math

@@ -124,8 +124,7 @@ class FieldTable:
 
         Raises:
             BadInputError: if no such field exists (the message suggests similar names or shows the hint), or if the
-                path is
-                too long.
+                path is too long.
         """
         return self._cached_access(name)
 

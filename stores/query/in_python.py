@@ -39,8 +39,8 @@ MAX_CHARACTERS: Final = 128 * 1024 * 1024
 _SIMPLE_LIMITS: Final = (1_000, 8_000)
 """Members, items, brackets and escapes in a text that MongoDB can handle, for the first and the second attempt.
 
-MongoDB 6 failed from 24,000 on. MongoDB 7 failed from 2,000 on if they are list items before the part. The second
-limit is therefore a guess, for projects in which the first one leaves too many documents to Python.
+MongoDB 6 failed from 24,000 on. MongoDB 7 failed from 2,000 on if they are list items before the part. The second limit
+is therefore a guess, for projects in which the first one leaves too many documents to Python.
 """
 
 _COUNTED_CHARACTERS: Final = ("[", "{", ",", "\\")

@@ -28,8 +28,7 @@ class IndexedFields:
 
     A condition needs no scan if it compares indexed fields with literals, joined by `and`, and one of these holds: one
     index covers all comparisons, or one comparison names values that few documents have. A sort needs no scan if an
-    index
-    has its keys in their order. Everything else may read every document of a project.
+    index has its keys in their order. Everything else may read every document of a project.
 
     Args:
         table: the collection's fields, as clients name them.

@@ -1,8 +1,8 @@
 """Sort orders: client sort keys compiled into MongoDB sort keys and cursor positions between them.
 
 Null and missing values come last in both directions, and ties are broken by ascending id. MongoDB puts nulls first in
-ascending order, so an ascending optional key gets a computed key before it: 0 for a value, 1 for null. JSON values
-sort by type first, in either direction: numbers, then strings, then other values.
+ascending order, so an ascending optional key gets a computed key before it: 0 for a value, 1 for null. JSON values sort
+by type first, in either direction: numbers, then strings, then other values.
 """
 
 from collections.abc import Iterator, Sequence
