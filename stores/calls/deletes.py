@@ -1,4 +1,4 @@
-"""Deleting calls: softly, for good, and with all that descends from them in the same trace."""
+"""Deletion of calls: soft but permanent, and with all descendants in the same trace."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -11,13 +11,13 @@ _CHUNK = 10_000
 _Member = TypeVar("_Member")
 
 _Node = tuple[str, str]
-"""A call's trace id and id."""
+"""A call's trace id and call id."""
 
 
 async def delete_calls(calls: Collection, project_id: str, call_ids: Sequence[str], wb_user_id: str) -> int:
-    """Hide the calls, their descendants, and whatever may still arrive of the ids themselves.
+    """Hide calls, their descendants, and any later part of the given ids.
 
-    Returns how many calls that were visible are hidden now.
+    Returns the number of visible calls that are now hidden.
     """
     doomed = list(dict.fromkeys([*call_ids, *await _descendants(calls, project_id, call_ids)]))
     update = documents.delete_update(wb_user_id)
@@ -49,7 +49,7 @@ async def _children(calls: Collection, project_id: str, parents: list[_Node]) ->
     children: list[_Node] = []
     for chunk in _chunks(parents):
         parent_ids = [call_id for _, call_id in chunk]
-        # What was deleted before may have got children since; naming both values keeps the index in use.
+        # Deleted calls may have got new children; naming both values lets MongoDB use the index.
         match = {"project_id": project_id, "visible": {"$in": [True, False]}, "parent_id": {"$in": parent_ids}}
         found = calls.find(match, {"trace_id": 1, "id": 1, "parent_id": 1})
         children += [

@@ -1,4 +1,4 @@
-"""Calls outside: the form in which they are exported, which is the reference's `CallSchema`, and read back."""
+"""Export format of calls, which is the reference's `CallSchema`, and its conversion back."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -52,7 +52,7 @@ CALL_COLUMNS: Final = Columns(
         Column("wb_run_id", optional=True),
         Column("wb_run_step", Kind.INTEGER, optional=True),
         Column("wb_run_step_end", Kind.INTEGER, optional=True),
-        # Computed from the others, so that a table needs no parsing of JSON; an import computes them anew.
+        # Derived columns, so that tables need no JSON parsing; an import computes them again.
         Column("status"),
         Column("latency_ms", Kind.INTEGER, optional=True),
         Column("trace_name"),
@@ -64,14 +64,14 @@ CALL_COLUMNS: Final = Columns(
 )
 
 _DERIVED: Final = ("status", "latency_ms", "trace_name", "display_name")
-"""What a summary has under `weave` that is made anew of the rest whenever it is read."""
+"""Keys under `weave` in a summary that every read computes."""
 
 
 def restored_of(fields: ImportedRow) -> RestoredCall:
-    """An exported call, to be put back.
+    """Convert an exported row to a call to restore.
 
     Raises:
-        BadInputError: a field has the wrong type, or what only an end has is there without one.
+        BadInputError: if a field has the wrong type, or if a call without `ended_at` has fields of an end.
     """
     start = CallStart(
         project_id=fields.required_text("project_id"),
@@ -111,7 +111,7 @@ def _object(value: object) -> object:
 
 
 def _as_sent(summary: object) -> object:
-    """A summary without what reading adds to it; what else is under `weave` stays."""
+    """Remove the computed keys from a summary; other keys under `weave` stay."""
     if not isinstance(summary, dict) or not isinstance(summary.get("weave"), dict):
         return _object(summary)
     weave: dict[str, Any] = {name: value for name, value in summary["weave"].items() if name not in _DERIVED}
@@ -119,10 +119,10 @@ def _as_sent(summary: object) -> object:
 
 
 def _check_runs(fields: ImportedRow, summary: object) -> None:
-    """Hold a call without an end to what a start can say.
+    """Check that a call without an end has no fields of an end, which would be lost.
 
     Raises:
-        BadInputError: there is more, which would be lost.
+        BadInputError: if it has one.
     """
     there = {name: fields.value(name) for name in ("output", "exception", "wb_run_step_end")} | {"summary": summary}
     for name, value in there.items():

@@ -1,4 +1,4 @@
-"""The fields of calls: by which names they sort, and what each of them needs read from the document."""
+"""Fields of calls: their public names, and the document paths that each selected field reads."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -8,13 +8,13 @@ from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 
 TOTAL_STORAGE_SIZE: Final = "total_storage_size_bytes"
-"""Not stored with a call: the sum over its trace."""
+"""Computed: the sum over the call's trace."""
 
 TOTAL_COST: Final = Field("total_cost", "_total_cost", Kind.NUMBER)
-"""Not stored, either: computed by the prices of the moment, before a search looks at it."""
+"""Computed from current prices by a stage that precedes the match."""
 
 OP_NAME: Final = Field("op_name", "op_name", optional=False, low_cardinality=True)
-"""A query for a plain name of an op also finds the op's versions (`op_names`)."""
+"""A query for the plain name of an op also matches the op's versions (`op_names`)."""
 
 STATUSES: Final = ("success", "error", "running", "descendant_error")
 
@@ -101,14 +101,14 @@ _TEXTS: Final = {f"json.{name}" for name in ("inputs", "output", "attributes", "
 
 @lru_cache(maxsize=1_000)
 def shown_of(wanted: frozenset[str]) -> dict[str, int]:
-    """What a find shows of the calls for the wanted fields; not to be changed, since it is kept."""
+    """Return the projection for selected fields; cached, so do not modify it."""
     return {"_id": 0} | dict.fromkeys(paths_of(wanted), 1)
 
 
 def paths_of(wanted: Iterable[str]) -> list[str]:
-    """The document's paths that hold the wanted fields, each once; a field that is stored as it is reads itself."""
+    """Return the document paths of the selected fields, without duplicates; by default a field's path is its name."""
     paths = dict.fromkeys(path for name in wanted for path in _READS.get(name, (name,)))
     if paths.keys() >= _TEXTS:
-        # MongoDB hands over an object as a whole in less time than it takes to pick all of its parts.
+        # MongoDB returns a whole object faster than a projection of all its members.
         return [*(path for path in paths if path not in _TEXTS), "json"]
     return list(paths)

@@ -1,4 +1,4 @@
-"""The filter of calls: lists of which any member may match, all of them together."""
+"""Filter of calls: lists with any-of semantics, combined with AND."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -35,11 +35,11 @@ _MODEL: Final = "usage.model"
 
 @dataclass(frozen=True, slots=True)
 class CallsFilter:
-    """Which calls: a list that is null or empty asks nothing.
+    """A filter of calls; a null or empty list matches all calls.
 
-    `stores.calls.op_names` reads `op_names`. `models` are the names under which calls report usage. `started_after` and
-    `started_before` are microseconds since the epoch, both exclusive. `errors_only` leaves calls that ended with an
-    exception.
+    `stores.calls.op_names` defines the meaning of `op_names`. `models` match the model names in a call's usage.
+    `started_after` and `started_before` are exclusive, in microseconds since the epoch. `errors_only` selects calls
+    that ended with an exception.
     """
 
     op_names: list[str] | None = None
@@ -60,17 +60,17 @@ class CallsFilter:
     errors_only: bool | None = None
 
     def clauses(self, project_id: str, versions: Sequence[str] | None = None) -> list[Match]:
-        """The conditions, all of which a call of the project must meet.
+        """Return the match conditions, all of which must be true.
 
-        With `versions`, the op names with the prefixes of `op_names` are those among them.
+        `versions`, if given, are the known op names; they replace searches by the prefixes of `op_names`.
 
         Raises:
-            BadInputError: a list has more than `MAX_MEMBERS` members, or one of them an inner ref.
+            BadInputError: if a list has more than `MAX_MEMBERS` members, or if a member is an internal ref.
         """
         self._check()
         found = [_any_of(path, members) for name, path in _MEMBERSHIP.items() if (members := getattr(self, name))]
         if self.call_ids:
-            # By the key of the document, since no other index leads to single calls.
+            # By `_id`, since no other index finds single calls.
             found.append(_any_of("_id", [documents.key(project_id, call_id)["_id"] for call_id in self.call_ids]))
         if self.op_names:
             found.append(_any_op(project_id, self.op_names, versions))
@@ -86,10 +86,10 @@ class CallsFilter:
         return found
 
     def test(self, project_id: str) -> Callable[[Row], bool]:
-        """The same conditions on a call of the project that is at hand.
+        """Return the filter as a predicate over a loaded call of the project.
 
         Raises:
-            BadInputError: a list has more than `MAX_MEMBERS` members, or one of them an inner ref.
+            BadInputError: if a list has more than `MAX_MEMBERS` members, or if a member is an internal ref.
         """
         self._check()
         tests = list(self._tests(project_id))
@@ -131,12 +131,12 @@ def calls_match(
     also: Sequence[Match] = (),
     versions: Sequence[str] | None = None,
 ) -> Match:
-    """The match of a project's visible calls that pass a filter, a query, and whatever else is asked for.
+    """Build the match of a project's visible calls that pass a filter, a query and further conditions.
 
-    With `versions`, the op names with the prefixes of the filter are those among them.
+    `versions`, if given, are the known op names; they replace searches by the prefixes of the filter.
 
     Raises:
-        BadInputError: the filter or the query breaks a rule.
+        BadInputError: if the filter or the query is invalid.
     """
     clauses = calls_filter.clauses(project_id, versions) if calls_filter else []
     clauses += [compile_match(calls_operation(query, CALL_FIELDS, project_id))] if query else []

@@ -1,4 +1,4 @@
-"""Searches: which calls, and in which order, as the stages of a pipeline."""
+"""List queries of calls: filter, query and sort compiled into pipeline stages."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -45,21 +45,26 @@ from stores.query.syntax_tree import And, Get, Operand, iter_gets
 OLDEST_FIRST: Final = (SortBy("started_at"),)
 
 _PEEKED: Final = 2_000
-"""Calls that a page looks up before it asks which of them to look at."""
+"""Calls that a page looks up in order before it runs the complete feedback prequeries."""
 
 _MAX_BYTES: Final = 10_000_000
-"""Of answers in a pipeline; MongoDB takes one of 16 MiB."""
+"""Bytes of prequery results in a pipeline, which MongoDB limits to 16 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
     """A compiled list query.
 
-    `source` builds the documents, `match` filters them, `order` sorts, `narrowing` filters the result. Where the stages
-    hold answers that were found before, or prices, the question is what tells this list's cursors; answers are to be
-    looked for in the session that they were found in. Where feedback leads the order, pages are found from there. One
-    that is hasty has answers of few calls alone, and gives the one to fall back on. `newer` returns the search with op
-    versions that appeared since, or None; it must be called after the page is found.
+    Attributes:
+        match: filters the documents.
+        order: sorts them.
+        source: builds the documents.
+        narrowing: filters the result.
+        cursor_scope: identifies the list for cursors if the stages contain prequery results or prices.
+        session: the snapshot session of the prequeries, in which the list must be read.
+        calls_by_feedback: reads the pages if the sort starts with feedback.
+        slow_fallback: returns the complete list query, if this one's prequeries stopped early.
+        newer: returns the list query with op versions that appeared since, or None; call it after the page was read.
     """
 
     match: Match
@@ -74,7 +79,7 @@ class ListQuery:
 
     @property
     def stages(self) -> Pipeline:
-        """The stages that find all, in no order."""
+        """The stages that find all matching calls, unsorted."""
         return [*self.source, {"$match": self.match}, *self.narrowing]
 
 
@@ -90,12 +95,14 @@ async def calls_list_query(
     is_hasty: bool = False,
     is_page: bool = False,
 ) -> AsyncIterator[ListQuery]:
-    """The search of a project's visible calls, to be run inside the block; one of a page may be hasty.
+    """Compile the list query of a project's visible calls, to run inside the block.
+
+    With `is_hasty`, prequeries may stop early, and the result then has a `slow_fallback`.
 
     Raises:
-        BadInputError: the filter, the query, the sort or a column breaks a rule, or the query has more than
-            `MAX_CONDITIONS` fields behind refs, or of conditions on feedback.
-        UnavailableError: an index was made at this very moment.
+        BadInputError: if the filter, the query, the sort or a column is invalid, or if the query has more than
+            `MAX_CONDITIONS` fields behind refs or conditions on feedback.
+        UnavailableError: if an index was built during the read.
     """
     asked = _Asked(Collections.of(database), project_id, calls_filter, query, sort_by, expansion)
     found_by_filter = [{"$match": calls_match(project_id, calls_filter)}]
@@ -130,7 +137,7 @@ async def calls_list_query(
 
 
 async def _search_at_once(asked: "_Asked", versions: OpVersions) -> ListQuery:
-    """The search of a query that MongoDB decides from calls alone, which needs no snapshot."""
+    """Compile a query that MongoDB evaluates on calls alone, without a snapshot."""
 
     async def newer() -> ListQuery | None:
         if asked.versions is None or not await versions.has_others(asked.versions):
@@ -143,11 +150,11 @@ async def _search_at_once(asked: "_Asked", versions: OpVersions) -> ListQuery:
 
 
 async def fetch_page(calls: Collection, search: ListQuery, request: PageRequest, projection: Sequence[str]) -> Page:
-    """A page of a search, with some paths of its calls.
+    """Read a page of a list query with some paths of its calls.
 
     Raises:
-        BadInputError: the cursor is none of this search's.
-        UnavailableError: an index was made at this very moment.
+        BadInputError: if the cursor belongs to another list.
+        UnavailableError: if an index was built during the read.
     """
     if search.led:
         scope = paging.scope_of(calls.name, *search.question, search.order)
@@ -162,7 +169,7 @@ async def fetch_page(calls: Collection, search: ListQuery, request: PageRequest,
     while True:
         page = await _found_page(calls, search, request, projection)
         newer = await search.newer() if search.newer else None
-        # A search by the same names would find the same page again: the call with another one was deleted meanwhile.
+        # With the same names the page would be the same: the call with another name has been deleted meanwhile.
         if newer is None or newer.stages == search.stages:
             return page
         search = newer
@@ -185,7 +192,7 @@ async def _found_page(
 
 
 async def explain_query(calls: Collection, search: ListQuery) -> Plan:
-    """How the first page of a search is found, by finding it."""
+    """Run the list query for its first page and return MongoDB's plan."""
     request, shown = PageRequest(), ["id"]
     if search.led:
         return await explain(search.led.database.feedback, search.led.stages(request, shown))
@@ -194,7 +201,7 @@ async def explain_query(calls: Collection, search: ListQuery) -> Plan:
 
 
 class _Asked:
-    """A search before it is known what there is of feedback, and what tokens cost."""
+    """A parsed list query, before feedback prequeries and prices are read."""
 
     def __init__(
         self,
@@ -223,7 +230,8 @@ class _Asked:
 
     @property
     def versions(self) -> Names | None:
-        """The op names with the prefixes of the filter and the query; None where MongoDB looks for the prefixes."""
+        """The known op names with the prefixes of the filter and the query; None if MongoDB must search the prefixes.
+        """
         return self._versions
 
     @versions.setter
@@ -235,10 +243,10 @@ class _Asked:
         self._conditions = Conditions(operation) if operation else None
 
     async def decide(self, calls: Collection, prices: Prices | None, session: Session) -> None:
-        """Have Python decide what the query says of payloads that are too complex for MongoDB.
+        """Evaluate conditions on too complex payloads in Python.
 
         Raises:
-            TooComplexError: there are too many of them.
+            TooComplexError: if there are too many such payloads.
         """
         if not self._operation:
             return
@@ -255,14 +263,14 @@ class _Asked:
 
     @property
     def prefixes(self) -> list[str]:
-        """The prefixes of op names that the filter and the query name, each once."""
+        """The distinct op name prefixes in the filter and the query."""
         names = (self._filter and self._filter.op_names) or ()
         by_query = prefixes_of(self._operation) if self._operation else ()
         return list(dict.fromkeys([*op_names(self._project_id, names).prefixes, *by_query]))
 
     @property
     def is_by_start(self) -> bool:
-        """True if calls come in the order of their start, in which an index leads to those of each op name."""
+        """True if calls are sorted by start, for which an index returns those of each op name."""
         return self._order.keys[0].path == "started_at"
 
     def _check_refs(self) -> None:
@@ -272,33 +280,34 @@ class _Asked:
 
     @property
     def questions(self) -> list[FeedbackPrequery]:
-        """What a search asks of feedback."""
+        """All feedback prequeries of the list query."""
         return [*(self._conditions.questions if self._conditions else ()), *self._newest.questions]
 
     @property
     def open_questions(self) -> list[FeedbackPrequery]:
-        """What of that is to be asked before the calls are looked for."""
+        """The prequeries to run before the calls are read."""
         if not self._leading:
             return self.questions
         return self._conditions.questions if self._conditions else []
 
     @property
     def goes_in_order(self) -> bool:
-        """Whether calls can be looked up in order, one by one, until a page is full."""
+        """True if calls can be looked up in order, one by one, until a page is full."""
         return not (self._newest.types or self._sorts_behind_refs or self._sorts_by_cost)
 
     @property
     def names_cost(self) -> bool:
-        """Whether it needs to know what calls cost."""
+        """True if the filter or the sort needs the costs of calls."""
         return self._sorts_by_cost or bool(self._operation and is_on_cost(self._operation))
 
     @property
     def room(self) -> int:
-        """The bytes that answers may take together; each stands in two places, or by a coarse order in many."""
+        """Bytes of all prequery results; each occurs twice in the pipeline, or more often in a low-cardinality order.
+        """
         return _MAX_BYTES // (1 + len(self._order.keys) if self._order.low_cardinality else 2)
 
     def search(self, answers: Answers, prices: Prices | None) -> ListQuery:
-        """The search, once the answers are known, and the prices where it names costs."""
+        """Compile the list query from the prequery results and, if it uses costs, the prices."""
         stored, behind = self._parted(answers)
         match = calls_match(self._project_id, self._filter, also=stored, versions=self.versions)
         lookups = [*pricing(prices), *self._lookups(answers)]
@@ -311,13 +320,13 @@ class _Asked:
             # Looked up in order, one by one, until a page is full.
             search = ListQuery(match, self._order, narrowing=[*lookups, {"$match": narrowing}])
         is_by_question = self.questions or prices or self.prefixes
-        # Cursors stay those of the list whether Python decides for this page or not.
+        # Cursors belong to the same list, with or without evaluation in Python.
         return replace(search, question=self._question if is_by_question else self._undecided)
 
     def led(
         self, database: Database, answers: Answers, prices: Prices | None, session: Session
     ) -> CallsByFeedback | None:
-        """The calls, found from the feedback that leads their order."""
+        """Return the calls in feedback order; None if the sort does not start with feedback."""
         if not self._leading:
             return None
         stored, behind = self._parted(answers)
@@ -332,14 +341,14 @@ class _Asked:
         return match, self._operation, self._newest.types, behind_refs
 
     def _lookups(self, answers: Answers) -> Pipeline:
-        """The stages that read what refs lead to, and what there is of feedback, as far as it is not known."""
+        """Build the stages that read referenced values, and the feedback conditions without a prequery result."""
         looked_up = self._conditions.looked_up(answers) if self._conditions else ()
         on_feedback = (lookup(self._collections.feedback, self._project_id, condition) for condition in looked_up)
         behind_refs = self._refs.lookups(self._collections, self._project_id, self._operation)
         return [*behind_refs, *chain.from_iterable(on_feedback)]
 
     def _parted(self, answers: Answers) -> tuple[list[Match], list[Match]]:
-        """The conditions on what calls store, and those on what is looked up; all must hold."""
+        """Split the conditions into those on stored fields and those on looked-up values; all must be true."""
         stored: list[Match] = []
         behind: list[Match] = []
         if not self._conditions:
@@ -351,15 +360,15 @@ class _Asked:
 
 
 def is_on_cost(operation: Operand) -> bool:
-    """Whether an operation names what calls cost."""
+    """Return True if an operation uses the cost of calls."""
     return any(get.access.field is TOTAL_COST for get in iter_gets(operation))
 
 
 def pricing(prices: Prices | None) -> Pipeline:
-    """The stage that computes what calls cost."""
+    """Build the stage that computes the cost of calls; none without prices."""
     return [{"$set": {TOTAL_COST.path: prices.total_cost_expression()}}] if prices else []
 
 
 def terms(operation: Operand) -> tuple[Operand, ...]:
-    """The operations all of which are to hold."""
+    """Return the terms of a conjunction, or the operation itself."""
     return operation.terms if isinstance(operation, And) else (operation,)

@@ -1,7 +1,7 @@
-"""Names of ops: a plain name, `name:*` or a ref, and which op names of calls each stands for.
+"""Op names in filters and queries: a plain name, `name:*` or a ref, and the stored op names that each matches.
 
-A call's `op_name` is a plain name or the ref of an op's version. A plain name stands for itself and for every version
-of the project's op of that name, so that the names that calls and roll-ups show lead back to them.
+A call's `op_name` is a plain name or the ref of an op version. A plain name matches itself and every version of the
+project's op of that name, so the names shown in calls and roll-ups can be used in filters.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,15 +19,12 @@ from stores.refs import SCHEME
 
 _ANY_VERSION: Final = ":*"
 _NEVER_IN_REFS: Final = frozenset("/:")
-"""Characters that the name of an op with versions never has."""
+"""Characters that never occur in the name of a versioned op."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpNames:
-    """The op names of calls that some names stand for: these themselves, and all that start with one of the prefixes.
-
-    Each prefix ends in a colon.
-    """
+    """The stored op names to match: exact names, and all names with one of the prefixes, which end in a colon."""
 
     exact: Sequence[str]
     prefixes: Sequence[str]
@@ -36,9 +33,9 @@ class OpNames:
 def op_names(project_id: str, names: Iterable[str]) -> OpNames:
     """Expand op names of a filter to exact names and prefixes.
 
-    `name` stands for the plain name and every version of the op, `name:*` for plain names that start with `name:`, too;
-    but `weave:*` does not, since every ref starts with `weave:`. A ref stands for itself, and one that ends in `:*` for
-    every version.
+    `name` matches the plain name and every version of the op. `name:*` also matches plain names that start with
+    `name:`, except for `weave:*`, since every ref starts with `weave:`. A ref matches itself; a ref that ends in `:*`
+    matches every version.
     """
     exact: dict[str, None] = {}
     prefixes: dict[str, None] = {}
@@ -56,11 +53,11 @@ def op_names(project_id: str, names: Iterable[str]) -> OpNames:
 
 
 def calls_operation(query: Query, fields: FieldTable, project_id: str) -> Operand:
-    """The operation of a query over a project's calls, in which names of ops are the op names that they stand for.
+    """Compile a query over a project's calls, with op names expanded to the stored op names that they match.
 
     Raises:
-        BadInputError: the query makes no sense of the fields, names too many ops, or asks each call for null in a field
-            that always has a value.
+        BadInputError: if the query is invalid, if it names too many ops, or if every result would need a null in a
+            field that is never null.
     """
     asked = query.operation(fields)
     _check_nulls(asked)
@@ -104,7 +101,7 @@ def _with_op_names(node: Operand, project_id: str) -> Operand:
 
 
 def prefixes_of(node: Operand) -> Iterator[str]:
-    """The prefixes of op names of which an operation asks for calls; not those of which it excludes calls."""
+    """Yield the op name prefixes that an operation searches, except those below a negation."""
     match node:
         case Compare(_, _, Literal(str() as prefix)) if _is_prefix(node):
             yield prefix
@@ -114,7 +111,7 @@ def prefixes_of(node: Operand) -> Iterator[str]:
 
 
 def with_versions(node: Operand, names: Sequence[str]) -> Operand:
-    """An operation in which op names that start with a prefix of `prefixes_of` are those of some names that do."""
+    """Replace prefix conditions on op names with the known names that have the prefix."""
     match node:
         case Or((In(Get() as get, members), *prefixed)) if _is_op_name(get) and all(map(_is_prefix, prefixed)):
             prefixes = tuple(chain.from_iterable(map(prefixes_of, prefixed)))
@@ -124,7 +121,7 @@ def with_versions(node: Operand, names: Sequence[str]) -> Operand:
         case And() | Or():
             return map_operands(node, lambda term: with_versions(term, names))
         case _:
-            # A list of names under a negation, or in a comparison with false, would find calls of names it lacks.
+            # Negated, an incomplete list of names would match calls of the missing names.
             return node
 
 
@@ -141,7 +138,7 @@ def _is_op_name(node: Operand) -> bool:
 
 
 def _stands_for(get: Get, names: Iterable[str], others: Sequence[Operand], project_id: str) -> Operand:
-    """That an op name is one of those that names stand for, or equals another operand."""
+    """Build the condition that an op name matches one of the names, or equals another operand."""
     found = op_names(project_id, names)
     members = (*map(Literal, found.exact), *others)
     prefixed = [Compare(Comparison.STARTS_WITH, get, Literal(prefix)) for prefix in found.prefixes]

@@ -1,4 +1,4 @@
-"""Writing batches of which each part stands for itself: what breaks a rule is left out, and all else is stored."""
+"""Batch writes that reject invalid parts and store the rest."""
 
 from collections.abc import Sequence
 
@@ -9,16 +9,17 @@ from stores.database import Database
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 
 Refused = dict[int, StoreError]
-"""Why parts are not stored, by their positions."""
+"""The error of each rejected part, by position in the batch."""
 
 
 async def write_partly(database: Database, batch: Sequence[CallStart | CallEnd]) -> Refused:
-    """Store the parts that break no rule; why the others are not stored, by position.
+    """Store the valid parts of a batch; return the errors of the others by position.
 
-    Nearly all batches are good, so that a look at each part is taken only once a batch was refused as a whole.
+    Nearly all batches are valid, so parts are checked one by one only after the whole batch was rejected.
 
     Raises:
-        UnavailableError, ConflictError: nothing is refused then, and all of it may be sent again.
+        UnavailableError, ConflictError: if the database failed; no part counts as rejected, and the caller may retry
+        all.
     """
     try:
         await write_batch(database, batch)
@@ -30,13 +31,13 @@ async def write_partly(database: Database, batch: Sequence[CallStart | CallEnd])
 
 
 async def _looked_at(batch: Sequence[CallStart | CallEnd]) -> Refused:
-    """What the parts themselves have against them."""
+    """Return the errors of the parts that are invalid by themselves."""
     refused: Refused = {}
     async for position, part in cooperative(enumerate(batch)):
         try:
             await made_ready(part.checked())
         except StoreError as error:
-            refused[position] = error.with_traceback(None)  # which leads back to all of the batch
+            refused[position] = error.with_traceback(None)  # the traceback would keep the whole batch in memory
     return refused
 
 
@@ -44,7 +45,7 @@ async def _write_good(database: Database, batch: Sequence[CallStart | CallEnd], 
     try:
         await write_batch(database, [batch[position] for position in good])
     except PayloadTooLargeError:
-        # One of them is too large only together with what is there already, which the database does not name.
+        # A part is too large only together with its call's stored part; the database does not say which.
         return await _write_singly(database, batch, good)
     return {}
 

@@ -1,4 +1,4 @@
-"""The JSON of a call's start or end, made ready for its document once: text, mirror, refs, size."""
+"""The JSON of a call's start or end, prepared for storage: text, BSON copy, refs and size."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,25 +15,25 @@ from stores.json.bson_copy import to_bson
 from stores.json.inspection import JsonTraits, shape_of
 
 MAX_BYTES: Final = 7_700_000
-"""What a start's or an end's payload may take in BSON: both fit into a document of 16 MiB, with what else is in it."""
+"""BSON bytes of one start's or end's payload; both fit into MongoDB's 16 MiB with the rest of the document."""
 
 MAX_GROWTH: Final = 21
-"""Text, mirror, refs and usage together take at most this many times the text: models without counts come closest."""
+"""Factor by which text, BSON copy, refs and usage together may exceed the text; models without counts come closest."""
 
 AT_ONCE: Final = 256 * 1024
-"""Characters of a value's text; what is longer, or odd, takes so long to make ready that a thread does it."""
+"""Characters of a value that may be prepared on the event loop; longer or odd values need a thread."""
 
 _IN_ALL_SCHEMES: Final = ":///"
 _SCHEMES: Final = tuple(f'"{scheme}' for scheme in (refs.SCHEME, refs.ARTIFACT_SCHEME, refs.INTERNAL_SCHEME))
 
 
 class TakesLongError(Exception):
-    """A value is not soon made ready."""
+    """A value takes too long to prepare on the event loop."""
 
 
 @dataclass(slots=True)
 class Payload:
-    """JSON values by name, as they are kept: their texts, mirrors, refs, size as text, and the files taken out."""
+    """JSON values by name in their stored forms: texts, BSON copies, refs, text size, and extracted files."""
 
     values: dict[str, object]
     texts: dict[str, str]
@@ -50,13 +50,17 @@ class Payload:
         beside: dict[str, object] | None = None,
         shapes: dict[str, JsonTraits] | None = None,
     ) -> Self:
-        """The payload of some values; from those `with_files` long data URLs are taken out, to be files.
+        """Prepare values for storage; long data URLs in the values of `with_files` become files.
 
-        The shapes of values, where the caller knows them, spare a walk through those.
+        Args:
+            values: JSON values by name.
+            with_files: names of the values whose data URLs are extracted.
+            stored_beside: further stored fields that count towards the size limit.
+            traits: known traits of values, which save a traversal.
 
         Raises:
-            PayloadTooLargeError: they take more than `MAX_BYTES` in BSON, their texts and what is kept beside included.
-            BadInputError: they go beyond `json_bounds`, or a string in them uses the reserved scheme of refs.
+            PayloadTooLargeError: if texts, BSON copies, refs and `stored_beside` exceed `MAX_BYTES` in BSON.
+            BadInputError: if a value exceeds `stores.json.limits`, or if a string uses the reserved ref scheme.
         """
         payload = cls({}, {}, {}, {}, 0, [])
         for name, value in values.items():
@@ -66,11 +70,11 @@ class Payload:
 
     @classmethod
     def unchecked(cls, values: dict[str, object], with_files: Iterable[str], *, at_once: bool) -> Self:
-        """The same, its size not yet held to the limit.
+        """Prepare values for storage without a check of their size.
 
         Raises:
-            TakesLongError: it should be `at_once`, and cannot.
-            BadInputError: as by `of`.
+            TakesLongError: if `fast_only`, and a value takes long to prepare.
+            BadInputError: see `from_values`.
         """
         payload = cls({}, {}, {}, {}, 0, [])
         for name, value in values.items():
@@ -81,15 +85,15 @@ class Payload:
         return payload
 
     def check_size(self, beside: dict[str, object] | None = None) -> None:
-        """Hold it to the limit, with what is kept beside it.
+        """Check the size in BSON, including further stored fields.
 
         Raises:
-            PayloadTooLargeError: it takes more than `MAX_BYTES` in BSON.
+            PayloadTooLargeError: if it exceeds `MAX_BYTES`.
         """
         _check_size(self.texts, self.mirrors, {"refs": self.refs, **(beside or {})})
 
     def add(self, name: str, value: object, text: str, shape: JsonTraits | None, *, with_files: bool) -> None:
-        """Put a value in, with its text; its size is not held to the limit here."""
+        """Add a value with its text; its size is not checked."""
         if with_files and may_hold_data_urls(text):
             value, taken = extract_data_urls(value)
             text, shape = _text(name, value), None
@@ -113,7 +117,7 @@ def _check_size(texts: dict[str, str], mirrors: dict[str, object], beside: dict[
     length = sum(map(len, texts.values()))
     if length * MAX_GROWTH <= MAX_BYTES:
         return
-    # What is too large by its texts alone would be encoded in one go, which lets no other thread in.
+    # If the texts alone exceed the limit, skip the encoding, which blocks all threads.
     size = length if length > MAX_BYTES else len(bson_encode({**mirrors, "json": texts, **beside}))
     if size > MAX_BYTES:
         number = f"{size:,}" if size > length else f"more than {length:,}"

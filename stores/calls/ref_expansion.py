@@ -1,4 +1,4 @@
-"""Expanding columns: places in calls at which the value that a ref leads to stands in for the ref."""
+"""Column expansion: replaces refs at given JSON paths of calls with the values that they refer to."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,30 +24,30 @@ _ARGUMENT: Final = "expand_columns"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A place in the JSON of calls: where queries find it, and the keys that lead to it in its field."""
+    """A path into the JSON of calls: its query access, and its unescaped keys within the field."""
 
     access: Access
     steps: tuple[str, ...]
 
     @property
     def field(self) -> str:
-        """The field that it lies in."""
+        """Name of the JSON field that contains the column."""
         return self.access.field.name
 
 
 @dataclass(frozen=True)
 class Expansion:
-    """Which columns are expanded, by name; without values returned, only queries and sorts see through the refs."""
+    """The columns to expand, by name; without `returns_values`, only queries and sorts follow the refs."""
 
     names: Sequence[str]
     returns_values: bool = True
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """The columns, each once, those with the fewest keys first.
+        """The distinct columns, those with the fewest keys first.
 
         Raises:
-            BadInputError: one is no place in the JSON of calls, or there are more than `MAX_COLUMNS`.
+            BadInputError: if a name is no path into the JSON of calls, or if there are more than `MAX_COLUMNS`.
         """
         if len(self.names) > MAX_COLUMNS:
             raise BadInputError(f"has {len(self.names):,} columns; the limit is {MAX_COLUMNS}", _ARGUMENT)
@@ -55,12 +55,12 @@ class Expansion:
         return tuple(sorted(dict.fromkeys(found), key=lambda column: len(column.steps)))
 
     async def expand(self, sources: TargetReader, project_id: str, rows: Iterable[Row], wanted: Iterable[str]) -> None:
-        """Write, into the wanted JSON of rows, values in place of refs; a few commands for each depth of columns.
+        """Replace refs in the selected JSON of rows with their values; a few commands per column depth.
 
-        Where a ref leads to nothing, or out of the project, it stays.
+        A ref that leads to nothing, or out of the project, stays unchanged.
 
         Raises:
-            BadInputError: the values take more than `sources.MAX_CHARACTERS`.
+            BadInputError: if the values exceed `targets.MAX_CHARACTERS`.
         """
         if not self.returns_values:
             return
@@ -94,7 +94,7 @@ def _column(name: str, argument: str) -> Column:
 
 @dataclass(slots=True)
 class _Payload:
-    """One JSON field of a row, parsed. Its values are shared with others, so that none is changed in place."""
+    """One parsed JSON field of a row; values are shared between rows, so none is changed in place."""
 
     row: Row
     field: str
@@ -102,7 +102,7 @@ class _Payload:
     is_changed: bool = False
 
     def ref_at(self, column: Column) -> str | None:
-        """The text at a column that may be a ref; columns lead through objects only."""
+        """Return the ref at a column; None if there is none. Columns lead through objects only."""
         value = self.value
         for step in column.steps:
             value = value.get(step) if isinstance(value, dict) else None
@@ -117,12 +117,12 @@ class _Payload:
 
 
 def _with(value: Any, steps: Sequence[str], new: object) -> Any:  # noqa: ANN401 -- any JSON
-    """A JSON value with another one at the end of the steps, made without changing it."""
+    """Copy a JSON value with `new` at the end of the steps."""
     return {**value, steps[0]: _with(value[steps[0]], steps[1:], new)} if steps else new
 
 
 class _Page:
-    """The JSON of a page's rows that may hold refs, and what these lead to, each read once."""
+    """The JSON of a page's rows that may contain refs, and the referenced values, each read once."""
 
     def __init__(self, project_id: str) -> None:
         self.payloads: list[_Payload] = []

@@ -1,6 +1,6 @@
-"""Lookups: the stages of a pipeline that read what refs in its documents lead to.
+"""Pipeline stages that read the values to which refs in documents lead.
 
-A ref leads to a version as a whole, or from its `rows`, the ref of a table, on to a row of that: so datasets are made.
+A ref leads to an object version as a whole, or through the table ref in its `rows` to a table row, as in datasets.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ _TO_ROW: Final = "/attr/rows/id/"
 
 @dataclass(frozen=True, slots=True)
 class Collections:
-    """The names of the collections that refs lead into, of the calls and of the feedback on them."""
+    """Names of the collections that refs lead into, and of calls and feedback."""
 
     calls: str
     feedback: str
@@ -31,7 +31,7 @@ class Collections:
 
     @classmethod
     def of(cls, database: Database) -> Self:
-        """Those of a database."""
+        """Return the collection names of a database."""
         return cls(
             calls=database.calls.name,
             feedback=database.feedback.name,
@@ -44,9 +44,15 @@ class Collections:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What reads some paths into the values that the refs at a place lead to, to the path of a field.
+    """Reads the values referenced at `origin` into a field of the document.
 
-    With a text path, it reads the values' JSON texts to that, too.
+    Args:
+        collections: names of the collections.
+        project_id: the project, which refs never leave.
+        origin: where the refs are.
+        path: the field that receives the values.
+        wanted: the paths to read inside the values.
+        text_path: the field that receives the values' JSON texts, if not None.
     """
 
     collections: Collections
@@ -58,7 +64,7 @@ class Lookup:
 
     @property
     def stages(self) -> Pipeline:
-        """The stages; nothing is at the path where there is no ref of the project, or what it leads to is not there."""
+        """The stages; they leave the field empty if there is no ref of the project, or if its target does not exist."""
         ref, row = f"{self.path}_ref", f"{self.path}_row"
         leads_on = {"$gt": [f"${ref}.row", None]}
         table = _table_id(self.project_id, {"$first": f"${self.path}.rows"})
@@ -78,10 +84,10 @@ class Lookup:
         ]
 
     def _in_table(self) -> Pipeline:
-        """The stages from a table to the row whose digest is `$$row`, if it has that."""
+        """Build the stages from a table to the row with the digest `$$row`, if the table contains it."""
         start = {"$literal": f"{self.project_id}:"}
         chunks = {"$map": {"input": "$chunks", "in": {"$concat": [start, "$$this"]}}}
-        # No index finds chunks by rows: it would make a change to a table take twice as long.
+        # Chunks have no index by row, which would double the time to change a table.
         in_chunk: Pipeline = [
             {"$match": {"$expr": {"$in": ["$$row", "$row_digests"]}}},
             {"$limit": 1},
@@ -103,7 +109,7 @@ class Lookup:
         path: str = "found",
         names: dict[str, str] | None = None,
     ) -> dict[str, Any]:
-        """The stage that reads, to a path, what stages make of the project's documents whose `_id` is at a key."""
+        """Build the lookup of the project's documents whose `_id` is at a key; `stages` transform them."""
         pipeline = [{"$match": {"project_id": self.project_id}}, *stages]
         joined = {"from": collection, "localField": key, "foreignField": "_id", "pipeline": pipeline, "as": path}
         return {"$lookup": joined | ({"let": names} if names else {})}
@@ -114,7 +120,7 @@ class Lookup:
 
 
 def parts(places: Iterable[tuple[str, ...]]) -> dict[str, Any]:
-    """The projection to some places in a document: up to the first index, which no projection follows."""
+    """Build the projection of some paths, each up to its first index, which projections cannot follow."""
     shortest: list[str] = []
     for steps in sorted(map(_up_to_index, places)):
         part = ".".join(steps)
@@ -129,9 +135,9 @@ def _up_to_index(steps: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _parted(project_id: str, origin: Access) -> Expression:
-    """The `_id` of the `version` that the ref at a place leads into, and the digest of the `row` that it leads on to.
+    """Split the ref at a path into the `_id` of its `version` and the digest of its `row`.
 
-    What leads to neither has no version, or a row that there cannot be.
+    Any other value has no version, or a row digest that matches nothing.
     """
     start = f"{SCHEME}{project_id}/"
     starts = [_starts("$$v", f"{start}{kind}/") for kind in _KINDS]
@@ -144,7 +150,7 @@ def _parted(project_id: str, origin: Access) -> Expression:
 
 
 def _table_id(project_id: str, text: Expression) -> Expression:
-    """The `_id` of the table whose ref a text is; null for any other, and for none."""
+    """Build the `_id` of the table that a ref names; null for any other value."""
     start = f"{SCHEME}{project_id}/table/"
     replacement = {"$literal": f"{project_id}:"}
     replaced = {"$replaceOne": {"input": "$$v", "find": {"$literal": start}, "replacement": replacement}}
@@ -152,7 +158,7 @@ def _table_id(project_id: str, text: Expression) -> Expression:
 
 
 def _text(found: Expression) -> Expression:
-    """What is found if it is a string, or else an empty one."""
+    """Build the value if it is a string, else an empty string."""
     return let_v(found, {"$cond": [{"$eq": [{"$type": "$$v"}, "string"]}, "$$v", ""]})
 
 
@@ -161,7 +167,7 @@ def _starts(text: str, start: str) -> Expression:
 
 
 def _through_objects(origin: Access) -> Expression:
-    """The expression of a place to which only keys lead, not the indexes of lists."""
+    """Build the expression of a path through objects only, not through list indexes."""
     found: Expression = f"${origin.field.path}"
     for step in origin.steps:
         found = {"$getField": {"field": {"$literal": step}, "input": found}}

@@ -1,4 +1,4 @@
-"""Calls that were stored before, put back: what is there stays as it is, and what is not is added."""
+"""Restores of exported calls: stored parts stay unchanged, missing parts are added."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from stores.files import NewFile, write_files
 
 @dataclass(frozen=True, slots=True)
 class RestoredCall:
-    """A call that was stored before, here or elsewhere: its start and, where it has ended, its end."""
+    """A call to restore: its start and, if it has ended, its end."""
 
     start: CallStart
     end: CallEnd | None = None
@@ -25,20 +25,20 @@ class RestoredCall:
 
 @dataclass(slots=True)
 class _Call:
-    """What a call stores if nothing of it is there; of what a batch holds of it twice the first counts."""
+    """The fields of one call; the first start and the first end in a batch win."""
 
     start: Document
     end: Document | None
 
     def mark(self, search_due: dict[str, str]) -> None:
-        """Have its text indexed, if its project's are."""
+        """Mark the call for the text indexer if its project has an index."""
         due = search_due.get(self.start["project_id"])
         for part in (self.start, self.end):
             if part and due:
                 part["search_due"] = due
 
     def additions(self) -> list[UpdateOne]:
-        """What adds a start, or an end, to the call's document where that has none."""
+        """Build the updates that add a start or an end to a document that lacks it."""
         found = [_addition(self.start, "started_at", documents.start_update(self.start, ends_rename=False))]
         if self.end:
             found.append(_addition(self.end, "ended_at", documents.end_update(self.end)))
@@ -46,10 +46,10 @@ class _Call:
 
 
 async def restore_calls(database: Database, batch: Sequence[RestoredCall]) -> None:
-    """Check every call, then store what is not there yet; the files in them first, so that no call lacks its own.
+    """Validate every call, then store the missing parts, files first, so that no call refers to a missing file.
 
     Raises:
-        StoreError: a call breaks a rule or is too large; the error names its position, and nothing is stored.
+        StoreError: if a call is invalid or too large; the error names its position, and nothing is stored.
     """
     calls, files = await _prepare(batch)
     project_ids = {key.partition(":")[0] for key in calls}
@@ -83,6 +83,6 @@ async def _prepare(batch: Sequence[RestoredCall]) -> tuple[dict[str, _Call], dic
 
 
 def _addition(fields: Document, lacking: str, pipeline: Pipeline) -> UpdateOne:
-    """A pipeline over the call's document as long as that lacks a field."""
+    """Build an update of a call's document that applies only while it lacks a field."""
     found_by = {name: fields[name] for name in documents.FOUND_BY}
     return UpdateOne(found_by | {lacking: {"$exists": False}}, pipeline)

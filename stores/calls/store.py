@@ -1,4 +1,4 @@
-"""The store of calls: every question and change that concerns them, each within one project."""
+"""Store of calls: all reads and writes of calls within one project."""
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
@@ -43,12 +43,12 @@ from stores.security import audit
 MAX_DELETED_AT_ONCE = 1000
 
 Key = tuple[str, str]
-"""A project and the id of a call."""
+"""A project and a call id."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallsStats:
-    """How many calls matched, and the sum of the total sizes of the roots among them, in bytes; None if not asked."""
+    """Number of matching calls, and bytes of the traces of their roots; None if not selected."""
 
     count: int | None = None
     total_storage_size_bytes: int | None = None
@@ -57,8 +57,8 @@ class CallsStats:
 class CallsStore:
     """Calls in MongoDB.
 
-    Rows are dicts of the document's own fields, only those that were asked for: times are microseconds since the
-    epoch, JSON is text under `json`, and what is null is absent.
+    Rows are dicts of the requested document fields only: times are microseconds since the epoch, JSON is text under
+    `json`, and null fields are absent.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class CallsStore:
         self._calls = database.calls
         self._sources = TargetReader(database)
         self.taking = calls_by(database, "input_refs")
-        """From a project and the ref of an object in it to the calls that took just that as an input."""
+        """From a project and an object's ref to the calls with exactly this ref among their inputs."""
         self.children = calls_by(database, "parent_id")
-        """From a project and the id of a call in it to the calls that it made."""
+        """From a project and a call id to the call's children."""
         cursors = Cursors(database)
         fan_out = FanOut(self._calls, cursors, max_watchers, max_event_bytes, max_each=max_watchers_each)
         self._watching = CallEvents(database, fan_out, cursors)
@@ -82,42 +82,42 @@ class CallsStore:
 
     @property
     def fan_out(self) -> FanOut:
-        """The events of calls for all who watch them, as far as that is to be told of."""
+        """The shared change stream, for metrics."""
         return self._watching.fan_out
 
     async def close(self) -> None:
-        """End every subscription to events; the store must not be used afterwards."""
+        """End every subscription to events; the store cannot be used afterwards."""
         await self._watching.close()
 
     @database_write
     async def write(self, batch: Sequence[CallStart | CallEnd]) -> None:
-        """Store starts and ends, all or none; ids left out are filled in. Nothing happens for an empty batch.
+        """Store starts and ends, all or none, and fill in missing ids. An empty batch does nothing.
 
         Raises:
-            BadInputError: a part breaks a rule; the error names it as `batch.<position>.start` or `.end`.
-            PayloadTooLargeError: the JSON of a part does not fit into a document.
+            BadInputError: if a part is invalid; the error names it as `batch.<position>.start` or `.end`.
+            PayloadTooLargeError: if the JSON of a part does not fit into a document.
         """
         await write_batch(self.database, batch)
 
     @database_write
     async def write_whole(self, whole_calls: Sequence[WholeCall]) -> None:
-        """Store calls that were made ready, and held to their rules, before. Nothing happens where there are none."""
+        """Store validated and prepared calls. An empty list does nothing."""
         await write_whole_calls(self.database, whole_calls)
 
     @database_write
     async def write_partly(self, batch: Sequence[CallStart | CallEnd]) -> Refused:
-        """Store those starts and ends that break no rule, whatever the others do; the errors of these by position."""
+        """Store the valid starts and ends; return the errors of the others by position."""
         return await write_partly(self.database, batch)
 
     @database_write
     async def restore(self, batch: Sequence[RestoredCall]) -> None:
-        """Store calls that were stored before, here or elsewhere; what is there of them stays as it is.
+        """Store the missing parts of exported calls; stored parts stay unchanged.
 
-        A call that runs here gets the end that it has there. Nothing happens for an empty batch.
+        A call that is still running gets the restored end. An empty batch does nothing.
 
         Raises:
-            BadInputError: a call breaks a rule; the error names it as `batch.<position>`.
-            PayloadTooLargeError: its JSON does not fit into a document.
+            BadInputError: if a call is invalid; the error names it as `batch.<position>`.
+            PayloadTooLargeError: if the JSON of a call does not fit into a document.
         """
         await restore_calls(self.database, batch)
 
@@ -131,11 +131,11 @@ class CallsStore:
 
     @database_write
     async def write_call(self, start: CallStart, end: CallEnd) -> None:
-        """Store the start and the end of one call, both or none; the end gets the id of the start.
+        """Store the start and the end of one call, both or none; the end gets the start's id.
 
         Raises:
-            BadInputError: a field breaks a rule; the error names it as `call.<field>`.
-            PayloadTooLargeError: the JSON of either part does not fit into a document.
+            BadInputError: if a field is invalid; the error names it as `call.<field>`.
+            PayloadTooLargeError: if the JSON of either part does not fit into a document.
         """
         start.id = end.id = new_id() if start.id is None else start.id
         try:
@@ -148,10 +148,10 @@ class CallsStore:
     async def rename(
         self, project_id: str, call_id: str, display_name: str | None, wb_user_id: str | None = None
     ) -> int:
-        """Give a call another display name, or with "" none. Returns 1, or 0 where no such call is visible.
+        """Set a call's display name; "" removes it. Return 1, or 0 if no such call is visible.
 
         Raises:
-            BadInputError: the id can be no call's, there is no name, or a text is too long.
+            BadInputError: if the id is invalid, if the name is missing, or if a text is too long.
         """
         check_project_id(project_id)
         check_call_id(call_id, "call_id")
@@ -168,12 +168,12 @@ class CallsStore:
 
     @database_write
     async def delete(self, project_id: str, call_ids: Sequence[str], wb_user_id: str | None = None) -> int:
-        """Delete calls with their descendants in the same trace; for good, even where a start comes later.
+        """Delete calls and their descendants in the same trace permanently; later starts do not restore them.
 
-        Returns how many calls were there and are gone; unknown and deleted ids are not counted.
+        Returns the number of deleted calls; unknown and already deleted ids do not count.
 
         Raises:
-            BadInputError: there are more than 1,000 ids, one can be no call's, or the user's is too long.
+            BadInputError: if there are more than 1,000 ids, if an id is invalid, or if the user's id is too long.
         """
         check_project_id(project_id)
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
@@ -189,7 +189,7 @@ class CallsStore:
 
     @database_query
     async def one(self, project_id: str, call_id: str, wanted: Iterable[str]) -> Row | None:
-        """The wanted fields of one call, or None where no such call is visible."""
+        """Return the selected fields of one call, or None if no such call is visible."""
         check_project_id(project_id)
         wanted = frozenset(wanted)
         match = {**documents.key(project_id, call_id), "visible": True}
@@ -202,7 +202,7 @@ class CallsStore:
     async def by_keys(
         self, keys: Sequence[Key], wanted: frozenset[str], expansion: Expansion | None = None
     ) -> dict[Key, Row | None]:
-        """For each project and id of a call in it the wanted fields of that, or None where no such call is visible."""
+        """Return the selected fields of each call, or None if no such call is visible."""
         among = {
             "_id": {"$in": [documents.key(*key)["_id"] for key in keys]},
             "project_id": {"$in": list({project_id for project_id, _ in keys})},
@@ -231,10 +231,10 @@ class CallsStore:
         query: Query | None = None,
         expansion: Expansion | None = None,
     ) -> Page:
-        """The wanted fields of a page of calls; without a sort the oldest come first.
+        """Return a page of calls with the selected fields; by default the oldest come first.
 
         Raises:
-            BadInputError: the filter, the query, the sort, the expansion or the cursor breaks a rule.
+            BadInputError: if the filter, the query, the sort, the expansion or the cursor is invalid.
         """
         check_project_id(project_id)
         wanted = set(wanted)
@@ -258,10 +258,10 @@ class CallsStore:
         query: Query | None = None,
         expansion: Expansion | None = None,
     ) -> Plan:
-        """How the first page of such a list is found, by finding it.
+        """Run the list query for its first page and return MongoDB's plan.
 
         Raises:
-            BadInputError: the filter, the query, the sort or the expansion breaks a rule.
+            BadInputError: if the filter, the query, the sort or the expansion is invalid.
         """
         check_project_id(project_id)
         asked = project_id, calls_filter, query, sort_by, expansion
@@ -277,21 +277,28 @@ class CallsStore:
         after: str | None = None,
         payer: str = "",
     ) -> AsyncGenerator[CallEvent, None]:
-        """What happens to calls, with the wanted fields at least: after a cursor, or from now on; close it to end it.
+        """Stream events of calls with the selected fields, after a cursor or from now on; close to unsubscribe.
 
-        It is told on the account of a payer, who may have a share of all that watch.
-        A deleted call passes the filter and the query as it was; conditions on feedback and costs look at what there is
-        of these when the event is told.
+        The event of a deleted call passes the filter and the query by the call's last state. Conditions on feedback and
+        costs use their state at delivery.
+
+        Args:
+            project_id: the project.
+            wanted: the selected fields.
+            calls_filter: the filter of calls.
+            query: the query over calls.
+            after: the cursor to resume after; None for new events only.
+            quota_key: the caller whose subscription quota counts.
 
         Raises:
-            BadInputError: the filter, the query or the cursor breaks a rule.
-            RateLimitedError: too many watch already, all together or on this account.
-            UnavailableError: the database is away or went away for good, or whoever asks for the events lags.
+            BadInputError: if the filter, the query or the cursor is invalid.
+            RateLimitedError: if the process or the caller has too many subscriptions.
+            UnavailableError: if the database is unreachable or the stream broke, or if the subscriber lags.
         """
         try:
             question, fields = EventFilter(project_id, calls_filter, query), frozenset(wanted)
         except BadInputError as error:
-            return _raising(error)  # where the events are asked for, as all else that ends them is
+            return _raising(error)  # raised on the first read, like all other errors of the stream
         if question.looked_up or needs_computed_fields(fields):
             return self._looked_up(question, after, fields, payer)
         return self._watching.events(question, after, payer)
@@ -307,7 +314,7 @@ class CallsStore:
                 after = event.cursor
 
     async def events_cursor(self, project_id: str) -> str:
-        """The cursor after all that happened to the project's calls so far: from there `events` tells the rest."""
+        """Return the cursor after everything that happened in the project so far, for `after` of `events`."""
         check_project_id(project_id)
         return await self._watching.cursor(project_id)
 
@@ -320,7 +327,7 @@ class CallsStore:
         query: Query | None = None,
         expansion: Expansion | None = None,
     ) -> int:
-        """How many calls pass the filter and the query."""
+        """Count the calls that pass the filter and the query."""
         check_project_id(project_id)
         async with calls_list_query(self.database, project_id, calls_filter, query, expansion=expansion) as search:
             return await paging.count(self._calls, search.stages, session=search.session)
@@ -336,10 +343,10 @@ class CallsStore:
         query: Query | None = None,
         expansion: Expansion | None = None,
     ) -> CallsStats:
-        """The wanted ones of: how many calls pass, at most `limit`, and the size of the traces that they are roots of.
+        """Return the selected ones of: the number of matching calls, up to `limit`, and the size of their traces.
 
         Raises:
-            BadInputError: the limit is negative, or the filter, the query or the expansion breaks a rule.
+            BadInputError: if the limit is negative, or if the filter, the query or the expansion is invalid.
         """
         check_project_id(project_id)
         if limit is not None and limit < 0:

@@ -1,6 +1,6 @@
-"""Sizes of traces: what their visible calls' JSON takes, summed.
+"""Trace sizes: the JSON bytes of a trace's visible calls, summed.
 
-They are read from an index alone, at one moment: what changes its place there meanwhile would count twice.
+The sums come from an index alone and from one snapshot; otherwise a call that moves within the index counts twice.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _SUM = {"$sum": "$storage_size_bytes"}
 
 
 async def add_total_sizes(calls: Collection, project_id: str, rows: Sequence[Row]) -> None:
-    """Add the size of its trace to each row that is a root; one command for all. Rows hold trace_id and parent_id."""
+    """Add its trace's size to each root row, with one command; rows contain trace_id and parent_id."""
     roots = [row for row in rows if row.get("parent_id") is None]
     traces = list({row["trace_id"] for row in roots})
     if not traces:
@@ -38,7 +38,7 @@ async def total_size(
     limit: int | None,
     session: Session | None = None,
 ) -> int:
-    """The sum, over the roots among the calls that some stages find (the first `limit`), of their traces' sizes."""
+    """Sum the trace sizes of the roots among the calls of some stages, or among the first `limit` of them."""
     pipeline: list[dict[str, Any]] = [*stages]
     if limit:
         pipeline.append({"$limit": limit})

@@ -1,4 +1,4 @@
-"""Writing calls: batches of starts and ends, and upserts that hold against other writers."""
+"""Writes of calls: batches of starts and ends, and upserts that are safe with concurrent writers."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -23,9 +23,8 @@ _ATTEMPTS = 10
 
 @dataclass(slots=True)
 class WholeCall:
-    """What the start and the end of one call store, each held to its rules before, and the files in them.
-
-    A call without an end is one that runs.
+    """The validated and prepared fields of one call's start and end, with their files; a call without an end is
+    running.
     """
 
     start: Document
@@ -34,15 +33,15 @@ class WholeCall:
 
     @property
     def size_bytes(self) -> int:
-        """What its JSON takes as text."""
+        """Bytes of the call's JSON as text."""
         return int(self.start["start_size_bytes"]) + int(self.end["end_size_bytes"] if self.end else 0)
 
 
 @dataclass(slots=True)
 class _Call:
-    """The fields of the last start and the last end that a batch holds of one call.
+    """The fields of the last start and the last end of one call in a batch.
 
-    A start with a name ends what a rename gave before, even where another start comes after it.
+    A start with a display name replaces an earlier rename, even if a later start in the batch has none.
     """
 
     start: Document | None = None
@@ -54,7 +53,7 @@ class _Call:
         self.ends_rename = self.ends_rename or "display_name" in fields
 
     def mark(self, search_due: dict[str, str]) -> None:
-        """Have its text indexed, if its project's are."""
+        """Mark the call for the text indexer if its project has an index."""
         for part in (self.start, self.end):
             if part and (due := search_due.get(part["project_id"])):
                 part["search_due"] = due
@@ -67,20 +66,19 @@ class _Call:
 
 
 async def write_batch(database: Database, batch: Sequence[CallStart | CallEnd]) -> None:
-    """Check every start and end, then store all; of two starts of one call the later counts, and so of two ends.
+    """Validate every start and end, then store all; the last start and the last end of each call win.
 
-    The files that are in them are stored first, so that no call lacks its own.
-
-    A call that is new is inserted whole, at a third of an update's cost; one that is there is updated.
+    Files are stored first, so that no call refers to a missing file. New calls are inserted whole, at a third of the
+    cost of an update; existing ones are updated.
 
     Raises:
-        StoreError: a part breaks a rule or is too large; the error names its position, and nothing is stored.
+        StoreError: if a part is invalid or too large; the error names its position, and nothing is stored.
     """
     await _store(database, *await _prepare(batch))
 
 
 async def end_if_running(database: Database, end: CallEnd) -> bool:
-    """End a call that is there and runs; False, and nothing is stored, where it has ended or is gone."""
+    """End a running call; return False and store nothing if it has ended or is gone."""
     fields, _ = await made_ready(end.checked())
     running = {name: fields[name] for name in documents.FOUND_BY} | {"status": "running"}
     await database.ensure_not_purging(end.project_id)
@@ -91,7 +89,7 @@ async def end_if_running(database: Database, end: CallEnd) -> bool:
 
 
 async def write_whole_calls(database: Database, whole_calls: Sequence[WholeCall]) -> None:
-    """Store calls that were made ready before; of one that comes twice the later counts."""
+    """Store prepared calls; if a call occurs twice, the later one wins."""
     parts: dict[str, _Call] = {}
     files: dict[str, list[NewFile]] = {}
     for whole in whole_calls:
@@ -142,7 +140,8 @@ async def _prepare(batch: Sequence[CallStart | CallEnd]) -> tuple[dict[str, _Cal
 
 
 async def made_ready(part: CallStart | CallEnd) -> tuple[Document, list[NewFile]]:
-    """What a checked start or end stores, as by `documents.fields_of`; what is large keeps no one waiting."""
+    """Return the stored fields of a checked start or end (`documents.fields_of`); large ones are prepared in a thread.
+    """
     if part.is_large:
         return await asyncio.to_thread(documents.fields_of, part)
     try:
@@ -152,7 +151,7 @@ async def made_ready(part: CallStart | CallEnd) -> tuple[Document, list[NewFile]
 
 
 async def insert_new(calls: Collection, new: list[Document]) -> set[str]:
-    """Insert the calls that are not there yet; the keys of those that are."""
+    """Insert the new ones among some calls; return the `_id`s of those that exist already."""
     if not new:
         return set()
     try:
@@ -163,12 +162,12 @@ async def insert_new(calls: Collection, new: list[Document]) -> set[str]:
 
 
 def upsert(found_by: Document, pipeline: Pipeline) -> UpdateOne:
-    """A pipeline over the call's document, made if it is not there yet."""
+    """Build an upsert that runs a pipeline on a call's document."""
     return UpdateOne({name: found_by[name] for name in documents.FOUND_BY}, pipeline, upsert=True)
 
 
 async def write_upserts(calls: Collection, updates: list[UpdateOne]) -> None:
-    """Run upserts that may come in any order; one that another writer outran in making the document is run again."""
+    """Run upserts in any order; retry those that lost a race to create the document."""
     for _ in range(_ATTEMPTS):
         if not updates:
             return
@@ -182,11 +181,11 @@ async def write_upserts(calls: Collection, updates: list[UpdateOne]) -> None:
 
 
 def _duplicates(error: BulkWriteError) -> list[int]:
-    """The positions whose key was there already; any other failure in the bulk is the database's.
+    """Return the positions of duplicate-key failures in a bulk write.
 
     Raises:
-        UnavailableError: a majority did not confirm the write.
-        PayloadTooLargeError: what was there and what came do not fit into one document.
+        UnavailableError: if a majority did not confirm the write.
+        PayloadTooLargeError: if a call's stored part and new part together exceed a document.
     """
     details: dict[str, Any] = dict(error.details or {})
     failures = details.get("writeErrors", [])

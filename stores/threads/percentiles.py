@@ -40,7 +40,7 @@ def duration_accumulators() -> dict[str, Any]:
 
 
 def from_collected(names: Iterable[str]) -> Stages:
-    """Build the stages that compute percentiles from collected durations; beyond the limit they fail with `TOO_MANY`."""
+    """Build the stages that compute percentiles from collected durations; they may fail with `TOO_MANY`."""
     # The letters make the conversion fail for any thread id.
     return _percentile_stages(names, {"$toInt": {"$concat": ["too many turns: ", "$id"]}})
 

@@ -1,4 +1,4 @@
-"""Watching calls: what happens to them, told as it happens, and resumed without a gap at any server."""
+"""Events of calls: live subscriptions over a shared change stream, resumable without gaps at any server."""
 
 from stores.calls.events.cursors import Cursors
 from stores.calls.events.event import CallEvent

@@ -1,4 +1,4 @@
-"""A change stream over the calls, read batch by batch: one step for the event loop, however many changes come."""
+"""Change streams over the calls, read in batches: one event-loop step per batch."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -22,37 +22,37 @@ if TYPE_CHECKING:
 Change = dict[str, Any]
 
 POLL_SECONDS: Final = 0.2
-"""How long a read waits for a change: so much later, at most, is noticed that the stream has to be another."""
+"""Wait of one read for a change, which delays the reaction to changed subscriptions by at most as much."""
 _GLANCE_SECONDS: Final = 0.01
-"""The same where it is only to be known whether there is a change."""
+"""Wait of a read that only checks for changes."""
 _BATCH: Final = 500
 
 _FORGOTTEN: Final = (286, 280)
-"""ChangeStreamHistoryLost, ChangeStreamFatalError: the oplog begins after the place, or another database's."""
+"""ChangeStreamHistoryLost and ChangeStreamFatalError: the token is older than the oplog, or of another database."""
 
 
 class Stream:
-    """A change stream that is open. Only one read may be under way."""
+    """An open change stream; it allows only one read at a time."""
 
     def __init__(self, stream: "ChangeStream[Document]", start: str) -> None:
         self._stream = stream
         self.start = start
-        """The place after which it has all."""
+        """Token after which the stream is complete."""
 
     @property
     def place(self) -> str:
-        """Up to where all is read."""
+        """Token up to which everything was read."""
         return _place(self._stream) or self.start
 
     @property
     def alive(self) -> bool:
-        """Whether it may have more; it has not once the collection is dropped or renamed."""
+        """False once the collection is dropped or renamed."""
         return self._stream.alive
 
     async def read(self) -> list[Change]:
-        """The changes that are there; none if there was none for a while.
+        """Return the available changes; empty if none arrives within `POLL_SECONDS`.
 
-        Whoever waits for it must not be cancelled: the driver would open a second cursor, and leave it open.
+        Do not cancel the caller: the driver would open a second cursor and leave it open.
         """
         return await run_in_driver_thread(_read, self._stream)
 
@@ -61,10 +61,10 @@ class Stream:
 async def opened(
     calls: Collection, project_ids: Sequence[str] | None, place: str | None, *, anew: bool = False
 ) -> AsyncIterator[Stream]:
-    """The changes of some projects, or of all, from the moment of a place on; about from now on if it is None.
+    """Open the changes of some projects, or of all, from a token's timestamp on; from about now if it is None.
 
-    Those of that very moment come again: of a project that was not looked for before they may be new. One that begins
-    anew sees nothing of what ended the stream before it.
+    Changes with exactly that timestamp are repeated, since they are new for added projects. With `restart`, the stream
+    starts now, after the event that ended the previous stream.
     """
     if anew:
         place = await present(calls)
@@ -76,30 +76,30 @@ async def opened(
 
 
 async def present(calls: Collection) -> str:
-    """The place after all that happened so far."""
+    """Return the token after everything that happened so far."""
     return await run_in_driver_thread(_present, calls.delegate)
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeBatch:
-    """Some of the changes after a place, and up to where these are all."""
+    """Changes after a token, complete up to `token`."""
 
     changes: list[Change]
     place: str
 
 
 async def read_changes_after(calls: Collection, project_id: str, place: str) -> ChangeBatch:
-    """What comes after a place in a project; nothing is left open.
+    """Read a batch of a project's changes after a token; no stream stays open.
 
     Raises:
-        BadInputError: the database remembers no such place.
+        BadInputError: if the oplog does not contain the token.
     """
     try:
         return await run_in_driver_thread(_stretch, calls.delegate, project_id, place)
     except OperationFailure as error:
         if passes(error) or error.timeout:
             raise
-        # Where there are no events at all, it is not the place's fault.
+        # If there are no events at all, this raises instead: the token is not to blame.
         await present(calls)
         if error.code in _FORGOTTEN:
             raise BadInputError(
@@ -111,7 +111,7 @@ async def read_changes_after(calls: Collection, project_id: str, place: str) -> 
 
 
 def passes(error: PyMongoError) -> bool:
-    """Whether what went wrong with a stream may be over soon, so that it can be resumed."""
+    """Return True if a stream's error may be transient, so that it can resume."""
     return isinstance(error, ConnectionFailure) or error.has_error_label("ResumableChangeStreamError")
 
 
@@ -141,10 +141,10 @@ def _open_at_moment(
 
 
 def _last_moment(calls: "DriversCollection[Document]") -> Timestamp | None:
-    """The moment of the last change that nothing can undo; None where it is not told, as by a router of shards.
+    """Return the timestamp of the last majority-confirmed write; None if it is unknown, as behind a shard router.
 
-    By itself MongoDB would begin after a change that a majority may have yet to confirm: who catches up with the past
-    until there is no more would not know when to have reached that.
+    By default MongoDB starts after the last write, which a majority may not have confirmed yet. A subscriber that
+    catches up could then not detect when it has reached the start.
     """
     told = calls.database.client.admin.command("hello")
     moment: Timestamp | None = told.get("lastWrite", {}).get("majorityOpTime", {}).get("ts")
@@ -155,8 +155,8 @@ def _read(stream: "ChangeStream[Document]") -> list[Change]:
     found: list[Change] = []
     while (change := stream.try_next()) is not None:
         found.append(change)
-        # What has arrived is taken without asking for more.
-        if not stream._cursor._has_next():  # noqa: SLF001 -- the driver tells nobody; tests count its commands
+        # Take what has arrived without a further command.
+        if not stream._cursor._has_next():  # noqa: SLF001 -- the driver has no public API; tests count its commands
             break
     return found
 

@@ -1,4 +1,4 @@
-"""Questions: which of a project's events somebody wants to hear."""
+"""Event filters: which of a project's events a subscriber receives."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -21,17 +21,17 @@ _FIELDS: Final = FeedbackNames(CALL_FIELDS)
 
 
 class EventFilter:
-    """The events of a project's calls that pass a filter and a query.
+    """Selects the events of a project's calls by a filter and a query.
 
-    It is asked once for all who ask the same: two are the same if their keys are. Most is decided by the event alone;
-    what is on feedback or costs, which no call stores, is `looked_up` (`lookups`) of the events that pass the rest.
+    Subscribers with equal `key`s share one evaluation. The event alone decides most conditions; `needs_lookup` holds
+    those on feedback or costs, which calls do not store.
     """
 
     def __init__(self, project_id: str, calls_filter: CallsFilter | None = None, query: Query | None = None) -> None:
-        """Make the question.
+        """Compile the filter.
 
         Raises:
-            BadInputError: the project's id, the filter or the query breaks a rule; the error names the field.
+            BadInputError: if the project id, the filter or the query is invalid; the error names the field.
         """
         check_project_id(project_id)
         operation = calls_operation(query, _FIELDS, project_id) if query else None
@@ -42,14 +42,14 @@ class EventFilter:
         stored = tuple(part for part in parts if not is_looked_up(part))
         self._holds: Test | None = compile_test(And(stored)) if stored else None
         self.looked_up = tuple(part for part in parts if is_looked_up(part))
-        """The operations that are left to be held to, all of them."""
+        """The conditions that need a lookup, all of which must be true."""
         if self.looked_up:
-            Conditions(And(self.looked_up))  # refuses what is too much
+            Conditions(And(self.looked_up))  # validates their number
 
     def matches(self, call: Row, values: DocumentValues) -> bool:
-        """Whether an event of a call, whose values are given, is among those that are asked for, or may be.
+        """Return True if an event passes, apart from the conditions that need a lookup.
 
-        Of a large event it is to be asked in a thread.
+        Use a thread for a large event.
         """
         if self._passes and not self._passes(call):
             return False
@@ -57,5 +57,5 @@ class EventFilter:
 
 
 def is_looked_up(operation: Operand) -> bool:
-    """Whether an operation names feedback or a cost, so that the event alone cannot decide it."""
+    """Return True if an operation uses feedback or a cost, which the event alone cannot decide."""
     return is_on_cost(operation) or any(isinstance(get.access, FeedbackAccess) for get in iter_gets(operation))

@@ -1,4 +1,4 @@
-"""What an event does not tell by itself: looked up as it is by then, once for all who want the same of the event."""
+"""Lookups for events: feedback, costs and computed fields at delivery time, shared by subscribers."""
 
 import asyncio
 from typing import Any, Final
@@ -19,11 +19,11 @@ from stores.query.match_compiler import compile_match
 from stores.query.syntax_tree import And, Literal, Not, Operand, Or, map_operands
 
 MAX_AT_ONCE: Final = 8
-"""Events of which one process looks something up at once; who waits for too long lags, and is told."""
+"""Events looked up concurrently per process; subscribers that wait too long lag."""
 
 
 class Lookups:
-    """What is looked up of the events of one process."""
+    """The lookups of one process."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -32,10 +32,11 @@ class Lookups:
     async def found(
         self, event: CallEvent, question: EventFilter, wanted: frozenset[str], after: str | None
     ) -> CallEvent | None:
-        """An event with the wanted fields of its call; None if it is not what a question asks for.
+        """Return an event with the selected fields of its call; None if it does not pass the filter.
 
         Raises:
-            EndedError: the database cannot tell; it says to go on after the cursor, which is before the event.
+            SubscriptionEndedError: if the database fails; its cursor, `after` or one just before the event, resumes
+                with the event.
         """
         try:
             if question.looked_up:
@@ -62,7 +63,7 @@ class Lookups:
 
 
 async def _holds(database: Database, event: CallEvent, question: EventFilter) -> bool:
-    """Whether what there is of feedback and prices by now lets an event pass, deleted or not."""
+    """Return True if an event passes by current feedback and prices, even if its call was deleted."""
     project_id = question.project_id
     asked = await asyncio.to_thread(_decided, And(question.looked_up), DocumentValues(event.call))
     conditions = Conditions(asked)
@@ -76,9 +77,9 @@ async def _holds(database: Database, event: CallEvent, question: EventFilter) ->
 
 
 def _decided(node: Operand, values: DocumentValues) -> Operand:
-    """An operation of which the values of an event decide all that they can, as they do where nothing is looked up.
+    """Evaluate every condition that needs no lookup with the event's values, and keep the others.
 
-    MongoDB might find the call's payload too complex, or changed since.
+    MongoDB might find the call's payload too complex, or changed since the event.
     """
     if not is_looked_up(node):
         return Literal(compile_test(node)(values))

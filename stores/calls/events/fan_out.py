@@ -1,7 +1,7 @@
-"""One change stream over the calls for all who watch them: opened for the first, closed after the last.
+"""One change stream over the calls for all subscribers: opened for the first, closed after the last.
 
-It tells of the projects that somebody watches, and is opened anew, at its place, when these become more. What it tells
-is kept for a while (`log`), so that whoever resumes soon, at whatever place, needs no other.
+The stream covers the projects with subscribers and is reopened at its position when projects are added. `EventLog`
+keeps its events for a while, so that clients that resume soon need no stream of their own.
 """
 
 import asyncio
@@ -32,12 +32,12 @@ from stores.query.evaluator import DocumentValues
 MAX_SUBSCRIBERS: Final = 5_000
 
 _MOST_NAMED: Final = 100
-"""Projects that the stream is told by name; it tells of all where more are watched."""
+"""Projects that the stream filters by name; with more, it covers all projects."""
 _KEPT_SECONDS: Final = 60
-"""How long the stream goes on to tell of projects that nobody watches any more: many come back."""
+"""How long the stream covers projects without subscribers, many of which return."""
 _PAUSE_SECONDS: Final = 0.5
 _TURN_SECONDS: Final = 0.01
-"""How long the loop tells events before it comes to other things: by less, a thousand subscribers wait in a line."""
+"""Seconds of event delivery before other tasks run; with less, a thousand subscribers queue up."""
 
 _BROKEN: Final = (
     "the database ended the stream of events; subscribe again with this error's extensions.after as after, or, if that "
@@ -52,7 +52,7 @@ logger = logging.getLogger("loomql")
 
 
 class FanOut:
-    """The change stream of a collection of calls, and whom it is told to."""
+    """The change stream of a calls collection and its subscribers."""
 
     def __init__(
         self,
@@ -70,9 +70,9 @@ class FanOut:
         self._of: Counter[str] = Counter()
         self._log = EventLog(max_events, max_bytes)
         self.lag = DurationHistogram()
-        """How long after changes their events were told."""
+        """Seconds between changes and the delivery of their events."""
         self.turns = SharedTimeSlices(_TURN_SECONDS)
-        """What those who watch have together, before each event."""
+        """Time slices that all subscribers share, one acquired before each event."""
         self._watchers: Counter[str] = Counter()
         self._covered: dict[str, str] = {}
         self._channels: dict[str, dict[bytes, Channel]] = {}
@@ -90,28 +90,28 @@ class FanOut:
 
     @property
     def count(self) -> int:
-        """How many watch."""
+        """Number of subscriptions."""
         return sum(self._watchers.values())
 
     @property
     def max_subscribers(self) -> int:
-        """How many may watch."""
+        """Limit of subscriptions."""
         return self._max_subscribers
 
     @property
     def log(self) -> EventLog:
-        """The events that are kept."""
+        """The kept events."""
         return self._log
 
     @asynccontextmanager
     async def watch_project(self, project_id: str, payer: str = "") -> AsyncIterator[None]:
-        """Let the stream tell of a project, at least until the block ends; it does once it is `covered`.
+        """Count a subscription, and let the stream cover the project at least until the block ends.
 
-        Whoever watches does so on the account of a payer.
+        `quota_key` names the caller whose quota counts. Coverage starts later; see `wait_until_covered`.
 
         Raises:
-            EndedError: all is closed.
-            RateLimitedError: too many watch already, all together or on this account.
+            SubscriptionEndedError: if the server stops.
+            RateLimitedError: if the process or the caller has too many subscriptions.
         """
         self.check_open()
         self._check_room(payer)
@@ -133,10 +133,10 @@ class FanOut:
             )
 
     async def wait_until_covered(self, project_id: str) -> None:
-        """Wait until whatever happens in a project that is watched is certain to be told.
+        """Wait until the stream covers a project, so that every later event is delivered.
 
         Raises:
-            UnavailableError: it will not be.
+            UnavailableError: if the stream ends first.
         """
         following = self._following
         while not self._covers(project_id):
@@ -147,19 +147,19 @@ class FanOut:
             await self._news.wait()
 
     def check_open(self, after: str | None = None) -> None:
-        """See that there are more events to come.
+        """Check that the server is not stopping.
 
         Raises:
-            EndedError: all is closed; it tells to go on after a cursor, if one is given.
+            SubscriptionEndedError: if it is; the error contains the cursor `after`, if not None.
         """
         if self._is_closed:
             raise SubscriptionEndedError(STOPPED, after)
 
     @asynccontextmanager
     async def subscribe(self, question: EventFilter, place: str | None) -> AsyncIterator[Subscriber | None]:
-        """A reader of what answers a question after a place, or from now on, in a project that is covered.
+        """Open a reader of events that pass a filter, after a token or from now on, in a covered project.
 
-        None where the place lies so far back that what came after it is not kept, or is too much.
+        Yields None if the events after the token are not kept, or are too many to filter at once.
         """
         since = self._covered.get(question.project_id) or self._all_since or ""
         if place is not None and not (place >= since and self._log.is_near(place)):
@@ -178,7 +178,7 @@ class FanOut:
             self._drop(channel)
 
     async def close(self) -> None:
-        """End every subscription with an error, let nobody subscribe any more, and wait until the stream is closed."""
+        """End every subscription with an error, refuse new ones, and wait until the stream is closed."""
         self._is_closed = True
         self._fail(STOPPED)
         self._news.set()
@@ -189,7 +189,7 @@ class FanOut:
         return self._all_since is not None or project_id in self._covered
 
     def _covers_what_is_watched(self) -> bool:
-        """Whether the stream tells of all projects that are watched, and of others not for long."""
+        """Return True if the stream covers all watched projects, and others only for a limited time."""
         if self._all_since is not None:
             return len(self._watchers) > _MOST_NAMED or self._is_fresh
         return self._watchers.keys() <= self._covered.keys() and (
@@ -207,7 +207,7 @@ class FanOut:
         return channels[question.key]
 
     def _drop(self, channel: Channel) -> None:
-        """Let a channel go that nobody reads, unless another has its place."""
+        """Remove a channel without subscribers, unless another one replaced it."""
         question = channel.question
         channels = self._channels.get(question.project_id, {})
         if not channel.subscribers and channels.get(question.key) is channel:
@@ -236,7 +236,7 @@ class FanOut:
             self._news.set()
 
     async def _follow_or_pause(self) -> None:
-        """Read changes; what breaks the stream for a while costs nobody anything."""
+        """Read changes; after a transient failure, pause so that the caller retries."""
         try:
             await self._follow_some()
         except PyMongoError as error:
@@ -245,7 +245,7 @@ class FanOut:
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _follow_some(self) -> None:
-        """Read changes of the projects that are watched, until it is others."""
+        """Read changes until other projects need to be covered."""
         named = None if len(self._watchers) > _MOST_NAMED else list(self._watchers)
         async with opened(self._calls, named, self._place, anew=self._begins_anew) as stream:
             self._begins_anew = False
@@ -266,14 +266,14 @@ class FanOut:
         if self._place is None:
             self._log.begin(place)
             self._place = self._seen = place
-            # What happened at the moment itself is past for those who come now, but not for those who catch up.
+            # Events at exactly this timestamp are past for new subscribers, but not for those that catch up.
             self._began = next_moment(place)
         self._opened_at = time.monotonic()
         known = {each: since for each in named or () if (since := self._covered.get(each) or self._all_since)}
-        # Of that moment these have been told what there was up to the place that was reached.
+        # For these projects, events of that timestamp up to the reached token were delivered already.
         self._told = dict.fromkeys({*self._covered, *known}, self._place)
         self._told_all = self._place if self._all_since else None
-        # What is told of the others, and of those that were named before, is told from here on.
+        # All other projects are covered from here on.
         self._covered = dict.fromkeys(named or (), place) | known
         self._all_since = (self._all_since or place) if named is None else None
         self._news.set()
@@ -293,17 +293,17 @@ class FanOut:
         if event is not None and not self._was_told(event.call["project_id"], place):
             self._log.add(event, await self._asking_for(event))
             self.lag.observe(age_of(change))
-        # Only now, since who comes while a question is answered is to have the event, too.
+        # Not earlier: a subscriber that joins during the evaluation must receive this event.
         self._place = max(self._place or "", place)
 
     def _was_told(self, project_id: str, place: str) -> bool:
-        """Whether an event is one that came before the stream was opened anew, at the moment of the last one."""
+        """Return True if an event was delivered before the stream was reopened at its timestamp."""
         return place <= (self._told.get(project_id) or self._told_all or "")
 
     async def _asking_for(self, event: CallEvent) -> list[Channel]:
-        """The channels whose questions an event answers; those whose questions stumble over it are failed."""
+        """Return the channels whose filters the event passes; fail the channels whose filters raise."""
         values, answers = DocumentValues(event.call), dict[Channel, bool | None]()
-        # Whoever comes while others are answered is to be answered, too.
+        # Channels added during the evaluation are evaluated, too.
         while new := [channel for channel in self._channels_of(event) if channel not in answers]:
             if event.is_large:
                 answers |= await asyncio.to_thread(_answers, new, event, values)
@@ -320,7 +320,7 @@ class FanOut:
 
 @contextmanager
 def _counted(counter: Counter[str], name: str) -> Iterator[None]:
-    """A block in which there is one more of a name; names of which there is none are not kept."""
+    """Count one more of a name within the block; names with a count of 0 are removed."""
     counter[name] += 1
     try:
         yield
@@ -331,14 +331,14 @@ def _counted(counter: Counter[str], name: str) -> Iterator[None]:
 
 
 def _answers(channels: Iterable[Channel], event: CallEvent, values: DocumentValues) -> dict[Channel, bool | None]:
-    """Whether an event answers the question of each; None where a question stumbles over it."""
+    """Evaluate the channels' filters; None for a filter that raises."""
     return {channel: _answer(channel.question, event, values) for channel in channels}
 
 
 async def _answers_in_turns(
     channels: Iterable[Channel], event: CallEvent, values: DocumentValues
 ) -> dict[Channel, bool | None]:
-    """The same, and whoever else waits for the event loop has a turn in between."""
+    """Evaluate the channels' filters, and yield to the event loop between time slices."""
     turn, answers = TimeSlice(), dict[Channel, bool | None]()
     for channel in channels:
         answers[channel] = _answer(channel.question, event, values)
@@ -350,6 +350,6 @@ async def _answers_in_turns(
 def _answer(question: EventFilter, event: CallEvent, values: DocumentValues) -> bool | None:
     try:
         return question.matches(event.call, values)
-    except Exception:  # whatever one question stumbles over, the others are answered
+    except Exception:  # one filter's failure must not affect the others
         logger.exception("a question about the events of calls cannot be answered")
         return None

@@ -1,4 +1,4 @@
-"""Watching one question's events: caught up with first, where that is asked for, and then told as they happen."""
+"""Subscriptions to events: catch up from the oplog if the client asks for it, then read live events."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -14,11 +14,11 @@ from stores.database import Database
 from stores.query.evaluator import DocumentValues
 
 MAX_CATCHING_UP: Final = 4
-"""Stretches of the past that one process reads at once."""
+"""Batches of past changes that one process reads concurrently."""
 
 
 class CallEvents:
-    """The events of calls, for one process."""
+    """Event subscriptions of one process."""
 
     def __init__(self, database: Database, fan_out: FanOut, cursors: Cursors) -> None:
         self._database = database
@@ -27,25 +27,26 @@ class CallEvents:
         self._turns = asyncio.Semaphore(MAX_CATCHING_UP)
 
     async def close(self) -> None:
-        """End every subscription with an error that says where to resume."""
+        """End every subscription with an error that contains its resume cursor."""
         await self._fan_out.close()
 
     async def cursor(self, project_id: str) -> str:
-        """The cursor of the place after all that happened in a project so far."""
+        """Return the cursor after everything that happened in a project so far."""
         await self._cursors.open()
         return self._cursors.cursor_of(project_id, await self._database.query(present(self._database.calls)))
 
     async def events(
         self, question: EventFilter, after: str | None, payer: str = ""
     ) -> AsyncGenerator[CallEvent, None]:
-        """The events that answer a question, each once and in order: those after a cursor, or from now on.
+        """Yield the events that pass a filter, once and in order, after a cursor or from now on.
 
-        What a question looks up is left to do. They are told on the account of a payer.
+        Conditions of the filter that need a lookup are left to the caller. `quota_key` names the caller whose quota
+        counts.
 
         Raises:
-            BadInputError: the cursor is none of the project's events, or lies too far back.
-            RateLimitedError: too many watch already.
-            UnavailableError: the database is away or went away for good, or whoever asks for the events lags.
+            BadInputError: if the cursor belongs to another project, or if it is older than the oplog.
+            RateLimitedError: if there are too many subscriptions.
+            UnavailableError: if the database is unreachable or the stream broke, or if the subscriber lags.
         """
         project_id = question.project_id
         await self._cursors.open()
@@ -58,7 +59,7 @@ class CallEvents:
                         yield await subscriber.next()
                 if place is None:
                     raise AssertionError("whoever asks for nothing of the past can always join")
-                # Nothing is held between two stretches, however slowly the first is read.
+                # Nothing stays open between two batches, however slowly the client reads the first.
                 async with self._turns:
                     stretch = await self._database.query(read_changes_after(self._database.calls, project_id, place))
                 for change in stretch.changes:

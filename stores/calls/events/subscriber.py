@@ -1,4 +1,4 @@
-"""Subscribers: who reads a channel, from a place on, at their own pace."""
+"""Subscribers: readers of a channel at their own pace."""
 
 from time import monotonic
 from typing import Final
@@ -16,7 +16,7 @@ LAGGED: Final = (
 
 
 class SubscriptionEndedError(UnavailableError):
-    """A subscription ends before whoever made it has enough; `after` goes on with the next event."""
+    """The server ended a subscription; `after` is the cursor to resume at, if known."""
 
     def __init__(self, message: str, after: str | None = None) -> None:
         super().__init__(message)
@@ -24,12 +24,12 @@ class SubscriptionEndedError(UnavailableError):
 
     @property
     def details(self) -> dict[str, str]:
-        """Where to resume, if that is known."""
+        """The resume cursor for the client, if known."""
         return {"after": self.after} if self.after else {}
 
 
 class Subscriber:
-    """One reader of a channel; it holds its place there, and no events."""
+    """One reader of a channel; it holds a position, not events."""
 
     def __init__(self, channel: Channel, number: int, place: str, turns: SharedTimeSlices, cursors: Cursors) -> None:
         self._channel = channel
@@ -41,10 +41,10 @@ class Subscriber:
         channel.subscribers += 1
 
     async def next(self) -> CallEvent:
-        """The next event, as soon as there is one.
+        """Wait for the next event and return it.
 
         Raises:
-            EndedError: there will be none: the reader lagged, the stream broke, or the server stops.
+            SubscriptionEndedError: if the subscriber lags, if the stream broke, or if the server stops.
         """
         while True:
             if self._number < self._channel.end and monotonic() > self._until:
@@ -59,7 +59,7 @@ class Subscriber:
                 return event
 
     def close(self) -> None:
-        """Read no more."""
+        """Unsubscribe from the channel."""
         self._channel.subscribers -= 1
 
     def _kept(self) -> CallEvent | None:
@@ -73,7 +73,7 @@ class Subscriber:
 
     def _check(self) -> None:
         if self._channel.failure is not None:
-            # All of it was read, so that what was seen of other calls since need not be looked through again.
+            # Everything was read, so the resume cursor can skip the other calls' events up to `seen`.
             self._place = max(self._place, self._channel.seen)
             raise SubscriptionEndedError(self._channel.failure, self._cursor)
 

@@ -1,8 +1,8 @@
-"""Queries and sorts of calls by the feedback on them, `feedback.[<type>].payload.<path>`.
+"""Queries and sorts of calls by their feedback, `feedback.[<type>].payload.<path>`.
 
-A comparison is true of a call where it is true of any feedback of the type on it, and missing equals null: a call that
-has none counts as one that has a single feedback of nulls. `$not` is its exact negation. Two comparisons may be met by
-different feedback. A sort takes the newest feedback of the type, by `created_at`, then `id`.
+A comparison is true for a call if it is true for any of its feedback of the type. Missing values equal null: a call
+without feedback counts as having a single feedback of nulls. `$not` is the exact negation. Different feedback may
+satisfy two comparisons. A sort uses the newest feedback of the type, by `created_at`, then `id`.
 """
 
 from stores.calls.feedback.conditions import Conditions

@@ -1,7 +1,7 @@
-"""What a query asks of the feedback on a call, taken out of it: a condition stands there as a field that is true.
+"""Extraction of feedback conditions from a query: each is replaced by a boolean field.
 
-Where a condition is on feedback alone, and stands under nothing but `$and`, `$or` and `$not`, the calls that meet it
-can be found beforehand. All others are looked up call by call.
+If a condition uses feedback alone, and stands only below `$and`, `$or` and `$not`, a prequery finds its calls. All
+other conditions are looked up call by call.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from stores.query.syntax_tree import (
 )
 
 MAX_CONDITIONS: Final = 10
-"""Conditions of a query on feedback."""
+"""Conditions on feedback per query."""
 
 _KNOWN: Final = Field("known", "known", Kind.JSON)
 _UNKNOWN: Final = object()
@@ -40,7 +40,10 @@ _EMPTY: Final = (Literal(""), Literal(None))
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """That some feedback of a type on a call meets an operation; that there is any, if that is None."""
+    """A condition that some feedback of a type on a call satisfies `operation`; that any exists, if it is None.
+
+    `result` is the boolean field that replaces the condition in the query.
+    """
 
     feedback_type: str | None
     operation: Operand | None
@@ -48,14 +51,14 @@ class Condition:
 
     @property
     def is_of_feedback_alone(self) -> bool:
-        """Whether no field of the call itself plays a part."""
+        """True if the condition uses no field of the call itself."""
         return self.operation is None or all(
             isinstance(get.access, FeedbackAccess) for get in iter_gets(self.operation)
         )
 
 
 class Conditions:
-    """The conditions of a query on feedback, and the query over what they come to."""
+    """The feedback conditions of a query, and the query over their results."""
 
     def __init__(self, operation: Operand) -> None:
         self._found: list[Condition] = []
@@ -68,19 +71,19 @@ class Conditions:
 
     @property
     def questions(self) -> list[FeedbackPrequery]:
-        """What can be asked of all feedback beforehand."""
+        """The prequeries, one per condition that uses feedback alone."""
         return list(self._known.values())
 
     def operation(self, project_id: str, answers: Answers) -> Operand:
-        """The query, with the calls that are known by now to meet a condition in its place."""
+        """Return the query with each condition that has a prequery result replaced by a match of its calls."""
         return self._answered(self._operation, project_id, answers)
 
     def looked_up(self, answers: Answers) -> Sequence[Condition]:
-        """The conditions that the query is over still."""
+        """Return the conditions without a prequery result, which must be looked up."""
         return [each for each in self._found if answers.get(self._known.get(each.holds)) is None]
 
     def is_on_feedback(self, operation: Operand) -> bool:
-        """Whether a part of the query is over a condition that is looked up."""
+        """Return True if an operation uses the result of a looked-up condition."""
         fields = {condition.holds.access.field for condition in self._found}
         return any(get.access.field in fields for get in iter_gets(operation))
 
@@ -90,7 +93,7 @@ class Conditions:
         return self._comparison(map_operands(node, self._operand), is_inner=is_inner)
 
     def _operand(self, node: Operand) -> Operand:
-        """An operand with the operations inside it made conditions of their own."""
+        """Turn operations nested in an operand into conditions of their own."""
         if isinstance(node, Literal | Get | Convert):
             return map_operands(node, self._operand)
         return self._term(node, is_inner=True)
@@ -132,15 +135,15 @@ class Conditions:
         calls = answers.get(self._known[node]) if isinstance(node, Get) and node in self._known else None
         if not isinstance(node, Get) or calls is None:
             return node
-        # Every index ends in the id, so that none of these calls is read.
+        # Every index ends in the id, so matching by id reads none of these calls.
         match = calls.by_id if is_negated else calls.by_key(project_id)
         return Get(node.name, CompiledMatch(_KNOWN, match=match))
 
 
 def _with_empty(node: Operand) -> Operand:
-    """A comparison in which a field of feedback that equals null also equals the literal `""`.
+    """Let a feedback field that equals null also equal the literal `""`.
 
-    The Weave SDK finds the calls that a scorer scored by `$not` of `$eq` with `""`.
+    The Weave SDK finds calls that a scorer has scored with `$not` of `$eq` with `""`.
     """
     match node:
         case Compare(Comparison.EQ, Get(_, FeedbackAccess()) as get, Literal("")):
@@ -157,7 +160,7 @@ def _with_empty(node: Operand) -> Operand:
 
 
 def _takes_feedback(node: Operand) -> bool:
-    """Whether a comparison certainly fails where all that it names of feedback is null."""
+    """Return True if a comparison is certainly false when all its feedback fields are null."""
     match node:
         case Compare(Comparison.EQ, left, right):
             return _differ(_of_nulls(left), _of_nulls(right))
@@ -177,12 +180,12 @@ def _may_be_ordered(node: Operand) -> bool:
 
 
 def _differ(first: object, second: object) -> bool:
-    """Whether two values are known and cannot be equal."""
+    """Return True if both values are known and differ."""
     return _UNKNOWN not in (first, second) and first != second
 
 
 def _of_nulls(node: Operand) -> Scalar | object:
-    """The value of an operand where what it names of feedback is null; null and false are told, and literals."""
+    """Evaluate an operand with null feedback fields; only nulls, false and literals are known."""
     match node:
         case Literal(value):
             return value
@@ -195,7 +198,7 @@ def _of_nulls(node: Operand) -> Scalar | object:
 
 
 def _without_feedback(node: Operand) -> Operand:
-    """A comparison with null for all that it names of feedback."""
+    """Replace all feedback fields with null."""
     if isinstance(node, Get) and isinstance(node.access, FeedbackAccess):
         return Literal(None)
     return map_operands(node, _without_feedback)

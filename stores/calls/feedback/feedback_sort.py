@@ -1,7 +1,7 @@
-"""Sorts that feedback leads: pages of calls by a field of the newest feedback of a type, found from the feedback.
+"""Pages of calls sorted by a field of their newest feedback, read from the feedback.
 
-Calls that have a value there come first, in either direction. They are put in order before any call is looked up, and
-then only those of the page are. The others, in the order of their ids, are looked for where the page reaches them.
+Calls with a value come first, in either direction. Their feedback is sorted before any call is read, so only the calls
+of the page are read. Calls without a value follow by id and are read only if the page reaches them.
 """
 
 from collections.abc import Sequence
@@ -19,15 +19,19 @@ from stores.paging import Page, PageRequest, Row, page_of
 from stores.query.sort import Order, SortKey
 
 Found = tuple[list[Row], bool]
-"""Rows, and whether they end early, with one row more than their page has."""
+"""Rows, and True if they were cut short by the character limit; then they include one row beyond the page."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedbackSort:
-    """A sort by a field of the newest feedback of a type, then by the call's id.
+    """A sort by a field of the newest feedback of a type, then by call id.
 
-    The fields project what it needs of feedback, which goes to the path. Nothing is what the first of its keys has
-    where there is no value.
+    Attributes:
+        feedback_type: the type; None for any.
+        path: the document field that receives the newest feedback.
+        projection: the feedback fields that the sort needs.
+        order: the compiled sort.
+        rank_of_null: value of the first sort key for calls without a value.
     """
 
     feedback_type: str | None
@@ -38,16 +42,17 @@ class FeedbackSort:
 
     @property
     def first(self) -> str:
-        """The path of the first key."""
+        """Path of the first sort key."""
         return self.order.keys[0].path
 
     @property
     def has_value(self) -> Match:
-        """The match of what has a value, once the order's keys are computed."""
+        """The match of documents with a value, once the sort keys are computed."""
         return {self.first: {"$ne": self.nothing}}
 
     def newest(self, project_id: str) -> Pipeline:
-        """The stages that read, as a document of the call's key and id, the newest feedback on each call."""
+        """Build the stages that return the newest feedback on each call, as documents with the call's `_id` and `id`.
+        """
         question = FeedbackPrequery(self.feedback_type)
         key = {"$concat": [{"$literal": f"{project_id}:"}, "$_id"]}
         return [
@@ -61,7 +66,7 @@ class FeedbackSort:
 
 @dataclass(frozen=True, slots=True)
 class CallsByFeedback:
-    """The calls of a project that pass a match and then some stages, in the order of a sort that feedback leads."""
+    """The calls of a project that pass `match`, then `narrowing`, sorted by feedback."""
 
     database: Database
     project_id: str
@@ -71,10 +76,10 @@ class CallsByFeedback:
     session: Session
 
     async def page(self, request: PageRequest, projection: Sequence[str], scope: bytes) -> Page | None:
-        """A page; None where it reaches calls without a value, and too many have one to tell them from those by id.
+        """Read a page; None if it reaches calls without a value, and too many calls have one to exclude them by id.
 
         Raises:
-            BadInputError: the cursor is none of this scope's.
+            BadInputError: if the cursor belongs to another list.
         """
         order, offset = self.leading.order, request.offset
         position = paging.position_of(request, scope, len(order.keys))
@@ -97,7 +102,7 @@ class CallsByFeedback:
         return page_of(rows, request, order, scope)
 
     def _parts(self, position: list[object] | None, *, backward: bool) -> list[bool]:
-        """Which calls come after a position in this direction: those with a value (true), and those without."""
+        """Return the groups at and after a position in reading order: True for calls with a value."""
         parts = [False, True] if backward else [True, False]
         if position is None:
             return parts
@@ -107,13 +112,13 @@ class CallsByFeedback:
         return await self._rows(self.database.feedback, self.stages(request, projection, position), request)
 
     def stages(self, request: PageRequest, projection: Sequence[str], position: list[object] | None = None) -> Pipeline:
-        """The stages that make a page of those with a value, out of feedback."""
+        """Build the stages of a page of calls with a value, from the feedback collection."""
         stages = paging.page_pipeline({}, self.leading.order, request, projection, position, self._looked_up)
         return [*self.leading.newest(self.project_id), *stages]
 
     @property
     def _looked_up(self) -> Pipeline:
-        """The stages from the newest feedback with a value to the calls that it is on."""
+        """The stages from the newest feedback with a value to its calls."""
         calls = {
             "from": self.database.calls.name,
             "localField": "_id",
@@ -131,7 +136,7 @@ class CallsByFeedback:
         ]
 
     async def _count_valued(self, position: list[object] | None) -> int:
-        """How many calls with a value there are after a position."""
+        """Count the calls with a value after a position."""
         sort = self.leading.order.stages({}, position, backward=False)
         stages = [*self.leading.newest(self.project_id), *sort, *self._looked_up]
         return await paging.count(self.database.feedback, stages, session=self.session)
@@ -164,7 +169,7 @@ class CallsByFeedback:
 
 
 def _rest_of(request: PageRequest, rows: Sequence[Row], offset: int) -> PageRequest:
-    """What a page still asks for where it has some rows, and the rows to be left out come off."""
+    """Return the request for the rest of a page: fewer rows, fewer characters, and the remaining offset."""
     most = request.max_characters
     left = None if most is None else most - sum(map(json_characters, rows))
     return replace(request, size=request.size - len(rows), cursor=None, offset=offset, max_characters=left)

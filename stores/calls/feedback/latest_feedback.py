@@ -1,4 +1,4 @@
-"""Sorts by feedback: the fields of the newest feedback of a type on each call."""
+"""Field table for sorts by feedback: the fields of each call's newest feedback of a type."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ _NEWEST_FIRST: Final[Pipeline] = [{"$sort": {"created_at": -1, "id": -1}}, {"$li
 
 
 class NewestFeedback(FieldTable):
-    """The fields of another table, those of feedback where the newest of each type is looked up to."""
+    """The fields of another table, with feedback fields redirected to the looked-up newest feedback."""
 
     def __init__(self, others: FieldTable) -> None:
         super().__init__(())
@@ -25,7 +25,7 @@ class NewestFeedback(FieldTable):
         self._questions: dict[str | None, FeedbackPrequery] = {}
 
     def __getitem__(self, name: str) -> Access:
-        """The field of that name; one of feedback is null on a call without any."""
+        """Return the access of a field; feedback fields are null for calls without feedback."""
         access = self._others[name]
         if not isinstance(access, FeedbackAccess):
             return access
@@ -33,20 +33,20 @@ class NewestFeedback(FieldTable):
         self._questions.setdefault(access.feedback_type, FeedbackPrequery(access.feedback_type))
         wanted.add((access.field.path, *access.steps))
         path = f"{self._path(access.feedback_type)}.{access.field.path}"
-        return Access(replace(access.field, path=path, optional=True, coarse=False), access.steps)
+        return Access(replace(access.field, path=path, optional=True, low_cardinality=False), access.steps)
 
     @property
     def types(self) -> Sequence[str | None]:
-        """The types that were asked for."""
+        """The requested feedback types."""
         return list(self._wanted)
 
     @property
     def questions(self) -> list[FeedbackPrequery]:
-        """On which calls there is any; the others need no lookup."""
+        """The prequeries for the calls with any such feedback; others need no lookup."""
         return list(self._questions.values())
 
     def stages(self, collections: Collections, project_id: str, match: dict[str, Any], answers: Answers) -> Pipeline:
-        """The stages that read the calls of a match, each with the newest feedback; where there is none is nothing."""
+        """Build the stages that read matching calls with their newest feedback; absent if a call has none."""
         lookups: Pipeline = []
         for feedback_type, wanted in self._wanted.items():
             path = self._path(feedback_type)
@@ -58,13 +58,13 @@ class NewestFeedback(FieldTable):
         found = _all_of([answers.get(question) for question in self.questions])
         if found is None:
             return [{"$match": match}, *lookups]
-        # A lookup of each of 200,000 calls takes twelve seconds.
+        # Looking up each of 200,000 calls takes twelve seconds.
         others: Pipeline = [{"$match": {"$and": [match, {"$nor": [found.by_id]}]}}]
         with_any = {"$match": {"$and": [match, found.by_key(project_id)]}}
         return [with_any, *lookups, {"$unionWith": {"coll": collections.calls, "pipeline": others}}]
 
     def leading(self, sort_by: Sequence[SortBy], order: Order) -> FeedbackSort | None:
-        """The order of a sort as one that feedback leads, if its one field of feedback comes first, then the id."""
+        """Return the sort as a `FeedbackSort` if its keys are one feedback field, then the id; else None."""
         first, *then = (self[key.field].field for key in sort_by)
         [(feedback_type, wanted), *others] = self._wanted.items() or [(None, set())]
         path = self._path(feedback_type) if wanted else ""
@@ -79,7 +79,7 @@ class NewestFeedback(FieldTable):
 
 
 def _all_of(answers: Iterable[Calls | None]) -> Calls | None:
-    """The calls of all answers, each once; None where one is missing."""
+    """Merge the results without duplicates; None if one is missing."""
     found: dict[str, None] = {}
     feedback = 0
     for calls in answers:

@@ -1,4 +1,4 @@
-"""The stages that look up, call by call, whether its feedback meets a condition."""
+"""Pipeline stages that evaluate feedback conditions by a lookup per call."""
 
 from dataclasses import replace
 from typing import Any
@@ -22,7 +22,7 @@ def joined(
     path: str,
     names: dict[str, Expression] | None = None,
 ) -> dict[str, Any]:
-    """The stage that reads, to a path, what stages make of the feedback of a type on a call."""
+    """Build the lookup of a call's feedback of a type; `stages` transform it."""
     of_type = {"$match": {"project_id": project_id, **match_of_type(feedback_type)}}
     lookup = {
         "from": feedback,
@@ -35,7 +35,7 @@ def joined(
 
 
 def lookup(feedback: str, project_id: str, condition: Condition) -> Pipeline:
-    """The stages that set a condition's field to whether the feedback on a call meets it."""
+    """Build the stages that set a condition's field to its result for each call."""
     path = condition.holds.access.field.path
     names: dict[str, Expression] = {}
     stages: Pipeline = [{"$limit": 1}, {"$project": {"_id": 1}}]
@@ -48,7 +48,7 @@ def lookup(feedback: str, project_id: str, condition: Condition) -> Pipeline:
 
 
 def _with_variables(node: Operand, names: dict[str, Expression]) -> Operand:
-    """A comparison with variables for what it names of the call; their values are put under their names."""
+    """Replace the call's fields in a comparison with lookup variables, whose values are added to `names`."""
     if isinstance(node, Get):
         is_of_call = not isinstance(node.access, FeedbackAccess)
         return Get(node.name, Access(_variable(node.access, names))) if is_of_call else node
@@ -56,7 +56,7 @@ def _with_variables(node: Operand, names: dict[str, Expression]) -> Operand:
 
 
 def _variable(access: Access, names: dict[str, Expression]) -> Field:
-    """The field that a place in the call is inside of a lookup: a path that starts with a dollar is a variable's."""
+    """Return the field for a call's value inside a lookup; a path that starts with a dollar sign is a variable."""
     name = f"call_{len(names)}"
     names[name] = {"$ifNull": [path_expression(access), None]}
     text_path = None
