@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from pymongo.errors import ExecutionTimeout
 
-from stores.calls.feedback import FeedbackNames
+from stores.calls.feedback import FeedbackFieldTable
 from stores.calls.fields import CALL_FIELDS, OP_NAME
 from stores.calls.filters import CallsFilter
 from stores.calls.inputs import op_trace_name
@@ -441,7 +441,7 @@ def _asked(condition: CallsCondition | None) -> _Asked:
         ops = [tuple(calls_filter.op_names)] if calls_filter.op_names else []
         asked.models = calls_filter.models or []
     terms: dict[tuple[Path, frozenset[str | None], bool], _Term] = {}
-    for term in _terms(query.operation(FeedbackNames(CALL_FIELDS))) if query else ():
+    for term in _terms(query.operation(FeedbackFieldTable(CALL_FIELDS))) if query else ():
         if term.access.field is OP_NAME:
             ops.append(tuple([literal for literal in term.literals if isinstance(literal, str)]))
         elif term.access.field.name in _JSON and term.access.steps:

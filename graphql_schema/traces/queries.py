@@ -22,4 +22,4 @@ class TraceQueries:
         trace_id: Annotated[strawberry.ID, strawberry.argument(description="The id that its calls share.")],
     ) -> Row | None:
         """A trace."""
-        return await info.context.stores.traces.find(project_id, trace_id)
+        return await info.context.stores.traces.one(project_id, trace_id)

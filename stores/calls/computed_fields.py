@@ -17,18 +17,18 @@ Costs = Future[list[Document]]
 PRICES: Final = "prices"
 """Key under which a row with usage carries the `Prices` of its models."""
 
-_PRICED: Final = {"costs", TOTAL_COST.name}
+_PRICED_FIELDS: Final = {"costs", TOTAL_COST.name}
 
 
 def needs_computed_fields(wanted: Collection[str]) -> bool:
     """Return True if a selected field needs more than the stored document."""
-    return not {TOTAL_STORAGE_SIZE, *_PRICED}.isdisjoint(wanted)
+    return not {TOTAL_STORAGE_SIZE, *_PRICED_FIELDS}.isdisjoint(wanted)
 
 
 @contextmanager
 def prefetch_costs(database: Database, project_id: str, wanted: Collection[str]) -> Iterator[Costs | None]:
     """Start to read the project's costs for `add_computed_fields` if a selected field needs them; cancel on exit."""
-    if _PRICED.isdisjoint(wanted):
+    if _PRICED_FIELDS.isdisjoint(wanted):
         yield None
         return
     costs = costs_beside(database, project_id)
@@ -44,7 +44,7 @@ async def add_computed_fields(
     """Add the computed fields that the selected fields need to rows of one project; one command per kind."""
     if TOTAL_STORAGE_SIZE in wanted:
         await add_total_sizes(database.calls, project_id, rows)
-    if not _PRICED.isdisjoint(wanted):
+    if not _PRICED_FIELDS.isdisjoint(wanted):
         await _add_prices(database, project_id, [row for row in rows if row.get("usage")], costs)
 
 

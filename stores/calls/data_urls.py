@@ -13,7 +13,7 @@ from stores import strict_base64
 from stores.files import NewFile
 from stores.files.weave_content import WeaveContent, value_of
 
-LONGEST_KEPT: Final = 1024
+MAX_INLINE_LENGTH: Final = 1024
 """Data URLs with at most this many characters stay in the JSON."""
 
 _DATA_URL: Final = re.compile(r"data:([\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127});base64,", re.ASCII)
@@ -28,9 +28,9 @@ class DataUrl:
     content: NewFile
 
     @classmethod
-    def of(cls, text: str) -> "DataUrl | None":
+    def parse(cls, text: str) -> "DataUrl | None":
         """Parse a data URL; None if the text is none, is too short, or is not strict Base64."""
-        match = _DATA_URL.match(text) if len(text) > LONGEST_KEPT else None
+        match = _DATA_URL.match(text) if len(text) > MAX_INLINE_LENGTH else None
         content = match and strict_base64.decode(text[match.end() :])
         if match is None or content is None:
             return None
@@ -59,21 +59,21 @@ def _content(text: str, start: int) -> bytes:
 def may_hold_data_urls(text: str) -> bool:
     """Return False if a JSON text certainly has no long data URL; fast, and false for nearly every text."""
     # Searching for a single character is forty times faster than for several.
-    return len(text) > LONGEST_KEPT and ";" in text and ";base64" in text and '"data:' in text
+    return len(text) > MAX_INLINE_LENGTH and ";" in text and ";base64" in text and '"data:' in text
 
 
 def extract_data_urls(value: object) -> tuple[object, list[NewFile]]:
     """Replace the long data URLs in a JSON value; return the new value and two files for each."""
     files: list[NewFile] = []
     root: list[Any] = [value]
-    waiting: list[Any] = [root]
-    while waiting:
-        container = waiting.pop()
-        for key, inner in container.items() if isinstance(container, dict) else enumerate(container):
-            if isinstance(inner, dict | list):
-                container[key] = inner.copy()
-                waiting.append(container[key])
-            elif isinstance(inner, str) and (data_url := DataUrl.of(inner)):
+    pending: list[Any] = [root]
+    while pending:
+        container = pending.pop()
+        for key, member in container.items() if isinstance(container, dict) else enumerate(container):
+            if isinstance(member, dict | list):
+                container[key] = member.copy()
+                pending.append(container[key])
+            elif isinstance(member, str) and (data_url := DataUrl.parse(member)):
                 container[key] = _replacement(data_url, files)
     return root[0], files
 

@@ -16,23 +16,23 @@ from stores.usage.scopes import SUM, usage_scope
 Document = dict[str, Any]
 Pipeline = list[dict[str, Any]]
 
-FOUND_BY: Final = ("_id", "project_id", "id")
+KEY_FIELDS: Final = ("_id", "project_id", "id")
 """The fields that identify a call's document, also in a sharded collection."""
 
-KEPT: Final = ("turn_of", "usage", "total_tokens", "usage_scope", "example_digest")
+DERIVED_FIELDS: Final = ("turn_of", "usage", "total_tokens", "usage_scope", "example_digest")
 """Fields that LoomQL derives from the client's data; they change only together with it."""
 
-SEARCH: Final = ("search_due", "search_segment")
+SEARCH_FIELDS: Final = ("search_due", "search_segment")
 """State of a call in its project's text index; both fields are absent in projects without one.
 
 A write sets `search_due` to a new id for the indexer and removes `search_segment`, the index segment that contains the
 call's current text. The index does not know a call with neither field, so the indexer searches for such calls.
 """
 
-UNTOLD: Final = (*KEPT, *SEARCH)
+FIELDS_WITHOUT_EVENTS: Final = (*DERIVED_FIELDS, *SEARCH_FIELDS)
 """An update of only these fields is no event."""
 
-KEPT_VERSION: Final = 5
+DERIVED_VERSION: Final = 5
 """Raise this when `DERIVED_FIELDS` change: `calls_backfill` updates older calls to the new version."""
 
 TURN_OF: Final[Document] = {
@@ -56,7 +56,7 @@ _START_OPTIONAL: Final = (
 )
 _END_OPTIONAL: Final = ("exception", "wb_run_step_end", "output_refs", "usage", "total_tokens", "usage_scope")
 
-_DERIVED: Final[Document] = {
+_DERIVED_EXPRESSIONS: Final[Document] = {
     "visible": {"$and": [{"$isNumber": "$started_at"}, {"$not": [{"$isNumber": "$deleted_at"}]}]},
     "status": {"$ifNull": ["$status", "running"]},
     "trace_name": {"$ifNull": ["$display_name", "$op_trace_name", "$$REMOVE"]},
@@ -71,7 +71,7 @@ _DERIVED: Final[Document] = {
 }
 
 
-def key(project_id: str, call_id: str) -> Document:
+def key_fields(project_id: str, call_id: str) -> Document:
     """Return the fields that identify a call; project ids contain no colon, so `_id` is unique."""
     return {"_id": f"{project_id}:{call_id}", "project_id": project_id, "id": call_id}
 
@@ -103,8 +103,8 @@ def end_update(end: Document) -> Pipeline:
 
 def rename_update(display_name: str, wb_user_id: str, search_due: str | None = None) -> Pipeline:
     """Build the update of a rename; an empty name removes the display name."""
-    given = _given(display_name=display_name or None, search_due=search_due)
-    return _update({"renamed": True, "renamed_by": wb_user_id, **given}, ("display_name",))
+    optional_fields = _without_nulls(display_name=display_name or None, search_due=search_due)
+    return _update({"renamed": True, "renamed_by": wb_user_id, **optional_fields}, ("display_name",))
 
 
 def delete_update(wb_user_id: str) -> Pipeline:
@@ -112,18 +112,18 @@ def delete_update(wb_user_id: str) -> Pipeline:
 
     The time is MongoDB's clock, which also timestamps changes, so the two can be compared.
     """
-    first = {"deleted_at": {"$multiply": [{"$toLong": "$$NOW"}, 1000]}, "deleted_by": {"$literal": wb_user_id}}
-    return _update({}, (), {name: {"$ifNull": [f"${name}", value]} for name, value in first.items()})
+    first_values = {"deleted_at": {"$multiply": [{"$toLong": "$$NOW"}, 1000]}, "deleted_by": {"$literal": wb_user_id}}
+    return _update({}, (), {name: {"$ifNull": [f"${name}", value]} for name, value in first_values.items()})
 
 
 def _update(fields: Document, optional: tuple[str, ...], computed: Document | None = None) -> Pipeline:
-    own: Document = dict.fromkeys((*SEARCH, *optional), "$$REMOVE")
-    own |= {name: {"$literal": value} for name, value in fields.items() if name not in FOUND_BY and name != "json"}
+    own: Document = dict.fromkeys((*SEARCH_FIELDS, *optional), "$$REMOVE")
+    own |= {name: {"$literal": value} for name, value in fields.items() if name not in KEY_FIELDS and name != "json"}
     own |= {f"json.{name}": {"$literal": text} for name, text in fields.get("json", {}).items()}
-    return [{"$set": own | (computed or {})}, {"$set": _DERIVED}]
+    return [{"$set": own | (computed or {})}, {"$set": _DERIVED_EXPRESSIONS}]
 
 
-def fields_of(part: CallStart | CallEnd, *, at_once: bool = False) -> tuple[Document, list[NewFile]]:
+def stored_fields(call_part: CallStart | CallEnd, *, fast_only: bool = False) -> tuple[Document, list[NewFile]]:
     """Return the fields of a checked start or end and the files in it; empty display names and exceptions are dropped.
 
     Raises:
@@ -131,15 +131,17 @@ def fields_of(part: CallStart | CallEnd, *, at_once: bool = False) -> tuple[Docu
         PayloadTooLargeError: if the JSON exceeds its part of a document.
         BadInputError: if a string in the JSON uses the reserved ref scheme.
     """
-    if isinstance(part, CallStart):
-        values = {"attributes": part.attributes, "inputs": part.inputs}
-        payload = Payload.unchecked(values, ("inputs",), at_once=at_once)
+    if isinstance(call_part, CallStart):
+        values = {"attributes": call_part.attributes, "inputs": call_part.inputs}
+        payload = Payload.unchecked(values, ("inputs",), fast_only=fast_only)
         payload.check_size()
-        return start_fields(part, payload), payload.files
-    payload = Payload.unchecked({"output": part.output, "summary": part.summary}, ("output",), at_once=at_once)
-    kept = kept_of_summary(part.summary)
-    payload.check_size(kept)
-    return end_fields(part, payload, kept), payload.files
+        return start_fields(call_part, payload), payload.files
+    payload = Payload.unchecked(
+        {"output": call_part.output, "summary": call_part.summary}, ("output",), fast_only=fast_only
+    )
+    usage_fields = summary_usage_fields(call_part.summary)
+    payload.check_size(usage_fields)
+    return end_fields(call_part, payload, usage_fields), payload.files
 
 
 def start_fields(start: CallStart, payload: Payload) -> Document:
@@ -150,13 +152,13 @@ def start_fields(start: CallStart, payload: Payload) -> Document:
     """
     trace_name = op_trace_name(start.op_name)
     return {
-        **key(start.project_id, str(start.id)),
+        **key_fields(start.project_id, str(start.id)),
         "trace_id": start.trace_id,
         "op_name": start.op_name,
         "op_trace_name": trace_name,
         "started_at": start.started_at,
         "wb_user_id": start.wb_user_id,
-        **_given(
+        **_without_nulls(
             display_name=start.display_name or None,
             parent_id=start.parent_id,
             thread_id=start.thread_id,
@@ -167,7 +169,7 @@ def start_fields(start: CallStart, payload: Payload) -> Document:
             input_refs=payload.refs["inputs"] or None,
             example_digest=example_digest(trace_name, payload.values["inputs"]),
         ),
-        **payload.mirrors,
+        **payload.bson_copies,
         "json": payload.texts,
         "start_size_bytes": payload.size_bytes,
     }
@@ -178,32 +180,32 @@ def _turn_of(start: CallStart) -> str | None:
     return start.thread_id or None if start.turn_id == start.id else None
 
 
-def end_fields(end: CallEnd, payload: Payload, kept: Document) -> Document:
+def end_fields(end: CallEnd, payload: Payload, usage_fields: Document) -> Document:
     """Return the fields of a checked end with its prepared payload and the usage fields of its summary."""
     return {
-        **key(end.project_id, end.id),
+        **key_fields(end.project_id, end.id),
         "ended_at": end.ended_at,
         "status": _status(end),
-        **_given(
+        **_without_nulls(
             exception=end.exception or None,
             wb_run_step_end=end.wb_run_step_end,
             output_refs=payload.refs["output"] or None,
         ),
-        **kept,
-        **payload.mirrors,
+        **usage_fields,
+        **payload.bson_copies,
         "json": payload.texts,
         "end_size_bytes": payload.size_bytes,
     }
 
 
-def kept_of_summary(summary: object, scope: str | None = None) -> Document:
+def summary_usage_fields(summary: object, scope: str | None = None) -> Document:
     """Return the fields derived from the usage in a summary; empty if the summary names no model."""
     scope = scope or usage_scope(summary)
     usage = kept_usage(summary, sums_up=scope == SUM)
     return usage | {"usage_scope": scope} if usage else {}
 
 
-def _given(**fields: object) -> Document:
+def _without_nulls(**fields: object) -> Document:
     return {name: value for name, value in fields.items() if value is not None}
 
 

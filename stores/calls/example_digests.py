@@ -11,10 +11,10 @@ from typing import Final
 from stores import digests
 from stores.refs import SCHEME
 
-PREDICTIONS: Final = r"(^|[.-])predict(_and_s|AndS)core$"
+PREDICTION_OPS: Final = r"(^|[.-])predict(_and_s|AndS)core$"
 """Op names of prediction calls, as Weave's Python and TypeScript clients generate them."""
 
-_IS_PREDICTION: Final = re.compile(PREDICTIONS)
+_IS_PREDICTION: Final = re.compile(PREDICTION_OPS)
 _ROW: Final = re.compile(r"/id/([0-9A-Za-z]{43})$")
 
 
@@ -30,5 +30,5 @@ def row_digest(example: object) -> str | None:
     """Return the row digest at the end of a ref to a row; None for any other value."""
     if not isinstance(example, str) or not example.startswith(SCHEME):
         return None
-    found = _ROW.search(example)
-    return found[1] if found else None
+    match = _ROW.search(example)
+    return match[1] if match else None

@@ -20,8 +20,8 @@ STATUSES: Final = ("success", "error", "running", "descendant_error")
 
 _WEAVE: Final = "summary.weave"
 
-_IN_OBJECT: Final = "compare a value in it, such as {}.name, or look for a text with contains"
-_IN_REFS: Final = "name refs in the filter's {}, or look for a part of one with contains"
+_IN_OBJECT: Final = "compare a value in it, such as {}.name, or search its text with contains"
+_IN_REFS: Final = "name refs in the filter's {}, or search their text with contains"
 
 CALL_FIELDS: Final = FieldTable(
     [
@@ -61,8 +61,8 @@ CALL_FIELDS: Final = FieldTable(
         Field("output_refs", "output_refs", Kind.JSON, comparison_hint=_IN_REFS.format("outputRefs")),
     ],
     absent_paths={
-        ("summary", "weave", "costs"): "costs are told by the prices of now, and are not in summary: filter and sort "
-        "by total_cost, in US dollars"
+        ("summary", "weave", "costs"): "costs depend on current prices and are not in summary; filter and sort by "
+        "total_cost, in US dollars"
     },
 )
 
@@ -100,7 +100,7 @@ _TEXTS: Final = {f"json.{name}" for name in ("inputs", "output", "attributes", "
 
 
 @lru_cache(maxsize=1_000)
-def shown_of(wanted: frozenset[str]) -> dict[str, int]:
+def projection_of(wanted: frozenset[str]) -> dict[str, int]:
     """Return the projection for selected fields; cached, so do not modify it."""
     return {"_id": 0} | dict.fromkeys(paths_of(wanted), 1)
 

@@ -106,7 +106,7 @@ def op_trace_name(op_name: str) -> str:
     except StoreError as error:
         raise error.prefixed("op_name") from None
     if ref.kind != "op":
-        raise BadInputError(f"a ref here must be of an op, not of kind {ref.kind}", "op_name")
+        raise BadInputError(f"must be the ref of an op, not of kind {ref.kind}", "op_name")
     check_length(op_name, MAX_NAME, "op_name")
     return ref.name
 
@@ -128,4 +128,4 @@ def check_step(step: int | None, argument: str) -> None:
         BadInputError: if it is negative or too large.
     """
     if step is not None and not 0 <= step < 1 << 63:
-        raise BadInputError(f"{step} is not a step; steps run from 0 to 2^63 - 1", argument)
+        raise BadInputError(f"{step} is not a valid step; use 0 to 2^63 - 1", argument)

@@ -18,7 +18,7 @@ from stores.query.syntax_tree import And, Compare, Comparison, Get, In, Literal,
 from stores.refs import SCHEME
 
 _ANY_VERSION: Final = ":*"
-_NEVER_IN_REFS: Final = frozenset("/:")
+_NEVER_IN_OP_NAMES: Final = frozenset("/:")
 """Characters that never occur in the name of a versioned op."""
 
 
@@ -47,21 +47,21 @@ def op_names(project_id: str, names: Iterable[str]) -> OpNames:
             exact |= {name: None} if plain == name else {}
             continue
         exact[plain] = None
-        if plain and _NEVER_IN_REFS.isdisjoint(plain):
+        if plain and _NEVER_IN_OP_NAMES.isdisjoint(plain):
             prefixes[f"{SCHEME}{project_id}/op/{plain}:"] = None
     return OpNames(list(exact), list(prefixes))
 
 
-def calls_operation(query: Query, fields: FieldTable, project_id: str) -> Operand:
+def compile_calls_query(query: Query, fields: FieldTable, project_id: str) -> Operand:
     """Compile a query over a project's calls, with op names expanded to the stored op names that they match.
 
     Raises:
         BadInputError: if the query is invalid, if it names too many ops, or if every result would need a null in a
             field that is never null.
     """
-    asked = query.operation(fields)
-    _check_nulls(asked)
-    operation = _with_op_names(asked, project_id)
+    parsed = query.operation(fields)
+    _check_nulls(parsed)
+    operation = _with_op_names(parsed, project_id)
     if sum(1 for _ in iter_gets(operation)) > MAX_FIELD_ACCESSES:
         raise BadInputError(
             f"op names and other fields expand to more than {MAX_FIELD_ACCESSES:,} conditions; name fewer ops, or name "
@@ -79,47 +79,47 @@ def _check_nulls(node: Operand) -> None:
         case Compare(Comparison.EQ, Get(name, access), Literal(None)) | Compare(
             Comparison.EQ, Literal(None), Get(name, access)
         ) if not access.field.optional:
-            raise BadInputError(f"{name} is never null, so no call would be found; take out this condition", "query")
+            raise BadInputError(f"{name} is never null, so no call would match; remove this condition", "query")
 
 
 def _with_op_names(node: Operand, project_id: str) -> Operand:
     match node:
         case Compare(Comparison.EQ, Get() as get, Literal(str() as name)) if _is_op_name(get):
-            return _stands_for(get, [name], (), project_id)
+            return _expanded_condition(get, [name], (), project_id)
         case Compare(Comparison.EQ, Literal(str() as name), Get() as get) if _is_op_name(get):
-            return _stands_for(get, [name], (), project_id)
+            return _expanded_condition(get, [name], (), project_id)
         case In(Get() as get, members) if _is_op_name(get):
             names = [each.value for each in members if isinstance(each, Literal) and isinstance(each.value, str)]
             others = [each for each in members if not (isinstance(each, Literal) and isinstance(each.value, str))]
-            return _stands_for(get, names, [_with_op_names(each, project_id) for each in others], project_id)
+            return _expanded_condition(get, names, [_with_op_names(each, project_id) for each in others], project_id)
         case In(Literal(str() as name) as literal, members) if any(map(_is_op_name, members)):
             get = next(each for each in members if isinstance(each, Get) and _is_op_name(each))
             others = [_with_op_names(each, project_id) for each in members if not _is_op_name(each)]
-            return Or((_stands_for(get, [name], (), project_id), In(literal, tuple(others))))
+            return Or((_expanded_condition(get, [name], (), project_id), In(literal, tuple(others))))
         case _:
             return map_operands(node, lambda operand: _with_op_names(operand, project_id))
 
 
-def prefixes_of(node: Operand) -> Iterator[str]:
+def searched_prefixes(node: Operand) -> Iterator[str]:
     """Yield the op name prefixes that an operation searches, except those below a negation."""
     match node:
         case Compare(_, _, Literal(str() as prefix)) if _is_prefix(node):
             yield prefix
         case And(terms) | Or(terms):
             for term in terms:
-                yield from prefixes_of(term)
+                yield from searched_prefixes(term)
 
 
-def with_versions(node: Operand, names: Sequence[str]) -> Operand:
+def expand_prefixes(node: Operand, names: Sequence[str]) -> Operand:
     """Replace prefix conditions on op names with the known names that have the prefix."""
     match node:
         case Or((In(Get() as get, members), *prefixed)) if _is_op_name(get) and all(map(_is_prefix, prefixed)):
-            prefixes = tuple(chain.from_iterable(map(prefixes_of, prefixed)))
+            prefixes = tuple(chain.from_iterable(map(searched_prefixes, prefixed)))
             return In(get, (*members, *(Literal(name) for name in names if name.startswith(prefixes))))
         case Compare(_, Get() as get, Literal(prefix)) if _is_prefix(node):
             return In(get, tuple([Literal(name) for name in names if name.startswith(str(prefix))]))
         case And() | Or():
-            return map_operands(node, lambda term: with_versions(term, names))
+            return map_operands(node, lambda term: expand_prefixes(term, names))
         case _:
             # Negated, an incomplete list of names would match calls of the missing names.
             return node
@@ -137,11 +137,11 @@ def _is_op_name(node: Operand) -> bool:
     return isinstance(node, Get) and node.access.field is OP_NAME
 
 
-def _stands_for(get: Get, names: Iterable[str], others: Sequence[Operand], project_id: str) -> Operand:
+def _expanded_condition(get: Get, names: Iterable[str], others: Sequence[Operand], project_id: str) -> Operand:
     """Build the condition that an op name matches one of the names, or equals another operand."""
-    found = op_names(project_id, names)
-    members = (*map(Literal, found.exact), *others)
-    prefixed = [Compare(Comparison.STARTS_WITH, get, Literal(prefix)) for prefix in found.prefixes]
+    expanded = op_names(project_id, names)
+    members = (*map(Literal, expanded.exact), *others)
+    prefixed = [Compare(Comparison.STARTS_WITH, get, Literal(prefix)) for prefix in expanded.prefixes]
     if len(members) == 1 and not prefixed:
         return Compare(Comparison.EQ, get, members[0])
     return Or((In(get, members), *prefixed)) if prefixed else In(get, members)

@@ -22,13 +22,13 @@ MAX_VERSIONS: Final = 100
 """Op names of one page: MongoDB plans each scan in 50 us, and merges at most 200."""
 
 MAX_PREFIXES: Final = 20
-_KEPT: Final = 1_000
+_MAX_CACHED: Final = 1_000
 """Cached lists of op names per database and process."""
 
 Names = tuple[str, ...]
 _Key = tuple[str, tuple[str, ...]]
 
-_KEPT_OF: Final[WeakKeyDictionary[Database, OrderedDict[_Key, Names | None]]] = WeakKeyDictionary()
+_CACHES: Final[WeakKeyDictionary[Database, OrderedDict[_Key, Names | None]]] = WeakKeyDictionary()
 """Cached op names by project and prefixes; None if there were more than `MAX_VERSIONS`."""
 
 
@@ -40,19 +40,19 @@ class OpVersions:
 
     def __init__(self, database: Database, project_id: str, prefixes: Sequence[str]) -> None:
         self._calls = database.calls
-        self._kept = _KEPT_OF.setdefault(database, OrderedDict())
+        self._cache = _CACHES.setdefault(database, OrderedDict())
         self._scope = {"project_id": project_id, "visible": True}
         # No op name starts with a longer prefix, and a long one would fill the cache.
         self._prefixes = tuple([prefix for prefix in prefixes if len(prefix) <= MAX_NAME])
         self._key = project_id, self._prefixes
         self._is_readable = bool(prefixes) and len(self._prefixes) <= MAX_PREFIXES
 
-    async def known(self) -> Names | None:
+    async def cached_or_read(self) -> Names | None:
         """Return the cached names, else read them; None without prefixes, or if there are too many names."""
-        if self._key not in self._kept:
+        if self._key not in self._cache:
             return await self.read()
-        self._kept.move_to_end(self._key)
-        return self._kept[self._key]
+        self._cache.move_to_end(self._key)
+        return self._cache[self._key]
 
     async def read(self, session: Session | None = None) -> Names | None:
         """Read the current names, or those of a session's snapshot; None without prefixes, or if there are too many.
@@ -60,17 +60,17 @@ class OpVersions:
         Raises:
             UnavailableError: if an index was built during the read.
         """
-        if not self._is_readable or self._kept.get(self._key, ()) is None:
+        if not self._is_readable or self._cache.get(self._key, ()) is None:
             return None
         if not self._prefixes:
             return ()
         with translate_index_build_error():
-            rows = await all_rows(self._calls, self._distinct, MAX_VERSIONS + 2, session)
+            rows = await all_rows(self._calls, self._distinct_stages, MAX_VERSIONS + 2, session)
         names = tuple([row["_id"] for row in rows]) if len(rows) <= MAX_VERSIONS else None
-        self._kept[self._key] = names
-        self._kept.move_to_end(self._key)
-        if len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
+        self._cache[self._key] = names
+        self._cache.move_to_end(self._key)
+        if len(self._cache) > _MAX_CACHED:
+            self._cache.popitem(last=False)
         return names
 
     async def has_others(self, names: Names) -> bool:
@@ -95,7 +95,7 @@ class OpVersions:
             return bool(await all_rows(self._calls, stages, 2))
 
     @property
-    def _distinct(self) -> list[dict[str, Any]]:
+    def _distinct_stages(self) -> list[dict[str, Any]]:
         """The stages that find each op name once, from an index alone."""
         each_once: dict[str, Any] = {"$group": {"_id": f"${OP_NAME.path}"}}
         first, *others = [

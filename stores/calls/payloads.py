@@ -20,10 +20,10 @@ MAX_BYTES: Final = 7_700_000
 MAX_GROWTH: Final = 21
 """Factor by which text, BSON copy, refs and usage together may exceed the text; models without counts come closest."""
 
-AT_ONCE: Final = 256 * 1024
+MAX_FAST_LENGTH: Final = 256 * 1024
 """Characters of a value that may be prepared on the event loop; longer or odd values need a thread."""
 
-_IN_ALL_SCHEMES: Final = ":///"
+_COMMON_TO_SCHEMES: Final = ":///"
 _SCHEMES: Final = tuple(f'"{scheme}' for scheme in (refs.SCHEME, refs.ARTIFACT_SCHEME, refs.INTERNAL_SCHEME))
 
 
@@ -37,18 +37,18 @@ class Payload:
 
     values: dict[str, object]
     texts: dict[str, str]
-    mirrors: dict[str, object]
+    bson_copies: dict[str, object]
     refs: dict[str, list[str]]
     size_bytes: int
     files: list[NewFile]
 
     @classmethod
-    def of(
+    def from_values(
         cls,
         values: dict[str, object],
         with_files: Iterable[str] = (),
-        beside: dict[str, object] | None = None,
-        shapes: dict[str, JsonTraits] | None = None,
+        stored_beside: dict[str, object] | None = None,
+        traits: dict[str, JsonTraits] | None = None,
     ) -> Self:
         """Prepare values for storage; long data URLs in the values of `with_files` become files.
 
@@ -64,12 +64,12 @@ class Payload:
         """
         payload = cls({}, {}, {}, {}, 0, [])
         for name, value in values.items():
-            payload.add(name, value, _text(name, value), (shapes or {}).get(name), with_files=name in with_files)
-        payload.check_size(beside)
+            payload.add(name, value, _text(name, value), (traits or {}).get(name), with_files=name in with_files)
+        payload.check_size(stored_beside)
         return payload
 
     @classmethod
-    def unchecked(cls, values: dict[str, object], with_files: Iterable[str], *, at_once: bool) -> Self:
+    def unchecked(cls, values: dict[str, object], with_files: Iterable[str], *, fast_only: bool) -> Self:
         """Prepare values for storage without a check of their size.
 
         Raises:
@@ -78,32 +78,32 @@ class Payload:
         """
         payload = cls({}, {}, {}, {}, 0, [])
         for name, value in values.items():
-            text = codec.encode_plain(value) if at_once else _text(name, value)
-            if text is None or (at_once and len(text) > AT_ONCE):
+            text = codec.encode_plain(value) if fast_only else _text(name, value)
+            if text is None or (fast_only and len(text) > MAX_FAST_LENGTH):
                 raise TakesLongError
             payload.add(name, value, text, None, with_files=name in with_files)
         return payload
 
-    def check_size(self, beside: dict[str, object] | None = None) -> None:
+    def check_size(self, stored_beside: dict[str, object] | None = None) -> None:
         """Check the size in BSON, including further stored fields.
 
         Raises:
             PayloadTooLargeError: if it exceeds `MAX_BYTES`.
         """
-        _check_size(self.texts, self.mirrors, {"refs": self.refs, **(beside or {})})
+        _check_size(self.texts, self.bson_copies, {"refs": self.refs, **(stored_beside or {})})
 
-    def add(self, name: str, value: object, text: str, shape: JsonTraits | None, *, with_files: bool) -> None:
+    def add(self, name: str, value: object, text: str, traits: JsonTraits | None, *, with_files: bool) -> None:
         """Add a value with its text; its size is not checked."""
         if with_files and may_hold_data_urls(text):
-            value, taken = extract_data_urls(value)
-            text, shape = _text(name, value), None
-            self.files += taken
-        shape = shape or shape_of(value)
+            value, extracted = extract_data_urls(value)
+            text, traits = _text(name, value), None
+            self.files += extracted
+        traits = traits or shape_of(value)
         self.values[name] = value
         self.texts[name] = text
-        self.mirrors[name] = to_bson(value, shape)
-        self.refs[name] = _refs(name, value, text) if _IN_ALL_SCHEMES in text else []
-        self.size_bytes += shape.default_length(value, text)
+        self.bson_copies[name] = to_bson(value, traits)
+        self.refs[name] = _refs(name, value, text) if _COMMON_TO_SCHEMES in text else []
+        self.size_bytes += traits.default_length(value, text)
 
 
 def _text(name: str, value: object) -> str:
@@ -113,17 +113,17 @@ def _text(name: str, value: object) -> str:
         raise error.prefixed(name) from None
 
 
-def _check_size(texts: dict[str, str], mirrors: dict[str, object], beside: dict[str, object]) -> None:
+def _check_size(texts: dict[str, str], bson_copies: dict[str, object], stored_beside: dict[str, object]) -> None:
     length = sum(map(len, texts.values()))
     if length * MAX_GROWTH <= MAX_BYTES:
         return
     # If the texts alone exceed the limit, skip the encoding, which blocks all threads.
-    size = length if length > MAX_BYTES else len(bson_encode({**mirrors, "json": texts, **beside}))
+    size = length if length > MAX_BYTES else len(bson_encode({**bson_copies, "json": texts, **stored_beside}))
     if size > MAX_BYTES:
         number = f"{size:,}" if size > length else f"more than {length:,}"
         raise PayloadTooLargeError(
-            f"{' and '.join(texts)} take {number} bytes as stored (text, refs and what queries look into); the limit "
-            f"is {MAX_BYTES:,}. Keep large content elsewhere and send a reference to it",
+            f"{' and '.join(texts)} take {number} bytes as stored (text, refs and the copy for queries); the limit "
+            f"is {MAX_BYTES:,}; store large content elsewhere and send a reference",
             max(texts, key=lambda name: len(texts[name])),
         )
 

@@ -30,7 +30,7 @@ class Collections:
     rows: str
 
     @classmethod
-    def of(cls, database: Database) -> Self:
+    def from_database(cls, database: Database) -> Self:
         """Return the collection names of a database."""
         return cls(
             calls=database.calls.name,
@@ -43,7 +43,7 @@ class Collections:
 
 
 @dataclass(frozen=True, slots=True)
-class Lookup:
+class RefLookup:
     """Reads the values referenced at `origin` into a field of the document.
 
     Args:
@@ -66,19 +66,22 @@ class Lookup:
     def stages(self) -> Pipeline:
         """The stages; they leave the field empty if there is no ref of the project, or if its target does not exist."""
         ref, row = f"{self.path}_ref", f"{self.path}_row"
-        leads_on = {"$gt": [f"${ref}.row", None]}
+        has_row = {"$gt": [f"${ref}.row", None]}
         table = _table_id(self.project_id, {"$first": f"${self.path}.rows"})
-        in_version: Pipeline = [{"$match": {"visible": True}}, {"$project": self._parts | {"rows": _text("$val.rows")}}]
+        in_version: Pipeline = [
+            {"$match": {"visible": True}},
+            {"$project": self._projection | {"rows": _text("$val.rows")}},
+        ]
         return [
-            {"$set": {ref: _parted(self.project_id, self.origin)}},
-            self._joined(self.collections.objects, f"{ref}.version", in_version, self.path),
-            {"$set": {f"{ref}.table": {"$cond": [leads_on, table, None]}}},
-            self._joined(self.collections.tables, f"{ref}.table", self._in_table(), row, {"row": f"${ref}.row"}),
+            {"$set": {ref: _split_ref(self.project_id, self.origin)}},
+            self._lookup(self.collections.objects, f"{ref}.version", in_version, self.path),
+            {"$set": {f"{ref}.table": {"$cond": [has_row, table, None]}}},
+            self._lookup(self.collections.tables, f"{ref}.table", self._in_table(), row, {"row": f"${ref}.row"}),
             {
                 "$set": {
-                    to: {"$first": {"$cond": [leads_on, f"${row}.{part}", f"${self.path}.{part}"]}}
-                    for to, part in ((self.path, "val"), (self.text_path, "json.val"))
-                    if to
+                    target: {"$first": {"$cond": [has_row, f"${row}.{source}", f"${self.path}.{source}"]}}
+                    for target, source in ((self.path, "val"), (self.text_path, "json.val"))
+                    if target
                 }
             },
         ]
@@ -95,13 +98,13 @@ class Lookup:
         ]
         return [
             {"$project": {"_id": 0, "chunk": chunks, "row": {"$concat": [start, "$$row"]}}},
-            self._joined(self.collections.chunks, "chunk", in_chunk),
+            self._lookup(self.collections.chunks, "chunk", in_chunk),
             {"$match": {"found": {"$ne": []}}},
-            self._joined(self.collections.rows, "row", [{"$project": self._parts}]),
+            self._lookup(self.collections.rows, "row", [{"$project": self._projection}]),
             {"$project": {"val": {"$first": "$found.val"}, "json.val": {"$first": "$found.json.val"}}},
         ]
 
-    def _joined(
+    def _lookup(
         self,
         collection: str,
         key: str,
@@ -111,40 +114,40 @@ class Lookup:
     ) -> dict[str, Any]:
         """Build the lookup of the project's documents whose `_id` is at a key; `stages` transform them."""
         pipeline = [{"$match": {"project_id": self.project_id}}, *stages]
-        joined = {"from": collection, "localField": key, "foreignField": "_id", "pipeline": pipeline, "as": path}
-        return {"$lookup": joined | ({"let": names} if names else {})}
+        lookup = {"from": collection, "localField": key, "foreignField": "_id", "pipeline": pipeline, "as": path}
+        return {"$lookup": lookup | ({"let": names} if names else {})}
 
     @property
-    def _parts(self) -> dict[str, Any]:
-        return parts(("val", *steps) for steps in self.wanted) | ({"json.val": 1} if self.text_path else {})
+    def _projection(self) -> dict[str, Any]:
+        return paths_projection(("val", *steps) for steps in self.wanted) | ({"json.val": 1} if self.text_path else {})
 
 
-def parts(places: Iterable[tuple[str, ...]]) -> dict[str, Any]:
+def paths_projection(paths: Iterable[tuple[str, ...]]) -> dict[str, Any]:
     """Build the projection of some paths, each up to its first index, which projections cannot follow."""
     shortest: list[str] = []
-    for steps in sorted(map(_up_to_index, places)):
-        part = ".".join(steps)
-        if not any(f"{part}.".startswith(f"{outer}.") for outer in shortest):
-            shortest.append(part)
+    for steps in sorted(map(_before_index, paths)):
+        path = ".".join(steps)
+        if not any(f"{path}.".startswith(f"{outer}.") for outer in shortest):
+            shortest.append(path)
     return {"_id": 0} | dict.fromkeys(shortest, 1)
 
 
-def _up_to_index(steps: tuple[str, ...]) -> tuple[str, ...]:
-    end = next((at for at, step in enumerate(steps) if not step or is_index(step)), len(steps))
+def _before_index(steps: tuple[str, ...]) -> tuple[str, ...]:
+    end = next((index for index, step in enumerate(steps) if not step or is_index(step)), len(steps))
     return steps[:end]
 
 
-def _parted(project_id: str, origin: Access) -> Expression:
+def _split_ref(project_id: str, origin: Access) -> Expression:
     """Split the ref at a path into the `_id` of its `version` and the digest of its `row`.
 
     Any other value has no version, or a row digest that matches nothing.
     """
     start = f"{SCHEME}{project_id}/"
-    starts = [_starts("$$v", f"{start}{kind}/") for kind in _KINDS]
+    starts = [_starts_with("$$v", f"{start}{kind}/") for kind in _KINDS]
     inner = {"$replaceOne": {"input": "$$v", "find": {"$literal": start}, "replacement": ""}}
-    named = {"$replaceOne": {"input": inner, "find": "/", "replacement": ":"}}
-    parts = {"$split": [{"$concat": [{"$literal": f"{project_id}:"}, named]}, _TO_ROW]}
-    found = let_v(_text(_through_objects(origin)), {"$cond": [{"$or": starts}, parts, []]})
+    kind_and_name = {"$replaceOne": {"input": inner, "find": "/", "replacement": ":"}}
+    parts = {"$split": [{"$concat": [{"$literal": f"{project_id}:"}, kind_and_name]}, _TO_ROW]}
+    found = let_v(_text(_object_path(origin)), {"$cond": [{"$or": starts}, parts, []]})
     row = {"$cond": [{"$gt": [{"$size": "$$v"}, 2]}, "", {"$arrayElemAt": ["$$v", 1]}]}
     return let_v(found, {"version": {"$arrayElemAt": ["$$v", 0]}, "row": row})
 
@@ -154,21 +157,21 @@ def _table_id(project_id: str, text: Expression) -> Expression:
     start = f"{SCHEME}{project_id}/table/"
     replacement = {"$literal": f"{project_id}:"}
     replaced = {"$replaceOne": {"input": "$$v", "find": {"$literal": start}, "replacement": replacement}}
-    return let_v(text, {"$cond": [_starts("$$v", start), replaced, None]})
+    return let_v(text, {"$cond": [_starts_with("$$v", start), replaced, None]})
 
 
-def _text(found: Expression) -> Expression:
+def _text(value: Expression) -> Expression:
     """Build the value if it is a string, else an empty string."""
-    return let_v(found, {"$cond": [{"$eq": [{"$type": "$$v"}, "string"]}, "$$v", ""]})
+    return let_v(value, {"$cond": [{"$eq": [{"$type": "$$v"}, "string"]}, "$$v", ""]})
 
 
-def _starts(text: str, start: str) -> Expression:
+def _starts_with(text: str, start: str) -> Expression:
     return {"$eq": [{"$indexOfBytes": [text, {"$literal": start}]}, 0]}
 
 
-def _through_objects(origin: Access) -> Expression:
+def _object_path(origin: Access) -> Expression:
     """Build the expression of a path through objects only, not through list indexes."""
-    found: Expression = f"${origin.field.path}"
+    value: Expression = f"${origin.field.path}"
     for step in origin.steps:
-        found = {"$getField": {"field": {"$literal": step}, "input": found}}
-    return found
+        value = {"$getField": {"field": {"$literal": step}, "input": value}}
+    return value

@@ -21,10 +21,10 @@ class Summary(JsonField):
         if '"weave"' in sent:
             return codec.encode(self.value(row))
         comma = "," if len(sent) > len("{}") else ""
-        latency = row.get("latency_ms")
-        took = "" if latency is None else f',"latency_ms":{int(latency)}'
+        latency_ms = row.get("latency_ms")
+        latency_text = "" if latency_ms is None else f',"latency_ms":{int(latency_ms)}'
         name = _name(row)
-        return f"{sent[:-1]}{comma}{_told(row['status'], name, row[name])}{took}}}}}"
+        return f"{sent[:-1]}{comma}{_status_and_name(row['status'], name, row[name])}{latency_text}}}}}"
 
     def value(self, row: Row) -> dict[str, Any]:
         """Return the parsed value."""
@@ -36,7 +36,7 @@ SUMMARY: Final = Summary("summary")
 
 
 @lru_cache(1024)
-def _told(status: str, name: str, text: str) -> str:
+def _status_and_name(status: str, name: str, text: str) -> str:
     """Return the JSON text of status and name under `weave`; cached, since many calls of a page share it."""
     return f'"weave":{{"status":"{status}","{name}":{codec.encode(text)}'
 
@@ -56,9 +56,9 @@ def usage(row: Row) -> list[dict[str, Any]]:
 
     Counts that were not sent, or are no 64-bit integers, are absent; a class without tokens has 0.
     """
-    kept = {entry["model"]: entry for entry in row.get("usage", ())}
+    stored = {entry["model"]: entry for entry in row.get("usage", ())}
     return [
-        {"model": model, **sent_counts(counts), **_classes(kept.get(model))}
+        {"model": model, **sent_counts(counts), **_classes(stored.get(model))}
         for model, counts in by_model(_SENT.value(row)).items()
     ]
 

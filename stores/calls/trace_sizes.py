@@ -23,9 +23,9 @@ async def add_total_sizes(calls: Collection, project_id: str, rows: Sequence[Row
         return
     match = {"project_id": project_id, "visible": True, "trace_id": {"$in": traces}}
     grouped: list[dict[str, Any]] = [{"$match": match}, {"$group": {"_id": "$trace_id", "size": _SUM}}]
-    steady = calls.with_options(read_concern=SNAPSHOT)
+    snapshot_calls = calls.with_options(read_concern=SNAPSHOT)
     with translate_index_build_error():
-        groups = steady.aggregate(grouped, batchSize=len(traces) + 1)
+        groups = snapshot_calls.aggregate(grouped, batchSize=len(traces) + 1)
         sizes = {group["_id"]: group["size"] async for group in groups}
     for row in roots:
         row[TOTAL_STORAGE_SIZE] = sizes.get(row["trace_id"], 0)
@@ -60,7 +60,7 @@ async def total_size(
         {"$unwind": "$trace"},
         {"$group": {"_id": None, "size": {"$sum": {"$multiply": ["$roots", "$trace.size"]}}}},
     ]
-    steady = calls.with_options(read_concern=SNAPSHOT)
+    snapshot_calls = calls.with_options(read_concern=SNAPSHOT)
     with translate_index_build_error():
-        groups = await steady.aggregate(pipeline, session=session, allowDiskUse=True).to_list(1)
+        groups = await snapshot_calls.aggregate(pipeline, session=session, allowDiskUse=True).to_list(1)
     return groups[0]["size"] if groups else 0

@@ -32,20 +32,20 @@ class UserIndex:
     path: str
 
     @classmethod
-    def of(cls, project_id: str | None, field: str) -> Self:
+    def parse_field(cls, project_id: str | None, field: str) -> Self:
         """Return the index for a field as clients write it, such as `inputs.customer_id`.
 
         Raises:
             BadInputError: if the project id is invalid, or if no index can serve the field.
         """
         if not _is_unicode(f"{project_id}{field}"):
-            raise BadInputError(f"{field!r} of {project_id!r} holds what is no Unicode text", "path")
+            raise BadInputError(f"{field!r} of {project_id!r} is not valid Unicode text", "path")
         if project_id is not None:
             check_project_id(project_id)
         return cls(project_id, _path(field))
 
     @classmethod
-    def named(cls, name: str) -> Self | None:
+    def parse_name(cls, name: str) -> Self | None:
         """Parse an index name; None if the index is not a user index."""
         if not name.startswith(_PREFIX):
             return None
@@ -92,7 +92,7 @@ def _path(field: str) -> str:
     if access.path is None:
         digits = next(step for step in access.steps if is_index(step))
         raise BadInputError(
-            f"{field} has the step {digits}, which may be a key or a position in a list, and an index knows only keys",
+            f"{field} has the step {digits}, which may be a key or a list index; indexes support only keys",
             "path",
         )
     return access.path
@@ -117,11 +117,11 @@ class UserIndexes:
         Raises:
             ConflictError: if the collection has `MAX_INDEXES` indexes.
         """
-        there = await self._calls.index_information()
-        if not there.keys().isdisjoint({index.name, UserIndex(None, index.path).name}):
+        existing = await self._calls.index_information()
+        if not existing.keys().isdisjoint({index.name, UserIndex(None, index.path).name}):
             return False
-        if len(there) >= MAX_INDEXES:
-            raise ConflictError(f"there are {len(there)} indexes, as many as there may be; drop one to make room")
+        if len(existing) >= MAX_INDEXES:
+            raise ConflictError(f"there are {len(existing)} indexes, the limit is {MAX_INDEXES}; drop one first")
         await self._calls.create_index(index.keys, **index.options)
         return True
 
@@ -134,13 +134,13 @@ class UserIndexes:
             {"$collStats": {"storageStats": {}}},
             {"$project": {"sizes": "$storageStats.indexSizes"}},
         ]
-        found: dict[UserIndex, int] = {}
+        sizes: dict[UserIndex, int] = {}
         async for shard in self._calls.aggregate(stages):
             for name, size in shard["sizes"].items():
-                index = UserIndex.named(name)
+                index = UserIndex.parse_name(name)
                 if index:
-                    found[index] = found.get(index, 0) + size
-        return dict(sorted(found.items(), key=lambda item: (item[0].project_id or "", item[0].path)))
+                    sizes[index] = sizes.get(index, 0) + size
+        return dict(sorted(sizes.items(), key=lambda item: (item[0].project_id or "", item[0].path)))
 
     @database_write
     async def drop(self, index: UserIndex) -> None:
@@ -151,6 +151,6 @@ class UserIndexes:
         """
         if index.name not in await self._calls.index_information():
             raise BadInputError(
-                f"no index of {index.field} {index.scope} is there; `loomql index list` tells which are"
+                f"there is no index on {index.field} {index.scope}; `loomql index list` shows the indexes"
             )
         await self._calls.drop_index(index.name)

@@ -22,10 +22,8 @@ _ATTEMPTS = 10
 
 
 @dataclass(slots=True)
-class WholeCall:
-    """The validated and prepared fields of one call's start and end, with their files; a call without an end is
-    running.
-    """
+class PreparedCall:
+    """The validated fields of one call's start and end, with their files; without an end the call is running."""
 
     start: Document
     end: Document | None = None
@@ -52,7 +50,7 @@ class _Call:
         self.start = fields
         self.ends_rename = self.ends_rename or "display_name" in fields
 
-    def mark(self, search_due: dict[str, str]) -> None:
+    def mark_for_indexing(self, search_due: dict[str, str]) -> None:
         """Mark the call for the text indexer if its project has an index."""
         for part in (self.start, self.end):
             if part and (due := search_due.get(part["project_id"])):
@@ -79,16 +77,16 @@ async def write_batch(database: Database, batch: Sequence[CallStart | CallEnd]) 
 
 async def end_if_running(database: Database, end: CallEnd) -> bool:
     """End a running call; return False and store nothing if it has ended or is gone."""
-    fields, _ = await made_ready(end.checked())
-    running = {name: fields[name] for name in documents.FOUND_BY} | {"status": "running"}
+    fields, _ = await prepare_fields(end.checked())
+    running = {name: fields[name] for name in documents.KEY_FIELDS} | {"status": "running"}
     await database.ensure_not_purging(end.project_id)
-    if due := database.search_marks([end.project_id]):
-        fields["search_due"] = due[end.project_id]
-    done = await database.calls.update_one(running, documents.end_update(fields))
-    return done.modified_count == 1
+    if search_due := database.search_marks([end.project_id]):
+        fields["search_due"] = search_due[end.project_id]
+    result = await database.calls.update_one(running, documents.end_update(fields))
+    return result.modified_count == 1
 
 
-async def write_whole_calls(database: Database, whole_calls: Sequence[WholeCall]) -> None:
+async def write_prepared_calls(database: Database, whole_calls: Sequence[PreparedCall]) -> None:
     """Store prepared calls; if a call occurs twice, the later one wins."""
     parts: dict[str, _Call] = {}
     files: dict[str, list[NewFile]] = {}
@@ -104,20 +102,20 @@ async def write_whole_calls(database: Database, whole_calls: Sequence[WholeCall]
 async def _store(database: Database, parts: dict[str, _Call], files: dict[str, list[NewFile]]) -> None:
     calls = database.calls
     project_ids = {key.partition(":")[0] for key in parts}
-    entered = await database.ensure_projects_listed(project_ids)
-    for project_id, found in files.items():
-        await write_files(database, project_id, found)
-        await database.ensure_projects_listed(project_ids, entered)
+    registered = await database.ensure_projects_listed(project_ids)
+    for project_id, project_files in files.items():
+        await write_files(database, project_id, project_files)
+        await database.ensure_projects_listed(project_ids, registered)
     if search_due := database.search_marks(project_ids):
         for part in parts.values():
-            part.mark(search_due)
-    there = await insert_new(
+            part.mark_for_indexing(search_due)
+    existing = await insert_new(
         calls, [documents.whole_call(part.start, part.end) for part in parts.values() if part.start]
     )
-    waiting = [part for key, part in parts.items() if key in there or not part.start]
-    if waiting:
+    to_update = [part for key, part in parts.items() if key in existing or not part.start]
+    if to_update:
         await database.ensure_projects_listed(project_ids)
-    await write_upserts(calls, [update for part in waiting for update in part.updates()])
+    await write_upserts(calls, [update for part in to_update for update in part.updates()])
 
 
 async def _prepare(batch: Sequence[CallStart | CallEnd]) -> tuple[dict[str, _Call], dict[str, list[NewFile]]]:
@@ -126,11 +124,11 @@ async def _prepare(batch: Sequence[CallStart | CallEnd]) -> tuple[dict[str, _Cal
     async for position, part in cooperative(enumerate(batch)):
         mode = "start" if isinstance(part, CallStart) else "end"
         try:
-            fields, found = await made_ready(part.checked())
+            fields, part_files = await prepare_fields(part.checked())
         except StoreError as error:
             raise error.prefixed(f"batch.{position}.{mode}") from None
-        if found:
-            files.setdefault(part.project_id, []).extend(found)
+        if part_files:
+            files.setdefault(part.project_id, []).extend(part_files)
         call = parts.setdefault(fields["_id"], _Call())
         if mode == "start":
             call.add_start(fields)
@@ -139,15 +137,14 @@ async def _prepare(batch: Sequence[CallStart | CallEnd]) -> tuple[dict[str, _Cal
     return parts, files
 
 
-async def made_ready(part: CallStart | CallEnd) -> tuple[Document, list[NewFile]]:
-    """Return the stored fields of a checked start or end (`documents.fields_of`); large ones are prepared in a thread.
-    """
+async def prepare_fields(part: CallStart | CallEnd) -> tuple[Document, list[NewFile]]:
+    """Return the stored fields of a checked start or end (`stored_fields`); large ones are prepared in a thread."""
     if part.is_large:
-        return await asyncio.to_thread(documents.fields_of, part)
+        return await asyncio.to_thread(documents.stored_fields, part)
     try:
-        return documents.fields_of(part, at_once=True)
+        return documents.stored_fields(part, fast_only=True)
     except TakesLongError:
-        return await asyncio.to_thread(documents.fields_of, part)
+        return await asyncio.to_thread(documents.stored_fields, part)
 
 
 async def insert_new(calls: Collection, new: list[Document]) -> set[str]:
@@ -161,9 +158,9 @@ async def insert_new(calls: Collection, new: list[Document]) -> set[str]:
     return set()
 
 
-def upsert(found_by: Document, pipeline: Pipeline) -> UpdateOne:
+def upsert(key_fields: Document, pipeline: Pipeline) -> UpdateOne:
     """Build an upsert that runs a pipeline on a call's document."""
-    return UpdateOne({name: found_by[name] for name in documents.FOUND_BY}, pipeline, upsert=True)
+    return UpdateOne({name: key_fields[name] for name in documents.KEY_FIELDS}, pipeline, upsert=True)
 
 
 async def write_upserts(calls: Collection, updates: list[UpdateOne]) -> None:
@@ -177,7 +174,7 @@ async def write_upserts(calls: Collection, updates: list[UpdateOne]) -> None:
             updates = [updates[position] for position in _duplicates(error)]
         else:
             return
-    raise ConflictError("too many writers made the same call at once; send it again")
+    raise ConflictError("too many concurrent writers of the same call; retry")
 
 
 def _duplicates(error: BulkWriteError) -> list[int]:
@@ -191,9 +188,9 @@ def _duplicates(error: BulkWriteError) -> list[int]:
     failures = details.get("writeErrors", [])
     others = [failure for failure in failures if failure["code"] != DUPLICATE_KEY]
     if any(failure["code"] in TOO_LARGE for failure in others):
-        raise PayloadTooLargeError("a call is larger than the database takes at once, its start and end together")
+        raise PayloadTooLargeError("a call's start and end together exceed the database's document limit")
     if others:
         raise error
     if details.get("writeConcernErrors"):
-        raise UnavailableError("the database did not confirm the write; send it again") from error
+        raise UnavailableError("the database did not confirm the write; retry") from error
     return [failure["index"] for failure in failures]

@@ -35,7 +35,7 @@ async def find_run(
     Raises:
         BadInputError: the call is not an evaluation.
     """
-    match = {**documents.key(project_id, call_id), "visible": True}
+    match = {**documents.key_fields(project_id, call_id), "visible": True}
     found = await database.calls.find_one(match, {"_id": 0} | dict.fromkeys([*paths, "op_trace_name"], 1))
     if found:
         check_is_run(found, argument)

@@ -21,7 +21,7 @@ async def find_calls(
     """Some paths of the visible calls among those with some ids, in no order."""
     projection = {"_id": 0} | dict.fromkeys(paths, 1)
     for start in range(0, len(ids), BATCH):
-        keys = [documents.key(project_id, each)["_id"] for each in ids[start : start + BATCH]]
+        keys = [documents.key_fields(project_id, each)["_id"] for each in ids[start : start + BATCH]]
         among = {"_id": {"$in": keys}, "project_id": project_id, "visible": True}
         async for call in cooperative_async(database.calls.find(among, projection, batch_size=BATCH + 1)):
             yield call

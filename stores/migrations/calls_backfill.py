@@ -16,8 +16,8 @@ from bson import encode as bson_encode
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from stores.calls.documents import FOUND_BY, KEPT_VERSION, TURN_OF, kept_of_summary
-from stores.calls.example_digests import PREDICTIONS, example_digest
+from stores.calls.documents import DERIVED_VERSION, KEY_FIELDS, TURN_OF, summary_usage_fields
+from stores.calls.example_digests import PREDICTION_OPS, example_digest
 from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
 from stores.concurrency.time_slices import TimeSlice
 from stores.database import Database, Document
@@ -35,7 +35,7 @@ _UPDATES_BYTES: Final = 4_000_000
 
 _SURELY_FITS: Final = MAX_BYTES // MAX_GROWTH
 
-_ID: Final = f"calls:{KEPT_VERSION}"
+_ID: Final = f"calls:{DERIVED_VERSION}"
 _OF_SUMMARY: Final = ("usage", "total_tokens", "usage_scope")
 _OF_INPUTS: Final = "example_digest"
 _OF_SPANS: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
@@ -135,14 +135,14 @@ class CallsUpgrade:
         return turns.modified_count + await self._fill_in_usage(within) + await self._fill_in_examples(within)
 
     async def _fill_in_usage(self, within: Document) -> int:
-        wanted: Document = dict.fromkeys((*FOUND_BY, *_OF_SUMMARY, "json.summary"), 1) | {"json.attributes": _OF_SPAN}
+        wanted: Document = dict.fromkeys((*KEY_FIELDS, *_OF_SUMMARY, "json.summary"), 1) | {"json.attributes": _OF_SPAN}
         return await self._fill_in_each(
             self._calls.find({**within, "json.summary": _NAMES_MODELS}, wanted), "summary", _update
         )
 
     async def _fill_in_examples(self, within: Document) -> int:
-        wanted = dict.fromkeys((*FOUND_BY, _OF_INPUTS, "op_trace_name", "json.inputs"), 1)
-        predictions = {**within, "op_trace_name": {"$regex": PREDICTIONS}, "json.inputs": {"$exists": True}}
+        wanted = dict.fromkeys((*KEY_FIELDS, _OF_INPUTS, "op_trace_name", "json.inputs"), 1)
+        predictions = {**within, "op_trace_name": {"$regex": PREDICTION_OPS}, "json.inputs": {"$exists": True}}
         return await self._fill_in_each(self._calls.find(predictions, wanted), "inputs", _update_of_inputs)
 
     async def _fill_in_each(
@@ -193,7 +193,7 @@ def _update(call: Document) -> UpdateOne | None:
     if len(text) > _SURELY_FITS and len(bson_encode(kept)) > MAX_BYTES:
         _leave_out(call["_id"], _NO_ROOM, "summary")
         return None
-    found_by: Document = {name: call[name] for name in FOUND_BY if name in call}
+    found_by: Document = {name: call[name] for name in KEY_FIELDS if name in call}
     absent = {name: "" for name in _OF_SUMMARY if name not in kept}
     change = {**({"$set": kept} if kept else {}), **({"$unset": absent} if absent else {})}
     return UpdateOne({**found_by, "json.summary": text}, change)
@@ -205,8 +205,8 @@ def _kept(call: Document, summary: object) -> Document:
     sent = by_model(summary)
     usage = usage_of_stored(codec.loads(attributes.encode())) if attributes and sent else {}
     if not usage or any(_without_parts(usage[model]) != _without_parts(sent.get(model, {})) for model in usage):
-        return kept_of_summary(summary)
-    return kept_of_summary({"usage": usage}, call.get("usage_scope"))
+        return summary_usage_fields(summary)
+    return summary_usage_fields({"usage": usage}, call.get("usage_scope"))
 
 
 def _without_parts(counts: Document) -> Document:
@@ -223,7 +223,7 @@ def _update_of_inputs(call: Document) -> UpdateOne | None:
         return None
     if digest is None or digest == call.get(_OF_INPUTS):
         return None
-    found_by: Document = {name: call[name] for name in FOUND_BY if name in call}
+    found_by: Document = {name: call[name] for name in KEY_FIELDS if name in call}
     return UpdateOne({**found_by, "json.inputs": text}, {"$set": {_OF_INPUTS: digest}})
 
 

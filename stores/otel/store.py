@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from stores.calls import CallsStore
 from stores.calls.inputs import MAX_NAME, check_length
-from stores.calls.writes import WholeCall
+from stores.calls.writes import PreparedCall
 from stores.concurrency.time_slices import cooperative
 from stores.errors import ForbiddenError, StoreError
 from stores.ids import check_project_id
@@ -44,7 +44,7 @@ class _Rejected:
     error: StoreError
 
 
-_Made = tuple[int, Callable[[], WholeCall | _Rejected]]
+_Made = tuple[int, Callable[[], PreparedCall | _Rejected]]
 
 
 @dataclass(slots=True)
@@ -138,16 +138,16 @@ class OtelStore:
                 async with self._making:
                     ready, is_done = await _part(made, exported)
                 if ready:
-                    await self._calls.write_whole(ready)
+                    await self._calls.write_prepared(ready)
                     exported.stored_spans += len(ready)
         if exported.forbidden and not exported.stored_spans:
             raise exported.forbidden
         return exported
 
 
-async def _part(made: Iterator[_Made], exported: Exported) -> tuple[list[WholeCall], bool]:
+async def _part(made: Iterator[_Made], exported: Exported) -> tuple[list[PreparedCall], bool]:
     """The next calls to write, and whether there are no more; what is rejected on the way is counted."""
-    ready: list[WholeCall] = []
+    ready: list[PreparedCall] = []
     number = size = 0
     async for size_bytes, make in cooperative(made, _TURN_SECONDS):
         # A thread lets others come first in between, at some cost.
@@ -186,7 +186,7 @@ def _made(
 
 def _call(
     message: _Message, origin: Origin | StoreError, span_of: Callable[[_Message], Span], wb_user_id: str | None
-) -> WholeCall | _Rejected:
+) -> PreparedCall | _Rejected:
     """The call of a span, or why it is rejected."""
     span = None
     try:

@@ -180,12 +180,13 @@ def _sides(left: Operand, right: Operand) -> tuple[Getter, Getter]:
 
 def _is_in(operand: Operand, members: tuple[Operand, ...]) -> Test:
     """Test for an equal member; the literals, which may be thousands, share one set lookup."""
-    is_time = isinstance(operand, Get) and operand.access.field.kind is Kind.TIME
     literals = [member.value for member in members if isinstance(member, Literal)]
-    keys = {
-        _equality_key(_as_bson(time_literal(value, operand.name)) if is_time else _as_bson(value)) for value in literals
-    }  # type: ignore[union-attr] # is_time says that it is a Get
-    getter = _stored_value(operand.access) if isinstance(operand, Get) and is_time else _value(operand)
+    if isinstance(operand, Get) and operand.access.field.kind is Kind.TIME:
+        keys = {_equality_key(_as_bson(time_literal(value, operand.name))) for value in literals}
+        getter = _stored_value(operand.access)
+    else:
+        keys = {_equality_key(_as_bson(value)) for value in literals}
+        getter = _value(operand)
     others = [compile_test(Compare(Comparison.EQ, operand, each)) for each in members if not isinstance(each, Literal)]
     return lambda values: _equality_key(getter(values)) in keys or any(test(values) for test in others)
 

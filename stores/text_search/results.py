@@ -46,7 +46,7 @@ class Question:
 
     def scope(self, method: Method) -> bytes:
         """What tells the cursors of this question from those of any other."""
-        asked = self.search.question or (self.search.match,)
+        asked = self.search.cursor_scope or (self.search.match,)
         return paging.scope_of("search", str(method), self.project_id, self.terms, *asked)
 
     def method_of(self, request: PageRequest) -> Method | None:

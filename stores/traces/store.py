@@ -6,7 +6,7 @@ from typing import Any, Final
 from stores import paging
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, models_of, usage_of_trace
 from stores.calls.computed_fields import add_computed_fields
-from stores.calls.documents import key
+from stores.calls.documents import key_fields
 from stores.calls.fields import paths_of
 from stores.calls.filters import calls_match
 from stores.calls.relations import calls_by
@@ -44,7 +44,7 @@ class TracesStore:
         self._parentless = calls_by(database, "trace_id", lambda project_id: calls_match(project_id) | _ROOTS)
 
     @database_query
-    async def find(self, project_id: str, trace_id: str) -> Row | None:
+    async def one(self, project_id: str, trace_id: str) -> Row | None:
         """Return a trace, or None if it has no visible call.
 
         Raises:
@@ -104,7 +104,7 @@ class TracesStore:
                     row["project_id"] = project_id
             return
         ids = [row["id"] for page in trace_pages for row in page.rows]
-        match = calls_match(project_id) | {"_id": {"$in": [key(project_id, each)["_id"] for each in ids]}}
+        match = calls_match(project_id) | {"_id": {"$in": [key_fields(project_id, each)["_id"] for each in ids]}}
         stages = [{"$match": match}, {"$project": {"_id": 0} | dict.fromkeys([*paths, "id"], 1)}]
         fields_by_id = {row["id"]: row for row in await all_rows(self._calls, stages, len(ids) + 1)}
         for page in trace_pages:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from bson.timestamp import Timestamp
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
-from stores.calls.events.changes import changes_of
-from stores.calls.events.cursors import PLACE
-from stores.calls.events.resume_tokens import moment_of, token_at
+from stores.calls.events.changes import change_pipeline
+from stores.calls.events.cursors import CURSOR_ARGUMENT
+from stores.calls.events.resume_tokens import timestamp_of, token_at
 from stores.database import Collection, Document
 from stores.database.thread_pool import run_in_driver_thread
 from stores.errors import BadInputError
@@ -23,11 +23,11 @@ Change = dict[str, Any]
 
 POLL_SECONDS: Final = 0.2
 """Wait of one read for a change, which delays the reaction to changed subscriptions by at most as much."""
-_GLANCE_SECONDS: Final = 0.01
+_CHECK_SECONDS: Final = 0.01
 """Wait of a read that only checks for changes."""
 _BATCH: Final = 500
 
-_FORGOTTEN: Final = (286, 280)
+_TOKEN_LOST: Final = (286, 280)
 """ChangeStreamHistoryLost and ChangeStreamFatalError: the token is older than the oplog, or of another database."""
 
 
@@ -40,9 +40,9 @@ class Stream:
         """Token after which the stream is complete."""
 
     @property
-    def place(self) -> str:
+    def token(self) -> str:
         """Token up to which everything was read."""
-        return _place(self._stream) or self.start
+        return _token(self._stream) or self.start
 
     @property
     def alive(self) -> bool:
@@ -58,26 +58,26 @@ class Stream:
 
 
 @asynccontextmanager
-async def opened(
-    calls: Collection, project_ids: Sequence[str] | None, place: str | None, *, anew: bool = False
+async def open_stream(
+    calls: Collection, project_ids: Sequence[str] | None, token: str | None, *, restart: bool = False
 ) -> AsyncIterator[Stream]:
     """Open the changes of some projects, or of all, from a token's timestamp on; from about now if it is None.
 
     Changes with exactly that timestamp are repeated, since they are new for added projects. With `restart`, the stream
     starts now, after the event that ended the previous stream.
     """
-    if anew:
-        place = await present(calls)
-    stream, start = await run_in_driver_thread(_open_at_moment, calls.delegate, project_ids, place)
+    if restart:
+        token = await current_token(calls)
+    stream, start = await run_in_driver_thread(_open_at_timestamp, calls.delegate, project_ids, token)
     try:
         yield Stream(stream, start)
     finally:
         await run_in_driver_thread(stream.close)
 
 
-async def present(calls: Collection) -> str:
+async def current_token(calls: Collection) -> str:
     """Return the token after everything that happened so far."""
-    return await run_in_driver_thread(_present, calls.delegate)
+    return await run_in_driver_thread(_read_current_token, calls.delegate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,32 +85,34 @@ class ChangeBatch:
     """Changes after a token, complete up to `token`."""
 
     changes: list[Change]
-    place: str
+    token: str
 
 
-async def read_changes_after(calls: Collection, project_id: str, place: str) -> ChangeBatch:
+async def read_changes_after(calls: Collection, project_id: str, token: str) -> ChangeBatch:
     """Read a batch of a project's changes after a token; no stream stays open.
 
     Raises:
         BadInputError: if the oplog does not contain the token.
     """
     try:
-        return await run_in_driver_thread(_stretch, calls.delegate, project_id, place)
+        return await run_in_driver_thread(_read_batch, calls.delegate, project_id, token)
     except OperationFailure as error:
-        if passes(error) or error.timeout:
+        if is_transient(error) or error.timeout:
             raise
         # If there are no events at all, this raises instead: the token is not to blame.
-        await present(calls)
-        if error.code in _FORGOTTEN:
+        await current_token(calls)
+        if error.code in _TOKEN_LOST:
             raise BadInputError(
-                "a place that the database no longer remembers, since its oplog holds the last hours or days alone; "
-                "take callEventsCursor, query with calls what happened meanwhile, and subscribe after that cursor",
-                PLACE,
+                "the cursor is older than the database's oplog, which covers only the last hours or days; get "
+                "callEventsCursor, query calls for what happened meanwhile, and subscribe after that cursor",
+                CURSOR_ARGUMENT,
             ) from error
-        raise BadInputError("not a place in this database's events; take callEventsCursor", PLACE) from error
+        raise BadInputError(
+            "the cursor belongs to another database; get a new one from callEventsCursor", CURSOR_ARGUMENT
+        ) from error
 
 
-def passes(error: PyMongoError) -> bool:
+def is_transient(error: PyMongoError) -> bool:
     """Return True if a stream's error may be transient, so that it can resume."""
     return isinstance(error, ConnectionFailure) or error.has_error_label("ResumableChangeStreamError")
 
@@ -118,62 +120,62 @@ def passes(error: PyMongoError) -> bool:
 def _open(
     calls: "DriversCollection[Document]",
     project_ids: Sequence[str] | None,
-    place: str | None,
-    moment: Timestamp | None = None,
+    token: str | None,
+    timestamp: Timestamp | None = None,
     poll_seconds: float = POLL_SECONDS,
 ) -> "ChangeStream[Document]":
     return calls.watch(
-        changes_of(project_ids),
+        change_pipeline(project_ids),
         full_document="updateLookup",
-        start_after={"_data": place} if place and not moment else None,
-        start_at_operation_time=moment,
+        start_after={"_data": token} if token and not timestamp else None,
+        start_at_operation_time=timestamp,
         max_await_time_ms=int(poll_seconds * 1000),
         batch_size=_BATCH,
     )
 
 
-def _open_at_moment(
-    calls: "DriversCollection[Document]", project_ids: Sequence[str] | None, place: str | None
+def _open_at_timestamp(
+    calls: "DriversCollection[Document]", project_ids: Sequence[str] | None, token: str | None
 ) -> tuple["ChangeStream[Document]", str]:
-    moment = moment_of(place) if place else _last_moment(calls)
-    start = token_at(moment) if moment else place or _present(calls)
-    return _open(calls, project_ids, start, moment), start
+    timestamp = timestamp_of(token) if token else _last_majority_timestamp(calls)
+    start = token_at(timestamp) if timestamp else token or _read_current_token(calls)
+    return _open(calls, project_ids, start, timestamp), start
 
 
-def _last_moment(calls: "DriversCollection[Document]") -> Timestamp | None:
+def _last_majority_timestamp(calls: "DriversCollection[Document]") -> Timestamp | None:
     """Return the timestamp of the last majority-confirmed write; None if it is unknown, as behind a shard router.
 
     By default MongoDB starts after the last write, which a majority may not have confirmed yet. A subscriber that
     catches up could then not detect when it has reached the start.
     """
-    told = calls.database.client.admin.command("hello")
-    moment: Timestamp | None = told.get("lastWrite", {}).get("majorityOpTime", {}).get("ts")
-    return moment
+    response = calls.database.client.admin.command("hello")
+    timestamp: Timestamp | None = response.get("lastWrite", {}).get("majorityOpTime", {}).get("ts")
+    return timestamp
 
 
 def _read(stream: "ChangeStream[Document]") -> list[Change]:
-    found: list[Change] = []
+    changes: list[Change] = []
     while (change := stream.try_next()) is not None:
-        found.append(change)
+        changes.append(change)
         # Take what has arrived without a further command.
         if not stream._cursor._has_next():  # noqa: SLF001 -- the driver has no public API; tests count its commands
             break
-    return found
+    return changes
 
 
-def _place(stream: "ChangeStream[Document]") -> str:
-    place: str = (stream.resume_token or {}).get("_data", "")
-    return place
+def _token(stream: "ChangeStream[Document]") -> str:
+    token: str = (stream.resume_token or {}).get("_data", "")
+    return token
 
 
-def _stretch(calls: "DriversCollection[Document]", project_id: str, place: str) -> ChangeBatch:
-    with _open(calls, [project_id], place, poll_seconds=_GLANCE_SECONDS) as stream:
+def _read_batch(calls: "DriversCollection[Document]", project_id: str, token: str) -> ChangeBatch:
+    with _open(calls, [project_id], token, poll_seconds=_CHECK_SECONDS) as stream:
         changes = _read(stream)
-        return ChangeBatch(changes, _place(stream))
+        return ChangeBatch(changes, _token(stream))
 
 
-def _present(calls: "DriversCollection[Document]") -> str:
+def _read_current_token(calls: "DriversCollection[Document]") -> str:
     with calls.watch([{"$match": {"operationType": "none"}}], max_await_time_ms=1) as stream:
-        if not _place(stream):
+        if not _token(stream):
             stream.try_next()
-        return _place(stream)
+        return _token(stream)

@@ -19,11 +19,11 @@ from stores.errors import BadInputError
 from stores.security.shared_secrets import CURSORS, shared_secret
 
 _NONCE_BYTES: Final = 12
-_ROOM: Final = 128
+_PADDED_BYTES: Final = 128
 """Bytes to which a resume token is padded, plus the project id's length; long call ids take a multiple of that."""
 _END: Final = b"\x80"
 
-PLACE: Final = "after"
+CURSOR_ARGUMENT: Final = "after"
 """Name of the argument that takes a cursor."""
 
 
@@ -45,13 +45,13 @@ class Cursors:
         if self._opened is None:
             self._opened = AESGCMSIV(await shared_secret(self._database, CURSORS))
 
-    def cursor_of(self, project_id: str, place: str) -> str:
+    def encode(self, project_id: str, token: str) -> str:
         """Create a cursor for a resume token, a hexadecimal text, in a project's events."""
         nonce, project = os.urandom(_NONCE_BYTES), project_id.encode()
-        sealed = self._cipher.encrypt(nonce, _filled(bytes.fromhex(place), len(project) + _ROOM), project)
-        return base64.urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
+        encrypted = self._cipher.encrypt(nonce, _padded(bytes.fromhex(token), len(project) + _PADDED_BYTES), project)
+        return base64.urlsafe_b64encode(nonce + encrypted).decode().rstrip("=")
 
-    def place_at(self, project_id: str, cursor: str) -> str:
+    def decode(self, project_id: str, cursor: str) -> str:
         """Return the resume token of a project's cursor.
 
         Raises:
@@ -59,21 +59,22 @@ class Cursors:
         """
         try:
             padded = cursor + "=" * (-len(cursor) % 4)
-            found = base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True)
-            content = self._cipher.decrypt(found[:_NONCE_BYTES], found[_NONCE_BYTES:], project_id.encode())
+            decoded = base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True)
+            content = self._cipher.decrypt(decoded[:_NONCE_BYTES], decoded[_NONCE_BYTES:], project_id.encode())
         except (InvalidTag, binascii.Error, ValueError):
             raise BadInputError(
-                "not a cursor of this project's events; take the cursor of an event, or of callEventsCursor", PLACE
+                "not a cursor of this project's events; use the cursor of an event, or callEventsCursor",
+                CURSOR_ARGUMENT,
             ) from None
         return content.rstrip(b"\0").removesuffix(_END).hex().upper()
 
     @property
     def _cipher(self) -> AESGCMSIV:
         if self._opened is None:
-            raise AssertionError("cursors are opened before any is made or read")
+            raise AssertionError("Cursors.open must be awaited before encode or decode")
         return self._opened
 
 
-def _filled(content: bytes, room: int) -> bytes:
+def _padded(content: bytes, block: int) -> bytes:
     """Pad the content with an end marker and zeros to a multiple of `block`."""
-    return content + _END + bytes(-len(content + _END) % room)
+    return content + _END + bytes(-len(content + _END) % block)

@@ -18,17 +18,17 @@ MAX_EVENTS: Final = 50_000
 """Events kept, regardless of size."""
 MAX_BYTES: Final = 64 * 1024 * 1024
 """Approximate bytes of memory of all kept events."""
-_AT_ONCE: Final = 1_000
+_MAX_FILTERED_EVENTS: Final = 1_000
 """Events that one filter may search at once on the event loop."""
-_BYTES_AT_ONCE: Final = 4 * 1024 * 1024
+_MAX_FILTERED_BYTES: Final = 4 * 1024 * 1024
 """Bytes of JSON text that one filter may search at once."""
 
 
 class Channel:
     """The kept events that pass one filter, numbered in order; complete after its `start` token."""
 
-    def __init__(self, question: EventFilter, start: str) -> None:
-        self.question = question
+    def __init__(self, event_filter: EventFilter, start: str) -> None:
+        self.event_filter = event_filter
         self.start = start
         self.first = 0
         self.news = asyncio.Event()
@@ -47,19 +47,19 @@ class Channel:
         """Return the event with a number from `first` to `end` - 1."""
         return self._events[number - self.first]
 
-    def number_after(self, place: str) -> int:
+    def number_after(self, token: str) -> int:
         """Return the number of the first event after a token, which is not before `start`."""
         number = self.end
-        while number > self.first and self.at(number - 1).place > place:
+        while number > self.first and self.at(number - 1).token > token:
             number -= 1
         return number
 
-    def put(self, event: CallEvent) -> None:
+    def append(self, event: CallEvent) -> None:
         """Append the newest event and wake the subscribers."""
         self._events.append(event)
         self.news.set()
 
-    def put_before(self, event: CallEvent) -> None:
+    def prepend(self, event: CallEvent) -> None:
         """Prepend an event older than all others."""
         self._events.appendleft(event)
         self.first -= 1
@@ -107,49 +107,50 @@ class EventLog:
         """Limit of `size`."""
         return self._max_bytes
 
-    def begin(self, place: str) -> None:
+    def restart(self, token: str) -> None:
         """Clear the log and restart it at a token; failed channels keep their unread events."""
         for entry in self._entries:
-            entry.event.grown = None
+            entry.event.on_grow = None
         self._entries.clear()
         self._bytes = 0
-        self.start = place
+        self.start = token
 
     def add(self, event: CallEvent, channels: list[Channel]) -> None:
         """Add the newest event to some channels; drop the oldest events beyond the limits."""
         self._entries.append(_Entry(event, channels))
         self._bytes += event.size
-        event.grown = self._grow
+        event.on_grow = self._grow
         for channel in channels:
-            channel.put(event)
+            channel.append(event)
         while len(self._entries) > self._max_events or self._bytes > self._max_bytes:
             self._drop_first()
 
-    def is_near(self, place: str) -> bool:
+    def is_quick_to_filter(self, token: str) -> bool:
         """Return True if few and small enough events follow a token to filter them at once on the event loop."""
-        if place < self.start:
+        if token < self.start:
             return False
-        newer = list(takewhile(lambda event: event.place > place, self._newest(_AT_ONCE)))
+        newer = list(takewhile(lambda event: event.token > token, self._newest(_MAX_FILTERED_EVENTS)))
         is_small = (
-            not any(event.is_large for event in newer) and sum(event.json_bytes for event in newer) < _BYTES_AT_ONCE
+            not any(event.is_large for event in newer)
+            and sum(event.json_bytes for event in newer) < _MAX_FILTERED_BYTES
         )
-        return is_small and len(newer) < _AT_ONCE
+        return is_small and len(newer) < _MAX_FILTERED_EVENTS
 
     def _newest(self, count: int) -> Iterator[CallEvent]:
         return (entry.event for entry in islice(reversed(self._entries), count))
 
-    def reach_back(self, channel: Channel, place: str) -> None:
+    def extend_back(self, channel: Channel, token: str) -> None:
         """Extend a channel back to an earlier token, with all kept events that pass its filter."""
-        project_id, holds = channel.question.project_id, channel.question.matches
+        project_id, matches = channel.event_filter.project_id, channel.event_filter.matches
         for entry in reversed(self._entries):
             event = entry.event
-            if event.place <= place:
+            if event.token <= token:
                 break
-            is_new = event.place <= channel.start and event.call["project_id"] == project_id
-            if is_new and holds(event.call, DocumentValues(event.call)):
-                channel.put_before(event)
+            is_new = event.token <= channel.start and event.call["project_id"] == project_id
+            if is_new and matches(event.call, DocumentValues(event.call)):
+                channel.prepend(event)
                 entry.channels.append(channel)
-        channel.start = place
+        channel.start = token
 
     def _grow(self, size: int) -> None:
         self._bytes += size
@@ -157,7 +158,7 @@ class EventLog:
     def _drop_first(self) -> None:
         entry = self._entries.popleft()
         self._bytes -= entry.event.size
-        entry.event.grown = None
-        self.start = entry.event.place
+        entry.event.on_grow = None
+        self.start = entry.event.token
         for channel in entry.channels:
             channel.drop_first()

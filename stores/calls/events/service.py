@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from stores.calls.events.change_stream import present, read_changes_after
-from stores.calls.events.changes import event_of
+from stores.calls.events.change_stream import current_token, read_changes_after
+from stores.calls.events.changes import to_event
 from stores.calls.events.cursors import Cursors
 from stores.calls.events.event import CallEvent
 from stores.calls.events.event_filter import EventFilter
@@ -13,7 +13,7 @@ from stores.calls.events.fan_out import FanOut
 from stores.database import Database
 from stores.query.evaluator import DocumentValues
 
-MAX_CATCHING_UP: Final = 4
+MAX_CATCH_UP_READS: Final = 4
 """Batches of past changes that one process reads concurrently."""
 
 
@@ -24,7 +24,7 @@ class CallEvents:
         self._database = database
         self.fan_out = self._fan_out = fan_out
         self._cursors = cursors
-        self._turns = asyncio.Semaphore(MAX_CATCHING_UP)
+        self._catch_up_slots = asyncio.Semaphore(MAX_CATCH_UP_READS)
 
     async def close(self) -> None:
         """End every subscription with an error that contains its resume cursor."""
@@ -33,10 +33,10 @@ class CallEvents:
     async def cursor(self, project_id: str) -> str:
         """Return the cursor after everything that happened in a project so far."""
         await self._cursors.open()
-        return self._cursors.cursor_of(project_id, await self._database.query(present(self._database.calls)))
+        return self._cursors.encode(project_id, await self._database.query(current_token(self._database.calls)))
 
     async def events(
-        self, question: EventFilter, after: str | None, payer: str = ""
+        self, event_filter: EventFilter, after: str | None, quota_key: str = ""
     ) -> AsyncGenerator[CallEvent, None]:
         """Yield the events that pass a filter, once and in order, after a cursor or from now on.
 
@@ -48,32 +48,32 @@ class CallEvents:
             RateLimitedError: if there are too many subscriptions.
             UnavailableError: if the database is unreachable or the stream broke, or if the subscriber lags.
         """
-        project_id = question.project_id
+        project_id = event_filter.project_id
         await self._cursors.open()
-        place = None if after is None else self._cursors.place_at(project_id, after)
-        async with self._fan_out.watch_project(project_id, payer):
+        token = None if after is None else self._cursors.decode(project_id, after)
+        async with self._fan_out.watch_project(project_id, quota_key):
             while True:
                 await self._database.run(self._fan_out.wait_until_covered(project_id))
-                async with self._fan_out.subscribe(question, place) as subscriber:
+                async with self._fan_out.subscribe(event_filter, token) as subscriber:
                     while subscriber:
                         yield await subscriber.next()
-                if place is None:
-                    raise AssertionError("whoever asks for nothing of the past can always join")
+                if token is None:
+                    raise AssertionError("a subscription without a token is always accepted")
                 # Nothing stays open between two batches, however slowly the client reads the first.
-                async with self._turns:
-                    stretch = await self._database.query(read_changes_after(self._database.calls, project_id, place))
-                for change in stretch.changes:
-                    await self._fan_out.turns.acquire()
-                    event = event_of(change, self._cursors)
-                    if event and await _holds(question, event):
-                        self._fan_out.check_open(self._cursors.cursor_of(project_id, place))
+                async with self._catch_up_slots:
+                    batch = await self._database.query(read_changes_after(self._database.calls, project_id, token))
+                for change in batch.changes:
+                    await self._fan_out.time_slices.acquire()
+                    event = to_event(change, self._cursors)
+                    if event and await _matches(event_filter, event):
+                        self._fan_out.check_open(self._cursors.encode(project_id, token))
                         yield event
-                        place = event.place
-                place = stretch.place
+                        token = event.token
+                token = batch.token
 
 
-async def _holds(question: EventFilter, event: CallEvent) -> bool:
+async def _matches(event_filter: EventFilter, event: CallEvent) -> bool:
     values = DocumentValues(event.call)
     if event.is_large:
-        return await asyncio.to_thread(question.matches, event.call, values)
-    return question.matches(event.call, values)
+        return await asyncio.to_thread(event_filter.matches, event.call, values)
+    return event_filter.matches(event.call, values)

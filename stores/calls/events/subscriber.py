@@ -9,9 +9,9 @@ from stores.calls.events.event_log import Channel
 from stores.concurrency.shared_slices import SharedTimeSlices
 from stores.errors import UnavailableError
 
-LAGGED: Final = (
-    "the subscription lagged behind the events that are kept for it (LOOMQL_MAX_EVENT_BYTES); subscribe again with "
-    "this error's extensions.after as after, and read faster or ask for less"
+LAGGED_MESSAGE: Final = (
+    "the subscription lagged behind the events kept in memory (LOOMQL_MAX_EVENT_BYTES); subscribe again after this "
+    "error's extensions.after, and read faster or select fewer events"
 )
 
 
@@ -31,13 +31,15 @@ class SubscriptionEndedError(UnavailableError):
 class Subscriber:
     """One reader of a channel; it holds a position, not events."""
 
-    def __init__(self, channel: Channel, number: int, place: str, turns: SharedTimeSlices, cursors: Cursors) -> None:
+    def __init__(
+        self, channel: Channel, number: int, token: str, time_slices: SharedTimeSlices, cursors: Cursors
+    ) -> None:
         self._channel = channel
-        self._turns = turns
+        self._time_slices = time_slices
         self._cursors = cursors
-        self._until = 0.0
+        self._slice_end = 0.0
         self._number = number
-        self._place = place
+        self._token = token
         channel.subscribers += 1
 
     async def next(self) -> CallEvent:
@@ -47,36 +49,36 @@ class Subscriber:
             SubscriptionEndedError: if the subscriber lags, if the stream broke, or if the server stops.
         """
         while True:
-            if self._number < self._channel.end and monotonic() > self._until:
-                self._until = await self._turns.acquire()
-            event = self._kept()
+            if self._number < self._channel.end and monotonic() > self._slice_end:
+                self._slice_end = await self._time_slices.acquire()
+            event = self._next_kept()
             if event is None:
-                self._check()
+                self._raise_if_failed()
                 self._channel.news.clear()
                 await self._channel.news.wait()
-            elif event.place > self._place:
-                self._place = event.place
+            elif event.token > self._token:
+                self._token = event.token
                 return event
 
     def close(self) -> None:
         """Unsubscribe from the channel."""
         self._channel.subscribers -= 1
 
-    def _kept(self) -> CallEvent | None:
+    def _next_kept(self) -> CallEvent | None:
         if self._number < self._channel.first:
-            raise SubscriptionEndedError(LAGGED, self._cursor)
+            raise SubscriptionEndedError(LAGGED_MESSAGE, self._cursor)
         if self._number == self._channel.end:
             return None
         event = self._channel.at(self._number)
         self._number += 1
         return event
 
-    def _check(self) -> None:
+    def _raise_if_failed(self) -> None:
         if self._channel.failure is not None:
             # Everything was read, so the resume cursor can skip the other calls' events up to `seen`.
-            self._place = max(self._place, self._channel.seen)
+            self._token = max(self._token, self._channel.seen)
             raise SubscriptionEndedError(self._channel.failure, self._cursor)
 
     @property
     def _cursor(self) -> str:
-        return self._cursors.cursor_of(self._channel.question.project_id, self._place)
+        return self._cursors.encode(self._channel.event_filter.project_id, self._token)

@@ -7,20 +7,26 @@ satisfy two comparisons. A sort uses the newest feedback of the type, by `create
 
 from stores.calls.feedback.conditions import Conditions
 from stores.calls.feedback.feedback_sort import CallsByFeedback
-from stores.calls.feedback.field_names import FeedbackNames
-from stores.calls.feedback.latest_feedback import NewestFeedback
-from stores.calls.feedback.lookups import lookup
-from stores.calls.feedback.prequeries import AT_FIRST, MAX_FOUND, Answers, FeedbackPrequery, run_prequeries
+from stores.calls.feedback.field_names import FeedbackFieldTable
+from stores.calls.feedback.latest_feedback import NewestFeedbackTable
+from stores.calls.feedback.lookups import condition_lookup
+from stores.calls.feedback.prequeries import (
+    FIRST_MAX_FEEDBACK,
+    MAX_FEEDBACK,
+    FeedbackPrequery,
+    PrequeryResults,
+    run_prequeries,
+)
 
 __all__ = [
-    "AT_FIRST",
-    "MAX_FOUND",
-    "Answers",
+    "FIRST_MAX_FEEDBACK",
+    "MAX_FEEDBACK",
     "CallsByFeedback",
     "Conditions",
-    "FeedbackNames",
+    "FeedbackFieldTable",
     "FeedbackPrequery",
-    "NewestFeedback",
-    "lookup",
+    "NewestFeedbackTable",
+    "PrequeryResults",
+    "condition_lookup",
     "run_prequeries",
 ]

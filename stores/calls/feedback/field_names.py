@@ -14,7 +14,7 @@ from stores.feedback.fields import FEEDBACK_FIELDS
 from stores.query.fields import MAX_PATH_LENGTH, Access, FieldTable
 
 PREFIX: Final = "feedback."
-_ANY: Final = "*"
+_ANY_TYPE: Final = "*"
 _PAYLOAD: Final = "payload"
 _MAX_NAME: Final = 2 * MAX_NAME + MAX_PATH_LENGTH
 """Characters of a field name: a type with every character escaped, plus a path."""
@@ -39,22 +39,22 @@ class FeedbackAccess(Access):
         return False
 
     @property
-    def of_type(self) -> dict[str, Any]:
+    def type_match(self) -> dict[str, Any]:
         """The match of feedback of this type."""
-        return match_of_type(self.feedback_type)
+        return type_match(self.feedback_type)
 
 
-def match_of_type(feedback_type: str | None) -> dict[str, Any]:
+def type_match(feedback_type: str | None) -> dict[str, Any]:
     """Return the match of feedback of a type; all feedback if it is None."""
     return {} if feedback_type is None else {"feedback_type": {"$eq": feedback_type}}
 
 
-class FeedbackNames(FieldTable):
+class FeedbackFieldTable(FieldTable):
     """The fields of another table plus feedback fields."""
 
-    def __init__(self, others: FieldTable) -> None:
+    def __init__(self, table: FieldTable) -> None:
         super().__init__(())
-        self._others = others
+        self._table = table
 
     def __getitem__(self, name: str) -> Access:
         """Return the access of a field name.
@@ -62,19 +62,19 @@ class FeedbackNames(FieldTable):
         Raises:
             BadInputError: if no such field exists; the message explains the valid names.
         """
-        return _feedback_access(name) if name.startswith(PREFIX) else self._others[name]
+        return _feedback_access(name) if name.startswith(PREFIX) else self._table[name]
 
 
 def _feedback_access(name: str) -> FeedbackAccess:
     if len(name) > _MAX_NAME:
-        raise BadInputError(f"a name of {len(name):,} characters; the limit is {_MAX_NAME:,}")
+        raise BadInputError(f"the field name has {len(name):,} characters; the limit is {_MAX_NAME:,}")
     parsed = _NAME.fullmatch(name)
     if not parsed:
         raise BadInputError(f"there is no field {name[:100]!r}; {_FORM}")
-    written, field = parsed.groups()
-    feedback_type = None if written == _ANY else _ESCAPED.sub(r"\1", written)
+    type_text, field = parsed.groups()
+    feedback_type = None if type_text == _ANY_TYPE else _ESCAPED.sub(r"\1", type_text)
     try:
         access = FEEDBACK_FIELDS[_PAYLOAD if field is None else field]
     except BadInputError as error:
-        raise BadInputError(f"of feedback {error.message}") from None
+        raise BadInputError(f"in feedback {error.message}") from None
     return FeedbackAccess(access.field, access.steps, feedback_type)

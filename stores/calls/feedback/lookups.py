@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from stores.calls.feedback.conditions import Condition
-from stores.calls.feedback.field_names import FeedbackAccess, match_of_type
+from stores.calls.feedback.field_names import FeedbackAccess, type_match
 from stores.query import text_expressions
 from stores.query.fields import Access, Field
 from stores.query.match_compiler import compile_match
@@ -14,7 +14,7 @@ from stores.query.value_expressions import Expression, condition_expression, lis
 Pipeline = list[dict[str, Any]]
 
 
-def joined(
+def feedback_lookup(
     feedback: str,
     project_id: str,
     feedback_type: str | None,
@@ -23,7 +23,7 @@ def joined(
     names: dict[str, Expression] | None = None,
 ) -> dict[str, Any]:
     """Build the lookup of a call's feedback of a type; `stages` transform it."""
-    of_type = {"$match": {"project_id": project_id, **match_of_type(feedback_type)}}
+    of_type = {"$match": {"project_id": project_id, **type_match(feedback_type)}}
     lookup = {
         "from": feedback,
         "localField": "id",
@@ -34,17 +34,17 @@ def joined(
     return {"$lookup": lookup | ({"let": names} if names else {})}
 
 
-def lookup(feedback: str, project_id: str, condition: Condition) -> Pipeline:
+def condition_lookup(feedback: str, project_id: str, condition: Condition) -> Pipeline:
     """Build the stages that set a condition's field to its result for each call."""
-    path = condition.holds.access.field.path
+    path = condition.result.access.field.path
     names: dict[str, Expression] = {}
     stages: Pipeline = [{"$limit": 1}, {"$project": {"_id": 1}}]
-    if condition.operation is not None and condition.is_of_feedback_alone:
+    if condition.operation is not None and condition.uses_feedback_only:
         stages.insert(0, {"$match": compile_match(condition.operation)})
     elif condition.operation is not None:
         stages.insert(0, {"$match": {"$expr": condition_expression(_with_variables(condition.operation, names))}})
-    found = joined(feedback, project_id, condition.feedback_type, stages, path, names)
-    return [found, {"$set": {path: {"$ne": [f"${path}", []]}}}]
+    stage = feedback_lookup(feedback, project_id, condition.feedback_type, stages, path, names)
+    return [stage, {"$set": {path: {"$ne": [f"${path}", []]}}}]
 
 
 def _with_variables(node: Operand, names: dict[str, Expression]) -> Operand:

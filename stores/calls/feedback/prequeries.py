@@ -12,7 +12,7 @@ from typing import Any, Final
 import bson
 from bson.raw_bson import RawBSONDocument
 
-from stores.calls.feedback.field_names import match_of_type
+from stores.calls.feedback.field_names import type_match
 from stores.database import Collection
 from stores.database.transactions import Session
 from stores.query.match_compiler import ANY_TEXT, compile_match
@@ -20,13 +20,13 @@ from stores.query.syntax_tree import Operand
 
 Pipeline = list[dict[str, Any]]
 
-MAX_FOUND: Final = 50_000
+MAX_FEEDBACK: Final = 50_000
 """Feedback documents behind all prequery results of one list query."""
 
-AT_FIRST: Final = 5_000
+FIRST_MAX_FEEDBACK: Final = 5_000
 """Lower limit for the first attempt at a page: with more feedback, the first calls looked up probably fill the page."""
 
-_BYTES_OF_A_CALL: Final = 60
+_BYTES_PER_CALL: Final = 60
 """BSON bytes of a call's `_id` in a list, without its project id."""
 
 
@@ -39,7 +39,7 @@ class FeedbackPrequery:
 
     def match(self, project_id: str) -> dict[str, Any]:
         """Return the match of the feedback."""
-        on_calls = {"project_id": project_id, "call_id": ANY_TEXT, **match_of_type(self.feedback_type)}
+        on_calls = {"project_id": project_id, "call_id": ANY_TEXT, **type_match(self.feedback_type)}
         return on_calls if self.operation is None else {**on_calls, "$and": [compile_match(self.operation)]}
 
     @property
@@ -50,53 +50,53 @@ class FeedbackPrequery:
 
 
 @dataclass(frozen=True, eq=False)
-class Calls:
+class FoundCalls:
     """Distinct call ids, with matches that are encoded only once."""
 
     ids: Sequence[str]
-    feedback: int
+    num_feedback: int
     """Number of feedback documents on these calls."""
 
     @cached_property
     def by_id(self) -> dict[str, Any]:
         """The match by call id."""
-        return {"id": _among(self.ids)}
+        return {"id": _encoded_in(self.ids)}
 
     def by_key(self, project_id: str) -> dict[str, Any]:
         """Return the match by `_id`."""
-        return {"_id": _among([f"{project_id}:{call}" for call in self.ids])}
+        return {"_id": _encoded_in([f"{project_id}:{call}" for call in self.ids])}
 
 
-def _among(members: Sequence[str]) -> RawBSONDocument:
+def _encoded_in(members: Sequence[str]) -> RawBSONDocument:
     return RawBSONDocument(bson.encode({"$in": members}))
 
 
-Answers = Mapping[FeedbackPrequery | None, Calls | None]
+PrequeryResults = Mapping[FeedbackPrequery | None, FoundCalls | None]
 """The calls found by each prequery; None if there are too many."""
 
 
 async def run_prequeries(
     feedback: Collection,
     project_id: str,
-    questions: Sequence[FeedbackPrequery],
-    room: int,
+    prequeries: Sequence[FeedbackPrequery],
+    max_bytes: int,
     session: Session,
-    at_most: int = MAX_FOUND,
-) -> Answers:
+    limit: int = MAX_FEEDBACK,
+) -> PrequeryResults:
     """Run the prequeries, one command each; their results take at most `max_bytes` of a pipeline in total."""
-    left = min(at_most, MAX_FOUND, room // (len(project_id.encode()) + _BYTES_OF_A_CALL))
-    answers: dict[FeedbackPrequery | None, Calls | None] = {}
-    for question in questions:
-        stages: Pipeline = [{"$match": question.match(project_id)}, {"$sort": question.order}]
-        found = answers[question] = await gathered(feedback, stages, left, session)
-        left -= found.feedback if found else 0
-    return answers
+    remaining = min(limit, MAX_FEEDBACK, max_bytes // (len(project_id.encode()) + _BYTES_PER_CALL))
+    results: dict[FeedbackPrequery | None, FoundCalls | None] = {}
+    for prequery in prequeries:
+        stages: Pipeline = [{"$match": prequery.match(project_id)}, {"$sort": prequery.order}]
+        calls = results[prequery] = await find_calls(feedback, stages, remaining, session)
+        remaining -= calls.num_feedback if calls else 0
+    return results
 
 
-async def gathered(feedback: Collection, stages: Pipeline, at_most: int, session: Session) -> Calls | None:
+async def find_calls(feedback: Collection, stages: Pipeline, limit: int, session: Session) -> FoundCalls | None:
     """Return the calls with the feedback that some stages find; None if it is more than `limit`."""
-    together = {"_id": None, "calls": {"$addToSet": "$call_id"}, "feedback": {"$sum": 1}}
-    cursor = feedback.aggregate([*stages, {"$limit": at_most + 1}, {"$group": together}], session=session)
-    async for found in cursor:
-        return Calls(found["calls"], found["feedback"]) if found["feedback"] <= at_most else None
-    return Calls([], 0)
+    grouped = {"_id": None, "calls": {"$addToSet": "$call_id"}, "feedback": {"$sum": 1}}
+    cursor = feedback.aggregate([*stages, {"$limit": limit + 1}, {"$group": grouped}], session=session)
+    async for row in cursor:
+        return FoundCalls(row["calls"], row["feedback"]) if row["feedback"] <= limit else None
+    return FoundCalls([], 0)

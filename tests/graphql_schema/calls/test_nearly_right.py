@@ -133,7 +133,7 @@ WRONG: list[tuple[Tree, str, str]] = [
         "$eq.1",
         (
             'inputs is a list or an object, never "Why?"; compare a value in it, such as inputs.name, or '
-            "look for a text with contains"
+            "search its text with contains"
         ),
     ),
     (eq("op_name", 5), "$eq.1", "op_name holds texts, never 5; write a text in quotes"),

@@ -7,7 +7,7 @@ import pytest
 
 from stores.calls import CallsStore
 from stores.calls.fields import CALL_FIELDS
-from stores.calls.op_names import calls_operation
+from stores.calls.op_names import compile_calls_query
 from stores.database import Collection, Database, Document
 from stores.paging import PageRequest
 from stores.query import Query, in_python
@@ -84,7 +84,7 @@ async def test_the_server_and_the_evaluator_find_just_the_calls_for_which_a_quer
     for _ in range(QUERIES):
         tree = generator.query(rows)
         expected = {row["id"] for row in rows if holds(parse_query(tree, CALL_FIELDS), row)}
-        operation = calls_operation(Query(tree), CALL_FIELDS, PROJECT)
+        operation = compile_calls_query(Query(tree), CALL_FIELDS, PROJECT)
 
         async with database.snapshot_session() as session:
             by_python = await in_python.python_assisted_operation(

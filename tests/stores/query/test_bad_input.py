@@ -190,7 +190,7 @@ REFUSED = [
     (
         beside("input_refs", "weave:///acme/chat/object/x:v0"),
         f"{AT}.$eq.1",
-        "input_refs .*; name refs in the filter's inputRefs, or look for a part of one with contains",
+        "input_refs .*; name refs in the filter's inputRefs, or search their text with contains",
     ),
     (beside("outputRefs", 5), f"{AT}.$eq.1", "outputRefs is a list or an object, never 5; .*'s outputRefs"),
     (one_of("input_refs", None, "weave:"), f"{AT}.$in.1.1", "input_refs is a list or an object"),
@@ -198,7 +198,7 @@ REFUSED = [
     (
         beside("inputs", "hello"),
         f"{AT}.$eq.1",
-        "inputs .*, never .*; compare a value in it, such as inputs.name, or look for a text with contains",
+        "inputs .*, never .*; compare a value in it, such as inputs.name, or search its text with contains",
     ),
     ({"$gt": [{"$literal": 1}, {"$getField": "summary"}]}, f"{AT}.$gt.0", "never 1; .* such as summary.name"),
     # Operands that never meet

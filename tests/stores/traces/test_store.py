@@ -42,14 +42,14 @@ async def test_a_trace_is_there_where_a_call_of_it_is_visible(store: TracesStore
     }
     await calls.delete(PROJECT, [call_id(2)])
 
-    assert await store.find(*SECOND_ONE) is None
-    assert await store.find(*FIRST) == {"project_id": PROJECT, "trace_id": trace_id(1)}
+    assert await store.one(*SECOND_ONE) is None
+    assert await store.one(*FIRST) == {"project_id": PROJECT, "trace_id": trace_id(1)}
 
 
 @pytest.mark.parametrize("wrong", ["", "no/trace", "x" * 2_000])
 async def test_what_is_no_id_of_a_trace_is_refused(store: TracesStore, wrong: str) -> None:
     with pytest.raises(BadInputError) as refused:
-        await store.find(PROJECT, wrong)
+        await store.one(PROJECT, wrong)
 
     assert refused.value.argument == "trace_id"
 
