@@ -8,10 +8,10 @@ MAX_NAME: Final = 1024
 
 
 def check_object(value: object, argument: str) -> None:
-    """Hold a JSON value to an object.
+    """Check that a value is a JSON object.
 
     Raises:
-        BadInputError: it is another kind of value.
+        BadInputError: if it is not.
     """
     if not isinstance(value, dict):
         raise BadInputError('must be a JSON object such as {"question": "…"}', argument)

@@ -56,7 +56,7 @@ def list_indexes(options: Namespace) -> int:
 
 
 def _index(options: Namespace) -> UserIndex:
-    return UserIndex.of(None if options.project == _ALL else options.project, options.path)
+    return UserIndex.parse_field(None if options.project == _ALL else options.project, options.path)
 
 
 def _on_indexes(options: Namespace, work: Callable[[UserIndexes], Awaitable[_R]]) -> _R:

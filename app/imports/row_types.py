@@ -7,7 +7,7 @@ from typing import Any, Final
 from app.exports.export import TRAILER
 from stores.calls.restore import RestoredCall
 from stores.errors import BadInputError
-from stores.exports.calls_format import CALL_COLUMNS, restored_of
+from stores.exports.calls_format import CALL_COLUMNS, to_restored_call
 from stores.exports.columns import CURSOR, Columns
 from stores.exports.feedback_format import FEEDBACK_COLUMNS, new_of
 from stores.exports.objects_format import OBJECT_COLUMNS, version_of
@@ -78,7 +78,7 @@ def _row(row: Mapping[str, Any], fields: ImportedRow) -> tuple[Item, list[str]]:
     if names >= _FEEDBACK:
         return new_of(fields), _unknown(row, FEEDBACK_COLUMNS)
     if names >= _CALL:
-        return restored_of(fields), _unknown(row, CALL_COLUMNS)
+        return to_restored_call(fields), _unknown(row, CALL_COLUMNS)
     if names >= _THREAD:
         return Thread(), []
     raise BadInputError(

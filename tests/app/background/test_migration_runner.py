@@ -16,7 +16,7 @@ from app.background.migration_runner import MigrationRunner
 from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
-from stores.calls.documents import KEPT, KEPT_VERSION
+from stores.calls.documents import DERIVED_FIELDS, DERIVED_VERSION
 from stores.database import Database
 from stores.errors import UnavailableError
 from stores.migrations.calls_backfill import CallsBackfill, Progress
@@ -42,7 +42,7 @@ async def old(database: Database) -> Database:
     calls = CallsStore(database)
     for number in range(3):
         await calls.write([start(number, thread_id="talk", turn_id=call_id(number)), end(number, summary=SUMMARY)])
-    await database.calls.update_many({}, {"$unset": dict.fromkeys(KEPT, "")})
+    await database.calls.update_many({}, {"$unset": dict.fromkeys(DERIVED_FIELDS, "")})
     return database
 
 
@@ -73,7 +73,7 @@ async def test_it_answers_while_another_process_is_at_it_and_says_how_far_that_i
 ) -> None:
     its = {"position": "", "looked_at": 1, "changed": 0, "total": 3, "is_done": False, "holder": "another"}
     until = datetime.now(UTC) + timedelta(hours=1)
-    await old.upgrades.insert_one({"_id": f"calls:{KEPT_VERSION}", **its, "held_until": until})
+    await old.upgrades.insert_one({"_id": f"calls:{DERIVED_VERSION}", **its, "held_until": until})
     async with running(mongodb_uri, old) as client:
         assert await ready(client) == {"status": "ok", "upgrading": "33 %"}
         assert await ask(client) == WRONG
