@@ -8,9 +8,9 @@ import platformdirs
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.admission.operation_limiter import MOST_OPERATIONS
+from app.admission.operation_limiter import MAX_OPERATIONS
 from app.admission.spool_budget import MAX_BYTES as MAX_SPOOLED_BYTES
-from app.admission.websockets import MOST_WEBSOCKETS
+from app.admission.websockets import MAX_WEBSOCKETS
 from app.auth.oidc.claim_grants import parse_claim_grants
 from app.auth.oidc.json_fetch import check_url
 from app.browser_security.origins import Origins
@@ -137,7 +137,7 @@ class Settings(BaseSettings):
         default=100, ge=1, description="Requests that such a caller may send at once, after some time without any."
     )
     max_operations: int = Field(
-        default=MOST_OPERATIONS,
+        default=MAX_OPERATIONS,
         ge=1,
         description="Queries and mutations that one process runs at once; whoever asks for more waits up to five "
         "seconds, and is then answered UNAVAILABLE.",
@@ -187,7 +187,7 @@ class Settings(BaseSettings):
         description="The same for one caller, a key or without keys an address; unset lets one caller have half.",
     )
     max_websockets: int = Field(
-        default=MOST_WEBSOCKETS,
+        default=MAX_WEBSOCKETS,
         ge=1,
         description="WebSockets that one process has open at once; one more is answered UNAVAILABLE. One caller may "
         "have half, and is then answered RATE_LIMITED.",

@@ -16,8 +16,8 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from app.admission import OperationLimiter, quota_key_of
-from app.admission.operation_limiter import MOST_OPERATIONS, OperationSlot, run_in_slot
-from app.admission.reservations import large_subscription, release_after_results
+from app.admission.operation_limiter import MAX_OPERATIONS, OperationSlot, run_in_slot
+from app.admission.reservations import large_subscription_error, release_after_results
 from app.admission.spool_budget import SpoolBudget
 from app.graphql_http.errors import INTERNAL, TOO_LARGE, RequestError, not_here, retry_later_error, timed_out
 from app.graphql_http.event_stream import EventStream
@@ -71,7 +71,7 @@ class GraphQLHTTP:
         places: OperationLimiter | None = None,
         trusted: TrustedDocuments | None = None,
     ) -> None:
-        self.places = places or OperationLimiter(MOST_OPERATIONS)
+        self.places = places or OperationLimiter(MAX_OPERATIONS)
         self.trusted = trusted
         self.spool_space = spool_space or SpoolBudget()
         self.max_file_bytes = max_file_bytes
@@ -188,7 +188,7 @@ class GraphQLHTTP:
     async def _stream(self, request: Request, operation: Operation, share: Reservation) -> EventStream:
         await self.schema.look_at(operation.query, operation.operation_name)
         if share.is_counted and self.schema.is_open_ended_subscription(operation.query, operation.operation_name):
-            error = large_subscription()
+            error = large_subscription_error()
             raise RequestError(TOO_LARGE, error.message, error.code)
         results = await self.schema.stream(
             operation.query,

@@ -65,10 +65,10 @@ class MetricsCollector:
         used = {
             ("completions",): (completions.under_way, completions.max_at_once),
             ("exports",): (self.exports.count, self.exports.most),
-            ("operations",): (self.places.in_use, self.places.most),
+            ("operations",): (self.places.in_use, self.places.limit),
             ("pending_bytes",): (self.intake.held_bytes, self.intake.max_bytes),
             ("spooled_bytes",): (self.spool_space.held_bytes, self.spool_space.max_bytes),
-            ("websockets",): (self.websockets.count, self.websockets.most),
+            ("websockets",): (self.websockets.count, self.websockets.limit),
             ("subscriptions",): (fan_out.count, fan_out.max_subscribers),
             ("event_bytes",): (fan_out.log.size, fan_out.log.max_bytes),
         }

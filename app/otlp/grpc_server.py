@@ -17,7 +17,7 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from app.admission.quota_keys import account_of
+from app.admission.quota_keys import quota_key_for
 from app.auth.callers import RouteAccess
 from app.auth.guard import permission_for
 from app.auth.route_permissions import GRPC
@@ -224,7 +224,7 @@ class _Traces:
         call: RequestRecord,
     ) -> Exported:
         caller = call.state[CALLER] = await self._admit(_text(sent.get(_AUTHORIZATION)))
-        account = account_of(caller, _address(context.peer()))
+        account = quota_key_for(caller, _address(context.peer()))
         if self._rates:
             self._rates.check(account)
         access = RouteAccess(caller, role)

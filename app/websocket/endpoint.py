@@ -14,7 +14,7 @@ from strawberry.asgi import GraphQL
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 
 from app.admission import OperationLimiter, RateLimiter, quota_key_of
-from app.admission.operation_limiter import MOST_OPERATIONS
+from app.admission.operation_limiter import MAX_OPERATIONS
 from app.admission.websockets import WebSockets
 from app.error_responses import error_response
 from app.graphql_http.trusted_documents import TrustedDocuments
@@ -75,7 +75,7 @@ class GraphQLWebSocket(GraphQL[Any, None]):
             max_subscriptions_per_connection=None,
             allowed_origins=allowed_origins,
         )
-        self.places = places or OperationLimiter(MOST_OPERATIONS)
+        self.places = places or OperationLimiter(MAX_OPERATIONS)
         self.rates = rates
         self.trusted = trusted
         self.make_context = make_context

@@ -23,7 +23,7 @@ from strawberry.types import ExecutionResult
 
 from app.admission import quota_key_of
 from app.admission.operation_limiter import OperationSlot, run_in_slot
-from app.admission.reservations import large_subscription
+from app.admission.reservations import large_subscription_error
 from app.auth.credentials import unauthenticated_error
 from app.auth.middleware import authenticate_websocket, check_session, on_session_end
 from app.graphql_http.trusted_documents import trusted_text
@@ -142,7 +142,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             await self.handle_invalid_message(flaw)
         elif message["type"] == "subscribe":
             await self._admit(message)
-        elif message["type"] in {"ping", "pong"} and self._signs.take("") > 0:
+        elif message["type"] in {"ping", "pong"} and self._signs.try_acquire("") > 0:
             await self.websocket.close(ping_limits.TOO_MANY, ping_limits.REASON)
         else:
             await self._handle(message)
@@ -198,7 +198,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         await self.schema.look_at(payload["query"], payload.get("operationName"))
         is_large = self.websocket.received_bytes > FREE_BYTES
         if is_large and self.schema.is_open_ended_subscription(payload["query"], payload.get("operationName")):
-            raise large_subscription()
+            raise large_subscription_error()
 
     @property
     def _under_way(self) -> request_record.RequestRecord | None:

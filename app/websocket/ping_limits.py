@@ -59,7 +59,7 @@ class PingLimitProtocol(DrainingWebSocketProtocol):
     def _may_go_on(self) -> bool:
         if self.close_sent or self.transport.is_closing():
             return False
-        if self._signs.take("") > 0:
+        if self._signs.try_acquire("") > 0:
             self._let_go()
             return False
         return True
