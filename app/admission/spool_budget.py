@@ -28,9 +28,7 @@ class SpoolBudget:
 
     @contextmanager
     def reservation(self, caller: str = "") -> Iterator["SpoolReservation"]:
-        """Yield one request's reservation, released at the end of the block; `caller` is its quota key, empty if
-        unknown.
-        """
+        """Yield one request's reservation, released at the end of the block; `caller` is the quota key or empty."""
         reservation = SpoolReservation(self._budget, caller)
         try:
             yield reservation

@@ -1,4 +1,4 @@
-"""All rulings as the README has them."""
+"""The table of permissions in the README."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -10,22 +10,22 @@ _KINDS: Final = {WEBSOCKET: "WebSocket", GRPC: "gRPC"}
 
 
 def markdown_table() -> str:
-    """The table of permissions."""
+    """Return the table as Markdown: first the GraphQL fields, then the routes."""
     head = ["| What | Takes the role | In which projects |", "| --- | --- | --- |"]
-    return "\n".join([*head, *permission_table.lines(), *_doors()])
+    return "\n".join([*head, *permission_table.lines(), *_route_rows()])
 
 
-def _doors() -> Iterator[str]:
-    """The rows of doors; methods that are alike at a path stand before it."""
+def _route_rows() -> Iterator[str]:
+    """Yield the rows of routes; methods with the same permission share a row."""
     kinds: dict[str, dict[tuple[str, RoutePermission], list[str]]] = {}
-    for door, ruling in ROUTE_PERMISSIONS.items():
-        method, _, path = door.partition(" ")
-        kinds.setdefault(_KINDS.get(method, "HTTP"), {}).setdefault((path, ruling), []).append(method)
-    for kind, doors in kinds.items():
+    for route, permission in ROUTE_PERMISSIONS.items():
+        method, _, path = route.partition(" ")
+        kinds.setdefault(_KINDS.get(method, "HTTP"), {}).setdefault((path, permission), []).append(method)
+    for kind, routes in kinds.items():
         yield from permission_table.grouped(
-            kind, ((_told(path, of), each.role, each.place) for (path, each), of in doors.items())
+            kind, ((_label(path, of), each.role, each.projects_label) for (path, each), of in routes.items())
         )
 
 
-def _told(path: str, methods: list[str]) -> str:
+def _label(path: str, methods: list[str]) -> str:
     return path if methods[0] in _KINDS else f"{', '.join(methods)} {path}"

@@ -14,7 +14,7 @@ from app import graphiql
 from app.admission import quota_key_of
 from app.admission.rate_limit_middleware import RateLimitMiddleware
 from app.auth import AuthenticationMiddleware, caller_of, guard_routes
-from app.auth.route_permissions import ROUTE_PERMISSIONS, WITHOUT_PAGE
+from app.auth.route_permissions import PERMISSIONS_WITHOUT_PAGE, ROUTE_PERMISSIONS
 from app.browser_security.host_check import HostCheckMiddleware, allowed_hosts
 from app.browser_security.origins import Origins
 from app.browser_security.security_headers import SecurityHeadersMiddleware
@@ -113,7 +113,9 @@ def _routes(process: ServerProcess) -> list[BaseRoute]:
         routes.append(Route("/metrics", metrics))
     if settings.graphiql:
         routes.append(Mount("/graphiql", graphiql.assets))
-    return guard_routes(routes, error_response_for_path, ROUTE_PERMISSIONS if settings.graphiql else WITHOUT_PAGE)
+    return guard_routes(
+        routes, error_response_for_path, ROUTE_PERMISSIONS if settings.graphiql else PERMISSIONS_WITHOUT_PAGE
+    )
 
 
 def _graphql_routes(routes: list[BaseRoute]) -> list[Route | WebSocketRoute]:

@@ -59,7 +59,7 @@ async def test_one_caller_cannot_have_all_places_nor_keep_others_from_theirs() -
     await until(lambda: places.waiting == 2)
 
     # As many wait as may run; more are told at once.
-    with pytest.raises(RateLimitedError, match="you have 2 operations") as refused:
+    with pytest.raises(RateLimitedError, match="you already run 2 operations") as refused:
         await places.acquire("greedy")
     async with asyncio.timeout(10), places.slot("modest"):
         assert places.in_use == 3
