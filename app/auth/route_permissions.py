@@ -21,8 +21,8 @@ class RoutePermission:
     """The role that a route requires, and its projects. `Role.NONE` admits every authenticated caller.
 
     Without `projects`, the guard requires the role in any project before the body is read, and the endpoint checks each
-    project that it meets (`callers.access_of`). `is_open` returns True for requests that need no credentials. `projects_label`
-    describes the projects in the README.
+    project that it meets (`callers.access_of`). `is_open` returns True for requests that need no credentials.
+    `projects_label` describes the projects in the README.
     """
 
     role: Role

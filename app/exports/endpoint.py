@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.auth.callers import caller_of
-from app.error_responses import refusing
+from app.error_responses import answering_errors
 from app.exports import ndjson
 from app.exports.export import Export
 from app.exports.stall_timeout import StallTimeoutResponse
@@ -45,7 +45,7 @@ class ExportEndpoint:
         """Where it is."""
         return [Route("/export/{concept}", self.get, methods=["GET"])]
 
-    @refusing
+    @answering_errors
     async def get(self, request: Request) -> Response:
         """The rows of a list and a last line that says how many; what is wrong with the question is told before."""
         concept = concept_of(request.path_params["concept"])

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from app.admission import quota_key_of
-from app.error_responses import error_response, refusing
+from app.error_responses import answering_errors, error_response
 from app.files.byte_ranges import UnsatisfiableError, byte_range, names
 from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing, iter_chunks, never
 from graphql_schema.files import file_url
@@ -53,7 +53,7 @@ class FileEndpoints:
             Route("/files/{entity}/{project}/{digest}", self.get, methods=["GET"]),
         ]
 
-    @refusing
+    @answering_errors
     async def put(self, request: Request) -> Response:
         """Store the body as a file: 201 where it is new, 200 where its content was there; with its digest."""
         project_id = _project_id(request)
@@ -75,7 +75,7 @@ class FileEndpoints:
         body = {"digest": digest, "sizeBytes": size, "url": url}
         return JSONResponse(body, 201 if is_new else 200, {"Location": url, "Cache-Control": "no-store"})
 
-    @refusing
+    @answering_errors
     async def get(self, request: Request) -> Response:
         """A file or a part of it, whose digest is its entity tag."""
         files = _files(request)

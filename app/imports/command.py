@@ -14,7 +14,7 @@ from app.commands.database_access import on_database
 from app.imports.batches import Target
 from app.imports.importer import Importing
 from app.imports.progress import Progress, ProgressFile
-from app.mongodb import whereabouts
+from app.mongodb import data_location
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database
@@ -72,7 +72,7 @@ def run_import(
     _check_names(sources, folder)
     for source in sources:
         source.open("rb").close()
-    name = f"{whereabouts(settings)} {project_id} {settings.otlp_entity}"
+    name = f"{data_location(settings)} {project_id} {settings.otlp_entity}"
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
 
     async def work(database: Database) -> list[Outcome]:

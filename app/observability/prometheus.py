@@ -94,9 +94,9 @@ class MetricsCollector:
     def _work(self) -> Iterator[Metric]:
         background = self.background
         goes_on = {(name,): float(is_running) for name, is_running in background.running().items()}
-        runs = {(name, "succeeded"): float(kept.succeeded) for name, kept in background.runs.items()}
-        runs |= {(name, "failed"): float(kept.failed) for name, kept in background.runs.items()}
-        last = {(name,): kept.last_success for name, kept in background.runs.items() if kept.last_success}
+        runs = {(name, "succeeded"): float(kept.succeeded) for name, kept in background.job_stats.items()}
+        runs |= {(name, "failed"): float(kept.failed) for name, kept in background.job_stats.items()}
+        last = {(name,): kept.last_success for name, kept in background.job_stats.items() if kept.last_success}
         yield _gauge("loomql_task_running", "Whether a task of the process goes on", ("task",), goes_on)
         yield _counter("loomql_work", "How often work was done, or failed, that is done now and then", _OF_WORK, runs)
         yield _gauge("loomql_work_last_success_seconds", "When it was last done, in Unix time", ("work",), last)

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.background.migration_runner import MigrationRunner
-from app.mongodb import driver_words
+from app.mongodb import driver_message
 from stores.database import Database
 from stores.errors import UnavailableError
 from stores.migrations import schema_version
@@ -113,12 +113,12 @@ class Readiness:
         cause = error.__cause__ if isinstance(error, UnavailableError) else error
         if isinstance(cause, ConfigurationError):
             # Also what a name server says of a mongodb+srv:// address, which is looked up when it is first needed.
-            self._log(f"LOOMQL_MONGODB_URI leads to no database: {driver_words(cause)}")
+            self._log(f"LOOMQL_MONGODB_URI leads to no database: {driver_message(cause)}")
             return f"LOOMQL_MONGODB_URI leads to no database; {_SEE_LOG}"
         if isinstance(error, UnavailableError):
             self._log(self._silence)
             return self._silence
-        self._log(f"the database refused: {driver_words(error)}")
+        self._log(f"the database refused: {driver_message(error)}")
         return f"the database refused; {_SEE_LOG}"
 
     def _log(self, told: str) -> None:

@@ -122,9 +122,9 @@ class ServerProcess:
         rows = self.settings.evaluation_rows
         preparation = background.start("preparation", readiness.prepare())
         background.start("watching_version", readiness.watch())
-        background.start("file_sweep", sweep_uploads(stores.files, "files", background.runs_of("file_sweep")))
-        background.start("table_sweep", sweep_uploads(stores.tables, "tables", background.runs_of("table_sweep")))
-        background.start("upkeep", MaintenanceJobs(readiness.database, stores, background=background).go_on())
+        background.start("file_sweep", sweep_uploads(stores.files, "files", background.stats_of("file_sweep")))
+        background.start("table_sweep", sweep_uploads(stores.tables, "tables", background.stats_of("table_sweep")))
+        background.start("upkeep", MaintenanceJobs(readiness.database, stores, background=background).run())
         background.start("memory", trim_periodically())
         if self.tokens:
             background.start("issuer_keys", self.tokens.keep_fresh())

@@ -23,7 +23,7 @@ from app.background.migration_runner import check_version
 from app.commands.health import ANY_ADDRESS, ask
 from app.commands.keys import first_key, has_keys
 from app.http_connections import HTTPProtocol
-from app.mongodb import mongodb, whereabouts
+from app.mongodb import data_location, mongodb
 from app.observability.audit_log import AuditFile
 from app.observability.logs import log_config
 from app.observability.worker_metrics import folder_for
@@ -164,7 +164,7 @@ def _announce_when_up(settings: Settings, listener: socket.socket) -> None:
     page = "GraphiQL" if settings.graphiql else "GraphQL "
     whereto = (
         f"  {page}  {url}/graphql",
-        f"  Data      {whereabouts(settings)}",
+        f"  Data      {data_location(settings)}",
         "  Stop      Ctrl-C",
     )
 

@@ -9,12 +9,12 @@ from starlette.types import Scope
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
-from app.auth.credentials import LONGEST
+from app.auth.credentials import MAX_CHARACTERS
 from app.browser_security.security_headers import HEADERS
 from app.websocket.reserving import ReservingProtocol
 from stores.concurrency.request_budget import Reservation
 
-FIRST_BYTES: Final = 2 * LONGEST
+FIRST_BYTES: Final = 2 * MAX_CHARACTERS
 """The largest message until a connection is acknowledged: the longest token fits in, and what else it says."""
 
 _TRUST: Final = "loomql.trust"

@@ -99,7 +99,7 @@ def test_an_unescaped_password_is_told_what_to_change_and_not_repeated(uri: str)
     done = spoken("serve", "--port", "0", LOOMQL_MONGODB_URI=uri)
 
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    assert done.stderr.startswith("loomql: LOOMQL_MONGODB_URI: percent-encode every sign of the user and the password")
+    assert done.stderr.startswith("loomql: LOOMQL_MONGODB_URI: percent-encode every character of the user name")
     assert "@ is %40" in done.stderr
     assert not any(part in done.stderr for part in ("secret", "re/t", "se@c"))
 

@@ -156,7 +156,10 @@ async def test_the_log_hears_once_why_there_are_no_keys(
 
     url = f"{issuer.url}/.well-known/openid-configuration"
     assert [text for record in caplog.records if url in (text := record.getMessage())] == [
-        f"the OpenID Connect issuer is unreachable or returns invalid documents (LOOMQL_OIDC_ISSUER): {url}: HTTP status 503"
+        (
+            "the OpenID Connect issuer is unreachable or returns invalid documents (LOOMQL_OIDC_ISSUER): "
+            f"{url}: HTTP status 503"
+        )
     ]
 
 

@@ -39,7 +39,7 @@ def test_the_command_writes_a_whole_file(exporting: str, tmp_path: Path, capsys:
 
     *rows, last = lines(file)
     assert code == 0
-    assert capsys.readouterr().out == f"{file} has all {COUNT + 1:,} calls of {PROJECT} that were asked for.\n"
+    assert capsys.readouterr().out == f"Exported {COUNT + 1:,} calls of {PROJECT} to {file}.\n"
     assert [row["id"] for row in rows] == [call_id(number) for number in reversed(range(COUNT + 1))]
     assert list(rows[0])[-1] == "total_cost"
     assert (last["loomql_export"]["count"], last["loomql_export"]["complete"]) == (COUNT + 1, True)
@@ -131,7 +131,7 @@ def test_parquet_is_written_under_its_name_when_it_is_whole(
 
     assert code == 0
     # Between the count that the bar shows and the file's rows there is time for more.
-    assert capsys.readouterr().out == f"{file} has all the feedback of {PROJECT} that were asked for.\n"
+    assert capsys.readouterr().out == f"Exported all feedback of {PROJECT} to {file}.\n"
     assert pq.ParquetFile(file).metadata.num_rows == 2
     assert files_in(tmp_path) == [file]
 

@@ -272,7 +272,7 @@ def test_without_a_place_for_it_nothing_is_done_and_no_server_starts(
     assert (made.returncode, made.stdout) == (1, "")
     assert made.stderr.endswith(why)
     assert (served.returncode, served.stderr) == (1, why)
-    assert listed.stdout.startswith("There is no key yet")
+    assert listed.stdout.startswith("No key exists")
 
 
 def told(line: str) -> tuple[str, str]:
