@@ -256,7 +256,7 @@ async def test_a_message_that_comes_slowly_closes_the_connection(
         code, reason = await closed(client)
 
     assert code == 4408
-    assert reason == "an unfinished message came more slowly than 1,000,000 bytes/s for 0.5 seconds; send it faster"
+    assert reason == "an unfinished message arrived more slowly than 1,000,000 bytes/s for 0.5 seconds; send it faster"
     await until(lambda: intake.held_bytes == 0)
 
 

@@ -114,9 +114,9 @@ async def test_a_file_that_is_there_is_left_alone(exporting: str, tmp_path: Path
     file = tmp_path / "mine.ndjson"
     file.write_text("mine")
 
-    with pytest.raises(ExportError, match="is there already"):
+    with pytest.raises(ExportError, match="already exists"):
         await export(exporting, "threads", file)
-    with pytest.raises(ExportError, match="is there already"):
+    with pytest.raises(ExportError, match="already exists"):
         await export(exporting, "threads", file, format="parquet")
 
     assert file.read_text() == "mine"
@@ -140,7 +140,7 @@ def test_parquet_is_written_under_its_name_when_it_is_whole(
     ("url", "parameters", "part"),
     [
         ("http://127.0.0.1:1", {}, "no server answers"),
-        ("ftp://127.0.0.1", {}, "is no address of a server"),
+        ("ftp://127.0.0.1", {}, "is not the URL of a server"),
         ("", {"filter": "{"}, "filter: is not JSON"),
         ("", {"sortBy": '[{"field": "x", "direction": "ASC"}]'}, "sortBy.0.field"),
         ("", {"filter": '{"opName": ["a"]}'}, "opNames"),
