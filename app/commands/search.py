@@ -48,7 +48,7 @@ async def _finished(store: TextSearchStore, project_id: str, *, is_on: bool, sta
     index = await store.set_index(project_id, is_on=is_on)
     while index.is_on == is_on and index.is_under_way:
         status.update(Text(f"{'Indexing' if is_on else 'Cleaning up'} {project_id}: {_progress(index)} …"))
-        await store.operation(project_id, _POLL_SECONDS)
+        await store.work(project_id, _POLL_SECONDS)
         await asyncio.sleep(_POLL_SECONDS / 10)
         index = await _read(store, project_id)
     return index

@@ -7,14 +7,14 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 @lru_cache(1024)
 def is_loopback(address: str) -> bool:
     """Return True if only this machine reaches the address, or if it is not an IP address but a socket path."""
-    address = _ip(address)
-    return address is None or address.is_loopback
+    ip = _ip(address)
+    return ip is None or ip.is_loopback
 
 
 def is_for_this_machine(host: str) -> bool:
     """Return True if a server at `host` is reachable only from this machine; the only known name is localhost."""
-    address = _ip(host)
-    return host == "localhost" if address is None else address.is_loopback
+    ip = _ip(host)
+    return host == "localhost" if ip is None else ip.is_loopback
 
 
 def _ip(text: str) -> IPv4Address | IPv6Address | None:

@@ -170,7 +170,7 @@ def test_where_mongodb_is_ones_own_the_first_key_needs_no_folder(
 
     with pytest.raises(ServeError, match=re.escape("`loomql key create --project '*' --role admin`")) as refused:
         check_keys(settings, mongodb_uri)
-    assert str(refused.value).startswith("LOOMQL_KEYS=required needs a key, and there is none")
+    assert str(refused.value).startswith("LOOMQL_KEYS=required requires an API key, and none exists")
     assert "or set it to auto and listen on 127.0.0.1" in str(refused.value)
 
 

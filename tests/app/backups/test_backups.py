@@ -179,7 +179,7 @@ def test_a_file_with_any_bit_turned_is_said_to_be_damaged(tmp_path: Path) -> Non
         document = bson.encode({"_id": number, "text": hashlib.sha256(b"%d" % number).hexdigest()})
         count.add(document)
         writer.put_raw(b"D", document)
-    writer.put(b"E", count.told())
+    writer.put(b"E", count.to_record())
     writer.put(b"Z", {"collections": 1})
     writer.close()
     whole, path = file.getvalue(), tmp_path / "backup"
@@ -246,13 +246,13 @@ async def test_of_two_restores_at_once_the_one_that_loses_says_what_was_in_its_w
     database: Database, client: Client, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = await taken(database, client, tmp_path / "backup")
-    begin = backups_restore._begin
+    begin = backups_restore._prepare
 
     def begin_beside_another(stored: Any) -> None:  # noqa: ANN401 -- a database of the driver's
         begin(stored)
         stored["calls"].insert_many(client[name]["calls"].find())
 
-    monkeypatch.setattr(backups_restore, "_begin", begin_beside_another)
+    monkeypatch.setattr(backups_restore, "_prepare", begin_beside_another)
 
     with pytest.raises(BackupError, match="another process writes to the database"):
         restore(client, empty, tmp_path / "backup")

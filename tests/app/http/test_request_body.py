@@ -114,7 +114,9 @@ async def test_a_slow_client_gets_408_and_what_it_reserved_is_released(host: str
 
         for answer in refused:
             assert answer.startswith(b"HTTP/1.1 408 ")
-            assert b"the body arrived more slowly than 1,000 bytes/s for 2 seconds; send it again over a faster" in answer
+            assert (
+                b"the body arrived more slowly than 1,000 bytes/s for 2 seconds; send it again over a faster" in answer
+            )
         assert await pending_bytes(client) == 0
 
 

@@ -228,7 +228,7 @@ async def test_a_file_cut_in_the_middle_of_a_line_says_so(fresh: Stores, import_
 @pytest.mark.parametrize(
     ("end", "complaint"),
     [
-        ([], "it lacks the line that ends an export"),
+        ([], "it has no trailer"),
         ([{"loomql_export": {"count": 2, "complete": True}}], "its trailer counts 2 rows, but the file has 1"),
         (
             [{"loomql_export": {"count": 1, "complete": False, "error": {"message": "no more"}}}],
