@@ -5,7 +5,7 @@ from typing import Final
 CALLER: Final = "caller"
 """The authenticated caller, a `stores.security.access.Caller`."""
 
-UNDER_WAY: Final = "under_way"
+REQUEST_RECORD: Final = "request_record"
 """The record of the request, an `app.observability.request_record.RequestRecord`."""
 
 OPEN_WEBSOCKET: Final = "open_websocket"

@@ -24,7 +24,7 @@ from app.auth.route_permissions import GRPC
 from app.http.request_body import BodyTimeoutError
 from app.http.scope_state import CALLER
 from app.observability import endpoints
-from app.observability.request_ids import HEADER, new_ids, sane
+from app.observability.request_ids import HEADER, new_ids, valid_id
 from app.observability.request_record import INTERNAL, RequestRecord
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, check_header, project_of
 from app.otlp.responses import CODES, PROTOBUF, response_of, told
@@ -202,7 +202,7 @@ class _Traces:
     @contextmanager
     def _counted(self, sent: Mapping[str, str | bytes]) -> Iterator[RequestRecord]:
         """A request that is under way in the block; its status is `OK`, or `FAILED` with a code of its own."""
-        given = sane((_text(sent.get(_REQUEST_ID)) or "").encode())
+        given = valid_id((_text(sent.get(_REQUEST_ID)) or "").encode())
         call = RequestRecord(given or next(self._new_ids), endpoints.GRPC, {}, self._tally)
         call.make_current()
         status = "FAILED"

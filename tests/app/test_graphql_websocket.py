@@ -20,7 +20,7 @@ from app.http import keepalive
 from app.websocket import GraphQLWebSocket
 from app.websocket.handshake_limits import HandshakeLimitProtocol
 from app.websocket.message_validation import flaw_of
-from app.websocket.ping_limits import AT_ONCE
+from app.websocket.ping_limits import BURST
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from stores.errors import UnavailableError
@@ -505,7 +505,7 @@ async def test_an_id_is_free_at_once_however_often_its_operation_is_completed(ad
 async def test_a_flood_of_pings_closes_the_connection(address: str, kind: str) -> None:
     async with client_of(address) as client:
         with suppress(ConnectionClosed):
-            for _ in range(AT_ONCE * 3):
+            for _ in range(BURST * 3):
                 await client.send({"type": kind})
         with suppress(ConnectionClosed):
             while True:
@@ -517,7 +517,7 @@ async def test_a_flood_of_pings_closes_the_connection(address: str, kind: str) -
 
 async def test_as_many_pings_as_a_client_needs_are_answered(address: str) -> None:
     async with client_of(address) as client:
-        for _ in range(AT_ONCE - 10):
+        for _ in range(BURST - 10):
             await client.send({"type": "ping"})
-        for _ in range(AT_ONCE - 10):
+        for _ in range(BURST - 10):
             assert await client.receive() == {"type": "pong"}
