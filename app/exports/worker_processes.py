@@ -26,8 +26,8 @@ class WorkerDiedError(Exception):
 class ExportProcessPool:
     """The worker processes of one server's exports, up to a limit."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._running: set[ExportProcess] = set()
         self._is_stopping = False
 
@@ -37,9 +37,9 @@ class ExportProcessPool:
         return len(self._running)
 
     @property
-    def most(self) -> int:
+    def limit(self) -> int:
         """Maximum number of export processes."""
-        return self._most
+        return self._limit
 
     def start(self, caller_id: str | None = None) -> "ExportProcess":
         """Start a process, which the caller must end; a known caller may have half of the limit, at least one.
@@ -49,7 +49,7 @@ class ExportProcessPool:
             UnavailableError: the limit is reached.
         """
         callers = [running.caller_id for running in self._running]
-        check_caller_quota("exports", "LOOMQL_MAX_EXPORTS", self._most, callers, caller_id)
+        check_caller_quota("exports", "LOOMQL_MAX_EXPORTS", self._limit, callers, caller_id)
         process = ExportProcess(self._running.discard, caller_id)
         self._running.add(process)
         if self._is_stopping:

@@ -11,7 +11,7 @@ from app.http_connections.header_limits import HeaderLimitProtocol
 class HalfClosedProtocol(HeaderLimitProtocol):
     """Protocol that answers requests received in full before the client closed its half of the connection.
 
-    An application that calls `receive` is told that the client disconnected. Requests that finish without that call, or
+    An application that calls `receive` gets a disconnect message. Requests that finish without that call, or
     that ignore disconnects, are answered.
     """
 

@@ -16,7 +16,7 @@ logger = logging.getLogger("loomql")
 
 @dataclass(slots=True)
 class Progress:
-    """What was imported up to byte `offset`, which is the end of line `line`; `stored` counts rows by kind.
+    """Progress up to byte `offset`, which is the end of line `line`; `stored` counts rows by kind.
 
     `rows` counts the rows since the last trailer, and `complaints` lists problems of the file.
     """

@@ -66,7 +66,7 @@ class MetricsCollector:
         fan_out, completions = self.stores.calls.fan_out, self.stores.completions
         used = {
             ("completions",): (completions.under_way, completions.max_at_once),
-            ("exports",): (self.exports.count, self.exports.limits),
+            ("exports",): (self.exports.count, self.exports.limit),
             ("operations",): (self.places.in_use, self.places.limit),
             ("pending_bytes",): (self.intake.held_bytes, self.intake.max_bytes),
             ("spooled_bytes",): (self.spool_space.held_bytes, self.spool_space.max_bytes),

@@ -22,7 +22,7 @@ TEXT, PING, PONG = 0x01, 0x89, 0x8A
 """First bytes of frames: of a text that goes on, and of those that end at once."""
 
 CONTINUED, END = 0x00, 0x80
-WHY = (4429).to_bytes(2, "big") + b"More than 10 pings and pongs a second came."
+WHY = (4429).to_bytes(2, "big") + b"The client sent more than 10 pings and pongs a second."
 CLOSED = bytes([0x88, len(WHY)]) + WHY
 
 
