@@ -1,7 +1,8 @@
-"""The role that each route requires, and in which projects; permissions of GraphQL fields lie in graphql_schema.
+"""Permissions of routes: the role that each requires, and the projects. The schema has those of its fields.
 
-A route is a method and a path, such as `GET /healthz`. Without a permission neither the application
-(`guard.guard_routes`) nor the gRPC server (`guard.permission_for`) starts. The README's table is generated from this.
+A route is a method at a path, such as `GET /healthz`. An application with a route that has no permission does not start
+(`guard.guard_routes`), nor does a gRPC server (`guard.permission_for`). The page
+`app/docs/reference/permissions.md` is generated from this table.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,7 +23,7 @@ class RoutePermission:
 
     Without `projects`, the guard requires the role in any project before the body is read, and the endpoint checks each
     project that it meets (`callers.access_of`). `is_open` returns True for requests that need no credentials.
-    `projects_label` describes the projects in the README.
+    `projects_label` describes the projects in the documentation.
     """
 
     role: Role
@@ -63,15 +64,15 @@ WEBSOCKET: Final = "WEBSOCKET"
 GRPC: Final = "GRPC"
 """Stands for the method of a gRPC call; the gRPC server checks it and refuses with gRPC status codes."""
 
-OPEN: Final = RoutePermission(Role.NONE, "open to all")
+OPEN: Final = RoutePermission(Role.NONE, "any")
 EVERYWHERE: Final = RoutePermission(Role.READER, "all projects", _every_project)
-"""For routes that expose data of the whole server."""
+"""For what tells of the whole server."""
 
-_GRAPHQL: Final = RoutePermission(Role.NONE, "as the field takes it", is_open=_is_page)
-_IN_PATH: Final = "the one in the address"
-_TRACES: Final = RoutePermission(Role.WRITER, "those of the header and the spans' resources")
-_WEAVE_READER: Final = RoutePermission(Role.READER, "each project_id and ref in the body")
-_WEAVE_WRITER: Final = RoutePermission(Role.WRITER, "each project_id in the body")
+_GRAPHQL: Final = RoutePermission(Role.NONE, "the role of each field", is_open=_is_page)
+_IN_PATH: Final = "project in the path"
+_TRACES: Final = RoutePermission(Role.WRITER, "projects of the header and of the spans' resources")
+_WEAVE_READER: Final = RoutePermission(Role.READER, "each `project_id` and ref in the body")
+_WEAVE_WRITER: Final = RoutePermission(Role.WRITER, "each `project_id` in the body")
 
 _WEAVE_READS: Final = (
     "/call/read",
@@ -135,7 +136,7 @@ ROUTE_PERMISSIONS: Final = {
     "GET /metrics": EVERYWHERE,
     "PUT /files/{entity}/{project}": RoutePermission(Role.WRITER, _IN_PATH, _project_in_path),
     "GET /files/{entity}/{project}/{digest}": RoutePermission(Role.READER, _IN_PATH, _project_in_path),
-    "GET /export/{concept}": RoutePermission(Role.READER, "projectId in the address", _projects_in_query),
+    "GET /export/{concept}": RoutePermission(Role.READER, "`projectId` in the query string", _projects_in_query),
     "POST /v1/traces": _TRACES,
     "POST /otel/v1/traces": _TRACES,
     **{f"POST {prefix}/v1/{signal}": OPEN for prefix in ("", "/otel") for signal in ("logs", "metrics")},

@@ -11,13 +11,13 @@ from app.mongodb import Client, data_location, mongodb, shared_mongodb
 
 def add_backup(add: Add) -> None:
     """Add `backup`."""
-    parser = add("backup", parents=[_flags()], help="write a snapshot of the whole database to a file")
+    parser = add("backup", parents=[_flags()], help="write a snapshot of the whole database into a file")
     parser.set_defaults(command=take_backup)
 
 
 def add_restore(add: Add) -> None:
     """Add `restore`."""
-    parser = add("restore", parents=[_flags()], help="restore a backup into an empty database")
+    parser = add("restore", parents=[_flags()], help="load a backup into an empty database")
     parser.set_defaults(command=restore_backup)
 
 
@@ -39,5 +39,5 @@ def restore_backup(options: Namespace) -> int:
 
 def _flags() -> ArgumentParser:
     flags = ArgumentParser(add_help=False, parents=[data_folder()])
-    flags.add_argument("file", type=Path, metavar="FILE", help="file of the backup")
+    flags.add_argument("file", type=Path, metavar="FILE", help="backup file")
     return flags

@@ -14,7 +14,7 @@ ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # n
 
 def add_health(add: Callable[..., ArgumentParser]) -> None:
     """Add `health`."""
-    text = "check that a server is up, for example in a container's health check"
+    text = "check whether a server is up, for container health checks"
     with_flags(add("health", help=text)).set_defaults(command=health)
 
 
@@ -27,7 +27,7 @@ def with_flags(parser: ArgumentParser) -> ArgumentParser:
     """Add the flags; their defaults copy those of `Settings`, which takes a second to import."""
     parser.add_argument("--host", default=_setting("HOST", "127.0.0.1"), help="address of the server (LOOMQL_HOST)")
     parser.add_argument("--port", type=int, default=_setting("PORT", "8000"), help="port of the server (LOOMQL_PORT)")
-    parser.add_argument("--ready", action="store_true", help="also check that the database answers")
+    parser.add_argument("--ready", action="store_true", help="check the database, too")
     return parser
 
 

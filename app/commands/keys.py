@@ -30,22 +30,22 @@ def add_key(add: Add) -> None:
     action = actions_of(add("key", help="manage API keys"))
     which, until = ArgumentParser(add_help=False), ArgumentParser(add_help=False)
     which.add_argument("id", metavar="ID", help="public id of the key: the part after loomql_")
-    until.add_argument("--expires", metavar="WHEN", help="expiry: a duration such as 90d, or a time in ISO 8601")
-    making = action("create", parents=[until, data_folder()], help="create a key and print it once")
+    until.add_argument("--expires", metavar="WHEN", help="expiry: a duration such as 90d, or an ISO 8601 time")
+    making = action(
+        "create", parents=[until, data_folder()], help="create a key and print it; LoomQL cannot print it again"
+    )
     making.add_argument(
         "--project",
         metavar="PROJECT",
         required=True,
         action="append",
-        help="entity/project, entity/* for all projects of an entity, or * for all; can be repeated",
+        help="entity/project, entity/* or * for all; repeat for several",
     )
-    making.add_argument(
-        "--role", required=True, choices=[str(role) for role in Role if role], help="role in these projects"
-    )
-    making.add_argument("--name", help="name for people")
+    making.add_argument("--role", required=True, choices=[str(role) for role in Role if role], help="role of the key")
+    making.add_argument("--name", help="name of the key")
     making.set_defaults(command=create)
-    rotating = action("rotate", parents=[which, until, data_folder()], help="replace a key with a new one")
-    rotating.add_argument("--grace", metavar="DURATION", help="time for which the old key stays valid, such as 1d")
+    rotating = action("rotate", parents=[which, until, data_folder()], help="create a key that replaces another one")
+    rotating.add_argument("--grace", metavar="SPAN", help="time that the old key stays valid, such as 1d")
     rotating.set_defaults(command=rotate)
     revoking = action("revoke", parents=[which, data_folder()], help="revoke a key")
     revoking.set_defaults(command=revoke)

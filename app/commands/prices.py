@@ -22,9 +22,9 @@ _NEAR_NAMES: Final = 5
 
 def add_price(add: Add) -> None:
     """Add `price`."""
-    parser = add("price", parents=[data_folder()], help="show how a model name resolves, and its rates")
-    parser.add_argument("model", metavar="MODEL", help="model name as calls report it")
-    parser.add_argument("--project", metavar="PROJECT", help="entity/project, whose own prices take precedence")
+    parser = add("price", parents=[data_folder()], help="show the price of a model and how its name was resolved")
+    parser.add_argument("model", metavar="MODEL", help="name of the model, as in calls")
+    parser.add_argument("--project", metavar="PROJECT", help="entity/project whose own prices come first")
     parser.add_argument("--at", metavar="DATE", help="start of the call, such as 2026-01-31 (default: now)")
     parser.set_defaults(command=price)
 

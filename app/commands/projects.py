@@ -22,9 +22,11 @@ _LINE_SECONDS: Final = 5
 
 def add_project(add: Add) -> None:
     """Add `project` and its action."""
-    action = actions_of(add("project", help="remove a whole project"))
-    purging = action("purge", parents=[project(), data_folder()], help="permanently remove a project and all its data")
-    purging.add_argument("--confirm", metavar="PROJECT", help="the project again, to skip the prompt")
+    action = actions_of(add("project", help="purge a project"))
+    purging = action(
+        "purge", parents=[project(), data_folder()], help="delete a project with all its data; this cannot be undone"
+    )
+    purging.add_argument("--confirm", metavar="PROJECT", help="the project again, to confirm without a prompt")
     purging.set_defaults(command=purge)
 
 

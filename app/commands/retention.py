@@ -17,13 +17,13 @@ from stores.retention.reports import COUNTS
 
 def add_retention(add: Add) -> None:
     """Add `retention` and its actions."""
-    action = actions_of(add("retention", help="manage how long a project's calls are kept"))
+    action = actions_of(add("retention", help="manage the retention rules of projects"))
     of_one, rule = [project(), data_folder()], ArgumentParser(add_help=False)
-    rule.add_argument("--keep-days", type=int, metavar="N", help="keep the calls of the last N days")
-    rule.add_argument("--keep-calls", type=int, metavar="N", help="keep the N newest calls")
-    setting = action("set", parents=[*of_one, rule], help="set the rule of a project, replacing an earlier one")
+    rule.add_argument("--keep-days", type=int, metavar="N", help="days to keep")
+    rule.add_argument("--keep-calls", type=int, metavar="N", help="number of newest calls to keep")
+    setting = action("set", parents=[*of_one, rule], help="set the rule of a project; replaces the old rule")
     setting.set_defaults(command=set_rule, usage_error=setting.error)
-    dropping = action("drop", parents=of_one, help="drop the rule of a project, which then keeps everything")
+    dropping = action("drop", parents=of_one, help="drop the rule of a project; LoomQL then keeps everything")
     dropping.set_defaults(command=drop_rule)
     looking = action("preview", parents=[*of_one, rule], help="show what a rule would remove now")
     looking.set_defaults(command=preview)

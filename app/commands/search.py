@@ -21,11 +21,11 @@ _MIB: Final = 1024 * 1024
 
 def add_search(add: Add) -> None:
     """Add `search` and its actions."""
-    action = actions_of(add("search", help="manage the index for text search in a project's calls"))
+    action = actions_of(add("search", help="manage the text search index of a project"))
     flags = [project(), data_folder()]
-    on = action("on", parents=flags, help="build the index, also while a server runs")
+    on = action("on", parents=flags, help="build the index; servers may run")
     on.set_defaults(command=set_index, is_on=True)
-    off = action("off", parents=flags, help="remove the index; searches then scan all calls")
+    off = action("off", parents=flags, help="drop the index; searches then scan")
     off.set_defaults(command=set_index, is_on=False)
     status = action("status", parents=flags, help="show the state of the index")
     status.set_defaults(command=show)

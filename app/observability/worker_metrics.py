@@ -115,8 +115,8 @@ def _encoded(families: Iterable[Metric]) -> list[Any]:
 
 
 def _merged(families_by_worker: dict[str, list[Any] | None]) -> list[Metric]:
-    """Merge the families of all workers by name."""
-    up = Metric("loomql_worker_up", "1 if a worker process returned its metrics, else 0", "gauge")
+    """One family of each name, with the samples of all workers."""
+    up = Metric("loomql_worker_up", "1 if the worker process answered within a second, else 0", "gauge")
     merged: dict[str, Metric] = {up.name: up}
     for worker, families in families_by_worker.items():
         up.add_sample(up.name, {"worker": worker}, float(families is not None))
