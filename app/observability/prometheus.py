@@ -161,11 +161,11 @@ class MetricsCollector:
 
     def _work(self) -> Iterator[Metric]:
         background = self.background
-        goes_on = {(name,): float(is_running) for name, is_running in background.running().items()}
-        runs = {(name, "succeeded"): float(kept.succeeded) for name, kept in background.runs.items()}
-        runs |= {(name, "failed"): float(kept.failed) for name, kept in background.runs.items()}
-        last = {(name,): kept.last_success for name, kept in background.runs.items() if kept.last_success}
-        yield TASK_RUNNING.with_values(goes_on)
+        running = {(name,): float(is_running) for name, is_running in background.running().items()}
+        runs = {(name, "succeeded"): float(kept.succeeded) for name, kept in background.job_stats.items()}
+        runs |= {(name, "failed"): float(kept.failed) for name, kept in background.job_stats.items()}
+        last = {(name,): kept.last_success for name, kept in background.job_stats.items() if kept.last_success}
+        yield TASK_RUNNING.with_values(running)
         yield WORK.with_values(runs)
         yield LAST_SUCCESS.with_values(last)
 

@@ -115,7 +115,7 @@ def _encoded(families: Iterable[Metric]) -> list[Any]:
 
 
 def _merged(families_by_worker: dict[str, list[Any] | None]) -> list[Metric]:
-    """One family of each name, with the samples of all workers."""
+    """Merge the families of all workers by name."""
     up = Metric("loomql_worker_up", "1 if the worker process answered within a second, else 0", "gauge")
     merged: dict[str, Metric] = {up.name: up}
     for worker, families in families_by_worker.items():
