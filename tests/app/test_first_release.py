@@ -195,7 +195,7 @@ async def test_what_was_refused_is_open_again_once_the_database_is_another(datab
 
 async def test_a_database_that_a_newer_server_brings_up_is_left_alone_from_then_on(database: Database) -> None:
     stores = Stores.for_database(database)
-    readiness = Readiness(database, 3, look_seconds=0.02)
+    readiness = Readiness(database, 3, poll_seconds=0.02)
     await readiness.prepare()
     watching = asyncio.create_task(readiness.watch())
 

@@ -18,7 +18,7 @@ from stores.query import fields, parser, sort, text_expressions
 
 _BUSY: Final = f"503 `UNAVAILABLE` after {operation_limiter.WAIT_SECONDS:g} s"
 _CALLER_BUSY: Final = f"429 `RATE_LIMITED` after {operation_limiter.WAIT_SECONDS:g} s"
-_QUERIES: Final = operation_limiter.MOST_QUERIES
+_QUERIES: Final = operation_limiter.MAX_QUERIES
 _BAD_INPUT: Final = "`BAD_USER_INPUT`"
 _TOO_COMPLEX: Final = "`QUERY_TOO_COMPLEX`"
 _TOO_LARGE: Final = "413 `PAYLOAD_TOO_LARGE`"
@@ -116,12 +116,12 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
         ("Operations on one WebSocket", "MAX_CONNECTION_OPERATIONS", "`RATE_LIMITED`"),
         (
             "Queries and mutations of one WebSocket that run or whose results are unsent",
-            f"{handler.TURNS}",
+            f"{handler.MAX_RUNNING}",
             "the others wait",
         ),
         (
             "Pings and pongs, and fragments below 128 bytes",
-            f"{ping_limits.PER_SECOND} a second, {ping_limits.AT_ONCE} at once",
+            f"{ping_limits.PER_SECOND} a second, {ping_limits.BURST} at once",
             f"close code {ping_limits.TOO_MANY}",
         ),
         ("Subscriptions", "MAX_SUBSCRIPTIONS", "`RATE_LIMITED`"),

@@ -82,7 +82,7 @@ async def test_whoever_looks_elsewhere_is_told_where_the_api_is(client: httpx.As
     elsewhere = await client.post("/api/graphql", json={"query": "{ __typename }"})
 
     assert elsewhere.status_code == 404
-    assert elsewhere.text == "There is nothing at /api/graphql; GraphQL is at /graphql.\n"
+    assert elsewhere.text == "/api/graphql does not exist; GraphQL is at /graphql.\n"
 
 
 async def over_http(client: httpx.AsyncClient, query: str) -> bytes:
@@ -287,9 +287,9 @@ async def test_a_database_that_refuses_is_not_ready_and_the_log_says_why_once(
         reasons = [await readiness.check() for _ in range(2)]
     database.close()
 
-    assert reasons == ["the database refused; the server's log says why"] * 2
+    assert reasons == ["the database returned an error; see the server's log"] * 2
     (record,) = [record for record in caplog.records if record.name == "loomql"]
-    assert record.getMessage() == "the database refused: Authentication failed."
+    assert record.getMessage() == "the database returned an error: Authentication failed."
     assert record.exc_info is None
 
 
@@ -321,9 +321,9 @@ async def test_an_address_that_no_name_server_knows_is_not_ready_and_one_line_of
         reasons = [await readiness.check() for _ in range(2)]
     database.close()
 
-    assert reasons == ["LOOMQL_MONGODB_URI leads to no database; the server's log says why"] * 2
+    assert reasons == ["LOOMQL_MONGODB_URI does not lead to a MongoDB server; see the server's log"] * 2
     (record,) = [record for record in caplog.records if record.name == "loomql"]
-    assert record.getMessage().startswith("LOOMQL_MONGODB_URI leads to no database: ")
+    assert record.getMessage().startswith("LOOMQL_MONGODB_URI does not lead to a MongoDB server: ")
     assert "\n" not in record.getMessage()
     assert "secret" not in record.getMessage()
     assert record.exc_info is None
