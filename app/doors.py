@@ -16,8 +16,8 @@ from stores.errors import StoreError
 MONITORING: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """What those who watch over the server ask for, as often as they like."""
 
-ASSETS: Final = "/graphiql/"
-"""Under which the files are that GraphiQL's page is made of, dozens of them; they are the same for everybody."""
+STATIC: Final = ("/graphiql/", "/docs/")
+"""Path prefixes of static files, the same for every caller; one page loads dozens of them."""
 
 
 def refusal_at(scope: Scope, error: StoreError) -> Response:

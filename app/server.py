@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -17,6 +18,7 @@ from app.audit import OnBehalf
 from app.browsers.answers import SafeAnswers
 from app.browsers.hosts import OwnHosts, names_of
 from app.browsers.origins import Origins
+from app.docs.endpoint import Documentation
 from app.doors import refusal_at
 from app.downloads import FileEndpoints
 from app.exports.endpoint import ExportEndpoint
@@ -111,6 +113,8 @@ def _routes(process: Process) -> list[BaseRoute]:
     ]
     if settings.metrics:
         routes.append(Route("/metrics", metrics))
+    if settings.docs:
+        routes += Documentation(has_graphiql=settings.graphiql).routes()
     if settings.graphiql:
         routes.append(Mount("/graphiql", graphiql.assets))
     return ruled(routes, RULINGS if settings.graphiql else WITHOUT_PAGE)
@@ -134,7 +138,7 @@ def _graphql(process: Process, schema: BoundedSchema) -> tuple[GraphQLHTTP, Grap
         schema,
         make_context,
         settings.max_body_bytes,
-        graphiql.page if settings.graphiql else None,
+        partial(graphiql.page, has_docs=settings.docs) if settings.graphiql else None,
         intake,
         settings.max_file_bytes,
         process.spool_space,

@@ -104,6 +104,7 @@ class Settings(BaseSettings):
         "command can do all of it without this.",
     )
     graphiql: bool = Field(default=True, description="Serve GraphiQL to browsers.")
+    docs: bool = Field(default=True, description="Serve the documentation at `/docs`, without a key.")
     introspection: bool = Field(
         default=True,
         description="Answer `__schema` and `__type`, and name fields that are near a misspelt one; GraphiQL needs it.",

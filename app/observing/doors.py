@@ -23,6 +23,7 @@ _BY_BEGINNING: Final[Mapping[str, str]] = {
     "export": "export",
     "weave": "weave",
     "graphiql": "graphiql",
+    "docs": "docs",
 }
 
 

@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.doors import ASSETS, MONITORING, refusal_at
+from app.doors import MONITORING, STATIC, refusal_at
 from app.traffic.payers import payer_of
 from app.traffic.rates import Rates
 from stores.errors import RateLimitedError
@@ -32,4 +32,4 @@ def _account(scope: Scope) -> str:
 
 
 def _is_free(path: str) -> bool:
-    return path in MONITORING or path.startswith(ASSETS)
+    return path in MONITORING or path.startswith(STATIC)
