@@ -107,6 +107,10 @@ def parse_page(source: str, text: str, sources: Mapping[str, str]) -> Page:
         sources: address of each page and image, by source path.
     """
     tokens = _MARKDOWN.parse(text)
+    for token in tokens:
+        # The page's policy forbids inline styles; only aligned cells have one.
+        if style := str(token.attrs.pop("style", "")):
+            token.attrSet("class", style.removeprefix("text-align:"))
     headings = tuple(_headings(tokens))
     links, sections, section = list[str](), dict[str, list[str]](), list[str]()
     for opening, inline in pairwise(tokens):
@@ -120,7 +124,10 @@ def parse_page(source: str, text: str, sources: Mapping[str, str]) -> Page:
 
 
 def _headings(tokens: Sequence[Token]) -> Iterator[Heading]:
-    """Yield each heading, and give it its anchor; anchors are those that GitHub makes."""
+    """Yield each heading, and give it the anchor that GitHub gives it.
+
+    Anchors have no capital letters; the ids of the layout have some, so the two never clash.
+    """
     counts = dict[str, int]()
     for opening, inline in pairwise(tokens):
         if opening.type != "heading_open":

@@ -4,8 +4,8 @@ const script = document.currentScript.src;
 const site = new URL("../", script);
 
 const form = document.querySelector(".search");
-const input = document.getElementById("search");
-const list = document.getElementById("results");
+const input = document.getElementById("siteSearch");
+const list = document.getElementById("siteResults");
 const MOST_RESULTS = 12;
 
 let entries;
@@ -35,7 +35,7 @@ async function load() {
 }
 
 function entry(text, page, address) {
-  return { text, page, address, own: text.toLowerCase(), all: `${text} ${page}`.toLowerCase() };
+  return { text, page, address, own: text.toLowerCase(), all: `${text} ${page || address}`.toLowerCase() };
 }
 
 function show() {
@@ -62,7 +62,7 @@ function rank({ own, page }, words) {
 
 function option({ text, page, address }, position) {
   const item = document.createElement("li");
-  item.id = `result-${position}`;
+  item.id = `siteResult${position}`;
   item.role = "option";
   const link = document.createElement("a");
   link.href = new URL(address, site);
@@ -109,7 +109,7 @@ function close() {
 document.querySelector(".pages [aria-current]")?.scrollIntoView({ block: "nearest" });
 
 // A link of the contents leads to a heading, which the popover would cover.
-document.getElementById("contents").addEventListener("click", (event) => {
+document.getElementById("siteContents").addEventListener("click", (event) => {
   if (event.target.closest("a") && event.currentTarget.matches(":popover-open")) {
     event.currentTarget.hidePopover();
   }

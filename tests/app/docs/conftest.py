@@ -38,9 +38,9 @@ by a *condition*.
 
 ## Two words & more
 
-| Field | Meaning |
-| --- | --- |
-| `id` | The id |
+| Field | Meaning | Bytes |
+| --- | --- | ---: |
+| `id` | The id | 16 |
 
 ### Deeper
 

@@ -55,11 +55,22 @@ async def test_a_page_loads_and_runs_nothing_but_the_servers_own_files(folder: P
     assert not re.search(r"<style|style=|<script>| on\w+=", response.text)
 
 
+async def test_no_heading_has_an_id_of_the_layout(folder: Path) -> None:
+    async with client(folder) as http:
+        html = (await http.get("/docs/how-to/query")).text
+    article = re.findall(r"<article>.*</article>", html, re.DOTALL)[0]
+    in_article = re.findall(r' id="([^"]+)"', article)
+    in_layout = re.findall(r' id="([^"]+)"', html.replace(article, ""))
+
+    assert in_article == ["query-calls", "two-words--more", "two-words--more-1", "deeper"]
+    assert sorted(in_layout) == ["siteContents", "siteMain", "sitePages", "siteResults", "siteSearch"]
+
+
 async def test_navigation_follows_the_index_and_marks_the_page(folder: Path) -> None:
     async with client(folder) as http:
         html = (await http.get("/docs/how-to/query")).text
 
-    shown = re.search(r'<nav id="pages".*?</nav>', html, re.DOTALL)
+    shown = re.search(r'<nav id="sitePages".*?</nav>', html, re.DOTALL)
     assert shown
     assert re.findall(r"<h2>(.*?)</h2>|<li>(.*?)</li>", shown[0]) == [
         ("", '<a href="../../docs/tutorial">Begin &lt;here&gt;</a>'),

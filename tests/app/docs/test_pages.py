@@ -99,6 +99,7 @@ def test_a_table_scrolls_in_a_box_of_its_own(page: Page) -> None:
 
     assert '<div class="table" tabindex="0"><table>' in html
     assert "</table></div>" in html
+    assert '<td class="right">16</td>' in html
 
 
 def test_markdown_cannot_hold_html_or_scripts(page: Page) -> None:
