@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     if "health" in given[:1]:
         return health.run(given[1:])
-    from app.commands.running import run  # noqa: PLC0415 -- a second's work, which a health check has no need of
+    from app.commands.dispatch import run  # noqa: PLC0415 -- a second's work, which a health check has no need of
 
     return run(given)
 

@@ -7,8 +7,8 @@ from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
 from graphql_schema.feedback.types import Feedback
-from graphql_schema.fields import ProjectId, described, json_field, resolved
-from stores.json_fields import JsonField
+from graphql_schema.fields import ProjectId, json_field, plain_field, resolved_field
+from stores.row_fields import JsonField
 
 OUTPUT = JsonField("output")
 
@@ -17,40 +17,40 @@ OUTPUT = JsonField("output")
 class ActionError:
     """What went wrong; its source is a row of `stores.actions`."""
 
-    code: str = described(
+    code: str = plain_field(
         "One of the codes that errors have in extensions.code: NOT_FOUND where there is no such call, "
         "PAYLOAD_TOO_LARGE where it is too large for a judge, PROVIDER_ERROR where a model does not answer as it "
         "should, and others."
     )
-    message: str = described("What went wrong.")
+    message: str = plain_field("What went wrong.")
 
 
 @strawberry.type(description="What came of an action on one call: its output, or an error.")
 class ActionResult:
     """What came of it; its source is a row of `stores.actions`."""
 
-    call_id: strawberry.ID = described("The call's id.")
+    call_id: strawberry.ID = plain_field("The call's id.")
     output: JSON | None = json_field(
         OUTPUT, "What the action says of the call: true or false of contains_words, a value of its schema of llm_judge."
     )
-    feedback: Feedback | None = described("The feedback that keeps the output; null where there is an error.")
-    error: ActionError | None = described("What went wrong; null where nothing did.")
+    feedback: Feedback | None = plain_field("The feedback that keeps the output; null where there is an error.")
+    error: ActionError | None = plain_field("What went wrong; null where nothing did.")
 
 
 @strawberry.type(description="What came of an action on some calls.")
 class ActionsExecuteBatchRes:
     """What came of it; the source is a dict of these fields."""
 
-    results: list[ActionResult] = described("What came of each, in the order of callIds.")
-    num_succeeded: int = described("How many results have an output.")
-    num_failed: int = described("How many have an error.")
+    results: list[ActionResult] = plain_field("What came of each, in the order of callIds.")
+    num_succeeded: int = plain_field("How many results have an output.")
+    num_failed: int = plain_field("How many have an error.")
 
 
 @strawberry.type
 class ActionMutations:
     """The fields of Mutation that carry out actions."""
 
-    @resolved(
+    @resolved_field(
         "Carry out an action on calls: look for words in their outputs (contains_words: a piece of their JSON, case "
         "counts), or let a model judge them (llm_judge). What comes of each is kept at once as feedback of the type "
         "`wandb.runnable.<name of the action's object>`; running it again adds another. What goes wrong with one call "

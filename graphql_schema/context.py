@@ -6,7 +6,6 @@ from typing import Final
 import strawberry
 
 from graphql_schema.loaders import Loaders
-from stores.access import ANYONE, Caller
 from stores.actions import ActionsStore
 from stores.aggregates import AggregatesStore
 from stores.calls import CallsStore
@@ -28,6 +27,7 @@ from stores.providers import NoProviders, Providers
 from stores.purges import PurgesStore
 from stores.refs.store import RefsStore
 from stores.retention import RetentionStore
+from stores.security.access import ANONYMOUS_WRITER, Caller
 from stores.tables import TablesStore
 from stores.text_search import TextSearchStore
 from stores.threads import ThreadsStore
@@ -64,7 +64,7 @@ class Stores:
     traces: TracesStore
 
     @classmethod
-    def over(
+    def for_database(
         cls,
         database: Database,
         providers: Providers | None = None,
@@ -113,18 +113,18 @@ class Stores:
         await self.calls.close()
 
 
-class FileContents:
+class FileContentBudget:
     """How many bytes of files one answer has in it, bounded: all of it is in memory at once, in Base64."""
 
     def __init__(self, max_bytes: int = MAX_CONTENT_BYTES) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
 
-    def renewed(self) -> "FileContents":
+    def renewed(self) -> "FileContentBudget":
         """The same bound for another answer."""
-        return FileContents(self._max_bytes)
+        return FileContentBudget(self._max_bytes)
 
-    def take(self, size: int) -> None:
+    def reserve(self, size: int) -> None:
         """Count so many bytes in, before they are read.
 
         Raises:
@@ -147,8 +147,8 @@ class Context:
     max_page_size: int = 10_000
     max_file_bytes: int = MAX_FILE_BYTES
     loaders: Loaders = field(default_factory=Loaders)
-    file_contents: FileContents = field(default_factory=FileContents)
-    caller: Caller = ANYONE
+    file_contents: FileContentBudget = field(default_factory=FileContentBudget)
+    caller: Caller = ANONYMOUS_WRITER
     payer: str = ""
     """On whose account it goes: that of the caller, or of the address where these are not told apart."""
 

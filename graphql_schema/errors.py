@@ -10,7 +10,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.utils.str_converters import to_camel_case
 
 from graphql_schema import request_ids
-from stores.errors import StoreError, forget_frames, retry_after
+from stores.errors import StoreError, clear_tracebacks, retry_after
 from stores.ids import new_id
 
 _USERS_OWN = (GraphQLError, CannotGetOperationTypeError, InvalidOperationTypeError, MissingQueryError)
@@ -22,13 +22,13 @@ RETRY_AFTER: Final = "retryAfterSeconds"
 _log = logging.getLogger("loomql")
 
 
-def explain(errors: Iterable[GraphQLError]) -> None:
+def assign_codes(errors: Iterable[GraphQLError]) -> None:
     """Give each error its `extensions.code`, in place; what is not expected is logged under an id and masked."""
     for error in errors:
         if "code" not in (error.extensions or {}):
             _explain(error)
-        forget_frames(error)
-        forget_frames(error.original_error)
+        clear_tracebacks(error)
+        clear_tracebacks(error.original_error)
 
 
 def _explain(error: GraphQLError) -> None:
@@ -52,19 +52,19 @@ def _explain_store_error(error: GraphQLError, cause: StoreError) -> None:
         error.message = f"{argument}: {cause.message}"
 
 
-def told(cause: StoreError) -> GraphQLError:
+def client_error(cause: StoreError) -> GraphQLError:
     """What a client sees of a store's error that no field of an operation met."""
     error = GraphQLError(cause.message, original_error=cause)
-    explain([error])
+    assign_codes([error])
     return error
 
 
 def _mask(error: GraphQLError, cause: Exception) -> None:
-    masked = unexpected(cause, f"at {error.path}")
+    masked = masked_error(cause, f"at {error.path}")
     error.message, error.extensions = masked.message, masked.extensions
 
 
-def unexpected(cause: Exception, where: str) -> GraphQLError:
+def masked_error(cause: Exception, where: str) -> GraphQLError:
     """What a client sees of a failure that nobody expected: an id, under which the log has the rest."""
     error_id, request_id = new_id(), request_ids.CURRENT.get()
     _log.error("unexpected error %s %s", error_id, where, exc_info=cause)

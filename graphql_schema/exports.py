@@ -10,13 +10,13 @@ from typing import Any, Final
 from graphql import GraphQLError
 from graphql.utilities import coerce_input_value, validate_input_value
 
+from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.fields import to_store
-from graphql_schema.operations import BoundedSchema
-from graphql_schema.sorting import sort_keys
-from stores import json_text
+from graphql_schema.fields.sorting import sort_keys
 from stores.errors import BadInputError, NotFoundError, StoreError
 from stores.exports.lists import Asked
 from stores.ids import check_project_id
+from stores.json import codec
 
 PROJECT_ID: Final = "projectId"
 
@@ -72,7 +72,7 @@ def single(parameters: Iterable[tuple[str, str]], known: Iterable[str]) -> dict[
     return found
 
 
-def asked(schema: BoundedSchema, concept: Concept, parameters: Mapping[str, str]) -> Asked:
+def asked(schema: LimitedSchema, concept: Concept, parameters: Mapping[str, str]) -> Asked:
     """What some parameters ask.
 
     Raises:
@@ -91,13 +91,13 @@ def asked(schema: BoundedSchema, concept: Concept, parameters: Mapping[str, str]
     )
 
 
-def _argument(schema: BoundedSchema, concept: Concept, name: str, text: str | None) -> Any:  # noqa: ANN401 -- an input
+def _argument(schema: LimitedSchema, concept: Concept, name: str, text: str | None) -> Any:  # noqa: ANN401 -- an input
     if text is None:
         return None
     try:
-        value = json_text.loads(text.encode())
+        value = codec.loads(text.encode())
     except StoreError as error:
-        raise error.under(name) from None
+        raise error.prefixed(name) from None
     _check_depth(value, name)
     kind = schema.argument_type(concept.field, name)
 

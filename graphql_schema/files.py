@@ -7,9 +7,9 @@ from urllib.parse import quote
 import strawberry
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, described, found_or_null, resolved
-from graphql_schema.limits.weights import COUNT
-from graphql_schema.node import Node, node_ref
+from graphql_schema.fields import ProjectId, found_or_null, plain_field, resolved_field
+from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.scalars import Base64, BigInt, DateTime, Upload
 from stores.errors import BadInputError
 from stores.files import FilesStats, NewFile, StoredFile, check_size
@@ -30,7 +30,7 @@ Name = Annotated[
 class FileCreateRes:
     """The digest."""
 
-    digest: str = described("The digest of its content, by which it is found.")
+    digest: str = plain_field("The digest of its content, by which it is found.")
 
 
 @strawberry.type(description="A file.")
@@ -38,27 +38,27 @@ class FileContentReadRes(Node):
     """A file; its source is `StoredFile.row`."""
 
     ref: strawberry.ID = node_ref(file_ref)
-    project_id: strawberry.ID = described("The project, as entity/project.")
-    digest: str = described("The digest of its content.")
-    name: str | None = described("The name that it was first stored under; null if it has none.")
-    size_bytes: BigInt = described("How many bytes it has.")
-    content_type: str = described(
+    project_id: strawberry.ID = plain_field("The project, as entity/project.")
+    digest: str = plain_field("The digest of its content.")
+    name: str | None = plain_field("The name that it was first stored under; null if it has none.")
+    size_bytes: BigInt = plain_field("How many bytes it has.")
+    content_type: str = plain_field(
         "What its first bytes say that it is, as a media type; application/octet-stream if they say nothing, and for "
         "HTML, SVG and XML."
     )
-    created_at: DateTime = described("When it was first stored.")
+    created_at: DateTime = plain_field("When it was first stored.")
 
-    @resolved("Where it can be had whole or in parts by GET, as a path on this server.")
+    @resolved_field("Where it can be had whole or in parts by GET, as a path on this server.")
     def url(self, parent: strawberry.Parent[Row]) -> str:
         """Where it can be had."""
         return file_url(parent["project_id"], parent["digest"])
 
-    @resolved("Its content, of at most 8 MiB, and 32 MiB in one answer; get more from the files' urls.")
+    @resolved_field("Its content, of at most 8 MiB, and 32 MiB in one answer; get more from the files' urls.")
     async def content(self, info: Info, parent: strawberry.Parent[Row]) -> Base64:
         """Its content."""
         stored: StoredFile = parent["stored"]
         stored.check_readable()
-        info.context.file_contents.take(stored.size_bytes)
+        info.context.file_contents.reserve(stored.size_bytes)
         return Base64(await info.context.stores.files.read(stored))
 
 
@@ -66,15 +66,15 @@ class FileContentReadRes(Node):
 class FilesStatsRes:
     """Numbers about files; the source is `stores.files.FilesStats`."""
 
-    total_size_bytes: BigInt = described("The sum of their sizes, each content counted once.")
-    count: BigInt = described("How many there are.")
+    total_size_bytes: BigInt = plain_field("The sum of their sizes, each content counted once.")
+    count: BigInt = plain_field("How many there are.")
 
 
 @strawberry.type
 class FileQueries:
     """The fields of Query that read files."""
 
-    @resolved(
+    @resolved_field(
         "A file by its digest; null if there is none. Its content is read only when selected.",
         returns=FileContentReadRes | None,
     )
@@ -83,7 +83,7 @@ class FileQueries:
         found = await found_or_null(info.context.stores.files.one(project_id, digest))
         return found.row if found else None
 
-    @resolved("How many files a project has, and what they take.", returns=FilesStatsRes, work=COUNT)
+    @resolved_field("How many files a project has, and what they take.", returns=FilesStatsRes, work=COUNT)
     async def files_stats(self, info: Info, project_id: ProjectId) -> FilesStats:
         """Numbers about files."""
         return await info.context.stores.files.stats(project_id)
@@ -93,7 +93,9 @@ class FileQueries:
 class FileMutations:
     """The fields of Mutation that write files."""
 
-    @resolved("Store a file, once for each content: send it in Base64 as content, or as upload in a multipart request.")
+    @resolved_field(
+        "Store a file, once for each content: send it in Base64 as content, or as upload in a multipart request."
+    )
     async def file_create(
         self,
         info: Info,

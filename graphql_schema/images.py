@@ -7,14 +7,14 @@ from strawberry.scalars import JSON
 
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, described, json_field, optional_input, resolved
+from graphql_schema.fields import ProjectId, json_field, optional_input, plain_field, resolved_field
+from graphql_schema.fields.selection import selected_fields
 from graphql_schema.files import file_url
 from graphql_schema.scalars import BigInt
-from graphql_schema.selection import selected_fields
-from stores import json_text
 from stores.images import Generated, ImageInputs
-from stores.json_fields import JsonField
+from stores.json import codec
 from stores.paging import Row
+from stores.row_fields import JsonField
 
 RESPONSE = JsonField("response")
 
@@ -28,11 +28,11 @@ Track = Annotated[
 class ImageGenerationRequestInputs:
     """A prompt for a model."""
 
-    model: str = described(
+    model: str = plain_field(
         "The model, named as in completionsCreate: gpt-image-1, openai/dall-e-3, custom::<provider>::<model>, or the "
         "ref of a ProviderModel."
     )
-    prompt: str = described("What is to be seen: 1 to 100,000 characters; providers take fewer.")
+    prompt: str = plain_field("What is to be seen: 1 to 100,000 characters; providers take fewer.")
     n: int | None = optional_input("How many images, from 1 to 10; 1 if left out. dall-e-3 makes no more than one.")
 
     def to_store(self) -> ImageInputs:
@@ -44,11 +44,11 @@ class ImageGenerationRequestInputs:
 class GeneratedImage:
     """A file; its source is a row of `stores.images`."""
 
-    digest: str = described("The digest of its content, by which file finds it.")
-    name: str = described("Its name, such as image-1.png.")
-    content_type: str = described("Its media type, such as image/png.")
-    size_bytes: BigInt = described("How many bytes it has.")
-    url: str = described("Where it can be had by GET, as a path on this server.")
+    digest: str = plain_field("The digest of its content, by which file finds it.")
+    name: str = plain_field("Its name, such as image-1.png.")
+    content_type: str = plain_field("Its media type, such as image/png.")
+    size_bytes: BigInt = plain_field("How many bytes it has.")
+    url: str = plain_field("Where it can be had by GET, as a path on this server.")
 
 
 @strawberry.type(description="Images that a model made, or why it made none.")
@@ -61,10 +61,10 @@ class ImageGenerationCreateRes:
         'digests of its two files; {"error": message} where nothing came of it. An image that is lost while others are '
         "not is an error in its place, and in error.",
     )
-    images: list[GeneratedImage] = described("The images, in their order; none where nothing came of it.")
-    weave_call_id: strawberry.ID | None = described("The id of its call; null if none is kept or nothing came of it.")
+    images: list[GeneratedImage] = plain_field("The images, in their order; none where nothing came of it.")
+    weave_call_id: strawberry.ID | None = plain_field("The id of its call; null if none is kept or nothing came of it.")
 
-    @resolved("Its call; null as weaveCallId is.", returns=CallSchema | None)
+    @resolved_field("Its call; null as weaveCallId is.", returns=CallSchema | None)
     async def call(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
         """Its call."""
         if parent["weave_call_id"] is None:
@@ -76,7 +76,7 @@ class ImageGenerationCreateRes:
 def _row(made: Generated) -> dict[str, Any]:
     return {
         "project_id": made.project_id,
-        "json": {"response": json_text.encode(made.response)},
+        "json": {"response": codec.encode(made.response)},
         "images": [{**picture, "url": file_url(made.project_id, picture["digest"])} for picture in made.pictures],
         "weave_call_id": made.call_id,
     }
@@ -86,7 +86,7 @@ def _row(made: Generated) -> dict[str, Any]:
 class ImageMutations:
     """The fields of Mutation that let models paint."""
 
-    @resolved(
+    @resolved_field(
         "Let a model paint. Each image is stored as files of the project, and all of it is kept as a call, "
         "weave.image_generation_create. What the provider does wrong, or a key that is missing, is told in the "
         "response, and there is no call then.",

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Se
 from functools import partial
 from typing import Any, Final, TypeVar, TypeVarTuple
 
-from graphql_schema.beginnings import Beginning
+from graphql_schema.execution.staggered_tasks import StaggeredStart
+from stores.concurrency.time_slices import BATCH_SIZE
 from stores.errors import StoreError, StoreTimeoutError, UnavailableError
-from stores.turns import AT_ONCE
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -20,7 +20,7 @@ class _Batch:
     def __init__(self, find: Callable[["_Batch"], Awaitable[Mapping[Any, Any]]]) -> None:
         self.keys: dict[Hashable, None] = {}
         self.waiting = 0
-        self.beginnings: dict[Beginning, None] = {}
+        self.beginnings: dict[StaggeredStart, None] = {}
         self._asked = 0
         self._found = asyncio.ensure_future(find(self))
         self._last = self._found
@@ -31,10 +31,10 @@ class _Batch:
         Of very many who ask, some hear of it together, and then the next: what they do with it keeps all else waiting.
         """
         self.keys |= dict.fromkeys(keys)
-        if beginning := Beginning.current():
+        if beginning := StaggeredStart.current():
             self.beginnings[beginning] = None
         self._asked += 1
-        if self._asked > AT_ONCE and self._asked % AT_ONCE == 1:
+        if self._asked > BATCH_SIZE and self._asked % BATCH_SIZE == 1:
             self._last = asyncio.ensure_future(_after(self._last))
         return self._last
 
@@ -42,8 +42,8 @@ class _Batch:
         """Wait until all have asked who are about to."""
         # All tasks that are ready by now come first, so that the rows of a page ask before the answer is sought.
         await asyncio.sleep(0)
-        while under_way := [beginning for beginning in self.beginnings if beginning.is_under_way]:
-            await under_way[0].over()
+        while under_way := [beginning for beginning in self.beginnings if beginning.is_starting]:
+            await under_way[0].wait_started()
 
     def cancel(self) -> None:
         """Give it up; nobody waits for it any more."""

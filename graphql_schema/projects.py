@@ -8,24 +8,23 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema import connections
 from graphql_schema.calls.queries import CallQueries
 from graphql_schema.calls.types import CallSchema
-from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.costs.queries import CostQueries
 from graphql_schema.costs.types import CostQueryOutput
 from graphql_schema.feedback.queries import FeedbackQueries
 from graphql_schema.feedback.types import Feedback
-from graphql_schema.fields import ProjectId, described, optional_input, resolved
-from graphql_schema.limits.weights import COUNT
-from graphql_schema.node import Node, node_ref
+from graphql_schema.fields import ProjectId, connections, optional_input, plain_field, resolved_field
+from graphql_schema.fields.connections import Listing, connection_field
+from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.fields.project_lists import of_project
+from graphql_schema.fields.selection import selected_fields
+from graphql_schema.fields.sorting import SortBy, sort_keys
+from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects.queries import ObjectQueries
 from graphql_schema.objects.types import ObjSchema
-from graphql_schema.project_lists import of_project
 from graphql_schema.scalars import BigInt, DateTime
-from graphql_schema.selection import selected_fields
-from graphql_schema.sorting import SortBy, sort_keys
 from graphql_schema.threads.queries import ThreadQueries
 from graphql_schema.threads.types import ThreadSchema
 from stores.errors import StoreTimeoutError
@@ -74,12 +73,14 @@ Sort = Annotated[
 class ProjectStatsRes:
     """Four sizes; the source is a row of `stores.projects`."""
 
-    trace_storage_size_bytes: BigInt = described("The JSON text of all calls: attributes, inputs, output and summary.")
-    objects_storage_size_bytes: BigInt = described("The JSON text of the values of all versions of objects and ops.")
-    tables_storage_size_bytes: BigInt = described(
+    trace_storage_size_bytes: BigInt = plain_field(
+        "The JSON text of all calls: attributes, inputs, output and summary."
+    )
+    objects_storage_size_bytes: BigInt = plain_field("The JSON text of the values of all versions of objects and ops.")
+    tables_storage_size_bytes: BigInt = plain_field(
         "The JSON text of the rows of all tables, each row once however many tables have it."
     )
-    files_storage_size_bytes: BigInt = described("The content of all files, each content once.")
+    files_storage_size_bytes: BigInt = plain_field("The content of all files, each content once.")
 
 
 @contextmanager
@@ -103,16 +104,16 @@ class Project(Node):
     """A project; its source is a row of `stores.projects`."""
 
     ref: strawberry.ID = node_ref(lambda row: project_ref(row["id"]))
-    id: strawberry.ID = described("Its id, entity/name: the projectId of all other fields.")
-    entity: str = described("Whose it is.")
-    name: str = described("Its name.")
-    created_at: DateTime = described("When it was first asked for or stored in.")
-    last_activity_at: DateTime | None = described(
+    id: strawberry.ID = plain_field("Its id, entity/name: the projectId of all other fields.")
+    entity: str = plain_field("Whose it is.")
+    name: str = plain_field("Its name.")
+    created_at: DateTime = plain_field("When it was first asked for or stored in.")
+    last_activity_at: DateTime | None = plain_field(
         "When something was last stored in it (a call's start or end, an object, a table, a file, feedback, a price): "
         "never later than that, and at most 10 seconds earlier. Null while nothing was."
     )
 
-    @resolved(
+    @resolved_field(
         "How many calls it has; counted only when selected, one by one in an index: some half a second for a million.",
         work=COUNT,
     )
@@ -121,7 +122,7 @@ class Project(Node):
         with _telling_whose_is_too_much(info):
             return BigInt(await info.context.loaders.load(info.context.stores.projects.count_calls, parent["id"]))
 
-    @resolved(
+    @resolved_field(
         "How many versions of objects and ops it has; counted only when selected, one by one in an index.", work=COUNT
     )
     async def object_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
@@ -129,13 +130,13 @@ class Project(Node):
         with _telling_whose_is_too_much(info):
             return BigInt(await info.context.loaders.load(info.context.stores.projects.count_objects, parent["id"]))
 
-    @resolved("How much feedback it has; counted only when selected, one by one in an index.", work=COUNT)
+    @resolved_field("How much feedback it has; counted only when selected, one by one in an index.", work=COUNT)
     async def feedback_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
         """How much feedback it has."""
         with _telling_whose_is_too_much(info):
             return BigInt(await info.context.loaders.load(info.context.stores.projects.count_feedback, parent["id"]))
 
-    @resolved(
+    @resolved_field(
         "What its data takes; each size that is selected is summed up in an index, some two seconds for a million "
         "calls.",
         returns=ProjectStatsRes,
@@ -169,15 +170,15 @@ class Project(Node):
 class EnsureProjectExistsRes:
     """The project's name, as it is to be used; its source is a row of `stores.projects`."""
 
-    project_name: str = described("Its normalised name, by which it is called from now on.")
-    project_id: strawberry.ID = described("Its id, entity/name, with that name.")
+    project_name: str = plain_field("Its normalised name, by which it is called from now on.")
+    project_id: strawberry.ID = plain_field("Its id, entity/name, with that name.")
 
 
 @strawberry.type
 class ProjectQueries:
     """The fields of Query that read projects."""
 
-    @listed("A page of the projects: all that were asked for or stored in.", of=Project)
+    @connection_field("A page of the projects: all that were asked for or stored in.", of=Project)
     async def projects(
         self,
         info: Info,
@@ -192,12 +193,12 @@ class ProjectQueries:
         page = await projects.page(request, connections.selected_of_nodes(info), which, sort_keys(sort_by))
         return Listing(page, partial(projects.count, which))
 
-    @resolved("A project; null if nothing was ever stored in it and nobody asked for it.", returns=Project | None)
+    @resolved_field("A project; null if nothing was ever stored in it and nobody asked for it.", returns=Project | None)
     async def project(self, info: Info, project_id: ProjectId) -> Row | None:
         """A project."""
         return await info.context.stores.projects.one(project_id, selected_fields(info))
 
-    @resolved(
+    @resolved_field(
         "What a project's data takes; zeros for one that is not there. Each size that is selected is summed up in an "
         "index, some two seconds for a million calls.",
         returns=ProjectStatsRes,
@@ -214,7 +215,7 @@ class ProjectQueries:
 class ProjectMutations:
     """The fields of Mutation that write projects."""
 
-    @resolved("List a project, unless it is there already; nothing must be done before data is stored in one.")
+    @resolved_field("List a project, unless it is there already; nothing must be done before data is stored in one.")
     async def ensure_project_exists(self, info: Info, entity: Entity, project: Name) -> EnsureProjectExistsRes:
         """List a project."""
         found = await info.context.stores.projects.ensure(entity, project)

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 import strawberry
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, described, resolved
+from graphql_schema.fields import ProjectId, plain_field, resolved_field
 from graphql_schema.scalars import BigInt, DateTime
 from stores.paging import Row
 from stores.purges import PurgeReport
@@ -24,28 +24,28 @@ Confirm = Annotated[
 class ProjectPurgeRes:
     """A purge; its source is a row of `_row`."""
 
-    project_id: strawberry.ID = described("The project, as entity/project.")
-    is_done: bool = described("Whether all of it is gone; while it is not, nothing can be stored in the project.")
-    started_at: DateTime = described("When it began.")
-    ended_at: DateTime | None = described("When all of it was gone; null before.")
-    waits_until: DateTime | None = described(
+    project_id: strawberry.ID = plain_field("The project, as entity/project.")
+    is_done: bool = plain_field("Whether all of it is gone; while it is not, nothing can be stored in the project.")
+    started_at: DateTime = plain_field("When it began.")
+    ended_at: DateTime | None = plain_field("When all of it was gone; null before.")
+    waits_until: DateTime | None = plain_field(
         "Time until which it waits for servers that may not have noticed it, and may still store something; what they "
         "store is removed then. Null if it does not wait."
     )
-    calls: BigInt = described("Calls.")
-    feedback: BigInt = described("Feedback.")
-    objects: BigInt = described("Versions of objects and ops.")
-    tables: BigInt = described("Tables.")
-    table_rows: BigInt = described("Rows of tables, each once however many tables had it.")
-    files: BigInt = described("Files.")
-    costs: BigInt = described("The project's own prices.")
+    calls: BigInt = plain_field("Calls.")
+    feedback: BigInt = plain_field("Feedback.")
+    objects: BigInt = plain_field("Versions of objects and ops.")
+    tables: BigInt = plain_field("Tables.")
+    table_rows: BigInt = plain_field("Rows of tables, each once however many tables had it.")
+    files: BigInt = plain_field("Files.")
+    costs: BigInt = plain_field("The project's own prices.")
 
 
 @strawberry.type
 class PurgeQueries:
     """The fields of Query about purges."""
 
-    @resolved(
+    @resolved_field(
         "The last purge of a project, under way or done; null if it was never purged.", returns=ProjectPurgeRes | None
     )
     async def last_purge(self, info: Info, project_id: ProjectId) -> Row | None:
@@ -58,7 +58,7 @@ class PurgeQueries:
 class PurgeMutations:
     """The fields of Mutation about purges."""
 
-    @resolved(
+    @resolved_field(
         "Remove a project for good, with all that is in it and its rule of retention. Whoever stores something in it "
         "meanwhile is answered UNAVAILABLE; afterwards, it is there anew. The answer comes when all that was stored is "
         "gone, after a minute at most. If something was stored in the last two minutes, the purge then waits until "

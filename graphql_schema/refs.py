@@ -6,12 +6,12 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
-from graphql_schema.edges import Version, edge
-from graphql_schema.fields import JsonPath, described, resolved
+from graphql_schema.fields import JsonPath, plain_field, resolved_field
+from graphql_schema.fields.relations import Version, to_one
 from stores.errors import StoreError
-from stores.json_fields import JsonField
 from stores.paging import Row
 from stores.refs import kind_of, without_edges
+from stores.row_fields import JsonField
 
 _VALUE = JsonField("value")
 
@@ -20,14 +20,14 @@ _VALUE = JsonField("value")
 class ResolvedRef:
     """A ref; its source is a dict of `project_id` and `ref`."""
 
-    ref: str = described("The ref as it was written.")
+    ref: str = plain_field("The ref as it was written.")
 
-    @resolved("What it is a ref to: object, op, table, call or artifact.")
+    @resolved_field("What it is a ref to: object, op, table, call or artifact.")
     def kind(self, parent: strawberry.Parent[Row]) -> str:
         """The kind of what it leads to."""
         return kind_of(parent["ref"])
 
-    @resolved(
+    @resolved_field(
         "The value that it leads to: of an object or op, at the ref's edges. Null where that is deleted, missing or in "
         "another project, and for refs to tables, calls and artifacts."
     )
@@ -36,12 +36,12 @@ class ResolvedRef:
         key = parent["project_id"], parent["ref"]
         found = await info.context.loaders.load(info.context.stores.refs.by_refs, key)
         try:
-            text = _VALUE.at({"json": {"value": found}}, path) if found is not None else None
+            text = _VALUE.text_at({"json": {"value": found}}, path) if found is not None else None
         except StoreError as error:
-            raise error.under("path") from None
+            raise error.prefixed("path") from None
         return None if text is None else JSON(text)
 
-    obj = edge(
+    obj = to_one(
         "The version of an object or op that it leads to, or into; null where value is null for the same reasons.",
         Version | None,
         lambda stores: stores.objects.by_refs,
@@ -58,7 +58,7 @@ def refs_of(row: Row, field: str) -> list[Row]:
 class RefQueries:
     """The field of Query that resolves refs."""
 
-    @resolved(
+    @resolved_field(
         "Values that refs to objects and ops lead to, in their order: the value of a version, or what lies inside it "
         "at the ref's edges; null where that is deleted, or was never there. Refs on the way are followed inside their "
         "project, also to rows of tables."

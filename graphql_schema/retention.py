@@ -6,10 +6,10 @@ from typing import Annotated, Final
 import strawberry
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, described, found_or_null, resolved
-from graphql_schema.limits.weights import SCAN
+from graphql_schema.fields import ProjectId, found_or_null, plain_field, resolved_field
+from graphql_schema.fields.selection import selected_fields
+from graphql_schema.limits.cost_weights import SCAN
 from graphql_schema.scalars import BigInt, DateTime
-from graphql_schema.selection import selected_fields
 from stores.errors import StoreTimeoutError
 from stores.paging import Row
 from stores.retention import Counts, Report, Retention, Rule
@@ -54,32 +54,32 @@ class SweepOutcome(Enum):
 class RetentionSweepRes:
     """A sweep; its source is a row of `_report_row`."""
 
-    outcome: SweepOutcome = described("How far it is.")
-    started_at: DateTime = described("When it began.")
-    ended_at: DateTime | None = described("When it ended; null while it is under way.")
-    duration_ms: BigInt | None = described("How long it took in whole milliseconds, pauses included.")
-    traces: BigInt = described("Traces, each with all its calls.")
-    calls: BigInt = described("The calls of those traces.")
-    hidden_calls: BigInt = described(
+    outcome: SweepOutcome = plain_field("How far it is.")
+    started_at: DateTime = plain_field("When it began.")
+    ended_at: DateTime | None = plain_field("When it ended; null while it is under way.")
+    duration_ms: BigInt | None = plain_field("How long it took in whole milliseconds, pauses included.")
+    traces: BigInt = plain_field("Traces, each with all its calls.")
+    calls: BigInt = plain_field("The calls of those traces.")
+    hidden_calls: BigInt = plain_field(
         "Calls that were deleted seven days before, and ends and names of calls that never started."
     )
-    feedback: BigInt = described("Feedback on those calls, and on calls that were not there for a day.")
-    files: BigInt = described("Files that nothing in the project spoke of any more.")
-    trace_storage_size_bytes: BigInt = described("What the JSON text of the calls of whole traces took.")
-    files_storage_size_bytes: BigInt = described("What the content of the files took.")
-    error: str | None = described("What went wrong, or why it stopped; null otherwise.")
+    feedback: BigInt = plain_field("Feedback on those calls, and on calls that were not there for a day.")
+    files: BigInt = plain_field("Files that nothing in the project spoke of any more.")
+    trace_storage_size_bytes: BigInt = plain_field("What the JSON text of the calls of whole traces took.")
+    files_storage_size_bytes: BigInt = plain_field("What the content of the files took.")
+    error: str | None = plain_field("What went wrong, or why it stopped; null otherwise.")
 
 
 @strawberry.type(description="What is kept of a project's calls, and the last sweep by that.")
 class RetentionRes:
     """A project's retention; its source is a row of `_row`."""
 
-    project_id: strawberry.ID = described("The project, as entity/project.")
-    keep_days: int | None = described("So many days are kept; null without such a limit.")
-    keep_calls: int | None = described("So many of the newest calls are kept; null without such a limit.")
-    set_at: DateTime | None = described("When the rule was last set or taken away; null if it never was.")
-    next_sweep_at: DateTime | None = described("When the next sweep is due; null without a rule.")
-    last_sweep: RetentionSweepRes | None = described("The last sweep, under way or over; null if there was none.")
+    project_id: strawberry.ID = plain_field("The project, as entity/project.")
+    keep_days: int | None = plain_field("So many days are kept; null without such a limit.")
+    keep_calls: int | None = plain_field("So many of the newest calls are kept; null without such a limit.")
+    set_at: DateTime | None = plain_field("When the rule was last set or taken away; null if it never was.")
+    next_sweep_at: DateTime | None = plain_field("When the next sweep is due; null without a rule.")
+    last_sweep: RetentionSweepRes | None = plain_field("The last sweep, under way or over; null if there was none.")
 
 
 @strawberry.type(
@@ -89,20 +89,20 @@ class RetentionRes:
 class RetentionPreviewRes:
     """Counts; the source is a row of `_count_row`."""
 
-    traces: BigInt = described("Traces, each with all its calls: those that are old as a whole.")
-    calls: BigInt = described("The calls of those traces.")
-    hidden_calls: BigInt = described("Calls that were deleted seven days ago.")
-    feedback: BigInt = described("Feedback on all those calls.")
-    files: BigInt = described("Files that nothing in the project would speak of any more.")
-    trace_storage_size_bytes: BigInt = described("What the JSON text of the calls of whole traces takes.")
-    files_storage_size_bytes: BigInt = described("What the content of the files takes.")
+    traces: BigInt = plain_field("Traces, each with all its calls: those that are old as a whole.")
+    calls: BigInt = plain_field("The calls of those traces.")
+    hidden_calls: BigInt = plain_field("Calls that were deleted seven days ago.")
+    feedback: BigInt = plain_field("Feedback on all those calls.")
+    files: BigInt = plain_field("Files that nothing in the project would speak of any more.")
+    trace_storage_size_bytes: BigInt = plain_field("What the JSON text of the calls of whole traces takes.")
+    files_storage_size_bytes: BigInt = plain_field("What the content of the files takes.")
 
 
 @strawberry.type
 class RetentionQueries:
     """The fields of Query about retention."""
 
-    @resolved(
+    @resolved_field(
         "What is kept of a project's calls, and the last sweep; null for a project that is not there.",
         returns=RetentionRes | None,
     )
@@ -111,7 +111,7 @@ class RetentionQueries:
         found = await info.context.stores.retention.one(project_id)
         return _row(found) if found else None
 
-    @resolved(
+    @resolved_field(
         "Counts of what a rule would remove now; nothing is removed. Without keepDays and keepCalls it is the "
         "project's own rule. Null for a project that is not there.",
         returns=RetentionPreviewRes | None,
@@ -137,7 +137,7 @@ class RetentionQueries:
 class RetentionMutations:
     """The fields of Mutation about retention."""
 
-    @resolved(
+    @resolved_field(
         "Say what is kept of a project's calls, from now on: what is beyond keepDays or keepCalls goes for good, whole "
         "traces at a time. The rule is replaced as a whole; without both it is taken away, and nothing goes any more. "
         "It takes the role admin.",
@@ -149,7 +149,7 @@ class RetentionMutations:
         """Set a rule."""
         return _row(await info.context.stores.retention.set_rule(project_id, Rule(keep_days, keep_calls)))
 
-    @resolved(
+    @resolved_field(
         "Sweep a project by its rule now, and not only within the hour. The answer comes after five seconds at most; "
         "what is not done by then goes on, and retention tells how far it is. It takes the role admin.",
         returns=RetentionSweepRes,

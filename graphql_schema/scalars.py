@@ -26,9 +26,9 @@ from graphql import (
 from strawberry.scalars import JSON
 from strawberry.types.scalar import ScalarDefinition
 
-from stores import base64_text, times
+from stores import strict_base64, times
 from stores.errors import BadInputError
-from stores.json_bounds import MAX_DEPTH, MAX_DIGITS
+from stores.json.limits import MAX_DEPTH, MAX_DIGITS
 
 DateTime = NewType("DateTime", int)
 BigInt = NewType("BigInt", int)
@@ -128,7 +128,7 @@ def _scalar_literal(node: ValueNode, variables: Mapping[str, Any] | None = None)
 
 
 def _base64_in(value: object) -> bytes:
-    content = base64_text.decode(value) if isinstance(value, str) else None
+    content = strict_base64.decode(value) if isinstance(value, str) else None
     if content is None:
         raise BadInputError(
             "a Base64 is a string in the alphabet A-Z a-z 0-9 + / with its padding =, without spaces or line breaks"
@@ -179,7 +179,7 @@ SCALARS: Final[Mapping[object, ScalarDefinition]] = {
         name="Base64",
         description="Bytes in Base64, with padding and without line breaks.",
         specified_by_url="https://www.rfc-editor.org/rfc/rfc4648#section-4",
-        serialize=base64_text.encode,
+        serialize=strict_base64.encode,
         parse_value=_base64_in,
     ),
     Upload: strawberry.scalar(

@@ -20,26 +20,26 @@ from graphql import (
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import ExecutionContext
 
-from graphql_schema.access import RULINGS, Rulings, rule
 from graphql_schema.actions import ActionMutations
 from graphql_schema.aggregates import AggregateQueries
 from graphql_schema.calls import CallMutations, CallQueries, CallSubscriptions
-from graphql_schema.coercion import coerce_to_inputs
 from graphql_schema.completions import CompletionMutations, CompletionSubscriptions
-from graphql_schema.connections import ConnectionNames
 from graphql_schema.costs import CostMutations, CostQueries
-from graphql_schema.errors import explain
+from graphql_schema.engine.input_coercion import coerce_to_inputs
+from graphql_schema.engine.operations import LimitedSchema
+from graphql_schema.errors import assign_codes
 from graphql_schema.evaluations import EvaluationMutations, EvaluationQueries, EvaluationSubscriptions
 from graphql_schema.execution import CompilingExecutor, FewRootsExecutor, call_directly, field_of
 from graphql_schema.feedback import FeedbackMutations, FeedbackQueries
+from graphql_schema.fields.connections import ConnectionNames
+from graphql_schema.fields.node_interface import take_rows_as_they_are
 from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.images import ImageMutations
 from graphql_schema.limits import Limits
-from graphql_schema.node import take_rows_as_they_are
-from graphql_schema.nodes import NodeQueries
+from graphql_schema.node_lookup import NodeQueries
 from graphql_schema.objects import ObjectMutations, ObjectQueries
-from graphql_schema.operations import BoundedSchema
 from graphql_schema.otel import OtelMutations
+from graphql_schema.permissions import FIELD_PERMISSIONS, Rulings, guard_root_fields
 from graphql_schema.projects import ProjectMutations, ProjectQueries
 from graphql_schema.purges import PurgeMutations, PurgeQueries
 from graphql_schema.refs import RefQueries
@@ -100,7 +100,7 @@ class Subscription(CallSubscriptions, CompletionSubscriptions, EvaluationSubscri
     """The root of subscriptions."""
 
 
-class LoomSchema(BoundedSchema):
+class LoomSchema(LimitedSchema):
     """A schema whose errors all carry a code, and in which what may be left out has no default of null.
 
     With rulings, each field of its roots sees first that the caller may ask.
@@ -116,7 +116,7 @@ class LoomSchema(BoundedSchema):
         if issubclass(self.execution_context_class, CompilingExecutor):
             call_directly(self._schema, self.config.info_class)
         if rulings is not None:
-            rule(self._schema, rulings)
+            guard_root_fields(self._schema, rulings)
 
     def process_errors(
         self,
@@ -124,7 +124,7 @@ class LoomSchema(BoundedSchema):
         execution_context: ExecutionContext | None = None,  # noqa: ARG002 -- Strawberry's signature
     ) -> None:
         """Explain the errors of an operation."""
-        explain(errors)
+        assign_codes(errors)
 
 
 def _arguments(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInputField]:
@@ -147,7 +147,7 @@ def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
         subscription=Subscription,
         config=StrawberryConfig(default_resolver=field_of, name_converter=ConnectionNames(), scalar_map=dict(SCALARS)),
         limits=bounds,
-        rulings=RULINGS,
+        rulings=FIELD_PERMISSIONS,
         execution_context_class=CompilingExecutor if compiled else FewRootsExecutor,
     )
     for root in (schema._schema.query_type, schema._schema.mutation_type):  # noqa: SLF001 -- no public way

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from stores import json_text
+from stores.json import codec
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -20,7 +20,7 @@ def text_digest(text: str) -> str:
 
 def object_digest(value: object) -> str:
     """The digest of a JSON value, or of a table's row: that of its canonical text, so 1 and 1.0 differ."""
-    return text_digest(json_text.canonical(value))
+    return text_digest(codec.canonical(value))
 
 
 def bytes_digest(content: bytes) -> str:

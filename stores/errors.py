@@ -18,12 +18,12 @@ class StoreError(Exception):
         self.message = message
         self.argument = argument
 
-    def under(self, parent: str) -> "StoreError":
+    def prefixed(self, parent: str) -> "StoreError":
         """The same failure, its argument seen from one level up: `id` under `start` is `start.id`."""
         argument = parent if self.argument is None else f"{parent}.{self.argument}"
         return self._at(argument)
 
-    def within(self, prefix: str) -> "StoreError":
+    def relative_to(self, prefix: str) -> "StoreError":
         """The same failure, its argument seen from inside: `batch.0.start.id` within `batch.0` is `start.id`."""
         inner = self.argument and self.argument.removeprefix(prefix).removeprefix(".")
         return self._at(inner or None)
@@ -87,7 +87,7 @@ class ConflictError(StoreError):
     code = "CONFLICT"
 
 
-class TakenError(ConflictError):
+class IdTakenError(ConflictError):
     """An id is another's, and stays so however often it is sent again."""
 
 
@@ -144,7 +144,7 @@ def retry_after(error: StoreError) -> int | None:
     return error.retry_after_seconds if isinstance(error, UnavailableError | RateLimitedError) else None
 
 
-def forget_frames(error: BaseException | None) -> None:
+def clear_tracebacks(error: BaseException | None) -> None:
     """Let an error, and what led to it, go of the frames that they came through, once it is known what to tell of it.
 
     The frames have what was asked and found, and mostly the error itself, so that all of it would wait for the garbage

@@ -19,7 +19,6 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from pymongo.errors import ExecutionTimeout
 
-from stores import json_path
 from stores.calls.feedback import FeedbackNames
 from stores.calls.fields import CALL_FIELDS, OP_NAME
 from stores.calls.filters import CallsFilter
@@ -27,10 +26,12 @@ from stores.calls.inputs import op_trace_name
 from stores.calls.op_names import OpNames, op_names
 from stores.database import Database
 from stores.errors import StoreError
-from stores.mirror import original_key
+from stores.json import paths as json_paths
+from stores.json.bson_copy import unescape_key
 from stores.projects import ProjectsFilter
 from stores.query import Query
-from stores.query.expressions import (
+from stores.query.fields import Access, is_index
+from stores.query.syntax_tree import (
     And,
     Compare,
     Comparison,
@@ -45,9 +46,8 @@ from stores.query.expressions import (
     Target,
     operands,
 )
-from stores.query.fields import Access, is_index
-from stores.query.texts import starting_with
-from stores.query.values import Expression, reach
+from stores.query.text_expressions import starting_with
+from stores.query.value_expressions import Expression, reach
 
 MOST_CALLS: Final = 1_000
 MOST_HINTS: Final = 10
@@ -548,7 +548,7 @@ def _of_path(term: _Term, sample: _Sample, keys: _Keys, until: float) -> Hint:
     similar = _similar_path(term.access.spelling, keys.paths, until) if thread_time() < until else None
     if similar is None:
         return Hint("PATH_NOT_FOUND", message)
-    name = json_path.join(map(original_key, similar))
+    name = json_paths.join(map(unescape_key, similar))
     of = "them" if keys.calls == sample.calls else f"the {keys.calls:,} whose keys were read"
     count = f"{'at least ' if keys.cut else ''}{keys.paths[similar]:,}"
     return Hint("PATH_NOT_FOUND", f"{message} {name} occurs in {count} of {of}.", name)

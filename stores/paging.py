@@ -3,8 +3,7 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import NoneType
@@ -12,15 +11,14 @@ from typing import Any, Final, Self
 
 import bson
 import bson.errors
-from pymongo.errors import OperationFailure
 
-from stores.bounded_reads import rows_up_to
+from stores.concurrency.time_slices import cooperative_async, cooperative_batches
 from stores.database import Collection
-from stores.errors import BadInputError, UnavailableError
-from stores.query.sort import Order
-from stores.transactions import Session
-from stores.turns import coming_in_turns, stretches
-from stores.whole_reads import AT_ONE_MOMENT, all_rows
+from stores.database.bounded_reads import read_rows_up_to
+from stores.database.error_translation import translate_index_build_error
+from stores.database.snapshot_reads import SNAPSHOT, all_rows
+from stores.database.transactions import Session
+from stores.errors import BadInputError
 
 DEFAULT_SIZE: Final = 100
 
@@ -32,9 +30,77 @@ _FEW: Final = 500
 """Rows of which the pages of several values are made without a look-up for each."""
 
 _SCALARS: Final = (str, int, float, bool, NoneType)
-_SNAPSHOT_UNAVAILABLE: Final = 246
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key as MongoDB orders it; where a `nullable` one ascends, a key before it keeps its nulls apart."""
+
+    path: str
+    descending: bool = False
+    nullable: bool = False
+
+    def order(self, *, backward: bool) -> int:
+        """1 for ascending and -1 for descending, as the driver writes it."""
+        return -1 if self.descending != backward else 1
+
+    def beyond(self, value: object, *, backward: bool) -> dict[str, Any] | None:
+        """The match of what comes after a value of this key; None if nothing can."""
+        if value is None:
+            return {self.path: {"$ne": None}} if backward else None
+        if self.descending == backward:
+            return {self.path: {"$gt": value}}
+        if self.nullable:
+            return {"$or": [{self.path: {"$lt": value}}, {self.path: None}]}
+        return {self.path: {"$lt": value}}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A whole sort: the fields to compute before it, and its keys, the last of which is unique.
+
+    `coarse` tells that an index may lead through the keys, but that the first alone leads to too much.
+    """
+
+    computed: dict[str, Any]
+    keys: tuple[Key, ...]
+    coarse: bool = False
+
+    def stages(
+        self, match: dict[str, Any], position: Sequence[object] | None, *, backward: bool
+    ) -> list[dict[str, Any]]:
+        """The stages that sort what matches, from beyond a position (the value of each key) on if there is one."""
+        found: list[dict[str, Any]] = [{"$match": match}]
+        if self.computed:
+            found.append({"$set": self.computed})
+        if position is not None:
+            branches = self._beyond(position, backward=backward)
+            if self.coarse:
+                # At the root of the match each branch is planned for itself: an index scan from the very position.
+                found = [{"$match": {"$or": [{"$and": [match, branch]} for branch in branches]}}]
+            else:
+                found.append({"$match": {"$or": branches} | self._bound(position[0], backward=backward)})
+        return [*found, {"$sort": {key.path: key.order(backward=backward) for key in self.keys}}]
+
+    def _beyond(self, position: Sequence[object], *, backward: bool) -> list[dict[str, Any]]:
+        """The matches of what comes after a position, of which one must hold."""
+        branches: list[dict[str, Any]] = []
+        equal: list[dict[str, Any]] = []
+        for key, value in zip(self.keys, position, strict=True):
+            further = key.beyond(value, backward=backward)
+            if further is not None:
+                branches.append({"$and": [*equal, further]})
+            equal.append({key.path: {"$eq": value}})
+        return branches
+
+    def _bound(self, value: object, *, backward: bool) -> dict[str, Any]:
+        """What the first key implies by itself, so that an index is entered at the position and not at its start."""
+        first = self.keys[0]
+        if value is None or (first.nullable and not backward):
+            return {}
+        return {first.path: {"$gte" if first.descending == backward else "$lte": value}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +260,12 @@ async def find_pages(
         source, last = _parted(match, made)
         pipeline = [*source, *page_pipeline(last, order, request, projection)]
         found = {value: [] for value in values}
-        with making_no_index():
-            async for row in coming_in_turns(_of_each(collection, field, values, pipeline)):
+        with translate_index_build_error():
+            async for row in cooperative_async(_of_each(collection, field, values, pipeline)):
                 found[row["value"]].append(row["rows"])
     nothing = page_of([], request, order, b"")  # the one page of all that lead nowhere: it has no cursors
     pages = dict.fromkeys(found, nothing)
-    async for stretch in stretches([value for value, rows in found.items() if rows]):
+    async for stretch in cooperative_batches([value for value, rows in found.items() if rows]):
         for value in stretch:
             pages[value] = page_of(found[value], request, order, partial(scope, {**match, field: value}))
     return pages
@@ -226,7 +292,7 @@ async def _few(
         {"$limit": most + 1},
         {"$project": shown},
     ]
-    with making_no_index():
+    with translate_index_build_error():
         rows = await all_rows(collection, stages, most + 2)
     if len(rows) > most:
         return None
@@ -272,8 +338,8 @@ async def count_each(
     Stages may have `made` others of them.
     """
     counted = _of_each(collection, field, values, [{"$match": match}, *made, {"$count": "number"}])
-    with making_no_index():
-        found = {row["value"]: row["rows"]["number"] async for row in coming_in_turns(counted)}
+    with translate_index_build_error():
+        found = {row["value"]: row["rows"]["number"] async for row in cooperative_async(counted)}
     return dict.fromkeys(values, 0) | found
 
 
@@ -293,7 +359,7 @@ def _of_each(
         {"$lookup": joined},
         {"$unwind": "$rows"},
     ]
-    steady = collection.database.with_options(read_concern=AT_ONE_MOMENT)
+    steady = collection.database.with_options(read_concern=SNAPSHOT)
     return aiter(steady.aggregate(stages, allowDiskUse=True, batchSize=_ALL_AT_ONCE))
 
 
@@ -317,21 +383,10 @@ async def _rows(
     collection: Collection, pipeline: list[dict[str, Any]], request: PageRequest, session: Session | None
 ) -> tuple[list[Row], bool]:
     """The rows that a pipeline finds, and whether they end early, with one row more than their page has."""
-    with making_no_index():
+    with translate_index_build_error():
         if request.max_characters is None:
             return await all_rows(collection, pipeline, request.size + 2, session), False
-        return await rows_up_to(collection, pipeline, request.size + 2, request.max_characters, session)
-
-
-@contextmanager
-def making_no_index() -> Iterator[None]:
-    """Reads at one moment, which a database that makes an index just then refuses."""
-    try:
-        yield
-    except OperationFailure as error:
-        if error.code == _SNAPSHOT_UNAVAILABLE:
-            raise UnavailableError("the database is making an index right now; try again") from error
-        raise
+        return await read_rows_up_to(collection, pipeline, request.size + 2, request.max_characters, session)
 
 
 def scope_of(*question: object) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from stores import indexes
+from stores.database import indexes
 
 Document = dict[str, Any]
 

@@ -29,10 +29,10 @@ TESTS = (
     "tests/stores/query/test_bad_input.py::test_what_is_within_the_limits_the_server_takes",
     "tests/stores/query/test_index_use.py",
     "tests/stores/query/test_planning.py",
-    "tests/stores/query/test_texts.py",
+    "tests/stores/query/test_text_expressions.py",
     "tests/stores/calls/test_writes.py",
     "tests/stores/calls/test_sorting.py",
-    "tests/stores/calls/watching/test_fan_out.py",
+    "tests/stores/calls/events/test_fan_out.py",
 )
 QUICK = "not thousands and not literal"
 """Queries of the largest sizes take MongoDB seconds each on any version."""

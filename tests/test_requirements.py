@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.doctor import OTHER_VARIABLES
+from app.commands.diagnostics import OTHER_VARIABLES
 from tests.installation import ROOT
 from tests.requirements import go_without
 

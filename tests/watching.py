@@ -5,7 +5,7 @@ import re
 import time
 
 from stores.calls import CallsStore
-from stores.calls.watching import Cursors, FanOut
+from stores.calls.events import Cursors, FanOut
 from stores.database import Database
 from tests.waiting import until
 

@@ -5,14 +5,14 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Final
 
-from app.commands.databases import on_stores
+from app.commands.database_access import on_stores
 from app.commands.options import Add, data_folder, say, settings_of
 from graphql_schema.context import Stores
 from stores import times
 from stores.costs import Price, Prices
 from stores.costs.defaults import of_model, shipped, sources
 from stores.costs.model_names import spellings, why_unpriced
-from stores.costs.prices import PROJECT
+from stores.costs.price_timeline import PROJECT
 from stores.errors import NotFoundError
 from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side, TokenClass
 
@@ -22,10 +22,10 @@ _NEAR_NAMES: Final = 5
 
 def add_price(add: Add) -> None:
     """`price`."""
-    parser = add("price", parents=[data_folder()], help="say how the name of a model is resolved, and its rates")
-    parser.add_argument("model", metavar="MODEL", help="name of the model, as calls state it")
-    parser.add_argument("--project", metavar="PROJECT", help="entity/project, whose own prices win")
-    parser.add_argument("--at", metavar="DATE", help="start of the call, such as 2026-01-31; now if left out")
+    parser = add("price", parents=[data_folder()], help="show the price of a model and how its name was resolved")
+    parser.add_argument("model", metavar="MODEL", help="name of the model, as in calls")
+    parser.add_argument("--project", metavar="PROJECT", help="entity/project whose own prices come first")
+    parser.add_argument("--at", metavar="DATE", help="start of the call, such as 2026-01-31 (default: now)")
     parser.set_defaults(command=price)
 
 

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app.browsers.page_headers import page_headers
-from app.byte_ranges import names
+from app.browser_security.page_headers import page_headers
+from app.files.byte_ranges import names
 
 if TYPE_CHECKING:
     from app.docs.site import Site

@@ -10,16 +10,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.access.callers import caller_of
+from app.auth.callers import caller_of
+from app.error_responses import refusing
 from app.exports import ndjson
 from app.exports.export import Export
-from app.exports.process import ExportProcesses
-from app.exports.stream import PatientStream
+from app.exports.stall_timeout import StallTimeoutResponse
 from app.exports.worker import Format, Job
-from app.refusals import refusing
+from app.exports.worker_processes import ExportProcessPool
 from app.settings import Settings
+from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.exports import PROJECT_ID, asked, concept_of, single
-from graphql_schema.operations import BoundedSchema
 from stores.database import Database
 from stores.errors import BadInputError
 
@@ -36,7 +36,7 @@ _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosni
 class ExportEndpoint:
     """`GET /export/{concept}`; an export of more than a little has a process of its own, which takes time to start."""
 
-    def __init__(self, schema: BoundedSchema, settings: Settings, processes: ExportProcesses) -> None:
+    def __init__(self, schema: LimitedSchema, settings: Settings, processes: ExportProcessPool) -> None:
         self._schema = schema
         self._settings = settings
         self._processes = processes
@@ -92,11 +92,11 @@ class ExportEndpoint:
         async def content() -> AsyncGenerator[bytes, None]:
             if beginning:
                 yield beginning
-            async with aclosing(process.written(job)) as written:
+            async with aclosing(process.output(job)) as written:
                 async for part in written:
                     yield part
 
-        return PatientStream(content(), _HEADERS, _FORMATS[job.format], process.end)
+        return StallTimeoutResponse(content(), _HEADERS, _FORMATS[job.format], process.end)
 
 
 def _check_pyarrow(form: Format) -> None:

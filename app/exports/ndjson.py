@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator
 from typing import Final
 
 from app.exports.export import Export
-from stores import json_text
 from stores.database import Database
 from stores.exports.columns import Columns
+from stores.json import codec
 from stores.paging import Page
 
 MEDIA_TYPE: Final = "application/x-ndjson"
@@ -25,7 +25,7 @@ async def ndjson(export: Export, database: Database, *, with_cursors: bool) -> A
 
 def trailer(export: Export, failure: Exception | None = None) -> bytes:
     """The line that ends an export."""
-    return json_text.dumps(export.trailer(failure)) + b"\n"
+    return codec.dumps(export.trailer(failure)) + b"\n"
 
 
 def lines(columns: Columns, page: Page, *, with_cursors: bool) -> bytes:

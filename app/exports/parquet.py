@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.exports.export import TRAILER, Export
-from stores import json_text
-from stores.bounded_reads import json_characters
 from stores.database import Database
+from stores.database.bounded_reads import json_characters
 from stores.exports.columns import CURSOR, Columns, Kind
+from stores.json import codec
 from stores.paging import Page
 
 _GROUP_ROWS: Final = 10_000
@@ -90,7 +90,7 @@ class _Writer:
         """The rest of the file, which says in its metadata what the last line of NDJSON does."""
         if self._rows:
             self.write_group()
-        self._writer.add_key_value_metadata({TRAILER: json_text.encode(trailer[TRAILER])})
+        self._writer.add_key_value_metadata({TRAILER: codec.encode(trailer[TRAILER])})
         self._writer.close()
         return self.taken()
 

@@ -15,31 +15,31 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
-from app.graphql_http.answers import json_response, result_response
-from app.graphql_http.refusals import INTERNAL, TOO_LARGE, RequestError, come_again, not_here, timed_out
+from app.admission import OperationLimiter, quota_key_of
+from app.admission.operation_limiter import MOST_OPERATIONS, OperationSlot, run_in_slot
+from app.admission.reservations import large_subscription, release_after_results
+from app.admission.spool_budget import SpoolBudget
+from app.graphql_http.errors import INTERNAL, TOO_LARGE, RequestError, not_here, retry_later_error, timed_out
+from app.graphql_http.event_stream import EventStream
+from app.graphql_http.multipart import MEDIA_TYPE, Sizes, is_multipart, read_operation
 from app.graphql_http.requests import GraphQLRequest, Operation, body_parameters, operation_of, query_parameters
-from app.graphql_sse import EventStream
-from app.intake import giving_back, large_subscription
-from app.leaving import Attended
-from app.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, negotiate, prefers_events, prefers_html
-from app.multipart import MEDIA_TYPE, Sizes, is_multipart, read_operation
-from app.observing import under_way
-from app.request_bodies import BodyTimeoutError, pieces
-from app.spool_space import SpoolSpace
-from app.traffic import Places, payer_of
-from app.traffic.places import MOST_OPERATIONS, Place, in_place
-from app.trusted_documents import TrustedDocuments
-from graphql_schema.errors import unexpected
-from graphql_schema.operations import BoundedSchema
+from app.graphql_http.responses import json_response, result_response
+from app.graphql_http.trusted_documents import TrustedDocuments
+from app.http.disconnects import CancelOnDisconnect
+from app.http.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, negotiate, prefers_events, prefers_html
+from app.http.request_body import BodyTimeoutError, iter_chunks
+from app.observability import request_record
+from graphql_schema.engine.operations import LimitedSchema
+from graphql_schema.errors import masked_error
+from stores.concurrency.request_budget import RequestBudget, Reservation
 from stores.errors import (
     BadInputError,
     RateLimitedError,
     StoreError,
     UnavailableError,
-    forget_frames,
+    clear_tracebacks,
 )
 from stores.files import MAX_FILE_BYTES
-from stores.intake import Intake, Share
 
 _ALLOWED: Final = {"GET": {OperationType.QUERY}, "POST": {OperationType.QUERY, OperationType.MUTATION}}
 
@@ -61,50 +61,50 @@ class GraphQLHTTP:
 
     def __init__(
         self,
-        schema: BoundedSchema,
+        schema: LimitedSchema,
         make_context: Callable[[HTTPConnection], object],
         max_body_bytes: int,
         page: Callable[[], Response] | None = None,
-        intake: Intake | None = None,
+        intake: RequestBudget | None = None,
         max_file_bytes: int = MAX_FILE_BYTES,
-        spool_space: SpoolSpace | None = None,
-        places: Places | None = None,
+        spool_space: SpoolBudget | None = None,
+        places: OperationLimiter | None = None,
         trusted: TrustedDocuments | None = None,
     ) -> None:
-        self.places = places or Places(MOST_OPERATIONS)
+        self.places = places or OperationLimiter(MOST_OPERATIONS)
         self.trusted = trusted
-        self.spool_space = spool_space or SpoolSpace()
+        self.spool_space = spool_space or SpoolBudget()
         self.max_file_bytes = max_file_bytes
         self.schema = schema
         self.make_context = make_context
         self.max_body_bytes = max_body_bytes
         self.page = page
-        self.intake = intake or Intake()
+        self.intake = intake or RequestBudget()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever happens, the answer is a GraphQL response."""
         request = GraphQLRequest(scope, receive)
-        with self.intake.share(payer_of(scope)) as share:
+        with self.intake.reservation(quota_key_of(scope)) as share:
             try:
                 response = await self._respond(request, share)
             except ClientDisconnect:
                 return
             except (RequestError, BodyTimeoutError) as caught:
                 error = timed_out(caught) if isinstance(caught, BodyTimeoutError) else caught
-                forget_frames(caught)
-                under_way.failed(under_way.code_of(error.extensions))
+                clear_tracebacks(caught)
+                request_record.record_error(request_record.error_code(error.extensions))
                 media_type = negotiate(request.headers.get("accept", "")) or JSON
                 response = json_response({"errors": [error.payload]}, media_type, error.status, error.headers)
             except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
-                masked = unexpected(error, "in a GraphQL request")
-                under_way.failed(under_way.INTERNAL)
+                masked = masked_error(error, "in a GraphQL request")
+                request_record.record_error(request_record.INTERNAL)
                 response = json_response({"errors": [masked.formatted]}, JSON, INTERNAL)
             if not isinstance(response, EventStream):
                 # What was asked is done with, however long the client takes to read the answer.
-                share.close()
+                share.release()
             await response(scope, receive, send)
 
-    async def _respond(self, request: Request, share: Share) -> Response:
+    async def _respond(self, request: Request, share: Reservation) -> Response:
         accept = request.headers.get("accept", "")
         if request.method not in _ALLOWED:
             raise RequestError(405, "Send GraphQL requests by POST, or queries by GET.", headers={"Allow": "GET, POST"})
@@ -123,28 +123,30 @@ class GraphQLHTTP:
             request, await body_parameters(request, self.schema, share, self.max_body_bytes), media_type, share
         )
 
-    async def _answer(self, request: Request, parameters: dict[str, Any], media_type: str, share: Share) -> Response:
+    async def _answer(
+        self, request: Request, parameters: dict[str, Any], media_type: str, share: Reservation
+    ) -> Response:
         operation = operation_of(parameters, self.trusted)
-        under_way.asked(operation.operation_name)
+        request_record.set_operation_name(operation.operation_name)
         if media_type == EVENT_STREAM:
             return await self._stream(request, operation, share)
         return result_response(await self._execute(request, operation), media_type)
 
-    async def _answer_with_files(self, request: Request, media_type: str, share: Share) -> Response:
+    async def _answer_with_files(self, request: Request, media_type: str, share: Reservation) -> Response:
         if media_type == EVENT_STREAM:
             raise RequestError(406, f"A {MEDIA_TYPE} request is answered at once; accept {JSON}.")
         with ExitStack() as files:
-            part = files.enter_context(self.spool_space.part(payer_of(request.scope)))
+            part = files.enter_context(self.spool_space.part(quota_key_of(request.scope)))
             # The memory of its text is held until the last file came.
-            body = pieces(request, lambda: share.is_large)
-            sizes = Sizes(self.max_body_bytes, self.max_file_bytes, share.take, part.grow)
+            body = iter_chunks(request, lambda: share.is_large)
+            sizes = Sizes(self.max_body_bytes, self.max_file_bytes, share.reserve, part.grow)
             try:
                 form = await read_operation(request.headers, body, sizes, files, self.schema)
                 operation = operation_of(form.parameters, self.trusted)
-                under_way.asked(operation.operation_name)
+                request_record.set_operation_name(operation.operation_name)
                 form.check_types(await self.schema.variable_types(operation.query, operation.operation_name))
             except (RateLimitedError, UnavailableError) as error:
-                raise come_again(error) from error
+                raise retry_later_error(error) from error
             except BodyTimeoutError:
                 raise
             except StoreError as error:
@@ -156,7 +158,9 @@ class GraphQLHTTP:
         await self.schema.look_at(operation.query, operation.operation_name)
         try:
             async with self._place(request, operation):
-                with Attended(request, lambda: self.schema.only_reads(operation.query, operation.operation_name)):
+                with CancelOnDisconnect(
+                    request, lambda: self.schema.is_query(operation.query, operation.operation_name)
+                ):
                     result = await self.schema.execute(
                         operation.query,
                         variable_values=operation.variables,
@@ -165,23 +169,25 @@ class GraphQLHTTP:
                         allowed_operation_types=_ALLOWED[request.method],
                         operation_extensions=operation.extensions,
                     )
-            under_way.did(self.schema.does(operation.query, operation.operation_name), result.errors)
+            request_record.record_operation(
+                self.schema.executed_root_field(operation.query, operation.operation_name), result.errors
+            )
             return result  # noqa: TRY300 -- what it did is of what was executed
         except (RateLimitedError, UnavailableError) as error:
-            raise come_again(error) from error
+            raise retry_later_error(error) from error
         except CannotGetOperationTypeError as error:
             reason = GraphQLError(error.as_http_error_reason(), extensions={"code": "BAD_USER_INPUT"})
             return ExecutionResult(data=None, errors=[reason])
         except InvalidOperationTypeError as error:
             raise not_here(error.operation_type) from error
 
-    def _place(self, request: Request, operation: Operation) -> Place:
-        is_query = self.schema.only_reads(operation.query, operation.operation_name)
-        return self.places.one(payer_of(request.scope), is_query=is_query)
+    def _place(self, request: Request, operation: Operation) -> OperationSlot:
+        is_query = self.schema.is_query(operation.query, operation.operation_name)
+        return self.places.slot(quota_key_of(request.scope), is_query=is_query)
 
-    async def _stream(self, request: Request, operation: Operation, share: Share) -> EventStream:
+    async def _stream(self, request: Request, operation: Operation, share: Reservation) -> EventStream:
         await self.schema.look_at(operation.query, operation.operation_name)
-        if share.is_counted and self.schema.watches(operation.query, operation.operation_name):
+        if share.is_counted and self.schema.is_open_ended_subscription(operation.query, operation.operation_name):
             error = large_subscription()
             raise RequestError(TOO_LARGE, error.message, error.code)
         results = await self.schema.stream(
@@ -192,8 +198,8 @@ class GraphQLHTTP:
             allowed_operation_types=_ALLOWED[request.method] | {OperationType.SUBSCRIPTION},
             operation_extensions=operation.extensions,
         )
-        under_way.streams(self.schema.will_do(operation.query, operation.operation_name))
-        if not self.schema.subscribes(operation.query, operation.operation_name):
-            results = in_place(self._place(request, operation), results)
-        keeps = share.is_counted and self.schema.is_streamed(operation.query, operation.operation_name)
-        return EventStream(giving_back(share, results, at_first=not keeps))
+        request_record.mark_stream(self.schema.root_field(operation.query, operation.operation_name))
+        if not self.schema.is_subscription(operation.query, operation.operation_name):
+            results = run_in_slot(self._place(request, operation), results)
+        keeps = share.is_counted and self.schema.is_finite_subscription(operation.query, operation.operation_name)
+        return EventStream(release_after_results(share, results, at_first=not keeps))

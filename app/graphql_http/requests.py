@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
-from app.graphql_http.refusals import STATUS_BY_CODE, TOO_LARGE, RequestError, come_again
-from app.media_types import JSON, media_type_of
-from app.request_bodies import BodyReader, refusal_by
-from app.trusted_documents import TrustedDocuments, trusted_text
-from graphql_schema.operations import BoundedSchema
+from app.graphql_http.errors import STATUS_BY_CODE, TOO_LARGE, RequestError, retry_later_error
+from app.graphql_http.trusted_documents import TrustedDocuments, trusted_text
+from app.http.media_types import JSON, media_type_of
+from app.http.request_body import BodyReader, refusal_by
+from graphql_schema.engine.operations import LimitedSchema
+from stores.concurrency.request_budget import Reservation
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
-from stores.intake import Share
 
 
 class Operation(NamedTuple):
@@ -34,7 +34,9 @@ class GraphQLRequest(Request):
         return {name.decode("latin-1"): value.decode("latin-1") for name, value in given}
 
 
-async def body_parameters(request: Request, schema: BoundedSchema, share: Share, max_bytes: int) -> dict[str, Any]:
+async def body_parameters(
+    request: Request, schema: LimitedSchema, share: Reservation, max_bytes: int
+) -> dict[str, Any]:
     """The parameters of a body in JSON, which the share holds.
 
     Raises:
@@ -51,11 +53,11 @@ async def body_parameters(request: Request, schema: BoundedSchema, share: Share,
     return parameters
 
 
-async def _read_body(request: Request, share: Share, max_bytes: int) -> bytes:
+async def _read_body(request: Request, share: Reservation, max_bytes: int) -> bytes:
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > max_bytes:
         raise _too_large(max_bytes)
-    refusal = await refusal_by(share.expect, int(length)) if length.isdecimal() else None
+    refusal = await refusal_by(share.wait_for_room, int(length)) if length.isdecimal() else None
     held: list[bytes] = []
     body, size, more = BodyReader(request), 0, True
     while more:
@@ -63,10 +65,10 @@ async def _read_body(request: Request, share: Share, max_bytes: int) -> bytes:
         size += len(piece)
         if size > max_bytes:
             raise _too_large(max_bytes)
-        refusal = refusal or await refusal_by(share.take, len(piece))
+        refusal = refusal or await refusal_by(share.reserve, len(piece))
         if refusal:
             held.clear()
-            share.close()
+            share.release()
         else:
             held.append(piece)
     if refusal:
@@ -86,7 +88,7 @@ def _too_large(max_bytes: int) -> RequestError:
 def _refused(what: str, error: StoreError) -> RequestError:
     if isinstance(error, PayloadTooLargeError):
         return RequestError(TOO_LARGE, f"{what} {error.message}.", error.code)
-    return come_again(error)
+    return retry_later_error(error)
 
 
 def _require_plain_json(request: Request) -> None:
@@ -99,7 +101,7 @@ def _require_plain_json(request: Request) -> None:
         raise RequestError(415, "Send the body without Content-Encoding; it is not decompressed.")
 
 
-async def query_parameters(request: Request, schema: BoundedSchema, share: Share) -> dict[str, Any]:
+async def query_parameters(request: Request, schema: LimitedSchema, share: Reservation) -> dict[str, Any]:
     """The parameters of a URL.
 
     Raises:
@@ -112,9 +114,9 @@ async def query_parameters(request: Request, schema: BoundedSchema, share: Share
     return parameters
 
 
-async def _parsed(what: str, text: bytes, schema: BoundedSchema, share: Share) -> object:
+async def _parsed(what: str, text: bytes, schema: LimitedSchema, share: Reservation) -> object:
     try:
-        return await schema.parse_request(text, share.take)
+        return await schema.parse_request(text, share.reserve)
     except BadInputError as error:
         raise RequestError(400, f"{what} cannot be read: {error.message}.") from error
     except (PayloadTooLargeError, RateLimitedError, UnavailableError) as error:

@@ -4,6 +4,6 @@ Other protocols that are offered, requests that are broken, heads that are too l
 half, answers that nobody reads, and head and body in one write.
 """
 
-from app.http_connections.joined_writes import JoiningProtocol as HTTPProtocol
+from app.http_connections.write_coalescing import WriteCoalescingProtocol as HTTPProtocol
 
 __all__ = ["HTTPProtocol"]

@@ -5,10 +5,10 @@ from typing import Literal
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from app.http_connections.request_heads import BoundedProtocol
+from app.http_connections.header_limits import HeaderLimitProtocol
 
 
-class HalfClosedProtocol(BoundedProtocol):
+class HalfClosedProtocol(HeaderLimitProtocol):
     """Uvicorn's protocol for HTTP, which answers what came whole before the client closed its half of a connection.
 
     Who asks whether such a client is still there is told that it left. Whoever does not ask answers: what is quick, and

@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from app.imports.items import Item, Spans
+from app.imports.row_types import Item, Spans
 from graphql_schema.context import Stores
-from stores.calls.restoring import RestoredCall
+from stores.calls.restore import RestoredCall
 from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError
 from stores.feedback import NewFeedback
-from stores.objects.restoring import RestoredVersion
+from stores.objects.restore import RestoredVersion
 
 _MOST_LINES: Final = 500
 _MOST_BYTES: Final = 8 * 1024 * 1024
@@ -51,7 +51,7 @@ class _Kind(Generic[_Item]):
             except StoreError as error:
                 if _passes(error):
                     raise
-                reject(number, content, error.within("batch.0"))
+                reject(number, content, error.relative_to("batch.0"))
             else:
                 stored += 1
         return stored

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from stores import json_text
 from stores.errors import StoreError
+from stores.json import codec
 
 SUFFIX: Final = ".rejects.ndjson"
 
@@ -34,7 +34,7 @@ class Rejects:
         says["content"] = content.decode("utf-8", "backslashreplace").rstrip("\n")
         if self._file is None:
             self._file = self.path.open("w+b")
-        self._file.write(json_text.dumps(says) + b"\n")
+        self._file.write(codec.dumps(says) + b"\n")
 
     def size(self) -> int:
         """How many bytes are written, all of which are in the file by then."""

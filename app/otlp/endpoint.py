@@ -12,17 +12,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.access.callers import access_of
-from app.media_types import media_type_of
-from app.otlp.answers import INTERNAL, JSON, PROTOBUF, failure, refusal, status_of, success
-from app.otlp.bodies import UnknownEncodingError, read_body
-from app.request_bodies import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing
-from app.traffic.payers import payer_of
-from graphql_schema.errors import unexpected
-from stores import json_slices
+from app.admission.quota_keys import quota_key_of
+from app.auth.callers import access_of
+from app.http.media_types import media_type_of
+from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing
+from app.otlp.request_body import UnknownEncodingError, read_body
+from app.otlp.responses import INTERNAL, JSON, PROTOBUF, failure, refusal, status_of, success
+from graphql_schema.errors import masked_error
+from stores.concurrency.request_budget import RequestBudget, Reservation
 from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError, StoreError
 from stores.ids import check_project_id
-from stores.intake import Intake, Share
+from stores.json import incremental
 from stores.otel import Exported, OtelStore
 
 PROJECT_HEADER: Final = "project_id"
@@ -51,7 +51,7 @@ class TracesEndpoint:
         intake: what bounds the bodies that are held at once.
     """
 
-    def __init__(self, max_body_bytes: int, entity: str, intake: Intake) -> None:
+    def __init__(self, max_body_bytes: int, entity: str, intake: RequestBudget) -> None:
         self.max_body_bytes = max_body_bytes
         self.entity = entity
         self.intake = intake
@@ -77,7 +77,7 @@ class TracesEndpoint:
         except StoreError as error:
             return failure(error, status_of(error), media_type)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
-            masked = unexpected(error, f"at {request.url.path}")
+            masked = masked_error(error, f"at {request.url.path}")
             return failure(StoreError(masked.message), INTERNAL, media_type)
 
     async def _export(self, request: Request, media_type: str) -> Exported:
@@ -85,7 +85,7 @@ class TracesEndpoint:
         project_id = project_of(request.headers.get(PROJECT_HEADER))
         check = access_of(request).check
         check_header(project_id, check)
-        with self.intake.share(payer_of(request.scope)) as share:
+        with self.intake.reservation(quota_key_of(request.scope)) as share:
             # Nothing here holds the body beside what reads it.
             body = read_body(request, self.max_body_bytes, share, COPIES[media_type])
             if media_type == PROTOBUF:
@@ -99,10 +99,10 @@ async def _unstored(request: Request) -> Response:
     return refusal(NotFoundError(UNSTORED[request.scope["path"]]), request.headers.get("content-type", ""))
 
 
-async def _read(text: bytearray, share: Share) -> object:
+async def _read(text: bytearray, share: Reservation) -> object:
     """The value of a body in JSON, whose memory the share reserves."""
     try:
-        return await json_slices.loads(text, MAX_VALUES, reserve=share.take)
+        return await incremental.loads(text, MAX_VALUES, reserve=share.reserve)
     except PayloadTooLargeError as error:
         reason = error.message.partition(";")[0]
         raise PayloadTooLargeError(f"the body {reason}; export fewer spans at once") from None

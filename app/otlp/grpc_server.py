@@ -17,30 +17,30 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from app.access.callers import Access
-from app.access.guard import ruling_on
-from app.access.rulings import GRPC
-from app.observing import doors
-from app.observing.ids import HEADER, new_ids, sane
-from app.observing.under_way import INTERNAL, UnderWay
-from app.otlp.answers import CODES, PROTOBUF, response_of, told
+from app.admission.quota_keys import account_of
+from app.auth.callers import RouteAccess
+from app.auth.guard import permission_for
+from app.auth.route_permissions import GRPC
+from app.http.request_body import BodyTimeoutError
+from app.http.scope_state import CALLER
+from app.observability import endpoints
+from app.observability.request_ids import HEADER, new_ids, sane
+from app.observability.request_record import INTERNAL, RequestRecord
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, check_header, project_of
-from app.request_bodies import BodyTimeoutError
-from app.scope_state import CALLER
-from app.traffic.payers import account_of
-from graphql_schema.errors import unexpected
-from stores.access import Caller, Role
+from app.otlp.responses import CODES, PROTOBUF, response_of, told
+from graphql_schema.errors import masked_error
+from stores.concurrency.quotas import half
+from stores.concurrency.request_budget import RequestBudget
 from stores.errors import StoreError, UnavailableError, retry_after
-from stores.intake import Intake
 from stores.otel import Exported, OtelStore
-from stores.shares import half
+from stores.security.access import Caller, Role
 
 if TYPE_CHECKING:
     import grpc.aio
 
-    from app.observing.tally import Tally
-    from app.stopping import Stopping
-    from app.traffic.rates import Rates
+    from app.admission.token_buckets import RateLimiter
+    from app.observability.counters import RequestCounters
+    from app.runtime.shutdown import Shutdown
 
 SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 _AUTHORIZATION: Final = "authorization"
@@ -114,11 +114,11 @@ async def traces_over_grpc(
     store: OtelStore,
     max_body_bytes: int,
     entity: str,
-    intake: Intake,
+    intake: RequestBudget,
     admit: Admit,
-    rates: "Rates | None" = None,
-    tally: "Tally | None" = None,
-    stopping: "Stopping | None" = None,
+    rates: "RateLimiter | None" = None,
+    tally: "RequestCounters | None" = None,
+    stopping: "Shutdown | None" = None,
     grace_seconds: float = 5.0,
 ) -> AsyncIterator[None]:
     """Serve until the block ends, or the process is to stop; what is under way then has some seconds more.
@@ -142,7 +142,7 @@ async def traces_over_grpc(
     _log.info("OTLP over gRPC is served at %s", address)
     ending: list[asyncio.Task[None]] = []
     if stopping:
-        stopping.tell(lambda: ending.append(asyncio.create_task(server.stop(grace_seconds))))
+        stopping.on_start(lambda: ending.append(asyncio.create_task(server.stop(grace_seconds))))
     try:
         yield
     finally:
@@ -154,7 +154,8 @@ def _handlers(grpc: Any, methods: Mapping[str, _Method]) -> dict[str, Any]:  # n
     # To a client this is the same as a call with one message, which would be read before anybody is asked.
     handler = grpc.stream_unary_rpc_method_handler
     return {
-        name: handler(partial(method, ruling_on(f"{GRPC} /{SERVICE}/{name}").role)) for name, method in methods.items()
+        name: handler(partial(method, permission_for(f"{GRPC} /{SERVICE}/{name}").role))
+        for name, method in methods.items()
     }
 
 
@@ -165,10 +166,10 @@ class _Traces:
         self,
         store: OtelStore,
         entity: str,
-        intake: Intake,
+        intake: RequestBudget,
         admit: Admit,
-        rates: "Rates | None",
-        tally: "Tally | None",
+        rates: "RateLimiter | None",
+        tally: "RequestCounters | None",
     ) -> None:
         self._rates = rates
         self._tally = tally
@@ -195,23 +196,23 @@ class _Traces:
                 await _refuse(context, error, CODES.get(error.code, Code.INTERNAL), call.request_id)
             except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
                 call.failed(INTERNAL)
-                masked = unexpected(error, "in OTLP over gRPC")
+                masked = masked_error(error, "in OTLP over gRPC")
                 await _refuse(context, StoreError(masked.message), Code.INTERNAL, call.request_id)
 
     @contextmanager
-    def _counted(self, sent: Mapping[str, str | bytes]) -> Iterator[UnderWay]:
+    def _counted(self, sent: Mapping[str, str | bytes]) -> Iterator[RequestRecord]:
         """A request that is under way in the block; its status is `OK`, or `FAILED` with a code of its own."""
         given = sane((_text(sent.get(_REQUEST_ID)) or "").encode())
-        call = UnderWay(given or next(self._new_ids), doors.GRPC, {}, self._tally)
+        call = RequestRecord(given or next(self._new_ids), endpoints.GRPC, {}, self._tally)
         call.make_current()
         status = "FAILED"
         in_flight = self._tally.in_flight if self._tally else Counter[str]()
-        in_flight[doors.GRPC] += 1
+        in_flight[endpoints.GRPC] += 1
         try:
             yield call
             status = "OK"
         finally:
-            in_flight[doors.GRPC] -= 1
+            in_flight[endpoints.GRPC] -= 1
             call.ended(status)
 
     async def _export(
@@ -220,13 +221,13 @@ class _Traces:
         requests: AsyncIterator[bytes],
         context: "grpc.aio.ServicerContext[Any, Any]",
         sent: Mapping[str, str | bytes],
-        call: UnderWay,
+        call: RequestRecord,
     ) -> Exported:
         caller = call.state[CALLER] = await self._admit(_text(sent.get(_AUTHORIZATION)))
         account = account_of(caller, _address(context.peer()))
         if self._rates:
             self._rates.check(account)
-        access = Access(caller, role)
+        access = RouteAccess(caller, role)
         caller.check_anywhere(role)
         project_id = project_of(sent.get(PROJECT_HEADER))
         check_header(project_id, access.check)
@@ -234,8 +235,8 @@ class _Traces:
         async with self._slot(of_caller):
             request = await _message(requests)
         await self._admit(_text(sent.get(_AUTHORIZATION)))  # it took its time, in which a key may have ended
-        with self._intake.share(account) as share:
-            await share.take(COPIES[PROTOBUF] * len(request))
+        with self._intake.reservation(account) as share:
+            await share.reserve(COPIES[PROTOBUF] * len(request))
             return await self._store.export_protobuf(request, project_id, entity=self._entity, check=access.check)
 
     @asynccontextmanager

@@ -11,14 +11,14 @@ import httpx2
 import openai
 from openai import AsyncOpenAI, AsyncStream, Omit
 
-from app.providers.failures import failure_of, may_be_tried_again, retry_after
+from app.providers.errors import failure_of, may_be_tried_again, retry_after
 from app.providers.headers import headers_of
 from app.providers.secrets import parsed, secrets_of
-from app.providers.streamed_secrets import StreamedSecrets
+from app.providers.stream_redaction import StreamedSecrets
 from app.providers.transport import BoundedTransport, too_large
 from app.providers.urls import Origin, origin_of, origin_of_base_url
-from stores import json_text
 from stores.errors import BadInputError
+from stores.json import codec
 from stores.providers import Endpoint, JsonObject, ProviderError
 
 MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
@@ -229,7 +229,7 @@ class ProviderClient:
 
 async def _encoded(request: JsonObject) -> bytes:
     # Of all that is in it the messages alone may be megabytes, which others need not wait for.
-    return (await asyncio.to_thread(json_text.encode, request)).encode()
+    return (await asyncio.to_thread(codec.encode, request)).encode()
 
 
 async def _tried(post: Callable[[], Awaitable[_T]], seconds: float) -> _T:

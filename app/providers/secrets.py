@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from app.providers.urls import Origin, origin_of_base_url
-from stores import json_text
+from stores.json import codec
 from stores.providers import Endpoint, ProviderError
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -108,13 +108,13 @@ def parsed(text: bytes, secrets: Sequence[str]) -> object:
     Raises:
         BadInputError: it is no JSON.
     """
-    value = json_text.loads(text)
+    value = codec.loads(text)
     # What has no escapes in it is spelled in one way only.
-    plain = json_text.encode(value) if b"\\" in text and secrets else text.decode()
+    plain = codec.encode(value) if b"\\" in text and secrets else text.decode()
     safe = plain
     for secret in secrets:
-        safe = safe.replace(json_text.encode(secret)[1:-1], HIDDEN)
-    return value if safe == plain else json_text.loads(safe.encode())
+        safe = safe.replace(codec.encode(secret)[1:-1], HIDDEN)
+    return value if safe == plain else codec.loads(safe.encode())
 
 
 def hidden(text: str, endpoint: Endpoint) -> str:

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from app.weave.bodies import Body, Items
 from app.weave.errors import answer, log, reason, refusal
+from app.weave.request_body import Body, Items
+from stores.concurrency.time_slices import cooperative
 from stores.errors import PayloadTooLargeError, StoreError
-from stores.turns import in_turns
 
 MAX_ITEMS: Final = 100_000
 """More than the SDK sends, whose batches grow to 31 MiB of items that have some hundred bytes each."""
@@ -85,7 +85,7 @@ class Outcome:
             self._log()
         if self._first and len(self.refused) == len(self.items):
             return refusal(self._first[1])
-        return answer({"res": [self._result(position) async for position in in_turns(range(len(self.items)))]})
+        return answer({"res": [self._result(position) async for position in cooperative(range(len(self.items)))]})
 
     def _result(self, position: int) -> dict[str, Any]:
         if position in self.refused:

@@ -8,13 +8,13 @@ from typing import Final
 from starlette.responses import Response
 
 from app.weave.batches import Outcome, batch_of
-from app.weave.bodies import LARGE, Body, Items
 from app.weave.errors import InvalidRequestError, answer, is_passing
-from app.weave.requests import BatchItem, CallEndReq, CallStartReq, End, Start
+from app.weave.request_body import LARGE, Body, Items
+from app.weave.request_models import BatchItem, CallEndReq, CallStartReq, End, Start
 from graphql_schema.context import Stores
 from stores.calls import CallEnd, CallStart
+from stores.concurrency.time_slices import cooperative
 from stores.errors import PayloadTooLargeError, StoreError
-from stores.turns import in_turns
 
 _PARTS_AT_ONCE: Final = 500
 _BYTES_AT_ONCE: Final = 1024 * 1024
@@ -103,7 +103,7 @@ class _Waiting:
 async def _store(stores: Stores, items: Items, read: _Read) -> Response:
     """Store the items, few at once; of a large body not all is ever parsed."""
     outcome, waiting = Outcome(items), _Waiting()
-    async for position in in_turns(range(len(items))):
+    async for position in cooperative(range(len(items))):
         try:
             _check_size(items, position)
             size = items.size(position)
@@ -149,6 +149,6 @@ async def _flush(stores: Stores, waiting: _Waiting, outcome: Outcome) -> None:
     outcome.release()
     for at, (position, part) in enumerate(zip(waiting.positions, waiting.parts, strict=True)):
         if at in errors:
-            outcome.refuse(position, errors[at].under(outcome.items.at(position)))
+            outcome.refuse(position, errors[at].prefixed(outcome.items.at(position)))
         elif isinstance(part, CallStart):
             outcome.results[position] = {"id": part.id, "trace_id": part.trace_id}

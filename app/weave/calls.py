@@ -5,12 +5,12 @@ from typing import Final
 
 from starlette.responses import Response
 
-from app.weave import answers
-from app.weave.bodies import Body
-from app.weave.call_rows import Shape, call_json
+from app.weave import responses
+from app.weave.call_encoder import Shape, call_json
 from app.weave.errors import answer
-from app.weave.listings import in_parts, pages
-from app.weave.requests import CallReadReq, CallsDeleteReq, CallsQueryReq, CallUpdateReq
+from app.weave.paging import in_parts, pages
+from app.weave.request_body import Body
+from app.weave.request_models import CallReadReq, CallsDeleteReq, CallsQueryReq, CallUpdateReq
 from graphql_schema.context import Stores
 from stores.calls import Expansion
 from stores.paging import Page, PageRequest, Row
@@ -33,12 +33,12 @@ async def read(stores: Stores, body: Body) -> Response:
 
 async def stream_query(stores: Stores, body: Body) -> Response:
     """Calls as JSON lines."""
-    return await answers.lines(_found(stores, await body.read(CallsQueryReq)))
+    return await responses.lines(_found(stores, await body.read(CallsQueryReq)))
 
 
 async def query(stores: Stores, body: Body) -> Response:
     """Calls as one JSON list."""
-    return await answers.listed("calls", _found(stores, await body.read(CallsQueryReq)))
+    return await responses.listed("calls", _found(stores, await body.read(CallsQueryReq)))
 
 
 async def _found(stores: Stores, asked: CallsQueryReq) -> AsyncGenerator[bytes, None]:

@@ -7,13 +7,13 @@ from contextlib import aclosing
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from app import heartbeats
-from app.weave.bodies import Body
+from app.http import keepalive
 from app.weave.errors import answer
-from app.weave.requests import CompletionsCreateReq
+from app.weave.request_body import Body
+from app.weave.request_models import CompletionsCreateReq
 from graphql_schema.context import Stores
-from stores import json_text
 from stores.completions import CompletionEvent
+from stores.json import codec
 
 
 async def create(stores: Stores, body: Body) -> Response:
@@ -46,7 +46,7 @@ class _Lines(StreamingResponse):
         """Answer; a client that takes nothing for too long is let go, and with it the completion."""
 
         async def send_in_time(message: Message) -> None:
-            async with asyncio.timeout(heartbeats.PATIENCE_SECONDS):
+            async with asyncio.timeout(keepalive.PATIENCE_SECONDS):
                 await send(message)
 
         async with aclosing(self._events):
@@ -67,4 +67,4 @@ async def _lines(first: CompletionEvent, events: AsyncGenerator[CompletionEvent,
 
 
 def _line(value: dict[str, object]) -> bytes:
-    return json_text.encode(value).encode() + b"\n"
+    return codec.encode(value).encode() + b"\n"

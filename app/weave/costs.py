@@ -5,14 +5,15 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from app.weave import answers
-from app.weave.bodies import Body
+from app.weave import responses
 from app.weave.errors import answer
-from app.weave.listings import pages
-from app.weave.requests import CostCreateReq, FieldsQueryReq, PurgeReq
+from app.weave.paging import pages
+from app.weave.request_body import Body
+from app.weave.request_models import CostCreateReq, FieldsQueryReq, PurgeReq
 from graphql_schema.context import Stores
-from stores import json_text, times
+from stores import times
 from stores.errors import BadInputError
+from stores.json import codec
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 
@@ -44,7 +45,7 @@ async def query(stores: Stores, body: Body) -> Response:
             raise BadInputError(
                 f"there is no field {name[:100]!r}; there are {', '.join(_FIELDS)}", f"fields.{position}"
             )
-    return await answers.listed("results", _found(stores, asked))
+    return await responses.listed("results", _found(stores, asked))
 
 
 async def _found(stores: Stores, asked: FieldsQueryReq) -> AsyncGenerator[bytes, None]:
@@ -55,7 +56,7 @@ async def _found(stores: Stores, asked: FieldsQueryReq) -> AsyncGenerator[bytes,
 
     async for page in pages(read, asked):
         for row in page.rows:
-            yield json_text.dumps(_cost(row, names)) + b"\n"
+            yield codec.dumps(_cost(row, names)) + b"\n"
 
 
 def _cost(row: Row, names: tuple[str, ...]) -> dict[str, Any]:

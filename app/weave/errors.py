@@ -6,18 +6,18 @@ from typing import Final
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from app.observing import under_way
-from graphql_schema.errors import unexpected
-from stores import json_text
+from app.observability import request_record
+from graphql_schema.errors import masked_error
 from stores.errors import (
     BadInputError,
     ConflictError,
+    IdTakenError,
     RateLimitedError,
     StoreError,
-    TakenError,
     UnavailableError,
     retry_after,
 )
+from stores.json import codec
 
 INVALID: Final = 422
 _TAKEN: Final = 409
@@ -66,7 +66,7 @@ def status_of(error: StoreError) -> int:
     match error:
         case InvalidRequestError():
             return INVALID
-        case TakenError():
+        case IdTakenError():
             return _TAKEN
         case _:
             return _STATUS_BY_CODE.get(error.code, _INTERNAL)
@@ -83,18 +83,16 @@ def refusal(error: StoreError) -> Response:
     if isinstance(error, ConflictError) and is_passing(error):
         seconds = UnavailableError.retry_after_seconds
     headers = {} if seconds is None else {"Retry-After": str(seconds)}
-    under_way.failed(error.code)
+    request_record.record_error(error.code)
     return answer({"reason": reason(error), **error.details}, status_of(error), headers)
 
 
 def failure(error: Exception, where: str) -> Response:
     """The answer to a failure that nobody expected; the log has the rest under the id in it."""
-    under_way.failed(under_way.INTERNAL)
-    return answer({"reason": unexpected(error, where).message}, _INTERNAL)
+    request_record.record_error(request_record.INTERNAL)
+    return answer({"reason": masked_error(error, where).message}, _INTERNAL)
 
 
 def answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Any answer in JSON."""
-    return Response(
-        json_text.dumps(content), status, {"Cache-Control": "no-store", **(headers or {})}, "application/json"
-    )
+    return Response(codec.dumps(content), status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")

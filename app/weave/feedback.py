@@ -5,20 +5,20 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from app.weave import answers
+from app.weave import responses
 from app.weave.batches import Outcome, batch_of
-from app.weave.bodies import Body
 from app.weave.errors import answer, is_passing
-from app.weave.feedback_rows import FEEDBACK, feedback_fields
-from app.weave.listings import pages
-from app.weave.requests import FeedbackCreateReq, FeedbackReplaceReq, FieldsQueryReq, PurgeReq
+from app.weave.feedback_encoder import FEEDBACK, feedback_fields
+from app.weave.paging import pages
+from app.weave.request_body import Body
+from app.weave.request_models import FeedbackCreateReq, FeedbackReplaceReq, FieldsQueryReq, PurgeReq
 from graphql_schema.context import Stores
-from stores import json_path, json_text
+from stores.concurrency.time_slices import cooperative
 from stores.errors import BadInputError, StoreError
-from stores.json_fields import JsonField, forget
+from stores.json import codec, paths
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
-from stores.turns import in_turns
+from stores.row_fields import JsonField, drop_parsed
 
 _READ_AT_ONCE: Final = 32
 """Each has a payload of at most a mebibyte."""
@@ -43,7 +43,7 @@ async def create_batch(stores: Stores, body: Body) -> Response:
     outcome = Outcome(items)
     waiting: dict[int, FeedbackCreateReq] = {}
     size = 0
-    async for position in in_turns(range(len(items))):
+    async for position in cooperative(range(len(items))):
         try:
             waiting[position] = items.read(FeedbackCreateReq, await items.value(position), items.at(position))
         except StoreError as error:
@@ -89,7 +89,7 @@ async def _store_singly(stores: Stores, waiting: dict[int, FeedbackCreateReq], o
         except StoreError as error:
             if is_passing(error):
                 raise outcome.passing(error, position) from None
-            outcome.refuse(position, error.under(outcome.items.at(position)))
+            outcome.refuse(position, error.prefixed(outcome.items.at(position)))
         else:
             outcome.results[position] = feedback_fields(row, _ANSWERED)
             outcome.is_partly_stored = True
@@ -119,7 +119,7 @@ async def query(stores: Stores, body: Body) -> Response:
             raise BadInputError(
                 f"there is no field {name[:100]!r}; there are {', '.join(FEEDBACK)}", f"fields.{position}"
             )
-    return await answers.listed("result", _found(stores, asked))
+    return await responses.listed("result", _found(stores, asked))
 
 
 async def _found(stores: Stores, asked: FieldsQueryReq) -> AsyncGenerator[bytes, None]:
@@ -131,8 +131,8 @@ async def _found(stores: Stores, asked: FieldsQueryReq) -> AsyncGenerator[bytes,
 
     async for page in pages(read, asked, _READ_AT_ONCE):
         for row in page.rows:
-            yield json_text.dumps(_fields(row, names)) + b"\n"
-            forget(row)
+            yield codec.dumps(_fields(row, names)) + b"\n"
+            drop_parsed(row)
 
 
 def _fields(row: Row, names: tuple[str, ...]) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _fields(row: Row, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _text(row: Row, name: str) -> str:
-    value = json_path.follow(_PAYLOAD.value(row), json_path.split(name)[1:])
+    value = paths.follow(_PAYLOAD.value(row), paths.split(name)[1:])
     if value is None:
         return ""
-    return value if isinstance(value, str) else json_text.encode(value)
+    return value if isinstance(value, str) else codec.encode(value)

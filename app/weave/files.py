@@ -8,18 +8,18 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app.access.callers import access_of
-from app.form_parts import Head, PartParser
-from app.media_types import media_type_of
-from app.multipart import is_multipart
-from app.request_bodies import BodyTimeoutError, never, pieces
-from app.weave.bodies import Body
+from app.auth.callers import access_of
+from app.graphql_http.multipart import is_multipart
+from app.http.media_types import media_type_of
+from app.http.multipart_parser import Head, PartParser
+from app.http.request_body import BodyTimeoutError, iter_chunks, never
 from app.weave.errors import InvalidRequestError, answer
-from app.weave.requests import FileReq
+from app.weave.request_body import Body
+from app.weave.request_models import FileReq
 from graphql_schema.context import Stores
+from stores.concurrency.request_budget import Reservation
 from stores.errors import BadInputError, StoreError
 from stores.files import HELD_BYTES, check_size
-from stores.intake import Share
 
 _PROJECT_ID: Final = "project_id"
 _FILE: Final = "file"
@@ -31,15 +31,15 @@ _COPIES: Final = 2
 _RULE: Final = "send multipart/form-data with the field project_id, and after it the file as the part file"
 
 
-async def create(stores: Stores, request: Request, share: Share, max_bytes: int) -> Response:
+async def create(stores: Stores, request: Request, share: Reservation, max_bytes: int) -> Response:
     """Store the file of a form as it comes."""
     if not is_multipart(request.headers):
         raise InvalidRequestError(f"the body is no form; {_RULE}")
     length = request.headers.get("content-length", "")
     if length.isdecimal():
         check_size(int(length) - _LONGEST_FIELD, max_bytes)
-        await share.expect(min(HELD_BYTES, _COPIES * int(length)))
-    async with aclosing(pieces(request, never)) as body:
+        await share.wait_for_room(min(HELD_BYTES, _COPIES * int(length)))
+    async with aclosing(iter_chunks(request, never)) as body:
         form = _Form(body, _parser(request), share)
         try:
             await form.read_head()
@@ -83,7 +83,7 @@ class _Form:
 
     body: AsyncGenerator[bytes, None]
     parser: PartParser
-    share: Share
+    share: Reservation
     project_id: str = ""
     name: str | None = None
     _events: list[Head | bytes | None] = field(default_factory=list)
@@ -127,7 +127,7 @@ class _Form:
 
     async def _hold(self, size: int) -> None:
         more = min(_COPIES * size, HELD_BYTES - self._held)
-        await self.share.take(more)
+        await self.share.reserve(more)
         self._held += more
 
     async def _next(self) -> "Head | bytes | _End | None":

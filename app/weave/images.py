@@ -2,9 +2,9 @@
 
 from starlette.responses import Response
 
-from app.weave.bodies import Body
 from app.weave.errors import answer
-from app.weave.requests import ImageGenerationCreateReq
+from app.weave.request_body import Body
+from app.weave.request_models import ImageGenerationCreateReq
 from graphql_schema.context import Stores
 
 

@@ -7,14 +7,15 @@ from typing import Any, Final
 import orjson
 from starlette.responses import Response
 
-from app.weave import answers
-from app.weave.bodies import Body
+from app.weave import responses
 from app.weave.errors import answer
-from app.weave.listings import in_parts, pages
-from app.weave.object_requests import ObjCreateReq, ObjDeleteReq, ObjQueryReq, ObjReadReq, RefsReadBatchReq
+from app.weave.object_request_models import ObjCreateReq, ObjDeleteReq, ObjQueryReq, ObjReadReq, RefsReadBatchReq
+from app.weave.paging import in_parts, pages
+from app.weave.request_body import Body
 from graphql_schema.context import Stores
-from stores import json_text, times
+from stores import times
 from stores.errors import StoreError
+from stores.json import codec
 from stores.paging import Row
 from stores.refs import object_ref
 
@@ -40,7 +41,7 @@ async def create(stores: Stores, body: Body) -> Response:
     try:
         return answer({"digest": await stores.objects.create(asked.to_store(is_large=body.is_large))})
     except StoreError as error:
-        raise error.under("obj") from None
+        raise error.prefixed("obj") from None
 
 
 async def read(stores: Stores, body: Body) -> Response:
@@ -53,7 +54,7 @@ async def read(stores: Stores, body: Body) -> Response:
 
 async def query(stores: Stores, body: Body) -> Response:
     """The versions that pass a filter."""
-    return await answers.listed("objs", _found(stores, await body.read(ObjQueryReq)))
+    return await responses.listed("objs", _found(stores, await body.read(ObjQueryReq)))
 
 
 async def delete(stores: Stores, body: Body) -> Response:
@@ -96,7 +97,7 @@ async def _pages(stores: Stores, asked: ObjQueryReq) -> AsyncGenerator[list[Row]
 
 def _line(row: Row, asked: ObjQueryReq) -> bytes:
     size = row[_SIZE] if asked.include_storage_size else None
-    return json_text.dumps(_object(row) | {_SIZE: size}) + b"\n"
+    return codec.dumps(_object(row) | {_SIZE: size}) + b"\n"
 
 
 def _object(row: Row) -> dict[str, Any]:

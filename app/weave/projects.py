@@ -5,13 +5,14 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from app.weave import answers
-from app.weave.bodies import Body
+from app.weave import responses
 from app.weave.errors import answer
-from app.weave.listings import pages
-from app.weave.requests import OfProject, ThreadsQueryReq
+from app.weave.paging import pages
+from app.weave.request_body import Body
+from app.weave.request_models import OfProject, ThreadsQueryReq
 from graphql_schema.context import Stores
-from stores import json_text, times
+from stores import times
+from stores.json import codec
 from stores.paging import Page, PageRequest, Row
 
 SERVER_INFO: Final = {"min_required_weave_python_version": "0.0.1", "trace_server_version": "1.0.0"}
@@ -38,7 +39,7 @@ async def stats(stores: Stores, body: Body) -> Response:
 
 async def threads(stores: Stores, body: Body) -> Response:
     """Threads as JSON lines."""
-    return await answers.lines(_threads(stores, await body.read(ThreadsQueryReq)))
+    return await responses.lines(_threads(stores, await body.read(ThreadsQueryReq)))
 
 
 async def _threads(stores: Stores, asked: ThreadsQueryReq) -> AsyncGenerator[bytes, None]:
@@ -47,7 +48,7 @@ async def _threads(stores: Stores, asked: ThreadsQueryReq) -> AsyncGenerator[byt
 
     async for page in pages(read, asked):
         for row in page.rows:
-            yield json_text.dumps(_thread(row)) + b"\n"
+            yield codec.dumps(_thread(row)) + b"\n"
 
 
 def _thread(row: Row) -> dict[str, Any]:

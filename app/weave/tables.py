@@ -6,11 +6,9 @@ from typing import Any, Final
 import orjson
 from starlette.responses import Response
 
-from app.weave import answers
-from app.weave.bodies import Body, Items
+from app.weave import responses
 from app.weave.errors import answer
-from app.weave.listings import in_parts, pages
-from app.weave.object_requests import (
+from app.weave.object_request_models import (
     TableAround,
     TableCreateFromDigestsReq,
     TableQueryReq,
@@ -19,10 +17,12 @@ from app.weave.object_requests import (
     TableUpdateReq,
     UpdateSpec,
 )
+from app.weave.paging import in_parts, pages
+from app.weave.request_body import Body, Items
 from graphql_schema.context import Stores
-from stores import json_text
+from stores.concurrency.time_slices import cooperative
+from stores.json import codec
 from stores.paging import Page, PageRequest, Row
-from stores.turns import in_turns
 
 _ROWS: Final = ("table", "rows")
 _BYTES_AT_ONCE: Final = 1024 * 1024
@@ -64,7 +64,7 @@ async def update(stores: Stores, body: Body) -> Response:
     items = Items(asked.updates, None, "updates", body.access, body.share)
     changes = [
         items.read(UpdateSpec, await items.value(position), items.at(position)).to_store(items.at(position))
-        async for position in in_turns(range(len(items)))
+        async for position in cooperative(range(len(items)))
     ]
     digest, updated = await stores.tables.update(asked.project_id, asked.base_digest, changes)
     return answer({"digest": digest, "updated_row_digests": updated})
@@ -72,7 +72,7 @@ async def update(stores: Stores, body: Body) -> Response:
 
 async def query(stores: Stores, body: Body) -> Response:
     """Rows of a table."""
-    return await answers.listed("rows", _found(stores, await body.read(TableQueryReq)))
+    return await responses.listed("rows", _found(stores, await body.read(TableQueryReq)))
 
 
 async def _found(stores: Stores, asked: TableQueryReq) -> AsyncGenerator[bytes, None]:
@@ -87,7 +87,7 @@ async def _found(stores: Stores, asked: TableQueryReq) -> AsyncGenerator[bytes, 
     async for page in pages(lambda request: read(request, _SIZE), asked):
         for part in in_parts(page.rows, _SIZE):
             for row in (await read(PageRequest(len(part), cursor, offset=offset), "val")).rows:
-                yield json_text.dumps(_row(row)) + b"\n"
+                yield codec.dumps(_row(row)) + b"\n"
             cursor, offset = page.cursor(part[-1]), 0
 
 

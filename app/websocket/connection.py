@@ -10,9 +10,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonTextMessageReceived, WebSocketDisconnected
 
-from app import heartbeats
-from app.traffic import payer_of
-from app.websocket.first_messages import FIRST_BYTES, trust
+from app.admission import quota_key_of
+from app.http import keepalive
+from app.websocket.handshake_limits import FIRST_BYTES, lift_handshake_limit
 from app.websocket.reserving import (
     CLIENT_TIMEOUT,
     ENCODED,
@@ -21,9 +21,9 @@ from app.websocket.reserving import (
     TRY_AGAIN,
     refusal_reason,
 )
-from stores import json_text
+from stores.concurrency.request_budget import FREE_BYTES, Reservation
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
-from stores.intake import FREE_BYTES, Share
+from stores.json import codec
 
 if TYPE_CHECKING:
     from app.websocket.endpoint import GraphQLWebSocket
@@ -46,7 +46,7 @@ class Connection(ASGIWebSocketAdapter):
     """Whether it is known who is at the other end, and their messages may be large."""
     refusal: StoreError | None = None
     """The reason why the operation of the last message is refused: the intake has no memory for it."""
-    _share: Share | None = None
+    _share: Reservation | None = None
     """The memory of the last message; None once the operation of the message has it."""
 
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:  # noqa: ARG002 - part of the base's signature
@@ -97,12 +97,12 @@ class Connection(ASGIWebSocketAdapter):
         """
         size = len(encoded)
         if size <= FREE_BYTES:
-            return json_text.loads(encoded)
+            return codec.loads(encoded)
         self._share = share = self.take_share()
-        await share.take(max(0, size - share.size))
-        return await self.view.schema.parse_request(encoded, share.take)
+        await share.reserve(max(0, size - share.size))
+        return await self.view.schema.parse_request(encoded, share.reserve)
 
-    def take_share(self) -> Share:
+    def take_share(self) -> Reservation:
         """The memory of the last message, of which not all may be reserved yet; the caller closes it."""
         share, self._share = self._share or self._new_share(), None
         return share
@@ -110,11 +110,11 @@ class Connection(ASGIWebSocketAdapter):
     def close_share(self) -> None:
         """Release the memory of the last message, unless somebody took it."""
         if self._share is not None:
-            self._share.close()
+            self._share.release()
             self._share = None
 
-    def _new_share(self) -> Share:
-        return self.view.intake.share(payer_of(self.ws.scope))
+    def _new_share(self) -> Reservation:
+        return self.view.intake.reservation(quota_key_of(self.ws.scope))
 
     def _flaw_of_size(self, size: int) -> str | None:
         if size > self.view.max_message_bytes:
@@ -126,19 +126,17 @@ class Connection(ASGIWebSocketAdapter):
     def trust(self) -> None:
         """Take messages of any size that the server takes."""
         self.is_trusted = True
-        trust(self.ws.scope, self._new_share)
+        lift_handshake_limit(self.ws.scope, self._new_share)
 
     async def _heard(self) -> MutableMapping[str, Any]:
         """What the client sends, which has to answer pings at least; one that does not is as good as gone."""
         try:
-            async with asyncio.timeout(heartbeats.PATIENCE_SECONDS):
+            async with asyncio.timeout(keepalive.PATIENCE_SECONDS):
                 return await self.ws.receive()
         except TimeoutError:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_GOODBYE_SECONDS):
-                    await self.close(
-                        CLIENT_TIMEOUT, f"No message, not even a pong, in {heartbeats.PATIENCE_SECONDS} s."
-                    )
+                    await self.close(CLIENT_TIMEOUT, f"No message, not even a pong, in {keepalive.PATIENCE_SECONDS} s.")
             return {"type": "websocket.disconnect"}
 
     async def send_json(self, message: Mapping[str, object]) -> None:
@@ -147,7 +145,7 @@ class Connection(ASGIWebSocketAdapter):
         Raises:
             WebSocketDisconnected: the connection is closed.
         """
-        await self.send_text(json_text.dumps(message).decode())
+        await self.send_text(codec.dumps(message).decode())
 
     async def send_text(self, text: str) -> None:
         """Send one message that is encoded already.
@@ -177,7 +175,7 @@ def _refused_alone(encoded: bytes) -> dict[str, object] | None:
     if len(encoded) > MAX_REFUSABLE_BYTES:
         return None
     try:
-        message = json_text.loads(encoded)
+        message = codec.loads(encoded)
     except BadInputError:
         return None
     if not isinstance(message, dict) or message.get("type") != "subscribe":

@@ -13,18 +13,18 @@ from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 
-from app.refusals import refusal
-from app.scope_state import OPEN_WEBSOCKET
-from app.stopping import Stopping
-from app.traffic import Places, Rates, payer_of
-from app.traffic.places import MOST_OPERATIONS
-from app.traffic.websockets import WebSockets
-from app.trusted_documents import TrustedDocuments
+from app.admission import OperationLimiter, RateLimiter, quota_key_of
+from app.admission.operation_limiter import MOST_OPERATIONS
+from app.admission.websockets import WebSockets
+from app.error_responses import error_response
+from app.graphql_http.trusted_documents import TrustedDocuments
+from app.http.scope_state import OPEN_WEBSOCKET
+from app.runtime.shutdown import Shutdown
 from app.websocket.connection import Connection
 from app.websocket.handler import TransportHandler
-from graphql_schema.operations import BoundedSchema
+from graphql_schema.engine.operations import LimitedSchema
+from stores.concurrency.request_budget import RequestBudget
 from stores.errors import StoreError
-from stores.intake import Intake
 
 
 class GraphQLWebSocket(GraphQL[Any, None]):
@@ -46,25 +46,25 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         patience_seconds: how long operations may still take then.
     """
 
-    schema: BoundedSchema
+    schema: LimitedSchema
     websocket_adapter_class = Connection
     graphql_transport_ws_handler_class = TransportHandler
 
     def __init__(
         self,
-        schema: BoundedSchema,
+        schema: LimitedSchema,
         make_context: Callable[[HTTPConnection], object],
         max_message_bytes: int,
         *,
         max_operations: int = 100,
         init_timeout_seconds: float = 10,
-        intake: Intake | None = None,
+        intake: RequestBudget | None = None,
         websockets: WebSockets | None = None,
-        places: Places | None = None,
-        rates: Rates | None = None,
+        places: OperationLimiter | None = None,
+        rates: RateLimiter | None = None,
         trusted: TrustedDocuments | None = None,
         allowed_origins: Sequence[str] = (),
-        stopping: Stopping | None = None,
+        stopping: Shutdown | None = None,
         patience_seconds: float = 8.0,
     ) -> None:
         super().__init__(
@@ -75,26 +75,26 @@ class GraphQLWebSocket(GraphQL[Any, None]):
             max_subscriptions_per_connection=None,
             allowed_origins=allowed_origins,
         )
-        self.places = places or Places(MOST_OPERATIONS)
+        self.places = places or OperationLimiter(MOST_OPERATIONS)
         self.rates = rates
         self.trusted = trusted
         self.make_context = make_context
         self.max_message_bytes = max_message_bytes
         self.max_operations = max_operations
-        self.intake = intake or Intake()
+        self.intake = intake or RequestBudget()
         self.websockets = websockets or WebSockets()
-        self.stopping = stopping or Stopping()
+        self.stopping = stopping or Shutdown()
         self.patience_seconds = patience_seconds
         self._handlers: set[TransportHandler] = set()
         self._leaving: set[asyncio.Task[None]] = set()
-        self.stopping.tell(self._go_away)
+        self.stopping.on_start(self._go_away)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; one too many is answered over HTTP with the status and when to come again."""
         try:
-            place = self.websockets.open(payer_of(scope))
+            place = self.websockets.open(quota_key_of(scope))
         except StoreError as error:
-            await refusal(error)(scope, receive, send)
+            await error_response(error)(scope, receive, send)
             return
         with place:
             scope.setdefault("state", {})[OPEN_WEBSOCKET] = place

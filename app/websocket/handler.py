@@ -21,31 +21,31 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
 )
 from strawberry.types import ExecutionResult
 
-from app import heartbeats
-from app.access.authentication import come_in, still_let_in, until_ended
-from app.access.credentials import refused
-from app.audit import act_for
-from app.intake import large_subscription
-from app.observing import under_way
-from app.scope_state import OPEN_WEBSOCKET, UNDER_WAY
-from app.traffic import payer_of
-from app.traffic.places import Place, in_place
-from app.trusted_documents import trusted_text
-from app.websocket import signs
+from app.admission import quota_key_of
+from app.admission.operation_limiter import OperationSlot, run_in_slot
+from app.admission.reservations import large_subscription
+from app.auth.credentials import unauthenticated_error
+from app.auth.middleware import authenticate_websocket, check_session, on_session_end
+from app.graphql_http.trusted_documents import trusted_text
+from app.http import keepalive
+from app.http.scope_state import OPEN_WEBSOCKET, UNDER_WAY
+from app.observability import request_record
+from app.observability.audit_log import act_for
+from app.websocket import ping_limits
 from app.websocket.connection import UNAUTHENTICATED, Connection
-from app.websocket.messages import flaw_of
+from app.websocket.message_validation import flaw_of
 from app.websocket.reserving import TRY_AGAIN
-from graphql_schema.errors import told, unexpected
+from graphql_schema.engine.operations import LimitedSchema
+from graphql_schema.engine.shared_results import SharedResult
+from graphql_schema.errors import client_error, masked_error
 from graphql_schema.hints import StreamHints
-from graphql_schema.operations import BoundedSchema
-from graphql_schema.shared_results import SharedResult
-from stores import json_text
-from stores.errors import RateLimitedError, StoreError, UnauthenticatedError, UnavailableError, forget_frames
+from stores.concurrency.request_budget import FREE_BYTES, Reservation
+from stores.errors import RateLimitedError, StoreError, UnauthenticatedError, UnavailableError, clear_tracebacks
 from stores.ids import new_id
-from stores.intake import FREE_BYTES, Share
+from stores.json import codec
 
 if TYPE_CHECKING:
-    from app.traffic.websockets import OpenWebSocket
+    from app.admission.websockets import OpenWebSocket
     from app.websocket.endpoint import GraphQLWebSocket
 
 logger = logging.getLogger("loomql")
@@ -55,7 +55,7 @@ TURNS: Final = 10
 
 _STOPS: Final = "the server stops"
 
-_share: ContextVar[Share] = ContextVar("share")
+_share: ContextVar[Reservation] = ContextVar("share")
 """What the operation holds of the intake; its task has a value of its own."""
 
 
@@ -64,12 +64,12 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
 
     view: "GraphQLWebSocket"
     websocket: Connection
-    schema: BoundedSchema
+    schema: LimitedSchema
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- the base's own
         super().__init__(*args, **kwargs)
         self._watched = ExitStack()
-        self._signs = signs.bucket()
+        self._signs = ping_limits.bucket()
         self._turns = asyncio.Semaphore(TURNS)
         self._beating: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -104,22 +104,22 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         await super().handle_connection_init(message)
         if self.connection_acknowledged and self._beating is None:
             self._beating = asyncio.create_task(self._beat())
-            self._watched.enter_context(until_ended(self.websocket.ws.scope)).add_done_callback(self._end)
+            self._watched.enter_context(on_session_end(self.websocket.ws.scope)).add_done_callback(self._end)
 
     async def _keeps_out(self, message: ConnectionInitMessage) -> StoreError | None:
         """Why it has no session, neither from the request that opened the connection nor by its first message."""
         payload = message.get("payload")
-        return await come_in(self.websocket.ws.scope, payload if isinstance(payload, dict) else {})
+        return await authenticate_websocket(self.websocket.ws.scope, payload if isinstance(payload, dict) else {})
 
     def _charge_to_caller(self) -> None:
         """Count the connection for the caller that its first message names."""
         scope = self.websocket.ws.scope
         place: OpenWebSocket = scope["state"][OPEN_WEBSOCKET]
-        place.charge_to(payer_of(scope))
+        place.charge_to(quota_key_of(scope))
 
     def _end(self, ended: asyncio.Future[None]) -> None:
         if not ended.cancelled():
-            self._ending = asyncio.create_task(self.websocket.close(UNAUTHENTICATED, refused().message))
+            self._ending = asyncio.create_task(self.websocket.close(UNAUTHENTICATED, unauthenticated_error().message))
 
     async def shutdown(self) -> None:
         """End what the connection has under way."""
@@ -133,7 +133,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(heartbeats.BEAT_SECONDS)
+            await asyncio.sleep(keepalive.BEAT_SECONDS)
             await self.send_message({"type": "ping"})
 
     async def handle_message(self, message: Message) -> None:
@@ -143,7 +143,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         elif message["type"] == "subscribe":
             await self._admit(message)
         elif message["type"] in {"ping", "pong"} and self._signs.take("") > 0:
-            await self.websocket.close(signs.TOO_MANY, signs.REASON)
+            await self.websocket.close(ping_limits.TOO_MANY, ping_limits.REASON)
         else:
             await self._handle(message)
 
@@ -161,11 +161,11 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             try:
                 if self.websocket.refusal:
                     raise self.websocket.refusal
-                await still_let_in(self.websocket.ws.scope)
+                await check_session(self.websocket.ws.scope)
                 await self._check(message)
-                await share.take(max(0, self.websocket.received_bytes - share.size))
+                await share.reserve(max(0, self.websocket.received_bytes - share.size))
             except StoreError as error:
-                refusal = told(error)
+                refusal = client_error(error)
                 if (connection := self._under_way) is not None:
                     connection.refuse_operation(refusal)
                 await self.send_message({"id": message["id"], "type": "error", "payload": [refusal.formatted]})
@@ -193,17 +193,17 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
                 retry_after_seconds=1,
             )
         if view.rates:
-            view.rates.check(payer_of(self.websocket.ws.scope))
+            view.rates.check(quota_key_of(self.websocket.ws.scope))
         payload["query"] = trusted_text(payload, view.trusted) or payload.get("query") or ""
         await self.schema.look_at(payload["query"], payload.get("operationName"))
         is_large = self.websocket.received_bytes > FREE_BYTES
-        if is_large and self.schema.watches(payload["query"], payload.get("operationName")):
+        if is_large and self.schema.is_open_ended_subscription(payload["query"], payload.get("operationName")):
             raise large_subscription()
 
     @property
-    def _under_way(self) -> under_way.UnderWay | None:
+    def _under_way(self) -> request_record.RequestRecord | None:
         """The connection as what is under way."""
-        found: under_way.UnderWay | None = self.websocket.ws.scope.get("state", {}).get(UNDER_WAY)
+        found: request_record.RequestRecord | None = self.websocket.ws.scope.get("state", {}).get(UNDER_WAY)
         return found
 
     async def run_operation(self, operation: Operation[Any, None]) -> None:
@@ -211,25 +211,25 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         act_for(self.websocket.ws.scope)
         if (connection := self._under_way) is not None:
             connection.begin_operation()
-            under_way.asked(operation.operation_name)
+            request_record.set_operation_name(operation.operation_name)
         # Strawberry reads it before it first awaits, so no other operation can come between.
         self.context = self.view.make_context(self.websocket.ws)
         try:
             await super().run_operation(operation)
         except BaseException as error:
             # Its task keeps what ended it, and the operation its task.
-            forget_frames(error)
+            clear_tracebacks(error)
             raise
 
     async def _send_result_stream(self, operation: Operation[Any, None], result_source: StreamResult) -> None:
         share = _share.get()
-        keeps = share.is_counted and self.schema.is_streamed(operation.query, operation.operation_name)
-        current = under_way.CURRENT.get()
+        keeps = share.is_counted and self.schema.is_finite_subscription(operation.query, operation.operation_name)
+        current = request_record.CURRENT.get()
         if current is not None:
-            current.operation = self.schema.will_do(operation.query, operation.operation_name)
-        if not self.schema.subscribes(operation.query, operation.operation_name):
-            is_query = self.schema.only_reads(operation.query, operation.operation_name)
-            place = self.view.places.one(payer_of(self.websocket.ws.scope), is_query=is_query)
+            current.operation = self.schema.root_field(operation.query, operation.operation_name)
+        if not self.schema.is_subscription(operation.query, operation.operation_name):
+            is_query = self.schema.is_query(operation.query, operation.operation_name)
+            place = self.view.places.slot(quota_key_of(self.websocket.ws.scope), is_query=is_query)
             result_source = self._in_turn(place, result_source)
         # All of this has been handed over; who is slow to read the result should not keep it in memory.
         operation.query, operation.variables = "", None
@@ -242,30 +242,30 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         except WebSocketDisconnected:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
-            under_way.failed(under_way.INTERNAL)
-            await operation.send_initial_errors([unexpected(error, "in an operation over WebSocket")])
+            request_record.record_error(request_record.INTERNAL)
+            await operation.send_initial_errors([masked_error(error, "in an operation over WebSocket")])
         finally:
-            share.close()
+            share.release()
             if current is not None:
                 current.ended("200")
 
-    async def _in_turn(self, place: Place, results: StreamResult) -> StreamResult:
+    async def _in_turn(self, place: OperationSlot, results: StreamResult) -> StreamResult:
         """The result of a query or a mutation, made in a place when there is a turn; that lasts until it is sent."""
-        async with self._turns, aclosing(in_place(place, results)) as made:
+        async with self._turns, aclosing(run_in_slot(place, results)) as made:
             async for result in made:
                 yield result
 
     async def _sending_shared(
-        self, operation: Operation[Any, None], results: StreamResult, share: Share | None
+        self, operation: Operation[Any, None], results: StreamResult, share: Reservation | None
     ) -> StreamResult:
         """The results that are this operation's own; those that go out to many are sent here, as they are.
 
         At the first the share is closed, if one is given: the client may take long to read it.
         """
-        start = f'{{"type":"next","id":{json_text.encode(operation.id)},"payload":'
+        start = f'{{"type":"next","id":{codec.encode(operation.id)},"payload":'
         async for result in results:
             if share:
-                share.close()
+                share.release()
                 share = None
             if isinstance(result, SharedResult):
                 await self.websocket.send_text(f"{start}{result.text}}}")
@@ -274,7 +274,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
                 await self.send_message({"type": "ping", "payload": {"id": operation.id, "hints": result.hints}})
             else:
                 if isinstance(result, ExecutionResult):
-                    under_way.resulted(result)
+                    request_record.record_result(result)
                 yield result
 
     async def handle_task_exception(self, error: Exception) -> None:

@@ -7,11 +7,11 @@ from typing import Any, Final, cast
 from starlette.status import WS_1009_MESSAGE_TOO_BIG, WS_1011_INTERNAL_ERROR
 from uvicorn._types import ASGIReceiveEvent
 
-from app.request_bodies import PACE, TimeLeft
-from app.websocket.signs import CountingProtocol
-from stores import json_slices
+from app.http.request_body import PACE, TimeLeft
+from app.websocket.ping_limits import PingLimitProtocol
+from stores.concurrency.request_budget import FREE_BYTES, Reservation
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError
-from stores.intake import FREE_BYTES, Share
+from stores.json import incremental
 
 CLIENT_TIMEOUT: Final = 4408
 """The client sends a message too slowly, or no longer answers pings; the reason tells which."""
@@ -24,7 +24,7 @@ SHARE: Final = "loomql.share"
 ENCODED: Final = "loomql.encoded"
 """The key of a large text in its event: UTF-8 that is not checked, since a `str` can take four times the memory."""
 
-MAX_REFUSABLE_BYTES: Final = json_slices.SMALL
+MAX_REFUSABLE_BYTES: Final = incremental.SMALL
 """Bytes of a message up to which its operation alone is refused, and the others of the connection go on."""
 
 _SLICE: Final = 16 * 1024
@@ -43,7 +43,7 @@ def refusal_reason(error: StoreError) -> str:
     return "requests in flight take all of LOOMQL_MAX_PENDING_BYTES; send the message again later"
 
 
-class ReservingProtocol(CountingProtocol):
+class ReservingProtocol(PingLimitProtocol):
     """Uvicorn's WebSocket protocol, with a memory budget and a minimum rate for what a client sends.
 
     While the budget is full, reading pauses for up to two seconds. Then the connection is closed with 1013, unless the
@@ -53,7 +53,7 @@ class ReservingProtocol(CountingProtocol):
     The application gets a message of more than 16 KiB as an event with `ENCODED` and `SHARE`, others as ASGI has them.
     """
 
-    new_share: Callable[[], Share] | None = None
+    new_share: Callable[[], Reservation] | None = None
     """Makes the reservation for one message; None until the client is trusted."""
 
     max_untrusted_bytes = FREE_BYTES
@@ -65,8 +65,8 @@ class ReservingProtocol(CountingProtocol):
         # A compressed message takes up to a thousand times its size once it is inflated, at once and uncounted.
         self.conn.available_extensions = []
         self._unparsed = memoryview(b"")
-        self._share: Share | None = None  # of the bytes that are not queued as messages
-        self._queued_shares: list[Share] = []
+        self._share: Reservation | None = None  # of the bytes that are not queued as messages
+        self._queued_shares: list[Reservation] = []
         self._reserving: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # runs while a message is unfinished
         self._time_left = TimeLeft(PACE)
@@ -129,10 +129,10 @@ class ReservingProtocol(CountingProtocol):
                 self.transport.pause_reading()
                 self._reserving = self.loop.create_task(self._take(self._share, unread - self._share.size))
 
-    async def _take(self, share: Share, size: int) -> None:
+    async def _take(self, share: Reservation, size: int) -> None:
         refusal: StoreError | None = None
         try:
-            await share.take(size)
+            await share.reserve(size)
         except StoreError as error:
             refusal = error
         except Exception:
@@ -237,7 +237,7 @@ class ReservingProtocol(CountingProtocol):
     def _release(self) -> None:
         self._drop()
         for share in self._queued_shares:
-            share.close()
+            share.release()
         self._queued_shares.clear()
 
     def _drop(self) -> None:
@@ -251,7 +251,7 @@ class ReservingProtocol(CountingProtocol):
             self._reserving.cancel()
             self._reserving = None
         if self._share is not None:
-            self._share.close()
+            self._share.release()
             self._share = None
 
     def _stop_timer(self) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema.sorting import SortBy
+from graphql_schema.fields.sorting import SortBy
 from stores.aggregates import Bucket, GroupBy, Grouping, UsageOf
 
 

@@ -18,15 +18,15 @@ from graphql_schema.aggregates.inputs import (
 from graphql_schema.aggregates.types import CallsAggregateRes, UsageTreeNode
 from graphql_schema.calls.queries import ExpandColumns, Filter, Where
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, resolved, to_store
-from graphql_schema.limits.weights import SCAN
-from graphql_schema.selection import selected_fields
-from graphql_schema.sorting import sort_keys
+from graphql_schema.fields import ProjectId, resolved_field, to_store
+from graphql_schema.fields.selection import selected_fields
+from graphql_schema.fields.sorting import sort_keys
+from graphql_schema.limits.cost_weights import SCAN
 from stores.aggregates import Aggregate
 from stores.calls import Expansion
-from stores.json_fields import forget
+from stores.concurrency.time_slices import Turns
 from stores.paging import Row
-from stores.turns import Turns
+from stores.row_fields import drop_parsed
 
 _USAGES = ("ownUsage", "totalUsage", "ownUsage.models", "totalUsage.models")
 
@@ -35,7 +35,7 @@ _USAGES = ("ownUsage", "totalUsage", "ownUsage.models", "totalUsage.models")
 class AggregateQueries:
     """The fields of Query that roll calls up."""
 
-    @resolved(
+    @resolved_field(
         "The numbers of calls by group: how many, errors, latency, tokens, cost. What is selected of a row is what is "
         "computed, so there is no list of metrics to ask for; aliases draw several charts in one request.",
         returns=CallsAggregateRes,
@@ -69,7 +69,7 @@ class AggregateQueries:
             limit,
         )
 
-    @resolved(
+    @resolved_field(
         "Usage rolled up the calls of a trace, as a list in the order of the tree: each call comes after the one above "
         "it and its elder siblings with all below them. At most 100,000 calls; empty if there are none.",
         returns=list[UsageTreeNode],
@@ -89,4 +89,6 @@ class AggregateQueries:
     ) -> AsyncIterable[Row]:
         """Usage by call."""
         wanted = selected_fields(info) | (selected_fields(info, *_USAGES) & {"cost", "unpriced_tokens"})
-        return Turns(await info.context.stores.aggregates.usage_tree(project_id, trace_id, wanted, max_depth), forget)
+        return Turns(
+            await info.context.stores.aggregates.usage_tree(project_id, trace_id, wanted, max_depth), drop_parsed
+        )

@@ -4,7 +4,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.calls.types import TraceStatus
-from graphql_schema.fields import described, optional_input
+from graphql_schema.fields import optional_input, plain_field
 from graphql_schema.scalars import BigInt, DateTime
 from stores import calls as store
 
@@ -51,11 +51,11 @@ _SUMMARY = "JSON object: usage by model, status_counts, anything more; {} if lef
 class StartedCallSchemaForInsert:
     """The start of a call."""
 
-    project_id: strawberry.ID = described("The project, as entity/project.")
-    op_name: str = described("What is called: the ref of an op's version, or a name of at most 128 characters.")
-    started_at: DateTime = described("When it started.")
+    project_id: strawberry.ID = plain_field("The project, as entity/project.")
+    op_name: str = plain_field("What is called: the ref of an op's version, or a name of at most 128 characters.")
+    started_at: DateTime = plain_field("When it started.")
     attributes: JSON | None = optional_input("JSON object with metadata of the call; {} if absent.")
-    inputs: JSON = described("What it is called with: a JSON object.")
+    inputs: JSON = plain_field("What it is called with: a JSON object.")
     id: strawberry.ID | None = optional_input(
         "A lowercase UUID or 16 lowercase characters (a span id); a UUIDv7 is made if left out."
     )
@@ -86,9 +86,9 @@ class StartedCallSchemaForInsert:
 class EndedCallSchemaForInsert:
     """The end of a call."""
 
-    project_id: strawberry.ID = described("The project, as entity/project.")
-    id: strawberry.ID = described("The call's id.")
-    ended_at: DateTime = described("When it ended.")
+    project_id: strawberry.ID = plain_field("The project, as entity/project.")
+    id: strawberry.ID = plain_field("The call's id.")
+    ended_at: DateTime = plain_field("When it ended.")
     summary: JSON | None = optional_input(_SUMMARY)
     exception: str | None = optional_input("The exception that ended it, as text; empty is none.")
     output: JSON | None = optional_input("What it gave back: any JSON value.")
@@ -111,7 +111,7 @@ _ENDED = ("ended_at", "summary", "exception", "output", "wb_run_step_end")
 class CompletedCallSchemaForInsert(StartedCallSchemaForInsert):
     """A whole call."""
 
-    ended_at: DateTime = described("Time when it ended.")
+    ended_at: DateTime = plain_field("Time when it ended.")
     summary: JSON | None = optional_input(_SUMMARY)
     exception: str | None = optional_input("Text of the exception that ended it; empty for none.")
     output: JSON | None = optional_input("Result of the call: any JSON value.")

@@ -11,10 +11,10 @@ from graphql_schema.calls.inputs import (
     StartedCallSchemaForInsert,
 )
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, described, resolved
+from graphql_schema.fields import ProjectId, plain_field, resolved_field
 from stores.calls import CallEnd, CallStart
+from stores.concurrency.time_slices import cooperative_batches
 from stores.refs import call_ref
-from stores.turns import stretches
 
 _REF: Final = "Ref of the call: feedback and values name it by this, and node finds it again."
 
@@ -25,26 +25,26 @@ User = Annotated[str | None, strawberry.argument(description="Who writes; the ca
 class CallStartRes:
     """The ids, made or given, and the ref."""
 
-    id: strawberry.ID = described("The call's id; its end needs it.")
-    trace_id: strawberry.ID = described("The trace's id; its children need it.")
-    ref: strawberry.ID = described(_REF)
+    id: strawberry.ID = plain_field("The call's id; its end needs it.")
+    trace_id: strawberry.ID = plain_field("The trace's id; its children need it.")
+    ref: strawberry.ID = plain_field(_REF)
 
 
 @strawberry.type(description="A call that was ended.")
 class CallEndRes:
     """The id and the ref."""
 
-    id: strawberry.ID = described("The call's id.")
-    ref: strawberry.ID = described(_REF)
+    id: strawberry.ID = plain_field("The call's id.")
+    ref: strawberry.ID = plain_field(_REF)
 
 
 @strawberry.type(description="Result of `callCreate`.")
 class CallCreateRes:
     """The ids, made or given, and the ref."""
 
-    id: strawberry.ID = described("Id of the call.")
-    trace_id: strawberry.ID = described("Id of its trace; the calls below it need it.")
-    ref: strawberry.ID = described(_REF)
+    id: strawberry.ID = plain_field("Id of the call.")
+    trace_id: strawberry.ID = plain_field("Id of its trace; the calls below it need it.")
+    ref: strawberry.ID = plain_field(_REF)
 
 
 @strawberry.type(description="What a batch made, item by item.")
@@ -52,7 +52,7 @@ class CallCreateBatchRes:
     """Results in the batch's order."""
 
     res: list[Annotated[CallStartRes | CallEndRes, strawberry.union("CallBatchResult", description="One item.")]] = (
-        described("What each item made, in the batch's order.")
+        plain_field("What each item made, in the batch's order.")
     )
 
 
@@ -60,14 +60,14 @@ class CallCreateBatchRes:
 class CallUpdateRes:
     """How many."""
 
-    num_updated: int = described("1, or 0 where there is no such call yet; a start that comes later has the name.")
+    num_updated: int = plain_field("1, or 0 where there is no such call yet; a start that comes later has the name.")
 
 
 @strawberry.type(description="A delete of calls.")
 class CallsDeleteRes:
     """How many."""
 
-    num_deleted: int = described("How many calls were there and are gone, descendants included.")
+    num_deleted: int = plain_field("How many calls were there and are gone, descendants included.")
 
 
 def _result(part: CallStart | CallEnd) -> CallStartRes | CallEndRes:
@@ -90,7 +90,7 @@ def _ref(part: CallStart | CallEnd) -> strawberry.ID:
 class CallMutations:
     """The fields of Mutation that write calls."""
 
-    @resolved("Start a call.")
+    @resolved_field("Start a call.")
     async def call_start(
         self,
         info: Info,
@@ -101,7 +101,7 @@ class CallMutations:
         await info.context.stores.calls.write_one(part)
         return _started(part)
 
-    @resolved("End a call.")
+    @resolved_field("End a call.")
     async def call_end(
         self, info: Info, end: Annotated[EndedCallSchemaForInsert, strawberry.argument(description="The call's end.")]
     ) -> CallEndRes:
@@ -110,7 +110,7 @@ class CallMutations:
         await info.context.stores.calls.write_one(part)
         return _ended(part)
 
-    @resolved(
+    @resolved_field(
         "Creation of a whole call, its start and its end in one write. Nothing is stored if either breaks a rule."
     )
     async def call_create(
@@ -123,18 +123,18 @@ class CallMutations:
         await info.context.stores.calls.write_call(start, end)
         return CallCreateRes(id=strawberry.ID(end.id), trace_id=strawberry.ID(str(start.trace_id)), ref=_ref(end))
 
-    @resolved("Start and end many calls: all of them, or none if one breaks a rule.")
+    @resolved_field("Start and end many calls: all of them, or none if one breaks a rule.")
     async def call_create_batch(
         self,
         info: Info,
         batch: Annotated[list[CallBatchMode], strawberry.argument(description="Starts and ends, in any order.")],
     ) -> CallCreateBatchRes:
         """Write a batch."""
-        parts = [item.to_store() async for some in stretches(batch) for item in some]
+        parts = [item.to_store() async for some in cooperative_batches(batch) for item in some]
         await info.context.stores.calls.write(parts)
         return CallCreateBatchRes(res=[_result(part) for part in parts])
 
-    @resolved("Give a call another display name.")
+    @resolved_field("Give a call another display name.")
     async def call_update(
         self,
         info: Info,
@@ -149,7 +149,7 @@ class CallMutations:
         store = info.context.stores.calls
         return CallUpdateRes(num_updated=await store.rename(project_id, call_id, display_name, wb_user_id))
 
-    @resolved("Delete calls for good, with all that descends from them in their traces.")
+    @resolved_field("Delete calls for good, with all that descends from them in their traces.")
     async def calls_delete(
         self,
         info: Info,

@@ -9,8 +9,8 @@ import strawberry
 from graphql_schema.calls.queries import Filter, Where
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, described, streamed, to_store
-from graphql_schema.selection import selected_fields
+from graphql_schema.fields import ProjectId, plain_field, subscription_field, to_store
+from graphql_schema.fields.selection import selected_fields
 from stores.calls import CallEvent as StoreCallEvent
 
 After = Annotated[
@@ -40,18 +40,18 @@ class CallEventType(Enum):
 class CallEvent:
     """The source is `stores.calls.CallEvent`."""
 
-    type: CallEventType = described("What happened.")
-    call: CallSchema = described(
+    type: CallEventType = plain_field("What happened.")
+    call: CallSchema = plain_field(
         "The call as it is when the event is told, which may be a little later; a deleted one as it was."
     )
-    cursor: str = described("The place after this event: give it as `after` to go on from here, at any server.")
+    cursor: str = plain_field("The place after this event: give it as `after` to go on from here, at any server.")
 
 
 @strawberry.type
 class CallSubscriptions:
     """The fields of Subscription that tell of calls."""
 
-    @streamed(
+    @subscription_field(
         "What happens to the project's calls: from now on, or after a place in the past without a gap. A deleted call "
         "passes the filter and the query as it was. Conditions on feedback and costs look at what there is of these "
         "when the event is told; that they change later is no event of the call.",

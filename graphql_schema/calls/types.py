@@ -7,24 +7,24 @@ from typing import Annotated, Any, Final
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.class_counts import with_class_counts
 from graphql_schema.context import Info
 from graphql_schema.costs.types import LLMCostSchema
-from graphql_schema.edges import Call, Run, ThreadOf, TraceOf, by, edge, edges
-from graphql_schema.execution import OF_ALL
+from graphql_schema.execution import BATCH_RESOLVER
 from graphql_schema.feedback.types import Feedback
-from graphql_schema.fields import described, json_field, resolved
-from graphql_schema.limits.weights import COUNT
-from graphql_schema.node import Node, node_ref
+from graphql_schema.fields import json_field, plain_field, resolved_field
+from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.fields.relations import Call, Run, ThreadOf, TraceOf, key_of, to_many, to_one
+from graphql_schema.fields.token_counts import with_class_counts
+from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects.types import ObjSchema
 from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime
-from stores.calls.additions import PRICES
+from stores.calls.computed_fields import PRICES
 from stores.calls.summaries import SUMMARY, usage
 from stores.costs import bill
-from stores.json_fields import JsonField
 from stores.paging import Row
 from stores.refs import call_ref
+from stores.row_fields import JsonField
 from stores.threads import Period
 from stores.traces.totals import CALLS_AND_ERRORS, TOKENS_AND_COST
 
@@ -53,8 +53,8 @@ def _of_trace(description: str, kind: object, wanted: frozenset[str], value: Cal
     async def resolve(info: Info, parent: strawberry.Parent[Any]) -> Any:  # noqa: ANN401 -- what `kind` says
         return (await of_all(info, [parent]))[0]
 
-    setattr(resolve, OF_ALL, of_all)
-    return resolved(description, returns=kind, work=COUNT)(resolve)
+    setattr(resolve, BATCH_RESOLVER, of_all)
+    return resolved_field(description, returns=kind, work=COUNT)(resolve)
 
 
 @strawberry.enum(description="How a call went.")
@@ -78,46 +78,48 @@ class TraceStatus(Enum):
 class LLMUsageSchema:
     """Counts as the writer sent them."""
 
-    model: str = described("The model's name.")
-    prompt_tokens: BigInt | None = described("Tokens of the prompt.")
-    input_tokens: BigInt | None = described("Tokens of the input, as some providers call the prompt.")
-    completion_tokens: BigInt | None = described("Tokens of the completion.")
-    output_tokens: BigInt | None = described("Tokens of the output, as some providers call the completion.")
-    requests: BigInt | None = described("Requests made.")
-    total_tokens: BigInt | None = described("All tokens, as the provider counts them.")
+    model: str = plain_field("The model's name.")
+    prompt_tokens: BigInt | None = plain_field("Tokens of the prompt.")
+    input_tokens: BigInt | None = plain_field("Tokens of the input, as some providers call the prompt.")
+    completion_tokens: BigInt | None = plain_field("Tokens of the completion.")
+    output_tokens: BigInt | None = plain_field("Tokens of the output, as some providers call the completion.")
+    requests: BigInt | None = plain_field("Requests made.")
+    total_tokens: BigInt | None = plain_field("All tokens, as the provider counts them.")
 
 
 @strawberry.type(description="A call: one step of a trace, from its start to its end.")
 class CallSchema(Node):
     """A call; its source is a row of `stores.calls`."""
 
-    id: strawberry.ID = described("The call's id, unique in its project.")
-    project_id: strawberry.ID = described("The project, as entity/project.")
-    op_name: str = described("What was called: a plain name, or the ref of an op's version.")
-    display_name: str | None = described("A name given to this call; null if none was.")
-    trace_id: strawberry.ID = described("The trace that the call belongs to.")
-    parent_id: strawberry.ID | None = described("The call that made this one; null for a root.")
-    thread_id: str | None = described("The conversation that the call belongs to.")
-    turn_id: strawberry.ID | None = described("The turn of the conversation: the id of the call that began it.")
-    started_at: DateTime = described("When it started.")
-    ended_at: DateTime | None = described("When it ended; null while it runs.")
-    exception: str | None = described("The exception that ended it, as text.")
-    wb_user_id: str | None = described("Who wrote it.")
-    wb_run_id: str | None = described("The run that it was made in, as entity/project/run.")
-    wb_run_step: BigInt | None = described("The run's step when it started.")
-    wb_run_step_end: BigInt | None = described("The run's step when it ended.")
-    deleted_at: DateTime | None = described(
+    id: strawberry.ID = plain_field("The call's id, unique in its project.")
+    project_id: strawberry.ID = plain_field("The project, as entity/project.")
+    op_name: str = plain_field("What was called: a plain name, or the ref of an op's version.")
+    display_name: str | None = plain_field("A name given to this call; null if none was.")
+    trace_id: strawberry.ID = plain_field("The trace that the call belongs to.")
+    parent_id: strawberry.ID | None = plain_field("The call that made this one; null for a root.")
+    thread_id: str | None = plain_field("The conversation that the call belongs to.")
+    turn_id: strawberry.ID | None = plain_field("The turn of the conversation: the id of the call that began it.")
+    started_at: DateTime = plain_field("When it started.")
+    ended_at: DateTime | None = plain_field("When it ended; null while it runs.")
+    exception: str | None = plain_field("The exception that ended it, as text.")
+    wb_user_id: str | None = plain_field("Who wrote it.")
+    wb_run_id: str | None = plain_field("The run that it was made in, as entity/project/run.")
+    wb_run_step: BigInt | None = plain_field("The run's step when it started.")
+    wb_run_step_end: BigInt | None = plain_field("The run's step when it ended.")
+    deleted_at: DateTime | None = plain_field(
         "When it was deleted, in an event of that; null anywhere else: what is deleted is not found."
     )
-    status: TraceStatus = described("How it went; the same as summary.weave.status.")
-    latency_ms: BigInt | None = described("From start to end in whole milliseconds; null while it runs.")
-    trace_name: str = described("Its display name; without one the op's name.")
-    total_tokens: BigInt | None = described(
+    status: TraceStatus = plain_field("How it went; the same as summary.weave.status.")
+    latency_ms: BigInt | None = plain_field("From start to end in whole milliseconds; null while it runs.")
+    trace_name: str = plain_field("Its display name; without one the op's name.")
+    total_tokens: BigInt | None = plain_field(
         "All tokens that its usage counts, over all models; null where it has no usage. A call whose writer rolls up "
         "what the calls below it used counts that, too."
     )
-    storage_size_bytes: BigInt | None = described("What its attributes, inputs, output and summary take as JSON text.")
-    total_storage_size_bytes: BigInt | None = described(
+    storage_size_bytes: BigInt | None = plain_field(
+        "What its attributes, inputs, output and summary take as JSON text."
+    )
+    total_storage_size_bytes: BigInt | None = plain_field(
         "The sum of storageSizeBytes over its trace; null unless it is a root."
     )
     attributes: JSON | None = json_field(
@@ -131,7 +133,7 @@ class CallSchema(Node):
         "status, latency_ms, and display_name or trace_name.",
     )
 
-    @resolved(
+    @resolved_field(
         "What it used of each model, from its summary; counts that are no whole numbers of 64 bits are null.",
         returns=list[LLMUsageSchema],
         size=3,
@@ -140,7 +142,7 @@ class CallSchema(Node):
         """What it used of each model."""
         return usage(parent)
 
-    @resolved(
+    @resolved_field(
         "Usage of the call and its cost, by model; empty if no model has a price or a stated cost. A model without a "
         "price has counts alone. LoomQL computes costs from current prices on each read, so summary lacks them.",
         returns=list[LLMCostSchema],
@@ -151,7 +153,7 @@ class CallSchema(Node):
         used = parent.get("usage")
         return bill(used, parent["started_at"], parent[PRICES]) if used else []
 
-    @resolved(
+    @resolved_field(
         "Cost of the usage that the call reports, in US dollars; null if no model has a price in US dollars. Prices in "
         "other currencies are left out. The cost of a parent that reports the sum of its children includes theirs."
     )
@@ -189,64 +191,64 @@ class CallSchema(Node):
     )
 
     ref: strawberry.ID = node_ref(call_ref, "Its ref, by which values point to it, and node finds it again.")
-    op = edge(
+    op = to_one(
         "The op's version that was called; null if opName is no ref into this project, or leads to nothing.",
         ObjSchema | None,
         lambda stores: stores.objects.by_refs,
-        by("project_id", "op_name"),
+        key_of("project_id", "op_name"),
     )
-    parent = edge(
+    parent = to_one(
         "The call that made this one; null for a root, and where that is not there: it never came, or is deleted.",
         Call | None,
         lambda stores: stores.calls.by_keys,
-        by("project_id", "parent_id"),
+        key_of("project_id", "parent_id"),
     )
-    children = edges(
+    children = to_many(
         "The calls that it made, the oldest first.",
         Call,
         lambda stores: stores.calls.children,
-        by("project_id", "id"),
+        key_of("project_id", "id"),
     )
-    turn = edge(
+    turn = to_one(
         "The call that began the turn of its conversation; null where it is in none, or that is not there.",
         Call | None,
         lambda stores: stores.calls.by_keys,
-        by("project_id", "turn_id"),
+        key_of("project_id", "turn_id"),
     )
 
-    thread = edge(
+    thread = to_one(
         "The conversation that it belongs to; null where that is none, or one of which no turn has ended yet.",
         ThreadOf | None,
         lambda stores: stores.threads.by_keys,
         _thread_key,
     )
-    evaluation_run = edge(
+    evaluation_run = to_one(
         "The run of an evaluation that it is part of: the call itself, or one of the 4 above it; null if none is.",
         Run | None,
         lambda stores: stores.evaluations.above,
-        by("project_id", "id"),
+        key_of("project_id", "id"),
     )
 
-    @resolved("The trace that it belongs to.", returns=TraceOf)
+    @resolved_field("The trace that it belongs to.", returns=TraceOf)
     def trace(self, parent: strawberry.Parent[Row]) -> Row:
         """Its trace."""
         return {"project_id": parent["project_id"], "trace_id": parent["trace_id"]}
 
-    feedback = edges(
+    feedback = to_many(
         "The feedback on it, the oldest first; `last: 10` gives the newest.",
         Feedback,
         lambda stores: stores.feedback.of_calls,
-        by("project_id", "id"),
+        key_of("project_id", "id"),
         narrowed={"types": Types},
         given=lambda types=None: (frozenset(types or ()),),
     )
 
-    @resolved("The refs in its inputs, in their order, repeats included.", returns=list[ResolvedRef])
+    @resolved_field("The refs in its inputs, in their order, repeats included.", returns=list[ResolvedRef])
     def input_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
         """The refs in its inputs."""
         return refs_of(parent, "input_refs")
 
-    @resolved("The refs in its output, in their order, repeats included.", returns=list[ResolvedRef])
+    @resolved_field("The refs in its output, in their order, repeats included.", returns=list[ResolvedRef])
     def output_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
         """The refs in its output."""
         return refs_of(parent, "output_refs")

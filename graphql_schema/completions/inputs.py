@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.fields import described, optional_input
+from graphql_schema.fields import optional_input, plain_field
 from graphql_schema.scalars import BigInt
 
 
@@ -15,7 +15,7 @@ from graphql_schema.scalars import BigInt
 class CompletionsCreateRequestInputs:
     """The inputs of a completion."""
 
-    model: str = described(
+    model: str = plain_field(
         "The model: provider/model such as openai/gpt-4o, its own name such as gpt-4o where that tells whose it is, "
         "or custom::<provider>::<model> for a Provider and a ProviderModel among the project's objects."
     )

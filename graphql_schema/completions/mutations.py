@@ -6,7 +6,7 @@ from graphql_schema.calls.mutations import User
 from graphql_schema.completions.inputs import Inputs, Tracked
 from graphql_schema.completions.types import CompletionsCreateRes
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, resolved
+from graphql_schema.fields import ProjectId, resolved_field
 from stores.completions import Completion
 
 
@@ -14,7 +14,7 @@ from stores.completions import Completion
 class CompletionMutations:
     """The fields of Mutation that ask models."""
 
-    @resolved(
+    @resolved_field(
         "Ask a model, and keep what came of it as a call. What its provider does wrong is in the response, and kept.",
         returns=CompletionsCreateRes,
     )

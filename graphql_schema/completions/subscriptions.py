@@ -8,7 +8,7 @@ from graphql_schema.calls.mutations import User
 from graphql_schema.completions.inputs import Inputs, Tracked
 from graphql_schema.completions.types import CompletionsCreateEvent
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, streamed
+from graphql_schema.fields import ProjectId, subscription_field
 from stores.completions import CompletionEvent
 
 
@@ -16,7 +16,7 @@ from stores.completions import CompletionEvent
 class CompletionSubscriptions:
     """The fields of Subscription that ask models."""
 
-    @streamed(
+    @subscription_field(
         "Ask a model, and get its answer as it comes: first the call's id, then the chunks, then the whole as it is "
         "kept. Whoever leaves ends it; the call then has what came by then.",
         of=CompletionsCreateEvent,

@@ -7,11 +7,11 @@ from strawberry.scalars import JSON
 
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
-from graphql_schema.fields import described, json_field, resolved
-from graphql_schema.selection import selected_fields
+from graphql_schema.fields import json_field, plain_field, resolved_field
+from graphql_schema.fields.selection import selected_fields
 from stores.completions import Completion, CompletionEvent
-from stores.json_fields import ValueField
 from stores.paging import Row
+from stores.row_fields import ValueField
 
 
 @strawberry.type(description="What came of a completion.")
@@ -24,7 +24,7 @@ class CompletionsCreateRes:
         "that says what to change.",
     )
 
-    @resolved(
+    @resolved_field(
         "The id of the call that it is kept as; null where it is not to be kept, or nothing could be asked since there "
         "is no such model or its key is missing."
     )
@@ -32,7 +32,7 @@ class CompletionsCreateRes:
         """The call's id."""
         return None if parent.call_id is None else strawberry.ID(parent.call_id)
 
-    @resolved("The call that it is kept as, with usage and costs.", returns=CallSchema | None)
+    @resolved_field("The call that it is kept as, with usage and costs.", returns=CallSchema | None)
     async def call(self, info: Info, parent: strawberry.Parent[Completion]) -> Row | None:
         """The call."""
         return await _call(info, parent.project_id, parent.call_id)
@@ -53,9 +53,9 @@ class CompletionEventType(Enum):
 class CompletionsCreateEvent:
     """The source is `stores.completions.CompletionEvent`."""
 
-    type: CompletionEventType = described("What happened.")
+    type: CompletionEventType = plain_field("What happened.")
 
-    @resolved(
+    @resolved_field(
         "The id of the call that it is kept as, from the first event on; null where it is not to be kept, or nothing "
         "could be asked."
     )
@@ -63,7 +63,7 @@ class CompletionsCreateEvent:
         """The call's id."""
         return None if parent.call_id is None else strawberry.ID(parent.call_id)
 
-    @resolved("What a CHUNK adds to the text of the first choice; null where it adds none.")
+    @resolved_field("What a CHUNK adds to the text of the first choice; null where it adds none.")
     def text(self, parent: strawberry.Parent[CompletionEvent]) -> str | None:
         """The text that is added."""
         return parent.text
@@ -77,7 +77,7 @@ class CompletionsCreateEvent:
         "came, and beside that error, a sentence that says what to change.",
     )
 
-    @resolved("When it is FINISHED, the call that it is kept as.", returns=CallSchema | None)
+    @resolved_field("When it is FINISHED, the call that it is kept as.", returns=CallSchema | None)
     async def call(self, info: Info, parent: strawberry.Parent[CompletionEvent]) -> Row | None:
         """The call."""
         return await _call(info, parent.project_id, parent.call_id) if parent.type == "finished" else None

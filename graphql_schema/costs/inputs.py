@@ -3,10 +3,10 @@
 import strawberry
 
 from graphql_schema.costs.rates import with_rate_inputs
-from graphql_schema.fields import described, optional_input
+from graphql_schema.fields import optional_input, plain_field
 from graphql_schema.scalars import DateTime
 from stores import costs as store
-from stores.costs.prices import RATE_FIELDS
+from stores.costs.price_timeline import RATE_FIELDS
 
 
 @strawberry.input(
@@ -17,9 +17,9 @@ from stores.costs.prices import RATE_FIELDS
 class CostCreateInput:
     """A price to set."""
 
-    llm_id: str = described("The model, as usage in summaries of calls names it: 1 to 1,024 characters.")
-    prompt_token_cost: float = described("What one token of a prompt costs, from 0 to 1,000,000.")
-    completion_token_cost: float = described("What one token of a completion costs, from 0 to 1,000,000.")
+    llm_id: str = plain_field("The model, as usage in summaries of calls names it: 1 to 1,024 characters.")
+    prompt_token_cost: float = plain_field("What one token of a prompt costs, from 0 to 1,000,000.")
+    completion_token_cost: float = plain_field("What one token of a completion costs, from 0 to 1,000,000.")
     prompt_token_cost_unit: str | None = optional_input(
         "The currency of promptTokenCost, of at most 64 characters; USD if left out. Only USD is in totalCost of calls."
     )

@@ -6,8 +6,8 @@ import strawberry
 
 from graphql_schema.context import Info
 from graphql_schema.costs.inputs import CostCreateInput
-from graphql_schema.fields import ProjectId, described, resolved
-from graphql_schema.query_input import QueryInput
+from graphql_schema.fields import ProjectId, plain_field, resolved_field
+from graphql_schema.fields.query_input import QueryInput
 from stores.costs.store import check_number
 
 
@@ -15,29 +15,31 @@ from stores.costs.store import check_number
 class CostCreateResId:
     """The ids."""
 
-    id: strawberry.ID = described("The price's id, by which costPurge takes it.")
-    llm_id: str = described("The model that it is of.")
+    id: strawberry.ID = plain_field("The price's id, by which costPurge takes it.")
+    llm_id: str = plain_field("The model that it is of.")
 
 
 @strawberry.type(description="Prices that were set.")
 class CostCreateRes:
     """The ids."""
 
-    ids: list[CostCreateResId] = described("The ids, in the order in which the prices were sent.")
+    ids: list[CostCreateResId] = plain_field("The ids, in the order in which the prices were sent.")
 
 
 @strawberry.type(description="A purge of prices.")
 class CostPurgeRes:
     """How many."""
 
-    num_purged: int = described("How many were there and are gone.")
+    num_purged: int = plain_field("How many were there and are gone.")
 
 
 @strawberry.type
 class CostMutations:
     """The fields of Mutation that write costs."""
 
-    @resolved("Set prices, all of them or none if one breaks a rule. What was set before stays, for calls before it.")
+    @resolved_field(
+        "Set prices, all of them or none if one breaks a rule. What was set before stays, for calls before it."
+    )
     async def cost_create(
         self,
         info: Info,
@@ -53,7 +55,7 @@ class CostMutations:
         ids = zip(made, costs, strict=True)
         return CostCreateRes(ids=[CostCreateResId(id=strawberry.ID(id_), llm_id=cost.llm_id) for id_, cost in ids])
 
-    @resolved("Delete prices for good, by ids. What calls cost is told by those that are left.")
+    @resolved_field("Delete prices for good, by ids. What calls cost is told by those that are left.")
     async def cost_purge(
         self,
         info: Info,

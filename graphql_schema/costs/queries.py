@@ -5,13 +5,12 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema import connections
-from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.costs.types import CostQueryOutput
-from graphql_schema.fields import ProjectId, to_store
-from graphql_schema.query_input import QueryInput
-from graphql_schema.sorting import SortBy, sort_keys
+from graphql_schema.fields import ProjectId, connections, to_store
+from graphql_schema.fields.connections import Listing, connection_field
+from graphql_schema.fields.query_input import QueryInput
+from graphql_schema.fields.sorting import SortBy, sort_keys
 from stores.costs.fields import INDEXED_COST_FIELDS
 from stores.paging import PageRequest
 
@@ -25,7 +24,7 @@ Sort = Annotated[
 class CostQueries:
     """The fields of Query that read costs."""
 
-    @listed(
+    @connection_field(
         "A page of the prices that the project set; those that LoomQL ships are not among them.",
         of=CostQueryOutput,
         indexed=INDEXED_COST_FIELDS,

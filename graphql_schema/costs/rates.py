@@ -4,8 +4,8 @@ from typing import Final, TypeVar
 
 from strawberry.utils.str_converters import to_camel_case
 
-from graphql_schema.fields import described, optional_input
-from stores.costs.prices import RATE_FIELDS
+from graphql_schema.fields import optional_input, plain_field
+from stores.costs.price_timeline import RATE_FIELDS
 from stores.usage.classes import INPUT, OUTPUT, TokenClass
 
 _Type = TypeVar("_Type", bound=type)
@@ -23,7 +23,7 @@ def with_rates(cls: _Type) -> _Type:
     """Add a field for each rate to a class, which `strawberry.type` then makes a GraphQL type of."""
     for name, each in RATE_FIELDS.items():
         cls.__annotations__[name] = float | None
-        setattr(cls, name, described(f"{_price(each)}; null if none was set, which means {_fallback(each)}."))
+        setattr(cls, name, plain_field(f"{_price(each)}; null if none was set, which means {_fallback(each)}."))
     return cls
 
 

@@ -2,10 +2,10 @@
 
 import strawberry
 
-from graphql_schema.class_counts import with_class_counts
 from graphql_schema.costs.rates import with_rates
-from graphql_schema.fields import described, resolved
-from graphql_schema.node import Node, node_ref
+from graphql_schema.fields import plain_field, resolved_field
+from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.fields.token_counts import with_class_counts
 from graphql_schema.scalars import BigInt, DateTime
 from stores.paging import Row
 from stores.refs import cost_ref
@@ -17,16 +17,16 @@ class CostQueryOutput(Node):
     """A price; its source is a row of `stores.costs`."""
 
     ref: strawberry.ID = node_ref(cost_ref)
-    id: strawberry.ID | None = described("Its id, by which costPurge takes it.")
-    llm_id: str | None = described("The model, as usage in summaries of calls names it.")
-    prompt_token_cost: float | None = described("What one token of a prompt costs.")
-    completion_token_cost: float | None = described("What one token of a completion costs.")
-    prompt_token_cost_unit: str | None = described("The currency of promptTokenCost; USD unless another was sent.")
-    completion_token_cost_unit: str | None = described(
+    id: strawberry.ID | None = plain_field("Its id, by which costPurge takes it.")
+    llm_id: str | None = plain_field("The model, as usage in summaries of calls names it.")
+    prompt_token_cost: float | None = plain_field("What one token of a prompt costs.")
+    completion_token_cost: float | None = plain_field("What one token of a completion costs.")
+    prompt_token_cost_unit: str | None = plain_field("The currency of promptTokenCost; USD unless another was sent.")
+    completion_token_cost_unit: str | None = plain_field(
         "The currency of completionTokenCost; USD unless another was sent."
     )
-    effective_date: DateTime | None = described("From when on it holds.")
-    provider_id: str | None = described("Who provides the model; `default` unless it was sent.")
+    effective_date: DateTime | None = plain_field("From when on it holds.")
+    provider_id: str | None = plain_field("Who provides the model; `default` unless it was sent.")
 
 
 @strawberry.type(
@@ -36,16 +36,16 @@ class CostQueryOutput(Node):
 class LLMCostComponent:
     """A component; its source is one of a row of `stores.costs.bill`."""
 
-    name: str = described(
+    name: str = plain_field(
         "Class of the tokens: input, output, or one that providers price apart, such as cache_read, cache_write_5m, "
         "reasoning or web_searches."
     )
-    tokens: BigInt = described("Number of tokens; for web_searches that of searches.")
-    rate: float = described(
+    tokens: BigInt = plain_field("Number of tokens; for web_searches that of searches.")
+    rate: float = plain_field(
         "Price of one of them, at the tier of prices that promptTokens reach, in the currency of the model's output "
         "for classes of output, and in that of its prompt for all others. No tier applies to several requests together."
     )
-    cost: float = described("Cost of all of them: tokens times rate, as a decimal number.")
+    cost: float = plain_field("Cost of all of them: tokens times rate, as a decimal number.")
 
 
 @strawberry.type(
@@ -57,47 +57,49 @@ class LLMCostComponent:
 class LLMCostSchema:
     """Counts and costs of a model; its source is a row of `stores.costs.bill`."""
 
-    model: str = described("The model's name.")
-    prompt_tokens: BigInt | None = described(
+    model: str = plain_field("The model's name.")
+    prompt_tokens: BigInt | None = plain_field(
         "Tokens of the prompt, under either name of theirs (promptTokens first); 0 if they were not counted."
     )
-    input_tokens: BigInt | None = described("The same as promptTokens, as some providers call them.")
-    completion_tokens: BigInt | None = described(
+    input_tokens: BigInt | None = plain_field("The same as promptTokens, as some providers call them.")
+    completion_tokens: BigInt | None = plain_field(
         "Tokens of the completion, under either name of theirs (completionTokens first); 0 if they were not counted."
     )
-    output_tokens: BigInt | None = described("The same as completionTokens, as some providers call them.")
-    requests: BigInt | None = described("Requests made; 0 if they were not counted.")
-    total_tokens: BigInt | None = described("Tokens in all, as the writer counted them; 0 if they were not counted.")
-    components: list[LLMCostComponent] = described(
+    output_tokens: BigInt | None = plain_field("The same as completionTokens, as some providers call them.")
+    requests: BigInt | None = plain_field("Requests made; 0 if they were not counted.")
+    total_tokens: BigInt | None = plain_field("Tokens in all, as the writer counted them; 0 if they were not counted.")
+    components: list[LLMCostComponent] = plain_field(
         "Costs by class of tokens, for classes that have any; empty for a model without a price.", size=3
     )
-    total_cost: float | None = described(
+    total_cost: float | None = plain_field(
         "Sum of the components; null for a model without a price, and where prompts and completions are priced in two "
         "currencies."
     )
-    stated_cost: float | None = described(
+    stated_cost: float | None = plain_field(
         "Cost in US dollars that the writer stated itself; null if it stated none. No sum counts it."
     )
-    prompt_tokens_total_cost: float | None = described(
+    prompt_tokens_total_cost: float | None = plain_field(
         "Cost of all tokens of the prompt, cached ones included; null, as all below, for a model without a price."
     )
-    completion_tokens_total_cost: float | None = described(
+    completion_tokens_total_cost: float | None = plain_field(
         "Cost of all tokens of the completion, reasoning included. Web searches are in neither of the two."
     )
-    prompt_token_cost: float | None = described("Price of one token of the prompt that is of no other class.")
-    completion_token_cost: float | None = described("Price of one token of the completion that is of no other class.")
-    prompt_token_cost_unit: str | None = described("The currency of the prompt's costs.")
-    completion_token_cost_unit: str | None = described("The currency of the completion's costs.")
-    effective_date: DateTime | None = described("From when on the price holds.")
-    provider_id: str | None = described("Who provides the model.")
-    pricing_level: str | None = described(
+    prompt_token_cost: float | None = plain_field("Price of one token of the prompt that is of no other class.")
+    completion_token_cost: float | None = plain_field("Price of one token of the completion that is of no other class.")
+    prompt_token_cost_unit: str | None = plain_field("The currency of the prompt's costs.")
+    completion_token_cost_unit: str | None = plain_field("The currency of the completion's costs.")
+    effective_date: DateTime | None = plain_field("From when on the price holds.")
+    provider_id: str | None = plain_field("Who provides the model.")
+    pricing_level: str | None = plain_field(
         "project for a price of the project's own, default for one that LoomQL ships."
     )
-    pricing_level_id: str | None = described("The project whose price it is; default for one that LoomQL ships.")
-    created_at: DateTime | None = described("When the price was set; for one that LoomQL ships when it was looked up.")
-    created_by: str | None = described("The user who set the price; system for one that LoomQL ships.")
+    pricing_level_id: str | None = plain_field("The project whose price it is; default for one that LoomQL ships.")
+    created_at: DateTime | None = plain_field(
+        "When the price was set; for one that LoomQL ships when it was looked up."
+    )
+    created_by: str | None = plain_field("The user who set the price; system for one that LoomQL ships.")
 
-    @resolved(
+    @resolved_field(
         "The price, if the project set it; null for one that LoomQL ships, and without one.",
         returns=CostQueryOutput | None,
     )

@@ -7,14 +7,14 @@ import strawberry
 from graphql_schema.calls.mutations import User
 from graphql_schema.context import Info
 from graphql_schema.evaluations.queries import RunId
-from graphql_schema.fields import ProjectId, described, resolved
+from graphql_schema.fields import ProjectId, plain_field, resolved_field
 
 
 @strawberry.type(description="A run of an evaluation that was ordered.")
 class EvaluateModelRes:
     """The id."""
 
-    call_id: strawberry.ID = described(
+    call_id: strawberry.ID = plain_field(
         "The id of the run: of its call, one of Evaluation.evaluate, which is there and runs. evaluationProgress tells "
         "how it goes on."
     )
@@ -24,15 +24,15 @@ class EvaluateModelRes:
 class EvaluationCancelRes:
     """Whether it was."""
 
-    call_id: strawberry.ID = described("The id of the run.")
-    is_canceled: bool = described("Whether it was ended before its end; false where it was over already.")
+    call_id: strawberry.ID = plain_field("The id of the run.")
+    is_canceled: bool = plain_field("Whether it was ended before its end; false where it was over already.")
 
 
 @strawberry.type
 class EvaluationMutations:
     """The fields of Mutation that run evaluations."""
 
-    @resolved(
+    @resolved_field(
         "Run an evaluation over a model on the server, and answer at once. What can be seen to be wrong before the "
         "first row is an error here: a ref that leads elsewhere, a dataset that is empty or deleted, a model that is "
         "not known or whose key the server lacks. What goes wrong with one row is the exception of that row's calls, "
@@ -58,7 +58,7 @@ class EvaluationMutations:
         call_id = await info.context.stores.evaluation_runs.start(project_id, evaluation_ref, model_ref, wb_user_id)
         return EvaluateModelRes(call_id=strawberry.ID(call_id))
 
-    @resolved(
+    @resolved_field(
         "End a run that the server does: its call, and those that are under way below it, get an exception that says "
         "so. The answer comes when it has ended, after half a minute at most; what has not ended by then still does."
     )

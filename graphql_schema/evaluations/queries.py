@@ -5,17 +5,16 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema import connections
-from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.evaluations.comparison import EvaluationComparison
 from graphql_schema.evaluations.results import EvaluationResult, wanted_of_predictions
 from graphql_schema.evaluations.runs import EvaluationRun
 from graphql_schema.evaluations.types import EvaluationStatus, status_of
-from graphql_schema.fields import ProjectId, found_or_null, resolved, to_store
-from graphql_schema.query_input import QueryInput
-from graphql_schema.selection import selected_fields
-from graphql_schema.sorting import SortBy, sort_keys
+from graphql_schema.fields import ProjectId, connections, found_or_null, resolved_field, to_store
+from graphql_schema.fields.connections import Listing, connection_field
+from graphql_schema.fields.query_input import QueryInput
+from graphql_schema.fields.selection import selected_fields
+from graphql_schema.fields.sorting import SortBy, sort_keys
 from stores.ids import check_call_id
 from stores.paging import PageRequest, Row
 
@@ -48,7 +47,7 @@ Sort = Annotated[
 class EvaluationQueries:
     """The fields of Query that read evaluations."""
 
-    @resolved(
+    @resolved_field(
         "State of an evaluation's run. The state of a missing run is EvaluationStatusNotFound, not null, because the "
         "reference API lists this state."
     )
@@ -57,13 +56,13 @@ class EvaluationQueries:
         check_call_id(call_id, "call_id")
         return status_of(await info.context.stores.evaluations.status(project_id, call_id))
 
-    @resolved("A run of an evaluation; null if there is none, or it is deleted.", returns=EvaluationRun | None)
+    @resolved_field("A run of an evaluation; null if there is none, or it is deleted.", returns=EvaluationRun | None)
     async def evaluation_run(self, info: Info, project_id: ProjectId, call_id: RunId) -> Row | None:
         """A run."""
         check_call_id(call_id, "call_id")
         return await info.context.stores.evaluations.run(project_id, call_id, selected_fields(info))
 
-    @listed(
+    @connection_field(
         "A page of a run's rows, one for each example, with what was made of it in all trials; also of a run that is "
         "under way or failed. Runs of Weave's clients, of its EvaluationLogger and of this server are read alike. Null "
         "if there is no such run, or it is deleted.",
@@ -87,7 +86,7 @@ class EvaluationQueries:
         page = await found_or_null(store.rows(*asked, request, wanted, sort_keys(sort_by), where, of_predictions))
         return Listing(page, partial(store.count_rows, *asked, where)) if page else None
 
-    @resolved(
+    @resolved_field(
         "Runs of evaluations side by side: what their scores come to, and their rows joined by example, whichever "
         "datasets these are in. Null if one of the runs is missing or deleted.",
         returns=EvaluationComparison | None,

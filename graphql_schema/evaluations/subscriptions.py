@@ -8,14 +8,14 @@ import strawberry
 from graphql_schema.context import Info
 from graphql_schema.evaluations.queries import RunId
 from graphql_schema.evaluations.types import EvaluationStatus, status_of
-from graphql_schema.fields import ProjectId, streamed
+from graphql_schema.fields import ProjectId, subscription_field
 
 
 @strawberry.type
 class EvaluationSubscriptions:
     """The fields of Subscription that tell of evaluations."""
 
-    @streamed(
+    @subscription_field(
         "How a run of an evaluation stands, whoever runs it: now, and whenever that changes, twice a second at most; "
         "it ends with the run.",
         of=EvaluationStatus,

@@ -6,7 +6,7 @@ from typing import Annotated
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.fields import described
+from graphql_schema.fields import plain_field
 from graphql_schema.scalars import BigInt
 from stores.evaluations import status as stored
 
@@ -25,16 +25,16 @@ class EvaluationStatusCode(Enum):
 class EvaluationStatusNotFound:
     """No run."""
 
-    code: EvaluationStatusCode = described("NOT_FOUND.")
+    code: EvaluationStatusCode = plain_field("NOT_FOUND.")
 
 
 @strawberry.type(description="The evaluation is under way.")
 class EvaluationStatusRunning:
     """How far a run is."""
 
-    code: EvaluationStatusCode = described("RUNNING.")
-    completed_rows: BigInt = described("How many of its rows are done, each trial of an example a row of its own.")
-    total_rows: BigInt = described(
+    code: EvaluationStatusCode = plain_field("RUNNING.")
+    completed_rows: BigInt = plain_field("How many of its rows are done, each trial of an example a row of its own.")
+    total_rows: BigInt = plain_field(
         "How many rows it has in all: those of its dataset, as often as it tries each; completedRows where that is "
         "more, or where the dataset is not known."
     )
@@ -44,16 +44,16 @@ class EvaluationStatusRunning:
 class EvaluationStatusFailed:
     """Why a run ended."""
 
-    code: EvaluationStatusCode = described("FAILED.")
-    error: str | None = described("The exception that ended it, as text.")
+    code: EvaluationStatusCode = plain_field("FAILED.")
+    error: str | None = plain_field("The exception that ended it, as text.")
 
 
 @strawberry.type(description="The evaluation has ended.")
 class EvaluationStatusComplete:
     """What a run found."""
 
-    code: EvaluationStatusCode = described("COMPLETE.")
-    output: JSON = described("What it summed up, by scorer: a JSON object.")
+    code: EvaluationStatusCode = plain_field("COMPLETE.")
+    output: JSON = plain_field("What it summed up, by scorer: a JSON object.")
 
 
 EvaluationStatus = Annotated[

@@ -25,15 +25,15 @@ from graphql.pyutils import AwaitableOrValue, Path, RefMap
 from strawberry.schema.base import BaseSchema
 
 from graphql_schema.execution import plans
+from graphql_schema.execution.executor_template import PatternedExecutor
 from graphql_schema.execution.fields import Field
 from graphql_schema.execution.lists import Info, RowList
-from graphql_schema.execution.patterns import PatternedExecutor
 from graphql_schema.execution.plans import Plans
 from graphql_schema.execution.rows import Begun, Place, Rows, path_of
-from stores.turns import Turn, Turns
+from stores.concurrency.time_slices import TimeSlice, Turns
 
 if TYPE_CHECKING:
-    from graphql_schema.execution.links import Links
+    from graphql_schema.execution.batched_fields import BatchedFields
 
 Result = ExecutionResult | ExperimentalIncrementalExecutionResults
 
@@ -55,7 +55,7 @@ class CompilingExecutor(PatternedExecutor):
         super().__init__(*args, **kwargs)
         self._rows: dict[tuple[int, int], tuple[FieldDetailsList, Rows | None]] = {}
         middlewares = self.middleware_manager.middlewares if self.middleware_manager else ()
-        self.links: Links | None = None
+        self.links: BatchedFields | None = None
         self._compiles = self.abort_signal is None and not middlewares
 
     def for_request(self, *request: Any) -> Self:  # noqa: ANN401 -- the base's own
@@ -213,15 +213,15 @@ class CompilingExecutor(PatternedExecutor):
 
     async def _complete_turns(self, rows: RowList, turns: Turns[Any]) -> list[Any]:
         """The rows of a list whose work takes turns with other work."""
-        turn, items, release = Turn(), iter(turns.items), turns.release
+        turn, items, release = TimeSlice(), iter(turns.items), turns.release
 
         def is_enough(item: object) -> bool:
             release(item)
-            return turn.is_over()
+            return turn.is_used_up()
 
         try:
             while rows.add(items, is_enough):
-                await turn.end()
+                await turn.yield_to_loop()
         except Exception:
             self.track_async_work(rows.waiting())
             raise

@@ -16,8 +16,8 @@ from graphql import (
 from graphql.execution.collect_fields import FieldDetailsList
 
 from graphql_schema.execution.arguments import ReadArguments, argument_reader
-from graphql_schema.execution.leaves import Leaf, leaf
-from graphql_schema.execution.resolvers import Link, Reading, link, reading
+from graphql_schema.execution.leaf_encoders import Leaf, leaf
+from graphql_schema.execution.resolvers import BatchResolver, Reading, link, reading
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Field:
         return argument_reader(self.definition, self.details[0].node)
 
     @cached_property
-    def link(self) -> Link | None:
+    def link(self) -> BatchResolver | None:
         """How it is resolved for many rows at once, if its resolver knows how."""
         return link(self.definition)
 

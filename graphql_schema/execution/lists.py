@@ -8,11 +8,11 @@ from graphql.execution.collect_fields import FieldDetailsList
 from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
 from strawberry.types.cast import get_strawberry_type_cast
 
-from graphql_schema.beginnings import gathered
-from graphql_schema.execution.abstract import is_told_by_class, told_type
+from graphql_schema.execution.batched_fields import BatchedFields
 from graphql_schema.execution.fields import plain_object
-from graphql_schema.execution.links import Links
 from graphql_schema.execution.rows import path_of
+from graphql_schema.execution.staggered_tasks import gather
+from graphql_schema.execution.type_resolution import is_told_by_class, told_type
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
@@ -52,7 +52,7 @@ class RowList:
         self._completed: list[Any] = []
         self._awaited: list[int] = []
         self._by_class: dict[type, Rows] = {}
-        self._links: Links | None = None
+        self._links: BatchedFields | None = None
         self._items: list[Any] = []
 
     def add(self, items: Iterator[Any], is_enough: Callable[[Any], bool] = _never) -> bool:
@@ -63,7 +63,7 @@ class RowList:
         """
         if self._executor.links is not None:
             return self._add(items, is_enough)
-        links = self._links = self._links or Links(self._executor)
+        links = self._links = self._links or BatchedFields(self._executor)
         with links.gathering():
             return self._add(self._kept(items, links), is_enough)
 
@@ -80,7 +80,7 @@ class RowList:
             self._await_last(begun.rows)
         self.add(iter(items[len(self._completed) :]))
 
-    def _kept(self, items: Iterator[Any], links: Links) -> Iterator[Any]:
+    def _kept(self, items: Iterator[Any], links: BatchedFields) -> Iterator[Any]:
         """The items, kept for when all must be done again."""
         for item in items:
             self._items.append(item)
@@ -152,10 +152,10 @@ class RowList:
             return self._linked(self._links)
         return self._gathered() if self._awaited else self._completed
 
-    async def _linked(self, links: Links) -> list[Any]:
+    async def _linked(self, links: BatchedFields) -> list[Any]:
         """Every row, once what they leave open is there."""
         try:
-            await gather_with_cancel(links.follow(), *([self._gathered()] if self._awaited else ()))
+            await gather_with_cancel(links.resolve_all(), *([self._gathered()] if self._awaited else ()))
         except Exception:  # noqa: BLE001 -- whatever it is, it is met again
             return await self._again()
         return self._completed
@@ -163,7 +163,7 @@ class RowList:
     async def _again(self) -> list[Any]:
         """Every row, each seeing to its own fields, since one failed that takes others with it."""
         rows = RowList(self._executor, self._kind, self._details, self._path, self._info)
-        with Links(self._executor, gathers=False).gathering():
+        with BatchedFields(self._executor, gathers=False).gathering():
             try:
                 rows.add(iter(self._items))
             except Exception:
@@ -177,7 +177,7 @@ class RowList:
             [position] = self._awaited
             self._completed[position] = await self._completed[position]
         else:
-            found = await gathered(self.waiting())
+            found = await gather(self.waiting())
             for position, data in zip(self._awaited, found, strict=True):
                 self._completed[position] = data
         return self._completed

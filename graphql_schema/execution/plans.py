@@ -15,8 +15,8 @@ from graphql import (
 from graphql.execution.collect_fields import CollectedFields, FieldDetailsList
 
 from graphql_schema.directives import flags
-from graphql_schema.execution.code import RowMaker, argument_positions, row_maker
 from graphql_schema.execution.fields import Field
+from graphql_schema.execution.row_codegen import RowMaker, argument_positions, row_maker
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor

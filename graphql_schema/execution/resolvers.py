@@ -12,7 +12,7 @@ from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
 from graphql_schema.execution.arguments import IMMUTABLE
-from graphql_schema.execution.sources import field_of
+from graphql_schema.execution.source_access import field_of
 
 _DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
 
@@ -38,26 +38,26 @@ class Call:
 
 Reading = Attribute | Call
 
-OF_ALL: Final = "of_all"
+BATCH_RESOLVER: Final = "of_all"
 """The attribute of a resolver that has another for many sources at once: it takes an info, the sources, and by name the
 arguments of the field; it is awaited, and gives a list of as many values."""
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class BatchResolver:
     """A field whose resolver knows the values of many sources at once."""
 
     field: StrawberryField
     of_all: Callable[..., Awaitable[list[Any]]]
 
 
-def link(definition: GraphQLField) -> Link | None:
+def link(definition: GraphQLField) -> BatchResolver | None:
     """How a field is resolved for many sources at once; None where it is not, or where anything else has a say."""
     field = definition.extensions.get(_DEFINITION)
     if not is_plain(field) or field.base_resolver is None:
         return None
-    of_all = getattr(field.base_resolver.wrapped_func, OF_ALL, None)
-    return Link(field, of_all) if of_all else None
+    of_all = getattr(field.base_resolver.wrapped_func, BATCH_RESOLVER, None)
+    return BatchResolver(field, of_all) if of_all else None
 
 
 def reading(definition: GraphQLField, node: FieldNode) -> Reading | None:

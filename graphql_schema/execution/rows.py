@@ -87,7 +87,7 @@ class Rows:
         """The fields of a row that are resolved for many rows at once, if it is one of many."""
         links = self._executor.links
         if links is not None and links.gathers:
-            links.note(self, source, at, data)
+            links.defer(self, source, at, data)
             return
         for position in self.links:
             data[self.fields[position].name] = self._ordinary(position, source, at)

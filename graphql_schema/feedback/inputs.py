@@ -3,7 +3,7 @@
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.fields import described, optional_input
+from graphql_schema.fields import optional_input, plain_field
 from stores.feedback import NewFeedback
 
 
@@ -16,12 +16,12 @@ from stores.feedback import NewFeedback
 class FeedbackCreateReq:
     """A piece of feedback; `feedbackCreate` takes its fields as arguments."""
 
-    project_id: strawberry.ID = described("The project, as entity/project.")
-    weave_ref: str = described(
+    project_id: strawberry.ID = plain_field("The project, as entity/project.")
+    weave_ref: str = plain_field(
         "Ref of its subject: a call or anything else. A bare call id stands for the ref of that call of the project."
     )
-    feedback_type: str = described("Its type, such as wandb.reaction.1, or any text.")
-    payload: JSON = described("What it says: a JSON object of at most 1 MiB.")
+    feedback_type: str = plain_field("Its type, such as wandb.reaction.1, or any text.")
+    payload: JSON = plain_field("What it says: a JSON object of at most 1 MiB.")
     id: strawberry.ID | None = optional_input(
         "An id of at most 128 characters; a UUIDv7 is made if left out. Feedback that has it already is replaced if it "
         "is by the same user on the same weaveRef."

@@ -7,12 +7,12 @@ import strawberry
 from strawberry.scalars import JSON
 from strawberry.types.base import get_object_definition
 
-from graphql_schema.arguments import in_place_of
 from graphql_schema.context import Info
 from graphql_schema.feedback.inputs import FeedbackCreateReq
 from graphql_schema.feedback.types import PAYLOAD
-from graphql_schema.fields import ProjectId, described, json_field, resolved
-from graphql_schema.query_input import QueryInput
+from graphql_schema.fields import ProjectId, json_field, plain_field, resolved_field
+from graphql_schema.fields.argument_groups import grouped_arguments
+from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.scalars import DateTime
 from stores.feedback.store import check_number
 from stores.paging import Row
@@ -22,9 +22,9 @@ from stores.paging import Row
 class FeedbackCreateRes:
     """What was made of it; the source is a row of `stores.feedback`."""
 
-    id: strawberry.ID = described("Its id, made or given.")
-    created_at: DateTime = described("When it was written.")
-    wb_user_id: str = described("Who wrote it.")
+    id: strawberry.ID = plain_field("Its id, made or given.")
+    created_at: DateTime = plain_field("When it was written.")
+    wb_user_id: str = plain_field("Who wrote it.")
     payload: JSON | None = json_field(PAYLOAD, "The payload as it is stored.")
 
 
@@ -32,9 +32,9 @@ class FeedbackCreateRes:
 class FeedbackReplaceRes:
     """What was made of it; the source is a row of `stores.feedback`."""
 
-    id: strawberry.ID = described("Its id, made or given.")
-    created_at: DateTime = described("When it was written.")
-    wb_user_id: str = described("Who wrote it.")
+    id: strawberry.ID = plain_field("Its id, made or given.")
+    created_at: DateTime = plain_field("When it was written.")
+    wb_user_id: str = plain_field("Who wrote it.")
     payload: JSON | None = json_field(PAYLOAD, "The payload as it is stored.")
 
 
@@ -42,14 +42,14 @@ class FeedbackReplaceRes:
 class FeedbackCreateBatchRes:
     """Results in the batch's order; the source is an object with rows of `stores.feedback`."""
 
-    res: list[FeedbackCreateRes] = described("What each item made, in the batch's order.")
+    res: list[FeedbackCreateRes] = plain_field("What each item made, in the batch's order.")
 
 
 @strawberry.type(description="A purge of feedback.")
 class FeedbackPurgeRes:
     """How many."""
 
-    num_purged: int = described("How many were there and are gone.")
+    num_purged: int = plain_field("How many were there and are gone.")
 
 
 def _arguments() -> list[Parameter]:
@@ -68,14 +68,14 @@ def _arguments() -> list[Parameter]:
     ]
 
 
-_spread: Final = in_place_of("new", _arguments(), lambda _info, given: FeedbackCreateReq(**given))
+_spread: Final = grouped_arguments("new", _arguments(), lambda _info, given: FeedbackCreateReq(**given))
 
 
 @strawberry.type
 class FeedbackMutations:
     """The fields of Mutation that write feedback."""
 
-    @resolved(
+    @resolved_field(
         f"Create feedback. {get_object_definition(FeedbackCreateReq, strict=True).description}", FeedbackCreateRes
     )
     @_spread
@@ -83,7 +83,7 @@ class FeedbackMutations:
         """Create feedback."""
         return await info.context.stores.feedback.create_one(new.to_store())
 
-    @resolved("Create much feedback: all of it, or none if one breaks a rule.", FeedbackCreateBatchRes)
+    @resolved_field("Create much feedback: all of it, or none if one breaks a rule.", FeedbackCreateBatchRes)
     async def feedback_create_batch(
         self,
         info: Info,
@@ -99,7 +99,7 @@ class FeedbackMutations:
         check_number(len(batch))
         return {"res": await info.context.stores.feedback.create([new.to_store() for new in batch])}
 
-    @resolved(
+    @resolved_field(
         "Replacement of feedback by other, at once, whoever wrote it. Nothing goes if the new breaks a rule. Of "
         "several replacements of one id by others one succeeds, and the rest get NOT_FOUND; one with an id of its own "
         "may be sent again. The new may have the old's id only if both are by the same user on the same weaveRef; it "
@@ -117,7 +117,7 @@ class FeedbackMutations:
         """Replace feedback."""
         return await info.context.stores.feedback.replace(feedback_id, new.to_store())
 
-    @resolved("Delete feedback for good, by ids.")
+    @resolved_field("Delete feedback for good, by ids.")
     async def feedback_purge(
         self,
         info: Info,

@@ -5,14 +5,13 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema import connections
-from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.feedback.types import Feedback, FeedbackStatsRes
-from graphql_schema.fields import ProjectId, resolved, to_store
-from graphql_schema.limits.weights import COUNT
-from graphql_schema.query_input import QueryInput
-from graphql_schema.sorting import SortBy, sort_keys
+from graphql_schema.fields import ProjectId, connections, resolved_field, to_store
+from graphql_schema.fields.connections import Listing, connection_field
+from graphql_schema.fields.query_input import QueryInput
+from graphql_schema.fields.sorting import SortBy, sort_keys
+from graphql_schema.limits.cost_weights import COUNT
 from stores.feedback import FeedbackStats
 from stores.feedback.fields import INDEXED_FEEDBACK_FIELDS
 from stores.paging import PageRequest
@@ -35,7 +34,7 @@ Sort = Annotated[
 class FeedbackQueries:
     """The fields of Query that read feedback."""
 
-    @listed("A page of the project's feedback.", of=Feedback, indexed=INDEXED_FEEDBACK_FIELDS)
+    @connection_field("A page of the project's feedback.", of=Feedback, indexed=INDEXED_FEEDBACK_FIELDS)
     async def feedback(
         self, info: Info, project_id: ProjectId, query: Where = None, sort_by: Sort = None, *, request: PageRequest
     ) -> Listing:
@@ -45,7 +44,7 @@ class FeedbackQueries:
         page = await feedback.page(project_id, request, wanted, sort_keys(sort_by), where)
         return Listing(page, partial(feedback.count, project_id, where))
 
-    @resolved(
+    @resolved_field(
         "How much feedback there is, by type.", returns=FeedbackStatsRes, work=COUNT, indexed=INDEXED_FEEDBACK_FIELDS
     )
     async def feedback_stats(self, info: Info, project_id: ProjectId, query: Where = None) -> FeedbackStats:

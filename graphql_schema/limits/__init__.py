@@ -1,8 +1,8 @@
 """What one GraphQL document may ask for: depth, aliases, tokens and cost are bounded before anything runs."""
 
 from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
+from graphql_schema.limits.depth import measure, rule
+from graphql_schema.limits.document_length import check_length, check_lengths
 from graphql_schema.limits.introspection import NoIntrospection
-from graphql_schema.limits.lengths import check_length, check_lengths
-from graphql_schema.limits.nesting import measure, rule
 
 __all__ = ["TOO_COMPLEX", "Limits", "NoIntrospection", "check_length", "check_lengths", "measure", "rule"]

@@ -8,11 +8,11 @@ from typing import Any, Final
 from graphql import FragmentDefinitionNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType
 
 from graphql_schema.directives import flags
-from graphql_schema.limits.arithmetic import MOST_TOLD, Arithmetic, number
 from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
+from graphql_schema.limits.cost_counting import Counting, TooManySelectionsError
+from graphql_schema.limits.cost_explanation import MOST_TOLD, CostExplanation, number
 from graphql_schema.limits.cost_tree import Counted
-from graphql_schema.limits.counting import Counting, TooManySelectionsError
-from graphql_schema.limits.weights import Weights
+from graphql_schema.limits.cost_weights import Weights
 
 SETTING: Final = "LOOMQL_MAX_QUERY_COST"
 _MOST_KEPT: Final = 32
@@ -160,7 +160,7 @@ def _told(cost: int, limit: int) -> Extensions:
 def _refusal(
     operation: OperationDefinitionNode, counted: Counted, values: Mapping[str, Any], limit: int
 ) -> TooCostlyError:
-    cost, arithmetic = counted.cost(values), Arithmetic(counted, values)
+    cost, arithmetic = counted.cost(values), CostExplanation(counted, values)
     heavy = arithmetic.heaviest()
     scans = " and the scans that it needs" if arithmetic.scans else ""
     message = (

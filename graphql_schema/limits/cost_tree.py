@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from graphql_schema.limits.list_sizes import Asked
 from graphql_schema.limits.scans import Scan
-from graphql_schema.limits.sizes import Asked
 
 Size = int | Asked | Scan
 

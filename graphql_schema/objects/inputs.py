@@ -3,7 +3,7 @@
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.fields import described, optional_input
+from graphql_schema.fields import optional_input, plain_field
 from stores import objects as store
 from stores.errors import BadInputError
 
@@ -44,8 +44,8 @@ class OpVersionFilter:
 class ObjSchemaForInsert:
     """A version to make."""
 
-    project_id: strawberry.ID = described("The project, as entity/project.")
-    object_id: str = described("The name: 1 to 128 letters, digits, dots, underscores and hyphens.")
+    project_id: strawberry.ID = plain_field("The project, as entity/project.")
+    object_id: str = plain_field("The name: 1 to 128 letters, digits, dots, underscores and hyphens.")
     val: JSON | None = strawberry.field(
         description='The value: any JSON, null only if it is said. With `_type` "Op" it is an op; `_class_name` and '
         "`_bases` say its class.",

@@ -6,7 +6,7 @@ from typing import Annotated
 import strawberry
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, described, resolved
+from graphql_schema.fields import ProjectId, plain_field, resolved_field
 from graphql_schema.objects.inputs import ObjSchemaForInsert
 from stores.errors import StoreError
 from stores.objects.classes import OBJECT, OP, Kind
@@ -25,30 +25,30 @@ Digests = Annotated[
 class ObjCreateRes:
     """The digest and the ref."""
 
-    digest: str = described("The digest of its value.")
-    ref: strawberry.ID = described("Ref of the version: calls and objects name it by this, and node finds it again.")
+    digest: str = plain_field("The digest of its value.")
+    ref: strawberry.ID = plain_field("Ref of the version: calls and objects name it by this, and node finds it again.")
 
 
 @strawberry.type(description="A version of an op that is there now.")
 class OpCreateRes:
     """The digest and the ref."""
 
-    digest: str = described("The digest of its value.")
-    ref: strawberry.ID = described("Ref of the version: calls and objects name it by this, and node finds it again.")
+    digest: str = plain_field("The digest of its value.")
+    ref: strawberry.ID = plain_field("Ref of the version: calls and objects name it by this, and node finds it again.")
 
 
 @strawberry.type(description="A delete of versions.")
 class ObjDeleteRes:
     """How many."""
 
-    num_deleted: int = described("How many versions were there and are gone.")
+    num_deleted: int = plain_field("How many versions were there and are gone.")
 
 
 @strawberry.type(description="The result of `opDelete`.")
 class OpDeleteRes:
     """How many."""
 
-    num_deleted: int = described("The number of versions that were there and are gone.")
+    num_deleted: int = plain_field("The number of versions that were there and are gone.")
 
 
 async def _create(info: Info, obj: ObjSchemaForInsert, argument: str, kind: Kind | None = None) -> tuple[str, str]:
@@ -57,7 +57,7 @@ async def _create(info: Info, obj: ObjSchemaForInsert, argument: str, kind: Kind
         version = replace(obj.to_store(), kind=kind)
         digest = await info.context.stores.objects.create(version)
     except StoreError as error:
-        raise error.under(argument) if error.argument else error from None
+        raise error.prefixed(argument) if error.argument else error from None
     name = {"project_id": version.project_id, "kind": version.kind or OBJECT, "object_id": version.object_id}
     return digest, object_ref(name | {"digest": digest})
 
@@ -66,7 +66,7 @@ async def _create(info: Info, obj: ObjSchemaForInsert, argument: str, kind: Kind
 class ObjectMutations:
     """The fields of Mutation that write objects and ops."""
 
-    @resolved("Make a version of an object, or of an op if its value is one; it is the latest then.")
+    @resolved_field("Make a version of an object, or of an op if its value is one; it is the latest then.")
     async def obj_create(
         self, info: Info, obj: Annotated[ObjSchemaForInsert, strawberry.argument(description="The version.")]
     ) -> ObjCreateRes:
@@ -74,7 +74,7 @@ class ObjectMutations:
         digest, ref = await _create(info, obj, "obj")
         return ObjCreateRes(digest=digest, ref=strawberry.ID(ref))
 
-    @resolved("Make a version of an op, whatever its value; it is the latest then.")
+    @resolved_field("Make a version of an op, whatever its value; it is the latest then.")
     async def op_create(
         self, info: Info, op_obj: Annotated[ObjSchemaForInsert, strawberry.argument(description="The version.")]
     ) -> OpCreateRes:
@@ -82,7 +82,7 @@ class ObjectMutations:
         digest, ref = await _create(info, op_obj, "op_obj", OP)
         return OpCreateRes(digest=digest, ref=strawberry.ID(ref))
 
-    @resolved(
+    @resolved_field(
         "Deletion of versions of an object and of the op of that name: those that `obj` reads, or all of both. If one "
         "is not there, none is deleted."
     )
@@ -97,7 +97,9 @@ class ObjectMutations:
         deleted = await info.context.stores.objects.delete(project_id, object_id, digests)
         return ObjDeleteRes(num_deleted=deleted)
 
-    @resolved("Deletion of versions of an op; an object of that name stays. If one is not there, none is deleted.")
+    @resolved_field(
+        "Deletion of versions of an op; an object of that name stays. If one is not there, none is deleted."
+    )
     async def op_delete(
         self,
         info: Info,

@@ -5,15 +5,14 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema import connections
-from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, found_or_null, resolved, to_store
+from graphql_schema.fields import ProjectId, connections, found_or_null, resolved_field, to_store
+from graphql_schema.fields.connections import Listing, connection_field
+from graphql_schema.fields.query_input import QueryInput
+from graphql_schema.fields.selection import selected_fields
+from graphql_schema.fields.sorting import SortBy, sort_keys
 from graphql_schema.objects.inputs import ObjectVersionFilter, OpVersionFilter
 from graphql_schema.objects.types import ObjSchema
-from graphql_schema.query_input import QueryInput
-from graphql_schema.selection import selected_fields
-from graphql_schema.sorting import SortBy, sort_keys
 from stores.objects import ObjectsFilter
 from stores.objects.classes import OP
 from stores.objects.fields import INDEXED_OBJECT_FIELDS
@@ -34,7 +33,7 @@ Version = Annotated[str, strawberry.argument(description="A digest, an index suc
 class ObjectQueries:
     """The fields of Query that read objects and ops."""
 
-    @resolved(
+    @resolved_field(
         "One version of an object or an op: the object's where both have such a version. Null if there is none, or it "
         "is deleted.",
         returns=ObjSchema | None,
@@ -51,7 +50,7 @@ class ObjectQueries:
         objects = info.context.stores.objects
         return await found_or_null(objects.one(project_id, object_id, digest, selected_fields(info)))
 
-    @listed(
+    @connection_field(
         "A page of the project's objects and ops, every version an entry.", of=ObjSchema, indexed=INDEXED_OBJECT_FIELDS
     )
     async def objs(
@@ -69,7 +68,7 @@ class ObjectQueries:
         """A page of objects and ops."""
         return await _listing(info, project_id, to_store(filter), query, sort_by, request)
 
-    @resolved("One version of an op; null if there is none, or it is deleted.", returns=ObjSchema | None)
+    @resolved_field("One version of an op; null if there is none, or it is deleted.", returns=ObjSchema | None)
     async def op(
         self,
         info: Info,
@@ -81,7 +80,9 @@ class ObjectQueries:
         check_object_id(name, "name")
         return await found_or_null(info.context.stores.objects.one(project_id, name, digest, selected_fields(info), OP))
 
-    @listed("A page of the project's ops, every version an entry.", of=ObjSchema, indexed=INDEXED_OBJECT_FIELDS)
+    @connection_field(
+        "A page of the project's ops, every version an entry.", of=ObjSchema, indexed=INDEXED_OBJECT_FIELDS
+    )
     async def ops(
         self,
         info: Info,

@@ -3,7 +3,7 @@
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.fields import described, optional_input
+from graphql_schema.fields import optional_input, plain_field
 from stores import tables as store
 
 
@@ -22,30 +22,30 @@ class TableRowFilter:
 class TableSchemaForInsert:
     """A table."""
 
-    project_id: strawberry.ID = described("The project, as entity/project.")
-    rows: list[JSON] = described("The rows in order, each a JSON object; the same one may come more than once.")
+    project_id: strawberry.ID = plain_field("The project, as entity/project.")
+    rows: list[JSON] = plain_field("The rows in order, each a JSON object; the same one may come more than once.")
 
 
 @strawberry.input(description="A row to append.")
 class TableAppendSpecPayload:
     """A row."""
 
-    row: JSON = described("The row, a JSON object.")
+    row: JSON = plain_field("The row, a JSON object.")
 
 
 @strawberry.input(description="A row to take out.")
 class TablePopSpecPayload:
     """An index."""
 
-    index: int = described("Its index, from 0, in the table as the updates before have left it.")
+    index: int = plain_field("Its index, from 0, in the table as the updates before have left it.")
 
 
 @strawberry.input(description="A row to insert.")
 class TableInsertSpecPayload:
     """A row and an index."""
 
-    index: int = described("The index, from 0, that it will have; at most the number of rows.")
-    row: JSON = described("The row, a JSON object.")
+    index: int = plain_field("The index, from 0, that it will have; at most the number of rows.")
+    row: JSON = plain_field("The row, a JSON object.")
 
 
 @strawberry.input(description="One change to a table: exactly one of the three.", one_of=True)

@@ -5,13 +5,12 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema import connections
-from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, found_or_null, resolved, to_store
-from graphql_schema.query_input import QueryInput
-from graphql_schema.selection import selected_fields
-from graphql_schema.sorting import SortBy, sort_keys
+from graphql_schema.fields import ProjectId, connections, found_or_null, resolved_field, to_store
+from graphql_schema.fields.connections import Listing, connection_field
+from graphql_schema.fields.query_input import QueryInput
+from graphql_schema.fields.selection import selected_fields
+from graphql_schema.fields.sorting import SortBy, sort_keys
 from graphql_schema.tables.inputs import TableRowFilter
 from graphql_schema.tables.types import TableRowSchema, TableStatsRow
 from stores.paging import PageRequest, Row
@@ -39,7 +38,7 @@ Sort = Annotated[
 class TableQueries:
     """The fields of Query that read tables."""
 
-    @listed(
+    @connection_field(
         "A page of a table's rows; none if there is no such table. A row that was never created counts, but is not "
         "among them.",
         of=TableRowSchema,
@@ -63,13 +62,13 @@ class TableQueries:
         page = await tables.rows(project_id, digest, request, wanted, which, sort_keys(sort_by), where)
         return Listing(page, partial(tables.count_rows, project_id, digest, which, where))
 
-    @resolved("Numbers about a table; null if there is none.", returns=TableStatsRow | None)
+    @resolved_field("Numbers about a table; null if there is none.", returns=TableStatsRow | None)
     async def table_stats(self, info: Info, project_id: ProjectId, digest: Digest) -> Row | None:
         """Numbers about a table."""
         tables = info.context.stores.tables
         return await found_or_null(tables.stats_of_one(project_id, digest, selected_fields(info)))
 
-    @resolved("Numbers about tables: of each that there is, once.", returns=list[TableStatsRow], size="digests")
+    @resolved_field("Numbers about tables: of each that there is, once.", returns=list[TableStatsRow], size="digests")
     async def tables_stats(self, info: Info, project_id: ProjectId, digests: Digests = None) -> list[Row]:
         """Numbers about tables."""
         return await info.context.stores.tables.stats(project_id, digests or [], selected_fields(info))

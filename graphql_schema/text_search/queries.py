@@ -6,11 +6,11 @@ from typing import Annotated
 import strawberry
 
 from graphql_schema.calls.queries import Filter, Where
-from graphql_schema.connections import After, Before, First, Last, Listing, page_request
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, resolved, to_store
-from graphql_schema.limits.weights import SCAN
-from graphql_schema.selection import selected_fields
+from graphql_schema.fields import ProjectId, resolved_field, to_store
+from graphql_schema.fields.connections import After, Before, First, Last, Listing, page_request
+from graphql_schema.fields.selection import selected_fields
+from graphql_schema.limits.cost_weights import SCAN
 from graphql_schema.text_search.types import CallSearchConnection, CallSearchMethod
 from stores.text_search import Method
 from stores.text_search.highlights import DEFAULT
@@ -39,7 +39,7 @@ MaxHighlights = Annotated[
 class SearchQueries:
     """The fields of Query that search."""
 
-    @resolved(
+    @resolved_field(
         "The calls that have a text in their inputs, output, exception or names. With an index (searchIndexSet) the "
         "best come first; without one, the newest, for five seconds at most.",
         returns=CallSearchConnection,

@@ -5,11 +5,10 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema import connections
-from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, to_store
-from graphql_schema.sorting import SortBy, sort_keys
+from graphql_schema.fields import ProjectId, connections, to_store
+from graphql_schema.fields.connections import Listing, connection_field
+from graphql_schema.fields.sorting import SortBy, sort_keys
 from graphql_schema.threads.inputs import ThreadsQueryFilter
 from graphql_schema.threads.types import ThreadSchema
 from stores.paging import PageRequest
@@ -31,7 +30,7 @@ Sort = Annotated[
 class ThreadQueries:
     """The field of Query that reads threads."""
 
-    @listed(
+    @connection_field(
         "A page of the project's threads; those of which no turn has ended yet are left out.",
         of=ThreadSchema,
         scans=True,

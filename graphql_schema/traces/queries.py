@@ -5,7 +5,7 @@ from typing import Annotated
 import strawberry
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, resolved
+from graphql_schema.fields import ProjectId, resolved_field
 from graphql_schema.traces.types import Trace
 from stores.paging import Row
 
@@ -14,7 +14,7 @@ from stores.paging import Row
 class TraceQueries:
     """The field of Query that reads traces."""
 
-    @resolved("A trace; null if it has no calls, or all of them are deleted.", returns=Trace | None)
+    @resolved_field("A trace; null if it has no calls, or all of them are deleted.", returns=Trace | None)
     async def trace(
         self,
         info: Info,

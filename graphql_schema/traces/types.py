@@ -5,17 +5,16 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema import connections
 from graphql_schema.aggregates.types import UsageTotals
 from graphql_schema.calls.types import CallSchema
-from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
-from graphql_schema.edges import by, edge, edges
-from graphql_schema.fields import computed, described, resolved
-from graphql_schema.limits.weights import COUNT
-from graphql_schema.node import Node, node_ref
+from graphql_schema.fields import computed_field, connections, plain_field, resolved_field
+from graphql_schema.fields.connections import Listing, connection_field
+from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.fields.relations import key_of, to_many, to_one
+from graphql_schema.fields.selection import selected_fields
+from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.scalars import BigInt, DateTime
-from graphql_schema.selection import selected_fields
 from stores.paging import PageRequest, Row
 from stores.refs import trace_ref
 
@@ -23,23 +22,23 @@ MaxDepth = Annotated[
     int | None, strawberry.argument(description="Leave out calls that are deeper; roots are at depth 0.")
 ]
 
-_KEY = by("project_id", "trace_id")
+_KEY = key_of("project_id", "trace_id")
 
 
 @strawberry.type(description="A call at its place in the tree of its trace.")
 class TraceTreeNode:
     """A place in a tree; its source is a row of `TracesStore.trees`, which is one of the call's, too."""
 
-    depth: int = described("How many calls are above it in the tree; 0 for a root.")
-    parent_id: strawberry.ID | None = computed(
+    depth: int = plain_field("How many calls are above it in the tree; 0 for a root.")
+    parent_id: strawberry.ID | None = computed_field(
         "The call above it in the tree; null for a root: a call whose parent is not there is one, and so is the oldest "
         "of calls that are each other's parents in a circle.",
         lambda row: row.get("above"),
     )
-    num_children: int = described("How many calls are right below it.")
-    num_descendants: int = described("How many calls are below it in all, those that maxDepth leaves out, too.")
+    num_children: int = plain_field("How many calls are right below it.")
+    num_descendants: int = plain_field("How many calls are below it in all, those that maxDepth leaves out, too.")
 
-    @resolved("The call.", returns=CallSchema)
+    @resolved_field("The call.", returns=CallSchema)
     def call(self, parent: strawberry.Parent[Row]) -> Row:
         """The call."""
         return parent
@@ -49,13 +48,13 @@ class TraceTreeNode:
 class TraceTotals:
     """Totals; the source is a row of `TracesStore.totals`."""
 
-    num_calls: int = described("How many calls it has.")
-    num_errors: int = described("How many of them ended with an exception.")
-    num_running: int = described("How many of them have not ended.")
-    started_at: DateTime | None = described("When the first of them started.")
-    ended_at: DateTime | None = described("When the last of them to end did so; null while none has.")
-    duration_ms: BigInt | None = described("From startedAt to endedAt, in whole milliseconds.")
-    usage: UsageTotals = described(
+    num_calls: int = plain_field("How many calls it has.")
+    num_errors: int = plain_field("How many of them ended with an exception.")
+    num_running: int = plain_field("How many of them have not ended.")
+    started_at: DateTime | None = plain_field("When the first of them started.")
+    ended_at: DateTime | None = plain_field("When the last of them to end did so; null while none has.")
+    duration_ms: BigInt | None = plain_field("From startedAt to endedAt, in whole milliseconds.")
+    usage: UsageTotals = plain_field(
         "What they used of models, each call's own usage counted once, as totalUsage of usageTree tells it of roots."
     )
 
@@ -65,19 +64,19 @@ class Trace(Node):
     """A trace; its source is a row of `stores.traces`."""
 
     ref: strawberry.ID = node_ref(trace_ref)
-    project_id: strawberry.ID = described("The project, as entity/project.")
-    trace_id: strawberry.ID = described("The id that its calls share.")
+    project_id: strawberry.ID = plain_field("The project, as entity/project.")
+    trace_id: strawberry.ID = plain_field("The id that its calls share.")
 
-    root = edge(
+    root = to_one(
         "The call that it began with: the oldest of those that have no parent. Null where that never came or was "
         "deleted; roots has what is at the top of the tree then.",
         CallSchema | None,
         lambda stores: stores.traces.roots,
         _KEY,
     )
-    calls = edges("Its calls, the oldest first.", CallSchema, lambda stores: stores.traces.calls, _KEY)
+    calls = to_many("Its calls, the oldest first.", CallSchema, lambda stores: stores.traces.calls, _KEY)
 
-    @listed(
+    @connection_field(
         "The calls at the top of its tree, the oldest first: those without a parent, those whose parent is not there, "
         "and the oldest of calls that are each other's parents in a circle.",
         of=CallSchema,
@@ -87,7 +86,7 @@ class Trace(Node):
         """A page of its roots."""
         return await _tree(info, parent, request, connections.frozen_of_nodes(info), 0)
 
-    @listed(
+    @connection_field(
         "Its calls as a tree, in the order in which it is drawn: each comes after the one above it and its elder "
         "siblings with all below them. One page of 10,000 is the whole of most traces.",
         of=TraceTreeNode,
@@ -100,7 +99,7 @@ class Trace(Node):
         wanted = frozenset(selected_fields(info, "nodes.call", "edges.node.call"))
         return await _tree(info, parent, request, wanted, max_depth)
 
-    @resolved("What its calls come to together.", returns=TraceTotals, work=COUNT)
+    @resolved_field("What its calls come to together.", returns=TraceTotals, work=COUNT)
     async def totals(self, info: Info, parent: strawberry.Parent[Row]) -> Row:
         """Its totals."""
         wanted = frozenset(selected_fields(info) | selected_fields(info, "usage", "usage.models"))

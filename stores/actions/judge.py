@@ -3,13 +3,13 @@
 import asyncio
 from typing import Any, Final, Protocol
 
-from stores import json_text
 from stores.errors import BadInputError, PayloadTooLargeError
-from stores.json_fields import JsonField
+from stores.json import codec
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
 from stores.objects.builtin.actions import LlmJudgeActionConfig
 from stores.paging import Row
 from stores.providers import JsonObject, ProviderError
+from stores.row_fields import JsonField
 
 MAX_JUDGED: Final = 1024 * 1024
 """Characters of the JSON of a call's inputs and output: more than any model reads at once."""
@@ -99,7 +99,7 @@ class Judge:
                 f"the model's answer has {len(content):,} characters; the limit is {MAX_JUDGEMENT:,}"
             )
         try:
-            value: Any = json_text.loads(content.encode(errors="surrogatepass"))
+            value: Any = codec.loads(content.encode(errors="surrogatepass"))
         except BadInputError as error:
             raise ProviderError(f"the model's answer is {error.message}: {content[:_SHOWN]!r}") from None
         if self._is_wrapped:

@@ -5,13 +5,14 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from stores import json_text, refs
+from stores import refs
 from stores.errors import BadInputError, StoreError
-from stores.json_fields import JsonField
+from stores.json import codec
 from stores.objects import ObjectsStore
 from stores.objects.builtin.actions import ActionSpec
 from stores.objects.classes import OBJECT, classes_of
 from stores.objects.versions import named
+from stores.row_fields import JsonField
 
 MAX_SPEC: Final = 256 * 1024
 """Characters of the JSON text of a spec."""
@@ -44,7 +45,7 @@ async def read_action(objects: ObjectsStore, project_id: str, ref: str) -> Actio
     try:
         row = await objects.one(project_id, name, digest, {"val"}, OBJECT)
     except StoreError as error:
-        raise error.within(error.argument or "").under("action_ref") from None
+        raise error.relative_to(error.argument or "").prefixed("action_ref") from None
     return Action(ref, name, _spec(_VAL.text(row) or ""))
 
 
@@ -54,7 +55,7 @@ def _named(project_id: str, text: str) -> tuple[str, str]:
         refs.check_external(text)
         ref = refs.parse(text)
     except StoreError as error:
-        raise error.under("action_ref") from None
+        raise error.prefixed("action_ref") from None
     if ref.kind != OBJECT or ref.edges or named(str(ref.version)) != {"digest": ref.version}:
         raise BadInputError(f"must be the ref of one version of an object, written {_FORM}", "action_ref")
     if ref.project_id != project_id:
@@ -67,7 +68,7 @@ def _spec(text: str) -> ActionSpec:
     if len(text) > MAX_SPEC:
         message = f"leads to an object of {len(text):,} characters; the limit for specs is {MAX_SPEC:,}"
         raise BadInputError(message, "action_ref")
-    value = json_text.loads(text.encode())
+    value = codec.loads(text.encode())
     if not isinstance(value, dict) or _CLASS not in (classes_of(value) or ()):
         message = f"leads to an object that is no {_CLASS}; create it with that builtinObjectClass"
         raise BadInputError(message, "action_ref")

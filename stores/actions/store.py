@@ -4,20 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Final
 
+from stores.actions.action_run import Executed, Run
+from stores.actions.contains_words import WordSearch
 from stores.actions.judge import Completions, Judge
-from stores.actions.run import Executed, Run
 from stores.actions.specs import read_action
-from stores.actions.words import WordSearch
 from stores.calls import CallsStore
-from stores.calls.inputs import MAX_NAME, check_length
+from stores.concurrency.time_slices import cooperative
 from stores.errors import BadInputError
 from stores.feedback import FeedbackStore
 from stores.ids import check_call_id, check_project_id
+from stores.input_checks import MAX_NAME, check_length
 from stores.objects import ObjectsStore
 from stores.objects.builtin.actions import ContainsWordsActionConfig, LlmJudgeActionConfig
 from stores.paging import Row
 from stores.providers import ProviderError
-from stores.turns import in_turns
 
 MAX_CALLS: Final = 10_000
 
@@ -59,10 +59,12 @@ class ActionsStore:
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
         if len(call_ids) > MAX_CALLS:
             raise BadInputError(f"has {len(call_ids):,} ids; the limit is {MAX_CALLS:,}", "call_ids")
-        async for position, call_id in in_turns(enumerate(call_ids)):
+        async for position, call_id in cooperative(enumerate(call_ids)):
             check_call_id(call_id, f"call_ids.{position}")
         action = await read_action(self._objects, project_id, action_ref)
-        run = Run(project_id, action, wb_user_id, await self.database.query(self.database.admit(project_id)))
+        run = Run(
+            project_id, action, wb_user_id, await self.database.query(self.database.ensure_not_purging(project_id))
+        )
         await self._carry_out(run, list(dict.fromkeys(call_ids)))
         return Executed([run.results[call_id] for call_id in call_ids])
 
@@ -140,7 +142,7 @@ class ActionsStore:
 
     async def _keep(self, run: Run, outputs: Mapping[str, object]) -> list[Row]:
         """Keep outputs by their calls, as feedback."""
-        await self.database.run(self.database.enter([run.project_id], run.listed))
+        await self.database.run(self.database.ensure_projects_listed([run.project_id], run.listed))
         return await self._feedback.create([run.feedback(*each) for each in outputs.items()])
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from stores import times
-from stores.query.values import Expression
+from stores.query.value_expressions import Expression
 
 UTC: Final = "UTC"
 

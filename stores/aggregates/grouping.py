@@ -10,7 +10,7 @@ from stores.aggregates import buckets
 from stores.aggregates.buckets import Bucket
 from stores.errors import BadInputError
 from stores.query.fields import Field, Kind
-from stores.query.values import Expression
+from stores.query.value_expressions import Expression
 
 MAX_TIMEZONE: Final = 100
 _CAPITAL: Final = re.compile("[A-Z]")

@@ -7,7 +7,7 @@ from typing import Any, Final
 from bson import Int64
 
 from stores.aggregates.percentiles import PERCENTILES
-from stores.query.values import Expression
+from stores.query.value_expressions import Expression
 from stores.usage.classes import INPUT, Side
 from stores.usage.counts import FIELDS, PARTS, STORED
 

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from stores.calls.documents import key
 from stores.database import Collection
-from stores.query.values import Expression
-from stores.transactions import Session
+from stores.database.transactions import Session
+from stores.query.value_expressions import Expression
 from stores.usage.classes import Side
 from stores.usage.counts import PARTS, REQUESTS, STORED
 from stores.usage.scopes import SUM, UNCLEAR

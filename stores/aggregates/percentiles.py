@@ -7,7 +7,7 @@ MongoDB lets a stage take, they are counted instead, and the counts added up in 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from stores.query.values import Expression, bound
+from stores.query.value_expressions import Expression, bound
 
 Pipeline = list[dict[str, Any]]
 

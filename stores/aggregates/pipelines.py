@@ -11,7 +11,7 @@ from stores.aggregates.own_usage import Unclear, UsageOf, with_own_usage
 from stores.costs import Prices
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
-from stores.query.values import Expression
+from stores.query.value_expressions import Expression
 
 Pipeline = list[dict[str, Any]]
 

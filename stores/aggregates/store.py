@@ -8,7 +8,6 @@ from typing import Final
 
 from pymongo.errors import OperationFailure
 
-from stores import paging
 from stores.aggregates.buckets import Bucket, bucket_of
 from stores.aggregates.grouping import Grouping
 from stores.aggregates.metrics import Wanted
@@ -16,18 +15,18 @@ from stores.aggregates.own_usage import UsageOf, find_unclear
 from stores.aggregates.pipelines import GROUPS, Pipeline, Rows
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, models_of, usage_tree
 from stores.calls import CallsFilter, Expansion
-from stores.calls.search import Search, calls_search
+from stores.calls.list_query import ListQuery, calls_list_query
+from stores.concurrency.scan_slots import in_scan_slot
 from stores.costs import CostsStore, Prices, pricing_of_found
 from stores.database import Database, database_query
-from stores.driver_errors import TOO_LARGE
+from stores.database.error_translation import TOO_LARGE, translate_index_build_error
+from stores.database.snapshot_reads import SNAPSHOT
+from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id, check_trace_id
 from stores.paging import Row
 from stores.query import Query
 from stores.query.sort import SortBy
-from stores.scans import in_scan_slot
-from stores.transactions import Session
-from stores.whole_reads import AT_ONE_MOMENT
 
 MAX_ROWS: Final = 10_000
 """Of one answer."""
@@ -97,7 +96,7 @@ class AggregatesStore:
         rows = replace(rows, wanted=rows.sorted_wanted())
         await self._check_timezone(grouping.timezone)
         async with (
-            calls_search(self.database, project_id, calls_filter, query, expansion=expansion) as search,
+            calls_list_query(self.database, project_id, calls_filter, query, expansion=expansion) as search,
             self._one_moment(search) as session,
         ):
             pricing = pricing_of_found(self.database, project_id, search.stages, session, rows.priced)
@@ -138,9 +137,9 @@ class AggregatesStore:
         match = {"project_id": project_id, "visible": True, "trace_id": trace_id}
         usage = USAGE_READ if wanted.intersection(USAGES) else ()
         paths = sorted({*ALWAYS_READ, *usage, *wanted.intersection(_SHOWN)})
-        steady = self._calls.with_options(read_concern=AT_ONE_MOMENT)
+        steady = self._calls.with_options(read_concern=SNAPSHOT)
         most = self._max_calls + 1
-        with paging.making_no_index():
+        with translate_index_build_error():
             found = steady.find(match, {"_id": 0} | dict.fromkeys(paths, 1), sort=[("started_at", 1), ("id", 1)])
             rows = await found.limit(most).to_list(None)
         if len(rows) == most:
@@ -152,13 +151,13 @@ class AggregatesStore:
         return rows
 
     @asynccontextmanager
-    async def _one_moment(self, search: Search) -> AsyncIterator[Session]:
+    async def _one_moment(self, search: ListQuery) -> AsyncIterator[Session]:
         """The session that a search was begun in, or a new one."""
         if search.session:
             yield search.session
             return
-        with paging.making_no_index():
-            async with self.database.one_moment() as session:
+        with translate_index_build_error():
+            async with self.database.snapshot_session() as session:
                 yield session
 
     async def _rows(

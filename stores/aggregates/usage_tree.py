@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from stores.aggregates.call_tree import Node, in_tree_order
 from stores.aggregates.own_usage import COUNTS, TOKENS
-from stores.aggregates.tallies import Tallies, Tally, add_to, merged, usage_row
-from stores.aggregates.trees import Node, in_tree_order
+from stores.aggregates.usage_totals import Tallies, Tally, add_to, merged, usage_row
+from stores.concurrency.time_slices import cooperative
 from stores.costs import Prices
 from stores.errors import BadInputError
-from stores.turns import in_turns
 from stores.usage.classes import Side
 from stores.usage.counts import PARTS, REQUESTS, added
 from stores.usage.scopes import OWN, SUM
@@ -83,7 +83,7 @@ async def usage_tree(
     """
     ordered, rolled = await _rolled_up(rows, prices)
     shown = (node for node in ordered if max_depth is None or node.depth <= max_depth)
-    return [row async for row in in_turns(_row(node, rolled[id(node)], wanted) for node in shown)]
+    return [row async for row in cooperative(_row(node, rolled[id(node)], wanted) for node in shown)]
 
 
 async def usage_of_trace(rows: Sequence[Row], prices: Prices | None) -> Row:
@@ -102,7 +102,7 @@ async def _rolled_up(rows: Sequence[Row], prices: Prices | None) -> tuple[list[N
     rolled: dict[int, _Rolled] = {}
     below: dict[int, _Below] = {}
     entries = 0
-    async for node in in_turns(reversed(ordered)):
+    async for node in cooperative(reversed(ordered)):
         found = rolled[id(node)] = _roll(node.row, below.pop(id(node), _Below()), prices)
         if node.parent:
             below.setdefault(id(node.parent), _Below()).add(found)

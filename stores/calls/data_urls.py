@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from stores import base64_text
-from stores.contents import WeaveContent, value_of
+from stores import strict_base64
 from stores.files import NewFile
+from stores.files.weave_content import WeaveContent, value_of
 
 LONGEST_KEPT: Final = 1024
 """Characters of a data URL that stays where it is."""
@@ -32,7 +32,7 @@ class DataUrl:
     def of(cls, text: str) -> "DataUrl | None":
         """The data URL that a text is; None where it is none, is short, or where its Base64 is not strict."""
         match = _DATA_URL.match(text) if len(text) > LONGEST_KEPT else None
-        content = match and base64_text.decode(text[match.end() :])
+        content = match and strict_base64.decode(text[match.end() :])
         if match is None or content is None:
             return None
         # The text is in memory anyway; what it decodes to is made again when it is written.
@@ -54,7 +54,7 @@ class DataUrl:
 
 
 def _content(text: str, start: int) -> bytes:
-    return base64_text.decode(text[start:]) or b""
+    return strict_base64.decode(text[start:]) or b""
 
 
 def may_hold_data_urls(text: str) -> bool:
@@ -63,7 +63,7 @@ def may_hold_data_urls(text: str) -> bool:
     return len(text) > LONGEST_KEPT and ";" in text and ";base64" in text and '"data:' in text
 
 
-def take_out(value: object) -> tuple[object, list[NewFile]]:
+def extract_data_urls(value: object) -> tuple[object, list[NewFile]]:
     """The value with the long data URLs in it replaced, and the files to write for them, two for each."""
     files: list[NewFile] = []
     root: list[Any] = [value]

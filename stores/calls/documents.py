@@ -7,7 +7,7 @@ and as long as it is not deleted.
 
 from typing import Any, Final
 
-from stores.calls.examples import example_digest
+from stores.calls.example_digests import example_digest
 from stores.calls.inputs import CallEnd, CallStart, op_trace_name
 from stores.calls.payloads import Payload
 from stores.files import NewFile
@@ -34,7 +34,7 @@ UNTOLD: Final = (*KEPT, *SEARCH)
 """Where only these change nothing happens to a call."""
 
 KEPT_VERSION: Final = 5
-"""To be raised by whoever changes what is kept: calls that are there are brought up to it (`stores.upgrades`)."""
+"""To be raised by whoever changes what is kept: calls that are there are brought up to it (`calls_backfill`)."""
 
 TURN_OF: Final[Document] = {
     "$cond": [

@@ -12,9 +12,9 @@ from typing import Final
 from stores.calls.fields import OP_NAME
 from stores.errors import BadInputError
 from stores.query import Query
-from stores.query.expressions import And, Compare, Comparison, Get, In, Literal, Operand, Or, gets, with_operands
 from stores.query.fields import FieldTable
 from stores.query.parser import MAX_FIELDS
+from stores.query.syntax_tree import And, Compare, Comparison, Get, In, Literal, Operand, Or, gets, with_operands
 from stores.refs import SCHEME
 
 _ANY_VERSION: Final = ":*"

@@ -11,12 +11,12 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from stores.calls.fields import OP_NAME
-from stores.calls.inputs import MAX_NAME
 from stores.database import Database
-from stores.paging import making_no_index
-from stores.query.texts import starting_with
-from stores.transactions import Session
-from stores.whole_reads import all_rows
+from stores.database.error_translation import translate_index_build_error
+from stores.database.snapshot_reads import all_rows
+from stores.database.transactions import Session
+from stores.input_checks import MAX_NAME
+from stores.query.text_expressions import starting_with
 
 MAX_VERSIONS: Final = 100
 """Op names of one page. MongoDB takes 50 us to plan the scan of each, and merges at most 200."""
@@ -64,7 +64,7 @@ class OpVersions:
             return None
         if not self._prefixes:
             return ()
-        with making_no_index():
+        with translate_index_build_error():
             rows = await all_rows(self._calls, self._distinct, MAX_VERSIONS + 2, session)
         names = tuple([row["_id"] for row in rows]) if len(rows) <= MAX_VERSIONS else None
         self._kept[self._key] = names
@@ -91,7 +91,7 @@ class OpVersions:
             {"$project": {"_id": 0, OP_NAME.path: 1}},
         ]
         # As pages are read, which do not show what a majority of the members has yet to store.
-        with making_no_index():
+        with translate_index_build_error():
             return bool(await all_rows(self._calls, stages, 2))
 
     @property

@@ -6,12 +6,13 @@ from typing import Final, Self
 
 from bson import encode as bson_encode
 
-from stores import json_text, refs
-from stores.calls.data_urls import may_hold_data_urls, take_out
+from stores import refs
+from stores.calls.data_urls import extract_data_urls, may_hold_data_urls
 from stores.errors import PayloadTooLargeError, StoreError
 from stores.files import NewFile
-from stores.json_shape import Shape, shape_of
-from stores.mirror import mirror
+from stores.json import codec
+from stores.json.bson_copy import to_bson
+from stores.json.inspection import JsonTraits, shape_of
 
 MAX_BYTES: Final = 7_700_000
 """What a start's or an end's payload may take in BSON: both fit into a document of 16 MiB, with what else is in it."""
@@ -47,7 +48,7 @@ class Payload:
         values: dict[str, object],
         with_files: Iterable[str] = (),
         beside: dict[str, object] | None = None,
-        shapes: dict[str, Shape] | None = None,
+        shapes: dict[str, JsonTraits] | None = None,
     ) -> Self:
         """The payload of some values; from those `with_files` long data URLs are taken out, to be files.
 
@@ -73,7 +74,7 @@ class Payload:
         """
         payload = cls({}, {}, {}, {}, 0, [])
         for name, value in values.items():
-            text = json_text.encode_plain(value) if at_once else _text(name, value)
+            text = codec.encode_plain(value) if at_once else _text(name, value)
             if text is None or (at_once and len(text) > AT_ONCE):
                 raise TakesLongError
             payload.add(name, value, text, None, with_files=name in with_files)
@@ -87,25 +88,25 @@ class Payload:
         """
         _check_size(self.texts, self.mirrors, {"refs": self.refs, **(beside or {})})
 
-    def add(self, name: str, value: object, text: str, shape: Shape | None, *, with_files: bool) -> None:
+    def add(self, name: str, value: object, text: str, shape: JsonTraits | None, *, with_files: bool) -> None:
         """Put a value in, with its text; its size is not held to the limit here."""
         if with_files and may_hold_data_urls(text):
-            value, taken = take_out(value)
+            value, taken = extract_data_urls(value)
             text, shape = _text(name, value), None
             self.files += taken
         shape = shape or shape_of(value)
         self.values[name] = value
         self.texts[name] = text
-        self.mirrors[name] = mirror(value, shape)
+        self.mirrors[name] = to_bson(value, shape)
         self.refs[name] = _refs(name, value, text) if _IN_ALL_SCHEMES in text else []
         self.size_bytes += shape.default_length(value, text)
 
 
 def _text(name: str, value: object) -> str:
     try:
-        return json_text.encode(value)
+        return codec.encode(value)
     except StoreError as error:
-        raise error.under(name) from None
+        raise error.prefixed(name) from None
 
 
 def _check_size(texts: dict[str, str], mirrors: dict[str, object], beside: dict[str, object]) -> None:
@@ -129,4 +130,4 @@ def _refs(name: str, value: object, text: str) -> list[str]:
     try:
         return refs.collect(value)
     except StoreError as error:
-        raise error.under(name) from None
+        raise error.prefixed(name) from None

@@ -4,40 +4,42 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from stores import audit, paging
+from stores import paging
 from stores.calls import documents
-from stores.calls.additions import add_rest, costs_meanwhile, has_additions
+from stores.calls.computed_fields import add_computed_fields, needs_computed_fields, prefetch_costs
 from stores.calls.deletes import delete_calls
-from stores.calls.edges import calls_by
-from stores.calls.expansion import Expansion
-from stores.calls.fields import INDEXED_CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of, shown_of
-from stores.calls.filters import CallsFilter
-from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, CallEnd, CallStart, check_length
-from stores.calls.partly import Refused, write_partly
-from stores.calls.restoring import RestoredCall, restore_calls
-from stores.calls.search import calls_search, explained, found_page
-from stores.calls.sizes import total_size
-from stores.calls.watching import (
+from stores.calls.events import (
     MAX_EVENT_BYTES,
     MAX_SUBSCRIBERS,
     CallEvent,
+    CallEvents,
     Cursors,
+    EventFilter,
     FanOut,
     Lookups,
-    Question,
-    Watching,
 )
+from stores.calls.fields import INDEXED_CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of, shown_of
+from stores.calls.filters import CallsFilter
+from stores.calls.inputs import MAX_DISPLAY_NAME, CallEnd, CallStart
+from stores.calls.list_query import calls_list_query, explain_query, fetch_page
+from stores.calls.partial_batches import Refused, write_partly
+from stores.calls.ref_expansion import Expansion
+from stores.calls.relations import calls_by
+from stores.calls.restore import RestoredCall, restore_calls
+from stores.calls.trace_sizes import total_size
 from stores.calls.writes import WholeCall, upsert, write_batch, write_upserts, write_whole_calls
+from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query, database_write
+from stores.database.snapshot_reads import find_all, one_row
 from stores.errors import BadInputError, StoreError
-from stores.ids import check_call_id, check_project_id, new_id
+from stores.ids import LOCAL_USER, check_call_id, check_project_id, new_id
+from stores.input_checks import MAX_NAME, check_length
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
-from stores.query.plans import Plan
+from stores.query.explain import Plan
 from stores.query.sort import SortBy
-from stores.refs.sources import Sources
-from stores.scans import in_scan_slot
-from stores.whole_reads import one_row, rows_among
+from stores.refs.targets import TargetReader
+from stores.security import audit
 
 MAX_DELETED_AT_ONCE = 1000
 
@@ -69,14 +71,14 @@ class CallsStore:
     ) -> None:
         self.database = database
         self._calls = database.calls
-        self._sources = Sources(database)
+        self._sources = TargetReader(database)
         self.taking = calls_by(database, "input_refs")
         """From a project and the ref of an object in it to the calls that took just that as an input."""
         self.children = calls_by(database, "parent_id")
         """From a project and the id of a call in it to the calls that it made."""
         cursors = Cursors(database)
         fan_out = FanOut(self._calls, cursors, max_watchers, max_event_bytes, max_each=max_watchers_each)
-        self._watching = Watching(database, fan_out, cursors)
+        self._watching = CallEvents(database, fan_out, cursors)
         self._lookups = Lookups(database)
 
     @property
@@ -126,7 +128,7 @@ class CallsStore:
         try:
             await write_batch(self.database, [part])
         except StoreError as error:
-            raise error.within("batch.0") from None
+            raise error.relative_to("batch.0") from None
 
     @database_write
     async def write_call(self, start: CallStart, end: CallEnd) -> None:
@@ -140,8 +142,8 @@ class CallsStore:
         try:
             await write_batch(self.database, [start, end])
         except StoreError as error:
-            inner = error.within("batch.0.start").within("batch.1.end")
-            raise inner.under("call") if inner.argument else inner from None
+            inner = error.relative_to("batch.0.start").relative_to("batch.1.end")
+            raise inner.prefixed("call") if inner.argument else inner from None
 
     @database_write
     async def rename(
@@ -158,8 +160,8 @@ class CallsStore:
             raise BadInputError('is required; send "" to take the name away', "display_name")
         check_length(display_name, MAX_DISPLAY_NAME, "display_name")
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
-        await self.database.admit(project_id)
-        found, due = documents.key(project_id, call_id), self.database.search_due([project_id]).get(project_id)
+        await self.database.ensure_not_purging(project_id)
+        found, due = documents.key(project_id, call_id), self.database.search_marks([project_id]).get(project_id)
         await write_upserts(
             self._calls, [upsert(found, documents.rename_update(display_name, wb_user_id or LOCAL_USER, due))]
         )
@@ -180,8 +182,8 @@ class CallsStore:
             raise BadInputError(f"has {len(call_ids):,} ids; the limit is {MAX_DELETED_AT_ONCE:,}", "call_ids")
         for position, call_id in enumerate(call_ids):
             check_call_id(call_id, f"call_ids.{position}")
-        await self.database.admit(project_id)
-        with audit.removing("calls.delete", project_id, done="calls.deleted", call_ids=list(call_ids)) as outcome:
+        await self.database.ensure_not_purging(project_id)
+        with audit.record_removal("calls.delete", project_id, done="calls.deleted", call_ids=list(call_ids)) as outcome:
             deleted = await delete_calls(self._calls, project_id, call_ids, wb_user_id or LOCAL_USER)
             outcome["num_deleted"] = deleted
         return deleted
@@ -194,7 +196,7 @@ class CallsStore:
         match = {**documents.key(project_id, call_id), "visible": True}
         row = await one_row(self._calls, match, shown_of(wanted | {"id"}))
         if row:
-            await add_rest(self.database, project_id, [row], wanted)
+            await add_computed_fields(self.database, project_id, [row], wanted)
         return row
 
     @database_query
@@ -208,13 +210,13 @@ class CallsStore:
             "visible": True,
         }
         paths = dict.fromkeys(paths_of([*wanted, "project_id", "id"]), 1)
-        rows = await rows_among(self._calls, among, {"_id": 0} | paths, len(keys))
-        if has_additions(wanted) or expansion:
+        rows = await find_all(self._calls, among, {"_id": 0} | paths, len(keys))
+        if needs_computed_fields(wanted) or expansion:
             for project_id in {row["project_id"] for row in rows}:
                 of_project = [row for row in rows if row["project_id"] == project_id]
                 if expansion:
                     await expansion.expand(self._sources, project_id, of_project, wanted)
-                await add_rest(self.database, project_id, of_project, wanted)
+                await add_computed_fields(self.database, project_id, of_project, wanted)
         found = {(row["project_id"], row["id"]): row for row in rows}
         return {key: found.get(key) for key in keys}
 
@@ -238,13 +240,13 @@ class CallsStore:
         check_project_id(project_id)
         wanted = set(wanted)
         asked = project_id, calls_filter, query, sort_by, expansion
-        found = calls_search(self.database, *asked, is_hasty=True, is_page=True)
-        with costs_meanwhile(self.database, project_id, wanted) as costs:
+        found = calls_list_query(self.database, *asked, is_hasty=True, is_page=True)
+        with prefetch_costs(self.database, project_id, wanted) as costs:
             async with found as search:
-                page = await found_page(self._calls, search, request, paths_of(wanted))
+                page = await fetch_page(self._calls, search, request, paths_of(wanted))
             if expansion:
                 await expansion.expand(self._sources, project_id, page.rows, wanted)
-            await add_rest(self.database, project_id, page.rows, wanted, costs)
+            await add_computed_fields(self.database, project_id, page.rows, wanted, costs)
         return page
 
     @in_scan_slot(INDEXED_CALL_FIELDS.needs_scan)
@@ -264,8 +266,8 @@ class CallsStore:
         """
         check_project_id(project_id)
         asked = project_id, calls_filter, query, sort_by, expansion
-        async with calls_search(self.database, *asked, is_page=True) as search:
-            return await explained(self._calls, search)
+        async with calls_list_query(self.database, *asked, is_page=True) as search:
+            return await explain_query(self._calls, search)
 
     def events(
         self,
@@ -288,15 +290,15 @@ class CallsStore:
             UnavailableError: the database is away or went away for good, or whoever asks for the events lags.
         """
         try:
-            question, fields = Question(project_id, calls_filter, query), frozenset(wanted)
+            question, fields = EventFilter(project_id, calls_filter, query), frozenset(wanted)
         except BadInputError as error:
             return _raising(error)  # where the events are asked for, as all else that ends them is
-        if question.looked_up or has_additions(fields):
+        if question.looked_up or needs_computed_fields(fields):
             return self._looked_up(question, after, fields, payer)
         return self._watching.events(question, after, payer)
 
     async def _looked_up(
-        self, question: Question, after: str | None, wanted: frozenset[str], payer: str
+        self, question: EventFilter, after: str | None, wanted: frozenset[str], payer: str
     ) -> AsyncGenerator[CallEvent, None]:
         async with aclosing(self._watching.events(question, after, payer)) as events:
             async for event in events:
@@ -321,7 +323,7 @@ class CallsStore:
     ) -> int:
         """How many calls pass the filter and the query."""
         check_project_id(project_id)
-        async with calls_search(self.database, project_id, calls_filter, query, expansion=expansion) as search:
+        async with calls_list_query(self.database, project_id, calls_filter, query, expansion=expansion) as search:
             return await paging.count(self._calls, search.stages, session=search.session)
 
     @in_scan_slot(INDEXED_CALL_FIELDS.needs_scan)
@@ -344,7 +346,7 @@ class CallsStore:
         if limit is not None and limit < 0:
             raise BadInputError(f"{limit} is negative; it counts from 0", "limit")
         wanted = set(wanted)
-        async with calls_search(self.database, project_id, calls_filter, query, expansion=expansion) as search:
+        async with calls_list_query(self.database, project_id, calls_filter, query, expansion=expansion) as search:
             if limit == 0:
                 return CallsStats(0, 0)
             size = TOTAL_STORAGE_SIZE in wanted

@@ -3,9 +3,9 @@
 from functools import lru_cache
 from typing import Any, Final
 
-from stores import json_text
-from stores.json_fields import JsonField
+from stores.json import codec
 from stores.paging import Row
+from stores.row_fields import JsonField
 from stores.usage.counts import class_fields
 from stores.usage.entries import by_model, sent_counts
 
@@ -19,7 +19,7 @@ class Summary(JsonField):
         """The JSON text, made without parsing what was sent unless that has a `weave` of its own."""
         sent = _SENT.text(row) or "{}"
         if '"weave"' in sent:
-            return json_text.encode(self.value(row))
+            return codec.encode(self.value(row))
         comma = "," if len(sent) > len("{}") else ""
         latency = row.get("latency_ms")
         took = "" if latency is None else f',"latency_ms":{int(latency)}'
@@ -38,7 +38,7 @@ SUMMARY: Final = Summary("summary")
 @lru_cache(1024)
 def _told(status: str, name: str, text: str) -> str:
     """The text of a call's status and name under `weave`: many calls of a page have theirs in common."""
-    return f'"weave":{{"status":"{status}","{name}":{json_text.encode(text)}'
+    return f'"weave":{{"status":"{status}","{name}":{codec.encode(text)}'
 
 
 def _name(row: Row) -> str:

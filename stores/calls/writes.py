@@ -12,11 +12,11 @@ from stores.calls import documents
 from stores.calls.documents import Document, Pipeline
 from stores.calls.inputs import CallEnd, CallStart
 from stores.calls.payloads import TakesLongError
+from stores.concurrency.time_slices import cooperative
 from stores.database import Collection, Database
-from stores.driver_errors import DUPLICATE_KEY, TOO_LARGE
+from stores.database.error_translation import DUPLICATE_KEY, TOO_LARGE
 from stores.errors import ConflictError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.files import NewFile, write_files
-from stores.turns import in_turns
 
 _ATTEMPTS = 10
 
@@ -83,8 +83,8 @@ async def end_if_running(database: Database, end: CallEnd) -> bool:
     """End a call that is there and runs; False, and nothing is stored, where it has ended or is gone."""
     fields, _ = await made_ready(end.checked())
     running = {name: fields[name] for name in documents.FOUND_BY} | {"status": "running"}
-    await database.admit(end.project_id)
-    if due := database.search_due([end.project_id]):
+    await database.ensure_not_purging(end.project_id)
+    if due := database.search_marks([end.project_id]):
         fields["search_due"] = due[end.project_id]
     done = await database.calls.update_one(running, documents.end_update(fields))
     return done.modified_count == 1
@@ -106,11 +106,11 @@ async def write_whole_calls(database: Database, whole_calls: Sequence[WholeCall]
 async def _store(database: Database, parts: dict[str, _Call], files: dict[str, list[NewFile]]) -> None:
     calls = database.calls
     project_ids = {key.partition(":")[0] for key in parts}
-    entered = await database.enter(project_ids)
+    entered = await database.ensure_projects_listed(project_ids)
     for project_id, found in files.items():
         await write_files(database, project_id, found)
-        await database.enter(project_ids, entered)
-    if search_due := database.search_due(project_ids):
+        await database.ensure_projects_listed(project_ids, entered)
+    if search_due := database.search_marks(project_ids):
         for part in parts.values():
             part.mark(search_due)
     there = await insert_new(
@@ -118,19 +118,19 @@ async def _store(database: Database, parts: dict[str, _Call], files: dict[str, l
     )
     waiting = [part for key, part in parts.items() if key in there or not part.start]
     if waiting:
-        await database.enter(project_ids)
+        await database.ensure_projects_listed(project_ids)
     await write_upserts(calls, [update for part in waiting for update in part.updates()])
 
 
 async def _prepare(batch: Sequence[CallStart | CallEnd]) -> tuple[dict[str, _Call], dict[str, list[NewFile]]]:
     parts: dict[str, _Call] = {}
     files: dict[str, list[NewFile]] = {}
-    async for position, part in in_turns(enumerate(batch)):
+    async for position, part in cooperative(enumerate(batch)):
         mode = "start" if isinstance(part, CallStart) else "end"
         try:
             fields, found = await made_ready(part.checked())
         except StoreError as error:
-            raise error.under(f"batch.{position}.{mode}") from None
+            raise error.prefixed(f"batch.{position}.{mode}") from None
         if found:
             files.setdefault(part.project_id, []).extend(found)
         call = parts.setdefault(fields["_id"], _Call())

@@ -7,12 +7,12 @@ from pydantic import BaseModel, ValidationError
 
 from stores import refs
 from stores.errors import NotFoundError, ObjectDeletedError
-from stores.json_fields import JsonField
 from stores.objects import ObjectsStore
 from stores.objects.builtin.providers import Provider, ProviderModel
 from stores.objects.inputs import MAX_OBJECT_ID
 from stores.objects.versions import LATEST
 from stores.providers import Endpoint, ProviderError, Providers
+from stores.row_fields import JsonField
 
 PREFIX: Final = "custom::"
 

@@ -5,22 +5,22 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from stores import audit
 from stores.calls import CallsStore
-from stores.completions import under_way
-from stores.completions.endpoints import Endpoints, Reached
+from stores.completions import in_flight
+from stores.completions.endpoint_resolution import Endpoints, Reached
+from stores.completions.in_flight import InFlightCalls
 from stores.completions.inputs import CompletionInputs
-from stores.completions.streamed import StreamedCompletion
+from stores.completions.stream_assembly import StreamedCompletion
 from stores.completions.tracking import GIVEN_UP, TrackedCall, UntrackedCall, Writes
-from stores.completions.under_way import UnderWay
+from stores.concurrency.quotas import check_caller_quota
+from stores.concurrency.time_slices import TimeSlice
 from stores.costs import defaults
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.ids import check_project_id
 from stores.objects import ObjectsStore
 from stores.providers import JsonObject, ProviderError, Providers
-from stores.shares import check_share
-from stores.turns import Turn
+from stores.security import audit
 
 MAX_AT_ONCE: Final = 64
 
@@ -81,7 +81,7 @@ class CompletionsStore:
         self._calls = calls
         self._providers = providers
         self._writes = Writes()
-        self._calls_under_way = UnderWay(database)
+        self._calls_under_way = InFlightCalls(database)
         self._max_at_once = max_at_once
         self._callers: list[str | None] = []
 
@@ -101,11 +101,11 @@ class CompletionsStore:
 
     async def cut_off(self) -> list[str]:
         """Calls whose server died, or could not store their end, by what `end_cut_off` knows them by."""
-        return await self.database.query(under_way.cut_off(self.database))
+        return await self.database.query(in_flight.find_abandoned(self.database))
 
     async def end_cut_off(self, lease_id: str) -> None:
         """End one of them, if it runs; nothing happens where it has ended, or is gone."""
-        await self.database.write(lambda: under_way.end_cut_off(self.database, lease_id))
+        await self.database.write(lambda: in_flight.end_abandoned(self.database, lease_id))
 
     async def answer(self, project_id: str, inputs: Mapping[str, Any]) -> JsonObject:
         """What a model answers; nothing is kept of it.
@@ -191,13 +191,13 @@ class CompletionsStore:
             try:
                 await call.start(given.given, wb_user_id)
                 yield CompletionEvent("started", project_id, call.id)
-                turn = Turn()
+                turn = TimeSlice()
                 async with aclosing(self._chunks(reached, given)) as chunks:
                     async for chunk in chunks:
                         streamed.add(chunk)
                         yield CompletionEvent("chunk", project_id, call.id, chunk=chunk)
-                        if turn.is_over():
-                            await turn.end()
+                        if turn.is_used_up():
+                            await turn.yield_to_loop()
                 error_message = None
             except ProviderError as error:
                 error_message = error.message
@@ -223,7 +223,7 @@ class CompletionsStore:
     def _place(self) -> Iterator[None]:
         """One of the places for completions of clients."""
         caller = audit.known_caller()
-        check_share("completions", "LOOMQL_MAX_COMPLETIONS", self._max_at_once, self._callers, caller)
+        check_caller_quota("completions", "LOOMQL_MAX_COMPLETIONS", self._max_at_once, self._callers, caller)
         self._callers.append(caller)
         try:
             yield

@@ -1,7 +1,7 @@
 """The calls that completions are kept as: one that runs before the provider is asked, and its end when it answered.
 
 So a server that is killed in between leaves a call that runs, and not nothing at all; another ends it then
-(`stores.completions.under_way`).
+(`stores.completions.in_flight`).
 """
 
 import asyncio
@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from stores import times
 from stores.calls import CallEnd, CallsStore, CallStart
-from stores.completions.under_way import UnderWay
+from stores.completions.in_flight import InFlightCalls
+from stores.database.project_registry import RegisteredProjects
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.ids import new_id
 from stores.providers import JsonObject
-from stores.register import Entered
 from stores.usage.entries import kept_entry, stated_entry
 
 OP_NAME: Final = "weave.completions_create"
@@ -66,7 +66,7 @@ class TrackedCall:
     """
 
     def __init__(
-        self, calls: CallsStore, writes: Writes, under_way: UnderWay, project_id: str, usage_name: str
+        self, calls: CallsStore, writes: Writes, under_way: InFlightCalls, project_id: str, usage_name: str
     ) -> None:
         self.id = new_id()
         self._key = f"{project_id}:{self.id}"
@@ -76,7 +76,7 @@ class TrackedCall:
         self._project_id = project_id
         self._usage_name = usage_name
         self._start: asyncio.Future[None] | None = None
-        self._listed: Entered | None = None
+        self._listed: RegisteredProjects | None = None
 
     async def start(self, inputs: JsonObject, wb_user_id: str | None) -> None:
         """Write that it runs.
@@ -100,7 +100,7 @@ class TrackedCall:
         try:
             await asyncio.shield(self._start)
         except StoreError as error:
-            raise error.within("start") from None
+            raise error.relative_to("start") from None
 
     async def _started(self, started: CallStart) -> None:
         await self._under_way.add(self._key)
@@ -173,9 +173,9 @@ class TrackedCall:
         if self._listed is None or await self._admitted() == self._listed:
             await self._calls.write_one(ended)
 
-    async def _admitted(self) -> Entered:
+    async def _admitted(self) -> RegisteredProjects:
         database = self._calls.database
-        return await database.query(database.admit(self._project_id))
+        return await database.query(database.ensure_not_purging(self._project_id))
 
 
 def _message(response: JsonObject) -> str | None:

@@ -1,6 +1,6 @@
 """The prices that LoomQL ships, for models that many use: figures of others, whose sources and date are in the file.
 
-They are in US dollars. A project's own prices win over them. The file is made by `python -m stores.costs.sources`.
+They are in US dollars. A project's own prices win over them. The file is made by `build_default_prices`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ import orjson
 
 from stores import times
 from stores.costs.inputs import USD
-from stores.costs.prices import DEFAULT, Price, Rates
+from stores.costs.price_timeline import DEFAULT, Price, Rates
 
 FILE: Final = "default_prices.json"
 SYSTEM: Final = "system"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from stores.costs.prices import RATE_FIELDS
+from stores.costs.price_timeline import RATE_FIELDS
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 

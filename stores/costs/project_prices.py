@@ -17,12 +17,12 @@ import bson
 from pymongo.errors import OperationFailure
 
 from stores.costs.defaults import all_models
-from stores.costs.prices import Price
+from stores.costs.price_timeline import Price
 from stores.costs.pricing import UNKNOWN_MODEL, Prices
 from stores.database import Database, Document
-from stores.driver_errors import CONVERSION_FAILURE
+from stores.database.error_translation import CONVERSION_FAILURE
+from stores.database.transactions import Session
 from stores.errors import BadInputError, NewModelError
-from stores.transactions import Session
 
 MAX_PRICES: Final = 20_000
 """Prices of a project by which all of its calls are sorted, filtered or summed."""

@@ -3,26 +3,28 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from stores import audit, paging, times
+from stores import paging, times
+from stores.concurrency.scan_slots import in_scan_slot
 from stores.costs.defaults import of_model
 from stores.costs.fields import COST_FIELDS, INDEXED_COST_FIELDS, paths_of
 from stores.costs.inputs import MAX_NAME, NewCost
 from stores.costs.model_names import spellings
-from stores.costs.prices import Price
+from stores.costs.price_timeline import Price
 from stores.costs.pricing import Prices
 from stores.database import Database, Document, database_query, database_write
-from stores.edges import ById
+from stores.database.content_store import BATCH, batches
+from stores.database.snapshot_reads import find_all, find_first
+from stores.database.transactions import Session
 from stores.errors import BadInputError, StoreError
-from stores.ids import LOCAL_USER, check_length, check_project_id, new_id
+from stores.ids import LOCAL_USER, check_project_id, new_id
+from stores.input_checks import check_length
 from stores.paging import Page, PageRequest
 from stores.query import Query
-from stores.query.ids import named_ids
-from stores.query.match import Match
+from stores.query.id_queries import named_ids
+from stores.query.match_compiler import Match
 from stores.query.sort import SortBy, compile_sort
-from stores.scans import in_scan_slot
-from stores.tables.content import BATCH, batches
-from stores.transactions import Session
-from stores.whole_reads import first_rows, rows_among
+from stores.relations import ManyToOne
+from stores.security import audit
 
 if TYPE_CHECKING:
     import asyncio
@@ -48,7 +50,7 @@ class CostsStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._costs = database.costs
-        self.by_keys = ById(database, self._costs, "id", paths_of).rows
+        self.by_keys = ManyToOne(database, self._costs, "id", paths_of).rows
 
     @database_write
     async def create(self, project_id: str, costs: Sequence[NewCost], wb_user_id: str | None = None) -> list[str]:
@@ -65,7 +67,7 @@ class CostsStore:
         documents = [_document(project_id, cost, position, made, wb_user_id) for position, cost in enumerate(costs)]
 
         async def create(session: Session) -> None:
-            await self.database.enter([project_id])
+            await self.database.ensure_projects_listed([project_id])
             await self._costs.insert_many(documents, session=session)
 
         if documents:
@@ -109,7 +111,7 @@ class CostsStore:
         keys = [_key(project_id, cost_id) for cost_id in ids]
         if not keys:
             return 0
-        with audit.removing("cost.purge", project_id, done="cost.purged", ids=ids) as outcome:
+        with audit.record_removal("cost.purge", project_id, done="cost.purged", ids=ids) as outcome:
             deleted = await self._costs.delete_many({"_id": {"$in": keys}, "project_id": project_id})
             outcome["num_purged"] = deleted.deleted_count
         return deleted.deleted_count
@@ -138,7 +140,7 @@ def check_number(number: int) -> None:
 
 def costs_beside(database: Database, project_id: str) -> "asyncio.Future[list[Document]]":
     """The project's costs, for `prices_of_models`; one more than `FEW` stand for more. They are being read at once."""
-    return first_rows(database.costs, {"project_id": project_id}, FEW + 1)
+    return find_first(database.costs, {"project_id": project_id}, FEW + 1)
 
 
 async def prices_of_models(
@@ -155,7 +157,7 @@ async def prices_of_models(
         rows = []
         for part in batches(list(names), BATCH):
             match = {"project_id": project_id, "llm_id": {"$in": part}}
-            rows += await rows_among(database.costs, match, {}, MAX_AT_ONCE)
+            rows += await find_all(database.costs, match, {}, MAX_AT_ONCE)
     shipped = [price for name in names for price in of_model(name)]
     return Prices([*map(Price.of_project, rows), *shipped])
 
@@ -168,7 +170,7 @@ def _document(project_id: str, cost: NewCost, position: int, made: int, wb_user_
     try:
         checked = cost.checked(made)
     except StoreError as error:
-        raise error.under(f"costs.{position}") from None
+        raise error.prefixed(f"costs.{position}") from None
     cost_id = new_id()
     return {
         "_id": _key(project_id, cost_id),

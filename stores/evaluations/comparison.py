@@ -8,7 +8,7 @@ from stores.evaluations.results import RowsSearch, chosen, order_by, sorted_numb
 from stores.evaluations.scores import number_at
 from stores.ids import check_call_id
 from stores.query.sort import SortBy
-from stores.query.values import Expression
+from stores.query.value_expressions import Expression
 
 MIN_RUNS: Final = 2
 MAX_RUNS: Final = 10

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from stores import json_text, refs
+from stores import refs
 from stores.database import Database
+from stores.json import codec
 from stores.refs.store import RefsStore
 from stores.tables import TablesStore
 
@@ -76,4 +77,4 @@ def _is_ref(value: object) -> bool:
 
 
 def _parsed(text: str | None) -> object:
-    return None if text is None else json_text.loads(text.encode())
+    return None if text is None else codec.loads(text.encode())

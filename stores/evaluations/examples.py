@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from stores import json_slices, json_text, refs
-from stores.calls.examples import row_digest
-from stores.database import Database
-from stores.evaluations.logged import BATCH, if_text, predictions_of
+from stores import refs
+from stores.calls.example_digests import row_digest
+from stores.concurrency.time_slices import cooperative, cooperative_async
+from stores.database import Database, content_store
+from stores.evaluations.logged_runs import BATCH, if_text, predictions_of
+from stores.json import codec, incremental
 from stores.paging import Row
-from stores.refs.sources import Budget
 from stores.refs.store import RefsStore
-from stores.tables import content
-from stores.turns import coming_in_turns, in_turns
+from stores.refs.targets import Budget
 
 _FIRST: Final = {"example_digest": 1, "started_at": 1, "id": 1}
 
@@ -34,7 +34,7 @@ async def add_examples(
     """
     given = await _given(database, project_id, run_ids, [row["id"] for row in rows], of_each=of_each)
     values = await _values(database, project_id, given)
-    async for row in in_turns(rows):
+    async for row in cooperative(rows):
         key = row["run_id"] if of_each else "", row["id"]
         ref = given.get(key, {}).get("ref")
         if ref and refs.is_ref(ref):
@@ -54,7 +54,7 @@ async def _given(
         {"$group": {"_id": by, "key": {"$first": "$_id"}, "ref": {"$first": if_text(EXAMPLE)}}},
     ]
     found = database.calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)
-    return {(row["_id"].get("run", ""), row["_id"]["digest"]): row async for row in coming_in_turns(found)}
+    return {(row["_id"].get("run", ""), row["_id"]["digest"]): row async for row in cooperative_async(found)}
 
 
 async def _values(database: Database, project_id: str, given: dict[Key, dict[str, Any]]) -> dict[Key, str]:
@@ -75,9 +75,9 @@ async def _values(database: Database, project_id: str, given: dict[Key, dict[str
 
 async def _of_rows(database: Database, project_id: str, digests: Sequence[str], budget: Budget) -> dict[str, str]:
     """The texts of rows, which stay there when the object that led to their table is deleted."""
-    rows = content.find_each(database.table_rows, project_id, digests, {"digest": 1, "json.val": 1})
+    rows = content_store.find_each(database.table_rows, project_id, digests, {"digest": 1, "json.val": 1})
     found = {}
-    async for row in coming_in_turns(rows):
+    async for row in cooperative_async(rows):
         budget.read(row["json"]["val"])
         found[row["digest"]] = row["json"]["val"]
     return found
@@ -89,10 +89,10 @@ async def _of_inputs(database: Database, project_id: str, keys: dict[str, Key], 
         return {}
     among = {"_id": {"$in": list(keys)}, "project_id": project_id}
     found = {}
-    async for call in coming_in_turns(database.calls.find(among, {"json.inputs": 1}, batch_size=BATCH)):
+    async for call in cooperative_async(database.calls.find(among, {"json.inputs": 1}, batch_size=BATCH)):
         text = call["json"]["inputs"]
         budget.read(text)
-        inputs = await json_slices.loads(text.encode())
+        inputs = await incremental.loads(text.encode())
         if isinstance(inputs, dict) and EXAMPLE in inputs:
-            found[keys[call["_id"]]] = json_text.encode(inputs[EXAMPLE])
+            found[keys[call["_id"]]] = codec.encode(inputs[EXAMPLE])
     return found

@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
+from stores.concurrency.time_slices import cooperative, cooperative_async
 from stores.database import Database
 from stores.errors import BadInputError
-from stores.evaluations.logged import BATCH, predictions_of
+from stores.evaluations.logged_runs import BATCH, predictions_of
 from stores.evaluations.scores import MAX_NAMES, check_names, flattened, plain_name
 from stores.paging import Row
-from stores.turns import coming_in_turns, in_turns
 
 Stages = list[dict[str, Any]]
 
@@ -142,14 +142,14 @@ async def find_changes(
     ]
     count = 0
     means: dict[tuple[str, str], dict[str, float]] = {}
-    async for row in coming_in_turns(database.calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
+    async for row in cooperative_async(database.calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
         key = row["_id"]["example"], row["_id"]["run"]
         means.setdefault(key, {})[plain_name(row["_id"]["name"])] = row["mean"]
         count += 1
         if count > most:
             raise BadInputError(f"has more than {most:,} metrics, the limit of one answer; ask for fewer rows", "first")
     found = {}
-    async for digest in in_turns(digests):
+    async for digest in cooperative(digests):
         first, *others = (means.get((digest, run_id), {}) for run_id in run_ids)
         found[digest] = [_changes(first, {}), *(_changes(each, first) for each in others)]
     return found

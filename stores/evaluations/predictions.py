@@ -7,14 +7,14 @@ from math import isfinite
 from operator import itemgetter
 from typing import Any, Final
 
-from stores import json_slices, json_text
+from stores.concurrency.time_slices import cooperative, cooperative_async
 from stores.database import Database, Document
 from stores.errors import BadInputError
-from stores.evaluations.edges import add_calls, find_calls
-from stores.evaluations.joining import Call, model_call, scorer_calls, scorer_names, scorer_ref
-from stores.evaluations.logged import BATCH, if_text, predictions_of
+from stores.evaluations.call_matching import Call, model_call, scorer_calls, scorer_names, scorer_ref
+from stores.evaluations.logged_runs import BATCH, if_text, predictions_of
+from stores.evaluations.related_calls import add_calls, find_calls
+from stores.json import codec, incremental
 from stores.paging import Row
-from stores.turns import coming_in_turns, in_turns
 
 Key = tuple[str, str, str]
 """A project, the id of a run, and the digest of an example."""
@@ -75,7 +75,7 @@ class Predictions:
         for project_id in {key[0]: None for key in keys}:
             rows = await self._read(project_id, [key for key in keys if key[0] == project_id], wanted.fields)
             await self._add_calls(project_id, rows, wanted)
-            async for row in in_turns(rows):
+            async for row in cooperative(rows):
                 of_example = found.get((project_id, row["parent_id"], row["example_digest"]))
                 if of_example is not None:
                     of_example.append(row | {"trial": len(of_example)})
@@ -90,7 +90,7 @@ class Predictions:
         ]
         rows: list[Row] = []
         characters = 0
-        async for row in coming_in_turns(self._calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
+        async for row in cooperative_async(self._calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
             rows.append(row)
             characters += len(row.get("json", {}).get("output", ""))
             self._check(len(rows), characters)
@@ -103,7 +103,7 @@ class Predictions:
 
     async def _read_outputs(self, rows: Sequence[Row]) -> None:
         count = 0
-        async for row in in_turns(rows):
+        async for row in cooperative(rows):
             await _read_output(row)
             count += len(row[SCORES])
             self._check_below(count, "scores")
@@ -117,11 +117,11 @@ class Predictions:
             {"$match": match},
             {"$project": {"_id": 0, "self": if_text("self")} | dict.fromkeys(paths, 1)},
         ]
-        async for call in coming_in_turns(self._calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
+        async for call in cooperative_async(self._calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
             calls[call["parent_id"]].append(call)
             count += 1
             self._check_below(count, "calls below them")
-        async for row in in_turns(rows):
+        async for row in cooperative(rows):
             below = sorted(calls[row["id"]], key=_OLDEST_FIRST)
             if len(row[SCORES]) + len(below) > _MANY:
                 await asyncio.to_thread(_join_calls, row, below)
@@ -145,7 +145,7 @@ class Predictions:
         if wanted.of_model_call:
             await add_calls(self._database, project_id, rows, wanted.of_model_call, "model_call_id", MODEL_CALL)
         if wanted.of_scorer_calls:
-            scores = [score async for row in in_turns(rows) for score in row[SCORES]]
+            scores = [score async for row in cooperative(rows) for score in row[SCORES]]
             await add_calls(self._database, project_id, scores, wanted.of_scorer_calls, "call_id", "call")
 
     def _check_below(self, count: int, what: str) -> None:
@@ -179,10 +179,10 @@ def _projection(wanted: frozenset[str]) -> dict[str, Any]:
 async def _read_output(row: Row) -> None:
     """Take a prediction's output apart, whatever it is."""
     text = row.pop("json", {}).get("output") or "null"
-    found = await json_slices.loads(text.encode())
+    found = await incremental.loads(text.encode())
     output = found if isinstance(found, dict) else {}
     value = next((output[name] for name in _OUTPUTS if name in output), None)
-    row["json"] = {} if value is None else {"output": json_text.encode(value)}
+    row["json"] = {} if value is None else {"output": codec.encode(value)}
     row["model_latency_ms"] = _milliseconds(output.get("model_latency"))
     scores = output.get("scores")
     row[SCORES] = scores if isinstance(scores, dict) else {}
@@ -210,7 +210,7 @@ def _join_calls(row: Row, calls: Sequence[Call]) -> None:
 
 
 def _score(row: Row, name: str, value: object, call: Call | None) -> Row:
-    text = {} if value is None else {"value": json_text.encode(value)}
+    text = {} if value is None else {"value": codec.encode(value)}
     return {"project_id": row["project_id"], "name": name, "json": text, "is_lost": False, **_of_call(call)}
 
 

@@ -7,12 +7,12 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from stores import json_path
 from stores.calls.fields import STATUSES
 from stores.errors import BadInputError
-from stores.query import texts
+from stores.json import paths
+from stores.query import text_expressions
 from stores.query.fields import Access, Field, FieldTable, Kind
-from stores.query.values import Expression, bound, reach
+from stores.query.value_expressions import Expression, bound, reach
 
 MAX_DEPTH: Final = 4
 """Keys of a name: of the scorer, and within what that gave."""
@@ -53,7 +53,7 @@ _HAS_OLDER_NAME: Final = {
         {"$in": [{"$type": "$output.model_output"}, ["object", "array"]]},
     ]
 }
-_RENAMED: Final = [texts.of_part(f"${_TEXT}", ["model_output"]), ",", {"$substrBytes": [f"${_TEXT}", 1, -1]}]
+_RENAMED: Final = [text_expressions.of_part(f"${_TEXT}", ["model_output"]), ",", {"$substrBytes": [f"${_TEXT}", 1, -1]}]
 TEXT_BY_EITHER_NAME: Final = {
     "$set": {_TEXT: {"$cond": [_HAS_OLDER_NAME, {"$concat": ['{"output":', *_RENAMED]}, f"${_TEXT}"]}}
 }
@@ -102,7 +102,7 @@ def _members(value: Expression, name: Expression, depth: int) -> Expression:
 @lru_cache(MAX_NAMES)
 def plain_name(mirrored: str) -> str:
     """The name of a number, as clients write it, from its mirrored one."""
-    return json_path.join(_ESCAPED.sub(lambda code: chr(int(code[1], 16)), key) for key in mirrored.split("."))
+    return paths.join(_ESCAPED.sub(lambda code: chr(int(code[1], 16)), key) for key in mirrored.split("."))
 
 
 def check_names(count: int, argument: str) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 
 from stores.database import Database, Document
 from stores.evaluations.definitions import Definition, Definitions
-from stores.evaluations.logged import find_run, predictions_of
+from stores.evaluations.logged_runs import find_run, predictions_of
 
 _READ: Final = ("status", "exception", "inputs.self", "json.output")
 

@@ -8,25 +8,25 @@ from stores import paging
 from stores.calls import documents
 from stores.calls.fields import CALL_FIELDS
 from stores.calls.filters import calls_match
-from stores.calls.search import OLDEST_FIRST
+from stores.calls.list_query import OLDEST_FIRST
+from stores.concurrency.time_slices import cooperative
 from stores.database import Database, Document, database_query
-from stores.edges import Edge
 from stores.evaluations import comparison, metrics
 from stores.evaluations.definitions import Definition, Definitions
-from stores.evaluations.edges import find_calls, find_runs_above
 from stores.evaluations.examples import EXAMPLE, add_examples
-from stores.evaluations.headers import OF_DEFINITION, evaluation_of, header, paths_of
-from stores.evaluations.logged import EVALUATE, check_is_run, find_run, no_run
+from stores.evaluations.logged_runs import EVALUATE, check_is_run, find_run, no_run
 from stores.evaluations.predictions import Key, Predictions, Wanted
+from stores.evaluations.related_calls import find_calls, find_runs_above
 from stores.evaluations.results import EVERY_ROW, RowsSearch, counted, rows_search
-from stores.evaluations.rows_of_runs import RowsOfRuns, Run
+from stores.evaluations.run_headers import OF_DEFINITION, evaluation_of, header, paths_of
+from stores.evaluations.run_rows import RowsOfRuns, Run
 from stores.evaluations.status import Status, find_status
 from stores.evaluations.usage import USAGE, usage_of_run
 from stores.ids import by_project, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
-from stores.turns import in_turns
+from stores.relations import OneToMany
 
 _NOTHING: Final = Wanted()
 
@@ -43,7 +43,7 @@ class EvaluationsStore:
         self._definitions = Definitions(database)
         self._predictions = Predictions(database)
         oldest_first = compile_sort(OLDEST_FIRST, CALL_FIELDS)
-        self.taking = Edge(
+        self.taking = OneToMany(
             *(database, self._calls, "input_refs", oldest_first, _runs_of, lambda wanted: [*paths_of(wanted)]),
             finish=self._become_headers,
         )
@@ -156,7 +156,7 @@ class EvaluationsStore:
         page = await self._page(project_id, [run_id], search, request, wanted)
         if of_predictions.fields:
             found = await self._predictions.of([(project_id, run_id, row["id"]) for row in page.rows], of_predictions)
-            async for row in in_turns(page.rows):
+            async for row in cooperative(page.rows):
                 row["predictions"] = found[project_id, run_id, row["id"]]
         return page
 
@@ -192,7 +192,7 @@ class EvaluationsStore:
         keys = [(project_id, run_id, digest) for digest in digests for run_id in run_ids]
         found = await self._predictions.of(keys, of_predictions) if of_predictions.fields else {}
         changes = await metrics.find_changes(self.database, project_id, run_ids, digests) if with_metrics else {}
-        async for row in in_turns(page.rows):
+        async for row in cooperative(page.rows):
             row["runs"] = [
                 {"run_id": run_id, "predictions": found.get((project_id, run_id, row["id"])), "metrics": numbers}
                 for run_id, numbers in zip(run_ids, changes.get(row["id"], [None] * len(run_ids)), strict=True)

@@ -5,14 +5,15 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
-from stores import json_text, refs
+from stores import refs
 from stores.errors import BadInputError, NotFoundError, StoreError
 from stores.feedback.inputs import NewFeedback
 from stores.feedback.kinds import is_annotation
+from stores.json import codec
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
 from stores.objects.builtin.annotations import AnnotationSpec
 from stores.objects.classes import classes_of
-from stores.refs.sources import Budget, Content, Sources
+from stores.refs.targets import Budget, Content, TargetReader
 
 MAX_SPEC: Final = 256 * 1024
 """Characters of the JSON text of a spec that values are held to."""
@@ -21,7 +22,7 @@ _REMEMBERED: Final = 64
 _CLASS: Final = AnnotationSpec.__name__
 
 
-async def check_annotations(sources: Sources, feedback: Mapping[str, NewFeedback]) -> None:
+async def check_annotations(sources: TargetReader, feedback: Mapping[str, NewFeedback]) -> None:
     """Hold the annotations among checked feedback, by their places among the arguments, to their specs.
 
     Raises:
@@ -33,7 +34,7 @@ async def check_annotations(sources: Sources, feedback: Mapping[str, NewFeedback
     if not annotations:
         return
     specs = {refs.parse(str(new.annotation_ref)) for new in annotations.values()}
-    found = await sources.read(set(specs), Budget())
+    found = await sources.read_targets(set(specs), Budget())
     texts = {str(spec): found.get(spec) for spec in specs}
     # A schema may take its time, which others need not wait for.
     await asyncio.to_thread(_check_all, [(at, new, texts[str(new.annotation_ref)]) for at, new in annotations.items()])
@@ -45,7 +46,7 @@ def _check_all(annotations: Iterable[tuple[str, NewFeedback, Content | None]]) -
             try:
                 _check(new, spec)
             except StoreError as error:
-                raise error.under(at) from None
+                raise error.prefixed(at) from None
 
 
 def _check(new: NewFeedback, spec: Content | None) -> None:
@@ -55,20 +56,20 @@ def _check(new: NewFeedback, spec: Content | None) -> None:
     try:
         schema = _schema(spec.text)
     except BadInputError as error:
-        raise error.under("annotation_ref") from None
+        raise error.prefixed("annotation_ref") from None
     try:
         schema.check(new.payload["value"])  # type: ignore[index] # checked feedback has it
     except SchemaFaultError as error:
-        raise _fault(error).under("annotation_ref") from None
+        raise _fault(error).prefixed("annotation_ref") from None
     except BadInputError as error:
-        raise error.under("payload.$.value") from None
+        raise error.prefixed("payload.$.value") from None
 
 
 @lru_cache(_REMEMBERED)
 def _schema(spec: str) -> JsonSchema:
     if len(spec) > MAX_SPEC:
         raise BadInputError(f"leads to an object of {len(spec):,} characters; the limit for specs is {MAX_SPEC:,}")
-    value = json_text.loads(spec.encode())
+    value = codec.loads(spec.encode())
     if not isinstance(value, dict) or _CLASS not in (classes_of(value) or ()):
         raise BadInputError(f"leads to an object that is no {_CLASS}; create it with that builtinObjectClass")
     try:

@@ -3,7 +3,7 @@
 from stores import refs, times
 from stores.database import Document
 from stores.feedback.inputs import NewFeedback
-from stores.mirror import mirror
+from stores.json.bson_copy import to_bson
 
 
 def key(project_id: str, feedback_id: str) -> Document:
@@ -22,7 +22,7 @@ def new_document(new: NewFeedback) -> Document:
         "wb_user_id": new.wb_user_id,
         **{name: text for name, text in optional.items() if text is not None},
         "json": {"payload": new.text},
-        "payload": mirror(new.payload),
+        "payload": to_bson(new.payload),
     }
 
 

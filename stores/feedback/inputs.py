@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from stores import ids, json_text, refs
-from stores.calls.inputs import LOCAL_USER, MAX_NAME, check_length, check_object
+from stores import ids, refs
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.feedback.kinds import Refs, checked_payload
+from stores.ids import LOCAL_USER
+from stores.input_checks import MAX_NAME, check_length, check_object
+from stores.json import codec
 
 MAX_PAYLOAD_BYTES: Final = 1024 * 1024
 """Of a payload's compact JSON text, with what LoomQL writes into it."""
@@ -112,7 +114,7 @@ def _check_entity(ref: str) -> None:
     try:
         refs.parse_entity(ref)
     except BadInputError as error:
-        raise error.under("weave_ref") from None
+        raise error.prefixed("weave_ref") from None
 
 
 def _text(payload: dict[str, Any]) -> str:
@@ -123,11 +125,11 @@ def _text(payload: dict[str, Any]) -> str:
         BadInputError: it goes beyond `json_bounds`, or a string in it uses the reserved scheme of refs.
     """
     try:
-        text = json_text.encode(payload)
+        text = codec.encode(payload)
         if _SCHEMES in text:
             refs.collect(payload)
     except StoreError as error:
-        raise error.under("payload") from None
+        raise error.prefixed("payload") from None
     size = len(text.encode())
     if size > MAX_PAYLOAD_BYTES:
         raise PayloadTooLargeError(

@@ -122,7 +122,7 @@ def _parsed(given: Refs) -> _Parsed:
             refs.check_external(text)
             found[argument] = refs.parse(text)
         except StoreError as error:
-            raise error.under(argument) from None
+            raise error.prefixed(argument) from None
         if found[argument].kind not in _KINDS[argument]:
             wanted = {"annotation_ref": "an object", "runnable_ref": "an object or op"}.get(argument, "a call")
             raise BadInputError(f"must be the ref of {wanted}, not of kind {found[argument].kind}", argument)

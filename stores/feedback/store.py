@@ -8,11 +8,13 @@ from typing import Final
 
 from bson import encode as bson_encode
 
-from stores import audit, paging
-from stores.calls.filters import MAX_MEMBERS
-from stores.database import IN_PYTHON, Database, Document, database_query, database_write
-from stores.driver_errors import driver_errors
-from stores.edges import ById, Edge
+from stores import paging
+from stores.concurrency.scan_slots import in_scan_slot
+from stores.concurrency.time_slices import cooperative
+from stores.database import Database, Document, database_query, database_write
+from stores.database.connection import IN_PYTHON
+from stores.database.error_translation import translate_driver_errors
+from stores.database.transactions import Session
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.feedback.annotations import check_annotations
 from stores.feedback.documents import key, new_document
@@ -20,15 +22,15 @@ from stores.feedback.fields import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS, pat
 from stores.feedback.inputs import NewFeedback, check_id
 from stores.feedback.writes import restore, write
 from stores.ids import check_project_id
+from stores.input_checks import MAX_MEMBERS
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
-from stores.query.ids import named_ids
+from stores.query.id_queries import named_ids
 from stores.query.in_python import decided_match
 from stores.query.sort import SortBy, compile_sort
-from stores.refs.sources import Sources
-from stores.scans import in_scan_slot
-from stores.transactions import Session
-from stores.turns import in_turns
+from stores.refs.targets import TargetReader
+from stores.relations import ManyToOne, OneToMany
+from stores.security import audit
 
 MAX_BATCH: Final = 10_000
 """A batch is one transaction, which MongoDB gives a minute."""
@@ -59,14 +61,14 @@ class FeedbackStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._feedback = database.feedback
-        self._sources = Sources(database)
+        self._sources = TargetReader(database)
         order = compile_sort(_OLDEST_FIRST, FEEDBACK_FIELDS)
-        self.of_calls = Edge(database, self._feedback, "call_id", order, _of_types, paths_of)
+        self.of_calls = OneToMany(database, self._feedback, "call_id", order, _of_types, paths_of)
         """From a project and the id of a call in it to the feedback on that, the oldest first.
 
         It is asked for feedback of a set of types, or with an empty one of all.
         """
-        self.by_keys = ById(database, self._feedback, "id", paths_of).rows
+        self.by_keys = ManyToOne(database, self._feedback, "id", paths_of).rows
 
     @database_write
     async def create(self, batch: Sequence[NewFeedback]) -> list[Row]:
@@ -94,7 +96,7 @@ class FeedbackStore:
             ConflictError: an id is that of other feedback.
         """
         documents = await _documents(await _checked(batch))
-        with _too_large_for(batch), driver_errors():
+        with _too_large_for(batch), translate_driver_errors():
             await restore(self.database, documents)
 
     @database_write
@@ -120,7 +122,7 @@ class FeedbackStore:
         try:
             [row] = await self._write([new], freed)
         except StoreError as error:
-            raise error.within("batch.0") from None
+            raise error.relative_to("batch.0") from None
         return row
 
     async def _write(self, batch: Sequence[NewFeedback], freed: Document | None = None) -> list[Row]:
@@ -129,7 +131,7 @@ class FeedbackStore:
         documents = await _documents(checked)
         named = {at: document for at, document in documents.items() if checked[at].is_named}
         unnamed = [documents[at] for at in documents if at not in named]
-        with _too_large_for(batch), driver_errors(), _replacing(freed, documents.values()):
+        with _too_large_for(batch), translate_driver_errors(), _replacing(freed, documents.values()):
             await write(self.database, unnamed, named, freed)
         return list(documents.values())
 
@@ -145,7 +147,7 @@ class FeedbackStore:
         keys = [key(project_id, feedback_id)["_id"] for feedback_id in ids]
         if not keys:
             return 0
-        with audit.removing("feedback.purge", project_id, done="feedback.purged", ids=ids) as outcome:
+        with audit.record_removal("feedback.purge", project_id, done="feedback.purged", ids=ids) as outcome:
             done = await self._feedback.delete_many({"_id": {"$in": keys}, "project_id": project_id})
             outcome["num_purged"] = done.deleted_count
         return done.deleted_count
@@ -224,11 +226,11 @@ async def _checked(batch: Sequence[NewFeedback]) -> dict[str, NewFeedback]:
         BadInputError: one is broken; the error names the place.
     """
     checked: dict[str, NewFeedback] = {}
-    async for position, new in in_turns(enumerate(batch)):
+    async for position, new in cooperative(enumerate(batch)):
         try:
             checked[f"batch.{position}"] = new.checked()
         except StoreError as error:
-            raise error.under(f"batch.{position}") from None
+            raise error.prefixed(f"batch.{position}") from None
     return checked
 
 
@@ -238,7 +240,7 @@ def _too_large_for(batch: Sequence[NewFeedback]) -> Iterator[None]:
     try:
         yield
     except PayloadTooLargeError as error:
-        raise error.under("batch" if len(batch) > 1 else "batch.0.payload") from None
+        raise error.prefixed("batch" if len(batch) > 1 else "batch.0.payload") from None
 
 
 @contextmanager
@@ -248,7 +250,7 @@ def _replacing(freed: Document | None, documents: Iterable[Document]) -> Iterato
         yield
         return
     [new] = documents
-    with audit.removing(
+    with audit.record_removal(
         "feedback.replace", freed["project_id"], done="feedback.replaced", id=freed["id"], by=new["id"]
     ):
         yield
@@ -262,7 +264,7 @@ async def _documents(checked: Mapping[str, NewFeedback]) -> dict[str, Document]:
     """
     documents: dict[str, Document] = {}
     size = 0
-    async for at, new in in_turns(checked.items()):
+    async for at, new in cooperative(checked.items()):
         documents[at] = new_document(new)
         size += len(bson_encode(documents[at])) if len(checked) > 1 else 0
         if size > MAX_BATCH_BYTES:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pymongo import ReplaceOne, UpdateOne
 
 from stores.database import Database, Document
-from stores.errors import NotFoundError, TakenError
-from stores.transactions import Session
+from stores.database.transactions import Session
+from stores.errors import IdTakenError, NotFoundError
 
 _OWNER = ("weave_ref", "wb_user_id")
 _REPLACES = "replaces"
@@ -33,13 +33,13 @@ async def write(
         return
     project_ids = {document["project_id"] for document in (*new, *named.values())}
     if len(new) == 1 and not named and not freed:
-        await database.enter(project_ids)
+        await database.ensure_projects_listed(project_ids)
         await database.feedback.insert_one(new[0])
         return
     last = _last_of_each(named)
 
     async def work(session: Session) -> None:
-        await database.enter(project_ids)
+        await database.ensure_projects_listed(project_ids)
         # Before the old goes: its id may be kept by its owner only.
         there = await _check_owners(database, named, session) if last else {}
         if freed:
@@ -70,7 +70,7 @@ async def restore(database: Database, named: Mapping[str, Document]) -> None:
     """
     if not named:
         return
-    await database.enter({document["project_id"] for document in named.values()})
+    await database.ensure_projects_listed({document["project_id"] for document in named.values()})
     # The first counts, as it would if the others came in a batch of their own.
     first = _last_of_each(dict(reversed(list(named.items()))))
 
@@ -116,4 +116,4 @@ def _check_owner(at: str, document: Document, there: Document | None) -> None:
     for name, noun in zip(_OWNER, ("about another weaveRef", "of another user"), strict=True):
         if there and there[name] != document[name]:
             message = f"{document['id'][:128]!r} is the id of feedback {noun}; send another id, or none, or purge that"
-            raise TakenError(message, f"{at}.id")
+            raise IdTakenError(message, f"{at}.id")

@@ -18,12 +18,12 @@ from pymongo.errors import BulkWriteError
 
 from stores import digests, ids, times
 from stores.database import Database, Document
-from stores.driver_errors import DUPLICATE_KEY
+from stores.database.error_translation import DUPLICATE_KEY
+from stores.database.transactions import Session
+from stores.database.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 from stores.errors import ConflictError, PayloadTooLargeError, UnavailableError
 from stores.files.content_types import SNIFFED_BYTES, content_type
-from stores.files.presence import kept_of
-from stores.transactions import Session
-from stores.uploads import ALIVE, LEASE_SECONDS, is_abandoned
+from stores.files.touch import touch_existing
 
 CHUNK_BYTES: Final = 255 * 1024
 """The size of a part, as GridFS has it."""
@@ -113,7 +113,7 @@ class Upload:
         documents = [{"_id": self._file_id(file), **fields} for file, fields in files.items()]
 
         async def work(session: Session) -> None:
-            await self._database.enter([self._project_id])
+            await self._database.ensure_projects_listed([self._project_id])
             taken = await self._database.file_uploads.delete_one(alive, session=session)
             if not taken.deleted_count:
                 raise ConflictError(_LOST)
@@ -234,7 +234,7 @@ async def write_stream(
         for _ in range(_ATTEMPTS):
             if await upload.publish({0: fields}):
                 return fields, True
-            if await database.run(kept_of(database, project_id, [digest])):
+            if await database.run(touch_existing(database, project_id, [digest])):
                 await upload.discard()
                 return fields, False
         raise ConflictError("the same file was stored and removed again and again; send it again")
@@ -256,10 +256,10 @@ async def write_files(database: Database, project_id: str, files: Sequence[NewFi
     """Write files that are not there yet, each content once; the digests of those. One content is loaded at a time."""
     new: set[str] = set()
     wanted = list({file.digest: file for file in files}.values())
-    entered = await database.enter([project_id] if wanted else [])
+    entered = await database.ensure_projects_listed([project_id] if wanted else [])
     for start in range(0, len(wanted), _FILES_AT_ONCE):
         new |= await _write_group(database, project_id, wanted[start : start + _FILES_AT_ONCE])
-        await database.enter(entered, entered)
+        await database.ensure_projects_listed(entered, entered)
     return new
 
 
@@ -293,4 +293,4 @@ async def _write_content(upload: Upload, project_id: str, number: int, file: New
 
 
 async def _there(database: Database, project_id: str, files: Sequence[NewFile]) -> set[str]:
-    return await database.run(kept_of(database, project_id, [file.digest for file in files]))
+    return await database.run(touch_existing(database, project_id, [file.digest for file in files]))

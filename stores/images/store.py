@@ -7,17 +7,17 @@ from typing import Any, Final
 
 from stores import times
 from stores.calls import CallsStore
-from stores.calls.inputs import MAX_NAME, check_length
-from stores.completions.endpoints import Endpoints
+from stores.completions.endpoint_resolution import Endpoints
 from stores.costs import defaults
+from stores.database.project_registry import RegisteredProjects
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.ids import check_project_id
+from stores.images.image_extraction import Download, extract_image
 from stores.images.inputs import MAX_IMAGES, ImageInputs
-from stores.images.pictures import Download, taken_out
 from stores.images.tracking import Painting
+from stores.input_checks import MAX_NAME, check_length
 from stores.paging import Row
 from stores.providers import JsonObject, ProviderError, Providers
-from stores.register import Entered
 
 AT_ONCE: Final = 4
 """Requests for images that one process has under way at once: the answer to each is in memory as a whole."""
@@ -68,7 +68,7 @@ class ImagesStore:
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
         inputs.check()
         async with self._places:
-            began, listed = times.now(), await self.database.query(self.database.admit(project_id))
+            began, listed = times.now(), await self.database.query(self.database.ensure_not_purging(project_id))
             try:
                 reached = await self._endpoints.reach(project_id, inputs.model)
                 answer = await self._providers.generate_images(reached.endpoint, inputs.request(reached.model))
@@ -83,12 +83,12 @@ class ImagesStore:
             painting = Painting(project_id, inputs, began, counted_as, wb_user_id)
             return replace(made, call_id=await painting.kept(self._calls, made.response, made.error))
 
-    async def _enter(self, project_id: str, listed: Entered) -> None:
+    async def _enter(self, project_id: str, listed: RegisteredProjects) -> None:
         """See that the project was not purged since it was listed so, before something is stored in it."""
-        await self.database.run(self.database.enter([project_id], listed))
+        await self.database.run(self.database.ensure_projects_listed([project_id], listed))
 
     async def _kept(
-        self, project_id: str, answer: JsonObject, max_bytes: int, download: Download, listed: Entered
+        self, project_id: str, answer: JsonObject, max_bytes: int, download: Download, listed: RegisteredProjects
     ) -> Generated:
         """An answer whose pictures are files.
 
@@ -102,7 +102,7 @@ class ImagesStore:
         errors: list[str] = []
         for index, entry in enumerate(data):
             try:
-                picture, data[index] = await taken_out(entry, index, max_bytes, download)
+                picture, data[index] = await extract_image(entry, index, max_bytes, download)
             except ProviderError as error:
                 data[index] = {"error": error.message}
                 errors.append(f"Image {index + 1} of {len(data)} is lost: {error.message}")

@@ -8,8 +8,8 @@ from stores import times
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.ids import new_id
+from stores.images.image_extraction import FORMS
 from stores.images.inputs import ImageInputs
-from stores.images.pictures import FORMS
 from stores.providers import JsonObject
 
 OP_NAME: Final = "weave.image_generation_create"

@@ -9,8 +9,8 @@ from jsonschema import ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import Draft3Validator, Draft202012Validator, extend, validator_for
 
-from stores.json_schema.clock import SchemaFaultError, check_clock
 from stores.json_schema.keywords import OWN
+from stores.json_schema.time_limit import SchemaFaultError, check_clock
 
 
 def draft_of(schema: dict[str, Any]) -> type[Validator]:

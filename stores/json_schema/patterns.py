@@ -8,7 +8,7 @@ from typing import Any, Final
 import re2
 
 from stores.errors import BadInputError
-from stores.json_schema.clock import SchemaFaultError, check_clock
+from stores.json_schema.time_limit import SchemaFaultError, check_clock
 
 MAX_PATTERNS: Final = 100
 """Different ones, in a schema."""

@@ -10,12 +10,12 @@ from jsonschema.protocols import Validator
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from stores import json_path
 from stores.errors import BadInputError
-from stores.json_schema.clock import SchemaFaultError
+from stores.json import paths
 from stores.json_schema.drafts import draft_of
 from stores.json_schema.patterns import Patterns, admitted
-from stores.json_schema.reach import check_reach
+from stores.json_schema.reference_check import check_reach
+from stores.json_schema.time_limit import SchemaFaultError
 
 _SHOWN: Final = 300
 
@@ -52,7 +52,7 @@ class JsonSchema:
         except RecursionError:
             raise BadInputError("cannot be checked: it nests too deeply for its schema") from None
         if error:
-            place = json_path.join(map(str, error.absolute_path))
+            place = paths.join(map(str, error.absolute_path))
             raise BadInputError(f"breaks its schema: {error.message[:_SHOWN]}", place or None)
 
     def _first_error(self, value: Any) -> ValidationError | None:  # noqa: ANN401 -- any JSON
@@ -100,7 +100,7 @@ def _fault(draft: type[Validator], schema: Any) -> str | None:  # noqa: ANN401 -
             return ": it nests too deeply"
     if error is None:
         return None
-    place = json_path.join(map(str, error.absolute_path))
+    place = paths.join(map(str, error.absolute_path))
     return f"{f' at {place[:_SHOWN]}' if place else ''}: {error.message[:_SHOWN]}"
 
 

@@ -1,8 +1,8 @@
 """API keys: who may do what without being asked for a name. Kept as hashes, in one collection of the whole database."""
 
 from stores.keys.key import Key, MadeKey
-from stores.keys.secrets import PREFIX, digest, key_id_of
-from stores.keys.store import MAX_KEYS, TRUSTED_SECONDS, KeysStore, Known
+from stores.keys.key_text import PREFIX, digest, key_id_of
+from stores.keys.store import MAX_KEYS, TRUSTED_SECONDS, KeysStore, LiveKeys
 
 __all__ = [
     "MAX_KEYS",
@@ -10,7 +10,7 @@ __all__ = [
     "TRUSTED_SECONDS",
     "Key",
     "KeysStore",
-    "Known",
+    "LiveKeys",
     "MadeKey",
     "digest",
     "key_id_of",

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from stores.access import Caller, Grant, Role
 from stores.database import Document
+from stores.security.access import Caller, Grant, Role
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from stores import audit, times
-from stores.access import Grant
+from stores import times
 from stores.database import Database, Document, database_query, database_write
+from stores.database.transactions import Session
 from stores.errors import BadInputError, ConflictError, NotFoundError
 from stores.keys.key import Key, MadeKey
-from stores.keys.secrets import digest, new_id, new_key
-from stores.transactions import Session
+from stores.keys.key_text import digest, new_id, new_key
+from stores.security import audit
+from stores.security.access import Grant
 
 TRUSTED_SECONDS: Final = 1.0
 """How long a process may go by what it read of the keys, from before it read it.
@@ -28,7 +29,7 @@ _MARK: Final = "keys"
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class LiveKeys:
     """The keys that let anybody in, by id, as they were at a mark; `ever` says whether there ever was a key."""
 
     mark: int = 0
@@ -59,7 +60,9 @@ class KeysStore:
         _check_name(name)
         _check_end(expires_at, now)
         made = await self._keep(key)
-        audit.did("key.create", None, id=key.id, name=name, grants=_written(key.grants), expires_at=_moment(expires_at))
+        audit.record_action(
+            "key.create", None, id=key.id, name=name, grants=_written(key.grants), expires_at=_moment(expires_at)
+        )
         await self._settle()
         return made
 
@@ -82,7 +85,9 @@ class KeysStore:
         new = Key(new_id(), old.name, old.grants, now, audit.CALLER.get(), expires_at, replaces=old.id)
         grace = int(grace_seconds * times.SECOND)
         made = await self._keep(new, replace(old, revoked_at=min(now + grace, times.LAST)))
-        audit.did("key.rotate", None, id=old.id, by_id=new.id, grants=_written(new.grants), grace_seconds=grace_seconds)
+        audit.record_action(
+            "key.rotate", None, id=old.id, by_id=new.id, grants=_written(new.grants), grace_seconds=grace_seconds
+        )
         await self._settle()
         return made
 
@@ -96,7 +101,7 @@ class KeysStore:
         if key.revoked_at is None or now < key.revoked_at:
             key = replace(key, revoked_at=now)
             await self._write(key)
-            audit.did("key.revoke", None, id=key.id, name=key.name)
+            audit.record_action("key.revoke", None, id=key.id, name=key.name)
             await self._settle()
         return key
 
@@ -109,14 +114,14 @@ class KeysStore:
     @database_query
     async def mark(self) -> int:
         """A number that is another after every change."""
-        found = await self.database.aside.find(self.database.api_key_changes.name, {"_id": _MARK}, 1)
+        found = await self.database.aside.find_all(self.database.api_key_changes.name, {"_id": _MARK}, 1)
         return found[0]["number"] if found else 0
 
     @database_query
-    async def known(self, mark: int) -> Known:
+    async def known(self, mark: int) -> LiveKeys:
         """All keys that let anybody in now, as they are at a mark or later."""
-        found = await self.database.aside.find(self.database.api_keys.name, _live(times.now()), MAX_KEYS)
-        return Known(mark, {document["_id"]: Key.of(document) for document in found})
+        found = await self.database.aside.find_all(self.database.api_keys.name, _live(times.now()), MAX_KEYS)
+        return LiveKeys(mark, {document["_id"]: Key.of(document) for document in found})
 
     @database_query
     async def _one(self, key_id: str) -> Key:

@@ -4,10 +4,11 @@ from typing import Any, Final
 
 from bson import encode as bson_encode
 
-from stores import digests, ids, json_text, refs, times
+from stores import digests, ids, refs, times
 from stores.database import Document
 from stores.errors import PayloadTooLargeError, StoreError
-from stores.mirror import mirror
+from stores.json import codec
+from stores.json.bson_copy import to_bson
 from stores.objects.classes import Kind
 from stores.objects.inputs import ObjectVersion
 
@@ -43,7 +44,7 @@ def new_document(version: ObjectVersion, kind: Kind) -> Document:
     try:
         content = _content(version.val)
     except StoreError as error:
-        raise error.under("val") from None
+        raise error.prefixed("val") from None
     digest, project_id, object_id = content["digest"], version.project_id, version.object_id
     classes = version.classes
     return {
@@ -59,20 +60,20 @@ def new_document(version: ObjectVersion, kind: Kind) -> Document:
 
 def takes_long(value: object) -> bool:
     """Whether a value is so large, or so odd, that a thread had better make its document."""
-    text = json_text.encode_plain(value)
+    text = codec.encode_plain(value)
     return text is None or len(text) > _LONG
 
 
 def _content(value: object) -> Document:
-    text = json_text.encode(value)
+    text = codec.encode(value)
     is_long = len(text) > _LONG
-    canonical = json_text.canonical_in_pieces(value) if is_long else json_text.canonical(value)
+    canonical = codec.canonical_in_pieces(value) if is_long else codec.canonical(value)
     found = list(dict.fromkeys(refs.collect(value)))
     content = {
         "digest": digests.text_digest(canonical),
         "size_bytes": len(canonical),
         "json": {"val": text},
-        "val": mirror(value),
+        "val": to_bson(value),
         **({"refs": found} if found else {}),
     }
     size = len(bson_encode(content))

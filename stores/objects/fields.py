@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from stores.objects import parts
+from stores.objects import linked_content
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 
@@ -31,7 +31,7 @@ INDEXED_OBJECT_FIELDS: Final = IndexedFields(OBJECT_FIELDS, "objects")
 
 _IDENTITY: Final = ("project_id", "kind", "object_id", "digest")
 """What every row has: its ref, and all that hangs on it, is made of these."""
-_READS: Final[dict[str, tuple[str, ...]]] = {"val": ("json.val",), **parts.READS}
+_READS: Final[dict[str, tuple[str, ...]]] = {"val": ("json.val",), **linked_content.READS}
 
 
 def paths_of(wanted: Iterable[str]) -> list[str]:

@@ -7,9 +7,12 @@ from functools import partial
 from typing import Final
 from weakref import WeakValueDictionary
 
-from stores import audit, paging, refs
-from stores.database import IN_PYTHON, Database, Document, database_query, database_write
-from stores.edges import Edge
+from stores import paging, refs
+from stores.concurrency.scan_slots import in_scan_slot
+from stores.database import Database, Document, content_store, database_query, database_write
+from stores.database.connection import IN_PYTHON
+from stores.database.snapshot_reads import find_all
+from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id
 from stores.objects import documents, versions
@@ -17,16 +20,14 @@ from stores.objects.classes import OBJECT, OP, Kind
 from stores.objects.fields import INDEXED_OBJECT_FIELDS, OBJECT_FIELDS, paths_of
 from stores.objects.filters import ObjectsFilter, objects_match
 from stores.objects.inputs import ObjectVersion
-from stores.objects.restoring import Name, RestoredVersion, by_name
+from stores.objects.restore import Name, RestoredVersion, by_name
 from stores.objects.writes import NameWriter, doomed_rows, not_found, versions_of
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.in_python import decided_match
 from stores.query.sort import SortBy, compile_sort
-from stores.scans import in_scan_slot
-from stores.tables import content
-from stores.transactions import Session
-from stores.whole_reads import rows_among
+from stores.relations import OneToMany
+from stores.security import audit
 
 MAX_DELETED_AT_ONCE: Final = 100
 
@@ -50,7 +51,7 @@ class ObjectsStore:
         # Writers of one name wait for each other here, before their transactions would meet in the database.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         by_index = compile_sort(_BY_INDEX, OBJECT_FIELDS)
-        self.versions = Edge(database, self._objects, "object_id", by_index, _all_of, paths_of)
+        self.versions = OneToMany(database, self._objects, "object_id", by_index, _all_of, paths_of)
         """From a project, a kind and a name to the versions that are not deleted, by index."""
 
     @database_write
@@ -70,7 +71,7 @@ class ObjectsStore:
         name = version.project_id, kind, version.object_id
 
         async def create(session: Session) -> None:
-            await self.database.enter([version.project_id])
+            await self.database.ensure_projects_listed([version.project_id])
             await NameWriter(self.database, session, *name).create(document)
 
         async with self._turn(documents.head_id(*name)):
@@ -96,7 +97,7 @@ class ObjectsStore:
                 await self.database.transaction(partial(self._restore, name, members))
 
     async def _restore(self, name: Name, versions: list[tuple[RestoredVersion, Document]], session: Session) -> None:
-        await self.database.enter([name[0]])
+        await self.database.ensure_projects_listed([name[0]])
         writer = NameWriter(self.database, session, *name)
         for restored, document in versions:
             await writer.restore(document, restored.version_index, is_latest=restored.is_latest)
@@ -158,7 +159,7 @@ class ObjectsStore:
                 if count:  # a refused delete is not logged
                     of_kind = [digest for digest, row in named.items() if row["kind"] == kind]
                     told: dict[str, object] = {"object_id": object_id, "digests": of_kind or "all"}
-                    audit.did(f"{kind}.delete", project_id, **told)
+                    audit.record_action(f"{kind}.delete", project_id, **told)
                     done.append((kind, told, count))
             return done
 
@@ -167,7 +168,7 @@ class ObjectsStore:
                 await turns.enter_async_context(self._turn(documents.head_id(project_id, kind, object_id)))
             done = await self.database.transaction(delete)
         for kind, told, count in done:
-            audit.did(f"{kind}.deleted", project_id, **told, num_deleted=count)
+            audit.record_action(f"{kind}.deleted", project_id, **told, num_deleted=count)
         return sum(count for _, _, count in done)
 
     @database_query
@@ -249,8 +250,8 @@ class ObjectsStore:
         visible = {"project_id": {"$in": list({project_id for project_id, _ in keys})}, "visible": True}
         projection = dict.fromkeys(["_id", *paths_of(wanted)], 1)
         by_id: dict[str | None, Row] = {}
-        for part in content.batches(list({found for found in ids.values() if found}), content.BATCH):
-            rows = await rows_among(self._objects, {"_id": {"$in": part}, **visible}, projection, len(part))
+        for part in content_store.batches(list({found for found in ids.values() if found}), content_store.BATCH):
+            rows = await find_all(self._objects, {"_id": {"$in": part}, **visible}, projection, len(part))
             by_id |= {row.pop("_id"): row for row in rows}
         return {key: by_id.get(found) for key, found in ids.items()}
 

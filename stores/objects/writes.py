@@ -10,11 +10,11 @@ from pymongo import ReturnDocument
 
 from stores import times
 from stores.database import Database, Document
+from stores.database.transactions import Session
 from stores.errors import NotFoundError
 from stores.objects import documents
 from stores.objects.classes import OBJECT, OP, Kind
 from stores.objects.versions import NAMING, naming
-from stores.transactions import Session
 
 _PLACE = ("kind", "digest", "version_index", "is_latest", "visible")
 _RECENT_FIRST = [("write_index", -1)]

@@ -3,16 +3,19 @@
 from contextlib import suppress
 from typing import Any, Final
 
-from stores import json_text, times
+from stores import times
 from stores.calls import CallEnd, CallStart
 from stores.calls.documents import end_fields, kept_of_summary, start_fields
-from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_EXCEPTION, MAX_NAME, check_length
+from stores.calls.inputs import MAX_DISPLAY_NAME, MAX_EXCEPTION
 from stores.calls.payloads import Payload
 from stores.calls.writes import WholeCall
 from stores.errors import BadInputError
-from stores.json_shape import ODD_KEY, Shape, shape_of
-from stores.otel import conventions, messages, names
-from stores.otel.nesting import Layout, layout_of
+from stores.ids import LOCAL_USER
+from stores.input_checks import MAX_NAME, check_length
+from stores.json import codec
+from stores.json.inspection import ODD_KEY, JsonTraits, shape_of
+from stores.otel import conventions, op_names, span_events
+from stores.otel.attribute_nesting import Layout, layout_of
 from stores.otel.spans import ERROR, Origin, Span, code_text, kind_text, time_text
 from stores.otel.usage import sums_up, usage_of
 from stores.otel.values import OPENING, Decoding
@@ -21,8 +24,8 @@ from stores.usage.scopes import SUM
 _ENVELOPE: Final = 2 * 11 - 1 + 2 * 3 - 1 + 2 * 2 - 1
 """The separators of `otel_span`, its context and its status."""
 
-_EMPTY: Final = {"summary": Shape()}
-_NO_SHAPE: Final = Shape()
+_EMPTY: Final = {"summary": JsonTraits()}
+_NO_SHAPE: Final = JsonTraits()
 _NO_MESSAGE: Final = "the span ended with the status ERROR, and no message"
 
 
@@ -37,8 +40,8 @@ class _Read:
     def __init__(self, span: Span) -> None:
         self.layout: Layout = layout_of(tuple(span.attributes))
         self.values: list[Any] = list(span.attributes.values())
-        self.shape = Shape(self.layout.separators, self.layout.is_odd)
-        self.shapes: dict[int, Shape] = {}
+        self.shape = JsonTraits(self.layout.separators, self.layout.is_odd)
+        self.shapes: dict[int, JsonTraits] = {}
         self.decode = decode = Decoding().of
         for at in self.layout.json_at:
             value = self.values[at]
@@ -58,7 +61,7 @@ class _Read:
         return self.layout.pick(role, self.values)
 
 
-def _add(shape: Shape, more: Shape) -> None:
+def _add(shape: JsonTraits, more: JsonTraits) -> None:
     shape.separators += more.separators
     shape.is_odd = shape.is_odd or more.is_odd
     shape.has_exponents = shape.has_exponents or more.has_exponents
@@ -74,8 +77,8 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> WholeC
     read = _Read(span)
     inputs, output = _payload_of(read, conventions.INPUTS), _payload_of(read, conventions.OUTPUT)
     if span.events:
-        inputs = inputs or messages.inputs_of(span.events, read.decode)
-        output = output or messages.output_of(span.events, read.decode)
+        inputs = inputs or span_events.inputs_of(span.events, read.decode)
+        output = output or span_events.output_of(span.events, read.decode)
     noted = _noted(read)
     usage = usage_of(read.layout, read.values, noted, origin.scope)
     if not (inputs or output or noted or usage):
@@ -102,7 +105,7 @@ def _start(
     )
     start = CallStart(
         project_id=origin.project_id,
-        op_name=names.shortened(span.name),
+        op_name=op_names.shortened(span.name),
         started_at=_time(read, conventions.START_TIME, span.started_at),
         attributes=attributes,
         inputs=inputs,
@@ -184,9 +187,9 @@ def _otel_span(span: Span, origin: Origin, read: _Read) -> dict[str, Any]:
     return {**told, **span.beside} if span.beside else told
 
 
-def _shape(span: Span, origin: Origin, read: _Read, noted: dict[str, Any]) -> Shape:
+def _shape(span: Span, origin: Origin, read: _Read, noted: dict[str, Any]) -> JsonTraits:
     """The shape of a call's attributes, put together from those of their parts."""
-    shape = Shape(2 * len(noted) + 1)
+    shape = JsonTraits(2 * len(noted) + 1)
     for value in noted.values():
         if type(value) is not str:
             _add(shape, shape_of(value))
@@ -199,14 +202,14 @@ def _shape(span: Span, origin: Origin, read: _Read, noted: dict[str, Any]) -> Sh
     return shape
 
 
-def _payload_shape(value: Any, read: _Read) -> Shape:  # noqa: ANN401 -- JSON
+def _payload_shape(value: Any, read: _Read) -> JsonTraits:  # noqa: ANN401 -- JSON
     """The shape of inputs or an output, which mostly are one string, or what one held."""
     if isinstance(value, dict) and len(value) == 1:
         [(key, inner)] = value.items()
         known = _NO_SHAPE if type(inner) is str else read.shapes.get(id(inner))
         if known:
             is_odd = known.is_odd or ODD_KEY.search(key) is not None
-            return Shape(known.separators + 1, is_odd, known.has_exponents)
+            return JsonTraits(known.separators + 1, is_odd, known.has_exponents)
     return shape_of(value)
 
 
@@ -225,7 +228,7 @@ def _thread(span: Span, read: _Read) -> tuple[str | None, bool]:
 
 
 def _text(value: Any) -> str | None:  # noqa: ANN401 -- JSON
-    return value if value is None or isinstance(value, str) else json_text.encode(value)
+    return value if value is None or isinstance(value, str) else codec.encode(value)
 
 
 def _time(read: _Read, role: str, nanoseconds: int) -> int:
@@ -238,7 +241,7 @@ def _time(read: _Read, role: str, nanoseconds: int) -> int:
 
 def _exception(span: Span, read: _Read) -> str | None:
     if span.status_code == ERROR:
-        return span.status_message or messages.exception_of(span.events) or _NO_MESSAGE
+        return span.status_message or span_events.exception_of(span.events) or _NO_MESSAGE
     if read.pick(conventions.LEVEL) == "ERROR":
-        return _text(read.pick(conventions.LEVEL_MESSAGE)) or messages.exception_of(span.events) or _NO_MESSAGE
+        return _text(read.pick(conventions.LEVEL_MESSAGE)) or span_events.exception_of(span.events) or _NO_MESSAGE
     return None

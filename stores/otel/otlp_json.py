@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from stores.errors import BadInputError, StoreError
-from stores.otel.projects import Projects
+from stores.otel.project_routing import Projects
 from stores.otel.spans import (
     BESIDE,
     Origin,

@@ -9,7 +9,8 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMes
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 
 from stores.errors import BadInputError, StoreError
-from stores.otel.projects import Projects
+from stores.otel.project_routing import Projects
+from stores.otel.protobuf_scanner import Body, Part, Place
 from stores.otel.spans import (
     BESIDE,
     Origin,
@@ -24,7 +25,6 @@ from stores.otel.spans import (
     scope_of,
 )
 from stores.otel.values import attributes_of
-from stores.otel.wire import Body, Part, Place
 
 
 class Undecoded(NamedTuple):

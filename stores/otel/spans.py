@@ -6,8 +6,8 @@ from typing import Any, Final, Self
 from stores import times
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.ids import SPAN_ID_LENGTH, TRACE_ID_LENGTH
-from stores.json_shape import Shape, shape_of
-from stores.otel.nesting import nested
+from stores.json.inspection import JsonTraits, shape_of
+from stores.otel.attribute_nesting import nested
 
 Attributes = dict[str, object]
 """Values of JSON by their flat keys, `llm.model_name` and the like."""
@@ -62,7 +62,7 @@ class Origin:
     project_id: str
     resource: dict[str, Any]
     scope: dict[str, Any]
-    shape: Shape
+    shape: JsonTraits
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Resource:
 
     project_id: str
     told: dict[str, Any]
-    shape: Shape
+    shape: JsonTraits
 
     @classmethod
     def of(cls, project_id: str, told: dict[str, Any]) -> Self:
@@ -82,7 +82,7 @@ class Resource:
         """The origin of the spans of one of its scopes."""
         mine, its = self.shape, shape_of([scope])
         separators, is_odd = mine.separators + its.separators, mine.is_odd or its.is_odd
-        shape = Shape(separators, is_odd, mine.has_exponents or its.has_exponents)
+        shape = JsonTraits(separators, is_odd, mine.has_exponents or its.has_exponents)
         return Origin(self.project_id, self.told, scope, shape)
 
 

@@ -7,15 +7,15 @@ from functools import partial
 from typing import Final, TypeVar
 
 from stores.calls import CallsStore
-from stores.calls.inputs import MAX_NAME, check_length
 from stores.calls.writes import WholeCall
+from stores.concurrency.time_slices import cooperative
 from stores.errors import ForbiddenError, StoreError
 from stores.ids import check_project_id
-from stores.otel import otlp_json, protobuf, wire
+from stores.input_checks import MAX_NAME, check_length
+from stores.otel import otlp_json, protobuf, protobuf_scanner
 from stores.otel.mapping import call_of
-from stores.otel.projects import ENTITY, Projects
+from stores.otel.project_routing import ENTITY, Projects
 from stores.otel.spans import Origin, Span
-from stores.turns import in_turns
 
 _MOST_CALLS: Final = 500
 _MOST_BYTES: Final = 2 * 1024 * 1024
@@ -100,7 +100,11 @@ class OtelStore:
         """
         projects = _projects(project_id, entity, check)
         # Half of it would be stored before it is known to be whole, if it were not gone through first.
-        parts = wire.parts_of(body) if len(body) < _LARGE_BYTES else await asyncio.to_thread(wire.parts_of, body)
+        parts = (
+            protobuf_scanner.parts_of(body)
+            if len(body) < _LARGE_BYTES
+            else await asyncio.to_thread(protobuf_scanner.parts_of, body)
+        )
         undecoded = protobuf.undecoded_spans(body, parts, projects)
         return await self._export(_made(undecoded, protobuf.span_of, wb_user_id))
 
@@ -145,7 +149,7 @@ async def _part(made: Iterator[_Made], exported: Exported) -> tuple[list[WholeCa
     """The next calls to write, and whether there are no more; what is rejected on the way is counted."""
     ready: list[WholeCall] = []
     number = size = 0
-    async for size_bytes, make in in_turns(made, _TURN_SECONDS):
+    async for size_bytes, make in cooperative(made, _TURN_SECONDS):
         # A thread lets others come first in between, at some cost.
         one = make() if size_bytes < _LARGE_BYTES else await asyncio.to_thread(make)
         number += 1

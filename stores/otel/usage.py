@@ -5,6 +5,7 @@ from functools import reduce
 from typing import Any, Final
 
 from stores.costs.decimals import ZERO, exact, plus
+from stores.otel.attribute_nesting import Candidate, Layout
 from stores.otel.conventions import (
     AGENT_OPERATIONS,
     COST,
@@ -21,7 +22,6 @@ from stores.otel.conventions import (
     SUMMING_PREFIX,
     USAGE_BESIDE,
 )
-from stores.otel.nesting import Candidate, Layout
 from stores.otel.spans import CLIENT
 from stores.usage.rules import (
     CACHE,

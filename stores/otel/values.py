@@ -7,8 +7,8 @@ from typing import Any, Final, TypeVar
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-from stores import json_text
 from stores.errors import BadInputError, StoreError
+from stores.json import codec
 
 _Values = TypeVar("_Values", bound=Sized)
 
@@ -87,6 +87,6 @@ class Decoding:
                 return text
             self._left -= number
         try:
-            return json_text.loads(text.encode())
+            return codec.loads(text.encode())
         except (StoreError, UnicodeEncodeError):
             return text

@@ -1,7 +1,7 @@
 """The purge of one project: marked, held by one process at a time, and removed step by step.
 
 The mark is in the project's entry in the register, where all who write look before each write, though really only now
-and then (`stores.register`). So the purge removes everything, waits until nobody can have overlooked the mark, and
+and then (`project_registry`). So the purge removes everything, waits until nobody can have overlooked the mark, and
 removes what was stored meanwhile. Each step removes something only in a transaction in which the purge is still under
 way and held by the one who removes: whoever was slow, and comes when the purge is over and the project is there anew,
 touches nothing of that.
@@ -14,13 +14,13 @@ from typing import Final
 
 from pymongo import ReturnDocument
 
-from stores import ids, register, times
-from stores.database import Collection, Database, Document
+from stores import ids, times
+from stores.database import Collection, Database, Document, project_registry
+from stores.database.leases import LEASE_SECONDS, available_to, lease_update, new_holder
+from stores.database.paced_steps import WorkSteps
+from stores.database.transactions import Session
 from stores.errors import ConflictError
-from stores.files.removal import FIELDS, discard_removed, remove
-from stores.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
-from stores.steps import Steps
-from stores.transactions import Session
+from stores.files.deletion import FIELDS, discard_removed, remove
 
 _AT_ONCE: Final = 250
 
@@ -43,9 +43,11 @@ async def begin(database: Database, project_id: str, created_at: int) -> bool:
 
     async def work(session: Session) -> bool:
         entry = await database.projects.find_one({"_id": project_id, "created_at": created_at}, session=session)
-        if entry is None or register.PURGING in entry:
+        if entry is None or project_registry.PURGING in entry:
             return entry is not None
-        await database.projects.update_one({"_id": project_id}, {"$set": {register.PURGING: purge_id}}, session=session)
+        await database.projects.update_one(
+            {"_id": project_id}, {"$set": {project_registry.PURGING: purge_id}}, session=session
+        )
         new = {"purge_id": purge_id, "started_at": times.now(), "is_done": False}
         await database.purges.replace_one({"_id": project_id}, new, upsert=True, session=session)
         return True
@@ -70,8 +72,8 @@ class Purge:
         """Go on with the purge of a project; None where none is under way, or another is at it."""
         holder = new_holder()
         document = await database.purges.find_one_and_update(
-            {"_id": project_id, "is_done": False, **is_free_for(holder)},
-            [{"$set": held_by(holder, lease_seconds)}],
+            {"_id": project_id, "is_done": False, **available_to(holder)},
+            [{"$set": lease_update(holder, lease_seconds)}],
             return_document=ReturnDocument.AFTER,
         )
         return None if document is None else cls(database, document, holder)
@@ -80,7 +82,7 @@ class Purge:
         """Let others go on with it, at once."""
         await self._database.purges.update_one(self._own, {"$unset": {"holder": "", "held_until": ""}})
 
-    async def steps(self) -> Steps:
+    async def steps(self) -> WorkSteps:
         """Remove everything, some at a time, until there is nothing, and then the entry in the register.
 
         Raises:
@@ -98,7 +100,7 @@ class Purge:
             if await self._database.transaction(self._end):
                 return
 
-    async def _remove_all(self) -> Steps:
+    async def _remove_all(self) -> WorkSteps:
         """Remove everything once, in the order of keys; what is stored behind it meanwhile stays."""
         for name, collection in self._collections():
             after = f"{self.project_id}:"
@@ -144,10 +146,10 @@ class Purge:
         entry = await self._database.projects.find_one({"_id": self.project_id}) or {}
         if entry.get("last_activity_at", 0) < self._started_at - QUIET_SECONDS * times.SECOND:
             return None
-        until = int(self._started_at + (register.LAG_SECONDS + _MARGIN_SECONDS) * times.SECOND)
+        until = int(self._started_at + (project_registry.LAG_SECONDS + _MARGIN_SECONDS) * times.SECOND)
         return until if until > times.now() else None
 
-    async def _wait_for_writers(self, until: int) -> Steps:
+    async def _wait_for_writers(self, until: int) -> WorkSteps:
         """Wait until no process can write that has not seen the mark."""
         while (left := (until - times.now()) / times.SECOND) > 0:
             await self._advance(waits_until=until)
@@ -181,7 +183,7 @@ class Purge:
                 return False
         await self._database.retention.delete_one({"_id": self.project_id}, session=session)
         await self._database.search_indexes.delete_one({"_id": self.project_id}, session=session)
-        entry = {"_id": self.project_id, register.PURGING: self.purge_id}
+        entry = {"_id": self.project_id, project_registry.PURGING: self.purge_id}
         await self._database.projects.delete_one(entry, session=session)
         await self._advance(session=session, is_done=True, ended_at=times.now(), waits_until=None)
         return True
@@ -191,6 +193,6 @@ class Purge:
     ) -> None:
         """Count what went, as long as the purge is ours."""
         added = {name: {"$add": [{"$ifNull": [f"${name}", 0]}, number]} for name, number in (counts or {}).items()}
-        update = [{"$set": {**held_by(self._holder), **added, **changes}}]
+        update = [{"$set": {**lease_update(self._holder), **added, **changes}}]
         if not (await self._database.purges.update_one(self._own, update, session=session)).matched_count:
             raise LostError

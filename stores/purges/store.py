@@ -5,13 +5,13 @@ from contextlib import aclosing
 from dataclasses import asdict
 from typing import Final
 
-from stores import audit
 from stores.database import Database, Document, database_query
+from stores.database.paced_steps import WorkSteps, deadline_in, is_past, run_paced
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.purges.purge import LostError, Purge, begin
 from stores.purges.reports import PurgeReport
-from stores.steps import Steps, deadline_in, is_past, take
+from stores.security import audit
 
 PAUSE: Final = 0.5
 """After each step, how many times as long as it took all others have the database for themselves."""
@@ -51,7 +51,7 @@ class PurgesStore:
         entry = await database.query(self._entry(project_id))
         if entry is None:
             raise _no_project(project_id)
-        audit.did("project.purge", project_id)  # before: it may begin although its answer is lost
+        audit.record_action("project.purge", project_id)  # before: it may begin although its answer is lost
         if not await database.run(begin(database, project_id, entry["created_at"])):
             raise _no_project(project_id)
         return await self.go_on(project_id, seconds, waits=waits)
@@ -82,14 +82,14 @@ class PurgesStore:
     async def _run(self, project_id: str, purge: Purge, deadline: float | None, *, waits: bool) -> None:
         steps = purge.steps() if waits else _until_waiting(purge)
         try:
-            if not await take(self.database, steps, PAUSE, deadline) or purge.is_waiting:
+            if not await run_paced(self.database, steps, PAUSE, deadline) or purge.is_waiting:
                 await self.database.run(purge.leave())
                 return
         except LostError:
             return
         done = await self.last(project_id)
         if done and done.is_done:
-            audit.did("project.purged", project_id, **asdict(done.removed))
+            audit.record_action("project.purged", project_id, **asdict(done.removed))
 
     @database_query
     async def last(self, project_id: str) -> PurgeReport | None:
@@ -104,7 +104,7 @@ class PurgesStore:
         return await self.database.purges.distinct("_id", {"is_done": False})
 
 
-async def _until_waiting(purge: Purge) -> Steps:
+async def _until_waiting(purge: Purge) -> WorkSteps:
     """Take the steps of a purge before it waits for other processes; all of them if it does not."""
     async with aclosing(purge.steps()) as steps:
         async for _ in steps:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from stores.query.expressions import Operation
 from stores.query.fields import FieldTable
-from stores.query.match import Match, compile_match
+from stores.query.match_compiler import Match, compile_match
 from stores.query.parser import parse_operation, parse_query
+from stores.query.syntax_tree import Operation
 
 
 @dataclass(frozen=True, slots=True)

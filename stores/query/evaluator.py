@@ -1,6 +1,6 @@
 """Whether a query holds for one document that is at hand, without asking the database.
 
-It says the same as the compiled match (`stores.query.match`), which tests hold it to, of a document as it is stored but
+It says the same as the compiled match (`match_compiler`), which tests hold it to, of a document as it is stored but
 for the mirrors: JSON is decoded from its exact text, once for all who ask.
 """
 
@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from stores import json_path, json_text, times
-from stores.json_slices import loads_in_slices
-from stores.mirror import mirror, original_key
-from stores.query.expressions import (
+from stores import times
+from stores.json import codec, paths
+from stores.json.bson_copy import to_bson, unescape_key
+from stores.json.incremental import loads_incrementally
+from stores.query.fields import Access, Kind
+from stores.query.syntax_tree import (
     And,
     Compare,
     Comparison,
@@ -29,8 +31,7 @@ from stores.query.expressions import (
     Or,
     Target,
 )
-from stores.query.fields import Access, Kind
-from stores.query.values import time_literal
+from stores.query.value_expressions import time_literal
 
 Value = Any
 """A JSON value as Python decodes it; what is missing is None."""
@@ -84,7 +85,7 @@ class Values:
             return self.text(name)
         at = (name, *steps)
         if at not in self._parts:
-            self._parts[at] = json_text.encode_part(part, self.decoded(name))
+            self._parts[at] = codec.encode_part(part, self.decoded(name))
         return self._parts[at]
 
     def folded(self, text: str) -> str:
@@ -95,7 +96,7 @@ class Values:
 
 
 def _loads(text: bytes) -> Value:
-    return json_text.loads(text) if len(text) <= LARGE else loads_in_slices(text)
+    return codec.loads(text) if len(text) <= LARGE else loads_incrementally(text)
 
 
 Getter = Callable[[Values], Value]
@@ -147,12 +148,12 @@ def _value(node: Operand) -> Getter:
 
 def _stored(access: Access) -> Getter:
     """What lies at a field, or at the end of a path into JSON; times are microseconds."""
-    path, steps = access.field.path, [original_key(step) for step in access.steps]
+    path, steps = access.field.path, [unescape_key(step) for step in access.steps]
     if access.field.text_path:
         name = access.field.text_path.rpartition(".")[2]
-        return lambda values: _bent(json_path.follow(values.decoded(name), steps))
+        return lambda values: _bent(paths.follow(values.decoded(name), steps))
     if steps:
-        return lambda values: _bent(json_path.follow(values.field(path), steps))
+        return lambda values: _bent(paths.follow(values.field(path), steps))
     return lambda values: _bent(values.field(path))
 
 
@@ -204,7 +205,7 @@ def _equal(left: Value, right: Value) -> bool:
     if type(left) is not type(right):
         return False
     if isinstance(left, dict | list):
-        return _are_equal(mirror(left), mirror(right))
+        return _are_equal(to_bson(left), to_bson(right))
     return bool(left == right)
 
 
@@ -280,7 +281,7 @@ def _text(node: Operand) -> Getter:
                 found = value(values)
                 if not isinstance(found, dict | list):
                     return _of_scalar(found)
-                return values.part_text(name, access.steps, found) if name else json_text.encode(found)
+                return values.part_text(name, access.steps, found) if name else codec.encode(found)
 
             return of_json
         case _:

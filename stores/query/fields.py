@@ -1,15 +1,15 @@
 """Tables of fields: which names a collection's clients may use, and where each is stored."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cached_property, lru_cache
 from typing import Any, Final
 
-from stores import json_path
 from stores.errors import BadInputError
-from stores.mirror import mirror_key
+from stores.json import paths
+from stores.json.bson_copy import mirror_key
 
 MAX_PATH: Final = 1_000
 MAX_STEPS: Final = 50
@@ -115,6 +115,10 @@ class FieldTable:
         self._by_camel = {_camel(name): each for name, each in self._by_name.items()}
         self._look_up = lru_cache(_REMEMBERED)(self._access)
 
+    def __iter__(self) -> Iterator[Field]:
+        """Yield the fields in the order of their declaration."""
+        return iter(self._by_name.values())
+
     def __getitem__(self, name: str) -> Access:
         """The field of that name, or the place in a JSON field that a dotted name leads to.
 
@@ -149,7 +153,7 @@ class FieldTable:
 def _steps(name: str) -> tuple[str, ...]:
     if len(name) > MAX_PATH:
         raise BadInputError(f"a path of {len(name):,} characters; the limit is {MAX_PATH:,}")
-    _, *steps = json_path.split(name)
+    _, *steps = paths.split(name)
     if len(steps) > MAX_STEPS:
         raise BadInputError(f"a path of {len(steps)} keys into a field; the limit is {MAX_STEPS}")
     return tuple(mirror_key(step) for step in steps)

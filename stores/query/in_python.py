@@ -8,17 +8,18 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from stores.collections import Collection, Document
-from stores.database import IN_PYTHON, Database
+from stores.database import Database
+from stores.database.collections import Collection, Document
+from stores.database.connection import IN_PYTHON
+from stores.database.error_translation import translate_index_build_error
+from stores.database.transactions import Session
 from stores.errors import TooComplexError
-from stores.paging import making_no_index
 from stores.query import Query
 from stores.query.evaluator import Values, compile_test
-from stores.query.expressions import And, Get, Not, Operand, Or, gets, gets_of_texts, operands, with_operands
 from stores.query.fields import Field, FieldTable, Kind, Known
-from stores.query.match import Match, compile_match
-from stores.query.values import Expression, is_part, reach, sought, truth
-from stores.transactions import Session
+from stores.query.match_compiler import Match, compile_match
+from stores.query.syntax_tree import And, Get, Not, Operand, Or, gets, gets_of_texts, operands, with_operands
+from stores.query.value_expressions import Expression, is_part, reach, sought, truth
 
 MAX_DOCUMENTS: Final = 1_000
 """Documents that Python looks at for one query; their ids stand in the query."""
@@ -61,8 +62,8 @@ async def decided_match(
         yield match_of(query), None
         return
     match, operation = match_of(None), query.operation(fields)
-    with making_no_index():
-        async with database.one_moment() as session:
+    with translate_index_build_error():
+        async with database.snapshot_session() as session:
             known = await decided(collection, match, operation, lambda _get: True, session)
             yield {"$and": [match, compile_match(known)]}, session
 

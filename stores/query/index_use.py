@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, cast
 
+from stores.database.indexes import INDEXES, Keys
 from stores.errors import BadInputError
-from stores.indexes import INDEXES, Keys
 from stores.paging import PageRequest
 from stores.query import Query
-from stores.query.expressions import Comparison
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.parser import MAX_DEPTH, MAX_NODES, SIGIL
 from stores.query.sort import SortBy
+from stores.query.syntax_tree import Comparison
 
 UNINDEXED_FILTERS: Final = ("wb_user_ids", "models", "leaf_object_classes", "exclude_base_object_classes")
 """The members of filters that no index leads to."""
@@ -32,7 +32,7 @@ class IndexedFields:
 
     Args:
         table: the collection's fields, as clients name them.
-        collection: its name in `stores.indexes`; one without indexes serves nothing.
+        collection: its name in `stores.database.indexes`; one without indexes serves nothing.
     """
 
     def __init__(self, table: FieldTable, collection: str) -> None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stores.errors import BadInputError, StoreError
-from stores.query.expressions import (
+from stores.query.fields import FieldTable, Kind
+from stores.query.syntax_tree import (
     And,
     Compare,
     Comparison,
@@ -26,9 +27,8 @@ from stores.query.expressions import (
     Or,
     Target,
 )
-from stores.query.fields import FieldTable, Kind
-from stores.query.texts import MAX_FOLDED
-from stores.query.values import check_condition, check_converted, check_kinds, fitting, fitting_part
+from stores.query.text_expressions import MAX_FOLDED
+from stores.query.value_expressions import check_condition, check_converted, check_kinds, fitting, fitting_part
 from stores.refs import check_external
 
 MAX_NODES: Final = 10_000
@@ -66,7 +66,7 @@ def parse_operation(tree: Tree, table: FieldTable, argument: str, sigil: str = "
     try:
         return _Parser(table, sigil).operation(tree)
     except BadInputError as error:
-        raise error.under(argument) from None
+        raise error.prefixed(argument) from None
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ class _Parser:
             try:
                 self._check_condition(operand)
             except BadInputError as error:
-                raise error.under(str(position)) from None
+                raise error.prefixed(str(position)) from None
         return found
 
     def _check_condition(self, node: Operand) -> None:
@@ -122,14 +122,14 @@ class _Parser:
         try:
             return read(self, inner, depth + 1)
         except StoreError as error:
-            raise error.under(name) from None
+            raise error.prefixed(name) from None
 
     def member(self, tree: Tree, at: str, depth: int) -> Operand:
         """An operand that stands at a key or a position of its operation."""
         try:
             return self.operand(tree, depth)
         except BadInputError as error:
-            raise error.under(at) from None
+            raise error.prefixed(at) from None
 
     def operands(self, trees: Tree, depth: int, count: int | None = None) -> tuple[Operand, ...]:
         if not isinstance(trees, list) or not trees or (count and len(trees) != count):
@@ -186,7 +186,7 @@ class _Parser:
             try:
                 what = Literal(fitting_part(str(what.value), where.name, where.access.field))
             except BadInputError as error:
-                raise error.under("substr") from None
+                raise error.prefixed("substr") from None
         return Contains(where, what, folded)
 
     def is_in(self, tree: Tree, depth: int) -> In | Or:
@@ -197,7 +197,7 @@ class _Parser:
         try:
             members = self.operands(tree[1], depth) if tree[1] else ()
         except BadInputError as error:
-            raise error.under(second) from None
+            raise error.prefixed(second) from None
         fitted = tuple([_fitted(each, operand, f"{second}.{at}") for at, each in enumerate(members)])
         if not isinstance(operand, Literal):
             return In(operand, fitted)
@@ -248,7 +248,7 @@ def _fitted(operand: Operand, beside: Operand, at: str, comparison: Comparison =
             case _:
                 check_kinds(comparison, beside, operand)
     except BadInputError as error:
-        raise error.under(at) from None
+        raise error.prefixed(at) from None
     return operand
 
 

@@ -3,7 +3,7 @@
 Their grammar is here, and that of the refs of all other entities; `stores.refs.store` resolves them.
 """
 
-from stores.refs.entities import (
+from stores.refs.entity_refs import (
     EntityKind,
     EntityRef,
     cost_ref,

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from stores import ids
 from stores.errors import BadInputError
-from stores.json_strings import strings_in
+from stores.json.traversal import iter_strings
 
 SCHEME: Final = "weave:///"
 ARTIFACT_SCHEME: Final = "wandb-artifact:///"
@@ -125,7 +125,7 @@ def collect(value: object) -> list[str]:
         BadInputError: a string uses the reserved scheme `weave-trace-internal:///`.
     """
     found = []
-    for text in strings_in(value):
+    for text in iter_strings(value):
         check_external(text)
         if is_ref(text):
             found.append(text)

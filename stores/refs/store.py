@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from stores import ids
+from stores.concurrency.time_slices import cooperative
 from stores.database import Database, database_query
 from stores.errors import BadInputError, NotFoundError
 from stores.refs import grammar
 from stores.refs.grammar import Ref
-from stores.refs.resolving import Resolved, resolve
-from stores.refs.sources import Budget, Sources
-from stores.turns import in_turns
+from stores.refs.resolver import Resolved, resolve
+from stores.refs.targets import Budget, TargetReader
 
 MAX_REFS: Final = 1000
 
@@ -26,7 +26,7 @@ class RefsStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self._sources = Sources(database)
+        self._sources = TargetReader(database)
 
     @database_query
     async def values(self, refs: Sequence[str], *, allow_missing: bool = False) -> list[str | None]:
@@ -49,7 +49,7 @@ class RefsStore:
             for ref in asked:
                 answer.give(found[ref].text)
         except BadInputError as error:
-            raise error.under("refs") from None
+            raise error.prefixed("refs") from None
         _check(found, asked)
         if not allow_missing:
             _check_missing(found)
@@ -61,7 +61,7 @@ class RefsStore:
 
         None where it is no ref to an object or op of it, or leads to nothing.
         """
-        refs = {key: ref async for key in in_turns(keys) if (ref := inner_ref(*key))}
+        refs = {key: ref async for key in cooperative(keys) if (ref := inner_ref(*key))}
         found = await resolve(self._sources, refs.values())
         return {key: found[refs[key]].text if key in refs else None for key in keys}
 

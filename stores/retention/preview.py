@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Collection
 from stores import times
 from stores.calls.documents import key
 from stores.database import Database, Document
-from stores.retention.mentions import Goes, all_mentioned
-from stores.retention.remains import deleted_calls
+from stores.retention.file_references import Goes, all_mentioned
 from stores.retention.reports import Counts
-from stores.retention.rules import Limits, Patience, Rule, limits_of
-from stores.retention.unused_files import some_files
+from stores.retention.rules import GracePeriods, Limits, Rule, limits_of
+from stores.retention.tombstone_sweep import deleted_calls
+from stores.retention.unused_file_sweep import some_files
 
 _AT_ONCE = 1_000
 _HEAPS = 4_096
@@ -22,7 +22,7 @@ _OF_FILES = {"files", "file_bytes"}
 class Preview:
     """What would go of a project."""
 
-    def __init__(self, database: Database, project_id: str, limits: Limits | None, patience: Patience) -> None:
+    def __init__(self, database: Database, project_id: str, limits: Limits | None, patience: GracePeriods) -> None:
         self._database = database
         self._project_id = project_id
         self._limits = limits
@@ -30,7 +30,7 @@ class Preview:
         self._deleted = times.now() - patience.deleted
 
     @classmethod
-    async def of(cls, database: Database, project_id: str, rule: Rule, patience: Patience) -> "Preview":
+    async def of(cls, database: Database, project_id: str, rule: Rule, patience: GracePeriods) -> "Preview":
         """The preview of a rule."""
         return cls(database, project_id, await limits_of(database, project_id, rule, patience), patience)
 

@@ -39,7 +39,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class GracePeriods:
     """How long, in microseconds, what may still be needed is waited for, whatever the rule says.
 
     `unfinished`: for the end of a call that runs, and for the root of a trace. `deleted`: for what may still arrive of
@@ -97,7 +97,7 @@ class Limits:
         return [{"$group": group}, {"$match": {"staying": 0, **is_whole}}]
 
 
-async def limits_of(database: Database, project_id: str, rule: Rule, patience: Patience) -> Limits | None:
+async def limits_of(database: Database, project_id: str, rule: Rule, patience: GracePeriods) -> Limits | None:
     """What a rule means now; None where there are no more calls than are kept."""
     now = times.now()
     by_days = None if rule.keep_days is None else now - rule.keep_days * DAY

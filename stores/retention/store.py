@@ -3,18 +3,19 @@
 from collections.abc import Collection
 from dataclasses import asdict
 
-from stores import audit, times
+from stores import times
+from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
-from stores.retention import states
+from stores.retention import sweep_state
 from stores.retention.preview import Preview
 from stores.retention.reports import Counts, Outcome, Report, Retention
-from stores.retention.rules import Patience, Rule
-from stores.retention.states import Hold
+from stores.retention.rules import GracePeriods, Rule
 from stores.retention.sweep import PAUSE, Sweep
-from stores.retention.traces import LARGE
-from stores.scans import in_scan_slot
+from stores.retention.sweep_state import SweepLease
+from stores.retention.trace_sweep import LARGE
+from stores.security import audit
 
 _MOST_DUE = 1_000
 
@@ -22,9 +23,9 @@ _MOST_DUE = 1_000
 class RetentionStore:
     """Retention in MongoDB."""
 
-    def __init__(self, database: Database, patience: Patience | None = None, large: int = LARGE) -> None:
+    def __init__(self, database: Database, patience: GracePeriods | None = None, large: int = LARGE) -> None:
         self.database = database
-        self._patience = patience or Patience()
+        self._patience = patience or GracePeriods()
         self._large = large
 
     @database_query
@@ -54,10 +55,10 @@ class RetentionStore:
         check_project_id(project_id)
         rule.check()
         await self._check_listed(project_id)
-        audit.did("retention.set", project_id, keep_days=rule.keep_days, keep_calls=rule.keep_calls)
-        document = await states.set_rule(self.database, project_id, rule)
+        audit.record_action("retention.set", project_id, keep_days=rule.keep_days, keep_calls=rule.keep_calls)
+        document = await sweep_state.set_rule(self.database, project_id, rule)
         if document is None:
-            await self.database.admit(project_id)
+            await self.database.ensure_not_purging(project_id)
             raise _no_project(project_id)
         await self._tell(project_id)
         return Retention.of(project_id, document)
@@ -94,7 +95,7 @@ class RetentionStore:
         """
         check_project_id(project_id)
         await self.database.run(self._tell(project_id))  # of the last one, which this one's report comes in place of
-        hold = await self.database.run(Hold.take(self.database, project_id))
+        hold = await self.database.run(SweepLease.take(self.database, project_id))
         if hold is not None:
             try:
                 await Sweep(self.database, hold, self._patience, self._large).run(seconds, pause)
@@ -123,7 +124,7 @@ class RetentionStore:
         counts = asdict(report.counts)
         if any(counts.values()):
             began = times.to_text(report.started_at)
-            audit.did("retention.sweep", project_id, outcome=str(report.outcome), started_at=began, **counts)
+            audit.record_action("retention.sweep", project_id, outcome=str(report.outcome), started_at=began, **counts)
         told = {"_id": project_id, "sweep.started_at": report.started_at}
         await self.database.retention.update_one(told, {"$set": {"sweep.is_told": True}})
 

@@ -3,13 +3,13 @@
 from typing import Final
 
 from stores.database import Database
+from stores.database.paced_steps import WorkSteps, deadline_in, run_paced
 from stores.errors import StoreError, UnavailableError
-from stores.retention.remains import RemainsSweep
-from stores.retention.rules import Patience, limits_of
-from stores.retention.states import Hold, SupersededError
-from stores.retention.traces import LARGE, TracesSweep
-from stores.retention.unused_files import UnusedFilesSweep
-from stores.steps import Steps, deadline_in, take
+from stores.retention.rules import GracePeriods, limits_of
+from stores.retention.sweep_state import SupersededError, SweepLease
+from stores.retention.tombstone_sweep import TombstoneSweep
+from stores.retention.trace_sweep import LARGE, TracesSweep
+from stores.retention.unused_file_sweep import UnusedFilesSweep
 
 PAUSE: Final = 0.25
 """After each step, how many times as long as it took all others have the database for themselves."""
@@ -18,7 +18,7 @@ PAUSE: Final = 0.25
 class Sweep:
     """The sweep that one sweeper holds."""
 
-    def __init__(self, database: Database, hold: Hold, patience: Patience, large: int = LARGE) -> None:
+    def __init__(self, database: Database, hold: SweepLease, patience: GracePeriods, large: int = LARGE) -> None:
         self._database = database
         self._hold = hold
         self._patience = patience
@@ -33,7 +33,7 @@ class Sweep:
             UnavailableError: the database is away; the sweep goes on when it is back and somebody takes it up.
         """
         try:
-            if await take(self._database, self._steps(), pause, deadline_in(seconds)):
+            if await run_paced(self._database, self._steps(), pause, deadline_in(seconds)):
                 await self._database.run(self._hold.finish())
             else:
                 await self._database.run(self._hold.leave())
@@ -48,11 +48,11 @@ class Sweep:
             await self._database.run(self._hold.finish("something went wrong on the server; its log says what"))
             raise
 
-    async def _steps(self) -> Steps:
+    async def _steps(self) -> WorkSteps:
         limits = await limits_of(self._database, self._hold.project_id, self._hold.rule, self._patience)
         for part in (
             TracesSweep(self._database, self._hold, limits, self._large),
-            RemainsSweep(self._database, self._hold, self._patience),
+            TombstoneSweep(self._database, self._hold, self._patience),
             UnusedFilesSweep(self._database, self._hold, self._patience),
         ):
             async for _ in part.steps():

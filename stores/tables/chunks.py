@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from stores import digests
-from stores.database import Collection, Document
-from stores.tables import content
+from stores.database import Collection, Document, content_store
 
 MIN_ROWS: Final = 250
 MAX_ROWS: Final = 2_000
@@ -59,7 +58,7 @@ class ChunkContent:
     def document(self, project_id: str) -> Document:
         """The document of the chunk."""
         return {
-            "_id": content.key(project_id, self.digest),
+            "_id": content_store.key(project_id, self.digest),
             "project_id": project_id,
             "digest": self.digest,
             "row_digests": self.row_digests,
@@ -68,5 +67,5 @@ class ChunkContent:
 
 async def read_chunks(chunks: Collection, project_id: str, chunk_digests: Sequence[str]) -> dict[str, list[str]]:
     """The row digests of some chunks, by the chunks' digests."""
-    found = content.find_each(chunks, project_id, chunk_digests, {"_id": 0, "digest": 1, "row_digests": 1})
+    found = content_store.find_each(chunks, project_id, chunk_digests, {"_id": 0, "digest": 1, "row_digests": 1})
     return {chunk["digest"]: chunk["row_digests"] async for chunk in found}

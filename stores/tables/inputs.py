@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from stores import json_path
 from stores.errors import BadInputError
+from stores.json import paths
 from stores.query.sort import SortBy
 
 MAX_MEMBERS: Final = 10_000
@@ -91,7 +91,7 @@ def sort_within_rows(sort_by: Sequence[SortBy]) -> list[SortBy]:
 
 def _leads_into_rows(path: str) -> bool:
     try:
-        steps = json_path.split(path)
+        steps = paths.split(path)
     except BadInputError:
         return False
     return bool(steps) and all(step.strip() for step in steps)

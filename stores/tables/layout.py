@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from stores.database import Collection, Document
-from stores.tables import chunks, content
-from stores.transactions import Session
+from stores.database import Collection, Document, content_store
+from stores.database.transactions import Session
+from stores.tables import chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Layout:
 
 def table_match(project_id: str, digest: str) -> Document:
     """What finds a table."""
-    return {"_id": content.key(project_id, digest), "project_id": project_id}
+    return {"_id": content_store.key(project_id, digest), "project_id": project_id}
 
 
 @dataclass(slots=True)

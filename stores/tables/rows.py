@@ -6,14 +6,14 @@ from typing import Final, Self
 
 import bson
 
-from stores import digests, json_text, refs
-from stores.database import Collection, Document
+from stores import digests, refs
+from stores.database import Collection, Document, content_store
+from stores.database.transactions import Session
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
-from stores.mirror import mirror
+from stores.json import codec
+from stores.json.bson_copy import to_bson
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
-from stores.tables import content
-from stores.transactions import Session
 
 MAX_BYTES: Final = 16_000_000
 """What a row may take in BSON."""
@@ -56,12 +56,12 @@ class RowContent:
         if not isinstance(row, dict):
             raise BadInputError('must be a JSON object such as {"question": "…"}', argument)
         try:
-            text = json_text.encode(row)
+            text = codec.encode(row)
             if refs.INTERNAL_SCHEME in text:
                 refs.collect(row)
         except StoreError as error:
-            raise error.under(argument) from None
-        canonical = json_text.canonical(row)
+            raise error.prefixed(argument) from None
+        canonical = codec.canonical(row)
         found = cls(digests.text_digest(canonical), row, text, len(canonical))
         found._check_size(argument)
         return found
@@ -69,11 +69,11 @@ class RowContent:
     def document(self, project_id: str) -> Document:
         """The document of the row."""
         return {
-            "_id": content.key(project_id, self.digest),
+            "_id": content_store.key(project_id, self.digest),
             "project_id": project_id,
             "digest": self.digest,
             "json": {"val": self.text},
-            "val": mirror(self.value),
+            "val": to_bson(self.value),
             "size_bytes": self.size_bytes,
         }
 
@@ -91,5 +91,5 @@ async def sizes_of(
 ) -> dict[str, int]:
     """The sizes of some rows' JSON in bytes, by digest; of rows that are not there none."""
     projection = {"_id": 0, "digest": 1, "size_bytes": 1}
-    found = content.find_each(rows, project_id, row_digests, projection, session=session)
+    found = content_store.find_each(rows, project_id, row_digests, projection, session=session)
     return {row["digest"]: row["size_bytes"] async for row in found}

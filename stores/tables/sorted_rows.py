@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from stores.database import Database
-from stores.paging import Page, PageRequest, find_page
-from stores.query.sort import Order
-from stores.tables import content
+from stores.database import Database, content_store
+from stores.paging import Order, Page, PageRequest, find_page
 from stores.tables.layout import Layout, table_match
 
 Pipeline = list[dict[str, Any]]
@@ -48,7 +46,7 @@ def _rows_of(database: Database, layout: Layout, members: frozenset[str] | None)
 
 
 def _key(layout: Layout, digest: str) -> dict[str, Any]:
-    return {"$concat": [{"$literal": content.key(layout.project_id, "")}, digest]}
+    return {"$concat": [{"$literal": content_store.key(layout.project_id, "")}, digest]}
 
 
 def _joined(collection: str, name: str) -> Pipeline:

@@ -3,26 +3,26 @@
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import Final
 
-from stores.database import Database, database_query, database_write
+from stores.concurrency.scan_slots import in_scan_slot
+from stores.concurrency.time_slices import cooperative
+from stores.database import Database, content_store, database_query, database_write
+from stores.database.paced_steps import run_paced
+from stores.database.transactions import Session
+from stores.database.uploads import LEASE_SECONDS
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import by_project, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
-from stores.scans import in_scan_slot
-from stores.steps import take
-from stores.tables import content, uploads
-from stores.tables.edges import RowsOfTables
+from stores.tables import uploads
+from stores.tables.batch_reads import Span, placed_row, read_layouts, read_spans
 from stores.tables.inputs import RowFilter, TableUpdate, check_row_digest, sort_within_rows
 from stores.tables.layout import Builder, Layout, table_match
+from stores.tables.relations import RowsOfTables
+from stores.tables.row_scan import Walk
 from stores.tables.rows import INDEXED_ROW_FIELDS, ROW_FIELDS, RowContent, paths_of, sizes_of
 from stores.tables.sorted_rows import sorted_page
-from stores.tables.together import Span, placed_row, read_layouts, read_spans
 from stores.tables.updates import Edit
-from stores.tables.walk import Walk
-from stores.transactions import Session
-from stores.turns import in_turns
-from stores.uploads import LEASE_SECONDS
 
 MAX_TABLES_AT_ONCE: Final = 1000
 PAUSE: Final = 0.5
@@ -62,7 +62,7 @@ class TablesStore:
         check_project_id(project_id, "table.project_id")
         contents: dict[str, RowContent] = {}
         row_digests = []
-        async for position, row in in_turns(enumerate(rows)):
+        async for position, row in cooperative(enumerate(rows)):
             found = RowContent.of(row, f"table.rows.{position}")
             row_digests.append(contents.setdefault(found.digest, found).digest)
         size = sum(contents[digest].size_bytes for digest in row_digests)
@@ -83,7 +83,7 @@ class TablesStore:
         async with uploads.upload(self.database, project_id) as upload:
             async for part in parts:
                 contents: dict[str, RowContent] = {}
-                async for position, row in in_turns(enumerate(part, len(row_digests))):
+                async for position, row in cooperative(enumerate(part, len(row_digests))):
                     found = RowContent.of(row, f"table.rows.{position}")
                     contents[found.digest] = found
                     row_digests.append(found.digest)
@@ -101,7 +101,7 @@ class TablesStore:
             BadInputError: a digest can be no row's; the error names it as `row_digests.<position>`.
         """
         check_project_id(project_id)
-        async for position, digest in in_turns(enumerate(row_digests)):
+        async for position, digest in cooperative(enumerate(row_digests)):
             check_row_digest(digest, f"row_digests.{position}")
         builder = await _built(project_id, row_digests)
         async with uploads.upload(self.database, project_id) as upload:
@@ -125,7 +125,7 @@ class TablesStore:
         """
         check_project_id(project_id)
         edit = Edit(self._chunks, await self._layout(project_id, base_digest, "base_digest"))
-        entered = await self.database.enter([project_id])
+        entered = await self.database.ensure_projects_listed([project_id])
         await edit.apply(updates)
         if not updates:
             return base_digest, []
@@ -139,7 +139,7 @@ class TablesStore:
         abandoned = await self.database.run(uploads.abandoned(self.database, silent_seconds))
         for upload in abandoned:
             steps = uploads.discard(self.database, upload["project_id"], upload["_id"])
-            await take(self.database, steps, PAUSE, deadline=None)
+            await run_paced(self.database, steps, PAUSE, deadline=None)
         return len(abandoned)
 
     @in_scan_slot(INDEXED_ROW_FIELDS.needs_scan)
@@ -231,7 +231,7 @@ class TablesStore:
 
     async def _stats(self, project_id: str, table_digests: Sequence[str], wanted: Iterable[str]) -> list[Row]:
         projection = {"_id": 0, "digest": 1, "count": 1, STORAGE_SIZE: 1}
-        tables = content.find_each(self._tables, project_id, table_digests, projection)
+        tables = content_store.find_each(self._tables, project_id, table_digests, projection)
         found = {row["digest"]: row async for row in tables}
         if STORAGE_SIZE in wanted:
             for digest, row in found.items():
@@ -242,7 +242,7 @@ class TablesStore:
     async def _find_size(self, project_id: str, digest: str) -> int:
         """The size of a table that came before its rows, kept once all of them are there, and not on their way in."""
         walk = await self._walk(project_id, digest)
-        async with self.database.one_moment() as session:
+        async with self.database.snapshot_session() as session:
             size, is_whole = await walk.total_size(session)
             is_final = is_whole and not await uploads.under_way(self.database, project_id, session)
         if is_final:
@@ -275,7 +275,7 @@ class TablesStore:
 
 async def _built(project_id: str, row_digests: Sequence[str]) -> Builder:
     builder = Builder(project_id)
-    async for part in in_turns(content.batches(row_digests, content.BATCH)):
+    async for part in cooperative(content_store.batches(row_digests, content_store.BATCH)):
         builder.add(list(part))
     return builder
 

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from stores.database import Collection
+from stores.concurrency.time_slices import TimeSlice, cooperative
+from stores.database import Collection, content_store
 from stores.errors import BadInputError
-from stores.tables import content
 from stores.tables.chunks import MAX_ROWS, read_chunks
 from stores.tables.inputs import Append, Insert, Pop, TableUpdate
 from stores.tables.layout import Builder, Layout
 from stores.tables.rows import RowContent
-from stores.turns import Turn, in_turns
 
 _READ_AT_ONCE: Final = 16
 _TOO_LONG: Final = 4 * MAX_ROWS
@@ -52,7 +51,7 @@ class Edit:
             BadInputError: one breaks a rule; the error names it as `updates.<position>`.
             PayloadTooLargeError: a row is too large.
         """
-        async for position, update in in_turns(enumerate(updates)):
+        async for position, update in cooperative(enumerate(updates)):
             match update:
                 case Append(row):
                     await self._put(self._count, row, f"updates.{position}.append")
@@ -66,15 +65,15 @@ class Edit:
     async def build(self) -> Builder:
         """The table that came of it, whose chunks are read one after the other, since all digests make its own."""
         builder = Builder(self.base.project_id)
-        turn = Turn()
-        for part in content.batches(self._stretches, _READ_AT_ONCE):
+        turn = TimeSlice()
+        for part in content_store.batches(self._stretches, _READ_AT_ONCE):
             waiting = [stretch.chunk for stretch in part if stretch.chunk and stretch.row_digests is None]
             found = await read_chunks(self.chunks, self.base.project_id, waiting)
             for stretch in part:
                 row_digests = found[stretch.chunk or ""] if stretch.row_digests is None else stretch.row_digests
                 builder.add(row_digests, stretch.chunk)
-                if turn.is_over():
-                    await turn.end()
+                if turn.is_used_up():
+                    await turn.yield_to_loop()
         return builder
 
     def _check(self, index: int, last: int, argument: str) -> None:

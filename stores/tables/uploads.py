@@ -16,15 +16,14 @@ from typing import Final
 from pymongo.errors import PyMongoError
 
 from stores import ids
-from stores.database import Collection, Database, Document
+from stores.database import Collection, Database, Document, content_store
+from stores.database.paced_steps import WorkSteps
+from stores.database.project_registry import RegisteredProjects
+from stores.database.transactions import Session
+from stores.database.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 from stores.errors import ConflictError, UnavailableError
-from stores.register import Entered
-from stores.steps import Steps
-from stores.tables import content
 from stores.tables.layout import Builder
 from stores.tables.rows import RowContent
-from stores.transactions import Session
-from stores.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 
 MAX_BYTES_WHOLE: Final = 2 * 1024 * 1024
 """The JSON of new rows that are stored in one transaction, which is far more in the database's cache."""
@@ -38,15 +37,15 @@ class _Waiting:
     """Content that waits to be written, as much as fits into one transaction."""
 
     collection: Collection
-    contents: dict[str, content.Content] = field(default_factory=dict)
+    contents: dict[str, content_store.Content] = field(default_factory=dict)
     size_bytes: int = 0
 
-    def has_room_for(self, one: content.Content) -> bool:
+    def has_room_for(self, one: content_store.Content) -> bool:
         """Whether one more fits in, as the first of all does."""
-        is_small = len(self.contents) < content.BATCH and self.size_bytes + one.size_bytes <= MAX_BYTES_WHOLE
+        is_small = len(self.contents) < content_store.BATCH and self.size_bytes + one.size_bytes <= MAX_BYTES_WHOLE
         return not self.contents or one.digest in self.contents or is_small
 
-    def put(self, one: content.Content) -> None:
+    def put(self, one: content_store.Content) -> None:
         """Put one in, once."""
         if one.digest not in self.contents:
             self.contents[one.digest] = one
@@ -60,7 +59,7 @@ class _Waiting:
 class Upload:
     """One table on its way into a project, which was entered already or is before the first write."""
 
-    def __init__(self, database: Database, project_id: str, entered: Entered | None = None) -> None:
+    def __init__(self, database: Database, project_id: str, entered: RegisteredProjects | None = None) -> None:
         self._database = database
         self._project_id = project_id
         self._entered = entered or {}
@@ -109,7 +108,7 @@ class Upload:
             async for _ in discard(self._database, self._project_id, self.id):
                 pass
 
-    async def _add(self, waiting: _Waiting, one: content.Content) -> None:
+    async def _add(self, waiting: _Waiting, one: content_store.Content) -> None:
         if not waiting.has_room_for(one):
             if self.id is None:
                 await self._begin()
@@ -137,7 +136,9 @@ class Upload:
         for waiting in (self._rows, self._chunks):
             if contents := waiting.contents:
                 await self._enter()
-                there = await content.add_missing(waiting.collection, self._project_id, contents, session, self.id)
+                there = await content_store.add_missing(
+                    waiting.collection, self._project_id, contents, session, self.id
+                )
                 await self._keep(waiting.collection, there, session)
 
     async def _keep(self, collection: Collection, digests: Sequence[str], session: Session) -> None:
@@ -146,7 +147,7 @@ class Upload:
             return
         others = await under_way(self._database, self._project_id, session)
         if others := [one for one in others if one != self.id]:
-            await content.keep(collection, self._project_id, digests, others, session, self.id)
+            await content_store.keep(collection, self._project_id, digests, others, session, self.id)
 
     async def _end(self, session: Session) -> None:
         if self.id:
@@ -159,11 +160,13 @@ class Upload:
             raise ConflictError(_LOST)
 
     async def _enter(self) -> None:
-        self._entered = await self._database.enter(self._entered or [self._project_id], self._entered)
+        self._entered = await self._database.ensure_projects_listed(self._entered or [self._project_id], self._entered)
 
 
 @asynccontextmanager
-async def upload(database: Database, project_id: str, entered: Entered | None = None) -> AsyncIterator[Upload]:
+async def upload(
+    database: Database, project_id: str, entered: RegisteredProjects | None = None
+) -> AsyncIterator[Upload]:
     """An upload that is taken back where the block fails."""
     upload = Upload(database, project_id, entered)
     try:
@@ -186,7 +189,7 @@ async def abandoned(database: Database, silent_seconds: float = LEASE_SECONDS) -
     return await database.table_uploads.find(is_abandoned(silent_seconds), {"project_id": 1}).to_list(None)
 
 
-async def discard(database: Database, project_id: str, upload_id: str) -> Steps:
+async def discard(database: Database, project_id: str, upload_id: str) -> WorkSteps:
     """Take back an upload, some content at a time; nothing happens where it has become a table."""
     # Who marks it waits for a transaction that writes for it, and none can end after that.
     marked = await database.table_uploads.update_one({"_id": upload_id}, {"$set": {"doomed": True}})
@@ -200,11 +203,11 @@ async def discard(database: Database, project_id: str, upload_id: str) -> Steps:
 
 async def _take_back(collection: Collection, project_id: str, upload_id: str, session: Session) -> bool:
     """Take back some content of an upload; False where there is no more."""
-    own = {content.UPLOADS: upload_id}
+    own = {content_store.UPLOADS: upload_id}
     found = await collection.find(own, {"_id": 1}, limit=_AT_ONCE, session=session).to_list(None)
     if not found:
         return False
     among = {"_id": {"$in": [document["_id"] for document in found]}, "project_id": project_id}
-    await collection.delete_many({**among, content.UPLOADS: [upload_id]}, session=session)
+    await collection.delete_many({**among, content_store.UPLOADS: [upload_id]}, session=session)
     await collection.update_many({**among, **own}, {"$pull": own}, session=session)
     return True

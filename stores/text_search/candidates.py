@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from stores.concurrency.time_slices import TimeSlice
 from stores.database import Database, Document
 from stores.text_search.indexing import IS_DUE
-from stores.text_search.parts import PATHS, WEIGHTS, perhaps_matching, words_by_part
+from stores.text_search.search_terms import Term, Terms
+from stores.text_search.searched_fields import PATHS, WEIGHTS, perhaps_matching, words_by_part
 from stores.text_search.segments import bucket_of, chunk_of, document_id, of_generation, places
-from stores.text_search.terms import Term, Terms
-from stores.turns import Turn
 
 MOST: Final = 20_000
 """Candidates that are put in order: those of the segments made last."""
@@ -171,7 +171,7 @@ async def _words(
     }
     shown = {"_id": 0, "segment": 1} | {f"words.{word}": 1 for word in words}
     order = [("segment", -1), ("bucket", 1)]
-    turn = Turn()
+    turn = TimeSlice()
     segment, of_word = "", dict[str, Bits]()
     async for row in database.search_words.find(match, shown, sort=order, batch_size=_WORD_BATCH):
         if row["segment"] != segment:
@@ -179,7 +179,7 @@ async def _words(
                 yield segment, of_word
             segment, of_word = row["segment"], {}
         of_word |= {word: places(entry) for word, entry in row["words"].items()}
-        if turn.is_over():
-            await turn.end()
+        if turn.is_used_up():
+            await turn.yield_to_loop()
     if of_word:
         yield segment, of_word

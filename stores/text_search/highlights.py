@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-from stores import json_path, json_text
 from stores.database import Document
 from stores.errors import StoreError
-from stores.json_strings import Place, places_in
-from stores.text_search.parts import PARTS, Part
-from stores.text_search.terms import Terms
+from stores.json import codec, paths
+from stores.json.traversal import Location, iter_texts
+from stores.text_search.search_terms import Terms
+from stores.text_search.searched_fields import PARTS, Part
 
 DEFAULT: Final = 5
 MOST: Final = 100
@@ -83,26 +83,26 @@ def _alternatives(terms: Terms) -> list[str]:
     return [re.escape(text) for text in sorted({term.text for term in terms.wanted}, key=len, reverse=True)]
 
 
-def _texts(call: Document, part: Part, terms: Terms, deadline: float) -> Iterator[tuple[Place | None, bool, str]]:
+def _texts(call: Document, part: Part, terms: Terms, deadline: float) -> Iterator[tuple[Location | None, bool, str]]:
     """The texts of a part, each with its place and whether it is a key; of JSON only where any term is in it at all."""
     text = part.text(call)
     if not part.is_json:
         yield None, False, text
     elif _may_have(text, terms, deadline):
         try:
-            value = json_text.loads(text.encode())
+            value = codec.loads(text.encode())
         except StoreError:  # nothing in it can be pointed to
             return
-        yield from places_in(value)
+        yield from iter_texts(value)
 
 
 def _may_have(text: str, terms: Terms, deadline: float) -> bool:
-    escaped = [re.escape(json_text.encode(term.text)[1:-1]) for term in terms.wanted]
+    escaped = [re.escape(codec.encode(term.text)[1:-1]) for term in terms.wanted]
     return _first(re.compile("|".join(escaped), re.IGNORECASE), text, deadline) is not None
 
 
 def _highlight(
-    part: Part, path: Place | None, text: str, pattern: "re.Pattern[str]", deadline: float, *, in_key: bool
+    part: Part, path: Location | None, text: str, pattern: "re.Pattern[str]", deadline: float, *, in_key: bool
 ) -> Highlight | None:
     first = _first(pattern, text, deadline)
     if first is None:
@@ -117,7 +117,7 @@ def _highlight(
             break
     return Highlight(
         field=part.name,
-        path=None if path is None else json_path.join(path.steps()),
+        path=None if path is None else paths.join(path.steps()),
         in_key=in_key,
         snippet=snippet,
         ranges=ranges,

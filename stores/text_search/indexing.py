@@ -5,11 +5,11 @@ from typing import Final
 
 from stores import ids, times
 from stores.database import Database, Document
-from stores.steps import Steps
+from stores.database.paced_steps import WorkSteps
 from stores.text_search import segments
-from stores.text_search.parts import PATHS
+from stores.text_search.index_state import IndexLease
+from stores.text_search.searched_fields import PATHS
 from stores.text_search.segments import MOST_CALLS, Segment
-from stores.text_search.states import Hold
 
 WAITING_BYTES: Final = 2_000_000
 """What waits is looked through by each search: a segment is made when it is so much, or as many calls as it has."""
@@ -27,13 +27,13 @@ IS_DUE: Final = {"$gt": ""}
 class Indexing:
     """The work on one index, as its holder does it."""
 
-    def __init__(self, database: Database, hold: Hold) -> None:
+    def __init__(self, database: Database, hold: IndexLease) -> None:
         self._database = database
         self._calls = database.calls
         self._hold = hold
         self._project_id = hold.project_id
 
-    async def steps(self) -> Steps:
+    async def steps(self) -> WorkSteps:
         """Do what can be done by now, some at a time.
 
         Raises:
@@ -49,7 +49,7 @@ class Indexing:
         async for _ in self._check_segments():
             yield
 
-    async def _look_through(self, work: Callable[[Document], Awaitable[object]]) -> Steps:
+    async def _look_through(self, work: Callable[[Document], Awaitable[object]]) -> WorkSteps:
         """Work on all calls, as far as that is not done; at first, and when everybody who writes has heard."""
         state = self._hold.state
         if not is_to_look_through(state, times.now()):
@@ -90,7 +90,7 @@ class Indexing:
         marked = {"$or": [{"search_due": IS_DUE}, {"search_segment": IS_DUE}]}
         await self._calls.update_many({**within, **marked}, {"$unset": {"search_due": "", "search_segment": ""}})
 
-    async def _index_waiting(self) -> Steps:
+    async def _index_waiting(self) -> WorkSteps:
         """Make segments of what waits, as long as that is much."""
         while self._hold.generation and (count := await waiting(self._database, self._project_id)):
             of_project = {"project_id": self._project_id, "search_due": IS_DUE}
@@ -109,7 +109,7 @@ class Indexing:
         told = {"$set": {"search_segment": segment.id}, "$unset": {"search_due": ""}}
         await self._calls.update_many({**keys, **unchanged}, told)
 
-    async def _remove_others(self) -> Steps:
+    async def _remove_others(self) -> WorkSteps:
         """Remove the segments of an index that there was before."""
         generation = self._hold.generation
         others = {"segment": {"$not": segments.of_generation(generation)}} if generation else {}
@@ -119,7 +119,7 @@ class Indexing:
             await segments.remove(self._database, self._project_id, [head["segment"] for head in heads])
             yield
 
-    async def _check_segments(self) -> Steps:
+    async def _check_segments(self) -> WorkSteps:
         """Remove segments half of whose calls were written again, or any of whose is gone, and so are its words then.
 
         What is left of them is indexed anew.

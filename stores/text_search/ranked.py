@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final
 
+from stores.database.snapshot_reads import all_rows
 from stores.paging import PageRequest, Row
 from stores.text_search.candidates import Candidate, candidates, parts, placed, waiting
-from stores.text_search.found import SCORE, FoundPage, Method, Question, page
-from stores.text_search.parts import matching
-from stores.whole_reads import all_rows
+from stores.text_search.results import SCORE, FoundPage, Method, Question, page
+from stores.text_search.searched_fields import matching
 
 _LEAST: Final = 100
 _MOST: Final = 2_000

@@ -4,10 +4,10 @@ from time import monotonic
 from typing import Any, Final
 
 from stores import paging
+from stores.database.snapshot_reads import all_rows
 from stores.paging import PageRequest, Row
-from stores.text_search.found import ORDERS, SCORE, FoundPage, Method, Question, page
-from stores.text_search.parts import hit, matching, score
-from stores.whole_reads import all_rows
+from stores.text_search.results import ORDERS, SCORE, FoundPage, Method, Question, page
+from stores.text_search.searched_fields import hit, matching, score
 
 SECONDS: Final = 5.0
 """A page that is not full by then ends with what was found."""

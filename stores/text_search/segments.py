@@ -19,8 +19,8 @@ from bson import encode as bson_encode
 
 from stores import ids, times
 from stores.database import Database, Document
-from stores.text_search.parts import words_by_part
-from stores.transactions import Session
+from stores.database.transactions import Session
+from stores.text_search.searched_fields import words_by_part
 
 BUCKETS: Final = 128
 """Into so many documents the words of a segment are parted, by a number that they are reduced to."""

@@ -5,26 +5,26 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from stores.calls.additions import add_rest
+from stores.calls.computed_fields import add_computed_fields
 from stores.calls.documents import key
 from stores.calls.fields import paths_of
 from stores.calls.filters import CallsFilter
-from stores.calls.search import calls_search
+from stores.calls.list_query import calls_list_query
+from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, Document, database_query, database_write
+from stores.database.paced_steps import deadline_in, run_paced
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.paging import PageRequest, Row
 from stores.query import Query
-from stores.scans import in_scan_slot
-from stores.steps import deadline_in, take
-from stores.text_search.found import FoundPage, Method, Question, refused
 from stores.text_search.highlights import MOST, add_highlights
+from stores.text_search.index_state import IndexLease, LostError, SearchIndex, switch
 from stores.text_search.indexing import IS_DUE, Indexing, has_work
-from stores.text_search.parts import PARTS
 from stores.text_search.ranked import ranked_count, ranked_page
+from stores.text_search.results import FoundPage, Method, Question, refused
 from stores.text_search.scan import SECONDS, scanned_count, scanned_page
-from stores.text_search.states import Hold, LostError, SearchIndex, switch
-from stores.text_search.terms import Terms, parse
+from stores.text_search.search_terms import Terms, parse
+from stores.text_search.searched_fields import PARTS
 
 PAUSE: Final = 0.25
 """After each step of work on an index, how many times as long as it took all others have the database."""
@@ -59,7 +59,7 @@ class TextSearchStore:
         terms = parse(text)
         _check_highlights(highlights)
         state = await self.database.search_indexes.find_one({"_id": project_id})
-        async with calls_search(self.database, project_id, calls_filter, query) as search:
+        async with calls_list_query(self.database, project_id, calls_filter, query) as search:
             question = Question(self.database, project_id, terms, search)
             gone_on_with = question.method_of(request)
             if gone_on_with is Method.INDEX and not _is_ready(state):
@@ -83,7 +83,7 @@ class TextSearchStore:
         calls: dict[str, Document] = {call["id"]: call async for call in found}
         # A call that went just now has nothing more to tell, and its place is not filled by another.
         rows[:] = [calls[row["id"]] | row for row in rows if row["id"] in calls]
-        await add_rest(self.database, project_id, rows, wanted)
+        await add_computed_fields(self.database, project_id, rows, wanted)
 
     @in_scan_slot()
     @database_query
@@ -99,7 +99,7 @@ class TextSearchStore:
         check_project_id(project_id)
         terms = parse(text)
         state = await self.database.search_indexes.find_one({"_id": project_id})
-        async with calls_search(self.database, project_id, calls_filter, query) as search:
+        async with calls_list_query(self.database, project_id, calls_filter, query) as search:
             question = Question(self.database, project_id, terms, search)
             generation = _generation(state, terms, method)
             return await (ranked_count(question, generation) if generation else scanned_count(question))
@@ -126,7 +126,7 @@ class TextSearchStore:
         check_project_id(project_id)
         document = await switch(self.database, project_id, is_on=is_on)
         if document is None:
-            await self.database.admit(project_id)
+            await self.database.ensure_not_purging(project_id)
             raise NotFoundError(
                 f"there is no project {project_id}; nothing was ever stored in it, and nothing can be found",
                 "project_id",
@@ -142,11 +142,11 @@ class TextSearchStore:
             UnavailableError: the database is away; the work goes on when it is back.
         """
         check_project_id(project_id)
-        hold = await self.database.run(Hold.take(self.database, project_id))
+        hold = await self.database.run(IndexLease.take(self.database, project_id))
         if hold is None:
             return
         try:
-            await take(self.database, Indexing(self.database, hold).steps(), pause, deadline_in(seconds))
+            await run_paced(self.database, Indexing(self.database, hold).steps(), pause, deadline_in(seconds))
             await self.database.run(hold.leave())
         except LostError:
             return

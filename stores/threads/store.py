@@ -7,19 +7,19 @@ from typing import Final
 from pymongo.errors import OperationFailure
 
 from stores import paging
-from stores.calls.edges import calls_by
 from stores.calls.fields import CALL_FIELDS
 from stores.calls.filters import calls_match
+from stores.calls.relations import calls_by
+from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query
-from stores.edges import Edge
 from stores.ids import check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query.sort import SortBy, compile_sort
-from stores.scans import in_scan_slot
+from stores.relations import OneToMany
 from stores.threads.fields import LAST_UPDATED, THREAD_FIELDS
 from stores.threads.filters import Period, ThreadsFilter
+from stores.threads.list_query import HAS_FINISHED_TURN, ListQuery
 from stores.threads.percentiles import TOO_MANY
-from stores.threads.search import HAS_FINISHED_TURN, Search
 
 Turns = tuple[str, Period, str]
 """A project, the period in which turns count, and a thread."""
@@ -54,7 +54,7 @@ class ThreadsStore:
         self.calls = calls_by(database, "thread_id", lambda project_id, _: calls_match(project_id))
         """From `Turns` to the calls of the thread, turns or not, of all times."""
         by_start = compile_sort((SortBy("started_at"),), CALL_FIELDS)
-        self.traces = Edge(
+        self.traces = OneToMany(
             *(database, self._calls, "thread_id", by_start, lambda project_id, _: calls_match(project_id)),
             paths_of=lambda _: [],
             finish=_become_traces,
@@ -80,7 +80,7 @@ class ThreadsStore:
         check_project_id(project_id)
         which = _checked(threads_filter)
         order = compile_sort(sort_by or _LATEST_FIRST, THREAD_FIELDS)
-        page = await self._page(Search(self._calls.name, project_id, which, order, frozenset(wanted)), request)
+        page = await self._page(ListQuery(self._calls.name, project_id, which, order, frozenset(wanted)), request)
         for row in page.rows:
             row |= {"project_id": project_id, "thread_id": row["id"], "period": which.period}
         return page
@@ -92,13 +92,13 @@ class ThreadsStore:
         order = compile_sort(_BY_ID, THREAD_FIELDS)
         for (project_id, period), thread_ids in _by_period(keys):
             which = ThreadsFilter(period.after, period.before, thread_ids)
-            search = Search(self._calls.name, project_id, which, order, wanted)
+            search = ListQuery(self._calls.name, project_id, which, order, wanted)
             for row in (await self._page(search, PageRequest(size=len(thread_ids)))).rows:
                 place = {"project_id": project_id, "thread_id": row["id"], "period": period}
                 found[project_id, period, row["id"]] = row | place
         return found
 
-    async def _page(self, search: Search, request: PageRequest) -> Page:
+    async def _page(self, search: ListQuery, request: PageRequest) -> Page:
         try:
             return await self._read(search, request)
         except OperationFailure as error:
@@ -106,7 +106,7 @@ class ThreadsStore:
                 raise
         return await self._read(replace(search, gathers=False), request)
 
-    async def _read(self, search: Search, request: PageRequest) -> Page:
+    async def _read(self, search: ListQuery, request: PageRequest) -> Page:
         return await paging.find_page(
             self._calls,
             HAS_FINISHED_TURN,

@@ -3,21 +3,21 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from stores import paging
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, models_of, usage_of_trace
-from stores.calls.additions import add_rest
+from stores.calls.computed_fields import add_computed_fields
 from stores.calls.documents import key
-from stores.calls.edges import calls_by
 from stores.calls.fields import paths_of
 from stores.calls.filters import calls_match
+from stores.calls.relations import calls_by
 from stores.costs.store import prices_of_models
 from stores.database import Database, database_query
+from stores.database.error_translation import translate_index_build_error
+from stores.database.snapshot_reads import all_rows
 from stores.errors import BadInputError
 from stores.ids import by_project, check_project_id, check_trace_id
 from stores.paging import Page, PageRequest, Row
 from stores.traces import totals
 from stores.traces.tree import LIGHT, Tree
-from stores.whole_reads import all_rows
 
 MAX_CALLS: Final = 100_000
 """Of all traces together whose trees, or usage, are asked for at once."""
@@ -108,7 +108,7 @@ class TracesStore:
         rest = {row["id"]: row for row in await all_rows(self._calls, stages, len(ids) + 1)}
         for page in found:
             page.rows[:] = [row | rest[row["id"]] for row in page.rows if row["id"] in rest]
-        await add_rest(self.database, project_id, [row for page in found for row in page.rows], {*wanted})
+        await add_computed_fields(self.database, project_id, [row for page in found for row in page.rows], {*wanted})
 
     @database_query
     async def count(self, keys: Sequence[Key], max_depth: int | None = None) -> dict[Key, int]:
@@ -154,7 +154,7 @@ class TracesStore:
             {"$limit": self._max_calls + 1},
             {"$project": {"_id": 0} | dict.fromkeys(paths, 1)},
         ]
-        with paging.making_no_index():
+        with translate_index_build_error():
             rows = await all_rows(self._calls, stages, self._max_calls + 2)
         if len(rows) > self._max_calls:
             raise BadInputError(

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores.aggregates.trees import Node, in_tree_order
-from stores.paging import Page, PageRequest, Row, page_of, position_of, scope_of
-from stores.query.sort import Key, Order
-from stores.turns import in_turns
+from stores.aggregates.call_tree import Node, in_tree_order
+from stores.concurrency.time_slices import cooperative
+from stores.paging import Key, Order, Page, PageRequest, Row, page_of, position_of, scope_of
 
 LIGHT: Final = ("id", "parent_id", "trace_id", "started_at")
 """What makes the tree."""
@@ -34,7 +33,7 @@ class Tree:
         nodes = await in_tree_order(calls)
         counts = await _descendants(nodes)
         shown = (node for node in nodes if max_depth is None or node.depth <= max_depth)
-        rows = [row async for row in in_turns(_placed(place, node, counts) for place, node in enumerate(shown))]
+        rows = [row async for row in cooperative(_placed(place, node, counts) for place, node in enumerate(shown))]
         return cls(rows, scope_of("tree", project_id, trace_id, max_depth))
 
     def page(self, request: PageRequest) -> Page:
@@ -74,7 +73,7 @@ def _placed(place: int, node: Node, counts: dict[int, int]) -> Row:
 async def _descendants(nodes: Sequence[Node]) -> dict[int, int]:
     """How many calls are below each, by the identity of its node."""
     counts = dict.fromkeys(map(id, nodes), 0)
-    async for node in in_turns(reversed(nodes)):
+    async for node in cooperative(reversed(nodes)):
         if node.parent:
             counts[id(node.parent)] += counts[id(node)] + 1
     return counts

@@ -21,7 +21,7 @@ is that.
 
 from typing import Any, Final, TypeGuard
 
-from stores.json_shape import INT64
+from stores.json.inspection import INT64
 from stores.usage.counts import by_class
 from stores.usage.rules import CLASS_COUNTS, MOST, STATED_COST, THOUGHTS, split_usage, totals_thoughts, whole_count
 

@@ -7,7 +7,7 @@ import pytest
 from pymongo import MongoClient
 
 from app import demo
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database
@@ -24,7 +24,7 @@ async def loaded(mongodb_uri: str) -> AsyncIterator[Loaded]:
     name = f"test_{uuid.uuid4().hex[:16]}"
     database = Database.open(mongodb_uri, name)
     await database.ensure_indexes()
-    stores, progress = Stores.over(database), list[tuple[int, int]]()
+    stores, progress = Stores.for_database(database), list[tuple[int, int]]()
     returned = await demo.load(stores, PROJECT, lambda done, total: progress.append((done, total)), now=NOW)
     yield Loaded(stores, returned, progress)
     database.close()
@@ -44,7 +44,7 @@ async def exporting(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[
     name = databases.take()
     database = Database.open(mongodb_uri, name)
     await database.ensure_indexes()
-    await fill(Stores.over(database))
+    await fill(Stores.for_database(database))
     database.close()
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=name, max_exports=2)
     with live_server(create_app(settings), lifespan="on") as host:
@@ -55,4 +55,4 @@ async def exporting(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[
 @pytest.fixture
 async def fresh(database: Database) -> Stores:
     """Empty stores of a test's own."""
-    return Stores.over(database)
+    return Stores.for_database(database)

@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from tests.live_server import live_server
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
 from stores.feedback import FeedbackStore

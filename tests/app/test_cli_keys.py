@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from app.cli import main
-from app.commands.running import parser
-from app.serving import ServeError, check_keys
+from app.commands.dispatch import parser
+from app.commands.server_process import ServeError, check_keys
 from app.settings import Settings
-from stores import audit
 from stores.database import Database
 from stores.keys import KeysStore
+from stores.security import audit
 from tests.app.command import serving
 
 Command = Callable[..., tuple[int, str, str]]

@@ -11,9 +11,9 @@ from pymongo import MongoClient
 
 from app.cli import main
 from app.commands import projects
-from stores import register, times
+from stores import times
 from stores.calls import CallsStore
-from stores.database import Database
+from stores.database import Database, project_registry
 from stores.purges import purge
 from stores.retention.rules import DAY
 from tests.stores.calls.builders import PROJECT, SECOND, end, start
@@ -96,7 +96,7 @@ def test_a_project_is_purged_once_its_id_is_given_twice(
 def test_a_purge_that_waits_for_servers_shows_what_it_removed_and_how_long_it_waits(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 2)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 2)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 1)
     monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
     monkeypatch.setenv("TERM", "xterm")
@@ -112,7 +112,7 @@ def test_a_purge_that_waits_for_servers_shows_what_it_removed_and_how_long_it_wa
 
 
 def test_a_purge_shows_lines_of_progress_without_a_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 2)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 2)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 1)
     monkeypatch.setattr(projects, "_LINE_SECONDS", 0.5)
 

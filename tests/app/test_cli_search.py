@@ -6,10 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from app.cli import main
-from stores import register
 from stores.calls import CallsStore
-from stores.database import Database
-from stores.text_search import states
+from stores.database import Database, project_registry
+from stores.text_search import index_state
 from tests.stores.calls.builders import PROJECT, end, start
 
 Command = Callable[..., tuple[int, str, str]]
@@ -20,8 +19,8 @@ async def command(
     mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Command:
     """Runs a command in this process, on a database with two calls: its exit code, and what it says."""
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
-    monkeypatch.setattr(states, "MARGIN_SECONDS", 1)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
+    monkeypatch.setattr(index_state, "MARGIN_SECONDS", 1)
     await CallsStore(database).write([start(1, inputs={"q": "the weft"}), end(1), start(2)])
     monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
     monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database.calls.database.name)

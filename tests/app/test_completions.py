@@ -16,10 +16,10 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
+from stores.concurrency.request_budget import FREE_BYTES
 from stores.database import Database
-from stores.intake import FREE_BYTES
 from tests.app.command import serving
 from tests.app.event_stream import EVENTS, all_of, streaming, told
 from tests.live_server import live_server

@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
 from tests.app.event_stream import all_of, first_of, next_whole, streaming

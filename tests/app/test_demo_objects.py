@@ -14,7 +14,7 @@ from app.demo import dataset, vocabulary
 from app.demo.library import ASSISTANT, EVALUATION, PROMPT
 from graphql_schema.context import Stores
 from stores import refs
-from stores.contents import CONTENT_TYPE
+from stores.files.weave_content import CONTENT_TYPE
 from stores.objects import ObjectsFilter, ObjectVersion
 from stores.paging import PageRequest, Row
 from stores.refs import Ref

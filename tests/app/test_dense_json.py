@@ -12,7 +12,7 @@ import pytest
 from app.graphql_http import GraphQLHTTP
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
-from stores.intake import FREE_BYTES, Intake
+from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
 from tests.app.example_api import Mutation, Query, Subscription, agent_of, client_of, schema
 
 ROOM = 4_000_000
@@ -22,12 +22,12 @@ PREFLIGHT = {"Apollo-Require-Preflight": "true", "Content-Type": "multipart/form
 
 
 @pytest.fixture
-def intake() -> Intake:
-    return Intake(ROOM, large_slots=1)
+def intake() -> RequestBudget:
+    return RequestBudget(ROOM, large_slots=1)
 
 
 @pytest.fixture
-async def client(intake: Intake) -> AsyncIterator[httpx.AsyncClient]:
+async def client(intake: RequestBudget) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(GraphQLHTTP(schema, agent_of, 2**25, intake=intake)) as client:
         yield client
 
@@ -61,7 +61,7 @@ def memory() -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
 async def test_a_text_of_too_many_values_is_refused_unparsed(*, as_form: bool) -> None:
-    text, intake = request(b"[" + b"{}," * 10_000_000 + b"{}]"), Intake()
+    text, intake = request(b"[" + b"{}," * 10_000_000 + b"{}]"), RequestBudget()
 
     async with client_of(GraphQLHTTP(schema, agent_of, 2**25, intake=intake)) as client:
         with memory() as most:
@@ -76,7 +76,7 @@ async def test_a_text_of_too_many_values_is_refused_unparsed(*, as_form: bool) -
 
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
 async def test_a_text_within_the_limit_of_values_that_takes_too_much_memory_is_refused(*, as_form: bool) -> None:
-    intake = Intake()
+    intake = RequestBudget()
     async with client_of(GraphQLHTTP(schema, agent_of, 2**25, intake=intake)) as client:
         answer = await send(client, request(b"[" + b'{"a":0},' * 1_040_000 + b"0]"), as_form=as_form)
 
@@ -90,7 +90,7 @@ async def test_a_text_within_the_limit_of_values_that_takes_too_much_memory_is_r
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
 async def test_a_largest_body_of_emoji_is_taken(*, as_form: bool) -> None:
     text = "🍵 " * 6_000_000
-    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, intake=Intake())) as client:
+    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, intake=RequestBudget())) as client:
         answer = await send(client, request(f'"{text}"'.encode()), as_form=as_form)
 
     assert (answer.status_code, answer.json()["data"]) == (200, {"echo": text})
@@ -98,11 +98,11 @@ async def test_a_largest_body_of_emoji_is_taken(*, as_form: bool) -> None:
 
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
 async def test_a_dense_text_waits_for_the_memory_of_its_values(
-    client: httpx.AsyncClient, intake: Intake, *, as_form: bool
+    client: httpx.AsyncClient, intake: RequestBudget, *, as_form: bool
 ) -> None:
     text = request(b"[" + b"{}," * 12_000 + b"{}]")
-    with intake.share() as other:
-        other.grow(FREE_BYTES + ROOM - 500_000)
+    with intake.reservation() as other:
+        other.reserve_now(FREE_BYTES + ROOM - 500_000)
         refused = await send(client, text, as_form=as_form)
         ordinary = await send(client, request(b'"%b"' % (b"[{}]," * 24_000)), as_form=as_form)
     answer = await send(client, text, as_form=as_form)
@@ -129,10 +129,10 @@ async def test_the_setting_raises_the_limit() -> None:
     assert len(taken.json()["data"]["echo"]) == 1_601_011
 
 
-async def test_the_variables_of_a_url_are_counted(client: httpx.AsyncClient, intake: Intake) -> None:
+async def test_the_variables_of_a_url_are_counted(client: httpx.AsyncClient, intake: RequestBudget) -> None:
     variables = '{"value":[' + "{}," * 12_000 + "{}]}"
-    with intake.share() as other:
-        other.grow(FREE_BYTES + ROOM - 500_000)
+    with intake.reservation() as other:
+        other.reserve_now(FREE_BYTES + ROOM - 500_000)
         refused = await client.get(f"/graphql?query={quote(QUERY)}&variables={variables}")
     answer = await client.get(f"/graphql?query={quote(QUERY)}&variables={variables}")
 

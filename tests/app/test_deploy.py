@@ -17,8 +17,8 @@ import httpx
 import pytest
 import yaml
 
+from app.commands.diagnostics import TESTED_MONGODB
 from app.commands.health import with_flags as health_flags
-from app.doctor import TESTED_MONGODB
 from app.settings import Settings, variable
 from stores.calls import CallsStore
 from tests.app.command import PROGRAM, ROOT, loomql, serving

@@ -14,15 +14,16 @@ import pytest
 from bson import json_util
 
 from app.cli import main
-from app.doctor import Level, examine
-from app.health import Readiness
-from app.server import create_app
+from app.commands.diagnostics import Level, examine
+from app.server.application import create_app
+from app.server.health import Readiness
 from app.settings import Settings
 from graphql_schema.context import Stores
-from stores import versions
 from stores.calls.documents import KEPT
 from stores.database import Database
 from stores.errors import UnavailableError
+from stores.migrations import schema_version
+from stores.migrations.schema_version import LATEST
 from stores.projects import ProjectsStore
 from tests.app.command import ROOT, loomql, serving
 from tests.live_server import live_server
@@ -89,7 +90,7 @@ async def test_what_it_stored_is_found_again_value_by_value(
         assert now is not None
         assert {name: value for name, value in now.items() if name not in KEPT} == call
     assert await database.calls.count_documents({"example_digest": {"$exists": True}}) == 1
-    assert await database.upgrades.find_one({"_id": "version"}) == {"_id": "version", "number": versions.LATEST}
+    assert await database.upgrades.find_one({"_id": "version"}) == {"_id": "version", "number": LATEST}
 
 
 @pytest.mark.usefixtures("first_release")
@@ -109,27 +110,27 @@ async def test_each_upgrade_is_done_once(database: Database, monkeypatch: pytest
 
 
 async def test_an_empty_database_is_of_the_latest_version_at_once(database: Database) -> None:
-    assert await versions.number_of(database) == versions.LATEST
-    assert await database.upgrades.find_one({"_id": "version"}) == {"_id": "version", "number": versions.LATEST}
+    assert await schema_version.number_of(database) == LATEST
+    assert await database.upgrades.find_one({"_id": "version"}) == {"_id": "version", "number": LATEST}
 
 
 async def test_no_server_takes_back_what_another_did(database: Database) -> None:
-    await versions.done(database, 2)
-    await versions.done(database, 1)
+    await schema_version.done(database, 2)
+    await schema_version.done(database, 1)
 
-    assert await versions.number_of(database) == 2
+    assert await schema_version.number_of(database) == 2
 
 
 @pytest.fixture
 async def newer(mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A database that a newer LoomQL brought up, as the settings of this one name it."""
-    await versions.done(database, versions.LATEST + 7)
+    await schema_version.done(database, LATEST + 7)
     monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
     monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database.calls.database.name)
     return Settings()
 
 
-NEWER = f"the database is of version {versions.LATEST + 7}, and this LoomQL knows versions up to {versions.LATEST}"
+NEWER = f"the database is of version {LATEST + 7}, and this LoomQL knows versions up to {LATEST}"
 
 
 async def test_a_newer_database_is_refused_and_nothing_of_it_is_touched(newer: Settings, database: Database) -> None:
@@ -183,7 +184,7 @@ async def test_every_command_leaves_a_newer_database_alone(
 
 
 async def test_what_was_refused_is_open_again_once_the_database_is_another(database: Database) -> None:
-    database.refuse("no")
+    database.block_access("no")
     with pytest.raises(UnavailableError, match="no"):
         await ProjectsStore(database).ensure("acme", "chat")
 
@@ -193,16 +194,16 @@ async def test_what_was_refused_is_open_again_once_the_database_is_another(datab
 
 
 async def test_a_database_that_a_newer_server_brings_up_is_left_alone_from_then_on(database: Database) -> None:
-    stores = Stores.over(database)
+    stores = Stores.for_database(database)
     readiness = Readiness(database, 3, look_seconds=0.02)
     await readiness.prepare()
     watching = asyncio.create_task(readiness.watch())
 
-    await versions.done(database, versions.LATEST + 1)
-    await until(lambda: readiness.hindrance is not None)
+    await schema_version.done(database, LATEST + 1)
+    await until(lambda: readiness.not_ready_reason is not None)
     before = await stored(database)
     told = "run the newer LoomQL"
-    assert told in str(await readiness.reason_against())
+    assert told in str(await readiness.check())
     works: list[Callable[[], Awaitable[object]]] = [
         lambda: stores.projects.ensure("acme", "chat"),  # a write
         lambda: stores.projects.sizes(["acme/chat"], frozenset({"trace_storage_size_bytes"})),  # a query
@@ -215,9 +216,9 @@ async def test_a_database_that_a_newer_server_brings_up_is_left_alone_from_then_
             await work()
     assert await stored(database) == before
 
-    await database.upgrades.update_one({"_id": "version"}, {"$set": {"number": versions.LATEST}})
-    await until(lambda: readiness.hindrance is None)
-    assert await readiness.reason_against() is None
+    await database.upgrades.update_one({"_id": "version"}, {"$set": {"number": LATEST}})
+    await until(lambda: readiness.not_ready_reason is None)
+    assert await readiness.check() is None
     assert (await stores.projects.ensure("acme", "chat"))["id"] == "acme/chat"
     watching.cancel()
 
@@ -246,6 +247,6 @@ async def test_an_upgrade_goes_on_after_a_kill(
     await Readiness(database, 3).prepare()
 
     assert left > 0
-    assert number == versions.PROJECTS_LISTED
-    assert await versions.number_of(database) == versions.LATEST
+    assert number == schema_version.PROJECTS_LISTED
+    assert await schema_version.number_of(database) == LATEST
     assert await database.calls.count_documents({"turn_of": "talk", "total_tokens": 1500}) == 4_001

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from pymongo import MongoClient
 
-from stores.access import Grant, Role
 from stores.database import Database
 from stores.keys import TRUSTED_SECONDS, KeysStore
+from stores.security.access import Grant, Role
 from tests.app.doors import Server, answered, serving
 from tests.app.event_stream import EVENTS
 from tests.waiting import TIMEOUT, until
@@ -154,7 +154,7 @@ async def test_a_command_that_takes_too_long_is_ended_by_the_server(mongodb_uri:
 async def test_what_waits_for_a_connection_when_it_is_given_up_never_begins(
     mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("stores.database.THREADS", CONNECTIONS)
+    monkeypatch.setattr("stores.database.connection.THREADS", CONNECTIONS)
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=3000) as slow:
         async with hanging(slow, 10) as asking:
             await until(lambda: len(slow.reads()) == CONNECTIONS)
@@ -173,7 +173,7 @@ async def test_a_key_is_known_while_another_s_reads_have_all_connections(
 ) -> None:
     keys = KeysStore(database, settle_seconds=0)
     greedy, modest = [(await keys.create([Grant("*", Role.READER)])).text for _ in range(2)]
-    monkeypatch.setattr("stores.database.THREADS", CONNECTIONS)
+    monkeypatch.setattr("stores.database.connection.THREADS", CONNECTIONS)
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=3000) as slow:
         async with hanging(slow, CONNECTIONS, greedy):
             await until(lambda: len(slow.reads()) == CONNECTIONS)

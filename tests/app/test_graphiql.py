@@ -17,7 +17,7 @@ from graphql_schema.context import Context
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema as build_loom_schema
 from graphql_schema.schema import sdl
-from stores import json_text
+from stores.json import codec
 from tests.app.demo_data import Loaded
 
 TABS = Path(graphiql.__file__).parent / "tabs"
@@ -142,7 +142,7 @@ def ask(loaded: Loaded) -> Callable[[str], Awaitable[Any]]:
     async def ask(tab: str) -> Any:  # noqa: ANN401 -- any JSON
         result = await schema.execute((TABS / tab).read_text(), context_value=context)
         assert not result.errors
-        return json.loads(json_text.dumps(result.data))
+        return json.loads(codec.dumps(result.data))
 
     return ask
 

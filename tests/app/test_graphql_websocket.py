@@ -16,11 +16,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from app import heartbeats
+from app.http import keepalive
 from app.websocket import GraphQLWebSocket
-from app.websocket.first_messages import WaryProtocol
-from app.websocket.messages import flaw_of
-from app.websocket.signs import AT_ONCE
+from app.websocket.handshake_limits import HandshakeLimitProtocol
+from app.websocket.message_validation import flaw_of
+from app.websocket.ping_limits import AT_ONCE
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from stores.errors import UnavailableError
@@ -426,8 +426,8 @@ def test_every_message_of_the_protocol_has_no_flaw() -> None:
 async def test_a_client_that_answers_pings_is_kept_however_silent_it_is(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(heartbeats, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(keepalive, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(keepalive, "PATIENCE_SECONDS", 1.0)
     async with client_of(address) as client:
         for _ in range(30):
             assert await client.receive() == {"type": "ping"}
@@ -446,8 +446,8 @@ async def pinged(client: Client) -> None:
 
 
 async def test_a_client_that_answers_no_ping_is_let_go(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(heartbeats, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(keepalive, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(keepalive, "PATIENCE_SECONDS", 0.3)
     async with client_of(address) as client:
         with pytest.raises(ConnectionClosed) as closed:
             await pinged(client)
@@ -460,8 +460,8 @@ async def test_a_client_that_answers_no_ping_is_let_go(address: str, monkeypatch
 async def test_a_client_that_reads_nothing_is_let_go_with_its_subscriptions(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(heartbeats, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(keepalive, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(keepalive, "PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr("app.websocket.connection._GOODBYE_SECONDS", 0.1)
     async with client_of(address, max_queue=1, close_timeout=0.2) as client:
         await client.subscribe("a", "subscription { flood }")
@@ -473,9 +473,9 @@ async def test_a_client_that_reads_nothing_is_let_go_with_its_subscriptions(
 async def test_what_the_server_closes_ends_quietly_with_its_subscriptions(
     monkeypatch: pytest.MonkeyPatch, subscription: str
 ) -> None:
-    monkeypatch.setattr("app.graceful._GOODBYE_SECONDS", 0.2)
+    monkeypatch.setattr("app.runtime.uvicorn_shutdown._GOODBYE_SECONDS", 0.2)
     endpoint = GraphQLWebSocket(schema, Contexts(), MAX_MESSAGE_BYTES, max_operations=30)
-    options = {"ws": WaryProtocol, "ws_ping_interval": 0.2, "ws_ping_timeout": 0.3}
+    options = {"ws": HandshakeLimitProtocol, "ws_ping_interval": 0.2, "ws_ping_timeout": 0.3}
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), **options) as host:
         async with client_of(f"ws://{host}/graphql", max_queue=1, close_timeout=0.2) as client:
             for number in range(20):

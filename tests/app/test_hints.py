@@ -18,21 +18,21 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 import graphql_schema.hints
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
-from app.websocket.first_messages import WaryProtocol
+from app.websocket.handshake_limits import HandshakeLimitProtocol
 from graphql_schema.context import Context, Stores
 from graphql_schema.hints import StreamHints
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema, build_schema
 from stores import hints
-from stores.access import Grant, Role
 from stores.calls import CallsStore
 from stores.calls.filters import CallsFilter
 from stores.database import Database
 from stores.hints import CallsCondition, HintsStore
 from stores.keys import KeysStore
 from stores.query import Query
+from stores.security.access import Grant, Role
 from tests.commands import Commands
 from tests.graphql_schema.query_trees import Tree, eq, field, lit
 from tests.live_server import live_server
@@ -50,7 +50,7 @@ CALLS = """
 @pytest.fixture
 async def client(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
-    with live_server(create_app(settings), lifespan="on", ws=WaryProtocol) as host:
+    with live_server(create_app(settings), lifespan="on", ws=HandshakeLimitProtocol) as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=60) as client:
             yield client
 
@@ -482,7 +482,7 @@ async def test_a_subscription_over_server_sent_events_gets_its_hints_by_a_commen
 async def test_a_subscription_whose_first_event_is_there_or_which_goes_on_gets_no_hints(
     database: Database, calls: CallsStore, schema: LoomSchema
 ) -> None:
-    context = Context(Stores.over(database))
+    context = Context(Stores.for_database(database))
     missing = {"json": {"$expr": {"$not": [eq("inputs.mesages", "x")]}}}
     before = await calls.events_cursor(PROJECT)
     await calls.write([start(20, inputs={})])
@@ -514,7 +514,7 @@ async def test_a_subscription_whose_field_is_in_a_fragment_gets_hints(database: 
         subscription ($query: QueryInput, $after: String) {{ ...Watch }}
         fragment Watch on Subscription {{ {field_of_watch} }}
     """
-    context = Context(Stores.over(database))
+    context = Context(Stores.for_database(database))
     found = await schema.stream(document, {"query": {"json": {"$expr": eq("inputs.mesages", "x")}}}, context)
     async with aclosing(found) as results, asyncio.timeout(TIMEOUT):
         result = await anext(results)

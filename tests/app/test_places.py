@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from app.traffic.places import Places
+from app.admission.operation_limiter import OperationLimiter
 from stores.errors import RateLimitedError, UnavailableError
 from tests.app.doors import TYPENAME, Server, answered, serving
 from tests.app.test_giving_up import COUNT as SLOW_COUNT
@@ -18,14 +18,14 @@ from tests.waiting import TIMEOUT, until, until_found
 COUNT = '{ callsStats(projectId: "acme/doors") { count } }'
 
 
-async def held(places: Places, payer: str, let_go: asyncio.Event) -> str:
-    async with places.one(payer):
+async def held(places: OperationLimiter, payer: str, let_go: asyncio.Event) -> str:
+    async with places.slot(payer):
         await let_go.wait()
     return payer
 
 
 async def test_who_finds_no_place_waits_until_there_is_one() -> None:
-    places, first, second = Places(1), asyncio.Event(), asyncio.Event()
+    places, first, second = OperationLimiter(1), asyncio.Event(), asyncio.Event()
     one = asyncio.create_task(held(places, "a", first))
     other = asyncio.create_task(held(places, "b", second))
     await until(lambda: places.waiting == 1)
@@ -34,57 +34,57 @@ async def test_who_finds_no_place_waits_until_there_is_one() -> None:
     await one
     await until(lambda: places.waiting == 0)
 
-    assert places.taken == 1
+    assert places.in_use == 1
     second.set()
     assert await other == "b"
-    assert (places.taken, places.waiting) == (0, 0)
+    assert (places.in_use, places.waiting) == (0, 0)
 
 
 async def test_who_has_waited_long_enough_is_told_that_the_server_is_full() -> None:
-    places, let_go = Places(1, wait_seconds=0.01), asyncio.Event()
+    places, let_go = OperationLimiter(1, wait_seconds=0.01), asyncio.Event()
     one = asyncio.create_task(held(places, "a", let_go))
-    await until(lambda: places.taken == 1)
+    await until(lambda: places.in_use == 1)
 
     with pytest.raises(UnavailableError, match="1 operations under way already \\(LOOMQL_MAX_OPERATIONS\\)"):
-        await places.take("b")
+        await places.acquire("b")
 
     let_go.set()
     await one
-    assert (places.taken, places.waiting) == (0, 0)
+    assert (places.in_use, places.waiting) == (0, 0)
 
 
 async def test_one_caller_cannot_have_all_places_nor_keep_others_from_theirs() -> None:
-    places, let_go = Places(3, 2, wait_seconds=30), asyncio.Event()
+    places, let_go = OperationLimiter(3, 2, wait_seconds=30), asyncio.Event()
     greedy = [asyncio.create_task(held(places, "greedy", let_go)) for _ in range(4)]
     await until(lambda: places.waiting == 2)
 
     # As many wait as may run; more are told at once.
     with pytest.raises(RateLimitedError, match="you have 2 operations") as refused:
-        await places.take("greedy")
-    async with asyncio.timeout(10), places.one("modest"):
-        assert places.taken == 3
+        await places.acquire("greedy")
+    async with asyncio.timeout(10), places.slot("modest"):
+        assert places.in_use == 3
 
     assert refused.value.retry_after_seconds == 1
     let_go.set()
     assert await asyncio.gather(*greedy) == ["greedy"] * 4
-    assert (places.taken, places.waiting) == (0, 0)
+    assert (places.in_use, places.waiting) == (0, 0)
 
 
 async def test_a_full_queue_is_told_at_once() -> None:
-    places, let_go = Places(1, wait_seconds=600), asyncio.Event()
+    places, let_go = OperationLimiter(1, wait_seconds=600), asyncio.Event()
     waiting = [asyncio.create_task(held(places, str(number), let_go)) for number in range(5)]
     await until(lambda: places.waiting == 4)
 
     with pytest.raises(UnavailableError):
-        await places.take("late")
+        await places.acquire("late")
 
     let_go.set()
     await asyncio.gather(*waiting)
-    assert places.taken == 0
+    assert places.in_use == 0
 
 
 async def test_who_leaves_while_they_wait_takes_no_place() -> None:
-    places, let_go = Places(1, wait_seconds=600), asyncio.Event()
+    places, let_go = OperationLimiter(1, wait_seconds=600), asyncio.Event()
     one = asyncio.create_task(held(places, "a", let_go))
     leaving = [asyncio.create_task(held(places, "b", let_go)) for _ in range(3)]
     staying = asyncio.create_task(held(places, "c", let_go))
@@ -98,40 +98,40 @@ async def test_who_leaves_while_they_wait_takes_no_place() -> None:
 
     assert [await one, await staying] == ["a", "c"]
     assert {type(outcome) for outcome in outcomes} <= {asyncio.CancelledError, RateLimitedError, UnavailableError}
-    assert (places.taken, places.waiting) == (0, 0)
+    assert (places.in_use, places.waiting) == (0, 0)
 
 
 async def test_queries_have_not_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.traffic.places.MOST_QUERIES", 1)
-    places = Places(3, wait_seconds=0.01)
-    async with places.one("a", is_query=True):
+    monkeypatch.setattr("app.admission.operation_limiter.MOST_QUERIES", 1)
+    places = OperationLimiter(3, wait_seconds=0.01)
+    async with places.slot("a", is_query=True):
         with pytest.raises(UnavailableError, match="the server has 1 queries under way already; nothing"):
-            await places.take("b", is_query=True)
-        async with places.one("b"):
-            assert places.taken == 2
-    async with places.one("b", is_query=True):
-        assert places.taken == 1
-    assert places.taken == 0
+            await places.acquire("b", is_query=True)
+        async with places.slot("b"):
+            assert places.in_use == 2
+    async with places.slot("b", is_query=True):
+        assert places.in_use == 1
+    assert places.in_use == 0
 
 
 async def test_one_caller_has_half_of_the_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.traffic.places.MOST_QUERIES", 4)
-    places = Places(10, wait_seconds=0.01)
-    async with places.one("a", is_query=True), places.one("a", is_query=True), places.one("a"):
+    monkeypatch.setattr("app.admission.operation_limiter.MOST_QUERIES", 4)
+    places = OperationLimiter(10, wait_seconds=0.01)
+    async with places.slot("a", is_query=True), places.slot("a", is_query=True), places.slot("a"):
         with pytest.raises(RateLimitedError, match="you have 2 queries under way already, as many as one caller may"):
-            await places.take("a", is_query=True)
-        async with places.one("b", is_query=True):
-            assert places.taken == 4
-    assert places.taken == 0
+            await places.acquire("a", is_query=True)
+        async with places.slot("b", is_query=True):
+            assert places.in_use == 4
+    assert places.in_use == 0
 
 
 async def test_many_who_come_and_go_leave_every_place_free() -> None:
-    places = Places(5, 3, wait_seconds=0.005)
+    places = OperationLimiter(5, 3, wait_seconds=0.005)
 
     async def visit(number: int) -> None:
         try:
-            async with places.one(f"caller {number % 7}"):
-                assert places.taken <= 5
+            async with places.slot(f"caller {number % 7}"):
+                assert places.in_use <= 5
                 await asyncio.sleep(0.001 * (number % 4))
         except (UnavailableError, RateLimitedError):
             return
@@ -142,12 +142,12 @@ async def test_many_who_come_and_go_leave_every_place_free() -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert (places.taken, places.waiting) == (0, 0)
+    assert (places.in_use, places.waiting) == (0, 0)
 
 
 @pytest.fixture
 def narrow(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr("app.traffic.places.WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("app.admission.operation_limiter.WAIT_SECONDS", 0.05)
     yield from serving(mongodb_uri, database_name, max_operations=1, max_connection_operations=10)
 
 
@@ -196,7 +196,7 @@ async def test_who_finds_no_place_is_told_by_http_when_to_come_again(
     code: str,
     setting: str,
 ) -> None:
-    monkeypatch.setattr("app.traffic.places.WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("app.admission.operation_limiter.WAIT_SECONDS", 0.05)
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, **limits) as slow:
         async with httpx.AsyncClient(base_url=f"http://{slow.server.host}", timeout=TIMEOUT) as client:
 

@@ -8,10 +8,10 @@ import pytest
 from google.rpc.status_pb2 import Status
 from websockets.exceptions import InvalidStatus
 
-from app.traffic.payers import network_of, payer_of
-from app.traffic.rates import Buckets, Rates
-from stores.access import Caller
+from app.admission.quota_keys import network_of, quota_key_of
+from app.admission.token_buckets import RateLimiter, TokenBuckets
 from stores.errors import RateLimitedError
+from stores.security.access import Caller
 from tests.app import command
 from tests.app.doors import DOORS, TYPENAME, Door, Server, answered, every_door, serving
 
@@ -25,7 +25,7 @@ class Clock:
 
 def test_a_bucket_gives_its_burst_at_once_and_then_as_many_as_the_rate() -> None:
     clock = Clock()
-    buckets = Buckets(2, 3, clock=clock)
+    buckets = TokenBuckets(2, 3, clock=clock)
 
     assert [buckets.take("a") for _ in range(4)] == [0, 0, 0, pytest.approx(0.5)]
     clock.now += 0.5
@@ -37,7 +37,7 @@ def test_a_bucket_gives_its_burst_at_once_and_then_as_many_as_the_rate() -> None
 
 def test_what_is_refused_costs_nothing() -> None:
     clock = Clock()
-    buckets = Buckets(1, 1, clock=clock)
+    buckets = TokenBuckets(1, 1, clock=clock)
     buckets.take("a")
 
     for _ in range(50):
@@ -48,7 +48,7 @@ def test_what_is_refused_costs_nothing() -> None:
 
 
 def test_each_caller_has_a_bucket_of_their_own_and_few_are_kept() -> None:
-    buckets = Buckets(1, 1, most=10, clock=Clock())
+    buckets = TokenBuckets(1, 1, most=10, clock=Clock())
 
     assert [buckets.take(str(number)) for number in range(1000)] == [0] * 1000
     assert len(buckets) == 10
@@ -56,7 +56,7 @@ def test_each_caller_has_a_bucket_of_their_own_and_few_are_kept() -> None:
 
 
 def test_a_refusal_says_when_to_come_again() -> None:
-    rates = Rates(0.1, 1, clock=Clock())
+    rates = RateLimiter(0.1, 1, clock=Clock())
     rates.check("a")
 
     with pytest.raises(RateLimitedError, match=r"more than 0.1 requests a second.*ask again in 10 s") as refused:
@@ -67,9 +67,9 @@ def test_a_refusal_says_when_to_come_again() -> None:
 def test_who_has_a_key_pays_with_it_and_others_by_their_address() -> None:
     scope = {"client": ("10.0.0.5", 4000), "state": {"caller": Caller("key-1", ())}}
 
-    assert payer_of(scope) == "key key-1"
-    assert payer_of({"client": ("10.0.0.5", 4000), "state": {}}) == "address 10.0.0.5"
-    assert payer_of({"client": None}) == "unknown"
+    assert quota_key_of(scope) == "key key-1"
+    assert quota_key_of({"client": ("10.0.0.5", 4000), "state": {}}) == "address 10.0.0.5"
+    assert quota_key_of({"client": None}) == "unknown"
 
 
 def test_addresses_of_one_network_of_ipv6_are_one_caller() -> None:

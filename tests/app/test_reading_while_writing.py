@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
+from tests.app.calls_client import CallsClient, number_of, repeat, whole_call
 from tests.app.command import Server, serving
-from tests.app.traffic import CallsClient, number_of, repeat, whole_call
 
 COUNT = 10_000
 BATCH = 250

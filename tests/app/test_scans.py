@@ -6,10 +6,10 @@ from typing import Any
 import httpx
 
 from graphql_schema.execution.roots import MOST_ROOT_FIELDS
-from stores.access import Grant, Role
+from stores.concurrency.scan_slots import MOST_SCANS
 from stores.database import Database
 from stores.keys import KeysStore
-from stores.scans import MOST_SCANS
+from stores.security.access import Grant, Role
 from tests.app.test_giving_up import PROJECT, slowed
 from tests.waiting import TIMEOUT, until
 

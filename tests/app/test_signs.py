@@ -14,8 +14,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from app.websocket.first_messages import WaryProtocol
-from app.websocket.signs import AT_ONCE
+from app.websocket.handshake_limits import HandshakeLimitProtocol
+from app.websocket.ping_limits import AT_ONCE
 from tests.live_server import live_server
 
 TEXT, PING, PONG = 0x01, 0x89, 0x8A
@@ -39,7 +39,7 @@ async def echo(websocket: WebSocket) -> None:
 
 @pytest.fixture
 def address() -> Iterator[tuple[str, int]]:
-    with live_server(Starlette(routes=[WebSocketRoute("/", echo)]), ws=WaryProtocol) as host:
+    with live_server(Starlette(routes=[WebSocketRoute("/", echo)]), ws=HandshakeLimitProtocol) as host:
         name, _, port = host.partition(":")
         yield name, int(port)
 

@@ -11,10 +11,10 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from strawberry.types import ExecutionResult
 
-from app.traffic import Places
+from app.admission import OperationLimiter
 from app.websocket import GraphQLWebSocket
-from app.websocket.first_messages import WaryProtocol
 from app.websocket.handler import TURNS
+from app.websocket.handshake_limits import HandshakeLimitProtocol
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from tests.app.test_graphql_websocket import Client, client_of, complete, next_of
@@ -44,16 +44,16 @@ class Query:
 
 
 @pytest.fixture
-def places() -> Places:
-    return Places(1, wait_seconds=0.2)
+def places() -> OperationLimiter:
+    return OperationLimiter(1, wait_seconds=0.2)
 
 
 @pytest.fixture
-def address(places: Places) -> Iterator[str]:
+def address(places: OperationLimiter) -> Iterator[str]:
     Made.count = 0
     schema = LoomSchema(Query, limits=Limits())
     endpoint = GraphQLWebSocket(schema, lambda _connection: None, 4000, places=places)
-    with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), ws=WaryProtocol) as host:
+    with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), ws=HandshakeLimitProtocol) as host:
         yield f"ws://{host}/graphql"
 
 
@@ -68,9 +68,9 @@ async def reading_nothing(address: str) -> AsyncIterator[Client]:
         client.socket.transport.abort()
 
 
-async def test_who_does_not_read_keeps_no_place_from_others(address: str, places: Places) -> None:
+async def test_who_does_not_read_keeps_no_place_from_others(address: str, places: OperationLimiter) -> None:
     async with reading_nothing(address), client_of(address) as other:
-        await until(lambda: Made.count > 2 and not places.taken)
+        await until(lambda: Made.count > 2 and not places.in_use)
         await other.subscribe("a", "{ greeting }")
 
         assert await other.receive() == next_of("a", {"greeting": "Hello"})

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
-from stores.calls.watching.stream import present
+from stores.calls.events.change_stream import present
 from stores.database import Database
 from tests.app.command import serving
 from tests.app.event_stream import COMMENT, all_of, first_of, next_of, streaming, told
@@ -34,13 +34,13 @@ RESUME = f"""subscription ($after: String) {{
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Stores]:
     """The stores that the service made."""
     made: list[Stores] = []
-    over = Stores.over
+    over = Stores.for_database
 
     def record(database: Database, *given: Any) -> Stores:  # noqa: ANN401 -- whatever else the service gives
         made.append(over(database, *given))
         return made[-1]
 
-    monkeypatch.setattr(Stores, "over", record)
+    monkeypatch.setattr(Stores, "for_database", record)
     return made
 
 

@@ -18,19 +18,19 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
-from app.request_bodies import Pace
-from app.server import create_app
+from app.admission.websockets import WebSockets
+from app.http.request_body import Pace
+from app.server.application import create_app
 from app.settings import Settings
-from app.traffic.websockets import WebSockets
 from app.websocket import GraphQLWebSocket, reserving
-from app.websocket.first_messages import WaryProtocol
+from app.websocket.handshake_limits import HandshakeLimitProtocol
+from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits
-from graphql_schema.operations import BoundedSchema
-from stores import intake as intake_module
-from stores.access import Grant, Role
+from stores.concurrency import request_budget as intake_module
+from stores.concurrency.request_budget import FREE_BYTES, RequestBudget, Reservation
 from stores.database import Database
-from stores.intake import FREE_BYTES, Intake, Share
 from stores.keys import KeysStore
+from stores.security.access import Grant, Role
 from tests.app.command import serving
 from tests.live_server import live_server
 from tests.waiting import until
@@ -49,7 +49,7 @@ class Query:
         return len(of)
 
 
-schema = BoundedSchema(Query, limits=Limits())
+schema = LimitedSchema(Query, limits=Limits())
 
 
 class FromCaller:
@@ -64,7 +64,7 @@ class FromCaller:
         await self._app(scope, receive, send)
 
 
-class QueueWatch(WaryProtocol):
+class QueueWatch(HandshakeLimitProtocol):
     """The server's protocol, which tells how long the queue of a connection was at most."""
 
     longest = 0
@@ -75,14 +75,14 @@ class QueueWatch(WaryProtocol):
 
 
 @pytest.fixture
-async def intake(monkeypatch: pytest.MonkeyPatch) -> Intake:
+async def intake(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
     """An intake without large slots, in which nobody waits for long."""
     monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.1)
-    return Intake(BUDGET, large_slots=0)
+    return RequestBudget(BUDGET, large_slots=0)
 
 
 @pytest.fixture
-def address(intake: Intake) -> Iterator[str]:
+def address(intake: RequestBudget) -> Iterator[str]:
     endpoint = GraphQLWebSocket(schema, lambda _: None, 2 * BUDGET, intake=intake, websockets=WebSockets(40))
     app = FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]))
     with live_server(app, ws=QueueWatch, ws_max_size=2 * BUDGET) as host:
@@ -138,7 +138,7 @@ def send_fragment(client: ClientConnection, text: str, *, goes_on: bool = False)
 
 
 async def test_a_large_message_is_reserved_while_it_arrives_and_released_with_its_answer(
-    address: str, intake: Intake
+    address: str, intake: RequestBudget
 ) -> None:
     whole = asking(300_000)
     async with opened(address) as client:
@@ -156,7 +156,7 @@ async def test_a_large_message_is_reserved_while_it_arrives_and_released_with_it
 
 
 async def test_unfinished_messages_of_one_caller_take_half_and_another_caller_is_served(
-    address: str, intake: Intake
+    address: str, intake: RequestBudget
 ) -> None:
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(opened(address)) for _ in range(10)]
@@ -177,11 +177,11 @@ async def test_unfinished_messages_of_one_caller_take_half_and_another_caller_is
 
 
 async def test_a_whole_message_that_does_not_fit_is_refused_by_itself_or_closes_the_connection(
-    address: str, intake: Intake
+    address: str, intake: RequestBudget
 ) -> None:
     async with opened(address) as client:
-        with intake.share() as others:
-            others.grow(BUDGET)
+        with intake.reservation() as others:
+            others.reserve_now(BUDGET)
             await client.send(asking(60_000, "refused"))
             refusal = await received(client)
             small = await length_of(client, 1_000)
@@ -208,10 +208,10 @@ async def test_a_message_of_very_many_values_is_not_parsed(address: str, monkeyp
     assert reason.startswith("A message cannot be read: it has more than 100,000 values")
 
 
-async def test_containers_of_a_dense_message_are_reserved(address: str, intake: Intake) -> None:
+async def test_containers_of_a_dense_message_are_reserved(address: str, intake: RequestBudget) -> None:
     async with opened(address) as client:
-        with intake.share() as others:
-            others.grow(BUDGET // 2)
+        with intake.reservation() as others:
+            others.reserve_now(BUDGET // 2)
             await client.send(asking(1).replace('"x"', "[" + "{}," * 30_000 + "{}]"))
             code, reason = await closed(client)
 
@@ -220,12 +220,12 @@ async def test_containers_of_a_dense_message_are_reserved(address: str, intake: 
 
 
 async def test_reading_waits_for_memory_that_others_release(
-    address: str, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    address: str, intake: RequestBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", float(TIMEOUT))
     async with opened(address) as client:
-        with intake.share() as others:
-            others.grow(BUDGET)
+        with intake.reservation() as others:
+            others.reserve_now(BUDGET)
             await client.send(asking(400_000))
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(client.recv(), 0.3)
@@ -234,7 +234,7 @@ async def test_reading_waits_for_memory_that_others_release(
     assert answer["payload"]["data"] == {"length": 400_000}
 
 
-async def test_what_a_client_leaves_unfinished_is_released(address: str, intake: Intake) -> None:
+async def test_what_a_client_leaves_unfinished_is_released(address: str, intake: RequestBudget) -> None:
     async with opened(address) as client:
         send_fragment(client, "x" * 200_000)
         await until(lambda: intake.held_bytes > 0)
@@ -244,7 +244,7 @@ async def test_what_a_client_leaves_unfinished_is_released(address: str, intake:
 
 @pytest.mark.parametrize("is_large", [True, False])
 async def test_a_message_that_comes_slowly_closes_the_connection(
-    address: str, intake: Intake, monkeypatch: pytest.MonkeyPatch, *, is_large: bool
+    address: str, intake: RequestBudget, monkeypatch: pytest.MonkeyPatch, *, is_large: bool
 ) -> None:
     monkeypatch.setattr(reserving, "PACE", Pace(grace_seconds=0.5, bytes_per_second=1_000_000))
     async with opened(address) as client:
@@ -261,7 +261,7 @@ async def test_a_message_that_comes_slowly_closes_the_connection(
 
 
 async def test_a_message_has_a_deadline_whatever_its_pace(
-    address: str, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    address: str, intake: RequestBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reserving, "PACE", Pace(grace_seconds=2.0, bytes_per_second=1_000, max_seconds=0.5))
     async with opened(address) as client:
@@ -276,10 +276,10 @@ async def test_a_message_has_a_deadline_whatever_its_pace(
     await until(lambda: intake.held_bytes == 0)
 
 
-async def test_a_message_that_the_application_refuses_by_its_size_is_released(intake: Intake) -> None:
+async def test_a_message_that_the_application_refuses_by_its_size_is_released(intake: RequestBudget) -> None:
     endpoint = GraphQLWebSocket(schema, lambda _: None, 100_000, intake=intake, websockets=WebSockets(40))
     app = FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]))
-    with live_server(app, ws=WaryProtocol, ws_max_size=BUDGET) as host:
+    with live_server(app, ws=HandshakeLimitProtocol, ws_max_size=BUDGET) as host:
         async with opened(f"ws://{host}/graphql") as client:
             await client.send(asking(200_000))
             code, _ = await closed(client)
@@ -289,12 +289,12 @@ async def test_a_message_that_the_application_refuses_by_its_size_is_released(in
 
 
 async def test_an_error_of_the_intake_closes_the_connection(
-    address: str, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    address: str, intake: RequestBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(_share: Share, _size: int) -> None:
+    async def fail(_share: Reservation, _size: int) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(Share, "take", fail)
+    monkeypatch.setattr(Reservation, "reserve", fail)
     async with opened(address) as client:
         await client.send(asking(300_000))
         code, reason = await closed(client)
@@ -304,7 +304,7 @@ async def test_an_error_of_the_intake_closes_the_connection(
     await until(lambda: intake.held_bytes == 0)
 
 
-async def test_a_message_that_takes_more_than_one_may_is_refused(address: str, intake: Intake) -> None:
+async def test_a_message_that_takes_more_than_one_may_is_refused(address: str, intake: RequestBudget) -> None:
     async with opened(address) as client:
         await client.send(asking(1).replace('"x"', "[" + '{"a":0},' * 20_000 + "0]"))
         code, reason = await closed(client)
@@ -340,7 +340,7 @@ async def test_messages_are_not_compressed(address: str) -> None:
     assert (extensions, length) == ([], 10)
 
 
-async def test_small_messages_that_come_at_once_are_taken_a_few_at_a_time(address: str, intake: Intake) -> None:
+async def test_small_messages_that_come_at_once_are_taken_a_few_at_a_time(address: str, intake: RequestBudget) -> None:
     QueueWatch.longest = 0
     async with opened(address) as client:
         for _ in range(20_000):
@@ -369,7 +369,9 @@ async def test_what_comes_before_the_ack_is_small_in_all(address: str) -> None:
 async def test_one_caller_has_half_of_the_connections_and_all_callers_have_the_rest() -> None:
     websockets = WebSockets(4)
     endpoint = GraphQLWebSocket(schema, lambda _: None, BUDGET, websockets=websockets)
-    with live_server(FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])), ws=WaryProtocol) as host:
+    with live_server(
+        FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])), ws=HandshakeLimitProtocol
+    ) as host:
         address = f"ws://{host}/graphql"
         async with AsyncExitStack() as stack:
             for caller in ("192.0.2.1", "192.0.2.1", "192.0.2.2"):
@@ -400,7 +402,7 @@ async def test_a_connection_counts_for_the_key_of_its_first_message(mongodb_uri:
     name = database.calls.database.name
     keys = [(await KeysStore(database, settle_seconds=0).create([Grant("*", Role.READER)])).text for _ in range(2)]
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=name, max_websockets=2, keys="required")
-    with live_server(create_app(settings), lifespan="on", ws=WaryProtocol) as host:
+    with live_server(create_app(settings), lifespan="on", ws=HandshakeLimitProtocol) as host:
         async with connect(f"ws://{host}/graphql", subprotocols=[PROTOCOL]) as first:
             await first.send(init_with(keys[0]))
             begun = await received(first)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from stores.access import Grant, Role
 from stores.database import Database
 from stores.keys import KeysStore
+from stores.security.access import Grant, Role
 from tests.app.command import Server, serving
 from tests.attacks.attacks import NO_DEADLINE, NO_RESULT, PROJECT, Attack, Results, Target
 from tests.benchmarks.timing import clock_of

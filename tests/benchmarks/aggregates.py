@@ -13,7 +13,7 @@ from bson import Decimal128
 
 from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping
 from stores.calls import CallsStore
-from stores.calls.additions import PRICES
+from stores.calls.computed_fields import PRICES
 from stores.costs import CostsStore, NewCost
 from stores.database import Collection, Database, Document
 from stores.paging import PageRequest
@@ -107,7 +107,7 @@ def cases(count: int) -> list[Case]:
             target=1.3,
         ),
         Case(
-            "calls by op's version, which an index has",
+            "calls by version of an op, which an index serves",
             Grouping([GroupBy.OP_VERSION]),
             "count",
             [_all(), {"$group": {"_id": "$op_name", "number": {"$sum": 1}}}],

@@ -15,8 +15,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import MongoClient
 from pymongo.write_concern import WriteConcern
 
-from stores import indexes
-from stores.database import Collection, Document
+from stores.database import Collection, Document, indexes
 
 NESTED: Final = "nested"
 _NOT_KEPT: Final = ["json", "op_trace_name", "start_size_bytes", "end_size_bytes"]

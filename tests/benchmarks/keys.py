@@ -9,17 +9,17 @@ from typing import Any, Final
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.access import KEYRING, Authentication, Entrance, Keyring, ruled
-from app.access.oidc import OidcTokens
-from app.access.oidc.grants import parse_claim_grants
-from app.doors import refusal_at
+from app.auth import KEYRING, AuthenticationMiddleware, Authenticator, KeyCache, guard_routes
+from app.auth.oidc import OidcTokens
+from app.auth.oidc.claim_grants import parse_claim_grants
+from app.protocol_errors import error_response_for_path
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
-from stores.access import ANYONE, Caller, Grant, Role
 from stores.database import Database
 from stores.keys import KeysStore
-from tests.app.access.issuer import AUDIENCE, stand_in_issuer
+from stores.security.access import ANONYMOUS_WRITER, Caller, Grant, Role
+from tests.app.auth.issuer import AUDIENCE, stand_in_issuer
 from tests.benchmarks.report import Must, Row, Section
 
 REQUESTS: Final = 2_000
@@ -42,24 +42,24 @@ async def _measure(uri: str, name: str, requests: int) -> Section:
         await database.ensure_indexes()
         grants = [Grant(f"entity-{n}/*", Role.READER) for n in range(GRANTS - 1)] + [Grant("acme/none", Role.READER)]
         made = await KeysStore(database, settle_seconds=0).create(grants)
-        keyring = Keyring(KeysStore(database))
+        keyring = KeyCache(KeysStore(database))
         bare = _through(_Nothing(), keyring, None)
         door = _through(_door(), keyring, made.text)
-        section = {"a key at the door": await _compared(door, bare, requests)}
+        section = {"check of a key": await _compared(door, bare, requests)}
         with stand_in_issuer() as issuer:
             tokens = OidcTokens(issuer.url, AUDIENCE, parse_claim_grants(_TOKENS))
             door = _through(_door(tokens), keyring, issuer.token())
-            section["an issuer's token at the door"] = await _compared(door, bare, requests)
-        section["a key's grants at a field"] = await _fields(database, made.key.caller, requests)
+            section["check of an issuer's token"] = await _compared(door, bare, requests)
+        section["check of a key's grants at a field"] = await _fields(database, made.key.caller, requests)
         await keyring.close()
         return section
 
 
 def _door(tokens: OidcTokens | None = None) -> ASGIApp:
     """The way in, as the server has it: authentication, and the guard of a route behind it."""
-    [route] = ruled([Route("/graphql", _Nothing())])
+    [route] = guard_routes([Route("/graphql", _Nothing())], error_response_for_path)
     assert isinstance(route, Route)
-    return Authentication(route.app, Entrance("auto", ANYONE, tokens), refusal_at)
+    return AuthenticationMiddleware(route.app, Authenticator("auto", ANONYMOUS_WRITER, tokens), error_response_for_path)
 
 
 class _Nothing:
@@ -70,7 +70,7 @@ class _Nothing:
         await send({"type": "http.response.body", "body": b"{}"})
 
 
-def _through(app: ASGIApp, keyring: Keyring, key: str | None) -> Once:
+def _through(app: ASGIApp, keyring: KeyCache, key: str | None) -> Once:
     names = (b"host", b"accept", b"user-agent", b"content-type", b"content-length")
     headers = [(name, b"something") for name in names]
     if key:
@@ -101,18 +101,18 @@ def _through(app: ASGIApp, keyring: Keyring, key: str | None) -> Once:
 
 
 async def _fields(database: Database, caller: Caller, requests: int) -> Row:
-    schema, stores = build_schema(Limits()), Stores.over(database)
+    schema, stores = build_schema(Limits()), Stores.for_database(database)
 
     def asking(who: Caller) -> Once:
         async def once() -> object:
             result = await schema.execute(_QUERY, context_value=Context(stores, caller=who))
-            who.check(Role.READER, "acme/none")
+            who.require_role(Role.READER, "acme/none")
             assert result.errors is None
             return result.data
 
         return once
 
-    row = await _compared(asking(caller), asking(ANYONE), requests)
+    row = await _compared(asking(caller), asking(ANONYMOUS_WRITER), requests)
     await stores.close()
     return row
 

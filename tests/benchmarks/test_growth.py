@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from stores import indexes
+from stores.database import indexes
 from tests.benchmarks import loading
 from tests.benchmarks.growth import stream_all
 from tests.benchmarks.servers import server

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from stores.calls import CallsStore
+from stores.calls.user_indexes import UserIndex, UserIndexes
 from stores.database import Database
-from stores.user_indexes import UserIndex, UserIndexes
 from tests.benchmarks.cases import of_a_customer
 from tests.benchmarks.stock import batches
 from tests.benchmarks.timing import Clock

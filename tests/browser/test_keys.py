@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
-from app.websocket.first_messages import WaryProtocol
-from stores.access import Grant, Role
+from app.websocket.handshake_limits import HandshakeLimitProtocol
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.keys import KeysStore
+from stores.security.access import Grant, Role
 from tests.browser.graphiql_page import GraphiqlPage, until
 from tests.live_server import live_server
 from tests.stores.calls.builders import start
@@ -34,7 +34,7 @@ class Locked(NamedTuple):
 async def locked(mongodb_uri: str, database: Database, database_name: str) -> AsyncIterator[Locked]:
     made = await KeysStore(database, settle_seconds=0).create([Grant(PROJECT, Role.READER)])
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, keys="required")
-    with live_server(create_app(settings), lifespan="on", ws=WaryProtocol) as host:
+    with live_server(create_app(settings), lifespan="on", ws=HandshakeLimitProtocol) as host:
         yield Locked(f"http://{host}", made.text)
 
 

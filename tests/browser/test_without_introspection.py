@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from tests.browser.graphiql_page import GraphiqlPage, until
 from tests.live_server import live_server

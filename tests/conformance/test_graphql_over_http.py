@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from tests.live_server import live_server
 from tests.node import Node

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import httpx
 
-from tests.app.traffic import CallsClient, DatabaseAwayError, ServerGoneError
+from tests.app.calls_client import CallsClient, DatabaseAwayError, ServerGoneError
 
 PATIENCE_SECONDS: Final = 18.0
 """After three seconds a database is given up, some more where several steps of a write each find it gone.

@@ -39,7 +39,7 @@ class Evaluations:
         """Them, with objects that can be run: three rows, a model, and a judge that takes a moment."""
         providers = EnvironmentProviders(environment(stand_in))
         database = Database.open(uri, "loomql", timeout_seconds=30)
-        self = cls(Stores.over(database, providers), database)
+        self = cls(Stores.for_database(database, providers), database)
         judge = await orders.judge(self._stores, "slow-0.05")
         self._evaluation = await orders.evaluation(self._stores, [judge])
         self._model = await orders.model(self._stores)

@@ -13,7 +13,7 @@ from pymongo import MongoClient, ReadPreference
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
-from stores.leases import LEASE_SECONDS
+from stores.database.leases import LEASE_SECONDS
 from tests.faults.client import FaultsClient
 
 Document = dict[str, Any]

@@ -13,7 +13,7 @@ from stores.database import Database
 from stores.files import FilesStore
 from stores.files.uploads import CHUNK_BYTES
 from stores.tables import TablesStore
-from tests.app.traffic import ServerGoneError
+from tests.app.calls_client import ServerGoneError
 from tests.faults import faults
 from tests.faults.client import FaultsClient
 from tests.faults.faults import Alone, Fault

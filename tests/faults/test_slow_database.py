@@ -13,8 +13,8 @@ from pymongo import MongoClient
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.app.calls_client import CREATE_BATCH, call_id
 from tests.app.command import Server, serving
-from tests.app.traffic import CREATE_BATCH, call_id
 
 MIB = 1024 * 1024
 ROOM = 4 * MIB

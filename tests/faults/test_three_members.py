@@ -6,11 +6,11 @@
 import asyncio
 from functools import partial
 
-from app.upgrading import Upgrading
+from app.background.migration_runner import MigrationRunner
 from stores.calls import CallsStore
 from stores.calls.documents import KEPT
 from stores.database import Database
-from stores.upgrades import CallsUpgrade
+from stores.migrations.calls_backfill import CallsUpgrade
 from tests.faults import faults
 from tests.faults.stage import Three
 from tests.faults.watching import watched
@@ -65,7 +65,7 @@ async def test_an_upgrade_that_is_cut_off_again_and_again_fills_in_every_call(st
     whole = await database.calls.find({}, sort=[("_id", 1)]).to_list(None)
     await database.calls.update_many({}, {"$unset": dict.fromkeys(KEPT, "")})
     # when
-    upgrading = Upgrading(database)
+    upgrading = MigrationRunner(database)
     upgrading._upgrade = CallsUpgrade(database, step=1)
     finishing = asyncio.create_task(upgrading.finish())
     await until(lambda: upgrading.progress is not None and upgrading.progress.looked_at > 0)

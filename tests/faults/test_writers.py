@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from stores.database import Collection, Database, Document
-from tests.app.traffic import ServerGoneError
+from tests.app.calls_client import ServerGoneError
 from tests.faults.client import FaultsClient
 from tests.faults.surplus import surplus
 from tests.faults.writers import MORE_WRITERS, WRITERS, Writer

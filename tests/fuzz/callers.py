@@ -8,9 +8,9 @@ from random import Random
 from typing import TYPE_CHECKING, Final, Self
 
 from stores import times
-from stores.access import Grant, Role
 from stores.database import Database
 from stores.keys import KeysStore
+from stores.security.access import Grant, Role
 from tests.fuzz import damage, texts
 from tests.fuzz.second_caller import SECOND_PROJECT
 from tests.fuzz.values import DEMO, OWN_PROJECTS

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from tests.live_server import live_server
 

@@ -13,7 +13,7 @@ from schemathesis import Case, graphql
 from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from tests.app.command import ROOT
 from tests.fuzz import oracle, texts

@@ -10,8 +10,8 @@ from app.settings import Settings
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema, build_schema
-from stores import json_text
 from stores.database import Database
+from stores.json import codec
 
 
 class Answer(NamedTuple):
@@ -40,7 +40,7 @@ def schema() -> LoomSchema:
 @pytest.fixture
 def run(schema: LoomSchema, database: Database) -> Run:
     """Runs a document with variables, as a client's JSON carries both."""
-    return running(schema, Context(Stores.over(database)))
+    return running(schema, Context(Stores.for_database(database)))
 
 
 def running(schema: LoomSchema, context: Context) -> Run:
@@ -49,6 +49,6 @@ def running(schema: LoomSchema, context: Context) -> Run:
     async def run(document: str, **variables: Any) -> Answer:  # noqa: ANN401 -- any JSON
         result = await schema.execute(document, variable_values=variables, context_value=context)
         body = {"data": result.data, "errors": [error.formatted for error in result.errors or ()]}
-        return Answer(**json.loads(json_text.dumps(body)))
+        return Answer(**json.loads(codec.dumps(body)))
 
     return run

@@ -43,7 +43,7 @@ SPEC = """
 @pytest.fixture
 def run(schema: LoomSchema, database: Database, providers: EnvironmentProviders) -> Run:
     """Runs a document where there are models to ask."""
-    return running(schema, Context(Stores.over(database, providers)))
+    return running(schema, Context(Stores.for_database(database, providers)))
 
 
 async def test_words_are_looked_for_and_what_is_found_is_feedback(run: Run, calls: CallsStore) -> None:
@@ -180,7 +180,7 @@ async def test_a_deleted_action_says_when_it_was_deleted(run: Run, objects: Obje
 async def test_a_server_without_providers_looks_for_words_and_says_why_it_judges_nothing(
     schema: LoomSchema, database: Database, calls: CallsStore, objects: ObjectsStore
 ) -> None:
-    run = running(schema, Context(Stores.over(database)))
+    run = running(schema, Context(Stores.for_database(database)))
     await calls.write([start(), end(output="weft")])
 
     found = await run(EXECUTE, ref=await action(objects, looking_for("weft")), calls=[call_id(1)])

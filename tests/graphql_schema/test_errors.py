@@ -35,7 +35,7 @@ async def test_a_database_that_is_away_is_unavailable_and_its_words_are_kept(sch
     away = Database.open("mongodb://127.0.0.1:1/?directConnection=true", "loomql", timeout_seconds=0.2)
 
     result = await schema.execute(
-        '{ call(projectId: "a/b", id: "0000000000000000") { id } }', context_value=Context(Stores.over(away))
+        '{ call(projectId: "a/b", id: "0000000000000000") { id } }', context_value=Context(Stores.for_database(away))
     )
     away.close()
 

@@ -119,7 +119,7 @@ async def test_content_and_upload_exclude_each_other(run: Run, database: Databas
 
 
 async def test_a_file_larger_than_the_server_takes_is_refused(schema: LoomSchema, database: Database) -> None:
-    context = Context(Stores.over(database), max_file_bytes=4)
+    context = Context(Stores.for_database(database), max_file_bytes=4)
 
     for variables in ({"content": "aGVsbG8=", "name": "x"}, {"upload": SentFile("x", hello)}):
         result = await schema.execute(CREATE, variable_values=variables, context_value=context)
@@ -156,7 +156,7 @@ async def test_a_file_too_large_for_an_answer_says_where_to_get_it(run: Run) -> 
 
 
 async def test_the_contents_of_one_answer_are_bounded_together(schema: LoomSchema, database: Database) -> None:
-    stores = Stores.over(database)
+    stores = Stores.for_database(database)
     digest, _, _ = await stores.files.create("acme/files", pieces(bytes(MAX_READ_BYTES)), "zeros")
     file = f'file(projectId: "acme/files", digest: "{digest}")'
     aliases = " ".join(f"a{number}: {file} {{ content }}" for number in range(5))

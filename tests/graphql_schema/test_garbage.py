@@ -57,7 +57,7 @@ async def test_a_query_leaves_nothing(calls: CallsStore, run: Run, document: str
 
 
 async def test_events_leave_nothing_however_many_hear_of_them(schema: LoomSchema, database: Database) -> None:
-    stores = Stores.over(database)
+    stores = Stores.for_database(database)
     given = EVENTS, {"p": PROJECT}, Context(stores)
     async with aclosing(await schema.stream(*given)) as first, aclosing(await schema.stream(*given)) as second:
         tasks = [asyncio.create_task(_call_of(results)) for results in (first, second)]

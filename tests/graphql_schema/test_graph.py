@@ -14,7 +14,7 @@ from graphql_schema.schema import build_schema
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import StoreTimeoutError
-from stores.evaluations.edges import MAX_ABOVE
+from stores.evaluations.related_calls import MAX_ABOVE
 from stores.feedback import FeedbackStore
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run, running
@@ -40,7 +40,7 @@ DOCUMENTS: Final = 60
 
 @pytest.fixture
 def stores(database: Database) -> Stores:
-    return Stores.over(database)
+    return Stores.for_database(database)
 
 
 async def test_a_page_of_a_hundred_linked_calls_costs_a_constant_number_of_commands(

@@ -7,7 +7,7 @@ import pytest
 from starlette.responses import JSONResponse
 
 from app.providers import EnvironmentProviders
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
@@ -37,7 +37,7 @@ USAGE = {"input_tokens": 10, "output_tokens": 90, "total_tokens": 100}
 @pytest.fixture
 def run(schema: LoomSchema, database: Database, providers: EnvironmentProviders) -> Run:
     """Runs a document where there are models to ask."""
-    return running(schema, Context(Stores.over(database, providers)))
+    return running(schema, Context(Stores.for_database(database, providers)))
 
 
 def inputs(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any input
@@ -113,7 +113,7 @@ async def test_what_a_provider_does_wrong_is_in_the_response(run: Run, stand_in:
 
 
 async def test_without_providers_the_response_says_so(schema: LoomSchema, database: Database) -> None:
-    made = await running(schema, Context(Stores.over(database)))(CREATE, inputs=inputs())
+    made = await running(schema, Context(Stores.for_database(database)))(CREATE, inputs=inputs())
 
     assert made.data["imageCreate"]["response"].keys() == {"error"}
 
@@ -140,7 +140,7 @@ async def test_what_breaks_a_rule_is_refused_by_its_argument(
 async def test_the_servers_limit_for_files_holds_for_images(
     schema: LoomSchema, database: Database, providers: EnvironmentProviders, stand_in: StandIn
 ) -> None:
-    run = running(schema, Context(Stores.over(database, providers), max_file_bytes=20))
+    run = running(schema, Context(Stores.for_database(database, providers), max_file_bytes=20))
     stand_in.reply = lambda _body: answer(encoded())
 
     made = await run(CREATE, inputs=inputs())

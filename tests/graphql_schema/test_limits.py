@@ -8,9 +8,9 @@ import strawberry
 from graphql import ExecutionResult, GraphQLError, get_introspection_query, parse
 from strawberry.types import ExecutionResult as OperationResult
 
-from graphql_schema.documents import OperationChoiceError, ValidDocuments
+from graphql_schema.engine.documents import OperationChoiceError, ValidDocuments
+from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits, measure
-from graphql_schema.operations import BoundedSchema
 
 
 @strawberry.type
@@ -38,7 +38,7 @@ class Subscription:
 
 
 def schema_with(**limits: Any) -> strawberry.Schema:  # noqa: ANN401 -- any limit
-    return BoundedSchema(Query, subscription=Subscription, limits=Limits(**limits))
+    return LimitedSchema(Query, subscription=Subscription, limits=Limits(**limits))
 
 
 async def only_error(schema: strawberry.Schema, document: str) -> GraphQLError:
@@ -207,7 +207,7 @@ async def test_a_name_or_number_that_is_far_too_long_is_refused_by_its_length(do
 
 async def test_a_document_that_is_too_long_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     schema = schema_with(max_characters=2000)
-    monkeypatch.setattr("graphql_schema.documents.parse", None)
+    monkeypatch.setattr("graphql_schema.engine.documents.parse", None)
 
     error = await only_error(schema, '{ node(key: "' + "\\u00e9" * 400 + '") { name } }')
 
@@ -296,7 +296,7 @@ async def test_a_valid_document_is_parsed_once(monkeypatch: pytest.MonkeyPatch) 
         parsed.append(source)
         return parse(source, max_tokens=max_tokens)
 
-    monkeypatch.setattr("graphql_schema.documents.parse", counting)
+    monkeypatch.setattr("graphql_schema.engine.documents.parse", counting)
     for _ in range(3):
         assert (await schema.execute("{ node { name } }")).errors is None
 

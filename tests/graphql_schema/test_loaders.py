@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from graphql_schema.loaders import Loaders
+from stores.concurrency.time_slices import BATCH_SIZE
 from stores.errors import StoreTimeoutError
-from stores.turns import AT_ONCE
 
 
 class Doubler:
@@ -94,7 +94,7 @@ async def test_one_who_gives_up_leaves_the_others_their_answer_and_the_last_ends
 
 async def test_very_many_who_ask_hear_of_a_failure_and_of_an_answer_each_once() -> None:
     loaders, doubler = Loaders(), Doubler()
-    keys = [*range(20, 20 + 3 * AT_ONCE)]
+    keys = [*range(20, 20 + 3 * BATCH_SIZE)]
 
     found = await asyncio.gather(*(loaders.load(doubler.find, key, 2) for key in keys))
     failed = await asyncio.gather(*(loaders.load(doubler.find, key, 2) for key in [*keys, 13]), return_exceptions=True)

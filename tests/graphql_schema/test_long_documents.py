@@ -7,7 +7,7 @@ import strawberry
 from graphql import get_introspection_query
 from strawberry.types import ExecutionResult
 
-from graphql_schema.documents import LONG
+from graphql_schema.engine.documents import LONG
 from graphql_schema.execution.executor import CompilingExecutor
 from graphql_schema.execution.roots import FewRootsExecutor
 from graphql_schema.limits import Limits
@@ -73,13 +73,17 @@ async def test_what_comes_of_a_long_one_is_the_same(schema: LoomSchema, run: Run
 async def test_what_a_long_one_does_is_known_before_it_is_valid(schema: LoomSchema) -> None:
     query, invalid, watching = padded(SHORT), padded("{ greting }"), padded("subscription { count }")
     for _ in range(2):
-        assert [schema.only_reads(text, None) for text in (query, invalid, watching, padded("{"))] == [
+        assert [schema.is_query(text, None) for text in (query, invalid, watching, padded("{"))] == [
             True,
             True,
             False,
             False,
         ]
-        assert [schema.watches(text, None) for text in (query, invalid, watching)] == [False, False, True]
+        assert [schema.is_open_ended_subscription(text, None) for text in (query, invalid, watching)] == [
+            False,
+            False,
+            True,
+        ]
 
 
 async def test_a_look_at_a_long_document_lets_others_in_and_is_kept(schema: LoomSchema) -> None:
@@ -87,14 +91,14 @@ async def test_a_look_at_a_long_document_lets_others_in_and_is_kept(schema: Loom
 
     assert await turns_beside(schema.look_at(text, None)) > 5
     assert await turns_beside(schema.look_at(text, None)) == 0
-    assert schema.only_reads(text, None)
+    assert schema.is_query(text, None)
 
 
 async def test_documents_beyond_the_limit_take_no_time_to_look_at(schema: LoomSchema) -> None:
     text = "{" + "greeting " * 60_000 + "}"
 
     assert await turns_beside(schema.look_at(text, None)) == 0
-    assert not schema.only_reads(text, None)
+    assert not schema.is_query(text, None)
     assert schema._documents._beginnings == {}
     errors = (await executed(schema, text)).errors or []
     assert [error.message.split(". ")[0] for error in errors] == [
@@ -134,7 +138,7 @@ def test_operations_of_one_are_told_apart_and_their_names_take_no_room(schema: L
     text = padded("query a { greeting } subscription b { count }")
     names = ["a", "b", "", None, "x" * 100_000]
 
-    found = [(schema.only_reads(text, name), schema.subscribes(text, name)) for name in names]
+    found = [(schema.is_query(text, name), schema.is_subscription(text, name)) for name in names]
 
     assert found == [(True, False), (False, True), (False, False), (False, False), (False, False)]
     assert sum(map(len, schema._documents._beginnings)) == len(names) * 16

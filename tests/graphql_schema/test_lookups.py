@@ -6,14 +6,14 @@ import pytest
 from graphql import is_non_null_type
 
 from graphql_schema.context import Context, Stores
+from graphql_schema.engine.results import PartialFailure
 from graphql_schema.limits import Limits
-from graphql_schema.outcomes import PartlyDone
 from graphql_schema.schema import LoomSchema, build_schema
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.objects import ObjectsStore
-from tests.graphql_schema.access.questions import Question, questions
 from tests.graphql_schema.conftest import Run, running
+from tests.graphql_schema.permissions.questions import Question, questions
 from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.stores.objects.builders import version
 
@@ -57,7 +57,7 @@ mutation ($bad: StartedCallSchemaForInsert!, $good: StartedCallSchemaForInsert!)
 @pytest.fixture(params=[True, False], ids=["compiled", "stock"])
 def run(request: pytest.FixtureRequest, database: Database) -> Run:
     """Runs a document in each of the two ways of execution."""
-    return running(build_schema(Limits(), compiled=request.param), Context(Stores.over(database)))
+    return running(build_schema(Limits(), compiled=request.param), Context(Stores.for_database(database)))
 
 
 def several(question: Question) -> dict[str, Any]:
@@ -168,12 +168,12 @@ async def test_an_error_in_one_field_leaves_the_others(run: Run, calls: CallsSto
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "stock"])
 async def test_a_mutation_that_fails_leaves_the_others(database: Database, *, compiled: bool) -> None:
-    schema, context = build_schema(Limits(), compiled=compiled), Context(Stores.over(database))
+    schema, context = build_schema(Limits(), compiled=compiled), Context(Stores.for_database(database))
     made = {"opName": "f", "startedAt": "2026-01-31T12:00:00Z", "attributes": {}, "inputs": {}}
     good = {**made, "projectId": PROJECT, "id": call_id(1)}
 
     result = await schema.execute(TWO_STARTS, {"bad": {**made, "projectId": "acme"}, "good": good}, context)
 
-    assert type(result) is PartlyDone
+    assert type(result) is PartialFailure
     assert result.data == {"bad": None, "good": {"id": call_id(1)}}
     assert [error.path for error in result.errors or ()] == [["bad"]]

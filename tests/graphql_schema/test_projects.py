@@ -173,7 +173,7 @@ async def test_what_is_not_counted_in_time_is_told_by_its_field(
     schema: LoomSchema, database: Database, calls: CallsStore, field: str
 ) -> None:
     await calls.write([start(number, project_id=f"acme/p{number}") for number in range(3)])
-    context = Context(replace(Stores.over(database), projects=Slow(database)))
+    context = Context(replace(Stores.for_database(database), projects=Slow(database)))
 
     result = await schema.execute(f"{{ projects {{ nodes {{ {field} }} }} }}", context_value=context)
 
@@ -187,7 +187,7 @@ async def test_what_is_not_counted_in_time_is_told_by_its_field(
 async def test_a_project_whose_sizes_take_too_long_is_told_to_select_fewer(
     schema: LoomSchema, database: Database
 ) -> None:
-    context = Context(replace(Stores.over(database), projects=Slow(database)))
+    context = Context(replace(Stores.for_database(database), projects=Slow(database)))
 
     result = await schema.execute(STATS, variable_values={"project": PROJECT}, context_value=context)
 
@@ -332,7 +332,7 @@ async def test_what_a_list_of_a_project_refuses_names_its_argument(run: Run, cal
 
 
 async def test_lists_of_projects_are_counted_in_the_cost(database: Database) -> None:
-    run = running(build_schema(Limits(max_cost=250_000)), Context(Stores.over(database)))
+    run = running(build_schema(Limits(max_cost=250_000)), Context(Stores.for_database(database)))
 
     answer = await run("{ projects(first: 100) { nodes { calls(first: 10000) { nodes { id } } } } }")
 

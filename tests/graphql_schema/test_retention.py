@@ -4,12 +4,12 @@ import pytest
 
 from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
-from stores import register, times
-from stores.access import ADMINISTRATOR
+from stores import times
 from stores.calls import CallsStore
-from stores.database import Database
+from stores.database import Database, project_registry
 from stores.purges import purge
 from stores.retention.rules import DAY
+from stores.security.access import ANONYMOUS_ADMIN
 from tests.graphql_schema.conftest import Answer, Run
 from tests.stores.calls.builders import PROJECT, SECOND, end, start
 
@@ -36,7 +36,7 @@ READ = """{ retention(projectId: "acme/chat") {
 @pytest.fixture
 def administer(schema: LoomSchema, database: Database) -> Run:
     """As `run`, on a server whose LOOMQL_ADMIN is true."""
-    context = Context(Stores.over(database), caller=ADMINISTRATOR)
+    context = Context(Stores.for_database(database), caller=ANONYMOUS_ADMIN)
     return run_with(schema, context)
 
 
@@ -87,7 +87,7 @@ async def test_a_rule_is_tried_set_swept_by_and_taken_away(administer: Run, run:
 
 @pytest.mark.usefixtures("logged")
 async def test_a_project_is_purged(administer: Run, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
     last = (
         '{ lastPurge(projectId: "acme/chat") { isDone endedAt waitsUntil calls } '
@@ -150,7 +150,7 @@ async def test_a_project_that_is_not_there_has_no_retention(run: Run) -> None:
 
 async def test_without_a_database_all_is_unavailable(schema: LoomSchema) -> None:
     away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
-    run = run_with(schema, Context(Stores.over(away), caller=ADMINISTRATOR))
+    run = run_with(schema, Context(Stores.for_database(away), caller=ANONYMOUS_ADMIN))
 
     documents: tuple[str, ...] = (SET, PREVIEW, SWEEP, PURGE, READ, '{ lastPurge(projectId: "acme/chat") { isDone } }')
     codes = [(await run(document, days=1, confirm=PROJECT)).code for document in documents]

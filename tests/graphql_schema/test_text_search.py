@@ -4,11 +4,10 @@ import pytest
 
 from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
-from stores import register
-from stores.access import ADMINISTRATOR
 from stores.calls import CallsStore
-from stores.database import Database
-from stores.text_search import states
+from stores.database import Database, project_registry
+from stores.security.access import ANONYMOUS_ADMIN
+from stores.text_search import index_state
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run, running
 from tests.stores.calls.builders import PROJECT, call_id, end, start
@@ -120,12 +119,12 @@ async def test_what_is_not_selected_is_not_read(run: Run, commands: Commands) ->
 async def test_an_index_is_switched_by_administrators_alone(
     schema: LoomSchema, database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
-    monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
+    monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
     switch = 'mutation { searchIndexSet(projectId: "acme/chat", isOn: %s) { isOn isReady total } }'
     refused = await run(switch % "true")
-    stores = Stores.over(database)
-    admin = running(schema, Context(stores, caller=ADMINISTRATOR))
+    stores = Stores.for_database(database)
+    admin = running(schema, Context(stores, caller=ANONYMOUS_ADMIN))
 
     switched = await admin(switch % "true")
     await stores.text_search.work(PROJECT)
@@ -144,7 +143,7 @@ async def test_an_index_is_switched_by_administrators_alone(
 
 
 async def test_a_project_that_is_not_there_has_no_index(run: Run, schema: LoomSchema, database: Database) -> None:
-    admin = running(schema, Context(Stores.over(database), caller=ADMINISTRATOR))
+    admin = running(schema, Context(Stores.for_database(database), caller=ANONYMOUS_ADMIN))
 
     assert (await run(f"{{ {INDEX} }}")).data == {"searchIndex": None}
     assert (await admin('mutation { searchIndexSet(projectId: "acme/chat", isOn: true) { isOn } }')).code == "NOT_FOUND"

@@ -41,7 +41,7 @@ FIELDS: Final = {
 async def test_every_command_of_a_query_says_how_long_it_may_take(
     run: Run, database: Database, commands: Commands, field: str
 ) -> None:
-    await build(Stores.over(database))
+    await build(Stores.for_database(database))
     commands.sent.clear()
 
     answer = await run("{ " + FIELDS[field].replace("%s", f'projectId: "{PROJECT}"') + " }")

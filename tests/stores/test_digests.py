@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from stores import digests, json_text
-from stores.json_bounds import MAX_DEPTH
-from tests.stores.test_json_text import JSON, nested
+from stores import digests
+from stores.json import codec
+from stores.json.limits import MAX_DEPTH
+from tests.stores.json.test_codec import JSON, nested
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_the_order_of_keys_is_of_no_matter_and_the_kind_of_number_is() -> None:
 def test_what_is_digested_is_pythons_own_text(value: object) -> None:
     text = json.dumps(value, sort_keys=True)
 
-    assert json_text.canonical(value) == text
+    assert codec.canonical(value) == text
     assert digests.object_digest(value) == digests.text_digest(text)
 
 
@@ -71,4 +72,4 @@ def test_what_nests_too_deeply_for_python_has_the_text_that_python_would_write()
     for level in range(MAX_DEPTH - 2):
         text = f'{{"k": {text}}}' if level % 2 else f"[{text}]"
 
-    assert json_text.canonical(nested(MAX_DEPTH - 2, inner)) == text
+    assert codec.canonical(nested(MAX_DEPTH - 2, inner)) == text

@@ -6,10 +6,10 @@ from functools import partial
 import pytest
 
 from stores import times
-from stores.access import Grant, Role
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError
 from stores.keys import KeysStore, MadeKey, key_id_of
+from stores.security.access import Grant, Role
 from tests.waiting import until
 
 

@@ -15,7 +15,7 @@ from stores.files import FilesStats, FilesStore, NewFile
 from stores.objects import ObjectsStore
 from stores.paging import PageRequest
 from stores.projects import ProjectsStore
-from stores.query.plans import explain
+from stores.query.explain import explain
 from stores.tables import TablesStore
 from stores.tables.inputs import Append, Pop, TableUpdate
 from tests.commands import Commands

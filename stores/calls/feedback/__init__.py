@@ -6,21 +6,21 @@ different feedback. A sort takes the newest feedback of the type, by `created_at
 """
 
 from stores.calls.feedback.conditions import Conditions
-from stores.calls.feedback.leading import LedCalls
+from stores.calls.feedback.feedback_sort import CallsByFeedback
+from stores.calls.feedback.field_names import FeedbackNames
+from stores.calls.feedback.latest_feedback import NewestFeedback
 from stores.calls.feedback.lookups import lookup
-from stores.calls.feedback.names import FeedbackNames
-from stores.calls.feedback.newest import NewestFeedback
-from stores.calls.feedback.questions import AT_FIRST, MAX_FOUND, Answers, Question, ask
+from stores.calls.feedback.prequeries import AT_FIRST, MAX_FOUND, Answers, FeedbackPrequery, run_prequeries
 
 __all__ = [
     "AT_FIRST",
     "MAX_FOUND",
     "Answers",
+    "CallsByFeedback",
     "Conditions",
     "FeedbackNames",
-    "LedCalls",
+    "FeedbackPrequery",
     "NewestFeedback",
-    "Question",
-    "ask",
     "lookup",
+    "run_prequeries",
 ]

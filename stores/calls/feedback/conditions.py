@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from stores.calls.feedback.names import FeedbackAccess
-from stores.calls.feedback.questions import Answers, Question
+from stores.calls.feedback.field_names import FeedbackAccess
+from stores.calls.feedback.prequeries import Answers, FeedbackPrequery
 from stores.errors import BadInputError
-from stores.query.expressions import (
+from stores.query.fields import Access, Field, Kind, Known
+from stores.query.syntax_tree import (
     And,
     Compare,
     Comparison,
@@ -28,7 +29,6 @@ from stores.query.expressions import (
     gets,
     with_operands,
 )
-from stores.query.fields import Access, Field, Kind, Known
 
 MAX_CONDITIONS: Final = 10
 """Conditions of a query on feedback."""
@@ -57,7 +57,7 @@ class Conditions:
 
     def __init__(self, operation: Operand) -> None:
         self._found: list[Condition] = []
-        self._known: dict[Get, Question] = {}
+        self._known: dict[Get, FeedbackPrequery] = {}
         self._any_of: dict[tuple[str | None, bool], Get] = {}
         self._operation = self._term(operation, is_inner=False)
         count = sum(condition.operation is not None for condition in self._found)
@@ -65,7 +65,7 @@ class Conditions:
             raise BadInputError(f"has {count:,} conditions on feedback; the limit is {MAX_CONDITIONS}", "query")
 
     @property
-    def questions(self) -> list[Question]:
+    def questions(self) -> list[FeedbackPrequery]:
         """What can be asked of all feedback beforehand."""
         return list(self._known.values())
 
@@ -120,7 +120,7 @@ class Conditions:
         condition = Condition(feedback_type, node, Get(name, Access(Field(name, name, Kind.JSON))))
         self._found.append(condition)
         if condition.is_of_feedback_alone and not is_inner:
-            self._known[condition.holds] = Question(feedback_type, node)
+            self._known[condition.holds] = FeedbackPrequery(feedback_type, node)
         return condition.holds
 
     def _answered(self, node: Operand, project_id: str, answers: Answers, *, is_negated: bool = False) -> Operand:

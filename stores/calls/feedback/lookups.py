@@ -4,12 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 from stores.calls.feedback.conditions import Condition
-from stores.calls.feedback.names import FeedbackAccess, match_of_type
-from stores.query import texts
-from stores.query.expressions import Get, Operand, with_operands
+from stores.calls.feedback.field_names import FeedbackAccess, match_of_type
+from stores.query import text_expressions
 from stores.query.fields import Access, Field
-from stores.query.match import compile_match
-from stores.query.values import Expression, nested_text, reach, truth
+from stores.query.match_compiler import compile_match
+from stores.query.syntax_tree import Get, Operand, with_operands
+from stores.query.value_expressions import Expression, nested_text, reach, truth
 
 Pipeline = list[dict[str, Any]]
 
@@ -61,6 +61,6 @@ def _variable(access: Access, names: dict[str, Expression]) -> Field:
     names[name] = {"$ifNull": [reach(access), None]}
     text_path = None
     if access.field.text_path:
-        names[f"{name}_text"] = texts.of_json(reach(access), nested_text(access))
+        names[f"{name}_text"] = text_expressions.of_json(reach(access), nested_text(access))
         text_path = f"${name}_text"
     return replace(access.field, path=f"${name}", text_path=text_path)

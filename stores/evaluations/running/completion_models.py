@@ -6,9 +6,9 @@ from typing import Any, Final, Self
 
 from pydantic import ValidationError
 
-from stores import json_text
 from stores.errors import BadInputError, StoreError
 from stores.evaluations.running.templates import RowError, Template
+from stores.json import codec
 from stores.objects.builtin.models import LLMStructuredCompletionModelDefaultParams as Params
 from stores.providers import JsonObject
 
@@ -110,7 +110,7 @@ def answer_of(request: JsonObject, response: JsonObject) -> object:
 
 def _parsed(content: str) -> object:
     try:
-        return json_text.loads(content.encode())
+        return codec.loads(content.encode())
     except (StoreError, UnicodeEncodeError):
         raise RowError(f"The model was asked for JSON and answered {content[:_SHOWN]!r}") from None
 

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores import json_text, refs
+from stores import refs
 from stores.errors import BadInputError, StoreError
 from stores.evaluations.running import completion_models
 from stores.evaluations.running.completion_models import CompletionModel
 from stores.evaluations.running.templates import Template
+from stores.json import codec
 from stores.objects import ObjectsStore
 from stores.objects.classes import OBJECT
 from stores.refs import Ref
@@ -122,7 +123,7 @@ class Definitions:
         if ref.project_id != self._project_id:
             raise BadInputError(f"leads into another project, {ref.project_id}; copy what it leads to into this one")
         row = await self._objects.one(self._project_id, ref.name, ref.version, ["val"], OBJECT)
-        value = await asyncio.to_thread(json_text.loads, row["json"]["val"].encode())
+        value = await asyncio.to_thread(codec.loads, row["json"]["val"].encode())
         return _found(refs.object_ref(row), value, kind)
 
     async def _part(self, of: _Found, kind: str, *edges: tuple[str, str]) -> _Found:
@@ -199,7 +200,7 @@ class _Told:
 
 def _told_of(error: StoreError, argument: str) -> StoreError:
     """An error about what an argument leads to, whatever it was about below that."""
-    return error.within(error.argument or "").under(argument)
+    return error.relative_to(error.argument or "").prefixed(argument)
 
 
 async def _completion_model(found: _Found) -> CompletionModel:

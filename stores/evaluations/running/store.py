@@ -10,24 +10,27 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
-from stores import audit, ids, times
+from stores import ids, times
 from stores.calls import CallEnd, CallsStore
-from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, check_length
+from stores.calls.inputs import MAX_DISPLAY_NAME
 from stores.completions import CompletionsStore
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, StoreError, UnavailableError
-from stores.evaluations.running import ops, runs
+from stores.evaluations.running import ops, run_queue
 from stores.evaluations.running.call_tree import RunCalls
 from stores.evaluations.running.definitions import Definition, Definitions
-from stores.evaluations.running.run import CANCELED, Running, Sources
-from stores.evaluations.running.runs import Held, LostError, Order
+from stores.evaluations.running.run_queue import LeaseLostError, RunLease, RunOrder
+from stores.evaluations.running.run_worker import CANCELED, RunWorker, Sources
 from stores.evaluations.status import Failed, NotFound, Status
 from stores.evaluations.status import Running as StillRunning
 from stores.evaluations.store import EvaluationsStore
 from stores.feedback import FeedbackStore
 from stores.files import FilesStore
+from stores.ids import LOCAL_USER
+from stores.input_checks import MAX_NAME, check_length
 from stores.objects import ObjectsStore
 from stores.providers import ProviderError
+from stores.security import audit
 from stores.tables import TablesStore
 
 logger = logging.getLogger("loomql")
@@ -63,7 +66,7 @@ class EvaluationRunsStore:
             models,
         )
         self._rows = asyncio.Semaphore(rows)
-        self._under_way: dict[str, Running] = {}
+        self._under_way: dict[str, RunWorker] = {}
         self._ordered = asyncio.Event()
         self._closed = asyncio.Event()
 
@@ -84,13 +87,13 @@ class EvaluationRunsStore:
         await self._check_reached(project_id, definition)
         await ops.see_that_they_are_there(sources.objects, sources.files, project_id)
         order = _order(project_id, definition, wb_user_id or LOCAL_USER)
-        await self.database.run(self.database.enter([project_id]))
-        held = await self.database.run(Held.add(self._runs, order))
+        await self.database.run(self.database.ensure_projects_listed([project_id]))
+        held = await self.database.run(RunLease.add(self._runs, order))
         run = RunCalls(project_id, order.call_id, order.trace_id, order.wb_user_id)
         op_name = ops.RunOps.of(project_id, definition).evaluate
         inputs = {"self": order.evaluation_ref, "model": order.model_ref}
         await sources.calls.write([run.root(op_name, inputs, order.created_at, order.display_name).start()])
-        if not await self.database.run(held.leave()):
+        if not await self.database.run(held.release()):
             await self._end_unkept(order)
             raise UnavailableError("the database was too slow to begin the run; send it again")
         self._ordered.set()
@@ -105,7 +108,7 @@ class EvaluationRunsStore:
             except ProviderError as error:
                 raise BadInputError(f"{model.ref} cannot be asked: {error.message}", argument) from None
 
-    async def _end_unkept(self, order: Order) -> None:
+    async def _end_unkept(self, order: RunOrder) -> None:
         """End the call of a run that others gave up before it was there."""
         failed = {"status_counts": {"success": 0, "error": 1}}
         why = "The run could not begin"
@@ -126,7 +129,7 @@ class EvaluationRunsStore:
             raise NotFoundError(f"there is no call {call_id[:64]!r} in {project_id}", "call_id")
         if not isinstance(status, StillRunning):
             return False
-        if not await self.database.run(runs.cancel(self._runs, project_id, call_id, wb_user_id or LOCAL_USER)):
+        if not await self.database.run(run_queue.cancel(self._runs, project_id, call_id, wb_user_id or LOCAL_USER)):
             after = await self._read.status(project_id, call_id)
             if isinstance(after, StillRunning):
                 raise BadInputError("is not one of the server's runs; the program that logs it can end it", "call_id")
@@ -141,13 +144,13 @@ class EvaluationRunsStore:
                 running.hear()
             else:
                 await self.work_on(project_id, call_id)
-            if await self.database.run(runs.progress(self._runs, project_id, call_id)) is None:
+            if await self.database.run(run_queue.progress(self._runs, project_id, call_id)) is None:
                 return
             await asyncio.sleep(_CANCEL_POLL_SECONDS)
 
     async def due(self, limit: int) -> list[tuple[str, str]]:
         """Runs that nobody works on, by project and id, those first that were ordered first."""
-        return await self.database.query(runs.free(self._runs, limit))
+        return await self.database.query(run_queue.free(self._runs, limit))
 
     async def ordered(self, seconds: float) -> None:
         """Wait until a run is ordered from this process, for so many seconds at most."""
@@ -160,13 +163,13 @@ class EvaluationRunsStore:
 
         Whoever is cancelled meanwhile gives the run back for others to go on with.
         """
-        held = await self.database.run(Held.take(self._runs, project_id, call_id))
+        held = await self.database.run(RunLease.acquire(self._runs, project_id, call_id))
         if held is None:
             return
-        running = self._under_way[call_id] = Running(self._sources, held, self._rows)
+        running = self._under_way[call_id] = RunWorker(self._sources, held, self._rows)
         try:
-            await running.go_on()
-        except LostError:
+            await running.run_to_end()
+        except LeaseLostError:
             logger.info("the run %s in %s is gone on with elsewhere, or over", call_id, project_id)
         except (StoreError, PyMongoError) as error:
             logger.warning("the run %s in %s is gone on with in a little while: %s", call_id, project_id, error)
@@ -203,14 +206,14 @@ class EvaluationRunsStore:
     async def _status(self, project_id: str, call_id: str) -> Status:
         """How a run stands; of one of the server's own without counting its calls."""
         ids.check_project_id(project_id)
-        found = await self.database.query(runs.progress(self._runs, project_id, call_id))
+        found = await self.database.query(run_queue.progress(self._runs, project_id, call_id))
         return StillRunning(found.completed, found.rows) if found else await self._read.status(project_id, call_id)
 
 
-def _order(project_id: str, definition: Definition, wb_user_id: str) -> Order:
+def _order(project_id: str, definition: Definition, wb_user_id: str) -> RunOrder:
     call_id = ids.new_id()
     name = definition.name or f"eval-{datetime.now(UTC):%Y-%m-%d}-{call_id[-6:]}"
-    return Order(
+    return RunOrder(
         project_id,
         call_id,
         ids.new_id(),

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores import json_text
 from stores.errors import BadInputError
+from stores.json import codec
 
 MAX_CHARACTERS: Final = 10_000_000
 """Of a text that was filled in: a placeholder may stand in it often, and a value may be long."""
@@ -49,7 +49,7 @@ class Placeholder:
         value = values[self.name]
         for step in self.steps:
             value = self._inner(value, step)
-        return value if isinstance(value, str) else json_text.encode(value)
+        return value if isinstance(value, str) else codec.encode(value)
 
     def _inner(self, value: object, step: str) -> object:
         if isinstance(value, dict) and step in value:

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from stores import json_path
 from stores.errors import BadInputError
+from stores.json import paths
 from stores.objects.builtin.actions import ActionSpec
 from stores.objects.builtin.annotations import AnnotationSpec
 from stores.objects.builtin.base import Strict
@@ -102,7 +102,7 @@ def _explained(error: ValidationError, value: object, name: str) -> BadInputErro
 
 def _path(value: object, location: Sequence[int | str]) -> str:
     """The path into a value of what pydantic found at fault; among its steps are names of alternatives, too."""
-    return json_path.join(_steps(value, location))
+    return paths.join(_steps(value, location))
 
 
 def _steps(value: Any, location: Sequence[int | str]) -> Iterator[str]:  # noqa: ANN401 -- any JSON

@@ -12,20 +12,20 @@ import bson
 import pytest
 from pymongo import MongoClient
 
-from app.backups import restoring
+from app.backups import restore as backups_restore
 from app.backups.archive import FORMAT, BackupError, Count, Writer, records, verified
-from app.backups.restoring import restore
-from app.backups.taking import take
+from app.backups.dump import take
+from app.backups.restore import restore
 from app.cli import main
 from graphql_schema.context import Stores
-from stores import indexes, register, versions
 from stores.calls import CallsStore
-from stores.database import Database
+from stores.database import Database, indexes, project_registry
 from stores.errors import BadInputError
+from stores.migrations import schema_version
+from stores.migrations.calls_backfill import CallsUpgrade
 from stores.objects import ObjectVersion
 from stores.purges import purge
-from stores.shared_secret import CURSORS, shared_secret
-from stores.upgrades import CallsUpgrade
+from stores.security.shared_secrets import CURSORS, shared_secret
 from tests.database_pool import DatabasePool
 from tests.stores.calls.builders import call_id, end, start
 from tests.waiting import TIMEOUT, until, until_found
@@ -52,8 +52,8 @@ def everything(client: Client, name: str) -> dict[str, list[dict[str, Any]]]:
 
 
 async def filled(database: Database) -> Stores:
-    stores = Stores.over(database)
-    await versions.done(database, versions.LATEST)
+    stores = Stores.for_database(database)
+    await schema_version.done(database, schema_version.LATEST)
     for number in range(20):
         await stores.calls.write([start(number, inputs={"n": number}), end(number, output={"text": "x" * 1000})])
     await stores.objects.create(ObjectVersion("acme/chat", "prompt", {"text": "Be kind."}))
@@ -84,7 +84,7 @@ async def test_all_is_there_again_with_its_indexes(
     assert everything(client, empty) == everything(client, name)
     for collection in indexes.models():
         assert client[empty][collection].index_information() == client[name][collection].index_information()
-    again = Stores.over(Database(database._client, empty))
+    again = Stores.for_database(Database(database._client, empty))
     wanted = frozenset({"trace_storage_size_bytes", "tables_storage_size_bytes"})
     sizes = await again.projects.sizes(["acme/chat"], wanted)
     assert sizes == await stores.projects.sizes(["acme/chat"], wanted)
@@ -148,7 +148,7 @@ async def test_a_backup_is_of_one_moment_while_others_write(
 async def test_a_purge_that_was_under_way_goes_on_in_what_was_restored(
     database: Database, client: Client, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
     stores = await filled(database)
     await stores.calls.write([start(number) for number in range(100, 2_100)])
@@ -162,7 +162,7 @@ async def test_a_purge_that_was_under_way_goes_on_in_what_was_restored(
 
     assert counts["purges"] == 1
     assert counts["calls"] > 0
-    again = Stores.over(Database(database._client, empty))
+    again = Stores.for_database(Database(database._client, empty))
     assert await again.purges.unfinished() == ["acme/chat"]
     assert (await again.purges.go_on("acme/chat")).is_done
     assert not client[empty]["calls"].find_one()
@@ -231,7 +231,7 @@ async def test_a_database_that_only_servers_have_seen_is_an_empty_one(
 ) -> None:
     name = await taken(database, client, tmp_path / "backup")
     seen = Database(database._client, empty)
-    assert await versions.number_of(seen) == versions.LATEST
+    assert await schema_version.number_of(seen) == schema_version.LATEST
     await CallsUpgrade(seen).advance()
     await shared_secret(seen, CURSORS)
 
@@ -244,13 +244,13 @@ async def test_of_two_restores_at_once_the_one_that_loses_says_what_was_in_its_w
     database: Database, client: Client, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = await taken(database, client, tmp_path / "backup")
-    begin = restoring._begin
+    begin = backups_restore._begin
 
     def begin_beside_another(stored: Any) -> None:  # noqa: ANN401 -- a database of the driver's
         begin(stored)
         stored["calls"].insert_many(client[name]["calls"].find())
 
-    monkeypatch.setattr(restoring, "_begin", begin_beside_another)
+    monkeypatch.setattr(backups_restore, "_begin", begin_beside_another)
 
     with pytest.raises(BackupError, match="somebody else writes to the database"):
         restore(client, empty, tmp_path / "backup")
@@ -260,11 +260,11 @@ async def test_a_try_that_was_cut_off_keeps_servers_away_and_the_next_begins_ane
     database: Database, client: Client, empty: str, tmp_path: Path
 ) -> None:
     name = await taken(database, client, tmp_path / "backup")
-    client[empty]["upgrades"].insert_one({"_id": versions.RESTORE})
+    client[empty]["upgrades"].insert_one({"_id": schema_version.RESTORE})
     client[empty]["calls"].insert_one({"_id": "half"})
 
-    with pytest.raises(versions.WrongDatabaseError, match="run `loomql restore` again"):
-        await versions.number_of(Database(database._client, empty))
+    with pytest.raises(schema_version.WrongDatabaseError, match="run `loomql restore` again"):
+        await schema_version.number_of(Database(database._client, empty))
     restore(client, empty, tmp_path / "backup")
 
     assert everything(client, empty) == everything(client, name)

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.exports.export import Export
-from app.exports.process import ExportProcesses
 from app.exports.worker import Job
-from app.server import create_app
+from app.exports.worker_processes import ExportProcessPool
+from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database
@@ -35,7 +35,7 @@ async def filled(database: Database) -> None:
     """Calls of more than what fits into all buffers on the way."""
     for first in range(0, COUNT, 100):
         numbers = range(first, first + 100)
-        await Stores.over(database).calls.write(
+        await Stores.for_database(database).calls.write(
             [part for number in numbers for part in (start(number, inputs=LARGE), end(number))]
         )
 
@@ -65,7 +65,7 @@ def test_a_server_that_stops_ends_its_exports_where_they_can_go_on(
 
 @pytest.mark.usefixtures("filled")
 async def test_so_does_one_that_begins_when_it_stops_already(mongodb_uri: str, database_name: str) -> None:
-    processes = ExportProcesses(2)
+    processes = ExportProcessPool(2)
     given = Export("calls", Asked(PROJECT))
     job = Job(given, "ndjson", with_cursors=False, uri=mongodb_uri, database=database_name, **TIMEOUTS)
     before = processes.start()  # it has no job yet when the server stops
@@ -73,7 +73,7 @@ async def test_so_does_one_that_begins_when_it_stops_already(mongodb_uri: str, d
     processes.stop()
 
     for process in (before, processes.start()):
-        written = b"".join([part async for part in process.written(job)])
+        written = b"".join([part async for part in process.output(job)])
         process.end()
         *rows, last = map(json.loads, written.splitlines())
         ended = last["loomql_export"]

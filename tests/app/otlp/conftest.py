@@ -14,11 +14,11 @@ import httpx
 import pytest
 from pymongo import MongoClient
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
-from stores import json_text
 from stores.calls import CallsStore
 from stores.database import Database
+from stores.json import codec
 from stores.paging import PageRequest
 from tests.free_ports import free_port
 from tests.live_server import live_server
@@ -45,7 +45,7 @@ class Receiver:
         """All calls of a project by id, their JSON decoded; the oldest first."""
         found: dict[str, Any] = {}
         for row in (await self.calls.page(project_id, PageRequest(10_000), fields)).rows:
-            payloads = {name: json_text.loads(text.encode()) for name, text in row.get("json", {}).items()}
+            payloads = {name: codec.loads(text.encode()) for name, text in row.get("json", {}).items()}
             found[row["id"]] = {key: value for key, value in row.items() if key != "json"} | payloads
         return found
 

@@ -21,12 +21,12 @@ from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 
 from app.otlp import endpoint
-from app.otlp.bodies import Decompression
-from app.server import create_app
+from app.otlp.request_body import Decompression
+from app.server.application import create_app
 from app.settings import Settings
-from stores import intake
+from stores.concurrency import request_budget
+from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
 from stores.errors import BadInputError
-from stores.intake import FREE_BYTES, Intake
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.live_server import live_server
 from tests.stores.otel.messages import body, otlp_json, request, span, span_id
@@ -173,10 +173,10 @@ async def test_what_cannot_be_read_is_refused_in_the_senders_form(
 
 
 async def test_the_memory_of_dense_json_is_reserved() -> None:
-    room = Intake()
+    room = RequestBudget()
     text = bytearray(b"[" + b"{}," * 99_999 + b"{}]")
 
-    with room.share() as share:
+    with room.reservation() as share:
         assert await endpoint._read(text, share) == [{}] * 100_000
         assert room.held_bytes == 100_000 * 72 + 64 - 2 * len(text) - 4096 - FREE_BYTES
 
@@ -238,7 +238,7 @@ async def test_a_large_body_is_decompressed_in_a_thread(
         assert answer.status_code == 200
         return len(threads)
 
-    monkeypatch.setattr("app.otlp.bodies.Decompression", Watched)
+    monkeypatch.setattr("app.otlp.request_body.Decompression", Watched)
 
     assert await threads_for(100_000) == 1
     assert await threads_for(1_000_000) > 1
@@ -300,7 +300,7 @@ async def narrow(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.As
 async def test_who_sends_too_much_at_once_is_told_when_to_come_again(
     narrow: httpx.AsyncClient, encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(request_budget, "_PATIENCE_SECONDS", 0.05)
     sent = body(span(1, {"input.value": "x" * (80_000 + FREE_BYTES)}))
     headers = PROTOBUF | {"content-encoding": encoding}
     content = gzip.compress(sent) if encoding == "gzip" else sent

@@ -14,15 +14,15 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from app.observing.tally import Tally
+from app.observability.counters import RequestCounters
 from app.otlp import grpc_server
 from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, check_grpc, traces_over_grpc
-from app.stopping import Stopping
-from stores import intake as intake_module
-from stores.access import ANYONE, Caller, Grant, Role
+from app.runtime.shutdown import Shutdown
 from stores.calls import CallsStore
-from stores.intake import FREE_BYTES, Intake
+from stores.concurrency import request_budget as intake_module
+from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
 from stores.otel import OtelStore
+from stores.security.access import ANONYMOUS_WRITER, Caller, Grant, Role
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.free_ports import free_port
 from tests.stores.otel.messages import body, span, span_id
@@ -33,7 +33,7 @@ Channel = Any
 
 
 async def anybody(_authorization: str | None) -> Caller:
-    return ANYONE
+    return ANONYMOUS_WRITER
 
 
 async def channel_to(endpoint: str, compression: grpc.Compression | None = None) -> AsyncIterator[Export]:
@@ -84,14 +84,14 @@ async def test_what_cannot_be_read_is_refused(
 
 
 async def test_who_comes_while_it_is_full_is_told_when_to_come_again(calls: CallsStore) -> None:
-    address, intake = GrpcAddress("127.0.0.1", free_port()), Intake(100_000)
-    with intake.share() as share:
+    address, intake = GrpcAddress("127.0.0.1", free_port()), RequestBudget(100_000)
+    with intake.reservation() as share:
         async with traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", intake, anybody):
             async for export in channel_to(str(address)):
-                share.grow(FREE_BYTES + 100_000)
+                share.reserve_now(FREE_BYTES + 100_000)
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await export(body(span(1, {"input.value": "x" * 16_000})))
-                share.close()
+                share.release()
                 await export(body(span(1)))
 
     status, retry = status_of(caught.value), RetryInfo()
@@ -101,12 +101,14 @@ async def test_who_comes_while_it_is_full_is_told_when_to_come_again(calls: Call
 
 
 async def test_requests_have_ids_and_are_counted_with_their_errors(calls: CallsStore) -> None:
-    address, tally = GrpcAddress("127.0.0.1", free_port()), Tally()
+    address, tally = GrpcAddress("127.0.0.1", free_port()), RequestCounters()
 
     async def ids_of(call: Any) -> object:  # noqa: ANN401 -- gRPC's own
         return dict(await call.trailing_metadata())["x-request-id"]
 
-    async with traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", Intake(), anybody, tally=tally):
+    async with traces_over_grpc(
+        address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody, tally=tally
+    ):
         async for export in channel_to(str(address)):
             project = ("project_id", "acme/counted")
             kept = await ids_of(export(body(span(1)), metadata=(project, ("x-request-id", "mine"))))
@@ -124,7 +126,7 @@ async def test_requests_have_ids_and_are_counted_with_their_errors(calls: CallsS
 
 
 async def test_a_server_that_stops_lets_nobody_new_in_and_answers_who_was_there(calls: CallsStore) -> None:
-    address, tally, stopping = GrpcAddress("127.0.0.1", free_port()), Tally(), Stopping()
+    address, tally, stopping = GrpcAddress("127.0.0.1", free_port()), RequestCounters(), Shutdown()
     goes_on, name = asyncio.Event(), f"/{SERVICE}/Export"
 
     async def slowly() -> AsyncIterator[bytes]:
@@ -141,14 +143,14 @@ async def test_a_server_that_stops_lets_nobody_new_in_and_answers_who_was_there(
 
     async with (
         traces_over_grpc(
-            address, OtelStore(calls), MAX_BODY_BYTES, "otel", Intake(), anybody, None, tally, stopping, 60
+            address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody, None, tally, stopping, 60
         ),
         grpc.aio.insecure_channel(str(address)) as channel,
     ):
         export: Export = channel.stream_unary(name)
         there = export(slowly(), metadata=(("project_id", "acme/there"),))
         await until(lambda: tally.in_flight["otlp-grpc"] == 1)
-        stopping.begin()
+        stopping.start()
         await until_found(is_refused)
         goes_on.set()
         await there
@@ -163,7 +165,7 @@ async def one_by_one(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> Asyn
     monkeypatch.setattr(grpc_server, "_MESSAGE_SECONDS", 1.0)
     address = GrpcAddress("127.0.0.1", free_port())
     async with (
-        traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", Intake(), anybody),
+        traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody),
         grpc.aio.insecure_channel(str(address)) as channel,
     ):
         yield channel
@@ -219,14 +221,14 @@ async def test_a_message_that_waits_for_memory_keeps_no_other_from_coming(
 ) -> None:
     monkeypatch.setattr(grpc_server, "_COMING_AT_ONCE", 1)
     monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 60.0)
-    address, intake, name = GrpcAddress("127.0.0.1", free_port()), Intake(100_000), f"/{SERVICE}/Export"
+    address, intake, name = GrpcAddress("127.0.0.1", free_port()), RequestBudget(100_000), f"/{SERVICE}/Export"
     async with (
         traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", intake, anybody),
         grpc.aio.insecure_channel(str(address)) as channel,
     ):
         export: Export = channel.unary_unary(name)
-        with intake.share() as others:
-            others.grow(FREE_BYTES + 100_000)
+        with intake.reservation() as others:
+            others.reserve_now(FREE_BYTES + 100_000)
             large = asyncio.ensure_future(export(body(span(1, {"input.value": "x" * 12_000}))))
             await asyncio.sleep(0.2)
             async with asyncio.timeout(30):
@@ -248,7 +250,15 @@ async def test_slow_messages_of_one_caller_leave_room_to_another(calls: CallsSto
         yield b""
 
     async with (
-        traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", Intake(), admit, tally=(tally := Tally())),
+        traces_over_grpc(
+            address,
+            OtelStore(calls),
+            MAX_BODY_BYTES,
+            "otel",
+            RequestBudget(),
+            admit,
+            tally=(tally := RequestCounters()),
+        ),
         grpc.aio.insecure_channel(str(address)) as channel,
     ):
         slowly: Export = channel.stream_unary(name)
@@ -284,7 +294,7 @@ async def test_a_port_that_is_taken_is_named(calls: CallsStore) -> None:
         with pytest.raises(GrpcError, match=reason):
             check_grpc(address)
         with pytest.raises(GrpcError, match=reason):
-            async with traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", Intake(), anybody):
+            async with traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody):
                 pytest.fail("it listens")
 
 

@@ -7,8 +7,8 @@ import pytest
 from starlette.responses import Response
 
 from app.providers import EnvironmentProviders
-from app.providers.streamed_secrets import StreamedSecrets
-from stores.completions.streamed import StreamedCompletion
+from app.providers.stream_redaction import StreamedSecrets
+from stores.completions.stream_assembly import StreamedCompletion
 from stores.providers import Endpoint
 from tests.stand_in_provider import KEY, StandIn
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from pymongo import MongoClient
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from tests.app.weave.sdks import SDKS, Sdk
 from tests.live_server import live_server

@@ -8,19 +8,18 @@ from typing import Any
 import httpx
 import pytest
 
-from app.access.callers import Access
+from app.auth.callers import RouteAccess
 from app.weave import batches, call_writes, feedback
-from app.weave.bodies import Body, Items
-from app.weave.requests import CallStartReq
+from app.weave.request_body import Body, Items
+from app.weave.request_models import CallStartReq
 from graphql_schema.context import Stores
-from stores import transactions
-from stores.access import ANYONE, Role
 from stores.calls import writes
 from stores.calls.inputs import MAX_EXCEPTION
-from stores.database import Database
+from stores.concurrency.request_budget import RequestBudget, Reservation
+from stores.database import Database, transactions
 from stores.errors import RateLimitedError, StoreError, UnavailableError
 from stores.files import uploads
-from stores.intake import Intake, Share
+from stores.security.access import ANONYMOUS_WRITER, Role
 from tests.app.weave.asking import MOMENT, asked, call_ref, end, posted, refused, start, started, streamed
 from tests.waiting import Turns, another_task
 
@@ -348,13 +347,17 @@ def test_an_id_of_another_is_refused_for_good(door: httpx.Client, project: str) 
 async def test_a_batch_of_very_many_bad_items_keeps_nobody_waiting(
     database: Database, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("stores.turns.TURN_SECONDS", 0.0)
-    body = Body(bytearray(b'{"batch": [' + b"0," * 2_999 + b"0]}"), Access(ANYONE, Role.WRITER), Intake().share())
+    monkeypatch.setattr("stores.concurrency.time_slices.SLICE_SECONDS", 0.0)
+    body = Body(
+        bytearray(b'{"batch": [' + b"0," * 2_999 + b"0]}"),
+        RouteAccess(ANONYMOUS_WRITER, Role.WRITER),
+        RequestBudget().reservation(),
+    )
     create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
     turns = Turns()
 
     async with another_task(turns):
-        answer = await create(Stores.over(database), body)
+        answer = await create(Stores.for_database(database), body)
 
     assert (answer.status_code, json.loads(bytes(answer.body))["reason"][:9]) == (422, "batch.0: ")
     assert turns.count >= 3_000
@@ -368,17 +371,19 @@ async def test_a_batch_without_memory_for_an_item_is_refused_as_a_whole(
 ) -> None:
     sizes: list[int] = []
 
-    class Full(Share):
+    class Full(Reservation):
         async def take(self, size: int) -> None:
             sizes.append(size)
             raise error
 
     item = b"[" + b"{}," * 99_999 + b"{}]"
-    body = Body(bytearray(b'{"batch": [0, %b]}' % item), Access(ANYONE, Role.WRITER), Full(Intake()))
+    body = Body(
+        bytearray(b'{"batch": [0, %b]}' % item), RouteAccess(ANONYMOUS_WRITER, Role.WRITER), Full(RequestBudget())
+    )
     create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
 
     with pytest.raises(type(error)):
-        await create(Stores.over(database), body)
+        await create(Stores.for_database(database), body)
 
     assert sizes == [100_000 * 72 + 64 - 2 * (len(item) + 1) - 4096]
 
@@ -400,14 +405,14 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "_BYTES_AT_ONCE", 100_000)
 
 
-def dense_batch(project: str, path: str, share: Share) -> Body:
+def dense_batch(project: str, path: str, share: Reservation) -> Body:
     """The body of a batch of three items, for each of which memory is reserved."""
     dense: dict[str, object] = {"dense": [{}] * 40_000}
     if path == BATCH:
         items = [start(project, inputs=dense) for _ in range(3)]
     else:
         items = [{**notes(project)[0], "payload": dense} for _ in range(3)]
-    return Body(bytearray(json.dumps({"batch": items}).encode()), Access(ANYONE, Role.WRITER), share)
+    return Body(bytearray(json.dumps({"batch": items}).encode()), RouteAccess(ANONYMOUS_WRITER, Role.WRITER), share)
 
 
 @pytest.mark.usefixtures("one_at_a_time")
@@ -417,15 +422,15 @@ async def test_the_memory_of_items_is_released_once_they_are_stored(
 ) -> None:
     taken: list[int] = []
 
-    class Noting(Share):
+    class Noting(Reservation):
         async def take(self, size: int) -> None:
-            await super().take(size)
+            await super().reserve(size)
             taken.append(self.size)
 
-    share = Noting(Intake())
+    share = Noting(RequestBudget())
     create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
 
-    answer = await create(Stores.over(database), dense_batch(project, path, share))
+    answer = await create(Stores.for_database(database), dense_batch(project, path, share))
 
     assert (answer.status_code, b"error" in answer.body) == (200, False)
     assert len(taken) == 3
@@ -441,18 +446,18 @@ async def test_a_batch_whose_first_items_are_stored_does_not_say_that_nothing_is
     create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
     stored: list[int] = []
 
-    class Filling(Share):
+    class Filling(Reservation):
         async def take(self, size: int) -> None:
             if stored:
                 raise UnavailableError("the memory is full; nothing of this request is stored, send it again")
-            await super().take(size)
+            await super().reserve(size)
 
         def release_to(self, size: int) -> None:
             super().release_to(size)
             stored.append(size)
 
     with pytest.raises(UnavailableError) as refusal:
-        await create(Stores.over(database), dense_batch(project, path, Filling(Intake())))
+        await create(Stores.for_database(database), dense_batch(project, path, Filling(RequestBudget())))
 
     assert refusal.value.message == (
         "the memory is full; items before batch.1 may be stored, send the whole batch again a little later"
@@ -485,7 +490,7 @@ def test_of_very_many_bad_items_the_first_are_told_why(
 
 
 async def test_what_is_kept_of_a_bad_item_does_not_lead_to_the_body() -> None:
-    items = Items([0], None, "batch", Access(ANYONE, Role.WRITER), Intake().share())
+    items = Items([0], None, "batch", RouteAccess(ANONYMOUS_WRITER, Role.WRITER), RequestBudget().reservation())
     outcome = batches.Outcome(items)
     with pytest.raises(StoreError) as caught:
         items.read(CallStartReq, 0, "batch.0")

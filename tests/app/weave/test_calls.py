@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.weave import call_rows, listings
+from app.weave import call_encoder, paging
 from stores.calls import CallsStore
 from stores.errors import UnavailableError
 from stores.paging import Page
@@ -83,8 +83,8 @@ def test_a_call_is_read_whole(door: httpx.Client, project: str) -> None:
 def test_calls_are_found_page_by_page(
     door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], expected: list[int]
 ) -> None:
-    monkeypatch.setattr(listings, "FOUND_AT_ONCE", 3)
-    monkeypatch.setattr(listings, "READ_AT_ONCE", 2)
+    monkeypatch.setattr(paging, "FOUND_AT_ONCE", 3)
+    monkeypatch.setattr(paging, "READ_AT_ONCE", 2)
     with_calls(door, project, 7)
 
     assert found(door, project, **asked) == expected
@@ -98,7 +98,7 @@ def test_calls_are_found_page_by_page(
 def test_calls_of_many_bytes_are_read_one_by_one(
     door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listings, "BYTES_AT_ONCE", 10_000)
+    monkeypatch.setattr(paging, "BYTES_AT_ONCE", 10_000)
     posted(
         door,
         "/call/upsert_batch",
@@ -184,7 +184,7 @@ def test_costs_and_feedback_come_in_the_summary(door: httpx.Client, project: str
 def test_much_feedback_on_calls_is_read_bit_by_bit(
     door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(call_rows, "_FEW", 3)
+    monkeypatch.setattr(call_encoder, "_FEW", 3)
     counts = [1, 0, 2, 1, 7, 3, 0, 4]
     calls = with_calls(door, project, len(counts))
     pieces = [
@@ -273,7 +273,7 @@ def test_an_answer_of_no_calls_is_empty(door: httpx.Client, project: str) -> Non
 def test_an_answer_that_fails_on_its_way_is_cut_off(
     door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listings, "FOUND_AT_ONCE", 2)
+    monkeypatch.setattr(paging, "FOUND_AT_ONCE", 2)
     with_calls(door, project, 5)
     page = CallsStore.page
     left = 2

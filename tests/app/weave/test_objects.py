@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.weave import listings
-from stores import json_slices
+from app.weave import paging
+from stores.json import incremental
 from tests.app.weave.asking import posted, refused
 
 KNOWN_DIGEST = "XdhgKMbg1k4iUYb5astpM4ssWXZN95FiEH9cS7NNExA"
@@ -66,8 +66,8 @@ def test_a_version_is_read_as_it_was_made(door: httpx.Client, project: str) -> N
 def test_versions_are_found(
     door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], expected: list[Any]
 ) -> None:
-    monkeypatch.setattr(listings, "FOUND_AT_ONCE", 2)
-    monkeypatch.setattr(listings, "BYTES_AT_ONCE", 10)
+    monkeypatch.setattr(paging, "FOUND_AT_ONCE", 2)
+    monkeypatch.setattr(paging, "BYTES_AT_ONCE", 10)
     for number in range(4):
         made(door, project, "o", {"v": number})
     made(door, project, "f", {"_type": "Op", "v": 4})
@@ -136,7 +136,7 @@ def test_what_cannot_be_an_object_is_refused(
     status: int,
     reason: str,
 ) -> None:
-    monkeypatch.setattr(json_slices, "MAX_VALUES", 50_000)
+    monkeypatch.setattr(incremental, "MAX_VALUES", 50_000)
 
     found = refused(door, "/obj/create", obj={"project_id": project, "object_id": "o", "val": 1, **obj})
 

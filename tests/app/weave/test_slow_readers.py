@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 from starlette.types import Message
 
-from app import heartbeats
+from app.http import keepalive
 from app.weave.completions import _Lines
 from stores.completions import CompletionEvent
 from tests.waiting import until
@@ -15,7 +15,7 @@ from tests.waiting import until
 async def test_who_takes_nothing_of_a_completion_is_let_go_and_so_is_its_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(heartbeats, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(keepalive, "PATIENCE_SECONDS", 0.05)
     sent, is_closed = list[Message](), asyncio.Event()
 
     async def events() -> AsyncGenerator[CompletionEvent, None]:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.weave import listings
+from app.weave import paging
 from stores.digests import object_digest, table_digest
 from tests.app.weave.asking import posted, refused
 
@@ -58,8 +58,8 @@ def test_rows_are_found(
     asked: dict[str, Any],
     expected: list[tuple[int, Any]],
 ) -> None:
-    monkeypatch.setattr(listings, "FOUND_AT_ONCE", 3)
-    monkeypatch.setattr(listings, "BYTES_AT_ONCE", 17)
+    monkeypatch.setattr(paging, "FOUND_AT_ONCE", 3)
+    monkeypatch.setattr(paging, "BYTES_AT_ONCE", 17)
     digest = made(door, project, [{"n": n} for n in (5, 3, 4, 3, 9)])["digest"]
 
     assert found(door, project, digest, **asked) == expected

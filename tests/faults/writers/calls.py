@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import AsyncIterator
 
-from tests.app.traffic import call_id, number_of, running_call, whole_call
+from tests.app.calls_client import call_id, number_of, running_call, whole_call
 from tests.faults.client import FaultsClient
 from tests.faults.writers.feedback import BATCH, call_ref, new_feedback
 from tests.faults.writers.writer import Writer, told

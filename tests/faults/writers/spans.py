@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from tests.app.traffic import call_id
+from tests.app.calls_client import call_id
 from tests.faults.client import FaultsClient, Json
 from tests.faults.writers.writer import Writer
 

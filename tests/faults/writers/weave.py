@@ -1,6 +1,6 @@
 """Who writes calls as the Weave SDK does."""
 
-from tests.app.traffic import running_call, whole_call
+from tests.app.calls_client import running_call, whole_call
 from tests.faults.client import Json
 from tests.faults.writers.calls import BatchWriter
 

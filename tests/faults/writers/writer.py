@@ -5,7 +5,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 
-from tests.app.traffic import ServerGoneError
+from tests.app.calls_client import ServerGoneError
 from tests.faults.client import FaultsClient, RefusedError
 
 _PAUSE_SECONDS = 0.05

@@ -4,14 +4,15 @@ from typing import Any
 
 import pytest
 
-from graphql_schema import connections
-from stores import json_text, turns
+from graphql_schema.fields import connections
 from stores.calls import CallsStore
 from stores.calls.summaries import SUMMARY
-from stores.json_fields import JsonField
+from stores.concurrency import time_slices
+from stores.json import codec
+from stores.row_fields import JsonField
 from tests.graphql_schema.conftest import Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start
-from tests.stores.test_json_text import nested
+from tests.stores.json.test_codec import nested
 from tests.waiting import Turns, another_task
 
 END = """
@@ -48,7 +49,7 @@ async def test_a_deep_literal_around_a_deep_variable_with_a_long_integer_is_read
     assert first["usage"] == [{"model": "m", "requests": 1}]
     row = await calls.one(PROJECT, call_id(1), {"summary"})
     assert row is not None
-    assert SUMMARY.at(row, "deep") == "[" * 100 + json_text.encode(nested(900, leaf)) + "]" * 100
+    assert SUMMARY.text_at(row, "deep") == "[" * 100 + codec.encode(nested(900, leaf)) + "]" * 100
     assert (second["leaf"], second["usage"]) == (None, [])
 
 
@@ -96,13 +97,13 @@ async def test_many_parts_of_one_rows_json_take_one_parse(
     # given
     await write_two(calls)
     parsed: list[bytes] = []
-    loads = json_text.loads
+    loads = codec.loads
 
     def seen_loads(text: bytes) -> object:
         parsed.append(text)
         return loads(text)
 
-    monkeypatch.setattr(json_text, "loads", seen_loads)
+    monkeypatch.setattr(codec, "loads", seen_loads)
     # when
     answer = await run(PARTS.replace("edges", "# edges"), project=PROJECT)
     # then
@@ -116,17 +117,17 @@ async def test_a_list_is_answered_in_turns_with_other_work(
 ) -> None:
     # given
     await write_two(calls)
-    monkeypatch.setattr(turns, "TURN_SECONDS", 0)
+    monkeypatch.setattr(time_slices, "SLICE_SECONDS", 0)
     monkeypatch.setattr(connections, "FEW_CHARACTERS", 10)
     of_others = Turns()
     read_in: dict[str, set[int]] = {}
-    at = JsonField.at
+    at = JsonField.text_at
 
     def seen_at(field: JsonField, row: dict[str, Any], path: str | None) -> str | None:
         read_in.setdefault(str(row["json"]["inputs"]), set()).add(of_others.count)
         return at(field, row, path)
 
-    monkeypatch.setattr(JsonField, "at", seen_at)
+    monkeypatch.setattr(JsonField, "text_at", seen_at)
     # when
     async with another_task(of_others):
         answer = await run(PARTS, project=PROJECT)

@@ -10,12 +10,13 @@ from typing import Any, cast
 import pytest
 from strawberry.types import ExecutionResult
 
-from graphql_schema.context import Context, FileContents, Stores
+from graphql_schema.context import Context, FileContentBudget, Stores
 from graphql_schema.schema import LoomSchema
-from stores import json_text, times
+from stores import times
 from stores.calls import CallsStore
 from stores.costs import NewCost
 from stores.database import Database
+from stores.json import codec
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Answer, Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
@@ -28,7 +29,7 @@ LIFE = "type call { id status inputs }"
 
 @pytest.fixture
 async def stores(database: Database) -> AsyncIterator[Stores]:
-    stores = Stores.over(database)
+    stores = Stores.for_database(database)
     yield stores
     await stores.close()
 
@@ -48,7 +49,7 @@ async def watch(
         async for result in results:
             assert isinstance(result, ExecutionResult)
             body = {"data": result.data, "errors": [error.formatted for error in result.errors or ()]}
-            yield Answer(**json.loads(json_text.dumps(body)))
+            yield Answer(**json.loads(codec.dumps(body)))
 
 
 @asynccontextmanager
@@ -154,7 +155,7 @@ async def test_the_size_of_a_trace_is_told_as_it_is_by_then(schema: LoomSchema, 
 
 
 async def test_a_subscription_that_is_not_read_is_told_where_to_resume(schema: LoomSchema, database: Database) -> None:
-    stores = replace(Stores.over(database), calls=CallsStore(database, max_event_bytes=15_000))
+    stores = replace(Stores.for_database(database), calls=CallsStore(database, max_event_bytes=15_000))
     async with aclosing(watch(schema, stores, LIFE)) as answers:
         reading = asyncio.create_task(anext(answers))
         await begun(stores.calls)
@@ -190,7 +191,7 @@ async def test_watching_a_malformed_project_is_refused_by_the_name_of_the_argume
 
 async def test_watching_while_the_database_is_away_is_unavailable(schema: LoomSchema) -> None:
     away = Database.open("mongodb://127.0.0.1:1/?directConnection=true", "loomql", timeout_seconds=0.2)
-    stores = Stores.over(away)
+    stores = Stores.for_database(away)
 
     answers = [answer async for answer in watch(schema, stores, "type")]
     await stores.close()
@@ -210,13 +211,13 @@ async def test_each_event_may_have_as_much_of_files_as_one_answer(schema: LoomSc
     await stores.calls.write([start(number, op_name=f"weave:///{PROJECT}/op/f:{digest}") for number in range(3)])
 
     given = {"project": PROJECT, "after": cursor}
-    context = Context(stores, file_contents=FileContents(max_bytes=3))
+    context = Context(stores, file_contents=FileContentBudget(max_bytes=3))
     document = DOCUMENT % "call { op { files { file { content } } } }"
     async with aclosing(await schema.stream(document, given, context)) as results, asyncio.timeout(TIMEOUT):
         told = [cast("ExecutionResult", await anext(results)) for _ in range(3)]
 
     event = {"callEvents": {"call": {"op": {"files": [{"file": {"content": "aGk="}}]}}}}
-    assert [json.loads(json_text.dumps(result.data)) for result in told] == [event] * 3
+    assert [json.loads(codec.dumps(result.data)) for result in told] == [event] * 3
 
 
 async def test_results_are_made_once_for_all_who_ask_the_same_wherever_they_began(
@@ -246,7 +247,7 @@ async def test_results_are_made_once_for_all_who_ask_the_same_wherever_they_bega
 
     assert one[1] is other[1] is resumed[1]
     call = {"id": call_id(2), "status": "RUNNING", "inputs": {}}
-    assert json.loads(json_text.dumps(one[1].data)) == {"callEvents": {"type": "STARTED", "call": call}}
+    assert json.loads(codec.dumps(one[1].data)) == {"callEvents": {"type": "STARTED", "call": call}}
     assert different[1] is not one[1]
     assert different[1].data == {"callEvents": {"call": {"id": call_id(2), "op": None}}}
 

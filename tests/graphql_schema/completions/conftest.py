@@ -10,14 +10,14 @@ import pytest
 from app.providers import EnvironmentProviders
 from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
-from stores import json_text
 from stores.database import Database
+from stores.json import codec
 from tests.graphql_schema.conftest import Answer
 
 
 @pytest.fixture
 async def stores(database: Database, providers: EnvironmentProviders) -> AsyncIterator[Stores]:
-    stores = Stores.over(database, providers)
+    stores = Stores.for_database(database, providers)
     yield stores
     await stores.close()
 
@@ -52,4 +52,4 @@ def follow(schema: LoomSchema, stores: Stores) -> Follow:
 
 def _read(result: Any) -> Answer:  # noqa: ANN401 -- results of several kinds
     body = {"data": result.data, "errors": [error.formatted for error in result.errors or ()]}
-    return Answer(**json.loads(json_text.dumps(body)))
+    return Answer(**json.loads(codec.dumps(body)))

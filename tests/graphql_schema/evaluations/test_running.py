@@ -10,8 +10,8 @@ from starlette.responses import JSONResponse
 from app.providers import EnvironmentProviders
 from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
-from stores import json_text
 from stores.database import Database
+from stores.json import codec
 from tests.stand_in_provider import USAGE, StandIn
 from tests.stores.evaluations.running import orders
 from tests.stores.evaluations.running.orders import PROJECT, Grader
@@ -62,7 +62,7 @@ query ($projectId: ID!, $callId: ID!) {
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
     """All stores, with the stand-in in the place of OpenAI."""
-    return Stores.over(database, providers)
+    return Stores.for_database(database, providers)
 
 
 class Api:
@@ -157,7 +157,7 @@ async def test_a_run_of_the_server_is_read_as_any_other(api: Api, stores: Stores
 
     answer = await api.ask(RESULTS, callId=call_id)
     assert answer.errors is None
-    data = json.loads(json_text.dumps(answer.data))
+    data = json.loads(codec.dumps(answer.data))
     run, results = data["evaluationRun"], data["evaluationResults"]
     assert run["status"] == "COMPLETE"
     assert run["metrics"] == [

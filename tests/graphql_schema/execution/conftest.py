@@ -5,7 +5,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graphql_schema.execution import CompilingExecutor
 from graphql_schema.schema import LoomSchema
-from stores import turns
+from stores.concurrency import time_slices
 from tests.graphql_schema.execution.example_schema import build_example
 
 
@@ -22,4 +22,4 @@ def stock() -> LoomSchema:
 @pytest.fixture(autouse=True)
 def _endless_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     # When a turn ends is a matter of the clock, and so is what others do then.
-    monkeypatch.setattr(turns, "TURN_SECONDS", 1e9)
+    monkeypatch.setattr(time_slices, "SLICE_SECONDS", 1e9)

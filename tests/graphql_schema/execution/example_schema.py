@@ -21,13 +21,13 @@ from strawberry.permission import BasePermission
 from strawberry.scalars import JSON
 from strawberry.schema.config import StrawberryConfig
 
-from graphql_schema.connections import Connection, ConnectionNames, Listing
 from graphql_schema.execution import field_of
-from graphql_schema.fields import json_field, resolved
+from graphql_schema.fields import json_field, resolved_field
+from graphql_schema.fields.connections import Connection, ConnectionNames, Listing
 from graphql_schema.limits import Limits
 from graphql_schema.scalars import SCALARS, BigInt, DateTime
 from graphql_schema.schema import LoomSchema
-from stores.json_fields import JsonField
+from stores.row_fields import JsonField
 
 CALLS: Final[ContextVar[list[tuple[Any, ...]]]] = ContextVar("CALLS")
 """The resolvers called in this execution, each with its arguments, in order."""
@@ -301,7 +301,7 @@ class Node:
         await asyncio.sleep(0)
         return given(self, "must_later")
 
-    @resolved("An awaitable, or the value itself.", returns=int | None)
+    @resolved_field("An awaitable, or the value itself.", returns=int | None)
     def sometimes(self) -> Awaitable[int] | int | None:
         found = noted(self, "sometimes")
         return _given_later(found) if isinstance(found, int) and found % 2 else found
@@ -311,24 +311,24 @@ class Node:
         await asyncio.sleep(0)
         return noted(self, "later_nodes")
 
-    @resolved("A generator.", returns=list["Node"])
+    @resolved_field("A generator.", returns=list["Node"])
     def generated(self, first: int = 3) -> Iterator[Source]:
         found = noted(self, "generated", first)
         return (row for row in found[: abs(first)])
 
-    @resolved("A generator that notes when it is asked for more.", returns=list[Leaves | None])
+    @resolved_field("A generator that notes when it is asked for more.", returns=list[Leaves | None])
     def drawn(self) -> Iterator[Source]:
         for position, row in enumerate(noted(self, "drawn")):
             CALLS.get().append(("drawn one", position))
             yield row
 
-    @resolved("An asynchronous generator.", returns=list["Node | None"])
+    @resolved_field("An asynchronous generator.", returns=list["Node | None"])
     async def streamed(self) -> AsyncIterator[Source]:
         for row in noted(self, "streamed"):
             await asyncio.sleep(0)
             yield row
 
-    @resolved("A connection.", returns=Connection["Node"])
+    @resolved_field("A connection.", returns=Connection["Node"])
     def page(self, first: int | None = None) -> Listing:
         return noted(self, "page", first)
 

@@ -7,7 +7,7 @@ from typing import Any
 from graphql import DocumentNode, parse
 
 from graphql_schema.execution import CompilingExecutor
-from graphql_schema.execution.patterns import _WHEN_NEEDED, PatternedExecutor
+from graphql_schema.execution.executor_template import _WHEN_NEEDED, PatternedExecutor
 from graphql_schema.schema import LoomSchema
 
 ASKED = "query ($id: ID!) { call(projectId: $id, id: $id) { id } }"

@@ -7,9 +7,9 @@ import strawberry
 from graphql import DocumentNode, ExecutionResult, OperationDefinitionNode, execute, parse
 from strawberry.schema.config import StrawberryConfig
 
-from graphql_schema.execution import CompilingExecutor, code, field_of, plans
+from graphql_schema.execution import CompilingExecutor, field_of, plans, row_codegen
 from graphql_schema.execution.plans import KeptPlans
-from graphql_schema.fields import resolved
+from graphql_schema.fields import resolved_field
 
 WIDE = " ".join(f"w{number}: name" for number in range(plans.MOST_FIELDS + 1))
 
@@ -26,7 +26,7 @@ class Thread:
 class Query:
     """Gives as many as are asked for."""
 
-    @resolved("Some rows.", returns=list[Thread])
+    @resolved_field("Some rows.", returns=list[Thread])
     def threads(self, count: int) -> list[dict[str, Any]]:
         """Some rows."""
         return [{"name": f"thread {number}"} for number in range(count)]
@@ -40,9 +40,9 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many fields each row function that was made has."""
     made: list[int] = []
 
-    def row_maker(fields: list[Any]) -> code.RowMaker:
+    def row_maker(fields: list[Any]) -> row_codegen.RowMaker:
         made.append(len(fields))
-        return code.row_maker(fields)
+        return row_codegen.row_maker(fields)
 
     monkeypatch.setattr(plans, "row_maker", row_maker)
     return made

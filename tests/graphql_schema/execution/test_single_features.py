@@ -11,10 +11,10 @@ import pytest
 from graphql import ExecutionResult, GraphQLError, parse, subscribe, validate
 from strawberry.utils.str_converters import to_snake_case
 
-from graphql_schema.connections import Listing
 from graphql_schema.execution import CompilingExecutor
+from graphql_schema.fields.connections import Listing
 from graphql_schema.schema import LoomSchema
-from stores import turns
+from stores.concurrency import time_slices
 from stores.paging import Page
 from tests.graphql_schema.execution.comparing import Outcome, difference, outcome, outcomes, seen, shape
 from tests.graphql_schema.execution.example_data import PAGES, Breaking, Flowing, Later, Number, Row, Text
@@ -377,7 +377,7 @@ async def test_unions_and_interfaces(ours: LoomSchema, stock: LoomSchema) -> Non
 
 @pytest.mark.parametrize("turn", [0, 1e9])
 async def test_connections(ours: LoomSchema, stock: LoomSchema, monkeypatch: pytest.MonkeyPatch, turn: float) -> None:
-    monkeypatch.setattr(turns, "TURN_SECONDS", turn)
+    monkeypatch.setattr(time_slices, "SLICE_SECONDS", turn)
     query = """{
       page(first: 5) {
         edges { cursor node { id name payload(path: "a.0") text: payload later } }

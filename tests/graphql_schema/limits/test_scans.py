@@ -143,7 +143,7 @@ async def test_refused_scans_send_nothing_to_the_database(database: Database, co
     commands.sent.clear()
 
     result = await build_schema(Limits(max_cost=250_000)).execute(
-        document, context_value=Context(Stores.over(database))
+        document, context_value=Context(Stores.for_database(database))
     )
 
     assert [error.extensions["code"] for error in result.errors or ()] == ["QUERY_TOO_COMPLEX"]  # type: ignore[index]

@@ -11,8 +11,7 @@ from pymongo import MongoClient
 from starlette.responses import JSONResponse, Response
 
 from app.providers import EnvironmentProviders
-from stores.actions import ActionsStore, judge
-from stores.actions import run as action_run
+from stores.actions import ActionsStore, action_run, judge
 from stores.actions.store import JUDGED_AT_ONCE
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore

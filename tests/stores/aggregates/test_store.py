@@ -15,7 +15,7 @@ from stores.database import Database
 from stores.errors import BadInputError
 from stores.objects import ObjectsStore
 from stores.query import Query
-from stores.query.plans import explain
+from stores.query.explain import explain
 from stores.query.sort import SortBy
 from stores.usage.counts import FIELDS
 from tests.commands import Commands
@@ -275,7 +275,7 @@ async def test_all_are_looked_into_or_only_those_with_children_who_report(
     late = NOON + 3600 * SECOND
     await calls.write([start(6, parent_id=call_id(4), started_at=late), end(6, summary={**summary, **ONE_CALL})])
 
-    async with database.one_moment() as session:
+    async with database.snapshot_session() as session:
         found = await own_usage.find_unclear(database.calls, PROJECT, [{"$match": calls_match(PROJECT)}], session)
 
     assert found

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from stores.aggregates import AggregatesStore
-from stores.aggregates.tallies import Tally
-from stores.aggregates.trees import in_tree_order
+from stores.aggregates.call_tree import in_tree_order
+from stores.aggregates.usage_totals import Tally
 from stores.aggregates.usage_tree import usage_tree
 from stores.calls import CallsStore
 from stores.costs import CostsStore, NewCost
@@ -185,7 +185,7 @@ async def test_a_chain_of_twenty_thousand_calls_needs_no_stack() -> None:
 async def test_others_have_their_turns_while_a_root_of_very_many_calls_is_summed_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("stores.turns.TURN_SECONDS", 0.0)
+    monkeypatch.setattr("stores.concurrency.time_slices.SLICE_SECONDS", 0.0)
     counts = {"model": "m", "prompt_tokens": 1, "completion_tokens": 0, "requests": 1, "total_tokens": 1}
     below: dict[str, Any] = {"parent_id": "root", "status": "success", "usage": [counts], "usage_scope": "own"}
     rows: list[dict[str, Any]] = [{"id": "root", "parent_id": None, "status": "success", "started_at": 0}]

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 import pytest
 
-from stores import digests, json_path, json_text
+from stores import digests
 from stores.calls import CallsStore, Expansion
 from stores.calls.fields import CALL_FIELDS
 from stores.database import Database
 from stores.errors import BadInputError
+from stores.json import codec, paths
 from stores.objects import ObjectsStore
 from stores.paging import PageRequest
 from stores.query import Query
@@ -70,19 +71,19 @@ class World:
         root, _, path = name.partition(".")
         if root not in PAYLOADS or name in oracle.ALIASES:
             return RAW(name, row)
-        steps = [root, *json_path.split(path)]
+        steps = [root, *paths.split(path)]
         outer = self._outer(steps)
         if not outer:
             return RAW(name, row)
-        return oracle._bent(json_path.follow(self._behind(outer, row), steps[len(outer) :]))
+        return oracle._bent(paths.follow(self._behind(outer, row), steps[len(outer) :]))
 
     def around(self, name: str, row: Row) -> tuple[str, list[str]]:
         """The text in which a list or object lies, and the steps to it: below a column the text of the object there."""
-        steps = [name.partition(".")[0], *json_path.split(name.partition(".")[2])]
+        steps = [name.partition(".")[0], *paths.split(name.partition(".")[2])]
         outer = self._outer(steps)
         if not outer:
             return RAW_AROUND(name, row)
-        return json_text.encode(self._behind(outer, row)), steps[len(outer) :]
+        return codec.encode(self._behind(outer, row)), steps[len(outer) :]
 
     def _outer(self, steps: list[str]) -> list[str] | None:
         outer = [column for column in self.columns if len(column) < len(steps) and steps[: len(column)] == column]
@@ -107,14 +108,14 @@ class GeneratorBehindRefs(Generator):
         if self.dice.random() < 0.3:
             return super().name(rows)
         steps = list(self.dice.choice(self.columns))
-        there = [value for row in rows if isinstance(value := json_path.follow(row, steps), dict | list) and value]
+        there = [value for row in rows if isinstance(value := paths.follow(row, steps), dict | list) and value]
         value = self.dice.choice(there) if there else None
         while isinstance(value, dict | list) and value:
             key, value = self.dice.choice([*(value.items() if isinstance(value, dict) else enumerate(value))])
             if key == "":
                 break
             steps.append(str(key))
-        return json_path.join(steps)
+        return paths.join(steps)
 
 
 async def fill(generator: Generator, calls: CallsStore, objects: ObjectsStore, database: Database) -> World:
@@ -176,7 +177,7 @@ async def test_pages_return_what_the_model_expands(
     replaced = 0
 
     for names in column_sets(generator, 40):
-        world.columns = [json_path.split(name) for name in names]
+        world.columns = [paths.split(name) for name in names]
         page = await calls.page(PROJECT, PageRequest(CALLS), {"id", *PAYLOADS}, expansion=Expansion(names))
 
         found = {row["id"]: {name: json.loads(row["json"].get(name, "null")) for name in PAYLOADS} for row in page.rows}
@@ -201,7 +202,7 @@ async def test_queries_and_sorts_through_refs_find_what_the_model_finds(
     matched, behind, refused = 0, 0, 0
 
     for names in column_sets(generator, QUERIES):
-        world.columns = [json_path.split(name) for name in names]
+        world.columns = [paths.split(name) for name in names]
         generator.columns = world.columns
         seen = [row | world.expanded(row) for row in world.rows]
         tree, sort_by = generator.query(seen), generator.sort(seen)
@@ -221,7 +222,7 @@ async def test_queries_and_sorts_through_refs_find_what_the_model_finds(
             rest = await ask(PageRequest(CALLS, page.cursor(page.rows[1])), {"id"})
             assert [row["id"] for row in rest.rows] == expected[2:]
         matched += len(expected)
-        behind += any(world._outer(json_path.split(key.field)) for key in sort_by) or _looks_behind(world, tree)
+        behind += any(world._outer(paths.split(key.field)) for key in sort_by) or _looks_behind(world, tree)
 
     with capsys.disabled():
         print(f"\n{QUERIES} queries, {behind} of them through refs, {refused} refused, {matched:,} matches")  # noqa: T201
@@ -233,6 +234,6 @@ async def test_queries_and_sorts_through_refs_find_what_the_model_finds(
 def _looks_behind(world: World, tree: Value) -> bool:
     """Whether a query names a field below a column."""
     if isinstance(tree, dict) and "$getField" in tree:
-        return world._outer(json_path.split(tree["$getField"])) is not None
+        return world._outer(paths.split(tree["$getField"])) is not None
     members = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
     return any(_looks_behind(world, member) for member in members)

@@ -9,9 +9,9 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 from stores.calls import CallEnd, CallsFilter, CallsStore, CallStart
 from stores.database import Database, Document
-from stores.indexes import INDEXES
+from stores.database.indexes import INDEXES
 from stores.paging import PageRequest
-from stores.query.plans import Plan, explain
+from stores.query.explain import Plan, explain
 from stores.query.sort import SortBy
 from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id

@@ -14,7 +14,7 @@ from stores.calls.writes import made_ready
 from stores.database import Database
 from stores.errors import PayloadTooLargeError
 from tests.stores.calls.builders import PROJECT, call_id, end, start
-from tests.stores.test_json_text import nested
+from tests.stores.json.test_codec import nested
 from tests.waiting import turns_beside
 
 REF = "weave:///acme/chat/object/prompt:v1"

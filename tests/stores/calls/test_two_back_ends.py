@@ -12,9 +12,8 @@ from unittest.mock import AsyncMock
 import pytest
 from mongomock_motor import AsyncMongoMockClient
 
-from stores import register
 from stores.calls import CallEnd, CallsFilter, CallsStats, CallsStore, CallStart
-from stores.database import Database
+from stores.database import Database, project_registry
 from stores.errors import BadInputError
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
 
@@ -26,7 +25,7 @@ async def calls_on(
     """A store of calls over each back end."""
     if request.param == "memory":
         client: Any = AsyncMongoMockClient()
-        monkeypatch.setattr(register.Register, "enter", AsyncMock())
+        monkeypatch.setattr(project_registry.ProjectRegistry, "register", AsyncMock())
         yield CallsStore(Database(client, database_name))
         return
     database = Database.open(mongodb_uri, database_name)

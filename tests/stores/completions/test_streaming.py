@@ -8,7 +8,7 @@ import pytest
 
 from stores.calls import CallsStore
 from stores.completions import CompletionEvent, CompletionsStore
-from stores.completions.streamed import StreamedCompletion
+from stores.completions.stream_assembly import StreamedCompletion
 from stores.database import Database
 from stores.errors import BadInputError, PayloadTooLargeError
 from tests.stand_in_provider import KEY, USAGE, StandIn

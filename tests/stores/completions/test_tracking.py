@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from stores import audit, json_text, register
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore
-from stores.database import Database
+from stores.database import Database, project_registry
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, UnavailableError
+from stores.json import codec
 from stores.paging import Row
 from stores.purges import PurgesStore, purge
+from stores.security import audit
 from tests.stand_in_provider import KEY, USAGE, StandIn
 from tests.waiting import until, until_found
 
@@ -25,7 +26,7 @@ async def kept(calls: CallsStore, call_id: str | None) -> Row:
     """A call, its JSON decoded."""
     row = await calls.one(PROJECT, str(call_id), FIELDS)
     assert row is not None
-    return {**row, **{name: json_text.loads(text.encode()) for name, text in row["json"].items()}}
+    return {**row, **{name: codec.loads(text.encode()) for name, text in row["json"].items()}}
 
 
 async def count(database: Database) -> int:
@@ -244,7 +245,7 @@ async def test_a_call_runs_while_its_provider_answers_and_ends_when_its_client_l
 async def test_a_project_that_is_purged_meanwhile_gets_nothing(
     completions: CompletionsStore, database: Database, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
     asking = asyncio.create_task(completions.create(PROJECT, {"model": "held", "messages": HELLO}))
     await until(lambda: bool(stand_in.asked))

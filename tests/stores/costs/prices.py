@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from stores.costs.inputs import USD
-from stores.costs.prices import Price
+from stores.costs.price_timeline import Price
 
 PROJECT = "acme/chat"
 

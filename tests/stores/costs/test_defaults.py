@@ -4,8 +4,8 @@ import json
 from importlib.resources import files
 
 from stores import times
+from stores.costs.build_default_prices import merged, written
 from stores.costs.defaults import FILE, all_models, of_model
-from stores.costs.sources import merged, written
 from stores.usage.classes import BY_NAME, CLASSES
 
 TEXT = (files("stores.costs") / FILE).read_text()

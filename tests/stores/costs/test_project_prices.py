@@ -15,13 +15,13 @@ from stores.calls import CallsStore
 from stores.costs import CostsStore, NewCost, Prices, pricing_of_found, project_prices
 from stores.costs.project_prices import prices_of
 from stores.database import Database, Document
-from stores.driver_errors import CONVERSION_FAILURE
+from stores.database.error_translation import CONVERSION_FAILURE
+from stores.database.transactions import Session
 from stores.errors import BadInputError, NewModelError
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy
-from stores.query.values import Expression
-from stores.transactions import Session
+from stores.query.value_expressions import Expression
 from tests.commands import Commands
 from tests.stores.calls.builders import end, start
 from tests.stores.costs.prices import PROJECT
@@ -298,7 +298,7 @@ async def pricing(database: Database, found: Sequence[Document] = FOUND) -> Asyn
     """A session, and the prices of the models of some calls for the cost of an entry."""
     encode = Prices.cost_expression
     async with (
-        database.one_moment() as session,
+        database.snapshot_session() as session,
         pricing_of_found(database, PROJECT, found, session, encode) as prices,
     ):
         yield session, prices

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stores.costs import CostsStore, NewCost
-from stores.costs.prices import RATE_FIELDS
+from stores.costs.price_timeline import RATE_FIELDS
 from stores.database import Database
 from stores.errors import BadInputError
 from tests.commands import Commands

@@ -12,7 +12,7 @@ from stores.evaluations import EvaluationsStore
 from stores.evaluations.predictions import Wanted
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
-from stores.query.plans import explain
+from stores.query.explain import explain
 from stores.query.sort import SortBy
 from stores.tables import TablesStore
 from tests.commands import Commands

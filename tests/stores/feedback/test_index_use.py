@@ -6,7 +6,7 @@ from stores.database import Database
 from stores.feedback import FeedbackStore
 from stores.paging import PageRequest
 from stores.query import Query
-from stores.query.plans import explain
+from stores.query.explain import explain
 from stores.query.sort import SortBy
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id

@@ -4,7 +4,7 @@ import pytest
 
 from app.providers import EnvironmentProviders
 from stores.calls import CallsStore
-from stores.completions.endpoints import Endpoints
+from stores.completions.endpoint_resolution import Endpoints
 from stores.database import Database
 from stores.files import FilesStore
 from stores.images import ImagesStore

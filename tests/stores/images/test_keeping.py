@@ -9,7 +9,7 @@ import pytest
 from pymongo import MongoClient
 from starlette.responses import JSONResponse, Response
 
-from stores import json_text, times
+from stores import times
 from stores.calls import CallsStore
 from stores.costs import defaults
 from stores.database import Database
@@ -17,6 +17,7 @@ from stores.errors import UnavailableError
 from stores.files import FilesStore
 from stores.images import ImageInputs, ImagesStore
 from stores.images.store import AT_ONCE
+from stores.json import codec
 from stores.paging import Row
 from stores.retention import RetentionStore, Rule
 from stores.retention.rules import DAY
@@ -41,7 +42,7 @@ async def only_call(calls: CallsStore, call_id: str | None) -> Row:
 
 
 def parsed(row: Row, name: str) -> Any:  # noqa: ANN401 -- any JSON
-    return json_text.loads(row["json"][name].encode())
+    return codec.loads(row["json"][name].encode())
 
 
 async def test_a_picture_is_kept_as_two_files_and_a_call_that_speaks_of_them(
@@ -61,7 +62,7 @@ async def test_a_picture_is_kept_as_two_files_and_a_call_that_speaks_of_them(
         {"digest": DIGEST, "name": "image-1.png", "content_type": "image/png", "size_bytes": len(CHART)}
     ]
     assert await content(files, DIGEST) == CHART
-    told = json_text.loads(await content(files, metadata))
+    told = codec.loads(await content(files, metadata))
     assert isinstance(told, dict)
     assert len(told.pop("id")) == 36
     assert told == {

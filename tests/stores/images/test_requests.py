@@ -6,7 +6,7 @@ import pytest
 
 from app.providers import EnvironmentProviders
 from stores.calls import CallsStore
-from stores.completions.endpoints import Endpoints
+from stores.completions.endpoint_resolution import Endpoints
 from stores.errors import BadInputError
 from stores.files import FilesStore
 from stores.images import ImageInputs, ImagesStore

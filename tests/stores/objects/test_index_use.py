@@ -6,7 +6,7 @@ from stores.calls import CallsStore
 from stores.database import Database
 from stores.objects import ObjectsFilter, ObjectsStore
 from stores.paging import PageRequest
-from stores.query.plans import explain
+from stores.query.explain import explain
 from stores.query.sort import SortBy
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, start

@@ -2,9 +2,10 @@
 
 import pytest
 
-from stores import digests, json_text
+from stores import digests
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, ObjectDeletedError, PayloadTooLargeError, StoreError
+from stores.json import codec
 from stores.objects import ObjectsFilter, ObjectsStore
 from stores.objects.classes import OBJECT
 from stores.objects.writes import doomed_rows
@@ -95,7 +96,7 @@ async def test_deleting_a_whole_name_lets_go_of_the_values(objects: ObjectsStore
 
     assert await objects.delete(PROJECT, "prompt", []) == 2
 
-    assert (await objects.one(PROJECT, "other", other, {"val"}))["json"]["val"] == json_text.encode(val)
+    assert (await objects.one(PROJECT, "other", other, {"val"}))["json"]["val"] == codec.encode(val)
     kept = await database.objects.find(
         {"object_id": "prompt"}, {"val": 1, "json": 1, "refs": 1, "size_bytes": 1, "is_latest": 1}
     ).to_list(9)
@@ -312,7 +313,7 @@ async def test_any_value_comes_back_as_it_came(objects: ObjectsStore, val: objec
 
     row = await objects.one(PROJECT, "prompt", digest, {"val"})
     assert digest == digests.object_digest(val)
-    assert repr(json_text.loads(row["json"]["val"].encode())) == repr(val)
+    assert repr(codec.loads(row["json"]["val"].encode())) == repr(val)
 
 
 MODEL = {"_class_name": "GPT", "_bases": ["Model", "Object", "BaseModel"]}
@@ -404,7 +405,7 @@ async def test_pages_go_through_the_versions_in_both_directions(objects: Objects
 async def test_many_refs_are_read_in_batches(
     objects: ObjectsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stores.tables.content.BATCH", 2)
+    monkeypatch.setattr("stores.database.content_store.BATCH", 2)
     made = [await objects.create(version(number)) for number in range(5)]
     keys = [(PROJECT, f"weave:///{PROJECT}/object/prompt:{digest}") for digest in [*made, "unknown"]]
     commands.sent.clear()

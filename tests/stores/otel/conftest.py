@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from stores import json_text
 from stores.calls import CallsStore
 from stores.database import Database
+from stores.json import codec
 from stores.otel import OtelStore
 
 PROJECT = "acme/spans"
@@ -27,7 +27,7 @@ def stored(database: Database) -> Stored:
     async def read(project_id: str = PROJECT) -> dict[str, Any]:
         found = {}
         async for document in database.calls.find({"project_id": project_id}).sort("started_at", 1):
-            texts = {name: json_text.loads(text.encode()) for name, text in document["json"].items()}
+            texts = {name: codec.loads(text.encode()) for name, text in document["json"].items()}
             found[document["id"]] = document | texts
         return found
 

@@ -6,8 +6,8 @@ import pytest
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 
 from stores.errors import BadInputError
-from stores.otel import otlp_json, protobuf, wire
-from stores.otel.projects import Projects
+from stores.otel import otlp_json, protobuf, protobuf_scanner
+from stores.otel.project_routing import Projects
 from stores.otel.spans import Origin
 from tests.stores.otel.messages import NOON, TRACE, failed, pairs, request, span, span_id
 from tests.stores.otel.messages import otlp_json as as_json
@@ -55,7 +55,7 @@ def test_both_forms_say_the_same() -> None:
     by.scope.MergeFrom(InstrumentationScope(attributes=pairs({"a.b": 1}), dropped_attributes_count=5))
     sent = message.SerializeToString()
 
-    by_protobuf = list(protobuf.undecoded_spans(sent, wire.parts_of(sent), Projects()))
+    by_protobuf = list(protobuf.undecoded_spans(sent, protobuf_scanner.parts_of(sent), Projects()))
     by_json = undecoded(as_json(message), None)
 
     assert [one.origin for one in by_json] == [one.origin for one in by_protobuf]

@@ -9,13 +9,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsStore
-from stores.calls.inputs import MAX_NAME
 from stores.calls.writes import WholeCall
 from stores.database import Database
 from stores.errors import BadInputError
-from stores.otel import Exported, OtelStore, protobuf, wire
+from stores.input_checks import MAX_NAME
+from stores.otel import Exported, OtelStore, protobuf, protobuf_scanner
 from stores.otel import otlp_json as json_form
-from stores.otel.projects import Projects
+from stores.otel.project_routing import Projects
 from stores.otel.values import MAX_VALUES
 from stores.paging import PageRequest
 from stores.query import Query
@@ -237,7 +237,7 @@ def test_a_resource_is_read_once_for_all_its_scopes(form: str, monkeypatch: pyte
     spans: list[Any] = (
         list(json_form.undecoded_spans(json_form.parts_of(otlp_json(whole)), projects))
         if form == "json"
-        else list(protobuf.undecoded_spans(sent, wire.parts_of(sent), projects))
+        else list(protobuf.undecoded_spans(sent, protobuf_scanner.parts_of(sent), projects))
     )
 
     assert len(spans) == 4

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from stores import register, times
+from stores import times
 from stores.calls import CallsStore
 from stores.costs import CostsStore, NewCost
-from stores.database import Database
+from stores.database import Database, project_registry
 from stores.errors import BadInputError, NotFoundError, UnavailableError
 from stores.feedback import FeedbackStore
 from stores.files import FilesStore, NewFile
@@ -31,7 +31,7 @@ OTHER = "acme/chat2"
 @pytest.fixture(autouse=True)
 def _nobody_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a purge begin at once: whoever writes looks each time."""
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
 
 
@@ -190,7 +190,7 @@ async def test_nothing_is_stored_in_a_project_that_is_being_purged(database: Dat
 async def test_a_purge_waits_for_those_who_may_not_have_seen_its_mark(
     database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 1)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 1)
     calls = CallsStore(database)
     await calls.write([start(1)])
     purging = asyncio.ensure_future(purges.purge(PROJECT, PROJECT))
@@ -206,7 +206,7 @@ async def test_a_purge_waits_for_those_who_may_not_have_seen_its_mark(
 async def test_what_there_is_goes_before_the_wait_and_what_comes_meanwhile_after_it(
     database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 100)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 100)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", -95)  # five seconds in all
     calls = CallsStore(database)
     await fill(database, PROJECT)
@@ -234,7 +234,7 @@ async def test_what_there_is_goes_before_the_wait_and_what_comes_meanwhile_after
 async def test_who_does_not_wait_is_answered_when_all_that_was_stored_is_gone(
     database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 1_000)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 1_000)
     await fill(database, PROJECT)
 
     report = await purges.purge(PROJECT, PROJECT, waits=False)
@@ -244,7 +244,7 @@ async def test_who_does_not_wait_is_answered_when_all_that_was_stored_is_gone(
     assert (report.is_done, report.waits_until) == (False, report.started_at + 1_000_000_000)
     assert again == report
     await CallsStore(database).write([start(5)])  # by a process that has looked before
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     done = await purges.go_on(PROJECT)  # as servers do in their upkeep, and at once: nobody holds the purge
     assert (done.is_done, done.removed.calls, done.waits_until) == (True, 4, None)
     assert await counted(database, PROJECT) == {}
@@ -253,7 +253,7 @@ async def test_who_does_not_wait_is_answered_when_all_that_was_stored_is_gone(
 async def test_it_does_not_wait_where_nothing_was_stored_lately(
     database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 10_000)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 10_000)
     await fill(database, PROJECT)
     long_ago = times.now() - (purge.QUIET_SECONDS + 1) * 1_000_000
     await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": long_ago}})
@@ -264,7 +264,7 @@ async def test_it_does_not_wait_where_nothing_was_stored_lately(
 async def test_writers_who_go_on_find_all_that_they_were_told_is_stored(
     database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 0.2)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0.2)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0.5)
     stored: list[tuple[int, int]] = []
     is_over = False

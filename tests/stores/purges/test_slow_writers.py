@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from stores import register
 from stores.calls import CallsStore, writes
 from stores.costs import CostsStore, NewCost
-from stores.database import Database
+from stores.database import Database, content_store, project_registry
 from stores.digests import object_digest
 from stores.errors import UnavailableError
 from stores.feedback import FeedbackStore
@@ -17,12 +16,12 @@ from stores.files import FilesStore, NewFile, uploads
 from stores.objects import ObjectsStore
 from stores.objects.classes import OBJECT
 from stores.objects.documents import head_id
-from stores.objects.restoring import RestoredVersion
+from stores.objects.restore import RestoredVersion
 from stores.projects import ProjectsStore
 from stores.purges import PurgesStore, purge
 from stores.purges.purge import begin
 from stores.retention import RetentionStore, Rule
-from stores.tables import TablesStore, content
+from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, start
 from tests.stores.feedback.builders import feedback
 from tests.stores.files.streams import pieces
@@ -37,9 +36,9 @@ ROWS = [{"n": number} for number in range(7)]
 @pytest.fixture(autouse=True)
 async def _listed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A project, in which each look at the register is one, and for which a purge does not wait."""
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
-    monkeypatch.setattr(content, "BATCH", 3)
+    monkeypatch.setattr(content_store, "BATCH", 3)
     await CallsStore(database).write([start(1)])
 
 
@@ -88,7 +87,7 @@ TABLES: dict[str, Callable[[TablesStore], Awaitable[object]]] = {
 async def test_a_table_is_refused_between_two_bulks_of_its_rows(
     database: Database, monkeypatch: pytest.MonkeyPatch, write: Callable[[TablesStore], Awaitable[object]]
 ) -> None:
-    after_the_first(monkeypatch, content, "_insert", lambda: mark(database))
+    after_the_first(monkeypatch, content_store, "_insert", lambda: mark(database))
 
     with pytest.raises(UnavailableError, match=PURGED):
         await write(TablesStore(database))
@@ -102,7 +101,7 @@ async def test_a_table_is_refused_between_two_bulks_of_its_rows(
 async def test_a_table_whose_first_rows_went_with_the_project_is_refused(
     database: Database, monkeypatch: pytest.MonkeyPatch, write: Callable[[TablesStore], Awaitable[object]]
 ) -> None:
-    after_the_first(monkeypatch, content, "_insert", lambda: purge_all(database))
+    after_the_first(monkeypatch, content_store, "_insert", lambda: purge_all(database))
 
     with pytest.raises(UnavailableError, match="acme/chat was purged meanwhile; send it again"):
         await write(TablesStore(database))

@@ -13,8 +13,10 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
-from stores import json_path, json_text, times
-from stores.query.expressions import (
+from stores import times
+from stores.json import codec, paths
+from stores.query.sort import SortBy
+from stores.query.syntax_tree import (
     And,
     Compare,
     Comparison,
@@ -28,7 +30,6 @@ from stores.query.expressions import (
     Or,
     Target,
 )
-from stores.query.sort import SortBy
 
 Row = dict[str, Any]
 Value = Any
@@ -122,7 +123,7 @@ def stored(name: str, row: Row) -> Value:
     """What lies at a field's name, or at the end of a path into JSON; times are microseconds."""
     name = ALIASES.get(name, name)
     root, _, path = name.partition(".")
-    return _bent(json_path.follow(row.get(root), json_path.split(path)))
+    return _bent(paths.follow(row.get(root), paths.split(path)))
 
 
 def _is_time(name: str) -> bool:
@@ -200,7 +201,7 @@ def _text(node: Operand, row: Row) -> str | None:
 def around(name: str, row: Row) -> tuple[str, list[str]]:
     """The kept JSON text in which a list or object lies at a field's name, and the steps that lead to it."""
     root, _, path = name.partition(".")
-    return row["json"][root] if root in PAYLOADS else json_text.encode(row[root]), json_path.split(path)
+    return row["json"][root] if root in PAYLOADS else codec.encode(row[root]), paths.split(path)
 
 
 def part_of(text: str, steps: Sequence[str]) -> str:

@@ -12,11 +12,11 @@ from stores.database import Collection, Database, Document
 from stores.paging import PageRequest
 from stores.query import Query, in_python
 from stores.query.evaluator import Values, compile_test
-from stores.query.expressions import Operand
-from stores.query.match import Match, compile_match
+from stores.query.match_compiler import Match, compile_match
 from stores.query.parser import parse_query
 from stores.query.sort import SortBy, compile_sort
-from stores.query.values import truth
+from stores.query.syntax_tree import Operand
+from stores.query.value_expressions import truth
 from tests.chance import SEED, cases
 from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.stores.query.generator import Generator, Tree
@@ -86,7 +86,7 @@ async def test_the_server_and_the_evaluator_find_just_the_calls_for_which_a_quer
         expected = {row["id"] for row in rows if holds(parse_query(tree, CALL_FIELDS), row)}
         operation = calls_operation(Query(tree), CALL_FIELDS, PROJECT)
 
-        async with database.one_moment() as session:
+        async with database.snapshot_session() as session:
             by_python = await in_python.decided(database.calls, {}, operation, lambda _get: True, session)
         decided += by_python is not operation
 

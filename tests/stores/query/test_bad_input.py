@@ -14,7 +14,7 @@ from stores.query import Query
 from stores.query.fields import MAX_PATH, MAX_STEPS
 from stores.query.parser import MAX_LITERAL, parse_operation, parse_query
 from stores.query.sort import SortBy, compile_sort
-from stores.query.texts import MAX_FOLDED
+from stores.query.text_expressions import MAX_FOLDED
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 
 Tree = Any

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stores.calls.fields import CALL_FIELDS
-from stores.query.expressions import Operand
 from stores.query.parser import parse_operation, parse_query, print_operand
+from stores.query.syntax_tree import Operand
 from tests.stores.query.generator import COLUMNS, KEYS
 
 Tree = Any

@@ -10,9 +10,9 @@ from stores.calls.filters import calls_match
 from stores.database import Database
 from stores.paging import PageRequest
 from stores.query import Query
+from stores.query.explain import Plan, explain
 from stores.query.index_use import IndexedFields
 from stores.query.parser import MAX_NODES
-from stores.query.plans import Plan, explain
 from stores.query.sort import SortBy
 from stores.tables.rows import INDEXED_ROW_FIELDS
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id

@@ -12,14 +12,14 @@ import pytest
 
 from stores.calls.fields import CALL_FIELDS
 from stores.calls.op_names import calls_operation
-from stores.mirror import mirror_key
+from stores.json.bson_copy import mirror_key
 from stores.query import Query
-from stores.query.expressions import Scalar
 from stores.query.fields import Kind
-from stores.query.match import compile_match
+from stores.query.match_compiler import compile_match
 from stores.query.parser import parse_query
 from stores.query.sort import SortBy, compile_sort
-from stores.query.values import NUMERIC
+from stores.query.syntax_tree import Scalar
+from stores.query.value_expressions import NUMERIC
 from tests.stores.calls.builders import PROJECT
 from tests.stores.query.generator import Generator, Tree
 from tests.stores.query.oracle import NESTED, Row

@@ -10,12 +10,12 @@ from stores.calls import CallsStore
 from stores.calls.fields import CALL_FIELDS
 from stores.database import Database
 from stores.paging import PageRequest
+from stores.query.explain import explain
 from stores.query.fields import MAX_STEPS, Access
-from stores.query.match import compile_match
+from stores.query.match_compiler import compile_match
 from stores.query.parser import parse_query
-from stores.query.plans import explain
 from stores.query.sort import SortBy, compile_sort
-from stores.query.values import reach, truth
+from stores.query.value_expressions import reach, truth
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.query.oracle import holds
 from tests.stores.query.test_against_oracle import evaluated, found, row_of

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from stores import json_text
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError
+from stores.json import codec
 from stores.objects import ObjectsStore
 from stores.objects.classes import OP
-from stores.refs.resolving import MAX_HOPS
+from stores.refs.resolver import MAX_HOPS
 from stores.refs.store import RefsStore
 from stores.tables import TablesStore
 from tests.commands import Commands
@@ -312,7 +312,7 @@ async def test_what_takes_too_much_is_refused(
     objects: ObjectsStore, refs: RefsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = await made(objects, "x" * 600, "one"), await made(objects, "x" * 601, "two")
-    monkeypatch.setattr("stores.refs.sources.MAX_CHARACTERS", 1_000)
+    monkeypatch.setattr("stores.refs.targets.MAX_CHARACTERS", 1_000)
 
     assert await values(refs, one) == ["x" * 600]
     for asked in ([one, one], [one, two]):
@@ -326,7 +326,7 @@ async def test_what_is_read_on_all_hops_counts_together(
     ref = await made(objects, {"to": "the end"}, "end")
     for n in range(9):
         ref = await made(objects, {"to": ref, "wide": "x" * 600}, f"link{n}")
-    monkeypatch.setattr("stores.refs.sources.MAX_CHARACTERS", 2_000)
+    monkeypatch.setattr("stores.refs.targets.MAX_CHARACTERS", 2_000)
     commands.sent.clear()
 
     error = await refusal(refs, ref + "/key/to" * 10)
@@ -342,14 +342,14 @@ async def test_texts_are_counted_as_they_are_made(
 ) -> None:
     ref = await made(objects, ["x" * 500] * 2)
     made_texts: list[str] = []
-    encode = json_text.encode
+    encode = codec.encode
 
     def counted(value: object) -> str:
         made_texts.append(encode(value))
         return made_texts[-1]
 
-    monkeypatch.setattr("stores.refs.resolving.json_text.encode", counted)
-    monkeypatch.setattr("stores.refs.sources.MAX_CHARACTERS", 1_200)
+    monkeypatch.setattr("stores.refs.resolver.json_text.encode", counted)
+    monkeypatch.setattr("stores.refs.targets.MAX_CHARACTERS", 1_200)
     spelled = [f"{ref}/index/{index}" for index in (0, 1, -1, -2)]
 
     error = await refusal(refs, *spelled)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from stores.database import Collection, Database, Document
-from stores.retention import Counts, Patience, Rule
+from stores.retention import Counts, GracePeriods, Rule
 from stores.retention.rules import DAY
 
 
@@ -44,7 +44,7 @@ async def contents(database: Database, project_id: str) -> Contents:
     return found
 
 
-def expected(there: Contents, rule: Rule, patience: Patience, now: int) -> tuple[Contents, Counts]:
+def expected(there: Contents, rule: Rule, patience: GracePeriods, now: int) -> tuple[Contents, Counts]:
     """What is left of a project after a sweep at a time, and what that counts."""
     gone = _calls_that_go(there, rule, patience, now)
     hidden = {key for key, call in there.calls.items() if call.get("deleted_at", now) < now - patience.deleted}
@@ -67,7 +67,7 @@ def expected(there: Contents, rule: Rule, patience: Patience, now: int) -> tuple
     return left, counts
 
 
-def _calls_that_go(there: Contents, rule: Rule, patience: Patience, now: int) -> set[str]:
+def _calls_that_go(there: Contents, rule: Rule, patience: GracePeriods, now: int) -> set[str]:
     visible = {key: call for key, call in there.calls.items() if call["visible"]}
     newest_first = sorted((call["started_at"] for call in visible.values()), reverse=True)
     kept = rule.keep_calls
@@ -101,7 +101,7 @@ def _goes(feedback: Document, there: Contents, left: dict[str, Document], before
 
 
 def _files_that_stay(
-    there: Contents, calls: dict[str, Document], feedback: dict[str, Document], now: int, patience: Patience
+    there: Contents, calls: dict[str, Document], feedback: dict[str, Document], now: int, patience: GracePeriods
 ) -> dict[str, Document]:
     texts = [
         text

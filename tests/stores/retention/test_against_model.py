@@ -6,7 +6,7 @@ import pytest
 
 from stores.database import Database
 from stores.files import FilesStore
-from stores.retention import Counts, Outcome, Patience, RetentionStore, Rule
+from stores.retention import Counts, GracePeriods, Outcome, RetentionStore, Rule
 from stores.retention.reports import COUNTS
 from stores.retention.rules import DAY
 from stores.times import now
@@ -15,7 +15,7 @@ from tests.stores.retention.life import Life
 from tests.stores.retention.model import contents, expected
 
 RULES = (Rule(keep_days=3), Rule(keep_calls=12), Rule(7, 15), Rule(keep_days=1), Rule(keep_calls=1), Rule(2, 1000))
-PATIENCE = Patience(deleted=5 * DAY)
+PATIENCE = GracePeriods(deleted=5 * DAY)
 
 
 @pytest.mark.parametrize("seed", range(6))

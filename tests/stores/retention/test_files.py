@@ -12,13 +12,13 @@ from stores.database import Database
 from stores.digests import bytes_digest
 from stores.feedback import FeedbackStore
 from stores.files import FilesStore, NewFile
-from stores.files.presence import TOUCHED_SECONDS
-from stores.files.removal import FIELDS, discard_removed, remove
+from stores.files.deletion import FIELDS, discard_removed, remove
+from stores.files.touch import TOUCHED_SECONDS
 from stores.files.uploads import CHUNK_BYTES
 from stores.objects import ObjectsStore
 from stores.projects import ProjectsStore
 from stores.retention import RetentionStore, Rule
-from stores.retention.mentions import mentioned
+from stores.retention.file_references import mentioned
 from stores.retention.rules import DAY
 from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start

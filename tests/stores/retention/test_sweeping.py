@@ -14,9 +14,9 @@ from stores.errors import BadInputError, NotFoundError, UnavailableError
 from stores.feedback import FeedbackStore
 from stores.paging import PageRequest
 from stores.projects import ProjectsStore
-from stores.retention import Counts, Outcome, Patience, RetentionStore, Rule, states, traces
+from stores.retention import Counts, GracePeriods, Outcome, RetentionStore, Rule, sweep_state, trace_sweep
 from stores.retention.rules import DAY
-from stores.retention.traces import CALLS_AT_ONCE
+from stores.retention.trace_sweep import CALLS_AT_ONCE
 from stores.threads import ThreadsStore
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start, trace_id
@@ -42,7 +42,7 @@ async def log(calls: CallsStore, numbers: range, days_ago: float, **place: Any) 
 
 def doing_meanwhile(monkeypatch: pytest.MonkeyPatch, deed: Callable[[int], Awaitable[object]]) -> None:
     """Let something be done when a step has removed its calls and is not yet through; it is told which step."""
-    remove = traces.remove_calls
+    remove = trace_sweep.remove_calls
     steps: list[None] = []
 
     async def then_do(*arguments: Any) -> None:  # noqa: ANN401 -- whatever it takes
@@ -50,7 +50,7 @@ def doing_meanwhile(monkeypatch: pytest.MonkeyPatch, deed: Callable[[int], Await
         await remove(*arguments)
         await deed(len(steps))
 
-    monkeypatch.setattr(traces, "remove_calls", then_do)
+    monkeypatch.setattr(trace_sweep, "remove_calls", then_do)
 
 
 async def test_a_trace_that_gets_a_call_while_it_goes_stays_whole(
@@ -91,7 +91,7 @@ async def test_an_end_that_comes_while_its_call_goes_is_no_call(
     assert await calls.count(PROJECT) == 0
     assert len((await contents(database, PROJECT)).calls) == 1
     await retention.sweep(PROJECT, pause=0)
-    impatient = RetentionStore(database, Patience(deleted=-1))
+    impatient = RetentionStore(database, GracePeriods(deleted=-1))
     assert (await impatient.sweep(PROJECT, pause=0)).counts.hidden_calls == 1
     assert (await contents(database, PROJECT)).calls == {}
 
@@ -117,14 +117,14 @@ async def test_a_call_that_is_written_anew_while_it_goes_stays(
     retention: RetentionStore, calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log(calls, range(1, 2), 9)
-    remove_late_feedback = traces.TracesSweep._remove_late_feedback
+    remove_late_feedback = trace_sweep.TracesSweep._remove_late_feedback
 
-    async def write_anew(sweep: traces.TracesSweep, call_ids: list[str]) -> None:
+    async def write_anew(sweep: trace_sweep.TracesSweep, call_ids: list[str]) -> None:
         await log(calls, range(1, 2), 4)
         await FeedbackStore(database).create([feedback()])
         await remove_late_feedback(sweep, call_ids)
 
-    monkeypatch.setattr(traces.TracesSweep, "_remove_late_feedback", write_anew)
+    monkeypatch.setattr(trace_sweep.TracesSweep, "_remove_late_feedback", write_anew)
     await retention.set_rule(PROJECT, Rule(keep_days=5))
     report = await retention.sweep(PROJECT, pause=0)
 
@@ -137,14 +137,14 @@ async def test_a_large_trace_that_gets_a_call_while_it_is_decided_about_stays_wh
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log(calls, range(6), 9, **ALL)
-    advance = states.Hold.advance
+    advance = sweep_state.SweepLease.advance
 
-    async def add_a_child_first(hold: states.Hold, *arguments: Any, **changes: Any) -> None:  # noqa: ANN401 -- as it is
+    async def add_a_child_first(hold: sweep_state.SweepLease, *arguments: Any, **changes: Any) -> None:  # noqa: ANN401 -- as it is
         if changes.get("doomed") and await calls.count(PROJECT) == 6:
             await log(calls, range(6, 7), 0, **ALL, parent_id=call_id(0))
         await advance(hold, *arguments, **changes)
 
-    monkeypatch.setattr(states.Hold, "advance", add_a_child_first)
+    monkeypatch.setattr(sweep_state.SweepLease, "advance", add_a_child_first)
     retention = RetentionStore(database, large=3)
     await retention.set_rule(PROJECT, Rule(keep_days=5))
     report = await retention.sweep(PROJECT, pause=0)
@@ -187,16 +187,16 @@ async def test_a_rule_that_is_taken_back_inside_a_step_takes_that_back(
     retention: RetentionStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log(calls, range(9), 9)
-    advance = states.Hold.advance
+    advance = sweep_state.SweepLease.advance
     taken: list[None] = []
 
-    async def take_back_first(hold: states.Hold, *arguments: Any, **changes: Any) -> None:  # noqa: ANN401 -- as it is
+    async def take_back_first(hold: sweep_state.SweepLease, *arguments: Any, **changes: Any) -> None:  # noqa: ANN401 -- as it is
         if not taken:
             taken.append(None)
             await retention.set_rule(PROJECT, Rule())
         await advance(hold, *arguments, **changes)
 
-    monkeypatch.setattr(states.Hold, "advance", take_back_first)
+    monkeypatch.setattr(sweep_state.SweepLease, "advance", take_back_first)
     await retention.set_rule(PROJECT, Rule(keep_days=5))
     report = await retention.sweep(PROJECT, pause=0)
 
@@ -248,12 +248,12 @@ async def test_a_slow_sweeper_that_was_taken_over_from_removes_nothing_more(
 ) -> None:
     await log(calls, range(9), 9)
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
-    slow = await states.Hold.take(database, PROJECT, lease_seconds=0)
-    other = await states.Hold.take(database, PROJECT)
+    slow = await sweep_state.SweepLease.take(database, PROJECT, lease_seconds=0)
+    other = await sweep_state.SweepLease.take(database, PROJECT)
 
     assert slow
     assert other
-    with pytest.raises(states.SupersededError):
+    with pytest.raises(sweep_state.SupersededError):
         await slow.advance({"calls": 1})
     await slow.finish()
     found = await RetentionStore(database).one(PROJECT)

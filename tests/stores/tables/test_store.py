@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from stores import digests
-from stores.database import Database
+from stores.database import Database, content_store
 from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError, StoreError
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy
-from stores.tables import Append, Insert, Pop, RowFilter, TablesStore, TableUpdate, content
+from stores.tables import Append, Insert, Pop, RowFilter, TablesStore, TableUpdate
 from tests.commands import Commands
 from tests.stores.tables.reading import PROJECT, read_all, values
 
@@ -351,7 +351,9 @@ async def test_writers_of_the_same_content_do_not_stand_in_each_others_way(
     assert await database.tables.count_documents({}) == 3
 
 
-@pytest.mark.parametrize(("at_once", "left"), [(content.BATCH, [0, 0, 0]), (2, [2, 0, 0])], ids=["whole", "in parts"])
+@pytest.mark.parametrize(
+    ("at_once", "left"), [(content_store.BATCH, [0, 0, 0]), (2, [2, 0, 0])], ids=["whole", "in parts"]
+)
 async def test_without_its_last_write_a_table_is_not_there_and_can_be_made_again(
     database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch, at_once: int, left: list[int]
 ) -> None:
@@ -361,7 +363,7 @@ async def test_without_its_last_write_a_table_is_not_there_and_can_be_made_again
     async def tear(*_: object) -> None:
         raise Torn
 
-    monkeypatch.setattr("stores.tables.content.BATCH", at_once)
+    monkeypatch.setattr("stores.database.content_store.BATCH", at_once)
     monkeypatch.setattr("stores.tables.layout.Layout.write", tear)
     with pytest.raises(Torn):
         await tables.create(PROJECT, ROWS)

@@ -4,10 +4,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from stores import register
-from stores.database import Database
+from stores.database import Database, project_registry
 from stores.paging import PageRequest
-from stores.text_search import FoundPage, Method, TextSearchStore, segments, states
+from stores.text_search import FoundPage, Method, TextSearchStore, index_state, segments
 from stores.text_search import indexing as work
 from tests.stores.calls.builders import PROJECT
 
@@ -25,8 +24,8 @@ def store(database: Database) -> TextSearchStore:
 @pytest.fixture
 def index(store: TextSearchStore, monkeypatch: pytest.MonkeyPatch) -> Index:
     """Gives a project an index, and sees that all is in it that is to be; writers look each time whether it is on."""
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
-    monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
+    monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
     monkeypatch.setattr(work, "WAITING_BYTES", 1)
     monkeypatch.setattr(segments, "CHUNK", 2)
 

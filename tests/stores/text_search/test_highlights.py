@@ -7,20 +7,20 @@ from typing import Any
 import orjson
 import pytest
 
-from stores import json_text
 from stores.calls import CallsStore
 from stores.errors import BadInputError
+from stores.json import codec
 from stores.paging import PageRequest
 from stores.text_search import Highlight, TextSearchStore, highlights
 from stores.text_search import store as text_search
 from stores.text_search.highlights import SNIPPET, highlights_of
-from stores.text_search.terms import parse
+from stores.text_search.search_terms import parse
 from tests.stores.calls.builders import PROJECT, end, start
 
 
 def told(call: dict[str, Any], text: str, most: int = 10) -> list[Highlight]:
     """The highlights of a call, its payloads given as values."""
-    texts = {name: json_text.encode(call.pop(name)) for name in ("inputs", "output") if name in call}
+    texts = {name: codec.encode(call.pop(name)) for name in ("inputs", "output") if name in call}
     return highlights_of({**call, "json": texts}, parse(text), most, monotonic() + 60)
 
 

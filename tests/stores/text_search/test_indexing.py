@@ -5,16 +5,16 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from stores import register, times
+from stores import times
 from stores.calls import CallsStore
-from stores.calls.restoring import RestoredCall
-from stores.database import Database
+from stores.calls.restore import RestoredCall
+from stores.database import Database, project_registry
 from stores.errors import NotFoundError
 from stores.paging import PageRequest
 from stores.purges import PurgesStore, purge
-from stores.text_search import Method, TextSearchStore, indexing, segments, states
+from stores.text_search import Method, TextSearchStore, index_state, indexing, segments
+from stores.text_search.index_state import IndexLease, LostError
 from stores.text_search.indexing import Indexing
-from stores.text_search.states import Hold, LostError
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.text_search.conftest import Found, Index, Search
 from tests.waiting import until_found
@@ -107,8 +107,8 @@ async def test_what_is_written_unknowingly_is_found_when_the_index_is_ready(
     calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, search: Search
 ) -> None:
     """Writers who entered the project just now do not look whether it has an index, for ten seconds."""
-    monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
-    monkeypatch.setattr(register, "LAG_SECONDS", 3)
+    monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 3)
     await store_some(calls)
 
     await store.set_index(PROJECT, is_on=True)
@@ -129,7 +129,7 @@ async def test_what_is_written_unknowingly_is_found_when_the_index_is_ready(
 
 async def test_nobody_waits_in_a_quiet_project(calls: CallsStore, store: TextSearchStore, database: Database) -> None:
     await store_some(calls)
-    long_ago = times.now() - (states.QUIET_SECONDS + 1) * 1_000_000
+    long_ago = times.now() - (index_state.QUIET_SECONDS + 1) * 1_000_000
     await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": long_ago}})
 
     await store.set_index(PROJECT, is_on=True)
@@ -145,13 +145,13 @@ async def test_who_comes_after_a_kill_goes_on(
 ) -> None:
     monkeypatch.setattr(indexing, "_STRETCH", 2)
     monkeypatch.setattr(indexing, "WAITING_BYTES", 1)
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
-    monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
+    monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
     await store_some(calls, last=6)
     await store.set_index(PROJECT, is_on=True)
 
     # Killed after some steps, the last one halfway: a segment is there of which its call has not heard.
-    hold = await Hold.take(database, PROJECT, lease_seconds=0)
+    hold = await IndexLease.take(database, PROJECT, lease_seconds=0)
     assert hold
     steps = Indexing(database, hold).steps()
     for _ in range(2):
@@ -174,9 +174,9 @@ async def test_one_who_lost_the_work_writes_nothing_more(
 ) -> None:
     await store_some(calls)
     await store.set_index(PROJECT, is_on=True)
-    slow = await Hold.take(database, PROJECT, lease_seconds=0)
+    slow = await IndexLease.take(database, PROJECT, lease_seconds=0)
     assert slow
-    await until_found(lambda: Hold.take(database, PROJECT))
+    await until_found(lambda: IndexLease.take(database, PROJECT))
 
     with pytest.raises(LostError):
         await anext(Indexing(database, slow).steps())
@@ -291,8 +291,8 @@ async def test_a_purge_takes_the_index_away(
 async def test_words_of_a_call_that_is_gone_for_good_do_not_stay(
     calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, found: Found
 ) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
-    monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
+    monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
     monkeypatch.setattr(indexing, "MOST_CALLS", 4)
     await calls.write([start(1, inputs={"q": "the secret"})])
     await store_some(calls, 2, 4)
@@ -339,8 +339,8 @@ async def test_a_purge_while_a_segment_is_stored_leaves_nothing(
         if is_before:
             await run(*arguments)
 
-    keep = Hold.keep
-    monkeypatch.setattr(Hold, "keep", lambda hold, session: purge_beside(keep, hold, session))
+    keep = IndexLease.keep
+    monkeypatch.setattr(IndexLease, "keep", lambda hold, session: purge_beside(keep, hold, session))
     await store.work(PROJECT, pause=0)
     await asyncio.gather(*purging)
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
-from stores.text_search import Method, terms
-from stores.text_search.parts import hit, matching, perhaps_matching, score
-from stores.text_search.terms import MAX_IN_PATTERNS, MAX_TEXT, parse
+from stores.text_search import Method, search_terms
+from stores.text_search.search_terms import MAX_IN_PATTERNS, MAX_TEXT, parse
+from stores.text_search.searched_fields import hit, matching, perhaps_matching, score
 from tests.stores.calls.builders import end, start
 from tests.stores.text_search.conftest import Found, Index
 
@@ -61,7 +61,7 @@ async def test_what_is_compared_is_found_as_by_a_pattern(
     texts = [f'"{text}"' for text in LETTERS if text.isascii()]
 
     by_pattern = [await found(text) for text in texts]
-    monkeypatch.setattr(terms, "MAX_IN_PATTERNS", len(LETTERS[0]) - 1)
+    monkeypatch.setattr(search_terms, "MAX_IN_PATTERNS", len(LETTERS[0]) - 1)
     compared = [await found(text) for text in texts]
 
     assert all(parse(text).compared for text in texts)

@@ -7,7 +7,7 @@ import pytest
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.paging import PageRequest
-from stores.query.plans import Plan, explain
+from stores.query.explain import Plan, explain
 from stores.query.sort import SortBy
 from stores.threads import ThreadsFilter, ThreadsStore
 from stores.threads.filters import Period

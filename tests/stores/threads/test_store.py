@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from stores import paging, turns
+from stores import paging
 from stores.calls import CallsStore
+from stores.concurrency import time_slices
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.paging import Page, PageRequest, Row
@@ -303,18 +304,18 @@ async def test_calls_and_turns_of_many_threads_come_together(
     keys = [(PROJECT, later, f"t{number}") for number in range(3)]
     commands.sent.clear()
 
-    turns = await threads.turns.pages(keys, frozenset({"id"}), PageRequest(size=2))
+    time_slices = await threads.turns.pages(keys, frozenset({"id"}), PageRequest(size=2))
     all_calls = await threads.calls.pages(keys, frozenset({"id"}), PageRequest(size=3))
     counts = await threads.turns.count(keys), await threads.calls.count(keys)
 
     # There are more than would be looked at for each, so that a look at all of them at once is given up.
     assert commands.names == ["find", "aggregate"] * 2 + ["aggregate"] * 2
-    assert {key[2]: [row["id"] for row in page.rows] for key, page in turns.items()} == {
+    assert {key[2]: [row["id"] for row in page.rows] for key, page in time_slices.items()} == {
         "t0": [call_id(6), call_id(12)],
         "t1": [call_id(10), call_id(16)],
         "t2": [call_id(8), call_id(14)],
     }
-    assert all(page.has_next for page in turns.values())
+    assert all(page.has_next for page in time_slices.values())
     assert [row["id"] for row in all_calls[keys[1]].rows] == [call_id(1), call_id(4), call_id(7)]
     assert [list(count.values()) for count in counts] == [[9, 9, 9], [20, 20, 20]]
 
@@ -323,8 +324,8 @@ async def test_pages_of_very_many_threads_are_made_in_turns_with_other_work(
     threads: ThreadsStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await calls.write([part for number in range(20) for part in turn(number, f"t{number:02}", number)])
-    monkeypatch.setattr(turns, "TURN_SECONDS", 0)
-    monkeypatch.setattr(turns, "AT_ONCE", 1)
+    monkeypatch.setattr(time_slices, "SLICE_SECONDS", 0)
+    monkeypatch.setattr(time_slices, "BATCH_SIZE", 1)
     seen: list[int] = []
     of_others = Turns()
     page_of = paging.page_of

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stores.indexes import INDEXES
+from stores.database.indexes import INDEXES
 from stores.usage.scopes import OWN, SUM, UNCLEAR, usage_scope
 
 

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import pytest
 
-from stores import json_path
 from stores.calls.feedback import FeedbackNames
 from stores.calls.fields import CALL_FIELDS
-from stores.query.expressions import And, Compare, Comparison, Contains, Convert, Get, In, Literal, Not, Operand, Or
+from stores.json import paths
 from stores.query.fields import FieldTable
 from stores.query.sort import SortBy
+from stores.query.syntax_tree import And, Compare, Comparison, Contains, Convert, Get, In, Literal, Not, Operand, Or
 from tests.stores.query import generator as dice
 from tests.stores.query import oracle
 from tests.stores.query.generator import Generator
@@ -59,9 +59,7 @@ def stored(name: str, row: Row) -> Any:  # noqa: ANN401 -- any JSON value
         newest = sorted(of_type(spelled, row), key=lambda each: (each["created_at"], each["id"]))
         chosen = newest[-1] if newest else NOTHING
     column, _, path = field.partition(".")
-    return oracle._bent(
-        json_path.follow(chosen.get({"createdAt": "created_at"}.get(column, column)), json_path.split(path))
-    )
+    return oracle._bent(paths.follow(chosen.get({"createdAt": "created_at"}.get(column, column)), paths.split(path)))
 
 
 def around(name: str, row: Row) -> tuple[str, list[str]]:
@@ -69,7 +67,7 @@ def around(name: str, row: Row) -> tuple[str, list[str]]:
     parts = parted(name)
     if not parts:
         return AROUND(name, row)
-    return row[CHOSEN]["json"]["payload"], json_path.split(parts[1].partition(".")[2])
+    return row[CHOSEN]["json"]["payload"], paths.split(parts[1].partition(".")[2])
 
 
 def of_type(spelled: str, row: Row) -> list[Row]:
@@ -187,7 +185,7 @@ class GeneratorOfFeedback(Generator):
             if key == "":
                 break
             steps.append(str(key))
-        return f"feedback.[{spelled}].payload" + (f".{json_path.join(steps)}" if steps else "")
+        return f"feedback.[{spelled}].payload" + (f".{paths.join(steps)}" if steps else "")
 
     def word(self) -> str:
         """A text, often the empty one, which missing feedback equals."""

@@ -84,9 +84,9 @@ async def test_the_server_finds_just_the_calls_for_which_a_query_holds(
             continue
         expected = [row["id"] for row in in_order(rows, sort_by) if holds(operation, row)]
         for bound, at_first in zip(BOUNDS, AT_FIRST, strict=True):
-            monkeypatch.setattr("stores.calls.feedback.questions.MAX_FOUND", bound)
-            monkeypatch.setattr("stores.calls.search.AT_FIRST", at_first)
-            monkeypatch.setattr("stores.calls.search._PEEKED", at_first)
+            monkeypatch.setattr("stores.calls.feedback.prequeries.MAX_FOUND", bound)
+            monkeypatch.setattr("stores.calls.list_query.AT_FIRST", at_first)
+            monkeypatch.setattr("stores.calls.list_query._PEEKED", at_first)
             size = generator.dice.choice((3, CALLS))
             page = await calls.page(PROJECT, PageRequest(size), {"id"}, sort_by=sort_by, query=Query(tree))
             assert [row["id"] for row in page.rows] == expected[:size], f"{bound} {sort_by} {tree}"
@@ -111,7 +111,7 @@ async def test_sorts_that_feedback_leads_page_through_what_a_query_finds(
     bound: int,
 ) -> None:
     teach(monkeypatch)
-    monkeypatch.setattr("stores.calls.feedback.questions.MAX_FOUND", bound)
+    monkeypatch.setattr("stores.calls.feedback.prequeries.MAX_FOUND", bound)
     generator = GeneratorOfFeedback(SEED + 2)
     dice = generator.dice
     rows = await fill(generator, calls, feedback, database)
@@ -147,7 +147,7 @@ async def test_paging_over_a_sort_gives_every_row_once_in_the_models_order(
     calls: CallsStore, feedback: FeedbackStore, database: Database, monkeypatch: pytest.MonkeyPatch, bound: int
 ) -> None:
     teach(monkeypatch)
-    monkeypatch.setattr("stores.calls.feedback.questions.MAX_FOUND", bound)
+    monkeypatch.setattr("stores.calls.feedback.prequeries.MAX_FOUND", bound)
     generator = GeneratorOfFeedback(SEED + 1)
     rows = await fill(generator, calls, feedback, database)
 

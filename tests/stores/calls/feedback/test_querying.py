@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsFilter, CallsStore, Expansion
-from stores.calls import search as searches
-from stores.calls.feedback import ask
+from stores.calls import list_query as searches
+from stores.calls.feedback import run_prequeries
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.feedback import FeedbackStore
 from stores.objects import ObjectsStore
 from stores.paging import PageRequest
 from stores.query import Query
-from stores.query.plans import explain
+from stores.query.explain import explain
 from stores.query.sort import SortBy
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
@@ -26,7 +26,7 @@ Tree = Any
 
 EMOJI = "feedback.[wandb.reaction.1].payload.emoji"
 NOTE = "feedback.[wandb.note.1].payload.note"
-BOUND = "stores.calls.feedback.questions.MAX_FOUND"
+BOUND = "stores.calls.feedback.prequeries.MAX_FOUND"
 
 
 def get(name: str) -> Tree:
@@ -203,13 +203,13 @@ async def test_a_page_is_of_the_moment_at_which_feedback_was_asked(
     calls: CallsStore, feedback: FeedbackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def ask_slowly(*asked: Any) -> Any:  # noqa: ANN401 -- whatever it takes and gives
-        answers = await ask(*asked)
+        answers = await run_prequeries(*asked)
         await calls.delete(PROJECT, [call_id(1)])
         await feedback.create([note("zzz", weave_ref=call_ref(2)), reaction("👎", weave_ref=call_ref(0))])
         return answers
 
     by_note = [SortBy(NOTE, descending=True)]
-    monkeypatch.setattr(searches, "ask", ask_slowly)
+    monkeypatch.setattr(searches, "run_prequeries", ask_slowly)
     page = await calls.page(PROJECT, PageRequest(), {"id"}, sort_by=by_note, query=Query({"$expr": DOWN}))
     monkeypatch.undo()
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
-from stores.calls.feedback.questions import Calls
+from stores.calls.feedback.prequeries import Calls
 from stores.database import Database
 from stores.feedback import FeedbackStore
 from stores.paging import PageRequest
@@ -29,8 +29,8 @@ async def written(calls: CallsStore, feedback: FeedbackStore) -> None:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stores.calls.search.AT_FIRST", 100)
-    monkeypatch.setattr("stores.calls.search._PEEKED", 50)
+    monkeypatch.setattr("stores.calls.list_query.AT_FIRST", 100)
+    monkeypatch.setattr("stores.calls.list_query._PEEKED", 50)
 
 
 def asked(commands: Commands) -> list[tuple[str, set[str]]]:

@@ -11,20 +11,21 @@ import pytest
 
 from app.providers import EnvironmentProviders
 from graphql_schema.context import Stores
-from stores import audit, ids, times
+from stores import ids, times
 from stores.calls import CallEnd
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, UnavailableError
 from stores.evaluations.running import EvaluationRunsStore
-from stores.evaluations.running import run as run_module
+from stores.evaluations.running import run_worker as run_module
 from stores.evaluations.running.call_tree import RunCalls
-from stores.evaluations.running.rows import RowWork
-from stores.evaluations.running.runs import MAX_VAIN_TAKES, cancel_ordered_by
+from stores.evaluations.running.row_worker import RowWork
+from stores.evaluations.running.run_queue import MAX_VAIN_TAKES, cancel_ordered_by
 from stores.evaluations.status import Complete, Failed, NotFound, Status
 from stores.evaluations.status import Running as StillRunning
 from stores.evaluations.store import EvaluationsStore
 from stores.retention import RetentionStore, Rule
-from stores.retention.rules import Patience
+from stores.retention.rules import GracePeriods
+from stores.security import audit
 from tests.stand_in_provider import Body, StandIn
 from tests.stores.calls.builders import end, start
 from tests.stores.evaluations.running import orders
@@ -37,7 +38,7 @@ MANY = [{"question": f"Number {number}?", "expected": "A number."} for number in
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
     """All stores, with the stand-in in the place of OpenAI; two rows at once."""
-    return Stores.over(database, providers, evaluation_rows=2)
+    return Stores.for_database(database, providers, evaluation_rows=2)
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +155,7 @@ async def test_a_run_of_another_process_is_canceled_from_here(
 ) -> None:
     gate = Gate(stand_in, passing=3)
     call_id = await order(stores)
-    elsewhere = Stores.over(database, providers)
+    elsewhere = Stores.for_database(database, providers)
 
     async with under_way(elsewhere, call_id):
         await until(lambda: gate.waiting > 0)
@@ -193,7 +194,7 @@ async def cut_off(stores: Stores, call_id: str, stand_in: StandIn, passing: int)
             async def die(*_: object, **__: object) -> bool:
                 return True
 
-            patch.setattr("stores.evaluations.running.runs.Held.leave", die)
+            patch.setattr("stores.evaluations.running.run_queue.RunLease.release", die)
             work.cancel()
             await asyncio.wait({work})
     gate.open.set()
@@ -211,7 +212,7 @@ async def test_a_run_that_was_cut_off_is_gone_on_with_and_what_was_done_is_not_p
     before = {call["id"]: call async for call in database.calls.find({"id": {"$in": list(done)}})}
 
     stand_in.reply = Grader()
-    await Stores.over(database, providers).evaluation_runs.work_on(PROJECT, call_id)
+    await Stores.for_database(database, providers).evaluation_runs.work_on(PROJECT, call_id)
 
     tree = await orders.tree(stores, call_id)
     assert (tree.root["status"], len(tree.rows())) == ("success", len(MANY))
@@ -310,7 +311,7 @@ async def test_who_is_stopped_gives_the_run_back_at_once(
 
     assert await stores.evaluation_runs.due(10) == [(PROJECT, call_id)]
     stand_in.reply = Grader()
-    await Stores.over(database, providers).evaluation_runs.work_on(PROJECT, call_id)
+    await Stores.for_database(database, providers).evaluation_runs.work_on(PROJECT, call_id)
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
 
 
@@ -320,7 +321,7 @@ async def test_of_two_who_would_work_on_a_run_one_does(
     stand_in.reply = Grader()
     call_id = await order(stores)
 
-    both = (stores, Stores.over(database, providers))
+    both = (stores, Stores.for_database(database, providers))
     await asyncio.gather(*(each.evaluation_runs.work_on(PROJECT, call_id) for each in both))
 
     assert len(stand_in.asked) == 2 * len(MANY)
@@ -464,7 +465,7 @@ async def test_a_run_that_retention_takes_after_a_day_stops_and_leaves_nothing(
 ) -> None:
     gate = Gate(stand_in, passing=5)
     call_id = await order(stores)
-    retention = RetentionStore(stores.calls.database, Patience(unfinished=-5_000_000))
+    retention = RetentionStore(stores.calls.database, GracePeriods(unfinished=-5_000_000))
     async with under_way(stores, call_id) as work:
         await until(lambda: gate.waiting > 0)
         newer = start(1, project_id=PROJECT, started_at=times.now() + 9_000_000)
@@ -482,9 +483,9 @@ async def test_a_run_that_retention_takes_after_a_day_stops_and_leaves_nothing(
 async def test_a_project_that_is_purged_takes_its_runs_with_it(
     stores: Stores, stand_in: StandIn, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stores.register.LAG_SECONDS", 1)
+    monkeypatch.setattr("stores.database.project_registry.LAG_SECONDS", 1)
     monkeypatch.setattr("stores.purges.purge._MARGIN_SECONDS", 1)
-    monkeypatch.setattr("stores.evaluations.running.rows._PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("stores.evaluations.running.row_worker._PAUSE_SECONDS", 0.05)
     gate = Gate(stand_in, passing=5)
     call_id = await order(stores)
     async with under_way(stores, call_id) as work:
@@ -508,7 +509,7 @@ async def test_progress_is_told_as_it_changes_until_the_end(
 ) -> None:
     call_id = await order(stores, judged=False)
     stand_in.reply = None
-    watcher = asyncio.create_task(told_by(Stores.over(database, providers).evaluation_runs, call_id))
+    watcher = asyncio.create_task(told_by(Stores.for_database(database, providers).evaluation_runs, call_id))
     await asyncio.sleep(0.2)
     evaluation = await orders.evaluation(stores, [], MANY)
     slow = await stores.evaluation_runs.start(PROJECT, evaluation, await orders.model(stores, "slow-0.2"))

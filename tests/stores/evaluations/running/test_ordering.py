@@ -18,7 +18,7 @@ from tests.stores.evaluations.running.orders import PROJECT
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
     """All stores, with the stand-in in the place of OpenAI."""
-    return Stores.over(database, providers)
+    return Stores.for_database(database, providers)
 
 
 async def refused(stores: Stores, evaluation: str, model: str) -> StoreError:
@@ -197,7 +197,7 @@ async def test_a_model_that_cannot_be_asked_is_refused(stores: Stores, value: di
 
 async def test_a_missing_key_is_named_before_anything_is_run(database: Database) -> None:
     providers = EnvironmentProviders({})
-    stores = Stores.over(database, providers)
+    stores = Stores.for_database(database, providers)
     evaluation, model = await orders.evaluation(stores, []), await orders.model(stores, "openai/small")
 
     error = await refused(stores, evaluation, model)
@@ -207,7 +207,7 @@ async def test_a_missing_key_is_named_before_anything_is_run(database: Database)
     assert "The key of openai is missing: set OPENAI_API_KEY in the server's environment." in error.message
     judged = await orders.evaluation(stores, [await orders.judge(stores, "mistral/judge")])
     providers = EnvironmentProviders({"OPENAI_API_KEY": "sk-x"})
-    error = await refused(Stores.over(database, providers), judged, model)
+    error = await refused(Stores.for_database(database, providers), judged, model)
     assert error.argument == "evaluation_ref"
     assert "MISTRAL_API_KEY" in error.message
 

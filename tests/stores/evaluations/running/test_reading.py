@@ -22,7 +22,7 @@ ALL = Wanted(frozenset({"output", "scores", "model_call", "model_latency_ms", "e
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
     """All stores, with the stand-in in the place of OpenAI."""
-    return Stores.over(database, providers)
+    return Stores.for_database(database, providers)
 
 
 async def read(stores: Stores, call_id: str, sort_by: list[SortBy] | None = None) -> dict[str, list[Row]]:

@@ -1,0 +1,7 @@
+"""How much each caller may ask of one process: so many requests a second, so many operations at once."""
+
+from app.admission.operation_limiter import OperationLimiter
+from app.admission.quota_keys import quota_key_of
+from app.admission.token_buckets import RateLimiter
+
+__all__ = ["OperationLimiter", "RateLimiter", "quota_key_of"]

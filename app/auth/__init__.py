@@ -1,0 +1,18 @@
+"""Who may come in: what a connection says of its caller, and what the caller may do."""
+
+from app.auth.authenticator import Authenticator, key_policy_for
+from app.auth.callers import access_of, caller_of
+from app.auth.guard import guard_routes
+from app.auth.key_cache import KeyCache
+from app.auth.middleware import KEYRING, AuthenticationMiddleware
+
+__all__ = [
+    "KEYRING",
+    "AuthenticationMiddleware",
+    "Authenticator",
+    "KeyCache",
+    "access_of",
+    "caller_of",
+    "guard_routes",
+    "key_policy_for",
+]

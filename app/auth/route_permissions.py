@@ -1,0 +1,154 @@
+"""Permissions of routes: the role that each requires, and the projects. The schema has those of its fields.
+
+A route is a method at a path, such as `GET /healthz`. An application with a route that has no permission does not start
+(`guard.guard_routes`), nor does a gRPC server (`guard.permission_for`). The page
+`app/docs/reference/permissions.md` is generated from this table.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from starlette.requests import HTTPConnection
+from starlette.types import Scope
+
+from app.auth.credentials import first_header
+from app.http.media_types import prefers_html
+from stores.security.access import EVERY_PROJECT, Role
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePermission:
+    """The role that a door takes, `NONE` of anybody; and where its projects are.
+
+    Without `projects`, the guard asks for the role in any project before the body is read, and the endpoint checks each
+    project that it meets (`callers.access_of`). `is_open` tells what of it takes no role.
+    """
+
+    role: Role
+    place: str
+    projects: Callable[[HTTPConnection], Iterable[str]] | None = None
+    is_open: Callable[[Scope], bool] | None = None
+
+
+def _in_path(connection: HTTPConnection) -> Iterable[str]:
+    yield f"{connection.path_params['entity']}/{connection.path_params['project']}"
+
+
+def _in_query(connection: HTTPConnection) -> Iterable[str]:
+    yield from connection.query_params.getlist("projectId")
+
+
+def _all(_connection: HTTPConnection) -> Iterable[str]:
+    yield EVERY_PROJECT
+
+
+def _is_page(scope: Scope) -> bool:
+    """Whether a browser asks for GraphiQL, which holds no data."""
+    accept = first_header(scope["headers"], b"accept") or b""
+    return scope["method"] == "GET" and prefers_html(accept.decode("latin-1"))
+
+
+def _says_later(scope: Scope) -> bool:
+    """Whether it is a browser, which cannot send the header: it says who it is in its first message."""
+    return all(name != b"authorization" for name, _ in scope["headers"])
+
+
+ANY: Final = "ANY"
+"""Stands for every method of HTTP, where an application of its own looks at them."""
+
+WEBSOCKET: Final = "WEBSOCKET"
+"""Stands for the method where a WebSocket is opened."""
+
+GRPC: Final = "GRPC"
+"""Stands for it where the path is that of a service's method; it refuses by itself, with codes of its own."""
+
+OPEN: Final = RoutePermission(Role.NONE, "any")
+EVERYWHERE: Final = RoutePermission(Role.READER, "all projects", _all)
+"""For what tells of the whole server."""
+
+_GRAPHQL: Final = RoutePermission(Role.NONE, "the role of each field", is_open=_is_page)
+_IN_ADDRESS: Final = "project in the path"
+_TRACES: Final = RoutePermission(Role.WRITER, "projects of the header and of the spans' resources")
+_WEAVE_READER: Final = RoutePermission(Role.READER, "each `project_id` and ref in the body")
+_WEAVE_WRITER: Final = RoutePermission(Role.WRITER, "each `project_id` in the body")
+
+_WEAVE_READS: Final = (
+    "/call/read",
+    "/calls/query",
+    "/calls/stream_query",
+    "/calls/query_stats",
+    "/cost/query",
+    "/feedback/query",
+    "/file/content",
+    "/files/content",
+    "/files/stats",
+    "/graphql",
+    "/obj/read",
+    "/objs/query",
+    "/project/stats",
+    "/refs/read_batch",
+    "/table/query",
+    "/table/query_stats",
+    "/table/query_stats_batch",
+    "/threads/stream_query",
+)
+_WEAVE_WRITES: Final = (
+    "/actions/execute_batch",
+    "/call/end",
+    "/call/start",
+    "/call/update",
+    "/call/upsert_batch",
+    "/calls/delete",
+    "/completions/create",
+    "/completions/create_stream",
+    "/cost/create",
+    "/cost/purge",
+    "/feedback/batch/create",
+    "/feedback/create",
+    "/feedback/purge",
+    "/feedback/replace",
+    "/file/create",
+    "/files/create",
+    "/image/create",
+    "/obj/create",
+    "/obj/delete",
+    "/table/create",
+    "/table/create_from_digests",
+    "/table/update",
+)
+_WEAVE_V2_WRITES: Final = (
+    "/v2/{entity}/{project}/call/end",
+    "/v2/{entity}/{project}/call/start",
+    "/v2/{entity}/{project}/calls/complete",
+)
+
+_METHODS: Final = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
+
+ROUTE_PERMISSIONS: Final = {
+    "GET /": OPEN,
+    f"{ANY} /graphql": _GRAPHQL,
+    f"{WEBSOCKET} /graphql": replace(_GRAPHQL, is_open=_says_later),
+    f"{ANY} /graphiql": OPEN,
+    "GET /docs": OPEN,
+    "GET /docs/{path:path}": OPEN,
+    "GET /healthz": OPEN,
+    "GET /readyz": OPEN,
+    "GET /metrics": EVERYWHERE,
+    "PUT /files/{entity}/{project}": RoutePermission(Role.WRITER, _IN_ADDRESS, _in_path),
+    "GET /files/{entity}/{project}/{digest}": RoutePermission(Role.READER, _IN_ADDRESS, _in_path),
+    "GET /export/{concept}": RoutePermission(Role.READER, "`projectId` in the query string", _in_query),
+    "POST /v1/traces": _TRACES,
+    "POST /otel/v1/traces": _TRACES,
+    **{f"POST {prefix}/v1/{signal}": OPEN for prefix in ("", "/otel") for signal in ("logs", "metrics")},
+    f"{GRPC} /opentelemetry.proto.collector.trace.v1.TraceService/Export": _TRACES,
+    **{f"POST /weave{path}": _WEAVE_READER for path in _WEAVE_READS},
+    **{f"POST /weave{path}": _WEAVE_WRITER for path in _WEAVE_WRITES},
+    **{f"POST /weave{path}": replace(_WEAVE_WRITER, place=_IN_ADDRESS, projects=_in_path) for path in _WEAVE_V2_WRITES},
+    "GET /weave/server_info": OPEN,
+    **{f"{method} /weave/{{path:path}}": OPEN for method in _METHODS},
+}
+"""By the door; HEAD goes with GET."""
+
+WITHOUT_PAGE: Final = ROUTE_PERMISSIONS | {f"{ANY} /graphql": replace(_GRAPHQL, is_open=None)}
+"""The same where GraphiQL is off: who would rather have its page is answered by the API, and says who they are."""

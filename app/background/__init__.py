@@ -1,0 +1,1 @@
+"""Periodic jobs and workers, and the supervisor that runs them."""

@@ -1,0 +1,257 @@
+"""`loomql doctor`: what is configured, what answers, what does not, and what to do about it."""
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from enum import IntEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from pymongo.errors import PyMongoError
+
+from app import graphiql
+from app.background.migration_runner import LONE_SERVER
+from app.commands.health import ANY_ADDRESS, ask
+from app.commands.server_process import ServeError, bind
+from app.embedded_mongod import (
+    DataFolder,
+    EmbeddedMongodError,
+    embedded_mongod,
+    find_mongod,
+    mongod_version,
+)
+from app.mongodb import Client, MongodbUriError, check_uri, driver_words, whereabouts
+from app.settings import PREFIX, Settings, masked, table, text, variable
+from stores.database import indexes
+from stores.migrations import schema_version
+from stores.migrations.schema_version import WrongDatabaseError
+
+OLDEST_MONGODB = 6
+TESTED_MONGODB = ("6.0", "7.0")
+ROOM_MB = 1_500
+MB = 1_000_000
+# Read by the installation and by the tests, not by the server.
+OTHER_VARIABLES = {
+    "LOOMQL_SKIP_GRAPHIQL",
+    "LOOMQL_TEST_MONGODB_URI",
+    "LOOMQL_REQUIRE_BROWSER",
+    "LOOMQL_REQUIRE_CLIENTS",
+    "LOOMQL_REQUIRE_MONGODB7",
+    "LOOMQL_REQUIRE_SYSTEMD",
+    "LOOMQL_REQUIRE_WEAVE",
+}
+
+
+class Level(IntEnum):
+    """How a finding is meant; the value is its rank."""
+
+    OK = 0
+    WARNING = 1
+    PROBLEM = 2
+
+
+class Finding(NamedTuple):
+    """One line of the doctor's: what was looked at, and what is the case and what to do."""
+
+    level: Level
+    subject: str
+    text: str
+
+
+def examine(settings: Settings, flags: Mapping[str, str]) -> Iterator[Finding]:
+    """Every finding, as it is made; `flags` are the settings that came from the command line."""
+    yield _python()
+    yield from _configuration(settings, flags)
+    if settings.mongodb_uri is None:
+        yield from _embedded(settings)
+    else:
+        yield from _database(settings.mongodb_uri, settings)
+    yield _graphiql(settings)
+    yield _port(settings)
+
+
+def _ok(subject: str, told: str) -> Finding:
+    return Finding(Level.OK, subject, told)
+
+
+def _warning(subject: str, told: str) -> Finding:
+    return Finding(Level.WARNING, subject, told)
+
+
+def _problem(subject: str, told: str) -> Finding:
+    return Finding(Level.PROBLEM, subject, told)
+
+
+def _python() -> Finding:
+    return _ok("Python", f"{platform.python_version()} on {sys.platform} {platform.machine()}")
+
+
+def _configuration(settings: Settings, flags: Mapping[str, str]) -> Iterator[Finding]:
+    given = {name.upper() for name, value in os.environ.items() if value}
+    for field in Settings.model_fields:
+        value = text(getattr(settings, field))
+        name = variable(field)
+        origin = "the command line" if field in flags else "the environment" if name in given else "default"
+        yield _ok(name, f"{masked(value) if field == 'mongodb_uri' else value} ({origin})")
+    known = [row.variable for row in table()]
+    for name in sorted(name for name in given if name.startswith(PREFIX)):
+        if name not in known and name not in OTHER_VARIABLES:
+            # Without what all have in common, which would make any two of them alike.
+            near = get_close_matches(name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], 1)
+            hint = f"do you mean {PREFIX}{near[0]}?" if near else "`loomql settings` lists those there are."
+            yield _warning(name, f"is set but is no setting: {hint}")
+
+
+def _embedded(settings: Settings) -> Iterator[Finding]:
+    folder = DataFolder(settings.data_dir)
+    try:
+        binary = find_mongod(settings.mongod)
+        yield _ok("mongod", f"{binary}, version {mongod_version(binary)}")
+    except EmbeddedMongodError as error:
+        yield _problem("mongod", str(error))
+        return
+    yield _writable(folder.path)
+    yield _room(folder.path)
+    yield _socket(folder)
+    holder = folder.holder()
+    if holder is not None:
+        yield _ok("data folder", f"LoomQL runs on it, process {holder}")
+        yield from _database(folder.uri, settings)
+    else:
+        yield from _trial(settings)
+
+
+def _trial(settings: Settings) -> Iterator[Finding]:
+    """Run the binary over an empty folder: the user's own is nothing to experiment on."""
+    began = time.monotonic()
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="loomql-") as scratch,
+            embedded_mongod(Path(scratch), settings.mongod, settings.mongod_cache_gb),
+        ):
+            took = time.monotonic() - began
+            yield _ok("embedded MongoDB", f"not running; it starts here in {took:.1f} s (tried in a scratch folder)")
+    except EmbeddedMongodError as error:
+        yield _problem("embedded MongoDB", str(error))
+
+
+def _writable(path: Path) -> Finding:
+    existing = _nearest(path)
+    if not existing.is_dir():
+        return _problem("data folder", f"{existing} is a file: move it, or set LOOMQL_DATA_DIR to another folder.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return _problem("data folder", f"{existing} may not be written: chown it, or set LOOMQL_DATA_DIR.")
+    return _ok(
+        "data folder", f"{path} can be written" if existing == path else f"{path} will be made at the first start"
+    )
+
+
+def _room(path: Path) -> Finding:
+    free = shutil.disk_usage(_nearest(path)).free // MB
+    if free < ROOM_MB:
+        return _warning("disk", f"{free:,} MB free: MongoDB's journal and operation log alone may take {ROOM_MB:,} MB.")
+    return _ok("disk", f"{free:,} MB free")
+
+
+def _socket(folder: DataFolder) -> Finding:
+    where = f"{folder.socket} ({len(bytes(folder.socket))} bytes)"
+    if folder.socket.parent != folder.path:
+        where += ", in a folder of its own because the data folder's path is too long for a socket"
+    return _ok("socket", where)
+
+
+def _database(uri: str, settings: Settings) -> Iterator[Finding]:
+    milliseconds = int(settings.database_timeout_seconds * 1000)
+    try:
+        check_uri(uri)
+        with Client(uri, serverSelectionTimeoutMS=milliseconds, connectTimeoutMS=milliseconds) as client:
+            client.admin.command("ping")
+            yield _latency(client, settings)
+            yield _version(client)
+            yield _topology(client)
+            yield _data(client, settings.mongodb_database)
+            yield _indexes(client, settings.mongodb_database)
+    except MongodbUriError as error:
+        yield _problem("database", str(error))
+    except (PyMongoError, ValueError) as error:
+        told = driver_words(error).rstrip(".")
+        yield _problem(
+            "database", f"{whereabouts(settings)} does not answer: {told}. Is it up, is LOOMQL_MONGODB_URI right?"
+        )
+
+
+def _latency(client: Client, settings: Settings) -> Finding:
+    began = time.monotonic()
+    client.admin.command("ping")
+    return _ok("database", f"{whereabouts(settings)} answers in {(time.monotonic() - began) * 1000:.1f} ms")
+
+
+def _version(client: Client) -> Finding:
+    version = str(client.server_info()["version"])
+    if int(version.partition(".")[0]) < OLDEST_MONGODB:
+        return _problem("MongoDB", f"version {version} is too old: LoomQL needs {OLDEST_MONGODB} or later.")
+    if not version.startswith(tuple(f"{tested}." for tested in TESTED_MONGODB)):
+        return _warning("MongoDB", f"version {version}; LoomQL is tested on {' and '.join(TESTED_MONGODB)} only.")
+    return _ok("MongoDB", f"version {version}")
+
+
+def _topology(client: Client) -> Finding:
+    hello = client.admin.command("hello")
+    if hello.get("msg") == "isdbgrid":
+        return _warning("topology", "a sharded cluster, which LoomQL is not yet tested on; use a replica set.")
+    if "setName" not in hello:
+        return _problem("topology", f"{LONE_SERVER}.")
+    if not hello.get("isWritablePrimary"):
+        return _problem("topology", f"replica set {hello['setName']} has no primary here: see rs.status().")
+    return _ok("topology", f"replica set {hello['setName']}, primary {hello.get('primary')}")
+
+
+def _data(client: Client, database: str) -> Finding:
+    try:
+        number = schema_version.check_upgrades(client[database]["upgrades"])
+    except WrongDatabaseError as error:
+        return _problem("data", f"{error.message}.")
+    if number < schema_version.LATEST and client[database]["calls"].find_one({}, {"_id": 1}):
+        lacking = "; ".join(told for each, told in schema_version.UPGRADES.items() if each > number)
+        return _warning("data", f"version {number} of {schema_version.LATEST}; when `loomql serve` runs: {lacking}")
+    return _ok("data", f"version {number or schema_version.LATEST} of {schema_version.LATEST}")
+
+
+def _indexes(client: Client, database: str) -> Finding:
+    missing = []
+    for collection, models in indexes.models().items():
+        there = {index["name"] for index in client[database][collection].list_indexes()}
+        missing += [f"{collection}.{model.document['name']}" for model in models if model.document["name"] not in there]
+    if missing:
+        return _warning("indexes", f"missing: {', '.join(missing)}. `loomql serve` builds them when it starts.")
+    return _ok("indexes", "all there")
+
+
+def _graphiql(settings: Settings) -> Finding:
+    if not settings.graphiql:
+        return _ok("GraphiQL", "switched off (LOOMQL_GRAPHIQL)")
+    if not (graphiql.DIST / "index.html").is_file():
+        return _warning("GraphiQL", "its assets were not built: install LoomQL again without LOOMQL_SKIP_GRAPHIQL.")
+    return _ok("GraphiQL", "its assets are there")
+
+
+def _port(settings: Settings) -> Finding:
+    where = f"{settings.host} port {settings.port}"
+    host = ANY_ADDRESS.get(settings.host, settings.host)
+    if settings.port and ask(host, settings.port, "/healthz", timeout_seconds=2) == {"status": "ok"}:
+        return _ok("port", f"LoomQL answers on {where}")
+    try:
+        bind(settings.host, settings.port).close()
+    except ServeError as error:
+        return _problem("port", str(error))
+    return _ok("port", f"{where} is free")
+
+
+def _nearest(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that exists."""
+    return next(candidate for candidate in (path, *path.parents) if os.access(candidate, os.F_OK))

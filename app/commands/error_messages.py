@@ -1,0 +1,58 @@
+"""What a subcommand can fail with, in one line for people."""
+
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import SettingsError
+from pymongo.errors import ConfigurationError, PyMongoError
+
+from app.auth.oidc.tokens import OidcError
+from app.commands.server_process import ServeError
+from app.embedded_mongod import EmbeddedMongodError
+from app.exports.client import ExportError
+from app.mongodb import MongodbUriError, driver_words
+from app.observability.audit_log import AuditLogError
+from app.observability.tracing import TracingError
+from app.otlp.grpc_server import GrpcError
+from app.settings import variable
+from stores.errors import StoreError, UnavailableError
+
+EXPECTED = (
+    AuditLogError,
+    EmbeddedMongodError,
+    ExportError,
+    GrpcError,
+    MongodbUriError,
+    OidcError,
+    ServeError,
+    StoreError,
+    TracingError,
+    SettingsError,
+    ValidationError,
+    PyMongoError,
+    OSError,
+)
+
+
+def plainly(error: Exception, flags: Mapping[str, str]) -> str:
+    """What is wrong, without a value that may be a secret; the settings of the flags are called by these."""
+    cause = error.__cause__ if isinstance(error, UnavailableError) else error
+    if isinstance(cause, ConfigurationError):
+        return f"{variable('mongodb_uri')} leads to no database: {driver_words(cause)}"
+    if isinstance(error, UnavailableError):
+        return "the database does not answer; `loomql doctor` says more."
+    if isinstance(error, ValidationError):
+        return "; ".join(_problem(details, flags) for details in error.errors())
+    if isinstance(error, PyMongoError):
+        return f"the database refused: {driver_words(error)}"
+    return str(error)
+
+
+def _problem(details: ErrorDetails, flags: Mapping[str, str]) -> str:
+    if not details["loc"]:
+        return details["msg"].removeprefix("Value error, ")
+    name = str(details["loc"][0])
+    value = "" if name == "mongodb_uri" else f" (it is {details['input']!r})"
+    origin = f"--{name.replace('_', '-')}" if name in flags else variable(name)
+    return f"{origin}: {details['msg'].removeprefix('Value error, ')}{value}"

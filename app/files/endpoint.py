@@ -1,0 +1,166 @@
+"""Files over HTTP: `PUT /files/{entity}/{project}` and `GET /files/{entity}/{project}/{digest}`, both streamed.
+
+What comes out is never a page of this server: a browser shows images, sound, film and text, saves all else, and runs
+nothing of it.
+"""
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import aclosing
+from typing import Final
+from urllib.parse import quote, unquote
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from app.admission import quota_key_of
+from app.error_responses import error_response, refusing
+from app.files.byte_ranges import UnsatisfiableError, byte_range, names
+from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing, iter_chunks, never
+from graphql_schema.files import file_url
+from stores.concurrency.request_budget import RequestBudget, Reservation
+from stores.errors import BadInputError
+from stores.files import HELD_BYTES, FilesStore, StoredFile, check_size
+
+_COPIES: Final = 2
+"""What comes is held twice while it is written, the second time by the driver."""
+_SHOWN: Final = re.compile(r"(image|audio|video|text)/")
+_UNSAFE_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._ -]")
+_PARAMETER: Final = re.compile(r"""(?:^|;)\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)""", re.DOTALL)
+_CHARSETS: Final = frozenset({"utf-8", "iso-8859-1"})
+"""The charsets of RFC 5987. Other Python codecs raise errors of many types, and some import modules by name."""
+_CONTENT_HEADERS: Final = {
+    "Cache-Control": "private, max-age=31536000, immutable",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Accept-Ranges": "bytes",
+}
+
+
+class FileEndpoints:
+    """The endpoints of files, of which one is at most `max_file_bytes` large; `intake` bounds what is held at once."""
+
+    def __init__(self, max_file_bytes: int, intake: RequestBudget) -> None:
+        self.max_file_bytes = max_file_bytes
+        self.intake = intake
+
+    def routes(self) -> list[Route]:
+        """Where they are."""
+        return [
+            Route("/files/{entity}/{project}", self.put, methods=["PUT"]),
+            Route("/files/{entity}/{project}/{digest}", self.get, methods=["GET"]),
+        ]
+
+    @refusing
+    async def put(self, request: Request) -> Response:
+        """Store the body as a file: 201 where it is new, 200 where its content was there; with its digest."""
+        project_id = _project_id(request)
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            return error_response(BadInputError("Send the file without Content-Encoding; it is not decompressed."), 415)
+        length = request.headers.get("content-length", "")
+        announced = int(length) if length.isdecimal() else self.max_file_bytes
+        check_size(announced, self.max_file_bytes)
+        with self.intake.reservation(quota_key_of(request.scope)) as share:
+            await share.wait_for_room(min(HELD_BYTES, _COPIES * announced))
+            async with aclosing(_counted(iter_chunks(request, never), share)) as content:
+                try:
+                    digest, size, is_new = await _files(request).create(
+                        project_id, content, _given_name(request), self.max_file_bytes
+                    )
+                except BodyTimeoutError as error:
+                    return closing(error_response(error, BODY_TIMEOUT_STATUS))
+        url = file_url(project_id, digest)
+        body = {"digest": digest, "sizeBytes": size, "url": url}
+        return JSONResponse(body, 201 if is_new else 200, {"Location": url, "Cache-Control": "no-store"})
+
+    @refusing
+    async def get(self, request: Request) -> Response:
+        """A file or a part of it, whose digest is its entity tag."""
+        files = _files(request)
+        file = await files.one(_project_id(request), request.path_params["digest"])
+        etag = f'"{file.digest}"'
+        headers = {**_CONTENT_HEADERS, "ETag": etag}
+        if "if-match" in request.headers and not names(request.headers["if-match"], etag):
+            return Response(status_code=412, headers=headers)
+        if names(request.headers.get("if-none-match", ""), etag):
+            return Response(status_code=304, headers=headers)
+        try:
+            part = byte_range(request.headers, file.size_bytes, etag)
+        except UnsatisfiableError:
+            return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{file.size_bytes}"})
+        start, stop = part or (0, file.size_bytes)
+        headers |= {"Content-Length": str(stop - start), "Content-Disposition": _disposition(file)}
+        if part:
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size_bytes}"
+        content = files.content(file, start, stop) if request.method == "GET" else _nothing()
+        return StreamingResponse(content, 206 if part else 200, headers, file.content_type)
+
+
+async def _counted(content: AsyncIterable[bytes], share: Reservation) -> AsyncGenerator[bytes, None]:
+    """Content, held by the share as it comes, up to what an upload holds at all."""
+    held = 0
+    async for piece in content:
+        more = min(_COPIES * len(piece), HELD_BYTES - held)
+        await share.reserve(more)
+        held += more
+        yield piece
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield
+
+
+def _files(request: Request) -> FilesStore:
+    files: FilesStore = request.state["stores"].files
+    return files
+
+
+def _project_id(request: Request) -> str:
+    return f"{request.path_params['entity']}/{request.path_params['project']}"
+
+
+def _given_name(request: Request) -> str | None:
+    """The name in the address (`?name=`), else in the header Content-Disposition."""
+    name = request.query_params.get("name")
+    if name is None and "content-disposition" in request.headers:
+        name = _file_name(request.headers["content-disposition"])
+    return name or None
+
+
+def _file_name(disposition: str) -> str | None:
+    """Return the file name in a Content-Disposition header; `filename*` goes before `filename` (RFC 6266).
+
+    Raises:
+        BadInputError: if `filename*` has an unknown charset or bytes that are invalid in its charset.
+    """
+    parameters = {name.lower(): value.strip() for name, value in _PARAMETER.findall(disposition)}
+    if (extended := parameters.get("filename*")) is not None:
+        return _decoded(extended)
+    name = parameters.get("filename")
+    if name is None or not name.startswith('"'):
+        return name
+    return re.sub(r'\\(["\\])', r"\1", name[1:].removesuffix('"'))
+
+
+def _decoded(extended: str) -> str:
+    charset, _, rest = extended.partition("'")
+    _language, quote_mark, encoded = rest.partition("'")
+    if not quote_mark or charset.lower() not in _CHARSETS:
+        raise BadInputError(
+            f"is {extended[:100]!r}; write UTF-8'' and then the name, percent-encoded in UTF-8", "filename*"
+        )
+    try:
+        return unquote(encoded, charset, "strict")
+    except UnicodeDecodeError:
+        raise BadInputError(f"is {extended[:100]!r}, which is not valid {charset.upper()}", "filename*") from None
+
+
+def _disposition(file: StoredFile) -> str:
+    kind = "inline" if _SHOWN.match(file.content_type) else "attachment"
+    name = re.split(r"[/\\]", file.name or "")[-1] or file.digest
+    plain = _UNSAFE_IN_NAMES.sub("_", name)
+    extended = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
+    return f'{kind}; filename="{plain}"{extended}'

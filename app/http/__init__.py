@@ -1,0 +1,1 @@
+"""Helpers for HTTP that know no endpoint."""

@@ -1,0 +1,185 @@
+"""The metrics of one process in Prometheus' format; `app/docs/reference/metrics.md` lists them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import CollectorRegistry
+
+from app.admission import OperationLimiter
+from app.admission.spool_budget import SpoolBudget
+from app.admission.websockets import WebSockets
+from app.background.tasks import BackgroundTasks
+from app.observability.counters import RequestCounters
+from graphql_schema.context import Stores
+from stores.concurrency.request_budget import RequestBudget
+from stores.database import Database
+from stores.duration_histogram import BOUNDS, DurationHistogram
+
+if TYPE_CHECKING:
+    from app.exports.worker_processes import ExportProcessPool
+
+_Labelled = Mapping[Any, float]
+"""Samples by the tuple of their label values."""
+
+
+class Family(NamedTuple):
+    """A metric family: its name without a suffix, the labels of its samples, and its help text."""
+
+    type: type[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]
+    name: str
+    labels: tuple[str, ...]
+    help: str
+
+    def with_values(self, values: _Labelled) -> Metric:
+        """Return the family with its samples, for counters and gauges."""
+        family = self.type(self.name, self.help, labels=self.labels)
+        assert not isinstance(family, HistogramMetricFamily)  # noqa: S101 -- for the type checker
+        for labels, value in tuple(values.items()):
+            family.add_metric(labels, value)
+        return family
+
+    def with_timings(self, timings: Mapping[Any, DurationHistogram]) -> Metric:
+        """Return the family with its samples, for histograms."""
+        family = HistogramMetricFamily(self.name, self.help, labels=self.labels)
+        for labels, timing in tuple(timings.items()):
+            _add(family, labels, timing)
+        return family
+
+
+_COUNTER, _GAUGE, _HISTOGRAM = CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+INFO: Final = Family(_GAUGE, "loomql_info", ("version",), "Version of LoomQL, as a label; the value is always 1")
+REQUESTS: Final = Family(_COUNTER, "loomql_requests", ("door", "operation", "status"), "Answered requests")
+SECONDS: Final = Family(
+    _HISTOGRAM,
+    "loomql_request_seconds",
+    ("door", "operation"),
+    "Duration of requests in seconds; for streams and WebSocket operations until the first result",
+)
+ERRORS: Final = Family(_COUNTER, "loomql_errors", ("door", "code"), "Answers with an error, by error code")
+IN_FLIGHT: Final = Family(_GAUGE, "loomql_in_flight", ("door",), "Requests in flight, and open WebSockets")
+IN_USE: Final = Family(_GAUGE, "loomql_in_use", ("resource",), "Used amount of each limited resource")
+LIMIT: Final = Family(_GAUGE, "loomql_limit", ("resource",), "Limit of each limited resource")
+CONNECTIONS: Final = Family(
+    _GAUGE, "loomql_database_connections", ("state",), "Connections to MongoDB, in use and idle, of 256 at most"
+)
+WAITING: Final = Family(_GAUGE, "loomql_database_waiting", (), "Commands that wait for a connection to MongoDB")
+WRITES: Final = Family(_GAUGE, "loomql_writes", (), "Running and queued writes")
+EVENT_LAG: Final = Family(
+    _HISTOGRAM, "loomql_event_lag_seconds", (), "Seconds from a change of a call until subscriptions get its event"
+)
+EVENTS_KEPT: Final = Family(_GAUGE, "loomql_events_kept", (), "Recent events in memory, for subscriptions that resume")
+TASK_RUNNING: Final = Family(_GAUGE, "loomql_task_running", ("task",), "1 while a background task runs, 0 if it failed")
+WORK: Final = Family(_COUNTER, "loomql_work", ("work", "outcome"), "Runs of periodic work that succeeded or failed")
+LAST_SUCCESS: Final = Family(
+    _GAUGE, "loomql_work_last_success_seconds", ("work",), "Unix time of the last success of periodic work"
+)
+
+FAMILIES: Final = (
+    INFO,
+    REQUESTS,
+    SECONDS,
+    ERRORS,
+    IN_FLIGHT,
+    IN_USE,
+    LIMIT,
+    CONNECTIONS,
+    WAITING,
+    WRITES,
+    EVENT_LAG,
+    EVENTS_KEPT,
+    TASK_RUNNING,
+    WORK,
+    LAST_SUCCESS,
+)
+"""All families of LoomQL; those of the Python process come from `prometheus_client`."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsCollector:
+    """What of a process is told."""
+
+    tally: RequestCounters
+    database: Database
+    stores: Stores
+    intake: RequestBudget
+    places: OperationLimiter
+    spool_space: SpoolBudget
+    websockets: WebSockets
+    exports: "ExportProcessPool"
+    background: BackgroundTasks
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all metrics with their current values."""
+        yield INFO.with_values(_version())
+        yield from self._requests()
+        yield from self._limits()
+        yield from self._database()
+        yield from self._events()
+        yield from self._work()
+        yield from ProcessCollector(registry=CollectorRegistry()).collect()
+
+    def _requests(self) -> Iterator[Metric]:
+        tally = self.tally
+        yield REQUESTS.with_values(tally.answered)
+        yield SECONDS.with_timings(tally.timings)
+        yield ERRORS.with_values(tally.errors)
+        yield IN_FLIGHT.with_values({(endpoint,): count for endpoint, count in tally.in_flight.items()})
+
+    def _limits(self) -> Iterator[Metric]:
+        fan_out, completions = self.stores.calls.fan_out, self.stores.completions
+        used = {
+            ("completions",): (completions.under_way, completions.max_at_once),
+            ("exports",): (self.exports.count, self.exports.most),
+            ("operations",): (self.places.in_use, self.places.most),
+            ("pending_bytes",): (self.intake.held_bytes, self.intake.max_bytes),
+            ("spooled_bytes",): (self.spool_space.held_bytes, self.spool_space.max_bytes),
+            ("websockets",): (self.websockets.count, self.websockets.most),
+            ("subscriptions",): (fan_out.count, fan_out.max_subscribers),
+            ("event_bytes",): (fan_out.log.size, fan_out.log.max_bytes),
+        }
+        in_use = {name: now for name, (now, _most) in used.items()}
+        most = {name: most for name, (_now, most) in used.items()}
+        yield IN_USE.with_values(in_use)
+        yield LIMIT.with_values(most)
+
+    def _database(self) -> Iterator[Metric]:
+        use = self.database.pool_use
+        connections = {("in_use",): use.in_use, ("idle",): use.idle}
+        yield CONNECTIONS.with_values(connections)
+        yield WAITING.with_values({(): use.waiting})
+        yield WRITES.with_values({(): self.intake.writes})
+
+    def _events(self) -> Iterator[Metric]:
+        fan_out = self.stores.calls.fan_out
+        yield EVENT_LAG.with_timings({(): fan_out.lag})
+        yield EVENTS_KEPT.with_values({(): fan_out.log.count})
+
+    def _work(self) -> Iterator[Metric]:
+        background = self.background
+        goes_on = {(name,): float(is_running) for name, is_running in background.running().items()}
+        runs = {(name, "succeeded"): float(kept.succeeded) for name, kept in background.runs.items()}
+        runs |= {(name, "failed"): float(kept.failed) for name, kept in background.runs.items()}
+        last = {(name,): kept.last_success for name, kept in background.runs.items() if kept.last_success}
+        yield TASK_RUNNING.with_values(goes_on)
+        yield WORK.with_values(runs)
+        yield LAST_SUCCESS.with_values(last)
+
+
+def _version() -> _Labelled:
+    try:
+        return {(version("loomql"),): 1}
+    except PackageNotFoundError:
+        return {("unknown",): 1}
+
+
+def _add(family: HistogramMetricFamily, labels: Iterable[str], timing: DurationHistogram) -> None:
+    buckets, total = [], 0
+    for bound, count in zip((*map(str, BOUNDS), "+Inf"), timing.counts, strict=True):
+        total += count
+        buckets.append((bound, total))
+    family.add_metric(tuple(labels), buckets, timing.sum)

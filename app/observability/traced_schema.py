@@ -1,0 +1,29 @@
+"""Operations of GraphQL as spans, below those of their requests."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from strawberry.types import ExecutionResult
+
+from app.observability.tracing import Tracing
+from graphql_schema.engine.operations import LimitedSchema, Tell
+
+_UNNAMED = "operation"
+
+
+def trace_operations(schema: LimitedSchema, tracing: Tracing) -> None:
+    """Let each operation that a schema runs be a span: queries and mutations until their end, others as they begin."""
+
+    @contextmanager
+    def traced(query: str | None, name: str | None) -> Iterator[Tell]:
+        root = schema.root_field(query, name) if isinstance(query, str) else ""
+        attributes = {"graphql.operation.root": root, **({"graphql.operation.name": name[:128]} if name else {})}
+        with tracing.span(root or _UNNAMED, "INTERNAL", attributes) as span:
+
+            def tell(result: ExecutionResult) -> None:
+                if result.errors:
+                    tracing.failed(span, str((result.errors[0].extensions or {}).get("code", "")))
+
+            yield tell
+
+    schema.observer = traced

@@ -1,0 +1,147 @@
+"""Traces of the server itself, for who sets `LOOMQL_OTEL_ENDPOINT`: spans of requests, operations and commands.
+
+It needs `loomql[otel]`. Nothing of what clients store or ask for is in a span: no variables, no documents, no filters.
+Requests that bring spans of a LoomQL are not traced themselves: one that traces itself into itself would never end.
+"""
+
+import importlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.observability.endpoints import endpoint_of
+from app.observability.request_record import CURRENT
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span, Tracer
+
+OWN: Final = "loomql-own-spans"
+"""The header of requests that bring spans of a LoomQL."""
+
+_FAILED: Final = 500
+_UNTRACED: Final = frozenset({"hello", "ping", "endSessions", "killCursors"})
+
+
+class TracingError(Exception):
+    """The server cannot trace itself; the message says what to change."""
+
+
+class Tracing:
+    """Traces of one process, sent to an address of OTLP over HTTP in the background."""
+
+    def __init__(self, endpoint: str, project: str) -> None:
+        try:
+            sdk = importlib.import_module("opentelemetry.sdk.trace")
+            exporting = importlib.import_module("opentelemetry.sdk.trace.export")
+            otlp = importlib.import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+            resources = importlib.import_module("opentelemetry.sdk.resources")
+            self._propagation: Any = importlib.import_module("opentelemetry.propagate")
+            self.api: Any = importlib.import_module("opentelemetry.trace")
+        except ImportError as error:
+            raise TracingError(
+                "LOOMQL_OTEL_ENDPOINT is set, but OpenTelemetry's SDK is not installed: pip install 'loomql[otel]', or "
+                "unset it"
+            ) from error
+        self._provider: TracerProvider = sdk.TracerProvider(
+            resource=resources.Resource.create({"service.name": project})
+        )
+        exporter = otlp.OTLPSpanExporter(endpoint, headers={OWN: "1"})
+        self._provider.add_span_processor(exporting.BatchSpanProcessor(exporter))
+        self.tracer: Tracer = self._provider.get_tracer("loomql")
+
+    def close(self) -> None:
+        """Send what is left, for some seconds at most; it keeps a thread."""
+        self._provider.force_flush(5_000)
+        self._provider.shutdown()
+
+    @contextmanager
+    def span(self, name: str, kind: str, attributes: Mapping[str, str], sent: Any = None) -> "Iterator[Span]":  # noqa: ANN401 -- a context
+        """A span that is current in the block."""
+        kinds = self.api.SpanKind
+        with self.tracer.start_as_current_span(
+            name, context=sent, kind=kinds[kind], attributes=attributes, record_exception=False
+        ) as span:
+            yield span
+
+    def sent(self, scope: Scope) -> Any:  # noqa: ANN401 -- a context
+        """The trace that a request says it is of."""
+        return self._propagation.extract(
+            {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        )
+
+    def failed(self, span: "Span", told: str) -> None:
+        """Mark a span as one of a failure."""
+        span.set_status(self.api.Status(self.api.StatusCode.ERROR, told))
+
+
+class TracedRequests:
+    """The ASGI middleware of requests; a WebSocket is a span for as long as it is open."""
+
+    def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
+        self._app = app
+        self._tracing = tracing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, in a span."""
+        if scope["type"] == "lifespan" or any(name == OWN.encode() for name, _value in scope["headers"]):
+            await self._app(scope, receive, send)
+            return
+        door = endpoint_of(scope["path"])
+        method = scope.get("method", "WEBSOCKET")
+        attributes = {"http.request.method": method, "loomql.door": door}
+        with self._tracing.span(f"{method} {door}", "SERVER", attributes, self._tracing.sent(scope)) as span:
+
+            async def tell(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    span.set_attribute("http.response.status_code", message["status"])
+                    if message["status"] >= _FAILED:
+                        self._tracing.failed(span, str(message["status"]))
+                await send(message)
+
+            current = CURRENT.get()
+            if current is not None:
+                span.set_attribute("loomql.request_id", current.request_id)
+            await self._app(scope, receive, tell)
+            if current is not None and current.operation:
+                span.set_attribute("graphql.operation.root", current.operation)
+            if current is not None and current.caller_id:
+                span.set_attribute("enduser.id", current.caller_id)
+
+
+class TracedCommands(CommandListener):
+    """The commands that are sent to MongoDB, each a span below what asked for it; the rest of the driver's are none."""
+
+    def __init__(self, tracing: Tracing) -> None:
+        self._tracing = tracing
+        self._spans: dict[tuple[int, int], Span] = {}
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """Begin a span, where something asked for it is traced."""
+        api = self._tracing.api
+        if event.command_name in _UNTRACED or not api.get_current_span().get_span_context().is_valid:
+            return
+        collection = event.command.get("collection" if event.command_name == "getMore" else event.command_name)
+        attributes = {
+            "db.system.name": "mongodb",
+            "db.operation.name": event.command_name,
+            "db.namespace": event.database_name,
+            **({"db.collection.name": collection} if isinstance(collection, str) else {}),
+        }
+        name = f"{event.command_name} {collection}" if isinstance(collection, str) else event.command_name
+        span = self._tracing.tracer.start_span(name, kind=api.SpanKind.CLIENT, attributes=attributes)
+        self._spans[event.request_id, event.operation_id or 0] = span
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """End it."""
+        if (span := self._spans.pop((event.request_id, event.operation_id or 0), None)) is not None:
+            span.end()
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """End it as one of a failure, of which only the code is told."""
+        if (span := self._spans.pop((event.request_id, event.operation_id or 0), None)) is not None:
+            self._tracing.failed(span, str(event.failure.get("codeName", "failed")))
+            span.end()

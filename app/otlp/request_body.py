@@ -1,0 +1,162 @@
+"""Bodies of OTLP over HTTP, decompressed as they come and never beyond the largest that is read."""
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
+
+from starlette.requests import Request
+
+from app.http.request_body import iter_chunks, refusal_by
+from stores.concurrency.request_budget import Reservation
+from stores.concurrency.time_slices import TimeSlice
+from stores.errors import BadInputError, PayloadTooLargeError, StoreError
+
+_WINDOW_BITS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+_RAW_DEFLATE: Final = -15
+_ZLIB_METHOD: Final = 8
+_STEP_BYTES: Final = 256 * 1024
+"""Bytes, received or decompressed, beyond which a thread decompresses the rest of a body."""
+
+_MOST_MEMBERS: Final = 1000
+"""Members of gzip in one body: each costs the time to decompress some kilobytes, though it may hold none."""
+
+
+class UnknownEncodingError(BadInputError):
+    """A body comes in an encoding that is not known."""
+
+
+async def read_body(request: Request, max_bytes: int, share: Reservation, copies: int) -> bytearray:
+    """The whole body, decompressed; it takes so many times its size of the share as it takes of memory, once decoded.
+
+    Raises:
+        PayloadTooLargeError: it is larger than `max_bytes`, as it is sent or decompressed.
+        RateLimitedError: other requests of this caller have the rest of their half of the memory.
+        UnavailableError: the share cannot hold it now.
+        BadInputError: it is not what its encoding says, or that is none of gzip and deflate.
+    """
+    encoding = request.headers.get("content-encoding", "identity").strip().lower() or "identity"
+    if encoding != "identity" and encoding not in _WINDOW_BITS:
+        raise UnknownEncodingError(f"Content-Encoding {encoding[:64]!r} is not known; send gzip, deflate or neither")
+    body = _Body(max_bytes, share, copies)
+    await body.expect(request.headers.get("content-length", ""))
+    decompression = Decompression(encoding) if encoding in _WINDOW_BITS else None
+    turn = TimeSlice()
+    async for piece in iter_chunks(request):
+        body.receive(len(piece))
+        if body.refusal:
+            continue
+        parts = iter(decompression.parts(piece) if decompression else (piece,))
+        while (part := await _next(parts, in_thread=decompression is not None and body.is_large)) is not None:
+            await body.add(part)
+            if turn.is_used_up():
+                await turn.yield_to_loop()
+    if decompression and not body.refusal:
+        decompression.check_end()
+    return body.whole()
+
+
+async def _next(parts: Iterator[bytes], *, in_thread: bool) -> bytes | None:
+    return await asyncio.to_thread(next, parts, None) if in_thread else next(parts, None)
+
+
+class _Body:
+    """What has come so far, or why it is refused for now."""
+
+    def __init__(self, max_bytes: int, share: Reservation, copies: int) -> None:
+        self._received = 0
+        self._max_bytes = max_bytes
+        self._copies = copies
+        self._share = share
+        self._bytes = bytearray()
+        self.refusal: StoreError | None = None
+
+    @property
+    def is_large(self) -> bool:
+        """True if a thread has to decompress the rest of the body."""
+        return max(self._received, len(self._bytes)) >= _STEP_BYTES
+
+    async def expect(self, length: str) -> None:
+        """Hold an announced length to the limit, and to the room there is."""
+        if length.isdecimal():
+            self._check(int(length), "as it is sent")
+            await self._hold(self._share.wait_for_room, int(length))
+
+    def receive(self, size: int) -> None:
+        """Count bytes as they are sent, decompressed or not; empty members decompress to nothing."""
+        self._received += size
+        self._check(self._received, "as it is sent")
+
+    async def add(self, part: bytes) -> None:
+        """Put a part of it behind what came before."""
+        if not self.refusal:
+            self._check(len(self._bytes) + len(part), "once it is decompressed")
+            await self._hold(self._share.reserve, len(part))
+        if not self.refusal:
+            self._bytes += part
+
+    def whole(self) -> bytearray:
+        """All of it."""
+        if self.refusal:
+            raise self.refusal
+        return self._bytes
+
+    def _check(self, size: int, when: str) -> None:
+        if size > self._max_bytes:
+            raise PayloadTooLargeError(
+                f"the body is larger than {self._max_bytes:,} bytes {when}; "
+                "export fewer spans at once, or raise LOOMQL_MAX_BODY_BYTES on the server"
+            )
+
+    async def _hold(self, take: Callable[[int], Awaitable[None]], size: int) -> None:
+        self.refusal = await refusal_by(take, self._copies * size)
+        if self.refusal:
+            self._bytes.clear()
+            self._share.release()
+
+
+class Decompression:
+    """A stream of gzip, of one member or several, or of deflate, with zlib's frame or without."""
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self._stream = zlib.decompressobj(_WINDOW_BITS[encoding])
+        self._is_new = True
+        self._members = 1
+
+    def parts(self, piece: bytes) -> Iterator[bytes]:
+        """Yield the decompressed bytes of a piece, in parts of a bounded size.
+
+        Raises:
+            BadInputError: it is not what its encoding says, or has too many members.
+        """
+        if self._is_new and piece and self._encoding == "deflate" and piece[0] & 0x0F != _ZLIB_METHOD:
+            self._stream = zlib.decompressobj(_RAW_DEFLATE)
+        waiting, is_full = piece, False
+        while waiting or is_full:
+            if self._stream.eof:
+                self._members += 1
+                if self._members > _MOST_MEMBERS:
+                    raise BadInputError(
+                        f"the body has more than {_MOST_MEMBERS:,} members of {self._encoding}; compress it as one"
+                    )
+                self._stream = zlib.decompressobj(_WINDOW_BITS[self._encoding])
+            self._is_new = False
+            try:
+                part = self._stream.decompress(waiting, _STEP_BYTES)
+            except zlib.error as error:
+                raise BadInputError(f"the body is not {self._encoding} ({error})") from None
+            waiting = self._stream.unconsumed_tail or self._stream.unused_data
+            # Where a part is full there may be more of what was put in already.
+            is_full = len(part) == _STEP_BYTES and not self._stream.eof
+            if part:
+                yield part
+
+    def check_end(self) -> None:
+        """See that nothing is missing.
+
+        Raises:
+            BadInputError: the stream is cut off.
+        """
+        if not self._stream.eof and not self._is_new:
+            raise BadInputError(f"the body is cut off before the end of its {self._encoding}")

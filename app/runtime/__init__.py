@@ -1,0 +1,1 @@
+"""Process-level services that routes may import: shutdown, uvicorn subclasses, heap."""

@@ -1,0 +1,193 @@
+"""The running service: its routes, and what lives as long as it does."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+
+from app import graphiql
+from app.admission import quota_key_of
+from app.admission.rate_limit_middleware import RateLimitMiddleware
+from app.auth import AuthenticationMiddleware, caller_of, guard_routes
+from app.auth.route_permissions import ROUTE_PERMISSIONS, WITHOUT_PAGE
+from app.browser_security.host_check import HostCheckMiddleware, allowed_hosts
+from app.browser_security.origins import Origins
+from app.browser_security.security_headers import SecurityHeadersMiddleware
+from app.docs.endpoint import Documentation
+from app.exports.endpoint import ExportEndpoint
+from app.files.endpoint import FileEndpoints
+from app.graphql_http import GraphQLHTTP
+from app.graphql_http.trusted_documents import TrustedDocuments
+from app.observability.audit_log import AuditCallerMiddleware
+from app.observability.metrics_endpoint import metrics
+from app.observability.middleware import RequestTrackingMiddleware
+from app.observability.traced_schema import trace_operations
+from app.observability.tracing import TracedRequests
+from app.otlp import TracesEndpoint
+from app.protocol_errors import error_response_for_path
+from app.server.fast_routes import DirectRoutes
+from app.server.health import healthz, readyz
+from app.server.lifespan import ServerProcess
+from app.settings import Settings
+from app.weave import WeaveDoor
+from app.websocket import GraphQLWebSocket
+from graphql_schema.context import Context
+from graphql_schema.engine.operations import LimitedSchema
+from graphql_schema.errors import masked_error
+from graphql_schema.limits import Limits
+from graphql_schema.schema import build_schema
+
+
+def create_app(settings: Settings | None = None) -> Starlette:
+    """The ASGI application over the database that the settings name.
+
+    It comes up without the database, too: what needs it fails until it answers, and `/readyz` says so.
+
+    Raises:
+        ValueError: the settings name no database.
+    """
+    settings = settings or Settings()
+    uri = settings.mongodb_uri
+    if uri is None:
+        raise ValueError("No database is named: set LOOMQL_MONGODB_URI, or run `loomql serve`, which starts one.")
+
+    process = ServerProcess.from_settings(settings, uri)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        async with process.lifespan() as state:
+            yield state
+
+    routes = _routes(process)
+    return Starlette(
+        routes=routes,
+        middleware=[*_middleware(process), Middleware(DirectRoutes, _graphql_routes(routes))],
+        lifespan=lifespan,
+        exception_handlers={404: not_found, 500: failed},
+    )
+
+
+def _middleware(process: ServerProcess) -> list[Middleware]:
+    """What every request goes through, the outermost first; a limit that is off is not there."""
+    settings = process.settings
+    names = allowed_hosts(settings.host, settings.allowed_hosts)
+    return [
+        Middleware(RequestTrackingMiddleware, error_response_for_path, process.tally, process.stopping),
+        *([Middleware(TracedRequests, process.tracing)] if process.tracing else []),
+        Middleware(SecurityHeadersMiddleware, Origins.parse(settings.cors_origins), error_response_for_path),
+        Middleware(AuthenticationMiddleware, process.entrance, error_response_for_path),
+        Middleware(AuditCallerMiddleware),
+        *([Middleware(HostCheckMiddleware, names, error_response_for_path)] if names is not None else []),
+        *([Middleware(RateLimitMiddleware, process.rates, error_response_for_path)] if process.rates else []),
+    ]
+
+
+def _routes(process: ServerProcess) -> list[BaseRoute]:
+    settings, intake = process.settings, process.intake
+    schema = build_schema(_limits(settings), compiled=settings.compiled_execution)
+    if process.tracing:
+        trace_operations(schema, process.tracing)
+    over_http, over_websocket = _graphql(process, schema)
+    routes: list[BaseRoute] = [
+        Route("/graphql", over_http),
+        Route("/", home),
+        WebSocketRoute("/graphql", over_websocket),
+        *FileEndpoints(settings.max_file_bytes, intake).routes(),
+        *ExportEndpoint(schema, settings, process.exports).routes(),
+        *TracesEndpoint(settings.max_body_bytes, settings.otlp_entity, intake).routes(),
+        WeaveDoor(
+            settings.max_body_bytes,
+            settings.max_file_bytes,
+            intake,
+            process.places,
+            introspection=settings.introspection,
+        ).mount(),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+    ]
+    if settings.metrics:
+        routes.append(Route("/metrics", metrics))
+    if settings.docs:
+        routes += Documentation(has_graphiql=settings.graphiql).routes()
+    if settings.graphiql:
+        routes.append(Mount("/graphiql", graphiql.assets))
+    return guard_routes(routes, error_response_for_path, ROUTE_PERMISSIONS if settings.graphiql else WITHOUT_PAGE)
+
+
+def _graphql_routes(routes: list[BaseRoute]) -> list[Route | WebSocketRoute]:
+    return [route for route in routes if isinstance(route, Route | WebSocketRoute) and route.path == "/graphql"]
+
+
+def _graphql(process: ServerProcess, schema: LimitedSchema) -> tuple[GraphQLHTTP, GraphQLWebSocket]:
+    """GraphQL by its two doors, which have their bounds in common."""
+    settings, intake = process.settings, process.intake
+    trusted = TrustedDocuments.of(settings.trusted_documents, is_strict=settings.only_trusted_documents)
+
+    def make_context(connection: HTTPConnection) -> Context:
+        stores = connection.scope["state"]["stores"]
+        caller, payer = caller_of(connection), quota_key_of(connection.scope)
+        return Context(stores, settings.max_page_size, settings.max_file_bytes, caller=caller, payer=payer)
+
+    over_http = GraphQLHTTP(
+        schema,
+        make_context,
+        settings.max_body_bytes,
+        partial(graphiql.page, has_docs=settings.docs) if settings.graphiql else None,
+        intake,
+        settings.max_file_bytes,
+        process.spool_space,
+        process.places,
+        trusted,
+    )
+    over_websocket = GraphQLWebSocket(
+        schema,
+        make_context,
+        settings.max_body_bytes,
+        max_operations=settings.max_connection_operations,
+        intake=intake,
+        websockets=process.websockets,
+        places=process.places,
+        rates=process.rates,
+        trusted=trusted,
+        allowed_origins=tuple(Origins.parse(settings.cors_origins).names),
+        stopping=process.stopping,
+        patience_seconds=settings.shutdown_seconds * 0.8,
+    )
+    return over_http, over_websocket
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_depth=settings.max_query_depth,
+        max_aliases=settings.max_query_aliases,
+        max_tokens=settings.max_query_tokens,
+        max_characters=settings.max_query_characters,
+        max_cost=settings.max_query_cost,
+        max_page_size=settings.max_page_size,
+        max_input_values=settings.max_input_values,
+        max_seconds=settings.request_timeout_seconds,
+        introspection=settings.introspection,
+    )
+
+
+async def home(_request: Request) -> Response:
+    """Lead to the API, which shows GraphiQL to a browser; relative, so that it works behind a path prefix."""
+    return RedirectResponse("graphql")
+
+
+async def not_found(request: Request, _error: Exception) -> Response:
+    """Say where the API is to whoever looks elsewhere."""
+    return PlainTextResponse(f"There is nothing at {request.url.path}; GraphQL is at /graphql.\n", 404)
+
+
+async def failed(request: Request, error: Exception) -> Response:
+    """Answer what no door expected; the log has it under the id."""
+    masked = masked_error(error, f"at {request.url.path}")
+    headers = {"X-Request-ID": request.state["request_id"]} if "request_id" in request.state else {}
+    return JSONResponse({"errors": [masked.formatted]}, 500, headers)

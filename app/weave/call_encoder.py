@@ -1,0 +1,176 @@
+"""Calls as the Weave SDK reads them: the reference's CallSchema, in JSON that is put together and never parsed."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from app.weave.feedback_encoder import FEEDBACK_ON_CALLS, feedback_json
+from app.weave.request_models import CallReadReq, CallsQueryReq
+from graphql_schema.context import Stores
+from stores import times
+from stores.calls.computed_fields import PRICES
+from stores.calls.summaries import SUMMARY
+from stores.costs import bill
+from stores.json import codec
+from stores.paging import Page, PageRequest, Row
+
+_ALWAYS: Final = ("id", "project_id", "op_name", "trace_id", "started_at")
+_PLAIN: Final = (
+    "display_name",
+    "parent_id",
+    "thread_id",
+    "turn_id",
+    "ended_at",
+    "exception",
+    "wb_user_id",
+    "wb_run_id",
+    "wb_run_step",
+    "wb_run_step_end",
+)
+_JSON: Final = ("attributes", "inputs", "output")
+_SUMMARY: Final = "summary"
+_FIELDS: Final = (*_ALWAYS, *_PLAIN, *_JSON, _SUMMARY)
+_SIZES: Final = ("storage_size_bytes", "total_storage_size_bytes")
+_TIMES: Final = ("started_at", "ended_at")
+_REQUIRED_OBJECTS: Final = {"attributes": orjson.Fragment(b"{}"), "inputs": orjson.Fragment(b"{}")}
+_FEW: Final = 16
+"""Pieces of feedback that are read at once, of up to a mebibyte each."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is asked of each call."""
+
+    fields: frozenset[str] = frozenset(_FIELDS)
+    has_costs: bool = False
+    has_feedback: bool = False
+    sizes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, asked: CallsQueryReq | CallReadReq) -> "Shape":
+        """What a request asks; columns are known by their first step, and an unknown one asks nothing."""
+        given = (asked.include_storage_size, asked.include_total_storage_size)
+        sizes = tuple(name for name, is_asked in zip(_SIZES, given, strict=True) if is_asked)
+        columns = asked.columns if isinstance(asked, CallsQueryReq) else None
+        fields = frozenset(_FIELDS)
+        if columns:
+            fields = fields & {column.partition(".")[0] for column in columns} | {*_ALWAYS}
+        has_feedback = isinstance(asked, CallsQueryReq) and bool(asked.include_feedback)
+        has_costs = bool(asked.include_costs)
+        return cls(fields | ({_SUMMARY} if has_costs or has_feedback else set()), has_costs, has_feedback, sizes)
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The fields as the store knows them."""
+        return self.fields | {*self.sizes} | ({"costs"} if self.has_costs else set())
+
+
+async def call_json(stores: Stores, rows: Sequence[Row], shape: Shape) -> AsyncGenerator[bytes, None]:
+    """The calls of rows, each in pieces of JSON of which the last ends in a newline."""
+    feedback = _Feedback(stores, [_key(row) for row in rows]) if shape.has_feedback else None
+    for row in rows:
+        head, tail = _parts(row, shape)
+        yield head
+        if feedback:
+            yield b',"feedback":['
+            async for piece in feedback.on(_key(row)):
+                yield piece
+            yield b"]"
+        yield tail + b"\n"
+
+
+def _parts(row: Row, shape: Shape) -> tuple[bytes, bytes]:
+    """The JSON of a call up to the end of `summary.weave`, and the rest; all of it where no summary is asked for."""
+    fields: dict[str, Any] = {name: row.get(name) for name in (*_ALWAYS, *_PLAIN) if name in shape.fields}
+    for name in _TIMES:
+        if fields.get(name) is not None:
+            fields[name] = times.to_text(fields[name])
+    texts = row.get("json", {})
+    fields |= _REQUIRED_OBJECTS
+    fields |= {name: orjson.Fragment(texts[name]) for name in _JSON if name in shape.fields and name in texts}
+    fields |= {name: row.get(name) for name in shape.sizes}
+    fields |= {"deleted_at": None}
+    if _SUMMARY not in shape.fields:
+        return codec.dumps(fields), b""
+    return codec.dumps(fields)[:-1] + b',"summary":' + _summary(row, shape), b"}}}"
+
+
+def _summary(row: Row, shape: Shape) -> bytes:
+    """The JSON of a summary but for its last two brackets: that of `weave`, which comes last, and its own."""
+    text = SUMMARY.text(row)
+    if not text.endswith("}}") or '"weave"' in (row.get("json", {}).get(_SUMMARY) or ""):
+        summary = dict(SUMMARY.value(row))
+        weave = summary.pop("weave")
+        text = codec.encode(summary | {"weave": weave})
+    costs = _costs(row) if shape.has_costs else {}
+    told = f',"costs":{codec.encode(costs)}' if costs else ""
+    return (text[:-2] + told).encode()
+
+
+def _costs(row: Row) -> dict[str, Any]:
+    """What the call's usage costs, by model."""
+    used = row.get("usage")
+    lines = bill(used, row["started_at"], row[PRICES]) if used else []
+    return {line["model"]: _cost(line) for line in lines}
+
+
+_COST_KEYS: Final[tuple[str, ...]] = (
+    *("prompt_tokens", "completion_tokens", "requests", "total_tokens"),
+    *("prompt_tokens_total_cost", "completion_tokens_total_cost", "prompt_token_cost", "completion_token_cost"),
+    *("prompt_token_cost_unit", "completion_token_cost_unit", "effective_date", "provider_id"),
+    *("pricing_level", "pricing_level_id", "created_at", "created_by"),
+)
+"""Keys of Weave's own server."""
+
+
+def _cost(line: Row) -> dict[str, Any]:
+    told = {name: line[name] for name in _COST_KEYS if name in line}
+    dates = {name: times.to_text(told[name]) for name in ("effective_date", "created_at") if name in told}
+    return told | dates
+
+
+def _key(row: Row) -> tuple[str, str]:
+    return row["project_id"], row["id"]
+
+
+class _Feedback:
+    """The feedback on some calls, of which few pieces are held at once, however many there are."""
+
+    def __init__(self, stores: Stores, keys: Sequence[tuple[str, str]]) -> None:
+        self._store = stores.feedback
+        self._keys = keys
+        self._counts: dict[tuple[str, str], int] | None = None
+        self._read: dict[tuple[str, str], Page] = {}
+
+    async def on(self, key: tuple[str, str]) -> AsyncGenerator[bytes, None]:
+        """The feedback on one call, in pieces of a JSON list; calls come in the order in which they were given."""
+        if self._counts is None:
+            self._counts = await self._store.of_calls.count(self._keys, frozenset())
+        if not self._counts[key]:
+            return
+        if key not in self._read:
+            self._read = await self._pages(self._from(key), PageRequest(_FEW))
+        page, comma = self._read.pop(key), b""
+        while page.rows:
+            for row in page.rows:
+                yield comma + feedback_json(row)
+                comma = b","
+            if not page.has_next:
+                return
+            page = (await self._pages([key], PageRequest(_FEW, page.cursor(page.rows[-1]))))[key]
+
+    def _from(self, first: tuple[str, str]) -> list[tuple[str, str]]:
+        """A call, and those after it as long as there is little on all of them together."""
+        counts = self._counts or {}
+        together, left = [first], _FEW - counts[first]
+        for key in self._keys[self._keys.index(first) + 1 :]:
+            left -= counts[key]
+            if left < 0:
+                break
+            together += [key] if counts[key] else []
+        return together
+
+    async def _pages(self, keys: Sequence[tuple[str, str]], request: PageRequest) -> dict[tuple[str, str], Page]:
+        return await self._store.of_calls.pages(keys, FEEDBACK_ON_CALLS, request, frozenset())

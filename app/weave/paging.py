@@ -1,0 +1,41 @@
+"""Lists of any length at the Weave SDK's door: found page by page, and read in parts that memory has room for."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from typing import Final
+
+from app.weave.request_models import Listing
+from stores.paging import Page, PageRequest, Row
+
+FOUND_AT_ONCE: Final = 1_000
+READ_AT_ONCE: Final = 200
+BYTES_AT_ONCE: Final = 4 * 1024 * 1024
+"""Of rows that are read at once; one may be larger by itself."""
+
+
+async def pages(
+    read: Callable[[PageRequest], Awaitable[Page]], asked: Listing, size: int | None = None
+) -> AsyncGenerator[Page, None]:
+    """The pages of a list from its offset up to its limit, of at most so many rows each."""
+    size = size or FOUND_AT_ONCE
+    left, cursor, offset = asked.limit, None, asked.offset or 0
+    while left is None or left > 0:
+        page = await read(PageRequest(size if left is None else min(left, size), cursor, offset=offset))
+        yield page
+        if not page.has_next or not page.rows:
+            return
+        left = None if left is None else left - len(page.rows)
+        cursor, offset = page.cursor(page.rows[-1]), 0
+
+
+def in_parts(rows: Sequence[Row], size_field: str, at_once: int | None = None) -> Iterator[list[Row]]:
+    """The rows in parts that are read at once, by the size that each has in a field."""
+    part: list[Row] = []
+    size = 0
+    for row in rows:
+        size += row.get(size_field, 0)
+        if part and (size > BYTES_AT_ONCE or len(part) == (at_once or READ_AT_ONCE)):
+            yield part
+            part, size = [], row.get(size_field, 0)
+        part.append(row)
+    if part:
+        yield part

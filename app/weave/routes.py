@@ -1,0 +1,178 @@
+"""The Weave SDK's door: its trace server's API and W&B's look-ups under one prefix, over the stores of all else."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from app.admission.operation_limiter import MOST_OPERATIONS, OperationLimiter
+from app.admission.quota_keys import quota_key_of
+from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing
+from app.runtime import heap_trimming
+from app.weave import (
+    actions,
+    call_writes,
+    calls,
+    completions,
+    costs,
+    feedback,
+    files,
+    images,
+    links,
+    objects,
+    projects,
+    tables,
+    wandb_graphql,
+)
+from app.weave.errors import answer, failure, refusal
+from app.weave.request_body import Body, read_body
+from graphql_schema.context import Stores
+from stores.concurrency.request_budget import RequestBudget, Reservation
+from stores.errors import StoreError
+
+PREFIX: Final = "/weave"
+
+_Endpoint = Callable[[Stores, Body], Awaitable[Response]]
+_NOT_FOUND: Final = 404
+_IMAGES: Final = "/image/create"
+_LOOK_UPS: Final = "/graphql"
+_METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+_POSTS: Final[dict[str, _Endpoint]] = {
+    "/call/upsert_batch": call_writes.upsert_batch,
+    "/call/start": call_writes.start,
+    "/call/end": call_writes.end,
+    "/call/read": calls.read,
+    "/call/update": calls.update,
+    "/calls/delete": calls.delete,
+    "/calls/query": calls.query,
+    "/calls/stream_query": calls.stream_query,
+    "/calls/query_stats": calls.query_stats,
+    "/v2/{entity}/{project}/calls/complete": call_writes.complete,
+    "/v2/{entity}/{project}/call/start": call_writes.start,
+    "/v2/{entity}/{project}/call/end": call_writes.end,
+    "/obj/create": objects.create,
+    "/obj/read": objects.read,
+    "/obj/delete": objects.delete,
+    "/objs/query": objects.query,
+    "/refs/read_batch": objects.read_refs,
+    "/table/create": tables.create,
+    "/table/create_from_digests": tables.create_from_digests,
+    "/table/update": tables.update,
+    "/table/query": tables.query,
+    "/table/query_stats": tables.query_stats,
+    "/table/query_stats_batch": tables.query_stats_batch,
+    "/files/content": files.content,
+    "/file/content": files.content,
+    "/files/stats": projects.files_stats,
+    "/feedback/create": feedback.create,
+    "/feedback/batch/create": feedback.create_batch,
+    "/feedback/query": feedback.query,
+    "/feedback/purge": feedback.purge,
+    "/feedback/replace": feedback.replace,
+    "/cost/create": costs.create,
+    "/cost/query": costs.query,
+    "/cost/purge": costs.purge,
+    "/threads/stream_query": projects.threads,
+    "/project/stats": projects.stats,
+    "/completions/create": completions.create,
+    "/completions/create_stream": completions.create_stream,
+    "/actions/execute_batch": actions.execute_batch,
+}
+
+_UNCOUNTED: Final = frozenset({completions.create, completions.create_stream})
+
+
+class WeaveDoor:
+    """The routes of the door; a body is at most `max_body_bytes` large, a file `max_file_bytes`.
+
+    What is asked has one of `places` until its answer begins; completions have a limit of their own. Look-ups tell of
+    their schema where there is `introspection`.
+    """
+
+    def __init__(
+        self,
+        max_body_bytes: int,
+        max_file_bytes: int,
+        intake: RequestBudget,
+        places: OperationLimiter | None = None,
+        *,
+        introspection: bool = True,
+    ) -> None:
+        self._places = places or OperationLimiter(MOST_OPERATIONS)
+        self._max_body_bytes = max_body_bytes
+        self._max_file_bytes = max_file_bytes
+        self._intake = intake
+        self._posts: dict[str, _Endpoint] = {
+            **_POSTS,
+            _LOOK_UPS: partial(wandb_graphql.look_up, introspection=introspection),
+            _IMAGES: partial(images.create, max_bytes=max_file_bytes),
+        }
+
+    def mount(self) -> Mount:
+        """All of them under the prefix, and an answer in JSON to whatever else is asked there."""
+        routes: list[BaseRoute] = [
+            Route(path, partial(self._post, endpoint), methods=["POST"]) for path, endpoint in self._posts.items()
+        ]
+        routes += [Route(path, self._create_file, methods=["POST"]) for path in ("/files/create", "/file/create")]
+        routes += [
+            Route("/server_info", _server_info, methods=["GET"]),
+            Route("/{path:path}", self._unknown, methods=_METHODS),
+        ]
+        return Mount(PREFIX, routes=routes)
+
+    async def _post(self, endpoint: _Endpoint, request: Request) -> Response:
+        async def answered(share: Reservation) -> Response:
+            body = await read_body(request, self._max_body_bytes, share)
+            try:
+                if endpoint in _UNCOUNTED:
+                    return await endpoint(request.state["stores"], body)
+                async with self._places.slot(quota_key_of(request.scope)):
+                    return await endpoint(request.state["stores"], body)
+            finally:
+                if len(body.text) > heap_trimming.LARGE:
+                    del body
+                    await asyncio.to_thread(heap_trimming.trim_heap)
+
+        return await self._guarded(request, answered)
+
+    async def _create_file(self, request: Request) -> Response:
+        return await self._guarded(
+            request, partial(files.create, request.state["stores"], request, max_bytes=self._max_file_bytes)
+        )
+
+    async def _unknown(self, request: Request) -> Response:
+        """Lead a link that the SDK prints to GraphiQL; answer all else by 404, after which the SDK does without.
+
+        The SDK retries requests that are answered by 501.
+        """
+        path = f"/{request.path_params['path']}"
+        if request.method in {"GET", "HEAD"} and (query := links.query_string_of(path)):
+            # Relative, so that it works behind a path prefix.
+            steps = "../" * (request.scope["raw_path"].count(b"/") - 1)
+            return RedirectResponse(f"{steps}graphql?{query}")
+        if path in self._posts:
+            return answer({"reason": f"{path} takes POST only"}, 405, {"Allow": "POST"})
+        return answer({"reason": f"LoomQL has no {path} for the Weave SDK"}, _NOT_FOUND)
+
+    async def _guarded(self, request: Request, answered: Callable[[Reservation], Awaitable[Response]]) -> Response:
+        """An answer whatever happens; what was asked is done with once it is there, long as it may take to read it."""
+        with self._intake.reservation(quota_key_of(request.scope)) as share:
+            try:
+                return await answered(share)
+            except BodyTimeoutError as error:
+                return closing(answer({"reason": error.message}, BODY_TIMEOUT_STATUS))
+            except StoreError as error:
+                return refusal(error)
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody is there to read it
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+                return failure(error, f"at {request.url.path}")
+
+
+async def _server_info(_request: Request) -> Response:
+    return answer(projects.SERVER_INFO)

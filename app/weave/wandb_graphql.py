@@ -1,0 +1,130 @@
+"""The few look-ups that the Weave SDK makes on W&B's GraphQL API before it sends traces: who asks, and which project.
+
+They have a schema of their own beside LoomQL's, which has no more than these look-ups. Whoever asks is
+the user `local`.
+"""
+
+from typing import Any, Final
+
+from graphql import (
+    ASTValidationRule,
+    ExecutionResult,
+    GraphQLError,
+    GraphQLResolveInfo,
+    build_schema,
+    execute,
+    parse,
+    specified_rules,
+    validate,
+)
+from starlette.responses import Response
+
+from app.weave.errors import answer, reason
+from app.weave.request_body import Body
+from app.weave.request_models import Lookup
+from graphql_schema.context import Stores
+from graphql_schema.errors import masked_error
+from graphql_schema.limits.introspection import NoIntrospection, hide_names
+from stores.errors import PayloadTooLargeError, StoreError
+from stores.ids import LOCAL_USER
+from stores.paging import Row
+from stores.projects import named
+from stores.security.access import Caller, Role
+
+Info = GraphQLResolveInfo[None]
+
+_LONGEST: Final = 2_000
+"""The SDK's own have half as many. It takes the square of what is selected twice to see that it fits together."""
+
+_SCHEMA: Final = build_schema(
+    """
+    type Query {
+      project(name: String!, entityName: String): Project
+      entity(name: String!): Entity
+      viewer: User
+      serverInfo: ServerInfo
+    }
+    type Mutation { upsertModel(input: UpsertModelInput!): UpsertModelPayload }
+    type Project { id: ID! name: String! entityName: String! description: String }
+    type Entity { id: ID! name: String! readOnly: Boolean! }
+    type User { id: ID! username: String! name: String! entity: String! email: String defaultEntity: Entity! }
+    type ServerInfo { frontendHost: String }
+    type UpsertModelPayload { model: Project project: Project inserted: Boolean! }
+    input UpsertModelInput { id: String name: String entityName: String description: String repo: String }
+    """
+)
+
+
+async def look_up(stores: Stores, body: Body, *, introspection: bool) -> Response:
+    """Answer a GraphQL request; without `introspection` nothing tells of the schema.
+
+    Raises:
+        PayloadTooLargeError: its query is longer than any that the SDK sends.
+    """
+    asked = await body.read(Lookup)
+    if len(asked.query) > _LONGEST:
+        raise PayloadTooLargeError(f"has {len(asked.query):,} characters; the limit is {_LONGEST:,}", "query")
+    result = await _result(asked, _Root(stores, body.access.caller), () if introspection else (NoIntrospection,))
+    if not introspection:
+        hide_names(result.errors or ())
+    errors = [_told(error) for error in result.errors or ()]
+    return answer({"data": result.data, **({"errors": errors} if errors else {})})
+
+
+async def _result(asked: Lookup, root: "_Root", rules: tuple[type[ASTValidationRule], ...]) -> ExecutionResult:
+    try:
+        document = parse(asked.query)
+    except GraphQLError as error:
+        return ExecutionResult(None, [error])
+    if errors := validate(_SCHEMA, document, (*specified_rules, *rules)):
+        return ExecutionResult(None, errors)
+    result = execute(_SCHEMA, document, root, variable_values=asked.variables, operation_name=asked.operation_name)
+    return result if isinstance(result, ExecutionResult) else await result
+
+
+def _told(error: GraphQLError) -> dict[str, Any]:
+    cause = error.original_error
+    if isinstance(cause, StoreError):
+        error = GraphQLError(reason(cause), path=error.path)
+    elif cause is not None and not isinstance(cause, GraphQLError):
+        error = masked_error(cause, "in a look-up at /weave/graphql")
+    return dict(error.formatted)
+
+
+class _Root:
+    """The root of both types: a method for each field."""
+
+    def __init__(self, stores: Stores, caller: Caller) -> None:
+        self._projects = stores.projects
+        self._caller = caller
+
+    async def project(self, _info: Info, name: str, entityName: str | None = None) -> Row | None:  # noqa: N803 -- W&B's name
+        """A project, None where there is none of the name."""
+        project_id = f"{entityName or LOCAL_USER}/{name}"
+        self._caller.require_role(Role.READER, project_id)
+        found = await self._projects.one(project_id, ["id", "entity", "name"])
+        return None if found is None else _project(found)
+
+    async def upsertModel(self, _info: Info, input: dict[str, str]) -> Row:  # noqa: A002, N802 -- W&B's names
+        """Make sure that a project is listed."""
+        entity, name = input.get("entityName") or LOCAL_USER, input.get("name") or ""
+        self._caller.require_role(Role.WRITER, named(entity, name))
+        made = _project(await self._projects.ensure(entity, name))
+        return {"model": made, "project": made, "inserted": True}
+
+    def entity(self, _info: Info, name: str) -> Row:
+        """An entity, whatever its name: there is none until something is sent to it."""
+        return {"id": name, "name": name, "readOnly": False}
+
+    def viewer(self, info: Info) -> Row:
+        """Who asks."""
+        me = {"id": LOCAL_USER, "username": LOCAL_USER, "name": LOCAL_USER, "entity": LOCAL_USER}
+        return me | {"defaultEntity": self.entity(info, LOCAL_USER)}
+
+    def serverInfo(self, _info: Info) -> Row:  # noqa: N802 -- W&B's name
+        """What there is to say of the server."""
+        return {"frontendHost": None}
+
+
+def _project(row: Row) -> Row:
+    return {"id": row["id"], "name": row["name"], "entityName": row["entity"], "description": None}

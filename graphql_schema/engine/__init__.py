@@ -1,0 +1,1 @@
+"""From a document to its result: parse, limit, plan, execute, format."""

@@ -1,0 +1,309 @@
+"""Documents on their way in: parsed, held to the limits, validated, and kept for when they come again."""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, cast
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    GraphQLError,
+    GraphQLSchema,
+    ListTypeNode,
+    NamedTypeNode,
+    NonNullTypeNode,
+    OperationDefinitionNode,
+    TypeNode,
+    parse,
+    specified_rules,
+    validate,
+)
+from graphql.validation.rules.defer_stream_directive_label import DeferStreamDirectiveLabel
+from graphql.validation.rules.defer_stream_directive_on_root_field import DeferStreamDirectiveOnRootField
+from graphql.validation.rules.defer_stream_directive_on_valid_operations_rule import (
+    DeferStreamDirectiveOnValidOperationsRule,
+)
+from graphql.validation.rules.stream_directive_on_list_field import StreamDirectiveOnListField
+from strawberry.exceptions import MissingQueryError
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
+from strawberry.types.graphql import OperationType
+
+from graphql_schema import limits as bounds
+from graphql_schema.limits import TOO_COMPLEX, Limits
+
+_CACHED_CHARACTERS: Final = 256_000
+MAX_KEPT: Final = _CACHED_CHARACTERS // 4
+"""Characters of a document that is kept."""
+
+LONG: Final = 500
+"""Characters from which on a document is read in a thread: parsing and validating take 10 microseconds for each."""
+
+_BEGINNINGS: Final = 1_000
+"""Long documents of which it is kept how they begin, by a digest of them and of the name that was asked for."""
+
+SEVERAL: Final = "several"
+
+
+_OF_DIRECTIVES_NOT_HERE: Final = {
+    DeferStreamDirectiveLabel,
+    DeferStreamDirectiveOnRootField,
+    DeferStreamDirectiveOnValidOperationsRule,
+    StreamDirectiveOnListField,
+}
+"""The schema has neither `@defer` nor `@stream`, so that they are refused as unknown; the last stumbles over unions."""
+
+
+class ValidDocuments:
+    """The documents that were parsed and found valid, by their text, the least recently used dropped first.
+
+    An AST takes 150 bytes and more for each character, so the texts' total length is what is bounded.
+    """
+
+    def __init__(self, max_characters: int = _CACHED_CHARACTERS) -> None:
+        self._max_characters = max_characters
+        self._characters = 0
+        self._documents: OrderedDict[str, DocumentNode] = OrderedDict()
+
+    def get(self, text: str) -> DocumentNode | None:
+        """The document of this text, or None when it is not kept."""
+        document = self._documents.get(text)
+        if document is not None:
+            self._documents.move_to_end(text)
+        return document
+
+    def keep(self, text: str, document: DocumentNode) -> None:
+        """Keep a document; one that would take more than a quarter of the room is not kept."""
+        if text in self._documents or len(text) > min(self._max_characters // 4, MAX_KEPT):
+            return
+        self._documents[text] = document
+        self._characters += len(text)
+        while self._characters > self._max_characters:
+            oldest, _document = self._documents.popitem(last=False)
+            self._characters -= len(oldest)
+
+
+def _unlink(document: DocumentNode) -> None:
+    """Let no token lead back to the one before it: only the garbage collector would end them, and rarely what is old.
+
+    The parser alone goes back.
+    """
+    token = document.loc.start_token if document.loc else None
+    while token:
+        token.prev = None
+        token = token.next
+
+
+def _digest(text: str, asked: str | None) -> bytes:
+    """Short stand-in for a document and the name of the operation that was asked for."""
+    whole = f"{len(text)}:{text}" if asked is None else f"{len(text)}:{text}:{asked}"
+    return hashlib.blake2b(whole.encode(errors="surrogatepass"), digest_size=16).digest()
+
+
+class InvalidDocumentError(Exception):
+    """A document that cannot run, with all that is wrong with it."""
+
+    def __init__(self, errors: list[GraphQLError]) -> None:
+        super().__init__(*(error.message for error in errors))
+        self.errors = errors
+
+
+class Beginning(NamedTuple):
+    """The type of an operation and its first field, "" where a fragment has it."""
+
+    kind: OperationType
+    field: str
+
+
+class OperationChoiceError(CannotGetOperationTypeError):
+    """The document lacks the operation asked for, or holds several and none was asked for."""
+
+    def __init__(self, asked: str | None, operations: list[OperationDefinitionNode]) -> None:
+        super().__init__(asked)
+        self.operations = operations
+
+    def as_http_error_reason(self) -> str:
+        """What is wrong and what to change."""
+        if not self.operations:
+            return "The document has no operation to run; add a query, mutation or subscription."
+        names = ", ".join(node.name.value for node in self.operations if node.name) or "none with a name"
+        if self.operation_name is None:
+            return f"The document has several operations; set operationName to one of them ({names})."
+        return f'No operation is named "{self.operation_name}"; the document has: {names}.'
+
+
+def _chosen(document: DocumentNode, asked: str | None) -> OperationDefinitionNode:
+    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    chosen = [node for node in operations if asked is None or (node.name and node.name.value == asked)]
+    if not chosen or (asked is None and len(chosen) > 1):
+        raise OperationChoiceError(asked, operations)
+    return chosen[0]
+
+
+def _kind(document: DocumentNode, asked: str | None, allowed: Iterable[OperationType]) -> OperationType:
+    kind = OperationType(_chosen(document, asked).operation.value)
+    if kind not in allowed:
+        raise InvalidOperationTypeError(kind)
+    return kind
+
+
+def _beginning(operation: OperationDefinitionNode) -> Beginning:
+    first = operation.selection_set.selections[0]
+    return Beginning(OperationType(operation.operation.value), first.name.value if isinstance(first, FieldNode) else "")
+
+
+def _beginning_of(parsed: Callable[[str], DocumentNode], text: str, asked: str | None) -> Beginning | None:
+    try:
+        return _beginning(_chosen(parsed(text), asked))
+    except Exception:  # noqa: BLE001 -- whatever it is, running the operation tells it
+        return None
+
+
+def _named(kind: TypeNode) -> str:
+    while not isinstance(kind, NamedTypeNode):
+        kind = cast("ListTypeNode | NonNullTypeNode", kind).type
+    return kind.name.value
+
+
+def _explain_abort(error: GraphQLError, limits: Limits) -> None:
+    """Give graphql-core's own emergency stops our code and words; other errors stay as they are."""
+    if "tokens. Parsing aborted." in error.message:
+        error.message = (
+            f"The document has more than {limits.max_tokens:,} tokens, the limit. "
+            "Move literals into variables or split it, or raise LOOMQL_MAX_QUERY_TOKENS on the server."
+        )
+        error.extensions = {"code": TOO_COMPLEX, "limit": limits.max_tokens, "setting": "LOOMQL_MAX_QUERY_TOKENS"}
+    elif "nested too deeply" in error.message or error.message == "Validation aborted.":
+        error.message = (
+            "The document nests too deeply, or repeats fields and fragments too often, to be checked; simplify it."
+        )
+        error.extensions = {"code": TOO_COMPLEX}
+
+
+class Documents:
+    """What a schema runs: documents within its limits, each parsed and validated once as long as it is kept."""
+
+    def __init__(self, schema: GraphQLSchema, limits: Limits) -> None:
+        self._schema = schema
+        self._limits = limits
+        secrecy = () if limits.introspection else (bounds.NoIntrospection,)
+        strawberrys = (MaybeNullValidationRule, OneOfInputValidationRule)
+        rules = [rule for rule in specified_rules if rule not in _OF_DIRECTIVES_NOT_HERE]
+        self._rules = (bounds.rule(limits), *secrecy, *rules, *strawberrys)
+        self._valid = ValidDocuments()
+        self._beginnings: dict[bytes, Beginning | None] = {}
+
+    def read(
+        self, text: str | None, asked: str | None, allowed: Iterable[OperationType]
+    ) -> tuple[DocumentNode, OperationType]:
+        """A document that may run, and of which type its operation is that was asked for.
+
+        Raises:
+            MissingQueryError: there is no text.
+            InvalidDocumentError: it cannot be read, goes beyond a limit or does not suit the schema.
+            OperationChoiceError: it is open which of the document's operations is to run.
+            InvalidOperationTypeError: that operation's type is not allowed.
+        """
+        if not text:
+            raise MissingQueryError
+        kept = self._valid.get(text)
+        if kept is not None:
+            return kept, _kind(kept, asked, allowed)
+        found = self._read_anew(text, asked, allowed)
+        self._valid.keep(text, found[0])
+        return found
+
+    async def read_in_thread(
+        self, text: str | None, asked: str | None, allowed: Iterable[OperationType]
+    ) -> tuple[DocumentNode, OperationType]:
+        """The same as `read`; a long document that is not kept is read in a thread, which lets others in."""
+        if not text or len(text) <= LONG or self._valid.get(text) is not None:
+            return self.read(text, asked, allowed)
+        found = await asyncio.to_thread(self._read_anew, text, asked, allowed)
+        self._valid.keep(text, found[0])
+        return found
+
+    def _read_anew(
+        self, text: str, asked: str | None, allowed: Iterable[OperationType]
+    ) -> tuple[DocumentNode, OperationType]:
+        document = self._parsed(text)
+        kind = _kind(document, asked, allowed)
+        self._validate(document)
+        return document, kind
+
+    async def look_at(self, text: str | None, asked: str | None) -> None:
+        """Find how a long document begins, so that `begins_with` has it at once; a thread parses it."""
+        if not text or not LONG < len(text) <= self._limits.max_characters or self._valid.get(text) is not None:
+            return
+        key = _digest(text, asked)
+        if key not in self._beginnings:
+            self._keep_beginning(key, await asyncio.to_thread(_beginning_of, self._parsed, text, asked))
+
+    def begins_with(self, text: str | None, asked: str | None) -> Beginning | None:
+        """Of which type an operation is, and its first field; None of what cannot be read. It need not be valid."""
+        if not text or len(text) > self._limits.max_characters:
+            return None
+
+        def parsed(text: str) -> DocumentNode:
+            return self._valid.get(text) or self._parsed(text)
+
+        if len(text) <= LONG:
+            return _beginning_of(parsed, text, asked)
+        key = _digest(text, asked)
+        if key not in self._beginnings:
+            self._keep_beginning(key, _beginning_of(parsed, text, asked))
+        return self._beginnings[key]
+
+    def _keep_beginning(self, key: bytes, beginning: Beginning | None) -> None:
+        if len(self._beginnings) >= _BEGINNINGS:
+            self._beginnings.clear()
+        self._beginnings[key] = beginning
+
+    def root_of(self, text: str, asked: str | None) -> str:
+        """The name of the one field at the root of a kept document's operation; "several" of others, "" of no such."""
+        document = self._valid.get(text)
+        if document is None:
+            return ""
+        try:
+            selected = _chosen(document, asked).selection_set.selections
+        except OperationChoiceError:
+            return ""
+        names = {node.name.value if isinstance(node, FieldNode) else "" for node in selected}
+        return SEVERAL if len(names) > 1 or "" in names else names.pop()
+
+    async def variable_types(self, text: str | None, asked: str | None) -> dict[str, str]:
+        """The type of each variable of an operation, by name, without the marks of lists and of what is required.
+
+        Raises:
+            MissingQueryError, InvalidDocumentError, OperationChoiceError: as `read` does.
+        """
+        document, _kind = await self.read_in_thread(text, asked, OperationType)
+        return {
+            definition.variable.name.value: _named(definition.type)
+            for definition in _chosen(document, asked).variable_definitions or ()
+        }
+
+    def _parsed(self, text: str) -> DocumentNode:
+        try:
+            bounds.check_length(text, self._limits)
+            document = parse(text, max_tokens=self._limits.max_tokens)
+            bounds.check_lengths(document)
+        except GraphQLError as error:
+            raise self._refused([error]) from error
+        _unlink(document)
+        return document
+
+    def _validate(self, document: DocumentNode) -> None:
+        # What names near ones to a misspelt field tells, too, what the schema has.
+        hidden = not self._limits.introspection
+        errors = validate(self._schema, document, self._rules, hide_suggestions=hidden)
+        if errors:
+            raise self._refused(errors)
+
+    def _refused(self, errors: list[GraphQLError]) -> InvalidDocumentError:
+        for error in errors:
+            _explain_abort(error, self._limits)
+        return InvalidDocumentError(errors)

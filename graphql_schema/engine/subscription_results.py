@@ -1,0 +1,137 @@
+"""The results of subscriptions: one for each event, made once for all who ask the same."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+import graphql
+from graphql import DocumentNode, located_error
+from graphql.execution.collect_fields import collect_fields
+from graphql.execution.executor import Executor
+from strawberry.schema.schema import StreamResult
+from strawberry.types import ExecutionResult
+from strawberry.utils.await_maybe import await_maybe
+
+from graphql_schema.engine.executor_factory import ExecutionInput, ExecutorFactory, is_awaitable
+from graphql_schema.engine.results import ResultFormatter, errors_of
+from graphql_schema.engine.shared_results import Execute, SharedResults
+from graphql_schema.hints import Hint, StreamHints, begin_stream_hints
+from graphql_schema.limits.cost import TooCostlyError
+from stores.concurrency.shared_slices import SharedTimeSlices
+from stores.concurrency.time_slices import BATCH_SIZE
+
+if TYPE_CHECKING:
+    from graphql.pyutils import AwaitableOrValue
+
+Asked = tuple[str | None, DocumentNode, str | None, dict[str, Any] | None, object]
+"""A document as text and as parsed, the operation's name, the variables, and what is visible to whoever asks."""
+
+_OVER: Final = object()
+"""What comes after the last event."""
+
+
+class EventResults:
+    """Makes the results of a schema's subscriptions."""
+
+    def __init__(self, executors: ExecutorFactory, outcomes: ResultFormatter) -> None:
+        self._executors = executors
+        self._outcomes = outcomes
+        self._shared = SharedResults()
+        self._beginning = SharedTimeSlices()
+
+    async def of(self, asked: Asked, document: DocumentNode, given: ExecutionInput) -> StreamResult:
+        """The results of one subscription, or why there are none.
+
+        It is one generator and no more: a message passes through each that there is.
+        """
+        await self._beginning.acquire()
+        try:
+            executor = await self._executors.build(document, given)
+            if isinstance(executor, list):
+                yield self._outcomes.format_rejection(executor)
+                return
+            cost, key, told = self._executors.cost(executor), SharedResults.key_of(*asked), 0
+            del asked
+            source = await await_maybe(graphql.create_source_event_stream(executor))
+            if isinstance(source, graphql.ExecutionResult):
+                yield self._outcomes.format_rejection(source.errors or [])
+                return
+            happened, execute = cast("AsyncGenerator[object, None]", source), self._execute(executor)
+            with self._shared.subscribed(key):
+                async with aclosing(happened), _Beginning(happened, executor) as beginning:
+                    if hints := await beginning.hints():
+                        yield StreamHints(hints)
+                    while (event := await (beginning.first() or _next(happened, executor))) is not _OVER:
+                        result = await self._shared.result(key, event, execute)
+                        # Each event has the same cost; that of the first tells it.
+                        yield ExecutionResult(result.data, result.errors, cost) if cost else result
+                        cost, told = None, told + 1
+                        if told % BATCH_SIZE == 0:
+                            await asyncio.sleep(0)  # those that are there already come without a wait
+        except TooCostlyError as error:
+            yield self._outcomes.format_rejection([error])
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
+            yield self._outcomes.format(graphql.ExecutionResult(None, errors_of(error)))
+
+    def _execute(self, executor: Executor[Any]) -> Execute:
+        """What makes the result of an event."""
+
+        def execute(event: object) -> "AwaitableOrValue[ExecutionResult]":
+            of_event = executor.build_per_event_executor(event)
+            # Each event is an answer, with a context of its own where there can be one.
+            if renewed := getattr(executor.context_value, "renewed", None):
+                of_event.context_value = renewed()
+            result = cast("AwaitableOrValue[graphql.ExecutionResult]", of_event.execute_operation(serially=False))
+            if is_awaitable(result):
+                return self._outcomes.told_then(result)
+            return self._outcomes.format(cast("graphql.ExecutionResult", result))
+
+        return execute
+
+
+class _Beginning:
+    """The wait for the first event of a subscription, beside which the hints on it are made, if it has a condition."""
+
+    def __init__(self, events: AsyncGenerator[object, None], executor: Executor[Any]) -> None:
+        self._hints = begin_stream_hints(executor)
+        self._first = asyncio.ensure_future(_next(events, executor)) if self._hints else None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        """End the wait, so that the events can be closed."""
+        waiting = [task for task in (self._hints, self._first) if task]
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def hints(self) -> list[Hint]:
+        """The hints; none where an event comes first, which shows that the condition is not at fault."""
+        if self._hints is None or self._first is None:
+            return []
+        await asyncio.wait((self._hints, self._first), return_when=asyncio.FIRST_COMPLETED)
+        return [] if self._first.done() else self._hints.result()
+
+    def first(self) -> "asyncio.Future[object] | None":
+        """The first event, once; None after that."""
+        first, self._first = self._first, None
+        return first
+
+
+async def _next(events: AsyncGenerator[object, None], executor: Executor[Any]) -> object:
+    """The next event; what ends them early is the error of their field, at its place, as that of any other field is."""
+    try:
+        return await anext(events)
+    except StopAsyncIteration:
+        return _OVER
+    except Exception as error:
+        kind = executor.schema.subscription_type
+        if kind is None:
+            raise
+        collected = collect_fields(
+            executor.schema, executor.fragments, executor.variable_values, kind, executor.operation
+        )
+        [(name, details)] = collected.grouped_field_set.items()  # valid subscriptions have one field
+        raise located_error(error, [each.node for each in details], [name]) from error

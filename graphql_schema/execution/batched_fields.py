@@ -1,0 +1,131 @@
+"""Links: fields of the rows of a list that are resolved for all of them at once, level by level.
+
+A field that leads from a row to another mostly costs more by the tasks that wait for it, row by row, than by what it
+finds. So the rows of a list, and whatever rows are made inside them meanwhile, leave such fields open; then each is
+resolved once for all, and what it gives is put into its place.
+"""
+
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from graphql.pyutils import gather_with_cancel
+
+from graphql_schema.execution.rows import path_at
+from stores.concurrency.time_slices import TimeSlice
+
+if TYPE_CHECKING:
+    from graphql_schema.execution.executor import CompilingExecutor
+    from graphql_schema.execution.rows import Data, Place, Rows
+
+Noted = list[tuple[Any, "Place", "Data"]]
+"""Sources, where their rows stand, and the rows."""
+
+
+class BatchedFields:
+    """The fields that are open in rows of one list; where they are not gathered, each row sees to its own."""
+
+    def __init__(self, executor: "CompilingExecutor", *, gathers: bool = True) -> None:
+        self._executor = executor
+        self.gathers = gathers
+        self.noted: dict[Rows, Noted] = {}
+
+    def defer(self, rows: "Rows", source: object, at: "Place", data: "Data") -> None:
+        """Leave the fields of a row open."""
+        self.noted.setdefault(rows, []).append((source, at, data))
+
+    @contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Let all rows that are made inside the block leave their fields open here; it must not wait for anything."""
+        self._executor.links = self
+        try:
+            yield
+        finally:
+            self._executor.links = None
+
+    async def resolve_all(self) -> None:
+        """Resolve the fields, and those that are open in the rows that they give, and so on.
+
+        Raises:
+            Exception: one failed whose row cannot have null for it.
+        """
+        asked = [(rows, position, noted) for rows, noted in self.noted.items() for position in rows.links]
+        found = await gather_with_cancel(*(self._resolved(*each) for each in asked))
+        below = BatchedFields(self._executor)
+        awaited: list[tuple[Data, str, Awaitable[Any]]] = []
+        try:
+            for (rows, position, noted), values in zip(asked, found, strict=True):
+                await below._put(rows, position, noted, values, awaited)
+        except Exception:
+            self._executor.settle_in_background([awaitable for _, _, awaitable in awaited])
+            raise
+        further = [below.resolve_all()] if below.noted else []
+        await gather_with_cancel(*further, *(_put_when_there(*each) for each in awaited))
+
+    async def _resolved(self, rows: "Rows", position: int, noted: Noted) -> list[Any]:
+        """The values of a field, one for each row."""
+        executor, field = self._executor, rows.fields[position]
+        link = field.link
+        if link is None:
+            raise TypeError("only links are resolved for all rows at once")
+        given = field.read_arguments(executor.variable_values)
+        info = executor.strawberry_schema.config.info_class(
+            _raw_info=executor.info(field, path_at(noted[0][1], field)), _field=link.field
+        )
+        return await link.of_all(info, [source for source, _, _ in noted], **given)
+
+    async def _put(
+        self,
+        rows: "Rows",
+        position: int,
+        noted: Noted,
+        values: list[Any],
+        awaited: "list[tuple[Data, str, Awaitable[Any]]]",
+    ) -> None:
+        """Put the values of a field into its rows, in turns with all else; what they leave open is noted here."""
+        turn, work, name = TimeSlice(), iter(zip(noted, values, strict=True)), rows.fields[position].name
+        completed = _Values(rows, position).completed
+        while True:
+            with self.gathering():
+                for (_, at, data), value in work:
+                    data[name] = completed(value, at)
+                    if rows.pending:
+                        awaited += [(data, each, awaitable) for each, awaitable in rows.pending]
+                        rows.pending.clear()
+                    if turn.is_used_up():
+                        break
+                else:
+                    return
+            await turn.yield_to_loop()
+
+
+class _Values:
+    """What becomes of the values of one field: once for all places where it is the same, as many rows lead to one."""
+
+    def __init__(self, rows: "Rows", position: int) -> None:
+        self._rows, self._position = rows, position
+        self._inner: Rows | None = None
+        self._made: dict[int, object] = {}
+
+    def completed(self, value: object, at: "Place") -> object:
+        """What becomes of a value at a place.
+
+        Raises:
+            GraphQLError: it must not be null, and is, or failed.
+        """
+        found = self._made.get(id(value))
+        if found is not None:
+            return found
+        if type(value) is not dict:
+            return self._rows.completed(self._position, value, at)
+        inner = self._inner = self._inner or self._rows.inner(self._position)
+        odd = inner.odd if inner else 0
+        made = self._rows.completed(self._position, value, at)
+        # Where anything was odd, there may be an error, which has a place, or what is awaited.
+        if inner and inner.is_flat and inner.odd == odd:
+            self._made[id(value)] = made
+        return made
+
+
+async def _put_when_there(data: "Data", name: str, awaitable: Awaitable[Any]) -> None:
+    data[name] = await awaitable

@@ -1,0 +1,54 @@
+"""Fields whose resolvers are awaited, called without the layers that Strawberry puts around each."""
+
+from collections.abc import Awaitable, Callable
+from inspect import iscoroutinefunction
+from typing import Any, Final, cast
+
+from graphql import GraphQLField, GraphQLObjectType, GraphQLResolveInfo, GraphQLSchema
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.field import StrawberryField
+from strawberry.types.fields.resolver import StrawberryResolver
+from strawberry.types.info import Info
+
+from graphql_schema.execution.resolvers import is_plain
+
+_DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
+
+Resolve = Callable[..., Awaitable[object]]
+
+
+def call_directly(schema: GraphQLSchema, info_class: type[Info[Any, Any]]) -> None:
+    """Let the plain asynchronous fields of a schema call their resolvers themselves.
+
+    Coercion must give the arguments as resolvers take them, as `graphql_schema.engine.input_coercion` sees to.
+    """
+    for kind in schema.type_map.values():
+        if isinstance(kind, GraphQLObjectType) and kind is not schema.subscription_type:
+            for definition in kind.fields.values():
+                _shorten(definition, info_class)
+
+
+def _shorten(definition: GraphQLField, info_class: type[Info[Any, Any]]) -> None:
+    field = definition.extensions.get(_DEFINITION)
+    if not is_plain(field) or field.base_resolver is None or not iscoroutinefunction(field.base_resolver.wrapped_func):
+        return
+    for argument in definition.args.values():
+        argument.out_name = argument.extensions[_DEFINITION].python_name
+    definition.resolve = _resolve(field, field.base_resolver, info_class)
+
+
+def _resolve(field: StrawberryField, resolver: StrawberryResolver[Any], info_class: type[Info[Any, Any]]) -> Resolve:
+    function = cast("Resolve", resolver.wrapped_func)
+    has_self = resolver.self_parameter is not None
+    sources = [parameter.name for parameter in (resolver.parent_parameter, resolver.root_parameter) if parameter]
+    info_name = resolver.info_parameter.name if resolver.info_parameter else None
+
+    def resolve(source: object, info: GraphQLResolveInfo[Any], **given: object) -> Awaitable[object]:
+        for name in sources:
+            given[name] = source
+        if info_name:
+            given[info_name] = info_class(_raw_info=info, _field=field)
+        return function(source, **given) if has_self else function(**given)
+
+    resolve._is_default = False  # type: ignore[attr-defined] # noqa: SLF001 -- Strawberry's own mark
+    return resolve

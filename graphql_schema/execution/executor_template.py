@@ -1,0 +1,112 @@
+"""Executors made from a pattern: what is the same for all requests of an operation is made for the first of them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Self
+
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLResolveInfoHelpers,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    default_field_resolver,
+    default_type_resolver,
+    get_operation_ast,
+)
+from graphql.execution.executor import CollectedErrors, Executor
+from graphql.execution.values import VariableValues
+from graphql.pyutils import RefMap
+
+from graphql_schema.execution.roots import FewRootsExecutor
+from graphql_schema.execution.variable_coercion import coerced, declared
+
+_WHEN_NEEDED: Final[Mapping[str, Callable[[], object]]] = {
+    "pending_incremental_futures": set,
+    "background_futures": set,
+    "_relevant_sub_fields": dict,
+    "_stream_usages": RefMap,
+    "_initial_execution_plans": RefMap,
+    "_deferred_execution_plans": RefMap,
+}
+"""What executors have that rows have no use for; the copy for one event makes its own of what it needs of it."""
+
+_RESOLVERS: Final = default_field_resolver, default_type_resolver, default_field_resolver
+
+
+class PatternedExecutor(FewRootsExecutor):
+    """Executes as graphql-core does; it begins as a copy, with its variables coerced by compiled functions."""
+
+    @classmethod
+    def build(
+        cls,
+        schema: GraphQLSchema,
+        document: DocumentNode,
+        root_value: Any = None,  # noqa: ANN401 -- the base's own
+        context_value: Any = None,  # noqa: ANN401 -- the base's own
+        raw_variable_values: dict[str, Any] | None = None,
+        operation_name: str | None = None,
+        *rest: Any,  # noqa: ANN401 -- the base's own
+        **more: Any,  # noqa: ANN401 -- the base's own
+    ) -> list[GraphQLError] | Executor[Any]:
+        """An executor of an operation, or why there is none."""
+        operation = get_operation_ast(document, operation_name)
+        known = declared(schema, document, operation) if operation and not rest else None
+        values = coerced(known, raw_variable_values or {}) if known else None
+        if operation is None or known is None or values is None:
+            given = root_value, context_value, raw_variable_values, operation_name, *rest
+            return super().build(schema, document, *given, **more)
+        kind = cls, more.pop("is_awaitable", None)
+        extensions = more.pop("operation_extensions", None)
+        pattern = None if more else known.executors.get(kind)
+        if pattern is None:
+            definitions = {name: details.definition for name, details in known.fragments.items()}
+            given = None, None, operation, values, *_RESOLVERS
+            pattern = cls(schema, definitions, known.fragments, *given, is_awaitable=kind[1], **more)
+            # It is kept for as long as the operation is, and so must not hold it; the values are those of one request.
+            del pattern.operation, pattern.variable_values
+            for name in _WHEN_NEEDED:
+                delattr(pattern, name)
+            if not more:
+                known.executors[kind] = pattern
+        return pattern.for_request(operation, values, root_value, context_value, extensions)
+
+    def for_request(
+        self,
+        operation: OperationDefinitionNode,
+        values: VariableValues,
+        root_value: Any,  # noqa: ANN401 -- the base's own
+        context_value: Any,  # noqa: ANN401 -- the base's own
+        extensions: dict[str, Any] | None,
+    ) -> Self:
+        """An executor like this one, which has executed nothing, with which it shares nothing that changes."""
+        made = object.__new__(type(self))
+        made.__dict__ = {
+            **self.__dict__,
+            "operation": operation,
+            "root_value": root_value,
+            "context_value": context_value,
+            "variable_values": values,
+            "operation_extensions": extensions,
+            "collected_errors": CollectedErrors(),
+            "groups": [],
+            "tasks": [],
+            "streams": [],
+        }
+        return made
+
+    @property
+    def async_helpers(self) -> GraphQLResolveInfoHelpers:
+        """Made anew each time: kept, they would lead back to the executor, which only the garbage collector ends."""
+        return GraphQLResolveInfoHelpers(gather=self.gather_async_work, track=self.track_async_work)
+
+    @async_helpers.setter
+    def async_helpers(self, _made: GraphQLResolveInfoHelpers) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- whatever has the name
+        """What few requests need, made for the first time that it is asked for."""
+        make = _WHEN_NEEDED.get(name)
+        if make is None:
+            raise AttributeError(name, name=name, obj=self)
+        made = self.__dict__[name] = make()
+        return made

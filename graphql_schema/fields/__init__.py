@@ -1,0 +1,27 @@
+"""Field factories, and the input and output types that several concepts share."""
+
+from graphql_schema.fields.factories import (
+    JsonPath,
+    ProjectId,
+    computed_field,
+    found_or_null,
+    json_field,
+    optional_input,
+    plain_field,
+    resolved_field,
+    subscription_field,
+    to_store,
+)
+
+__all__ = [
+    "JsonPath",
+    "ProjectId",
+    "computed_field",
+    "found_or_null",
+    "json_field",
+    "optional_input",
+    "plain_field",
+    "resolved_field",
+    "subscription_field",
+    "to_store",
+]

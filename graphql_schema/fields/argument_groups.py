@@ -1,0 +1,47 @@
+"""Arguments of fields that several have in common, made into one thing before the resolver takes it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import wraps
+from inspect import Parameter, signature
+from typing import Any, TypeVar
+
+from graphql_schema.context import Info
+from graphql_schema.execution import BATCH_RESOLVER
+
+_Answer = TypeVar("_Answer")
+
+
+def optional(annotations: Mapping[str, object]) -> list[Parameter]:
+    """Parameters that may be left out, by name, of types that describe themselves."""
+    kind = Parameter.KEYWORD_ONLY
+    return [Parameter(name, kind, default=None, annotation=annotation) for name, annotation in annotations.items()]
+
+
+def grouped_arguments(
+    name: str, parameters: list[Parameter], make: Callable[[Info, dict[str, Any]], object]
+) -> Callable[[Callable[..., Awaitable[_Answer]]], Callable[..., Awaitable[_Answer]]]:
+    """An asynchronous resolver with some arguments in place of one of that name, which `make` makes of what is given.
+
+    Strawberry reads the signature.
+    """
+
+    def spread(resolver: Callable[..., Awaitable[_Answer]]) -> Callable[..., Awaitable[_Answer]]:
+        def put(info: Info, given: dict[str, Any]) -> dict[str, Any]:
+            taken = {each.name: given.pop(each.name) for each in parameters if each.name in given}
+            return {name: make(info, taken), **given}
+
+        @wraps(resolver)
+        async def resolve(*source: object, info: Info, **given: Any) -> _Answer:  # noqa: ANN401 -- the field's arguments
+            return await resolver(*source, info=info, **put(info, given))
+
+        if hasattr(resolver, BATCH_RESOLVER):
+            of_all = getattr(resolver, BATCH_RESOLVER)
+            setattr(resolve, BATCH_RESOLVER, lambda info, sources, **given: of_all(info, sources, **put(info, given)))
+        found = signature(resolver)
+        spread_out: list[Parameter] = []
+        for own, parameter in found.parameters.items():
+            spread_out += parameters if own == name else [parameter]
+        resolve.__signature__ = found.replace(parameters=spread_out)  # type: ignore[attr-defined] # of functions in general
+        return resolve
+
+    return spread

@@ -1,0 +1,217 @@
+"""Counting: from an operation to its costed fields, fragments spread and those of one name merged as it is executed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, cast
+
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLAbstractType,
+    GraphQLCompositeType,
+    GraphQLNamedType,
+    GraphQLSchema,
+    InlineFragmentNode,
+    NamedTypeNode,
+    OperationDefinitionNode,
+    OperationType,
+    SelectionSetNode,
+    get_named_type,
+    is_abstract_type,
+    is_composite_type,
+    is_object_type,
+)
+
+from graphql_schema.directives import is_included
+from graphql_schema.limits.cost_tree import CostedField, Counted, Selection, Size
+from graphql_schema.limits.cost_weights import COUNT, INNER, UNINDEXED, Weight, Weights
+from graphql_schema.limits.list_sizes import asked
+from graphql_schema.limits.scans import scan
+
+MOST_LOOKS: Final = 50_000
+"""How many selections are looked at; each is met once for each way that fields of one name lead to it."""
+
+_PAGING: Final = "first"
+
+_Sets = tuple[SelectionSetNode, ...]
+
+
+class TooManySelectionsError(Exception):
+    """It would take too long to count."""
+
+
+class Counting:
+    """Counts one operation, with the values of those variables that decide what is selected.
+
+    Args:
+        schema: what it is valid for.
+        weights: those of the schema's fields.
+        operation: what is counted.
+        fragments: those of its document, by name.
+        values: of the variables of `@skip` and `@include`.
+        max_page_size: how many a page gives at most; asking for more is refused by the field.
+        counts_given: whether a mutation counts what it is given, and gives back for each of it.
+    """
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        weights: Weights,
+        operation: OperationDefinitionNode,
+        fragments: Mapping[str, FragmentDefinitionNode],
+        values: Mapping[str, Any],
+        max_page_size: int,
+        *,
+        counts_given: bool = True,
+    ) -> None:
+        self._schema, self._weights, self._operation = schema, weights, operation
+        self._fragments, self._values = fragments, values
+        self._max_page_size, self._counts_given = max_page_size, counts_given
+        self._mutation = schema.mutation_type if operation.operation is OperationType.MUTATION else None
+        self._known: dict[tuple[Any, ...], Selection] = {}
+        self._varying: list[Selection] = []
+        self._looks = 0
+
+    def counted(self) -> Counted:
+        """The operation's cost.
+
+        Raises:
+            TooManySelectionsError: it is too large, or nests too deeply, to be counted.
+        """
+        kind = cast("GraphQLCompositeType", self._schema.get_root_type(self._operation.operation))
+        try:
+            root = self._selection(kind, (self._operation.selection_set,), None, in_list=False)
+        except RecursionError as error:
+            raise TooManySelectionsError from error
+        return Counted(root, tuple(self._varying))
+
+    def _selection(self, kind: GraphQLCompositeType, sets: _Sets, handed: Size | None, *, in_list: bool) -> Selection:
+        key = (kind.name, handed, in_list, *map(id, sets))
+        known = self._known.get(key)
+        if known is None:
+            kinds = [kind, *self._named(kind, sets)] if is_abstract_type(kind) else [kind]
+            known = Selection(tuple(tuple(self._costed_fields(each, sets, handed, in_list=in_list)) for each in kinds))
+            known.fix(self._varying)
+            self._known[key] = known
+        return known
+
+    def _costed_fields(
+        self, kind: GraphQLCompositeType, sets: _Sets, handed: Size | None, *, in_list: bool
+    ) -> Iterator[CostedField]:
+        for name, nodes in self._collected(kind, sets).items():
+            definition = self._schema.get_field(cast("Any", kind), nodes[0].name.value)
+            if definition is not None:
+                weight = self._weights.of(kind, nodes[0].name.value, definition)
+                result = get_named_type(definition.type)
+                yield self._costed_field(kind, name, nodes, result, weight, handed, in_list=in_list)
+
+    def _costed_field(
+        self,
+        kind: GraphQLNamedType,
+        name: str,
+        nodes: Sequence[FieldNode],
+        result: GraphQLNamedType,
+        weight: Weight,
+        handed: Size | None,
+        *,
+        in_list: bool,
+    ) -> CostedField:
+        told = self._told(kind, nodes[0], weight, in_list=in_list)
+        size: Size = 1
+        if weight.is_list:
+            size = next(each for each in (told, handed, INNER) if each is not None)
+        below = None
+        if is_composite_type(result):
+            sets = tuple(node.selection_set for node in nodes if node.selection_set)
+            handed_on = None if weight.is_list else told
+            below = self._selection(result, sets, handed_on, in_list=in_list or weight.is_list)
+        is_handed = weight.is_list and told is None and handed is not None
+        is_asked = is_handed or (weight.is_list and not isinstance(weight.size, int | None))
+        given = told if kind is self._mutation and not isinstance(weight.size, int | None) else None
+        if below is not None:
+            if given is not None:
+                below = self._with(below, CostedField("given", given, 1, 0, is_list=True))
+            if scans := scan(nodes[0], weight.indexed) if weight.indexed else int(weight.scans):
+                below = self._with(below, _scan_field(below, scans))
+        return CostedField(name, size, weight.own, weight.work, below, weight.is_list, is_asked, is_handed)
+
+    def _with(self, below: Selection, beside: CostedField) -> Selection:
+        """A selection, and what counts beside it: what a mutation is given, or scans."""
+        both = Selection(tuple((beside, *fields) for fields in below.kinds))
+        both.fix(self._varying)
+        return both
+
+    def _told(self, kind: GraphQLNamedType, node: FieldNode, weight: Weight, *, in_list: bool) -> Size | None:
+        """How many a field is told to give, by its declaration or its arguments."""
+        if weight.size is None or isinstance(weight.size, int):
+            return weight.size
+        if kind is self._mutation and not self._counts_given:
+            return 0
+        most = self._max_page_size if _PAGING in weight.size else weight.most
+        return asked(node, weight.size, weight.nested if in_list else weight.default, most, weight.ids)
+
+    def _collected(self, kind: GraphQLCompositeType, sets: _Sets) -> dict[str, list[FieldNode]]:
+        """The fields of one kind of object by their response names."""
+        found: dict[str, list[FieldNode]] = {}
+        for node, conditions in self._flat(sets):
+            if all(self._applies(kind, condition) for condition in conditions):
+                found.setdefault((node.alias or node.name).value, []).append(node)
+        return found
+
+    def _flat(self, sets: _Sets) -> Iterator[tuple[FieldNode, tuple[str, ...]]]:
+        """The fields of selection sets with the types that they are for, fragments spread once each."""
+        seen: set[tuple[str, tuple[str, ...]]] = set()
+        waiting: list[tuple[SelectionSetNode, tuple[str, ...]]] = [(each, ()) for each in reversed(sets)]
+        while waiting:
+            selections, conditions = waiting.pop()
+            for selection in selections.selections:
+                self._look()
+                if not is_included(selection, self._values):
+                    continue
+                if isinstance(selection, FieldNode):
+                    yield selection, conditions
+                    continue
+                inner = self._inner(selection, conditions)
+                if isinstance(selection, FragmentSpreadNode):
+                    key = selection.name.value, inner[1]
+                    if key in seen:
+                        continue
+                    seen.add(key)
+                waiting.append(inner)
+
+    def _inner(self, selection: object, conditions: tuple[str, ...]) -> tuple[SelectionSetNode, tuple[str, ...]]:
+        fragment = (
+            self._fragments[selection.name.value]
+            if isinstance(selection, FragmentSpreadNode)
+            else cast("InlineFragmentNode", selection)
+        )
+        condition: NamedTypeNode | None = fragment.type_condition
+        name = condition.name.value if condition else None
+        if name is None or name in conditions:
+            return fragment.selection_set, conditions
+        return fragment.selection_set, (*conditions, name)
+
+    def _named(self, kind: GraphQLCompositeType, sets: _Sets) -> list[GraphQLCompositeType]:
+        """The object types that an abstract one may be of and that the selections name."""
+        names = {name: None for _node, conditions in self._flat(sets) for name in conditions}
+        types = [self._schema.type_map.get(name) for name in names]
+        abstract = cast("GraphQLAbstractType", kind)
+        return [each for each in types if is_object_type(each) and self._schema.is_sub_type(abstract, each)]
+
+    def _applies(self, kind: GraphQLCompositeType, condition: str) -> bool:
+        """Whether a fragment on a type says anything of a kind of object; of what is open, it may."""
+        other = self._schema.type_map.get(condition)
+        if other is kind or not is_abstract_type(other):
+            return other is kind
+        return is_abstract_type(kind) or self._schema.is_sub_type(other, cast("Any", kind))
+
+    def _look(self) -> None:
+        self._looks += 1
+        if self._looks > MOST_LOOKS:
+            raise TooManySelectionsError
+
+
+def _scan_field(below: Selection, scans: Size) -> CostedField:
+    """The scans of a list: one finds its page, and each count of all that match is another."""
+    counts = sum(field.work >= COUNT for fields in below.kinds for field in fields)
+    return CostedField("scan", scans, UNINDEXED * (1 + counts), 0, is_scan=True)

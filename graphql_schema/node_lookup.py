@@ -1,0 +1,105 @@
+"""Anything by its ref."""
+
+import asyncio
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import strawberry
+
+from graphql_schema.context import Info, Stores
+from graphql_schema.fields import resolved_field
+from graphql_schema.fields.node_interface import TYPENAME, Node
+from graphql_schema.fields.relations import Find
+from graphql_schema.fields.selection import selected_of
+from stores.errors import BadInputError
+from stores.paging import Row
+from stores.refs import EntityKind, EntityRef, parse_entity
+from stores.threads import Period
+
+MAX_NODES: Final = 1_000
+"""Asked for at once."""
+
+Ref = Annotated[strawberry.ID, strawberry.argument(description="A ref, as the field ref of anything gives it.")]
+Refs = Annotated[
+    list[strawberry.ID],
+    strawberry.argument(description=f"At most {MAX_NODES:,} refs, as the field ref of anything gives them."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLookup:
+    """How entities of a kind are found: the name of their type, what finds them, and by which key."""
+
+    type: str
+    find: Callable[[Stores], Find]
+    key: Callable[[EntityRef], Hashable]
+
+
+def _by_name(ref: EntityRef) -> Hashable:
+    return ref.project_id, ref.name
+
+
+def _by_ref(ref: EntityRef) -> Hashable:
+    return ref.project_id, str(ref)
+
+
+def _by_period(ref: EntityRef) -> Hashable:
+    return ref.project_id, Period(ref.after, ref.before), ref.name
+
+
+FINDINGS: Final[dict[EntityKind, NodeLookup]] = {
+    "call": NodeLookup("CallSchema", lambda stores: stores.calls.by_keys, _by_name),
+    "trace": NodeLookup("Trace", lambda stores: stores.traces.by_keys, _by_name),
+    "thread": NodeLookup("ThreadSchema", lambda stores: stores.threads.by_keys, _by_period),
+    "object": NodeLookup("ObjSchema", lambda stores: stores.objects.by_refs, _by_ref),
+    "op": NodeLookup("ObjSchema", lambda stores: stores.objects.by_refs, _by_ref),
+    "feedback": NodeLookup("Feedback", lambda stores: stores.feedback.by_keys, _by_name),
+    "cost": NodeLookup("CostQueryOutput", lambda stores: stores.costs.by_keys, _by_name),
+    "table": NodeLookup("Table", lambda stores: stores.tables.by_keys, _by_name),
+    "row": NodeLookup(
+        "TableRowSchema", lambda stores: stores.tables.rows_at, lambda ref: (ref.project_id, ref.name, ref.index)
+    ),
+    "file": NodeLookup("FileContentReadRes", lambda stores: stores.files.by_keys, _by_name),
+    "project": NodeLookup("Project", lambda stores: stores.projects.by_ids, lambda ref: ref.project_id),
+}
+
+
+@strawberry.type
+class NodeQueries:
+    """The fields of Query that find anything."""
+
+    @resolved_field(
+        "Anything by its ref; null if it was never there, or is deleted. Take its fields by fragments on its type: "
+        "`... on CallSchema { id }`.",
+        returns=Node | None,
+    )
+    async def node(self, info: Info, id: Ref) -> Row | None:  # noqa: A002 -- Relay's name
+        """Anything by its ref."""
+        return await load_node(info, _parsed(id, "id"))
+
+    @resolved_field(
+        "The same for several refs, in their order; null in the place of each that was never there, or is deleted.",
+        returns=list[Node | None],
+    )
+    async def nodes(self, info: Info, ids: Refs) -> list[Row | None]:
+        """Anything by their refs."""
+        if len(ids) > MAX_NODES:
+            raise BadInputError(f"has {len(ids):,} refs; the limit is {MAX_NODES:,} at once", "ids")
+        refs = [_parsed(text, f"ids.{position}") for position, text in enumerate(ids)]
+        return await asyncio.gather(*(load_node(info, ref) for ref in refs))
+
+
+async def load_node(info: Info, ref: EntityRef) -> Row | None:
+    """The row that a ref leads to, with what is selected of its type, and the name of that; None where nothing is."""
+    finding = FINDINGS[ref.kind]
+    wanted = frozenset(selected_of(info, finding.type, Node.__name__))
+    row = await info.context.loaders.load(finding.find(info.context.stores), finding.key(ref), wanted)
+    return None if row is None else row | {TYPENAME: finding.type}
+
+
+def _parsed(text: str, argument: str) -> EntityRef:
+    try:
+        return parse_entity(text)
+    except BadInputError as error:
+        raise error.prefixed(argument) from None

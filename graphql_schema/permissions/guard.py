@@ -1,0 +1,67 @@
+"""The guard before each field of the roots: it sees, before anything is looked up, that the caller may ask."""
+
+from collections.abc import Callable
+from typing import Any
+
+from graphql import GraphQLField, GraphQLResolveInfo, GraphQLSchema
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+
+from graphql_schema.permissions.field_permissions import FieldPermission, Rulings
+from graphql_schema.permissions.project_arguments import Given
+from stores.errors import ForbiddenError
+from stores.security.access import Caller, forbidden_error
+
+_Resolve = Callable[..., Any]
+
+
+def guard_root_fields(schema: GraphQLSchema, rulings: Rulings) -> None:
+    """Put the guard before each field of a schema's roots.
+
+    Raises:
+        TypeError: a field has no ruling, or a ruling no field.
+    """
+    for kind in (schema.query_type, schema.mutation_type, schema.subscription_type):
+        if kind is None:
+            continue
+        ruled = rulings[kind.name]
+        if amiss := kind.fields.keys() ^ ruled.keys():
+            raise TypeError(f"either no ruling or no field of {kind.name}: {', '.join(sorted(amiss))}")
+        way = "subscribe" if kind is schema.subscription_type else "resolve"
+        for name, definition in kind.fields.items():
+            setattr(definition, way, _guarded(getattr(definition, way), definition, ruled[name]))
+
+
+def _guarded(resolve: _Resolve, definition: GraphQLField, ruling: FieldPermission) -> _Resolve:
+    role, names = ruling.role, _python_names(definition)
+
+    def guarded(source: object, info: GraphQLResolveInfo[Any], **given: Any) -> Any:  # noqa: ANN401 -- as the field
+        caller: Caller = info.context.caller
+        if caller.everywhere < role:
+            _check(caller, ruling, {names[name]: value for name, value in given.items()})
+        return resolve(source, info, **given)
+
+    return guarded
+
+
+def _python_names(definition: GraphQLField) -> dict[str, str]:
+    """The names of arguments in Python, by those that resolvers are given them under."""
+    backref = GraphQLCoreConverter.DEFINITION_BACKREF
+    return {
+        argument.out_name or name: argument.extensions[backref].python_name
+        for name, argument in definition.args.items()
+    }
+
+
+def _check(caller: Caller, ruling: FieldPermission, given: Given) -> None:
+    for project_id, argument in ruling.place.find(given):
+        if not caller.has_role(ruling.role, project_id):
+            raise _refusal(caller, ruling, given, project_id, argument)
+
+
+def _refusal(caller: Caller, ruling: FieldPermission, given: Given, project_id: str, argument: str) -> ForbiddenError:
+    command = ruling.command_for(given)
+    if not (caller.is_anonymous and command):
+        return forbidden_error(ruling.role, project_id, argument)
+    return ForbiddenError(
+        f"is for administrators; set LOOMQL_ADMIN=true on the server, for all who reach it, or run `{command}` there"
+    )

@@ -1,0 +1,1 @@
+"""asyncio scheduling, limits and quotas; imports no driver."""

@@ -1,0 +1,1 @@
+"""JSON text and values: codec, limits, paths, traversal, BSON copies."""

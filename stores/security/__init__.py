@@ -1,0 +1,1 @@
+"""Roles and callers, the audit log, and the secrets that servers share."""

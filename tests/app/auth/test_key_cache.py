@@ -1,0 +1,107 @@
+"""What a process goes by of the keys while it reads them anew."""
+
+import asyncio
+
+import pytest
+from pymongo.errors import OperationFailure
+
+from app.auth import KeyCache, key_cache
+from stores.database import Database
+from stores.keys import KeysStore
+from stores.security.access import Grant, Role
+from tests.waiting import TIMEOUT, until
+
+
+class SlowAnswers(KeysStore):
+    """Keys of a database whose answers take as long as a test likes to come."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, settle_seconds=0)
+        self.coming = asyncio.Event()
+        self.coming.set()
+        self.held = 0
+
+    async def mark(self) -> int:
+        """The mark as it was when it was asked for."""
+        found = await super().mark()
+        self.held += 1
+        await self.coming.wait()
+        return found
+
+
+async def test_nobody_goes_by_an_answer_that_was_under_way_when_the_key_was_revoked(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_cache, "TRUSTED_SECONDS", 0.05)
+    monkeypatch.setattr(key_cache, "FRESH_SECONDS", 0.01)
+    keys = SlowAnswers(database)
+    made = await keys.create([Grant("*", Role.READER)])
+    known = KeyCache(keys)
+    before = await known.find(made.text)
+    await asyncio.sleep(0.06)
+    keys.coming.clear()
+    first = asyncio.create_task(known.find(made.text))
+    await until(lambda: keys.held == 2)
+
+    await keys.revoke(made.key.id)
+    await asyncio.sleep(0.06)  # as whoever revokes waits before they are answered
+    second = asyncio.create_task(known.find(made.text))
+    await asyncio.sleep(0)
+    keys.coming.set()
+
+    assert before
+    assert before.id == made.key.id
+    assert await second is None
+    await first
+    await known.close()
+
+
+class Unreadable(KeysStore):
+    """Keys that MongoDB refuses to tell, for a while."""
+
+    is_refused = False
+    refused = 0
+
+    async def mark(self) -> int:
+        """The mark, where it is told."""
+        if self.is_refused:
+            self.refused += 1
+            raise OperationFailure("not authorized", 13)
+        return await super().mark()
+
+
+async def test_a_key_that_ends_after_keys_could_not_be_read_is_noticed(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(key_cache, "TRUSTED_SECONDS", 0.05)
+    monkeypatch.setattr(key_cache, "FRESH_SECONDS", 0.01)
+    keys = Unreadable(database, settle_seconds=0)
+    made = await keys.create([Grant("*", Role.READER)])
+    known = KeyCache(keys)
+    found = await known.find(made.text)
+    keys.is_refused = True
+
+    with known.on_end(found) as ended:
+        await until(lambda: keys.refused > 1)
+        keys.is_refused = False
+        await keys.revoke(made.key.id)
+        async with asyncio.timeout(TIMEOUT):
+            await ended
+
+    assert caplog.text.count("the keys cannot be read") == 1
+    await known.close()
+
+
+async def test_it_is_closed_also_while_keys_cannot_be_read(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_cache, "FRESH_SECONDS", 0.01)
+    keys = Unreadable(database, settle_seconds=0)
+    keys.is_refused = True
+    known = KeyCache(keys)
+
+    with known.on_end(None):
+        await until(lambda: keys.refused > 1)
+        await known.close()
+
+        refused = keys.refused
+        await asyncio.sleep(0.1)
+    assert keys.refused == refused

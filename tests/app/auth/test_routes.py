@@ -1,0 +1,331 @@
+"""Every method of every route, every WebSocket and every method over gRPC, with every role: as the table says."""
+
+import asyncio
+import json
+import re
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import replace
+from typing import Any, Final
+
+import grpc.aio
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, Router, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from app.auth import guard_routes
+from app.auth.middleware import SESSION
+from app.auth.route_permissions import EVERYWHERE, OPEN, ROUTE_PERMISSIONS, RoutePermission
+from app.auth.sessions import UnrestrictedSession
+from app.http.scope_state import CALLER
+from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
+from app.protocol_errors import error_response_for_path
+from app.server.application import create_app
+from app.settings import Settings
+from stores.calls import CallsStore
+from stores.concurrency.request_budget import RequestBudget
+from stores.database import Database
+from stores.errors import UnauthenticatedError
+from stores.otel import OtelStore
+from stores.security.access import EVERY_PROJECT, Caller, Grant, Role
+from tests.app.auth.conftest import NOBODY, OF_CALLERS, OURS, THEIRS, Keyed
+from tests.free_ports import free_port
+from tests.stores.otel.messages import body, span
+from tests.waiting import TIMEOUT
+
+REF: Final = f"weave:///{OURS}/object/thing:{'x' * 43}"
+BODY: Final[dict[str, Any]] = {
+    "project_id": OURS,
+    **{name: {"project_id": OURS, "rows": []} for name in ("start", "end", "obj", "table")},
+    "refs": [REF],
+    "batch": [{"project_id": OURS, "mode": "start", "req": {"start": {"project_id": OURS}}}],
+    "query": '{ project(name: "chat", entityName: "acme") { id } }',
+}
+QUERY: Final = '{ callsStats(projectId: "acme/chat") { count } }'
+OVER_GRPC: Final = [door for door in ROUTE_PERMISSIONS if door.startswith("GRPC ")]
+METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+
+OUTCOMES: Final = {
+    grpc.StatusCode.OK: "in",
+    grpc.StatusCode.PERMISSION_DENIED: "forbidden",
+    grpc.StatusCode.UNAUTHENTICATED: "unauthenticated",
+}
+
+
+def doors_of(app: Any, prefix: str = "") -> set[str]:  # noqa: ANN401 -- an application or a mount
+    """Each method of each route, and each WebSocket."""
+    found: set[str] = set()
+    for route in app.routes:
+        path = f"{prefix}{route.path}"
+        if isinstance(route, Mount) and route.routes:
+            found |= doors_of(route, path)
+        elif isinstance(route, WebSocketRoute):
+            found.add(f"WEBSOCKET {path}")
+        else:
+            methods = getattr(route, "methods", None) or {"ANY"}
+            found |= {f"{method} {path}" for method in methods}
+    return found
+
+
+def ruling_of(door: str) -> RoutePermission:
+    """What is ruled on a door, of which HEAD is the same as GET."""
+    return ROUTE_PERMISSIONS[door.replace("HEAD ", "GET ")]
+
+
+@pytest.fixture(scope="session")
+def doors(mongodb_uri: str) -> set[str]:
+    return doors_of(create_app(Settings(mongodb_uri=mongodb_uri)))
+
+
+@pytest.fixture(scope="session")
+def requests(doors: set[str]) -> list[tuple[str, str, str]]:
+    """Of each door over HTTP with each of its methods: the door, the method and the path."""
+    parts = [(door, *door.split(" ")) for door in sorted(doors) if not door.startswith("WEBSOCKET ")]
+    return [(door, each, path) for door, method, path in parts for each in (METHODS if method == "ANY" else [method])]
+
+
+async def ask(client: httpx.AsyncClient, method: str, path: str) -> httpx.Response:
+    """The answer to a request that is about our project by all that it says."""
+    entity, _, project = OURS.partition("/")
+    url = path.replace(":path", "").format(
+        entity=entity, project=project, digest="x" * 43, concept="calls", path="nothing"
+    )
+    if path.endswith("/traces"):
+        content = body(span(1), resource={"wandb.entity": entity, "wandb.project": project})
+        return await client.request(method, url, content=content, headers={"content-type": "application/x-protobuf"})
+    if path in {"/weave/files/create", "/weave/file/create"}:
+        return await client.request(method, url, data={"project_id": OURS}, files={"file": b"walked"})
+    if method == "POST" and path != "/graphiql":
+        return await client.post(url, json=BODY | ({"query": QUERY} if path == "/graphql" else {}))
+    if path == "/graphql":
+        return await client.request(method, url, params={"query": QUERY})
+    if path == "/graphiql":
+        return await client.request(method, "/graphiql/nothing.js")
+    return await client.request(method, url, params={"projectId": OURS} if path.startswith("/export") else None)
+
+
+def outcome(answer: httpx.Response) -> str:
+    """Whether an answer lets in."""
+    if answer.status_code in {401, 403}:
+        return {401: "unauthenticated", 403: "forbidden"}[answer.status_code]
+    return "forbidden" if b"takes the role" in answer.content else "in"
+
+
+def expected(door: str, caller: str, *, takes_query: bool) -> str:
+    """What the table says of a caller at a door; one that takes a query as its field does, which takes a reader."""
+    ruling = ruling_of(door)
+    if ruling is OPEN:
+        return "in"
+    if caller == NOBODY:
+        return "unauthenticated"
+    grant = OF_CALLERS[caller]
+    role = grant.role if grant.holds_for(EVERY_PROJECT if ruling is EVERYWHERE else OURS) else Role.NONE
+    return "in" if role >= (Role.READER if takes_query else ruling.role) else "forbidden"
+
+
+@pytest.mark.parametrize("caller", [NOBODY, *OF_CALLERS])
+async def test_every_method_of_every_route_takes_the_role_that_the_table_says(
+    keyed: Keyed, requests: list[tuple[str, str, str]], caller: str
+) -> None:
+    said = {
+        (method, path): expected(door, caller, takes_query=path == "/graphql" and method in {"GET", "POST"})
+        for door, method, path in requests
+    }
+
+    async with keyed.client(caller) as client:
+        found = {(method, path): outcome(await ask(client, method, path)) for _, method, path in requests}
+
+    assert found == said
+    assert {("DELETE", "/graphql"), ("HEAD", "/export/{concept}"), ("PUT", "/files/{entity}/{project}")} <= said.keys()
+
+
+@pytest.mark.parametrize("caller", [NOBODY, *OF_CALLERS])
+async def test_every_websocket_takes_the_role_that_the_table_says(keyed: Keyed, doors: set[str], caller: str) -> None:
+    sockets = [door for door in doors if door.startswith("WEBSOCKET ")]
+
+    found = {door: await outcome_of_websocket(keyed, door.removeprefix("WEBSOCKET "), caller) for door in sockets}
+
+    assert found == {door: expected(door, caller, takes_query=True) for door in sockets}
+
+
+async def outcome_of_websocket(keyed: Keyed, path: str, caller: str) -> str:
+    """Whether a WebSocket lets in who says by its header who they are, and then asks."""
+    operation = {"id": "1", "type": "subscribe", "payload": {"query": QUERY}}
+    address, transport = keyed.url.replace("http", "ws") + path, Subprotocol("graphql-transport-ws")
+    async with (
+        asyncio.timeout(TIMEOUT),
+        connect(address, subprotocols=[transport], additional_headers=keyed.header(caller)) as opened,
+    ):
+        await opened.send(json.dumps({"type": "connection_init"}))
+        with suppress(ConnectionClosed):
+            await opened.recv()
+            await opened.send(json.dumps(operation))
+            return "forbidden" if "takes the role" in str(await opened.recv()) else "in"
+        assert opened.close_code == 4401
+        return "unauthenticated"
+
+
+@pytest.mark.parametrize("caller", [NOBODY, *OF_CALLERS])
+async def test_every_method_over_grpc_takes_the_role_that_the_table_says(keyed: Keyed, caller: str) -> None:
+    metadata = (("project_id", OURS), *keyed.header(caller).items())
+    found = {}
+    async with grpc.aio.insecure_channel(keyed.grpc_address) as channel:
+        for door in OVER_GRPC:
+            method: Any = channel.unary_unary(door.removeprefix("GRPC "))
+            found[door] = OUTCOMES[await method(body(span(1)), metadata=metadata).code()]
+
+    assert found == {door: expected(door, caller, takes_query=False) for door in OVER_GRPC}
+
+
+async def test_there_is_a_ruling_for_every_method_over_grpc_and_none_too_many(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: set[str] = set()
+    made = grpc.aio.server
+
+    def watched(**options: Any) -> Any:  # noqa: ANN401 -- gRPC's own
+        server: Any = made(**options)
+        add = server.add_generic_rpc_handlers
+        server.add_registered_method_handlers = pytest.fail  # another way, which nobody watches
+
+        def add_watched(handlers: tuple[Any, ...]) -> None:
+            served.update(f"GRPC {name}" for handler in handlers for name in handler._method_handlers)
+            add(handlers)
+
+        server.add_generic_rpc_handlers = add_watched
+        return server
+
+    monkeypatch.setattr(grpc.aio, "server", watched)
+    async with over_grpc(database):
+        pass
+
+    assert served == set(OVER_GRPC)
+
+
+async def test_a_method_over_grpc_that_nobody_ruled_on_is_not_served(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(ROUTE_PERMISSIONS, OVER_GRPC[0])
+
+    with pytest.raises(TypeError, match=f"nobody ruled on {OVER_GRPC[0]}"):
+        async with over_grpc(database):
+            pytest.fail("it is served")
+
+
+def over_grpc(database: Database) -> AbstractAsyncContextManager[None]:
+    """A server of gRPC that lets nobody in."""
+
+    async def admit(_authorization: str | None) -> Caller:
+        raise UnauthenticatedError("nobody comes in")
+
+    store = OtelStore(CallsStore(database))
+    return traces_over_grpc(GrpcAddress("127.0.0.1", free_port()), store, 1_000, "otel", RequestBudget(), admit)
+
+
+def test_there_is_a_ruling_for_every_door_and_none_too_many(doors: set[str]) -> None:
+    ruled_on = {door for door in ROUTE_PERMISSIONS if door not in OVER_GRPC}
+
+    assert {door for door in doors if not door.startswith("HEAD ")} == ruled_on
+
+
+def _answer(_request: Request) -> Response:
+    return PlainTextResponse("secret")
+
+
+async def _watch(*_given: object) -> None:
+    raise AssertionError("nobody comes here")
+
+
+@pytest.mark.parametrize(
+    ("route", "door"),
+    [
+        (Route("/secrets", _answer), "GET /secrets"),
+        (Route("/secrets", PlainTextResponse("secret")), "ANY /secrets"),
+        (Mount("/secrets", routes=[Route("/one", _answer)]), "GET /secrets/one"),
+        (Mount("/secrets", PlainTextResponse("secret")), "ANY /secrets"),
+        (WebSocketRoute("/secrets", _watch), "WEBSOCKET /secrets"),
+        (WebSocketRoute("/export/{concept}", _watch), "WEBSOCKET /export/{concept}"),
+        (Route("/files/{entity}/{project}/{digest}", _answer, methods=["DELETE", "GET"]), "DELETE /files/"),
+        (Mount("/weave", routes=[Route("/call/read", _answer)]), "GET /weave/call/read"),
+        (Route("/graphql", _answer, methods=["POST"]), "POST /graphql"),
+    ],
+)
+def test_a_door_that_nobody_ruled_on_makes_no_application(route: BaseRoute, door: str) -> None:
+    with pytest.raises(TypeError, match=f"nobody ruled on {re.escape(door)}"):
+        guard_routes([route], error_response_for_path)
+
+
+async def test_each_method_of_a_route_goes_by_its_own_ruling() -> None:
+    path, reader = "/things/{entity}/{project}", ROUTE_PERMISSIONS["GET /files/{entity}/{project}/{digest}"]
+    rulings = {
+        f"GET {path}": reader,
+        f"DELETE {path}": replace(reader, role=Role.ADMIN),
+        f"OPTIONS {path}": OPEN,
+    }
+    routes = guard_routes(
+        [Route(path, _answer, methods=["GET", "DELETE", "OPTIONS"])], error_response_for_path, rulings
+    )
+
+    async def statuses(session: object) -> list[int]:
+        state = {SESSION: session, CALLER: getattr(session, "caller", None)}
+        async with httpx.AsyncClient(transport=_Within(routes, state), base_url="http://x") as client:
+            return [
+                (await client.request(method, f"/things/{OURS}")).status_code
+                for method in ("GET", "HEAD", "DELETE", "OPTIONS")
+            ]
+
+    assert await statuses(UnauthenticatedError("who are you?")) == [401, 401, 401, 200]
+    assert await statuses(UnrestrictedSession(Caller("reader", (Grant(OURS, Role.READER),)))) == [200, 200, 403, 200]
+    assert await statuses(UnrestrictedSession(Caller("admin", (Grant(OURS, Role.ADMIN),)))) == [200, 200, 200, 200]
+
+
+class _Within(httpx.ASGITransport):
+    """Asks routes in a state."""
+
+    def __init__(self, routes: list[BaseRoute], state: dict[str, object]) -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await Router(routes)({**scope, "state": state}, receive, send)
+
+        super().__init__(app)
+
+
+def test_what_is_mounted_gets_no_websocket() -> None:
+    routes = guard_routes([Mount("/graphiql", _watch)], error_response_for_path)
+
+    with pytest.raises(WebSocketDisconnect), TestClient(Router(routes)).websocket_connect("/graphiql/x"):
+        pytest.fail("it is opened")
+
+
+async def test_a_forbidden_project_is_refused_alike_whether_it_is_there_or_not(keyed: Keyed) -> None:
+    told = set()
+    async with keyed.client("admin") as client:
+        for project_id in (THEIRS, "nobody/there"):
+            answers = [
+                await client.get(f"/files/{project_id}/{'x' * 43}"),
+                await client.get(f"/export/calls?projectId={project_id}"),
+                await client.post("/weave/call/read", json={"project_id": project_id, "id": "x"}),
+                await client.post("/weave/refs/read_batch", json={"refs": [REF.replace(OURS, project_id)]}),
+                await client.post(
+                    "/v1/traces",
+                    content=body(span(1)),
+                    headers={"content-type": "application/x-protobuf", "project_id": project_id},
+                ),
+            ]
+            told.add(
+                json.dumps(
+                    [
+                        (answer.status_code, answer.content.replace(project_id.encode(), b"*").hex()[-60:])
+                        for answer in answers
+                    ]
+                )
+            )
+            assert {answer.status_code for answer in answers} == {403}
+
+    assert len(told) == 1

@@ -1,0 +1,342 @@
+"""Servers that sweep by themselves, and sweepers and purgers whose process is killed."""
+
+import asyncio
+import logging
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from app.background.maintenance import MaintenanceJobs
+from app.server.application import create_app
+from app.settings import Settings
+from graphql_schema.context import Stores
+from stores import times
+from stores.calls import CallsStore
+from stores.database import Database, project_registry
+from stores.errors import ConflictError
+from stores.feedback import FeedbackStore
+from stores.paging import PageRequest
+from stores.purges import PurgesStore
+from stores.retention import Outcome, Report, RetentionStore, Rule, trace_sweep
+from stores.retention.rules import DAY
+from stores.text_search import Method, TextSearchStore, index_state, segments
+from tests.app.command import ROOT, clean
+from tests.commands import Commands
+from tests.docs.pages import page
+from tests.live_server import live_server
+from tests.stores.calls.builders import PROJECT, SECOND, end, start
+from tests.stores.feedback.builders import call_ref, feedback
+from tests.waiting import until_found
+
+MANY = 1_200
+GUIDE = page("how-to/retention")
+
+
+async def fill(database: Database, calls: int = MANY) -> None:
+    """Calls of nine days ago, some with feedback."""
+    began = times.now() - 9 * DAY
+    parts = [(start(one, started_at=began + one), end(one, ended_at=began + one + SECOND)) for one in range(calls)]
+    await CallsStore(database).write([part for pair in parts for part in pair])
+    await FeedbackStore(database).create([feedback(weave_ref=call_ref(one)) for one in range(0, calls, 3)])
+
+
+@pytest.fixture
+def own(mongodb_uri: str, database: Database) -> dict[str, str]:
+    """The database of the test, in the environment."""
+    return {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database.calls.database.name}
+
+
+async def test_a_server_indexes_texts_by_itself(
+    mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
+    monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
+    await fill(database, 20)
+    search = TextSearchStore(database)
+    await search.set_index(PROJECT, is_on=True)
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database.calls.database.name)
+
+    async def is_ready() -> bool:
+        index = await search.index(PROJECT)
+        return bool(index and index.is_ready)
+
+    with live_server(create_app(settings), lifespan="on"):
+        await until_found(is_ready)
+
+    index = await search.index(PROJECT)
+    assert index
+    assert index.looked_at == 20
+
+
+async def test_a_server_sweeps_by_itself_and_says_so(
+    mongodb_uri: str, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fill(database, 20)
+    retention = RetentionStore(database)
+    await retention.set_rule(PROJECT, Rule(keep_days=5))
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database.calls.database.name)
+
+    with caplog.at_level(logging.INFO, "loomql"), live_server(create_app(settings), lifespan="on"):
+        await until_found(lambda: is_done(retention))
+
+    assert await CallsStore(database).count(PROJECT) == 0
+    [told] = [record.getMessage() for record in caplog.records if "swept" in record.getMessage()]
+    assert told.startswith("swept acme/chat: Counts(traces=20, calls=20, hidden_calls=0, feedback=7, files=0, ")
+
+
+async def is_done(retention: RetentionStore) -> bool:
+    found = await retention.one(PROJECT)
+    return bool(found and found.report and found.report.outcome is Outcome.DONE)
+
+
+async def test_of_two_processes_one_sweeps(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    await fill(database)
+    retention = RetentionStore(database)
+    await retention.set_rule(PROJECT, Rule(keep_days=5))
+
+    with caplog.at_level(logging.INFO, "loomql"):
+        both = [MaintenanceJobs(database, Stores.for_database(database)) for _ in range(2)]
+        await asyncio.gather(*(each.do_what_is_due() for each in both))
+
+    found = await retention.one(PROJECT)
+    assert found
+    assert found.report
+    assert (found.report.counts.calls, found.report.counts.feedback) == (MANY, MANY // 3)
+    assert len([record for record in caplog.records if "swept acme/chat" in record.getMessage()]) == 1
+
+
+def started(*arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
+    """A command that is under way."""
+    return subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-m", "app.cli", *arguments], cwd=ROOT, env=clean(environment), stdout=subprocess.DEVNULL
+    )
+
+
+async def test_a_sweep_that_is_killed_leaves_no_orphan_and_goes_on(database: Database, own: dict[str, str]) -> None:
+    await fill(database)
+    retention = RetentionStore(database)
+    await retention.set_rule(PROJECT, Rule(keep_days=5))
+    process = started("retention", "sweep", PROJECT, **own)
+    await until_found(lambda: database.retention.find_one({"sweep.calls": {"$gt": 0}}))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    left = {call["id"] async for call in database.calls.find({})}
+    spoken_of = {one["call_id"] async for one in database.feedback.find({})}
+    found = await retention.one(PROJECT)
+    assert 0 < len(left) < MANY
+    assert spoken_of <= left
+    assert found
+    assert found.report
+    assert (found.report.outcome, found.report.counts.calls) == (Outcome.RUNNING, MANY - len(left))
+    await database.retention.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+    report = await retention.sweep(PROJECT, pause=0)
+
+    assert (report.outcome, report.counts.calls, report.counts.feedback) == (Outcome.DONE, MANY, MANY // 3)
+    assert report.started_at == found.report.started_at
+    assert await database.feedback.find_one() is None
+
+
+async def test_a_purge_that_is_killed_is_seen_through_by_a_server(database: Database, own: dict[str, str]) -> None:
+    await fill(database)
+    await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": 0}})
+    process = started("project", "purge", PROJECT, "--confirm", PROJECT, **own)
+    await until_found(lambda: database.purges.find_one({"feedback": {"$gt": 0}}))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    await database.purges.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+
+    await MaintenanceJobs(database, Stores.for_database(database)).do_what_is_due()
+
+    found = await database.purges.find_one()
+    assert found
+    assert (found["is_done"], found["calls"], found["feedback"]) == (True, MANY, MANY // 3)
+    for collection in (database.calls, database.feedback, database.projects, database.retention):
+        assert await collection.find_one() is None
+
+
+async def test_an_index_whose_maker_is_killed_is_made_by_a_server(database: Database, own: dict[str, str]) -> None:
+    count = 5_000
+    await fill(database, count)
+    await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": 0}})
+    process = started("search", "on", PROJECT, **own)
+    await until_found(lambda: database.search_segments.find_one({}))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    search = TextSearchStore(database)
+    killed = await search.index(PROJECT)
+    assert killed
+    assert not killed.is_ready
+    assert killed.looked_at < count
+    await database.search_indexes.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+    await MaintenanceJobs(database, Stores.for_database(database)).do_what_is_due()
+
+    made = await search.index(PROJECT)
+    assert made
+    assert (made.is_ready, made.looked_at) == (True, count)
+    page = await search.page(PROJECT, "answer", PageRequest(2 * count), [], method=Method.INDEX)
+    assert len({row["id"] for row in page.rows}) == len(page.rows) == count
+    assert await search.count(PROJECT, "answer", method=Method.INDEX) == count
+    # Of what waits there is less than a segment; all others are told where they are, in segments that are there.
+    assert made.waiting < segments.MOST_CALLS
+    named = await database.calls.distinct("search_segment")
+    there = {head["segment"] async for head in database.search_segments.find({})}
+    assert set(named) <= there
+    assert len(there) <= len(named) + 1  # one of whose calls nobody was told, if it died just then
+
+
+async def test_one_process_removes_at_a_time_and_another_when_that_is_gone(database: Database) -> None:
+    await fill(database, 5)
+    await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
+    until = times.now() + 3600 * SECOND
+    await database.leases.insert_one({"_id": "sweeping", "holder": "another", "held_until": _date(until)})
+    upkeep = MaintenanceJobs(database, Stores.for_database(database))
+
+    await upkeep.do_what_is_due()
+    assert await CallsStore(database).count(PROJECT) == 5
+    await database.leases.update_one({}, {"$set": {"held_until": _date(times.now() - SECOND)}})
+    await upkeep.do_what_is_due()
+    assert await CallsStore(database).count(PROJECT) == 0
+
+
+def _date(moment: int) -> datetime:
+    return datetime.fromtimestamp(moment / SECOND, UTC)
+
+
+@pytest.mark.parametrize("is_server", [True, False], ids=["a server that stops", "a client that leaves"])
+async def test_who_is_stopped_within_a_step_stops_and_the_sweep_can_go_on(
+    database: Database, monkeypatch: pytest.MonkeyPatch, *, is_server: bool
+) -> None:
+    await fill(database, 20)
+    retention = RetentionStore(database)
+    await retention.set_rule(PROJECT, Rule(keep_days=5))
+    within = asyncio.Event()
+
+    async def hold_up(*_: object) -> None:
+        within.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trace_sweep, "remove_calls", hold_up)
+        work = (
+            MaintenanceJobs(database, Stores.for_database(database)).go_on() if is_server else retention.sweep(PROJECT)
+        )
+        upkeep = asyncio.ensure_future(work)
+        await within.wait()
+        upkeep.cancel()
+        await asyncio.wait({upkeep}, timeout=30)
+
+    assert upkeep.cancelled()
+    found = await retention.one(PROJECT)
+    assert found
+    assert found.report
+    assert (found.report.outcome, found.report.error) == (Outcome.RUNNING, None)
+    await database.retention.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+    assert (await retention.sweep(PROJECT)).counts.calls == 20
+
+
+async def test_a_purge_that_was_left_waits_for_no_sweep(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    await fill(database, 20)
+    await CallsStore(database).write([start(1, project_id="acme/left")])
+    await database.projects.update_one({"_id": "acme/left"}, {"$set": {"last_activity_at": 0}})
+    await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
+    within = asyncio.Event()
+
+    async def hold_up(*_: object) -> None:
+        within.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(trace_sweep, "remove_calls", hold_up)
+    upkeep = asyncio.ensure_future(MaintenanceJobs(database, Stores.for_database(database), pause_seconds=0.05).go_on())
+    await within.wait()
+    await PurgesStore(database).purge("acme/left", "acme/left", seconds=0)
+
+    await until_found(lambda: database.purges.find_one({"is_done": True}))
+
+    upkeep.cancel()
+    await asyncio.wait({upkeep})
+    assert await CallsStore(database).count("acme/left") == 0
+
+
+async def test_one_purge_or_sweep_that_fails_keeps_no_other_from_its_end(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("acme/bad", "acme/good"):
+        await CallsStore(database).write([start(1, project_id=name, started_at=times.now() - 9 * DAY)])
+        await RetentionStore(database).set_rule(name, Rule(keep_days=5))
+    stores = Stores.for_database(database)
+    sweep = stores.retention.sweep
+
+    async def fail_for_one(project_id: str) -> Report:
+        if project_id == "acme/bad":
+            raise ConflictError("it is in the way")
+        return await sweep(project_id)
+
+    monkeypatch.setattr(stores.retention, "sweep", fail_for_one)
+    upkeep = MaintenanceJobs(database, stores)
+    with caplog.at_level(logging.WARNING, "loomql"):
+        await upkeep.do_what_is_due()
+        await upkeep.do_what_is_due()
+
+    assert await CallsStore(database).count("acme/good") == 0
+    [told] = [record.getMessage() for record in caplog.records if record.name == "loomql"]
+    assert told == "sweeping acme/bad is tried again: it is in the way"
+
+
+async def test_who_has_nothing_to_do_writes_nothing_and_who_is_done_gives_the_lease_back(
+    database: Database, commands: Commands
+) -> None:
+    upkeep = MaintenanceJobs(database, Stores.for_database(database))
+    commands.sent.clear()
+    await upkeep.do_what_is_due()
+    assert sorted(commands.names) == ["distinct", "find", "find", "find"]
+
+    await fill(database, 5)
+    await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
+    await upkeep.do_what_is_due()
+    assert await CallsStore(database).count(PROJECT) == 0
+    assert [set(lease) async for lease in database.leases.find({})] == [{"_id", "holder"}]
+
+
+async def test_without_a_database_it_is_tried_again_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
+    upkeep = MaintenanceJobs(away, Stores.for_database(away))
+
+    with caplog.at_level(logging.WARNING, "loomql"):
+        await upkeep.do_what_is_due()
+        await upkeep.do_what_is_due()
+
+    told = sorted(record.getMessage() for record in caplog.records)
+    kinds = ("ending", "indexing", "purging", "sweeping")
+    assert [message.partition(": ")[0] for message in told] == [f"{kind} is tried again" for kind in kinds]
+    assert all("the database cannot be reached" in message for message in told)
+    away.close()
+
+
+async def test_the_guide_is_right_about_rules(mongodb_uri: str, database: Database) -> None:
+    asking, changing = GUIDE.containing("retentionPreview("), GUIDE.containing("retentionSet(")
+    began = times.now() - 9 * DAY
+    project = "demo/assistant"
+    await CallsStore(database).write([start(1, project_id=project, started_at=began)])
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database.calls.database.name, admin=True)
+
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(timeout=30) as client:
+            preview = (await client.post(f"http://{host}/graphql", json={"query": asking})).json()
+            done = (await client.post(f"http://{host}/graphql", json={"query": changing})).json()
+        await until_found(lambda: is_gone(database, project))
+
+    assert "errors" not in preview
+    assert preview["data"]["retentionPreview"]["calls"] == 1
+    assert "errors" not in done
+    assert (done["data"]["retentionSet"]["keepDays"], done["data"]["retentionSet"]["keepCalls"]) == (7, 100_000)
+    assert done["data"]["retentionSweep"]["calls"] in {0, 1}  # the server may be at it already
+
+
+async def is_gone(database: Database, project_id: str) -> bool:
+    return await CallsStore(database).count(project_id) == 0

@@ -1,0 +1,141 @@
+"""A server over a database that an older version wrote: it answers at once, and rightly when it is through."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.background import migration_runner
+from app.background.migration_runner import MigrationRunner
+from app.server.application import create_app
+from app.settings import Settings
+from stores.calls import CallsStore
+from stores.calls.documents import KEPT, KEPT_VERSION
+from stores.database import Database
+from stores.errors import UnavailableError
+from stores.migrations.calls_backfill import CallsUpgrade, Progress
+from tests.app.command import serving
+from tests.live_server import live_server
+from tests.stores.calls.builders import call_id, end, start
+
+QUERY = """{
+  threads(projectId: "acme/chat") { nodes { threadId turnCount } }
+  calls(projectId: "acme/chat") { nodes { totalTokens totalCost } }
+}"""
+SUMMARY = {"usage": {"gpt-4o": {"prompt_tokens": 1_000_000, "completion_tokens": 0, "requests": 1}}}
+RIGHT = {
+    "threads": {"nodes": [{"threadId": "talk", "turnCount": 3}]},
+    "calls": {"nodes": [{"totalTokens": 1_000_000, "totalCost": 2.5}] * 3},
+}
+WRONG = {"threads": {"nodes": []}, "calls": {"nodes": [{"totalTokens": None, "totalCost": None}] * 3}}
+
+
+@pytest.fixture
+async def old(database: Database) -> Database:
+    """A database in which an older version logged three turns of a thread."""
+    calls = CallsStore(database)
+    for number in range(3):
+        await calls.write([start(number, thread_id="talk", turn_id=call_id(number)), end(number, summary=SUMMARY)])
+    await database.calls.update_many({}, {"$unset": dict.fromkeys(KEPT, "")})
+    return database
+
+
+@asynccontextmanager
+async def running(mongodb_uri: str, database: Database) -> AsyncIterator[httpx.AsyncClient]:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database.calls.database.name)
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+            yield client
+
+
+async def ask(client: httpx.AsyncClient) -> Any:  # noqa: ANN401 -- any JSON
+    return (await client.post("/graphql", json={"query": QUERY})).json()["data"]
+
+
+async def ready(client: httpx.AsyncClient) -> Any:  # noqa: ANN401 -- any JSON
+    return (await client.get("/readyz")).json()
+
+
+async def test_calls_of_an_older_version_are_whole_before_the_first_request(mongodb_uri: str, old: Database) -> None:
+    async with running(mongodb_uri, old) as client:
+        assert await ready(client) == {"status": "ok"}
+        assert await ask(client) == RIGHT
+
+
+async def test_it_answers_while_another_process_is_at_it_and_says_how_far_that_is(
+    mongodb_uri: str, old: Database
+) -> None:
+    its = {"position": "", "looked_at": 1, "changed": 0, "total": 3, "is_done": False, "holder": "another"}
+    until = datetime.now(UTC) + timedelta(hours=1)
+    await old.upgrades.insert_one({"_id": f"calls:{KEPT_VERSION}", **its, "held_until": until})
+    async with running(mongodb_uri, old) as client:
+        assert await ready(client) == {"status": "ok", "upgrading": "33 %"}
+        assert await ask(client) == WRONG
+
+        await old.upgrades.update_one({}, {"$set": {"held_until": datetime.now(UTC) - timedelta(seconds=1)}})
+        async with asyncio.timeout(60):
+            while await ready(client) != {"status": "ok"}:
+                pass
+        assert await ask(client) == RIGHT
+
+
+async def test_two_server_processes_make_it_right_and_say_so(
+    mongodb_uri: str, old: Database, data_dir: Path, tmp_path: Path
+) -> None:
+    name = old.calls.database.name
+    own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": name}
+    with serving(tmp_path / "out", "--workers", "2", "--data-dir", str(data_dir), **own) as server:
+        async with httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=30) as client:
+            answer = await ask(client)
+        said = server.output.read_text()
+
+    assert answer == RIGHT
+    assert said.count("looking through the calls for what older versions did not keep: 3 of about 3 calls") == 1
+    assert said.count("all calls have what is kept today, after 6 changes") == 1
+    assert "LoomQL is up.\n" in said
+
+
+async def test_what_the_database_refuses_is_tried_again_and_logged_once(
+    old: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    refusals = [UnavailableError("away")] * 2
+    advance = CallsUpgrade.advance
+
+    async def advance_at_last(self: CallsUpgrade) -> Progress | None:
+        if refusals:
+            raise refusals.pop()
+        return await advance(self)
+
+    monkeypatch.setattr(CallsUpgrade, "advance", advance_at_last)
+    monkeypatch.setattr(migration_runner, "_PAUSE_SECONDS", 0)
+    with caplog.at_level(logging.WARNING, "loomql"):
+        await MigrationRunner(old).finish()
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "bringing older calls up to date is tried again: away"
+    ]
+    assert await old.calls.count_documents({"turn_of": "talk", "total_tokens": 1_000_000}) == 3
+
+
+async def test_what_nobody_foresaw_stops_it_with_a_trace_in_the_log_and_not_the_server(
+    mongodb_uri: str, old: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(_self: CallsUpgrade) -> Progress | None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(CallsUpgrade, "advance", fail)
+    with caplog.at_level(logging.ERROR, "loomql"):
+        async with running(mongodb_uri, old) as client:
+            assert (await ready(client), await ask(client)) == ({"status": "ok"}, WRONG)
+
+    (record,) = [record for record in caplog.records if record.name == "loomql"]
+    assert (
+        record.getMessage() == "older calls could not be brought up to date; a restart goes on from where this stopped"
+    )
+    assert record.exc_info is not None

@@ -1,0 +1,190 @@
+"""The doctor: each finding has its level and, where something is amiss, what to do."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from app import graphiql
+from app.commands.diagnostics import Finding, Level, _topology, _version, examine
+from app.embedded_mongod import embedded_mongod, find_mongod
+from app.settings import Settings, variable
+from tests.app.command import loomql, serving
+from tests.free_ports import free_port
+
+if TYPE_CHECKING:
+    from app.mongodb import Client
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in Settings.model_fields:
+        monkeypatch.delenv(variable(field), raising=False)
+
+
+def findings(settings: Settings, **flags: str) -> dict[str, Finding]:
+    """What the doctor finds, by subject; of two with one subject the last."""
+    return {finding.subject: finding for finding in examine(settings, flags)}
+
+
+def test_before_the_first_start_all_is_well_and_nothing_is_touched(data_dir: Path) -> None:
+    found = findings(Settings(data_dir=data_dir, mongod_cache_gb=0.25, port=free_port()))
+
+    assert {finding.level for name, finding in found.items() if name not in {"GraphiQL", "disk"}} == {Level.OK}
+    assert "will be made" in found["data folder"].text
+    assert "it starts here in" in found["embedded MongoDB"].text
+    assert "is free" in found["port"].text
+    assert not data_dir.exists()
+
+
+def test_a_running_mongod_is_asked_itself(data_dir: Path) -> None:
+    with embedded_mongod(data_dir, cache_gb=0.25):
+        found = findings(Settings(data_dir=data_dir, port=0))
+
+    assert found["data folder"].text == f"LoomQL runs on it, process {os.getpid()}"
+    assert "answers in" in found["database"].text
+    assert found["topology"] == Finding(
+        Level.OK, "topology", f"replica set loomql, primary {data_dir.resolve() / 'm.sock'}"
+    )
+    assert found["indexes"].level is Level.WARNING
+    assert "`loomql serve` builds them" in found["indexes"].text
+
+
+@pytest.fixture
+def lone_server(data_dir: Path) -> Iterator[str]:
+    """A real mongod that is no member of a replica set."""
+    data_dir.mkdir()
+    port = free_port()
+    command = [str(find_mongod()), "--dbpath", str(data_dir), "--port", str(port), "--bind_ip", "127.0.0.1"]
+    process = subprocess.Popen([*command, "--wiredTigerCacheSizeGB", "0.25"], stdout=subprocess.DEVNULL)  # noqa: S603 -- the binary of the tests
+    with process:
+        yield f"mongodb://127.0.0.1:{port}/"
+        process.terminate()
+
+
+def test_a_lone_server_is_a_problem_and_is_not_served(lone_server: str) -> None:
+    found = findings(Settings(mongodb_uri=lone_server, port=0, database_timeout_seconds=30))
+    served = loomql("serve", "--port", "0", LOOMQL_MONGODB_URI=lone_server, LOOMQL_DATABASE_TIMEOUT_SECONDS="30")
+
+    assert found["MongoDB"].level is Level.OK
+    assert found["topology"].level is Level.PROBLEM
+    assert "is a lone server" in found["topology"].text
+    assert "make it a replica set of one member (--replSet and replSetInitiate)" in found["topology"].text
+    assert (served.returncode, served.stdout) == (1, "")
+    assert "this MongoDB is a lone server" in served.stderr
+
+
+class Untested:
+    """What a sharded cluster of another version answers; no package of the tests has one."""
+
+    def __init__(self) -> None:
+        self.admin = self
+
+    def command(self, name: str) -> dict[str, object]:
+        assert name == "hello"
+        return {"msg": "isdbgrid", "isWritablePrimary": True}
+
+    def server_info(self) -> dict[str, object]:
+        return {"version": "8.0.4"}
+
+
+def test_what_is_not_tested_is_a_warning() -> None:
+    client = cast("Client", Untested())
+
+    assert _topology(client) == Finding(
+        Level.WARNING, "topology", "a sharded cluster, which LoomQL is not yet tested on; use a replica set."
+    )
+    assert _version(client) == Finding(Level.WARNING, "MongoDB", "version 8.0.4; LoomQL is tested on 6.0 and 7.0 only.")
+
+
+def test_a_serving_loomql_is_recognised_and_its_indexes_are_there(data_dir: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "out", "--data-dir", str(data_dir)) as server:
+        port = int(server.url.removesuffix("/graphql").rpartition(":")[2])
+        found = findings(Settings(data_dir=data_dir, port=port))
+
+    assert found["indexes"] == Finding(Level.OK, "indexes", "all there")
+    assert found["port"] == Finding(Level.OK, "port", f"LoomQL answers on 127.0.0.1 port {port}")
+
+
+def test_a_port_that_something_else_has_is_a_problem(mongodb_uri: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        found = findings(Settings(mongodb_uri=mongodb_uri, port=other.getsockname()[1]))
+
+    assert found["port"].level is Level.PROBLEM
+    assert "another --port" in found["port"].text
+
+
+def test_a_database_that_does_not_answer_is_a_problem_and_its_password_stays_hidden() -> None:
+    uri = "mongodb://user:secret@127.0.0.1:1/"
+    found = findings(Settings(mongodb_uri=uri, database_timeout_seconds=0.3, port=0))
+
+    assert found["database"].level is Level.PROBLEM
+    assert "mongodb://user:***@127.0.0.1:1/" in found["database"].text
+    assert "secret" not in "".join(finding.text for finding in found.values())
+
+
+def test_a_missing_binary_is_a_problem_with_the_ways_out(data_dir: Path) -> None:
+    found = findings(Settings(data_dir=data_dir, mongod=Path("nowhere"), port=0))
+
+    assert found["mongod"].level is Level.PROBLEM
+    assert "LOOMQL_MONGODB_URI" in found["mongod"].text
+    assert "embedded MongoDB" not in found
+
+
+def test_a_file_in_the_way_of_the_data_folder_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("in the way")
+    levels = {
+        finding.level
+        for finding in examine(Settings(data_dir=tmp_path / "data", mongod_cache_gb=0.25, port=0), {})
+        if finding.subject == "data folder"
+    }
+
+    assert levels == {Level.PROBLEM}
+
+
+def test_it_says_where_each_setting_came_from_and_finds_misspelt_ones(
+    mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOMQL_HOST", "127.0.0.1")
+    monkeypatch.setenv("LOOMQL_WORKRES", "2")
+    monkeypatch.setenv("LOOMQL_COLOUR_OF_THE_YARN", "red")
+    monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
+
+    found = findings(Settings(port=0), port="0")
+
+    assert found["LOOMQL_HOST"].text == "127.0.0.1 (the environment)"
+    assert found["LOOMQL_PORT"].text == "0 (the command line)"
+    assert found["LOOMQL_WORKERS"].text == "1 (default)"
+    assert found["LOOMQL_WORKRES"] == Finding(
+        Level.WARNING, "LOOMQL_WORKRES", "is set but is no setting: do you mean LOOMQL_WORKERS?"
+    )
+    assert "`loomql settings` lists" in found["LOOMQL_COLOUR_OF_THE_YARN"].text
+
+
+def test_missing_graphiql_assets_are_a_warning(
+    mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphiql, "DIST", tmp_path)
+    missing = findings(Settings(mongodb_uri=mongodb_uri, port=0))["GraphiQL"]
+    (tmp_path / "index.html").write_text("")
+    there = findings(Settings(mongodb_uri=mongodb_uri, port=0))["GraphiQL"]
+
+    assert (missing.level, there.level) == (Level.WARNING, Level.OK)
+    assert "LOOMQL_SKIP_GRAPHIQL" in missing.text
+
+
+def test_the_command_prints_a_line_for_each_finding_and_its_exit_code_tells_of_problems(
+    mongodb_uri: str, database_name: str
+) -> None:
+    well = loomql("doctor", "--port", "0", LOOMQL_MONGODB_URI=mongodb_uri, LOOMQL_MONGODB_DATABASE=database_name)
+    ill = loomql("doctor", LOOMQL_MONGODB_URI="mongodb://127.0.0.1:1/", LOOMQL_DATABASE_TIMEOUT_SECONDS="0.3")
+
+    assert (well.returncode, well.stderr) == (0, "")
+    assert {line.split()[0] for line in well.stdout.splitlines()} <= {"ok", "warning"}
+    assert "\x1b" not in well.stdout
+    assert ill.returncode == 1
+    assert "problem database:" in ill.stdout

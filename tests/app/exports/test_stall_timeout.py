@@ -1,0 +1,60 @@
+"""A stream ends with its client: gone, or dead on the line."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+from starlette.types import Message
+
+from app.exports import stall_timeout
+from app.exports.stall_timeout import StallTimeoutResponse
+
+SCOPE = {"type": "http", "asgi": {"spec_version": "2.3"}}
+
+
+class Content:
+    """Parts without end, and how many were asked for."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.is_closed = False
+
+    async def parts(self) -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                self.made += 1
+                yield b"part"
+        finally:
+            self.is_closed = True
+
+
+async def answer(content: Content, *, is_gone: bool) -> list[str]:
+    """Stream to a client that takes the beginning and two parts and no more; what was heard of the end."""
+    ended: list[str] = []
+    sent: list[Message] = []
+    gone = asyncio.Event()
+
+    async def receive() -> Message:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if len(sent) > 3:
+            if is_gone:
+                gone.set()
+            await asyncio.Event().wait()
+
+    made = StallTimeoutResponse(content.parts(), {}, "text/plain", lambda: ended.append("ended"))
+    await made(SCOPE, receive, send)
+    return ended
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+async def test_no_part_is_made_that_the_client_does_not_take(is_gone: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001 -- a case
+    monkeypatch.setattr(stall_timeout, "STALLED_SECONDS", 30 if is_gone else 0.01)
+    content = Content()
+
+    ended = await answer(content, is_gone=is_gone)
+
+    assert (ended, content.made, content.is_closed) == (["ended"], 3, True)

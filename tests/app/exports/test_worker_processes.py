@@ -1,0 +1,76 @@
+"""The process of an export is of the server's own program, and its place is given back, however it ends."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.exports.export import Export
+from app.exports.worker import Job
+from app.exports.worker_processes import ExportProcessPool
+from stores.calls import CallsStore
+from stores.exports.lists import Asked
+from tests.app.command import PROGRAM, ROOT, serving
+from tests.stores.calls.builders import PROJECT, start
+
+if sys.platform != "win32":
+    import uvloop
+
+JOB = Job(
+    Export("calls", Asked(PROJECT)),
+    "ndjson",
+    with_cursors=False,
+    uri="mongodb://127.0.0.1:1",
+    database="none",
+    timeout_seconds=10,
+    query_timeout_seconds=10,
+)
+
+
+async def leave(processes: ExportProcessPool, passes: int) -> None:
+    """Leave before there is anything, after so many passes of the event loop from when the job was given."""
+    process, given, give = processes.start(), asyncio.Event(), asyncio.get_running_loop().call_soon_threadsafe
+    process._give = lambda _job: give(given.set)  # type: ignore[method-assign, assignment]
+    reading = asyncio.ensure_future(anext(process.output(JOB)))
+    await given.wait()
+    for _ in range(passes):
+        await asyncio.sleep(0)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    process.end()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no uvloop")
+async def test_who_leaves_at_any_moment_of_the_beginning_gives_the_place_back() -> None:
+    processes = ExportProcessPool(1)
+
+    def leave_often() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            for passes in range(8):
+                runner.run(leave(processes, passes))
+
+    await asyncio.to_thread(leave_often)
+
+    assert processes.count == 0
+
+
+async def test_whatever_lies_where_the_server_was_started_is_no_part_of_it(
+    calls: CallsStore, mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    count = 1_200
+    await calls.write([start(number) for number in range(count)])
+    another = tmp_path / "app"
+    another.mkdir()
+    (another / "__init__.py").write_text("raise ImportError('the app of somebody else')")
+    own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name, "PYTHONPATH": str(ROOT)}
+    interpreter, *command = PROGRAM
+
+    with serving(tmp_path / "out", program=[interpreter, "-P", *command], folder=str(tmp_path), **own) as server:
+        url = server.url.removesuffix("/graphql") + "/export/calls"
+        answer = await asyncio.to_thread(httpx.get, url, params={"projectId": PROJECT}, timeout=60)
+
+    *_rows, last = answer.text.splitlines()
+    assert json.loads(last)["loomql_export"].items() >= {"count": count, "complete": True}.items()

@@ -1,0 +1,226 @@
+"""Trusted documents: manifests as tools write them, and asking for documents by their hash over every protocol."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.graphql_http.trusted_documents import (
+    TrustedDocuments,
+    UnknownDocumentError,
+    UntrustedDocumentError,
+    read_documents,
+)
+from app.server.application import create_app
+from app.settings import Settings
+from stores.errors import BadInputError
+from tests.app.doors import Server, answered, serving
+from tests.app.event_stream import EVENTS
+
+COUNT = 'query Count { callsStats(projectId: "acme/doors") { count } }'
+WATCH = 'subscription Watch { callEvents(projectId: "acme/doors") { type } }'
+RENAME = 'mutation Make { ensureProjectExists(entity: "acme", project: "doors") { projectName } }'
+SHA256 = hashlib.sha256(COUNT.encode()).hexdigest()
+OTHER = "{ __typename }"
+MANIFEST = {"c0ffee": COUNT, "watch-hash": WATCH, "make-hash": RENAME}
+FOUND = {"callsStats": {"count": 0}}
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    file = tmp_path / "persisted-documents.json"
+    file.write_text(json.dumps(MANIFEST))
+    return file
+
+
+@pytest.fixture
+def trusting(mongodb_uri: str, database_name: str, manifest: Path) -> Iterator[Server]:
+    yield from serving(mongodb_uri, database_name, trusted_documents=manifest)
+
+
+@pytest.fixture
+def strict(mongodb_uri: str, database_name: str, manifest: Path) -> Iterator[Server]:
+    yield from serving(mongodb_uri, database_name, trusted_documents=manifest, only_trusted_documents=True)
+
+
+def persisted(sha256: str) -> dict[str, Any]:
+    return {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": sha256}}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"h1": COUNT, "h2": WATCH},  # graphql-codegen's and Relay's
+        {
+            "format": "apollo-persisted-query-manifest",
+            "version": 1,
+            "operations": [
+                {"id": "h1", "name": "Count", "type": "query", "body": COUNT},
+                {"id": "h2", "name": "Watch", "type": "subscription", "body": WATCH},
+            ],
+        },
+    ],
+    ids=["codegen", "apollo"],
+)
+def test_manifests_are_read_as_tools_write_them(tmp_path: Path, content: object) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+
+    assert read_documents(tmp_path / "manifest.json") == {"h1": COUNT, "h2": WATCH}
+
+
+def test_a_folder_may_have_manifests_and_documents(tmp_path: Path, manifest: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "count.graphql").write_text(COUNT)
+    (tmp_path / "more" / "README.md").write_text("of no concern")
+
+    assert read_documents(manifest.parent) == {**MANIFEST, SHA256: COUNT}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "not JSON"),
+        ("[]", "no manifest"),
+        ('{"h": 5}', "no manifest"),
+        ('{"format": "apollo-persisted-query-manifest", "operations": [5]}', "no manifest"),
+        ("{}", "no documents"),
+    ],
+)
+def test_what_is_no_manifest_keeps_the_server_from_starting(
+    tmp_path: Path, mongodb_uri: str, content: str, reason: str
+) -> None:
+    file = tmp_path / "manifest.json"
+    file.write_text(content)
+
+    with pytest.raises(ValueError, match=f"LOOMQL_TRUSTED_DOCUMENTS: .*{reason}"):
+        create_app(Settings(mongodb_uri=mongodb_uri, trusted_documents=file))
+
+
+def test_so_does_none_and_one_hash_for_two_documents(tmp_path: Path, mongodb_uri: str) -> None:
+    with pytest.raises(ValueError, match="there is no file or folder"):
+        TrustedDocuments.of(tmp_path / "none.json", is_strict=False)
+    with pytest.raises(ValueError, match="nothing would run"):
+        create_app(Settings(mongodb_uri=mongodb_uri, only_trusted_documents=True))
+    (tmp_path / "a.json").write_text('{"h": "{ a }"}')
+    (tmp_path / "b.json").write_text('{"h": "{ b }"}')
+    with pytest.raises(ValueError, match=r"b.json has another document under h"):
+        read_documents(tmp_path)
+
+
+def test_a_hash_that_is_not_there_is_no_syntax_error() -> None:
+    trusted = TrustedDocuments(MANIFEST, is_strict=False)
+
+    assert trusted.text_of({"documentId": f"sha256:{SHA256}"}) == COUNT
+    assert trusted.text_of({"query": OTHER}) is None
+    assert trusted.text_of({"query": OTHER, **persisted("unknown")}) is None
+    with pytest.raises(UnknownDocumentError):
+        trusted.text_of({"documentId": "unknown"})
+    with pytest.raises(UntrustedDocumentError, match="not the one that its hash names"):
+        trusted.text_of({"documentId": "c0ffee", "query": OTHER})
+    wrong: list[dict[str, Any]] = [{"documentId": 5}, {"documentId": ""}, {"extensions": {"persistedQuery": {}}}]
+    for asked in wrong:
+        with pytest.raises(BadInputError):
+            trusted.text_of(asked)
+
+
+def test_documents_are_asked_for_by_post_and_get(trusting: Server) -> None:
+    client = trusting.client
+    answers = [
+        client.post("/graphql", json={"documentId": "c0ffee"}),
+        client.post("/graphql", json=persisted(SHA256)),
+        client.post("/graphql", json={"documentId": "c0ffee", "query": COUNT, "operationName": "Count"}),
+        client.get("/graphql", params={"documentId": SHA256}),
+        client.get("/graphql", params={"extensions": json.dumps(persisted("c0ffee")["extensions"])}),
+    ]
+
+    assert [(answer.status_code, answer.json().get("data")) for answer in answers] == [(200, FOUND)] * 5
+    # A mutation stays one that GET does not run.
+    assert client.get("/graphql", params={"documentId": "make-hash"}).status_code == 405
+
+
+def test_a_document_that_is_not_there_is_told_as_clients_understand_it(trusting: Server) -> None:
+    asked = [{"documentId": "none"}, persisted("0" * 64)]
+
+    for parameters in asked:
+        answer = trusting.client.post("/graphql", json=parameters)
+        [error] = answer.json()["errors"]
+        assert (answer.status_code, error["extensions"]["code"]) == (404, "PERSISTED_QUERY_NOT_FOUND")
+        assert error["message"].startswith("PersistedQueryNotFound")
+    # Apollo's clients then send both, and it runs; nothing is registered.
+    assert trusting.asked(COUNT, **persisted("0" * 64)).json()["data"] == FOUND
+    assert trusting.client.post("/graphql", json=persisted("0" * 64)).status_code == 404
+
+
+def test_without_a_manifest_a_hash_leads_to_none(mongodb_uri: str, database_name: str) -> None:
+    for server in serving(mongodb_uri, database_name):
+        assert server.client.post("/graphql", json=persisted(SHA256)).status_code == 404
+        assert server.asked(COUNT, **persisted(SHA256)).json()["data"] == FOUND
+        missing = server.client.post("/graphql", json={}).json()["errors"][0]["message"]
+        assert missing.startswith("The query is missing")
+
+
+NO_HASHES: list[dict[str, Any]] = [
+    {"documentId": 5},
+    {"documentId": {}},
+    {"documentId": ""},
+    {"extensions": {"persistedQuery": []}},
+    {"extensions": {"persistedQuery": 5}},
+    {"extensions": {"persistedQuery": {"sha256Hash": 5}}},
+]
+
+
+@pytest.mark.parametrize("asked", NO_HASHES, ids=str)
+def test_what_is_no_hash_is_refused_with_and_without_a_manifest(
+    mongodb_uri: str, database_name: str, manifest: Path, asked: dict[str, Any]
+) -> None:
+    for given in ({}, {"trusted_documents": manifest}):
+        for server in serving(mongodb_uri, database_name, **given):
+            answers = [server.client.post("/graphql", json=asked, headers=headers) for headers in ({}, EVENTS)]
+            if "extensions" in asked:
+                in_url = {"extensions": json.dumps(asked["extensions"])}
+                answers.append(server.client.get("/graphql", params=in_url))
+            told = [(answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) for answer in answers]
+            assert told == [(400, "BAD_USER_INPUT")] * len(answers)
+            assert "hash" in answers[0].text
+
+
+def test_where_only_trusted_ones_run_nothing_else_does(strict: Server) -> None:
+    answers = [strict.asked(OTHER), strict.asked("{ __schema { types { name } } }"), strict.asked("not GraphQL")]
+    answers += [strict.client.get("/graphql", params={"query": OTHER}), strict.asked(OTHER, **persisted("0" * 64))]
+    form = {"operations": (None, json.dumps({"query": OTHER})), "map": (None, "{}")}
+    answers.append(strict.client.post("/graphql", files=form, headers={"apollo-require-preflight": "1"}))
+
+    codes = [(answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) for answer in answers]
+    assert codes == [(403, "FORBIDDEN")] * 4 + [(404, "PERSISTED_QUERY_NOT_FOUND"), (403, "FORBIDDEN")]
+    assert "LOOMQL_ONLY_TRUSTED_DOCUMENTS" in answers[0].text
+    assert strict.client.post("/graphql", json={"documentId": "c0ffee"}).json()["data"] == FOUND
+    assert strict.asked(COUNT).json()["data"] == FOUND  # its text is known
+
+
+@pytest.mark.parametrize("query", [[OTHER], {"text": OTHER}, 5, True])
+def test_what_is_no_document_is_refused_as_that(strict: Server, query: object) -> None:
+    answer = strict.client.post("/graphql", json={"query": query})
+
+    assert answer.status_code == 400
+    assert "query must be a string" in answer.text
+
+
+def test_events_are_asked_for_by_hash_too(strict: Server) -> None:
+    with strict.client.stream("POST", "/graphql", json={"documentId": "watch-hash"}, headers=EVENTS) as stream:
+        assert (stream.status_code, next(stream.iter_lines())) == (200, ":")
+    assert strict.client.post("/graphql", json={"query": WATCH + " "}, headers=EVENTS).status_code == 403
+
+
+async def test_so_are_operations_of_a_websocket(strict: Server) -> None:
+    async with strict.socket() as socket:
+        by_id = await answered(socket, "1", documentId="c0ffee")
+        by_hash = await answered(socket, "2", query="", **persisted(SHA256))
+        unknown = await answered(socket, "3", documentId="none")
+        own = await answered(socket, "4", query=OTHER)
+
+    assert by_id["payload"]["data"] == by_hash["payload"]["data"] == FOUND
+    codes = [message["payload"][0]["extensions"]["code"] for message in (unknown, own)]
+    assert codes == ["PERSISTED_QUERY_NOT_FOUND", "FORBIDDEN"]

@@ -1,0 +1,69 @@
+"""The Accept header chooses the media type of an answer."""
+
+import pytest
+
+from app.http.media_types import negotiate, prefers_events, prefers_html
+from tests.app.example_api import BROWSER, GRAPHQL_RESPONSE
+
+
+@pytest.mark.parametrize(
+    ("accept", "answer"),
+    [
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        ("application/*", "application/json"),
+        ("application/json", "application/json"),
+        (GRAPHQL_RESPONSE, GRAPHQL_RESPONSE),
+        (f"{GRAPHQL_RESPONSE}; charset=utf-8, application/json; charset=utf-8", GRAPHQL_RESPONSE),
+        (f"application/json, {GRAPHQL_RESPONSE}", GRAPHQL_RESPONSE),
+        (f"application/json, {GRAPHQL_RESPONSE};q=0.9", "application/json"),
+        (f"{GRAPHQL_RESPONSE}, */*;q=0.5", GRAPHQL_RESPONSE),
+        (f"{GRAPHQL_RESPONSE}, */*", GRAPHQL_RESPONSE),
+        ("application/json;q=0, */*", GRAPHQL_RESPONSE),
+        (f"{GRAPHQL_RESPONSE};q=0, */*", "application/json"),
+        (f"{GRAPHQL_RESPONSE};q=much, application/json;q=0.1", "application/json"),
+        (BROWSER, "application/json"),
+        ("text/html", None),
+        ("image/*", None),
+        ("application/json;q=0", None),
+    ],
+)
+def test_the_accept_header_chooses_the_media_type(accept: str, answer: str | None) -> None:
+    assert negotiate(accept) == answer
+
+
+@pytest.mark.parametrize(
+    ("accept", "html"),
+    [
+        (BROWSER, True),
+        ("text/html", True),
+        ("text/html, */*", True),
+        ("", False),
+        ("*/*", False),
+        ("application/json, text/html;q=0.9", False),
+        (f"text/html, {GRAPHQL_RESPONSE}", False),
+    ],
+)
+def test_only_who_would_rather_have_html_gets_a_page(accept: str, *, html: bool) -> None:
+    assert prefers_html(accept) is html
+
+
+@pytest.mark.parametrize(
+    ("accept", "events"),
+    [
+        ("text/event-stream", True),
+        ("Text/Event-Stream", True),
+        ("text/event-stream, */*", True),
+        ("text/event-stream, application/json;q=0.9", True),
+        ("text/event-stream;q=0.5, multipart/mixed", True),
+        (f"{GRAPHQL_RESPONSE}, application/json, text/event-stream, multipart/mixed", False),
+        ("application/json, text/event-stream;q=0.9", False),
+        ("text/event-stream;q=0", False),
+        ("text/*", False),
+        ("*/*", False),
+        ("", False),
+        (BROWSER, False),
+    ],
+)
+def test_only_who_names_events_and_would_rather_have_them_gets_a_stream(accept: str, *, events: bool) -> None:
+    assert prefers_events(accept) is events

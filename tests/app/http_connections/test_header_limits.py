@@ -1,0 +1,213 @@
+"""Heads of requests that are too large, or take too long, and what is left alone."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from app.browser_security.security_headers import HEADERS
+from app.http_connections import header_limits, malformed_requests
+from app.http_connections.header_limits import MAX_BYTES, MAX_HEADERS
+from app.websocket.handshake_limits import HandshakeLimitProtocol
+from tests.live_server import live_server
+
+HEAD = b"POST /size HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+SAFE = b"".join(b"%b: %b\r\n" % header for header in HEADERS)
+TEXT = SAFE + b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+UNCLEAR = b"Invalid HTTP request received."
+INVALID = b"HTTP/1.1 400 Bad Request\r\n" + TEXT % (len(UNCLEAR), UNCLEAR)
+BOUNDS = b"The head of a request may have 65,536 bytes and 100 headers."
+REFUSED = b"HTTP/1.1 431 Request Header Fields Too Large\r\n" + TEXT % (len(BOUNDS), BOUNDS)
+KEPT_ALIVE = 5.0
+"""Seconds for which uvicorn keeps a connection of which nothing comes."""
+
+PATIENCE = b"The head of a request may take 30 seconds."
+LATE = b"HTTP/1.1 408 Request Timeout\r\n" + TEXT % (len(PATIENCE), PATIENCE)
+
+
+async def size(request: Request) -> Response:
+    return PlainTextResponse(f"{len(await request.body())} bytes")
+
+
+async def accept(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.close()
+
+
+async def deny(websocket: WebSocket) -> None:
+    await websocket.send_denial_response(PlainTextResponse("Come with a key.", 401))
+
+
+@pytest.fixture
+def host() -> Iterator[tuple[str, int]]:
+    routes = [
+        Route("/size", size, methods=["POST"]),
+        WebSocketRoute("/socket", accept),
+        WebSocketRoute("/denied", deny),
+    ]
+    with live_server(Starlette(routes=routes), ws=HandshakeLimitProtocol) as address:
+        name, _, port = address.partition(":")
+        yield name, int(port)
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch, host: tuple[str, int]) -> tuple[str, int]:
+    """A server that gives a head a fifth of a second, and lets nothing pass by after a refusal."""
+    monkeypatch.setattr(header_limits, "SECONDS", 0.2)
+    monkeypatch.setattr(malformed_requests, "_LINGER_SECONDS", 0)
+    return host
+
+
+def answer(client: socket.socket) -> bytes:
+    """All that comes until the connection is closed."""
+    return b"".join(iter(lambda: client.recv(65_536), b""))
+
+
+def sent(host: tuple[str, int], *pieces: bytes, pause: float = 0.0) -> tuple[bytes, int]:
+    """What comes back, and how many bytes the server took before it hung up."""
+    taken = 0
+    with socket.create_connection(host, timeout=30) as client:
+        try:
+            for piece in pieces:
+                client.sendall(piece)
+                taken += len(piece)
+                time.sleep(pause)
+            return answer(client), taken
+        except (BrokenPipeError, ConnectionResetError):
+            return b"", taken
+
+
+def headers(count: int) -> bytes:
+    return b"".join(b"X-%d: y\r\n" % number for number in range(count))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD + b"X: " + b"a" * MAX_BYTES,
+        HEAD + b"X: " + b"a" * MAX_BYTES + b"\r\nContent-Length: 0\r\n\r\n",
+        b"POST /size?" + b"a" * MAX_BYTES + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+        HEAD + headers(MAX_HEADERS) + b"Content-Length: 0\r\n\r\n",
+    ],
+)
+def test_a_large_head_is_refused(host: tuple[str, int], head: bytes) -> None:
+    assert sent(host, head)[0] == REFUSED
+    assert sent(host, *(head[at : at + 8_000] for at in range(0, len(head), 8_000)), pause=0.005)[0] in {REFUSED, b""}
+
+
+@pytest.mark.parametrize(
+    ("header", "refusal"), [(b"Authorization: Bearer \x01", INVALID), (b"X: " + b"y" * MAX_BYTES, REFUSED)]
+)
+async def test_who_still_sends_a_large_body_hears_why_its_head_is_refused(
+    host: tuple[str, int], header: bytes, refusal: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection(*host)
+    writer.write(HEAD + header + b"\r\nContent-Length: 5000000\r\n\r\n")
+    for _ in range(50):
+        writer.write(b"x" * 100_000)
+        await writer.drain()
+
+    answered = await reader.read()
+    writer.close()
+
+    assert answered == refusal
+
+
+def test_as_much_as_may_be_is_taken(host: tuple[str, int]) -> None:
+    head = HEAD + headers(MAX_HEADERS - 4) + b"Connection: close\r\nContent-Length: 3\r\nX: "
+    whole = head + b"a" * (MAX_BYTES - len(head) - 4) + b"\r\n\r\nabc"
+
+    assert sent(host, whole)[0].endswith(b"\r\n\r\n3 bytes")
+
+
+@pytest.mark.parametrize("behind", [b"0\r\nX: ", b"3;x="])
+def test_what_has_no_end_between_or_behind_pieces_of_a_body_is_refused(host: tuple[str, int], behind: bytes) -> None:
+    assert sent(host, CHUNKED + behind, *([b"a" * 50_000] * 4)) == (REFUSED, len(CHUNKED + behind) + 200_000)
+
+
+def test_a_body_of_many_small_pieces_is_taken(host: tuple[str, int]) -> None:
+    pieces = [b"1\r\nx\r\n" * 1_000] * 100
+
+    assert sent(host, CHUNKED, *pieces, b"0\r\nTrailer: some\r\n\r\n")[0].endswith(b"\r\n\r\n100000 bytes")
+
+
+@pytest.mark.parametrize(("begun", "told"), [(b"", b""), (HEAD, LATE)])
+def test_who_falls_silent_in_a_head_is_let_go(hurried: tuple[str, int], begun: bytes, told: bytes) -> None:
+    assert sent(hurried, begun)[0] == told
+
+
+def test_a_head_that_comes_in_drops_is_let_go(hurried: tuple[str, int]) -> None:
+    drops = [bytes([letter]) for letter in HEAD * 10]
+
+    assert sent(hurried, *drops, pause=0.02)[1] < len(HEAD)
+
+
+def test_a_second_head_has_as_long_as_the_first(hurried: tuple[str, int]) -> None:
+    with socket.create_connection(hurried, timeout=30) as client:
+        client.sendall(HEAD + b"Content-Length: 0\r\n\r\n")
+        while not client.recv(65_536).endswith(b"0 bytes"):
+            pass
+        time.sleep(0.4)
+        client.sendall(HEAD)
+
+        assert answer(client) == LATE
+
+
+def test_an_empty_line_after_a_request_keeps_no_connection_open(hurried: tuple[str, int]) -> None:
+    with socket.create_connection(hurried, timeout=30) as client:
+        client.sendall(HEAD + b"Content-Length: 0\r\n\r\n")
+        while not client.recv(65_536).endswith(b"0 bytes"):
+            pass
+        client.sendall(b"\r\n")
+        began = time.monotonic()
+
+        assert answer(client) == b""
+        assert time.monotonic() - began < KEPT_ALIVE
+
+
+def test_a_body_may_take_longer(hurried: tuple[str, int]) -> None:
+    head = HEAD + b"Content-Length: 10\r\nConnection: close\r\n\r\n"
+
+    assert sent(hurried, head, *([b"x"] * 10), pause=0.05)[0].endswith(b"\r\n\r\n10 bytes")
+
+
+UPGRADE = (
+    b"GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("header", "status"), [(b"X: y", 101), (b"X: " + b"y" * 9_000, 431), (b"X: " + b"y" * MAX_BYTES, 431)]
+)
+def test_a_websocket_that_cannot_open_is_told_why(host: tuple[str, int], header: bytes, status: int) -> None:
+    answered, _ = sent(host, UPGRADE + header + b"\r\n\r\n")
+
+    assert answered.startswith(b"HTTP/1.1 %d " % status)
+    assert all(header in answered.lower() for header in SAFE.lower().splitlines()) == (status != 101)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (UPGRADE.replace(b"/socket", b"/nowhere"), 403),
+        (UPGRADE.replace(b"/socket", b"/denied"), 401),
+        (UPGRADE.replace(b"Version: 13", b"Version: 12"), 400),
+        (UPGRADE.replace(b"Sec-WebSocket-Key", b"X"), 400),
+    ],
+)
+def test_a_refused_websocket_tells_browsers_what_each_answer_does(
+    host: tuple[str, int], request_: bytes, status: int
+) -> None:
+    answered, _ = sent(host, request_ + b"\r\n")
+
+    assert answered.startswith(b"HTTP/1.1 %d " % status)
+    assert [header for header in SAFE.lower().splitlines() if header not in answered.lower()] == []

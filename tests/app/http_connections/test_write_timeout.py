@@ -1,0 +1,50 @@
+"""Large answers, to clients that read nothing of them, or little by little."""
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app.http_connections import write_timeout
+from tests.live_server import live_server
+
+LARGE = b"x" * 30_000_000
+ASKED = b"GET / HTTP/1.1\r\nHost: x\r\n%b\r\n"
+
+
+async def large(_request: Request) -> Response:
+    return Response(LARGE)
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A client of whose patience there is a second."""
+    monkeypatch.setattr(write_timeout, "SECONDS", 1.0)
+    with live_server(Starlette(routes=[Route("/", large)])) as address:
+        name, _, port = address.partition(":")
+        with socket.create_connection((name, int(port)), timeout=30) as client:
+            yield client
+
+
+@pytest.mark.parametrize("headers", [b"", b"Connection: close\r\n"])
+def test_who_reads_nothing_is_let_go(client: socket.socket, headers: bytes) -> None:
+    client.sendall(ASKED % headers)
+    time.sleep(2.5)
+
+    assert sum(map(len, iter(lambda: client.recv(1_000_000), b""))) < len(LARGE)
+
+
+def test_who_reads_slowly_gets_all(client: socket.socket) -> None:
+    client.sendall(ASKED % b"Connection: close\r\n")
+    began, taken = time.monotonic(), 0
+    while part := client.recv(1_000_000, socket.MSG_WAITALL):
+        taken += len(part)
+        time.sleep(0.1)
+
+    assert taken > len(LARGE)
+    assert time.monotonic() - began > 2

@@ -1,0 +1,293 @@
+"""The audit log: what was removed or changed, by whom, whichever way they came in."""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.observability.audit_log import AuditFile
+from stores.calls import CallsStore
+from stores.database import project_registry
+from stores.purges import purge
+from stores.security import audit
+from tests.app.command import loomql, spoken
+from tests.app.command import serving as serving_process
+from tests.app.doors import Server, serving
+from tests.stores.calls.builders import call_id
+
+PROJECT = "acme/audited"
+STORED = "what-nobody-else-should-read"
+CREATE = f"""mutation {{
+  callCreateBatch(batch: [{{start: {{
+    projectId: "{PROJECT}", id: "{call_id(1)}", opName: "f", startedAt: "2026-03-01T08:00:00Z",
+    attributes: {{}}, inputs: {{q: "{STORED}"}}
+  }}}}]) {{ res {{ __typename }} }}
+  objCreate(obj: {{projectId: "{PROJECT}", objectId: "prompt", val: "{STORED}"}}) {{ digest }}
+}}"""
+
+
+@pytest.fixture
+def server(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    # A purge waits for writers that are late; there are none.
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
+    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
+    yield from serving(mongodb_uri, database_name, admin=True)
+
+
+def entries(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    found = [json.loads(record.getMessage()) for record in caplog.records if record.name == "loomql.audit"]
+    caplog.clear()
+    return found
+
+
+def test_deletes_purges_and_retention_are_written_down_with_how_many(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert "errors" not in server.asked(CREATE).json()
+    assert entries(caplog) == []
+    ref = f"weave:///{PROJECT}/call/{call_id(1)}"
+    made = server.asked(
+        f'mutation {{ feedbackCreate(projectId: "{PROJECT}", weaveRef: "{ref}", feedbackType: "note", '
+        f'payload: {{note: "{STORED}"}}) {{ id }} }}'
+    ).json()["data"]["feedbackCreate"]["id"]
+    query = f'{{expr: {{eq: [{{getField: "id"}}, {{literal: "{made}"}}]}}}}'
+
+    for change in (
+        f'feedbackPurge(projectId: "{PROJECT}", query: {query}) {{ numPurged }}',
+        f'callsDelete(projectId: "{PROJECT}", callIds: ["{call_id(1)}", "{call_id(2)}"]) {{ numDeleted }}',
+        f'objDelete(projectId: "{PROJECT}", objectId: "prompt") {{ numDeleted }}',
+        f'retentionSet(projectId: "{PROJECT}", keepDays: 30) {{ keepDays }}',
+        f'projectPurge(projectId: "{PROJECT}", confirm: "{PROJECT}") {{ isDone }}',
+    ):
+        answer = server.asked(f"mutation {{ {change} }}").json()
+        assert "errors" not in answer, answer
+
+    found = entries(caplog)
+    assert {(entry["caller"], entry["project"]) for entry in found} == {("anonymous", PROJECT)}
+    assert all(entry["time"].endswith("Z") for entry in found)
+    told = [(entry["action"], entry["detail"]) for entry in found]
+    purged, deleted = {"ids": [made]}, {"call_ids": [call_id(1), call_id(2)]}
+    versions = {"object_id": "prompt", "digests": "all"}
+    assert told[:8] == [
+        ("feedback.purge", purged),
+        ("feedback.purged", purged | {"num_purged": 1}),
+        ("calls.delete", deleted),
+        ("calls.deleted", deleted | {"num_deleted": 1}),
+        ("object.delete", versions),
+        ("object.deleted", versions | {"num_deleted": 1}),
+        ("retention.set", {"keep_days": 30, "keep_calls": None}),
+        ("project.purge", {}),
+    ]
+    # one of the calls is only known to be gone
+    assert (told[8][0], told[8][1]["calls"], len(told)) == ("project.purged", 2, 9)
+    assert STORED not in str(found)
+
+
+def test_what_was_refused_is_not_written_down(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    for change in (
+        f'objDelete(projectId: "{PROJECT}", objectId: "none") {{ numDeleted }}',
+        f'projectPurge(projectId: "{PROJECT}", confirm: "other") {{ isDone }}',
+    ):
+        assert "errors" in server.asked(f"mutation {{ {change} }}").json()
+
+    assert entries(caplog) == []
+
+
+def test_so_is_what_the_weave_sdk_deletes(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    server.asked(CREATE)
+    body = {"project_id": PROJECT, "call_ids": [call_id(1)]}
+
+    assert server.client.post("/weave/calls/delete", json=body).status_code == 200
+
+    [_, entry] = entries(caplog)
+    assert (entry["action"], entry["detail"]["num_deleted"], entry["caller"]) == ("calls.deleted", 1, "anonymous")
+
+
+async def test_what_a_server_does_by_itself_has_it_as_caller(
+    calls: CallsStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    await calls.delete(PROJECT, [call_id(1)])
+
+    assert [entry["caller"] for entry in entries(caplog)] == ["server", "server"]
+
+
+def test_many_ids_are_counted_and_not_all_named(caplog: pytest.LogCaptureFixture) -> None:
+    audit.record("calls.delete", "key-1", PROJECT, {"call_ids": [str(number) for number in range(1000)]})
+
+    [entry] = entries(caplog)
+    assert len(entry["detail"]["call_ids"]) == 101
+    assert entry["detail"]["call_ids"][-1] == "and 900 more"
+    assert entry["caller"] == "key-1"
+
+
+def test_an_entry_is_a_line_whatever_is_in_it(tmp_path: Path) -> None:
+    odd = "oidc:\ud800\u2028\x85\n é"
+    handler = logging.FileHandler(tmp_path / "audit.jsonl", encoding="utf-8")
+    audit.logger.addHandler(handler)
+    try:
+        audit.record("calls.delete", odd, PROJECT, {})
+    finally:
+        audit.logger.removeHandler(handler)
+        handler.close()
+
+    [line] = (tmp_path / "audit.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["caller"] == odd
+
+
+def test_a_command_writes_into_the_same_file_as_the_server_also_when_that_is_moved_away(
+    mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    log, moved = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
+    environment = {
+        "LOOMQL_MONGODB_URI": mongodb_uri,
+        "LOOMQL_MONGODB_DATABASE": database_name,
+        "LOOMQL_AUDIT_LOG": str(log),
+        "LOOMQL_LOG_LEVEL": "error",
+    }
+    delete = f'mutation {{ callsDelete(projectId: "{PROJECT}", callIds: ["{call_id(1)}"]) {{ numDeleted }} }}'
+    with serving_process(tmp_path / "out", **environment) as server:
+        for query in (CREATE, delete):
+            httpx.post(server.url, json={"query": query}).raise_for_status()
+        done = loomql("retention", "set", PROJECT, "--keep-days", "7", **environment)
+        log.rename(moved)
+        for query in (CREATE.replace(call_id(1), call_id(2)), delete.replace(call_id(1), call_id(2))):
+            httpx.post(server.url, json={"query": query}).raise_for_status()
+
+    assert done.returncode == 0, done.stderr
+    assert [told(line) for line in moved.read_text().splitlines()] == [
+        ("calls.delete", "anonymous"),
+        ("calls.deleted", "anonymous"),
+        ("retention.set", "command line"),
+    ]
+    assert [told(line) for line in log.read_text().splitlines()] == [
+        ("calls.delete", "anonymous"),
+        ("calls.deleted", "anonymous"),
+    ]
+
+
+def test_what_the_file_does_not_take_is_told_to_standard_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    monkeypatch.setattr(audit.logger, "handlers", [AuditFile(log)])
+    audit.record("key.create", "command line", None, {})
+    log.rename(tmp_path / "moved")
+    log.mkdir()
+
+    audit.record("key.revoke", "command line", None, {})
+    log.rmdir()
+    audit.record("key.rotate", "command line", None, {})
+
+    assert told((tmp_path / "moved").read_text()) == ("key.create", "command line")
+    assert told(log.read_text()) == ("key.rotate", "command line")
+    entry, why = capsys.readouterr().err.splitlines()
+    assert told(entry) == ("key.revoke", "command line")
+    assert why == f"loomql: the audit log {log}: Is a directory"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder with room for 16 pages."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount, unmount = shutil.which("mount"), shutil.which("umount")
+    if mount is None or unmount is None or os.getuid() != 0:
+        pytest.skip("only root of a Linux may mount a file system")
+    made = subprocess.run([mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], check=False)  # noqa: S603
+    if made.returncode != 0:
+        pytest.skip("a disk that can be filled cannot be mounted")
+    yield folder
+    subprocess.run([unmount, folder], check=True)  # noqa: S603
+
+
+def test_so_is_what_a_full_disk_does_not_take_and_what_it_took_of_an_entry_spoils_no_other(
+    small_disk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, rest = small_disk / "audit.jsonl", small_disk / "rest"
+    monkeypatch.setattr(audit.logger, "handlers", [AuditFile(log)])
+    audit.record("key.create", "command line", None, {})
+    with suppress(OSError), FileIO(rest, "w") as file:
+        while file.write(b"x" * 4096):
+            pass
+
+    for number in range(40):
+        audit.record("calls.delete", str(number), PROJECT, {"call_ids": [call_id(each) for each in range(20)]})
+    rest.unlink()
+    audit.record("key.rotate", "command line", None, {})
+
+    first, *taken, torn, last = log.read_text().splitlines()
+    assert (told(first), told(last)) == (("key.create", "command line"), ("key.rotate", "command line"))
+    refused = capsys.readouterr().err.splitlines()
+    assert [told(line) for line in taken + refused[::2]] == [("calls.delete", str(number)) for number in range(40)]
+    assert refused[0].startswith(torn)
+    assert set(refused[1::2]) == {f"loomql: the audit log {log}: No space left on device"}
+
+
+def test_a_command_that_may_not_go_on_makes_no_file(tmp_path: Path) -> None:
+    log, uri = tmp_path / "audit.jsonl", "mongodb://127.0.0.1:1/?directConnection=true"
+    refused = spoken(
+        *("key", "create", "--project", "*", "--role", "admin"),
+        LOOMQL_MONGODB_URI=uri,
+        LOOMQL_AUDIT_LOG=str(log),
+        LOOMQL_DATABASE_TIMEOUT_SECONDS="0.1",
+    )
+
+    assert refused.returncode == 1
+    assert not log.exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_the_file_is_its_folders_owners_whoever_makes_it(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    os.chown(tmp_path / "log", 12345, 12345)
+    AuditFile(tmp_path / "log" / "audit.jsonl").check()
+
+    made = (tmp_path / "log" / "audit.jsonl").stat()
+    assert (made.st_uid, made.st_gid) == (12345, 12345)
+
+
+def test_without_a_place_for_it_nothing_is_done_and_no_server_starts(
+    mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "none" / "audit.jsonl"
+    own = {
+        "LOOMQL_MONGODB_URI": mongodb_uri,
+        "LOOMQL_MONGODB_DATABASE": database_name,
+        "LOOMQL_AUDIT_LOG": str(log),
+    }
+    made = spoken("key", "create", "--project", "*", "--role", "admin", **own)
+    served = loomql("serve", "--port", "0", **own)
+    listed = spoken("key", "list", **{**own, "LOOMQL_AUDIT_LOG": ""})
+
+    why = f"loomql: the audit log {log} cannot be written: No such file or directory\n"
+    assert (made.returncode, made.stdout) == (1, "")
+    assert made.stderr.endswith(why)
+    assert (served.returncode, served.stderr) == (1, why)
+    assert listed.stdout.startswith("There is no key yet")
+
+
+def told(line: str) -> tuple[str, str]:
+    """What was done, and by whom."""
+    entry = json.loads(line)
+    return entry["action"], entry["caller"]
+
+
+def test_without_a_file_a_command_tells_standard_error(mongodb_uri: str, database_name: str) -> None:
+    environment = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
+
+    made = loomql("key", "create", "--project", PROJECT, "--role", "reader", **environment)
+    public_id = made.stdout.split("_")[1]
+    ended = loomql("key", "revoke", public_id, **environment)
+
+    assert [told(line) for line in made.stderr.splitlines() if line[0] == "{"] == [("key.create", "command line")]
+    assert [told(line) for line in ended.stderr.splitlines()] == [("key.revoke", "command line")]
+    assert made.stdout.strip() not in made.stderr

@@ -1,0 +1,232 @@
+"""The lines of the log as uvicorn's configuration of ours writes them, for people and as JSON, with no secrets."""
+
+import json
+import logging
+import logging.config
+import re
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from http.client import HTTPConnection
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import httpx
+import pytest
+from pymongo import MongoClient
+
+from app.observability.logs import log_config
+from app.observability.request_record import CURRENT, RequestRecord
+from app.settings import Settings
+from stores.calls.inputs import MAX_EXCEPTION
+from stores.errors import BadInputError
+from tests.app.command import eventually, serving
+
+HOSTILE = "at\r\nERROR:    forged\x1b[2J\x1b]0;title\x07\x7f\x9b31m\x85\u2028\u2029\u202e\u2066\x00end"
+ESCAPED = r"at\r\nERROR:    forged\x1b[2J\x1b]0;title\x07\x7f\x9b31m\x85\u2028\u2029\u202e\u2066\x00end"
+AS_ERROR = ESCAPED.partition("[")[0] + "***"  # of errors that are no StoreErrors the log leaves out what is in brackets
+LINE = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL): +\S|    ")
+BANNER = ("LoomQL is up.", "  GraphiQL", "  Data", "  Stop")
+SECRET = "of-a-customer"  # noqa: S105 -- what must not be told
+Form = Literal["text", "json"]
+Written = Callable[[Form, Callable[[], None]], list[str]]
+
+
+class Output(StringIO):
+    """Standard output, which a test may take for a terminal."""
+
+
+@pytest.fixture
+def written() -> Iterator[Written]:
+    """What is written in a form while something is done; the loggers are as they were afterwards."""
+    names = (None, "loomql", "loomql.audit", "uvicorn", "uvicorn.error", "uvicorn.access")
+    named = [logging.getLogger(name) for name in names]
+    before = [(each, each.level, each.propagate, each.handlers[:]) for each in named]
+
+    def lines(form: Form, do: Callable[[], None]) -> list[str]:
+        config = log_config(Settings(mongodb_uri="mongodb://localhost", log_format=form))
+        with redirect_stderr(Output()) as out, redirect_stdout(out):
+            logging.config.dictConfig({**config, "disable_existing_loggers": False})
+            do()
+        return out.getvalue().splitlines()
+
+    yield lines
+    for each, level, propagate, handlers in before:
+        each.level, each.propagate, each.handlers = level, propagate, handlers
+
+
+@pytest.fixture
+def under_way() -> Iterator[RequestRecord]:
+    """A request that is under way."""
+    current = RequestRecord("mine", "graphql", {}, None)
+    current.operation, current.name = "projects", "N" * 200
+    token = CURRENT.set(current)
+    yield current
+    CURRENT.reset(token)
+
+
+def fail_and_answer() -> None:
+    try:
+        raise ValueError(f"no float: '{SECRET}'")  # noqa: TRY301 -- for its traceback
+    except ValueError:
+        logging.getLogger("loomql").exception("it failed with Bearer %s", f"{SECRET}-0123")
+    logging.getLogger("uvicorn.access").info('%s - "%s %s HTTP/%s" %d', "::1", "GET", f"/x?a={SECRET}", "1.1", 200)
+
+
+@pytest.mark.usefixtures("under_way")
+def test_a_line_of_json_has_the_request_and_what_was_raised_without_what_it_said(written: Written) -> None:
+    failed, accessed = map(json.loads, written("json", fail_and_answer))
+
+    assert SECRET not in str((failed, accessed))
+    assert (failed["level"], failed["logger"], failed["message"]) == ("error", "loomql", "it failed with Bearer ***")
+    assert failed["exception"].startswith("Traceback (most recent call last):\n")
+    assert "test_logs.py" in failed["exception"]
+    assert failed["exception"].rstrip().endswith("ValueError: no float: ***")
+    assert {name: failed[name] for name in ("request_id", "door", "operation", "operation_name")} == {
+        "request_id": "mine",
+        "door": "graphql",
+        "operation": "projects",
+        "operation_name": "N" * 128,
+    }
+    assert accessed["message"] == '::1 - "GET /x?*** HTTP/1.1" 200'
+
+
+def test_a_line_is_one_whatever_is_in_it(written: Written) -> None:
+    message = 'two\nlines, a \u2028 and a "quote"'
+
+    [line] = written("json", lambda: logging.getLogger("loomql").error(message))
+
+    assert json.loads(line)["message"] == message
+    assert "request_id" not in json.loads(line)
+
+
+@pytest.mark.usefixtures("under_way")
+def test_a_line_for_people_ends_with_the_id_and_what_was_raised_follows(written: Written) -> None:
+    lines = written("text", fail_and_answer)
+
+    assert SECRET not in "\n".join(lines)
+    assert "ERROR:    it failed with Bearer *** [mine]" in lines
+    assert "    Traceback (most recent call last):" in lines
+    assert "    ValueError: no float: ***" in lines
+    [accessed] = [line for line in lines if "GET" in line]
+    assert accessed.startswith("INFO:")
+    assert '"GET /x?*** HTTP/1.1" 200' in accessed
+    assert accessed.endswith(" [mine]")
+
+
+def test_a_line_that_is_of_no_request_has_no_id(written: Written) -> None:
+    assert written("text", lambda: logging.getLogger("loomql").warning("swept")) == ["WARNING:  swept"]
+
+
+def write_hostile_lines() -> None:
+    log = logging.getLogger("loomql")
+    log.warning("of %s", HOSTILE)
+    log.warning(HOSTILE, extra={"color_message": HOSTILE})
+    log.warning("half a pair: %s", "\ud800", stack_info=True)
+    try:
+        try:
+            raise ValueError(HOSTILE)  # noqa: TRY301 -- for its traceback
+        except ValueError as cause:
+            raise BadInputError(HOSTILE) from cause
+    except BadInputError:
+        log.exception("Exception in ASGI application\n")
+    access = logging.getLogger("uvicorn.access")
+    access.info('%s - "%s %s HTTP/%s" %d', HOSTILE, HOSTILE, f"/{HOSTILE}", "1.1", 200)
+    logging.getLogger("uvicorn.error").info('%s - "WebSocket %s" [accepted]', HOSTILE, f"/{HOSTILE}")
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_no_text_of_a_client_begins_a_line_or_reaches_a_terminal(
+    written: Written, monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool
+) -> None:
+    monkeypatch.setattr(Output, "isatty", lambda _self: is_terminal)
+
+    lines = written("text", write_hostile_lines)
+
+    plain = [re.sub(r"\x1b\[\d*m", "", line) for line in lines]  # colours, which uvicorn adds on terminals
+    assert [line for line in plain if not line.isprintable() or not LINE.match(line)] == []
+    assert plain[:2] == [f"WARNING:  of {ESCAPED}", f"WARNING:  {ESCAPED}"]
+    assert "WARNING:  half a pair: \\ud800" in plain
+    assert "ERROR:    Exception in ASGI application" in plain
+    assert f"    ValueError: {AS_ERROR}" in plain
+    assert f"    stores.errors.BadInputError: {ESCAPED}" in plain
+    assert plain[-2] == f'INFO:     {ESCAPED} - "{ESCAPED} /{ESCAPED} HTTP/1.1" 200 OK'
+    assert plain[-1] == f'INFO:     {ESCAPED} - "WebSocket /{ESCAPED}" [accepted]'
+
+
+def test_json_holds_the_text_of_a_client_in_ascii(written: Written) -> None:
+    lines = written("json", write_hostile_lines)
+
+    assert all(line.isascii() and line.isprintable() for line in lines)
+    told = [json.loads(line) for line in lines]
+    assert [told[0]["message"], told[1]["message"]] == [f"of {HOSTILE}", HOSTILE]
+    assert f"\nValueError: {AS_ERROR}\n" in told[3]["exception"]
+    assert len(told) == 6
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_real_server_writes_no_line_that_a_client_made_up(
+    mongodb_uri: str, database_name: str, tmp_path: Path, form: Form
+) -> None:
+    environment = {
+        "LOOMQL_MONGODB_URI": mongodb_uri,
+        "LOOMQL_MONGODB_DATABASE": database_name,
+        "LOOMQL_LOG_LEVEL": "debug",
+        "LOOMQL_LOG_FORMAT": form,
+        "FORWARDED_ALLOW_IPS": "*",
+    }
+    store_broken_calls(mongodb_uri, database_name)
+    with serving(tmp_path / "out", **environment) as server:
+        send_hostile_requests(server.url.removesuffix("/graphql"))
+        assert eventually(lambda: b" stays without its usage" in server.output.read_bytes())
+        server.stop()
+        output = server.output.read_bytes().decode()
+
+    lines = [line for line in output.split("\n") if line and not line.startswith(BANNER)]
+    assert [line for line in lines if not line.isprintable()] == []
+    if form == "text":
+        assert [line for line in lines if not LINE.match(line)] == []
+    told = lines if form == "text" else [json.loads(line)["message"] for line in lines]
+    text = ESCAPED if form == "text" else HOSTILE
+    assert any(f"exception of call {text} of acme/{text} has" in line for line in told)
+    assert any("1 of 1 items of a batch at /weave are not stored: batch.0" in line for line in told)
+    assert any(
+        line.startswith(f"call acme/logs:{text} stays") or f" call acme/logs:{text} stays" in line for line in told
+    )
+    assert any("9.9.9.9\\x9b31m" in line or "9.9.9.9\x9b31m" in line for line in told)
+    assert any("unexpected error" in line for line in told)
+
+
+def store_broken_calls(mongodb_uri: str, database_name: str) -> None:
+    """Store calls that no LoomQL writes: one stops an upgrade of its summary, one fails reads."""
+    base = {"project_id": "acme/logs", "id": HOSTILE, "visible": True, "started_at": HOSTILE}
+    with MongoClient[dict[str, Any]](mongodb_uri) as mongo:
+        mongo[database_name].calls.insert_many(
+            [
+                {**base, "_id": f"acme/logs:{HOSTILE}", "json": {"summary": '{"usage": {"gpt": '}},
+                {**base, "_id": f"acme/logs:2{HOSTILE}", "json": HOSTILE},
+            ]
+        )
+
+
+def send_hostile_requests(url: str) -> None:
+    """Send client text by every route that leads to a log."""
+    end: dict[str, Any] = {"project_id": f"acme/{HOSTILE}", "id": HOSTILE, "ended_at": "2025-01-01T00:00:00Z"}
+    end |= {"summary": {}, "exception": "x" * (MAX_EXCEPTION + 1)}
+    with httpx.Client(base_url=url, timeout=30) as client:
+        client.post("/weave/call/end", json={"end": end})
+        start = {"project_id": "acme/logs", "id": "1", "trace_id": "1", "op_name": "op", "started_at": end["ended_at"]}
+        start |= {"attributes": {}, "inputs": {HOSTILE: "\ud800"}}
+        batch = json.dumps({"batch": [{"mode": "start", "req": {"start": start}}]})
+        client.post("/weave/call/upsert_batch", content=batch)
+        client.post("/graphql", json={"query": '{ calls(projectId: "acme/logs") { nodes { id inputs startedAt } } }'})
+        client.post("/weave/calls/stream_query", json={"project_id": "acme/logs"})
+        client.get(f"/weave/{quote(HOSTILE)}")
+        client.get("/export/calls", params={"projectId": "acme/logs", HOSTILE: HOSTILE})
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=30)
+    connection.putrequest("GET", "/healthz")
+    connection.putheader("X-Forwarded-For", b"9.9.9.9\x9b31m")
+    connection.endheaders()
+    assert connection.getresponse().status == 200
+    connection.close()

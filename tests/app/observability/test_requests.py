@@ -1,0 +1,208 @@
+"""Ids and counts of requests, as clients and Prometheus see them."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
+
+from app.admission.operation_limiter import MOST_OPERATIONS
+from app.background.tasks import BackgroundTasks
+from app.observability.request_record import CURRENT
+from app.server.application import create_app
+from app.settings import Settings
+from graphql_schema.engine.operations import LimitedSchema
+from stores.files import MAX_FILE_BYTES
+from stores.projects import ProjectsStore
+from tests.app.event_stream import next_of, streaming
+from tests.app.observability.samples import sample, told
+from tests.live_server import live_server
+
+PROJECTS = "query Hostile($first: Int) { projects(first: $first) { nodes { id } } }"
+
+
+@pytest.fixture
+async def client(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.AsyncClient]:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+            yield client
+
+
+async def test_requests_are_counted_by_door_and_by_the_schemas_names(client: httpx.AsyncClient) -> None:
+    for number in range(3):
+        query = PROJECTS.replace("Hostile", f"Hostile{number}")
+        await client.post("/graphql", json={"query": query, "operationName": f"Hostile{number}"})
+    await client.post("/graphql", json={"query": "{ a: projects { nodes { id } } b: __typename }"})
+    await client.get("/graphql", params={"query": "{ nothing }"})
+    await client.get("/elsewhere/1")
+    await client.get("/elsewhere/2")
+
+    found = await told(client)
+
+    assert found[sample("loomql_requests_total", door="graphql", operation="projects", status="200")] == 3
+    assert found[sample("loomql_request_seconds_count", door="graphql", operation="projects")] == 3
+    assert found[sample("loomql_request_seconds_bucket", door="graphql", operation="projects", le="+Inf")] == 3
+    assert found[sample("loomql_requests_total", door="graphql", operation="several", status="200")] == 1
+    assert found[sample("loomql_requests_total", door="graphql", operation="", status="200")] == 1
+    assert found[sample("loomql_errors_total", door="graphql", code="BAD_USER_INPUT")] == 1
+    assert found[sample("loomql_requests_total", door="other", operation="", status="404")] == 2
+    assert found[sample("loomql_in_flight", door="metrics")] == 1
+    assert found[sample("loomql_in_flight", door="graphql")] == 0
+    assert not any("Hostile" in str(key) for key in found)
+
+
+async def test_what_is_in_use_and_what_goes_on_is_told(client: httpx.AsyncClient) -> None:
+    await client.post("/graphql", json={"query": PROJECTS})
+
+    found = await told(client)
+
+    counts = {
+        "operations": MOST_OPERATIONS,
+        "completions": 64,
+        "exports": 2,
+        "subscriptions": 5000,
+        "websockets": 5000,
+    }
+    for resource, limit in {**counts, "pending_bytes": 2**26, "spooled_bytes": 2 * MAX_FILE_BYTES}.items():
+        assert found[sample("loomql_in_use", resource=resource)] == 0
+        assert found[sample("loomql_limit", resource=resource)] == limit
+    connections = [found[sample("loomql_database_connections", state=state)] for state in ("in_use", "idle")]
+    assert sum(connections) >= 1
+    assert found[sample("loomql_database_waiting")] == 0
+    assert found[sample("process_resident_memory_bytes")] > 10_000_000
+    assert found[sample("loomql_task_running", task="upkeep")] == 1
+    assert found[sample("loomql_work_total", work="purging", outcome="failed")] == 0
+    assert found[sample("loomql_work_total", work="sweeping", outcome="succeeded")] >= 1
+
+
+async def test_of_tasks_those_are_told_that_go_on_or_broke_off() -> None:
+    background = BackgroundTasks()
+
+    async def come_to_an_end() -> None:
+        return
+
+    async def break_off() -> None:
+        raise RuntimeError
+
+    background.start("goes on", asyncio.sleep(3600))
+    tasks = [background.start("over", come_to_an_end()), background.start("broken", break_off())]
+    await asyncio.wait(tasks)
+    found = background.running()
+    await background.stop()
+
+    assert found == {"goes on": True, "broken": False}
+
+
+async def test_events_and_their_lag_are_counted(client: httpx.AsyncClient) -> None:
+    start = {
+        "projectId": "acme/chat",
+        "opName": "x",
+        "startedAt": "2026-01-02T03:04:05Z",
+        "attributes": {},
+        "inputs": {},
+    }
+    watch = 'subscription { callEvents(projectId: "acme/chat", after: "%s") { type } }'
+    query = '{ callEventsCursor(projectId: "acme/chat") }'
+    cursor = (await client.post("/graphql", json={"query": query})).json()["data"]["callEventsCursor"]
+    write: dict[str, object] = {
+        "query": "mutation ($start: StartedCallSchemaForInsert!) { callStart(start: $start) { id } }"
+    }
+    write |= {"variables": {"start": start}}
+
+    await client.post("/graphql", json=write)
+    async with streaming(client, watch % cursor) as events:
+        # The first is of the past; the second comes by the change stream.
+        first = await next_of(events)
+        await client.post("/graphql", json=write)
+        second = await next_of(events)
+        during = await told(client)
+    after = await told(client)
+
+    assert first == second == {"data": {"callEvents": {"type": "STARTED"}}}
+    assert during[sample("loomql_event_lag_seconds_count")] >= 1
+    assert 0 <= during[sample("loomql_event_lag_seconds_sum")] < 60
+    assert during[sample("loomql_in_use", resource="subscriptions")] == 1
+    assert after[sample("loomql_requests_total", door="sse", operation="callEvents", status="200")] == 1
+
+
+async def test_without_the_setting_nothing_is_told(mongodb_uri: str, database_name: str) -> None:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, metrics=False)
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+            assert (await client.get("/metrics")).status_code == 404
+            assert (await client.get("/healthz")).headers["x-request-id"]
+
+
+@pytest.mark.parametrize("path", ["/graphql?query={__typename}", "/healthz", "/elsewhere", "/files/a/b/c", "/metrics"])
+async def test_every_answer_has_an_id_of_its_own(client: httpx.AsyncClient, path: str) -> None:
+    first, second = [(await client.get(path)).headers["x-request-id"] for _ in range(2)]
+
+    assert re.fullmatch(r"[0-9a-f]{16}-[0-9a-f]+", first)
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("sent", "is_kept"),
+    [
+        ("trace-7/a.b_c", True),
+        ("x" * 128, True),
+        ("x" * 129, False),
+        ("", False),
+        ("a b", False),
+        ('"><script>', False),
+    ],
+)
+async def test_an_id_that_comes_is_kept_where_it_is_sane(client: httpx.AsyncClient, sent: str, is_kept: bool) -> None:  # noqa: FBT001
+    answer = await client.get("/healthz", headers={"X-Request-ID": sent})
+
+    assert (answer.headers["x-request-id"] == sent) is is_kept
+    assert len(answer.headers.get_list("x-request-id")) == 1
+
+
+async def test_what_nobody_expected_has_the_id_too(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_given: object, **_more: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ProjectsStore, "page", fail)
+    answer = await client.post("/graphql", json={"query": PROJECTS}, headers={"X-Request-ID": "mine"})
+
+    assert answer.json()["errors"][0]["extensions"]["requestId"] == answer.headers["x-request-id"] == "mine"
+    assert (await told(client))[sample("loomql_errors_total", door="graphql", code="INTERNAL")] == 1
+
+
+async def test_operations_over_a_websocket_have_ids_below_its_own(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = list[str]()
+    stream = LimitedSchema.stream
+
+    async def noted(self: LimitedSchema, *given: object, **more: object) -> object:
+        ids.append(getattr(CURRENT.get(), "request_id", ""))
+        return await stream(self, *given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LimitedSchema, "stream", noted)
+    url = f"ws://{client.base_url.netloc.decode()}/graphql"
+    protocols = [Subprotocol("graphql-transport-ws")]
+    async with connect(url, subprotocols=protocols, additional_headers={"X-Request-ID": "mine"}) as websocket:
+        assert websocket.response is not None
+        answered = websocket.response.headers["x-request-id"]
+        await websocket.send('{"type": "connection_init"}')
+        await websocket.recv()
+        for number in ("1", "2"):
+            payload = {"query": "{ projects { nodes { id } } nothing }" if number == "2" else PROJECTS}
+            await websocket.send(json.dumps({"id": number, "type": "subscribe", "payload": payload}))
+            while json.loads(await websocket.recv())["type"] not in {"complete", "error"}:
+                pass
+        open_ones = (await told(client))[sample("loomql_in_flight", door="websocket")]
+
+    found = await told(client)
+    assert answered == "mine"
+    assert ids == ["mine.1", "mine.2"]
+    assert open_ones == 1
+    assert found[sample("loomql_requests_total", door="websocket", operation="projects", status="200")] == 1
+    assert found[sample("loomql_errors_total", door="websocket", code="BAD_USER_INPUT")] == 1

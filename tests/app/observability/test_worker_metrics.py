@@ -1,0 +1,65 @@
+"""One worker asks the others: those that answer, one that is stuck, and one that died without a word."""
+
+import asyncio
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.core import CounterMetricFamily, Metric
+
+from app.observability.worker_metrics import WorkerMetrics
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a path that is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="loomql-") as folder:
+        yield Path(folder)
+
+
+def worker(folder: Path, name: str, count: int) -> WorkerMetrics:
+    def families() -> Iterator[Metric]:
+        counted = CounterMetricFamily("counted", "What was counted", labels=("door",))
+        counted.add_metric(("graphql",), count)
+        yield counted
+
+    siblings = WorkerMetrics(families, folder)
+    siblings._own = name
+    return siblings
+
+
+def samples(families: list[Metric], name: str) -> dict[str, float]:
+    return {each.labels["worker"]: each.value for family in families for each in family.samples if each.name == name}
+
+
+async def test_the_counts_of_all_are_told_and_who_does_not_answer_is_down(folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as stuck, socket.socket(socket.AF_UNIX) as dead:
+        stuck.bind(str(folder / "3.sock"))
+        stuck.listen()  # and never answers
+        dead.bind(str(folder / "4.sock"))
+        dead.close()
+        first, second = worker(folder, "1", 5), worker(folder, "2", 7)
+        async with first.serve_peers(), second.serve_peers():
+            async with asyncio.timeout(30):
+                told = await first.collect_all()
+                again = await second.collect_all()
+    left = await asyncio.to_thread(lambda: list(folder.iterdir()))
+
+    assert samples(told, "counted_total") == samples(again, "counted_total") == {"1": 5, "2": 7}
+    assert samples(told, "loomql_worker_up") == {"1": 1, "2": 1, "3": 0, "4": 0}
+    assert samples(again, "loomql_worker_up") == {"1": 1, "2": 1, "3": 0}  # who died is gone
+    assert [path.name for path in left] == ["3.sock"]
+
+
+async def test_what_is_no_answer_hides_nobody(folder: Path) -> None:
+    async def nonsense(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"{not json")
+        writer.close()
+
+    async with await asyncio.start_unix_server(nonsense, folder / "2.sock"), worker(folder, "1", 5).serve_peers():
+        told = await worker(folder, "1", 5).collect_all()
+
+    assert samples(told, "counted_total") == {"1": 5}
+    assert samples(told, "loomql_worker_up") == {"1": 1, "2": 0}

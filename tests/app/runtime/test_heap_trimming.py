@@ -1,0 +1,68 @@
+"""What is given back to the system."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from app.runtime.heap_trimming import OF_ITS_OWN, trim_periodically
+from tests.waiting import until
+
+BLOCK = 64 * 1024
+COUNT = 25
+MIB = 1024 * 1024
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems tell it otherwise")
+
+
+def held() -> int:
+    """What this process holds of the machine's memory, in bytes."""
+    [line] = [each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("VmRSS")]
+    return int(line.split()[1]) * 1024
+
+
+async def test_what_is_free_goes_back_though_it_lies_below_what_is_not() -> None:
+    blocks = [bytearray(BLOCK) for _ in range(2_000)]
+    last = bytearray(BLOCK)
+    full = held()
+    blocks.clear()
+
+    giving = asyncio.create_task(trim_periodically(0.01))
+    await until(lambda: full - held() > 100 * MIB)
+
+    giving.cancel()
+    assert len(last) == BLOCK
+
+
+_DAY: Final = f"""
+import sys
+from app.memory import keep_little
+from tests.app.test_memory import held
+
+if sys.argv[1] == "told":
+    keep_little()
+largest = bytearray(30 * {MIB})  # after which the allocator takes nothing smaller for large
+del largest
+blocks = []
+for _ in range({COUNT}):
+    blocks.append(bytearray({2 * OF_ITS_OWN}))
+    blocks.append(bytearray({BLOCK}))
+full = held()
+del blocks[::2]
+print(full - held())
+"""
+
+
+def freed(how: str) -> int:
+    """The bytes that a process gives back when it frees every other one of its blocks."""
+    command = [sys.executable, "-c", _DAY, how]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603 -- our own
+
+
+def test_a_large_block_goes_back_at_once_wherever_it_lies() -> None:
+    assert freed("told") >= COUNT * 2 * OF_ITS_OWN * 0.9
+    # If this fails, the allocator does so by itself now, and need not be told.
+    assert freed("untold") < COUNT * 2 * OF_ITS_OWN * 0.1

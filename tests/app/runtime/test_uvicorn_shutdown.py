@@ -1,0 +1,57 @@
+"""Worker processes that are told to end: real ones, some of which end sooner than others."""
+
+import multiprocessing
+import signal
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from uvicorn import Config
+from uvicorn.supervisors.multiprocess import SIGNALS, Process
+
+from app.runtime import uvicorn_shutdown
+from app.runtime.uvicorn_shutdown import WorkerSupervisor
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture
+def workers() -> Iterator[WorkerSupervisor]:
+    """Two, of which one ends soon and the other does not by itself; they take SIGTERM as Python does."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    made = WorkerSupervisor(Config("nothing:here", log_config=None, timeout_graceful_shutdown=60), [socket.socket()])
+    for seconds in (0.2, 600):
+        worker = Process(made.config, [])
+        worker.process = SPAWN.Process(target=time.sleep, args=(seconds,))
+        worker.process.start()
+        made.processes.append(worker)
+    yield made
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    for worker in made.processes:
+        worker.process.kill()
+        worker.process.join()
+        worker.parent_conn.close()
+        worker.child_conn.close()
+    made.sockets[0].close()
+
+
+def test_who_hurries_them_hurries_those_that_are_left(
+    workers: WorkerSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal comes while one is waited for, which has ended when it is passed on."""
+    monkeypatch.setattr(uvicorn_shutdown, "_POLL_SECONDS", 60)
+    workers.signal_queue.append(signal.SIGTERM)
+
+    workers.join_all()
+
+    assert [worker.exitcode for worker in workers.processes] == [0, -signal.SIGTERM]
+
+
+def test_nobody_waits_at_the_address_of_those_that_are_to_end(workers: WorkerSupervisor) -> None:
+    [listener] = workers.sockets
+
+    workers.terminate_all()
+
+    assert listener.fileno() == -1

@@ -1,0 +1,76 @@
+"""The short way: who asks for the route's own path takes it, all others go through the router."""
+
+from typing import Any
+
+import pytest
+from starlette.routing import Route, Router, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+
+from app.auth.guard import Guard
+from app.server.application import create_app
+from app.server.fast_routes import DirectRoutes
+from app.settings import Settings
+
+taken: list[str] = []
+
+
+class There:
+    """What the route leads to."""
+
+    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
+        """Tell whether the router was passed."""
+        taken.append("through the router" if "endpoint" in scope else "short")
+
+
+async def nothing(*_told: object) -> None:
+    """Neither receive nor send anything."""
+
+
+@pytest.mark.parametrize(
+    ("scope", "way"),
+    [
+        ({"type": "http", "path": "/graphql", "method": "POST"}, "short"),
+        ({"type": "http", "path": "/graphql", "method": "DELETE"}, "short"),
+        ({"type": "http", "path": "/prefix/graphql", "root_path": "/prefix", "method": "POST"}, "through the router"),
+    ],
+)
+async def test_the_way_that_a_request_takes(scope: Scope, way: str) -> None:
+    taken.clear()
+    route = Route("/graphql", There())
+
+    await DirectRoutes(Router([route]), [route])({"root_path": "", **scope}, nothing, nothing)  # type: ignore[arg-type]
+
+    assert taken == [way]
+
+
+@pytest.mark.parametrize(("path", "taken_by"), [("/ws", ["short"]), ("/graphql", [])])
+async def test_a_websocket_has_a_way_of_its_own(path: str, taken_by: list[str]) -> None:
+    taken.clear()
+    sent: list[str] = []
+
+    async def send(message: object) -> None:
+        sent.append(dict(message)["type"])  # type: ignore[call-overload]
+
+    routes = [Route("/graphql", There()), WebSocketRoute("/ws", There())]
+    scope = {"type": "websocket", "path": path, "root_path": ""}
+    await DirectRoutes(Router(routes), routes)(scope, nothing, send)  # type: ignore[arg-type]
+
+    assert taken == taken_by
+    assert sent == ([] if taken_by else ["websocket.close"])
+
+
+def test_a_route_of_which_more_counts_than_its_path_has_no_short_way() -> None:
+    with pytest.raises(TypeError, match="more than the path"):
+        DirectRoutes(Router([]), [Route("/files/{digest}", There())])
+    with pytest.raises(TypeError, match="more than the path"):
+        DirectRoutes(Router([]), [Route("/", There(), methods=["GET"])])
+
+
+def test_the_short_way_leads_through_the_guard() -> None:
+    app = create_app(Settings(mongodb_uri="mongodb://127.0.0.1:1"))
+    layers: list[Any] = app.user_middleware
+    [way] = [each for each in layers if each.cls is DirectRoutes]
+    routes = way.args[0]
+
+    assert [type(route) for route in routes] == [Route, WebSocketRoute]
+    assert all(isinstance(route.app, Guard) for route in routes)

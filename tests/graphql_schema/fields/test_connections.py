@@ -1,0 +1,90 @@
+"""The maker of lists: the arguments that ask for a page, in the place where a resolver takes one request."""
+
+from typing import Any
+
+import pytest
+import strawberry
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionResult
+
+from graphql_schema.context import Context, Info
+from graphql_schema.execution import CompilingExecutor, call_directly, field_of
+from graphql_schema.fields.connections import ConnectionNames, Listing, connection_field
+from graphql_schema.scalars import SCALARS
+from stores.paging import Key, Order, Page, PageRequest
+
+
+@strawberry.type
+class WordSchema:
+    text: str
+
+
+@strawberry.type
+class Query:
+    @connection_field("Words.", of=WordSchema)
+    async def words(self, info: Info, letter: str = "a", *, request: PageRequest, loud: bool = False) -> Listing:
+        rows = [{"text": f"{letter}{place}{'!' if loud else ''}"} for place in range(request.offset, request.size)]
+        page = Page(rows, has_next=request.backward, has_previous=False, order=Order({}, (Key("text"),)), scope=b"")
+
+        async def count() -> int:
+            return info.context.max_page_size + request.size
+
+        return Listing(page, count)
+
+
+@pytest.fixture(params=[True, False], ids=["called directly", "called by Strawberry"])
+def schema(request: pytest.FixtureRequest) -> strawberry.Schema:
+    config = StrawberryConfig(default_resolver=field_of, name_converter=ConnectionNames(), scalar_map=dict(SCALARS))
+    made = strawberry.Schema(Query, config=config, execution_context_class=CompilingExecutor)
+    if request.param:
+        call_directly(made._schema, config.info_class)
+    return made
+
+
+async def _words(schema: strawberry.Schema, arguments: str, selected: str = "nodes { text }") -> ExecutionResult:
+    context: Any = Context(stores=None, max_page_size=7)  # type: ignore[arg-type] # none is asked
+    result = await schema.execute(f"{{ words{arguments} {{ {selected} }} }}", context_value=context)
+    assert isinstance(result, ExecutionResult)
+    return result
+
+
+def test_the_arguments_of_a_page_stand_where_the_request_does(schema: strawberry.Schema) -> None:
+    names = list(schema._schema.query_type.fields["words"].args)  # type: ignore[union-attr]
+    assert names == ["letter", "first", "after", "last", "before", "offset", "loud"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        ("(first: 3)", ["a0", "a1", "a2"]),
+        ('(letter: "b", offset: 1, first: 2, loud: true)', ["b1!"]),
+        ("(first: null, offset: null, last: 2)", ["a0", "a1"]),
+    ],
+)
+async def test_a_resolver_takes_them_as_one(schema: strawberry.Schema, arguments: str, texts: list[str]) -> None:
+    result = await _words(schema, arguments)
+
+    assert result.errors is None
+    assert result.data == {"words": {"nodes": [{"text": text} for text in texts]}}
+
+
+async def test_a_list_of_which_no_rows_are_selected_reads_none(schema: strawberry.Schema) -> None:
+    counted = await _words(schema, "(first: 5)", "totalCount")
+    listing = await _words(schema, "(first: 5)", "totalCount pageInfo { hasNextPage }")
+
+    assert counted.data == {"words": {"totalCount": 7}}
+    assert listing.data == {"words": {"totalCount": 12, "pageInfo": {"hasNextPage": False}}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("(first: 8)", "8 is above the limit of 7 a page"),
+        ("(offset: -1)", "-1 is negative"),
+        ('(first: 1, before: "x")', "goes forward"),
+    ],
+)
+async def test_a_page_that_cannot_be_is_refused(schema: strawberry.Schema, arguments: str, told: str) -> None:
+    result = await _words(schema, arguments)
+
+    assert told in str(result.errors)

@@ -1,0 +1,247 @@
+"""Variables are counted by their types before any of them is coerced, and no further than the limit."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+import strawberry
+from graphql import GraphQLError
+from strawberry.scalars import JSON
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionResult
+
+from app.settings import Settings
+from graphql_schema.context import Context, Stores
+from graphql_schema.engine import executor_factory
+from graphql_schema.engine.operations import LimitedSchema
+from graphql_schema.execution import CompilingExecutor
+from graphql_schema.limits import Limits
+from graphql_schema.limits.input_values import AT_ONCE, MOST_UNKNOWN, check_values
+from graphql_schema.scalars import SCALARS
+from graphql_schema.schema import LoomSchema, build_schema
+from stores.database import Database
+from tests.graphql_schema.conftest import Run, running
+
+COERCED: list[threading.Thread] = []
+"""For each member that was coerced the thread that did it."""
+
+
+def _coerce(value: object) -> object:
+    COERCED.append(threading.current_thread())
+    return value
+
+
+Noted = strawberry.scalar(name="Noted", parse_value=_coerce)
+
+
+class _Noted:
+    """Whatever came."""
+
+
+@strawberry.input
+class Tree:
+    value: _Noted | None = None
+    json: JSON | None = None
+    branches: list["Tree"] | None = None
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def count(self, trees: list[Tree], members: list[_Noted] | None = None) -> int:
+        return len(trees) + len(members or ())
+
+
+LIMIT = 1_000
+DOCUMENT = "query ($trees: [Tree!]!, $members: [Noted!]) { count(trees: $trees, members: $members) }"
+
+
+@pytest.fixture(params=[True, False], ids=["compiled", "stock"])
+def schema(request: pytest.FixtureRequest) -> LimitedSchema:
+    COERCED.clear()
+    return schema_of(LIMIT, compiled=request.param)
+
+
+def schema_of(limit: int, *, compiled: bool) -> LimitedSchema:
+    scalars = dict(SCALARS) | {_Noted: Noted}
+    return LoomSchema(
+        Query,
+        limits=Limits(max_input_values=limit),
+        config=StrawberryConfig(scalar_map=scalars),
+        execution_context_class=CompilingExecutor if compiled else None,
+    )
+
+
+async def asked(schema: LimitedSchema, **variables: Any) -> tuple[Any, list[GraphQLError]]:  # noqa: ANN401 -- any JSON
+    result = await schema.execute(DOCUMENT, variable_values=variables)
+    return result.data, result.errors or []
+
+
+async def test_as_many_values_as_the_limit_run_and_one_more_is_refused_before_any_is_coerced(
+    schema: LimitedSchema,
+) -> None:
+    trees = [{"branches": [{"value": 1}] * 249}, {}]  # 2 and 1, and 249 with a value each
+
+    data, errors = await asked(schema, trees=trees, members=[0] * 499)
+    assert (data, errors) == ({"count": 501}, [])
+    assert len(COERCED) == 249 + 499
+    COERCED.clear()
+    data, [error] = await asked(schema, trees=trees, members=[0] * 500)
+
+    assert data is None
+    assert error.extensions == {"code": "QUERY_TOO_COMPLEX", "limit": LIMIT, "setting": "LOOMQL_MAX_INPUT_VALUES"}
+    assert error.message == (
+        "The variables, counted up to $members, hold more than 1,000 values, outside of JSON; "
+        "send less at once, or raise LOOMQL_MAX_INPUT_VALUES on the server."
+    )
+    assert COERCED == []
+
+
+async def test_what_is_streamed_is_held_to_the_same(schema: LimitedSchema) -> None:
+    results = await schema.stream(DOCUMENT, variable_values={"trees": [{}] * (LIMIT + 1)})
+
+    [result] = [result async for result in results]
+
+    assert isinstance(result, ExecutionResult)
+    assert result.data is None
+    assert [error.extensions["code"] for error in result.errors or () if error.extensions] == ["QUERY_TOO_COMPLEX"]
+
+
+async def test_what_is_inside_json_does_not_count(schema: LimitedSchema) -> None:
+    assert await asked(schema, trees=[{"json": list(range(5 * LIMIT))}]) == ({"count": 1}, [])
+
+
+async def test_what_is_no_list_and_no_object_is_left_to_its_type(schema: LimitedSchema) -> None:
+    assert await asked(schema, trees={"branches": {"value": 1}}) == ({"count": 1}, [])
+    _, [error] = await asked(schema, trees=[5])
+
+    assert (
+        error.message
+        == "Variable '$trees' has invalid value at [0]: Expected value of type 'Tree' to be an object, found: 5."
+    )
+
+
+async def test_few_unknown_keys_are_told_one_by_one_and_many_as_a_number(schema: LimitedSchema) -> None:
+    few = {f"k{number}": 1 for number in range(3 + MOST_UNKNOWN)}
+
+    _, told = await asked(schema, trees=[few])
+    _, [error] = await asked(schema, trees=[few | {"more": 1}])
+
+    assert len(told) == 3 + MOST_UNKNOWN
+    assert (
+        error.message == "An object of type 'Tree' has 24 keys, and the type 3 fields; leave out what is none of them."
+    )
+    assert error.extensions == {"code": "BAD_USER_INPUT"}
+    assert COERCED == []
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "stock"])
+async def test_what_nests_without_end_is_refused(compiled: bool) -> None:  # noqa: FBT001 -- a parameter
+    COERCED.clear()
+    deep: dict[str, Any] = {}
+    for _ in range(2_000):
+        deep = {"branches": [deep]}
+
+    _, [error] = await asked(schema_of(10**6, compiled=compiled), trees=[deep])
+
+    assert error.message == "Variable values are nested too deeply."
+    assert COERCED == []
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "stock"])
+async def test_much_is_coerced_in_a_thread_while_others_have_their_turns(compiled: bool) -> None:  # noqa: FBT001 -- a parameter
+    COERCED.clear()
+    schema = schema_of(10**6, compiled=compiled)
+    others: set[int] = set()
+
+    async def wait_along() -> None:
+        while True:
+            others.add(len(COERCED))
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(wait_along())
+    few, _ = await asked(schema, trees=[], members=[0] * AT_ONCE)
+    assert others <= {0, AT_ONCE}
+    assert set(COERCED) == {threading.main_thread()}
+    COERCED.clear()
+    others.clear()
+
+    much, _ = await asked(schema, trees=[], members=[0] * 40 * AT_ONCE)
+    other.cancel()
+
+    assert (few, much) == ({"count": AT_ONCE}, {"count": 40 * AT_ONCE})
+    assert threading.main_thread() not in COERCED
+    assert any(0 < met < 40 * AT_ONCE for met in others)
+
+
+@pytest.mark.parametrize("limit", [10**6, 10**5], ids=["allowed", "too many"])
+async def test_many_values_are_counted_in_a_thread(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    counting: list[threading.Thread] = []
+
+    def noted(*given: Any) -> None:  # noqa: ANN401 -- as the original takes them
+        counting.append(threading.current_thread())
+        check_values(*given)
+
+    monkeypatch.setattr(executor_factory, "check_values", noted)
+    schema = schema_of(limit, compiled=True)
+
+    await asked(schema, trees=[], members=[0] * AT_ONCE)
+    assert counting == []
+    data, errors = await asked(schema, trees=[], members=[0] * 10**5 + [0])
+
+    assert (data, len(errors)) == (({"count": 10**5 + 1}, 0) if limit > 10**5 else (None, 1))
+    assert len(counting) == 1
+    assert threading.main_thread() not in counting
+
+
+@pytest.fixture(params=[True, False], ids=["compiled", "stock"])
+def run(request: pytest.FixtureRequest, database: Database) -> Run:
+    return running(build_schema(Limits(), compiled=request.param), Context(Stores.for_database(database)))
+
+
+ATTACKS: dict[str, tuple[str, object]] = {
+    "in": (
+        'query ($given: QueryInput!) { callsStats(projectId: "acme/chat", query: $given) { count } }',
+        {"expr": {"in": {"input": {"getField": "inputs.a"}, "values": [{"literal": 1}] * 1_000_000}}},
+    ),
+    "and": (
+        'query ($given: QueryInput!) { callsStats(projectId: "acme/chat", query: $given) { count } }',
+        {"expr": {"and": [{"or": [{"eq": [{"nullLiteral": True}] * 4}] * 100}] * 700}},
+    ),
+    "sort": (
+        'query ($given: [SortBy!]) { calls(projectId: "acme/chat", sortBy: $given) { nodes { id } } }',
+        [{"field": "id", "direction": "ASC"}] * 500_000,
+    ),
+    "updates": (
+        (
+            'mutation ($given: [TableUpdateSpec!]!) { tableUpdate(projectId: "a/b", baseDigest: "x", updates: $given) '
+            "{ digest } }"
+        ),
+        [{"pop": {"index": 0}}] * 600_000,
+    ),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=list(ATTACKS))
+async def test_what_kept_others_waiting_for_seconds_is_refused(run: Run, attack: tuple[str, object]) -> None:
+    document, given = attack
+
+    answer = await run(document, given=given)
+
+    assert answer.code == "QUERY_TOO_COMPLEX"
+    assert answer.errors[0]["extensions"]["setting"] == "LOOMQL_MAX_INPUT_VALUES"
+
+
+async def test_a_query_below_the_limit_is_refused_for_its_operations_as_before(run: Run) -> None:
+    values = [{"literal": number} for number in range(100_000)]
+    expression = {"in": {"input": {"getField": "inputs.a"}, "values": values}}
+
+    answer = await run(ATTACKS["in"][0], given={"expr": expression})
+
+    assert answer.code == "BAD_USER_INPUT"
+    assert answer.errors[0]["extensions"]["argument"] == "query.expr.in.values.9998"
+
+
+def test_the_limit_is_a_setting_several_times_the_largest_batch() -> None:
+    assert Settings().max_input_values == Limits().max_input_values == 500_000

@@ -1,0 +1,139 @@
+"""No argument leads into another project: by whatever name of what is there, it tells nothing, and changes nothing."""
+
+import json
+from typing import Any
+
+import pytest
+from graphql import GraphQLArgument, GraphQLInputField, GraphQLInputObjectType, GraphQLObjectType, GraphQLString
+
+from graphql_schema.context import Context, Stores
+from graphql_schema.engine.operations import LimitedSchema
+from graphql_schema.schema import build_schema
+from stores.database import Database
+from stores.feedback import NewFeedback
+from stores.json import codec
+from stores.objects import ObjectVersion
+from tests.commands import Commands
+from tests.graphql_schema.permissions.arguments import NAMES, arguments, ruled
+from tests.graphql_schema.permissions.probes import Probe, Prober
+from tests.graphql_schema.permissions.questions import Asked
+from tests.graphql_schema.permissions.test_edges import HIDDEN, LIMITS, OURS, THEIRS, US, forget, is_unsteady
+from tests.graphql_schema.permissions.test_walk import first_errors, is_refused
+from tests.graphql_schema.permissions.twins import Builder, Twin
+from tests.stores.calls.builders import call_id, end, start, trace_id
+
+OUR_CALL = 99
+"""The number of our one call; none of theirs has it, and none of ours has one of theirs."""
+
+
+@pytest.fixture(scope="module")
+def schema() -> LimitedSchema:
+    return build_schema(LIMITS)
+
+
+async def ours(stores: Stores) -> None:
+    """A project with little in it, which refers to theirs."""
+    refs = {"theirs": f"weave:///{THEIRS}/call/{call_id(1)}"}
+    await stores.objects.create(ObjectVersion(OURS, "thing", {"x": 1}))
+    await stores.calls.write([start(OUR_CALL, project_id=OURS, inputs=refs), end(OUR_CALL, project_id=OURS)])
+    await stores.feedback.create([NewFeedback(OURS, f"weave:///{OURS}/call/{call_id(OUR_CALL)}", "said", {})])
+
+
+def names(twin: Twin) -> list[str]:
+    """What theirs is called by: projects, ids, names, digests and refs."""
+    return [THEIRS, call_id(1), trace_id(1), "thread", "words", twin.file, twin.table, twin.row, twin.refs["words"]]
+
+
+def test_every_argument_is_ruled_on(schema: LimitedSchema) -> None:
+    assert arguments(schema._schema) == ruled()
+
+
+def test_an_argument_that_nobody_ruled_on_is_seen() -> None:
+    core = build_schema(LIMITS)._schema
+    field, given = core.type_map["Query"], core.type_map["CallsFilter"]
+    assert isinstance(field, GraphQLObjectType)
+    assert isinstance(given, GraphQLInputObjectType)
+
+    field.fields["trace"].args["like"] = GraphQLArgument(GraphQLString)
+    given.fields["likeRefs"] = GraphQLInputField(GraphQLString)
+
+    assert arguments(core) - ruled() == {"Query.trace.like", "CallsFilter.likeRefs"}
+
+
+def test_every_argument_that_may_name_something_is_probed(schema: LimitedSchema) -> None:
+    probed = {probe.argument for probe in Prober(Asked(OURS, OUR_CALL), ["x"]).probes(schema)}
+
+    # A filter is probed by its fields, and of a project's own lists `test_isolation` tells.
+    filters = {argument for argument in ruled(reason=NAMES) if argument.endswith(".filter")}
+    assert ruled(reason=NAMES) - filters - probed == {"Project.calls.expandColumns"}
+
+
+async def test_no_argument_tells_of_another_project(schema: LimitedSchema, database: Database) -> None:
+    async def told(probe: Probe) -> Any:  # noqa: ANN401 -- any JSON
+        asked = probe.question
+        result = await schema.execute(asked.document, asked.variables, Context(stores, caller=US))
+        return json.loads(
+            codec.dumps({"data": result.data, "errors": [each.formatted for each in result.errors or ()]})
+        )
+
+    stores = Stores.for_database(database)
+    twin = await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
+    await ours(stores)
+    probes = [each for each in Prober(Asked(OURS, OUR_CALL), names(twin)).probes(schema) if is_steady_query(each)]
+
+    beside = [await told(probe) for probe in probes]
+    await forget(database, THEIRS)
+    alone = [await told(probe) for probe in probes]
+    await stores.close()
+
+    assert HIDDEN not in json.dumps(beside)
+    assert [probe for probe, one, other in zip(probes, beside, alone, strict=True) if one != other] == []
+    assert sum(each["errors"] == [] for each in beside) > 250
+
+
+def is_steady_query(probe: Probe) -> bool:
+    return probe.question.root == "Query" and not is_unsteady(f"Query_{probe.question.field}:")
+
+
+async def test_no_argument_changes_another_project(
+    schema: LimitedSchema, database: Database, commands: Commands
+) -> None:
+    async def errors_of(stores: Stores, probes: list[Probe]) -> list[Any]:
+        found = []
+        for _, question in probes:
+            errors = await first_errors(schema, Context(stores, caller=US), question, commands)
+            is_refused(errors, question)
+            found.append([(each.message, each.path, each.extensions) for each in errors])
+        return found
+
+    stores = Stores.for_database(database)
+    twin = await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
+    await ours(stores)
+    probes = [
+        each for each in Prober(Asked(OURS, OUR_CALL), names(twin)).probes(schema) if each.question.root != "Query"
+    ]
+    before = await kept(database, THEIRS)
+
+    beside = await errors_of(stores, probes)
+    after, written = await kept(database, THEIRS), await kept(database, OURS)
+    await stores.close()
+    for project_id in (OURS, THEIRS):
+        await forget(database, project_id)
+    again = Stores.for_database(database)
+    await ours(again)
+    alone = await errors_of(again, probes)
+    await again.close()
+
+    assert after == before
+    assert HIDDEN not in repr(written)
+    assert [(probe, one, other) for probe, one, other in zip(probes, beside, alone, strict=True) if one != other] == []
+
+
+async def kept(database: Database, project_id: str) -> dict[str, list[Any]]:
+    """All that is kept of a project, by collection."""
+    of_project, all_of_it = {"$or": [{"project_id": project_id}, {"_id": project_id}]}, database.calls.database
+    return {
+        name: sorted([row async for row in all_of_it[name].find(of_project)], key=repr)
+        for name in await all_of_it.list_collection_names()
+        if await all_of_it[name].count_documents(of_project)
+    }

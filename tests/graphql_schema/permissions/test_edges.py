@@ -1,0 +1,257 @@
+"""No edge of the graph leads into another project, or tells that it is there."""
+
+import asyncio
+import json
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from graphql import GraphQLField, GraphQLObjectType, is_required_argument
+
+from app.providers import EnvironmentProviders
+from graphql_schema.context import Context, Stores
+from graphql_schema.engine.operations import LimitedSchema
+from graphql_schema.execution import CompilingExecutor
+from graphql_schema.limits import Limits
+from graphql_schema.schema import build_schema
+from stores.database import Database
+from stores.json import codec
+from stores.security.access import Caller, Grant, Role
+from tests.graphql_schema.permissions.edges import edges, ruled
+from tests.graphql_schema.permissions.steps import Steps, objects, reached, selection
+from tests.graphql_schema.permissions.twins import RUNS, Builder, Twin
+from tests.stand_in_provider import StandIn
+from tests.stores.calls.builders import call_id, end, start, trace_id
+from tests.stores.images.pictures import answer, encoded
+from tests.waiting import TIMEOUT
+from tests.watching import tells_time
+
+OURS, THEIRS = "acme/chat", "rival/chat"
+US = Caller("us", (Grant(OURS, Role.ADMIN),))
+OUR_WORDS, HIDDEN = "our own words", "hidden words of the rival"
+LIMITS = Limits(max_aliases=100_000)
+UNSTEADY = ("explain", "callEventsCursor")
+"""Fields of Query that are answered otherwise each time."""
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["compiled", "stock"])
+def schema(request: pytest.FixtureRequest) -> LimitedSchema:
+    """The schema, executed in each of the two ways."""
+    return build_schema(LIMITS, compiled=request.param)
+
+
+@pytest.fixture
+async def stores(database: Database, providers: EnvironmentProviders) -> Any:  # noqa: ANN401 -- a generator of Stores
+    stores = Stores.for_database(database, providers)
+    yield stores
+    await stores.close()
+
+
+class Asked:
+    """What fields of roots are asked: all about our project."""
+
+    def __init__(self, twin: Twin) -> None:
+        entities = (
+            f"call/{call_id(1)}", f"trace/{trace_id(1)}", "thread/thread", f"feedback/{call_id(900)}",
+            f"table/{twin.table}", f"table/{twin.table}/index/0", f"file/{twin.file}",
+        )  # fmt: skip
+        refs = [ref.replace(THEIRS, OURS) for ref in twin.refs.values()]
+        self._given: dict[str, object] = {
+            "projectId": OURS,
+            "ids": [f"weave:///{OURS}", *refs, *(f"weave:///{OURS}/{entity}" for entity in entities)],
+            "refs": refs,
+            "traceId": trace_id(1),
+            "callId": call_id(RUNS[0]),
+            "evaluationCallId": call_id(RUNS[0]),
+            "callIds": [call_id(run) for run in RUNS],
+            "objectId": "thing",
+            "name": "answer",
+            "text": "words",
+            "keepDays": 1,
+        }
+        self._of_fields: dict[str, dict[str, object]] = {
+            "node": {"id": f"weave:///{OURS}"},
+            "call": {"id": call_id(1)},
+            "file": {"digest": twin.file},
+            "tableRows": {"digest": twin.table},
+            "tableStats": {"digest": twin.table},
+            "retentionPreview": {"keepDays": 1},
+        }
+
+    def spelled(self, name: str, field: GraphQLField) -> str:
+        """The arguments of a field of Query."""
+        own = self._of_fields.get(name, {})
+        given = self._given | own
+        asked = [each for each, argument in field.args.items() if each in own or is_required_argument(argument)]
+        return f"({', '.join(f'{each}: {json.dumps(given[each])}' for each in asked)})" if asked else ""
+
+
+async def answered(schema: LimitedSchema, stores: Stores, document: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
+    """The data of an answer to us, as JSON; it must have no errors."""
+    result = await schema.execute(document, variables, Context(stores, caller=US))
+    assert result.errors is None, (result.errors, document)
+    return json.loads(codec.dumps(result.data))
+
+
+async def walked(schema: LimitedSchema, stores: Stores, twin: Twin) -> dict[str, Any]:
+    """What we are answered along every edge, by document; asked again, what was compiled says the same."""
+
+    async def ask(document: str) -> Any:  # noqa: ANN401 -- any JSON
+        first, *again = [await answered(schema, stores, document) for _ in range(times)]
+        assert again in ([], [first]) or is_unsteady(document), document
+        return first
+
+    times = 2 if schema.execution_context_class is CompilingExecutor else 1
+    steps = Steps(schema._schema, ask, Asked(twin).spelled)
+    await steps.go()
+    return steps.answers
+
+
+def is_unsteady(document: str) -> bool:
+    return any(f"Query_{name}:" in document for name in UNSTEADY)
+
+
+def test_every_edge_is_ruled_on(schema: LimitedSchema) -> None:
+    assert edges(schema._schema) == ruled()
+
+
+async def test_along_every_edge_all_is_as_if_there_were_no_other_project(schema: LimitedSchema, stores: Stores) -> None:
+    # Theirs is there first: what is looked up without its project is theirs.
+    await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
+    twin = await Builder(stores, OURS, OUR_WORDS, to=OURS).build()
+
+    beside = await walked(schema, stores, twin)
+    await forget(stores.calls.database, THEIRS)
+    alone = await walked(schema, stores, twin)
+
+    told = json.dumps(beside)
+    assert OUR_WORDS in told
+    assert HIDDEN not in told
+    assert THEIRS not in told
+    assert not tells_time(told)
+    changed = [document for document, found in beside.items() if found != alone[document]]
+    assert [document for document in changed if not is_unsteady(document)] == []
+    assert ruled(written=False) - reached(list(beside.values())) == set()
+
+
+async def forget(database: Database, project_id: str) -> None:
+    """Let everything of a project be gone at once; a purge would wait for writers that are on their way."""
+    of_project = {"$or": [{"project_id": project_id}, {"_id": project_id}]}
+    kept = database.calls.database
+    for name in await kept.list_collection_names():
+        await kept[name].delete_many(of_project)
+
+
+async def test_no_edge_follows_a_ref_into_another_project(schema: LimitedSchema, stores: Stores) -> None:
+    await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
+    twin = await Builder(stores, OURS, OUR_WORDS, to=THEIRS).build()
+
+    answers = await walked(schema, stores, twin)
+
+    told = json.dumps(answers)
+    assert f"weave:///{THEIRS}/object/thing" in told
+    assert HIDDEN not in told
+    named = [(name, value) for each in objects(answers) for name, value in each.items() if is_own(schema, name)]
+    assert [(name, value) for name, value in named if THEIRS in str(value)] == []
+    assert len(named) > 500
+
+
+def is_own(schema: LimitedSchema, name: str) -> bool:
+    """Whether a field tells in which project an entity is itself."""
+    kind, _, field = name.partition("_")
+    of = schema._schema.type_map.get(kind)
+    return field == "projectId" or (field == "ref" and isinstance(of, GraphQLObjectType) and bool(of.interfaces))
+
+
+WRITES = """
+  action: actionsExecuteBatch(projectId: $p, actionRef: $check, callIds: [$id, $none]) { ...ActionsExecuteBatchRes }
+  batch: callCreateBatch(batch: $batch) { ...CallCreateBatchRes }
+  cost: costCreate(projectId: $p, costs: [{llmId: "m", promptTokenCost: 1, completionTokenCost: 1}])
+    { ...CostCreateRes }
+  said: feedbackCreate(projectId: $p, weaveRef: $call, feedbackType: "said", payload: {a: 1}, id: $none)
+    { ...FeedbackCreateRes }
+  again: feedbackReplace(projectId: $p, weaveRef: $call, feedbackType: "said", payload: {a: 1}, feedbackId: $none)
+    { ...FeedbackReplaceRes }
+  all: feedbackCreateBatch(batch: [{projectId: $p, weaveRef: $call, feedbackType: "said", payload: {}}])
+    { ...FeedbackCreateBatchRes }
+  told: completionsCreate(projectId: $p, inputs: {model: "gpt-4o", messages: [{role: "user", content: "?"}]})
+    { ...CompletionsCreateRes }
+  drawn: imageCreate(projectId: $p, inputs: {model: "gpt-image-1", prompt: "?"}) { ...ImageGenerationCreateRes }
+  spans: otelExport(projectId: $p, traces: {resourceSpans: [{scopeSpans: [{spans: [{name: "x"}]}]}]})
+    { ...OtelExportRes }
+"""
+"""Mutations whose answers lead on."""
+
+
+def fragments(schema: LimitedSchema, document: str) -> str:
+    """A document with its fragments, of which each has all of a type and all one edge further on."""
+    core = schema._schema
+    spread = [name for name in core.type_map if f"...{name} " in document]
+    return document + " ".join(
+        f"fragment {name} on {name} {{ {selection(core, core.type_map[name], 2)} }}" for name in spread
+    )
+
+
+async def test_what_is_written_leads_to_what_is_ours(schema: LimitedSchema, stores: Stores, stand_in: StandIn) -> None:
+    await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
+    twin = await Builder(stores, OURS, OUR_WORDS, to=OURS).build()
+    document = fragments(
+        schema,
+        "mutation ($p: ID!, $check: String!, $call: String!, $id: ID!, $none: ID!, $batch: [CallBatchMode!]!) "
+        f"{{ {WRITES} }} ",
+    )
+    call = {"projectId": OURS, "id": call_id(99)}
+    ended = call | {"endedAt": "2026-01-31T12:00:01Z", "summary": {}}
+    begun = call | {"opName": "op", "startedAt": "2026-01-31T12:00:00Z", "attributes": {}, "inputs": {}}
+    stand_in.reply = lambda body: answer(encoded()) if "prompt" in body else None
+
+    written = await answered(
+        schema,
+        stores,
+        document,
+        p=OURS,
+        check=twin.refs["check"],
+        call=f"weave:///{OURS}/call/{call_id(1)}",
+        id=call_id(1),
+        none=call_id(98),
+        batch=[{"start": begun}, {"end": ended}],
+    )
+    watched = await followed(schema, stores)
+
+    told = json.dumps([written, watched])
+    assert HIDDEN not in told
+    assert THEIRS not in told
+    assert not tells_time(told)
+    assert ruled(written=True) - reached([written, watched]) == set()
+
+
+async def followed(schema: LimitedSchema, stores: Stores) -> list[Any]:
+    """An event about a call, and all events of a completion."""
+    since = (await answered(schema, stores, "query ($p: ID!) { callEventsCursor(projectId: $p) }", p=OURS))[
+        "callEventsCursor"
+    ]
+    for project_id in (THEIRS, OURS):
+        await stores.calls.write([start(1, project_id=project_id), end(1, project_id=project_id)])
+    events = fragments(
+        schema, "subscription ($p: ID!, $a: String) { callEvents(projectId: $p, after: $a) { ...CallEvent } } "
+    )
+    completion = fragments(
+        schema,
+        'subscription ($p: ID!) { completionsCreateStream(projectId: $p, inputs: {model: "gpt-4o", '
+        'messages: [{role: "user", content: "?"}]}) { ...CompletionsCreateEvent } } ',
+    )
+    [event] = await streamed(schema, stores, events, 1, p=OURS, a=since)
+    return [event, *await streamed(schema, stores, completion, 100, p=OURS)]
+
+
+async def streamed(schema: LimitedSchema, stores: Stores, document: str, most: int, **variables: object) -> list[Any]:
+    """The data of the first results of a subscription of ours."""
+    results: Any = await schema.stream(document, variables, Context(stores, caller=US))
+    found: list[Any] = []
+    async with aclosing(results), asyncio.timeout(TIMEOUT):
+        async for result in results:
+            assert result.errors is None, result.errors
+            found.append(json.loads(codec.dumps(result.data)))
+            if len(found) == most:
+                break
+    return found

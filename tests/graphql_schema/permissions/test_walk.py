@@ -1,0 +1,139 @@
+"""Every field of the roots with every role: refused before any command, or let in, as the table says."""
+
+import asyncio
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from graphql_schema.context import Context, Stores
+from graphql_schema.engine.operations import LimitedSchema
+from graphql_schema.limits import Limits
+from graphql_schema.permissions import FIELD_PERMISSIONS, FieldPermission, guard_root_fields
+from graphql_schema.schema import build_schema
+from stores.database import Database
+from stores.security.access import ANONYMOUS_ADMIN, ANONYMOUS_WRITER, NOBODY, Caller, Grant, Role
+from tests.commands import Commands
+from tests.graphql_schema.permissions.questions import Question, questions
+from tests.waiting import until
+
+OURS, THEIRS = "acme/chat", "rival/chat"
+CALLERS = {
+    "none": NOBODY,
+    "reader": Caller("reader", (Grant(OURS, Role.READER),)),
+    "writer": Caller("writer", (Grant(OURS, Role.WRITER),)),
+    "admin": Caller("admin", (Grant(OURS, Role.ADMIN),)),
+    "other admin": Caller("other", (Grant(THEIRS, Role.ADMIN), Grant("acme/chat2", Role.ADMIN))),
+    "entity reader": Caller("entity reader", (Grant("acme/*", Role.READER),)),
+    "entity admin": Caller("entity admin", (Grant("acme/*", Role.ADMIN), Grant(THEIRS, Role.READER))),
+    "operator": Caller("operator", (Grant("*", Role.ADMIN),)),
+    "open": ANONYMOUS_WRITER,
+    "open admin": ANONYMOUS_ADMIN,
+}
+CODES = {"FORBIDDEN", "NOT_FOUND", "OBJECT_DELETED", "BAD_USER_INPUT"}
+"""What a question may be answered with: that it is refused, or that what it asks about is not there or was deleted."""
+
+ROLES = {
+    "reader": Role.READER,
+    "writer": Role.WRITER,
+    "admin": Role.ADMIN,
+    "entity reader": Role.READER,
+    "entity admin": Role.ADMIN,
+    "operator": Role.ADMIN,
+    "open": Role.WRITER,
+    "open admin": Role.ADMIN,
+}
+
+
+def may(caller: str, ruling: FieldPermission) -> bool:
+    """What the table says: `projects` lets everybody in, and gives what is theirs."""
+    return ruling.place.told.startswith("only projects") or ROLES.get(caller, Role.NONE) >= ruling.role
+
+
+async def first_errors(schema: LimitedSchema, context: Context, question: Question, commands: Commands) -> list[Any]:
+    """The errors of the first answer to a question; none where a subscription gets as far as to ask the database."""
+    if question.root != "Subscription":
+        result = await schema.execute(question.document, question.variables, context)
+        return result.errors or []
+    results: Any = await schema.stream(question.document, question.variables, context)
+    async with aclosing(results):
+        answer = asyncio.ensure_future(anext(results))
+        await until(lambda: answer.done() or bool(_begun(commands)))
+        if answer.done():
+            return answer.result().errors or []
+        answer.cancel()
+        await asyncio.gather(answer, return_exceptions=True)
+        return []
+
+
+def _begun(commands: Commands) -> list[tuple[str, dict[str, Any]]]:
+    """The commands but those by which a watch goes on."""
+    return [sent for sent in commands.sent if sent[0] not in {"getMore", "killCursors"}]
+
+
+def own(commands: Commands) -> list[str]:
+    """The commands but those of watches: one that an earlier question began may still be on its way."""
+    return [name for name, body in _begun(commands) if "$changeStream" not in (body.get("pipeline") or [{}])[0]]
+
+
+def is_refused(errors: list[Any], question: Question) -> bool:
+    """Whether a question was refused; no error may be one that nobody expects."""
+    codes = {error.extensions["code"] for error in errors}
+    assert codes <= CODES, (question, question.variables, errors)
+    return "FORBIDDEN" in codes
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["compiled", "stock"])
+def schema(request: pytest.FixtureRequest) -> LimitedSchema:
+    """The schema, executed in each of the two ways."""
+    return build_schema(Limits(), compiled=request.param)
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_every_field_takes_the_role_that_the_table_says(
+    schema: LimitedSchema, database: Database, commands: Commands, caller: str
+) -> None:
+    stores = Stores.for_database(database)
+    outcomes: dict[str, set[bool]] = {}
+    sent: dict[str, list[str]] = {}
+
+    for question in questions(schema, OURS):
+        commands.sent.clear()
+        errors = await first_errors(schema, Context(stores, caller=CALLERS[caller]), question, commands)
+        refused = is_refused(errors, question)
+        outcomes.setdefault(str(question), set()).add(not refused)
+        sent.setdefault(str(question), []).extend(own(commands) if refused else [])
+    await stores.close()
+
+    expected = {
+        f"{root}.{field}": {may(caller, ruling)}
+        for root, ruled in FIELD_PERMISSIONS.items()
+        for field, ruling in ruled.items()
+    }
+    assert outcomes == expected
+    assert {field: names for field, names in sent.items() if names} == {}
+
+
+def test_a_field_that_nobody_ruled_on_makes_no_schema(schema: LimitedSchema) -> None:
+    for root in FIELD_PERMISSIONS:
+        lacking = {**FIELD_PERMISSIONS, root: dict(list(FIELD_PERMISSIONS[root].items())[1:])}
+        with pytest.raises(TypeError, match=f"ruling.*{root}: {next(iter(FIELD_PERMISSIONS[root]))}"):
+            guard_root_fields(schema._schema, lacking)
+
+
+def test_a_ruling_on_no_field_makes_no_schema(schema: LimitedSchema) -> None:
+    more = {**FIELD_PERMISSIONS, "Query": {**FIELD_PERMISSIONS["Query"], "secrets": FieldPermission(Role.ADMIN)}}
+    with pytest.raises(TypeError, match="Query: secrets"):
+        guard_root_fields(schema._schema, more)
+
+
+async def test_who_is_no_administrator_where_there_are_no_keys_is_told_how_to_become_one(
+    schema: LimitedSchema, database: Database
+) -> None:
+    document = '{ a: retentionSet(projectId: "acme/chat") { projectId } }'
+
+    result = await schema.execute(f"mutation {document}", context_value=Context(Stores.for_database(database)))
+
+    assert result.errors
+    assert "LOOMQL_ADMIN=true" in result.errors[0].message
+    assert "`loomql retention set acme/chat`" in result.errors[0].message

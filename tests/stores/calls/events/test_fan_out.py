@@ -1,0 +1,357 @@
+"""One change stream for all who watch calls: what they are told, when it opens and closes, and what breaks it."""
+
+import asyncio
+import os
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from motor.motor_asyncio import AsyncIOMotorClient
+
+from app.embedded_mongod import embedded_mongod
+from stores.calls import CallsFilter, CallsStore
+from stores.calls.events import EventFilter, FanOut, fan_out
+from stores.calls.events.subscriber import Subscriber, SubscriptionEndedError
+from stores.database import Database, Document
+from stores.errors import RateLimitedError, UnavailableError
+from tests.commands import Commands
+from tests.stores.calls.builders import PROJECT, call_id, end, start
+from tests.waiting import Turns, another_task, until
+from tests.watching import cursors_over
+
+TIMEOUT = 60
+OTHER = "acme/other"
+
+
+@pytest.fixture
+async def stream(database: Database) -> AsyncIterator[FanOut]:
+    stream = FanOut(database.calls, await cursors_over(database))
+    yield stream
+    await stream.close()
+
+
+@asynccontextmanager
+async def reading(stream: FanOut, project_id: str = PROJECT, place: str | None = None) -> AsyncIterator[Subscriber]:
+    """A reader of all that happens in a project from now on, or after a place that is kept."""
+    async with stream.watch_project(project_id), asyncio.timeout(TIMEOUT):
+        await stream.wait_until_covered(project_id)
+        async with stream.subscribe(EventFilter(project_id), place) as subscriber:
+            assert subscriber
+            yield subscriber
+
+
+async def told(subscriber: Subscriber, count: int) -> list[tuple[str, str]]:
+    async with asyncio.timeout(TIMEOUT):
+        events = [await subscriber.next() for _ in range(count)]
+    return [(event.type, event.call["id"]) for event in events]
+
+
+async def drain(subscriber: Subscriber) -> NoReturn:
+    """Read on until there is an error."""
+    while True:
+        await subscriber.next()
+
+
+def stages(commands: Commands) -> list[list[dict[str, Any]]]:
+    """The pipeline of each change stream that was opened."""
+    pipelines = [body["pipeline"] for name, body in commands.sent if name == "aggregate"]
+    return [pipeline for pipeline in pipelines if "$changeStream" in pipeline[0]]
+
+
+def opened(commands: Commands) -> list[dict[str, Any]]:
+    """The stage of each change stream that was opened."""
+    return [pipeline[0]["$changeStream"] for pipeline in stages(commands)]
+
+
+async def test_who_is_let_begin_misses_nothing_and_learns_nothing_of_another_project(
+    stream: FanOut, calls: CallsStore
+) -> None:
+    async with reading(stream) as ours:
+        await calls.write([start(1)])
+        async with reading(stream, OTHER) as theirs:
+            await calls.write([start(2, project_id=OTHER), end(2, project_id=OTHER)])
+            await calls.write([end(1)])
+
+            assert await told(ours, 2) == [("started", call_id(1)), ("ended", call_id(1))]
+            assert await told(theirs, 1) == [("ended", call_id(2))]
+
+
+async def test_an_event_has_all_of_the_call_but_what_is_there_for_queries_alone(
+    stream: FanOut, calls: CallsStore
+) -> None:
+    async with reading(stream) as subscriber:
+        await calls.write([start(1, inputs={"q": 2**70}), end(1, output="x")])
+        event = await subscriber.next()
+    kept = await calls.database.calls.find_one({"id": call_id(1)})
+
+    assert kept is not None
+    assert event.call == {k: v for k, v in kept.items() if k not in {"inputs", "output", "attributes", "summary"}}
+    assert event.call["json"]["inputs"] == '{"q":1180591620717411303424}'
+
+
+async def test_many_share_one_stream_that_closes_after_the_last_and_opens_again(
+    stream: FanOut, calls: CallsStore, commands: Commands
+) -> None:
+    async with AsyncExitStack() as stack:
+        subscribers = [await stack.enter_async_context(reading(stream)) for _ in range(100)]
+        await calls.write([start(1)])
+        assert [await told(subscriber, 1) for subscriber in subscribers] == [[("started", call_id(1))]] * 100
+        assert len(opened(commands)) == 1
+        assert "killCursors" not in commands.names
+
+    await until(lambda: "killCursors" in commands.names)
+
+    async with reading(stream) as subscriber:
+        await calls.write([start(2)])
+        assert await told(subscriber, 1) == [("started", call_id(2))]
+    assert len(opened(commands)) == 2
+
+
+async def test_the_stream_is_told_whose_changes_to_look_for_until_these_are_too_many_to_name(
+    stream: FanOut, calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fan_out, "_MOST_NAMED", 2)
+    projects = [f"acme/{name}" for name in ("one", "two", "three", "four")]
+    async with AsyncExitStack() as stack:
+        readers = [await stack.enter_async_context(reading(stream, project)) for project in projects]
+        for number, project in enumerate(projects):
+            await calls.write([start(number, project_id=project)])
+
+        assert [await told(reader, 1) for reader in readers] == [[("started", call_id(n))] for n in range(4)]
+    named = [
+        [each["documentKey._id"]["$gt"] for each in stage[1]["$match"].get("$or", ())] for stage in stages(commands)
+    ]
+    assert named == [["acme/one:"], ["acme/one:", "acme/two:"], []]
+
+
+async def test_projects_that_nobody_watches_any_more_are_soon_not_looked_for(
+    stream: FanOut, calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with reading(stream) as ours:
+        async with reading(stream, OTHER):
+            pass
+        await calls.write([start(1)])
+        assert await told(ours, 1) == [("started", call_id(1))]
+        assert len(opened(commands)) == 2
+
+        monkeypatch.setattr(fan_out, "_KEPT_SECONDS", 0)
+        await until(lambda: len(opened(commands)) == 3)
+        await calls.write([start(2)])
+        assert await told(ours, 1) == [("started", call_id(2))]
+
+    [alone] = stages(commands)[-1][1]["$match"]["$or"]
+    assert alone["documentKey._id"]["$gt"] == f"{PROJECT}:"
+
+
+async def test_who_comes_right_after_the_last_left_is_told_all_the_same(stream: FanOut, calls: CallsStore) -> None:
+    for number in range(1, 4):
+        async with reading(stream) as subscriber:
+            await calls.write([start(number)])
+            assert await told(subscriber, 1) == [("started", call_id(number))]
+
+
+async def test_who_lags_is_told_where_to_resume_and_the_others_go_on(database: Database, calls: CallsStore) -> None:
+    stream = FanOut(database.calls, await cursors_over(database), max_events=3)
+
+    async with reading(stream) as slow, reading(stream) as fast:
+        for number in range(4):
+            await calls.write([start(number)])
+            assert await told(fast, 1) == [("started", call_id(number))]
+
+        with pytest.raises(SubscriptionEndedError, match=r"lagged .* subscribe again") as lag:
+            await slow.next()
+        await calls.write([start(4)])
+        assert await told(fast, 1) == [("started", call_id(4))]
+        with pytest.raises(SubscriptionEndedError, match="lagged"):
+            await slow.next()
+    await stream.close()
+
+    assert lag.value.after is not None
+    events = CallsStore(database).events(PROJECT, {"id"}, after=lag.value.after)
+    assert [(await anext(events)).call["id"] for _ in range(5)] == [call_id(number) for number in range(5)]
+    await events.aclose()
+
+
+async def test_what_is_kept_is_bounded_by_its_size_for_all_together(database: Database, calls: CallsStore) -> None:
+    stream = FanOut(database.calls, await cursors_over(database), max_bytes=1_000_000)
+
+    async with reading(stream) as ours, reading(stream, OTHER) as theirs:
+        await calls.write([start(1, project_id=OTHER)])
+        for number in range(12):
+            await calls.write([start(number, inputs={"q": "x" * 100_000})])
+            assert await told(ours, 1) == [("started", call_id(number))]
+        assert 800_000 < stream._log._bytes < 1_000_000
+        with pytest.raises(SubscriptionEndedError, match="lagged"):
+            await theirs.next()
+    await stream.close()
+
+
+async def test_more_subscriptions_than_a_process_takes_are_refused_with_the_setting(database: Database) -> None:
+    stream = FanOut(database.calls, await cursors_over(database), max_subscribers=2)
+
+    async with reading(stream), reading(stream, OTHER):
+        with pytest.raises(RateLimitedError, match=r"2 subscriptions .* LOOMQL_MAX_SUBSCRIPTIONS"):
+            async with stream.watch_project(PROJECT):
+                pass
+    async with reading(stream):
+        assert stream.count == 1
+    await stream.close()
+
+
+async def test_more_subscriptions_than_one_caller_may_have_are_refused_to_that_one(database: Database) -> None:
+    stream = FanOut(database.calls, await cursors_over(database), max_subscribers=3, max_each=2)
+
+    async with stream.watch_project(PROJECT, "a"), stream.watch_project(OTHER, "a"):
+        with pytest.raises(RateLimitedError, match=r"you have 2 subscriptions .* LOOMQL_MAX_CALLER_SUBSCRIPTIONS"):
+            async with stream.watch_project(PROJECT, "a"):
+                pass
+        async with stream.watch_project(PROJECT, "b"):
+            assert stream.count == 3
+    async with stream.watch_project(PROJECT, "a"):
+        assert (stream.count, dict(stream._of)) == (1, {"a": 1})
+    await stream.close()
+
+
+async def test_others_have_their_turn_while_many_questions_are_answered(
+    stream: FanOut, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_others = Turns()
+    answered_in = list[int]()
+
+    def holds(_question: EventFilter, _call: object, _values: object) -> bool:
+        time.sleep(0.001)
+        answered_in.append(of_others.count)
+        return True
+
+    monkeypatch.setattr(EventFilter, "matches", holds)
+    questions = [EventFilter(PROJECT, CallsFilter(call_ids=[call_id(1), str(number)])) for number in range(100)]
+    async with stream.watch_project(PROJECT), AsyncExitStack() as stack:
+        await stream.wait_until_covered(PROJECT)
+        joined = [await stack.enter_async_context(stream.subscribe(each, None)) for each in questions]
+        async with another_task(of_others):
+            await calls.write([start(1)])
+            await until(lambda: len(answered_in) == 100)
+        events = [await told(subscriber, 1) for subscriber in joined if subscriber]
+
+    assert max(Counter(answered_in).values()) <= 10
+    assert events == [[("started", call_id(1))]] * 100
+
+
+async def test_closing_ends_every_subscription_after_the_events_that_wait_and_lets_nobody_in(
+    stream: FanOut, calls: CallsStore, commands: Commands
+) -> None:
+    async with reading(stream) as early, reading(stream, OTHER) as late:
+        waiting = asyncio.create_task(late.next())
+        await calls.write([start(1)])
+        await until(lambda: early._channel.end == 1)
+
+        await stream.close()
+
+        assert await told(early, 1) == [("started", call_id(1))]
+        for ended in (early.next(), waiting):
+            with pytest.raises(SubscriptionEndedError, match="server stops") as stopped:
+                await ended
+            assert stopped.value.after
+        with pytest.raises(SubscriptionEndedError, match="server stops"):
+            async with stream.watch_project(PROJECT):
+                pass
+    assert "killCursors" in commands.names
+
+
+async def test_a_stream_that_cannot_be_resumed_ends_with_an_error_and_another_may_begin(
+    stream: FanOut, calls: CallsStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    await calls.write([start(1)])
+
+    async with reading(stream) as subscriber:
+        await calls.database.calls.drop()
+        with pytest.raises(SubscriptionEndedError, match="subscribe again"):
+            await asyncio.wait_for(subscriber.next(), TIMEOUT)
+    async with reading(stream) as subscriber:
+        await calls.write([start(2)])
+
+        assert await told(subscriber, 1) == [("started", call_id(2))]
+    assert "its change stream ended" in caplog.text
+
+
+async def test_who_comes_while_a_dead_stream_is_being_closed_begins_with_a_new_one(
+    stream: FanOut, calls: CallsStore
+) -> None:
+    for number in range(5):
+        await calls.write([start(1)])
+        await until(lambda: stream._following is None)
+        async with reading(stream) as subscriber:
+            await calls.database.calls.drop()
+            # Without a task of its own, so that the next subscriber is there before the stream is closed.
+            with pytest.raises(SubscriptionEndedError, match="subscribe again"):
+                await drain(subscriber)
+        async with reading(stream) as subscriber:
+            await calls.write([start(100 + number)])
+
+            assert await told(subscriber, 1) == [("started", call_id(100 + number))]
+
+
+async def test_a_subscription_to_a_database_that_is_away_is_unavailable() -> None:
+    away = Database.open("mongodb://127.0.0.1:1/?directConnection=true", "loomql", timeout_seconds=0.2)
+    calls = CallsStore(away)
+
+    with pytest.raises(UnavailableError, match="cannot be reached"):
+        await anext(calls.events(PROJECT, {"id"}))
+    await calls.close()
+    away.close()
+
+
+@pytest.fixture
+async def own_database(commands: Commands) -> AsyncIterator[Database]:
+    """A database on a mongod of its own, which is begun again when it dies."""
+    with (
+        tempfile.TemporaryDirectory(prefix="loomql-") as folder,
+        embedded_mongod(Path(folder), cache_gb=0.25) as uri,
+    ):
+        client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
+            uri, serverSelectionTimeoutMS=1000, heartbeatFrequencyMS=500, event_listeners=[commands]
+        )
+        database = Database(client, "loomql", timeout_seconds=1)
+        yield database
+        database.close()
+
+
+async def kill(database: Database) -> None:
+    """End the mongod at once."""
+    status = await database.calls.database.command("serverStatus")
+    os.kill(status["pid"], signal.SIGKILL)
+
+
+async def write_surely(calls: CallsStore, number: int) -> None:
+    """Write until it is stored; what was stored already changes nothing."""
+    async with asyncio.timeout(TIMEOUT):
+        while True:
+            try:
+                return await calls.write([start(number)])
+            except UnavailableError:
+                await asyncio.sleep(0.1)
+
+
+async def test_every_event_is_told_once_though_mongod_is_killed_in_the_middle(
+    own_database: Database, commands: Commands
+) -> None:
+    calls, stream = CallsStore(own_database), FanOut(own_database.calls, await cursors_over(own_database))
+    async with reading(stream) as subscriber:
+        for number in range(60):
+            await write_surely(calls, number)
+            if number % 30 == 10:
+                await kill(own_database)
+
+        assert await told(subscriber, 60) == [("started", call_id(number)) for number in range(60)]
+        assert subscriber._number == subscriber._channel.end
+    await stream.close()
+
+    first, *resumed = opened(commands)
+    assert resumed
+    assert all(first != stage for stage in resumed)

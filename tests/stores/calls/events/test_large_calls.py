@@ -1,0 +1,129 @@
+"""Events of calls with megabytes of JSON: whoever asks what it says is answered beside all else."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from stores.calls import CallsFilter, CallsStore
+from stores.calls.events import EventFilter
+from stores.paging import Row
+from stores.query import Query
+from stores.query.evaluator import LARGE, Values
+from tests.stores.calls.builders import PROJECT, call_id, start
+from tests.waiting import TIMEOUT, until
+from tests.watching import begun, told_up_to
+
+LOW = Query(
+    {
+        "$expr": {
+            "$contains": {
+                "input": {"$getField": "inputs.q"},
+                "substr": {"$literal": "STRASSE"},
+                "case_insensitive": True,
+            }
+        }
+    }
+)
+LARGE_TEXT = "ж" * LARGE
+
+
+@pytest.fixture(autouse=True)
+async def closed(calls: CallsStore) -> AsyncIterator[None]:
+    yield
+    await calls.close()
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[bool]]:
+    """For each call whether it was asked for on the event loop."""
+    asked: dict[str, set[bool]] = {}
+    holds = EventFilter.matches
+
+    def record(question: EventFilter, call: Row, values: Values) -> bool:
+        asked.setdefault(call["id"], set()).add(threading.current_thread() is threading.main_thread())
+        return holds(question, call, values)
+
+    monkeypatch.setattr(EventFilter, "matches", record)
+    return asked
+
+
+async def write_some(calls: CallsStore) -> None:
+    """A small call and two large ones, of which the small one and the last meet the query."""
+    await calls.write([start(1, inputs={"q": "strasse"})])
+    await calls.write([start(2, inputs={"q": LARGE_TEXT})])
+    await calls.write([start(3, inputs={"q": LARGE_TEXT + "Strasse"})])
+
+
+EXPECTED = {call_id(1): {True}, call_id(2): {False}, call_id(3): {False}}
+
+
+async def test_what_a_large_call_says_is_looked_at_beside_the_event_loop(
+    calls: CallsStore, threads: dict[str, set[bool]]
+) -> None:
+    async with aclosing(calls.events(PROJECT, {"id"}, query=LOW)) as events, asyncio.timeout(TIMEOUT):
+        reading = asyncio.create_task(anext(events))
+        await begun(calls)
+        await write_some(calls)
+        found = [(await reading).call["id"], (await anext(events)).call["id"]]
+
+    assert found == [call_id(1), call_id(3)]
+    assert threads == EXPECTED
+
+
+async def test_so_it_is_where_the_past_is_caught_up_with(calls: CallsStore, threads: dict[str, set[bool]]) -> None:
+    cursor = await calls.events_cursor(PROJECT)
+    await write_some(calls)
+    async with aclosing(calls.events(PROJECT, {"id"}, query=LOW, after=cursor)) as events, asyncio.timeout(TIMEOUT):
+        found = [(await anext(events)).call["id"], (await anext(events)).call["id"]]
+
+    assert found == [call_id(1), call_id(3)]
+    assert threads == EXPECTED
+
+
+async def test_so_it_is_where_another_question_comes_for_what_is_kept(
+    calls: CallsStore, threads: dict[str, set[bool]]
+) -> None:
+    cursor = await calls.events_cursor(PROJECT)
+    async with aclosing(calls.events(PROJECT, {"id"})) as every, asyncio.timeout(TIMEOUT):
+        reading = asyncio.create_task(anext(every))
+        await begun(calls)
+        await write_some(calls)
+        await reading
+        await told_up_to(calls, call_id(3))
+        async with aclosing(calls.events(PROJECT, {"id"}, query=LOW, after=cursor)) as events:
+            found = [(await anext(events)).call["id"], (await anext(events)).call["id"]]
+
+    assert found == [call_id(1), call_id(3)]
+    assert threads == EXPECTED
+
+
+async def test_who_comes_while_a_large_call_is_looked_at_is_told_of_it_too(
+    calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cursor = await calls.events_cursor(PROJECT)
+    looking, go_on = threading.Event(), threading.Event()
+    holds = EventFilter.matches
+
+    def wait(question: EventFilter, call: Row, values: Values) -> bool:
+        if threading.current_thread() is not threading.main_thread():
+            looking.set()
+            go_on.wait(TIMEOUT)
+        return holds(question, call, values)
+
+    monkeypatch.setattr(EventFilter, "matches", wait)
+    async with aclosing(calls.events(PROJECT, {"id"}, query=LOW, after=cursor)) as first, asyncio.timeout(TIMEOUT):
+        reading = asyncio.create_task(anext(first))
+        await begun(calls)
+        await calls.write([start(3, inputs={"q": LARGE_TEXT + "Strasse"})])
+        await until(looking.is_set)
+        only = CallsFilter(call_ids=[call_id(3)])
+        async with aclosing(calls.events(PROJECT, {"id"}, only, after=cursor)) as second:
+            late = asyncio.create_task(anext(second))
+            await begun(calls, 2)
+            go_on.set()
+            found = [(await each).call["id"] for each in (reading, late)]
+
+    assert found == [call_id(3)] * 2

@@ -1,0 +1,262 @@
+"""Indexes for paths of one's own: queries by such a path come from them, and nothing else can be indexed."""
+
+from typing import Any
+
+import pytest
+from pymongo import ASCENDING, IndexModel
+
+from stores.calls import CallsFilter, CallsStore
+from stores.calls.user_indexes import MAX_INDEXES, UserIndex, UserIndexes
+from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
+from stores.database import Database
+from stores.errors import BadInputError, ConflictError, UnavailableError
+from stores.query import Query
+from stores.query.explain import Plan
+from stores.query.sort import SortBy
+from tests.stores.calls.builders import PROJECT, start
+
+CALLS = 1000
+CUSTOMER = UserIndex.of(PROJECT, "inputs.customer_id")
+AMOUNT = UserIndex.of(PROJECT, "inputs.order.amount")
+
+
+@pytest.fixture
+def indexes(database: Database) -> UserIndexes:
+    return UserIndexes(database)
+
+
+@pytest.fixture
+async def orders(indexes: UserIndexes, calls: CallsStore) -> CallsStore:
+    """Calls of a hundred customers, with amounts from 0 to 999 of which every fourth is a text; both are indexed."""
+    await calls.write(
+        [
+            start(
+                number,
+                inputs={
+                    "customer_id": f"customer {number % 100}",
+                    "order": {"amount": str(number) if number % 4 == 0 else number},
+                },
+            )
+            for number in range(CALLS)
+        ]
+    )
+    await indexes.add(CUSTOMER)
+    await indexes.add(AMOUNT)
+    return calls
+
+
+def field(name: str, to: str | None = None) -> dict[str, Any]:
+    found = {"$getField": name}
+    return {"$convert": {"input": found, "to": to}} if to else found
+
+
+def literal(value: object) -> dict[str, Any]:
+    return {"$literal": value}
+
+
+def query(**operation: Any) -> Query:  # noqa: ANN401 -- any operation
+    [(name, operands)] = operation.items()
+    return Query({"$expr": {f"${name}": operands}})
+
+
+SEVENTH = query(eq=[field("inputs.customer_id"), literal("customer 7")])
+
+
+def assert_served_by(index: UserIndex, plan: Plan) -> None:
+    assert plan.indexes == {index.name}
+    assert "COLLSCAN" not in plan.stages
+    assert plan.keys_examined <= plan.returned + 4
+    assert plan.documents_examined == plan.returned > 0
+
+
+async def test_equality_comes_from_the_index_in_the_order_of_time(orders: CallsStore) -> None:
+    plan = await orders.explain(PROJECT, query=SEVENTH, sort_by=[SortBy("started_at")])
+
+    assert_served_by(CUSTOMER, plan)
+    assert plan.returned == 10
+    assert not plan.sorts_in_memory
+
+
+async def test_members_of_a_list_are_merged_in_the_order_of_time(orders: CallsStore) -> None:
+    asked = query(**{"in": [field("inputs.customer_id"), [literal("customer 7"), literal("customer 8"), literal(9)]]})
+
+    plan = await orders.explain(PROJECT, query=asked)
+
+    assert_served_by(CUSTOMER, plan)
+    assert plan.returned == 20
+    assert not plan.sorts_in_memory
+
+
+async def test_a_range_comes_from_the_index(orders: CallsStore) -> None:
+    plan = await orders.explain(PROJECT, query=query(gte=[field("inputs.order.amount"), literal(990)]))
+
+    assert_served_by(AMOUNT, plan)
+    assert plan.returned == 8  # 992 and 996 are texts
+
+
+async def test_a_comparison_of_what_is_converted_reads_the_range_and_the_texts_only(orders: CallsStore) -> None:
+    asked = query(gte=[field("inputs.order.amount", "double"), literal(990)])
+
+    plan = await orders.explain(PROJECT, query=asked)
+
+    assert plan.indexes == {AMOUNT.name}
+    assert plan.returned == 10
+    assert plan.keys_examined == 8 + CALLS // 4
+
+
+async def test_a_filter_and_a_query_share_the_index(orders: CallsStore) -> None:
+    plan = await orders.explain(PROJECT, CallsFilter(op_names=["answer"], trace_roots_only=True), query=SEVENTH)
+
+    assert_served_by(CUSTOMER, plan)
+
+
+async def test_an_index_of_one_project_holds_no_other_and_serves_none(orders: CallsStore, database: Database) -> None:
+    # given
+    other = "acme/other"
+    await orders.write([start(inputs={"customer_id": "customer 7"}, project_id=other)])
+    # when
+    plan = await orders.explain(other, query=SEVENTH)
+    # then
+    held = database.calls.aggregate([{"$match": {"project_id": PROJECT}}, {"$count": "n"}], hint=CUSTOMER.name)
+    assert await held.to_list(1) == [{"n": CALLS}]
+    assert plan.returned == 1
+    assert CUSTOMER.name not in plan.indexes
+
+
+async def test_an_index_of_all_projects_serves_each(orders: CallsStore, indexes: UserIndexes) -> None:
+    # given
+    everywhere = UserIndex.of(None, "attributes.env")
+    for project_id in (PROJECT, "acme/other"):
+        await orders.write(
+            [
+                start(2 * CALLS + number, project_id=project_id, attributes={"env": "live" if number < 3 else "test"})
+                for number in range(300)
+            ]
+        )
+    # when
+    added = await indexes.add(everywhere)
+    plans = [
+        await orders.explain(project_id, query=query(eq=[field("attributes.env"), literal("live")]))
+        for project_id in (PROJECT, "acme/other")
+    ]
+    # then
+    assert added
+    for plan in plans:
+        assert_served_by(everywhere, plan)
+        assert plan.returned == 3
+
+
+async def test_lists_on_the_way_are_indexed_and_found_by_no_query_that_goes_through_them(orders: CallsStore) -> None:
+    odd = [{"amount": 7}], {"amount": [7]}, {"amount": {"7": 7}}
+    await orders.write([start(CALLS + place, inputs={"order": order}) for place, order in enumerate(odd)])
+
+    plan = await orders.explain(PROJECT, query=query(eq=[field("inputs.order.amount"), literal(7)]))
+
+    assert plan.indexes == {AMOUNT.name}
+    assert (plan.returned, plan.documents_examined) == (1, 3)
+    assert not plan.sorts_in_memory
+
+
+async def test_adding_twice_builds_once_and_says_so(indexes: UserIndexes) -> None:
+    everywhere = UserIndex.of(None, CUSTOMER.field)
+
+    assert [await indexes.add(CUSTOMER), await indexes.add(CUSTOMER)] == [True, False]
+    assert [await indexes.add(everywhere), await indexes.add(UserIndex.of("a/b", CUSTOMER.field))] == [True, False]
+    assert list(await indexes.sizes()) == [everywhere, CUSTOMER]
+
+
+async def test_what_is_dropped_is_gone_and_leaves_all_others(indexes: UserIndexes, database: Database) -> None:
+    there = set(await database.calls.index_information())
+    await indexes.add(CUSTOMER)
+    await indexes.add(AMOUNT)
+
+    await indexes.drop(CUSTOMER)
+
+    assert set(await database.calls.index_information()) == {*there, AMOUNT.name}
+    with pytest.raises(BadInputError, match=r"no index of inputs\.customer_id in acme/chat is there; .* list"):
+        await indexes.drop(CUSTOMER)
+
+
+@pytest.mark.usefixtures("orders")
+async def test_sizes_are_what_lies_on_disk(indexes: UserIndexes) -> None:
+    sizes = await indexes.sizes()
+
+    assert list(sizes) == [CUSTOMER, AMOUNT]
+    assert all(4096 <= size < 1 << 20 for size in sizes.values())
+
+
+async def test_sizes_are_told_while_no_more_writes_are_taken(indexes: UserIndexes, database: Database) -> None:
+    await indexes.add(CUSTOMER)
+    database.intake = RequestBudget(FREE_BYTES)
+
+    async with database.intake.write_slot():
+        with pytest.raises(UnavailableError):
+            await indexes.add(AMOUNT)
+        assert list(await indexes.sizes()) == [CUSTOMER]
+
+
+async def test_a_database_without_calls_has_none_and_takes_them(indexes: UserIndexes, database: Database) -> None:
+    await database.calls.drop()
+
+    assert await indexes.sizes() == {}
+    assert await indexes.add(CUSTOMER)
+    assert list(await indexes.sizes()) == [CUSTOMER]
+
+
+async def test_there_is_a_clear_end_to_how_many_may_be(indexes: UserIndexes, database: Database) -> None:
+    # given
+    room = MAX_INDEXES - len(await database.calls.index_information())
+    await database.calls.create_indexes([IndexModel([(f"x{number}", ASCENDING)]) for number in range(room)])
+    # when, then
+    with pytest.raises(ConflictError, match=f"there are {MAX_INDEXES} indexes, as many as there may be; drop one"):
+        await indexes.add(CUSTOMER)
+    await database.calls.drop_index("x0_1")
+    assert await indexes.add(CUSTOMER)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("inputs.customer_id", "inputs.customer_id"),
+        ("output.a b.ü", "output.a b.ü"),
+        (r"attributes.http\.method", "attributes.http%2Emethod"),
+        (r"summary.back\\slash", r"summary.back\slash"),
+        ("inputs.$**", "inputs.%24**"),
+        ("inputs.50%.$a$", "inputs.50%25.%24a$"),
+        ("inputs.-1.٣", "inputs.-1.٣"),
+    ],
+)
+async def test_any_path_by_keys_can_be_indexed_and_is_told_as_it_was_written(
+    name: str, path: str, indexes: UserIndexes, database: Database
+) -> None:
+    index = UserIndex.of("acme/chat", name)
+
+    assert await indexes.add(index)
+    assert (index.path, index.field) == (path, name)
+    assert list(await indexes.sizes()) == [index]
+    [keys] = [built["key"] for name, built in (await database.calls.index_information()).items() if name == index.name]
+    assert keys == [("project_id", 1), ("visible", 1), (path, 1), ("started_at", 1), ("id", 1)]
+
+
+@pytest.mark.parametrize(
+    ("project_id", "name", "said"),
+    [
+        (PROJECT, "op_name", "op_name needs no index of its own; name a path into JSON"),
+        (PROJECT, "summary.weave.status", "needs no index of its own"),
+        (PROJECT, "input_refs.x", "needs no index of its own"),
+        (PROJECT, "inputs", "inputs is a whole payload; name a path inside"),
+        (PROJECT, "inputs.messages.0.content", "has the step 0, which may be a key or a position in a list"),
+        (PROJECT, "inputs..a", "has an empty key"),
+        (PROJECT, "inputs.", "has an empty key|is a whole payload"),
+        (PROJECT, "imputs.a", "there is no field 'imputs.a'"),
+        (PROJECT, "inputs.\udcff", "holds what is no Unicode text"),
+        ("chat", "inputs.a", "'chat' is not a project id"),
+        ("*", "inputs.a", "is not a project id"),
+        ("a\udcff/b", "inputs.a", "holds what is no Unicode text"),
+    ],
+)
+def test_what_no_index_can_serve_is_refused(project_id: str, name: str, said: str) -> None:
+    with pytest.raises(BadInputError, match=said) as refused:
+        UserIndex.of(project_id, name)
+
+    assert refused.value.argument in ("path", "project_id")

@@ -1,0 +1,121 @@
+"""Calls of completions whose server died, or could not say how they ended."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.background.maintenance import MaintenanceJobs
+from graphql_schema.context import Stores
+from stores.calls import CallsStore
+from stores.completions import CompletionsStore, in_flight
+from stores.completions.in_flight import InFlightCalls
+from stores.completions.tracking import TrackedCall
+from stores.database import Database, leases
+from stores.errors import BadInputError, UnavailableError
+from tests.stand_in_provider import StandIn
+from tests.stores.completions.test_tracking import HELLO, PROJECT, kept
+from tests.waiting import until, until_found
+
+INPUTS = {"model": "held", "messages": HELLO}
+
+
+@pytest.fixture(autouse=True)
+async def asking(completions: CompletionsStore) -> AsyncIterator[None]:
+    """Leases of a short time, so that it is soon seen who is gone."""
+    completions._calls_under_way = InFlightCalls(completions.database, lease_seconds=0.6)
+    yield
+    await completions.close()
+
+
+async def is_forgotten(database: Database) -> bool:
+    return await database.leases.count_documents({"_id": {"$regex": "^completions:"}}) == 0
+
+
+async def test_a_call_that_goes_on_is_left_alone_however_long_it_takes(
+    completions: CompletionsStore, calls: CallsStore, database: Database, stand_in: StandIn
+) -> None:
+    asked = asyncio.create_task(completions.create(PROJECT, INPUTS))
+    await until(lambda: bool(stand_in.asked))
+    for _ in range(10):
+        await asyncio.sleep(0.15)
+        assert await completions.cut_off() == []
+    stand_in.is_released = True
+
+    assert (await kept(calls, (await asked).call_id))["status"] == "success"
+    await until_found(lambda: is_forgotten(database))
+    assert completions._calls_under_way._keeping is None
+
+
+async def test_the_call_of_a_process_that_is_gone_is_ended_once_and_another_end_may_follow(
+    completions: CompletionsStore, calls: CallsStore, database: Database, stand_in: StandIn
+) -> None:
+    asked = asyncio.create_task(completions.create(PROJECT, INPUTS))
+    await until(lambda: bool(stand_in.asked))
+    [lease] = [lease async for lease in database.leases.find({})]
+    call_id = lease["_id"].rpartition(":")[2]
+    keeping = completions._calls_under_way._keeping
+    assert keeping
+    keeping.cancel()
+    await until_found(completions.cut_off)
+
+    await MaintenanceJobs(database, Stores.for_database(database)).do_what_is_due()
+    ended = await kept(calls, call_id)
+    stand_in.is_released = True
+    completion = await asked
+
+    assert (ended["status"], ended["exception"]) == ("error", in_flight.CUT_OFF)
+    assert ended["output"] == {"error": in_flight.CUT_OFF}
+    assert ended["inputs"] == INPUTS
+    assert await is_forgotten(database)
+    late = await kept(calls, call_id)
+    assert (late["status"], late["output"]) == ("success", completion.response)
+    assert "exception" not in late
+
+
+async def test_a_call_whose_end_could_not_be_stored_is_ended_by_others(
+    completions: CompletionsStore,
+    calls: CallsStore,
+    database: Database,
+    stand_in: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def away(*_: object) -> None:
+        raise UnavailableError("the database is away")
+
+    asked = asyncio.create_task(completions.create(PROJECT, INPUTS))
+    await until(lambda: bool(stand_in.asked))
+    with monkeypatch.context() as patch:
+        patch.setattr(TrackedCall, "_written", away)
+        stand_in.is_released = True
+        completion = await asked
+    before = await kept(calls, completion.call_id)
+    await until_found(completions.cut_off)
+    await MaintenanceJobs(database, Stores.for_database(database)).do_what_is_due()
+
+    assert "choices" in completion.response
+    assert before["status"] == "running"
+    assert (await kept(calls, completion.call_id))["exception"] == in_flight.CUT_OFF
+
+
+async def test_what_has_ended_or_is_gone_is_not_touched(completions: CompletionsStore, database: Database) -> None:
+    completion = await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO})
+    before = [document async for document in database.calls.find({})]
+    for call_id in (completion.call_id, "purged-meanwhile"):
+        lease_id = f"completions:{PROJECT}:{call_id}"
+        await database.leases.update_one(
+            {"_id": lease_id}, [{"$set": leases.lease_update("who is gone", 0)}], upsert=True
+        )
+
+    await MaintenanceJobs(database, Stores.for_database(database)).do_what_is_due()
+
+    assert [document async for document in database.calls.find({})] == before
+    assert await is_forgotten(database)
+
+
+async def test_what_was_refused_is_forgotten(completions: CompletionsStore, database: Database) -> None:
+    with pytest.raises(BadInputError, match="refs from outside"):
+        await completions.create(PROJECT, {**INPUTS, "user": "weave-trace-internal:///x"})
+
+    await until_found(lambda: is_forgotten(database))
+    assert await database.calls.count_documents({}) == 0

@@ -1,0 +1,262 @@
+"""What a process holds at once is bounded, each request's share is given back, and one alone always gets in."""
+
+import asyncio
+
+import pytest
+
+from stores.calls import CallsStore
+from stores.concurrency import request_budget as intake_module
+from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
+from stores.database import Database
+from stores.errors import PayloadTooLargeError, RateLimitedError, UnavailableError
+from tests.stores.calls.builders import PROJECT, call_id, start
+from tests.waiting import turns_beside
+
+ROOM = 100_000
+
+
+async def test_shares_fill_the_room_and_give_it_back() -> None:
+    intake = RequestBudget(ROOM)
+
+    with intake.reservation() as first:
+        first.reserve_now(FREE_BYTES + 60_000)
+        with intake.reservation() as second:
+            second.reserve_now(FREE_BYTES + 30_000)
+            await second.wait_for_room(24_000)
+            with pytest.raises(UnavailableError, match="nothing of this request is stored"):
+                second.reserve_now(10_001)
+            second.reserve_now(10_000)
+        with intake.reservation() as third:
+            third.reserve_now(FREE_BYTES + 40_000)
+
+    with intake.reservation() as afterwards:
+        afterwards.reserve_now(FREE_BYTES + ROOM)
+
+
+async def test_what_is_small_gets_in_however_full_it_is() -> None:
+    intake = RequestBudget(ROOM)
+
+    with intake.reservation() as large, intake.reservation() as small, intake.reservation() as middling:
+        large.reserve_now(FREE_BYTES + ROOM)
+        small.reserve_now(FREE_BYTES)
+        await middling.wait_for_room(FREE_BYTES)
+        with pytest.raises(UnavailableError):
+            await middling.wait_for_room(FREE_BYTES + 1)
+        with pytest.raises(UnavailableError):
+            small.reserve_now(1)
+
+
+async def test_one_that_is_larger_than_all_room_gets_in_alone() -> None:
+    intake = RequestBudget(ROOM)
+
+    with intake.reservation() as alone:
+        await alone.wait_for_room(4 * ROOM)
+        for _ in range(4):
+            alone.reserve_now(ROOM)
+        with intake.reservation() as other, pytest.raises(UnavailableError):
+            other.reserve_now(FREE_BYTES + 1)
+
+
+async def test_who_comes_while_it_is_full_waits_until_others_end() -> None:
+    intake, came = RequestBudget(ROOM), []
+
+    async def come(name: str, size: int) -> None:
+        with intake.reservation() as share:
+            await share.reserve(FREE_BYTES + size)
+            came.append(name)
+
+    with intake.reservation() as first, intake.reservation() as second:
+        first.reserve_now(FREE_BYTES + 78_000)
+        second.reserve_now(FREE_BYTES + 22_000)
+        waiting = [asyncio.create_task(come("more", 24_000)), asyncio.create_task(come("less", 22_000))]
+        await come("tiny", 0)
+        await asyncio.sleep(0.01)
+        assert came == ["tiny"]
+        second.release()
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert came == ["tiny", "less"]
+        first.release()
+        await asyncio.gather(*waiting)
+
+    assert came == ["tiny", "less", "more"]
+    assert intake.held_bytes == 0
+
+
+async def test_large_requests_that_come_in_parts_all_come_in_and_no_small_one_is_kept_out() -> None:
+    intake, ended = RequestBudget(ROOM), []
+
+    async def come_in_parts(name: str, parts: int) -> None:
+        with intake.reservation() as share:
+            for _ in range(parts):
+                await share.reserve(ROOM // 10)
+                assert intake.held_bytes <= (1 + 3) * ROOM
+                await asyncio.sleep(0)
+        ended.append(name)
+
+    async with asyncio.timeout(1):
+        await asyncio.gather(*(come_in_parts(name, 30) for name in "abcd"), come_in_parts("small", 3))
+
+    assert sorted(ended) == ["a", "b", "c", "d", "small"]
+    assert intake.held_bytes == 0
+
+
+async def test_one_caller_reserves_half_of_the_budget_and_leaves_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
+    intake = RequestBudget(ROOM)
+    held = [intake.reservation("key a") for _ in range(3)]
+    for share in held[:2]:
+        await share.reserve(FREE_BYTES + 20_000)
+
+    with pytest.raises(RateLimitedError, match="50,000, half of LOOMQL_MAX_PENDING_BYTES") as refused:
+        await held[2].reserve(FREE_BYTES + 20_000)
+    with pytest.raises(RateLimitedError):
+        await held[2].wait_for_room(FREE_BYTES + 20_000)
+    others = [intake.reservation("key b"), intake.reservation("key b"), intake.reservation("key c")]
+    for share in others[:2]:
+        await share.reserve(FREE_BYTES + 24_000)
+    with pytest.raises(UnavailableError, match=r"LOOMQL_MAX_PENDING_BYTES"):
+        await others[2].reserve(FREE_BYTES + 20_000)
+    held[0].release()
+    await others[2].reserve(FREE_BYTES + 20_000)
+
+    assert refused.value.retry_after_seconds == 1
+    assert "would take 60,000 bytes" in refused.value.message
+    assert intake.held_bytes == 20_000 + 2 * 24_000 + 20_000
+    for share in held + others:
+        share.release()
+    assert intake.held_bytes == 0
+
+
+async def test_a_caller_over_half_waits_for_their_own_request_to_end() -> None:
+    intake = RequestBudget(ROOM)
+    with (
+        intake.reservation("key a") as first,
+        intake.reservation("key a") as second,
+        intake.reservation("key a") as third,
+    ):
+        first.reserve_now(FREE_BYTES + 24_000)
+        second.reserve_now(FREE_BYTES + 24_000)
+        waiting = asyncio.create_task(third.reserve(FREE_BYTES + 24_000))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        first.release()
+        await waiting
+        assert intake.held_bytes == 48_000
+
+
+async def test_a_large_request_of_one_caller_leaves_a_slot_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
+    intake = RequestBudget(ROOM)
+    with (
+        intake.reservation("key b") as small,
+        intake.reservation("key a") as slow,
+        intake.reservation("key a") as again,
+        intake.reservation("key b") as other,
+        intake.reservation("key c") as third,
+    ):
+        small.reserve_now(FREE_BYTES + 1_000)
+        await slow.reserve(FREE_BYTES + 80_000)
+        with pytest.raises(RateLimitedError, match="more than a quarter of LOOMQL_MAX_PENDING_BYTES"):
+            await again.reserve(FREE_BYTES + 80_000)
+        await other.reserve(FREE_BYTES + 80_000)
+        with pytest.raises(UnavailableError):
+            await third.reserve(FREE_BYTES + 80_000)
+        slow.release()
+        await third.reserve(FREE_BYTES + 80_000)
+        await third.reserve(3 * ROOM)  # grows as it is decoded
+
+        assert intake.held_bytes == 1_000 + 2 * 80_000 + 3 * ROOM
+        third.release_to(FREE_BYTES + 80_000)
+        assert intake.held_bytes == 1_000 + 2 * 80_000
+        third.release_to(FREE_BYTES + 90_000)
+        assert third.size == FREE_BYTES + 80_000
+    assert intake.held_bytes == 0
+
+
+@pytest.mark.parametrize("large_slots", [0, 2], ids=["alone", "in a large slot"])
+async def test_one_request_takes_four_times_the_budget_at_most(large_slots: int) -> None:
+    intake = RequestBudget(ROOM, large_slots)
+    reason = "takes 400,001 bytes of memory, and one request may take 400,000, 4 times LOOMQL_MAX_PENDING_BYTES; send"
+    with intake.reservation("key a") as share:
+        await share.reserve(FREE_BYTES + 4 * ROOM)
+        with pytest.raises(PayloadTooLargeError, match=reason):
+            await share.reserve(1)
+        with pytest.raises(PayloadTooLargeError, match=reason):
+            share.reserve_now(1)
+        assert intake.held_bytes == 4 * ROOM
+    with intake.reservation("key a") as share:
+        with pytest.raises(PayloadTooLargeError, match=reason):
+            await share.wait_for_room(FREE_BYTES + 4 * ROOM + 1)
+        with pytest.raises(PayloadTooLargeError, match=reason):
+            await share.reserve(FREE_BYTES + 4 * ROOM + 1)
+        assert intake.held_bytes == 0
+
+
+async def test_a_refusal_names_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.01)
+    intake = RequestBudget(ROOM, large_slots=1)
+    with (
+        intake.reservation("key a") as large,
+        intake.reservation("key b") as other,
+        intake.reservation("key a") as again,
+    ):
+        await large.reserve(FREE_BYTES + 80_000)
+        other.reserve_now(FREE_BYTES + 50_000)
+        with pytest.raises(UnavailableError, match="this request would take 60,000 bytes of the memory; beside"):
+            await intake.reservation("key c").reserve(FREE_BYTES + 60_000)
+        with intake.reservation("key c") as third:
+            third.reserve_now(FREE_BYTES + 40_000)
+            # Others fill the budget, so that the caller's own large request is not the reason.
+            with pytest.raises(UnavailableError, match="of all requests in flight would exceed 100,000 bytes"):
+                await again.reserve(FREE_BYTES + 10_001)
+
+
+async def test_who_has_waited_in_vain_is_refused_and_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
+    intake = RequestBudget(ROOM)
+    with intake.reservation() as first, intake.reservation() as second:
+        first.reserve_now(FREE_BYTES + ROOM)
+        for _ in range(3):
+            with pytest.raises(UnavailableError):
+                await second.reserve(FREE_BYTES + 1)
+        first.release()
+        third = intake.reservation()
+        third.reserve_now(FREE_BYTES + ROOM)
+
+        async def refused() -> None:
+            with pytest.raises(UnavailableError):
+                await second.reserve(FREE_BYTES + 1)
+
+        assert await turns_beside(refused()) < 100
+        third.release()
+        second.reserve_now(FREE_BYTES + 1)
+
+
+async def test_writes_beyond_the_room_are_refused_until_others_end() -> None:
+    intake = RequestBudget(3 * FREE_BYTES)
+    go = asyncio.Event()
+
+    async def write() -> None:
+        async with intake.write_slot():
+            await go.wait()
+
+    waiting = [asyncio.create_task(write()) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(UnavailableError, match="nothing of this mutation is stored"):
+        await write()
+    go.set()
+    await asyncio.gather(*waiting)
+
+    await write()
+
+
+async def test_a_store_refuses_the_writes_that_are_too_many_whole(calls: CallsStore, database: Database) -> None:
+    database.intake = RequestBudget(5 * FREE_BYTES)
+
+    outcomes = await asyncio.gather(*(calls.write([start(n)]) for n in range(20)), return_exceptions=True)
+
+    refused = {n for n, outcome in enumerate(outcomes) if isinstance(outcome, UnavailableError)}
+    assert len(refused) == 15
+    assert [outcome for n, outcome in enumerate(outcomes) if n not in refused] == [None] * 5
+    there = {n for n in range(20) if await calls.one(PROJECT, call_id(n), {"id"})}
+    assert there == set(range(20)) - refused

@@ -1,0 +1,70 @@
+"""Many tasks with long work keep others waiting no longer than one would."""
+
+import asyncio
+import time
+from time import monotonic
+
+from stores.concurrency import shared_slices
+from stores.concurrency.shared_slices import SharedTimeSlices
+
+PIECE = 0.001
+
+
+async def work(turns: SharedTimeSlices, name: int, done: list[int]) -> None:
+    for _ in range(3):
+        await turns.acquire()
+        time.sleep(PIECE)  # noqa: ASYNC251 -- stands for work that keeps the event loop
+        done.append(name)
+
+
+async def most_in_a_pass(done: list[int], until: asyncio.Future[list[None]]) -> int:
+    """How many pieces were done at most while all else waited."""
+    most = 0
+    while not until.done():
+        before = len(done)
+        await asyncio.sleep(0)
+        most = max(most, len(done) - before)
+    return most
+
+
+async def test_many_tasks_hold_the_loop_no_longer_than_a_turn() -> None:
+    turns, done = SharedTimeSlices(seconds=5 * PIECE), list[int]()
+    turns._at_once = 5  # as it has learnt
+
+    working = asyncio.gather(*(work(turns, name, done) for name in range(100)))
+    most = await most_in_a_pass(done, working)
+
+    assert most <= 2 * 6
+    assert sorted(done) == sorted([*range(100)] * 3)
+
+
+async def test_whoever_came_first_is_called_first() -> None:
+    turns, done = SharedTimeSlices(seconds=0), list[int]()
+
+    await asyncio.gather(*(work(turns, name, done) for name in range(100)))
+
+    assert done == [0, *range(100), *range(100), *range(1, 100)]
+
+
+async def test_as_many_are_called_as_fit_into_a_turn() -> None:
+    turns, done = SharedTimeSlices(seconds=20 * PIECE), list[int]()
+
+    await asyncio.gather(*(work(turns, name, done) for name in range(200)))
+
+    assert 2 <= turns._at_once <= 20
+
+
+async def test_who_leaves_the_line_takes_nobodys_turn() -> None:
+    turns, done = SharedTimeSlices(seconds=0), list[int]()
+    tasks = [asyncio.create_task(work(turns, name, done)) for name in range(20)]
+    await asyncio.sleep(0)
+    for task in tasks[5:]:
+        task.cancel()
+
+    await asyncio.gather(*tasks, return_exceptions=True)
+    began = monotonic()
+    async with asyncio.timeout(5):
+        until = await turns.acquire()
+
+    assert sorted(set(done)) == [0, 1, 2, 3, 4]
+    assert began + shared_slices._SHARE_SECONDS <= until <= monotonic() + shared_slices._SHARE_SECONDS

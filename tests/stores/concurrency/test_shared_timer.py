@@ -1,0 +1,33 @@
+"""One timer for many calls: each is made at its time, whatever becomes of the others."""
+
+import asyncio
+
+from stores.concurrency.shared_timer import SharedTimer
+from tests.waiting import until
+
+
+async def test_a_call_that_fails_keeps_no_other_from_being_made() -> None:
+    timer = SharedTimer(0.01)
+    made: list[int] = []
+    failures: list[Exception] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context["exception"]))
+
+    def fails() -> bool:
+        raise ValueError
+
+    def is_made() -> bool:
+        made.append(len(made))
+        return len(made) < 3
+
+    def is_ended() -> bool:
+        raise AssertionError
+
+    for call in (fails, is_made, is_ended):
+        timer.schedule(call)
+    timer.cancel(is_ended)
+    await until(lambda: len(made) == 3)
+    timer.schedule(fails)
+    await until(lambda: len(failures) == 2)
+
+    assert made == [0, 1, 2]
+    assert [type(failure) for failure in failures] == [ValueError, ValueError]

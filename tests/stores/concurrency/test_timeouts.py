@@ -1,0 +1,103 @@
+"""Waiting is given up after its time when there is nothing to go on for, and only then."""
+
+import asyncio
+
+import pytest
+
+from stores.concurrency.timeouts import SharedTimeout
+
+SECONDS = 0.01
+
+
+class GivenUpError(Exception):
+    """What is raised here when work is given up."""
+
+
+async def test_what_comes_in_time_comes_through() -> None:
+    assert await SharedTimeout(SECONDS, GivenUpError).run(asyncio.sleep(0, "found")) == "found"
+
+
+async def test_a_server_that_is_in_reach_may_take_its_time() -> None:
+    looks, thrice = [], asyncio.Event()
+
+    def in_reach() -> bool:
+        looks.append(True)
+        if len(looks) == 3:
+            thrice.set()
+        return True
+
+    assert await SharedTimeout(SECONDS, GivenUpError, in_reach).run(thrice.wait())
+
+
+async def test_it_is_given_up_once_no_server_is_in_reach() -> None:
+    answers = [True, False]
+
+    with pytest.raises(GivenUpError):
+        await SharedTimeout(SECONDS, GivenUpError, lambda: answers.pop(0)).run(asyncio.Event().wait())
+
+    assert answers == []
+    await asyncio.sleep(2 * SECONDS)  # the task is not cancelled, and no one looks any more
+
+
+async def test_a_time_limit_of_the_work_itself_is_no_matter_of_reach() -> None:
+    async def late() -> None:
+        async with asyncio.timeout(0):
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        await SharedTimeout(SECONDS, GivenUpError, lambda: True).run(late())
+
+
+async def test_whoever_cancels_the_task_cancels_the_work() -> None:
+    ended = asyncio.Event()
+
+    async def reading() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    task = asyncio.ensure_future(SharedTimeout(SECONDS, GivenUpError, lambda: True).run(reading()))
+    await asyncio.sleep(SECONDS)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
+async def test_each_has_the_whole_time_though_one_timer_serves_all() -> None:
+    patience, order = SharedTimeout(10 * SECONDS, GivenUpError), []
+    first_began = asyncio.get_running_loop().time()
+
+    async def wait(name: str) -> float:
+        with pytest.raises(GivenUpError):
+            await patience.run(asyncio.Event().wait())
+        order.append(name)
+        return asyncio.get_running_loop().time()
+
+    first = asyncio.ensure_future(wait("first"))
+    await asyncio.sleep(5 * SECONDS)
+    second_began = asyncio.get_running_loop().time()
+    second = asyncio.ensure_future(wait("second"))
+
+    assert await first - first_began >= 9.9 * SECONDS
+    assert await second - second_began >= 9.9 * SECONDS
+    assert order == ["first", "second"]
+
+
+async def test_who_waits_again_after_all_were_done_is_given_up_too() -> None:
+    patience = SharedTimeout(SECONDS, GivenUpError)
+    assert await patience.run(asyncio.sleep(0, "found")) == "found"
+    await asyncio.sleep(3 * SECONDS)
+
+    with pytest.raises(GivenUpError):
+        await patience.run(asyncio.Event().wait())
+
+
+def test_it_serves_one_event_loop_after_another() -> None:
+    patience = SharedTimeout(SECONDS, GivenUpError)
+    assert asyncio.run(patience.run(asyncio.sleep(0, "found"))) == "found"
+
+    with pytest.raises(GivenUpError):
+        asyncio.run(patience.run(asyncio.Event().wait()))

@@ -1,0 +1,321 @@
+"""The database goes away and comes back; what the driver says of it comes out as the stores' own errors."""
+
+import asyncio
+import os
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pymongo.errors import (
+    AutoReconnect,
+    BulkWriteError,
+    CursorNotFound,
+    DocumentTooLarge,
+    ExecutionTimeout,
+    NetworkTimeout,
+    OperationFailure,
+    ServerSelectionTimeoutError,
+    WriteConcernError,
+    WTimeoutError,
+)
+
+from app.embedded_mongod import DataFolder, find_mongod
+from app.embedded_mongod.log_file import LogFile
+from app.embedded_mongod.replica_set import _make_primary, command
+from app.embedded_mongod.supervisor import Supervisor
+from stores.calls import CallsStore
+from stores.database import Database, database_query
+from stores.database.error_translation import translate_driver_errors
+from stores.errors import BadInputError, NewModelError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
+from stores.paging import PageRequest
+from stores.query import Query
+from tests.commands import Commands
+from tests.stores.calls.builders import PROJECT, call_id, start
+
+LIMIT_SECONDS = 5.0
+SLACK_SECONDS = 1.0
+"""For a machine that has other things to do; what is measured takes 3 seconds."""
+
+
+@dataclass
+class Mongod:
+    """A mongod that is ended and begun at will."""
+
+    folder: DataFolder
+    process: Supervisor | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        assert self.process._process is not None
+        return self.process._process.pid
+
+    def begin(self) -> None:
+        self.process = Supervisor(command(find_mongod(), self.folder, 0.25), LogFile(self.folder.log))
+        self.process.start()
+        _make_primary(self.folder, self.process)
+
+    def halt(self) -> None:
+        """Stop it where it stands, and return when it stands."""
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitpid(self.pid, os.WUNTRACED)
+
+    def kill(self) -> None:
+        """End it at once; a supervisor that was not confirmed does not begin it again."""
+        assert self.process is not None
+        os.kill(self.pid, signal.SIGKILL)
+        self.process.ended.wait()
+        self.process.stop()
+        self.process = None
+
+
+@pytest.fixture
+def mongod() -> Iterator[Mongod]:
+    with tempfile.TemporaryDirectory(prefix="loomql-") as path, DataFolder(Path(path)).held() as folder:
+        mongod = Mongod(folder)
+        mongod.begin()
+        try:
+            yield mongod
+        finally:
+            if mongod.process is not None:
+                os.kill(mongod.pid, signal.SIGCONT)
+                mongod.process.stop()
+
+
+@pytest.fixture
+async def own_calls(mongod: Mongod) -> AsyncIterator[CallsStore]:
+    database = Database.open(mongod.folder.uri, "loomql")
+    calls = CallsStore(database)
+    await calls.write([start(1)])
+    yield calls
+    database.close()
+
+
+async def seconds_to_unavailable(work: Awaitable[object]) -> float:
+    began = time.monotonic()
+    with pytest.raises(UnavailableError, match="cannot be reached"):
+        await work
+    return time.monotonic() - began
+
+
+async def assert_unavailable(calls: CallsStore, at_once: int = 1) -> None:
+    """Reads and writes, more of them than the driver has threads for, all fail in time."""
+    works = [
+        work
+        for _ in range(at_once)
+        for work in (calls.one(PROJECT, call_id(1), {"id"}), calls.write([start(1)]), calls.database.ping())
+    ]
+    taken = await asyncio.gather(*map(seconds_to_unavailable, works))
+    assert max(taken) < LIMIT_SECONDS + SLACK_SECONDS
+
+
+async def assert_works_again(calls: CallsStore) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            await calls.write([start(2)])
+            break
+        except UnavailableError:
+            assert time.monotonic() < deadline
+    assert await calls.one(PROJECT, call_id(1), {"id"}) == {"id": call_id(1)}
+    assert await calls.count(PROJECT) == 2
+
+
+async def test_a_killed_database_is_unavailable_within_five_seconds_and_works_again(
+    mongod: Mongod, own_calls: CallsStore
+) -> None:
+    await asyncio.to_thread(mongod.kill)
+
+    await assert_unavailable(own_calls)
+
+    await asyncio.to_thread(mongod.begin)
+    await assert_works_again(own_calls)
+
+
+async def test_a_hanging_database_is_unavailable_within_five_seconds_and_works_again(
+    mongod: Mongod, own_calls: CallsStore
+) -> None:
+    mongod.halt()
+    await asyncio.sleep(0.2)  # its threads come to rest one by one
+
+    await assert_unavailable(own_calls, at_once=20)
+    await assert_unavailable(own_calls)
+
+    os.kill(mongod.pid, signal.SIGCONT)
+    await assert_works_again(own_calls)
+
+
+async def test_a_long_query_on_a_database_that_is_there_is_left_alone(mongodb_uri: str, database_name: str) -> None:
+    database = Database.open(mongodb_uri, database_name, timeout_seconds=0.6)
+    calls = CallsStore(database)
+    await calls.write([start(1)])
+    slow = {"$where": "sleep(2000) || true"}
+
+    found = await database.run(database.calls.find_one(slow, {"_id": 0, "id": 1}))
+    database.close()
+
+    assert found == {"id": call_id(1)}
+
+
+async def test_a_query_that_takes_too_long_ends_with_what_to_change(
+    mongodb_uri: str, database_name: str, calls: CallsStore
+) -> None:
+    # given
+    haystack = ["hay " * 5000] * 20
+    await calls.write([start(number, inputs={"stack": haystack}) for number in range(100)])
+    contains = {"input": {"$getField": "inputs"}, "substr": {"$literal": "Needle"}, "case_insensitive": True}
+    needle = Query({"$expr": {"$contains": contains}})
+    assert await calls.count(PROJECT, None, needle) == 0
+    hasty = CallsStore(Database.open(mongodb_uri, database_name, query_timeout_seconds=0.02))
+    # To find the server may take longer than that on a busy machine.
+    await hasty.database.run(hasty.database.calls.database.client.admin.command("ping"))
+    # when
+    works = (hasty.count(PROJECT, None, needle), hasty.page(PROJECT, PageRequest(), {"id"}, query=needle))
+    failures = await asyncio.gather(*works, return_exceptions=True)
+    hasty.database.close()
+    # then
+    assert [type(failure) for failure in failures] == [StoreTimeoutError, StoreTimeoutError]
+    assert all("narrow the filter" in str(failure) for failure in failures)
+    assert all("LOOMQL_QUERY_TIMEOUT_SECONDS" in str(failure) for failure in failures)
+
+
+async def test_a_server_that_does_not_even_give_up_in_time_is_told_the_same(
+    mongod: Mongod, own_calls: CallsStore
+) -> None:
+    database = Database.open(mongod.folder.uri, "loomql", timeout_seconds=30, query_timeout_seconds=1)
+    hasty = CallsStore(database)
+    assert await hasty.count(PROJECT) == await own_calls.count(PROJECT)
+    mongod.halt()
+
+    [failure] = await asyncio.gather(hasty.count(PROJECT), return_exceptions=True)
+    database.close()
+
+    assert isinstance(failure, StoreTimeoutError)
+
+
+async def test_every_command_of_a_query_has_a_time_limit_and_no_write_has(
+    calls: CallsStore, commands: Commands
+) -> None:
+    await calls.write([start(1), start(2)])
+    await calls.rename(PROJECT, call_id(1), "named")
+    await calls.delete(PROJECT, [call_id(2)])
+    written = commands.sent.copy()
+    commands.sent.clear()
+
+    await calls.one(PROJECT, call_id(1), {"total_storage_size_bytes"})
+    await calls.page(PROJECT, PageRequest(), {"total_storage_size_bytes"})
+    await calls.count(PROJECT)
+    await calls.stats(PROJECT, {"count", "total_storage_size_bytes"}, limit=5)
+    await calls.explain(PROJECT)
+
+    assert [name for name, body in written if "maxTimeMS" in body] == []
+    assert set(commands.names) == {"find", "aggregate", "explain"}
+    assert [name for name, body in commands.sent if not 0 < body.get("maxTimeMS", 0) <= 60_000] == []
+
+
+@pytest.mark.parametrize("uri", ["", "http://localhost", "mongodb://", "mongodb://a:b:c@d", "mongodb://h/?x"])
+async def test_what_is_no_mongodb_uri_is_refused(uri: str) -> None:
+    with pytest.raises(BadInputError, match="not a MongoDB URI") as refused:
+        Database.open(uri, "loomql")
+
+    assert refused.value.argument == "mongodb_uri"
+
+
+async def test_nothing_is_sent_before_the_first_question() -> None:
+    database = Database.open("mongodb://127.0.0.1:1/", "loomql", timeout_seconds=0.5)
+
+    with pytest.raises(UnavailableError):
+        await database.ping()
+    database.close()
+
+
+FULL = "WiredTigerIdIndex::_insert: index: _id_; uri: table:index-92--2 28: No space left on device"
+"""As mongod 6.0.5 says it."""
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (AutoReconnect("secret"), UnavailableError),
+        (NetworkTimeout("secret"), UnavailableError),
+        (ServerSelectionTimeoutError("secret"), UnavailableError),
+        (WTimeoutError("secret"), UnavailableError),
+        (OperationFailure("secret", details={"errorLabels": ["RetryableWriteError"]}), UnavailableError),
+        (OperationFailure("secret", 14031), UnavailableError),
+        (CursorNotFound("secret", 43), UnavailableError),
+        # An update of many is not retried by the driver, so that nothing labels its failure.
+        (WriteConcernError("secret", 189), UnavailableError),
+        (BulkWriteError({"writeErrors": [{"code": 189, "errmsg": "secret"}]}), UnavailableError),
+        (BulkWriteError({"writeErrors": [], "writeConcernErrors": [{"code": 91}]}), UnavailableError),
+        (BulkWriteError({"writeErrors": [{"code": 11000}], "writeConcernErrors": [{"code": 91}]}), BulkWriteError),
+        (ExecutionTimeout("secret"), StoreTimeoutError),
+        (DocumentTooLarge("secret"), PayloadTooLargeError),
+        (OperationFailure("secret", 388), PayloadTooLargeError),
+        (BulkWriteError({"writeErrors": [{"code": 388, "errmsg": "secret"}]}), PayloadTooLargeError),
+        (BulkWriteError({"writeErrors": [{"code": 11000}]}), BulkWriteError),
+        (OperationFailure("secret", 8, {"errmsg": f"secret {FULL}"}), UnavailableError),
+        (BulkWriteError({"writeErrors": [{"code": 8, "errmsg": f"secret {FULL}"}]}), UnavailableError),
+        # What somebody stored may stand in what MongoDB says of it.
+        (BulkWriteError({"writeErrors": [{"code": 11000, "errmsg": f"dup key: {FULL}"}]}), BulkWriteError),
+        (BulkWriteError({"writeErrors": [{"code": 8, "errmsg": "a bug"}]}), BulkWriteError),
+        (OperationFailure("a bug"), OperationFailure),
+        (ZeroDivisionError("a bug"), ZeroDivisionError),
+    ],
+)
+def test_the_drivers_failures_are_told_without_its_words(raised: Exception, told: type[Exception]) -> None:
+    with pytest.raises(told) as failure, translate_driver_errors():
+        raise raised
+
+    assert "secret" not in str(failure.value)
+
+
+async def test_all_tries_of_a_query_share_one_time_limit(
+    database: Database, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Store:
+        def __init__(self) -> None:
+            self.database = database
+
+        @database_query
+        async def ask(self) -> None:
+            await database.calls.find_one({})
+            await asyncio.sleep(0.4)
+            raise NewModelError("new")
+
+    with pytest.raises(NewModelError):
+        await Store().ask()
+    first, second, third = [body["maxTimeMS"] for _, body in commands.sent]
+    assert first <= 60_000
+    assert second <= 60_000 - 400
+    assert third <= 60_000 - 800
+
+    commands.sent.clear()
+    monkeypatch.setattr(database, "_query_timeout_seconds", 0.3)
+    with pytest.raises(StoreTimeoutError):
+        await Store().ask()
+    assert len(commands.sent) == 1
+
+
+async def test_a_query_at_a_moment_that_the_server_forgot_is_asked_again_twice_at_most(database: Database) -> None:
+    class Store:
+        def __init__(self, failures: list[int]) -> None:
+            self.database = database
+            self.failures = failures
+
+        @database_query
+        async def ask(self) -> str:
+            if self.failures:
+                raise OperationFailure("of the server", self.failures.pop())
+            return "answer"
+
+    too_old, other = 239, 40324
+
+    assert await Store([too_old] * 2).ask() == "answer"
+    for failures in ([too_old] * 3, [other]):
+        with pytest.raises(OperationFailure, match="of the server"):
+            await Store(failures).ask()
+        assert failures == []

@@ -1,0 +1,60 @@
+"""Steps that are given up in their midst: whoever took them hears why, and the steps end."""
+
+import asyncio
+
+import pytest
+
+from stores.database import Database
+from stores.database.paced_steps import WorkSteps, run_paced
+from stores.errors import UnavailableError
+
+
+class Held:
+    """Steps of which the second never comes to its end by itself."""
+
+    def __init__(self) -> None:
+        self.is_under_way = asyncio.Event()
+        self.is_over = asyncio.Event()
+
+    async def steps(self) -> WorkSteps:
+        """One step, and one that waits for good."""
+        try:
+            yield
+            self.is_under_way.set()
+            await asyncio.Event().wait()
+        finally:
+            self.is_over.set()
+
+
+async def test_who_is_cancelled_within_a_step_is_cancelled(database: Database) -> None:
+    held = Held()
+    taking = asyncio.ensure_future(run_paced(database, held.steps(), 0, None))
+    await held.is_under_way.wait()
+
+    taking.cancel()
+    await asyncio.wait({taking})
+
+    assert taking.cancelled()
+    await held.is_over.wait()
+
+
+async def test_a_database_that_goes_away_within_a_step_is_unavailable() -> None:
+    held, away = Held(), Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
+
+    with pytest.raises(UnavailableError, match="the database cannot be reached"):
+        await run_paced(away, held.steps(), 0, None)
+
+    await held.is_over.wait()
+    away.close()
+
+
+async def test_steps_that_nobody_waits_for_any_longer_are_closed(database: Database) -> None:
+    held = Held()
+
+    assert not await run_paced(database, held.steps(), 1, -1)
+    assert not held.is_over.is_set()  # not even begun
+
+    steps = held.steps()
+    await anext(steps)
+    assert not await run_paced(database, steps, 1, -1)
+    assert held.is_over.is_set()

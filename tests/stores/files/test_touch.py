@@ -1,0 +1,66 @@
+"""What is told of files that are there already when they are stored again."""
+
+from typing import Any
+
+from stores import times
+from stores.database import Database
+from stores.files import FilesStore, NewFile
+from stores.files.touch import TOUCHED_SECONDS, touch_existing
+from tests.commands import Commands
+from tests.stores.files.test_store import EMPTY, HELLO, PROJECT
+
+
+class GoneAfterTheFirstLook:
+    """A database whose files go between the first and the second command on them."""
+
+    def __init__(self, database: Database) -> None:
+        self._files = database.files
+        self._asked = 0
+
+    @property
+    def files(self) -> "GoneAfterTheFirstLook":
+        """The collection, which is what is asked."""
+        return self
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- any method of the collection
+        self._asked += 1
+        method = getattr(self._files, name)
+        if self._asked != 2:
+            return method
+
+        async def late(*arguments: Any) -> Any:  # noqa: ANN401 -- as above
+            await self._files.delete_many({})
+            return await method(*arguments)
+
+        return late
+
+
+async def make_old(database: Database, digest: str) -> None:
+    """Let a file have been stored long ago."""
+    long_ago = times.now() - (TOUCHED_SECONDS + 1) * 1_000_000
+    await database.files.update_one({"digest": digest}, {"$set": {"created_at": long_ago}})
+
+
+async def test_a_file_that_goes_between_two_looks_is_not_there(database: Database, files: FilesStore) -> None:
+    await files.create_all(PROJECT, [NewFile.of(b"hello"), NewFile.of(b"")])
+    await make_old(database, HELLO)
+
+    assert await touch_existing(GoneAfterTheFirstLook(database), PROJECT, [HELLO, EMPTY]) == set()  # type: ignore[arg-type]
+
+
+async def test_one_look_tells_of_fresh_files_and_three_commands_of_others(
+    database: Database, files: FilesStore, commands: Commands
+) -> None:
+    await files.create_all(PROJECT, [NewFile.of(b"hello"), NewFile.of(b"")])
+    await files.create_all("acme/others", [NewFile.of(b"x")])
+    wanted = [HELLO, EMPTY, NewFile.of(b"x").digest]
+    commands.sent.clear()
+
+    assert await touch_existing(database, PROJECT, wanted) == {HELLO, EMPTY}
+    assert commands.names == ["find"]
+
+    await make_old(database, HELLO)
+    commands.sent.clear()
+    for _ in range(2):
+        assert await touch_existing(database, PROJECT, wanted) == {HELLO, EMPTY}
+    assert commands.names == ["find", "update", "distinct", "find"]

@@ -1,0 +1,74 @@
+"""The mirror: a BSON copy of any JSON, faithful but for what BSON cannot hold."""
+
+from typing import Any
+from urllib.parse import unquote
+
+import bson
+import pytest
+from hypothesis import given
+
+from stores.json.bson_copy import mirror_key, to_bson
+from stores.json.inspection import MAX_DEPTH
+from tests.stores.json.test_codec import JSON, TEXT, nested
+
+
+@given(JSON)
+def test_bson_takes_the_mirror_of_any_json(value: object) -> None:
+    assert bson.decode(bson.encode({"v": to_bson(value)})) == {"v": to_bson(value)}
+
+
+@pytest.mark.parametrize(
+    ("key", "held"),
+    [
+        ("plain", "plain"),
+        ("a.b", "a%2Eb"),
+        ("$gt", "%24gt"),
+        ("price$", "price$"),
+        ("%2E", "%252E"),
+        ("a\0b", "a%00b"),
+        ("", ""),
+        ("schlüssel", "schlüssel"),
+        ("$.", "%24%2E"),
+    ],
+)
+def test_keys_that_mean_something_to_mongodb_are_escaped(key: str, held: str) -> None:
+    assert to_bson({key: 1}) == {held: 1}
+
+
+@given(TEXT, TEXT)
+def test_different_keys_stay_different(one: str, other: str) -> None:
+    assert (mirror_key(one) == mirror_key(other)) == (one == other)
+    assert unquote(mirror_key(one), errors="surrogatepass") == one
+
+
+@pytest.mark.parametrize(
+    ("integer", "held"),
+    [
+        (2**63 - 1, 2**63 - 1),
+        (2**63, float(2**63)),
+        (-(2**63), -(2**63)),
+        (-(2**63) - 1, -float(2**63)),
+        (10**400, float("inf")),
+        (-(10**400), float("-inf")),
+    ],
+)
+def test_integers_beyond_int64_become_doubles(integer: int, held: float) -> None:
+    assert to_bson(integer) == held
+    assert type(to_bson(integer)) is type(held)
+
+
+def test_booleans_stay_booleans() -> None:
+    assert to_bson([True, False]) == [True, False]
+    assert [type(value) for value in [to_bson(True), to_bson(1)]] == [bool, int]  # noqa: FBT003 -- a JSON value
+
+
+def test_what_nests_too_deeply_is_cut_to_null() -> None:
+    deep: Any = to_bson(nested(1000))
+
+    levels = 0
+    while deep is not None:
+        deep = deep["k"] if isinstance(deep, dict) else deep[0]
+        levels += 1
+
+    assert levels == MAX_DEPTH
+    assert to_bson(nested(MAX_DEPTH)) == nested(MAX_DEPTH)

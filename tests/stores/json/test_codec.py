@@ -1,0 +1,160 @@
+"""JSON leaves as it came, whatever its size; what is not JSON is refused and told why."""
+
+import json
+import math
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stores.errors import BadInputError
+from stores.json import codec
+from stores.json.limits import MAX_DEPTH
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=20)
+
+
+def nested(depth: int, leaf: object = 1) -> Any:  # noqa: ANN401 -- JSON
+    for level in range(depth):
+        leaf = {"k": leaf} if level % 2 else [leaf]
+    return leaf
+
+
+@given(JSON)
+def test_a_value_leaves_as_it_came(value: object) -> None:
+    came = codec.loads(json.dumps(value).encode())
+
+    left = codec.encode(came)
+
+    assert repr(json.loads(left)) == repr(value)
+
+
+@given(JSON)
+def test_the_default_length_is_that_of_pythons_own_text(value: object) -> None:
+    assert codec.default_length(value) == len(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    "integer",
+    [2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**40 + 1, -(10**300) - 7, 10**308 - 1],
+)
+def test_integers_are_exact_whatever_their_size(integer: int) -> None:
+    text = f'{{"n":[{integer}]}}'
+
+    value = codec.loads(text.encode())
+
+    assert value == {"n": [integer]}
+    assert codec.encode(value) == text
+
+
+def test_a_long_number_inside_a_string_stays_a_string() -> None:
+    text = '{"card":"12345678901234567890123","f":1.5}'
+
+    assert codec.encode(codec.loads(text.encode())) == text
+
+
+@pytest.mark.parametrize("number", ["0.1", "1e-7", "5e-324", "1.7976931348623157e308", "-0.0", "1.0"])
+def test_floats_keep_their_value_and_their_kind(number: str) -> None:
+    value = codec.loads(number.encode())
+
+    left = json.loads(codec.encode(value))
+
+    assert isinstance(left, float)
+    assert math.copysign(1, left) == math.copysign(1, float(number))
+    assert left == float(number)
+
+
+def test_keys_keep_their_order() -> None:
+    text = '{"z":1,"a":2,"10":3,"9":4,"":5}'
+
+    assert codec.encode(codec.loads(text.encode())) == text
+
+
+@pytest.mark.parametrize("depth", [1, 254, 255, 300, 1000, MAX_DEPTH])
+def test_deep_json_passes_to_the_limit(depth: int) -> None:
+    text = "[" * depth + "]" * depth
+
+    value = codec.loads(text.encode())
+
+    assert codec.encode(value) == text
+    assert codec.default_length(value) == len(text)
+
+
+@pytest.mark.parametrize("depth", [253, 254, 255, 900, 1000, MAX_DEPTH - 3])
+def test_deep_json_with_integers_beyond_64_bits_is_read_as_shallow_json_is(depth: int) -> None:
+    leaf = {"n": [2**70, -(2**70), 10**308 - 1], 'q"\\': ["a [1,2] {}", "", 1e300, True, None, {}, []], "é": "\u2028\0"}
+    spaced, compact = json.dumps(leaf), json.dumps(leaf, separators=(",", ":"), ensure_ascii=False)
+
+    value = codec.loads(("[" * depth + spaced + "]" * depth).encode())
+
+    assert codec.encode(value) == "[" * depth + compact + "]" * depth
+
+
+def test_deep_json_of_every_kind_is_written_as_shallow_json_is() -> None:
+    leaf = {"é": [1.5, None, True, "\u2028", {}, []], "n": 2**70, "": "\0"}
+    shallow, deep = codec.encode(leaf), codec.encode(nested(1000, leaf))
+
+    assert deep.count(shallow) == 1
+    assert codec.default_length(nested(1000, leaf)) == len(json.dumps(leaf)) + 500 * len('{"k": }') + 500 * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b'{"a": NaN}', "no NaN or Infinity"),
+        (b"[Infinity]", "no NaN or Infinity"),
+        (b"[1,-Infinity]", "no NaN or Infinity"),
+        (b'"\\ud800"', "lone surrogate"),
+        (b'{"\\udfff": 1}', "lone surrogate"),
+        (b'["\xed\xa0\x80"]', "UTF-8"),
+        (b'"\xff"', "UTF-8: byte 2"),
+        (b"\xff\xfe", "UTF-8: byte 1"),
+        (b"NaN", "no NaN or Infinity"),
+        (b"[" * 300, "before all of its lists and objects are closed"),
+        (b"[" * 1025 + b"]" * 1025, "deeper than 1,024 levels"),
+        (b"[1e400]", "double"),
+        (b"[-1e400, 123456789012345678901234567890]", "double"),
+        (b"[" + b"9" * 5000 + b"]", "double"),
+        (b'{"a":', "not JSON"),
+        (b"", "not JSON"),
+        (b"{} x", "not JSON"),
+        (b"'a'", "not JSON"),
+    ],
+)
+def test_what_is_not_json_is_refused_with_its_reason(text: bytes, reason: str) -> None:
+    with pytest.raises(BadInputError) as refused:
+        codec.loads(text)
+
+    assert reason in refused.value.message
+
+
+def test_a_response_holds_stored_text_as_it_is() -> None:
+    stored = orjson.Fragment('{"n":123456789012345678901234567890}')
+
+    assert codec.dumps({"inputs": stored}) == b'{"inputs":{"n":123456789012345678901234567890}}'
+
+
+@pytest.mark.parametrize("wide", [10**19 + 1, 2**64 + 1, -(2**63) - 1, -(10**18) * 99 - 7])
+@pytest.mark.parametrize("before", ["0.00012345678901234567", "1.5", '"' + "7" * 19 + '"', "0." + "0" * 40 + "1"])
+def test_a_wide_integer_is_found_behind_other_long_runs_of_digits(wide: int, before: str) -> None:
+    assert codec.loads(f"[{before},{wide}]".encode()) == [json.loads(before), wide]
+
+
+@given(JSON)
+def test_what_is_canonical_is_the_same_in_pieces(value: object) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "_PIECE", 2)
+
+        assert codec.canonical_in_pieces(value) == codec.canonical(value)
+
+
+def test_deep_values_are_canonical_in_pieces_too() -> None:
+    value: object = 1
+    for _ in range(1000):
+        value = [{"b": value, "a": 2**70}, "ü"]
+
+    assert codec.canonical_in_pieces(value) == codec.canonical(value)

@@ -1,0 +1,435 @@
+"""Calls that lack what is kept today get it, whoever dies, takes part or writes in the middle of that."""
+
+import asyncio
+import json
+import logging
+import random
+import sys
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from pymongo import UpdateOne
+
+from stores.calls import CallEnd, CallsStore, CallStart
+from stores.calls.documents import KEPT
+from stores.database import Database, Document
+from stores.migrations.calls_backfill import CallsUpgrade
+from stores.otel import OtelStore
+from stores.paging import PageRequest
+from stores.projects import ProjectsStore
+from stores.query.sort import SortBy
+from stores.tables.rows import RowContent
+from stores.threads import ThreadsStore
+from tests.commands import Commands
+from tests.stores.calls.builders import PROJECT, call_id, end, start
+from tests.stores.otel.messages import body, span
+
+ROW = f"weave:///{PROJECT}/object/Questions:{'a' * 43}/attr/rows/id/{'B' * 43}"
+SIZES = frozenset({"trace_storage_size_bytes", "objects_storage_size_bytes", "tables_storage_size_bytes"})
+COUNTS: tuple[dict[str, Any], ...] = (
+    {"prompt_tokens": 120, "completion_tokens": 30, "requests": 1},
+    {"input_tokens": 7, "output_tokens": 5.0, "total_tokens": 12},
+    {"prompt_tokens": 2**70, "completion_tokens": -3, "total_tokens": None},
+    {},
+)
+SUMMARIES: tuple[dict[str, Any], ...] = (
+    *({"usage": {"gpt-4o": counts}} for counts in COUNTS),
+    {"usage": {"claude": {"input_tokens": 21, "cache_read_input_tokens": 1000, "output_tokens": 9}}},
+    {"usage": {"gpt-4o": COUNTS[0], 'odd."usage":$': COUNTS[1]}, "status_counts": {"success": 3, "error": 0}},
+    {"usage": {"gpt-4o-mini": COUNTS[0]}, "status_counts": {"success": 1}},
+    {"usage": {}},
+    {"usage": [COUNTS[0]]},
+    {"of": {"usage": {"gpt-4o": COUNTS[0]}}, "$text": '"usage":'},
+    {},
+)
+
+
+def parts_of(number: int, rng: random.Random) -> list[CallStart | CallEnd]:
+    """A turn, a step, or neither, whose summary names models or none; some never end, of some there is only the end.
+
+    Some are predictions of an evaluation.
+    """
+    turns = rng.choice((None, "", call_id(number), call_id(number + 1)))
+    begun: CallStart | CallEnd = start(
+        number,
+        thread_id=rng.choice((None, "", "talk", "$talk")),
+        turn_id=turns,
+        op_name=rng.choice(("answer", "Evaluation.predict_and_score")),
+        inputs=rng.choice(({}, {"example": None}, {"example": {"question": "ü", "n": 2**70}}, {"example": ROW})),
+    )
+    ended: CallStart | CallEnd = end(number, summary=rng.choice(SUMMARIES))
+    return rng.choice(([begun], [ended], [begun, ended], [begun, ended], [begun, ended]))
+
+
+async def fill(database: Database, count: int = 100, seed: int = 6) -> dict[str, Document]:
+    """Write calls as today's version does; all of their documents."""
+    rng = random.Random(seed)  # noqa: S311 -- no secret
+    calls = CallsStore(database)
+    await calls.write([part for number in range(count) for part in parts_of(number, rng)])
+    await calls.delete(PROJECT, [call_id(number) for number in range(0, count, 9)])
+    documents = await all_calls(database)
+    assert all(any(name in document for document in documents.values()) for name in KEPT)
+    return documents
+
+
+async def all_calls(database: Database) -> dict[str, Document]:
+    return {document["_id"]: document async for document in database.calls.find()}
+
+
+async def age(database: Database, *names: str) -> None:
+    """Take away what older versions did not keep."""
+    await database.calls.update_many({}, {"$unset": dict.fromkeys(names or KEPT, "")})
+    await database.upgrades.delete_many({})
+
+
+async def finish(upgrade: CallsUpgrade) -> None:
+    async with asyncio.timeout(60):
+        while progress := await upgrade.advance():
+            if not progress.is_ours:
+                await asyncio.sleep(0.01)
+
+
+async def answers(database: Database) -> list[object]:
+    """What threads there are, which calls have the most tokens and cost the most, and the sizes of the project."""
+    calls, threads = CallsStore(database), ThreadsStore(database)
+    of_threads = ("thread_id", "turn_count", "last_updated", "p99_turn_duration_ms")
+    return [
+        (await threads.page(PROJECT, PageRequest(size=100), of_threads)).rows,
+        *[
+            (await calls.page(PROJECT, PageRequest(size=1000), ["id", "total_tokens"], None, [by, SortBy("id")])).rows
+            for by in (SortBy("total_tokens", descending=True), SortBy("total_cost", descending=True))
+        ],
+        await ProjectsStore(database).sizes([PROJECT], SIZES),
+    ]
+
+
+@pytest.mark.parametrize("step", [1, 7, 100, 1000])
+async def test_older_calls_get_all_that_fresh_ones_have(database: Database, step: int) -> None:
+    fresh = await fill(database)
+    told = await answers(database)
+    await age(database)
+    assert await answers(database) != told
+
+    await finish(CallsUpgrade(database, step))
+
+    assert await all_calls(database) == fresh
+    assert await answers(database) == told
+
+
+async def test_a_turn_and_usage_as_they_are_filled_in(database: Database) -> None:
+    calls = CallsStore(database)
+    counts = {"status_counts": {"success": 2}, "usage": {"gpt-4o": COUNTS[0]}}
+    predicted = {"op_name": "Evaluation.predict_and_score", "inputs": {"example": {"question": "Why?"}}}
+    await calls.write([start(1, thread_id="talk", turn_id=call_id(1), **predicted), end(1, summary=counts)])
+    await age(database)
+
+    await finish(CallsUpgrade(database))
+
+    [call] = (await all_calls(database)).values()
+    counted = {"prompt_tokens": 120, "completion_tokens": 30, "requests": 1, "total_tokens": 150}
+    assert {name: call[name] for name in KEPT} == {
+        "turn_of": "talk",
+        "usage": [{"model": "gpt-4o", **counted, "total_is_sum": True}],
+        "total_tokens": 150,
+        "usage_scope": "sum",
+        "example_digest": RowContent.of({"question": "Why?"}, "row").digest,
+    }
+
+
+async def test_calls_without_classes_get_them_from_their_summaries(database: Database) -> None:
+    claude = {"input_tokens": 21, "cache_read_input_tokens": 1000, "output_tokens": 9}
+    await CallsStore(database).write([start(1), end(1, summary={"usage": {"claude": claude}})])
+    plain = {"model": "claude", "requests": 0, "total_is_sum": True, "completion_tokens": 9}
+    older = {**plain, "prompt_tokens": 21, "total_tokens": 30}
+    await database.calls.update_many({}, {"$set": {"usage": [older], "total_tokens": 30}})
+
+    await finish(CallsUpgrade(database))
+
+    [call] = (await all_calls(database)).values()
+    newer = {**plain, "prompt_tokens": 1021, "total_tokens": 1030, "classes": {"cache_read": 1000}}
+    assert (call["usage"], call["total_tokens"], call["usage_scope"]) == ([newer], 1030, "unclear")
+    assert json.loads(call["json"]["summary"]) == {"usage": {"claude": claude}}
+
+
+@pytest.mark.parametrize("scope", ["sum", "unclear"])
+async def test_calls_of_spans_get_classes_from_the_attributes_and_keep_their_scope(
+    database: Database, scope: str
+) -> None:
+    counts = {"gen_ai.usage.input_tokens": 500, "gen_ai.usage.output_tokens": 9}
+    attributes = counts | {"gen_ai.usage.cache_read.input_tokens": 400, "gen_ai.request.model": "gpt-4o"}
+    await OtelStore(CallsStore(database)).export_protobuf(body(span(1, attributes)), PROJECT)
+    [fresh] = (await all_calls(database)).values()
+    summary = {"usage": {"gpt-4o": {"input_tokens": 500, "output_tokens": 9, "total_tokens": 509}}}
+    entry = {"model": "gpt-4o", "prompt_tokens": 500, "completion_tokens": 9, "requests": 0, "total_tokens": 509}
+    older = {"usage": [entry], "usage_scope": scope, "json.summary": json.dumps(summary, separators=(",", ":"))}
+    await database.calls.update_many({}, {"$set": older})
+
+    await finish(CallsUpgrade(database))
+
+    [call] = (await all_calls(database)).values()
+    newer = entry | {"classes": {"cache_read": 400}}
+    assert fresh["usage"] == [newer]
+    assert call["usage"] == [newer | ({"sums_up": True} if scope == "sum" else {})]
+    assert (call["usage_scope"], json.loads(call["json"]["summary"])) == (scope, summary)
+
+
+async def test_a_span_whose_summary_was_written_anew_keeps_the_usage_of_that(database: Database) -> None:
+    attributes = {"gen_ai.usage.input_tokens": 500, "gen_ai.usage.cache_read.input_tokens": 400}
+    calls = CallsStore(database)
+    await OtelStore(calls).export_protobuf(body(span(1, attributes)), PROJECT)
+    [exported] = (await all_calls(database)).values()
+    anew = {"usage": {"usage": {"input_tokens": 7}}}
+    await calls.write([CallEnd(PROJECT, exported["id"], exported["ended_at"], anew)])
+    fresh = await all_calls(database)
+    await age(database)
+
+    await finish(CallsUpgrade(database))
+
+    assert await all_calls(database) == fresh
+    assert fresh[exported["_id"]]["usage"][0]["prompt_tokens"] == 7
+
+
+async def test_what_is_there_in_part_or_wrong_is_mended(database: Database) -> None:
+    fresh = await fill(database)
+    await age(database, "usage_scope", "turn_of")
+    await database.calls.update_many({"total_tokens": 150}, {"$set": {"total_tokens": 1}})
+    await database.calls.update_many({"thread_id": {"$exists": False}}, {"$set": {"turn_of": "nowhere"}})
+
+    await finish(CallsUpgrade(database))
+
+    assert await all_calls(database) == fresh
+
+
+async def test_a_fresh_database_is_marked_at_once_and_a_later_start_reads_the_mark_alone(
+    database: Database, commands: Commands
+) -> None:
+    first = CallsUpgrade(database)
+    progress = await first.advance()
+    assert progress is not None
+    assert (progress.looked_at, progress.is_ours, await first.advance()) == (0, True, None)
+    await fill(database)
+    commands.sent.clear()
+
+    assert await CallsUpgrade(database).advance() is None
+
+    assert [(name, body["find"]) for name, body in commands.sent] == [("find", "upgrades")]
+
+
+async def test_a_step_costs_the_same_commands_however_many_calls_it_is_of(
+    database: Database, commands: Commands
+) -> None:
+    await fill(database)
+    counts = []
+    for step in (10, 90):
+        await age(database)
+        upgrade = CallsUpgrade(database, step)
+        await upgrade.advance()
+        commands.sent.clear()
+        await upgrade.advance()
+        counts.append(commands.names)
+
+    assert counts[0] == counts[1]
+    assert len(counts[0]) == 9
+
+
+async def test_who_comes_after_a_kill_goes_on_from_there(mongodb_uri: str, database: Database) -> None:
+    fresh = await fill(database)
+    await age(database)
+    script = """
+import asyncio, sys
+from stores.database import Database
+from stores.upgrades import CallsUpgrade
+async def run():
+    upgrade = CallsUpgrade(Database.open(sys.argv[1], sys.argv[2]), step=5, lease_seconds=1)
+    while progress := await upgrade.advance():
+        print(progress.looked_at, flush=True)
+asyncio.run(run())
+"""
+    name = database.calls.database.name
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, mongodb_uri, name, stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout is not None
+    said = [int(await child.stdout.readline()) for _ in range(4)]
+    child.kill()
+    await child.wait()
+    killed = await all_calls(database)
+
+    later = CallsUpgrade(database, step=50)
+    first = await later.advance()
+    await finish(later)
+
+    assert said == [5, 10, 15, 20]
+    assert fresh != killed
+    assert {key for key in killed if killed[key] == fresh[key]} >= set(sorted(fresh)[:20])
+    assert first is not None
+    assert 20 <= first.looked_at < len(fresh)
+    state = await database.upgrades.find_one()
+    assert state is not None
+    assert (state["looked_at"], state["is_done"]) == (len(fresh), True)
+    assert await all_calls(database) == fresh
+
+
+class Killed(CallsUpgrade):
+    """An upgrade that ends after it wrote to calls, and before it told how far it is."""
+
+    async def _write(self, updates: list[UpdateOne]) -> int:
+        await super()._write(updates)
+        raise InterruptedError
+
+
+async def test_a_step_that_was_cut_short_is_done_again(database: Database) -> None:
+    fresh = await fill(database)
+    await age(database)
+    with pytest.raises(InterruptedError):
+        await Killed(database, lease_seconds=0).advance()
+
+    later = CallsUpgrade(database)
+    first = await later.advance()
+    await finish(later)
+
+    assert first is not None
+    assert first.looked_at == len(fresh)
+    assert await all_calls(database) == fresh
+
+
+async def test_of_two_at_once_one_works_and_the_other_sees_how_far_it_is(database: Database) -> None:
+    fresh = await fill(database)
+    await age(database)
+    one, other = CallsUpgrade(database, step=30), CallsUpgrade(database, step=30)
+
+    seen = [await upgrade.advance() for upgrade in (one, other, one, other)]
+    await asyncio.gather(finish(one), finish(other))
+
+    assert [(progress.is_ours, progress.looked_at) for progress in seen if progress] == [
+        (True, 30),
+        (False, 30),
+        (True, 60),
+        (False, 60),
+    ]
+    assert await all_calls(database) == fresh
+
+
+async def test_two_who_do_the_same_at_once_do_no_harm(database: Database) -> None:
+    fresh = await fill(database)
+    await age(database)
+
+    await asyncio.gather(*(finish(CallsUpgrade(database, step, lease_seconds=0)) for step in (3, 5, 7)))
+
+    assert await all_calls(database) == fresh
+
+
+class Outrun(CallsUpgrade):
+    """An upgrade during which a call is written, after it was read and before what it lacks is written."""
+
+    def __init__(self, database: Database, parts: list[CallStart | CallEnd]) -> None:
+        super().__init__(database)
+        self._between = parts
+
+    async def _write(self, updates: list[UpdateOne]) -> int:
+        await CallsStore(self._database).write(self._between)
+        return await super()._write(updates)
+
+
+@pytest.mark.parametrize(
+    "summary", [{}, {"usage": {"gpt-4o": {"total_tokens": 3}}, "status_counts": {"error": 1}}], ids=["none", "other"]
+)
+async def test_an_end_that_comes_meanwhile_counts(database: Database, summary: dict[str, Any]) -> None:
+    calls = CallsStore(database)
+    ended = end(1, summary=summary)
+    await calls.write([start(1), ended])
+    fresh = await all_calls(database)
+    await calls.write([end(1, summary={"usage": {"gpt-4o": COUNTS[0]}})])
+    await age(database)
+
+    await Outrun(database, [ended]).advance()
+
+    assert await all_calls(database) == fresh
+
+
+async def test_calls_that_are_written_meanwhile_are_whole(database: Database) -> None:
+    await fill(database)
+    rng = random.Random(7)  # noqa: S311 -- no secret
+    batches = [[part for number in range(at, at + 20) for part in parts_of(number, rng)] for at in range(0, 200, 20)]
+    calls = CallsStore(database)
+    for batch in batches:
+        await calls.write(batch)
+    fresh = await all_calls(database)
+    await age(database)
+
+    async def write_again() -> None:
+        for batch in batches:
+            await calls.write(batch)
+
+    await asyncio.gather(finish(CallsUpgrade(database, step=9)), write_again())
+
+    assert {key: _kept(call) for key, call in (await all_calls(database)).items()} == {
+        key: _kept(call) for key, call in fresh.items()
+    }
+
+
+def _kept(call: Document) -> Document:
+    return {name: call[name] for name in KEPT if name in call}
+
+
+async def test_nobody_who_watches_calls_is_told(database: Database) -> None:
+    await fill(database)
+    await age(database)
+    calls = CallsStore(database)
+    cursor = await calls.events_cursor(PROJECT)
+
+    await finish(CallsUpgrade(database))
+    await calls.write([start(1_000)])
+    async with aclosing(calls.events(PROJECT, {"id"}, after=cursor)) as events, asyncio.timeout(60):
+        event = await anext(events)
+    await calls.close()
+
+    assert (event.type, event.call["id"]) == ("started", call_id(1_000))
+
+
+async def test_a_call_whose_example_cannot_be_kept_stays_without_it_and_is_named(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = {1: ('{"example":1}', 16 * 1024 * 1024 - 270), 2: ('{"example":', 0)}
+    for number, (text, filler) in texts.items():
+        document: Document = {"_id": f"{PROJECT}:{call_id(number)}", "project_id": PROJECT, "id": call_id(number)}
+        document |= {"op_trace_name": "predict_and_score", "json": {"inputs": text}, "filler": "x" * filler}
+        await database.calls.insert_one(document)
+
+    with caplog.at_level(logging.WARNING, "loomql"):
+        await finish(CallsUpgrade(database))
+
+    said = [record.getMessage() for record in caplog.records if record.name == "loomql"]
+    assert [text.partition(": ")[0] for text in sorted(said)] == [
+        f"call {PROJECT}:{call_id(number)} stays without its example" for number in (1, 2)
+    ]
+
+
+async def test_a_call_whose_usage_cannot_be_kept_stays_without_it_and_is_named(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    fresh = await fill(database, 20)
+    await age(database)
+    many: dict[str, Any] = {"usage": {str(number): {} for number in range(90_000)}}
+    full = {"usage": {"gpt-4o": COUNTS[0]}}
+    texts = [json.dumps(summary, separators=(",", ":")) for summary in (many, full)]
+    fillers = {101: (texts[0], 0), 102: ('{"usage":', 0), 103: (texts[1], 16 * 1024 * 1024 - 350)}
+    for number, (text, filler) in fillers.items():
+        document = {"_id": f"{PROJECT}:{call_id(number)}", "project_id": PROJECT, "id": call_id(number)}
+        await database.calls.insert_one(document | {"json": {"summary": text}, "filler": "x" * filler})
+
+    with caplog.at_level(logging.WARNING, "loomql"):
+        await finish(CallsUpgrade(database))
+
+    assert [record.getMessage() for record in caplog.records if record.name == "loomql"] == [
+        f"call {PROJECT}:{call_id(number)} stays without its usage: {reason}"
+        for number, reason in (
+            (101, "with that it is larger than the database takes"),
+            (102, "its summary cannot be read (not JSON: unexpected end of data: line 1 column 10 (char 9))"),
+            (103, "with that it is larger than the database takes"),
+        )
+    ]
+    found = await all_calls(database)
+    assert {key: found[key] for key in fresh} == fresh
+    assert not any("usage" in found[f"{PROJECT}:{call_id(number)}"] for number in fillers)

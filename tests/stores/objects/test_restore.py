@@ -1,0 +1,91 @@
+"""Versions that were made before, put back: in their places, with their digests and times, and only once."""
+
+import pytest
+
+from stores.database import Database
+from stores.errors import BadInputError
+from stores.objects import ObjectsStore
+from stores.objects.restore import RestoredVersion
+from stores.paging import PageRequest
+from tests.stores.calls.builders import NOON, PROJECT
+from tests.stores.objects.builders import version
+
+WANTED = ["digest", "version_index", "is_latest", "created_at", "val"]
+
+
+def digest_of(value: object) -> str:
+    """The digest of a value, found by making its document."""
+    wrong = restored(value, 0, digest="?")
+    with pytest.raises(BadInputError) as raised:
+        wrong.document()
+    return raised.value.message.rpartition("which is ")[2]
+
+
+def restored(value: object, index: int, *, is_latest: bool = False, digest: str | None = None) -> RestoredVersion:
+    found = digest_of(value) if digest is None else digest
+    return RestoredVersion(version(value), found, index, is_latest, NOON + index)
+
+
+async def there(objects: ObjectsStore) -> dict[str, tuple[int, int]]:
+    """The values with their indexes, and whether they are the latest."""
+    page = await objects.page(PROJECT, PageRequest(), WANTED)
+    return {row["json"]["val"]: (row["version_index"], row["is_latest"]) for row in page.rows}
+
+
+async def test_versions_have_the_places_and_times_that_they_had(objects: ObjectsStore) -> None:
+    batch = [restored("a", 0), restored("c", 2, is_latest=True), restored("d", 3)]
+
+    for _ in range(2):
+        await objects.restore(batch)
+
+    assert await there(objects) == {'"a"': (0, 0), '"c"': (2, 1), '"d"': (3, 0)}
+    row = await objects.one(PROJECT, "prompt", "v2", WANTED)
+    assert (row["digest"], row["created_at"]) == (digest_of("c"), NOON + 2)
+
+
+async def test_what_is_made_afterwards_comes_after_them(objects: ObjectsStore) -> None:
+    await objects.restore([restored("c", 4, is_latest=True)])
+
+    await objects.create(version("new"))
+
+    assert await there(objects) == {'"c"': (4, 0), '"new"': (5, 1)}
+
+
+async def test_a_place_that_is_taken_is_left_to_who_has_it(objects: ObjectsStore) -> None:
+    await objects.create(version("mine"))
+
+    await objects.restore([restored("theirs", 0, is_latest=True)])
+    await objects.restore([restored("mine", 0)])
+
+    assert await there(objects) == {'"mine"': (0, 0), '"theirs"': (1, 1)}
+
+
+async def test_without_the_latest_the_last_of_them_stands_in_for_it(objects: ObjectsStore) -> None:
+    await objects.restore([restored("a", 0), restored("b", 1)])
+    standing_in = await there(objects)
+
+    await objects.create(version("a"))
+    await objects.restore([restored("c", 2)])
+
+    assert standing_in == {'"a"': (0, 0), '"b"': (1, 1)}
+    assert await there(objects) == {'"a"': (0, 1), '"b"': (1, 0), '"c"': (2, 0)}
+
+
+async def test_what_was_deleted_lives_again_at_its_index(objects: ObjectsStore) -> None:
+    for value in ("a", "b"):
+        await objects.create(version(value))
+    await objects.delete(PROJECT, "prompt")
+
+    await objects.restore([restored("a", 7)])
+
+    assert await there(objects) == {'"a"': (0, 1)}
+
+
+async def test_a_digest_of_another_value_is_refused_and_nothing_stored(
+    objects: ObjectsStore, database: Database
+) -> None:
+    with pytest.raises(BadInputError) as refused:
+        await objects.restore([restored("a", 0), restored("b", 1, digest=digest_of("a"))])
+
+    assert refused.value.argument == "batch.1.digest"
+    assert await database.objects.count_documents({}) == 0

@@ -1,0 +1,92 @@
+"""Layouts of keys: what they come to, and that no more are kept than is good."""
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stores.errors import BadInputError
+from stores.otel import attribute_nesting
+from stores.otel.attribute_nesting import layout_of, nested
+from stores.otel.conventions import INPUTS
+
+
+def test_dots_nest_and_the_order_of_keys_stays() -> None:
+    assert nested({"b.c": 1, "a": 2, "b.a": 3, "": 4, "x..y": 5}) == {
+        "b": {"c": 1, "a": 3},
+        "a": 2,
+        "": 4,
+        "x": {"": {"y": 5}},
+    }
+    assert list(nested({"b.c": 1, "a": 2})) == ["b", "a"]
+    assert nested({}) == {}
+
+
+def test_the_first_key_of_a_role_that_says_something_counts() -> None:
+    layout = layout_of(("input", "llm.prompts.0", "gen_ai.prompt", "ai.prompt.messages"))
+
+    assert layout.first(INPUTS, ["i", "l", "g", "a"]) == ("ai.prompt", {"messages": "a"})
+    assert layout_of(("input", "gen_ai.prompt")).first(INPUTS, ["i", "g"]) == ("gen_ai.prompt", "g")
+    assert layout_of(("input", "gen_ai.prompt")).first(INPUTS, ["i", ""]) == ("input", "i")
+    assert layout_of(("input", "gen_ai.prompt")).first(INPUTS, [0, None]) is None
+    assert layout_of(("other",)).first(INPUTS, ["o"]) is None
+
+
+@pytest.mark.parametrize(
+    ("tree", "keys"),
+    [
+        ({"a": 0, "a.b": 1}, ("a", "a.b")),
+        ({"x": {"a": 0, "a.b.c": 1}}, ("x.a", "x.a.b.c")),
+        ({"a": 0, "a.b": 1, "a.b.c": 2, "ab": {"c": 3}}, ("a", "a.b", "a.b.c", "ab.c")),
+        ({"": 0, ".a": 1, "b": {"": 2, ".c": 3}}, ("", ".a", "b.", "b..c")),
+    ],
+)
+def test_a_key_that_continues_another_keeps_its_dots(tree: dict[str, Any], keys: tuple[str, ...]) -> None:
+    for order in itertools.permutations(range(len(keys))):
+        assert layout_of(tuple(keys[at] for at in order)).nest([*order]) == tree
+    assert layout_of(keys).is_odd
+
+
+KEYS = st.lists(st.text("ab.", max_size=8), unique=True, max_size=12)
+
+
+@given(KEYS)
+def test_every_key_keeps_a_place_of_its_own(keys: list[str]) -> None:
+    def flat(tree: dict[str, Any], before: tuple[str, ...] = ()) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for name, value in tree.items():
+            steps = (*before, name)
+            found |= flat(value, steps) if isinstance(value, dict) else {".".join(steps): value}
+        return found
+
+    assert flat(nested({key: at for at, key in enumerate(keys)})) == {key: at for at, key in enumerate(keys)}
+
+
+def test_a_role_finds_a_key_that_continues_another() -> None:
+    keys = ("gen_ai.usage.input_tokens", "gen_ai.usage.input_tokens.cached", "gen_ai.usage", "gen_ai.usage.cost")
+    layout = layout_of(keys)
+
+    values: list[object] = [100, 60, {"input_tokens": 5}, 0.5]
+    found = {role: value for role in layout.found if (value := layout.pick(role, values))}
+
+    assert found == {"input_tokens": 100, "cache_read": 60, "cost": 0.5}
+
+
+def test_layouts_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attribute_nesting, "_layouts", {})
+    monkeypatch.setattr(attribute_nesting, "_MOST_KEPT", 3)
+
+    many = tuple(f"key {number}" for number in range(129))
+    assert layout_of(many).nest([*range(129)]) == {f"key {number}": number for number in range(129)}
+    layout_of(("long" * 2049,))
+    assert attribute_nesting._layouts == {}
+    for number in range(4):
+        layout_of((f"key {number}",))
+    assert list(attribute_nesting._layouts) == [("key 3",)]
+
+
+def test_a_span_has_so_many_attributes_at_most() -> None:
+    with pytest.raises(BadInputError, match="has 10,001 attributes; the limit is 10,000"):
+        layout_of(tuple(map(str, range(10_001))))

@@ -1,0 +1,35 @@
+"""The project of a span: what the resource says by Weave's keys, else the request, else the program's name."""
+
+import pytest
+
+from stores.errors import BadInputError
+from stores.otel.project_routing import Projects
+
+WEAVE: dict[str, object] = {"wandb.entity": "acme", "wandb.project": "chat"}
+
+
+@pytest.mark.parametrize(
+    ("projects", "resource", "found"),
+    [
+        (Projects("you/given"), WEAVE, "acme/chat"),
+        (Projects("you/given", fixed=True), WEAVE, "you/given"),
+        (Projects("you/given"), {"wandb.entity": "acme"}, "you/given"),
+        (Projects("you/given"), {"openinference.project.name": "p", "service.name": "s"}, "you/given"),
+        (Projects(), {"openinference.project.name": "p", "service.name": "s"}, "otel/p"),
+        (Projects(entity="team"), {"service.name": "s"}, "team/s"),
+        (Projects(), {"service.name": "unknown_service:python"}, "otel/unknown_service-python"),
+        (Projects(), {"service.name": "acme/chat"}, "acme/chat"),
+        (Projects(), {"service.name": "a/b/c"}, "otel/a-b-c"),
+        (Projects(), {"service.name": "n" * 200}, f"otel/{'n' * 128}"),
+        (Projects(), {"service.name": 5}, "otel/5"),
+        (Projects(), {}, "otel/default"),
+    ],
+)
+def test_a_resource_has_a_project(projects: Projects, resource: dict[str, object], found: str) -> None:
+    assert projects.of(resource) == found
+
+
+@pytest.mark.parametrize("resource", [WEAVE | {"wandb.project": "a:b"}, {"service.name": ".."}, {"service.name": " "}])
+def test_what_can_be_no_project_is_refused(resource: dict[str, object]) -> None:
+    with pytest.raises(BadInputError):
+        Projects("you/given" if "wandb.entity" in resource else None).of(resource)

@@ -1,0 +1,87 @@
+"""Requests in protobuf are taken apart as they are: whole or not at all, and never more than so many things of them."""
+
+import pytest
+
+from stores.errors import BadInputError, PayloadTooLargeError
+from stores.otel import protobuf_scanner
+from tests.stores.otel.messages import body, request, span
+
+EMPTY_RESOURCE, EMPTY_SCOPE, EMPTY_SPAN, NUMBER = b"\x0a\x00", b"\x12\x00", b"\x12\x00", b"\x38\x00"
+
+
+def field(number: int, content: bytes) -> bytes:
+    size, length = len(content), bytearray()
+    while size > 127:
+        length.append(size & 127 | 128)
+        size >>= 7
+    return bytes([number << 3 | 2, *length, size]) + content
+
+
+def test_every_span_is_found_with_what_it_belongs_to() -> None:
+    whole = request(span(1), span(2), resource={"service.name": "weather"})
+    whole.resource_spans[0].scope_spans.add().spans.append(span(3))
+    whole.MergeFrom(request(span(4)))
+    whole.resource_spans[1].schema_url = "u"
+    sent = whole.SerializeToString()
+
+    parts = protobuf_scanner.parts_of(sent)
+
+    found = [[sent[start:end] for start, end in part.places()] for part in parts]
+    assert found == [[one.SerializeToString() for one in spans] for spans in ([span(1), span(2)], [span(3)], [span(4)])]
+    assert [sent[slice(*part.resource)] for part in parts] == [
+        *[whole.resource_spans[0].resource.SerializeToString()] * 2,
+        b"",
+    ]
+    assert [sent[slice(*part.resource_schema_url)] for part in parts] == [b"", b"", b"u"]
+
+
+def test_what_is_not_known_is_passed_over() -> None:
+    unknown = NUMBER + b"\x39" + bytes(8) + b"\x3d" + bytes(4) + field(7, b"?")
+    scope = field(2, b"span") + unknown
+    sent = unknown + field(1, unknown + field(2, scope) + unknown)
+
+    [part] = protobuf_scanner.parts_of(sent)
+
+    assert [sent[start:end] for start, end in part.places()] == [b"span"]
+
+
+def test_a_body_that_is_cut_off_is_refused_wherever_that_is() -> None:
+    sent = body(span(1, {"a": "b" * 200}), resource={"service.name": "weather"})
+
+    for end in range(1, len(sent)):
+        with pytest.raises(BadInputError, match="or is cut off"):
+            protobuf_scanner.parts_of(sent[:end])
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        *(b"\xff" * 20, b"\x0b\x0c", b"\x0e\x00", b"\x02\x00"),
+        field(1, b"\x12\x05") + b"12345",  # the scope goes on beyond its resource
+    ],
+    ids=["endless number", "group", "unknown type", "field 0", "beyond its holder"],
+)
+def test_what_protobuf_does_not_have_is_refused(damaged: bytes) -> None:
+    with pytest.raises(BadInputError, match="not an ExportTraceServiceRequest"):
+        protobuf_scanner.parts_of(damaged)
+
+
+def test_resources_and_scopes_without_spans_are_left_out() -> None:
+    sent = EMPTY_RESOURCE * 1_000 + field(1, EMPTY_SCOPE * 1_000)
+
+    assert protobuf_scanner.parts_of(sent) == []
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        EMPTY_RESOURCE * (protobuf_scanner.MAX_FIELDS + 1),
+        field(1, EMPTY_SCOPE * protobuf_scanner.MAX_FIELDS),
+        field(1, field(2, EMPTY_SPAN * (protobuf_scanner.MAX_FIELDS - 1))),
+        field(1, field(2, NUMBER * (protobuf_scanner.MAX_FIELDS - 1))),
+    ],
+    ids=["resources", "scopes", "spans", "what is not known"],
+)
+def test_a_request_holds_so_many_things_at_most(sent: bytes) -> None:
+    with pytest.raises(PayloadTooLargeError, match="more than 100,000 resources, scopes and spans; export fewer"):
+        protobuf_scanner.parts_of(sent)

@@ -1,0 +1,81 @@
+"""Queries that name ids, and those that do not."""
+
+from typing import Any
+
+import pytest
+
+from stores.costs.fields import COST_FIELDS
+from stores.errors import BadInputError
+from stores.query import Query
+from stores.query.id_queries import named_ids
+
+ID: dict[str, Any] = {"$getField": "id"}
+
+
+def literal(value: object) -> dict[str, object]:
+    return {"$literal": value}
+
+
+def equal(value: object) -> dict[str, object]:
+    return {"$eq": [ID, literal(value)]}
+
+
+def among(*values: object) -> dict[str, object]:
+    return {"$in": [ID, [literal(value) for value in values]]}
+
+
+@pytest.mark.parametrize("takes_in", [True, False])
+@pytest.mark.parametrize(
+    ("tree", "ids"),
+    [
+        (equal("a"), ["a"]),
+        ({"$or": [equal("b")]}, ["b"]),
+        ({"$or": [equal("b"), equal("a"), equal("b")]}, ["b", "a"]),
+        ({"$or": [equal("x" * 129), equal("y" * 128), equal("z" * 90_000)]}, ["y" * 128]),
+        (equal("x" * 129), []),
+    ],
+    ids=["one", "one of", "twice", "long", "nothing"],
+)
+def test_ids_are_named_each_once_but_for_those_that_are_longer_than_any(
+    tree: object,
+    ids: list[str],
+    takes_in: bool,  # noqa: FBT001 -- a parameter of the test
+) -> None:
+    assert named_ids(Query({"$expr": tree}), COST_FIELDS, takes_in=takes_in) == ids
+
+
+def test_a_list_of_ids_is_taken_only_where_it_is_said() -> None:
+    query = Query({"$expr": among("a", "b", "a", "x" * 129)})
+
+    assert named_ids(query, COST_FIELDS, takes_in=True) == ["a", "b"]
+    with pytest.raises(BadInputError) as caught:
+        named_ids(query, COST_FIELDS, takes_in=False)
+    assert caught.value.argument == "query"
+    assert "$in" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"$and": [equal("a")]},
+        {"$not": [equal("a")]},
+        {"$eq": [literal("a"), ID]},
+        {"$eq": [{"$getField": "llm_id"}, literal("a")]},
+        {"$in": [{"$getField": "llm_id"}, [literal("a")]]},
+        {"$or": [equal("a"), among("b")]},
+        {"$or": [equal("a"), {"$or": [equal("b")]}]},
+        among("a", None),
+        equal(None),
+        {"$gte": [ID, literal("a")]},
+    ],
+    ids=str,
+)
+def test_what_asks_for_anything_else_is_refused_with_the_shapes(tree: object) -> None:
+    with pytest.raises(BadInputError) as caught:
+        named_ids(Query({"$expr": tree}), COST_FIELDS, takes_in=True)
+
+    assert caught.value.argument == "query"
+    assert caught.value.message == (
+        'must name ids: {"$eq": [{"$getField": "id"}, {"$literal": "<id>"}]}, or an $or of such, or '
+        '{"$in": [{"$getField": "id"}, [{"$literal": "<id>"}, …]]}; for anything else ask for the ids first'
+    )

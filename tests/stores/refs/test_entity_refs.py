@@ -1,0 +1,61 @@
+"""Refs of entities are printed and read in one spelling, and nothing else is one."""
+
+import pytest
+
+from stores.errors import BadInputError
+from stores.refs.entity_refs import EntityRef, inner_entity, parse_entity, thread_ref
+from stores.refs.grammar import SCHEME
+
+PROJECT = "acme/shop"
+CALL = "00000000-0000-7000-8000-000000000001"
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        EntityRef(PROJECT, "project"),
+        EntityRef(PROJECT, "call", CALL),
+        EntityRef(PROJECT, "row", "abc", 0),
+        EntityRef(PROJECT, "thread", "a/b:c %2F\U0001f9f5", after=-1, before=0),
+        EntityRef(PROJECT, "thread", "/after/5"),
+        EntityRef(PROJECT, "feedback", "é/?#"),
+        EntityRef(PROJECT, "file", "."),
+    ],
+)
+def test_what_is_printed_is_read_as_the_same(ref: EntityRef) -> None:
+    assert parse_entity(str(ref)) == ref
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "/",
+        "/call",
+        "/call/",
+        f"/call/{CALL}/attr/x",
+        "/thread/a/before/1/after/0",  # the other way round
+        "/thread/a/after/01",
+        "/thread/a/after/-0",
+        "/thread/a/after/1/after/2",
+        "/thread/a b",
+        "/thread/a%2f",  # in small letters
+        "/thread/%ff",  # no UTF-8
+        "/thread/%",
+        "/feedback/\ud800",
+        "/table/abc/index/-1",
+        "/table/abc/index/00",
+        f"/table/abc/index/{'9' * 30}",
+        "/object/name:latest",
+        "/op/name",
+        "/nothing/x",
+    ],
+)
+def test_what_is_spelled_otherwise_is_none(end: str) -> None:
+    with pytest.raises(BadInputError, match=r"is not the ref of an entity|is no|must|not a"):
+        parse_entity(f"{SCHEME}{PROJECT}{end}")
+    assert inner_entity(PROJECT, f"{SCHEME}{PROJECT}{end}") is None
+
+
+def test_no_ref_of_another_project_is_an_inner_one() -> None:
+    assert inner_entity("acme/shop", thread_ref("acme/shopping", "t")) is None
+    assert inner_entity("acme/shop", thread_ref("acme/shop", "t")) == EntityRef("acme/shop", "thread", "t")

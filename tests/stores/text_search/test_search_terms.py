@@ -1,0 +1,48 @@
+"""What people write into a search box, and what is made of it."""
+
+import pytest
+
+from stores.errors import BadInputError
+from stores.text_search.search_terms import MAX_TERMS, MAX_TEXT, Term, Terms, parse
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "unwanted"),
+    [
+        ("timeout", ["timeout"], []),
+        ("  no   answer ", ["no", "answer"], []),
+        ('"no answer" timeout', ["no answer", "timeout"], []),
+        ('timeout -retry -"in time"', ["timeout"], ["retry", "in time"]),
+        ("--verbose - gpt-4o", ["--verbose", "-", "gpt-4o"], []),
+        ('"never closed', ["never closed"], []),
+        ('say"hi" ""', ['say"hi"'], []),
+        ("same same", ["same"], []),
+        ("$where .* {}", ["$where", ".*", "{}"], []),
+        ("\0", ["\0"], []),
+    ],
+)
+def test_words_and_phrases(text: str, wanted: list[str], unwanted: list[str]) -> None:
+    assert parse(text) == Terms(
+        tuple(Term(each) for each in wanted), tuple(Term(each, is_negative=True) for each in unwanted)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        (' \n "" ', "is empty"),
+        ("-not -this", "only says what calls must not have"),
+        ("x" * (MAX_TEXT + 1), "has 1,001 characters; the limit is 1,000"),
+        ("x" * 1_000_000, "has 1,000,000 characters"),
+        (" ".join(map(str, range(MAX_TERMS + 1))), "has 21 words and phrases; the limit is 20"),
+        ("\ud800", "lone surrogate"),
+        (f'"{"é" * 201}"', "has 201 characters in words and phrases that hold others than ASCII; the limit is 200"),
+        (" ".join("é" * 10 + str(number) for number in range(19)), "has 218 characters"),
+    ],
+)
+def test_what_is_nothing_to_look_for_is_refused(text: str, said: str) -> None:
+    with pytest.raises(BadInputError, match=said) as refused:
+        parse(text)
+
+    assert refused.value.argument == "text"

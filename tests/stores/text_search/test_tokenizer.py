@@ -1,0 +1,73 @@
+"""Which words texts are made of, and which a text to look for has."""
+
+import json
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stores.text_search.tokenizer import LONGEST, MOST, words_of, words_to_find
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("No answer, no ANSWER!", ["no", "answer"]),
+        ("gpt-4o", ["gpt", "4o"]),
+        ("ConnectionTimeout", ["connectiontimeout", "connection", "timeout"]),
+        ("HTTPServerError2", ["httpservererror2", "http", "server", "error2"]),
+        ("read_timeout", ["read_timeout", "read", "timeout"]),
+        ("Straße STRASSE", ["strasse"]),
+        ("Łódź", ["łódź"]),
+        ("全文検索", ["全", "文", "検", "索", "全文", "文検", "検索"]),
+        ("GPTで書く", ["で", "書", "く", "で書", "書く", "gpt"]),
+        ("... → ¿", []),
+        ("x" * 100, ["x" * LONGEST]),
+    ],
+)
+def test_the_words_of_a_text(text: str, words: list[str]) -> None:
+    assert words_of(text) == words
+
+
+def test_escapes_of_json_are_no_words() -> None:
+    text = json.dumps({"a": "one\ntwo\\three\u0001four"}, ensure_ascii=False)
+
+    assert words_of(text, is_json=True) == ["a", "one", "two", "three", "four"]
+
+
+def test_of_very_many_words_the_first_count() -> None:
+    many = [f"word{number}" for number in range(MOST + 500)]
+
+    assert words_of(" ".join(many)) == many[: MOST + 1]
+    assert words_of("same again " * 100_000) == ["same", "again"]
+    assert words_of("x" * 1_000_000) == ["x" * LONGEST]
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "is_exact"),
+    [
+        ("Timeout", ["timeout"], True),
+        ("ConnectionTimeout", ["connectiontimeout"], True),
+        ("no answer", ["no", "answer"], False),
+        ("answer?", ["answer"], False),
+        ("検", ["検"], False),
+        ("全文検索", ["全文", "文検", "検索"], False),
+        ("→", [], False),
+        ("x" * 100, ["x" * LONGEST], False),
+    ],
+)
+def test_what_a_call_must_have_to_have_a_text(text: str, words: list[str], is_exact: bool) -> None:  # noqa: FBT001 -- a case
+    assert words_to_find(text) == (words, is_exact)
+
+
+@given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
+def test_whoever_has_a_text_between_others_has_its_words(before: str, text: str, after: str) -> None:
+    found, _ = words_to_find(text)
+
+    assert set(found) <= set(words_of(f"{before} {text} {after}"))
+
+
+@given(st.text(alphabet=string.printable + "é全検", max_size=200))
+def test_the_words_in_json_are_those_of_the_text(text: str) -> None:
+    assert set(words_of(json.dumps(text, ensure_ascii=False), is_json=True)) == set(words_of(text))
