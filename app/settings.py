@@ -121,6 +121,7 @@ class Settings(BaseSettings):
         " work without this setting.",
     )
     graphiql: bool = Field(default=True, description="Serve GraphiQL to browsers.")
+    docs: bool = Field(default=True, description="Serve the documentation at `/docs`, without a key.")
     introspection: bool = Field(
         default=True,
         description="Answer `__schema` and `__type`, and suggest names for a misspelt field; GraphiQL needs both.",

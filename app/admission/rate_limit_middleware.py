@@ -13,8 +13,8 @@ from stores.errors import RateLimitedError, StoreError
 MONITORING: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Monitoring paths, which no rate limits."""
 
-ASSETS: Final = "/graphiql/"
-"""Path prefix of GraphiQL's dozens of static files, which no rate limits."""
+STATIC: Final = ("/graphiql/", "/docs/")
+"""Path prefixes of static files, which no rate limits: one page loads dozens of them."""
 
 
 class RateLimitMiddleware:
@@ -44,4 +44,4 @@ def _bucket_of(scope: Scope) -> str:
 
 
 def _is_unlimited(path: str) -> bool:
-    return path in MONITORING or path.startswith(ASSETS)
+    return path in MONITORING or path.startswith(STATIC)

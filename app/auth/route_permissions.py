@@ -131,6 +131,8 @@ ROUTE_PERMISSIONS: Final = {
     f"{ANY} /graphql": _GRAPHQL,
     f"{WEBSOCKET} /graphql": replace(_GRAPHQL, is_open=_authenticates_later),
     f"{ANY} /graphiql": OPEN,
+    "GET /docs": OPEN,
+    "GET /docs/{path:path}": OPEN,
     "GET /healthz": OPEN,
     "GET /readyz": OPEN,
     "GET /metrics": EVERYWHERE,

@@ -23,6 +23,7 @@ _BY_PREFIX: Final[Mapping[str, str]] = {
     "export": "export",
     "weave": "weave",
     "graphiql": "graphiql",
+    "docs": "docs",
 }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -18,6 +19,7 @@ from app.auth.route_permissions import PERMISSIONS_WITHOUT_PAGE, ROUTE_PERMISSIO
 from app.browser_security.host_check import HostCheckMiddleware, allowed_hosts
 from app.browser_security.origins import Origins
 from app.browser_security.security_headers import SecurityHeadersMiddleware
+from app.docs.endpoint import Documentation
 from app.exports.endpoint import ExportEndpoint
 from app.files.endpoint import FileEndpoints
 from app.graphql_http import GraphQLHTTP
@@ -111,6 +113,8 @@ def _routes(process: ServerProcess) -> list[BaseRoute]:
     ]
     if settings.metrics:
         routes.append(Route("/metrics", metrics))
+    if settings.docs:
+        routes += Documentation(has_graphiql=settings.graphiql).routes()
     if settings.graphiql:
         routes.append(Mount("/graphiql", graphiql.assets))
     return guard_routes(
@@ -136,7 +140,7 @@ def _graphql(process: ServerProcess, schema: LimitedSchema) -> tuple[GraphQLHTTP
         schema,
         make_context,
         settings.max_body_bytes,
-        graphiql.page if settings.graphiql else None,
+        partial(graphiql.page, has_docs=settings.docs) if settings.graphiql else None,
         intake,
         settings.max_file_bytes,
         process.spool_space,

@@ -19,6 +19,7 @@ from websockets.typing import Subprotocol
 
 from app.commands import server_process
 from app.embedded_mongod import DataFolder, embedded_mongod
+from app.graphiql import DOCS_LINK
 from app.server.application import create_app
 from app.server.health import Readiness
 from app.settings import Settings
@@ -163,6 +164,28 @@ async def test_graphiql_can_be_left_out(mongodb_uri: str, database_name: str) ->
 
     assert answer.json()["data"] == {"__typename": "Query"}
     assert asset.status_code == 404
+
+
+async def test_anyone_may_read_the_documentation(mongodb_uri: str, database_name: str) -> None:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, keys="required")
+    async with running(settings) as client:
+        page = await client.get("/docs")
+        graphiql_page = await client.get("/graphql", headers=BROWSER)
+
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert DOCS_LINK in graphiql_page.text
+
+
+async def test_the_documentation_can_be_left_out(mongodb_uri: str, database_name: str) -> None:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, docs=False)
+    async with running(settings) as client:
+        answers = [await client.get(path) for path in ("/docs", "/docs/style.css")]
+        graphiql_page = await client.get("/graphql", headers=BROWSER)
+
+    assert [answer.status_code for answer in answers] == [404, 404]
+    assert graphiql_page.status_code == 200
+    assert DOCS_LINK not in graphiql_page.text
 
 
 async def test_the_settings_bound_documents_and_bodies(mongodb_uri: str, database_name: str) -> None:
