@@ -76,7 +76,7 @@ class TracesEndpoint:
             return failure(error, 415, media_type)
         except StoreError as error:
             return failure(error, status_of(error), media_type)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+        except Exception as error:  # noqa: BLE001 -- the client gets a response, the log the details
             masked = masked_error(error, f"at {request.url.path}")
             return failure(StoreError(masked.message), INTERNAL, media_type)
 

@@ -194,7 +194,7 @@ class _Traces:
             except StoreError as error:
                 call.failed(error.code)
                 await _refuse(context, error, CODES.get(error.code, Code.INTERNAL), call.request_id)
-            except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+            except Exception as error:  # noqa: BLE001 -- the client gets a response, the log the details
                 call.failed(INTERNAL)
                 masked = masked_error(error, "in OTLP over gRPC")
                 await _refuse(context, StoreError(masked.message), Code.INTERNAL, call.request_id)
