@@ -1,4 +1,4 @@
-"""Every command of README and the pages is one that LoomQL or a named tool has, and requests get an answer."""
+"""Every command in README and the pages belongs to LoomQL or a known tool, and every request gets an answer."""
 
 import json
 import re

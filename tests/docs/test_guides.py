@@ -1,4 +1,4 @@
-"""The guides' queries find in the demo what the pages say, and their programs and streams work."""
+"""The guides' queries return the results in the demo that the pages describe; programs and streams work."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from tests.stores.calls.builders import call_id, end, start
 
 
 def data_of(client: httpx.Client, guide: str, part: str) -> Any:  # noqa: ANN401 -- any JSON
-    """The data that the query with `part` of a guide gives."""
+    """Return the data of the guide's query that contains `part`."""
     return answer(client, page(f"how-to/{guide}").containing(part))["data"]
 
 

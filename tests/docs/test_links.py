@@ -1,4 +1,4 @@
-"""Links of README and the pages lead somewhere, and index.md lists every page."""
+"""Links in README and the pages resolve, and index.md lists every page."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ GROUPS = ["Tutorial", "How-to guides", "Reference", "Explanation", "Contributing
 
 
 def broken(found: Page, link: str) -> str | None:
-    """The reason why a link leads nowhere, or None."""
+    """Return the reason why a link is broken, or None."""
     if re.match(r"https?://", link):
         return None
     path, _, anchor = link.partition("#")
