@@ -11,7 +11,7 @@ from typing import Final
 from pymongo.errors import PyMongoError
 
 from stores.errors import StoreError
-from stores.evaluations.running import RUNS_AT_ONCE, EvaluationRunsStore
+from stores.evaluations.running import CONCURRENT_RUNS, EvaluationRunsStore
 
 logger = logging.getLogger("loomql")
 
@@ -20,7 +20,7 @@ _PAUSE_SECONDS: Final = 2.0
 
 
 async def run_evaluation_worker(runs: EvaluationRunsStore, rows: int, pause_seconds: float = _PAUSE_SECONDS) -> None:
-    """Run queued evaluations until cancelled, up to `RUNS_AT_ONCE` at a time; with 0 `rows`, run none.
+    """Run queued evaluations until cancelled, up to `CONCURRENT_RUNS` at a time; with 0 `rows`, run none.
 
     Cancellation releases the runs.
     """
@@ -30,7 +30,7 @@ async def run_evaluation_worker(runs: EvaluationRunsStore, rows: int, pause_seco
     try:
         while True:
             await _start_due_runs(runs, running)
-            await runs.ordered(pause_seconds)
+            await runs.wait_for_order(pause_seconds)
     finally:
         for task in running.values():
             task.cancel()
@@ -42,15 +42,15 @@ async def _start_due_runs(runs: EvaluationRunsStore, running: dict[str, "asyncio
     """Start as many due runs as there are free slots."""
     for call_id in [call_id for call_id, task in running.items() if task.done()]:
         _log_failure(call_id, running.pop(call_id))
-    room = RUNS_AT_ONCE - len(running)
+    room = CONCURRENT_RUNS - len(running)
     try:
-        due = await runs.due(room) if room else []
+        due = await runs.available_runs(room) if room else []
     except (StoreError, PyMongoError) as error:
         logger.debug("queued evaluation runs cannot be read; the next attempt follows: %s", error)
         return
     for project_id, call_id in due:
         if call_id not in running:
-            running[call_id] = asyncio.create_task(runs.work_on(project_id, call_id))
+            running[call_id] = asyncio.create_task(runs.execute(project_id, call_id))
 
 
 def _log_failure(call_id: str, task: "asyncio.Task[None]") -> None:

@@ -46,7 +46,7 @@ class MaintenanceJobs:
             ("purging", stores.purges.unfinished, self._purge),
             ("sweeping", stores.retention.due, self._sweep),
             ("indexing", stores.text_search.due, self._index),
-            ("ending", stores.completions.cut_off, stores.completions.end_cut_off),
+            ("ending", stores.completions.find_abandoned, stores.completions.end_abandoned),
         )
         tasks = background or BackgroundTasks()
         self._jobs = [_Job(database, kind, pause_seconds, tasks.stats_of(kind[0])) for kind in kinds]
@@ -60,7 +60,7 @@ class MaintenanceJobs:
         await asyncio.gather(*(job.run_due() for job in self._jobs))
 
     async def _purge(self, project_id: str) -> None:
-        report = await self._stores.purges.go_on(project_id, _PURGE_SECONDS)
+        report = await self._stores.purges.run(project_id, _PURGE_SECONDS)
         if report.is_done:
             logger.info("purged %s; removed %s", project_id, report.removed)
 

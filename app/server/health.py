@@ -79,8 +79,8 @@ class Readiness:
         number = await self._data_version()
         await self.database.ensure_indexes()
         if number < schema_version.PROJECTS_LISTED:
-            await ProjectsStore(self.database).adopt()
-            await schema_version.done(self.database, schema_version.PROJECTS_LISTED)
+            await ProjectsStore(self.database).list_unlisted()
+            await schema_version.mark_done(self.database, schema_version.PROJECTS_LISTED)
 
     async def check(self) -> str | None:
         """Return the reason why the database cannot serve now; None if it can."""
