@@ -290,4 +290,4 @@ async def test_the_commands_say_what_they_did(
     told = capsys.readouterr()
 
     total = sum(each["count"] for each in verified(path).values())
-    assert told.out.count(f"all {total:,} documents") == 2
+    assert told.out.count(f"{total:,} documents") == 2
