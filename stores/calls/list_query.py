@@ -318,7 +318,7 @@ class _ParsedListQuery:
         """Bytes of all prequery results; each occurs twice in the pipeline, or more in a low-cardinality order."""
         return _MAX_BYTES // (1 + len(self._order.keys) if self._order.low_cardinality else 2)
 
-    def compiled(self, results: PrequeryResults, prices: Prices | None) -> ListQuery:
+    def list_query(self, results: PrequeryResults, prices: Prices | None) -> ListQuery:
         """Compile the list query from the prequery results and, if it uses costs, the prices."""
         stored, behind = self._split_conditions(results)
         match = calls_match(self._project_id, self._filter, conditions=stored, versions=self.versions)

@@ -265,7 +265,7 @@ async def test_names_longer_than_those_of_ops_are_neither_read_nor_kept(
 
     assert list(map(numbers, pages)) == [[]] * 4
     looked_for = ("other:", f"weave:///{PROJECT}/op/other:")
-    assert list(op_versions._KEPT_OF[database]) == [(PROJECT, looked_for)]
+    assert list(op_versions._CACHES[database]) == [(PROJECT, looked_for)]
     [distinct] = [body for name, body in commands.sent if "$group" in repr(body) and body.get(name) == "calls"]
     assert long not in repr(distinct)
 
