@@ -39,7 +39,7 @@ REFUSED = [
     ("feedback.[note].payload..a", "has an empty key"),
     ("feedback.[note].$where", "in feedback there is no field '$where'"),
     ("feedback.[note].payload." + "a" * 1_000, "the path has 1,008 characters; the limit is 1,000"),
-    ("feedback.[note].payload" + ".a" * 51, "a path of 51 keys into a field; the limit is 50"),
+    ("feedback.[note].payload" + ".a" * 51, "the path has 51 keys inside the field; the limit is 50"),
     ("feedback.[" + "x" * 4_000 + "]", "the field name has 4,011 characters; the limit is 3,048"),
     ("Feedback.[note].payload", "there is no field 'Feedback.[note].payload'"),
     ("feedback", "there is no field 'feedback'"),
