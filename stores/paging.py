@@ -36,18 +36,18 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key as MongoDB orders it; where a `nullable` one ascends, a key before it keeps its nulls apart."""
+    """One sort key. An ascending `nullable` key follows a computed key that separates its nulls."""
 
     path: str
     descending: bool = False
     nullable: bool = False
 
     def order(self, *, backward: bool) -> int:
-        """1 for ascending and -1 for descending, as the driver writes it."""
+        """Return 1 for ascending and -1 for descending, in MongoDB's notation."""
         return -1 if self.descending != backward else 1
 
     def beyond(self, value: object, *, backward: bool) -> dict[str, Any] | None:
-        """The match of what comes after a value of this key; None if nothing can."""
+        """Return the match of documents after a value of this key; None if none can follow."""
         if value is None:
             return {self.path: {"$ne": None}} if backward else None
         if self.descending == backward:
@@ -59,9 +59,9 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A whole sort: the fields to compute before it, and its keys, the last of which is unique.
+    """A complete sort: fields to compute first, and sort keys, the last of which is unique.
 
-    `coarse` tells that an index may lead through the keys, but that the first alone leads to too much.
+    If `coarse`, an index may serve the keys, but its first key alone matches too many documents.
     """
 
     computed: dict[str, Any]
@@ -71,21 +71,21 @@ class Order:
     def stages(
         self, match: dict[str, Any], position: Sequence[object] | None, *, backward: bool
     ) -> list[dict[str, Any]]:
-        """The stages that sort what matches, from beyond a position (the value of each key) on if there is one."""
+        """Return the stages that sort the matching documents, after a position (one value per key) if there is one."""
         found: list[dict[str, Any]] = [{"$match": match}]
         if self.computed:
             found.append({"$set": self.computed})
         if position is not None:
             branches = self._beyond(position, backward=backward)
             if self.coarse:
-                # At the root of the match each branch is planned for itself: an index scan from the very position.
+                # MongoDB plans each branch at the root of the match separately: an index scan from the exact position.
                 found = [{"$match": {"$or": [{"$and": [match, branch]} for branch in branches]}}]
             else:
                 found.append({"$match": {"$or": branches} | self._bound(position[0], backward=backward)})
         return [*found, {"$sort": {key.path: key.order(backward=backward) for key in self.keys}}]
 
     def _beyond(self, position: Sequence[object], *, backward: bool) -> list[dict[str, Any]]:
-        """The matches of what comes after a position, of which one must hold."""
+        """Return the matches of documents after a position; one of them must hold."""
         branches: list[dict[str, Any]] = []
         equal: list[dict[str, Any]] = []
         for key, value in zip(self.keys, position, strict=True):
@@ -96,7 +96,7 @@ class Order:
         return branches
 
     def _bound(self, value: object, *, backward: bool) -> dict[str, Any]:
-        """What the first key implies by itself, so that an index is entered at the position and not at its start."""
+        """Return the condition that a position implies for the first key, so that an index scan starts there."""
         first = self.keys[0]
         if value is None or (first.nullable and not backward):
             return {}

@@ -127,10 +127,14 @@ _SNAPSHOT_UNAVAILABLE: Final = 246
 
 @contextmanager
 def translate_index_build_error() -> Iterator[None]:
-    """Reads at one moment, which a database that makes an index just then refuses."""
+    """Context manager for snapshot reads, which MongoDB refuses while it builds an index.
+
+    Raises:
+        UnavailableError: if that happens.
+    """
     try:
         yield
     except OperationFailure as error:
         if error.code == _SNAPSHOT_UNAVAILABLE:
-            raise UnavailableError("the database is making an index right now; try again") from error
+            raise UnavailableError("the database is building an index; retry shortly") from error
         raise
