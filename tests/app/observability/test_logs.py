@@ -179,7 +179,7 @@ def test_a_real_server_writes_no_line_that_a_client_made_up(
     store_broken_calls(mongodb_uri, database_name)
     with serving(tmp_path / "out", **environment) as server:
         send_hostile_requests(server.url.removesuffix("/graphql"))
-        assert eventually(lambda: b" stays without its usage" in server.output.read_bytes())
+        assert eventually(lambda: b" is stored without its usage" in server.output.read_bytes())
         server.stop()
         output = server.output.read_bytes().decode()
 
