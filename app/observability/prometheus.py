@@ -133,7 +133,7 @@ class MetricsCollector:
     def _limits(self) -> Iterator[Metric]:
         fan_out, completions = self.stores.calls.fan_out, self.stores.completions
         used = {
-            ("completions",): (completions.under_way, completions.max_at_once),
+            ("completions",): (completions.in_flight, completions.max_concurrent),
             ("exports",): (self.exports.count, self.exports.most),
             ("operations",): (self.places.in_use, self.places.most),
             ("pending_bytes",): (self.intake.reserved_bytes, self.intake.max_bytes),

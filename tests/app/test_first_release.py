@@ -208,7 +208,7 @@ async def test_a_database_that_a_newer_server_brings_up_is_left_alone_from_then_
         lambda: stores.projects.ensure("acme", "chat"),  # a write
         lambda: stores.projects.sizes(["acme/chat"], frozenset({"trace_storage_size_bytes"})),  # a query
         lambda: stores.files.sweep(silent_seconds=0),  # and what goes on in the background
-        lambda: stores.evaluation_runs.work_on("acme/chat", "1"),
+        lambda: stores.evaluation_runs.execute("acme/chat", "1"),
         lambda: database.run(database.upgrades.find_one({})),
     ]
     for work in works:

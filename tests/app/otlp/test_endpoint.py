@@ -128,7 +128,7 @@ async def test_a_span_of_20_mb_is_refused_by_its_size(http: httpx.AsyncClient, h
 @pytest.mark.parametrize(
     ("content", "changes", "status", "reason"),
     [
-        (body(span(1))[:-3], {}, 400, "the body is not an ExportTraceServiceRequest in protobuf, or is cut off"),
+        (body(span(1))[:-3], {}, 400, "the body is not an ExportTraceServiceRequest in protobuf, or is truncated"),
         (gzip.compress(body(span(1)))[:-9], {"content-encoding": "gzip"}, 400, "cut off before the end of its gzip"),
         (body(span(1)), {"content-encoding": "gzip"}, 400, "the body is not gzip"),
         (gzip.compress(b"") * 1_001, {"content-encoding": "gzip"}, 400, "more than 1,000 members of gzip; compress it"),

@@ -191,7 +191,7 @@ async def test_feedback_on_a_ref_keeps_that_ref(run: Run, ref: str) -> None:
     assert (await run(READ, project=PROJECT)).data["feedback"]["nodes"][0]["weaveRef"] == ref
 
 
-NEITHER = "is neither a ref nor a call id; send a ref, such as weave:///acme/chat/call/<id>, or a call id alone"
+NEITHER = "is neither a ref nor a call id; use a ref, such as weave:///acme/chat/call/<id>, or a bare call id"
 
 
 @pytest.mark.parametrize(

@@ -68,13 +68,13 @@ async def test_an_action_that_is_not_there_or_deleted_is_told(actions: ActionsSt
 @pytest.mark.parametrize(
     ("val", "message"),
     [
-        ("text", "leads to an object that is no ActionSpec; create it with that builtinObjectClass"),
-        ({"name": "checker", "config": looking_for("a")}, "leads to an object that is no ActionSpec"),
-        ({**MARKS, "_class_name": "Scorer"}, "leads to an object that is no ActionSpec"),
-        (MARKS, "at name: an action has a name"),
+        ("text", "leads to an object that is not an ActionSpec; create it with that builtinObjectClass"),
+        ({"name": "checker", "config": looking_for("a")}, "leads to an object that is not an ActionSpec"),
+        ({**MARKS, "_class_name": "Scorer"}, "leads to an object that is not an ActionSpec"),
+        (MARKS, "at name: an action needs a name"),
         ({**MARKS, "name": "checker"}, "at config: Input should be"),
         ({**MARKS, "name": "checker", "config": "x"}, "at config: "),
-        ({**MARKS, "name": None, "config": looking_for("a")}, "at name: an action has a name"),
+        ({**MARKS, "name": None, "config": looking_for("a")}, "at name: an action needs a name"),
         ({**MARKS, "name": "checker", "config": {"action_type": "explode"}}, "at config: Input tag 'explode'"),
         (
             {**MARKS, "name": "checker", "config": {"action_type": "contains_words", "target_words": "weft"}},

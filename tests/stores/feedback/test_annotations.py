@@ -74,9 +74,9 @@ async def test_a_spec_must_be_there(store: FeedbackStore, objects: ObjectsStore)
 @pytest.mark.parametrize(
     ("val", "says"),
     [
-        ({"field_schema": {}}, "is no AnnotationSpec"),
-        ("text", "is no AnnotationSpec"),
-        ({"_class_name": "Prompt", "_bases": ["BaseObject", "BaseModel"]}, "is no AnnotationSpec"),
+        ({"field_schema": {}}, "is not an AnnotationSpec"),
+        ("text", "is not an AnnotationSpec"),
+        ({"_class_name": "Prompt", "_bases": ["BaseObject", "BaseModel"]}, "is not an AnnotationSpec"),
         (
             {"_class_name": "AnnotationSpec", "_bases": ["BaseObject", "BaseModel"], "field_schema": {"type": "x"}},
             "leads to a spec whose field_schema is not a JSON Schema at type",
@@ -127,7 +127,7 @@ async def test_a_spec_at_fault_is_refused_as_an_object_and_as_that_of_an_annotat
     error = await refusal(store, f"weave:///{PROJECT}/object/score:{digest}", {"b": 1})
 
     assert (made.value.argument, error.argument) == ("val.$.field_schema", "annotation_ref")
-    assert f"is not as AnnotationSpec has it: it {says}" in made.value.message
+    assert f"is not a valid AnnotationSpec: it {says}" in made.value.message
     assert f"leads to a spec whose field_schema {says}" in error.message
 
 

@@ -125,7 +125,7 @@ async def test_a_call_whose_files_went_with_the_project_is_refused(
 async def test_files_of_which_some_went_with_the_project_are_refused(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "_FILES_AT_ONCE", 1)
+    monkeypatch.setattr(uploads, "_FILE_BATCH", 1)
     after_the_first(monkeypatch, uploads, "_write_group", lambda: purge_all(database))
 
     with pytest.raises(UnavailableError, match="acme/chat was purged during this request; send it again"):
@@ -136,7 +136,7 @@ async def test_files_of_which_some_went_with_the_project_are_refused(
 
 async def test_an_object_that_waits_for_its_name_is_refused(database: Database, objects: ObjectsStore) -> None:
     made = version(1)
-    turn = objects._turn(head_id(PROJECT, OBJECT, made.object_id))  # as another writer has it
+    turn = objects._lock(head_id(PROJECT, OBJECT, made.object_id))  # as another writer has it
     async with turn:
         creating = asyncio.ensure_future(objects.create(made))
         while not turn._waiters:  # noqa: ASYNC110 -- nobody tells of it
