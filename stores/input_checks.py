@@ -1,4 +1,4 @@
-"""Checks of arguments shared by several concepts."""
+"""Checks of arguments that several concepts share."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ MAX_NAME: Final = 1024
 
 
 def check_object(value: object, argument: str) -> None:
-    """Check that a JSON value is an object.
+    """Check that a value is a JSON object.
 
     Raises:
         BadInputError: if it is not.

@@ -35,19 +35,19 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """One sort key. An ascending `nullable` key follows a computed key that separates its nulls."""
+class SortKey:
+    """One sort key as MongoDB applies it; an ascending `nullable` key follows a computed key for its nulls."""
 
     path: str
     descending: bool = False
     nullable: bool = False
 
-    def order(self, *, backward: bool) -> int:
-        """Return 1 for ascending and -1 for descending, in MongoDB's notation."""
+    def direction(self, *, backward: bool) -> int:
+        """Return the driver's direction: 1 for ascending, -1 for descending."""
         return -1 if self.descending != backward else 1
 
-    def beyond(self, value: object, *, backward: bool) -> dict[str, Any] | None:
-        """Return the match of documents after a value of this key; None if none can follow."""
+    def after(self, value: object, *, backward: bool) -> dict[str, Any] | None:
+        """Build the match of values after `value` in this key; None if there can be none."""
         if value is None:
             return {self.path: {"$ne": None}} if backward else None
         if self.descending == backward:
@@ -59,44 +59,45 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A complete sort: fields to compute first, and sort keys, the last of which is unique.
+    """A compiled sort: fields to compute before it, and its keys, the last of which is unique.
 
-    If `coarse`, an index may serve the keys, but its first key alone matches too many documents.
+    `low_cardinality` means that an index may serve the keys, but many documents share each value of the first one.
     """
 
     computed: dict[str, Any]
-    keys: tuple[Key, ...]
-    coarse: bool = False
+    keys: tuple[SortKey, ...]
+    low_cardinality: bool = False
 
     def stages(
         self, match: dict[str, Any], position: Sequence[object] | None, *, backward: bool
     ) -> list[dict[str, Any]]:
-        """Return the stages that sort the matching documents, after a position (one value per key) if there is one."""
-        found: list[dict[str, Any]] = [{"$match": match}]
+        """Build the stages that sort the matching documents, after `position` (one value per key) unless it is None."""
+        stages: list[dict[str, Any]] = [{"$match": match}]
         if self.computed:
-            found.append({"$set": self.computed})
+            stages.append({"$set": self.computed})
         if position is not None:
-            branches = self._beyond(position, backward=backward)
-            if self.coarse:
-                # MongoDB plans each branch at the root of the match separately: an index scan from the exact position.
-                found = [{"$match": {"$or": [{"$and": [match, branch]} for branch in branches]}}]
+            branches = self._branches_after(position, backward=backward)
+            if self.low_cardinality:
+                # At the root of the match MongoDB plans each branch separately: an index scan that starts at the
+                # position.
+                stages = [{"$match": {"$or": [{"$and": [match, branch]} for branch in branches]}}]
             else:
-                found.append({"$match": {"$or": branches} | self._bound(position[0], backward=backward)})
-        return [*found, {"$sort": {key.path: key.order(backward=backward) for key in self.keys}}]
+                stages.append({"$match": {"$or": branches} | self._first_key_range(position[0], backward=backward)})
+        return [*stages, {"$sort": {key.path: key.direction(backward=backward) for key in self.keys}}]
 
-    def _beyond(self, position: Sequence[object], *, backward: bool) -> list[dict[str, Any]]:
-        """Return the matches of documents after a position; one of them must hold."""
+    def _branches_after(self, position: Sequence[object], *, backward: bool) -> list[dict[str, Any]]:
+        """Build the matches of documents after a position, one per key; exactly one of them is true for each."""
         branches: list[dict[str, Any]] = []
         equal: list[dict[str, Any]] = []
         for key, value in zip(self.keys, position, strict=True):
-            further = key.beyond(value, backward=backward)
-            if further is not None:
-                branches.append({"$and": [*equal, further]})
+            after = key.after(value, backward=backward)
+            if after is not None:
+                branches.append({"$and": [*equal, after]})
             equal.append({key.path: {"$eq": value}})
         return branches
 
-    def _bound(self, value: object, *, backward: bool) -> dict[str, Any]:
-        """Return the condition that a position implies for the first key, so that an index scan starts there."""
+    def _first_key_range(self, value: object, *, backward: bool) -> dict[str, Any]:
+        """Derive the first key's range, so that an index scan starts at the position instead of at the first entry."""
         first = self.keys[0]
         if value is None or (first.nullable and not backward):
             return {}

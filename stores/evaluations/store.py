@@ -86,7 +86,7 @@ class EvaluationsStore:
         check_project_id(project_id)
         comparison.check_runs(call_ids)
         wanted = set(wanted)
-        keys = [documents.key(project_id, call_id)["_id"] for call_id in call_ids]
+        keys = [documents.key_fields(project_id, call_id)["_id"] for call_id in call_ids]
         match = {"_id": {"$in": keys}, "project_id": project_id, "visible": True}
         paths = dict.fromkeys([*paths_of(wanted), "op_trace_name"], 1)
         calls = {call["id"]: call async for call in self._calls.find(match, {"_id": 0} | paths)}

@@ -11,7 +11,7 @@ from operator import itemgetter
 from time import thread_time
 from typing import Final, NamedTuple
 
-from stores.calls.feedback import FeedbackNames
+from stores.calls.feedback import FeedbackFieldTable
 from stores.calls.fields import CALL_FIELDS, OP_NAME
 from stores.calls.filters import CallsFilter
 from stores.calls.inputs import op_trace_name
@@ -110,11 +110,11 @@ def checks_of(condition: CallsCondition | None) -> Checks:
         ops = [tuple(calls_filter.op_names)] if calls_filter.op_names else []
         checks.models = calls_filter.models or []
     terms: dict[tuple[Path, frozenset[str | None], bool], Term] = {}
-    for term in _terms(query.operation(FeedbackNames(CALL_FIELDS))) if query else ():
+    for term in _terms(query.operation(FeedbackFieldTable(CALL_FIELDS))) if query else ():
         if term.access.field is OP_NAME:
             ops.append(tuple([literal for literal in term.literals if isinstance(literal, str)]))
         elif term.access.field.name in JSON_FIELDS and term.access.steps:
-            terms.setdefault((term.access.spelling, frozenset(map(_kind, term.literals)), term.is_prefix), term)
+            terms.setdefault((term.access.stored_path, frozenset(map(_kind, term.literals)), term.is_prefix), term)
     checks.ops = list(filter(None, dict.fromkeys(ops)))[:MAX_OPS]
     checks.terms = list(terms.values())[:_MAX_TERMS]
     return checks
@@ -184,7 +184,7 @@ def occurs(wanted: OpNames, ops: Mapping[str, int]) -> bool:
 
 
 def _term_hint(term: Term, types: Types, paths: Paths, until: float) -> Hint | None:
-    types_here = types.by_path.get(term.access.spelling)
+    types_here = types.by_path.get(term.access.stored_path)
     if types_here is None:
         return None
     if is_missing(types_here):
@@ -209,7 +209,7 @@ def _term_hint(term: Term, types: Types, paths: Paths, until: float) -> Hint | N
 
 def _path_hint(term: Term, types: Types, paths: Paths, until: float) -> Hint:
     message = f"No call among {types.name} has {term.name}."
-    similar = _similar_path(term.access.spelling, paths.counts, until) if thread_time() < until else None
+    similar = _similar_path(term.access.stored_path, paths.counts, until) if thread_time() < until else None
     if similar is None:
         return Hint("PATH_NOT_FOUND", message)
     name = json_paths.join(map(unescape_key, similar))

@@ -10,7 +10,7 @@ from pymongo.errors import ExecutionTimeout
 
 from stores.database import Database
 from stores.query.fields import Access
-from stores.query.value_expressions import Expression, reach
+from stores.query.value_expressions import Expression, path_expression
 
 MAX_CALLS: Final = 1_000
 
@@ -147,7 +147,7 @@ class SampleReader:
 
     async def _read_types_and_names(self, project_id: str, requested: Mapping[Path, Access]) -> tuple[Types, Names]:
         types, ops, models = Types(by_path={path: Counter() for path in requested}), Counter[str](), Counter[str]()
-        expressions = [{"$type": reach(access)} for access in requested.values()]
+        expressions = [{"$type": path_expression(access)} for access in requested.values()]
         projection = {"_id": 0, "types": expressions, "op": "$op_name", "models": "$usage.model"}
         stages = [{"$project": projection}, _COUNT_STAGE]
         async for counts in self._batches(project_id, lambda: stages):

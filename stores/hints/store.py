@@ -62,7 +62,7 @@ class HintsStore:
                 comparison.checks_of(condition) if thread_time() < until else Checks() for condition in conditions
             ]
         )
-        paths = {term.access.spelling: term.access for each in checks for term in each.terms}
+        paths = {term.access.stored_path: term.access for each in checks for term in each.terms}
         if not paths and not any(each.ops or each.models for each in checks):
             return [[] for _ in conditions]
         sample = await self._samples.read(project_id, dict(islice(paths.items(), _MAX_PATHS)))

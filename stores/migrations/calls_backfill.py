@@ -15,8 +15,8 @@ from bson import encode as bson_encode
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from stores.calls.documents import FOUND_BY, KEPT_VERSION, TURN_OF, kept_of_summary
-from stores.calls.example_digests import PREDICTIONS, example_digest
+from stores.calls.documents import DERIVED_VERSION, KEY_FIELDS, TURN_OF, summary_usage_fields
+from stores.calls.example_digests import PREDICTION_OPS, example_digest
 from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
 from stores.concurrency.time_slices import TimeSlice
 from stores.database import Database, Document
@@ -34,7 +34,7 @@ _UPDATES_BYTES: Final = 4_000_000
 
 _ALWAYS_FITS: Final = MAX_BYTES // MAX_GROWTH
 
-_ID: Final = f"calls:{KEPT_VERSION}"
+_ID: Final = f"calls:{DERIVED_VERSION}"
 _USAGE_FIELDS: Final = ("usage", "total_tokens", "usage_scope")
 _EXAMPLE_FIELD: Final = "example_digest"
 _TOKEN_FIELDS: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
@@ -136,7 +136,7 @@ class CallsBackfill:
         )
 
     async def _backfill_usage(self, range_match: Document) -> int:
-        wanted: Document = dict.fromkeys((*FOUND_BY, *_USAGE_FIELDS, "json.summary"), 1) | {
+        wanted: Document = dict.fromkeys((*KEY_FIELDS, *_USAGE_FIELDS, "json.summary"), 1) | {
             "json.attributes": _SPAN_ATTRIBUTES
         }
         return await self._backfill_each(
@@ -144,8 +144,8 @@ class CallsBackfill:
         )
 
     async def _backfill_examples(self, range_match: Document) -> int:
-        wanted = dict.fromkeys((*FOUND_BY, _EXAMPLE_FIELD, "op_trace_name", "json.inputs"), 1)
-        predictions = {**range_match, "op_trace_name": {"$regex": PREDICTIONS}, "json.inputs": {"$exists": True}}
+        wanted = dict.fromkeys((*KEY_FIELDS, _EXAMPLE_FIELD, "op_trace_name", "json.inputs"), 1)
+        predictions = {**range_match, "op_trace_name": {"$regex": PREDICTION_OPS}, "json.inputs": {"$exists": True}}
         return await self._backfill_each(self._calls.find(predictions, wanted), "inputs", _update_of_inputs)
 
     async def _backfill_each(
@@ -196,7 +196,7 @@ def _update(call: Document) -> UpdateOne | None:
     if len(text) > _ALWAYS_FITS and len(bson_encode(usage_fields)) > MAX_BYTES:
         _warn_skipped(call["_id"], _NO_ROOM, "summary")
         return None
-    found_by: Document = {name: call[name] for name in FOUND_BY if name in call}
+    found_by: Document = {name: call[name] for name in KEY_FIELDS if name in call}
     absent = {name: "" for name in _USAGE_FIELDS if name not in usage_fields}
     change = {**({"$set": usage_fields} if usage_fields else {}), **({"$unset": absent} if absent else {})}
     return UpdateOne({**found_by, "json.summary": text}, change)
@@ -211,8 +211,8 @@ def _usage_fields(call: Document, summary: object) -> Document:
     sent = by_model(summary)
     usage = usage_of_stored(codec.loads(attributes.encode())) if attributes and sent else {}
     if not usage or any(_without_parts(usage[model]) != _without_parts(sent.get(model, {})) for model in usage):
-        return kept_of_summary(summary)
-    return kept_of_summary({"usage": usage}, call.get("usage_scope"))
+        return summary_usage_fields(summary)
+    return summary_usage_fields({"usage": usage}, call.get("usage_scope"))
 
 
 def _without_parts(counts: Document) -> Document:
@@ -229,7 +229,7 @@ def _update_of_inputs(call: Document) -> UpdateOne | None:
         return None
     if digest is None or digest == call.get(_EXAMPLE_FIELD):
         return None
-    found_by: Document = {name: call[name] for name in FOUND_BY if name in call}
+    found_by: Document = {name: call[name] for name in KEY_FIELDS if name in call}
     return UpdateOne({**found_by, "json.inputs": text}, {"$set": {_EXAMPLE_FIELD: digest}})
 
 

@@ -24,7 +24,7 @@ from stores.objects.restore import Name, RestoredVersion, by_name
 from stores.objects.writes import NameWriter, doomed_rows, not_found, versions_of
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
-from stores.query.in_python import decided_match
+from stores.query.in_python import python_assisted_match
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import OneToMany
 from stores.security import audit
@@ -237,7 +237,7 @@ class ObjectsStore:
         self, project_id: str, objects_filter: ObjectsFilter | None, query: Query | None
     ) -> AbstractAsyncContextManager[tuple[Document, Session | None]]:
         match_of = partial(objects_match, project_id, objects_filter)
-        return decided_match(self.database, self._objects, match_of, query, OBJECT_FIELDS)
+        return python_assisted_match(self.database, self._objects, match_of, query, OBJECT_FIELDS)
 
     @database_query
     async def by_refs(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, Row | None]:

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 from stores import times
 from stores.calls import CallEnd, CallStart
-from stores.calls.documents import end_fields, kept_of_summary, start_fields
+from stores.calls.documents import end_fields, start_fields, summary_usage_fields
 from stores.calls.inputs import MAX_DISPLAY_NAME, MAX_EXCEPTION
 from stores.calls.payloads import Payload
-from stores.calls.writes import WholeCall
+from stores.calls.writes import PreparedCall
 from stores.errors import BadInputError
 from stores.ids import LOCAL_USER
 from stores.input_checks import MAX_NAME, check_length
@@ -67,7 +67,7 @@ def _add(shape: JsonTraits, more: JsonTraits) -> None:
     shape.has_exponents = shape.has_exponents or more.has_exponents
 
 
-def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> WholeCall:
+def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> PreparedCall:
     """Convert a span to a call.
 
     Raises:
@@ -86,9 +86,9 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> WholeC
         noted.pop("otel_span", None)  # the span's own attributes still have it
     start, files = _start(span, origin, read, noted, inputs, wb_user_id)
     if not span.ended_at:
-        return WholeCall(start, None, files)
+        return PreparedCall(start, None, files)
     end, end_files = _end(span, origin, read, output, usage)
-    return WholeCall(start, end, files + end_files)
+    return PreparedCall(start, end, files + end_files)
 
 
 def _start(
@@ -103,10 +103,10 @@ def _start(
     display_name = _text(read.pick(conventions.DISPLAY_NAME))
     check_length(display_name, MAX_DISPLAY_NAME, "display_name")
     attributes = {**noted, "otel_span": _otel_span(span, origin, read)}
-    payload = Payload.of(
+    payload = Payload.from_values(
         {"attributes": attributes, "inputs": inputs},
         with_files=["attributes", "inputs"],  # the span's own attributes contain the inputs too
-        shapes={"attributes": _attribute_traits(span, origin, read, noted), "inputs": _payload_traits(inputs, read)},
+        traits={"attributes": _attribute_traits(span, origin, read, noted), "inputs": _payload_traits(inputs, read)},
     )
     start = CallStart(
         project_id=origin.project_id,
@@ -134,14 +134,14 @@ def _end(
 ) -> tuple[dict[str, Any], list[Any]]:
     summary: dict[str, Any] = {"usage": usage} if usage else {}
     does_sum = bool(usage) and sums_up(usage, read.pick(conventions.OPERATION), span.kind)
-    kept = kept_of_summary(summary, SUM if does_sum else None) if usage else {}
+    kept = summary_usage_fields(summary, SUM if does_sum else None) if usage else {}
     exception = _exception(span, read)
     check_length(exception, MAX_EXCEPTION, "status.message")
-    payload = Payload.of(
+    payload = Payload.from_values(
         {"output": output, "summary": summary},
         with_files=["output"],
-        beside=kept,
-        shapes={"output": _payload_traits(output, read), **({} if summary else _EMPTY)},
+        stored_beside=kept,
+        traits={"output": _payload_traits(output, read), **({} if summary else _EMPTY)},
     )
     end = CallEnd(
         project_id=origin.project_id,

@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import AsyncIterator, Collection
 
 from stores import times
-from stores.calls.documents import key
+from stores.calls.documents import key_fields
 from stores.database import Database, Document
 from stores.retention.file_references import IsDoomed, remove_referenced
 from stores.retention.reports import Counts
@@ -137,7 +137,7 @@ class Preview:
 
     async def _calls(self, call_ids: list[str]) -> dict[str, Document]:
         """Return the existing calls by id, with the fields that decide if they would be deleted."""
-        keys = {"_id": {"$in": [key(self._project_id, call_id)["_id"] for call_id in set(call_ids)]}}
+        keys = {"_id": {"$in": [key_fields(self._project_id, call_id)["_id"] for call_id in set(call_ids)]}}
         deciding_fields = {"_id": 0, "id": 1, "visible": 1, "trace_id": 1, "deleted_at": 1}
         calls = self._database.calls.find(
             {**keys, "project_id": self._project_id}, deciding_fields, batch_size=_BATCH_SIZE + 1

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from stores.database import Collection, content_store
 from stores.database.transactions import Session
-from stores.paging import Key, Order, Page, PageRequest, Row, build_page, decode_cursor, scope_of
+from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, decode_cursor, scope_of
 from stores.tables.batch_reads import placed_row
 from stores.tables.chunks import read_chunks
 from stores.tables.layout import Layout
 
-_ORDER: Final = Order({}, (Key("id"),))
+_ORDER: Final = Order({}, (SortKey("id"),))
 _MAX_BATCH: Final = 16_384
 """Limit on the positions read together."""
 

@@ -8,7 +8,7 @@ from stores import paging
 from stores.calls.list_query import ListQuery
 from stores.database import Database
 from stores.errors import BadInputError
-from stores.paging import Key, Order, Page, PageRequest, Row
+from stores.paging import Order, Page, PageRequest, Row, SortKey
 from stores.text_search.search_terms import Terms
 
 SCORE: Final = "search_score"
@@ -23,8 +23,8 @@ class Method(StrEnum):
 
 
 ORDERS: Final = {
-    Method.INDEX: Order({}, (Key(SCORE, descending=True), Key("started_at", descending=True), Key("id"))),
-    Method.SCAN: Order({}, (Key("started_at", descending=True), Key("id"))),
+    Method.INDEX: Order({}, (SortKey(SCORE, descending=True), SortKey("started_at", descending=True), SortKey("id"))),
+    Method.SCAN: Order({}, (SortKey("started_at", descending=True), SortKey("id"))),
 }
 """By index, best first and newest first among equals; by scan, newest first."""
 
@@ -45,7 +45,7 @@ class TextQuery:
 
     def scope(self, method: Method) -> bytes:
         """Return the digest that ties cursors to this search and method."""
-        parts = self.list_query.question or (self.list_query.match,)
+        parts = self.list_query.cursor_scope or (self.list_query.match,)
         return paging.scope_of("search", str(method), self.project_id, self.terms, *parts)
 
     def method_of(self, request: PageRequest) -> Method | None:

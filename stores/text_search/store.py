@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from stores.calls.computed_fields import add_computed_fields
-from stores.calls.documents import key
+from stores.calls.documents import key_fields
 from stores.calls.fields import paths_of
 from stores.calls.filters import CallsFilter
 from stores.calls.list_query import calls_list_query
@@ -82,7 +82,7 @@ class TextSearchStore:
 
     async def _fill(self, project_id: str, rows: list[Row], wanted: set[str]) -> None:
         """Read the wanted fields of the found calls, which are few of those searched."""
-        keys = {"_id": {"$in": [key(project_id, row["id"])["_id"] for row in rows]}, "project_id": project_id}
+        keys = {"_id": {"$in": [key_fields(project_id, row["id"])["_id"] for row in rows]}, "project_id": project_id}
         cursor = self.database.calls.find(keys, {"_id": 0} | dict.fromkeys(paths_of([*wanted, "id"]), 1))
         calls: dict[str, Document] = {call["id"]: call async for call in cursor}
         # A call deleted just now is dropped, and no other takes its position.

@@ -108,7 +108,7 @@ async def test_the_calls_that_took_a_model_are_found_by_it(loaded: Loaded, rows:
     found = await versions(loaded.stores, ASSISTANT)
     keys = [(PROJECT, f"weave:///{PROJECT}/object/{ASSISTANT}:{row['digest']}") for row in found]
 
-    counts = await loaded.stores.calls.taking.count(keys)
+    counts = await loaded.stores.calls.consumers.count(keys)
 
     taken = [payload(row, "inputs") for row in rows.values()]
     assert [counts.get(key, 0) for key in keys] == [

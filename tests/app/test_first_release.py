@@ -19,7 +19,7 @@ from app.server.application import create_app
 from app.server.health import Readiness
 from app.settings import Settings
 from graphql_schema.context import Stores
-from stores.calls.documents import KEPT
+from stores.calls.documents import DERIVED_FIELDS
 from stores.database import Database
 from stores.errors import UnavailableError
 from stores.migrations import schema_version
@@ -88,7 +88,7 @@ async def test_what_it_stored_is_found_again_value_by_value(
     for call in first_release["calls"]:
         now = await database.calls.find_one({"_id": call["_id"]})
         assert now is not None
-        assert {name: value for name, value in now.items() if name not in KEPT} == call
+        assert {name: value for name, value in now.items() if name not in DERIVED_FIELDS} == call
     assert await database.calls.count_documents({"example_digest": {"$exists": True}}) == 1
     assert await database.upgrades.find_one({"_id": "version"}) == {"_id": "version", "number": LATEST}
 
@@ -195,7 +195,7 @@ async def test_what_was_refused_is_open_again_once_the_database_is_another(datab
 
 async def test_a_database_that_a_newer_server_brings_up_is_left_alone_from_then_on(database: Database) -> None:
     stores = Stores.for_database(database)
-    readiness = Readiness(database, 3, look_seconds=0.02)
+    readiness = Readiness(database, 3, poll_seconds=0.02)
     await readiness.prepare()
     watching = asyncio.create_task(readiness.watch())
 

@@ -205,7 +205,7 @@ async def test_a_message_of_very_many_values_is_not_parsed(address: str, monkeyp
 
     assert code == 1009
     assert reason is not None
-    assert reason.startswith("A message cannot be read: it has more than 100,000 values")
+    assert reason.startswith("A message is too large: it has more than 100,000 values")
 
 
 async def test_containers_of_a_dense_message_are_reserved(address: str, intake: RequestBudget) -> None:
@@ -256,7 +256,7 @@ async def test_a_message_that_comes_slowly_closes_the_connection(
         code, reason = await closed(client)
 
     assert code == 4408
-    assert reason == "an unfinished message came more slowly than 1,000,000 bytes/s for 0.5 seconds; send it faster"
+    assert reason == "an unfinished message arrived more slowly than 1,000,000 bytes/s for 0.5 seconds; send it faster"
     await until(lambda: intake.reserved_bytes == 0)
 
 
@@ -311,7 +311,7 @@ async def test_a_message_that_takes_more_than_one_may_is_refused(address: str, i
 
     assert code == 1009
     assert reason is not None
-    assert reason.startswith("A message cannot be read: it takes 5,")
+    assert reason.startswith("A message is too large: it takes 5,")
     await until(lambda: intake.reserved_bytes == 0)
 
 

@@ -33,7 +33,7 @@ JOB = Job(
 async def leave(processes: ExportProcessPool, passes: int) -> None:
     """Leave before there is anything, after so many passes of the event loop from when the job was given."""
     process, given, give = processes.start(), asyncio.Event(), asyncio.get_running_loop().call_soon_threadsafe
-    process._give = lambda _job: give(given.set)  # type: ignore[method-assign, assignment]
+    process._send = lambda _job: give(given.set)  # type: ignore[method-assign, assignment]
     reading = asyncio.ensure_future(anext(process.output(JOB)))
     await given.wait()
     for _ in range(passes):

@@ -484,7 +484,7 @@ async def test_who_falls_silent_is_let_go_and_leaves_nothing(
 
     head, _, told = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408 ")
-    assert b"nothing came for 1 seconds" in told
+    assert b"nothing arrived for 1 seconds" in told
     assert after == (0, 0, 0)
     assert stored.status_code == 201
 

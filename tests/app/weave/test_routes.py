@@ -123,7 +123,7 @@ def test_a_page_of_another_site_writes_nothing(
         uploaded = browser.post("/files/create", **form)  # type: ignore[arg-type] # a form as httpx takes it
 
     assert [deleted.status_code, uploaded.status_code] == [403, 403]
-    assert "may send nothing here" in deleted.json()["reason"]
+    assert "may not send requests to this server" in deleted.json()["reason"]
     assert [call["id"] for call in streamed(door, "/calls/stream_query", project_id=project)] == [call_id]
     assert posted(door, "/files/stats", project_id=project) == {"total_size_bytes": 0}
 

@@ -371,7 +371,7 @@ async def test_chains_of_columns_lead_into_rows_and_on(
 @pytest.mark.parametrize(
     ("columns", "argument", "reason"),
     [
-        (["inputs.model", "input.model"], "expand_columns.1", "there is no field 'input.model'; there are id,"),
+        (["inputs.model", "input.model"], "expand_columns.1", "there is no field 'input.model'; the fields are id,"),
         (["op_name"], "expand_columns.0", "op_name holds no refs to expand"),
         (["input_refs"], "expand_columns.0", "input_refs holds no refs to expand"),
         (["summary.weave.status"], "expand_columns.0", "summary.weave.status holds no refs to expand"),

@@ -10,7 +10,7 @@ from stores.errors import UnavailableError
 from stores.exports.lists import LISTS, RowSelection
 from stores.exports.pages import ReadPage, pages
 from stores.feedback import FeedbackStore
-from stores.paging import Key, Order, Page, PageRequest
+from stores.paging import Order, Page, PageRequest, SortKey
 from stores.query.sort import SortBy
 from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.stores.feedback.builders import call_ref, feedback
@@ -39,7 +39,7 @@ async def test_each_row_comes_once_also_where_pages_are_just_full(
 
 
 def _page(number: int, *, has_next: bool) -> Page:
-    return Page([{"id": str(number)}], has_next, number > 0, Order({}, (Key("id"),)), b"list")
+    return Page([{"id": str(number)}], has_next, number > 0, Order({}, (SortKey("id"),)), b"list")
 
 
 async def test_the_next_page_is_read_while_one_is_looked_at() -> None:

@@ -12,7 +12,7 @@ import pytest
 from pymongo import UpdateOne
 
 from stores.calls import CallEnd, CallsStore, CallStart
-from stores.calls.documents import KEPT
+from stores.calls.documents import DERIVED_FIELDS
 from stores.database import Database, Document
 from stores.migrations.calls_backfill import CallsBackfill
 from stores.otel import OtelStore
@@ -69,7 +69,7 @@ async def fill(database: Database, count: int = 100, seed: int = 6) -> dict[str,
     await calls.write([part for number in range(count) for part in parts_of(number, rng)])
     await calls.delete(PROJECT, [call_id(number) for number in range(0, count, 9)])
     documents = await all_calls(database)
-    assert all(any(name in document for document in documents.values()) for name in KEPT)
+    assert all(any(name in document for document in documents.values()) for name in DERIVED_FIELDS)
     return documents
 
 
@@ -79,7 +79,7 @@ async def all_calls(database: Database) -> dict[str, Document]:
 
 async def age(database: Database, *names: str) -> None:
     """Take away what older versions did not keep."""
-    await database.calls.update_many({}, {"$unset": dict.fromkeys(names or KEPT, "")})
+    await database.calls.update_many({}, {"$unset": dict.fromkeys(names or DERIVED_FIELDS, "")})
     await database.upgrades.delete_many({})
 
 
@@ -128,7 +128,7 @@ async def test_a_turn_and_usage_as_they_are_filled_in(database: Database) -> Non
 
     [call] = (await all_calls(database)).values()
     counted = {"prompt_tokens": 120, "completion_tokens": 30, "requests": 1, "total_tokens": 150}
-    assert {name: call[name] for name in KEPT} == {
+    assert {name: call[name] for name in DERIVED_FIELDS} == {
         "turn_of": "talk",
         "usage": [{"model": "gpt-4o", **counted, "total_is_sum": True}],
         "total_tokens": 150,
@@ -370,7 +370,7 @@ async def test_calls_that_are_written_meanwhile_are_whole(database: Database) ->
 
 
 def _kept(call: Document) -> Document:
-    return {name: call[name] for name in KEPT if name in call}
+    return {name: call[name] for name in DERIVED_FIELDS if name in call}
 
 
 async def test_nobody_who_watches_calls_is_told(database: Database) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from stores.calls.fields import CALL_FIELDS
-from stores.calls.op_names import calls_operation
+from stores.calls.op_names import compile_calls_query
 from stores.json.bson_copy import escape_key
 from stores.query import Query
 from stores.query.fields import Kind
@@ -180,7 +180,7 @@ def test_what_queries_hold_stays_data() -> None:
 
     for _ in range(1_500):
         tree = made_hostile(generator.query([row()]), generator)
-        match = compile_match(calls_operation(Query(tree), CALL_FIELDS, PROJECT))
+        match = compile_match(compile_calls_query(Query(tree), CALL_FIELDS, PROJECT))
         check_match(match)
         seen += sum(MARK in text for text in strings(match))
 
