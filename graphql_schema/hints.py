@@ -1,4 +1,4 @@
-"""Hints in the extensions of a result: likely causes of the root fields that found nothing."""
+"""Hints in the extensions of a result: likely reasons why root fields returned no rows."""
 
 import asyncio
 import logging
@@ -20,10 +20,10 @@ from stores.hints import MOST_HINTS, CallsCondition
 _logger: Final = logging.getLogger("loomql")
 
 WAIT_SECONDS: Final = 1.0
-"""Time for all hints of a result; those that are there by then are given."""
+"""Timeout for all hints of a result, in seconds; hints found until then are returned."""
 
 _MOST_PROJECTS: Final = 3
-"""Projects of one operation that hints are made for, one after the other."""
+"""Maximum number of projects of one operation that get hints, one after the other."""
 
 _AGGREGATE: Final = "callsAggregate"
 _ON_CALLS: Final = frozenset({"calls", "callEvents", "callsStats", _AGGREGATE})
@@ -34,11 +34,11 @@ _TYPE_NAME: Final = "__typename"
 
 
 Hint = dict[str, Any]
-"""A hint as clients get it, with the path of its field."""
+"""A hint for clients, with the path of its field."""
 
 
 class _Field(NamedTuple):
-    """A root field by its name in the result, with its project, and its condition if it is on calls."""
+    """Root field by its response name, with its project, and its condition if it reads calls."""
 
     name: str
     project_id: str
@@ -46,12 +46,12 @@ class _Field(NamedTuple):
 
 
 def found_nothing(result: ExecutionResult) -> bool:
-    """Whether a root field of a result may have found nothing; one that found something is seen at its first member."""
+    """Return True if a root field may have returned no rows; stops at the first value of a field with rows."""
     return result.data is not None and any(_is_nothing(value) for value in result.data.values())
 
 
 async def hinted(result: ExecutionResult, executor: Executor[Any]) -> ExecutionResult:
-    """Return a result of a query with the hints on its root fields that found nothing, if there are any."""
+    """Return the result of a query with hints on the root fields that returned no rows, if there are any."""
     failed = {error.path[0] for error in result.errors or () if error.path}
     empty = {name: value for name, value in (result.data or {}).items() if name not in failed and _is_nothing(value)}
     if hints := await _hints(executor, empty):
@@ -60,7 +60,10 @@ async def hinted(result: ExecutionResult, executor: Executor[Any]) -> ExecutionR
 
 
 class StreamHints(ExecutionResult):
-    """The hints on a subscription that waits for its first event. It is no result: transports send it beside those."""
+    """Hints on a subscription that waits for its first event.
+
+    It is not a result: transports send it in addition to results.
+    """
 
     def __init__(self, hints: list[Hint]) -> None:
         super().__init__(None, None)
@@ -68,7 +71,7 @@ class StreamHints(ExecutionResult):
 
 
 def begin_stream_hints(executor: Executor[Any]) -> "asyncio.Task[list[Hint]] | None":
-    """Begin to make the hints on a subscription; None for one without a condition on calls."""
+    """Start a task that computes hints on a subscription; None if it has no condition on calls."""
     given = {
         argument.name.value
         for _, node, _ in _nodes(executor)
@@ -79,7 +82,7 @@ def begin_stream_hints(executor: Executor[Any]) -> "asyncio.Task[list[Hint]] | N
 
 
 async def _hints(executor: Executor[Any], empty: Mapping[str, object] | None = None) -> list[Hint]:
-    """Make the hints on the root fields that found nothing, by default on all."""
+    """Return hints on the root fields in `empty`, or on all root fields if it is None."""
     context = executor.context_value
     if not isinstance(context, Context):
         return []
@@ -95,13 +98,13 @@ async def _hints(executor: Executor[Any], empty: Mapping[str, object] | None = N
                 for field, of_field in zip(fields, found, strict=True):
                     hints += [{"path": [field.name], **asdict(hint)} for hint in of_field]
     except Exception:
-        # The answer is right without a hint, whatever went wrong.
-        _logger.debug("an empty answer got no hints", exc_info=True)
+        # The result is valid without hints, so an error here must not fail it.
+        _logger.debug("no hints for an empty result, because of an error", exc_info=True)
     return hints[:MOST_HINTS]
 
 
 def _nodes(executor: Executor[Any]) -> Iterator[tuple[str, FieldNode, GraphQLField]]:
-    """The root fields with a project by their names in the result, those of fragments, too."""
+    """Yield root fields with a project: response name, AST node, definition; fragments are included."""
     kind = executor.schema.get_root_type(executor.operation.operation)
     if kind is None:
         return
@@ -113,7 +116,7 @@ def _nodes(executor: Executor[Any]) -> Iterator[tuple[str, FieldNode, GraphQLFie
 
 
 def _fields(executor: Executor[Any], empty: Mapping[str, object] | None = None) -> Iterator[_Field]:
-    """The root fields that found nothing in a project, but for those that ask for no row or for a later page."""
+    """Yield the root fields without rows, except those that request no rows or a later page."""
     for name, node, definition in _nodes(executor):
         if empty is not None and (name not in empty or (node.name.value != _AGGREGATE and _has_row(empty[name]))):
             continue
@@ -129,9 +132,10 @@ def _fields(executor: Executor[Any], empty: Mapping[str, object] | None = None) 
 
 
 def _is_nothing(value: object) -> bool | None:
-    """Whether what a root field gave may hold no row: an empty list, one row of zeros and nulls, 0 or null.
+    """Return True if the value of a root field may contain no row.
 
-    None for what says nothing of rows: a boolean, such as `hasNextPage`, and the name of a type.
+    That is an empty list, one row of zeros and nulls, 0, or null. None for values that say nothing about rows: a
+    boolean such as `hasNextPage`, and a type name.
     """
     if isinstance(value, dict):
         is_nothing = None

@@ -1,4 +1,4 @@
-"""Edges between entities, loaded for all rows of a page together: `await info.context.loaders.load(find, key)`."""
+"""Data loaders: `await info.context.loaders.load(find, key)` batches the keys of all rows of a page into one lookup."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ Given = TypeVarTuple("Given")
 
 
 class _Batch:
-    """The keys that were asked for together, and what is found for them."""
+    """Keys collected for one lookup, and its result."""
 
     def __init__(self, find: Callable[["_Batch"], Awaitable[Mapping[Any, Any]]]) -> None:
         self.keys: dict[Hashable, None] = {}
@@ -26,9 +26,9 @@ class _Batch:
         self._last = self._found
 
     def join(self, keys: Iterable[Hashable]) -> asyncio.Future[Mapping[Any, Any]]:
-        """What is found for some keys and all others.
+        """Add keys; return a future with the result for all keys of the batch.
 
-        Of very many who ask, some hear of it together, and then the next: what they do with it keeps all else waiting.
+        Waiters beyond `BATCH_SIZE` get a later future each, so that resuming them does not block the event loop.
         """
         self.keys |= dict.fromkeys(keys)
         if beginning := StaggeredStart.current():
@@ -39,14 +39,14 @@ class _Batch:
         return self._last
 
     async def fill(self) -> None:
-        """Wait until all have asked who are about to."""
-        # All tasks that are ready by now come first, so that the rows of a page ask before the answer is sought.
+        """Wait until all tasks that are about to join have joined."""
+        # Ready tasks run first, so that the rows of a page join before the lookup starts.
         await asyncio.sleep(0)
         while under_way := [beginning for beginning in self.beginnings if beginning.is_starting]:
             await under_way[0].wait_started()
 
     def cancel(self) -> None:
-        """Give it up; nobody waits for it any more."""
+        """Cancel the lookup, for which no task waits any more."""
         self._found.cancel()
 
 
@@ -59,13 +59,14 @@ async def _after(found: asyncio.Future[Mapping[Any, Any]]) -> Mapping[Any, Any]:
 
 
 GIVEN_UP_SECONDS: Final = 5.0
-"""How long what could not be found in time is not sought again: whoever does has met the error, and would wait anew."""
+"""Time in seconds during which a failed lookup is not repeated: its other callers get the error without waiting again.
+"""
 
 
 class Loaders:
-    """Gathers what is asked one by one, and asks for it at once. It keeps no answer, only what was given up just now.
+    """A data loader: batches keys into one lookup. Caches no results, only recent timeouts and outages.
 
-    What may be asked together is one method of a store with the same arguments, hashable ones, besides the keys.
+    Lookups are batched if they use one method of a store with equal arguments (hashable) besides the keys.
     """
 
     def __init__(self) -> None:
@@ -78,7 +79,7 @@ class Loaders:
         key: Key,
         *given: *Given,
     ) -> Value:
-        """What `find` finds for a key, which it does for all those that are asked for meanwhile."""
+        """Return the value that `find` returns for a key, batched with concurrent calls."""
         return (await self.load_all(find, (key,), *given))[key]
 
     async def load_all(
@@ -87,7 +88,7 @@ class Loaders:
         keys: Iterable[Key],
         *given: *Given,
     ) -> Mapping[Key, Value]:
-        """What `find` finds for some keys, and for all others that are asked for meanwhile."""
+        """Return the values that `find` returns for the keys, batched with concurrent calls."""
         question = (find, given)
         self._check(question)
         batch = self._open.get(question)
@@ -114,10 +115,10 @@ class Loaders:
             raise
 
     def _check(self, question: Hashable) -> None:
-        """See that it was not given up just now.
+        """Raise the error of a lookup that failed a moment ago.
 
         Raises:
-            StoreTimeoutError, UnavailableError: it was.
+            StoreTimeoutError, UnavailableError: if it failed within the last seconds.
         """
         if question in self._given_up:
             error, until = self._given_up[question]
@@ -126,6 +127,6 @@ class Loaders:
             del self._given_up[question]
 
     def _close(self, question: Hashable, batch: _Batch) -> None:
-        """Let those who come later ask anew."""
+        """Remove a batch, so that later keys start a new one."""
         if self._open.get(question) is batch:
             del self._open[question]

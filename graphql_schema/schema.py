@@ -1,4 +1,4 @@
-"""The schema: every concept's fields, put together."""
+"""The schema: root types with the fields of all packages."""
 
 import functools
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ from graphql_schema.threads import ThreadQueries
 from graphql_schema.traces import TraceQueries
 
 
-@strawberry.type(description="Everything that can be asked.")
+@strawberry.type(description="Read operations.")
 class Query(
     NodeQueries,
     CallQueries,
@@ -71,10 +71,10 @@ class Query(
     SearchQueries,
     SearchIndexQueries,
 ):
-    """The root of queries."""
+    """Root type of queries."""
 
 
-@strawberry.type(description="Everything that can be changed.")
+@strawberry.type(description="Write operations.")
 class Mutation(
     CallMutations,
     ObjectMutations,
@@ -92,18 +92,18 @@ class Mutation(
     ActionMutations,
     ImageMutations,
 ):
-    """The root of mutations."""
+    """Root type of mutations."""
 
 
-@strawberry.type(description="Everything that can be watched.")
+@strawberry.type(description="Streams of events.")
 class Subscription(CallSubscriptions, CompletionSubscriptions, EvaluationSubscriptions):
-    """The root of subscriptions."""
+    """Root type of subscriptions."""
 
 
 class LoomSchema(LimitedSchema):
-    """A schema whose errors all carry a code, and in which what may be left out has no default of null.
+    """A schema that sets a code on every error, and removes null defaults of optional arguments.
 
-    With rulings, each field of its roots sees first that the caller may ask.
+    With `rulings`, each root field first checks the role of the caller.
     """
 
     def __init__(self, *args: Any, rulings: Rulings | None = None, **kwargs: Any) -> None:  # noqa: ANN401 -- Strawberry's own
@@ -123,7 +123,7 @@ class LoomSchema(LimitedSchema):
         errors: list[GraphQLError],
         execution_context: ExecutionContext | None = None,  # noqa: ARG002 -- Strawberry's signature
     ) -> None:
-        """Explain the errors of an operation."""
+        """Set the codes of an operation's errors."""
         assign_codes(errors)
 
 
@@ -136,10 +136,11 @@ def _arguments(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInput
 
 
 def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
-    """The schema, every operation held to the limits; its rows compiled, or all made graphql-core's own way.
+    """Build the schema with limits on operations.
 
-    Each field of Query and Mutation may be null: its error leaves the other fields of an operation their results. A
-    subscription has one field.
+    `compiled` selects LoomQL's compiled execution of rows, otherwise graphql-core's. Each field of Query and Mutation
+    is
+    nullable, so that an error leaves the results of other fields intact. A subscription has only one field.
     """
     schema = LoomSchema(
         query=Query,
@@ -158,7 +159,7 @@ def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
 
 @functools.cache
 def sdl() -> str:
-    """The schema in GraphQL's schema definition language."""
-    # Strawberry defines @oneOf without what introspection says of it.
+    """Return the schema in the GraphQL schema definition language."""
+    # Strawberry prints @oneOf without its description.
     told = print_directive(GraphQLOneOfDirective)
     return build_schema(Limits()).as_str().replace("directive @oneOf on INPUT_OBJECT", told) + "\n"

@@ -1,4 +1,4 @@
-"""Arguments of fields that several have in common, made into one thing before the resolver takes it."""
+"""Groups of arguments that several fields share, passed to the resolver as one value."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
@@ -12,7 +12,7 @@ _Answer = TypeVar("_Answer")
 
 
 def optional(annotations: Mapping[str, object]) -> list[Parameter]:
-    """Parameters that may be left out, by name, of types that describe themselves."""
+    """Return keyword parameters with the default None, one for each annotated type."""
     kind = Parameter.KEYWORD_ONLY
     return [Parameter(name, kind, default=None, annotation=annotation) for name, annotation in annotations.items()]
 
@@ -20,9 +20,9 @@ def optional(annotations: Mapping[str, object]) -> list[Parameter]:
 def grouped_arguments(
     name: str, parameters: list[Parameter], make: Callable[[Info, dict[str, Any]], object]
 ) -> Callable[[Callable[..., Awaitable[_Answer]]], Callable[..., Awaitable[_Answer]]]:
-    """An asynchronous resolver with some arguments in place of one of that name, which `make` makes of what is given.
+    """Decorate an async resolver: replace its argument `name` by `parameters`, whose values `make` combines.
 
-    Strawberry reads the signature.
+    Strawberry reads the field's arguments from the signature of the decorated resolver.
     """
 
     def spread(resolver: Callable[..., Awaitable[_Answer]]) -> Callable[..., Awaitable[_Answer]]:

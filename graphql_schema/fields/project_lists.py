@@ -1,4 +1,4 @@
-"""The lists of a project as fields of it: each is that of Query by the same name, with all of its arguments."""
+"""Lists of a project as its fields: each has the name and the arguments of a Query field."""
 
 from inspect import Parameter, signature
 from typing import Any, Final, cast
@@ -13,7 +13,7 @@ _GIVEN: Final = {"self", "info", "project_id"}
 
 
 def of_project(description: str, of: object, queries: type, name: str) -> Any:  # noqa: ANN401 -- a field
-    """A connection of nodes `of` a type: the list that a field of `queries` gives by that name, of this project."""
+    """Connection of nodes `of` a type: the field `name` of `queries`, restricted to the parent project."""
     root = cast("Any", queries).__strawberry_definition__.get_field(name)
     list_of = root.base_resolver.wrapped_func
 

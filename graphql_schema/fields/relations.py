@@ -1,6 +1,6 @@
-"""Edges of the graph, each in a line: from a row to one other by its key, or to pages of others.
+"""Relations between types: fields that lead from a row to one other row by its key, or to a page of rows.
 
-All rows of a page ask together, by `info.context.loaders`, so that an edge costs a constant number of commands.
+`info.context.loaders` batches the lookups of all rows of a page, so a relation costs a constant number of commands.
 """
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
@@ -35,20 +35,20 @@ ThreadOf = Annotated["ThreadSchema", strawberry.lazy("graphql_schema.threads.typ
 TraceOf = Annotated["Trace", strawberry.lazy("graphql_schema.traces.types")]
 
 Find = Callable[[Sequence[Any], frozenset[str]], Awaitable[Mapping[Any, Row | None]]]
-"""For keys and wanted fields the rows that are there."""
+"""Lookup of rows by key, with the selected fields; None for a missing row."""
 
 Relation = Any
-"""What has `pages` and `count` for keys, as `stores.relations.Edge` does; of what keys, each edge knows by itself."""
+"""An object with `pages` and `count` for keys, such as `stores.relations.OneToMany`; the key type varies."""
 
 File = Annotated["FileContentReadRes", strawberry.lazy("graphql_schema.files")]
 Run = Annotated["EvaluationRun", strawberry.lazy("graphql_schema.evaluations.runs")]
 
 KeyOf = Callable[[Row], Any]
-"""The key of what a row leads to; None where it leads nowhere."""
+"""Returns the key of the related row; None if there is none."""
 
 
 def key_of(*names: str) -> KeyOf:
-    """The key that some fields of a row make together; None where one is missing."""
+    """Return a function that reads a key from fields of a row; None if one is missing."""
 
     def key(row: Row) -> tuple[Any, ...] | None:
         try:
@@ -62,7 +62,7 @@ def key_of(*names: str) -> KeyOf:
 
 
 def to_one(description: str, to: object, find: Callable[[Stores], Find], key: KeyOf) -> Any:  # noqa: ANN401 -- a field
-    """A field that leads to one other row of the type `to`, or to null."""
+    """Field with one related row of the type `to`; null if there is none."""
 
     async def of_all(info: Info, parents: Sequence[Row]) -> list[Row | None]:
         keys = [key(parent) for parent in parents]
@@ -89,10 +89,16 @@ def to_many(
     given: Callable[..., tuple[Hashable, ...]] = tuple,
     deeper: Callable[[Info], tuple[Hashable, ...]] = lambda _: (),
 ) -> Any:  # noqa: ANN401 -- a field
-    """A field that leads to a page of rows of the type `of`.
+    """Field with a page of related rows of the type `of`.
 
-    It may be `narrowed` by further arguments, of which is made what the way is `given`. What it needs to know of the
-    selection `deeper` than a row's own fields, its pages are given last.
+    Args:
+        description: text in the SDL.
+        of: GraphQL type of the rows.
+        by_way_of: picks the relation from the stores.
+        key: returns the key of the related rows.
+        narrowed: optional further arguments of the field, by name.
+        given: converts these arguments to the last arguments of the relation's `pages` and `count`.
+        deeper: derives further arguments of `pages` from the selection below the rows.
     """
 
     async def of_all(
