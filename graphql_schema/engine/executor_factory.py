@@ -1,4 +1,4 @@
-"""Executors: operations whose variables are counted and coerced, and whose cost is known, ready to run."""
+"""Executors of operations, with counted and coerced variables and a known cost."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard, cast
@@ -21,7 +21,7 @@ is_awaitable: Final = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimiz
 
 
 class ExecutionInput(NamedTuple):
-    """What an execution takes beside the document."""
+    """Input of an execution besides the document."""
 
     root_value: object
     context_value: object
@@ -31,7 +31,7 @@ class ExecutionInput(NamedTuple):
 
 
 class ExecutorFactory:
-    """Makes the executors of a schema, all of one kind, within the limits."""
+    """Builds the executors of a schema, all of one class, within the limits."""
 
     def __init__(self, schema: GraphQLSchema, kind: type[Executor[Any]], limits: Limits) -> None:
         self._schema = schema
@@ -40,10 +40,10 @@ class ExecutorFactory:
         self._max_input_values = limits.max_input_values
 
     async def build(self, document: DocumentNode, given: ExecutionInput) -> list[GraphQLError] | Executor[Any]:
-        """What executes an operation, its variables counted and coerced; many are in a thread, which lets others in.
+        """Return the executor of an operation, or the errors of its variables; many variables are coerced in a thread.
 
         Raises:
-            GraphQLError: they hold more than the limit.
+            GraphQLError: if the variables have more values than the limit.
         """
         counts = self._counts(document, given)
         variables = given.variable_values or {}
@@ -53,15 +53,15 @@ class ExecutorFactory:
         return await asyncio.to_thread(self._executor, document, given)
 
     def cost(self, executor: Executor[Any]) -> Extensions | None:
-        """What the answer tells of an operation's cost.
+        """Return the extensions with the cost of an operation.
 
         Raises:
-            TooCostlyError: it is more than the limit.
+            TooCostlyError: if the cost exceeds the limit.
         """
         return self._costs.of(executor.operation, executor.fragment_definitions, executor.variable_values.coerced)
 
     def _counts(self, document: DocumentNode, given: ExecutionInput) -> "Mapping[str, Count]":
-        """How the values of the operation's variables are counted."""
+        """Return the value counters of the operation's variables."""
         operation = get_operation_ast(document, given.operation_name) if given.variable_values else None
         return declared(self._schema, document, operation).counts if operation else {}
 

@@ -1,8 +1,7 @@
-"""Results of subscriptions, made once for all who ask the same of one event, and encoded once.
+"""Results of subscriptions, computed and encoded once per event for all equal subscriptions.
 
-Who may see the same, and subscribes with the same document, operation and variables, gets the same bytes; a cursor to
-resume from may differ, since it says where a subscription begins and nothing of its results. Nothing else in a context
-may tell one subscriber from another.
+Subscriptions are equal if document, operation, variables and visible data are. The cursor to resume from may differ:
+it determines the start of a subscription but not its results. Nothing else in a context may affect results.
 """
 
 import asyncio
@@ -23,46 +22,48 @@ if TYPE_CHECKING:
     from graphql.pyutils import AwaitableOrValue
 
 RESUMES: Final = "after"
-"""The argument of a subscription's field that says where it begins."""
+"""Argument of a subscription field with the cursor to start after."""
 
 _COPIES: Final = 3
-"""A result as objects, as bytes and as text, each about as large as the others."""
+"""Number of copies of a result in memory: objects, bytes and text, each of about the same size."""
 
 
 class SharedEvent(Protocol):
-    """An event that many are told of; it keeps what is made of it, and counts how much that is."""
+    """An event for several subscribers; it caches results made from it, and counts their size."""
 
     made: dict[Hashable, Any]
 
     def grow(self, size: int) -> None:
-        """Count so many bytes in."""
+        """Add `size` bytes to the counted size."""
 
 
 class SharedResult(ExecutionResult):
-    """A result without errors that may go out to many."""
+    """A result without errors that several subscribers receive."""
 
     def __init__(self, data: dict[str, Any] | None) -> None:
         super().__init__(data, None)
         self.forms: dict[str, bytes] = {}
-        """What it is made into for those who send it."""
+        """Encoded forms for transports, by name."""
 
     @cached_property
     def encoded(self) -> bytes:
-        """The JSON of the response."""
+        """Return the response as JSON bytes."""
         return codec.dumps({"data": self.data})
 
     @cached_property
     def text(self) -> str:
-        """The same as text."""
+        """Return the response as JSON text."""
         return self.encoded.decode()
 
 
 Execute = Callable[[object], "AwaitableOrValue[ExecutionResult]"]
-"""Gives the result at once where nothing must be awaited for it: to wait for a task takes longer than most results."""
+"""Executes an operation for an event. It returns the result itself if nothing must be awaited: a task costs more than
+most results.
+"""
 
 
 class SharedResults:
-    """What makes the results of a schema's subscriptions."""
+    """Computes results of a schema's subscriptions, shared by equal ones."""
 
     def __init__(self) -> None:
         self._subscribed: Counter[bytes] = Counter()
@@ -75,7 +76,7 @@ class SharedResults:
         variables: dict[str, Any] | None,
         visible: object = None,
     ) -> bytes:
-        """The key of what is the same for all who ask this and to whom the same is visible."""
+        """Return the key of a subscription: equal for equal requests whose callers see the same data."""
         resumed = _resuming_variable(document, name)
         others = sorted((key, value) for key, value in (variables or {}).items() if key != resumed)
         told = repr((query, name, others, visible)).encode(errors="surrogatepass")
@@ -83,7 +84,7 @@ class SharedResults:
 
     @contextmanager
     def subscribed(self, key: bytes) -> Iterator[None]:
-        """A block in which one more asks what has the key."""
+        """Context manager that counts one more subscription with the key."""
         self._subscribed[key] += 1
         try:
             yield
@@ -93,7 +94,7 @@ class SharedResults:
                 del self._subscribed[key]
 
     async def result(self, key: bytes, event: object, execute: Execute) -> ExecutionResult:
-        """The result of an event: one that is there already, or is being made for another, or a new one."""
+        """Return the result of an event: a cached one, one that is being computed, or a new one."""
         kept: dict[Hashable, Any] | None = getattr(event, "made", None)
         made = None if kept is None else kept.get(key)
         if made is None:
@@ -108,7 +109,7 @@ class SharedResults:
 
 
 def _kept(key: bytes, event: SharedEvent, result: ExecutionResult) -> ExecutionResult:
-    """Keep a result if nothing is wrong with it: who resumes here should not find a failure."""
+    """Cache a result without errors: a client that resumes must not receive an old failure."""
     if result.errors:
         return result
     shared = event.made[key] = SharedResult(result.data)
@@ -128,19 +129,19 @@ async def _kept_then(key: bytes, event: SharedEvent, result: Awaitable[Execution
 
 
 class _Uses(Visitor):
-    """Counts how often each variable is named."""
+    """Counts the uses of each variable."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
 
     def enter_variable(self, node: VariableNode, *_rest: object) -> None:
-        """Count one more."""
+        """Count one use."""
         self.counts[node.name.value] += 1
 
 
 def _resuming_variable(document: DocumentNode, name: str | None) -> str | None:
-    """The variable that says where a subscription begins, if it is named for nothing else; None if there is none."""
+    """Return the variable with the cursor to resume from, if it has no other use; None otherwise."""
     operation = get_operation_ast(document, name)
     first = operation.selection_set.selections[0] if operation else None
     if not isinstance(first, FieldNode):
@@ -150,6 +151,6 @@ def _resuming_variable(document: DocumentNode, name: str | None) -> str | None:
             uses = _Uses()
             graphql.visit(document, uses)
             variable = argument.value.name.value
-            # It is declared once, and given once.
+            # One use is the declaration, the other the argument.
             return variable if uses.counts[variable] == 2 else None  # noqa: PLR2004 -- as the comment says
     return None

@@ -1,4 +1,4 @@
-"""The results of subscriptions: one for each event, made once for all who ask the same."""
+"""Results of subscriptions: one per event, shared by equal subscriptions."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from graphql.pyutils import AwaitableOrValue
 
 Asked = tuple[str | None, DocumentNode, str | None, dict[str, Any] | None, object]
-"""A document as text and as parsed, the operation's name, the variables, and what is visible to whoever asks."""
+"""Document text, parsed document, operation name, variables, and a key of the data visible to the caller."""
 
 _OVER: Final = object()
-"""What comes after the last event."""
+"""Marks the end of the events."""
 
 
 class EventResults:
-    """Makes the results of a schema's subscriptions."""
+    """Produces the results of a schema's subscriptions."""
 
     def __init__(self, executors: ExecutorFactory, outcomes: ResultFormatter) -> None:
         self._executors = executors
@@ -41,9 +41,9 @@ class EventResults:
         self._beginning = SharedTimeSlices()
 
     async def of(self, asked: Asked, document: DocumentNode, given: ExecutionInput) -> StreamResult:
-        """The results of one subscription, or why there are none.
+        """Yield the results of one subscription, or a rejection.
 
-        It is one generator and no more: a message passes through each that there is.
+        A single generator, because each nested generator would cost time per message.
         """
         await self._beginning.acquire()
         try:
@@ -64,22 +64,24 @@ class EventResults:
                         yield StreamHints(hints)
                     while (event := await (beginning.first() or _next(happened, executor))) is not _OVER:
                         result = await self._shared.result(key, event, execute)
-                        # Each event has the same cost; that of the first tells it.
+                        # Every event has the same cost; only the first result states it.
                         yield ExecutionResult(result.data, result.errors, cost) if cost else result
                         cost, told = None, told + 1
                         if told % BATCH_SIZE == 0:
-                            await asyncio.sleep(0)  # those that are there already come without a wait
+                            await asyncio.sleep(
+                                0
+                            )  # yields to the event loop: available events are returned without waiting
         except TooCostlyError as error:
             yield self._outcomes.format_rejection([error])
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
+        except Exception as error:  # noqa: BLE001 -- any exception becomes the operation's error
             yield self._outcomes.format(graphql.ExecutionResult(None, errors_of(error)))
 
     def _execute(self, executor: Executor[Any]) -> Execute:
-        """What makes the result of an event."""
+        """Return a function that computes the result of an event."""
 
         def execute(event: object) -> "AwaitableOrValue[ExecutionResult]":
             of_event = executor.build_per_event_executor(event)
-            # Each event is an answer, with a context of its own where there can be one.
+            # Each event is a response with its own loaders and budget, if the context supports that.
             if renewed := getattr(executor.context_value, "renewed", None):
                 of_event.context_value = renewed()
             result = cast("AwaitableOrValue[graphql.ExecutionResult]", of_event.execute_operation(serially=False))
@@ -91,7 +93,7 @@ class EventResults:
 
 
 class _Beginning:
-    """The wait for the first event of a subscription, beside which the hints on it are made, if it has a condition."""
+    """Wait for the first event of a subscription while hints are computed, if it has a condition."""
 
     def __init__(self, events: AsyncGenerator[object, None], executor: Executor[Any]) -> None:
         self._hints = begin_stream_hints(executor)
@@ -101,27 +103,27 @@ class _Beginning:
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        """End the wait, so that the events can be closed."""
+        """Cancel the wait, so that the events can be closed."""
         waiting = [task for task in (self._hints, self._first) if task]
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
 
     async def hints(self) -> list[Hint]:
-        """The hints; none where an event comes first, which shows that the condition is not at fault."""
+        """Return the hints; none if an event arrives first, which shows that the condition matches."""
         if self._hints is None or self._first is None:
             return []
         await asyncio.wait((self._hints, self._first), return_when=asyncio.FIRST_COMPLETED)
         return [] if self._first.done() else self._hints.result()
 
     def first(self) -> "asyncio.Future[object] | None":
-        """The first event, once; None after that."""
+        """Return the future of the first event on the first call; None after that."""
         first, self._first = self._first, None
         return first
 
 
 async def _next(events: AsyncGenerator[object, None], executor: Executor[Any]) -> object:
-    """The next event; what ends them early is the error of their field, at its place, as that of any other field is."""
+    """Return the next event; an error is located at the subscription's field, as for any other field."""
     try:
         return await anext(events)
     except StopAsyncIteration:
@@ -133,5 +135,5 @@ async def _next(events: AsyncGenerator[object, None], executor: Executor[Any]) -
         collected = collect_fields(
             executor.schema, executor.fragments, executor.variable_values, kind, executor.operation
         )
-        [(name, details)] = collected.grouped_field_set.items()  # valid subscriptions have one field
+        [(name, details)] = collected.grouped_field_set.items()  # a valid subscription has one field
         raise located_error(error, [each.node for each in details], [name]) from error

@@ -1,4 +1,4 @@
-"""How an operation runs: as graphql-core runs it, but with compiled rows in the place of its fields' long ways."""
+"""Execution of operations as in graphql-core, with compiled functions for rows."""
 
 from graphql_schema.execution.direct_resolvers import call_directly
 from graphql_schema.execution.executor import CompilingExecutor

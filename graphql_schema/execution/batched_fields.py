@@ -1,8 +1,8 @@
-"""Links: fields of the rows of a list that are resolved for all of them at once, level by level.
+"""Fields of rows in lists that are resolved for all rows at once, level by level.
 
-A field that leads from a row to another mostly costs more by the tasks that wait for it, row by row, than by what it
-finds. So the rows of a list, and whatever rows are made inside them meanwhile, leave such fields open; then each is
-resolved once for all, and what it gives is put into its place.
+A field with a related row mostly costs more for the tasks that wait per row than for the lookup. So the rows of a
+list, and all rows nested in them, defer such fields; each field is then resolved once for all rows, and its values
+are inserted.
 """
 
 from collections.abc import Awaitable, Iterator
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from graphql_schema.execution.rows import Data, Place, Rows
 
 Noted = list[tuple[Any, "Place", "Data"]]
-"""Sources, where their rows stand, and the rows."""
+"""Sources, the locations of their rows, and the rows."""
 
 
 class BatchedFields:
-    """The fields that are open in rows of one list; where they are not gathered, each row sees to its own."""
+    """Deferred fields of the rows of one list; if it does not gather, each row resolves its own fields."""
 
     def __init__(self, executor: "CompilingExecutor", *, gathers: bool = True) -> None:
         self._executor = executor
@@ -31,12 +31,12 @@ class BatchedFields:
         self.noted: dict[Rows, Noted] = {}
 
     def defer(self, rows: "Rows", source: object, at: "Place", data: "Data") -> None:
-        """Leave the fields of a row open."""
+        """Defer the batched fields of a row."""
         self.noted.setdefault(rows, []).append((source, at, data))
 
     @contextmanager
     def gathering(self) -> Iterator[None]:
-        """Let all rows that are made inside the block leave their fields open here; it must not wait for anything."""
+        """Context manager in which all rows defer their fields to this object; its block must not await."""
         self._executor.links = self
         try:
             yield
@@ -44,10 +44,10 @@ class BatchedFields:
             self._executor.links = None
 
     async def resolve_all(self) -> None:
-        """Resolve the fields, and those that are open in the rows that they give, and so on.
+        """Resolve the deferred fields, then those of the resulting rows, and so on.
 
         Raises:
-            Exception: one failed whose row cannot have null for it.
+            Exception: if a field fails in a row that cannot be null.
         """
         asked = [(rows, position, noted) for rows, noted in self.noted.items() for position in rows.links]
         found = await gather_with_cancel(*(self._resolved(*each) for each in asked))
@@ -63,11 +63,11 @@ class BatchedFields:
         await gather_with_cancel(*further, *(_put_when_there(*each) for each in awaited))
 
     async def _resolved(self, rows: "Rows", position: int, noted: Noted) -> list[Any]:
-        """The values of a field, one for each row."""
+        """Return the values of a field, one for each row."""
         executor, field = self._executor, rows.fields[position]
         link = field.link
         if link is None:
-            raise TypeError("only links are resolved for all rows at once")
+            raise TypeError("only fields with a batch resolver are resolved for all rows at once")
         given = field.read_arguments(executor.variable_values)
         info = executor.strawberry_schema.config.info_class(
             _raw_info=executor.info(field, path_at(noted[0][1], field)), _field=link.field
@@ -82,7 +82,7 @@ class BatchedFields:
         values: list[Any],
         awaited: "list[tuple[Data, str, Awaitable[Any]]]",
     ) -> None:
-        """Put the values of a field into its rows, in turns with all else; what they leave open is noted here."""
+        """Insert the values of a field into its rows, in time slices; nested rows defer their fields to `self`."""
         turn, work, name = TimeSlice(), iter(zip(noted, values, strict=True)), rows.fields[position].name
         completed = _Values(rows, position).completed
         while True:
@@ -100,7 +100,7 @@ class BatchedFields:
 
 
 class _Values:
-    """What becomes of the values of one field: once for all places where it is the same, as many rows lead to one."""
+    """Completes the values of one field, each value once: many rows may have the same related row."""
 
     def __init__(self, rows: "Rows", position: int) -> None:
         self._rows, self._position = rows, position
@@ -108,10 +108,10 @@ class _Values:
         self._made: dict[int, object] = {}
 
     def completed(self, value: object, at: "Place") -> object:
-        """What becomes of a value at a place.
+        """Complete a value at a location.
 
         Raises:
-            GraphQLError: it must not be null, and is, or failed.
+            GraphQLError: if it must not be null, and is null or failed.
         """
         found = self._made.get(id(value))
         if found is not None:
@@ -121,7 +121,7 @@ class _Values:
         inner = self._inner = self._inner or self._rows.inner(self._position)
         odd = inner.odd if inner else 0
         made = self._rows.completed(self._position, value, at)
-        # Where anything was odd, there may be an error, which has a place, or what is awaited.
+        # A value with an unusual part may contain an error with a path, or an awaitable, so it is not reused.
         if inner and inner.is_flat and inner.odd == odd:
             self._made[id(value)] = made
         return made

@@ -1,4 +1,4 @@
-"""Fields whose resolvers are awaited, called without the layers that Strawberry puts around each."""
+"""Direct calls of async resolvers, without Strawberry's wrappers."""
 
 from collections.abc import Awaitable, Callable
 from inspect import iscoroutinefunction
@@ -18,9 +18,9 @@ Resolve = Callable[..., Awaitable[object]]
 
 
 def call_directly(schema: GraphQLSchema, info_class: type[Info[Any, Any]]) -> None:
-    """Let the plain asynchronous fields of a schema call their resolvers themselves.
+    """Make the plain async fields of a schema call their resolvers directly.
 
-    Coercion must give the arguments as resolvers take them, as `graphql_schema.engine.input_coercion` sees to.
+    Coercion must return the arguments in the form of the resolvers, as `graphql_schema.engine.input_coercion` ensures.
     """
     for kind in schema.type_map.values():
         if isinstance(kind, GraphQLObjectType) and kind is not schema.subscription_type:

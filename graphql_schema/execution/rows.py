@@ -1,4 +1,4 @@
-"""The rows of one selection in one execution."""
+"""Rows of one selection in one execution."""
 
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
 
 IS_ROW: Final = "IS_ROW"
-"""The attribute of classes of which every value is of the type that a field gives, as the dicts of stores are."""
+"""Attribute of classes whose values all have the type of their field, as the dicts of stores do."""
 
 _PLAIN: Final = {dict}
 
 Data = dict[str, Any]
 Place = Path | tuple[Any, str | int, str | None] | None
-"""Where an object stands: a path, or a tuple of what makes one (the place around it first), since few are needed.
+"""Location of an object: a path, or a tuple of the parent location, key and type name, from which few paths are built.
 
-None is the root of all.
+None is the root.
 """
 
 
 class Rows:
-    """Makes rows by a plan; what its function cannot write itself goes graphql-core's way.
+    """Makes rows by a plan; unusual values are completed by graphql-core.
 
-    `row` gives the data of an object at a place; what must be awaited for it is `pending` then, by name.
+    `row` returns the data of an object at a location; the awaitables of its fields are then in `pending`, by name.
     """
 
     def __init__(self, executor: "CompilingExecutor", plan: Plan, given: dict[int, Any]) -> None:
@@ -38,13 +38,13 @@ class Rows:
         self.row = plan.make_row(self._odd, self._below, self._ordinary, self._linked, given)
         self.links, self.is_flat = plan.links, plan.is_flat
         self.odd = 0
-        """How many values were."""
+        """Number of unusual values."""
         self._inner: dict[int, Rows] = {}
         self._items: dict[int, Rows] = {}
 
     @classmethod
     def of(cls, executor: "CompilingExecutor", plan: Plan) -> "Rows | None":
-        """The rows of a plan; None where the arguments of a field must be seen to for each row."""
+        """Return the rows of a plan; None if arguments of a field must be computed for each row."""
         given = {}
         for position in plan.with_arguments:
             field = plan.fields[position]
@@ -55,14 +55,14 @@ class Rows:
         return cls(executor, plan, given)
 
     def end(self) -> None:
-        """Make no more rows: what makes them leads back to here, which only the garbage collector would end."""
+        """Make no more rows: the row function refers back to this object, and the cycle would delay its release."""
         self.row = _ended
 
     def complete(self, source: object, at: Place) -> AwaitableOrValue[Data]:
-        """The data of one object; what is awaited for some of its fields is awaited together.
+        """Return the data of one object, or an awaitable if some of its fields must be awaited.
 
         Raises:
-            GraphQLError: a field that must not be null failed.
+            GraphQLError: if a field fails that must not be null.
         """
         try:
             data = self.row(source, at)
@@ -72,19 +72,19 @@ class Rows:
         return self.gathered(data) if self.pending else data
 
     def gathered(self, data: Data) -> Awaitable[Data]:
-        """A row with what is pending of it."""
+        """Return an awaitable of a row with its pending fields."""
         waiting = dict(self.pending)
         self.pending.clear()
         return _gathered(data, waiting)
 
     def abandon(self) -> None:
-        """Let what is pending of a row that failed end by itself."""
+        """Let the pending fields of a failed row finish in the background."""
         if self.pending:
             self._executor.settle_in_background([awaitable for _, awaitable in self.pending])
             self.pending.clear()
 
     def _linked(self, source: object, at: Place, data: Data) -> None:
-        """The fields of a row that are resolved for many rows at once, if it is one of many."""
+        """Defer the batched fields of a row in a list; resolve those of a single row."""
         links = self._executor.links
         if links is not None and links.gathers:
             links.defer(self, source, at, data)
@@ -93,17 +93,17 @@ class Rows:
             data[self.fields[position].name] = self._ordinary(position, source, at)
 
     def completed(self, position: int, value: object, at: Place) -> object:
-        """What becomes of the value of a field that is resolved for many rows at once, what is awaited of it `pending`.
+        """Complete a value of a batched field; its awaitables are added to `pending`.
 
         Raises:
-            GraphQLError: it must not be null, and is, or failed.
+            GraphQLError: if it must not be null, and is null or failed.
         """
         if value is None and self.fields[position].is_nullable:
             return None
         return self._below(position, value, at)
 
     def inner(self, position: int) -> "Rows | None":
-        """The rows of the objects that a field gives."""
+        """Return the rows of a field's objects; None if there are none."""
         found = self._inner.get(position)
         if found is None:
             field = self.fields[position]
@@ -113,13 +113,13 @@ class Rows:
         return found
 
     def _odd(self, position: int, value: object, at: Place) -> object:
-        """A value that only graphql-core can complete, be it an error or a value that must be awaited."""
+        """Complete a value that only graphql-core can complete, such as an error or an awaitable."""
         field = self.fields[position]
         self.odd += 1
         return self._noted(field, self._executor.complete_field(field, path_at(at, field), value))
 
     def _below(self, position: int, value: object, at: Place) -> object:
-        """An object, or a list of objects, inside the row."""
+        """Complete an object, or a list of objects, inside the row."""
         field, executor = self.fields[position], self._executor
         if type(value) is list and field.plain_item_type:
             if not value:
@@ -130,7 +130,7 @@ class Rows:
             return self._odd(position, value, at)
         try:
             data = rows.complete(value, (at, field.name, field.parent.name))
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the field's error
+        except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
             executor.handle_field_error(error, field.type, field.details, path_at(at, field))
             return None
         if isinstance(data, dict):
@@ -138,9 +138,9 @@ class Rows:
         return self._noted(field, executor.guarded(data, field.type, field.details, path_at(at, field)))
 
     def _list(self, position: int, items: list[Any], place: "Place") -> object:
-        """A list of objects, of which those of stores are made here, up to one that fails or is awaited."""
+        """Complete a list of objects; rows of stores are made here, up to one that fails or is awaitable."""
         field, executor, begun = self.fields[position], self._executor, None
-        # Only where there is a list around are the links of its rows left to that.
+        # Only rows inside another list defer their fields to that list.
         if executor.links is not None and (rows := self._rows_of_items(position)) and {*map(type, items)} == _PLAIN:
             begun = Begun(rows)
             if begun.is_all_of(items, place):
@@ -148,7 +148,7 @@ class Rows:
         return self._noted(field, executor.complete_list(field, place, items, begun))
 
     def _rows_of_items(self, position: int) -> "Rows | None":
-        """The rows of the objects in the lists that a field gives; None where they were not met before."""
+        """Return the rows of the objects in a field's lists; None if the selection is not compiled yet."""
         found = self._items.get(position)
         if found is None:
             field = self.fields[position]
@@ -159,7 +159,7 @@ class Rows:
         return found
 
     def _ordinary(self, position: int, source: object, at: Place) -> object:
-        """A field that goes the ordinary way from its resolver on."""
+        """Resolve and complete a field by graphql-core."""
         field = self.fields[position]
         return self._noted(field, self._executor.execute_planned(field, source, path_at(at, field)))
 
@@ -170,7 +170,7 @@ class Rows:
 
 
 class Begun:
-    """The rows of a list as far as they are plain, and the error of the one after them, if that failed."""
+    """The rows of the plain items at the start of a list, and the error of the next one if it failed."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
@@ -178,26 +178,26 @@ class Begun:
         self.error: Exception | None = None
 
     def is_all_of(self, items: list[Any], place: Place) -> bool:
-        """Make the rows of items; whether those are all, or else one failed, or the last is awaited."""
+        """Make the rows of items; return False at the first that fails or must be awaited."""
         rows, made, row = self.rows, self.made, self.rows.row
         try:
             for item in items:
                 made.append(row(item, (place, len(made), None)))
                 if rows.pending:
                     return False
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the item's error
+        except Exception as error:  # noqa: BLE001 -- any exception becomes the item's error
             self.error = error
             return False
         return True
 
 
 def path_at(at: Place, field: Field) -> Path:
-    """Where a field of an object stands."""
+    """Return the path of a field of an object."""
     return Path(at and path_of(at), field.name, field.parent.name)
 
 
-def path_of(at: Any) -> Path:  # noqa: ANN401 -- a place in a place, not the root itself
-    """The path of a place."""
+def path_of(at: Any) -> Path:  # noqa: ANN401 -- a location, not the root
+    """Return the path of a location."""
     if isinstance(at, Path):
         return at
     around, key, typename = at
@@ -205,8 +205,8 @@ def path_of(at: Any) -> Path:  # noqa: ANN401 -- a place in a place, not the roo
 
 
 def _ended(*_given: object) -> Data:
-    """What rows are made by that nobody waits for any more, such as those of a failed field's neighbours."""
-    raise RuntimeError("the answer has been given")
+    """Replaces the row function after the response, for tasks still running, such as siblings of a failed field."""
+    raise RuntimeError("the response has been sent")
 
 
 async def _gathered(data: Data, waiting: dict[str, Awaitable[Any]]) -> Data:

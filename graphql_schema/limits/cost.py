@@ -1,4 +1,4 @@
-"""The cost of operations: counted once for a document, found for each request before anything runs, and bounded."""
+"""Cost of operations: counted once per document, evaluated for each request before execution, and limited."""
 
 import weakref
 from collections.abc import Mapping
@@ -22,21 +22,21 @@ Extensions = dict[str, Any]
 
 
 class TooCostlyError(GraphQLError):
-    """An operation that is not run for what it would cost; `told` are the extensions of its answer."""
+    """An operation that was refused for its cost; `told` are the extensions of its response."""
 
     told: Extensions | None = None
 
 
 @dataclass(slots=True)
 class _Kept:
-    """An operation's costs, by the values of those variables that decide what is selected."""
+    """The costs of an operation, by the values of the variables that decide the selection."""
 
     operation: weakref.ref[OperationDefinitionNode]
     flags: tuple[str, ...]
     by_flags: dict[tuple[Any, ...], "_Found"] = field(default_factory=dict)
 
     def keep(self, chosen: tuple[Any, ...], found: "_Found") -> None:
-        """Keep one of them, and no more than some."""
+        """Cache one cost; the cache is bounded."""
         if len(self.by_flags) >= _MOST_KEPT:
             self.by_flags.clear()
         self.by_flags[chosen] = found
@@ -44,14 +44,14 @@ class _Kept:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A cost that was counted; `told` where it is within the limit, whatever the variables are."""
+    """A counted cost; `told` is set if it is within the limit for all values of the variables."""
 
     counted: Counted
     told: Extensions | None
 
 
 class Costs:
-    """Holds operations to a cost."""
+    """Checks the cost of operations."""
 
     def __init__(self, schema: GraphQLSchema, limits: Limits) -> None:
         self._schema, self._limits = schema, limits
@@ -64,15 +64,15 @@ class Costs:
         fragments: Mapping[str, FragmentDefinitionNode],
         values: Mapping[str, Any],
     ) -> Extensions | None:
-        """What an answer tells of an operation's cost, as its extensions; None where costs are not counted.
+        """Return the extensions with an operation's cost; None if costs are not counted.
 
         Args:
-            operation: one of a valid document.
-            fragments: those of the document, by name.
-            values: the variables' values, coerced.
+            operation: an operation of a valid document.
+            fragments: the fragments of the document, by name.
+            values: the coerced values of the variables.
 
         Raises:
-            TooCostlyError: it is more than the limit.
+            TooCostlyError: if the cost exceeds the limit.
         """
         limit = self._limits.max_cost
         if limit is None:
@@ -91,7 +91,7 @@ class Costs:
         return _told(cost, limit)
 
     def _kept_of(self, operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> _Kept:
-        """What is kept of an operation for as long as it is there itself."""
+        """Return the cached costs of an operation, which live as long as it does."""
         key = id(operation)
         kept = self._kept.get(key)
         if kept is None:
@@ -145,7 +145,7 @@ class Costs:
         counted: Counted,
         limit: int,
     ) -> None:
-        """Refuse an operation, unless it is a mutation that only is given much, which its fields bound themselves."""
+        """Refuse an operation, except a mutation that is only costly for its input, which its fields limit."""
         if operation.operation is OperationType.MUTATION:
             rest = self._counted(operation, fragments, values, counts_given=False)
             if rest.cost(values) <= limit:
@@ -169,12 +169,14 @@ def _refusal(
         f"{number(counted.root.work)} for what the database is asked. "
     )
     extensions = {"code": TOO_COMPLEX, "cost": min(cost, MOST_TOLD), "limit": limit, "setting": SETTING}
-    advice = "Ask for less"
+    advice = "Request less"
     if heavy and heavy.count > 1:
         message += f"The most is {heavy.path}, with {number(heavy.count)}{_FOR_A_SCAN if heavy.is_scan else ''}. "
         extensions["path"] = heavy.path
     if heavy and heavy.lists:
-        advice = f"Ask for fewer of {' or of '.join(heavy.lists[:-3:-1])} (a smaller `first`, and on by cursor)"
+        advice = (
+            f"Request fewer of {' or of '.join(heavy.lists[:-3:-1])} (a smaller `first`, and the next page by cursor)"
+        )
     error = TooCostlyError(f"{message}{advice}, or raise {SETTING} on the server.", [operation], extensions=extensions)
     error.told = _told(cost, limit)
     return error

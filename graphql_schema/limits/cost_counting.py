@@ -1,4 +1,4 @@
-"""Counting: from an operation to its costed fields, fragments spread and those of one name merged as it is executed."""
+"""Counting of costs: from an operation to costed fields, with fragments and equal fields merged as in execution."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, cast
@@ -29,7 +29,7 @@ from graphql_schema.limits.list_sizes import asked
 from graphql_schema.limits.scans import scan
 
 MOST_LOOKS: Final = 50_000
-"""How many selections are looked at; each is met once for each way that fields of one name lead to it."""
+"""Limit of visited selections; each is visited once for each path of equal names that leads to it."""
 
 _PAGING: Final = "first"
 
@@ -37,20 +37,20 @@ _Sets = tuple[SelectionSetNode, ...]
 
 
 class TooManySelectionsError(Exception):
-    """It would take too long to count."""
+    """Counting would take too long."""
 
 
 class Counting:
-    """Counts one operation, with the values of those variables that decide what is selected.
+    """Counts one operation for the values of the variables that decide its selection.
 
     Args:
-        schema: what it is valid for.
-        weights: those of the schema's fields.
-        operation: what is counted.
-        fragments: those of its document, by name.
-        values: of the variables of `@skip` and `@include`.
-        max_page_size: how many a page gives at most; asking for more is refused by the field.
-        counts_given: whether a mutation counts what it is given, and gives back for each of it.
+        schema: the schema of the operation.
+        weights: the weights of the schema's fields.
+        operation: the operation to count.
+        fragments: the fragments of its document, by name.
+        values: values of the variables of `@skip` and `@include`.
+        max_page_size: maximum size of a page; a field rejects a larger request.
+        counts_given: True if the size of a mutation's input counts, and so does one result for each part of it.
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class Counting:
         self._looks = 0
 
     def counted(self) -> Counted:
-        """The operation's cost.
+        """Count the cost of the operation.
 
         Raises:
-            TooManySelectionsError: it is too large, or nests too deeply, to be counted.
+            TooManySelectionsError: if it is too large or too deeply nested.
         """
         kind = cast("GraphQLCompositeType", self._schema.get_root_type(self._operation.operation))
         try:
@@ -136,13 +136,13 @@ class Counting:
         return CostedField(name, size, weight.own, weight.work, below, weight.is_list, is_asked, is_handed)
 
     def _with(self, below: Selection, beside: CostedField) -> Selection:
-        """A selection, and what counts beside it: what a mutation is given, or scans."""
+        """Return a selection with an additional cost: the input of a mutation, or scans."""
         both = Selection(tuple((beside, *fields) for fields in below.kinds))
         both.fix(self._varying)
         return both
 
     def _told(self, kind: GraphQLNamedType, node: FieldNode, weight: Weight, *, in_list: bool) -> Size | None:
-        """How many a field is told to give, by its declaration or its arguments."""
+        """Return the requested size of a field, from its declaration or its arguments; None if neither states it."""
         if weight.size is None or isinstance(weight.size, int):
             return weight.size
         if kind is self._mutation and not self._counts_given:
@@ -151,7 +151,7 @@ class Counting:
         return asked(node, weight.size, weight.nested if in_list else weight.default, most, weight.ids)
 
     def _collected(self, kind: GraphQLCompositeType, sets: _Sets) -> dict[str, list[FieldNode]]:
-        """The fields of one kind of object by their response names."""
+        """Return the fields of one object type by their response names."""
         found: dict[str, list[FieldNode]] = {}
         for node, conditions in self._flat(sets):
             if all(self._applies(kind, condition) for condition in conditions):
@@ -159,7 +159,7 @@ class Counting:
         return found
 
     def _flat(self, sets: _Sets) -> Iterator[tuple[FieldNode, tuple[str, ...]]]:
-        """The fields of selection sets with the types that they are for, fragments spread once each."""
+        """Yield the fields of selection sets with their type conditions; each fragment is spread once."""
         seen: set[tuple[str, tuple[str, ...]]] = set()
         waiting: list[tuple[SelectionSetNode, tuple[str, ...]]] = [(each, ()) for each in reversed(sets)]
         while waiting:
@@ -192,14 +192,14 @@ class Counting:
         return fragment.selection_set, (*conditions, name)
 
     def _named(self, kind: GraphQLCompositeType, sets: _Sets) -> list[GraphQLCompositeType]:
-        """The object types that an abstract one may be of and that the selections name."""
+        """Return the object types of an abstract type that the selections name."""
         names = {name: None for _node, conditions in self._flat(sets) for name in conditions}
         types = [self._schema.type_map.get(name) for name in names]
         abstract = cast("GraphQLAbstractType", kind)
         return [each for each in types if is_object_type(each) and self._schema.is_sub_type(abstract, each)]
 
     def _applies(self, kind: GraphQLCompositeType, condition: str) -> bool:
-        """Whether a fragment on a type says anything of a kind of object; of what is open, it may."""
+        """Return True if a fragment on a type may apply to an object or abstract type."""
         other = self._schema.type_map.get(condition)
         if other is kind or not is_abstract_type(other):
             return other is kind
@@ -212,6 +212,6 @@ class Counting:
 
 
 def _scan_field(below: Selection, scans: Size) -> CostedField:
-    """The scans of a list: one finds its page, and each count of all that match is another."""
+    """Return the cost of the scans of a list: one for its page, and one for each count of all matches."""
     counts = sum(field.work >= COUNT for fields in below.kinds for field in fields)
     return CostedField("scan", scans, UNINDEXED * (1 + counts), 0, is_scan=True)

@@ -1,4 +1,4 @@
-"""The arithmetic of a cost, written out for whoever is refused: what is multiplied by what, and what weighs most."""
+"""Explanation of a cost in an error: the products and sums, and the most expensive field."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Final
 from graphql_schema.limits.cost_tree import CostedField, Counted, Selection
 
 MOST_TOLD: Final = 10**15
-"""Larger numbers are not told: JavaScript's have no more digits, and nobody needs them."""
+"""Largest number in messages: JavaScript numbers have no more digits."""
 
 _MOST_TERMS: Final = 12
 _SMALL: Final = 100
@@ -16,9 +16,9 @@ _NODES: Final = "nodes"
 
 @dataclass(frozen=True, slots=True)
 class Heavy:
-    """A field that costs much: its path in the answer, how many objects it may give, and the fields to ask less of.
+    """An expensive field: its path in the response, its number of objects, and the lists to reduce.
 
-    If it `is_scan`, the count is what its scans cost.
+    If it `is_scan`, the count is the cost of its scans.
     """
 
     path: str
@@ -28,7 +28,7 @@ class Heavy:
 
 
 class CostExplanation:
-    """The cost of an operation with certain values of its variables, in words and numbers."""
+    """The cost of an operation for given values of its variables, as text and numbers."""
 
     def __init__(self, counted: Counted, values: Mapping[str, Any]) -> None:
         self._counts = counted.counts(values)
@@ -36,28 +36,28 @@ class CostExplanation:
         self._left = _MOST_TERMS
 
     def text(self) -> str:
-        """The sum of objects: `calls: 1 + 1,000 x (1 + feedback: 1 + 100 x 1)`; what weighs little is summed up."""
+        """Return the sum of objects: `calls: 1 + 1,000 x (1 + feedback: 1 + 100 x 1)`; small terms are added up."""
         self._left = _MOST_TERMS
         return self._sum(self._root)
 
     @property
     def scans(self) -> bool:
-        """True if there may be scans in the sum."""
+        """True if the sum may contain scans."""
         return self._root.scans
 
     def objects(self) -> int:
-        """What the sum comes to."""
+        """Return the total of the sum."""
         return self._count(self._root)
 
     def heaviest(self) -> Heavy | None:
-        """The field that gives the most objects, of those on the way that weighs most."""
+        """Return the field with the most objects on the most expensive path; None if there is none."""
         return max(self._heavy(self._root, 1, (), ()), key=lambda each: each.count, default=None)
 
     def _sum(self, selection: Selection) -> str:
         fields = max(selection.kinds, key=lambda kind: sum(map(self._of, kind)), default=())
         total = sum(map(self._of, fields))
         told = [field for field in self._by_weight(fields) if self._of(field) * _SMALL >= total and self._of(field)]
-        # A scan is told even where there is no room: it is what the client can change.
+        # A scan is always shown: the client can avoid it.
         told = [field for position, field in enumerate(told) if field.is_scan or position < self._left]
         self._left -= sum(not field.is_scan for field in told)
         parts = [self._field(field) for field in fields if any(field is each for each in told)]
@@ -103,5 +103,5 @@ class CostExplanation:
 
 
 def number(value: int) -> str:
-    """A number as people read it."""
+    """Format a number for messages."""
     return f"{value:,}" if value <= MOST_TOLD else f"more than {MOST_TOLD:,}"

@@ -1,4 +1,4 @@
-"""Scans: lists and counts whose arguments hold a condition or a sort that no index serves."""
+"""Scans: lists and counts whose arguments have a condition or a sort without an index."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,25 +24,25 @@ _LITERAL: Final = "literal"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scan:
-    """1 if a field needs a scan with certain values of its variables, and 0 if not."""
+    """1 if a field scans for given values of its variables, and 0 otherwise."""
 
     indexed: IndexedFields
     arguments: tuple[tuple[str, ValueNode], ...]
 
     def read(self, values: Mapping[str, Any]) -> int:
-        """The number of scans, with these values of the variables, coerced."""
+        """Return the number of scans for these coerced values of the variables."""
         return int(any(_READERS[name](self.indexed, _plain(value, values)) for name, value in self.arguments))
 
 
 def scan(node: FieldNode, indexed: IndexedFields) -> int | Scan:
-    """How many scans a field needs by its arguments: 0, 1, or what variables decide."""
+    """Return the number of scans that a field's arguments cause: 0, 1, or a function of the variables."""
     arguments = tuple((each.name.value, each.value) for each in node.arguments or () if each.name.value in _READERS)
     found = Scan(indexed, arguments)
     return found if any(_varies(value) for _name, value in arguments) else found.read({})
 
 
 def _varies(node: ValueNode) -> bool:
-    """True if a variable decides more than what a condition compares with: a literal is never null."""
+    """Return True if a variable decides more than the literals of a condition; a literal is never null."""
     match node:
         case VariableNode():
             return True
@@ -55,14 +55,14 @@ def _varies(node: ValueNode) -> bool:
 
 
 def _plain(node: ValueNode, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- any input
-    """An argument's value: JSON as far as the document has it, and inputs as variables have them."""
+    """Return the value of an argument: JSON from the document, and inputs from variables."""
     match node:
         case VariableNode():
             return values.get(node.name.value)
         case ListValueNode():
             return [_plain(each, values) for each in node.values]
         case ObjectValueNode():
-            # What a condition compares with is a value whichever variable it comes from.
+            # The value of a literal does not affect the need for a scan.
             return {
                 member.name.value: True if member.name.value == _LITERAL else _plain(member.value, values)
                 for member in node.fields
@@ -80,7 +80,7 @@ def _query_needs_scan(indexed: IndexedFields, given: Any) -> bool:  # noqa: ANN4
         try:
             query = given.to_store()
         except BadInputError:
-            return False  # The field refuses it.
+            return False  # the field rejects it
     return indexed.query_needs_scan(query)
 
 

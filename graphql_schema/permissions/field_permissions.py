@@ -1,6 +1,6 @@
-"""The rulings: which role a field takes, in which projects.
+"""Required role of each root field, and the arguments that name its projects.
 
-A field without one makes no schema (`guard.rule`); the README's table is made of this one.
+`guard_root_fields` rejects a schema with a field that is missing here; the README's table is generated from this one.
 """
 
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from stores.security.access import Role
 
 @dataclass(frozen=True, slots=True)
 class FieldPermission:
-    """The role that a field takes in each project that its arguments name; `command` does the same on the server."""
+    """Role that a field requires in each project named by its arguments; `command` is the equivalent CLI command."""
 
     role: Role
     place: ProjectArgument = project_arguments.PROJECT_ID
     command: str | None = None
 
     def command_for(self, given: Given) -> str | None:
-        """The command that does the same as a field with some arguments."""
+        """Return the CLI command that is equivalent to the field with some arguments; None if there is none."""
         return self.command and self.command.format(**given, on_or_off="on" if given.get("is_on") else "off")
 
 
@@ -120,4 +120,4 @@ _SUBSCRIPTIONS: Final = {
 Rulings = Mapping[str, Mapping[str, FieldPermission]]
 
 FIELD_PERMISSIONS: Final[Rulings] = {"Query": _QUERIES, "Mutation": _MUTATIONS, "Subscription": _SUBSCRIPTIONS}
-"""By the name of a root, the rulings of its fields."""
+"""Permissions by the name of the root type and of the field."""

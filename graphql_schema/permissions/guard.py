@@ -1,4 +1,4 @@
-"""The guard before each field of the roots: it sees, before anything is looked up, that the caller may ask."""
+"""Permission check before each root field, and before any lookup."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,17 +15,17 @@ _Resolve = Callable[..., Any]
 
 
 def guard_root_fields(schema: GraphQLSchema, rulings: Rulings) -> None:
-    """Put the guard before each field of a schema's roots.
+    """Add the permission check to each root field of a schema.
 
     Raises:
-        TypeError: a field has no ruling, or a ruling no field.
+        TypeError: if a field has no permission, or a permission has no field.
     """
     for kind in (schema.query_type, schema.mutation_type, schema.subscription_type):
         if kind is None:
             continue
         ruled = rulings[kind.name]
         if amiss := kind.fields.keys() ^ ruled.keys():
-            raise TypeError(f"either no ruling or no field of {kind.name}: {', '.join(sorted(amiss))}")
+            raise TypeError(f"fields of {kind.name} and FIELD_PERMISSIONS differ: {', '.join(sorted(amiss))}")
         way = "subscribe" if kind is schema.subscription_type else "resolve"
         for name, definition in kind.fields.items():
             setattr(definition, way, _guarded(getattr(definition, way), definition, ruled[name]))
@@ -44,7 +44,7 @@ def _guarded(resolve: _Resolve, definition: GraphQLField, ruling: FieldPermissio
 
 
 def _python_names(definition: GraphQLField) -> dict[str, str]:
-    """The names of arguments in Python, by those that resolvers are given them under."""
+    """Return the Python names of arguments by the names that resolvers receive."""
     backref = GraphQLCoreConverter.DEFINITION_BACKREF
     return {
         argument.out_name or name: argument.extensions[backref].python_name

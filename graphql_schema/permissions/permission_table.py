@@ -1,4 +1,4 @@
-"""The rulings on fields as people read them."""
+"""Field permissions as rows of a Markdown table."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -7,7 +7,7 @@ from stores.security.access import Role
 
 
 def lines() -> list[str]:
-    """The rows of a table: what is asked, which role it takes, and where it names its projects."""
+    """Return the rows of the table: fields, required role, and arguments that name projects."""
     return [
         row
         for root, rulings in FIELD_PERMISSIONS.items()
@@ -16,7 +16,7 @@ def lines() -> list[str]:
 
 
 def grouped(of: str, ruled: Iterable[tuple[str, Role, str]]) -> Iterator[str]:
-    """The rows of what was ruled on, all that is alike in one, in the order of roles."""
+    """Yield the rows of one root type; fields with equal permissions share a row, in the order of roles."""
     alike: dict[tuple[Role, str], list[str]] = {}
     for name, role, place in ruled:
         alike.setdefault((role, place), []).append(f"`{name}`")

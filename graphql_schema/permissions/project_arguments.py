@@ -1,4 +1,4 @@
-"""The arguments of fields that name projects."""
+"""Arguments of fields that name projects."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from stores.projects import named
 from stores.refs import parse, parse_entity
 
 Given = Mapping[str, Any]
-"""The arguments of a field by their names in Python."""
+"""Arguments of a field by their Python names."""
 
 Named = tuple[str, str]
-"""A project, and the path of the argument that names it."""
+"""A project id, and the path of the argument that names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectArgument:
-    """How the projects are found in the arguments, and how people are told where that is."""
+    """Extraction of project ids from arguments, and a description of these arguments for the permission table."""
 
     told: str
     find: Callable[[Given], Iterable[Named]]
@@ -36,7 +36,7 @@ def _inside(argument: str) -> Callable[[Given], Iterator[Named]]:
 
 def _batch_of_calls(given: Given) -> Iterator[Named]:
     for position, item in enumerate(given["batch"]):
-        # The one that was not given is UNSET, which is no None.
+        # The field of a @oneOf input that is not set is UNSET, not None.
         name = "start" if item.start else "end"
         yield getattr(item, name).project_id, f"batch.{position}.{name}.project_id"
 
@@ -73,7 +73,7 @@ def _of_ref(text: str) -> str:
 
 
 def _named_by(read: Callable[..., str], argument: str, *texts: str) -> Iterator[Named]:
-    """The project that some texts name; what breaks a rule names none, and its field refuses it without a look-up."""
+    """Yield the project that some texts name; their field rejects invalid texts without a lookup."""
     try:
         project_id = read(*texts)
     except BadInputError:
