@@ -55,7 +55,7 @@ def concept_of(name: str) -> Concept:
     return _CONCEPTS[name]
 
 
-def single(parameters: Iterable[tuple[str, str]], known: Iterable[str]) -> dict[str, str]:
+def unique_parameters(parameters: Iterable[tuple[str, str]], known: Iterable[str]) -> dict[str, str]:
     """Return the parameters of a query string by name.
 
     Raises:
@@ -72,7 +72,7 @@ def single(parameters: Iterable[tuple[str, str]], known: Iterable[str]) -> dict[
     return found
 
 
-def asked(schema: LimitedSchema, concept: Concept, parameters: Mapping[str, str]) -> Asked:
+def parse_arguments(schema: LimitedSchema, concept: Concept, parameters: Mapping[str, str]) -> Asked:
     """Convert parameters to the arguments of an export.
 
     Raises:

@@ -22,7 +22,7 @@ _logger: Final = logging.getLogger("loomql")
 WAIT_SECONDS: Final = 1.0
 """Timeout for all hints of a result, in seconds; hints found until then are returned."""
 
-_MOST_PROJECTS: Final = 3
+_MAX_PROJECTS: Final = 3
 """Maximum number of projects of one operation that get hints, one after the other."""
 
 _AGGREGATE: Final = "callsAggregate"
@@ -45,15 +45,15 @@ class _Field(NamedTuple):
     condition: CallsCondition | None
 
 
-def found_nothing(result: ExecutionResult) -> bool:
+def may_be_empty(result: ExecutionResult) -> bool:
     """Return True if a root field may have returned no rows; stops at the first value of a field with rows."""
-    return result.data is not None and any(_is_nothing(value) for value in result.data.values())
+    return result.data is not None and any(_is_empty(value) for value in result.data.values())
 
 
-async def hinted(result: ExecutionResult, executor: Executor[Any]) -> ExecutionResult:
+async def with_hints(result: ExecutionResult, executor: Executor[Any]) -> ExecutionResult:
     """Return the result of a query with hints on the root fields that returned no rows, if there are any."""
     failed = {error.path[0] for error in result.errors or () if error.path}
-    empty = {name: value for name, value in (result.data or {}).items() if name not in failed and _is_nothing(value)}
+    empty = {name: value for name, value in (result.data or {}).items() if name not in failed and _is_empty(value)}
     if hints := await _hints(executor, empty):
         result.extensions = {**(result.extensions or {}), "hints": hints}
     return result
@@ -70,7 +70,7 @@ class StreamHints(ExecutionResult):
         self.hints = hints
 
 
-def begin_stream_hints(executor: Executor[Any]) -> "asyncio.Task[list[Hint]] | None":
+def start_stream_hints(executor: Executor[Any]) -> "asyncio.Task[list[Hint]] | None":
     """Start a task that computes hints on a subscription; None if it has no condition on calls."""
     given = {
         argument.name.value
@@ -92,7 +92,7 @@ async def _hints(executor: Executor[Any], empty: Mapping[str, object] | None = N
         for field in islice(_fields(executor, empty), MOST_HINTS):
             by_project.setdefault(field.project_id, []).append(field)
         async with asyncio.timeout(WAIT_SECONDS):
-            for project_id, fields in list(by_project.items())[:_MOST_PROJECTS]:
+            for project_id, fields in list(by_project.items())[:_MAX_PROJECTS]:
                 conditions = [field.condition for field in fields]
                 found = await context.stores.hints.of(project_id, conditions, context.caller.projects)
                 for field, of_field in zip(fields, found, strict=True):
@@ -131,7 +131,7 @@ def _fields(executor: Executor[Any], empty: Mapping[str, object] | None = None) 
         yield _Field(name, given["projectId"], condition)
 
 
-def _is_nothing(value: object) -> bool | None:
+def _is_empty(value: object) -> bool | None:
     """Return True if the value of a root field may contain no row.
 
     That is an empty list, one row of zeros and nulls, 0, or null. None for values that say nothing about rows: a
@@ -140,13 +140,13 @@ def _is_nothing(value: object) -> bool | None:
     if isinstance(value, dict):
         is_nothing = None
         for name, each in value.items():
-            found = None if name == _TYPE_NAME else _is_nothing(each)
+            found = None if name == _TYPE_NAME else _is_empty(each)
             if found is False:
                 return False
             is_nothing = found or is_nothing
         return is_nothing
     if isinstance(value, list):
-        return not value or (len(value) == 1 and isinstance(value[0], dict) and bool(_is_nothing(value[0])))
+        return not value or (len(value) == 1 and isinstance(value[0], dict) and bool(_is_empty(value[0])))
     return None if isinstance(value, bool) else value is None or value == 0
 
 

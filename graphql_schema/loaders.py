@@ -11,7 +11,7 @@ from stores.errors import StoreError, StoreTimeoutError, UnavailableError
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
-Given = TypeVarTuple("Given")
+Args = TypeVarTuple("Given")
 
 
 class _Batch:
@@ -58,7 +58,7 @@ async def _after(found: asyncio.Future[Mapping[Any, Any]]) -> Mapping[Any, Any]:
     return await found
 
 
-GIVEN_UP_SECONDS: Final = 5.0
+FAILURE_SECONDS: Final = 5.0
 """Time in seconds during which a failed lookup is not repeated: its other callers get the error without waiting again.
 """
 
@@ -75,18 +75,18 @@ class Loaders:
 
     async def load(
         self,
-        find: Callable[[Sequence[Key], *Given], Awaitable[Mapping[Key, Value]]],
+        find: Callable[[Sequence[Key], *Args], Awaitable[Mapping[Key, Value]]],
         key: Key,
-        *given: *Given,
+        *given: *Args,
     ) -> Value:
         """Return the value that `find` returns for a key, batched with concurrent calls."""
         return (await self.load_all(find, (key,), *given))[key]
 
     async def load_all(
         self,
-        find: Callable[[Sequence[Key], *Given], Awaitable[Mapping[Key, Value]]],
+        find: Callable[[Sequence[Key], *Args], Awaitable[Mapping[Key, Value]]],
         keys: Iterable[Key],
-        *given: *Given,
+        *given: *Args,
     ) -> Mapping[Key, Value]:
         """Return the values that `find` returns for the keys, batched with concurrent calls."""
         question = (find, given)
@@ -111,7 +111,7 @@ class Loaders:
         try:
             return await find(list(batch.keys), *given)
         except (StoreTimeoutError, UnavailableError) as error:
-            self._given_up[question] = error, _now() + GIVEN_UP_SECONDS
+            self._given_up[question] = error, _now() + FAILURE_SECONDS
             raise
 
     def _check(self, question: Hashable) -> None:

@@ -11,7 +11,7 @@ from graphql_schema.context import Info, Stores
 from graphql_schema.fields import resolved_field
 from graphql_schema.fields.node_interface import TYPENAME, Node
 from graphql_schema.fields.relations import Find
-from graphql_schema.fields.selection import selected_of
+from graphql_schema.fields.selection import selected_fields_of_types
 from stores.errors import BadInputError
 from stores.paging import Row
 from stores.refs import EntityKind, EntityRef, parse_entity
@@ -48,7 +48,7 @@ def _by_period(ref: EntityRef) -> Hashable:
     return ref.project_id, Period(ref.after, ref.before), ref.name
 
 
-FINDINGS: Final[dict[EntityKind, NodeLookup]] = {
+NODE_LOOKUPS: Final[dict[EntityKind, NodeLookup]] = {
     "call": NodeLookup("CallSchema", lambda stores: stores.calls.by_keys, _by_name),
     "trace": NodeLookup("Trace", lambda stores: stores.traces.by_keys, _by_name),
     "thread": NodeLookup("ThreadSchema", lambda stores: stores.threads.by_keys, _by_period),
@@ -92,8 +92,8 @@ class NodeQueries:
 
 async def load_node(info: Info, ref: EntityRef) -> Row | None:
     """Load the row of a ref with the selected fields and its type name; None if it is missing."""
-    finding = FINDINGS[ref.kind]
-    wanted = frozenset(selected_of(info, finding.type, Node.__name__))
+    finding = NODE_LOOKUPS[ref.kind]
+    wanted = frozenset(selected_fields_of_types(info, finding.type, Node.__name__))
     row = await info.context.loaders.load(finding.find(info.context.stores), finding.key(ref), wanted)
     return None if row is None else row | {TYPENAME: finding.type}
 

@@ -88,9 +88,7 @@ class ProjectStatsRes:
 
 
 @contextmanager
-def _telling_whose_is_too_much(
-    info: Info, instead: str = "ask for fewer projects per request (first)"
-) -> Iterator[None]:
+def _explained_timeout(info: Info, instead: str = "ask for fewer projects per request (first)") -> Iterator[None]:
     """Context manager that names the field and a remedy in the error of a count that times out.
 
     Raises:
@@ -125,19 +123,19 @@ class Project(Node):
     )
     async def call_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
         """Count the calls, batched over the projects of the page."""
-        with _telling_whose_is_too_much(info):
+        with _explained_timeout(info):
             return BigInt(await info.context.loaders.load(info.context.stores.projects.count_calls, parent["id"]))
 
     @resolved_field("Number of versions of objects and ops; counted from an index only if selected.", work=COUNT)
     async def object_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
         """Count the versions, batched over the projects of the page."""
-        with _telling_whose_is_too_much(info):
+        with _explained_timeout(info):
             return BigInt(await info.context.loaders.load(info.context.stores.projects.count_objects, parent["id"]))
 
     @resolved_field("Number of feedback entries; counted from an index only if selected.", work=COUNT)
     async def feedback_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
         """Count the feedback, batched over the projects of the page."""
-        with _telling_whose_is_too_much(info):
+        with _explained_timeout(info):
             return BigInt(await info.context.loaders.load(info.context.stores.projects.count_feedback, parent["id"]))
 
     @resolved_field(
@@ -149,7 +147,7 @@ class Project(Node):
     async def stats(self, info: Info, parent: strawberry.Parent[Row]) -> Row:
         """Read the selected sizes, batched over the projects of the page."""
         wanted = frozenset(selected_fields(info))
-        with _telling_whose_is_too_much(info):
+        with _explained_timeout(info):
             return await info.context.loaders.load(info.context.stores.projects.sizes, parent["id"], wanted)
 
     calls = of_project("Page of the project's calls.", CallSchema, CallQueries, "calls")
@@ -196,7 +194,7 @@ class ProjectQueries:
         """Return a page of projects and a function that counts all of them."""
         projects = info.context.stores.projects
         which = _of_caller(info, filter)
-        page = await projects.page(request, connections.selected_of_nodes(info), which, sort_keys(sort_by))
+        page = await projects.page(request, connections.selected_node_fields(info), which, sort_keys(sort_by))
         return Listing(page, partial(projects.count, which))
 
     @resolved_field("Project; null if it was neither created explicitly nor written to.", returns=Project | None)
@@ -212,7 +210,7 @@ class ProjectQueries:
     )
     async def project_stats(self, info: Info, project_id: ProjectId) -> Row:
         """Read the selected sizes."""
-        with _telling_whose_is_too_much(info, "select fewer of the four sizes per request"):
+        with _explained_timeout(info, "select fewer of the four sizes per request"):
             sizes = await info.context.stores.projects.sizes([project_id], frozenset(selected_fields(info)))
         return sizes[project_id]
 

@@ -29,17 +29,17 @@ from graphql_schema.engine.input_coercion import coerce_to_inputs
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.errors import assign_codes
 from graphql_schema.evaluations import EvaluationMutations, EvaluationQueries, EvaluationSubscriptions
-from graphql_schema.execution import CompilingExecutor, FewRootsExecutor, call_directly, field_of
+from graphql_schema.execution import CompilingExecutor, LimitedRootsExecutor, call_directly, field_of
 from graphql_schema.feedback import FeedbackMutations, FeedbackQueries
 from graphql_schema.fields.connections import ConnectionNames
-from graphql_schema.fields.node_interface import take_rows_as_they_are
+from graphql_schema.fields.node_interface import skip_type_checks
 from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.images import ImageMutations
 from graphql_schema.limits import Limits
 from graphql_schema.node_lookup import NodeQueries
 from graphql_schema.objects import ObjectMutations, ObjectQueries
 from graphql_schema.otel import OtelMutations
-from graphql_schema.permissions import FIELD_PERMISSIONS, Rulings, guard_root_fields
+from graphql_schema.permissions import FIELD_PERMISSIONS, RootPermissions, guard_root_fields
 from graphql_schema.projects import ProjectMutations, ProjectQueries
 from graphql_schema.purges import PurgeMutations, PurgeQueries
 from graphql_schema.refs import RefQueries
@@ -106,17 +106,17 @@ class LoomSchema(LimitedSchema):
     With `rulings`, each root field first checks the role of the caller.
     """
 
-    def __init__(self, *args: Any, rulings: Rulings | None = None, **kwargs: Any) -> None:  # noqa: ANN401 -- Strawberry's own
+    def __init__(self, *args: Any, permissions: RootPermissions | None = None, **kwargs: Any) -> None:  # noqa: ANN401 -- Strawberry's own
         super().__init__(*args, **kwargs)
         for argument in _arguments(self._schema):
             if argument.default_value is None:
                 argument.default_value = Undefined
         coerce_to_inputs(self._schema)
-        take_rows_as_they_are(self._schema)
+        skip_type_checks(self._schema)
         if issubclass(self.execution_context_class, CompilingExecutor):
             call_directly(self._schema, self.config.info_class)
-        if rulings is not None:
-            guard_root_fields(self._schema, rulings)
+        if permissions is not None:
+            guard_root_fields(self._schema, permissions)
 
     def process_errors(
         self,
@@ -148,8 +148,8 @@ def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
         subscription=Subscription,
         config=StrawberryConfig(default_resolver=field_of, name_converter=ConnectionNames(), scalar_map=dict(SCALARS)),
         limits=bounds,
-        rulings=FIELD_PERMISSIONS,
-        execution_context_class=CompilingExecutor if compiled else FewRootsExecutor,
+        permissions=FIELD_PERMISSIONS,
+        execution_context_class=CompilingExecutor if compiled else LimitedRootsExecutor,
     )
     for root in (schema._schema.query_type, schema._schema.mutation_type):  # noqa: SLF001 -- no public way
         for field in root.fields.values() if root else ():

@@ -155,7 +155,7 @@ class GraphQLHTTP:
             return result_response(await self._execute(request, operation), media_type)
 
     async def _execute(self, request: Request, operation: Operation) -> ExecutionResult:
-        await self.schema.look_at(operation.query, operation.operation_name)
+        await self.schema.prepare(operation.query, operation.operation_name)
         try:
             async with self._place(request, operation):
                 with CancelOnDisconnect(
@@ -186,7 +186,7 @@ class GraphQLHTTP:
         return self.places.slot(quota_key_of(request.scope), is_query=is_query)
 
     async def _stream(self, request: Request, operation: Operation, share: Reservation) -> EventStream:
-        await self.schema.look_at(operation.query, operation.operation_name)
+        await self.schema.prepare(operation.query, operation.operation_name)
         if share.is_counted and self.schema.is_open_ended_subscription(operation.query, operation.operation_name):
             error = large_subscription()
             raise RequestError(TOO_LARGE, error.message, error.code)

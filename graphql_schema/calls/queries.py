@@ -113,7 +113,7 @@ class CallQueries:
         """Return a page of matching calls and a function that counts all of them."""
         calls = info.context.stores.calls
         which, where = to_store(filter), to_store(query)
-        wanted = connections.selected_of_nodes(info)
+        wanted = connections.selected_node_fields(info)
         expansion = Expansion(expand_columns or (), return_expanded_column_values is not False)
         page = await calls.page(project_id, request, wanted, which, sort_keys(sort_by), where, expansion)
         return Listing(page, partial(calls.count, project_id, which, where, expansion))

@@ -245,8 +245,8 @@ class CallSchema(Node):
         Feedback,
         lambda stores: stores.feedback.of_calls,
         key_of("project_id", "id"),
-        narrowed={"types": Types},
-        given=lambda types=None: (frozenset(types or ()),),
+        arguments={"types": Types},
+        to_key=lambda types=None: (frozenset(types or ()),),
     )
 
     @resolved_field("Refs in the inputs, in their order, with duplicates.", returns=list[ResolvedRef])

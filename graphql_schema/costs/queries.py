@@ -36,5 +36,5 @@ class CostQueries:
     ) -> Listing:
         """Return a page of prices and a function that counts all of them."""
         costs, where = info.context.stores.costs, to_store(query)
-        page = await costs.page(project_id, request, connections.selected_of_nodes(info), sort_keys(sort_by), where)
+        page = await costs.page(project_id, request, connections.selected_node_fields(info), sort_keys(sort_by), where)
         return Listing(page, partial(costs.count, project_id, where))

@@ -36,15 +36,15 @@ from graphql_schema import limits as bounds
 from graphql_schema.limits import TOO_COMPLEX, Limits
 
 _CACHED_CHARACTERS: Final = 256_000
-MAX_KEPT: Final = _CACHED_CHARACTERS // 4
+MAX_CACHED_LENGTH: Final = _CACHED_CHARACTERS // 4
 """Maximum length in characters of a cached document."""
 
-LONG: Final = 500
+LONG_DOCUMENT: Final = 500
 """Length in characters above which a thread reads a document: parsing and validation take 10 microseconds each per
 character.
 """
 
-_BEGINNINGS: Final = 1_000
+_MAX_HEADS: Final = 1_000
 """Maximum number of long documents whose operation type and first field are cached, by a digest of text and operation
 name.
 """
@@ -52,7 +52,7 @@ name.
 SEVERAL: Final = "several"
 
 
-_OF_DIRECTIVES_NOT_HERE: Final = {
+_RULES_OF_MISSING_DIRECTIVES: Final = {
     DeferStreamDirectiveLabel,
     DeferStreamDirectiveOnRootField,
     DeferStreamDirectiveOnValidOperationsRule,
@@ -82,9 +82,9 @@ class ValidDocuments:
             self._documents.move_to_end(text)
         return document
 
-    def keep(self, text: str, document: DocumentNode) -> None:
+    def add(self, text: str, document: DocumentNode) -> None:
         """Cache a document, unless it would take more than a quarter of the cache."""
-        if text in self._documents or len(text) > min(self._max_characters // 4, MAX_KEPT):
+        if text in self._documents or len(text) > min(self._max_characters // 4, MAX_CACHED_LENGTH):
             return
         self._documents[text] = document
         self._characters += len(text)
@@ -104,9 +104,9 @@ def _unlink(document: DocumentNode) -> None:
         token = token.next
 
 
-def _digest(text: str, asked: str | None) -> bytes:
+def _digest(text: str, operation_name: str | None) -> bytes:
     """Return a short digest of a document and the requested operation name."""
-    whole = f"{len(text)}:{text}" if asked is None else f"{len(text)}:{text}:{asked}"
+    whole = f"{len(text)}:{text}" if operation_name is None else f"{len(text)}:{text}:{operation_name}"
     return hashlib.blake2b(whole.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
@@ -118,7 +118,7 @@ class InvalidDocumentError(Exception):
         self.errors = errors
 
 
-class Beginning(NamedTuple):
+class OperationHead(NamedTuple):
     """Type of an operation and its first field; "" if a fragment contains that field."""
 
     kind: OperationType
@@ -128,8 +128,8 @@ class Beginning(NamedTuple):
 class OperationChoiceError(CannotGetOperationTypeError):
     """The requested operation is missing, or none was requested of several."""
 
-    def __init__(self, asked: str | None, operations: list[OperationDefinitionNode]) -> None:
-        super().__init__(asked)
+    def __init__(self, operation_name: str | None, operations: list[OperationDefinitionNode]) -> None:
+        super().__init__(operation_name)
         self.operations = operations
 
     def as_http_error_reason(self) -> str:
@@ -142,7 +142,7 @@ class OperationChoiceError(CannotGetOperationTypeError):
         return f'No operation is named "{self.operation_name}"; the document has: {names}.'
 
 
-def _chosen(document: DocumentNode, asked: str | None) -> OperationDefinitionNode:
+def _requested_operation(document: DocumentNode, asked: str | None) -> OperationDefinitionNode:
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
     chosen = [node for node in operations if asked is None or (node.name and node.name.value == asked)]
     if not chosen or (asked is None and len(chosen) > 1):
@@ -150,21 +150,23 @@ def _chosen(document: DocumentNode, asked: str | None) -> OperationDefinitionNod
     return chosen[0]
 
 
-def _kind(document: DocumentNode, asked: str | None, allowed: Iterable[OperationType]) -> OperationType:
-    kind = OperationType(_chosen(document, asked).operation.value)
+def _kind(document: DocumentNode, operation_name: str | None, allowed: Iterable[OperationType]) -> OperationType:
+    kind = OperationType(_requested_operation(document, operation_name).operation.value)
     if kind not in allowed:
         raise InvalidOperationTypeError(kind)
     return kind
 
 
-def _beginning(operation: OperationDefinitionNode) -> Beginning:
+def _head(operation: OperationDefinitionNode) -> OperationHead:
     first = operation.selection_set.selections[0]
-    return Beginning(OperationType(operation.operation.value), first.name.value if isinstance(first, FieldNode) else "")
+    return OperationHead(
+        OperationType(operation.operation.value), first.name.value if isinstance(first, FieldNode) else ""
+    )
 
 
-def _beginning_of(parsed: Callable[[str], DocumentNode], text: str, asked: str | None) -> Beginning | None:
+def _parsed_head(parsed: Callable[[str], DocumentNode], text: str, asked: str | None) -> OperationHead | None:
     try:
-        return _beginning(_chosen(parsed(text), asked))
+        return _head(_requested_operation(parsed(text), asked))
     except Exception:  # noqa: BLE001 -- executing the operation reports the error
         return None
 
@@ -198,13 +200,13 @@ class Documents:
         self._limits = limits
         secrecy = () if limits.introspection else (bounds.NoIntrospection,)
         strawberrys = (MaybeNullValidationRule, OneOfInputValidationRule)
-        rules = [rule for rule in specified_rules if rule not in _OF_DIRECTIVES_NOT_HERE]
+        rules = [rule for rule in specified_rules if rule not in _RULES_OF_MISSING_DIRECTIVES]
         self._rules = (bounds.rule(limits), *secrecy, *rules, *strawberrys)
         self._valid = ValidDocuments()
-        self._beginnings: dict[bytes, Beginning | None] = {}
+        self._beginnings: dict[bytes, OperationHead | None] = {}
 
     def read(
-        self, text: str | None, asked: str | None, allowed: Iterable[OperationType]
+        self, text: str | None, operation_name: str | None, allowed: Iterable[OperationType]
     ) -> tuple[DocumentNode, OperationType]:
         """Return a document that may be executed, and the type of its requested operation.
 
@@ -218,38 +220,42 @@ class Documents:
             raise MissingQueryError
         kept = self._valid.get(text)
         if kept is not None:
-            return kept, _kind(kept, asked, allowed)
-        found = self._read_anew(text, asked, allowed)
-        self._valid.keep(text, found[0])
+            return kept, _kind(kept, operation_name, allowed)
+        found = self._read_uncached(text, operation_name, allowed)
+        self._valid.add(text, found[0])
         return found
 
     async def read_in_thread(
-        self, text: str | None, asked: str | None, allowed: Iterable[OperationType]
+        self, text: str | None, operation_name: str | None, allowed: Iterable[OperationType]
     ) -> tuple[DocumentNode, OperationType]:
         """Like `read`, but read a long document in a thread if it is not cached."""
-        if not text or len(text) <= LONG or self._valid.get(text) is not None:
-            return self.read(text, asked, allowed)
-        found = await asyncio.to_thread(self._read_anew, text, asked, allowed)
-        self._valid.keep(text, found[0])
+        if not text or len(text) <= LONG_DOCUMENT or self._valid.get(text) is not None:
+            return self.read(text, operation_name, allowed)
+        found = await asyncio.to_thread(self._read_uncached, text, operation_name, allowed)
+        self._valid.add(text, found[0])
         return found
 
-    def _read_anew(
-        self, text: str, asked: str | None, allowed: Iterable[OperationType]
+    def _read_uncached(
+        self, text: str, operation_name: str | None, allowed: Iterable[OperationType]
     ) -> tuple[DocumentNode, OperationType]:
         document = self._parsed(text)
-        kind = _kind(document, asked, allowed)
+        kind = _kind(document, operation_name, allowed)
         self._validate(document)
         return document, kind
 
-    async def look_at(self, text: str | None, asked: str | None) -> None:
+    async def prepare_head(self, text: str | None, asked: str | None) -> None:
         """Determine the type and first field of a long document in a thread, so that `begins_with` does not block."""
-        if not text or not LONG < len(text) <= self._limits.max_characters or self._valid.get(text) is not None:
+        if (
+            not text
+            or not LONG_DOCUMENT < len(text) <= self._limits.max_characters
+            or self._valid.get(text) is not None
+        ):
             return
         key = _digest(text, asked)
         if key not in self._beginnings:
-            self._keep_beginning(key, await asyncio.to_thread(_beginning_of, self._parsed, text, asked))
+            self._cache_head(key, await asyncio.to_thread(_parsed_head, self._parsed, text, asked))
 
-    def begins_with(self, text: str | None, asked: str | None) -> Beginning | None:
+    def head_of(self, text: str | None, asked: str | None) -> OperationHead | None:
         """Return the type and first field of an operation, which need not be valid; None if it cannot be parsed."""
         if not text or len(text) > self._limits.max_characters:
             return None
@@ -257,40 +263,40 @@ class Documents:
         def parsed(text: str) -> DocumentNode:
             return self._valid.get(text) or self._parsed(text)
 
-        if len(text) <= LONG:
-            return _beginning_of(parsed, text, asked)
+        if len(text) <= LONG_DOCUMENT:
+            return _parsed_head(parsed, text, asked)
         key = _digest(text, asked)
         if key not in self._beginnings:
-            self._keep_beginning(key, _beginning_of(parsed, text, asked))
+            self._cache_head(key, _parsed_head(parsed, text, asked))
         return self._beginnings[key]
 
-    def _keep_beginning(self, key: bytes, beginning: Beginning | None) -> None:
-        if len(self._beginnings) >= _BEGINNINGS:
+    def _cache_head(self, key: bytes, beginning: OperationHead | None) -> None:
+        if len(self._beginnings) >= _MAX_HEADS:
             self._beginnings.clear()
         self._beginnings[key] = beginning
 
-    def root_of(self, text: str, asked: str | None) -> str:
+    def root_field_of(self, text: str, asked: str | None) -> str:
         """Return the root field of a cached document's operation; "several" if there are more, "" if not cached."""
         document = self._valid.get(text)
         if document is None:
             return ""
         try:
-            selected = _chosen(document, asked).selection_set.selections
+            selected = _requested_operation(document, asked).selection_set.selections
         except OperationChoiceError:
             return ""
         names = {node.name.value if isinstance(node, FieldNode) else "" for node in selected}
         return SEVERAL if len(names) > 1 or "" in names else names.pop()
 
-    async def variable_types(self, text: str | None, asked: str | None) -> dict[str, str]:
+    async def variable_types(self, text: str | None, operation_name: str | None) -> dict[str, str]:
         """Return the named type of each variable of an operation, without list and non-null markers.
 
         Raises:
             MissingQueryError, InvalidDocumentError, OperationChoiceError: as `read` does.
         """
-        document, _kind = await self.read_in_thread(text, asked, OperationType)
+        document, _kind = await self.read_in_thread(text, operation_name, OperationType)
         return {
             definition.variable.name.value: _named(definition.type)
-            for definition in _chosen(document, asked).variable_definitions or ()
+            for definition in _requested_operation(document, operation_name).variable_definitions or ()
         }
 
     def _parsed(self, text: str) -> DocumentNode:
@@ -299,7 +305,7 @@ class Documents:
             document = parse(text, max_tokens=self._limits.max_tokens)
             bounds.check_lengths(document)
         except GraphQLError as error:
-            raise self._refused([error]) from error
+            raise self._invalid([error]) from error
         _unlink(document)
         return document
 
@@ -308,9 +314,9 @@ class Documents:
         hidden = not self._limits.introspection
         errors = validate(self._schema, document, self._rules, hide_suggestions=hidden)
         if errors:
-            raise self._refused(errors)
+            raise self._invalid(errors)
 
-    def _refused(self, errors: list[GraphQLError]) -> InvalidDocumentError:
+    def _invalid(self, errors: list[GraphQLError]) -> InvalidDocumentError:
         for error in errors:
             _explain_abort(error, self._limits)
         return InvalidDocumentError(errors)

@@ -16,7 +16,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 
 def coerce_to_inputs(schema: GraphQLSchema) -> None:
     """Make coercion return the input objects of a schema, which must be a Strawberry schema without `Maybe`."""
-    _take_lists_as_they_are()
+    _copy_converted_lists()
     for kind in schema.type_map.values():
         if isinstance(kind, GraphQLInputObjectType):
             definition: StrawberryObjectDefinition = kind.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
@@ -25,7 +25,7 @@ def coerce_to_inputs(schema: GraphQLSchema) -> None:
             # With this flag graphql-core checks oneOf and reports the location, which Strawberry does not.
             kind.is_one_of = definition.is_one_of
             kind.out_type = _maker(definition)  # type: ignore[method-assign,assignment]
-            definition.from_input = _made
+            definition.from_input = _unchanged
 
 
 def _maker(definition: StrawberryObjectDefinition) -> Callable[[dict[str, Any]], object]:
@@ -38,7 +38,7 @@ def _maker(definition: StrawberryObjectDefinition) -> Callable[[dict[str, Any]],
     return lambda given: make(**(unset | given))
 
 
-def _made(_type: type, value: Mapping[str, Any], _context: InputContext) -> object:
+def _unchanged(_type: type, value: Mapping[str, Any], _context: InputContext) -> object:
     return value
 
 
@@ -46,14 +46,14 @@ _is_leaf: Final = arguments._is_leaf_type  # noqa: SLF001 -- no public way
 """Strawberry's check whether the items of a list need no conversion."""
 
 
-def _is_done(kind: Any, *given: Any, **more: Any) -> bool:  # noqa: ANN401 -- as Strawberry's own takes them
+def _is_converted(kind: Any, *given: Any, **more: Any) -> bool:  # noqa: ANN401 -- as Strawberry's own takes them
     definition = getattr(kind, "__strawberry_definition__", None)
-    return getattr(definition, "from_input", None) is _made or _is_leaf(kind, *given, **more)
+    return getattr(definition, "from_input", None) is _unchanged or _is_leaf(kind, *given, **more)
 
 
-def _take_lists_as_they_are() -> None:
+def _copy_converted_lists() -> None:
     """Make Strawberry copy lists of converted inputs.
 
     Otherwise it checks each item for five microseconds, without yielding to the event loop.
     """
-    vars(arguments)["_is_leaf_type"] = _is_done
+    vars(arguments)["_is_leaf_type"] = _is_converted

@@ -14,12 +14,12 @@ from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
-from graphql_schema.engine.documents import LONG, Documents
+from graphql_schema.engine.documents import LONG_DOCUMENT, Documents
 from graphql_schema.engine.executor_factory import ExecutionInput, ExecutorFactory, is_awaitable
 from graphql_schema.engine.results import PartialFailure, ResultFormatter, errors_of, may_have_changed
 from graphql_schema.engine.subscription_results import EventResults
 from graphql_schema.engine.suggestions import patch_graphql_core
-from graphql_schema.hints import found_nothing, hinted
+from graphql_schema.hints import may_be_empty, with_hints
 from graphql_schema.limits import Limits
 from graphql_schema.limits.depth import bound_comparisons
 from graphql_schema.limits.input_values import SETTING
@@ -27,24 +27,24 @@ from stores.concurrency.timeouts import SharedTimeout
 from stores.errors import PayloadTooLargeError, StoreTimeoutError
 from stores.json import incremental
 
-_TOLD_OF: Final = 200
+_MAX_ROOT_FIELDS: Final = 200
 """Maximum number of documents whose root field is cached; their texts are kept too, unless they are long."""
 
-_LONG: Final = 10_000
+_MAX_KEY_LENGTH: Final = 10_000
 """Length in characters."""
 
 _EVERY_TYPE: Final = frozenset(OperationType)
-_ENDING: Final = frozenset({"completionsCreateStream"})
+_FINITE_SUBSCRIPTIONS: Final = frozenset({"completionsCreateStream"})
 """Subscriptions that end by themselves, within the timeout of a provider."""
 
-_PASSED_BY: Final = ("extensions", "directives", "exception_handlers")
-_LEFT_TO_THE_CALLER: Final = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
+_UNSUPPORTED: Final = ("extensions", "directives", "exception_handlers")
+_CALLER_ERRORS: Final = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
-Tell = Callable[[ExecutionResult], None]
-Observer = Callable[[str | None, str | None], AbstractContextManager[Tell]]
+OnResult = Callable[[ExecutionResult], None]
+Observer = Callable[[str | None, str | None], AbstractContextManager[OnResult]]
 """Returns a context manager around an operation, from its document and name; its value is called with the result."""
 
-_NOBODY: Final[AbstractContextManager[Tell]] = nullcontext(lambda _result: None)
+_NO_OBSERVER: Final[AbstractContextManager[OnResult]] = nullcontext(lambda _result: None)
 
 
 class LimitedSchema(strawberry.Schema):
@@ -64,17 +64,17 @@ class LimitedSchema(strawberry.Schema):
         super().__init__(*args, **kwargs)
         patch_graphql_core()
         bound_comparisons()
-        for name in _PASSED_BY:
+        for name in _UNSUPPORTED:
             if getattr(self, name):
                 raise TypeError(f"{name} is not supported: operations bypass Strawberry's execution")
         self._max_text_values = limits.max_input_values + incremental.MAX_VALUES
-        self._patience = None if limits.max_seconds is None else _patience(limits.max_seconds)
+        self._patience = None if limits.max_seconds is None else _query_timeout(limits.max_seconds)
         self._documents = Documents(self._schema, limits)
         self._executors = ExecutorFactory(self._schema, self.execution_context_class, limits)
         self._outcomes = ResultFormatter(self._process_errors, is_secret=not limits.introspection)
         self._events = EventResults(self._executors, self._outcomes)
         self._told_of: dict[tuple[str, str | None], str] = {}
-        self.observer: Observer = lambda _query, _operation_name: _NOBODY
+        self.observer: Observer = lambda _query, _operation_name: _NO_OBSERVER
         """Observes each operation: `execute` until its end, `stream` at its start."""
 
     async def parse_request(self, text: incremental.Text, reserve: incremental.Reserve) -> object:
@@ -93,17 +93,17 @@ class LimitedSchema(strawberry.Schema):
         except PayloadTooLargeError as error:
             raise PayloadTooLargeError(f"{error.message}, or raise {SETTING} on the server") from None
 
-    async def look_at(self, query: str | None, operation_name: str | None) -> None:
+    async def prepare(self, query: str | None, operation_name: str | None) -> None:
         """Prepare the methods below for a document; a long one is parsed in a thread."""
-        await self._documents.look_at(query, operation_name)
+        await self._documents.prepare_head(query, operation_name)
 
     def is_open_ended_subscription(self, query: str | None, operation_name: str | None) -> bool:
         """Return True for a subscription that may run for days; False for an operation that cannot run."""
-        return self._subscribed(query, operation_name) not in {None, *_ENDING}
+        return self._subscribed(query, operation_name) not in {None, *_FINITE_SUBSCRIPTIONS}
 
     def is_query(self, query: str | None, operation_name: str | None) -> bool:
         """Return True for a query, which may be cancelled at any time; False for a document that cannot be parsed."""
-        beginning = self._documents.begins_with(query, operation_name)
+        beginning = self._documents.head_of(query, operation_name)
         return beginning is not None and beginning.kind is OperationType.QUERY
 
     def is_subscription(self, query: str | None, operation_name: str | None) -> bool:
@@ -112,11 +112,11 @@ class LimitedSchema(strawberry.Schema):
 
     def is_finite_subscription(self, query: str | None, operation_name: str | None) -> bool:
         """Return True for a subscription that ends by itself; it keeps its input in memory until then."""
-        return self._subscribed(query, operation_name) in _ENDING
+        return self._subscribed(query, operation_name) in _FINITE_SUBSCRIPTIONS
 
     def _subscribed(self, query: str | None, operation_name: str | None) -> str | None:
         """Return the field of a subscription, "" if a fragment contains it; None for other operations."""
-        beginning = self._documents.begins_with(query, operation_name)
+        beginning = self._documents.head_of(query, operation_name)
         return beginning.field if beginning and beginning.kind is OperationType.SUBSCRIPTION else None
 
     def executed_root_field(self, query: str, operation_name: str | None) -> str:
@@ -127,9 +127,9 @@ class LimitedSchema(strawberry.Schema):
         schema's root fields, whatever clients send.
         """
         key = query, operation_name
-        told = self._told_of.get(key) or self._documents.root_of(query, operation_name)
-        if told and len(query) <= _LONG and key not in self._told_of:
-            if len(self._told_of) >= _TOLD_OF:
+        told = self._told_of.get(key) or self._documents.root_field_of(query, operation_name)
+        if told and len(query) <= _MAX_KEY_LENGTH and key not in self._told_of:
+            if len(self._told_of) >= _MAX_ROOT_FIELDS:
                 self._told_of.clear()
             self._told_of[key] = told
         return told
@@ -139,7 +139,7 @@ class LimitedSchema(strawberry.Schema):
 
         A short document is parsed and cached here; `stream` has already parsed a long one.
         """
-        if len(query) <= LONG:
+        if len(query) <= LONG_DOCUMENT:
             with suppress(Exception):  # executing the operation reports the error
                 self._documents.read(query, operation_name, _EVERY_TYPE)
         return self.executed_root_field(query, operation_name)
@@ -178,32 +178,34 @@ class LimitedSchema(strawberry.Schema):
         with self.observer(query, operation_name) as tell:
             try:
                 document, kind = await self._documents.read_in_thread(query, operation_name, allowed)
-            except _LEFT_TO_THE_CALLER:
+            except _CALLER_ERRORS:
                 raise
             except Exception as error:  # noqa: BLE001 -- any exception becomes the operation's error
                 result: ExecutionResult = self._outcomes.format_rejection(errors_of(error))
             else:
                 given = ExecutionInput(root_value, context_value, variable_values, operation_name, operation_extensions)
-                result = await self._in_time(kind, document, given)
+                result = await self._execute_in_time(kind, document, given)
             tell(result)
             return result
 
-    async def _in_time(self, kind: OperationType, document: DocumentNode, given: ExecutionInput) -> ExecutionResult:
+    async def _execute_in_time(
+        self, kind: OperationType, document: DocumentNode, given: ExecutionInput
+    ) -> ExecutionResult:
         """Execute an operation; cancel a query and its database commands at the timeout.
 
         A mutation has no timeout, because the client could not know which of its writes were done.
         """
         if kind is not OperationType.QUERY:
-            return (await self._executed(document, given))[0]
+            return (await self._execute(document, given))[0]
         try:
-            executed = self._executed(document, given)
+            executed = self._execute(document, given)
             result, executor = await (executed if self._patience is None else self._patience.run(executed))
         except StoreTimeoutError as error:
             return self._outcomes.format_rejection([GraphQLError(error.message, original_error=error)])
         # Outside of the query's timeout, so that hints never cause it.
-        return await hinted(result, executor) if executor and found_nothing(result) else result
+        return await with_hints(result, executor) if executor and may_be_empty(result) else result
 
-    async def _executed(
+    async def _execute(
         self, document: DocumentNode, given: ExecutionInput
     ) -> tuple[ExecutionResult, Executor[Any] | None]:
         """Execute an operation; the executor is None if nothing was executed."""
@@ -238,26 +240,26 @@ class LimitedSchema(strawberry.Schema):
             try:
                 document, kind = await self._documents.read_in_thread(query, operation_name, allowed)
             except Exception as error:  # noqa: BLE001 -- any exception becomes the operation's error
-                return _alone(self._outcomes.format_rejection(errors_of(error)))
+                return _single(self._outcomes.format_rejection(errors_of(error)))
         given = ExecutionInput(root_value, context_value, variable_values, operation_name, operation_extensions)
         if kind is OperationType.SUBSCRIPTION:
             caller = getattr(context_value, "caller", None)
             asked = query, document, operation_name, variable_values, caller.grants if caller else None
-            return self._events.of(asked, document, given)
+            return self._events.stream(asked, document, given)
         return self._result(kind, document, given)
 
     async def _result(self, kind: OperationType, document: DocumentNode, given: ExecutionInput) -> StreamResult:
-        result = await self._in_time(kind, document, given)
+        result = await self._execute_in_time(kind, document, given)
         # A client that reads the result slowly must not keep the request in memory.
         del document, given
         yield result
 
 
-async def _alone(result: ExecutionResult) -> StreamResult:
+async def _single(result: ExecutionResult) -> StreamResult:
     yield result
 
 
-def _patience(seconds: float) -> SharedTimeout:
+def _query_timeout(seconds: float) -> SharedTimeout:
     """Return the timeout for whole queries."""
     message = (
         f"the query did not end within {seconds:g} seconds; request less at once (the setting "

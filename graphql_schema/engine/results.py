@@ -35,14 +35,14 @@ class ResultFormatter:
             self._explain(result.errors)
         return ExecutionResult(result.data, result.errors, extensions)
 
-    async def told_then(self, result: Awaitable[graphql.ExecutionResult]) -> ExecutionResult:
+    async def format_awaited(self, result: Awaitable[graphql.ExecutionResult]) -> ExecutionResult:
         """Await a result, then format it."""
         return self.format(await result)
 
     def format_rejection(self, errors: list[GraphQLError]) -> PreExecutionError:
         """Return the result of an operation that was not executed."""
         self._explain(errors)
-        told = errors[0].told if errors and isinstance(errors[0], TooCostlyError) else None
+        told = errors[0].response_extensions if errors and isinstance(errors[0], TooCostlyError) else None
         return PreExecutionError(None, errors, told)
 
     def _explain(self, errors: list[GraphQLError]) -> None:

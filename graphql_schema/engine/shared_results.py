@@ -103,12 +103,12 @@ class SharedResults:
                 return result if isinstance(result, ExecutionResult) else await result
             shared = cast("SharedEvent", event)
             if isinstance(result, ExecutionResult):
-                return _kept(key, shared, result)
-            made = kept[key] = asyncio.create_task(_kept_then(key, shared, result))
+                return _share(key, shared, result)
+            made = kept[key] = asyncio.create_task(_share_awaited(key, shared, result))
         return made if isinstance(made, SharedResult) else await asyncio.shield(made)
 
 
-def _kept(key: bytes, event: SharedEvent, result: ExecutionResult) -> ExecutionResult:
+def _share(key: bytes, event: SharedEvent, result: ExecutionResult) -> ExecutionResult:
     """Cache a result without errors: a client that resumes must not receive an old failure."""
     if result.errors:
         return result
@@ -117,7 +117,7 @@ def _kept(key: bytes, event: SharedEvent, result: ExecutionResult) -> ExecutionR
     return shared
 
 
-async def _kept_then(key: bytes, event: SharedEvent, result: Awaitable[ExecutionResult]) -> ExecutionResult:
+async def _share_awaited(key: bytes, event: SharedEvent, result: Awaitable[ExecutionResult]) -> ExecutionResult:
     try:
         found = await result
     except BaseException:
@@ -125,10 +125,10 @@ async def _kept_then(key: bytes, event: SharedEvent, result: Awaitable[Execution
         raise
     if found.errors:
         del event.made[key]
-    return _kept(key, event, found)
+    return _share(key, event, found)
 
 
-class _Uses(Visitor):
+class _VariableUses(Visitor):
     """Counts the uses of each variable."""
 
     def __init__(self) -> None:
@@ -148,7 +148,7 @@ def _resuming_variable(document: DocumentNode, name: str | None) -> str | None:
         return None
     for argument in first.arguments or ():
         if argument.name.value == RESUMES and isinstance(argument.value, VariableNode):
-            uses = _Uses()
+            uses = _VariableUses()
             graphql.visit(document, uses)
             variable = argument.value.name.value
             # One use is the declaration, the other the argument.

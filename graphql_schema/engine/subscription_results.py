@@ -16,7 +16,7 @@ from strawberry.utils.await_maybe import await_maybe
 from graphql_schema.engine.executor_factory import ExecutionInput, ExecutorFactory, is_awaitable
 from graphql_schema.engine.results import ResultFormatter, errors_of
 from graphql_schema.engine.shared_results import Execute, SharedResults
-from graphql_schema.hints import Hint, StreamHints, begin_stream_hints
+from graphql_schema.hints import Hint, StreamHints, start_stream_hints
 from graphql_schema.limits.cost import TooCostlyError
 from stores.concurrency.shared_slices import SharedTimeSlices
 from stores.concurrency.time_slices import BATCH_SIZE
@@ -24,10 +24,10 @@ from stores.concurrency.time_slices import BATCH_SIZE
 if TYPE_CHECKING:
     from graphql.pyutils import AwaitableOrValue
 
-Asked = tuple[str | None, DocumentNode, str | None, dict[str, Any] | None, object]
+SubscriptionRequest = tuple[str | None, DocumentNode, str | None, dict[str, Any] | None, object]
 """Document text, parsed document, operation name, variables, and a key of the data visible to the caller."""
 
-_OVER: Final = object()
+_END: Final = object()
 """Marks the end of the events."""
 
 
@@ -40,7 +40,7 @@ class EventResults:
         self._shared = SharedResults()
         self._beginning = SharedTimeSlices()
 
-    async def of(self, asked: Asked, document: DocumentNode, given: ExecutionInput) -> StreamResult:
+    async def stream(self, asked: SubscriptionRequest, document: DocumentNode, given: ExecutionInput) -> StreamResult:
         """Yield the results of one subscription, or a rejection.
 
         A single generator, because each nested generator would cost time per message.
@@ -59,10 +59,10 @@ class EventResults:
                 return
             happened, execute = cast("AsyncGenerator[object, None]", source), self._execute(executor)
             with self._shared.subscribed(key):
-                async with aclosing(happened), _Beginning(happened, executor) as beginning:
+                async with aclosing(happened), _FirstEvent(happened, executor) as beginning:
                     if hints := await beginning.hints():
                         yield StreamHints(hints)
-                    while (event := await (beginning.first() or _next(happened, executor))) is not _OVER:
+                    while (event := await (beginning.first() or _next(happened, executor))) is not _END:
                         result = await self._shared.result(key, event, execute)
                         # Every event has the same cost; only the first result states it.
                         yield ExecutionResult(result.data, result.errors, cost) if cost else result
@@ -86,17 +86,17 @@ class EventResults:
                 of_event.context_value = renewed()
             result = cast("AwaitableOrValue[graphql.ExecutionResult]", of_event.execute_operation(serially=False))
             if is_awaitable(result):
-                return self._outcomes.told_then(result)
+                return self._outcomes.format_awaited(result)
             return self._outcomes.format(cast("graphql.ExecutionResult", result))
 
         return execute
 
 
-class _Beginning:
+class _FirstEvent:
     """Wait for the first event of a subscription while hints are computed, if it has a condition."""
 
     def __init__(self, events: AsyncGenerator[object, None], executor: Executor[Any]) -> None:
-        self._hints = begin_stream_hints(executor)
+        self._hints = start_stream_hints(executor)
         self._first = asyncio.ensure_future(_next(events, executor)) if self._hints else None
 
     async def __aenter__(self) -> Self:
@@ -127,7 +127,7 @@ async def _next(events: AsyncGenerator[object, None], executor: Executor[Any]) -
     try:
         return await anext(events)
     except StopAsyncIteration:
-        return _OVER
+        return _END
     except Exception as error:
         kind = executor.schema.subscription_type
         if kind is None:

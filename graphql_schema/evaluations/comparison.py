@@ -136,7 +136,7 @@ class EvaluationComparison:
         page = await store.joined_rows(
             *asked,
             request,
-            connections.selected_of_nodes(info),
+            connections.selected_node_fields(info),
             sort_keys(sort_by),
             wanted_of_predictions(info, "runs", "predictions"),
             only_common=only_common,

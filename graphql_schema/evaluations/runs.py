@@ -68,7 +68,7 @@ class EvaluationRun:
         EvaluationResult,
         lambda stores: stores.evaluations.results,
         key_of("project_id", "id"),
-        deeper=lambda info: (wanted_of_predictions(info, "predictions"),),
+        select_deeper=lambda info: (wanted_of_predictions(info, "predictions"),),
     )
 
     @resolved_field(

@@ -16,9 +16,9 @@ from stores.concurrency.time_slices import TimeSlice
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
-    from graphql_schema.execution.rows import Data, Place, Rows
+    from graphql_schema.execution.rows import Data, Location, Rows
 
-Noted = list[tuple[Any, "Place", "Data"]]
+Deferred = list[tuple[Any, "Location", "Data"]]
 """Sources, the locations of their rows, and the rows."""
 
 
@@ -28,9 +28,9 @@ class BatchedFields:
     def __init__(self, executor: "CompilingExecutor", *, gathers: bool = True) -> None:
         self._executor = executor
         self.gathers = gathers
-        self.noted: dict[Rows, Noted] = {}
+        self.noted: dict[Rows, Deferred] = {}
 
-    def defer(self, rows: "Rows", source: object, at: "Place", data: "Data") -> None:
+    def defer(self, rows: "Rows", source: object, at: "Location", data: "Data") -> None:
         """Defer the batched fields of a row."""
         self.noted.setdefault(rows, []).append((source, at, data))
 
@@ -60,12 +60,12 @@ class BatchedFields:
             self._executor.settle_in_background([awaitable for _, _, awaitable in awaited])
             raise
         further = [below.resolve_all()] if below.noted else []
-        await gather_with_cancel(*further, *(_put_when_there(*each) for each in awaited))
+        await gather_with_cancel(*further, *(_put_awaited(*each) for each in awaited))
 
-    async def _resolved(self, rows: "Rows", position: int, noted: Noted) -> list[Any]:
+    async def _resolved(self, rows: "Rows", position: int, noted: Deferred) -> list[Any]:
         """Return the values of a field, one for each row."""
         executor, field = self._executor, rows.fields[position]
-        link = field.link
+        link = field.batch_resolver
         if link is None:
             raise TypeError("only fields with a batch resolver are resolved for all rows at once")
         given = field.read_arguments(executor.variable_values)
@@ -78,7 +78,7 @@ class BatchedFields:
         self,
         rows: "Rows",
         position: int,
-        noted: Noted,
+        noted: Deferred,
         values: list[Any],
         awaited: "list[tuple[Data, str, Awaitable[Any]]]",
     ) -> None:
@@ -107,7 +107,7 @@ class _Values:
         self._inner: Rows | None = None
         self._made: dict[int, object] = {}
 
-    def completed(self, value: object, at: "Place") -> object:
+    def completed(self, value: object, at: "Location") -> object:
         """Complete a value at a location.
 
         Raises:
@@ -127,5 +127,5 @@ class _Values:
         return made
 
 
-async def _put_when_there(data: "Data", name: str, awaitable: Awaitable[Any]) -> None:
+async def _put_awaited(data: "Data", name: str, awaitable: Awaitable[Any]) -> None:
     data[name] = await awaitable

@@ -25,10 +25,10 @@ def call_directly(schema: GraphQLSchema, info_class: type[Info[Any, Any]]) -> No
     for kind in schema.type_map.values():
         if isinstance(kind, GraphQLObjectType) and kind is not schema.subscription_type:
             for definition in kind.fields.values():
-                _shorten(definition, info_class)
+                _resolve_directly(definition, info_class)
 
 
-def _shorten(definition: GraphQLField, info_class: type[Info[Any, Any]]) -> None:
+def _resolve_directly(definition: GraphQLField, info_class: type[Info[Any, Any]]) -> None:
     field = definition.extensions.get(_DEFINITION)
     if not is_plain(field) or field.base_resolver is None or not iscoroutinefunction(field.base_resolver.wrapped_func):
         return

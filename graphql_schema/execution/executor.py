@@ -25,11 +25,11 @@ from graphql.pyutils import AwaitableOrValue, Path, RefMap
 from strawberry.schema.base import BaseSchema
 
 from graphql_schema.execution import plans
-from graphql_schema.execution.executor_template import PatternedExecutor
+from graphql_schema.execution.executor_template import TemplateExecutor
 from graphql_schema.execution.fields import Field
 from graphql_schema.execution.lists import Info, RowList
 from graphql_schema.execution.plans import Plans
-from graphql_schema.execution.rows import Begun, Place, Rows, path_of
+from graphql_schema.execution.rows import Location, PartialRows, Rows, path_of
 from stores.concurrency.time_slices import TimeSlice, Turns
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _ROOT: Final = 0, 0
 """Key of the root's rows, which no type and selection have."""
 
 
-class CompilingExecutor(PatternedExecutor):
+class CompilingExecutor(TemplateExecutor):
     """Returns the same data, errors, paths and nulls as graphql-core, several times faster.
 
     graphql-core takes about four microseconds per leaf, mostly to look up what earlier rows have looked up.
@@ -66,7 +66,7 @@ class CompilingExecutor(PatternedExecutor):
 
     @cached_property
     def _plans(self) -> Plans:
-        return plans.KEPT.of(self.operation, self.fragment_definitions.values())
+        return plans.PLAN_CACHE.of(self.operation, self.fragment_definitions.values())
 
     @property
     def strawberry_schema(self) -> BaseSchema:
@@ -133,7 +133,7 @@ class CompilingExecutor(PatternedExecutor):
         response = super().build_response(data)
         for _details, rows in self._rows.values():
             if rows:
-                rows.end()
+                rows.close()
         self._rows.clear()
         return response
 
@@ -182,7 +182,7 @@ class CompilingExecutor(PatternedExecutor):
         kind: GraphQLOutputType,
         details: FieldDetailsList,
         info: Callable[[], Info],
-        path: Place,
+        path: Location,
         items: Iterable[Any],
     ) -> AwaitableOrValue[list[Any]]:
         """Complete the items of a list of plain objects."""
@@ -206,12 +206,12 @@ class CompilingExecutor(PatternedExecutor):
     ) -> AwaitableOrValue[list[Any]]:
         """Complete the items of a list, in time slices if the resolver returned `Turns`."""
         if isinstance(result, Turns) and self._may_compile(return_type.of_type, position_context):
-            return self._complete_turns(
+            return self._complete_in_time_slices(
                 RowList(self, return_type.of_type, field_details_list, path, lambda: info), result
             )
         return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
 
-    async def _complete_turns(self, rows: RowList, turns: Turns[Any]) -> list[Any]:
+    async def _complete_in_time_slices(self, rows: RowList, turns: Turns[Any]) -> list[Any]:
         """Complete the items of a list in time slices."""
         turn, items, release = TimeSlice(), iter(turns.items), turns.release
 
@@ -261,18 +261,20 @@ class CompilingExecutor(PatternedExecutor):
     def _may_compile(self, item_type: GraphQLOutputType, position: Position) -> bool:
         return self._compiles and position is None and is_composite_type(get_nullable_type(item_type))
 
-    def complete_list(self, field: Field, at: Place, items: list[Any], begun: Begun | None) -> AwaitableOrValue[object]:
+    def complete_list(
+        self, field: Field, at: Location, items: list[Any], partial: PartialRows | None
+    ) -> AwaitableOrValue[object]:
         """Complete a field whose value is a list of plain objects, some of which `begun` may contain already."""
         kind, info = field.item_type, lambda: self.info(field, path_of(at))
         if kind is None:
             raise TypeError("only a field of a list type has items")
 
         def complete() -> AwaitableOrValue[list[Any]]:
-            if begun is None:
+            if partial is None:
                 return self.complete_rows(kind, field.details, info, at, items)
             rows = RowList(self, kind, field.details, at, info)
             try:
-                rows.go_on(begun, items)
+                rows.continue_from(partial, items)
             except Exception:
                 self.track_async_work(rows.waiting())
                 raise
@@ -296,14 +298,16 @@ class CompilingExecutor(PatternedExecutor):
             found = await value
             rows = self.rows(field.object_type, field.details) if field.object_type and type(found) is dict else None
             completed: AwaitableOrValue[object] = (
-                rows.complete(found, path) if rows else self.complete_value(*self._place(field, path), found, None)
+                rows.complete(found, path)
+                if rows
+                else self.complete_value(*self._completion_arguments(field, path), found, None)
             )
             return await completed if self.is_awaitable(completed) else completed
         except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
             self.handle_field_error(error, field.type, field.details, path)
             return None
 
-    def _place(self, field: Field, path: Path) -> tuple[GraphQLOutputType, FieldDetailsList, Info, Path]:
+    def _completion_arguments(self, field: Field, path: Path) -> tuple[GraphQLOutputType, FieldDetailsList, Info, Path]:
         return field.type, field.details, self.info(field, path), path
 
     def complete_field(self, field: Field, path: Path, value: object) -> AwaitableOrValue[object]:
@@ -312,13 +316,15 @@ class CompilingExecutor(PatternedExecutor):
             if path.prev or self.root_slots is None:
                 return self._awaited(field, path, value)
             return self.in_slot(self.root_slots, value, lambda: self._awaited(field, path, value))
-        return self._completed(field, path, lambda: self.complete_value(*self._place(field, path), value, None))
+        return self._completed(
+            field, path, lambda: self.complete_value(*self._completion_arguments(field, path), value, None)
+        )
 
     def info(self, field: Field, path: Path) -> Info:
         """Return the info of a field at a path."""
         return self.build_resolve_info(field.definition, to_nodes(field.details), field.parent, path)
 
-    def _completed(self, field: Field, at: Place, complete: Callable[[], Any]) -> AwaitableOrValue[object]:
+    def _completed(self, field: Field, at: Location, complete: Callable[[], Any]) -> AwaitableOrValue[object]:
         """Complete a field; return null if that fails and the field is nullable."""
         try:
             completed: object = complete()

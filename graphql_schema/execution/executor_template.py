@@ -17,10 +17,10 @@ from graphql.execution.executor import CollectedErrors, Executor
 from graphql.execution.values import VariableValues
 from graphql.pyutils import RefMap
 
-from graphql_schema.execution.roots import FewRootsExecutor
+from graphql_schema.execution.roots import LimitedRootsExecutor
 from graphql_schema.execution.variable_coercion import coerced, declared
 
-_WHEN_NEEDED: Final[Mapping[str, Callable[[], object]]] = {
+_LAZY_ATTRIBUTES: Final[Mapping[str, Callable[[], object]]] = {
     "pending_incremental_futures": set,
     "background_futures": set,
     "_relevant_sub_fields": dict,
@@ -33,7 +33,7 @@ _WHEN_NEEDED: Final[Mapping[str, Callable[[], object]]] = {
 _RESOLVERS: Final = default_field_resolver, default_type_resolver, default_field_resolver
 
 
-class PatternedExecutor(FewRootsExecutor):
+class TemplateExecutor(LimitedRootsExecutor):
     """An executor copied from a template, with variables coerced by compiled functions."""
 
     @classmethod
@@ -64,7 +64,7 @@ class PatternedExecutor(FewRootsExecutor):
             pattern = cls(schema, definitions, known.fragments, *given, is_awaitable=kind[1], **more)
             # The template lives as long as the operation, so it must not refer to it; the values belong to one request.
             del pattern.operation, pattern.variable_values
-            for name in _WHEN_NEEDED:
+            for name in _LAZY_ATTRIBUTES:
                 delattr(pattern, name)
             if not more:
                 known.executors[kind] = pattern
@@ -105,7 +105,7 @@ class PatternedExecutor(FewRootsExecutor):
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- whatever has the name
         """Create a rarely used attribute on first access."""
-        make = _WHEN_NEEDED.get(name)
+        make = _LAZY_ATTRIBUTES.get(name)
         if make is None:
             raise AttributeError(name, name=name, obj=self)
         made = self.__dict__[name] = make()

@@ -17,7 +17,7 @@ from graphql.execution.collect_fields import FieldDetailsList
 
 from graphql_schema.execution.arguments import ReadArguments, argument_reader
 from graphql_schema.execution.leaf_encoders import Leaf, leaf
-from graphql_schema.execution.resolvers import BatchResolver, Reading, link, reading
+from graphql_schema.execution.resolvers import BatchResolver, Reading, batch_resolver, reading
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Field:
         return argument_reader(self.definition, self.details[0].node)
 
     @cached_property
-    def link(self) -> BatchResolver | None:
+    def batch_resolver(self) -> BatchResolver | None:
         """Batch resolver for many rows at once; None if it has none."""
-        return link(self.definition)
+        return batch_resolver(self.definition)
 
     @property
     def is_nullable(self) -> bool:

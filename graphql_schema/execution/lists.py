@@ -12,11 +12,11 @@ from graphql_schema.execution.batched_fields import BatchedFields
 from graphql_schema.execution.fields import plain_object
 from graphql_schema.execution.rows import path_of
 from graphql_schema.execution.staggered_tasks import gather
-from graphql_schema.execution.type_resolution import is_told_by_class, told_type
+from graphql_schema.execution.type_resolution import has_type_by_class, type_by_class
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
-    from graphql_schema.execution.rows import Begun, Place, Rows
+    from graphql_schema.execution.rows import Location, PartialRows, Rows
 
 Info = GraphQLResolveInfo[Any]
 
@@ -41,7 +41,7 @@ class RowList:
         executor: "CompilingExecutor",
         kind: GraphQLOutputType,
         details: FieldDetailsList,
-        path: "Place",
+        path: "Location",
         info: Callable[[], Info],
     ) -> None:
         self._executor = executor
@@ -65,9 +65,9 @@ class RowList:
             return self._add(items, is_enough)
         links = self._links = self._links or BatchedFields(self._executor)
         with links.gathering():
-            return self._add(self._kept(items, links), is_enough)
+            return self._add(self._stored(items, links), is_enough)
 
-    def go_on(self, begun: "Begun", items: Sequence[Any]) -> None:
+    def continue_from(self, begun: "PartialRows", items: Sequence[Any]) -> None:
         """Add items of which some are already made.
 
         Raises:
@@ -80,7 +80,7 @@ class RowList:
             self._await_last(begun.rows)
         self.add(iter(items[len(self._completed) :]))
 
-    def _kept(self, items: Iterator[Any], links: BatchedFields) -> Iterator[Any]:
+    def _stored(self, items: Iterator[Any], links: BatchedFields) -> Iterator[Any]:
         """Yield the items, and store them in case all must be completed again."""
         for item in items:
             self._items.append(item)
@@ -94,7 +94,7 @@ class RowList:
         for item in items:
             rows = by_class.get(type(item)) or self._find_rows(item)
             if rows is None or (type(item) is not dict and get_strawberry_type_cast(item) is not None):
-                self._add_odd(item)
+                self._add_unusual(item)
             else:
                 try:
                     completed.append(rows.row(item, (path, len(completed), None)))
@@ -126,7 +126,9 @@ class RowList:
         if type(item) is dict:
             kind = plain_object(self._kind)
         else:
-            kind = told_type(self._kind, item, self._executor.schema, self._info) if is_told_by_class(item) else None
+            kind = (
+                type_by_class(self._kind, item, self._executor.schema, self._info) if has_type_by_class(item) else None
+            )
         if kind is None:
             return None
         # The first row of a new selection is completed by graphql-core, and registers the selection.
@@ -136,7 +138,7 @@ class RowList:
             self._by_class[type(item)] = rows
         return rows
 
-    def _add_odd(self, item: object) -> None:
+    def _add_unusual(self, item: object) -> None:
         """Add an item that only graphql-core can complete."""
         executor, place = self._executor, (self._kind, self._details, self._info(), self._next_path(), None)
         position = len(self._completed)
@@ -149,10 +151,10 @@ class RowList:
     def all(self) -> AwaitableOrValue[list[Any]]:
         """Return all items, or an awaitable of them."""
         if self._links and self._links.noted:
-            return self._linked(self._links)
+            return self._with_batched_fields(self._links)
         return self._gathered() if self._awaited else self._completed
 
-    async def _linked(self, links: BatchedFields) -> list[Any]:
+    async def _with_batched_fields(self, links: BatchedFields) -> list[Any]:
         """Return all items after their deferred fields are resolved."""
         try:
             await gather_with_cancel(links.resolve_all(), *([self._gathered()] if self._awaited else ()))

@@ -21,10 +21,10 @@ from graphql_schema.execution.row_codegen import RowMaker, argument_positions, r
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
 
-MOST_FIELDS: Final = 500
+MAX_FIELDS: Final = 500
 """Maximum number of fields of a compiled selection; a larger one takes longer to compile than it saves."""
 
-MOST_KEPT: Final = 20_000
+MAX_CACHED_FIELDS: Final = 20_000
 """Maximum number of fields in all plans together, each of about one kilobyte."""
 
 
@@ -39,13 +39,13 @@ class Plan:
     fields: tuple[Field, ...]
     make_row: RowMaker
     with_arguments: tuple[int, ...]
-    links: tuple[int, ...]
+    batched: tuple[int, ...]
     is_flat: bool
 
     @classmethod
     def of(cls, fields: Sequence[Field]) -> "Plan":
         """Build the plan of some fields."""
-        links = tuple(position for position, field in enumerate(fields) if field.link)
+        links = tuple(position for position, field in enumerate(fields) if field.batch_resolver)
         is_flat = all(field.is_typename or (field.leaf and field.reading) for field in fields)
         return cls(tuple(fields), row_maker(fields), tuple(argument_positions(fields)), links, is_flat)
 
@@ -79,13 +79,13 @@ class Plans:
     def find(self, executor: "CompilingExecutor", kind: GraphQLObjectType, details: FieldDetailsList) -> Entry:
         """Return the entry of a selection on an object type."""
         nodes = tuple([detail.node for detail in details])
-        return self._met(executor, kind, nodes, lambda: executor.collect_subfields(kind, details))
+        return self._entry(executor, kind, nodes, lambda: executor.collect_subfields(kind, details))
 
     def root(self, executor: "CompilingExecutor", kind: GraphQLObjectType) -> Entry:
         """Return the entry of the operation's root selection."""
-        return self._met(executor, kind, (), lambda: executor.collect_root_fields(kind))
+        return self._entry(executor, kind, (), lambda: executor.collect_root_fields(kind))
 
-    def _met(
+    def _entry(
         self,
         executor: "CompilingExecutor",
         kind: GraphQLObjectType,
@@ -125,11 +125,11 @@ class Plans:
         self._grow(size)
 
 
-class KeptPlans:
+class PlanCache:
     """The plans of all operations of cached documents; cleared when they become too large."""
 
-    def __init__(self, most: int = MOST_KEPT) -> None:
-        self._most = most
+    def __init__(self, limit: int = MAX_CACHED_FIELDS) -> None:
+        self._most = limit
         self.size = 0
         self._by_operation: dict[int, tuple[weakref.ref[OperationDefinitionNode], Plans]] = {}
 
@@ -143,10 +143,10 @@ class KeptPlans:
         kept = self._by_operation.get(key)
         if kept is None:
             plans = Plans(flags(operation, fragments), self.grow)
-            kept = self._by_operation[key] = weakref.ref(operation, lambda _: self._forget(key)), plans
+            kept = self._by_operation[key] = weakref.ref(operation, lambda _: self._remove(key)), plans
         return kept[1]
 
-    def _forget(self, key: int) -> None:
+    def _remove(self, key: int) -> None:
         _, plans = self._by_operation.pop(key)
         self.size -= plans.size
 
@@ -158,7 +158,7 @@ class KeptPlans:
             self.size = 0
 
 
-KEPT: Final = KeptPlans()
+PLAN_CACHE: Final = PlanCache()
 
 
 def _plan(
@@ -168,7 +168,7 @@ def _plan(
         collected = collect()
     except GraphQLError:  # null variable of a directive: graphql-core reports it
         return None
-    if collected.new_defer_usages or len(collected.grouped_field_set) > MOST_FIELDS:
+    if collected.new_defer_usages or len(collected.grouped_field_set) > MAX_FIELDS:
         return None
     fields = []
     for name, selected in collected.grouped_field_set.items():

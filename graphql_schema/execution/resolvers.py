@@ -54,7 +54,7 @@ class BatchResolver:
     of_all: Callable[..., Awaitable[list[Any]]]
 
 
-def link(definition: GraphQLField) -> BatchResolver | None:
+def batch_resolver(definition: GraphQLField) -> BatchResolver | None:
     """Return the batch resolver of a field; None if it has none, or if something else wraps its resolver."""
     field = definition.extensions.get(_DEFINITION)
     if not is_plain(field) or field.base_resolver is None:
@@ -92,7 +92,7 @@ def is_plain(field: object) -> TypeGuard[StrawberryField]:
     return type(field).get_result is StrawberryField.get_result and not field.extensions
 
 
-def arguments(
+def shared_arguments(
     definition: GraphQLField, node: FieldNode, variables: VariableValues, schema: BaseSchema
 ) -> Mapping[str, Any] | None:
     """Return the arguments of a field for its resolver; None if all rows cannot share them.

@@ -11,7 +11,7 @@ from graphql.execution.collect_fields import FieldDetailsList
 from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-MOST_ROOT_FIELDS: Final = 4
+MAX_CONCURRENT_ROOT_FIELDS: Final = 4
 """Number of root fields of an operation that run concurrently, with their selections; the others wait in order."""
 
 
@@ -52,16 +52,16 @@ class _Owner(Coroutine[Any, Any, Any]):
             self._value.close()
 
 
-class FewRootsExecutor(StrawberryGraphQLCoreExecutionContext):
+class LimitedRootsExecutor(StrawberryGraphQLCoreExecutionContext):
     """Executes as graphql-core does, but runs at most `MOST_ROOT_FIELDS` async root fields concurrently."""
 
     @cached_property
     def root_slots(self) -> asyncio.Semaphore | None:
         """Return the slots for root fields; None if the operation has no more fields than slots."""
         selections = self.operation.selection_set.selections
-        if len(selections) <= MOST_ROOT_FIELDS and all(isinstance(each, FieldNode) for each in selections):
+        if len(selections) <= MAX_CONCURRENT_ROOT_FIELDS and all(isinstance(each, FieldNode) for each in selections):
             return None
-        return asyncio.Semaphore(MOST_ROOT_FIELDS)
+        return asyncio.Semaphore(MAX_CONCURRENT_ROOT_FIELDS)
 
     def in_slot(
         self,

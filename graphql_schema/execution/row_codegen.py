@@ -38,7 +38,7 @@ def _source(fields: Sequence[Field]) -> str:
     for position, field in enumerate(fields):
         lines += [f"        {line}" for line in _field(position, field)]
     entries = ", ".join(f"{field.name!r}: f{position}" for position, field in enumerate(fields))
-    if any(field.link for field in fields):
+    if any(field.batch_resolver for field in fields):
         lines += [f"        data = {{{entries}}}", "        linked(source, at, data)", "        return data"]
     else:
         lines += [f"        return {{{entries}}}"]
@@ -55,7 +55,7 @@ def _field(position: int, field: Field) -> Iterator[str]:
     if field.is_typename:
         yield f"f{position} = {field.parent.name!r}"
         return
-    if field.link:
+    if field.batch_resolver:
         yield f"f{position} = None"
         return
     match field.reading:

@@ -7,7 +7,7 @@ from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
 
 from graphql_schema.execution.fields import Field, plain_object
 from graphql_schema.execution.plans import Plan
-from graphql_schema.execution.resolvers import arguments
+from graphql_schema.execution.resolvers import shared_arguments
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
@@ -18,7 +18,7 @@ IS_ROW: Final = "IS_ROW"
 _PLAIN: Final = {dict}
 
 Data = dict[str, Any]
-Place = Path | tuple[Any, str | int, str | None] | None
+Location = Path | tuple[Any, str | int, str | None] | None
 """Location of an object: a path, or a tuple of the parent location, key and type name, from which few paths are built.
 
 None is the root.
@@ -35,8 +35,8 @@ class Rows:
         self._executor = executor
         self.fields = plan.fields
         self.pending: list[tuple[str, Awaitable[Any]]] = []
-        self.row = plan.make_row(self._odd, self._below, self._ordinary, self._linked, given)
-        self.links, self.is_flat = plan.links, plan.is_flat
+        self.row = plan.make_row(self._unusual, self._below, self._ordinary, self._defer_or_resolve, given)
+        self.links, self.is_flat = plan.batched, plan.is_flat
         self.odd = 0
         """Number of unusual values."""
         self._inner: dict[int, Rows] = {}
@@ -49,16 +49,18 @@ class Rows:
         for position in plan.with_arguments:
             field = plan.fields[position]
             node = field.details[0].node
-            given[position] = arguments(field.definition, node, executor.variable_values, executor.strawberry_schema)
+            given[position] = shared_arguments(
+                field.definition, node, executor.variable_values, executor.strawberry_schema
+            )
             if given[position] is None:
                 return None
         return cls(executor, plan, given)
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Make no more rows: the row function refers back to this object, and the cycle would delay its release."""
-        self.row = _ended
+        self.row = _closed_row
 
-    def complete(self, source: object, at: Place) -> AwaitableOrValue[Data]:
+    def complete(self, source: object, at: Location) -> AwaitableOrValue[Data]:
         """Return the data of one object, or an awaitable if some of its fields must be awaited.
 
         Raises:
@@ -83,7 +85,7 @@ class Rows:
             self._executor.settle_in_background([awaitable for _, awaitable in self.pending])
             self.pending.clear()
 
-    def _linked(self, source: object, at: Place, data: Data) -> None:
+    def _defer_or_resolve(self, source: object, at: Location, data: Data) -> None:
         """Defer the batched fields of a row in a list; resolve those of a single row."""
         links = self._executor.links
         if links is not None and links.gathers:
@@ -92,7 +94,7 @@ class Rows:
         for position in self.links:
             data[self.fields[position].name] = self._ordinary(position, source, at)
 
-    def completed(self, position: int, value: object, at: Place) -> object:
+    def completed(self, position: int, value: object, at: Location) -> object:
         """Complete a value of a batched field; its awaitables are added to `pending`.
 
         Raises:
@@ -112,13 +114,13 @@ class Rows:
                 self._inner[position] = found
         return found
 
-    def _odd(self, position: int, value: object, at: Place) -> object:
+    def _unusual(self, position: int, value: object, at: Location) -> object:
         """Complete a value that only graphql-core can complete, such as an error or an awaitable."""
         field = self.fields[position]
         self.odd += 1
-        return self._noted(field, self._executor.complete_field(field, path_at(at, field), value))
+        return self._pend(field, self._executor.complete_field(field, path_at(at, field), value))
 
-    def _below(self, position: int, value: object, at: Place) -> object:
+    def _below(self, position: int, value: object, at: Location) -> object:
         """Complete an object, or a list of objects, inside the row."""
         field, executor = self.fields[position], self._executor
         if type(value) is list and field.plain_item_type:
@@ -127,7 +129,7 @@ class Rows:
             return self._list(position, value, (at, field.name, field.parent.name))
         rows = self.inner(position) if type(value) is dict or hasattr(type(value), IS_ROW) else None
         if rows is None:
-            return self._odd(position, value, at)
+            return self._unusual(position, value, at)
         try:
             data = rows.complete(value, (at, field.name, field.parent.name))
         except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
@@ -135,17 +137,17 @@ class Rows:
             return None
         if isinstance(data, dict):
             return data
-        return self._noted(field, executor.guarded(data, field.type, field.details, path_at(at, field)))
+        return self._pend(field, executor.guarded(data, field.type, field.details, path_at(at, field)))
 
-    def _list(self, position: int, items: list[Any], place: "Place") -> object:
+    def _list(self, position: int, items: list[Any], place: "Location") -> object:
         """Complete a list of objects; rows of stores are made here, up to one that fails or is awaitable."""
         field, executor, begun = self.fields[position], self._executor, None
         # Only rows inside another list defer their fields to that list.
         if executor.links is not None and (rows := self._rows_of_items(position)) and {*map(type, items)} == _PLAIN:
-            begun = Begun(rows)
-            if begun.is_all_of(items, place):
+            begun = PartialRows(rows)
+            if begun.add_all(items, place):
                 return begun.made
-        return self._noted(field, executor.complete_list(field, place, items, begun))
+        return self._pend(field, executor.complete_list(field, place, items, begun))
 
     def _rows_of_items(self, position: int) -> "Rows | None":
         """Return the rows of the objects in a field's lists; None if the selection is not compiled yet."""
@@ -158,18 +160,18 @@ class Rows:
                 self._items[position] = found
         return found
 
-    def _ordinary(self, position: int, source: object, at: Place) -> object:
+    def _ordinary(self, position: int, source: object, at: Location) -> object:
         """Resolve and complete a field by graphql-core."""
         field = self.fields[position]
-        return self._noted(field, self._executor.execute_planned(field, source, path_at(at, field)))
+        return self._pend(field, self._executor.execute_planned(field, source, path_at(at, field)))
 
-    def _noted(self, field: Field, completed: Any) -> object:  # noqa: ANN401 -- any value
+    def _pend(self, field: Field, completed: Any) -> object:  # noqa: ANN401 -- any value
         if self._executor.is_awaitable(completed):
             self.pending.append((field.name, completed))
         return completed
 
 
-class Begun:
+class PartialRows:
     """The rows of the plain items at the start of a list, and the error of the next one if it failed."""
 
     def __init__(self, rows: Rows) -> None:
@@ -177,7 +179,7 @@ class Begun:
         self.made: list[Any] = []
         self.error: Exception | None = None
 
-    def is_all_of(self, items: list[Any], place: Place) -> bool:
+    def add_all(self, items: list[Any], place: Location) -> bool:
         """Make the rows of items; return False at the first that fails or must be awaited."""
         rows, made, row = self.rows, self.made, self.rows.row
         try:
@@ -191,7 +193,7 @@ class Begun:
         return True
 
 
-def path_at(at: Place, field: Field) -> Path:
+def path_at(at: Location, field: Field) -> Path:
     """Return the path of a field of an object."""
     return Path(at and path_of(at), field.name, field.parent.name)
 
@@ -204,7 +206,7 @@ def path_of(at: Any) -> Path:  # noqa: ANN401 -- a location, not the root
     return Path(around and path_of(around), key, typename)
 
 
-def _ended(*_given: object) -> Data:
+def _closed_row(*_given: object) -> Data:
     """Replaces the row function after the response, for tasks still running, such as siblings of a failed field."""
     raise RuntimeError("the response has been sent")
 

@@ -10,7 +10,7 @@ from graphql.pyutils import gather_with_cancel
 
 from stores.concurrency.time_slices import BATCH_SIZE
 
-_TURNS_TO_ASK: Final = 2
+_ITERATIONS_TO_LOADER: Final = 2
 """Number of event loop iterations in which a started task reaches its data loader."""
 
 
@@ -50,7 +50,7 @@ class StaggeredStart:
             while some := [asyncio.ensure_future(awaitable) for awaitable in islice(awaitables, BATCH_SIZE)]:
                 begun += some
                 await asyncio.sleep(0)
-            for _ in range(_TURNS_TO_ASK):
+            for _ in range(_ITERATIONS_TO_LOADER):
                 await asyncio.sleep(0)
         except asyncio.CancelledError:
             begun += map(asyncio.ensure_future, awaitables)

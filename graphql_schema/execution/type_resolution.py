@@ -10,7 +10,7 @@ from strawberry.types.cast import get_strawberry_type_cast
 from graphql_schema.execution.fields import plain_object
 
 
-def is_told_by_class(item: object) -> bool:
+def has_type_by_class(item: object) -> bool:
     """Return True if every value of the item's class has one type: the class is a type of the schema, and not cast."""
     definition = getattr(type(item), "__strawberry_definition__", None)
     if not isinstance(definition, StrawberryObjectDefinition) or definition.is_graphql_generic:
@@ -18,7 +18,7 @@ def is_told_by_class(item: object) -> bool:
     return get_strawberry_type_cast(item) is None and not hasattr(item, "__await__")
 
 
-def told_type(
+def type_by_class(
     kind: GraphQLOutputType, item: object, schema: GraphQLSchema, info: Callable[[], Any]
 ) -> GraphQLObjectType | None:
     """Return the object type of a value whose class determines it; None if graphql-core must resolve it."""

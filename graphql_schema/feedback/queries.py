@@ -41,7 +41,7 @@ class FeedbackQueries:
     ) -> Listing:
         """Return a page of feedback and a function that counts all of it."""
         feedback, where = info.context.stores.feedback, to_store(query)
-        wanted = connections.selected_of_nodes(info)
+        wanted = connections.selected_node_fields(info)
         page = await feedback.page(project_id, request, wanted, sort_keys(sort_by), where)
         return Listing(page, partial(feedback.count, project_id, where))
 

@@ -96,12 +96,12 @@ class Connection(Generic[Node]):
     def edges(self, parent: strawberry.Parent[Listing]) -> AsyncIterable[Row]:
         """Return each row together with its page, from which the cursor is computed."""
         page = parent.page
-        return _in_turns([{"page": page, "node": row} for row in page.rows], _forget_node)
+        return _in_time_slices([{"page": page, "node": row} for row in page.rows], _drop_parsed_node)
 
     @resolved_field("Entries of the page without cursors.", returns=list[Node])
     def nodes(self, parent: strawberry.Parent[Listing]) -> AsyncIterable[Row]:
         """Return the rows of the page."""
-        return _in_turns(parent.page.rows, drop_parsed)
+        return _in_time_slices(parent.page.rows, drop_parsed)
 
     @resolved_field("Position of the page in the list.")
     def page_info(self, parent: strawberry.Parent[Listing]) -> PageInfo:
@@ -153,7 +153,7 @@ def connection_field(
     return make
 
 
-def _in_turns(rows: list[Row], release: Callable[[Row], None]) -> AsyncIterable[Row]:
+def _in_time_slices(rows: list[Row], release: Callable[[Row], None]) -> AsyncIterable[Row]:
     """Return rows that are serialized in time slices; a page of few and small rows is returned as a list."""
     few = not rows or (len(rows) <= BATCH_SIZE and sum(map(_json_characters, rows)) <= FEW_CHARACTERS)
     return cast("AsyncIterable[Row]", rows) if few else Turns(rows, release)
@@ -165,18 +165,18 @@ def _json_characters(row: Row) -> int:
     return sum([len(text) for text in texts.values() if type(text) is str]) if texts else 0
 
 
-def _forget_node(edge: Row) -> None:
+def _drop_parsed_node(edge: Row) -> None:
     drop_parsed(edge["node"])
 
 
-def page_request(info: Info, given: dict[str, Any]) -> PageRequest:
+def page_request(info: Info, arguments: dict[str, Any]) -> PageRequest:
     """Build the page request from a list's arguments, bounded by the server's limit; of no rows if none are selected.
 
     Raises:
         BadInputError: if a number is out of range, or forward and backward arguments are mixed.
     """
     size = NESTED_PAGE if _is_in_list(info) else PAGE
-    asked = {name: given.get(name) for name in _PAGING}
+    asked = {name: arguments.get(name) for name in _PAGING}
     request = PageRequest.of(**asked, default_size=size, max_size=info.context.max_page_size)
     return request if _reads_rows(info) else replace(request, size=0)
 
@@ -195,14 +195,14 @@ def _reads_rows(info: Info) -> bool:
     return not selected_fields(info).isdisjoint({"nodes", "edges", "page_info"})
 
 
-def selected_of_nodes(info: Info) -> set[str]:
+def selected_node_fields(info: Info) -> set[str]:
     """Return the fields selected of a connection's nodes, through `nodes` and through `edges`."""
     return selected_fields(info, "nodes", "edges.node")
 
 
-def frozen_of_nodes(info: Info) -> frozenset[str]:
+def frozen_node_fields(info: Info) -> frozenset[str]:
     """Like `selected_of_nodes`, hashable for the key of a loader."""
-    return frozenset(selected_of_nodes(info))
+    return frozenset(selected_node_fields(info))
 
 
 class ConnectionNames(NameConverter):

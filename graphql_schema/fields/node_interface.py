@@ -33,7 +33,7 @@ def node_ref(of: Callable[[Row], str], description: str = "Ref of the entity, wh
     return computed_field(description, of)
 
 
-def take_rows_as_they_are(schema: GraphQLSchema) -> None:
+def skip_type_checks(schema: GraphQLSchema) -> None:
     """Remove the type check of entities: rows carry no type, and `Node.resolve_type` names it."""
     for kind in schema.type_map.values():
         if isinstance(kind, GraphQLObjectType) and any(each.name == Node.__name__ for each in kind.interfaces):

@@ -83,11 +83,11 @@ def to_one(description: str, to: object, find: Callable[[Stores], Find], key: Ke
 def to_many(
     description: str,
     of: object,
-    by_way_of: Callable[[Stores], Relation],
+    relation_in: Callable[[Stores], Relation],
     key: KeyOf,
-    narrowed: Mapping[str, object] | None = None,
-    given: Callable[..., tuple[Hashable, ...]] = tuple,
-    deeper: Callable[[Info], tuple[Hashable, ...]] = lambda _: (),
+    arguments: Mapping[str, object] | None = None,
+    to_key: Callable[..., tuple[Hashable, ...]] = tuple,
+    select_deeper: Callable[[Info], tuple[Hashable, ...]] = lambda _: (),
 ) -> Any:  # noqa: ANN401 -- a field
     """Field with a page of related rows of the type `of`.
 
@@ -104,9 +104,9 @@ def to_many(
     async def of_all(
         info: Info, parents: Sequence[Row], request: PageRequest, given: tuple[Hashable, ...]
     ) -> list[Listing]:
-        way, load_all = by_way_of(info.context.stores), info.context.loaders.load_all
+        way, load_all = relation_in(info.context.stores), info.context.loaders.load_all
         keys = [key(parent) for parent in parents]
-        asked = (connections.frozen_of_nodes(info), request, *given, *deeper(info))
+        asked = (connections.frozen_node_fields(info), request, *given, *select_deeper(info))
         pages = await load_all(way.pages, keys, *asked)
         count = partial(info.context.loaders.load, way.count)
         return [Listing(pages[each], partial(count, each, *given)) for each in keys]
@@ -117,5 +117,5 @@ def to_many(
         return (await of_all(info, [parent], request, given))[0]
 
     setattr(resolve, BATCH_RESOLVER, of_all)
-    make = grouped_arguments("given", optional(narrowed or {}), lambda _, taken: given(**taken))
+    make = grouped_arguments("given", optional(arguments or {}), lambda _, taken: to_key(**taken))
     return connection_field(description, of=of)(make(resolve))

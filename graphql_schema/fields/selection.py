@@ -35,7 +35,7 @@ def selected_fields(info: Info, *paths: str) -> set[str]:
     the selection of the current field itself is returned.
     """
     raw: RawInfo = info._raw_info  # noqa: SLF001 -- Strawberry has no public way to the nodes
-    kept = plans.KEPT.of(raw.operation, raw.fragments.values())
+    kept = plans.PLAN_CACHE.of(raw.operation, raw.fragments.values())
     return set(kept.selected(paths, raw.field_nodes, raw.variable_values, lambda: _selected(raw, paths or ("",))))
 
 
@@ -49,7 +49,7 @@ def _selected(raw: RawInfo, paths: Sequence[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def selected_of(info: Info, *types: str) -> set[str]:
+def selected_fields_of_types(info: Info, *types: str) -> set[str]:
     """Return the snake_case names selected of the current field for values of some object or interface types."""
     raw = info._raw_info  # noqa: SLF001 -- as above
     return {_python_name(node.name.value) for node in _children(raw.field_nodes, raw, types)}

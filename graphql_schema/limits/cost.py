@@ -9,13 +9,13 @@ from graphql import FragmentDefinitionNode, GraphQLError, GraphQLSchema, Operati
 
 from graphql_schema.directives import flags
 from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
-from graphql_schema.limits.cost_counting import Counting, TooManySelectionsError
-from graphql_schema.limits.cost_explanation import MOST_TOLD, CostExplanation, number
+from graphql_schema.limits.cost_counting import CostCounter, TooManySelectionsError
+from graphql_schema.limits.cost_explanation import MAX_NUMBER, CostExplanation, number
 from graphql_schema.limits.cost_tree import Counted
 from graphql_schema.limits.cost_weights import Weights
 
 SETTING: Final = "LOOMQL_MAX_QUERY_COST"
-_MOST_KEPT: Final = 32
+_MAX_CACHED: Final = 32
 _FOR_A_SCAN: Final = " for a scan, since no index serves its condition, sort or grouping"
 
 Extensions = dict[str, Any]
@@ -24,26 +24,26 @@ Extensions = dict[str, Any]
 class TooCostlyError(GraphQLError):
     """An operation that was refused for its cost; `told` are the extensions of its response."""
 
-    told: Extensions | None = None
+    response_extensions: Extensions | None = None
 
 
 @dataclass(slots=True)
-class _Kept:
+class _CachedCosts:
     """The costs of an operation, by the values of the variables that decide the selection."""
 
     operation: weakref.ref[OperationDefinitionNode]
     flags: tuple[str, ...]
-    by_flags: dict[tuple[Any, ...], "_Found"] = field(default_factory=dict)
+    by_flags: dict[tuple[Any, ...], "_CountedCost"] = field(default_factory=dict)
 
-    def keep(self, chosen: tuple[Any, ...], found: "_Found") -> None:
+    def keep(self, chosen: tuple[Any, ...], found: "_CountedCost") -> None:
         """Cache one cost; the cache is bounded."""
-        if len(self.by_flags) >= _MOST_KEPT:
+        if len(self.by_flags) >= _MAX_CACHED:
             self.by_flags.clear()
         self.by_flags[chosen] = found
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _CountedCost:
     """A counted cost; `told` is set if it is within the limit for all values of the variables."""
 
     counted: Counted
@@ -56,7 +56,7 @@ class Costs:
     def __init__(self, schema: GraphQLSchema, limits: Limits) -> None:
         self._schema, self._limits = schema, limits
         self._weights = Weights(schema)
-        self._kept: dict[int, _Kept] = {}
+        self._kept: dict[int, _CachedCosts] = {}
 
     def of(
         self,
@@ -77,7 +77,7 @@ class Costs:
         limit = self._limits.max_cost
         if limit is None:
             return None
-        kept = self._kept_of(operation, fragments)
+        kept = self._cached(operation, fragments)
         chosen = tuple(map(values.get, kept.flags)) if kept.flags else ()
         found = kept.by_flags.get(chosen)
         if found is None:
@@ -87,16 +87,18 @@ class Costs:
             return found.told
         cost = found.counted.cost(values)
         if cost > limit:
-            self._hold(operation, fragments, values, found.counted, limit)
-        return _told(cost, limit)
+            self._refuse_if_costly(operation, fragments, values, found.counted, limit)
+        return _cost_extensions(cost, limit)
 
-    def _kept_of(self, operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> _Kept:
+    def _cached(
+        self, operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]
+    ) -> _CachedCosts:
         """Return the cached costs of an operation, which live as long as it does."""
         key = id(operation)
         kept = self._kept.get(key)
         if kept is None:
             reference = weakref.ref(operation, lambda _: self._kept.pop(key, None))
-            kept = self._kept[key] = _Kept(reference, flags(operation, fragments.values()))
+            kept = self._kept[key] = _CachedCosts(reference, flags(operation, fragments.values()))
         return kept
 
     def _count(
@@ -105,10 +107,10 @@ class Costs:
         fragments: Mapping[str, FragmentDefinitionNode],
         values: Mapping[str, Any],
         limit: int,
-    ) -> _Found:
+    ) -> _CountedCost:
         counted = self._counted(operation, fragments, values)
         cost = counted.cost({}) if counted.root.constant is not None else None
-        return _Found(counted, _told(cost, limit) if cost is not None and cost <= limit else None)
+        return _CountedCost(counted, _cost_extensions(cost, limit) if cost is not None and cost <= limit else None)
 
     def _counted(
         self,
@@ -118,14 +120,14 @@ class Costs:
         *,
         counts_given: bool = True,
     ) -> Counted:
-        counting = Counting(
+        counting = CostCounter(
             self._schema,
             self._weights,
             operation,
             fragments,
             values,
             self._limits.max_page_size,
-            counts_given=counts_given,
+            counts_input=counts_given,
         )
         try:
             return counting.counted()
@@ -137,7 +139,7 @@ class Costs:
                 extensions={"code": TOO_COMPLEX},
             ) from None
 
-    def _hold(
+    def _refuse_if_costly(
         self,
         operation: OperationDefinitionNode,
         fragments: Mapping[str, FragmentDefinitionNode],
@@ -153,8 +155,8 @@ class Costs:
         raise _refusal(operation, counted, values, limit)
 
 
-def _told(cost: int, limit: int) -> Extensions:
-    return {"cost": {"requested": min(cost, MOST_TOLD), "limit": limit}}
+def _cost_extensions(cost: int, limit: int) -> Extensions:
+    return {"cost": {"requested": min(cost, MAX_NUMBER), "limit": limit}}
 
 
 def _refusal(
@@ -168,7 +170,7 @@ def _refusal(
         f"{number(arithmetic.objects())} for the objects that it may return{scans}, {arithmetic.text()}, and "
         f"{number(counted.root.work)} for what the database is asked. "
     )
-    extensions = {"code": TOO_COMPLEX, "cost": min(cost, MOST_TOLD), "limit": limit, "setting": SETTING}
+    extensions = {"code": TOO_COMPLEX, "cost": min(cost, MAX_NUMBER), "limit": limit, "setting": SETTING}
     advice = "Request less"
     if heavy and heavy.count > 1:
         message += f"The most is {heavy.path}, with {number(heavy.count)}{_FOR_A_SCAN if heavy.is_scan else ''}. "
@@ -178,5 +180,5 @@ def _refusal(
             f"Request fewer of {' or of '.join(heavy.lists[:-3:-1])} (a smaller `first`, and the next page by cursor)"
         )
     error = TooCostlyError(f"{message}{advice}, or raise {SETTING} on the server.", [operation], extensions=extensions)
-    error.told = _told(cost, limit)
+    error.response_extensions = _cost_extensions(cost, limit)
     return error

@@ -25,10 +25,10 @@ from graphql import (
 from graphql_schema.directives import is_included
 from graphql_schema.limits.cost_tree import CostedField, Counted, Selection, Size
 from graphql_schema.limits.cost_weights import COUNT, INNER, UNINDEXED, Weight, Weights
-from graphql_schema.limits.list_sizes import asked
+from graphql_schema.limits.list_sizes import requested_size
 from graphql_schema.limits.scans import scan
 
-MOST_LOOKS: Final = 50_000
+MAX_VISITED: Final = 50_000
 """Limit of visited selections; each is visited once for each path of equal names that leads to it."""
 
 _PAGING: Final = "first"
@@ -40,7 +40,7 @@ class TooManySelectionsError(Exception):
     """Counting would take too long."""
 
 
-class Counting:
+class CostCounter:
     """Counts one operation for the values of the variables that decide its selection.
 
     Args:
@@ -62,11 +62,11 @@ class Counting:
         values: Mapping[str, Any],
         max_page_size: int,
         *,
-        counts_given: bool = True,
+        counts_input: bool = True,
     ) -> None:
         self._schema, self._weights, self._operation = schema, weights, operation
         self._fragments, self._values = fragments, values
-        self._max_page_size, self._counts_given = max_page_size, counts_given
+        self._max_page_size, self._counts_given = max_page_size, counts_input
         self._mutation = schema.mutation_type if operation.operation is OperationType.MUTATION else None
         self._known: dict[tuple[Any, ...], Selection] = {}
         self._varying: list[Selection] = []
@@ -91,7 +91,7 @@ class Counting:
         if known is None:
             kinds = [kind, *self._named(kind, sets)] if is_abstract_type(kind) else [kind]
             known = Selection(tuple(tuple(self._costed_fields(each, sets, handed, in_list=in_list)) for each in kinds))
-            known.fix(self._varying)
+            known.precompute(self._varying)
             self._known[key] = known
         return known
 
@@ -116,7 +116,7 @@ class Counting:
         *,
         in_list: bool,
     ) -> CostedField:
-        told = self._told(kind, nodes[0], weight, in_list=in_list)
+        told = self._stated_size(kind, nodes[0], weight, in_list=in_list)
         size: Size = 1
         if weight.is_list:
             size = next(each for each in (told, handed, INNER) if each is not None)
@@ -138,17 +138,17 @@ class Counting:
     def _with(self, below: Selection, beside: CostedField) -> Selection:
         """Return a selection with an additional cost: the input of a mutation, or scans."""
         both = Selection(tuple((beside, *fields) for fields in below.kinds))
-        both.fix(self._varying)
+        both.precompute(self._varying)
         return both
 
-    def _told(self, kind: GraphQLNamedType, node: FieldNode, weight: Weight, *, in_list: bool) -> Size | None:
+    def _stated_size(self, kind: GraphQLNamedType, node: FieldNode, weight: Weight, *, in_list: bool) -> Size | None:
         """Return the requested size of a field, from its declaration or its arguments; None if neither states it."""
         if weight.size is None or isinstance(weight.size, int):
             return weight.size
         if kind is self._mutation and not self._counts_given:
             return 0
-        most = self._max_page_size if _PAGING in weight.size else weight.most
-        return asked(node, weight.size, weight.nested if in_list else weight.default, most, weight.ids)
+        most = self._max_page_size if _PAGING in weight.size else weight.max_size
+        return requested_size(node, weight.size, weight.nested if in_list else weight.default, most, weight.ids)
 
     def _collected(self, kind: GraphQLCompositeType, sets: _Sets) -> dict[str, list[FieldNode]]:
         """Return the fields of one object type by their response names."""
@@ -165,7 +165,7 @@ class Counting:
         while waiting:
             selections, conditions = waiting.pop()
             for selection in selections.selections:
-                self._look()
+                self._visit()
                 if not is_included(selection, self._values):
                     continue
                 if isinstance(selection, FieldNode):
@@ -205,9 +205,9 @@ class Counting:
             return other is kind
         return is_abstract_type(kind) or self._schema.is_sub_type(other, cast("Any", kind))
 
-    def _look(self) -> None:
+    def _visit(self) -> None:
         self._looks += 1
-        if self._looks > MOST_LOOKS:
+        if self._looks > MAX_VISITED:
             raise TooManySelectionsError
 
 

@@ -6,16 +6,16 @@ from typing import Any, Final
 
 from graphql_schema.limits.cost_tree import CostedField, Counted, Selection
 
-MOST_TOLD: Final = 10**15
+MAX_NUMBER: Final = 10**15
 """Largest number in messages: JavaScript numbers have no more digits."""
 
-_MOST_TERMS: Final = 12
+_MAX_TERMS: Final = 12
 _SMALL: Final = 100
 _NODES: Final = "nodes"
 
 
 @dataclass(frozen=True, slots=True)
-class Heavy:
+class ExpensiveField:
     """An expensive field: its path in the response, its number of objects, and the lists to reduce.
 
     If it `is_scan`, the count is the cost of its scans.
@@ -33,11 +33,11 @@ class CostExplanation:
     def __init__(self, counted: Counted, values: Mapping[str, Any]) -> None:
         self._counts = counted.counts(values)
         self._root, self._values = counted.root, values
-        self._left = _MOST_TERMS
+        self._left = _MAX_TERMS
 
     def text(self) -> str:
         """Return the sum of objects: `calls: 1 + 1,000 x (1 + feedback: 1 + 100 x 1)`; small terms are added up."""
-        self._left = _MOST_TERMS
+        self._left = _MAX_TERMS
         return self._sum(self._root)
 
     @property
@@ -49,7 +49,7 @@ class CostExplanation:
         """Return the total of the sum."""
         return self._count(self._root)
 
-    def heaviest(self) -> Heavy | None:
+    def heaviest(self) -> ExpensiveField | None:
         """Return the field with the most objects on the most expensive path; None if there is none."""
         return max(self._heavy(self._root, 1, (), ()), key=lambda each: each.count, default=None)
 
@@ -65,7 +65,7 @@ class CostExplanation:
         return " + ".join([*parts, number(rest)] if rest or not parts else parts)
 
     def _field(self, field: CostedField) -> str:
-        label = "" if field.is_handed and field.name == _NODES else f"{field.name}: "
+        label = "" if field.is_size_inherited and field.name == _NODES else f"{field.name}: "
         below = self._sum(field.below) if field.below and self._count(field.below) else ""
         each = " + ".join(filter(None, [number(field.own) if field.own or not below else "", below]))
         if not field.is_list:
@@ -74,18 +74,18 @@ class CostExplanation:
 
     def _heavy(
         self, selection: Selection, times: int, path: tuple[str, ...], lists: tuple[str, ...]
-    ) -> Iterator[Heavy]:
+    ) -> Iterator[ExpensiveField]:
         fields = max(selection.kinds, key=lambda kind: sum(map(self._of, kind)), default=())
         for field in self._by_weight(fields)[:1]:
             if field.is_scan:
-                yield Heavy(".".join(path), times * self._of(field), lists, is_scan=True)
+                yield ExpensiveField(".".join(path), times * self._of(field), lists, is_scan=True)
                 return
             here = (*path, field.name)
             count = times * self._size(field)
             asked = lists
-            if field.is_asked and self._size(field) > 1:
-                asked = (*lists, ".".join(path if field.is_handed else here))
-            yield Heavy(".".join(here), count * field.own, asked)
+            if field.is_size_chosen and self._size(field) > 1:
+                asked = (*lists, ".".join(path if field.is_size_inherited else here))
+            yield ExpensiveField(".".join(here), count * field.own, asked)
             if field.below:
                 yield from self._heavy(field.below, count, here, asked)
 
@@ -104,4 +104,4 @@ class CostExplanation:
 
 def number(value: int) -> str:
     """Format a number for messages."""
-    return f"{value:,}" if value <= MOST_TOLD else f"more than {MOST_TOLD:,}"
+    return f"{value:,}" if value <= MAX_NUMBER else f"more than {MAX_NUMBER:,}"

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphql_schema.limits.list_sizes import Asked
+from graphql_schema.limits.list_sizes import RequestedSize
 from graphql_schema.limits.scans import Scan
 
-Size = int | Asked | Scan
+Size = int | RequestedSize | Scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class CostedField:
     work: int
     below: "Selection | None" = None
     is_list: bool = False
-    is_asked: bool = False
-    is_handed: bool = False
+    is_size_chosen: bool = False
+    is_size_inherited: bool = False
     is_scan: bool = False
 
 
@@ -43,11 +43,11 @@ class Selection:
     kinds: tuple[tuple[CostedField, ...], ...]
     work: int = 0
     constant: int | None = None
-    at: int = -1
+    position: int = -1
     sums: tuple[tuple[int, tuple[tuple[Size, int, int], ...]], ...] = ()
     scans: bool = False
 
-    def fix(self, found: list["Selection"]) -> None:
+    def precompute(self, found: list["Selection"]) -> None:
         """Compute what does not depend on variables; append a varying selection to `found` after its parts."""
         self.work = sum(field.work + (field.below.work if field.below else 0) for kind in self.kinds for field in kind)
         self.scans = any(field.is_scan or (field.below and field.below.scans) for kind in self.kinds for field in kind)
@@ -55,12 +55,12 @@ class Selection:
         if not any(terms for _fixed, terms in self.sums):
             self.constant = max((fixed for fixed, _terms in self.sums), default=0)
         else:
-            self.at = len(found)
+            self.position = len(found)
             found.append(self)
 
     def count(self, counts: list[int]) -> int:
         """Return the number of objects of one such selection, after the selections that it contains are counted."""
-        return self.constant if self.constant is not None else counts[self.at]
+        return self.constant if self.constant is not None else counts[self.position]
 
 
 def _sum(fields: tuple[CostedField, ...]) -> tuple[int, tuple[tuple[Size, int, int], ...]]:
@@ -68,7 +68,7 @@ def _sum(fields: tuple[CostedField, ...]) -> tuple[int, tuple[tuple[Size, int, i
     for field in fields:
         below = field.below
         if below is not None and below.constant is None:
-            terms.append((field.size, field.own, below.at))
+            terms.append((field.size, field.own, below.position))
             continue
         each = field.own + ((below.constant or 0) if below else 0)
         if isinstance(field.size, int):
@@ -102,4 +102,4 @@ class Counted:
     def cost(self, values: Mapping[str, Any]) -> int:
         """Return the cost: objects plus database work."""
         constant = self.root.constant
-        return self.root.work + (constant if constant is not None else self.counts(values)[self.root.at])
+        return self.root.work + (constant if constant is not None else self.counts(values)[self.root.position])

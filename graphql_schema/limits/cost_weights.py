@@ -34,10 +34,10 @@ NESTED_PAGE: Final = 20
 INNER: Final = 10
 """Assumed length of a list without a size argument or declaration."""
 
-MOST_ROWS: Final = 10_000
+MAX_ROWS: Final = 10_000
 """Maximum size that a field accepts, except for pages; it rejects larger numbers."""
 
-ASKING: Final = 10
+LOOKUP: Final = 10
 """Cost of one database request, equal to ten objects: both take tenths of a millisecond."""
 
 COUNT: Final = 1_000
@@ -105,7 +105,7 @@ class Weight:
     size: int | Sequence[str] | None
     default: int
     nested: int
-    most: int
+    max_size: int
     work: int
     own: int
     is_list: bool
@@ -139,7 +139,7 @@ class Weights:
         field = definition.extensions.get(_DEFINITION)
         told = field.metadata.get(_DECLARED) if isinstance(field, StrawberryField) else None
         size, is_number = _size(definition, told.size if told else None)
-        default, most = (PAGE, MOST_ROWS) if is_number else (0, _UNBOUNDED)
+        default, most = (PAGE, MAX_ROWS) if is_number else (0, _UNBOUNDED)
         nested = NESTED_PAGE if "first" in definition.args else default
         work = told.work if told and told.work is not None else _work(field)
         # A plain value is included in its object; one with arguments, such as a path, is computed.
@@ -171,4 +171,4 @@ def _is_number(definition: GraphQLField, path: str) -> bool:
 
 def _work(field: object) -> int:
     resolver = field.base_resolver if isinstance(field, StrawberryField) else None
-    return ASKING if resolver and resolver.is_async else 0
+    return LOOKUP if resolver and resolver.is_async else 0

@@ -19,13 +19,13 @@ from graphql.validation.validate import ValidationAbortedError
 from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
 
 _UNCOUNTED: Final = -1_000_000
-_MOST_COUNTED: Final = 1_000_000
-_MOST_COMPARED: Final = 50_000
+_MAX_COUNT: Final = 1_000_000
+_MAX_COMPARISONS: Final = 50_000
 
 
 def bound_comparisons() -> None:
     """Lower graphql-core's limit of compared fields, process-wide: its default lets 50 kB of document take seconds."""
-    overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = _MOST_COMPARED
+    overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = _MAX_COMPARISONS
 
 
 def rule(limits: Limits) -> type[ASTValidationRule]:
@@ -46,7 +46,7 @@ def rule(limits: Limits) -> type[ASTValidationRule]:
 def _check(what: str, found: int, limit: int, setting: str, operation: OperationDefinitionNode) -> None:
     if found <= limit:
         return
-    count = f"at least {_MOST_COUNTED:,}" if found >= _MOST_COUNTED else f"{found:,}"
+    count = f"at least {_MAX_COUNT:,}" if found >= _MAX_COUNT else f"{found:,}"
     raise ValidationAbortedError(
         f"The operation has {count} {what}, fragments included; the limit is {limit:,}. Split it into smaller "
         f"operations, or raise {setting} on the server.",
@@ -69,7 +69,7 @@ class Nesting:
         for name, level in self.spreads:
             fragment = fragments.get(name, Nesting())
             depth = max(depth, level + fragment.depth)
-            aliases = min(aliases + fragment.aliases, _MOST_COUNTED)
+            aliases = min(aliases + fragment.aliases, _MAX_COUNT)
         return Nesting(depth, aliases)
 
 

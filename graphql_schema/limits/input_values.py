@@ -7,10 +7,10 @@ from graphql import GraphQLError, GraphQLInputObjectType, GraphQLInputType, Grap
 
 from graphql_schema.limits.bounds import TOO_COMPLEX
 
-AT_ONCE: Final = 20_000
+MAX_INLINE_VALUES: Final = 20_000
 """Number of values that are counted and coerced without a thread: a tenth of a second if all have errors."""
 
-MOST_UNKNOWN: Final = 20
+MAX_UNKNOWN_KEYS: Final = 20
 """Allowed keys of an object beyond the fields of its type: each unknown key gets an error with suggestions."""
 
 SETTING: Final = "LOOMQL_MAX_INPUT_VALUES"
@@ -32,7 +32,7 @@ def are_few(counts: Mapping[str, Count], given: Mapping[str, Any], limit: int) -
     Raises:
         GraphQLError: if an object has far more keys than fields, or the values nest too deeply.
     """
-    return _first_beyond(counts, given, limit) is None
+    return _first_excess(counts, given, limit) is None
 
 
 def check_values(counts: Mapping[str, Count], given: Mapping[str, Any], limit: int) -> None:
@@ -41,7 +41,7 @@ def check_values(counts: Mapping[str, Count], given: Mapping[str, Any], limit: i
     Raises:
         GraphQLError: if it exceeds the limit, and as by `are_few`.
     """
-    if name := _first_beyond(counts, given, limit):
+    if name := _first_excess(counts, given, limit):
         raise GraphQLError(
             f"The variables up to ${name} have more than {limit:,} values, outside of JSON; send fewer at once, or "
             f"raise {SETTING} on the server.",
@@ -49,7 +49,7 @@ def check_values(counts: Mapping[str, Count], given: Mapping[str, Any], limit: i
         )
 
 
-def _first_beyond(counts: Mapping[str, Count], given: Mapping[str, Any], limit: int) -> str | None:
+def _first_excess(counts: Mapping[str, Count], given: Mapping[str, Any], limit: int) -> str | None:
     """Return the first variable with which the members exceed the limit; None if they do not."""
     left = limit
     for name, count in counts.items():
@@ -96,7 +96,7 @@ def _list(inner: Count | None) -> Count:
 
 
 def _object(kind: GraphQLInputObjectType, inner: Mapping[str, Count]) -> Count:
-    most = len(kind.fields) + MOST_UNKNOWN
+    most = len(kind.fields) + MAX_UNKNOWN_KEYS
 
     def members(value: object, left: int) -> int:
         if type(value) is not dict:

@@ -6,8 +6,8 @@ from typing import Final
 
 from graphql import ASTValidationRule, FieldNode, GraphQLError
 
-_NEAR: Final = re.compile(r" ?Did you mean [^?]*\?")
-_TELLING: Final = frozenset({"__schema", "__type"})
+_SUGGESTION: Final = re.compile(r" ?Did you mean [^?]*\?")
+_INTROSPECTION_FIELDS: Final = frozenset({"__schema", "__type"})
 
 
 class NoIntrospection(ASTValidationRule):
@@ -15,7 +15,7 @@ class NoIntrospection(ASTValidationRule):
 
     def enter_field(self, node: FieldNode, *_args: object) -> None:
         """Report an error for an introspection field."""
-        if node.name.value in _TELLING:
+        if node.name.value in _INTROSPECTION_FIELDS:
             self.report_error(
                 GraphQLError(
                     f"{node.name.value} is refused: introspection is off (LOOMQL_INTROSPECTION=false). The schema is "
@@ -29,4 +29,4 @@ class NoIntrospection(ASTValidationRule):
 def hide_names(errors: Iterable[GraphQLError]) -> None:
     """Remove name suggestions from errors in place, including those for variables."""
     for error in errors:
-        error.message = _NEAR.sub("", error.message)
+        error.message = _SUGGESTION.sub("", error.message)

@@ -24,7 +24,7 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestedSize:
     """A size that a client chooses: the first source with a value, within its bounds.
 
     The number of `ids` bounds it, unless that list is null or empty and so sets no condition.
@@ -32,13 +32,13 @@ class Asked:
 
     sources: tuple[int | Variable, ...]
     default: int
-    most: int
+    max_size: int
     ids: int | Variable | None = None
 
     def read(self, values: Mapping[str, Any]) -> int:
         """Return the size for these values of the variables."""
         found = next((number for each in self.sources if (number := _read(each, values)) is not None), None)
-        number = self.default if found is None else min(max(found, 0), self.most)
+        number = self.default if found is None else min(max(found, 0), self.max_size)
         ids = _read(self.ids, values) if self.ids is not None else None
         return min(number, ids) if ids else number
 
@@ -53,14 +53,16 @@ def _number(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def asked(node: FieldNode, arguments: Sequence[str], default: int, most: int, ids: str | None = None) -> int | Asked:
+def requested_size(
+    node: FieldNode, arguments: Sequence[str], default: int, most: int, ids: str | None = None
+) -> int | RequestedSize:
     """Return the size that arguments of a field request, each named by a dotted path into its fields.
 
     `ids` names the argument whose ids bound it.
     """
     found = [_source(node, *argument.split(".")) for argument in arguments]
     bound = _source(node, *ids.split(".")) if ids else None
-    size = Asked(tuple(source for source in found if source is not None), default, most, bound)
+    size = RequestedSize(tuple(source for source in found if source is not None), default, most, bound)
     return size if any(isinstance(source, Variable) for source in (*size.sources, bound)) else size.read({})
 
 

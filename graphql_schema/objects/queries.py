@@ -115,6 +115,6 @@ async def _listing(
     request: PageRequest,
 ) -> Listing:
     objects, where = info.context.stores.objects, to_store(query)
-    wanted = connections.selected_of_nodes(info)
+    wanted = connections.selected_node_fields(info)
     page = await objects.page(project_id, request, wanted, which, sort_keys(sort_by), where)
     return Listing(page, partial(objects.count, project_id, which, where))

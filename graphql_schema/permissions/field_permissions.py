@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from graphql_schema.permissions import project_arguments
-from graphql_schema.permissions.project_arguments import Given, ProjectArgument
+from graphql_schema.permissions.project_arguments import Arguments, ProjectArgument
 from stores.security.access import Role
 
 
@@ -17,12 +17,12 @@ class FieldPermission:
     """Role that a field requires in each project named by its arguments; `command` is the equivalent CLI command."""
 
     role: Role
-    place: ProjectArgument = project_arguments.PROJECT_ID
+    projects: ProjectArgument = project_arguments.PROJECT_ID
     command: str | None = None
 
-    def command_for(self, given: Given) -> str | None:
+    def command_for(self, arguments: Arguments) -> str | None:
         """Return the CLI command that is equivalent to the field with some arguments; None if there is none."""
-        return self.command and self.command.format(**given, on_or_off="on" if given.get("is_on") else "off")
+        return self.command and self.command.format(**arguments, on_or_off="on" if arguments.get("is_on") else "off")
 
 
 _READER: Final = FieldPermission(Role.READER)
@@ -117,7 +117,7 @@ _SUBSCRIPTIONS: Final = {
     "evaluationProgress": _READER,
 }
 
-Rulings = Mapping[str, Mapping[str, FieldPermission]]
+RootPermissions = Mapping[str, Mapping[str, FieldPermission]]
 
-FIELD_PERMISSIONS: Final[Rulings] = {"Query": _QUERIES, "Mutation": _MUTATIONS, "Subscription": _SUBSCRIPTIONS}
+FIELD_PERMISSIONS: Final[RootPermissions] = {"Query": _QUERIES, "Mutation": _MUTATIONS, "Subscription": _SUBSCRIPTIONS}
 """Permissions by the name of the root type and of the field."""

@@ -11,17 +11,17 @@ def lines() -> list[str]:
     return [
         row
         for root, rulings in FIELD_PERMISSIONS.items()
-        for row in grouped(root, ((name, ruling.role, ruling.place.told) for name, ruling in rulings.items()))
+        for row in grouped(root, ((name, ruling.role, ruling.projects.description) for name, ruling in rulings.items()))
     ]
 
 
-def grouped(of: str, ruled: Iterable[tuple[str, Role, str]]) -> Iterator[str]:
+def grouped(subject: str, permissions: Iterable[tuple[str, Role, str]]) -> Iterator[str]:
     """Yield the rows of one root type; fields with equal permissions share a row, in the order of roles."""
     alike: dict[tuple[Role, str], list[str]] = {}
-    for name, role, place in ruled:
+    for name, role, place in permissions:
         alike.setdefault((role, place), []).append(f"`{name}`")
     for (role, place), names in _in_order(alike):
-        yield f"| {of}: {', '.join(sorted(names))} | {role} | {place} |"
+        yield f"| {subject}: {', '.join(sorted(names))} | {role} | {place} |"
 
 
 def _in_order(alike: Mapping[tuple[Role, str], list[str]]) -> list[tuple[tuple[Role, str], list[str]]]:

@@ -8,10 +8,10 @@ from stores.errors import BadInputError
 from stores.projects import named
 from stores.refs import parse, parse_entity
 
-Given = Mapping[str, Any]
+Arguments = Mapping[str, Any]
 """Arguments of a field by their Python names."""
 
-Named = tuple[str, str]
+NamedProject = tuple[str, str]
 """A project id, and the path of the argument that names it."""
 
 
@@ -19,48 +19,48 @@ Named = tuple[str, str]
 class ProjectArgument:
     """Extraction of project ids from arguments, and a description of these arguments for the permission table."""
 
-    told: str
-    find: Callable[[Given], Iterable[Named]]
+    description: str
+    find: Callable[[Arguments], Iterable[NamedProject]]
 
 
-def _project_id(given: Given) -> Iterator[Named]:
+def _project_id(given: Arguments) -> Iterator[NamedProject]:
     yield given["project_id"], "project_id"
 
 
-def _inside(argument: str) -> Callable[[Given], Iterator[Named]]:
-    def find(given: Given) -> Iterator[Named]:
+def _inside(argument: str) -> Callable[[Arguments], Iterator[NamedProject]]:
+    def find(given: Arguments) -> Iterator[NamedProject]:
         yield given[argument].project_id, f"{argument}.project_id"
 
     return find
 
 
-def _batch_of_calls(given: Given) -> Iterator[Named]:
+def _batch_of_calls(given: Arguments) -> Iterator[NamedProject]:
     for position, item in enumerate(given["batch"]):
         # The field of a @oneOf input that is not set is UNSET, not None.
         name = "start" if item.start else "end"
         yield getattr(item, name).project_id, f"batch.{position}.{name}.project_id"
 
 
-def _batch_of_feedback(given: Given) -> Iterator[Named]:
+def _batch_of_feedback(given: Arguments) -> Iterator[NamedProject]:
     for position, item in enumerate(given["batch"]):
         yield item.project_id, f"batch.{position}.project_id"
 
 
-def _ids(given: Given) -> Iterator[Named]:
+def _ids(given: Arguments) -> Iterator[NamedProject]:
     for position, text in enumerate(given["ids"]):
         yield from _named_by(_of_entity, f"ids.{position}", text)
 
 
-def _id(given: Given) -> Iterator[Named]:
+def _id(given: Arguments) -> Iterator[NamedProject]:
     return _named_by(_of_entity, "id", given["id"])
 
 
-def _refs(given: Given) -> Iterator[Named]:
+def _refs(given: Arguments) -> Iterator[NamedProject]:
     for position, text in enumerate(given["refs"]):
         yield from _named_by(_of_ref, f"refs.{position}", text)
 
 
-def _entity_and_project(given: Given) -> Iterator[Named]:
+def _entity_and_project(given: Arguments) -> Iterator[NamedProject]:
     return _named_by(named, "project", given["entity"], given["project"])
 
 
@@ -72,7 +72,7 @@ def _of_ref(text: str) -> str:
     return parse(text).project_id
 
 
-def _named_by(read: Callable[..., str], argument: str, *texts: str) -> Iterator[Named]:
+def _named_by(read: Callable[..., str], argument: str, *texts: str) -> Iterator[NamedProject]:
     """Yield the project that some texts name; their field rejects invalid texts without a lookup."""
     try:
         project_id = read(*texts)
@@ -81,7 +81,7 @@ def _named_by(read: Callable[..., str], argument: str, *texts: str) -> Iterator[
     yield project_id, argument
 
 
-def _nowhere(_given: Given) -> Iterable[Named]:
+def _no_projects(_given: Arguments) -> Iterable[NamedProject]:
     return ()
 
 
@@ -98,4 +98,4 @@ ID: Final = ProjectArgument("the ref in id", _id)
 IDS: Final = ProjectArgument("each ref in ids", _ids)
 REFS: Final = ProjectArgument("each ref in refs", _refs)
 ENTITY_AND_PROJECT: Final = ProjectArgument("entity and project", _entity_and_project)
-OWN: Final = ProjectArgument("only those in which you have it are given", _nowhere)
+OWN: Final = ProjectArgument("only those in which you have it are given", _no_projects)

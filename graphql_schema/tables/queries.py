@@ -61,7 +61,7 @@ class TableQueries:
         """Return a page of rows and a function that counts all of them."""
         tables = info.context.stores.tables
         which, where = to_store(filter), to_store(query)
-        wanted = connections.selected_of_nodes(info)
+        wanted = connections.selected_node_fields(info)
         page = await tables.rows(project_id, digest, request, wanted, which, sort_keys(sort_by), where)
         return Listing(page, partial(tables.count_rows, project_id, digest, which, where))
 

@@ -46,5 +46,7 @@ class ThreadQueries:
     ) -> Listing:
         """Return a page of threads and a function that counts all of them."""
         threads, which = info.context.stores.threads, to_store(filter)
-        page = await threads.page(project_id, request, connections.selected_of_nodes(info), which, sort_keys(sort_by))
+        page = await threads.page(
+            project_id, request, connections.selected_node_fields(info), which, sort_keys(sort_by)
+        )
         return Listing(page, partial(threads.count, project_id, which))

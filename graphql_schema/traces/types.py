@@ -92,7 +92,7 @@ class Trace(Node):
     )
     async def roots(self, info: Info, parent: strawberry.Parent[Row], *, request: PageRequest) -> Listing:
         """Return a page of the calls at depth 0."""
-        return await _tree(info, parent, request, connections.frozen_of_nodes(info), 0)
+        return await _tree(info, parent, request, connections.frozen_node_fields(info), 0)
 
     @connection_field(
         "Calls as a tree in depth-first order: a call follows its parent, its earlier siblings and their descendants. "
