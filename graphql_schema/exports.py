@@ -82,12 +82,12 @@ def parse_arguments(schema: LimitedSchema, concept: Concept, parameters: Mapping
     if project_id is None:
         raise BadInputError("is required, as entity/project", PROJECT_ID)
     check_project_id(project_id, PROJECT_ID)
-    given = {name: _argument(schema, concept, name, parameters.get(name)) for name in concept.arguments}
+    values = {name: _argument(schema, concept, name, parameters.get(name)) for name in concept.arguments}
     return Asked(
         project_id,
-        to_store(given.get("filter")),
-        to_store(given.get("query")),
-        sort_keys(given.get("sortBy")),
+        to_store(values.get("filter")),
+        to_store(values.get("query")),
+        sort_keys(values.get("sortBy")),
     )
 
 

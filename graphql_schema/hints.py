@@ -72,13 +72,13 @@ class StreamHints(ExecutionResult):
 
 def start_stream_hints(executor: Executor[Any]) -> "asyncio.Task[list[Hint]] | None":
     """Start a task that computes hints on a subscription; None if it has no condition on calls."""
-    given = {
+    arguments = {
         argument.name.value
         for _, node, _ in _nodes(executor)
         if node.name.value in _ON_CALLS
         for argument in node.arguments or ()
     }
-    return None if given.isdisjoint(_CONDITIONS) else asyncio.create_task(_hints(executor))
+    return None if arguments.isdisjoint(_CONDITIONS) else asyncio.create_task(_hints(executor))
 
 
 async def _hints(executor: Executor[Any], empty: Mapping[str, object] | None = None) -> list[Hint]:
@@ -121,14 +121,14 @@ def _fields(executor: Executor[Any], empty: Mapping[str, object] | None = None) 
         if empty is not None and (name not in empty or (node.name.value != _AGGREGATE and _has_row(empty[name]))):
             continue
         values = get_argument_values(definition, node, executor.variable_values)
-        given: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             argument: values.get(each.out_name or argument) for argument, each in definition.args.items()
         }
-        if any(given.get(each) for each in _OTHER_PAGE) or any(given.get(each) == 0 for each in _SIZES):
+        if any(arguments.get(each) for each in _OTHER_PAGE) or any(arguments.get(each) == 0 for each in _SIZES):
             continue
-        is_on_calls = node.name.value in _ON_CALLS and not given.get("expandColumns")
-        condition = CallsCondition(*(to_store(given[each]) for each in _CONDITIONS)) if is_on_calls else None
-        yield _Field(name, given["projectId"], condition)
+        is_on_calls = node.name.value in _ON_CALLS and not arguments.get("expandColumns")
+        condition = CallsCondition(*(to_store(arguments[each]) for each in _CONDITIONS)) if is_on_calls else None
+        yield _Field(name, arguments["projectId"], condition)
 
 
 def _is_empty(value: object) -> bool | None:
@@ -138,13 +138,13 @@ def _is_empty(value: object) -> bool | None:
     boolean such as `hasNextPage`, and a type name.
     """
     if isinstance(value, dict):
-        is_nothing = None
+        is_empty = None
         for name, each in value.items():
             found = None if name == _TYPE_NAME else _is_empty(each)
             if found is False:
                 return False
-            is_nothing = found or is_nothing
-        return is_nothing
+            is_empty = found or is_empty
+        return is_empty
     if isinstance(value, list):
         return not value or (len(value) == 1 and isinstance(value[0], dict) and bool(_is_empty(value[0])))
     return None if isinstance(value, bool) else value is None or value == 0

@@ -76,12 +76,14 @@ class ImageGenerationCreateRes:
         return await info.context.loaders.load(info.context.stores.calls.by_keys, key, wanted)
 
 
-def _row(made: Generated) -> dict[str, Any]:
+def _row(generated: Generated) -> dict[str, Any]:
     return {
-        "project_id": made.project_id,
-        "json": {"response": codec.encode(made.response)},
-        "images": [{**picture, "url": file_url(made.project_id, picture["digest"])} for picture in made.pictures],
-        "weave_call_id": made.call_id,
+        "project_id": generated.project_id,
+        "json": {"response": codec.encode(generated.response)},
+        "images": [
+            {**picture, "url": file_url(generated.project_id, picture["digest"])} for picture in generated.pictures
+        ],
+        "weave_call_id": generated.call_id,
     }
 
 
@@ -106,11 +108,11 @@ class ImageMutations:
         track_llm_call: Track = True,  # noqa: FBT002 -- a field's argument, which is named
     ) -> Row:
         """Generate images; return the response, the images and the id of the call."""
-        made = await info.context.stores.images.create(
+        generated = await info.context.stores.images.create(
             project_id,
             inputs.to_store(),
             is_tracked=track_llm_call is not False,
             wb_user_id=wb_user_id,
             max_file_bytes=info.context.max_file_bytes,
         )
-        return _row(made)
+        return _row(generated)

@@ -92,10 +92,10 @@ class NodeQueries:
 
 async def load_node(info: Info, ref: EntityRef) -> Row | None:
     """Load the row of a ref with the selected fields and its type name; None if it is missing."""
-    finding = NODE_LOOKUPS[ref.kind]
-    wanted = frozenset(selected_fields_of_types(info, finding.type, Node.__name__))
-    row = await info.context.loaders.load(finding.find(info.context.stores), finding.key(ref), wanted)
-    return None if row is None else row | {TYPENAME: finding.type}
+    lookup = NODE_LOOKUPS[ref.kind]
+    wanted = frozenset(selected_fields_of_types(info, lookup.type, Node.__name__))
+    row = await info.context.loaders.load(lookup.find(info.context.stores), lookup.key(ref), wanted)
+    return None if row is None else row | {TYPENAME: lookup.type}
 
 
 def _parsed(text: str, argument: str) -> EntityRef:

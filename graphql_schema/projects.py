@@ -55,9 +55,9 @@ class ProjectsFilter:
         return StoreFilter(self.entity, self.name_prefix)
 
 
-def _of_caller(info: Info, given: ProjectsFilter | None) -> StoreFilter:
+def _of_caller(info: Info, projects_filter: ProjectsFilter | None) -> StoreFilter:
     """Return a filter restricted to the projects that the caller may read."""
-    return replace(given.to_store() if given else StoreFilter(), among=info.context.caller.projects)
+    return replace(projects_filter.to_store() if projects_filter else StoreFilter(), among=info.context.caller.projects)
 
 
 Filter = Annotated[

@@ -161,5 +161,5 @@ def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
 def sdl() -> str:
     """Return the schema in the GraphQL schema definition language."""
     # Strawberry prints @oneOf without its description.
-    told = print_directive(GraphQLOneOfDirective)
-    return build_schema(Limits()).as_str().replace("directive @oneOf on INPUT_OBJECT", told) + "\n"
+    described = print_directive(GraphQLOneOfDirective)
+    return build_schema(Limits()).as_str().replace("directive @oneOf on INPUT_OBJECT", described) + "\n"

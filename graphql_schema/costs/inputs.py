@@ -31,6 +31,6 @@ class CostCreateInput:
 
     def to_store(self) -> store.NewCost:
         """Convert to the price of `stores.costs`."""
-        given = vars(self)
-        rates = {name: given[name] for name in RATE_FIELDS if given[name] is not None}
-        return store.NewCost(**{name: given[name] for name in given if name not in RATE_FIELDS}, rates=rates)
+        values = vars(self)
+        rates = {name: values[name] for name in RATE_FIELDS if values[name] is not None}
+        return store.NewCost(**{name: values[name] for name in values if name not in RATE_FIELDS}, rates=rates)

@@ -142,11 +142,13 @@ class OperationChoiceError(CannotGetOperationTypeError):
         return f'No operation is named "{self.operation_name}"; the document has: {names}.'
 
 
-def _requested_operation(document: DocumentNode, asked: str | None) -> OperationDefinitionNode:
+def _requested_operation(document: DocumentNode, operation_name: str | None) -> OperationDefinitionNode:
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
-    chosen = [node for node in operations if asked is None or (node.name and node.name.value == asked)]
-    if not chosen or (asked is None and len(chosen) > 1):
-        raise OperationChoiceError(asked, operations)
+    chosen = [
+        node for node in operations if operation_name is None or (node.name and node.name.value == operation_name)
+    ]
+    if not chosen or (operation_name is None and len(chosen) > 1):
+        raise OperationChoiceError(operation_name, operations)
     return chosen[0]
 
 
@@ -164,9 +166,9 @@ def _head(operation: OperationDefinitionNode) -> OperationHead:
     )
 
 
-def _parsed_head(parsed: Callable[[str], DocumentNode], text: str, asked: str | None) -> OperationHead | None:
+def _parsed_head(parsed: Callable[[str], DocumentNode], text: str, operation_name: str | None) -> OperationHead | None:
     try:
-        return _head(_requested_operation(parsed(text), asked))
+        return _head(_requested_operation(parsed(text), operation_name))
     except Exception:  # noqa: BLE001 -- executing the operation reports the error
         return None
 
@@ -198,12 +200,12 @@ class Documents:
     def __init__(self, schema: GraphQLSchema, limits: Limits) -> None:
         self._schema = schema
         self._limits = limits
-        secrecy = () if limits.introspection else (bounds.NoIntrospection,)
-        strawberrys = (MaybeNullValidationRule, OneOfInputValidationRule)
+        introspection_rules = () if limits.introspection else (bounds.NoIntrospection,)
+        strawberry_rules = (MaybeNullValidationRule, OneOfInputValidationRule)
         rules = [rule for rule in specified_rules if rule not in _RULES_OF_MISSING_DIRECTIVES]
-        self._rules = (bounds.rule(limits), *secrecy, *rules, *strawberrys)
+        self._rules = (bounds.rule(limits), *introspection_rules, *rules, *strawberry_rules)
         self._valid = ValidDocuments()
-        self._beginnings: dict[bytes, OperationHead | None] = {}
+        self._heads: dict[bytes, OperationHead | None] = {}
 
     def read(
         self, text: str | None, operation_name: str | None, allowed: Iterable[OperationType]
@@ -218,9 +220,9 @@ class Documents:
         """
         if not text:
             raise MissingQueryError
-        kept = self._valid.get(text)
-        if kept is not None:
-            return kept, _kind(kept, operation_name, allowed)
+        cached = self._valid.get(text)
+        if cached is not None:
+            return cached, _kind(cached, operation_name, allowed)
         found = self._read_uncached(text, operation_name, allowed)
         self._valid.add(text, found[0])
         return found
@@ -243,19 +245,19 @@ class Documents:
         self._validate(document)
         return document, kind
 
-    async def prepare_head(self, text: str | None, asked: str | None) -> None:
-        """Determine the type and first field of a long document in a thread, so that `begins_with` does not block."""
+    async def prepare_head(self, text: str | None, operation_name: str | None) -> None:
+        """Determine the type and first field of a long document in a thread, so that `head_of` does not block."""
         if (
             not text
             or not LONG_DOCUMENT < len(text) <= self._limits.max_characters
             or self._valid.get(text) is not None
         ):
             return
-        key = _digest(text, asked)
-        if key not in self._beginnings:
-            self._cache_head(key, await asyncio.to_thread(_parsed_head, self._parsed, text, asked))
+        key = _digest(text, operation_name)
+        if key not in self._heads:
+            self._cache_head(key, await asyncio.to_thread(_parsed_head, self._parsed, text, operation_name))
 
-    def head_of(self, text: str | None, asked: str | None) -> OperationHead | None:
+    def head_of(self, text: str | None, operation_name: str | None) -> OperationHead | None:
         """Return the type and first field of an operation, which need not be valid; None if it cannot be parsed."""
         if not text or len(text) > self._limits.max_characters:
             return None
@@ -264,24 +266,24 @@ class Documents:
             return self._valid.get(text) or self._parsed(text)
 
         if len(text) <= LONG_DOCUMENT:
-            return _parsed_head(parsed, text, asked)
-        key = _digest(text, asked)
-        if key not in self._beginnings:
-            self._cache_head(key, _parsed_head(parsed, text, asked))
-        return self._beginnings[key]
+            return _parsed_head(parsed, text, operation_name)
+        key = _digest(text, operation_name)
+        if key not in self._heads:
+            self._cache_head(key, _parsed_head(parsed, text, operation_name))
+        return self._heads[key]
 
-    def _cache_head(self, key: bytes, beginning: OperationHead | None) -> None:
-        if len(self._beginnings) >= _MAX_HEADS:
-            self._beginnings.clear()
-        self._beginnings[key] = beginning
+    def _cache_head(self, key: bytes, head: OperationHead | None) -> None:
+        if len(self._heads) >= _MAX_HEADS:
+            self._heads.clear()
+        self._heads[key] = head
 
-    def root_field_of(self, text: str, asked: str | None) -> str:
+    def root_field_of(self, text: str, operation_name: str | None) -> str:
         """Return the root field of a cached document's operation; "several" if there are more, "" if not cached."""
         document = self._valid.get(text)
         if document is None:
             return ""
         try:
-            selected = _requested_operation(document, asked).selection_set.selections
+            selected = _requested_operation(document, operation_name).selection_set.selections
         except OperationChoiceError:
             return ""
         names = {node.name.value if isinstance(node, FieldNode) else "" for node in selected}

@@ -35,7 +35,7 @@ def _maker(definition: StrawberryObjectDefinition) -> Callable[[dict[str, Any]],
         for field in definition.fields
         if field.default_value is MISSING and field.default_factory is MISSING
     }
-    return lambda given: make(**(unset | given))
+    return lambda values: make(**(unset | values))
 
 
 def _unchanged(_type: type, value: Mapping[str, Any], _context: InputContext) -> object:
@@ -46,9 +46,9 @@ _is_leaf: Final = arguments._is_leaf_type  # noqa: SLF001 -- no public way
 """Strawberry's check whether the items of a list need no conversion."""
 
 
-def _is_converted(kind: Any, *given: Any, **more: Any) -> bool:  # noqa: ANN401 -- as Strawberry's own takes them
+def _is_converted(kind: Any, *args: Any, **kwargs: Any) -> bool:  # noqa: ANN401 -- as Strawberry's own takes them
     definition = getattr(kind, "__strawberry_definition__", None)
-    return getattr(definition, "from_input", None) is _unchanged or _is_leaf(kind, *given, **more)
+    return getattr(definition, "from_input", None) is _unchanged or _is_leaf(kind, *args, **kwargs)
 
 
 def _copy_converted_lists() -> None:

@@ -68,12 +68,12 @@ class LimitedSchema(strawberry.Schema):
             if getattr(self, name):
                 raise TypeError(f"{name} is not supported: operations bypass Strawberry's execution")
         self._max_text_values = limits.max_input_values + incremental.MAX_VALUES
-        self._patience = None if limits.max_seconds is None else _query_timeout(limits.max_seconds)
+        self._timeout = None if limits.max_seconds is None else _query_timeout(limits.max_seconds)
         self._documents = Documents(self._schema, limits)
         self._executors = ExecutorFactory(self._schema, self.execution_context_class, limits)
-        self._outcomes = ResultFormatter(self._process_errors, is_secret=not limits.introspection)
-        self._events = EventResults(self._executors, self._outcomes)
-        self._told_of: dict[tuple[str, str | None], str] = {}
+        self._formatter = ResultFormatter(self._process_errors, is_secret=not limits.introspection)
+        self._events = EventResults(self._executors, self._formatter)
+        self._root_fields: dict[tuple[str, str | None], str] = {}
         self.observer: Observer = lambda _query, _operation_name: _NO_OBSERVER
         """Observes each operation: `execute` until its end, `stream` at its start."""
 
@@ -103,8 +103,8 @@ class LimitedSchema(strawberry.Schema):
 
     def is_query(self, query: str | None, operation_name: str | None) -> bool:
         """Return True for a query, which may be cancelled at any time; False for a document that cannot be parsed."""
-        beginning = self._documents.head_of(query, operation_name)
-        return beginning is not None and beginning.kind is OperationType.QUERY
+        head = self._documents.head_of(query, operation_name)
+        return head is not None and head.kind is OperationType.QUERY
 
     def is_subscription(self, query: str | None, operation_name: str | None) -> bool:
         """Return True for a subscription; False for an operation that cannot run."""
@@ -116,8 +116,8 @@ class LimitedSchema(strawberry.Schema):
 
     def _subscribed(self, query: str | None, operation_name: str | None) -> str | None:
         """Return the field of a subscription, "" if a fragment contains it; None for other operations."""
-        beginning = self._documents.head_of(query, operation_name)
-        return beginning.field if beginning and beginning.kind is OperationType.SUBSCRIPTION else None
+        head = self._documents.head_of(query, operation_name)
+        return head.field if head and head.kind is OperationType.SUBSCRIPTION else None
 
     def executed_root_field(self, query: str, operation_name: str | None) -> str:
         """Return the root field of an executed operation as a label; "several" if there are more.
@@ -127,12 +127,12 @@ class LimitedSchema(strawberry.Schema):
         schema's root fields, whatever clients send.
         """
         key = query, operation_name
-        told = self._told_of.get(key) or self._documents.root_field_of(query, operation_name)
-        if told and len(query) <= _MAX_KEY_LENGTH and key not in self._told_of:
-            if len(self._told_of) >= _MAX_ROOT_FIELDS:
-                self._told_of.clear()
-            self._told_of[key] = told
-        return told
+        label = self._root_fields.get(key) or self._documents.root_field_of(query, operation_name)
+        if label and len(query) <= _MAX_KEY_LENGTH and key not in self._root_fields:
+            if len(self._root_fields) >= _MAX_ROOT_FIELDS:
+                self._root_fields.clear()
+            self._root_fields[key] = label
+        return label
 
     def root_field(self, query: str, operation_name: str | None) -> str:
         """Return the root field of an operation before it is executed; "" if it cannot be executed.
@@ -175,54 +175,56 @@ class LimitedSchema(strawberry.Schema):
             InvalidOperationTypeError: if the type of the operation is not allowed.
         """
         allowed = _EVERY_TYPE if allowed_operation_types is None else allowed_operation_types
-        with self.observer(query, operation_name) as tell:
+        with self.observer(query, operation_name) as on_result:
             try:
                 document, kind = await self._documents.read_in_thread(query, operation_name, allowed)
             except _CALLER_ERRORS:
                 raise
             except Exception as error:  # noqa: BLE001 -- any exception becomes the operation's error
-                result: ExecutionResult = self._outcomes.format_rejection(errors_of(error))
+                result: ExecutionResult = self._formatter.format_rejection(errors_of(error))
             else:
-                given = ExecutionInput(root_value, context_value, variable_values, operation_name, operation_extensions)
-                result = await self._execute_in_time(kind, document, given)
-            tell(result)
+                execution_input = ExecutionInput(
+                    root_value, context_value, variable_values, operation_name, operation_extensions
+                )
+                result = await self._execute_in_time(kind, document, execution_input)
+            on_result(result)
             return result
 
     async def _execute_in_time(
-        self, kind: OperationType, document: DocumentNode, given: ExecutionInput
+        self, kind: OperationType, document: DocumentNode, execution_input: ExecutionInput
     ) -> ExecutionResult:
         """Execute an operation; cancel a query and its database commands at the timeout.
 
         A mutation has no timeout, because the client could not know which of its writes were done.
         """
         if kind is not OperationType.QUERY:
-            return (await self._execute(document, given))[0]
+            return (await self._execute(document, execution_input))[0]
         try:
-            executed = self._execute(document, given)
-            result, executor = await (executed if self._patience is None else self._patience.run(executed))
+            executed = self._execute(document, execution_input)
+            result, executor = await (executed if self._timeout is None else self._timeout.run(executed))
         except StoreTimeoutError as error:
-            return self._outcomes.format_rejection([GraphQLError(error.message, original_error=error)])
+            return self._formatter.format_rejection([GraphQLError(error.message, original_error=error)])
         # Outside of the query's timeout, so that hints never cause it.
         return await with_hints(result, executor) if executor and may_be_empty(result) else result
 
     async def _execute(
-        self, document: DocumentNode, given: ExecutionInput
+        self, document: DocumentNode, execution_input: ExecutionInput
     ) -> tuple[ExecutionResult, Executor[Any] | None]:
         """Execute an operation; the executor is None if nothing was executed."""
         try:
-            executor = await self._executors.build(document, given)
+            executor = await self._executors.build(document, execution_input)
             if isinstance(executor, list):
-                return self._outcomes.format(graphql.ExecutionResult(None, executor)), None
+                return self._formatter.format(graphql.ExecutionResult(None, executor)), None
             cost = self._executors.cost(executor)
             found = executor.execute_operation()
             result = cast("graphql.ExecutionResult", await found if is_awaitable(found) else found)
         except Exception as error:  # noqa: BLE001 -- any exception becomes the operation's error
-            return self._outcomes.format_rejection(errors_of(error)), None
-        told = self._outcomes.format(result, cost)
+            return self._formatter.format_rejection(errors_of(error)), None
+        formatted = self._formatter.format(result, cost)
         is_mutation = executor.operation.operation is graphql.OperationType.MUTATION
-        if is_mutation and told.errors and may_have_changed(told):
-            return PartialFailure(told.data, told.errors, cost), executor
-        return told, executor
+        if is_mutation and formatted.errors and may_have_changed(formatted):
+            return PartialFailure(formatted.data, formatted.errors, cost), executor
+        return formatted, executor
 
     async def stream(
         self,
@@ -240,18 +242,22 @@ class LimitedSchema(strawberry.Schema):
             try:
                 document, kind = await self._documents.read_in_thread(query, operation_name, allowed)
             except Exception as error:  # noqa: BLE001 -- any exception becomes the operation's error
-                return _single(self._outcomes.format_rejection(errors_of(error)))
-        given = ExecutionInput(root_value, context_value, variable_values, operation_name, operation_extensions)
+                return _single(self._formatter.format_rejection(errors_of(error)))
+        execution_input = ExecutionInput(
+            root_value, context_value, variable_values, operation_name, operation_extensions
+        )
         if kind is OperationType.SUBSCRIPTION:
             caller = getattr(context_value, "caller", None)
-            asked = query, document, operation_name, variable_values, caller.grants if caller else None
-            return self._events.stream(asked, document, given)
-        return self._result(kind, document, given)
+            request = query, document, operation_name, variable_values, caller.grants if caller else None
+            return self._events.stream(request, document, execution_input)
+        return self._result(kind, document, execution_input)
 
-    async def _result(self, kind: OperationType, document: DocumentNode, given: ExecutionInput) -> StreamResult:
-        result = await self._execute_in_time(kind, document, given)
+    async def _result(
+        self, kind: OperationType, document: DocumentNode, execution_input: ExecutionInput
+    ) -> StreamResult:
+        result = await self._execute_in_time(kind, document, execution_input)
         # A client that reads the result slowly must not keep the request in memory.
-        del document, given
+        del document, execution_input
         yield result
 
 

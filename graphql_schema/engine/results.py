@@ -42,8 +42,8 @@ class ResultFormatter:
     def format_rejection(self, errors: list[GraphQLError]) -> PreExecutionError:
         """Return the result of an operation that was not executed."""
         self._explain(errors)
-        told = errors[0].response_extensions if errors and isinstance(errors[0], TooCostlyError) else None
-        return PreExecutionError(None, errors, told)
+        extensions = errors[0].response_extensions if errors and isinstance(errors[0], TooCostlyError) else None
+        return PreExecutionError(None, errors, extensions)
 
     def _explain(self, errors: list[GraphQLError]) -> None:
         self._explain_all(errors)

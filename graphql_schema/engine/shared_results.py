@@ -79,8 +79,8 @@ class SharedResults:
         """Return the key of a subscription: equal for equal requests whose callers see the same data."""
         resumed = _resuming_variable(document, name)
         others = sorted((key, value) for key, value in (variables or {}).items() if key != resumed)
-        told = repr((query, name, others, visible)).encode(errors="surrogatepass")
-        return hashlib.blake2b(told, digest_size=32).digest()
+        request = repr((query, name, others, visible)).encode(errors="surrogatepass")
+        return hashlib.blake2b(request, digest_size=32).digest()
 
     @contextmanager
     def subscribed(self, key: bytes) -> Iterator[None]:
@@ -95,16 +95,16 @@ class SharedResults:
 
     async def result(self, key: bytes, event: object, execute: Execute) -> ExecutionResult:
         """Return the result of an event: a cached one, one that is being computed, or a new one."""
-        kept: dict[Hashable, Any] | None = getattr(event, "made", None)
-        made = None if kept is None else kept.get(key)
+        cached: dict[Hashable, Any] | None = getattr(event, "made", None)
+        made = None if cached is None else cached.get(key)
         if made is None:
             result = execute(event)
-            if kept is None or self._subscribed[key] == 1:
+            if cached is None or self._subscribed[key] == 1:
                 return result if isinstance(result, ExecutionResult) else await result
             shared = cast("SharedEvent", event)
             if isinstance(result, ExecutionResult):
                 return _share(key, shared, result)
-            made = kept[key] = asyncio.create_task(_share_awaited(key, shared, result))
+            made = cached[key] = asyncio.create_task(_share_awaited(key, shared, result))
         return made if isinstance(made, SharedResult) else await asyncio.shield(made)
 
 

@@ -36,45 +36,47 @@ class EventResults:
 
     def __init__(self, executors: ExecutorFactory, outcomes: ResultFormatter) -> None:
         self._executors = executors
-        self._outcomes = outcomes
+        self._formatter = outcomes
         self._shared = SharedResults()
-        self._beginning = SharedTimeSlices()
+        self._time_slices = SharedTimeSlices()
 
-    async def stream(self, asked: SubscriptionRequest, document: DocumentNode, given: ExecutionInput) -> StreamResult:
+    async def stream(
+        self, request: SubscriptionRequest, document: DocumentNode, execution_input: ExecutionInput
+    ) -> StreamResult:
         """Yield the results of one subscription, or a rejection.
 
         A single generator, because each nested generator would cost time per message.
         """
-        await self._beginning.acquire()
+        await self._time_slices.acquire()
         try:
-            executor = await self._executors.build(document, given)
+            executor = await self._executors.build(document, execution_input)
             if isinstance(executor, list):
-                yield self._outcomes.format_rejection(executor)
+                yield self._formatter.format_rejection(executor)
                 return
-            cost, key, told = self._executors.cost(executor), SharedResults.key_of(*asked), 0
-            del asked
+            cost, key, count = self._executors.cost(executor), SharedResults.key_of(*request), 0
+            del request
             source = await await_maybe(graphql.create_source_event_stream(executor))
             if isinstance(source, graphql.ExecutionResult):
-                yield self._outcomes.format_rejection(source.errors or [])
+                yield self._formatter.format_rejection(source.errors or [])
                 return
-            happened, execute = cast("AsyncGenerator[object, None]", source), self._execute(executor)
+            events, execute = cast("AsyncGenerator[object, None]", source), self._execute(executor)
             with self._shared.subscribed(key):
-                async with aclosing(happened), _FirstEvent(happened, executor) as beginning:
-                    if hints := await beginning.hints():
+                async with aclosing(events), _FirstEvent(events, executor) as first_event:
+                    if hints := await first_event.hints():
                         yield StreamHints(hints)
-                    while (event := await (beginning.first() or _next(happened, executor))) is not _END:
+                    while (event := await (first_event.first() or _next(events, executor))) is not _END:
                         result = await self._shared.result(key, event, execute)
                         # Every event has the same cost; only the first result states it.
                         yield ExecutionResult(result.data, result.errors, cost) if cost else result
-                        cost, told = None, told + 1
-                        if told % BATCH_SIZE == 0:
+                        cost, count = None, count + 1
+                        if count % BATCH_SIZE == 0:
                             await asyncio.sleep(
                                 0
                             )  # yields to the event loop: available events are returned without waiting
         except TooCostlyError as error:
-            yield self._outcomes.format_rejection([error])
+            yield self._formatter.format_rejection([error])
         except Exception as error:  # noqa: BLE001 -- any exception becomes the operation's error
-            yield self._outcomes.format(graphql.ExecutionResult(None, errors_of(error)))
+            yield self._formatter.format(graphql.ExecutionResult(None, errors_of(error)))
 
     def _execute(self, executor: Executor[Any]) -> Execute:
         """Return a function that computes the result of an event."""
@@ -86,8 +88,8 @@ class EventResults:
                 of_event.context_value = renewed()
             result = cast("AwaitableOrValue[graphql.ExecutionResult]", of_event.execute_operation(serially=False))
             if is_awaitable(result):
-                return self._outcomes.format_awaited(result)
-            return self._outcomes.format(cast("graphql.ExecutionResult", result))
+                return self._formatter.format_awaited(result)
+            return self._formatter.format(cast("graphql.ExecutionResult", result))
 
         return execute
 

@@ -131,10 +131,10 @@ class EvaluationComparison:
         only_in_common: InCommon = True,
     ) -> Listing:
         """Return a page of examples and a function that counts all of them."""
-        store, asked = info.context.stores.evaluations, (parent["project_id"], parent["run_ids"])
+        store, key = info.context.stores.evaluations, (parent["project_id"], parent["run_ids"])
         only_common = only_in_common is not False
         page = await store.joined_rows(
-            *asked,
+            *key,
             request,
             connections.selected_node_fields(info),
             sort_keys(sort_by),
@@ -142,4 +142,4 @@ class EvaluationComparison:
             only_common=only_common,
             with_metrics="metrics" in selected_below_nodes(info, "runs"),
         )
-        return Listing(page, partial(store.count_joined_rows, *asked, only_common=only_common))
+        return Listing(page, partial(store.count_joined_rows, *key, only_common=only_common))

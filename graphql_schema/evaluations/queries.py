@@ -78,11 +78,11 @@ class EvaluationQueries:
     ) -> Listing | None:
         """Return a page of rows and a function that counts all of them; None if the run is missing."""
         check_call_id(evaluation_call_id, "evaluation_call_id")
-        store, asked, where = info.context.stores.evaluations, (project_id, evaluation_call_id), to_store(query)
+        store, key, where = info.context.stores.evaluations, (project_id, evaluation_call_id), to_store(query)
         wanted = connections.selected_node_fields(info)
         of_predictions = wanted_of_predictions(info, "predictions")
-        page = await found_or_null(store.rows(*asked, request, wanted, sort_keys(sort_by), where, of_predictions))
-        return Listing(page, partial(store.count_rows, *asked, where)) if page else None
+        page = await found_or_null(store.rows(*key, request, wanted, sort_keys(sort_by), where, of_predictions))
+        return Listing(page, partial(store.count_rows, *key, where)) if page else None
 
     @resolved_field(
         "Comparison of evaluation runs: the metrics of their scores, and their rows joined by example, even across "

@@ -53,15 +53,15 @@ def argument_reader(definition: GraphQLField, node: FieldNode) -> ReadArguments:
         return ordinary
 
     def read(values: VariableValues) -> dict[str, Any]:
-        given, coerced = same.copy(), values.coerced
+        arguments, coerced = same.copy(), values.coerced
         for name, variable, is_required, is_nullable in variables:
             if variable in coerced:
-                value = given[name] = coerced[variable]
+                value = arguments[name] = coerced[variable]
                 if value is None and not is_nullable:
                     return ordinary(values)
             elif is_required:
                 return ordinary(values)
-        return given
+        return arguments
 
     return read
 

@@ -28,20 +28,20 @@ class BatchedFields:
     def __init__(self, executor: "CompilingExecutor", *, gathers: bool = True) -> None:
         self._executor = executor
         self.gathers = gathers
-        self.noted: dict[Rows, Deferred] = {}
+        self.deferred: dict[Rows, Deferred] = {}
 
     def defer(self, rows: "Rows", source: object, at: "Location", data: "Data") -> None:
         """Defer the batched fields of a row."""
-        self.noted.setdefault(rows, []).append((source, at, data))
+        self.deferred.setdefault(rows, []).append((source, at, data))
 
     @contextmanager
     def gathering(self) -> Iterator[None]:
         """Context manager in which all rows defer their fields to this object; its block must not await."""
-        self._executor.links = self
+        self._executor.batched_fields = self
         try:
             yield
         finally:
-            self._executor.links = None
+            self._executor.batched_fields = None
 
     async def resolve_all(self) -> None:
         """Resolve the deferred fields, then those of the resulting rows, and so on.
@@ -49,54 +49,54 @@ class BatchedFields:
         Raises:
             Exception: if a field fails in a row that cannot be null.
         """
-        asked = [(rows, position, noted) for rows, noted in self.noted.items() for position in rows.links]
-        found = await gather_with_cancel(*(self._resolved(*each) for each in asked))
+        lookups = [(rows, position, deferred) for rows, deferred in self.deferred.items() for position in rows.batched]
+        found = await gather_with_cancel(*(self._resolved(*each) for each in lookups))
         below = BatchedFields(self._executor)
         awaited: list[tuple[Data, str, Awaitable[Any]]] = []
         try:
-            for (rows, position, noted), values in zip(asked, found, strict=True):
-                await below._put(rows, position, noted, values, awaited)
+            for (rows, position, deferred), values in zip(lookups, found, strict=True):
+                await below._put(rows, position, deferred, values, awaited)
         except Exception:
             self._executor.settle_in_background([awaitable for _, _, awaitable in awaited])
             raise
-        further = [below.resolve_all()] if below.noted else []
+        further = [below.resolve_all()] if below.deferred else []
         await gather_with_cancel(*further, *(_put_awaited(*each) for each in awaited))
 
-    async def _resolved(self, rows: "Rows", position: int, noted: Deferred) -> list[Any]:
+    async def _resolved(self, rows: "Rows", position: int, deferred: Deferred) -> list[Any]:
         """Return the values of a field, one for each row."""
         executor, field = self._executor, rows.fields[position]
-        link = field.batch_resolver
-        if link is None:
+        resolver = field.batch_resolver
+        if resolver is None:
             raise TypeError("only fields with a batch resolver are resolved for all rows at once")
-        given = field.read_arguments(executor.variable_values)
+        arguments = field.read_arguments(executor.variable_values)
         info = executor.strawberry_schema.config.info_class(
-            _raw_info=executor.info(field, path_at(noted[0][1], field)), _field=link.field
+            _raw_info=executor.info(field, path_at(deferred[0][1], field)), _field=resolver.field
         )
-        return await link.of_all(info, [source for source, _, _ in noted], **given)
+        return await resolver.of_all(info, [source for source, _, _ in deferred], **arguments)
 
     async def _put(
         self,
         rows: "Rows",
         position: int,
-        noted: Deferred,
+        deferred: Deferred,
         values: list[Any],
         awaited: "list[tuple[Data, str, Awaitable[Any]]]",
     ) -> None:
         """Insert the values of a field into its rows, in time slices; nested rows defer their fields to `self`."""
-        turn, work, name = TimeSlice(), iter(zip(noted, values, strict=True)), rows.fields[position].name
+        time_slice, pairs, name = TimeSlice(), iter(zip(deferred, values, strict=True)), rows.fields[position].name
         completed = _Values(rows, position).completed
         while True:
             with self.gathering():
-                for (_, at, data), value in work:
+                for (_, at, data), value in pairs:
                     data[name] = completed(value, at)
                     if rows.pending:
                         awaited += [(data, each, awaitable) for each, awaitable in rows.pending]
                         rows.pending.clear()
-                    if turn.is_used_up():
+                    if time_slice.is_used_up():
                         break
                 else:
                     return
-            await turn.yield_to_loop()
+            await time_slice.yield_to_loop()
 
 
 class _Values:
@@ -119,10 +119,10 @@ class _Values:
         if type(value) is not dict:
             return self._rows.completed(self._position, value, at)
         inner = self._inner = self._inner or self._rows.inner(self._position)
-        odd = inner.odd if inner else 0
+        num_unusual = inner.num_unusual if inner else 0
         made = self._rows.completed(self._position, value, at)
         # A value with an unusual part may contain an error with a path, or an awaitable, so it is not reused.
-        if inner and inner.is_flat and inner.odd == odd:
+        if inner and inner.is_flat and inner.num_unusual == num_unusual:
             self._made[id(value)] = made
         return made
 

@@ -43,12 +43,12 @@ def _resolve(field: StrawberryField, resolver: StrawberryResolver[Any], info_cla
     sources = [parameter.name for parameter in (resolver.parent_parameter, resolver.root_parameter) if parameter]
     info_name = resolver.info_parameter.name if resolver.info_parameter else None
 
-    def resolve(source: object, info: GraphQLResolveInfo[Any], **given: object) -> Awaitable[object]:
+    def resolve(source: object, info: GraphQLResolveInfo[Any], **values: object) -> Awaitable[object]:
         for name in sources:
-            given[name] = source
+            values[name] = source
         if info_name:
-            given[info_name] = info_class(_raw_info=info, _field=field)
-        return function(source, **given) if has_self else function(**given)
+            values[info_name] = info_class(_raw_info=info, _field=field)
+        return function(source, **values) if has_self else function(**values)
 
     resolve._is_default = False  # type: ignore[attr-defined] # noqa: SLF001 -- Strawberry's own mark
     return resolve

@@ -55,13 +55,13 @@ class CompilingExecutor(TemplateExecutor):
         super().__init__(*args, **kwargs)
         self._rows: dict[tuple[int, int], tuple[FieldDetailsList, Rows | None]] = {}
         middlewares = self.middleware_manager.middlewares if self.middleware_manager else ()
-        self.links: BatchedFields | None = None
+        self.batched_fields: BatchedFields | None = None
         self._compiles = self.abort_signal is None and not middlewares
 
     def for_request(self, *request: Any) -> Self:  # noqa: ANN401 -- the base's own
         """Return a copy of this executor for another request, without rows."""
         made = super().for_request(*request)
-        vars(made).update(links=None, _rows={})
+        vars(made).update(batched_fields=None, _rows={})
         return made
 
     @cached_property
@@ -97,7 +97,7 @@ class CompilingExecutor(TemplateExecutor):
         """Return the executor of one event with its own rows: rows report errors to the executor that made them."""
         executor = super().build_per_event_executor(payload)
         if isinstance(executor, CompilingExecutor):
-            executor.links = None
+            executor.batched_fields = None
             executor._rows = {}  # noqa: SLF001 -- a copy of this executor
         return executor
 
@@ -172,9 +172,9 @@ class CompilingExecutor(TemplateExecutor):
         position_context: Position,
     ) -> AwaitableOrValue[list[Any]]:
         """Complete the items of a list."""
-        place = item_type, field_details_list, info, path
+        target = item_type, field_details_list, info, path
         if not self._may_compile(item_type, position_context):
-            return super().complete_iterable_value(*place, items, position_context)
+            return super().complete_iterable_value(*target, items, position_context)
         return self.complete_rows(item_type, field_details_list, lambda: info, path, items)
 
     def complete_rows(
@@ -213,15 +213,15 @@ class CompilingExecutor(TemplateExecutor):
 
     async def _complete_in_time_slices(self, rows: RowList, turns: Turns[Any]) -> list[Any]:
         """Complete the items of a list in time slices."""
-        turn, items, release = TimeSlice(), iter(turns.items), turns.release
+        time_slice, items, release = TimeSlice(), iter(turns.items), turns.release
 
         def is_enough(item: object) -> bool:
             release(item)
-            return turn.is_used_up()
+            return time_slice.is_used_up()
 
         try:
             while rows.add(items, is_enough):
-                await turn.yield_to_loop()
+                await time_slice.yield_to_loop()
         except Exception:
             self.track_async_work(rows.waiting())
             raise
@@ -238,9 +238,9 @@ class CompilingExecutor(TemplateExecutor):
         position_context: Position,
     ) -> list[Any]:
         """Complete the items of an async iterator."""
-        place = item_type, field_details_list, info, path
+        target = item_type, field_details_list, info, path
         if not self._may_compile(item_type, position_context):
-            return await super().complete_async_iterator_value(*place, async_iterator, position_context)
+            return await super().complete_async_iterator_value(*target, async_iterator, position_context)
         rows = RowList(self, item_type, field_details_list, path, lambda: info)
         try:
             while True:

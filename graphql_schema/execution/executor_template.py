@@ -53,22 +53,22 @@ class TemplateExecutor(LimitedRootsExecutor):
         known = declared(schema, document, operation) if operation and not rest else None
         values = coerced(known, raw_variable_values or {}) if known else None
         if operation is None or known is None or values is None:
-            given = root_value, context_value, raw_variable_values, operation_name, *rest
-            return super().build(schema, document, *given, **more)
+            arguments = root_value, context_value, raw_variable_values, operation_name, *rest
+            return super().build(schema, document, *arguments, **more)
         kind = cls, more.pop("is_awaitable", None)
         extensions = more.pop("operation_extensions", None)
-        pattern = None if more else known.executors.get(kind)
-        if pattern is None:
+        template = None if more else known.executors.get(kind)
+        if template is None:
             definitions = {name: details.definition for name, details in known.fragments.items()}
-            given = None, None, operation, values, *_RESOLVERS
-            pattern = cls(schema, definitions, known.fragments, *given, is_awaitable=kind[1], **more)
+            arguments = None, None, operation, values, *_RESOLVERS
+            template = cls(schema, definitions, known.fragments, *arguments, is_awaitable=kind[1], **more)
             # The template lives as long as the operation, so it must not refer to it; the values belong to one request.
-            del pattern.operation, pattern.variable_values
+            del template.operation, template.variable_values
             for name in _LAZY_ATTRIBUTES:
-                delattr(pattern, name)
+                delattr(template, name)
             if not more:
-                known.executors[kind] = pattern
-        return pattern.for_request(operation, values, root_value, context_value, extensions)
+                known.executors[kind] = template
+        return template.for_request(operation, values, root_value, context_value, extensions)
 
     def for_request(
         self,

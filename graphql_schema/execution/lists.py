@@ -52,7 +52,7 @@ class RowList:
         self._completed: list[Any] = []
         self._awaited: list[int] = []
         self._by_class: dict[type, Rows] = {}
-        self._links: BatchedFields | None = None
+        self._batched_fields: BatchedFields | None = None
         self._items: list[Any] = []
 
     def add(self, items: Iterator[Any], is_enough: Callable[[Any], bool] = _never) -> bool:
@@ -61,33 +61,33 @@ class RowList:
         Raises:
             GraphQLError: if an item fails and must not be null.
         """
-        if self._executor.links is not None:
+        if self._executor.batched_fields is not None:
             return self._add(items, is_enough)
-        links = self._links = self._links or BatchedFields(self._executor)
-        with links.gathering():
-            return self._add(self._stored(items, links), is_enough)
+        batched_fields = self._batched_fields = self._batched_fields or BatchedFields(self._executor)
+        with batched_fields.gathering():
+            return self._add(self._stored(items, batched_fields), is_enough)
 
-    def continue_from(self, begun: "PartialRows", items: Sequence[Any]) -> None:
+    def continue_from(self, partial: "PartialRows", items: Sequence[Any]) -> None:
         """Add items of which some are already made.
 
         Raises:
             GraphQLError: if an item fails and must not be null.
         """
-        self._completed = begun.made
-        if begun.error:
-            self._add_failed(begun.rows, begun.error)
+        self._completed = partial.made
+        if partial.error:
+            self._add_failed(partial.rows, partial.error)
         else:
-            self._await_last(begun.rows)
+            self._await_last(partial.rows)
         self.add(iter(items[len(self._completed) :]))
 
-    def _stored(self, items: Iterator[Any], links: BatchedFields) -> Iterator[Any]:
+    def _stored(self, items: Iterator[Any], batched_fields: BatchedFields) -> Iterator[Any]:
         """Yield the items, and store them in case all must be completed again."""
         for item in items:
             self._items.append(item)
             yield item
-            if len(self._completed) == 1 and not links.noted:
+            if len(self._completed) == 1 and not batched_fields.deferred:
                 # If the first row resolves its own fields, the others can join its lookups, so they need no gathering.
-                links.gathers = False
+                batched_fields.gathers = False
 
     def _add(self, items: Iterator[Any], is_enough: Callable[[Any], bool]) -> bool:
         completed, path, by_class = self._completed, self._path, self._by_class
@@ -140,24 +140,24 @@ class RowList:
 
     def _add_unusual(self, item: object) -> None:
         """Add an item that only graphql-core can complete."""
-        executor, place = self._executor, (self._kind, self._details, self._info(), self._next_path(), None)
+        executor, target = self._executor, (self._kind, self._details, self._info(), self._next_path(), None)
         position = len(self._completed)
         if executor.is_awaitable(item):
-            self._completed.append(executor.complete_awaitable_list_item_value(item, *place))
+            self._completed.append(executor.complete_awaitable_list_item_value(item, *target))
             self._awaited.append(position)
-        elif executor.complete_list_item_value(item, self._completed, *place):
+        elif executor.complete_list_item_value(item, self._completed, *target):
             self._awaited.append(position)
 
     def all(self) -> AwaitableOrValue[list[Any]]:
         """Return all items, or an awaitable of them."""
-        if self._links and self._links.noted:
-            return self._with_batched_fields(self._links)
+        if self._batched_fields and self._batched_fields.deferred:
+            return self._with_batched_fields(self._batched_fields)
         return self._gathered() if self._awaited else self._completed
 
-    async def _with_batched_fields(self, links: BatchedFields) -> list[Any]:
+    async def _with_batched_fields(self, batched_fields: BatchedFields) -> list[Any]:
         """Return all items after their deferred fields are resolved."""
         try:
-            await gather_with_cancel(links.resolve_all(), *([self._gathered()] if self._awaited else ()))
+            await gather_with_cancel(batched_fields.resolve_all(), *([self._gathered()] if self._awaited else ()))
         except Exception:  # noqa: BLE001 -- completing the items again raises it again
             return await self._again()
         return self._completed

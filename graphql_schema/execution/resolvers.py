@@ -100,10 +100,10 @@ def shared_arguments(
     They cannot if they are invalid, which each row then reports, or if a resolver could change them.
     """
     try:
-        given = get_argument_values(definition, node, variables)
+        values = get_argument_values(definition, node, variables)
         converter = schema.schema_converter
         field = definition.extensions[_DEFINITION]
-        found = convert_arguments(given, field.arguments, converter.scalar_registry, schema.config)
+        found = convert_arguments(values, field.arguments, converter.scalar_registry, schema.config)
     except Exception:  # noqa: BLE001 -- graphql-core reports it
         return None
     return found if all(isinstance(value, IMMUTABLE) for value in found.values()) else None

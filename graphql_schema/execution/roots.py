@@ -53,7 +53,7 @@ class _Owner(Coroutine[Any, Any, Any]):
 
 
 class LimitedRootsExecutor(StrawberryGraphQLCoreExecutionContext):
-    """Executes as graphql-core does, but runs at most `MOST_ROOT_FIELDS` async root fields concurrently."""
+    """Executes as graphql-core does, but runs at most `MAX_CONCURRENT_ROOT_FIELDS` async root fields concurrently."""
 
     @cached_property
     def root_slots(self) -> asyncio.Semaphore | None:
@@ -87,11 +87,11 @@ class LimitedRootsExecutor(StrawberryGraphQLCoreExecutionContext):
         position_context: Any,  # noqa: ANN401 -- the base's own
     ) -> Coroutine[Any, Any, Any]:
         """Complete a field whose resolver returned an awaitable."""
-        given = return_type, field_details_list, info, path, result, position_context
+        arguments = return_type, field_details_list, info, path, result, position_context
         complete = super().complete_awaitable_value
         if path.prev or self.root_slots is None:
-            return complete(*given)
-        return self.in_slot(self.root_slots, result, lambda: complete(*given))
+            return complete(*arguments)
+        return self.in_slot(self.root_slots, result, lambda: complete(*arguments))
 
     def collect_and_execute_subfields(
         self,
@@ -103,9 +103,9 @@ class LimitedRootsExecutor(StrawberryGraphQLCoreExecutionContext):
     ) -> AwaitableOrValue[dict[str, Any]]:
         """Return the data of one object; `__schema` takes up to 150 ms and no event loop, so it runs in a thread."""
         execute: Callable[..., Any] = super().collect_and_execute_subfields
-        given = return_type, field_details_list, path, result, position_context
-        return self._in_thread(execute, *given) if result is self.schema else execute(*given)
+        arguments = return_type, field_details_list, path, result, position_context
+        return self._in_thread(execute, *arguments) if result is self.schema else execute(*arguments)
 
-    async def _in_thread(self, work: Callable[..., Any], *given: Any) -> Any:  # noqa: ANN401 -- any function
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 -- any function
         async with self.root_slots or nullcontext():
-            return await asyncio.to_thread(work, *given)
+            return await asyncio.to_thread(function, *arguments)

@@ -31,13 +31,13 @@ class Rows:
     `row` returns the data of an object at a location; the awaitables of its fields are then in `pending`, by name.
     """
 
-    def __init__(self, executor: "CompilingExecutor", plan: Plan, given: dict[int, Any]) -> None:
+    def __init__(self, executor: "CompilingExecutor", plan: Plan, arguments: dict[int, Any]) -> None:
         self._executor = executor
         self.fields = plan.fields
         self.pending: list[tuple[str, Awaitable[Any]]] = []
-        self.row = plan.make_row(self._unusual, self._below, self._ordinary, self._defer_or_resolve, given)
-        self.links, self.is_flat = plan.batched, plan.is_flat
-        self.odd = 0
+        self.row = plan.make_row(self._unusual, self._below, self._ordinary, self._defer_or_resolve, arguments)
+        self.batched, self.is_flat = plan.batched, plan.is_flat
+        self.num_unusual = 0
         """Number of unusual values."""
         self._inner: dict[int, Rows] = {}
         self._items: dict[int, Rows] = {}
@@ -45,16 +45,16 @@ class Rows:
     @classmethod
     def of(cls, executor: "CompilingExecutor", plan: Plan) -> "Rows | None":
         """Return the rows of a plan; None if arguments of a field must be computed for each row."""
-        given = {}
+        arguments = {}
         for position in plan.with_arguments:
             field = plan.fields[position]
             node = field.details[0].node
-            given[position] = shared_arguments(
+            arguments[position] = shared_arguments(
                 field.definition, node, executor.variable_values, executor.strawberry_schema
             )
-            if given[position] is None:
+            if arguments[position] is None:
                 return None
-        return cls(executor, plan, given)
+        return cls(executor, plan, arguments)
 
     def close(self) -> None:
         """Make no more rows: the row function refers back to this object, and the cycle would delay its release."""
@@ -87,11 +87,11 @@ class Rows:
 
     def _defer_or_resolve(self, source: object, at: Location, data: Data) -> None:
         """Defer the batched fields of a row in a list; resolve those of a single row."""
-        links = self._executor.links
-        if links is not None and links.gathers:
-            links.defer(self, source, at, data)
+        batched_fields = self._executor.batched_fields
+        if batched_fields is not None and batched_fields.gathers:
+            batched_fields.defer(self, source, at, data)
             return
-        for position in self.links:
+        for position in self.batched:
             data[self.fields[position].name] = self._ordinary(position, source, at)
 
     def completed(self, position: int, value: object, at: Location) -> object:
@@ -117,7 +117,7 @@ class Rows:
     def _unusual(self, position: int, value: object, at: Location) -> object:
         """Complete a value that only graphql-core can complete, such as an error or an awaitable."""
         field = self.fields[position]
-        self.odd += 1
+        self.num_unusual += 1
         return self._pend(field, self._executor.complete_field(field, path_at(at, field), value))
 
     def _below(self, position: int, value: object, at: Location) -> object:
@@ -139,15 +139,19 @@ class Rows:
             return data
         return self._pend(field, executor.guarded(data, field.type, field.details, path_at(at, field)))
 
-    def _list(self, position: int, items: list[Any], place: "Location") -> object:
+    def _list(self, position: int, items: list[Any], location: "Location") -> object:
         """Complete a list of objects; rows of stores are made here, up to one that fails or is awaitable."""
-        field, executor, begun = self.fields[position], self._executor, None
+        field, executor, partial = self.fields[position], self._executor, None
         # Only rows inside another list defer their fields to that list.
-        if executor.links is not None and (rows := self._rows_of_items(position)) and {*map(type, items)} == _PLAIN:
-            begun = PartialRows(rows)
-            if begun.add_all(items, place):
-                return begun.made
-        return self._pend(field, executor.complete_list(field, place, items, begun))
+        if (
+            executor.batched_fields is not None
+            and (rows := self._rows_of_items(position))
+            and {*map(type, items)} == _PLAIN
+        ):
+            partial = PartialRows(rows)
+            if partial.add_all(items, location):
+                return partial.made
+        return self._pend(field, executor.complete_list(field, location, items, partial))
 
     def _rows_of_items(self, position: int) -> "Rows | None":
         """Return the rows of the objects in a field's lists; None if the selection is not compiled yet."""
@@ -179,12 +183,12 @@ class PartialRows:
         self.made: list[Any] = []
         self.error: Exception | None = None
 
-    def add_all(self, items: list[Any], place: Location) -> bool:
+    def add_all(self, items: list[Any], location: Location) -> bool:
         """Make the rows of items; return False at the first that fails or must be awaited."""
         rows, made, row = self.rows, self.made, self.rows.row
         try:
             for item in items:
-                made.append(row(item, (place, len(made), None)))
+                made.append(row(item, (location, len(made), None)))
                 if rows.pending:
                     return False
         except Exception as error:  # noqa: BLE001 -- any exception becomes the item's error

@@ -17,13 +17,13 @@ _ITERATIONS_TO_LOADER: Final = 2
 class StaggeredStart:
     """The start of the tasks of one list, possibly within a task of another list."""
 
-    __slots__ = ("_around", "_over")
+    __slots__ = ("_outer", "_started")
 
     _CURRENT: Final[ContextVar[Optional["StaggeredStart"]]] = ContextVar("beginning", default=None)
 
     def __init__(self) -> None:
-        self._around = self._CURRENT.get()
-        self._over = asyncio.Event()
+        self._outer = self._CURRENT.get()
+        self._started = asyncio.Event()
 
     @classmethod
     def current(cls) -> Optional["StaggeredStart"]:
@@ -34,33 +34,33 @@ class StaggeredStart:
     @property
     def is_starting(self) -> bool:
         """True while some tasks have not started, and so have not reached a data loader."""
-        return not self._over.is_set() or (self._around is not None and self._around.is_starting)
+        return not self._started.is_set() or (self._outer is not None and self._outer.is_starting)
 
     async def wait_started(self) -> None:
         """Wait until all tasks have started."""
-        await self._over.wait()
-        if self._around is not None:
-            await self._around.wait_started()
+        await self._started.wait()
+        if self._outer is not None:
+            await self._outer.wait_started()
 
     async def start_all(self, awaitables: Iterator[Awaitable[Any]]) -> list[asyncio.Future[Any]]:
         """Start a task for each awaitable in batches, and return the tasks."""
         token = self._CURRENT.set(self)
-        begun: list[asyncio.Future[Any]] = []
+        tasks: list[asyncio.Future[Any]] = []
         try:
-            while some := [asyncio.ensure_future(awaitable) for awaitable in islice(awaitables, BATCH_SIZE)]:
-                begun += some
+            while batch := [asyncio.ensure_future(awaitable) for awaitable in islice(awaitables, BATCH_SIZE)]:
+                tasks += batch
                 await asyncio.sleep(0)
             for _ in range(_ITERATIONS_TO_LOADER):
                 await asyncio.sleep(0)
         except asyncio.CancelledError:
-            begun += map(asyncio.ensure_future, awaitables)
-            for task in begun:
+            tasks += map(asyncio.ensure_future, awaitables)
+            for task in tasks:
                 task.cancel()
             raise
         finally:
-            self._over.set()
+            self._started.set()
             self._CURRENT.reset(token)
-        return begun
+        return tasks
 
 
 async def gather(awaitables: list[Awaitable[Any]]) -> list[Any]:

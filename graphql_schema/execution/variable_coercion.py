@@ -98,7 +98,7 @@ def _fragments(document: DocumentNode) -> dict[str, FragmentDetails]:
     return {node.name.value: FragmentDetails(node) for node in nodes}
 
 
-def coerced(declared: Declared, given: Mapping[str, Any]) -> VariableValues | None:
+def coerced(declared: Declared, raw: Mapping[str, Any]) -> VariableValues | None:
     """Return the values of the variables; None if graphql-core must coerce them, or report their errors."""
     if declared.variables is None:
         return None
@@ -106,12 +106,12 @@ def coerced(declared: Declared, given: Mapping[str, Any]) -> VariableValues | No
     values: dict[str, Any] = {}
     for variable in declared.variables:
         name = variable.signature.name
-        if name in given:
+        if name in raw:
             try:
-                values[name] = variable.coerce(given[name])
+                values[name] = variable.coerce(raw[name])
             except UnusualError:
                 return None
-            sources[name] = VariableValueSource(variable.signature, given[name])
+            sources[name] = VariableValueSource(variable.signature, raw[name])
         elif variable.may_be_left_out:
             sources[name] = VariableValueSource(variable.signature)
         else:
@@ -191,11 +191,11 @@ def _object(kind: GraphQLInputObjectType) -> Coerce:
         if type(value) is not dict or not required <= value.keys() or (is_one_of and len(value) != 1):
             raise UnusualError
         made = dict(usual)
-        for name, given in value.items():
-            if name not in fields or (is_one_of and given is None):
+        for name, raw in value.items():
+            if name not in fields or (is_one_of and raw is None):
                 raise UnusualError
             out_name, coerce = fields[name]
-            made[out_name] = coerce(given)
+            made[out_name] = coerce(raw)
         return make(made)
 
     return members

@@ -68,7 +68,7 @@ def _arguments() -> list[Parameter]:
     ]
 
 
-_spread: Final = grouped_arguments("new", _arguments(), lambda _info, given: FeedbackCreateReq(**given))
+_spread: Final = grouped_arguments("new", _arguments(), lambda _info, arguments: FeedbackCreateReq(**arguments))
 
 
 @strawberry.type

@@ -26,22 +26,26 @@ def grouped_arguments(
     """
 
     def spread(resolver: Callable[..., Awaitable[_Answer]]) -> Callable[..., Awaitable[_Answer]]:
-        def put(info: Info, given: dict[str, Any]) -> dict[str, Any]:
-            taken = {each.name: given.pop(each.name) for each in parameters if each.name in given}
-            return {name: make(info, taken), **given}
+        def put(info: Info, arguments: dict[str, Any]) -> dict[str, Any]:
+            grouped = {each.name: arguments.pop(each.name) for each in parameters if each.name in arguments}
+            return {name: make(info, grouped), **arguments}
 
         @wraps(resolver)
-        async def resolve(*source: object, info: Info, **given: Any) -> _Answer:  # noqa: ANN401 -- the field's arguments
-            return await resolver(*source, info=info, **put(info, given))
+        async def resolve(*source: object, info: Info, **arguments: Any) -> _Answer:  # noqa: ANN401 -- the field's arguments
+            return await resolver(*source, info=info, **put(info, arguments))
 
         if hasattr(resolver, BATCH_RESOLVER):
             of_all = getattr(resolver, BATCH_RESOLVER)
-            setattr(resolve, BATCH_RESOLVER, lambda info, sources, **given: of_all(info, sources, **put(info, given)))
-        found = signature(resolver)
+            setattr(
+                resolve,
+                BATCH_RESOLVER,
+                lambda info, sources, **arguments: of_all(info, sources, **put(info, arguments)),
+            )
+        original = signature(resolver)
         spread_out: list[Parameter] = []
-        for own, parameter in found.parameters.items():
+        for own, parameter in original.parameters.items():
             spread_out += parameters if own == name else [parameter]
-        resolve.__signature__ = found.replace(parameters=spread_out)  # type: ignore[attr-defined] # of functions in general
+        resolve.__signature__ = original.replace(parameters=spread_out)  # type: ignore[attr-defined] # of functions in general
         return resolve
 
     return spread

@@ -176,8 +176,8 @@ def page_request(info: Info, arguments: dict[str, Any]) -> PageRequest:
         BadInputError: if a number is out of range, or forward and backward arguments are mixed.
     """
     size = NESTED_PAGE if _is_in_list(info) else PAGE
-    asked = {name: arguments.get(name) for name in _PAGING}
-    request = PageRequest.of(**asked, default_size=size, max_size=info.context.max_page_size)
+    paging = {name: arguments.get(name) for name in _PAGING}
+    request = PageRequest.of(**paging, default_size=size, max_size=info.context.max_page_size)
     return request if _reads_rows(info) else replace(request, size=0)
 
 
@@ -201,7 +201,7 @@ def selected_node_fields(info: Info) -> set[str]:
 
 
 def frozen_node_fields(info: Info) -> frozenset[str]:
-    """Like `selected_of_nodes`, hashable for the key of a loader."""
+    """Like `selected_node_fields`, hashable for the key of a loader."""
     return frozenset(selected_node_fields(info))
 
 

@@ -96,9 +96,9 @@ class _Input(Protocol[_Stored_co]):
     def to_store(self) -> _Stored_co: ...
 
 
-def to_store(given: _Input[_Stored] | None) -> _Stored | None:
+def to_store(value: _Input[_Stored] | None) -> _Stored | None:
     """Convert an input to its form in the stores; None if the client omitted it."""
-    return None if given is None else given.to_store()
+    return None if value is None else value.to_store()
 
 
 def json_field(source: JsonField | ValueField, description: str) -> Any:  # noqa: ANN401 -- as above

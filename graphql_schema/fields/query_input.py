@@ -152,9 +152,9 @@ def _tree(node: Operation, at: str, left: Iterator[int]) -> dict[str, Any]:
     if next(left, None) is None:
         return {}
     [(name, value)] = [
-        (to_camel_case(field.name.rstrip("_")), given)
+        (to_camel_case(field.name.rstrip("_")), value)
         for field in dataclasses.fields(node)
-        if (given := getattr(node, field.name)) is not strawberry.UNSET
+        if (value := getattr(node, field.name)) is not strawberry.UNSET
     ]
     at = f"{at}.{name}"
     match value:

@@ -52,12 +52,12 @@ def key_of(*names: str) -> KeyOf:
 
     def key(row: Row) -> tuple[Any, ...] | None:
         try:
-            found = taken(row)
+            found = read(row)
         except KeyError:  # rows leave out what is null
             return None
         return None if None in found else found
 
-    taken: Callable[[Row], tuple[Any, ...]] = itemgetter(*names)
+    read: Callable[[Row], tuple[Any, ...]] = itemgetter(*names)
     return key
 
 
@@ -66,11 +66,11 @@ def to_one(description: str, to: object, find: Callable[[Stores], Find], key: Ke
 
     async def of_all(info: Info, parents: Sequence[Row]) -> list[Row | None]:
         keys = [key(parent) for parent in parents]
-        asked = [each for each in keys if each is not None]
-        if not asked:
+        present = [each for each in keys if each is not None]
+        if not present:
             return [None] * len(keys)
         wanted = frozenset(selected_fields(info))
-        found = await info.context.loaders.load_all(find(info.context.stores), asked, wanted)
+        found = await info.context.loaders.load_all(find(info.context.stores), present, wanted)
         return [None if each is None else found[each] for each in keys]
 
     async def resolve(info: Info, parent: strawberry.Parent[Any]) -> Row | None:
@@ -94,28 +94,28 @@ def to_many(
     Args:
         description: text in the SDL.
         of: GraphQL type of the rows.
-        by_way_of: picks the relation from the stores.
+        relation_in: picks the relation from the stores.
         key: returns the key of the related rows.
-        narrowed: optional further arguments of the field, by name.
-        given: converts these arguments to the last arguments of the relation's `pages` and `count`.
-        deeper: derives further arguments of `pages` from the selection below the rows.
+        arguments: optional further arguments of the field, by name.
+        to_key: converts these arguments to the last arguments of the relation's `pages` and `count`.
+        select_deeper: derives further arguments of `pages` from the selection below the rows.
     """
 
     async def of_all(
-        info: Info, parents: Sequence[Row], request: PageRequest, given: tuple[Hashable, ...]
+        info: Info, parents: Sequence[Row], request: PageRequest, narrowing: tuple[Hashable, ...]
     ) -> list[Listing]:
-        way, load_all = relation_in(info.context.stores), info.context.loaders.load_all
+        relation, load_all = relation_in(info.context.stores), info.context.loaders.load_all
         keys = [key(parent) for parent in parents]
-        asked = (connections.frozen_node_fields(info), request, *given, *select_deeper(info))
-        pages = await load_all(way.pages, keys, *asked)
-        count = partial(info.context.loaders.load, way.count)
-        return [Listing(pages[each], partial(count, each, *given)) for each in keys]
+        details = (connections.frozen_node_fields(info), request, *narrowing, *select_deeper(info))
+        pages = await load_all(relation.pages, keys, *details)
+        count = partial(info.context.loaders.load, relation.count)
+        return [Listing(pages[each], partial(count, each, *narrowing)) for each in keys]
 
     async def resolve(
-        info: Info, parent: strawberry.Parent[Any], *, given: tuple[Hashable, ...], request: PageRequest
+        info: Info, parent: strawberry.Parent[Any], *, narrowing: tuple[Hashable, ...], request: PageRequest
     ) -> Listing:
-        return (await of_all(info, [parent], request, given))[0]
+        return (await of_all(info, [parent], request, narrowing))[0]
 
     setattr(resolve, BATCH_RESOLVER, of_all)
-    make = grouped_arguments("given", optional(arguments or {}), lambda _, taken: to_key(**taken))
+    make = grouped_arguments("narrowing", optional(arguments or {}), lambda _, values: to_key(**values))
     return connection_field(description, of=of)(make(resolve))

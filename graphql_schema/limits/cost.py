@@ -35,11 +35,11 @@ class _CachedCosts:
     flags: tuple[str, ...]
     by_flags: dict[tuple[Any, ...], "_CountedCost"] = field(default_factory=dict)
 
-    def keep(self, chosen: tuple[Any, ...], found: "_CountedCost") -> None:
+    def keep(self, chosen: tuple[Any, ...], counted_cost: "_CountedCost") -> None:
         """Cache one cost; the cache is bounded."""
         if len(self.by_flags) >= _MAX_CACHED:
             self.by_flags.clear()
-        self.by_flags[chosen] = found
+        self.by_flags[chosen] = counted_cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class _CountedCost:
     """A counted cost; `told` is set if it is within the limit for all values of the variables."""
 
     counted: Counted
-    told: Extensions | None
+    extensions: Extensions | None
 
 
 class Costs:
@@ -77,17 +77,17 @@ class Costs:
         limit = self._limits.max_cost
         if limit is None:
             return None
-        kept = self._cached(operation, fragments)
-        chosen = tuple(map(values.get, kept.flags)) if kept.flags else ()
-        found = kept.by_flags.get(chosen)
-        if found is None:
-            found = self._count(operation, fragments, values, limit)
-            kept.keep(chosen, found)
-        if found.told is not None:
-            return found.told
-        cost = found.counted.cost(values)
+        cached = self._cached(operation, fragments)
+        chosen = tuple(map(values.get, cached.flags)) if cached.flags else ()
+        counted_cost = cached.by_flags.get(chosen)
+        if counted_cost is None:
+            counted_cost = self._count(operation, fragments, values, limit)
+            cached.keep(chosen, counted_cost)
+        if counted_cost.extensions is not None:
+            return counted_cost.extensions
+        cost = counted_cost.counted.cost(values)
         if cost > limit:
-            self._refuse_if_costly(operation, fragments, values, found.counted, limit)
+            self._refuse_if_costly(operation, fragments, values, counted_cost.counted, limit)
         return _cost_extensions(cost, limit)
 
     def _cached(
@@ -95,11 +95,11 @@ class Costs:
     ) -> _CachedCosts:
         """Return the cached costs of an operation, which live as long as it does."""
         key = id(operation)
-        kept = self._kept.get(key)
-        if kept is None:
+        cached = self._kept.get(key)
+        if cached is None:
             reference = weakref.ref(operation, lambda _: self._kept.pop(key, None))
-            kept = self._kept[key] = _CachedCosts(reference, flags(operation, fragments.values()))
-        return kept
+            cached = self._kept[key] = _CachedCosts(reference, flags(operation, fragments.values()))
+        return cached
 
     def _count(
         self,
@@ -162,13 +162,13 @@ def _cost_extensions(cost: int, limit: int) -> Extensions:
 def _refusal(
     operation: OperationDefinitionNode, counted: Counted, values: Mapping[str, Any], limit: int
 ) -> TooCostlyError:
-    cost, arithmetic = counted.cost(values), CostExplanation(counted, values)
-    heavy = arithmetic.heaviest()
-    scans = " and the scans that it needs" if arithmetic.scans else ""
+    cost, explanation = counted.cost(values), CostExplanation(counted, values)
+    heavy = explanation.heaviest()
+    scans = " and the scans that it needs" if explanation.scans else ""
     message = (
         f"The {operation.operation.value} may cost {number(cost)}, and the limit is {limit:,}: "
-        f"{number(arithmetic.objects())} for the objects that it may return{scans}, {arithmetic.text()}, and "
-        f"{number(counted.root.work)} for what the database is asked. "
+        f"{number(explanation.objects())} for the objects that it may return{scans}, {explanation.text()}, and "
+        f"{number(counted.root.work)} for its work in the database. "
     )
     extensions = {"code": TOO_COMPLEX, "cost": min(cost, MAX_NUMBER), "limit": limit, "setting": SETTING}
     advice = "Request less"

@@ -66,11 +66,11 @@ class CostCounter:
     ) -> None:
         self._schema, self._weights, self._operation = schema, weights, operation
         self._fragments, self._values = fragments, values
-        self._max_page_size, self._counts_given = max_page_size, counts_input
+        self._max_page_size, self._counts_input = max_page_size, counts_input
         self._mutation = schema.mutation_type if operation.operation is OperationType.MUTATION else None
         self._known: dict[tuple[Any, ...], Selection] = {}
         self._varying: list[Selection] = []
-        self._looks = 0
+        self._visited = 0
 
     def counted(self) -> Counted:
         """Count the cost of the operation.
@@ -85,25 +85,29 @@ class CostCounter:
             raise TooManySelectionsError from error
         return Counted(root, tuple(self._varying))
 
-    def _selection(self, kind: GraphQLCompositeType, sets: _Sets, handed: Size | None, *, in_list: bool) -> Selection:
-        key = (kind.name, handed, in_list, *map(id, sets))
+    def _selection(
+        self, kind: GraphQLCompositeType, sets: _Sets, inherited: Size | None, *, in_list: bool
+    ) -> Selection:
+        key = (kind.name, inherited, in_list, *map(id, sets))
         known = self._known.get(key)
         if known is None:
             kinds = [kind, *self._named(kind, sets)] if is_abstract_type(kind) else [kind]
-            known = Selection(tuple(tuple(self._costed_fields(each, sets, handed, in_list=in_list)) for each in kinds))
+            known = Selection(
+                tuple(tuple(self._costed_fields(each, sets, inherited, in_list=in_list)) for each in kinds)
+            )
             known.precompute(self._varying)
             self._known[key] = known
         return known
 
     def _costed_fields(
-        self, kind: GraphQLCompositeType, sets: _Sets, handed: Size | None, *, in_list: bool
+        self, kind: GraphQLCompositeType, sets: _Sets, inherited: Size | None, *, in_list: bool
     ) -> Iterator[CostedField]:
         for name, nodes in self._collected(kind, sets).items():
             definition = self._schema.get_field(cast("Any", kind), nodes[0].name.value)
             if definition is not None:
                 weight = self._weights.of(kind, nodes[0].name.value, definition)
                 result = get_named_type(definition.type)
-                yield self._costed_field(kind, name, nodes, result, weight, handed, in_list=in_list)
+                yield self._costed_field(kind, name, nodes, result, weight, inherited, in_list=in_list)
 
     def _costed_field(
         self,
@@ -112,32 +116,32 @@ class CostCounter:
         nodes: Sequence[FieldNode],
         result: GraphQLNamedType,
         weight: Weight,
-        handed: Size | None,
+        inherited: Size | None,
         *,
         in_list: bool,
     ) -> CostedField:
-        told = self._stated_size(kind, nodes[0], weight, in_list=in_list)
+        stated = self._stated_size(kind, nodes[0], weight, in_list=in_list)
         size: Size = 1
         if weight.is_list:
-            size = next(each for each in (told, handed, INNER) if each is not None)
+            size = next(each for each in (stated, inherited, INNER) if each is not None)
         below = None
         if is_composite_type(result):
             sets = tuple(node.selection_set for node in nodes if node.selection_set)
-            handed_on = None if weight.is_list else told
-            below = self._selection(result, sets, handed_on, in_list=in_list or weight.is_list)
-        is_handed = weight.is_list and told is None and handed is not None
-        is_asked = is_handed or (weight.is_list and not isinstance(weight.size, int | None))
-        given = told if kind is self._mutation and not isinstance(weight.size, int | None) else None
+            passed_on = None if weight.is_list else stated
+            below = self._selection(result, sets, passed_on, in_list=in_list or weight.is_list)
+        is_inherited = weight.is_list and stated is None and inherited is not None
+        is_chosen = is_inherited or (weight.is_list and not isinstance(weight.size, int | None))
+        input_size = stated if kind is self._mutation and not isinstance(weight.size, int | None) else None
         if below is not None:
-            if given is not None:
-                below = self._with(below, CostedField("given", given, 1, 0, is_list=True))
+            if input_size is not None:
+                below = self._with(below, CostedField("input", input_size, 1, 0, is_list=True))
             if scans := scan(nodes[0], weight.indexed) if weight.indexed else int(weight.scans):
                 below = self._with(below, _scan_field(below, scans))
-        return CostedField(name, size, weight.own, weight.work, below, weight.is_list, is_asked, is_handed)
+        return CostedField(name, size, weight.own, weight.work, below, weight.is_list, is_chosen, is_inherited)
 
-    def _with(self, below: Selection, beside: CostedField) -> Selection:
+    def _with(self, below: Selection, extra: CostedField) -> Selection:
         """Return a selection with an additional cost: the input of a mutation, or scans."""
-        both = Selection(tuple((beside, *fields) for fields in below.kinds))
+        both = Selection(tuple((extra, *fields) for fields in below.kinds))
         both.precompute(self._varying)
         return both
 
@@ -145,10 +149,10 @@ class CostCounter:
         """Return the requested size of a field, from its declaration or its arguments; None if neither states it."""
         if weight.size is None or isinstance(weight.size, int):
             return weight.size
-        if kind is self._mutation and not self._counts_given:
+        if kind is self._mutation and not self._counts_input:
             return 0
-        most = self._max_page_size if _PAGING in weight.size else weight.max_size
-        return requested_size(node, weight.size, weight.nested if in_list else weight.default, most, weight.ids)
+        max_size = self._max_page_size if _PAGING in weight.size else weight.max_size
+        return requested_size(node, weight.size, weight.nested if in_list else weight.default, max_size, weight.ids)
 
     def _collected(self, kind: GraphQLCompositeType, sets: _Sets) -> dict[str, list[FieldNode]]:
         """Return the fields of one object type by their response names."""
@@ -206,8 +210,8 @@ class CostCounter:
         return is_abstract_type(kind) or self._schema.is_sub_type(other, cast("Any", kind))
 
     def _visit(self) -> None:
-        self._looks += 1
-        if self._looks > MAX_VISITED:
+        self._visited += 1
+        if self._visited > MAX_VISITED:
             raise TooManySelectionsError
 
 

@@ -56,12 +56,12 @@ class CostExplanation:
     def _sum(self, selection: Selection) -> str:
         fields = max(selection.kinds, key=lambda kind: sum(map(self._of, kind)), default=())
         total = sum(map(self._of, fields))
-        told = [field for field in self._by_weight(fields) if self._of(field) * _SMALL >= total and self._of(field)]
+        shown = [field for field in self._by_weight(fields) if self._of(field) * _SMALL >= total and self._of(field)]
         # A scan is always shown: the client can avoid it.
-        told = [field for position, field in enumerate(told) if field.is_scan or position < self._left]
-        self._left -= sum(not field.is_scan for field in told)
-        parts = [self._field(field) for field in fields if any(field is each for each in told)]
-        rest = total - sum(map(self._of, told))
+        shown = [field for position, field in enumerate(shown) if field.is_scan or position < self._left]
+        self._left -= sum(not field.is_scan for field in shown)
+        parts = [self._field(field) for field in fields if any(field is each for each in shown)]
+        rest = total - sum(map(self._of, shown))
         return " + ".join([*parts, number(rest)] if rest or not parts else parts)
 
     def _field(self, field: CostedField) -> str:
@@ -80,14 +80,14 @@ class CostExplanation:
             if field.is_scan:
                 yield ExpensiveField(".".join(path), times * self._of(field), lists, is_scan=True)
                 return
-            here = (*path, field.name)
+            field_path = (*path, field.name)
             count = times * self._size(field)
-            asked = lists
+            reducible = lists
             if field.is_size_chosen and self._size(field) > 1:
-                asked = (*lists, ".".join(path if field.is_size_inherited else here))
-            yield ExpensiveField(".".join(here), count * field.own, asked)
+                reducible = (*lists, ".".join(path if field.is_size_inherited else field_path))
+            yield ExpensiveField(".".join(field_path), count * field.own, reducible)
             if field.below:
-                yield from self._heavy(field.below, count, here, asked)
+                yield from self._heavy(field.below, count, field_path, reducible)
 
     def _by_weight(self, fields: tuple[CostedField, ...]) -> list[CostedField]:
         return sorted(fields, key=self._of, reverse=True)

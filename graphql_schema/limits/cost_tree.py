@@ -14,9 +14,9 @@ Size = int | RequestedSize | Scan
 class CostedField:
     """A field of the response under its response name: `size` times its own cost and the cost of its selection.
 
-    `is_list` distinguishes a list of one from an object. `is_asked` marks a list whose size the client chooses, and
-    `is_handed` one whose size an argument of its parent field states. `is_scan` marks the cost of scans, which is
-    `own`.
+    `is_list` distinguishes a list of one from an object. `is_size_chosen` marks a list whose size the client chooses,
+    and `is_size_inherited` one whose size an argument of its parent field states. `is_scan` marks the cost of scans,
+    which is `own`.
     """
 
     name: str
@@ -89,14 +89,14 @@ class Counted:
         """Return the counts of the varying selections for these values of the variables, in linear time."""
         found: list[int] = []
         for selection in self.varying:
-            most = 0
+            largest = 0
             for fixed, terms in selection.sums:
                 total = fixed
                 for size, own, below in terms:
                     times = size if type(size) is int else size.read(values)  # type: ignore[union-attr] # mypy narrows no type()
                     total += times * (own + found[below] if below >= 0 else own)
-                most = max(most, total)
-            found.append(most)
+                largest = max(largest, total)
+            found.append(largest)
         return found
 
     def cost(self, values: Mapping[str, Any]) -> int:

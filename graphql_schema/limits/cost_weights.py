@@ -97,9 +97,10 @@ class Weight:
 
     `own` is the cost of one value: an object, or a value that is computed. `work` is the cost in the database, once for
     all rows of a batch. `size` is the length of its list, or of the lists one level below: a number, or the names of
-    arguments. The first of these that is set counts, at most `most`; `default` applies if none is set, or `nested` in a
-    list inside a list. `ids` is an argument with a list of ids, whose number bounds the size. `indexed` are the fields
-    that its conditions and sorts may use without a scan; None if it has neither. A field that `scans` always scans.
+    arguments. The first of these that is set counts, at most `max_size`; `default` applies if none is set, or `nested`
+    in a list inside a list. `ids` is an argument with a list of ids, whose number bounds the size. `indexed` are the
+    fields that its conditions and sorts may use without a scan; None if it has neither. A field that `scans` always
+    scans.
     """
 
     size: int | Sequence[str] | None
@@ -137,23 +138,25 @@ class Weights:
                 self._typical.of(parent.name, name), 0, 0, 0, 0, int(not is_leaf and name != "ofType"), is_list
             )
         field = definition.extensions.get(_DEFINITION)
-        told = field.metadata.get(_DECLARED) if isinstance(field, StrawberryField) else None
-        size, is_number = _size(definition, told.size if told else None)
-        default, most = (PAGE, MAX_ROWS) if is_number else (0, _UNBOUNDED)
+        declaration = field.metadata.get(_DECLARED) if isinstance(field, StrawberryField) else None
+        size, is_number = _size(definition, declaration.size if declaration else None)
+        default, max_size = (PAGE, MAX_ROWS) if is_number else (0, _UNBOUNDED)
         nested = NESTED_PAGE if "first" in definition.args else default
-        work = told.work if told and told.work is not None else _work(field)
+        work = declaration.work if declaration and declaration.work is not None else _work(field)
         # A plain value is included in its object; one with arguments, such as a path, is computed.
         own = int(not is_leaf or bool(definition.args))
-        indexed, ids, scans = (told.indexed, told.ids, told.scans) if told else (None, None, False)
-        return Weight(size, default, nested, most, work, own, is_list, indexed, ids, scans)
+        indexed, ids, scans = (
+            (declaration.indexed, declaration.ids, declaration.scans) if declaration else (None, None, False)
+        )
+        return Weight(size, default, nested, max_size, work, own, is_list, indexed, ids, scans)
 
 
-def _size(definition: GraphQLField, told: int | str | None) -> tuple[int | Sequence[str] | None, bool]:
+def _size(definition: GraphQLField, declared_size: int | str | None) -> tuple[int | Sequence[str] | None, bool]:
     """Return the source of a size, and whether it is a number argument rather than the length of a list."""
-    if isinstance(told, int):
-        return told, False
-    if told is not None:
-        return (told,), _is_number(definition, told)
+    if isinstance(declared_size, int):
+        return declared_size, False
+    if declared_size is not None:
+        return (declared_size,), _is_number(definition, declared_size)
     if "first" in definition.args:
         return ("first", "last"), True
     lists = [name for name, argument in definition.args.items() if _is_needed_list(argument.type)]

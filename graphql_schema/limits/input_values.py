@@ -26,22 +26,22 @@ class _TooManyError(Exception):
     """There are more values than the limit allows."""
 
 
-def are_few(counts: Mapping[str, Count], given: Mapping[str, Any], limit: int) -> bool:
+def are_few(counts: Mapping[str, Count], values: Mapping[str, Any], limit: int) -> bool:
     """Return True if the lists and objects in the counted variables have at most `limit` members.
 
     Raises:
         GraphQLError: if an object has far more keys than fields, or the values nest too deeply.
     """
-    return _first_excess(counts, given, limit) is None
+    return _first_excess(counts, values, limit) is None
 
 
-def check_values(counts: Mapping[str, Count], given: Mapping[str, Any], limit: int) -> None:
+def check_values(counts: Mapping[str, Count], values: Mapping[str, Any], limit: int) -> None:
     """Check the number of members in the counted variables.
 
     Raises:
         GraphQLError: if it exceeds the limit, and as by `are_few`.
     """
-    if name := _first_excess(counts, given, limit):
+    if name := _first_excess(counts, values, limit):
         raise GraphQLError(
             f"The variables up to ${name} have more than {limit:,} values, outside of JSON; send fewer at once, or "
             f"raise {SETTING} on the server.",
@@ -49,13 +49,13 @@ def check_values(counts: Mapping[str, Count], given: Mapping[str, Any], limit: i
         )
 
 
-def _first_excess(counts: Mapping[str, Count], given: Mapping[str, Any], limit: int) -> str | None:
+def _first_excess(counts: Mapping[str, Count], values: Mapping[str, Any], limit: int) -> str | None:
     """Return the first variable with which the members exceed the limit; None if they do not."""
-    left = limit
+    remaining = limit
     for name, count in counts.items():
-        if name in given:
+        if name in values:
             try:
-                left = count(given[name], left)
+                remaining = count(values[name], remaining)
             except _TooManyError:
                 return name
             except RecursionError:
@@ -81,35 +81,35 @@ def counter(kind: GraphQLInputType) -> Count | None:
 
 
 def _list(inner: Count | None) -> Count:
-    def members(value: object, left: int) -> int:
+    def members(value: object, remaining: int) -> int:
         if type(value) is not list:
-            return inner(value, left) if inner else left
-        left -= len(value)
-        if left < 0:
+            return inner(value, remaining) if inner else remaining
+        remaining -= len(value)
+        if remaining < 0:
             raise _TooManyError
         if inner:
             for member in value:
-                left = inner(member, left)
-        return left
+                remaining = inner(member, remaining)
+        return remaining
 
     return members
 
 
 def _object(kind: GraphQLInputObjectType, inner: Mapping[str, Count]) -> Count:
-    most = len(kind.fields) + MAX_UNKNOWN_KEYS
+    max_keys = len(kind.fields) + MAX_UNKNOWN_KEYS
 
-    def members(value: object, left: int) -> int:
+    def members(value: object, remaining: int) -> int:
         if type(value) is not dict:
-            return left
+            return remaining
         size = len(value)
-        left -= size
-        if left < 0 or size > most:
-            raise _unknown(kind, size) if size > most else _TooManyError
+        remaining -= size
+        if remaining < 0 or size > max_keys:
+            raise _unknown(kind, size) if size > max_keys else _TooManyError
         if inner:
             for key, member in value.items():
                 if key in inner:
-                    left = inner[key](member, left)
-        return left
+                    remaining = inner[key](member, remaining)
+        return remaining
 
     return members
 

@@ -54,7 +54,7 @@ def _number(value: object) -> int | None:
 
 
 def requested_size(
-    node: FieldNode, arguments: Sequence[str], default: int, most: int, ids: str | None = None
+    node: FieldNode, arguments: Sequence[str], default: int, max_size: int, ids: str | None = None
 ) -> int | RequestedSize:
     """Return the size that arguments of a field request, each named by a dotted path into its fields.
 
@@ -62,7 +62,7 @@ def requested_size(
     """
     found = [_source(node, *argument.split(".")) for argument in arguments]
     bound = _source(node, *ids.split(".")) if ids else None
-    size = RequestedSize(tuple(source for source in found if source is not None), default, most, bound)
+    size = RequestedSize(tuple(source for source in found if source is not None), default, max_size, bound)
     return size if any(isinstance(source, Variable) for source in (*size.sources, bound)) else size.read({})
 
 

@@ -71,21 +71,21 @@ def _plain(node: ValueNode, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 -
             return getattr(node, "value", None)
 
 
-def _query_needs_scan(indexed: IndexedFields, given: Any) -> bool:  # noqa: ANN401 -- any input
-    if given is None:
+def _query_needs_scan(indexed: IndexedFields, value: Any) -> bool:  # noqa: ANN401 -- any input
+    if value is None:
         return False
-    if isinstance(given, dict):
-        query = Query(given["json"]) if "json" in given else Query(given.get("expr"), typed=True)
+    if isinstance(value, dict):
+        query = Query(value["json"]) if "json" in value else Query(value.get("expr"), typed=True)
     else:
         try:
-            query = given.to_store()
+            query = value.to_store()
         except BadInputError:
             return False  # the field rejects it
     return indexed.query_needs_scan(query)
 
 
-def _sort_needs_scan(indexed: IndexedFields, given: Any) -> bool:  # noqa: ANN401 -- any input
-    keys = given if isinstance(given, list) else [given] if given is not None else []
+def _sort_needs_scan(indexed: IndexedFields, value: Any) -> bool:  # noqa: ANN401 -- any input
+    keys = value if isinstance(value, list) else [value] if value is not None else []
     return indexed.sort_needs_scan([SortBy(_of(key, "field"), _is_descending(_of(key, "direction"))) for key in keys])
 
 
@@ -93,14 +93,14 @@ def _is_descending(direction: object) -> bool:
     return (direction.name if isinstance(direction, Enum) else direction) == "DESC"
 
 
-def _filter_needs_scan(_indexed: IndexedFields, given: Any) -> bool:  # noqa: ANN401 -- any input
-    if isinstance(given, dict):
-        given = {to_snake_case(name): value for name, value in given.items()}
-    return any(_of(given, name) for name in UNINDEXED_FILTERS)
+def _filter_needs_scan(_indexed: IndexedFields, value: Any) -> bool:  # noqa: ANN401 -- any input
+    if isinstance(value, dict):
+        value = {to_snake_case(name): each for name, each in value.items()}
+    return any(_of(value, name) for name in UNINDEXED_FILTERS)
 
 
-def _of(given: Any, name: str) -> Any:  # noqa: ANN401 -- any input
-    return given.get(name) if isinstance(given, dict) else getattr(given, name, None)
+def _of(value: Any, name: str) -> Any:  # noqa: ANN401 -- any input
+    return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
 
 
 _READERS: Final[Mapping[str, Callable[[IndexedFields, Any], bool]]] = {

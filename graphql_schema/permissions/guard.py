@@ -23,22 +23,22 @@ def guard_root_fields(schema: GraphQLSchema, permissions: RootPermissions) -> No
     for kind in (schema.query_type, schema.mutation_type, schema.subscription_type):
         if kind is None:
             continue
-        ruled = permissions[kind.name]
-        if amiss := kind.fields.keys() ^ ruled.keys():
-            raise TypeError(f"fields of {kind.name} and FIELD_PERMISSIONS differ: {', '.join(sorted(amiss))}")
-        way = "subscribe" if kind is schema.subscription_type else "resolve"
+        root_permissions = permissions[kind.name]
+        if differing := kind.fields.keys() ^ root_permissions.keys():
+            raise TypeError(f"fields of {kind.name} and FIELD_PERMISSIONS differ: {', '.join(sorted(differing))}")
+        attribute = "subscribe" if kind is schema.subscription_type else "resolve"
         for name, definition in kind.fields.items():
-            setattr(definition, way, _guarded(getattr(definition, way), definition, ruled[name]))
+            setattr(definition, attribute, _guarded(getattr(definition, attribute), definition, root_permissions[name]))
 
 
 def _guarded(resolve: _Resolve, definition: GraphQLField, permission: FieldPermission) -> _Resolve:
     role, names = permission.role, _python_names(definition)
 
-    def guarded(source: object, info: GraphQLResolveInfo[Any], **given: Any) -> Any:  # noqa: ANN401 -- as the field
+    def guarded(source: object, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:  # noqa: ANN401 -- as the field
         caller: Caller = info.context.caller
         if caller.everywhere < role:
-            _check(caller, permission, {names[name]: value for name, value in given.items()})
-        return resolve(source, info, **given)
+            _check(caller, permission, {names[name]: value for name, value in arguments.items()})
+        return resolve(source, info, **arguments)
 
     return guarded
 

@@ -10,18 +10,20 @@ def lines() -> list[str]:
     """Return the rows of the table: fields, required role, and arguments that name projects."""
     return [
         row
-        for root, rulings in FIELD_PERMISSIONS.items()
-        for row in grouped(root, ((name, ruling.role, ruling.projects.description) for name, ruling in rulings.items()))
+        for root, permissions in FIELD_PERMISSIONS.items()
+        for row in grouped(
+            root, ((name, permission.role, permission.projects.description) for name, permission in permissions.items())
+        )
     ]
 
 
 def grouped(subject: str, permissions: Iterable[tuple[str, Role, str]]) -> Iterator[str]:
     """Yield the rows of one root type; fields with equal permissions share a row, in the order of roles."""
     alike: dict[tuple[Role, str], list[str]] = {}
-    for name, role, place in permissions:
-        alike.setdefault((role, place), []).append(f"`{name}`")
-    for (role, place), names in _in_order(alike):
-        yield f"| {subject}: {', '.join(sorted(names))} | {role} | {place} |"
+    for name, role, projects in permissions:
+        alike.setdefault((role, projects), []).append(f"`{name}`")
+    for (role, projects), names in _in_order(alike):
+        yield f"| {subject}: {', '.join(sorted(names))} | {role} | {projects} |"
 
 
 def _in_order(alike: Mapping[tuple[Role, str], list[str]]) -> list[tuple[tuple[Role, str], list[str]]]:

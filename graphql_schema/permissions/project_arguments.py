@@ -23,45 +23,45 @@ class ProjectArgument:
     find: Callable[[Arguments], Iterable[NamedProject]]
 
 
-def _project_id(given: Arguments) -> Iterator[NamedProject]:
-    yield given["project_id"], "project_id"
+def _project_id(arguments: Arguments) -> Iterator[NamedProject]:
+    yield arguments["project_id"], "project_id"
 
 
 def _inside(argument: str) -> Callable[[Arguments], Iterator[NamedProject]]:
-    def find(given: Arguments) -> Iterator[NamedProject]:
-        yield given[argument].project_id, f"{argument}.project_id"
+    def find(arguments: Arguments) -> Iterator[NamedProject]:
+        yield arguments[argument].project_id, f"{argument}.project_id"
 
     return find
 
 
-def _batch_of_calls(given: Arguments) -> Iterator[NamedProject]:
-    for position, item in enumerate(given["batch"]):
+def _batch_of_calls(arguments: Arguments) -> Iterator[NamedProject]:
+    for position, item in enumerate(arguments["batch"]):
         # The field of a @oneOf input that is not set is UNSET, not None.
         name = "start" if item.start else "end"
         yield getattr(item, name).project_id, f"batch.{position}.{name}.project_id"
 
 
-def _batch_of_feedback(given: Arguments) -> Iterator[NamedProject]:
-    for position, item in enumerate(given["batch"]):
+def _batch_of_feedback(arguments: Arguments) -> Iterator[NamedProject]:
+    for position, item in enumerate(arguments["batch"]):
         yield item.project_id, f"batch.{position}.project_id"
 
 
-def _ids(given: Arguments) -> Iterator[NamedProject]:
-    for position, text in enumerate(given["ids"]):
+def _ids(arguments: Arguments) -> Iterator[NamedProject]:
+    for position, text in enumerate(arguments["ids"]):
         yield from _named_by(_of_entity, f"ids.{position}", text)
 
 
-def _id(given: Arguments) -> Iterator[NamedProject]:
-    return _named_by(_of_entity, "id", given["id"])
+def _id(arguments: Arguments) -> Iterator[NamedProject]:
+    return _named_by(_of_entity, "id", arguments["id"])
 
 
-def _refs(given: Arguments) -> Iterator[NamedProject]:
-    for position, text in enumerate(given["refs"]):
+def _refs(arguments: Arguments) -> Iterator[NamedProject]:
+    for position, text in enumerate(arguments["refs"]):
         yield from _named_by(_of_ref, f"refs.{position}", text)
 
 
-def _entity_and_project(given: Arguments) -> Iterator[NamedProject]:
-    return _named_by(named, "project", given["entity"], given["project"])
+def _entity_and_project(arguments: Arguments) -> Iterator[NamedProject]:
+    return _named_by(named, "project", arguments["entity"], arguments["project"])
 
 
 def _of_entity(text: str) -> str:
@@ -81,7 +81,7 @@ def _named_by(read: Callable[..., str], argument: str, *texts: str) -> Iterator[
     yield project_id, argument
 
 
-def _no_projects(_given: Arguments) -> Iterable[NamedProject]:
+def _no_projects(_arguments: Arguments) -> Iterable[NamedProject]:
     return ()
 
 

@@ -64,7 +64,7 @@ class SearchQueries:
         which, where = to_store(filter), to_store(query)
         request = page_request(info, {"first": first, "after": after, "last": last, "before": before})
         is_highlighted = "highlights" in selected_fields(info, "nodes", "edges.node")
-        most = DEFAULT if max_highlights is None else max_highlights
+        limit = DEFAULT if max_highlights is None else max_highlights
         page = await store.page(
             project_id,
             text,
@@ -73,6 +73,6 @@ class SearchQueries:
             which,
             where,
             Method(str(method.value)) if method else None,
-            most if is_highlighted else None,
+            limit if is_highlighted else None,
         )
         return Listing(page, partial(store.count, project_id, text, which, where, page.method))

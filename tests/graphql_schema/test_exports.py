@@ -57,7 +57,7 @@ def test_each_list_can_be_asked_for(name: str) -> None:
 def test_what_is_unknown_is_refused_by_its_name() -> None:
     with pytest.raises(NotFoundError, match="calls, objects, feedback, threads"):
         concept_of("costs")
-    with pytest.raises(BadInputError, match="there are a, b") as refused:
+    with pytest.raises(BadInputError, match="use a, b") as refused:
         unique_parameters([("c", "1")], ["a", "b"])
     with pytest.raises(BadInputError, match="more than once"):
         unique_parameters([("a", "1"), ("a", "1")], ["a", "b"])

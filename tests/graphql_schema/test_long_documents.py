@@ -99,7 +99,7 @@ async def test_documents_beyond_the_limit_take_no_time_to_look_at(schema: LoomSc
 
     assert await turns_beside(schema.prepare(text, None)) == 0
     assert not schema.is_query(text, None)
-    assert schema._documents._beginnings == {}
+    assert schema._documents._heads == {}
     errors = (await executed(schema, text)).errors or []
     assert [error.message.split(". ")[0] for error in errors] == [
         "The document has 540,002 characters; the limit is 500,000"
@@ -141,4 +141,4 @@ def test_operations_of_one_are_told_apart_and_their_names_take_no_room(schema: L
     found = [(schema.is_query(text, name), schema.is_subscription(text, name)) for name in names]
 
     assert found == [(True, False), (False, True), (False, False), (False, False), (False, False)]
-    assert sum(map(len, schema._documents._beginnings)) == len(names) * 16
+    assert sum(map(len, schema._documents._heads)) == len(names) * 16

@@ -169,7 +169,7 @@ async def test_after_the_last_row_there_is_nothing_but_the_last_line(client: htt
         ("calls", {"sortBy": '[{"field": "id", "direction": "UP"}]'}, "sortBy.0.direction", "SortDirection"),
         ("calls", {"sortBy": '[{"field": "nothing", "direction": "ASC"}]'}, "sortBy.0.field", "nothing"),
         ("threads", {"filter": '{"afterDatetime": "noon"}'}, "filter.afterDatetime", "ISO 8601"),
-        ("threads", {"query": "{}"}, "query", "is no parameter of this export"),
+        ("threads", {"query": "{}"}, "query", "is not a parameter of this export"),
         ("calls", {"first": "10"}, "first", "there are projectId, filter, query, sortBy, after, cursors, format"),
         ("calls", {"after": "abc"}, "after", "not a cursor of this query"),
         ("calls", {"cursors": "yes"}, "cursors", "not one of false, true"),

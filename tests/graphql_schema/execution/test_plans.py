@@ -123,7 +123,7 @@ def test_flags_that_select_nothing_make_no_plans(compiled: list[int]) -> None:
 
 def test_variants_without_end_take_no_more_room_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = PlanCache(limit=100)
-    monkeypatch.setattr(plans, "KEPT", kept)
+    monkeypatch.setattr(plans, "PLAN_CACHE", kept)
     flags = [f"f{number}" for number in range(8)]
     selection = " ".join(f"{flag}: name @include(if: ${flag})" for flag in flags)
     asked = document(f"name {selection}", ", ".join(["$count: Int!", *(f"${flag}: Boolean!" for flag in flags)]))

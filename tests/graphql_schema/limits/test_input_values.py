@@ -92,8 +92,8 @@ async def test_as_many_values_as_the_limit_run_and_one_more_is_refused_before_an
     assert data is None
     assert error.extensions == {"code": "QUERY_TOO_COMPLEX", "limit": LIMIT, "setting": "LOOMQL_MAX_INPUT_VALUES"}
     assert error.message == (
-        "The variables, counted up to $members, hold more than 1,000 values, outside of JSON; "
-        "send less at once, or raise LOOMQL_MAX_INPUT_VALUES on the server."
+        "The variables up to $members have more than 1,000 values, outside of JSON; "
+        "send fewer at once, or raise LOOMQL_MAX_INPUT_VALUES on the server."
     )
     assert COERCED == []
 
@@ -130,7 +130,7 @@ async def test_few_unknown_keys_are_told_one_by_one_and_many_as_a_number(schema:
 
     assert len(told) == 3 + MAX_UNKNOWN_KEYS
     assert (
-        error.message == "An object of type 'Tree' has 24 keys, and the type 3 fields; leave out what is none of them."
+        error.message == "An object of type 'Tree' has 24 keys, and the type 3 fields; remove the unknown keys."
     )
     assert error.extensions == {"code": "BAD_USER_INPUT"}
     assert COERCED == []
