@@ -142,13 +142,3 @@ def _check(text: str, length: int, kind: str, argument: str) -> None:
     raise BadInputError(
         f"{text[:64]!r} is not a {kind} id; use a lowercase UUID or {length} lowercase characters", argument
     )
-
-
-def check_length(text: str | None, limit: int, argument: str) -> None:
-    """Hold a text to a number of characters.
-
-    Raises:
-        BadInputError: it has more.
-    """
-    if text is not None and len(text) > limit:
-        raise BadInputError(f"has {len(text):,} characters; the limit is {limit:,}", argument)

@@ -3,8 +3,7 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import NoneType
@@ -12,15 +11,14 @@ from typing import Any, Final, Self
 
 import bson
 import bson.errors
-from pymongo.errors import OperationFailure
 
 from stores.concurrency.time_slices import cooperative_async, cooperative_batches
 from stores.database import Collection
 from stores.database.bounded_reads import read_rows_up_to
+from stores.database.error_translation import translate_index_build_error
 from stores.database.snapshot_reads import SNAPSHOT, all_rows
 from stores.database.transactions import Session
-from stores.errors import BadInputError, UnavailableError
-from stores.query.sort import Order
+from stores.errors import BadInputError
 
 DEFAULT_SIZE: Final = 100
 
@@ -32,9 +30,77 @@ _FEW: Final = 500
 """Rows of which the pages of several values are made without a look-up for each."""
 
 _SCALARS: Final = (str, int, float, bool, NoneType)
-_SNAPSHOT_UNAVAILABLE: Final = 246
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key as MongoDB orders it; where a `nullable` one ascends, a key before it keeps its nulls apart."""
+
+    path: str
+    descending: bool = False
+    nullable: bool = False
+
+    def order(self, *, backward: bool) -> int:
+        """1 for ascending and -1 for descending, as the driver writes it."""
+        return -1 if self.descending != backward else 1
+
+    def beyond(self, value: object, *, backward: bool) -> dict[str, Any] | None:
+        """The match of what comes after a value of this key; None if nothing can."""
+        if value is None:
+            return {self.path: {"$ne": None}} if backward else None
+        if self.descending == backward:
+            return {self.path: {"$gt": value}}
+        if self.nullable:
+            return {"$or": [{self.path: {"$lt": value}}, {self.path: None}]}
+        return {self.path: {"$lt": value}}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A whole sort: the fields to compute before it, and its keys, the last of which is unique.
+
+    `coarse` tells that an index may lead through the keys, but that the first alone leads to too much.
+    """
+
+    computed: dict[str, Any]
+    keys: tuple[Key, ...]
+    coarse: bool = False
+
+    def stages(
+        self, match: dict[str, Any], position: Sequence[object] | None, *, backward: bool
+    ) -> list[dict[str, Any]]:
+        """The stages that sort what matches, from beyond a position (the value of each key) on if there is one."""
+        found: list[dict[str, Any]] = [{"$match": match}]
+        if self.computed:
+            found.append({"$set": self.computed})
+        if position is not None:
+            branches = self._beyond(position, backward=backward)
+            if self.coarse:
+                # At the root of the match each branch is planned for itself: an index scan from the very position.
+                found = [{"$match": {"$or": [{"$and": [match, branch]} for branch in branches]}}]
+            else:
+                found.append({"$match": {"$or": branches} | self._bound(position[0], backward=backward)})
+        return [*found, {"$sort": {key.path: key.order(backward=backward) for key in self.keys}}]
+
+    def _beyond(self, position: Sequence[object], *, backward: bool) -> list[dict[str, Any]]:
+        """The matches of what comes after a position, of which one must hold."""
+        branches: list[dict[str, Any]] = []
+        equal: list[dict[str, Any]] = []
+        for key, value in zip(self.keys, position, strict=True):
+            further = key.beyond(value, backward=backward)
+            if further is not None:
+                branches.append({"$and": [*equal, further]})
+            equal.append({key.path: {"$eq": value}})
+        return branches
+
+    def _bound(self, value: object, *, backward: bool) -> dict[str, Any]:
+        """What the first key implies by itself, so that an index is entered at the position and not at its start."""
+        first = self.keys[0]
+        if value is None or (first.nullable and not backward):
+            return {}
+        return {first.path: {"$gte" if first.descending == backward else "$lte": value}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,17 +387,6 @@ async def _rows(
         if request.max_characters is None:
             return await all_rows(collection, pipeline, request.size + 2, session), False
         return await read_rows_up_to(collection, pipeline, request.size + 2, request.max_characters, session)
-
-
-@contextmanager
-def translate_index_build_error() -> Iterator[None]:
-    """Reads at one moment, which a database that makes an index just then refuses."""
-    try:
-        yield
-    except OperationFailure as error:
-        if error.code == _SNAPSHOT_UNAVAILABLE:
-            raise UnavailableError("the database is making an index right now; try again") from error
-        raise
 
 
 def scope_of(*question: object) -> bytes:

@@ -8,8 +8,7 @@ from stores import paging
 from stores.concurrency.time_slices import cooperative_batches
 from stores.database import Collection, Database, database_query
 from stores.database.snapshot_reads import find_all
-from stores.paging import Page, PageRequest, Row
-from stores.query.sort import Order
+from stores.paging import Order, Page, PageRequest, Row
 
 Key = tuple[Any, ...]
 """The scope of an entity, of which its project comes first, and last the value that leads to what is found for it."""

@@ -1,7 +1,8 @@
-"""The rulings on doors: which role each takes, in which projects. Those on GraphQL's fields are the schema's own.
+"""Permissions of routes: the role that each requires, and the projects. The schema has those of its fields.
 
-A door is a method at a path, such as `GET /healthz`. One without a ruling makes no application (`guard.ruled`), or no
-server of gRPC (`guard.ruling_on`); the README's table is made of this one.
+A route is a method at a path, such as `GET /healthz`. An application with a route that has no permission does not start
+(`guard.guard_routes`), nor does a gRPC server (`guard.permission_for`). The page
+`app/docs/reference/permissions.md` is generated from this table.
 """
 
 from collections.abc import Callable, Iterable
@@ -62,15 +63,15 @@ WEBSOCKET: Final = "WEBSOCKET"
 GRPC: Final = "GRPC"
 """Stands for it where the path is that of a service's method; it refuses by itself, with codes of its own."""
 
-OPEN: Final = RoutePermission(Role.NONE, "open to all")
+OPEN: Final = RoutePermission(Role.NONE, "any")
 EVERYWHERE: Final = RoutePermission(Role.READER, "all projects", _all)
 """For what tells of the whole server."""
 
-_GRAPHQL: Final = RoutePermission(Role.NONE, "as the field takes it", is_open=_is_page)
-_IN_ADDRESS: Final = "the one in the address"
-_TRACES: Final = RoutePermission(Role.WRITER, "those of the header and the spans' resources")
-_WEAVE_READER: Final = RoutePermission(Role.READER, "each project_id and ref in the body")
-_WEAVE_WRITER: Final = RoutePermission(Role.WRITER, "each project_id in the body")
+_GRAPHQL: Final = RoutePermission(Role.NONE, "the role of each field", is_open=_is_page)
+_IN_ADDRESS: Final = "project in the path"
+_TRACES: Final = RoutePermission(Role.WRITER, "projects of the header and of the spans' resources")
+_WEAVE_READER: Final = RoutePermission(Role.READER, "each `project_id` and ref in the body")
+_WEAVE_WRITER: Final = RoutePermission(Role.WRITER, "each `project_id` in the body")
 
 _WEAVE_READS: Final = (
     "/call/read",
@@ -134,7 +135,7 @@ ROUTE_PERMISSIONS: Final = {
     "GET /metrics": EVERYWHERE,
     "PUT /files/{entity}/{project}": RoutePermission(Role.WRITER, _IN_ADDRESS, _in_path),
     "GET /files/{entity}/{project}/{digest}": RoutePermission(Role.READER, _IN_ADDRESS, _in_path),
-    "GET /export/{concept}": RoutePermission(Role.READER, "projectId in the address", _in_query),
+    "GET /export/{concept}": RoutePermission(Role.READER, "`projectId` in the query string", _in_query),
     "POST /v1/traces": _TRACES,
     "POST /otel/v1/traces": _TRACES,
     **{f"POST {prefix}/v1/{signal}": OPEN for prefix in ("", "/otel") for signal in ("logs", "metrics")},

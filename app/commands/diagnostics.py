@@ -17,6 +17,7 @@ from pymongo.errors import PyMongoError
 from app import graphiql
 from app.background.migration_runner import LONE_SERVER
 from app.commands.health import ANY_ADDRESS, ask
+from app.commands.server_process import ServeError, bind
 from app.embedded_mongod import (
     DataFolder,
     EmbeddedMongodError,
@@ -25,7 +26,6 @@ from app.embedded_mongod import (
     mongod_version,
 )
 from app.mongodb import Client, MongodbUriError, check_uri, driver_words, whereabouts
-from app.server.runner import ServeError, bind
 from app.settings import PREFIX, Settings, masked, table, text, variable
 from stores.database import indexes
 from stores.migrations import schema_version

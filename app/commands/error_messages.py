@@ -8,13 +8,13 @@ from pydantic_settings import SettingsError
 from pymongo.errors import ConfigurationError, PyMongoError
 
 from app.auth.oidc.tokens import OidcError
+from app.commands.server_process import ServeError
 from app.embedded_mongod import EmbeddedMongodError
 from app.exports.client import ExportError
 from app.mongodb import MongodbUriError, driver_words
 from app.observability.audit_log import AuditLogError
 from app.observability.tracing import TracingError
 from app.otlp.grpc_server import GrpcError
-from app.server.runner import ServeError
 from app.settings import variable
 from stores.errors import StoreError, UnavailableError
 

@@ -14,7 +14,7 @@ ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # n
 
 def add_health(add: Callable[..., ArgumentParser]) -> None:
     """`health`."""
-    told = "ask a server whether it is up; for what watches it, such as a container's health check"
+    told = "check whether a server is up, for container health checks"
     with_flags(add("health", help=told)).set_defaults(command=health)
 
 
@@ -25,9 +25,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def with_flags(parser: ArgumentParser) -> ArgumentParser:
     """A parser with its flags, whose defaults are those of `Settings`, which would take a second."""
-    parser.add_argument("--host", default=_set("HOST", "127.0.0.1"), help="its address (LOOMQL_HOST)")
-    parser.add_argument("--port", type=int, default=_set("PORT", "8000"), help="its port (LOOMQL_PORT)")
-    parser.add_argument("--ready", action="store_true", help="whether its database can serve, too")
+    parser.add_argument("--host", default=_set("HOST", "127.0.0.1"), help="address of the server (LOOMQL_HOST)")
+    parser.add_argument("--port", type=int, default=_set("PORT", "8000"), help="port of the server (LOOMQL_PORT)")
+    parser.add_argument("--ready", action="store_true", help="check the database, too")
     return parser
 
 

@@ -19,15 +19,15 @@ _R = TypeVar("_R")
 
 def add_index(add: Add) -> None:
     """`index` and its actions."""
-    action = actions_of(add("index", help="index a path into the JSON of calls, for queries by it"))
+    action = actions_of(add("index", help="manage indexes on paths in the JSON of calls"))
     which = ArgumentParser(add_help=False, parents=[data_folder()])
-    which.add_argument("project", metavar=f"PROJECT-OR-{_ALL}", help=f"entity/project, or {_ALL}")
-    which.add_argument("path", metavar="PATH", help="a path into a payload, such as inputs.customer_id")
-    building = action("add", parents=[which], help="build an index, also while a server runs")
+    which.add_argument("project", metavar=f"PROJECT-OR-{_ALL}", help=f"entity/project, or {_ALL} for all projects")
+    which.add_argument("path", metavar="PATH", help="path in the JSON of a call, such as inputs.customer_id")
+    building = action("add", parents=[which], help="build an index; servers may run")
     building.set_defaults(command=build)
-    dropping = action("drop", parents=[which], help="take an index away")
+    dropping = action("drop", parents=[which], help="drop an index")
     dropping.set_defaults(command=drop)
-    listing = action("list", parents=[data_folder()], help="list the indexes that were added, with their sizes")
+    listing = action("list", parents=[data_folder()], help="list the added indexes with their sizes")
     listing.set_defaults(command=list_indexes)
 
 

@@ -15,20 +15,20 @@ _STYLES: Final = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bo
 
 def add_doctor(add: Add) -> None:
     """`doctor`."""
-    parser = add("doctor", parents=[listening()], help="say what is configured and what answers")
+    parser = add("doctor", parents=[listening()], help="check the configuration and the connections")
     parser.set_defaults(command=doctor)
 
 
 def add_schema(add: Add) -> None:
     """`schema`."""
-    parser = add("schema", help="print the schema in GraphQL's schema language")
+    parser = add("schema", help="print the GraphQL schema (SDL)")
     parser.set_defaults(command=schema)
 
 
 def add_settings(add: Add) -> None:
     """`settings`."""
-    parser = add("settings", help="print every setting")
-    parser.add_argument("--markdown", action="store_true", help="as the table in the README")
+    parser = add("settings", help="print all settings")
+    parser.add_argument("--markdown", action="store_true", help="as Markdown tables")
     parser.set_defaults(command=settings)
 
 
@@ -53,5 +53,6 @@ def settings(options: Namespace) -> int:
     if options.markdown:
         return say(setting.markdown_table())
     rows = setting.table()
-    name_width, default_width = (max(len(row[column]) for row in rows) for column in (0, 1))
+    name_width = max(len(row.variable) for row in rows)
+    default_width = max(len(row.default) for row in rows)
     return say(*(f"{row.variable:<{name_width}}  {row.default:<{default_width}}  {row.description}" for row in rows))

@@ -27,27 +27,29 @@ _R = TypeVar("_R")
 
 def add_key(add: Add) -> None:
     """`key` and its actions."""
-    action = actions_of(add("key", help="say who may come in"))
+    action = actions_of(add("key", help="manage API keys"))
     which, until = ArgumentParser(add_help=False), ArgumentParser(add_help=False)
-    which.add_argument("id", metavar="ID", help="the key's public id, which follows loomql_ in it")
-    until.add_argument("--expires", metavar="WHEN", help="when it ends: a span such as 90d, or a time in ISO 8601")
-    making = action("create", parents=[until, data_folder()], help="make a key, and print it this once")
+    which.add_argument("id", metavar="ID", help="public id of the key: the part after loomql_")
+    until.add_argument("--expires", metavar="WHEN", help="expiry: a duration such as 90d, or an ISO 8601 time")
+    making = action(
+        "create", parents=[until, data_folder()], help="create a key and print it; LoomQL cannot print it again"
+    )
     making.add_argument(
         "--project",
         metavar="PROJECT",
         required=True,
         action="append",
-        help="entity/project, entity/* for all of an entity, or * for all; several times for several",
+        help="entity/project, entity/* or * for all; repeat for several",
     )
-    making.add_argument("--role", required=True, choices=[str(role) for role in Role if role], help="what it may do")
-    making.add_argument("--name", help="what people know it by")
+    making.add_argument("--role", required=True, choices=[str(role) for role in Role if role], help="role of the key")
+    making.add_argument("--name", help="name of the key")
     making.set_defaults(command=create)
-    rotating = action("rotate", parents=[which, until, data_folder()], help="make a key in the place of another")
-    rotating.add_argument("--grace", metavar="SPAN", help="how long the other lets its owner in yet, such as 1d")
+    rotating = action("rotate", parents=[which, until, data_folder()], help="create a key that replaces another one")
+    rotating.add_argument("--grace", metavar="SPAN", help="time that the old key stays valid, such as 1d")
     rotating.set_defaults(command=rotate)
-    revoking = action("revoke", parents=[which, data_folder()], help="let nobody in by a key any more")
+    revoking = action("revoke", parents=[which, data_folder()], help="revoke a key")
     revoking.set_defaults(command=revoke)
-    listing = action("list", parents=[data_folder()], help="list the keys, without what lets somebody in")
+    listing = action("list", parents=[data_folder()], help="list the keys without their secrets")
     listing.set_defaults(command=list_keys)
 
 

@@ -20,7 +20,7 @@ def listening() -> ArgumentParser:
     """The flags of where the server and its data are, as a parent of parsers."""
     flags = ArgumentParser(add_help=False)
     flags.add_argument("--host", help="address to listen on (LOOMQL_HOST)")
-    flags.add_argument("--port", type=int, help="port to listen on, 0 for any free one (LOOMQL_PORT)")
+    flags.add_argument("--port", type=int, help="port to listen on; 0 picks a free port (LOOMQL_PORT)")
     flags.add_argument("--data-dir", type=Path, help=_DATA_FOLDER)
     return flags
 

@@ -22,10 +22,10 @@ _NEAR_NAMES: Final = 5
 
 def add_price(add: Add) -> None:
     """`price`."""
-    parser = add("price", parents=[data_folder()], help="say how the name of a model is resolved, and its rates")
-    parser.add_argument("model", metavar="MODEL", help="name of the model, as calls state it")
-    parser.add_argument("--project", metavar="PROJECT", help="entity/project, whose own prices win")
-    parser.add_argument("--at", metavar="DATE", help="start of the call, such as 2026-01-31; now if left out")
+    parser = add("price", parents=[data_folder()], help="show the price of a model and how its name was resolved")
+    parser.add_argument("model", metavar="MODEL", help="name of the model, as in calls")
+    parser.add_argument("--project", metavar="PROJECT", help="entity/project whose own prices come first")
+    parser.add_argument("--at", metavar="DATE", help="start of the call, such as 2026-01-31 (default: now)")
     parser.set_defaults(command=price)
 
 

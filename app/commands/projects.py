@@ -22,11 +22,11 @@ _LINE_SECONDS: Final = 5
 
 def add_project(add: Add) -> None:
     """`project` and its action."""
-    action = actions_of(add("project", help="remove a whole project"))
+    action = actions_of(add("project", help="purge a project"))
     purging = action(
-        "purge", parents=[project(), data_folder()], help="remove a project for good, with all that is in it"
+        "purge", parents=[project(), data_folder()], help="delete a project with all its data; this cannot be undone"
     )
-    purging.add_argument("--confirm", metavar="PROJECT", help="the same again, where nobody can be asked")
+    purging.add_argument("--confirm", metavar="PROJECT", help="the project again, to confirm without a prompt")
     purging.set_defaults(command=purge)
 
 

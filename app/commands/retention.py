@@ -17,20 +17,22 @@ from stores.retention.reports import COUNTS
 
 def add_retention(add: Add) -> None:
     """`retention` and its actions."""
-    action = actions_of(add("retention", help="say what is kept of a project's calls"))
+    action = actions_of(add("retention", help="manage the retention rules of projects"))
     of_one, rule = [project(), data_folder()], ArgumentParser(add_help=False)
-    rule.add_argument("--keep-days", type=int, metavar="N", help="keep so many days")
-    rule.add_argument("--keep-calls", type=int, metavar="N", help="keep so many of the newest calls")
-    setting = action("set", parents=[*of_one, rule], help="set the whole rule of a project")
+    rule.add_argument("--keep-days", type=int, metavar="N", help="days to keep")
+    rule.add_argument("--keep-calls", type=int, metavar="N", help="number of newest calls to keep")
+    setting = action("set", parents=[*of_one, rule], help="set the rule of a project; replaces the old rule")
     setting.set_defaults(command=set_rule, usage_error=setting.error)
-    dropping = action("drop", parents=of_one, help="take a rule away: everything is kept")
+    dropping = action("drop", parents=of_one, help="drop the rule of a project; LoomQL then keeps everything")
     dropping.set_defaults(command=drop_rule)
-    looking = action("preview", parents=[*of_one, rule], help="say what a rule would remove now")
+    looking = action("preview", parents=[*of_one, rule], help="show what a rule would remove now")
     looking.set_defaults(command=preview)
     sweeping = action("sweep", parents=of_one, help="remove now what the rule does not keep")
     sweeping.set_defaults(command=sweep)
     showing = action("show", parents=[data_folder()], help="show the rules and their last sweeps")
-    showing.add_argument("project", metavar="PROJECT", nargs="?", help="entity/project; all with a rule if left out")
+    showing.add_argument(
+        "project", metavar="PROJECT", nargs="?", help="entity/project (default: all projects with a rule)"
+    )
     showing.set_defaults(command=show)
 
 

@@ -21,13 +21,13 @@ _MIB: Final = 1024 * 1024
 
 def add_search(add: Add) -> None:
     """`search` and its actions."""
-    action = actions_of(add("search", help="index the texts of a project's calls, so that searches are quick"))
+    action = actions_of(add("search", help="manage the text search index of a project"))
     flags = [project(), data_folder()]
-    on = action("on", parents=flags, help="have an index, also while a server runs")
+    on = action("on", parents=flags, help="build the index; servers may run")
     on.set_defaults(command=set_index, is_on=True)
-    off = action("off", parents=flags, help="have none any more: searches scan")
+    off = action("off", parents=flags, help="drop the index; searches then scan")
     off.set_defaults(command=set_index, is_on=False)
-    status = action("status", parents=flags, help="say whether there is one, and how far it is")
+    status = action("status", parents=flags, help="show the state of the index")
     status.set_defaults(command=show)
 
 

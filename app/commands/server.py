@@ -4,26 +4,26 @@ from argparse import Namespace
 
 from app.commands.demo_loading import load_demo
 from app.commands.options import Add, data_folder, listening, say, settings_of
+from app.commands.server_process import serve
 from app.demo import PROJECT_ID
 from app.mongodb import shared_mongodb, whereabouts
-from app.server.runner import serve
 from stores.ids import check_project_id
 
 
 def add_serve(add: Add) -> None:
     """`serve`."""
     parser = add("serve", parents=[listening()], help="run the server until Ctrl-C")
-    parser.add_argument("--workers", type=int, help="server processes (LOOMQL_WORKERS)")
+    parser.add_argument("--workers", type=int, help="number of server processes (LOOMQL_WORKERS)")
     parser.add_argument(
-        "--demo", action="store_true", help=f"first load the demo into project {PROJECT_ID}, unless it is there"
+        "--demo", action="store_true", help=f"first load the demo into project {PROJECT_ID}, unless it exists"
     )
     parser.set_defaults(command=run_server)
 
 
 def add_demo(add: Add) -> None:
     """`demo`."""
-    parser = add("demo", parents=[data_folder()], help="load demo calls and what they refer to")
-    parser.add_argument("--project", default=PROJECT_ID, help="project to load them into (default: %(default)s)")
+    parser = add("demo", parents=[data_folder()], help="load demo calls with their objects and files")
+    parser.add_argument("--project", default=PROJECT_ID, help="target project (default: %(default)s)")
     parser.set_defaults(command=demo)
 
 

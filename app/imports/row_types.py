@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.exports.export import TRAILER
-from stores.calls.export_format import CALL_COLUMNS, restored_of
 from stores.calls.restore import RestoredCall
 from stores.errors import BadInputError
+from stores.exports.calls_format import CALL_COLUMNS, restored_of
 from stores.exports.columns import CURSOR, Columns
+from stores.exports.feedback_format import FEEDBACK_COLUMNS, new_of
+from stores.exports.objects_format import OBJECT_COLUMNS, version_of
 from stores.exports.row_reader import ImportedRow
 from stores.feedback import NewFeedback
-from stores.feedback.export_format import FEEDBACK_COLUMNS, new_of
 from stores.json import codec
-from stores.objects.export_format import OBJECT_COLUMNS, version_of
 from stores.objects.restore import RestoredVersion
 
 _SPANS: Final = ("resourceSpans", "resource_spans")

@@ -116,7 +116,7 @@ def _encoded(families: Iterable[Metric]) -> list[Any]:
 
 def _merged(told: dict[str, list[Any] | None]) -> list[Metric]:
     """One family of each name, with the samples of all workers."""
-    up = Metric("loomql_worker_up", "Whether a worker process told what it has counted", "gauge")
+    up = Metric("loomql_worker_up", "1 if the worker process answered within a second, else 0", "gauge")
     merged: dict[str, Metric] = {up.name: up}
     for worker, families in told.items():
         up.add_sample(up.name, {"worker": worker}, float(families is not None))

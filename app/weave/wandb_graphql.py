@@ -25,8 +25,8 @@ from app.weave.request_models import Lookup
 from graphql_schema.context import Stores
 from graphql_schema.errors import masked_error
 from graphql_schema.limits.introspection import NoIntrospection, hide_names
-from stores.calls.inputs import LOCAL_USER
 from stores.errors import PayloadTooLargeError, StoreError
+from stores.ids import LOCAL_USER
 from stores.paging import Row
 from stores.projects import named
 from stores.security.access import Caller, Role

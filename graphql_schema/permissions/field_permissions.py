@@ -1,6 +1,7 @@
 """Required role of each root field, and the arguments that name its projects.
 
-`guard_root_fields` rejects a schema with a field that is missing here; the README's table is generated from this one.
+`guard_root_fields` rejects a schema with a root field that is missing here. The page
+`app/docs/reference/permissions.md` is generated from this table.
 """
 
 from collections.abc import Mapping

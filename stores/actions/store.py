@@ -9,11 +9,11 @@ from stores.actions.contains_words import WordSearch
 from stores.actions.judge import Completions, Judge
 from stores.actions.specs import read_action
 from stores.calls import CallsStore
-from stores.calls.inputs import MAX_NAME, check_length
 from stores.concurrency.time_slices import cooperative
 from stores.errors import BadInputError
 from stores.feedback import FeedbackStore
 from stores.ids import check_call_id, check_project_id
+from stores.input_checks import MAX_NAME, check_length
 from stores.objects import ObjectsStore
 from stores.objects.builtin.actions import ContainsWordsActionConfig, LlmJudgeActionConfig
 from stores.paging import Row

@@ -8,7 +8,6 @@ from typing import Final
 
 from pymongo.errors import OperationFailure
 
-from stores import paging
 from stores.aggregates.buckets import Bucket, bucket_of
 from stores.aggregates.grouping import Grouping
 from stores.aggregates.metrics import Wanted
@@ -20,7 +19,7 @@ from stores.calls.list_query import ListQuery, calls_list_query
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.costs import CostsStore, Prices, pricing_of_found
 from stores.database import Database, database_query
-from stores.database.error_translation import TOO_LARGE
+from stores.database.error_translation import TOO_LARGE, translate_index_build_error
 from stores.database.snapshot_reads import SNAPSHOT
 from stores.database.transactions import Session
 from stores.errors import BadInputError
@@ -140,7 +139,7 @@ class AggregatesStore:
         paths = sorted({*ALWAYS_READ, *usage, *wanted.intersection(_SHOWN)})
         steady = self._calls.with_options(read_concern=SNAPSHOT)
         most = self._max_calls + 1
-        with paging.translate_index_build_error():
+        with translate_index_build_error():
             found = steady.find(match, {"_id": 0} | dict.fromkeys(paths, 1), sort=[("started_at", 1), ("id", 1)])
             rows = await found.limit(most).to_list(None)
         if len(rows) == most:
@@ -157,7 +156,7 @@ class AggregatesStore:
         if search.session:
             yield search.session
             return
-        with paging.translate_index_build_error():
+        with translate_index_build_error():
             async with self.database.snapshot_session() as session:
                 yield session
 

@@ -32,14 +32,15 @@ from stores.costs.pricing import Prices
 from stores.costs.project_prices import pricing_of_found
 from stores.database import Collection, Database
 from stores.database.connection import IN_PYTHON
+from stores.database.error_translation import translate_index_build_error
 from stores.database.transactions import Session
 from stores.errors import BadInputError
-from stores.paging import Page, PageRequest
+from stores.paging import Order, Page, PageRequest
 from stores.query import Query
 from stores.query.explain import Plan, explain
 from stores.query.in_python import decided
 from stores.query.match_compiler import compile_match
-from stores.query.sort import Order, SortBy, compile_sort
+from stores.query.sort import SortBy, compile_sort
 from stores.query.syntax_tree import And, Get, Operand, gets
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
@@ -105,7 +106,7 @@ async def calls_list_query(
         return
     async with AsyncExitStack() as stack:
         prices: Prices | None = None
-        stack.enter_context(paging.translate_index_build_error())
+        stack.enter_context(translate_index_build_error())
         session = await stack.enter_async_context(database.snapshot_session())
         if asked.names_cost:
             encode = Prices.total_cost_expression

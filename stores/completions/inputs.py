@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from stores.calls.inputs import MAX_NAME, check_length
 from stores.errors import BadInputError
+from stores.input_checks import MAX_NAME, check_length
 from stores.providers import JsonObject
 
 _FOR_PROVIDERS: Final = frozenset(

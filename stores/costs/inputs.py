@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from stores.costs.price_timeline import RATE_FIELDS, Rates
 from stores.errors import BadInputError
-from stores.ids import check_length
+from stores.input_checks import check_length
 
 MAX_NAME: Final = 1024
 MAX_UNIT: Final = 64

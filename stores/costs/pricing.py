@@ -21,8 +21,8 @@ from stores.costs.decimals import ZERO, exact, in_pipeline, minus, plus, times
 from stores.costs.inputs import USD
 from stores.costs.model_names import resolve
 from stores.costs.price_timeline import Price, tier_tokens, timelines
+from stores.database.content_store import batches
 from stores.query.value_expressions import Expression, bound
-from stores.tables.content_store import batches
 from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
 from stores.usage.counts import STORED
 from stores.usage.entries import SUMS_UP, Usage, has_several_requests

@@ -12,10 +12,12 @@ from stores.costs.model_names import spellings
 from stores.costs.price_timeline import Price
 from stores.costs.pricing import Prices
 from stores.database import Database, Document, database_query, database_write
+from stores.database.content_store import BATCH, batches
 from stores.database.snapshot_reads import find_all, find_first
 from stores.database.transactions import Session
 from stores.errors import BadInputError, StoreError
-from stores.ids import LOCAL_USER, check_length, check_project_id, new_id
+from stores.ids import LOCAL_USER, check_project_id, new_id
+from stores.input_checks import check_length
 from stores.paging import Page, PageRequest
 from stores.query import Query
 from stores.query.id_queries import named_ids
@@ -23,7 +25,6 @@ from stores.query.match_compiler import Match
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import ManyToOne
 from stores.security import audit
-from stores.tables.content_store import BATCH, batches
 
 if TYPE_CHECKING:
     import asyncio

@@ -1,7 +1,7 @@
 """What the driver raises, as the stores' own errors."""
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Final
 
@@ -121,3 +121,17 @@ def _failures(error: OperationFailure) -> list[Mapping[str, Any]]:
     if isinstance(error, BulkWriteError):
         return list(details.get("writeErrors", ()))
     return [{"code": error.code, "errmsg": details.get("errmsg")}]
+
+
+_SNAPSHOT_UNAVAILABLE: Final = 246
+
+
+@contextmanager
+def translate_index_build_error() -> Iterator[None]:
+    """Reads at one moment, which a database that makes an index just then refuses."""
+    try:
+        yield
+    except OperationFailure as error:
+        if error.code == _SNAPSHOT_UNAVAILABLE:
+            raise UnavailableError("the database is making an index right now; try again") from error
+        raise

@@ -6,13 +6,12 @@ from typing import Any, Final
 from stores import refs
 from stores.calls.example_digests import row_digest
 from stores.concurrency.time_slices import cooperative, cooperative_async
-from stores.database import Database
+from stores.database import Database, content_store
 from stores.evaluations.logged_runs import BATCH, if_text, predictions_of
 from stores.json import codec, incremental
 from stores.paging import Row
 from stores.refs.store import RefsStore
 from stores.refs.targets import Budget
-from stores.tables import content_store
 
 _FIRST: Final = {"example_digest": 1, "started_at": 1, "id": 1}
 

@@ -13,9 +13,10 @@ from stores.evaluations.scores import (
     TEXT_BY_EITHER_NAME,
     number_at,
 )
+from stores.paging import Order
 from stores.query import Query
 from stores.query.fields import Access, Field, FieldTable, Kind
-from stores.query.sort import Order, SortBy, compile_sort
+from stores.query.sort import SortBy, compile_sort
 
 Stages = list[dict[str, Any]]
 

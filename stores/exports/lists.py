@@ -6,19 +6,19 @@ from functools import partial
 from typing import Final, cast
 
 from stores.calls import CallsFilter, CallsStore
-from stores.calls.export_format import CALL_COLUMNS
 from stores.database import Database
+from stores.exports.calls_format import CALL_COLUMNS
 from stores.exports.columns import Columns
+from stores.exports.feedback_format import FEEDBACK_COLUMNS
+from stores.exports.objects_format import OBJECT_COLUMNS
 from stores.exports.pages import Read
+from stores.exports.threads_format import THREAD_COLUMNS
 from stores.feedback import FeedbackStore
-from stores.feedback.export_format import FEEDBACK_COLUMNS
 from stores.objects import ObjectsFilter, ObjectsStore
-from stores.objects.export_format import OBJECT_COLUMNS
 from stores.paging import Page, PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy
 from stores.threads import ThreadsFilter, ThreadsStore
-from stores.threads.export_format import THREAD_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from stores import ids, refs
-from stores.calls.inputs import LOCAL_USER, MAX_NAME, check_length, check_object
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.feedback.kinds import Refs, checked_payload
+from stores.ids import LOCAL_USER
+from stores.input_checks import MAX_NAME, check_length, check_object
 from stores.json import codec
 
 MAX_PAYLOAD_BYTES: Final = 1024 * 1024

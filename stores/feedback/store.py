@@ -9,7 +9,6 @@ from typing import Final
 from bson import encode as bson_encode
 
 from stores import paging
-from stores.calls.filters import MAX_MEMBERS
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, Document, database_query, database_write
@@ -23,6 +22,7 @@ from stores.feedback.fields import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS, pat
 from stores.feedback.inputs import NewFeedback, check_id
 from stores.feedback.writes import restore, write
 from stores.ids import check_project_id
+from stores.input_checks import MAX_MEMBERS
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.id_queries import named_ids

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from stores.database import Database, Document, database_query, database_write
+from stores.database.uploads import LEASE_SECONDS
 from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError
 from stores.files import deletion, uploads
 from stores.files.uploads import MAX_FILE_BYTES, Content, NewFile
 from stores.ids import check_project_id
-from stores.uploads import LEASE_SECONDS
 
 MAX_NAME: Final = 1024
 MAX_READ_BYTES: Final = 8 * 1024 * 1024

@@ -20,10 +20,10 @@ from stores import digests, ids, times
 from stores.database import Database, Document
 from stores.database.error_translation import DUPLICATE_KEY
 from stores.database.transactions import Session
+from stores.database.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 from stores.errors import ConflictError, PayloadTooLargeError, UnavailableError
 from stores.files.content_types import SNIFFED_BYTES, content_type
 from stores.files.touch import touch_existing
-from stores.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 
 CHUNK_BYTES: Final = 255 * 1024
 """The size of a part, as GridFS has it."""

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from stores import refs
-from stores.calls.inputs import MAX_NAME, check_length
 from stores.errors import BadInputError
+from stores.input_checks import MAX_NAME, check_length
 from stores.providers import JsonObject
 
 MAX_IMAGES: Final = 10

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from stores import times
 from stores.calls import CallsStore
-from stores.calls.inputs import MAX_NAME, check_length
 from stores.completions.endpoint_resolution import Endpoints
 from stores.costs import defaults
 from stores.database.project_registry import RegisteredProjects
@@ -16,6 +15,7 @@ from stores.ids import check_project_id
 from stores.images.image_extraction import Download, extract_image
 from stores.images.inputs import MAX_IMAGES, ImageInputs
 from stores.images.tracking import Painting
+from stores.input_checks import MAX_NAME, check_length
 from stores.paging import Row
 from stores.providers import JsonObject, ProviderError, Providers
 

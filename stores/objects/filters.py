@@ -3,8 +3,8 @@
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from stores.calls.filters import MAX_MEMBERS
 from stores.errors import BadInputError
+from stores.input_checks import MAX_MEMBERS
 from stores.objects.classes import OBJECT, OP
 from stores.objects.fields import OBJECT_FIELDS
 from stores.query import Query

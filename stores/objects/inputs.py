@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from stores import ids
-from stores.calls.inputs import LOCAL_USER, MAX_NAME, check_length
 from stores.errors import BadInputError
+from stores.ids import LOCAL_USER
+from stores.input_checks import MAX_NAME, check_length
 from stores.objects import builtin
 from stores.objects.classes import Classes, Kind, classes_of, kind_of
 

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from stores import paging, refs
 from stores.concurrency.scan_slots import in_scan_slot
-from stores.database import Database, Document, database_query, database_write
+from stores.database import Database, Document, content_store, database_query, database_write
 from stores.database.connection import IN_PYTHON
 from stores.database.snapshot_reads import find_all
 from stores.database.transactions import Session
@@ -28,7 +28,6 @@ from stores.query.in_python import decided_match
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import OneToMany
 from stores.security import audit
-from stores.tables import content_store
 
 MAX_DELETED_AT_ONCE: Final = 100
 

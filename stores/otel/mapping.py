@@ -6,10 +6,12 @@ from typing import Any, Final
 from stores import times
 from stores.calls import CallEnd, CallStart
 from stores.calls.documents import end_fields, kept_of_summary, start_fields
-from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_EXCEPTION, MAX_NAME, check_length
+from stores.calls.inputs import MAX_DISPLAY_NAME, MAX_EXCEPTION
 from stores.calls.payloads import Payload
 from stores.calls.writes import WholeCall
 from stores.errors import BadInputError
+from stores.ids import LOCAL_USER
+from stores.input_checks import MAX_NAME, check_length
 from stores.json import codec
 from stores.json.inspection import ODD_KEY, JsonTraits, shape_of
 from stores.otel import conventions, op_names, span_events

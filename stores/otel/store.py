@@ -7,11 +7,11 @@ from functools import partial
 from typing import Final, TypeVar
 
 from stores.calls import CallsStore
-from stores.calls.inputs import MAX_NAME, check_length
 from stores.calls.writes import WholeCall
 from stores.concurrency.time_slices import cooperative
 from stores.errors import ForbiddenError, StoreError
 from stores.ids import check_project_id
+from stores.input_checks import MAX_NAME, check_length
 from stores.otel import otlp_json, protobuf, protobuf_scanner
 from stores.otel.mapping import call_of
 from stores.otel.project_routing import ENTITY, Projects

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from stores.database import Collection
+from stores.database.error_translation import translate_index_build_error
 from stores.database.snapshot_reads import SNAPSHOT
-from stores.paging import translate_index_build_error
 
 
 async def sum_each(

@@ -1,7 +1,7 @@
 """Tables of fields: which names a collection's clients may use, and where each is stored."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cached_property, lru_cache
@@ -114,6 +114,10 @@ class FieldTable:
         self._by_name = {each.name: each for each in fields}
         self._by_camel = {_camel(name): each for name, each in self._by_name.items()}
         self._look_up = lru_cache(_REMEMBERED)(self._access)
+
+    def __iter__(self) -> Iterator[Field]:
+        """Yield the fields in the order of their declaration."""
+        return iter(self._by_name.values())
 
     def __getitem__(self, name: str) -> Access:
         """The field of that name, or the place in a JSON field that a dotted name leads to.

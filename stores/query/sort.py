@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stores.errors import BadInputError
+from stores.paging import Key, Order
 from stores.query.fields import Access, FieldTable, Kind
 from stores.query.value_expressions import Expression, bound, reach
 
@@ -24,75 +25,6 @@ class SortBy:
 
     field: str
     descending: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key as MongoDB orders it; where a `nullable` one ascends, a key before it keeps its nulls apart."""
-
-    path: str
-    descending: bool = False
-    nullable: bool = False
-
-    def order(self, *, backward: bool) -> int:
-        """1 for ascending and -1 for descending, as the driver writes it."""
-        return -1 if self.descending != backward else 1
-
-    def beyond(self, value: object, *, backward: bool) -> dict[str, Any] | None:
-        """The match of what comes after a value of this key; None if nothing can."""
-        if value is None:
-            return {self.path: {"$ne": None}} if backward else None
-        if self.descending == backward:
-            return {self.path: {"$gt": value}}
-        if self.nullable:
-            return {"$or": [{self.path: {"$lt": value}}, {self.path: None}]}
-        return {self.path: {"$lt": value}}
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A whole sort: the fields to compute before it, and its keys, the last of which is unique.
-
-    `coarse` tells that an index may lead through the keys, but that the first alone leads to too much.
-    """
-
-    computed: dict[str, Any]
-    keys: tuple[Key, ...]
-    coarse: bool = False
-
-    def stages(
-        self, match: dict[str, Any], position: Sequence[object] | None, *, backward: bool
-    ) -> list[dict[str, Any]]:
-        """The stages that sort what matches, from beyond a position (the value of each key) on if there is one."""
-        found: list[dict[str, Any]] = [{"$match": match}]
-        if self.computed:
-            found.append({"$set": self.computed})
-        if position is not None:
-            branches = self._beyond(position, backward=backward)
-            if self.coarse:
-                # At the root of the match each branch is planned for itself: an index scan from the very position.
-                found = [{"$match": {"$or": [{"$and": [match, branch]} for branch in branches]}}]
-            else:
-                found.append({"$match": {"$or": branches} | self._bound(position[0], backward=backward)})
-        return [*found, {"$sort": {key.path: key.order(backward=backward) for key in self.keys}}]
-
-    def _beyond(self, position: Sequence[object], *, backward: bool) -> list[dict[str, Any]]:
-        """The matches of what comes after a position, of which one must hold."""
-        branches: list[dict[str, Any]] = []
-        equal: list[dict[str, Any]] = []
-        for key, value in zip(self.keys, position, strict=True):
-            further = key.beyond(value, backward=backward)
-            if further is not None:
-                branches.append({"$and": [*equal, further]})
-            equal.append({key.path: {"$eq": value}})
-        return branches
-
-    def _bound(self, value: object, *, backward: bool) -> dict[str, Any]:
-        """What the first key implies by itself, so that an index is entered at the position and not at its start."""
-        first = self.keys[0]
-        if value is None or (first.nullable and not backward):
-            return {}
-        return {first.path: {"$gte" if first.descending == backward else "$lte": value}}
 
 
 def compile_sort(sort_by: Sequence[SortBy], table: FieldTable, argument: str = "sort_by") -> Order:

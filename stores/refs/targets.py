@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from stores.database import Collection, Database, Document
+from stores.database import Collection, Database, Document, content_store
 from stores.errors import BadInputError
 from stores.json import codec
 from stores.refs.grammar import Ref
-from stores.tables import content_store
 
 MAX_CHARACTERS: Final = 100_000_000
 """Of JSON that one request may read or give by way of refs."""

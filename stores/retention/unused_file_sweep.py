@@ -11,6 +11,7 @@ from typing import Final
 
 from stores import times
 from stores.database import Database, Document
+from stores.database.content_store import batches
 from stores.database.paced_steps import WorkSteps
 from stores.database.transactions import Session
 from stores.files.deletion import FIELDS, discard_removed, remove
@@ -18,7 +19,6 @@ from stores.files.touch import stored_before
 from stores.retention.file_references import all_mentioned
 from stores.retention.rules import GracePeriods
 from stores.retention.sweep_state import SweepLease
-from stores.tables.content_store import batches
 
 _CANDIDATES: Final = 100_000
 """Digests that are looked for at once: some ten megabytes."""

@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from stores.database import Collection
+from stores.database import Collection, content_store
 from stores.paging import Row
-from stores.tables import content_store
 from stores.tables.chunks import read_chunks
 from stores.tables.layout import Layout
 

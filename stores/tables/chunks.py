@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from stores import digests
-from stores.database import Collection, Document
-from stores.tables import content_store
+from stores.database import Collection, Document, content_store
 
 MIN_ROWS: Final = 250
 MAX_ROWS: Final = 2_000

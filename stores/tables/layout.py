@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from stores.database import Collection, Document
+from stores.database import Collection, Document, content_store
 from stores.database.transactions import Session
-from stores.tables import chunks, content_store
+from stores.tables import chunks
 
 
 @dataclass(frozen=True, slots=True)

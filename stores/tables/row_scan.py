@@ -5,11 +5,9 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from stores.database import Collection
+from stores.database import Collection, content_store
 from stores.database.transactions import Session
-from stores.paging import Page, PageRequest, Row, page_of, position_of, scope_of
-from stores.query.sort import Key, Order
-from stores.tables import content_store
+from stores.paging import Key, Order, Page, PageRequest, Row, page_of, position_of, scope_of
 from stores.tables.batch_reads import placed_row
 from stores.tables.chunks import read_chunks
 from stores.tables.layout import Layout

@@ -7,14 +7,13 @@ from typing import Final, Self
 import bson
 
 from stores import digests, refs
-from stores.database import Collection, Document
+from stores.database import Collection, Document, content_store
 from stores.database.transactions import Session
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.json import codec
 from stores.json.bson_copy import to_bson
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
-from stores.tables import content_store
 
 MAX_BYTES: Final = 16_000_000
 """What a row may take in BSON."""

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from stores.database import Database
-from stores.paging import Page, PageRequest, find_page
-from stores.query.sort import Order
-from stores.tables import content_store
+from stores.database import Database, content_store
+from stores.paging import Order, Page, PageRequest, find_page
 from stores.tables.layout import Layout, table_match
 
 Pipeline = list[dict[str, Any]]

@@ -5,15 +5,16 @@ from typing import Final
 
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.concurrency.time_slices import cooperative
-from stores.database import Database, database_query, database_write
+from stores.database import Database, content_store, database_query, database_write
 from stores.database.paced_steps import run_paced
 from stores.database.transactions import Session
+from stores.database.uploads import LEASE_SECONDS
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import by_project, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
-from stores.tables import content_store, uploads
+from stores.tables import uploads
 from stores.tables.batch_reads import Span, placed_row, read_layouts, read_spans
 from stores.tables.inputs import RowFilter, TableUpdate, check_row_digest, sort_within_rows
 from stores.tables.layout import Builder, Layout, table_match
@@ -22,7 +23,6 @@ from stores.tables.row_scan import Walk
 from stores.tables.rows import INDEXED_ROW_FIELDS, ROW_FIELDS, RowContent, paths_of, sizes_of
 from stores.tables.sorted_rows import sorted_page
 from stores.tables.updates import Edit
-from stores.uploads import LEASE_SECONDS
 
 MAX_TABLES_AT_ONCE: Final = 1000
 PAUSE: Final = 0.5

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from stores.concurrency.time_slices import TimeSlice, cooperative
-from stores.database import Collection
+from stores.database import Collection, content_store
 from stores.errors import BadInputError
-from stores.tables import content_store
 from stores.tables.chunks import MAX_ROWS, read_chunks
 from stores.tables.inputs import Append, Insert, Pop, TableUpdate
 from stores.tables.layout import Builder, Layout

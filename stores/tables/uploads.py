@@ -16,15 +16,14 @@ from typing import Final
 from pymongo.errors import PyMongoError
 
 from stores import ids
-from stores.database import Collection, Database, Document
+from stores.database import Collection, Database, Document, content_store
 from stores.database.paced_steps import WorkSteps
 from stores.database.project_registry import RegisteredProjects
 from stores.database.transactions import Session
+from stores.database.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 from stores.errors import ConflictError, UnavailableError
-from stores.tables import content_store
 from stores.tables.layout import Builder
 from stores.tables.rows import RowContent
-from stores.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 
 MAX_BYTES_WHOLE: Final = 2 * 1024 * 1024
 """The JSON of new rows that are stored in one transaction, which is far more in the database's cache."""

@@ -8,8 +8,7 @@ from stores import paging
 from stores.calls.list_query import ListQuery
 from stores.database import Database
 from stores.errors import BadInputError
-from stores.paging import Page, PageRequest, Row
-from stores.query.sort import Key, Order
+from stores.paging import Key, Order, Page, PageRequest, Row
 from stores.text_search.search_terms import Terms
 
 SCORE: Final = "search_score"

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from stores import paging
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, models_of, usage_of_trace
 from stores.calls.computed_fields import add_computed_fields
 from stores.calls.documents import key
@@ -12,6 +11,7 @@ from stores.calls.filters import calls_match
 from stores.calls.relations import calls_by
 from stores.costs.store import prices_of_models
 from stores.database import Database, database_query
+from stores.database.error_translation import translate_index_build_error
 from stores.database.snapshot_reads import all_rows
 from stores.errors import BadInputError
 from stores.ids import by_project, check_project_id, check_trace_id
@@ -154,7 +154,7 @@ class TracesStore:
             {"$limit": self._max_calls + 1},
             {"$project": {"_id": 0} | dict.fromkeys(paths, 1)},
         ]
-        with paging.translate_index_build_error():
+        with translate_index_build_error():
             rows = await all_rows(self._calls, stages, self._max_calls + 2)
         if len(rows) > self._max_calls:
             raise BadInputError(

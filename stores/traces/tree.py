@@ -9,8 +9,7 @@ from typing import Any, Final
 
 from stores.aggregates.call_tree import Node, in_tree_order
 from stores.concurrency.time_slices import cooperative
-from stores.paging import Page, PageRequest, Row, page_of, position_of, scope_of
-from stores.query.sort import Key, Order
+from stores.paging import Key, Order, Page, PageRequest, Row, page_of, position_of, scope_of
 
 LIGHT: Final = ("id", "parent_id", "trace_id", "started_at")
 """What makes the tree."""

@@ -12,7 +12,7 @@ import pytest
 
 from app.cli import main
 from app.commands.dispatch import parser
-from app.server.runner import ServeError, check_keys
+from app.commands.server_process import ServeError, check_keys
 from app.settings import Settings
 from stores.database import Database
 from stores.keys import KeysStore

@@ -59,7 +59,7 @@ def test_what_is_unknown_is_refused_by_its_name() -> None:
         concept_of("costs")
     with pytest.raises(BadInputError, match="use a, b") as refused:
         unique_parameters([("c", "1")], ["a", "b"])
-    with pytest.raises(BadInputError, match="more than once"):
+    with pytest.raises(BadInputError, match="is repeated"):
         unique_parameters([("a", "1"), ("a", "1")], ["a", "b"])
 
     assert refused.value.argument == "c"

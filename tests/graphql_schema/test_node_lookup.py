@@ -257,7 +257,7 @@ async def test_too_many_nodes_are_told_with_the_limit(run: Run) -> None:
     )
 
     assert answer.code == "BAD_USER_INPUT"
-    assert answer.errors[0]["message"] == "ids: has 1,001 refs; the limit is 1,000 at once"
+    assert answer.errors[0]["message"] == "ids: has 1,001 refs; the limit is 1,000 per request"
 
 
 async def test_only_fragments_of_the_type_that_is_there_are_read(run: Run, refs: list[str], commands: Commands) -> None:

@@ -15,8 +15,7 @@ from stores.calls.filters import Match
 from stores.database import Collection, Database
 from stores.database.bounded_reads import json_characters, read_rows_up_to
 from stores.database.transactions import Session
-from stores.paging import Page, PageRequest, Row, page_of
-from stores.query.sort import Key, Order
+from stores.paging import Key, Order, Page, PageRequest, Row, page_of
 
 Found = tuple[list[Row], bool]
 """Rows, and whether they end early, with one row more than their page has."""

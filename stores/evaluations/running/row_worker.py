@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.completions import CompletionsStore
+from stores.database.content_store import batches
 from stores.errors import UnavailableError
 from stores.evaluations.running.call_tree import RunCalls, Step, Tally, small
 from stores.evaluations.running.completion_models import answer_of
@@ -24,7 +25,6 @@ from stores.feedback import FeedbackStore
 from stores.json import codec
 from stores.paging import Row
 from stores.providers import JsonObject
-from stores.tables.content_store import batches
 
 FIELDS: Final = frozenset({"status", "exception", "output", "summary", "started_at", "ended_at"})
 """What is read of calls that are there."""

@@ -12,7 +12,7 @@ from pymongo.errors import PyMongoError
 
 from stores import ids, times
 from stores.calls import CallEnd, CallsStore
-from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, check_length
+from stores.calls.inputs import MAX_DISPLAY_NAME
 from stores.completions import CompletionsStore
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, StoreError, UnavailableError
@@ -26,6 +26,8 @@ from stores.evaluations.status import Running as StillRunning
 from stores.evaluations.store import EvaluationsStore
 from stores.feedback import FeedbackStore
 from stores.files import FilesStore
+from stores.ids import LOCAL_USER
+from stores.input_checks import MAX_NAME, check_length
 from stores.objects import ObjectsStore
 from stores.providers import ProviderError
 from stores.security import audit

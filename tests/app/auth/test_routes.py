@@ -22,7 +22,6 @@ from websockets.typing import Subprotocol
 
 from app.auth import guard_routes
 from app.auth.middleware import SESSION
-from app.auth.permission_table import markdown_table
 from app.auth.route_permissions import EVERYWHERE, OPEN, ROUTE_PERMISSIONS, RoutePermission
 from app.auth.sessions import UnrestrictedSession
 from app.http.scope_state import CALLER
@@ -37,7 +36,6 @@ from stores.errors import UnauthenticatedError
 from stores.otel import OtelStore
 from stores.security.access import EVERY_PROJECT, Caller, Grant, Role
 from tests.app.auth.conftest import NOBODY, OF_CALLERS, OURS, THEIRS, Keyed
-from tests.app.command import ROOT
 from tests.free_ports import free_port
 from tests.stores.otel.messages import body, span
 from tests.waiting import TIMEOUT
@@ -331,7 +329,3 @@ async def test_a_forbidden_project_is_refused_alike_whether_it_is_there_or_not(k
             assert {answer.status_code for answer in answers} == {403}
 
     assert len(told) == 1
-
-
-def test_the_readme_has_the_table() -> None:
-    assert markdown_table() in (ROOT / "README.md").read_text()

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,14 @@ from stores.evaluations.running import RUNS_AT_ONCE
 from stores.evaluations.status import Complete
 from tests.app.command import Server, serving
 from tests.app.event_stream import all_of, told
+from tests.docs.pages import page
 from tests.live_server import live_server
 from tests.stand_in_provider import KEY, Body, StandIn
 from tests.stores.evaluations.running import orders
 from tests.stores.evaluations.running.orders import PROJECT
 from tests.waiting import until_found
 
-README = (Path(__file__).parents[3] / "README.md").read_text()
+GUIDE = page("how-to/evaluations")
 ROWS = [{"question": f"Number {number}?", "expected": "A number."} for number in range(16)]
 EVALUATE = f"""
 mutation ($evaluation: String!, $model: String!) {{
@@ -211,23 +211,21 @@ async def test_a_database_that_is_away_is_asked_again(
     assert failures == []
 
 
-def answer_as_in_the_readme(body: Body) -> str:
+def answer_as_in_the_guide(body: Body) -> str:
     if body["model"] == "gpt-4o":
         return json.dumps({"correct": "weft" in body["messages"][0]["content"], "grade": 4})
     return f"As for {body['messages'][1]['content']}"
 
 
-async def test_the_readme_is_right_about_evaluations(
+async def test_the_guide_is_right_about_evaluations(
     mongodb_uri: str, database_name: str, stores: Stores, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    documents = re.findall(r"```graphql\n(.*?)```", README, re.DOTALL)
     objects, ordering, watching = (
-        next(text for text in documents if part in text)
-        for part in ('_type: "LLMAsAJudgeScorer"', "evaluateModel(", "evaluationProgress(")
+        GUIDE.containing(part) for part in ('_type: "LLMAsAJudgeScorer"', "evaluateModel(", "evaluationProgress(")
     )
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
-    stand_in.reply = answer_as_in_the_readme
+    stand_in.reply = answer_as_in_the_guide
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
 
     with live_server(create_app(settings), lifespan="on") as host:
@@ -240,7 +238,7 @@ async def test_the_readme_is_right_about_evaluations(
     assert "errors" not in made
     output = results[-1]["data"]["evaluationProgress"]["output"]
     assert output["correctness"] == {"correct": {"true_count": 1, "true_fraction": 1 / 3}, "grade": {"mean": 4.0}}
-    row = await stores.calls.one("you/first-steps", call_id, ["status", "costs"])
+    row = await stores.calls.one("you/evaluations", call_id, ["status", "costs"])
     assert row
     assert row["status"] == "success"
     assert {entry["model"] for entry in row["usage"]} == {"gpt-4o-mini", "gpt-4o"}

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import re
 import signal
 import subprocess
 import sys
@@ -12,7 +11,6 @@ import httpx
 import pytest
 
 from app.background.maintenance import MaintenanceJobs
-from app.commands.dispatch import parser
 from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
@@ -28,13 +26,14 @@ from stores.retention.rules import DAY
 from stores.text_search import Method, TextSearchStore, index_state, segments
 from tests.app.command import ROOT, clean
 from tests.commands import Commands
+from tests.docs.pages import page
 from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, SECOND, end, start
 from tests.stores.feedback.builders import call_ref, feedback
 from tests.waiting import until_found
 
 MANY = 1_200
-README = (ROOT / "README.md").read_text()
+GUIDE = page("how-to/retention")
 
 
 async def fill(database: Database, calls: int = MANY) -> None:
@@ -319,9 +318,8 @@ async def test_without_a_database_it_is_tried_again_and_told_once(caplog: pytest
     away.close()
 
 
-async def test_the_readme_is_right_about_rules(mongodb_uri: str, database: Database) -> None:
-    documents = re.findall(r"```graphql\n(.*?)```", README, re.DOTALL)
-    asking, changing = (text for text in documents if "retentionPreview(" in text or "retentionSet(" in text)
+async def test_the_guide_is_right_about_rules(mongodb_uri: str, database: Database) -> None:
+    asking, changing = GUIDE.containing("retentionPreview("), GUIDE.containing("retentionSet(")
     began = times.now() - 9 * DAY
     project = "demo/assistant"
     await CallsStore(database).write([start(1, project_id=project, started_at=began)])
@@ -342,8 +340,3 @@ async def test_the_readme_is_right_about_rules(mongodb_uri: str, database: Datab
 
 async def is_gone(database: Database, project_id: str) -> bool:
     return await CallsStore(database).count(project_id) == 0
-
-
-@pytest.mark.parametrize("command", re.findall(r"^loomql ((?:retention|project) .*)$", README, re.MULTILINE))
-def test_the_readmes_commands_are_commands(command: str) -> None:
-    assert parser().parse_args(command.split()).command

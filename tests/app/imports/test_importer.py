@@ -13,8 +13,8 @@ from app.imports.batches import Batches
 from app.imports.sources import Line, lines_of
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
-from stores.calls.export_format import CALL_COLUMNS
 from stores.errors import BadInputError, ConflictError, UnavailableError
+from stores.exports.calls_format import CALL_COLUMNS
 from stores.otel import OtelStore
 from stores.paging import PageRequest
 from tests.app.imports.conftest import Import

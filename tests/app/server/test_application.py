@@ -17,8 +17,8 @@ import uvicorn
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
+from app.commands import server_process
 from app.embedded_mongod import DataFolder, embedded_mongod
-from app.server import runner
 from app.server.application import create_app
 from app.server.health import Readiness
 from app.settings import Settings
@@ -342,9 +342,9 @@ def test_a_worker_may_take_long_to_import_all_before_it_has_to_say_that_it_is_th
         def run(self) -> None:
             pass
 
-    monkeypatch.setattr(runner, "WorkerSupervisor", Workers)
+    monkeypatch.setattr(server_process, "WorkerSupervisor", Workers)
     with socket.socket() as listener:
-        runner._run(Settings(workers=2), listener)
+        server_process._run(Settings(workers=2), listener)
 
     # By default uvicorn kills one that takes 5 s, and begins another, which takes as long.
     assert [config.timeout_worker_healthcheck for config in made] == [60]

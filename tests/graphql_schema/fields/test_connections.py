@@ -11,8 +11,7 @@ from graphql_schema.context import Context, Info
 from graphql_schema.execution import CompilingExecutor, call_directly, field_of
 from graphql_schema.fields.connections import ConnectionNames, Listing, connection_field
 from graphql_schema.scalars import SCALARS
-from stores.paging import Page, PageRequest
-from stores.query.sort import Key, Order
+from stores.paging import Key, Order, Page, PageRequest
 
 
 @strawberry.type

@@ -129,9 +129,7 @@ async def test_few_unknown_keys_are_told_one_by_one_and_many_as_a_number(schema:
     _, [error] = await asked(schema, trees=[few | {"more": 1}])
 
     assert len(told) == 3 + MAX_UNKNOWN_KEYS
-    assert (
-        error.message == "An object of type 'Tree' has 24 keys, and the type 3 fields; remove the unknown keys."
-    )
+    assert error.message == "An object of type 'Tree' has 24 keys, and the type 3 fields; remove the unknown keys."
     assert error.extensions == {"code": "BAD_USER_INPUT"}
     assert COERCED == []
 

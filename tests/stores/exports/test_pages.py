@@ -10,8 +10,8 @@ from stores.errors import UnavailableError
 from stores.exports.lists import LISTS, Asked
 from stores.exports.pages import Read, pages
 from stores.feedback import FeedbackStore
-from stores.paging import Page, PageRequest
-from stores.query.sort import Key, Order, SortBy
+from stores.paging import Key, Order, Page, PageRequest
+from stores.query.sort import SortBy
 from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.stores.feedback.builders import call_ref, feedback
 

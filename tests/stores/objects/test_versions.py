@@ -405,7 +405,7 @@ async def test_pages_go_through_the_versions_in_both_directions(objects: Objects
 async def test_many_refs_are_read_in_batches(
     objects: ObjectsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stores.tables.content_store.BATCH", 2)
+    monkeypatch.setattr("stores.database.content_store.BATCH", 2)
     made = [await objects.create(version(number)) for number in range(5)]
     keys = [(PROJECT, f"weave:///{PROJECT}/object/prompt:{digest}") for digest in [*made, "unknown"]]
     commands.sent.clear()

@@ -9,10 +9,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsStore
-from stores.calls.inputs import MAX_NAME
 from stores.calls.writes import WholeCall
 from stores.database import Database
 from stores.errors import BadInputError
+from stores.input_checks import MAX_NAME
 from stores.otel import Exported, OtelStore, protobuf, protobuf_scanner
 from stores.otel import otlp_json as json_form
 from stores.otel.project_routing import Projects

@@ -8,7 +8,7 @@ import pytest
 
 from stores.calls import CallsStore, writes
 from stores.costs import CostsStore, NewCost
-from stores.database import Database, project_registry
+from stores.database import Database, content_store, project_registry
 from stores.digests import object_digest
 from stores.errors import UnavailableError
 from stores.feedback import FeedbackStore
@@ -21,7 +21,7 @@ from stores.projects import ProjectsStore
 from stores.purges import PurgesStore, purge
 from stores.purges.purge import begin
 from stores.retention import RetentionStore, Rule
-from stores.tables import TablesStore, content_store
+from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, start
 from tests.stores.feedback.builders import feedback
 from tests.stores.files.streams import pieces

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from stores import digests
-from stores.database import Database
+from stores.database import Database, content_store
+from stores.database.uploads import LEASE_SECONDS
 from stores.errors import BadInputError, ConflictError
 from stores.projects import ProjectsStore
 from stores.purges import PurgesStore, purge
-from stores.tables import Append, TablesStore, content_store, uploads
+from stores.tables import Append, TablesStore, uploads
 from stores.tables.layout import Builder
 from stores.tables.rows import RowContent
 from stores.tables.uploads import Upload
-from stores.uploads import LEASE_SECONDS
 from tests.stores.tables.reading import PROJECT, read_all
 
 SIZE = "storage_size_bytes"

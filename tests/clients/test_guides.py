@@ -1,4 +1,4 @@
-"""The clients that README shows: generated from the committed schema, type-checked, and run."""
+"""The clients of the guides: generated from the committed schema, type-checked, and run."""
 
 import json
 from contextlib import AsyncExitStack
@@ -9,7 +9,7 @@ import httpx
 from stores.calls import CallsStore
 from tests.clients.built import Built, end_call, log_and_find, see_end, write_whole_call
 from tests.clients.conftest import GENERATOR, Life
-from tests.clients.readme import PYTHON, TYPESCRIPT
+from tests.clients.guides import PYTHON, TYPESCRIPT
 from tests.installation import ROOT
 from tests.stores.calls.builders import PROJECT
 
@@ -73,7 +73,7 @@ async def check(client: Client, found: Found, told: Watch) -> None:
 """
 
 
-def test_the_packages_that_the_readme_installs_for_typescript_are_those_of_the_tests() -> None:
+def test_the_packages_that_the_guide_installs_for_typescript_are_those_of_the_tests() -> None:
     locked = json.loads((ROOT / "tests" / "package.json").read_text())["dependencies"]
 
     words = set(TYPESCRIPT.packages) - {"npm", "install"}
@@ -81,7 +81,7 @@ def test_the_packages_that_the_readme_installs_for_typescript_are_those_of_the_t
     assert words <= locked.keys()
 
 
-def test_what_the_readme_installs_for_python_is_there() -> None:
+def test_what_the_guide_installs_for_python_is_there() -> None:
     words = set(PYTHON.packages) - {"pip", "pipx", "install"}
 
     assert words == {"httpx", "pydantic", "websockets", "ariadne-codegen"}

@@ -1,39 +1,15 @@
-"""The page of sender rules, from their tables: `python -m tests.stores.usage.senders > stores/usage/rules.md`."""
+"""The tables of `reference/usage-rules.md`: how LoomQL reads the token counts of each sender."""
 
-import sys
 from collections.abc import Iterable, Iterator
 
 from stores.otel.conventions import COUNTS, PARTS, USAGE_BESIDE
 from stores.usage.classes import CLASSES
-from stores.usage.rules import CACHE, CLASS_COUNTS, REASONING, RULES, SPAN_RULES, Rule
-
-_INTRODUCTION = f"""\
-# Rules for the usage of each sender
-
-LoomQL reads the token counts of each sender into classes that do not overlap, so that their prices add up to the bill.
-A call keeps them beside its summary, which stays as it was sent. This page is made from the tables in
-`stores/usage/rules.py` and `stores/otel/conventions.py`.
-
-Of several keys for one count the first that holds more than 0 counts. So it is with stated costs, of which a 0 counts
-where no key states more. If a rule says "unless the total differs", the total as sent decides: it is the sum either
-with the parts or without them. Parts greater than the input or output are never included in it. Anyone can state the
-counts of classes themselves: an object `{CLASS_COUNTS}` in a model's usage has them by class, with `input` and `output`
-for the rest.
-
-Of a Gemini model, whoever sends its usage, what the total has beyond input and output is reasoning, unless reasoning is
-stated: Weave's client for Python sends no other counts
-(<https://github.com/wandb/weave/blob/master/weave/integrations/google_genai/gemini_utils.py>). Tokens of prompts for
-tools may be among it.
-
-Beside the classes, the tables of keys name these counts: `input`, `output` and `total` as sent; `input_beside` and
-`output_beside`, tokens that those never count; `cache_write`, all tokens written to a cache; `cache_read_image`, images
-among `cache_read`; and `stated_cost`, the cost that the sender states.
-"""
+from stores.usage.rules import CACHE, REASONING, RULES, SPAN_RULES, Rule
 
 
-def document() -> str:
-    """The page as Markdown."""
-    return "\n".join([_INTRODUCTION, *_classes(), *_summaries(), *_spans()])
+def sender_rules() -> str:
+    """Return the tables of token classes, of rules for summaries, and of rules for spans."""
+    return "\n".join([*_classes(), *_summaries(), *_spans()]).rstrip()
 
 
 def _classes() -> Iterator[str]:
@@ -55,7 +31,7 @@ def _summaries() -> Iterator[str]:
     for rule in RULES:
         yield from (f"### {rule.sender}", "")
         if rule.marks:
-            also = f", beside {_keys(rule.also)} above 0" if rule.also else ""
+            also = f", together with {_keys(rule.also)} above 0" if rule.also else ""
             without = f", without {_keys(rule.without)}" if rule.without else ""
             yield f"- Applies to usage with {_keys(rule.marks, ' or ')}{also}{without}."
         else:
@@ -99,7 +75,3 @@ def _row(*cells: str) -> str:
 
 def _line(columns: int) -> str:
     return "|" + " --- |" * columns
-
-
-if __name__ == "__main__":
-    sys.stdout.write(document())
