@@ -20,7 +20,7 @@ from app.browser_security.origins import Origins
 from app.providers.environment import TIMEOUT_SECONDS
 from app.providers.secrets import parse_grants, parse_hosts
 from stores.calls.events import MAX_EVENT_BYTES, MAX_SUBSCRIBERS
-from stores.completions import MAX_AT_ONCE
+from stores.completions import MAX_CONCURRENT
 from stores.concurrency.request_budget import MAX_BYTES as MAX_PENDING_BYTES
 from stores.errors import StoreError
 from stores.files import MAX_FILE_BYTES
@@ -242,7 +242,7 @@ class Settings(BaseSettings):
         description="Seconds that a model provider may take for one answer; the `timeout` of a request may be shorter.",
     )
     max_completions: int = Field(
-        default=MAX_AT_ONCE,
+        default=MAX_CONCURRENT,
         ge=1,
         description="Completions that run at once in one process; then the error is UNAVAILABLE. A caller with a key"
         " may use half; then the error is RATE_LIMITED.",

@@ -10,7 +10,7 @@ from graphql_schema.fields import JsonPath, plain_field, resolved_field
 from graphql_schema.fields.relations import Version, to_one
 from stores.errors import StoreError
 from stores.paging import Row
-from stores.refs import kind_of, without_edges
+from stores.refs import kind_of, without_steps
 from stores.row_fields import JsonField
 
 _VALUE = JsonField("value")
@@ -45,7 +45,7 @@ class ResolvedRef:
         "Version of the object or op that the ref points to or into; null in the same cases as value.",
         Version | None,
         lambda stores: stores.objects.by_refs,
-        lambda row: (row["project_id"], without_edges(row["ref"])),
+        lambda row: (row["project_id"], without_steps(row["ref"])),
     )
 
 

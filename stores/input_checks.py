@@ -18,10 +18,10 @@ def check_object(value: object, argument: str) -> None:
 
 
 def check_length(text: str | None, limit: int, argument: str) -> None:
-    """Hold a text to a number of characters.
+    """Validate the length of a text in characters; None passes.
 
     Raises:
-        BadInputError: it has more.
+        BadInputError: if the text is longer than `limit`.
     """
     if text is not None and len(text) > limit:
         raise BadInputError(f"has {len(text):,} characters; the limit is {limit:,}", argument)

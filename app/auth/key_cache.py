@@ -126,9 +126,9 @@ class KeyCache:
 
     async def _refresh(self) -> None:
         began = time.monotonic()
-        mark = await self._keys.mark()
-        if mark != self._known.mark:
-            self._known = await self._keys.known(mark)
+        mark = await self._keys.change_number()
+        if mark != self._known.change_number:
+            self._known = await self._keys.live_keys(mark)
         self._began, self._fresh_until, self._trusted_until = began, began + FRESH_SECONDS, began + TRUSTED_SECONDS
 
     async def _watch(self) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from pymongo.errors import PyMongoError
 
 from stores.errors import StoreError
-from stores.evaluations.running import RUNS_AT_ONCE, EvaluationRunsStore
+from stores.evaluations.running import CONCURRENT_RUNS, EvaluationRunsStore
 
 logger = logging.getLogger("loomql")
 
@@ -30,7 +30,7 @@ async def run_evaluation_worker(runs: EvaluationRunsStore, rows: int, pause_seco
     try:
         while True:
             await _take(runs, at_work)
-            await runs.ordered(pause_seconds)
+            await runs.wait_for_order(pause_seconds)
     finally:
         for task in at_work.values():
             task.cancel()
@@ -42,15 +42,15 @@ async def _take(runs: EvaluationRunsStore, at_work: dict[str, "asyncio.Task[None
     """Begin to work on as many runs as there is room for."""
     for call_id in [call_id for call_id, task in at_work.items() if task.done()]:
         _tell(call_id, at_work.pop(call_id))
-    room = RUNS_AT_ONCE - len(at_work)
+    room = CONCURRENT_RUNS - len(at_work)
     try:
-        due = await runs.due(room) if room else []
+        due = await runs.available_runs(room) if room else []
     except (StoreError, PyMongoError) as error:
         logger.debug("the runs of evaluations are looked for again: %s", error)
         return
     for project_id, call_id in due:
         if call_id not in at_work:
-            at_work[call_id] = asyncio.create_task(runs.work_on(project_id, call_id))
+            at_work[call_id] = asyncio.create_task(runs.execute(project_id, call_id))
 
 
 def _tell(call_id: str, task: "asyncio.Task[None]") -> None:

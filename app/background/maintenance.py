@@ -48,7 +48,7 @@ class MaintenanceJobs:
             ("purging", stores.purges.unfinished, self._purge),
             ("sweeping", stores.retention.due, self._sweep),
             ("indexing", stores.text_search.due, self._index),
-            ("ending", stores.completions.cut_off, stores.completions.end_cut_off),
+            ("ending", stores.completions.find_abandoned, stores.completions.end_abandoned),
         )
         counting = background or BackgroundTasks()
         self._work = [_Work(database, kind, pause_seconds, counting.runs_of(kind[0])) for kind in kinds]
@@ -62,7 +62,7 @@ class MaintenanceJobs:
         await asyncio.gather(*(work.do_what_is_due() for work in self._work))
 
     async def _purge(self, project_id: str) -> None:
-        report = await self._stores.purges.go_on(project_id, _PURGE_SECONDS)
+        report = await self._stores.purges.run(project_id, _PURGE_SECONDS)
         if report.is_done:
             logger.info("purged %s: %s", project_id, report.removed)
 

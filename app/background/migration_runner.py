@@ -13,7 +13,7 @@ from app.settings import Settings
 from stores.database import Database
 from stores.errors import StoreError
 from stores.migrations import schema_version
-from stores.migrations.calls_backfill import CallsUpgrade, Progress
+from stores.migrations.calls_backfill import CallsBackfill, Progress
 
 logger = logging.getLogger("loomql")
 
@@ -28,7 +28,7 @@ class MigrationRunner:
     def __init__(self, database: Database) -> None:
         self.progress: Progress | None = None
         self._database = database
-        self._upgrade = CallsUpgrade(database)
+        self._upgrade = CallsBackfill(database)
         self._pause = _FIRST_PAUSE_SECONDS
         self._log_at = 0.0
         self._failure = ""
@@ -45,7 +45,7 @@ class MigrationRunner:
         try:
             before, self.progress = self.progress, await self._upgrade.advance()
             if self.progress is None:
-                await schema_version.done(self._database, schema_version.CALLS_FILLED_IN)
+                await schema_version.mark_done(self._database, schema_version.CALLS_BACKFILLED)
         except (StoreError, PyMongoError) as error:
             if str(error) != self._failure:
                 logger.warning("bringing older calls up to date is tried again: %s", error)

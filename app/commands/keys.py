@@ -56,11 +56,11 @@ def add_key(add: Add) -> None:
 def create(options: Namespace) -> int:
     """Make a key, and print it where a script reads it."""
     settings = settings_of(options)
-    grants = [Grant.of(each, Role.of(options.role)) for each in options.project]
+    grants = [Grant.parse(each, Role.parse(options.role)) for each in options.project]
     expires_at = None if options.expires is None else end_of(options.expires, "expires")
 
     async def work(keys: KeysStore) -> tuple[MadeKey, bool]:
-        is_first = not await keys.mark()
+        is_first = not await keys.change_number()
         return await keys.create(grants, options.name, expires_at), is_first
 
     made, is_first = _on_keys(settings, "Making a key …", work)
@@ -111,7 +111,7 @@ def has_keys(settings: Settings, uri: str) -> bool:
     async def look() -> bool:
         async with opened(settings, uri) as database:
             keys = KeysStore(database)
-            known = await keys.known(await keys.mark())
+            known = await keys.live_keys(await keys.change_number())
         return any(key.is_live(times.now()) for key in known.by_id.values())
 
     return asyncio.run(look())

@@ -8,7 +8,7 @@ from typing import Any, Final
 from stores.database import Database
 from stores.errors import StoreError, UnavailableError
 from stores.exports.columns import Columns
-from stores.exports.lists import LISTS, Asked
+from stores.exports.lists import LISTS, RowSelection
 from stores.exports.pages import pages
 from stores.ids import new_id
 from stores.paging import Page
@@ -26,7 +26,7 @@ class Export:
     """A list from a cursor on; `cursor` is that of the last of the `count` rows that were given, if there is one."""
 
     concept: str
-    asked: Asked
+    asked: RowSelection
     cursor: str | None = None
     count: int = 0
     is_resumed: bool = False
@@ -43,7 +43,7 @@ class Export:
         Raises:
             StoreError: the question breaks a rule, the database is away, or the server stops.
         """
-        read = LISTS[self.concept].reading(database, self.asked)
+        read = LISTS[self.concept].page_reader(database, self.asked)
         async for page in pages(read, self.cursor):
             self.count += len(page.rows)
             if page.rows:

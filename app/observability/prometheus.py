@@ -133,10 +133,10 @@ class MetricsCollector:
     def _limits(self) -> Iterator[Metric]:
         fan_out, completions = self.stores.calls.fan_out, self.stores.completions
         used = {
-            ("completions",): (completions.under_way, completions.max_at_once),
+            ("completions",): (completions.in_flight, completions.max_concurrent),
             ("exports",): (self.exports.count, self.exports.most),
             ("operations",): (self.places.in_use, self.places.most),
-            ("pending_bytes",): (self.intake.held_bytes, self.intake.max_bytes),
+            ("pending_bytes",): (self.intake.reserved_bytes, self.intake.max_bytes),
             ("spooled_bytes",): (self.spool_space.held_bytes, self.spool_space.max_bytes),
             ("websockets",): (self.websockets.count, self.websockets.most),
             ("subscriptions",): (fan_out.count, fan_out.max_subscribers),
@@ -148,7 +148,7 @@ class MetricsCollector:
         yield LIMIT.with_values(most)
 
     def _database(self) -> Iterator[Metric]:
-        use = self.database.pool_use
+        use = self.database.pool_stats
         connections = {("in_use",): use.in_use, ("idle",): use.idle}
         yield CONNECTIONS.with_values(connections)
         yield WAITING.with_values({(): use.waiting})

@@ -79,8 +79,8 @@ class Readiness:
         number = await self._number()
         await self.database.ensure_indexes()
         if number < schema_version.PROJECTS_LISTED:
-            await ProjectsStore(self.database).adopt()
-            await schema_version.done(self.database, schema_version.PROJECTS_LISTED)
+            await ProjectsStore(self.database).list_unlisted()
+            await schema_version.mark_done(self.database, schema_version.PROJECTS_LISTED)
 
     async def check(self) -> str | None:
         """Why the database cannot serve right now; None when it can."""

@@ -231,7 +231,7 @@ class CallSchema(Node):
     evaluation_run = to_one(
         "Evaluation run of the call: the call itself or one of its 4 nearest ancestors; null if none of them is a run.",
         Run | None,
-        lambda stores: stores.evaluations.above,
+        lambda stores: stores.evaluations.runs_above,
         key_of("project_id", "id"),
     )
 

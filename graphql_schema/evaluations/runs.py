@@ -66,7 +66,7 @@ class EvaluationRun:
         "Rows of the run, one for each example, with its predictions in all trials, the earliest start first. "
         "evaluationResults filters and sorts them.",
         EvaluationResult,
-        lambda stores: stores.evaluations.results,
+        lambda stores: stores.evaluations.rows_by_run,
         key_of("project_id", "id"),
         select_deeper=lambda info: (wanted_of_predictions(info, "predictions"),),
     )

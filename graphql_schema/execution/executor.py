@@ -30,7 +30,7 @@ from graphql_schema.execution.fields import Field
 from graphql_schema.execution.lists import Info, RowList
 from graphql_schema.execution.plans import Plans
 from graphql_schema.execution.rows import Location, PartialRows, Rows, path_of
-from stores.concurrency.time_slices import TimeSlice, Turns
+from stores.concurrency.time_slices import ReleasedItems, TimeSlice
 
 if TYPE_CHECKING:
     from graphql_schema.execution.batched_fields import BatchedFields
@@ -204,14 +204,14 @@ class CompilingExecutor(TemplateExecutor):
         result: AsyncIterable[Any] | Iterable[Any],
         position_context: Position,
     ) -> AwaitableOrValue[list[Any]]:
-        """Complete the items of a list, in time slices if the resolver returned `Turns`."""
-        if isinstance(result, Turns) and self._may_compile(return_type.of_type, position_context):
+        """Complete the items of a list, in time slices if the resolver returned `ReleasedItems`."""
+        if isinstance(result, ReleasedItems) and self._may_compile(return_type.of_type, position_context):
             return self._complete_in_time_slices(
                 RowList(self, return_type.of_type, field_details_list, path, lambda: info), result
             )
         return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
 
-    async def _complete_in_time_slices(self, rows: RowList, turns: Turns[Any]) -> list[Any]:
+    async def _complete_in_time_slices(self, rows: RowList, turns: ReleasedItems[Any]) -> list[Any]:
         """Complete the items of a list in time slices."""
         time_slice, items, release = TimeSlice(), iter(turns.items), turns.release
 

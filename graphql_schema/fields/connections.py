@@ -14,7 +14,7 @@ from graphql_schema.fields.argument_groups import grouped_arguments, optional
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT, NESTED_PAGE, PAGE
 from graphql_schema.scalars import BigInt
-from stores.concurrency.time_slices import BATCH_SIZE, Turns
+from stores.concurrency.time_slices import BATCH_SIZE, ReleasedItems
 from stores.paging import Page, PageRequest, Row
 from stores.query.index_use import IndexedFields
 from stores.row_fields import drop_parsed
@@ -156,7 +156,7 @@ def connection_field(
 def _in_time_slices(rows: list[Row], release: Callable[[Row], None]) -> AsyncIterable[Row]:
     """Return rows that are serialized in time slices; a page of few and small rows is returned as a list."""
     few = not rows or (len(rows) <= BATCH_SIZE and sum(map(_json_characters, rows)) <= FEW_CHARACTERS)
-    return cast("AsyncIterable[Row]", rows) if few else Turns(rows, release)
+    return cast("AsyncIterable[Row]", rows) if few else ReleasedItems(rows, release)
 
 
 def _json_characters(row: Row) -> int:
@@ -177,7 +177,7 @@ def page_request(info: Info, arguments: dict[str, Any]) -> PageRequest:
     """
     size = NESTED_PAGE if _is_in_list(info) else PAGE
     paging = {name: arguments.get(name) for name in _PAGING}
-    request = PageRequest.of(**paging, default_size=size, max_size=info.context.max_page_size)
+    request = PageRequest.from_arguments(**paging, default_size=size, max_size=info.context.max_page_size)
     return request if _reads_rows(info) else replace(request, size=0)
 
 

@@ -68,7 +68,7 @@ class ObjSchema(Node):
         "Evaluation runs with exactly this version as an input, the oldest first: the runs of an evaluation, or those "
         "that tested a model.",
         Run,
-        lambda stores: stores.evaluations.taking,
+        lambda stores: stores.evaluations.runs_by_input,
         lambda row: (row["project_id"], object_ref(row)),
     )
     table = to_one(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stores.errors import BadInputError
-from stores.projects import named
+from stores.projects import normalised_id
 from stores.refs import parse, parse_entity
 
 Arguments = Mapping[str, Any]
@@ -61,7 +61,7 @@ def _refs(arguments: Arguments) -> Iterator[NamedProject]:
 
 
 def _entity_and_project(arguments: Arguments) -> Iterator[NamedProject]:
-    return _named_by(named, "project", arguments["entity"], arguments["project"])
+    return _named_by(normalised_id, "project", arguments["entity"], arguments["project"])
 
 
 def _of_entity(text: str) -> str:

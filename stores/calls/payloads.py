@@ -12,7 +12,7 @@ from stores.errors import PayloadTooLargeError, StoreError
 from stores.files import NewFile
 from stores.json import codec
 from stores.json.bson_copy import to_bson
-from stores.json.inspection import JsonTraits, shape_of
+from stores.json.inspection import JsonTraits, traits_of
 
 MAX_BYTES: Final = 7_700_000
 """What a start's or an end's payload may take in BSON: both fit into a document of 16 MiB, with what else is in it."""
@@ -94,7 +94,7 @@ class Payload:
             value, taken = extract_data_urls(value)
             text, shape = _text(name, value), None
             self.files += taken
-        shape = shape or shape_of(value)
+        shape = shape or traits_of(value)
         self.values[name] = value
         self.texts[name] = text
         self.mirrors[name] = to_bson(value, shape)

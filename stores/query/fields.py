@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from stores.errors import BadInputError
 from stores.json import paths
-from stores.json.bson_copy import mirror_key
+from stores.json.bson_copy import escape_key
 
 MAX_PATH: Final = 1_000
 MAX_STEPS: Final = 50
@@ -156,7 +156,7 @@ def _steps(name: str) -> tuple[str, ...]:
     _, *steps = paths.split(name)
     if len(steps) > MAX_STEPS:
         raise BadInputError(f"a path of {len(steps)} keys into a field; the limit is {MAX_STEPS}")
-    return tuple(mirror_key(step) for step in steps)
+    return tuple(escape_key(step) for step in steps)
 
 
 def is_index(step: str) -> bool:

@@ -58,7 +58,7 @@ class ThreadsStore:
             *(database, self._calls, "thread_id", by_start, lambda project_id, _: calls_match(project_id)),
             paths_of=lambda _: [],
             finish=_become_traces,
-            made=_TRACES,
+            transform=_TRACES,
         )
         """From `Turns` to the traces that calls of the thread are in, by when the first of them started."""
 
@@ -114,7 +114,7 @@ class ThreadsStore:
             request,
             search.projection,
             search.source,
-            question=("threads", search.project_id, search.which),
+            cursor_scope=("threads", search.project_id, search.which),
             finishing=search.finishing,
         )
 

@@ -14,7 +14,7 @@ from stores.database import Database, database_query
 from stores.database.error_translation import translate_index_build_error
 from stores.database.snapshot_reads import all_rows
 from stores.errors import BadInputError
-from stores.ids import by_project, check_project_id, check_trace_id
+from stores.ids import check_project_id, check_trace_id, group_by_project
 from stores.paging import Page, PageRequest, Row
 from stores.traces import totals
 from stores.traces.tree import LIGHT, Tree
@@ -61,7 +61,7 @@ class TracesStore:
 
     async def _existing(self, keys: Sequence[Key]) -> dict[Key, Row | None]:
         found: dict[Key, Row | None] = dict.fromkeys(keys)
-        for project_id, trace_ids in by_project(keys):
+        for project_id, trace_ids in group_by_project(keys):
             for trace_id in await self._calls.distinct("trace_id", _of_traces(project_id, trace_ids)):
                 found[project_id, trace_id] = {"project_id": project_id, "trace_id": trace_id}
         return found
@@ -83,7 +83,7 @@ class TracesStore:
         """
         _check_depth(max_depth)
         found: dict[Key, Page] = {}
-        for project_id, trace_ids in by_project(keys):
+        for project_id, trace_ids in group_by_project(keys):
             rows = await self._read(project_id, trace_ids, LIGHT)
             for trace_id, calls in rows.items():
                 tree = await Tree.of(project_id, trace_id, calls, max_depth)
@@ -128,7 +128,7 @@ class TracesStore:
         """
         found: dict[Key, Row] = {each: dict(totals.OF_NONE) for each in keys}
         counting = totals.counting(wanted)
-        for project_id, trace_ids in by_project(keys):
+        for project_id, trace_ids in group_by_project(keys):
             if counting:
                 stages = [{"$match": _of_traces(project_id, trace_ids)}, {"$group": counting}]
                 for row in await all_rows(self._calls, stages, len(trace_ids) + 1):

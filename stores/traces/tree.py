@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from stores.aggregates.call_tree import Node, in_tree_order
 from stores.concurrency.time_slices import cooperative
-from stores.paging import Key, Order, Page, PageRequest, Row, page_of, position_of, scope_of
+from stores.paging import Key, Order, Page, PageRequest, Row, build_page, decode_cursor, scope_of
 
 LIGHT: Final = ("id", "parent_id", "trace_id", "started_at")
 """What makes the tree."""
@@ -44,13 +44,13 @@ class Tree:
         Raises:
             BadInputError: the cursor is none of this tree's.
         """
-        position = position_of(request, self.scope, len(_ORDER.keys))
+        position = decode_cursor(request, self.scope, len(_ORDER.keys))
         found = self.rows
         if position is not None:
             place, is_there = self._place(*position)
             found = found[:place] if request.backward else found[place + is_there :]
         found = found[::-1] if request.backward else found[request.offset :]
-        return page_of(found[: request.size + 1], request, _ORDER, self.scope)
+        return build_page(found[: request.size + 1], request, _ORDER, self.scope)
 
     def _place(self, was: object, call_id: object) -> tuple[int, bool]:
         for row in self.rows:

@@ -81,7 +81,7 @@ def test_a_key_is_revoked_and_stays_so(command: Command) -> None:
 
     assert [code for code, _, _ in answers] == [0, 0]
     assert f"{key}  revoked" in command("list")[1]
-    assert command("rotate", key)[2] == "loomql: the key has ended; make a new one instead\n"
+    assert command("rotate", key)[2] == "loomql: the key has ended; create a new one instead\n"
 
 
 async def test_what_a_revoked_key_ordered_is_canceled(command: Command, database: Database) -> None:
@@ -104,7 +104,7 @@ def test_a_key_that_lasts_until_the_end_of_time_is_rotated_and_listed(command: C
 
     assert command("list")[1].splitlines()[1].startswith(f"{new}  live ")
     assert (again[0], again[1]) == (1, "")
-    assert f"the key was rotated already, and {new} is in its place; rotate that one" in again[2]
+    assert f"the key was already replaced by {new}; rotate that one" in again[2]
 
 
 def test_a_key_is_rotated(command: Command) -> None:
@@ -121,21 +121,21 @@ def test_a_key_is_rotated(command: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("create", "--project", "acme", "--role", "reader"), "names no projects; write entity/project, entity/*"),
-        (("create", "--project", "*/*", "--role", "reader"), "names no projects"),
-        (("create", "--project", "a/b/c", "--role", "reader"), "names no projects"),
-        (("create", "--project", "", "--role", "reader"), "names no projects"),
-        (("create", "--project", "acme/chat-*", "--role", "reader"), "without * among others"),
-        (("create", "--project", "acme/**", "--role", "reader"), "names no projects"),
-        (("create", "--project", "acme/chat ", "--role", "reader"), "names no projects"),
-        (("create", "--project", " acme/*", "--role", "reader"), "names no projects"),
-        (("create", "--project", "acme/cafe\N{COMBINING ACUTE ACCENT}", "--role", "reader"), "names no projects"),
+        (("create", "--project", "acme", "--role", "reader"), "does not name projects; write entity/project, entity/*"),
+        (("create", "--project", "*/*", "--role", "reader"), "does not name projects"),
+        (("create", "--project", "a/b/c", "--role", "reader"), "does not name projects"),
+        (("create", "--project", "", "--role", "reader"), "does not name projects"),
+        (("create", "--project", "acme/chat-*", "--role", "reader"), "write no other *"),
+        (("create", "--project", "acme/**", "--role", "reader"), "does not name projects"),
+        (("create", "--project", "acme/chat ", "--role", "reader"), "does not name projects"),
+        (("create", "--project", " acme/*", "--role", "reader"), "does not name projects"),
+        (("create", "--project", "acme/cafe\N{COMBINING ACUTE ACCENT}", "--role", "reader"), "does not name projects"),
         (("create", "--project", "a/b", "--role", "reader", "--expires", "999999w"), "before the year 10000"),
         (("create", "--project", "a/b", "--role", "reader", "--expires", "soon"), "neither a span of time such as 90d"),
-        (("create", "--project", "a/b", "--role", "reader", "--expires", "2020-01-01"), "end at a time to come"),
+        (("create", "--project", "a/b", "--role", "reader", "--expires", "2020-01-01"), "end in the future"),
         (("create", "--project", "a/b", "--role", "reader", "--name", "x\ny"), "printable characters"),
-        (("revoke", "0" * 16), "there is no key '0000000000000000'"),
-        (("rotate", "x"), "there is no key 'x'"),
+        (("revoke", "0" * 16), "key '0000000000000000' does not exist"),
+        (("rotate", "x"), "key 'x' does not exist"),
         (("rotate", "x", "--grace", "1 day"), "no span of time"),
     ],
 )

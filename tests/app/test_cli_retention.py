@@ -81,7 +81,7 @@ def test_a_project_is_purged_once_its_id_is_given_twice(
 ) -> None:
     code, out, err = command("project", "purge", PROJECT)
     assert (code, out) == (1, "")
-    assert f"repeat the id {PROJECT} to remove all" in err
+    assert f"must repeat the project id {PROJECT} to confirm the deletion" in err
 
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
         database = client[stored.calls.database.name]
@@ -127,12 +127,12 @@ def test_a_purge_shows_lines_of_progress_without_a_terminal(command: Command, mo
     ("arguments", "code", "told"),
     [
         (("retention", "set", PROJECT), 2, "name --keep-days, --keep-calls or both"),
-        (("retention", "set", PROJECT, "--keep-days", "-1"), 1, "-1 days cannot be kept; name from 1"),
+        (("retention", "set", PROJECT, "--keep-days", "-1"), 1, "-1 days is out of range; name from 1"),
         (("retention", "set", PROJECT, "--keep-days", "x"), 2, "invalid int value"),
-        (("retention", "preview", PROJECT), 1, f"{PROJECT} has no rule; name what to keep"),
-        (("retention", "sweep", "acme/typo"), 1, "there is no project acme/typo"),
+        (("retention", "preview", PROJECT), 1, f"{PROJECT} has no rule; send keep_days"),
+        (("retention", "sweep", "acme/typo"), 1, "project acme/typo does not exist"),
         (("retention", "show", "acme/typo"), 1, "there is no project acme/typo"),
-        (("project", "purge", "acme/typo", "--confirm", "acme/typo"), 1, "there is no project acme/typo"),
+        (("project", "purge", "acme/typo", "--confirm", "acme/typo"), 1, "project acme/typo does not exist"),
     ],
 )
 def test_what_cannot_be_done_is_one_plain_line(

@@ -91,7 +91,7 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
         ("Root fields of one query", f"{MAX_CONCURRENT_ROOT_FIELDS}", "the other fields wait"),
         (
             "Scans, aggregations and searches",
-            f"{scan_slots.MOST_SCANS}; {scan_slots.MOST_SCANS // 2} of one caller",
+            f"{scan_slots.MAX_SCANS}; {scan_slots.MAX_SCANS // 2} of one caller",
             f"the others wait; 503 `UNAVAILABLE` after {scan_slots.WAIT_SECONDS:g} s",
         ),
         ("Completions", "MAX_COMPLETIONS", "503 `UNAVAILABLE`"),

@@ -61,6 +61,6 @@ def _parsed(text: str) -> ClaimGrant:
     if len(parts) != _PARTS or not (claim and equals and value):
         raise ValueError(f"{text[:64]!r} is not CLAIM=VALUE ROLE PROJECTS, such as groups=ml writer acme/*")
     try:
-        return ClaimGrant(claim, value, Grant.of(parts[2], Role.of(parts[1])))
+        return ClaimGrant(claim, value, Grant.parse(parts[2], Role.parse(parts[1])))
     except BadInputError as error:
         raise ValueError(error.message) from None

@@ -15,7 +15,7 @@ from stores.calls.filters import Match
 from stores.database import Collection, Database
 from stores.database.bounded_reads import json_characters, read_rows_up_to
 from stores.database.transactions import Session
-from stores.paging import Key, Order, Page, PageRequest, Row, page_of
+from stores.paging import Key, Order, Page, PageRequest, Row, build_page
 
 Found = tuple[list[Row], bool]
 """Rows, and whether they end early, with one row more than their page has."""
@@ -76,7 +76,7 @@ class CallsByFeedback:
             BadInputError: the cursor is none of this scope's.
         """
         order, offset = self.leading.order, request.offset
-        position = paging.position_of(request, scope, len(order.keys))
+        position = paging.decode_cursor(request, scope, len(order.keys))
         rows: list[Row] = []
         for is_valued in self._parts(position, backward=request.backward):
             part = await (self._valued if is_valued else self._others)(
@@ -93,7 +93,7 @@ class CallsByFeedback:
             if offset:
                 offset = 0 if found else offset - await self._count_valued(position)
             position = None
-        return page_of(rows, request, order, scope)
+        return build_page(rows, request, order, scope)
 
     def _parts(self, position: list[object] | None, *, backward: bool) -> list[bool]:
         """Which calls come after a position in this direction: those with a value (true), and those without."""

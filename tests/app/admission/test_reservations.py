@@ -82,7 +82,7 @@ def is_full(intake: RequestBudget) -> bool:
 @pytest.fixture
 async def intake(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
     """An intake without large slots, where each request has to fit into the budget, and soon."""
-    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
     return RequestBudget(ROOM, large_slots=0)
 
 

@@ -240,8 +240,8 @@ async def test_a_server_takes_tokens_beside_keys(
         ),
         ({"oidc_grants": "groups writer acme/*"}, "is not CLAIM=VALUE ROLE PROJECTS"),
         ({"oidc_grants": "groups=ml writer"}, "is not CLAIM=VALUE ROLE PROJECTS"),
-        ({"oidc_grants": "groups=ml owner acme/*"}, "is no role"),
-        ({"oidc_grants": "groups=ml reader acme"}, "names no projects"),
+        ({"oidc_grants": "groups=ml owner acme/*"}, "is not a role"),
+        ({"oidc_grants": "groups=ml reader acme"}, "does not name projects"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(given: dict[str, Any], reason: str) -> None:

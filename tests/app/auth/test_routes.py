@@ -126,7 +126,7 @@ def expected(door: str, caller: str, *, takes_query: bool) -> str:
     if caller == NOBODY:
         return "unauthenticated"
     grant = OF_CALLERS[caller]
-    role = grant.role if grant.holds_for(EVERY_PROJECT if ruling is EVERYWHERE else OURS) else Role.NONE
+    role = grant.role if grant.covers(EVERY_PROJECT if ruling is EVERYWHERE else OURS) else Role.NONE
     return "in" if role >= (Role.READER if takes_query else ruling.role) else "forbidden"
 
 
@@ -167,7 +167,7 @@ async def outcome_of_websocket(keyed: Keyed, path: str, caller: str) -> str:
         with suppress(ConnectionClosed):
             await opened.recv()
             await opened.send(json.dumps(operation))
-            return "forbidden" if "takes the role" in str(await opened.recv()) else "in"
+            return "forbidden" if "you need the role" in str(await opened.recv()) else "in"
         assert opened.close_code == 4401
         return "unauthenticated"
 

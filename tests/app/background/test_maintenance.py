@@ -183,7 +183,7 @@ async def test_an_index_whose_maker_is_killed_is_made_by_a_server(database: Data
     assert len({row["id"] for row in page.rows}) == len(page.rows) == count
     assert await search.count(PROJECT, "answer", method=Method.INDEX) == count
     # Of what waits there is less than a segment; all others are told where they are, in segments that are there.
-    assert made.waiting < segments.MOST_CALLS
+    assert made.waiting < segments.MAX_CALLS
     named = await database.calls.distinct("search_segment")
     there = {head["segment"] async for head in database.search_segments.find({})}
     assert set(named) <= there
@@ -314,7 +314,7 @@ async def test_without_a_database_it_is_tried_again_and_told_once(caplog: pytest
     told = sorted(record.getMessage() for record in caplog.records)
     kinds = ("ending", "indexing", "purging", "sweeping")
     assert [message.partition(": ")[0] for message in told] == [f"{kind} is tried again" for kind in kinds]
-    assert all("the database cannot be reached" in message for message in told)
+    assert all("the database is unreachable" in message for message in told)
     away.close()
 
 

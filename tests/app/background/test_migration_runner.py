@@ -19,7 +19,7 @@ from stores.calls import CallsStore
 from stores.calls.documents import KEPT, KEPT_VERSION
 from stores.database import Database
 from stores.errors import UnavailableError
-from stores.migrations.calls_backfill import CallsUpgrade, Progress
+from stores.migrations.calls_backfill import CallsBackfill, Progress
 from tests.app.command import serving
 from tests.live_server import live_server
 from tests.stores.calls.builders import call_id, end, start
@@ -105,14 +105,14 @@ async def test_what_the_database_refuses_is_tried_again_and_logged_once(
     old: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     refusals = [UnavailableError("away")] * 2
-    advance = CallsUpgrade.advance
+    advance = CallsBackfill.advance
 
-    async def advance_at_last(self: CallsUpgrade) -> Progress | None:
+    async def advance_at_last(self: CallsBackfill) -> Progress | None:
         if refusals:
             raise refusals.pop()
         return await advance(self)
 
-    monkeypatch.setattr(CallsUpgrade, "advance", advance_at_last)
+    monkeypatch.setattr(CallsBackfill, "advance", advance_at_last)
     monkeypatch.setattr(migration_runner, "_PAUSE_SECONDS", 0)
     with caplog.at_level(logging.WARNING, "loomql"):
         await MigrationRunner(old).finish()
@@ -126,10 +126,10 @@ async def test_what_the_database_refuses_is_tried_again_and_logged_once(
 async def test_what_nobody_foresaw_stops_it_with_a_trace_in_the_log_and_not_the_server(
     mongodb_uri: str, old: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fail(_self: CallsUpgrade) -> Progress | None:
+    async def fail(_self: CallsBackfill) -> Progress | None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(CallsUpgrade, "advance", fail)
+    monkeypatch.setattr(CallsBackfill, "advance", fail)
     with caplog.at_level(logging.ERROR, "loomql"):
         async with running(mongodb_uri, old) as client:
             assert (await ready(client), await ask(client)) == ({"status": "ok"}, WRONG)

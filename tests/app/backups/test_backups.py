@@ -22,7 +22,7 @@ from stores.calls import CallsStore
 from stores.database import Database, indexes, project_registry
 from stores.errors import BadInputError
 from stores.migrations import schema_version
-from stores.migrations.calls_backfill import CallsUpgrade
+from stores.migrations.calls_backfill import CallsBackfill
 from stores.objects import ObjectVersion
 from stores.purges import purge
 from stores.security.shared_secrets import CURSORS, shared_secret
@@ -53,7 +53,7 @@ def everything(client: Client, name: str) -> dict[str, list[dict[str, Any]]]:
 
 async def filled(database: Database) -> Stores:
     stores = Stores.for_database(database)
-    await schema_version.done(database, schema_version.LATEST)
+    await schema_version.mark_done(database, schema_version.LATEST)
     for number in range(20):
         await stores.calls.write([start(number, inputs={"n": number}), end(number, output={"text": "x" * 1000})])
     await stores.objects.create(ObjectVersion("acme/chat", "prompt", {"text": "Be kind."}))
@@ -164,7 +164,7 @@ async def test_a_purge_that_was_under_way_goes_on_in_what_was_restored(
     assert counts["calls"] > 0
     again = Stores.for_database(Database(database._client, empty))
     assert await again.purges.unfinished() == ["acme/chat"]
-    assert (await again.purges.go_on("acme/chat")).is_done
+    assert (await again.purges.run("acme/chat")).is_done
     assert not client[empty]["calls"].find_one()
 
 
@@ -232,7 +232,7 @@ async def test_a_database_that_only_servers_have_seen_is_an_empty_one(
     name = await taken(database, client, tmp_path / "backup")
     seen = Database(database._client, empty)
     assert await schema_version.number_of(seen) == schema_version.LATEST
-    await CallsUpgrade(seen).advance()
+    await CallsBackfill(seen).advance()
     await shared_secret(seen, CURSORS)
 
     restore(client, empty, tmp_path / "backup")

@@ -12,7 +12,7 @@ from app.exports.export import Export
 from app.exports.worker import Job
 from app.exports.worker_processes import ExportProcessPool
 from stores.calls import CallsStore
-from stores.exports.lists import Asked
+from stores.exports.lists import RowSelection
 from tests.app.command import PROGRAM, ROOT, serving
 from tests.stores.calls.builders import PROJECT, start
 
@@ -20,7 +20,7 @@ if sys.platform != "win32":
     import uvloop
 
 JOB = Job(
-    Export("calls", Asked(PROJECT)),
+    Export("calls", RowSelection(PROJECT)),
     "ndjson",
     with_cursors=False,
     uri="mongodb://127.0.0.1:1",

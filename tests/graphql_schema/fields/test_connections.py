@@ -79,9 +79,9 @@ async def test_a_list_of_which_no_rows_are_selected_reads_none(schema: strawberr
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("(first: 8)", "8 is above the limit of 7 a page"),
+        ("(first: 8)", "8 exceeds the limit of 7 rows per page"),
         ("(offset: -1)", "-1 is negative"),
-        ('(first: 1, before: "x")', "goes forward"),
+        ('(first: 1, before: "x")', "pages forward"),
     ],
 )
 async def test_a_page_that_cannot_be_is_refused(schema: strawberry.Schema, arguments: str, told: str) -> None:

@@ -41,7 +41,7 @@ from tests.stores.calls.builders import PROJECT, call_id, end, start
         ),
         ("attributes", [1], "JSON object"),
         ("inputs", None, "JSON object"),
-        ("inputs", {"a": ["weave-trace-internal:///p/object/o:v"]}, "refs from outside"),
+        ("inputs", {"a": ["weave-trace-internal:///p/object/o:v"]}, "is reserved for internal refs"),
         ("wb_run_step", -1, "from 0 to 2^63 - 1"),
         ("wb_run_step", 1 << 63, "from 0 to 2^63 - 1"),
     ],
@@ -61,7 +61,7 @@ async def test_a_start_that_breaks_a_rule_is_refused(calls: CallsStore, field: s
         ("id", "X" * 16, "lowercase UUID"),
         ("exception", "e" * (MAX_EXCEPTION + 1), "the limit is 262,144"),
         ("summary", "fine", "JSON object"),
-        ("output", "weave-trace-internal:///p/object/o:v", "refs from outside"),
+        ("output", "weave-trace-internal:///p/object/o:v", "is reserved for internal refs"),
         ("wb_run_step_end", -1, "from 0 to 2^63 - 1"),
     ],
 )

@@ -227,7 +227,7 @@ async def test_two_that_share_rows_die_one_after_the_other(database: Database, t
 
 
 async def test_several_sweep_at_once(database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "_AT_ONCE", 7)
+    monkeypatch.setattr(uploads, "_DISCARD_BATCH", 7)
     for start in (0, 20, 40):
         await tear(database, numbered(40, start))
     kept, _ = await tables.create(PROJECT, numbered(25, 30))
@@ -240,7 +240,7 @@ async def test_several_sweep_at_once(database: Database, tables: TablesStore, mo
 async def test_a_sweep_that_was_cut_off_is_gone_on_with(
     database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "_AT_ONCE", 7)
+    monkeypatch.setattr(uploads, "_DISCARD_BATCH", 7)
     torn = await tear(database, numbered(40))
     steps = uploads.discard(database, PROJECT, str(torn.id))
     for _ in range(3):
