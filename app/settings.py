@@ -1,23 +1,26 @@
 """Everything that can be set, in one model: `LOOMQL_<NAME>` in the environment."""
 
 import re
+from itertools import groupby
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from types import NoneType
+from typing import Final, Literal, NamedTuple, Self, get_args, get_origin
 
 import platformdirs
 from pydantic import Field, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.admission.operation_limiter import MOST_OPERATIONS
+from app.admission.operation_limiter import MAX_OPERATIONS
 from app.admission.spool_budget import MAX_BYTES as MAX_SPOOLED_BYTES
-from app.admission.websockets import MOST_WEBSOCKETS
+from app.admission.websockets import MAX_WEBSOCKETS
 from app.auth.oidc.claim_grants import parse_claim_grants
 from app.auth.oidc.json_fetch import check_url
 from app.browser_security.origins import Origins
 from app.providers.environment import TIMEOUT_SECONDS
 from app.providers.secrets import parse_grants, parse_hosts
 from stores.calls.events import MAX_EVENT_BYTES, MAX_SUBSCRIBERS
-from stores.completions import MAX_AT_ONCE
+from stores.completions import MAX_CONCURRENT
 from stores.concurrency.request_budget import MAX_BYTES as MAX_PENDING_BYTES
 from stores.errors import StoreError
 from stores.files import MAX_FILE_BYTES
@@ -42,263 +45,275 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
-    host: str = Field(default="127.0.0.1", description="Address the server listens on.")
-    port: int = Field(default=8000, ge=0, le=65535, description="Port the server listens on; 0 takes any free one.")
-    workers: int = Field(default=1, ge=1, description="Server processes that share the port and the database.")
+    host: str = Field(default="127.0.0.1", description="Address on which the server listens.")
+    port: int = Field(
+        default=8000, ge=0, le=65535, description="Port on which the server listens; 0 picks a free port."
+    )
+    workers: int = Field(
+        default=1, ge=1, description="Number of server processes; they share the port and the database."
+    )
+    shutdown_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=3600,
+        description="Time in which a stopping server answers accepted requests, and the same time again to finish "
+        "writes. The process manager, such as systemd, should wait twice as long before it kills the "
+        "server.",
+    )
     data_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("loomql", appauthor=False)),
-        description="Folder of the embedded MongoDB; unused when LOOMQL_MONGODB_URI is set.",
+        description="Folder of the embedded MongoDB; unused if LOOMQL_MONGODB_URI is set.",
         json_schema_extra={"default": "the user's data folder"},
     )
     mongodb_uri: str | None = Field(
         default=None,
         repr=False,
-        description="MongoDB 6.0 or 7.0 as a replica set, of one member or more; unset starts an embedded one.",
+        description="URI of a MongoDB 6.0 or 7.0 replica set, of one member or more; unset starts an embedded MongoDB.",
     )
-    mongodb_database: str = Field(default="loomql", description="Database that holds the collections.")
+    mongodb_database: str = Field(default="loomql", description="Name of the MongoDB database.")
     mongod: Path | None = Field(
-        default=None, description="mongod binary to embed; unset takes the one on the PATH, else the packaged one."
+        default=None,
+        description="mongod binary for the embedded MongoDB; unset takes the one on the PATH, or else the packaged "
+        "one.",
     )
     mongod_cache_gb: float = Field(
-        default=1.0, ge=0.25, le=10_000, description="Memory for the embedded MongoDB's cache, in GiB."
+        default=1.0, ge=0.25, le=10_000, description="Cache of the embedded MongoDB, in GiB."
     )
     database_timeout_seconds: float = Field(
         default=3.0,
         gt=0,
         le=3600,
-        description="How long to look for an unreachable database before answering UNAVAILABLE.",
+        description="Seconds that a request waits for an unreachable database; then the error is UNAVAILABLE.",
     )
     query_timeout_seconds: float = Field(
         default=60.0,
         gt=0,
         le=3600,
-        description="How long the database may take over one list, count or look-up before the answer is TIMEOUT.",
+        description="Seconds that MongoDB may take for one list, count or lookup; then the error is TIMEOUT.",
     )
     request_timeout_seconds: float = Field(
         default=120.0,
         gt=0,
         le=3600,
-        description="How long one query may take as a whole, all that it asks the database together, before the answer "
-        "is TIMEOUT.",
+        description="Seconds that a whole query may take, with all its database commands; then the error is TIMEOUT.",
     )
     keys: Literal["auto", "required", "off"] = Field(
         default="auto",
-        description="Whether keys are required: `auto` as soon as there is one, and on any address but the loopback; "
-        "`required` always; `off` never, on any address, where something before the server says who may come in.",
+        description="When API keys are required. `auto`: once a key exists, and on any address but the loopback. "
+        "`required`: always. `off`: never, on any address; then a proxy must authenticate the clients.",
     )
-    key: str | None = Field(default=None, repr=False, description="Key that `loomql export` sends to the server.")
+    key: str | None = Field(default=None, repr=False, description="API key that `loomql export` sends to the server.")
     oidc_issuer: str | None = Field(
         default=None,
-        description="URL of an OpenID Connect issuer, whose tokens are taken beside keys. It needs `loomql[oidc]`.",
+        description="URL of an OpenID Connect issuer; the server accepts its tokens as well as API keys. Requires "
+        "`loomql[oidc]`.",
     )
-    oidc_audience: str | None = Field(default=None, description="Audience that its tokens must be for.")
+    oidc_audience: str | None = Field(default=None, description="Audience that a token must have.")
     oidc_grants: str = Field(
         default="",
         json_schema_extra={"default": "none"},
-        description="What the claims of its tokens grant: `CLAIM=VALUE ROLE PROJECTS; …`, such as "
-        "`groups=ml writer acme/*; email_verified=true reader demo/assistant`.",
+        description="Roles that the claims of a token grant, as `CLAIM=VALUE ROLE PROJECTS; …`. Example: `groups=ml "
+        "writer acme/*; email_verified=true reader demo/assistant`.",
     )
     admin: bool = Field(
         default=False,
-        description="Where there are no keys, open to whoever reaches the server what takes the role admin. The "
-        "command can do all of it without this.",
+        description="Give the role admin to every client of a server without keys. The `loomql` commands do the same"
+        " work without this setting.",
     )
     graphiql: bool = Field(default=True, description="Serve GraphiQL to browsers.")
+    docs: bool = Field(default=True, description="Serve the documentation at `/docs`, without a key.")
     introspection: bool = Field(
         default=True,
-        description="Answer `__schema` and `__type`, and name fields that are near a misspelt one; GraphiQL needs it.",
+        description="Answer `__schema` and `__type`, and suggest names for a misspelt field; GraphiQL needs both.",
     )
     trusted_documents: Path | None = Field(
         default=None,
-        description="GraphQL documents that clients may ask for by their hash: a JSON file such as that of "
-        "graphql-codegen, Relay or Apollo, or a folder of them and of .graphql files.",
+        description="GraphQL documents that clients may request by hash: a JSON file from graphql-codegen, Relay or "
+        "Apollo, or a folder of such files and of .graphql files.",
     )
     only_trusted_documents: bool = Field(
-        default=False, description="Run no GraphQL documents but those of LOOMQL_TRUSTED_DOCUMENTS."
+        default=False, description="Refuse all GraphQL documents except those of LOOMQL_TRUSTED_DOCUMENTS."
     )
     cors_origins: str = Field(
         default="",
         json_schema_extra={"default": "none"},
-        description="Origins whose pages may ask and read answers, with commas between them: "
-        "`https://app.acme.com, http://localhost:3000`; `*` is every one.",
+        description="Origins whose pages may send requests and read answers, separated by commas, such as "
+        "`https://app.acme.com, http://localhost:3000`. `*` allows every origin.",
     )
     allowed_hosts: str = Field(
         default="",
         json_schema_extra={"default": "those of the loopback"},
-        description="Further names that a server without keys answers to, with commas between them; `*` is every one.",
+        description="Further host names to which a server without keys answers, separated by commas. `*` allows "
+        "every name.",
     )
     rate_limit: float | None = Field(
         default=None,
         gt=0,
-        description="Requests a second that one process answers to one caller: a key, or without keys an address; "
-        "whoever sends more is answered RATE_LIMITED. Unset leaves it off.",
+        description="Requests per second of one caller in one process; above it the error is RATE_LIMITED. A caller "
+        "is an API key, or an address if there are no keys. Unset means no limit.",
     )
     rate_burst: int = Field(
-        default=100, ge=1, description="Requests that such a caller may send at once, after some time without any."
+        default=100,
+        ge=1,
+        description="Requests that a caller may send at once after a pause, if LOOMQL_RATE_LIMIT is set.",
     )
     max_operations: int = Field(
-        default=MOST_OPERATIONS,
+        default=MAX_OPERATIONS,
         ge=1,
-        description="Queries and mutations that one process runs at once; whoever asks for more waits up to five "
-        "seconds, and is then answered UNAVAILABLE.",
+        description="Queries and mutations that run at once in one process. Another one waits up to 5 seconds; then "
+        "the error is UNAVAILABLE.",
     )
     max_caller_operations: int | None = Field(
         default=None,
         ge=1,
-        description="The same for one caller, a key or without keys an address, who is then answered RATE_LIMITED; "
-        "unset lets one caller have half.",
+        description="Queries and mutations of one caller that run at once; then the error is RATE_LIMITED. Unset "
+        "means half of LOOMQL_MAX_OPERATIONS.",
     )
     max_page_size: int = Field(default=10_000, ge=1, description="Largest `first` or `last` of a list.")
     max_body_bytes: int = Field(default=32 * MIB, ge=1024, description="Largest request body, in bytes.")
     max_file_bytes: int = Field(
         default=MAX_FILE_BYTES,
         ge=1024,
-        description="Largest file, in bytes; what one multipart request sends of files together.",
+        description="Largest file, in bytes; also the limit of all files of one multipart request together.",
     )
     max_spooled_bytes: int = Field(
         default=MAX_SPOOLED_BYTES,
         ge=1024,
-        description="Bytes of files from multipart requests that one process keeps on the disk at once, in TMPDIR; "
-        "whoever sends more is answered UNAVAILABLE. One caller may have half, and is then answered RATE_LIMITED.",
+        description="Bytes of uploaded files that one process keeps in TMPDIR at once; then the error is "
+        "UNAVAILABLE. One caller may use half; then the error is RATE_LIMITED.",
     )
     max_pending_bytes: int = Field(
         default=MAX_PENDING_BYTES,
         ge=1024,
-        description="Request bytes that one process holds at once while the database is slower than its clients; "
-        "whoever sends more waits for two seconds and is then answered UNAVAILABLE. One caller may have half, and is "
-        "then answered RATE_LIMITED.",
+        description="Request bytes that one process holds while the database is slower than the clients. Another "
+        "request waits 2 seconds; then the error is UNAVAILABLE. One caller may use half; then the error"
+        " is RATE_LIMITED.",
     )
     max_exports: int = Field(
         default=2,
         ge=1,
-        description="Exports of more than 500 rows that one process runs at once, each in a process of its own of some "
-        "70 MB, or 150 for Parquet; whoever asks for more is answered UNAVAILABLE. One key may have half, or the only "
-        "one, and is then answered RATE_LIMITED.",
+        description="Exports of more than 500 rows that run at once in one process; then the error is UNAVAILABLE. "
+        "Each one has a process of its own, of 70 MB, or of 150 MB for Parquet. One key may use half, "
+        "but at least one; then the error is RATE_LIMITED.",
     )
     max_subscriptions: int = Field(
         default=MAX_SUBSCRIBERS,
         ge=1,
-        description="Subscriptions to callEvents that one process serves at once; whoever asks for more is answered "
-        "RATE_LIMITED.",
+        description="Subscriptions to callEvents in one process; then the error is RATE_LIMITED.",
     )
     max_caller_subscriptions: int | None = Field(
         default=None,
         ge=1,
-        description="The same for one caller, a key or without keys an address; unset lets one caller have half.",
+        description="Subscriptions of one caller; then the error is RATE_LIMITED. Unset means half of "
+        "LOOMQL_MAX_SUBSCRIPTIONS.",
     )
     max_websockets: int = Field(
-        default=MOST_WEBSOCKETS,
+        default=MAX_WEBSOCKETS,
         ge=1,
-        description="WebSockets that one process has open at once; one more is answered UNAVAILABLE. One caller may "
-        "have half, and is then answered RATE_LIMITED.",
+        description="Open WebSockets in one process; then the error is UNAVAILABLE. One caller may open half; then "
+        "the error is RATE_LIMITED.",
     )
     max_connection_operations: int = Field(
         default=100,
         ge=1,
-        description="Operations, subscriptions among them, that one WebSocket runs at once; whoever asks for more is "
-        "answered RATE_LIMITED.",
+        description="Operations that run at once on one WebSocket, including subscriptions; then the error is "
+        "RATE_LIMITED.",
     )
     max_event_bytes: int = Field(
         default=MAX_EVENT_BYTES,
         ge=1024,
-        description="Memory for recent events of calls, in bytes, that one process keeps for those who watch; whoever "
-        "falls further behind is told where to resume.",
+        description="Memory for recent call events in one process, in bytes. A subscription that falls further "
+        "behind ends with a cursor to resume from.",
     )
     otlp_entity: str = Field(
         default=ENTITY,
-        description="Entity of the projects of OpenTelemetry programs that name none: LOOMQL_OTLP_ENTITY/service.name.",
+        description="Entity of OpenTelemetry programs that name no project; their project is "
+        "LOOMQL_OTLP_ENTITY/service.name.",
     )
     otlp_grpc_port: int | None = Field(
         default=None,
         ge=1,
         le=65535,
-        description="Port for OTLP over gRPC, beside that of HTTP; unset leaves it off. It needs `loomql[grpc]`.",
+        description="Port for OTLP over gRPC; unset serves OTLP over HTTP only. Requires `loomql[grpc]`.",
     )
     completion_timeout_seconds: float = Field(
         default=TIMEOUT_SECONDS,
         gt=0,
         le=3600,
-        description="How long a provider of models may take over one answer; a request's own `timeout` may be shorter.",
+        description="Seconds that a model provider may take for one answer; the `timeout` of a request may be shorter.",
     )
     max_completions: int = Field(
-        default=MAX_AT_ONCE,
+        default=MAX_CONCURRENT,
         ge=1,
-        description="Completions that clients of one process have under way at once, a caller with a key half of them; "
-        "whoever asks for more is answered UNAVAILABLE, or RATE_LIMITED.",
+        description="Completions that run at once in one process; then the error is UNAVAILABLE. A caller with a key"
+        " may use half; then the error is RATE_LIMITED.",
     )
     provider_secrets: str = Field(
         default="",
         json_schema_extra={"default": "none"},
-        description="Which variables of the server's environment custom providers may use as their key, each with the "
-        "host that it may be sent to: `ACME_KEY@llm.acme.com, OTHER_KEY@http://10.0.0.5:8000`.",
+        description="Environment variables that custom providers may use as keys, each with the host that may "
+        "receive it: `ACME_KEY@llm.acme.com, OTHER_KEY@http://10.0.0.5:8000`.",
     )
     provider_headers: str = Field(
         default="",
         json_schema_extra={"default": "none"},
-        description="Hosts of gateways, with commas between them, that are sent whatever headers requests and objects "
-        "ask for beside a key of the server's: `gateway.acme.com, http://10.0.0.5:4000`.",
+        description="Gateway hosts, separated by commas, to which the server sends the headers of requests and "
+        "objects together with a key of its own: `gateway.acme.com, http://10.0.0.5:4000`.",
     )
     allow_private_providers: bool = Field(
         default=False,
-        description="Let custom providers be in the server's own network: their base URLs may lead to loopback, "
-        "link-local and private addresses.",
+        description="Allow base URLs of custom providers that lead to loopback, link-local and private addresses.",
     )
     evaluation_rows: int = Field(
         default=8,
         ge=0,
         le=1000,
-        description="Rows of evaluations that one process works on at once: each asks the model, and then its scorers, "
-        "four at a time; 0 leaves evaluations to other processes over the database.",
+        description="Rows of evaluations that run at once in one process. Each row calls the model, and then up to "
+        "four scorers at once. 0 leaves evaluations to other processes on the same database.",
     )
-    max_query_depth: int = Field(default=20, ge=1, description="Deepest nesting of fields in a GraphQL document.")
-    max_query_aliases: int = Field(default=100, ge=0, description="Most aliases in a GraphQL document.")
-    max_query_tokens: int = Field(default=20_000, ge=100, description="Most tokens in a GraphQL document.")
+    max_query_depth: int = Field(default=20, ge=1, description="Largest nesting depth of fields in a GraphQL document.")
+    max_query_aliases: int = Field(default=100, ge=0, description="Largest number of aliases in a GraphQL document.")
+    max_query_tokens: int = Field(default=20_000, ge=100, description="Largest number of tokens in a GraphQL document.")
     max_query_characters: int = Field(
         default=500_000,
         ge=1024,
-        description="Most characters in a GraphQL document, each of which takes time to read; variables have no part "
-        "in it.",
+        description="Largest number of characters in a GraphQL document; variables do not count.",
     )
     max_query_cost: int = Field(
         default=250_000,
         ge=1,
-        description="What one GraphQL operation may cost: about the objects that it may return, page sizes multiplied.",
+        description="Largest cost of a GraphQL operation: roughly the number of objects that it may return.",
     )
     max_input_values: int = Field(
         default=500_000,
         ge=1000,
-        description="Most values in the variables of one GraphQL operation: members of lists and fields of inputs, "
-        "whatever is inside JSON not counted. A request's whole text has at most 1,600,000 values more, JSON included.",
+        description="Largest number of values in the variables of one GraphQL operation: list items and input "
+        "fields, without the content of JSON values. The text of a request may have 1,600,000 values "
+        "more, including JSON.",
     )
     compiled_execution: bool = Field(
         default=True,
-        description="Make the rows of lists and coerce variables by compiled functions, and call resolvers directly; "
-        "false leaves it to graphql-core and Strawberry, and only costs time.",
+        description="Execute lists, variables and resolvers by compiled functions; false uses graphql-core and "
+        "Strawberry, which is slower and gives the same answers.",
     )
     audit_log: Path | None = Field(
         default=None,
-        description="File that is told, a line of JSON each, of deletes, purges, retention and keys, by the server and "
-        "by commands; unset has each tell it to standard error.",
+        description="File of the audit log of the server and the commands: deletes, purges, changes of retention and"
+        " keys, as JSON lines. Unset writes the lines to standard error.",
     )
-    metrics: bool = Field(default=True, description="Serve /metrics for Prometheus, and count what it tells.")
+    metrics: bool = Field(default=True, description="Count requests, and serve the metrics at /metrics for Prometheus.")
     otel_endpoint: str | None = Field(
         default=None,
-        description="Address of OTLP over HTTP that gets spans of the server's own requests and commands, such as "
-        "http://127.0.0.1:4318/v1/traces; unset traces nothing. It needs `loomql[otel]`.",
+        description="OTLP over HTTP address that receives spans of the server's own requests and commands, such as "
+        "http://127.0.0.1:4318/v1/traces; unset sends no spans. Requires `loomql[otel]`.",
     )
-    otel_service_name: str = Field(default="loomql", description="The service that those spans are said to be of.")
-    shutdown_seconds: float = Field(
-        default=10.0,
-        gt=0,
-        le=3600,
-        description="How long a server that stops goes on with requests that it accepted, and then with what is still "
-        "to be written; whoever stops it, such as systemd, should wait for twice as long before it kills.",
-    )
+    otel_service_name: str = Field(default="loomql", description="Service name in the server's own spans.")
     log_format: Literal["text", "json"] = Field(
-        default="text", description="Form of the log's lines: text for people, json for what collects logs."
+        default="text", description="Format of log lines: `text`, or `json` for log collectors."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Lowest level that is logged: debug (every request, too), info, warning or error."
+        default="info",
+        description="Lowest level that is logged: `debug` (includes every request), `info`, `warning` or `error`.",
     )
 
     @field_validator("mongodb_uri")
@@ -375,40 +390,76 @@ class Settings(BaseSettings):
 
 
 class Row(NamedTuple):
-    """One setting as people read about it."""
+    """One setting for readers: its variable, the type with its bounds, the default, the meaning, and its group."""
 
     variable: str
+    type: str
     default: str
     description: str
+    group: str
+
+
+_GROUPS: Final = {
+    "host": "Server",
+    "data_dir": "MongoDB",
+    "database_timeout_seconds": "Timeouts",
+    "keys": "Authentication",
+    "graphiql": "Web pages and GraphQL documents",
+    "cors_origins": "Browsers",
+    "rate_limit": "Requests and connections",
+    "otlp_entity": "OpenTelemetry input",
+    "completion_timeout_seconds": "Completions and evaluations",
+    "max_query_depth": "GraphQL operations",
+    "audit_log": "Logs, metrics and traces",
+}
+"""The groups of the model's fields, each by its first field."""
+
+_TYPES: Final = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
 
 
 def variable(field: str) -> str:
-    """The environment variable of a setting: `data_dir` is `LOOMQL_DATA_DIR`."""
+    """Return the environment variable of a setting: `LOOMQL_DATA_DIR` of `data_dir`."""
     return f"{PREFIX}{field.upper()}"
 
 
 def table() -> list[Row]:
-    """Every setting in the model's order, with its default as text (`unset` for none)."""
-    rows = []
+    """Return every setting in the model's order."""
+    rows, group = [], ""
     for name, field in Settings.model_fields.items():
-        told = field.json_schema_extra
-        default = told["default"] if isinstance(told, dict) else field.default
-        rows.append(Row(variable(name), text(default), field.description or ""))
+        group = _GROUPS.get(name, group)
+        extra = field.json_schema_extra
+        default = extra["default"] if isinstance(extra, dict) else field.default
+        rows.append(Row(variable(name), _type(field), text(default), field.description or "", group))
     return rows
 
 
+def _type(field: FieldInfo) -> str:
+    kinds = [kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not NoneType]
+    if get_origin(field.annotation) is Literal:
+        *others, last = kinds
+        return f"{', '.join(f'`{kind}`' for kind in others)} or `{last}`"
+    signs = (("gt", "above"), ("ge", "at least"), ("le", "at most"))
+    bounds = {
+        sign: bound for each in field.metadata for sign, _ in signs if (bound := getattr(each, sign, None)) is not None
+    }
+    return ", ".join([_TYPES[kinds[0]], *(f"{words} {bounds[sign]:,}" for sign, words in signs if sign in bounds)])
+
+
 def text(value: object) -> str:
-    """A setting's value as it would be written in the environment; `unset` for None."""
+    """Return a value as the environment would hold it; `unset` for None."""
     if value is None:
         return "unset"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def markdown_table() -> str:
-    """The table in the form that the README holds."""
-    lines = ["| Setting | Default | Meaning |", "| --- | --- | --- |"]
-    lines += [f"| `{row.variable}` | {row.default} | {row.description} |" for row in table()]
-    return "\n".join(lines)
+    """Return a Markdown table for each group of settings, under its heading."""
+    lines: list[str] = []
+    for group, rows in groupby(table(), key=lambda row: row.group):
+        lines += [f"## {group}", "", "| Setting | Type | Default | Meaning |", "| --- | --- | --- | --- |"]
+        lines += [f"| `{row.variable}` | {row.type} | {row.default} | {row.description} |" for row in rows]
+        lines.append("")
+    return "\n".join(lines).rstrip()
 
 
 def masked(uri: str) -> str:

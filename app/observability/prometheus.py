@@ -1,9 +1,9 @@
-"""The metrics of one process in the form that Prometheus has for them; README, "Running it", lists them."""
+"""The metrics of one process in Prometheus' format; `app/docs/reference/metrics.md` lists them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
@@ -13,20 +13,95 @@ from app.admission import OperationLimiter
 from app.admission.spool_budget import SpoolBudget
 from app.admission.websockets import WebSockets
 from app.background.tasks import BackgroundTasks
-from app.exports.worker_processes import ExportProcessPool
 from app.observability.counters import RequestCounters
 from graphql_schema.context import Stores
 from stores.concurrency.request_budget import RequestBudget
 from stores.database import Database
 from stores.duration_histogram import BOUNDS, DurationHistogram
 
+if TYPE_CHECKING:
+    from app.exports.worker_processes import ExportProcessPool
+
 _Labelled = Mapping[Any, float]
-"""Numbers by the values of their labels, which are tuples of texts."""
+"""Samples by the tuple of their label values."""
+
+
+class Family(NamedTuple):
+    """A metric family: its name without a suffix, the labels of its samples, and its help text."""
+
+    type: type[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]
+    name: str
+    labels: tuple[str, ...]
+    help: str
+
+    def with_values(self, values: _Labelled) -> Metric:
+        """Return the family with its samples, for counters and gauges."""
+        family = self.type(self.name, self.help, labels=self.labels)
+        assert not isinstance(family, HistogramMetricFamily)  # noqa: S101 -- for the type checker
+        for labels, value in tuple(values.items()):
+            family.add_metric(labels, value)
+        return family
+
+    def with_timings(self, timings: Mapping[Any, DurationHistogram]) -> Metric:
+        """Return the family with its samples, for histograms."""
+        family = HistogramMetricFamily(self.name, self.help, labels=self.labels)
+        for labels, timing in tuple(timings.items()):
+            _add(family, labels, timing)
+        return family
+
+
+_COUNTER, _GAUGE, _HISTOGRAM = CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+INFO: Final = Family(_GAUGE, "loomql_info", ("version",), "Version of LoomQL, as a label; the value is always 1")
+REQUESTS: Final = Family(_COUNTER, "loomql_requests", ("door", "operation", "status"), "Answered requests")
+SECONDS: Final = Family(
+    _HISTOGRAM,
+    "loomql_request_seconds",
+    ("door", "operation"),
+    "Duration of requests in seconds; for streams and WebSocket operations until the first result",
+)
+ERRORS: Final = Family(_COUNTER, "loomql_errors", ("door", "code"), "Answers with an error, by error code")
+IN_FLIGHT: Final = Family(_GAUGE, "loomql_in_flight", ("door",), "Requests in flight, and open WebSockets")
+IN_USE: Final = Family(_GAUGE, "loomql_in_use", ("resource",), "Used amount of each limited resource")
+LIMIT: Final = Family(_GAUGE, "loomql_limit", ("resource",), "Limit of each limited resource")
+CONNECTIONS: Final = Family(
+    _GAUGE, "loomql_database_connections", ("state",), "Connections to MongoDB, in use and idle, of 256 at most"
+)
+WAITING: Final = Family(_GAUGE, "loomql_database_waiting", (), "Commands that wait for a connection to MongoDB")
+WRITES: Final = Family(_GAUGE, "loomql_writes", (), "Running and queued writes")
+EVENT_LAG: Final = Family(
+    _HISTOGRAM, "loomql_event_lag_seconds", (), "Seconds from a change of a call until subscriptions get its event"
+)
+EVENTS_KEPT: Final = Family(_GAUGE, "loomql_events_kept", (), "Recent events in memory, for subscriptions that resume")
+TASK_RUNNING: Final = Family(_GAUGE, "loomql_task_running", ("task",), "1 while a background task runs, 0 if it failed")
+WORK: Final = Family(_COUNTER, "loomql_work", ("work", "outcome"), "Runs of periodic work that succeeded or failed")
+LAST_SUCCESS: Final = Family(
+    _GAUGE, "loomql_work_last_success_seconds", ("work",), "Unix time of the last success of periodic work"
+)
+
+FAMILIES: Final = (
+    INFO,
+    REQUESTS,
+    SECONDS,
+    ERRORS,
+    IN_FLIGHT,
+    IN_USE,
+    LIMIT,
+    CONNECTIONS,
+    WAITING,
+    WRITES,
+    EVENT_LAG,
+    EVENTS_KEPT,
+    TASK_RUNNING,
+    WORK,
+    LAST_SUCCESS,
+)
+"""All families of LoomQL; those of the Python process come from `prometheus_client`."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricsCollector:
-    """What of a process is told."""
+    """Collects the metrics of one process."""
 
     tally: RequestCounters
     database: Database
@@ -35,12 +110,12 @@ class MetricsCollector:
     places: OperationLimiter
     spool_space: SpoolBudget
     websockets: WebSockets
-    exports: ExportProcessPool
+    exports: "ExportProcessPool"
     background: BackgroundTasks
 
     def collect(self) -> Iterator[Metric]:
-        """All of it, as it is now."""
-        yield _gauge("loomql_info", "The version that runs, as a label of what is always 1", ("version",), _version())
+        """Yield all metrics with their current values."""
+        yield INFO.with_values(_version())
         yield from self._requests()
         yield from self._limits()
         yield from self._database()
@@ -50,59 +125,49 @@ class MetricsCollector:
 
     def _requests(self) -> Iterator[Metric]:
         tally = self.tally
-        asked = ("door", "operation")
-        yield _counter("loomql_requests", "Requests that were answered", (*asked, "status"), tally.answered)
-        seconds = HistogramMetricFamily("loomql_request_seconds", "How long they took", labels=asked)
-        for labels, timing in tuple(tally.timings.items()):
-            _add(seconds, labels, timing)
-        yield seconds
-        yield _counter("loomql_errors", "Answers with an error of a code", ("door", "code"), tally.errors)
-        under_way = {(door,): count for door, count in tally.in_flight.items()}
-        yield _gauge("loomql_in_flight", "Requests under way, and WebSockets that are open", ("door",), under_way)
+        yield REQUESTS.with_values(tally.answered)
+        yield SECONDS.with_timings(tally.timings)
+        yield ERRORS.with_values(tally.errors)
+        yield IN_FLIGHT.with_values({(endpoint,): count for endpoint, count in tally.in_flight.items()})
 
     def _limits(self) -> Iterator[Metric]:
         fan_out, completions = self.stores.calls.fan_out, self.stores.completions
         used = {
-            ("completions",): (completions.under_way, completions.max_at_once),
-            ("exports",): (self.exports.count, self.exports.most),
-            ("operations",): (self.places.in_use, self.places.most),
-            ("pending_bytes",): (self.intake.held_bytes, self.intake.max_bytes),
+            ("completions",): (completions.in_flight, completions.max_concurrent),
+            ("exports",): (self.exports.count, self.exports.limit),
+            ("operations",): (self.places.in_use, self.places.limit),
+            ("pending_bytes",): (self.intake.reserved_bytes, self.intake.max_bytes),
             ("spooled_bytes",): (self.spool_space.held_bytes, self.spool_space.max_bytes),
-            ("websockets",): (self.websockets.count, self.websockets.most),
+            ("websockets",): (self.websockets.count, self.websockets.limit),
             ("subscriptions",): (fan_out.count, fan_out.max_subscribers),
             ("event_bytes",): (fan_out.log.size, fan_out.log.max_bytes),
         }
-        in_use = {name: now for name, (now, _most) in used.items()}
-        most = {name: most for name, (_now, most) in used.items()}
-        yield _gauge("loomql_in_use", "What is in use of what has a limit", ("resource",), in_use)
-        yield _gauge("loomql_limit", "The limit of what has one", ("resource",), most)
+        in_use = {name: now for name, (now, _limit) in used.items()}
+        limits = {name: limit for name, (_now, limit) in used.items()}
+        yield IN_USE.with_values(in_use)
+        yield LIMIT.with_values(limits)
 
     def _database(self) -> Iterator[Metric]:
-        use = self.database.pool_use
+        use = self.database.pool_stats
         connections = {("in_use",): use.in_use, ("idle",): use.idle}
-        yield _gauge("loomql_database_connections", "Connections to MongoDB", ("state",), connections)
-        yield _gauge("loomql_database_waiting", "Commands that wait for a connection", (), {(): use.waiting})
-        yield _gauge("loomql_writes", "Writes under way or in their queue", (), {(): self.intake.writes})
+        yield CONNECTIONS.with_values(connections)
+        yield WAITING.with_values({(): use.waiting})
+        yield WRITES.with_values({(): self.intake.writes})
 
     def _events(self) -> Iterator[Metric]:
         fan_out = self.stores.calls.fan_out
-        lag = HistogramMetricFamily("loomql_event_lag_seconds", "How long after a change of a call its event was told")
-        _add(lag, (), fan_out.lag)
-        yield lag
-        yield _gauge("loomql_events_kept", "Recent events that are kept to be resumed", (), {(): fan_out.log.count})
+        yield EVENT_LAG.with_timings({(): fan_out.lag})
+        yield EVENTS_KEPT.with_values({(): fan_out.log.count})
 
     def _work(self) -> Iterator[Metric]:
         background = self.background
-        goes_on = {(name,): float(is_running) for name, is_running in background.running().items()}
-        runs = {(name, "succeeded"): float(kept.succeeded) for name, kept in background.runs.items()}
-        runs |= {(name, "failed"): float(kept.failed) for name, kept in background.runs.items()}
-        last = {(name,): kept.last_success for name, kept in background.runs.items() if kept.last_success}
-        yield _gauge("loomql_task_running", "Whether a task of the process goes on", ("task",), goes_on)
-        yield _counter("loomql_work", "How often work was done, or failed, that is done now and then", _OF_WORK, runs)
-        yield _gauge("loomql_work_last_success_seconds", "When it was last done, in Unix time", ("work",), last)
-
-
-_OF_WORK = ("work", "outcome")
+        running = {(name,): float(is_running) for name, is_running in background.running().items()}
+        runs = {(name, "succeeded"): float(kept.succeeded) for name, kept in background.job_stats.items()}
+        runs |= {(name, "failed"): float(kept.failed) for name, kept in background.job_stats.items()}
+        last = {(name,): kept.last_success for name, kept in background.job_stats.items() if kept.last_success}
+        yield TASK_RUNNING.with_values(running)
+        yield WORK.with_values(runs)
+        yield LAST_SUCCESS.with_values(last)
 
 
 def _version() -> _Labelled:
@@ -110,20 +175,6 @@ def _version() -> _Labelled:
         return {(version("loomql"),): 1}
     except PackageNotFoundError:
         return {("unknown",): 1}
-
-
-def _counter(name: str, told: str, labels: Iterable[str], counts: _Labelled) -> Metric:
-    family = CounterMetricFamily(name, told, labels=tuple(labels))
-    for values, count in tuple(counts.items()):
-        family.add_metric(values, count)
-    return family
-
-
-def _gauge(name: str, told: str, labels: Iterable[str], values: _Labelled) -> Metric:
-    family = GaugeMetricFamily(name, told, labels=tuple(labels))
-    for label, value in tuple(values.items()):
-        family.add_metric(label, value)
-    return family
 
 
 def _add(family: HistogramMetricFamily, labels: Iterable[str], timing: DurationHistogram) -> None:

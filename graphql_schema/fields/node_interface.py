@@ -13,12 +13,15 @@ TYPENAME: Final = "__typename"
 """Where a row says of which type it is, as far as the field that gives it can be of several."""
 
 
-@strawberry.interface(description="Anything that is stored, and can be asked for by its ref: see node.")
+@strawberry.interface(
+    description="Any stored entity, found by its ref: see node. The global id is ref, because id is only unique in a "
+    'project. Relay needs nodeInterfaceIdField: "ref", and Apollo Client keyFields: ["ref"].'
+)
 class Node:
     """An entity; its source is a row of a store."""
 
     ref: strawberry.ID = plain_field(
-        "Its ref: its global id, by which node finds it again, and what caches on clients keep it under."
+        "Global id of the entity: node finds it again, and client caches use it as the key."
     )
 
     @classmethod

@@ -1,6 +1,7 @@
-"""The rulings: which role a field takes, in which projects.
+"""Permissions of root fields: the role that each requires, and the projects.
 
-A field without one makes no schema (`guard.rule`); the README's table is made of this one.
+A schema with a root field that has no permission cannot be built (`guard.guard_root_fields`). The page
+`app/docs/reference/permissions.md` is generated from this table.
 """
 
 from collections.abc import Mapping

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stores.errors import BadInputError
-from stores.projects import named
+from stores.projects import normalised_id
 from stores.refs import parse, parse_entity
 
 Given = Mapping[str, Any]
@@ -61,7 +61,7 @@ def _refs(given: Given) -> Iterator[Named]:
 
 
 def _entity_and_project(given: Given) -> Iterator[Named]:
-    return _named_by(named, "project", given["entity"], given["project"])
+    return _named_by(normalised_id, "project", given["entity"], given["project"])
 
 
 def _of_entity(text: str) -> str:
@@ -85,17 +85,17 @@ def _nowhere(_given: Given) -> Iterable[Named]:
     return ()
 
 
-PROJECT_ID: Final = ProjectArgument("projectId", _project_id)
-CALL: Final = ProjectArgument("call.projectId", _inside("call"))
-START: Final = ProjectArgument("start.projectId", _inside("start"))
-END: Final = ProjectArgument("end.projectId", _inside("end"))
-OBJ: Final = ProjectArgument("obj.projectId", _inside("obj"))
-OP_OBJ: Final = ProjectArgument("opObj.projectId", _inside("op_obj"))
-TABLE: Final = ProjectArgument("table.projectId", _inside("table"))
-BATCH_OF_CALLS: Final = ProjectArgument("projectId of each item of batch", _batch_of_calls)
-BATCH_OF_FEEDBACK: Final = ProjectArgument("projectId of each item of batch", _batch_of_feedback)
-ID: Final = ProjectArgument("the ref in id", _id)
-IDS: Final = ProjectArgument("each ref in ids", _ids)
-REFS: Final = ProjectArgument("each ref in refs", _refs)
-ENTITY_AND_PROJECT: Final = ProjectArgument("entity and project", _entity_and_project)
-OWN: Final = ProjectArgument("only those in which you have it are given", _nowhere)
+PROJECT_ID: Final = ProjectArgument("`projectId`", _project_id)
+CALL: Final = ProjectArgument("`call.projectId`", _inside("call"))
+START: Final = ProjectArgument("`start.projectId`", _inside("start"))
+END: Final = ProjectArgument("`end.projectId`", _inside("end"))
+OBJ: Final = ProjectArgument("`obj.projectId`", _inside("obj"))
+OP_OBJ: Final = ProjectArgument("`opObj.projectId`", _inside("op_obj"))
+TABLE: Final = ProjectArgument("`table.projectId`", _inside("table"))
+BATCH_OF_CALLS: Final = ProjectArgument("`projectId` of each item of `batch`", _batch_of_calls)
+BATCH_OF_FEEDBACK: Final = ProjectArgument("`projectId` of each item of `batch`", _batch_of_feedback)
+ID: Final = ProjectArgument("ref in `id`", _id)
+IDS: Final = ProjectArgument("each ref in `ids`", _ids)
+REFS: Final = ProjectArgument("each ref in `refs`", _refs)
+ENTITY_AND_PROJECT: Final = ProjectArgument("`entity` and `project`", _entity_and_project)
+OWN: Final = ProjectArgument("only projects where the caller has the role", _nowhere)

@@ -8,13 +8,12 @@ from stores.calls import documents
 from stores.calls.fields import CALL_FIELDS
 from stores.calls.op_names import compile_calls_query, op_names
 from stores.errors import BadInputError
+from stores.input_checks import MAX_MEMBERS
 from stores.paging import Row
 from stores.query import Query
 from stores.query.match_compiler import compile_match
 from stores.query.text_expressions import starting_with
 from stores.refs import check_external
-
-MAX_MEMBERS: Final = 1000
 
 Match = dict[str, Any]
 

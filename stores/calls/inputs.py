@@ -6,13 +6,11 @@ from typing import Final
 
 from stores import ids, refs
 from stores.errors import BadInputError, StoreError
+from stores.input_checks import MAX_NAME, check_length, check_object
 
 MAX_OP_NAME: Final = 128
 MAX_DISPLAY_NAME: Final = 1024
-MAX_NAME: Final = 1024
 MAX_EXCEPTION: Final = 262_144
-LOCAL_USER: Final = ids.LOCAL_USER
-check_length: Final = ids.check_length
 
 
 @dataclass(slots=True)
@@ -58,7 +56,7 @@ class CallStart:
         check_object(self.attributes, "attributes")
         check_object(self.inputs, "inputs")
         check_step(self.wb_run_step, "wb_run_step")
-        self.wb_user_id = self.wb_user_id or LOCAL_USER
+        self.wb_user_id = self.wb_user_id or ids.LOCAL_USER
         return self
 
 
@@ -109,16 +107,6 @@ def op_trace_name(op_name: str) -> str:
         raise BadInputError(f"must be the ref of an op, not of kind {ref.kind}", "op_name")
     check_length(op_name, MAX_NAME, "op_name")
     return ref.name
-
-
-def check_object(value: object, argument: str) -> None:
-    """Check that a value is a JSON object.
-
-    Raises:
-        BadInputError: if it is not.
-    """
-    if not isinstance(value, dict):
-        raise BadInputError('must be a JSON object such as {"question": "…"}', argument)
 
 
 def check_step(step: int | None, argument: str) -> None:

@@ -32,14 +32,15 @@ from stores.costs.pricing import Prices
 from stores.costs.project_prices import pricing_of_found
 from stores.database import Collection, Database
 from stores.database.connection import IN_PYTHON
+from stores.database.error_translation import translate_index_build_error
 from stores.database.transactions import Session
 from stores.errors import BadInputError
-from stores.paging import Page, PageRequest
+from stores.paging import Order, Page, PageRequest
 from stores.query import Query
 from stores.query.explain import Plan, explain
 from stores.query.in_python import python_assisted_operation
 from stores.query.match_compiler import compile_match
-from stores.query.sort import Order, SortBy, compile_sort
+from stores.query.sort import SortBy, compile_sort
 from stores.query.syntax_tree import And, Get, Operand, iter_gets
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
@@ -112,7 +113,7 @@ async def calls_list_query(
         return
     async with AsyncExitStack() as stack:
         prices: Prices | None = None
-        stack.enter_context(paging.translate_index_build_error())
+        stack.enter_context(translate_index_build_error())
         session = await stack.enter_async_context(database.snapshot_session())
         if parsed.needs_cost:
             encode = Prices.total_cost_expression
@@ -122,7 +123,7 @@ async def calls_list_query(
             await parsed.evaluate_in_python(database.calls, prices, session)
         parsed.versions = await versions.read(session)
         if not parsed.prequeries:
-            yield replace(parsed.list_query({}, prices), session=session)
+            yield replace(parsed.compile({}, prices), session=session)
             return
 
         async def compile_list_query(limit: int) -> ListQuery:
@@ -130,7 +131,7 @@ async def calls_list_query(
             results = await run_prequeries(
                 database.feedback, project_id, prequeries, parsed.max_result_bytes, session, limit
             )
-            list_query = replace(parsed.list_query(results, prices), session=session)
+            list_query = replace(parsed.compile(results, prices), session=session)
             if limit < MAX_FEEDBACK and None in results.values():
                 return replace(list_query, slow_fallback=partial(compile_list_query, MAX_FEEDBACK))
             return replace(list_query, calls_by_feedback=parsed.sorted_by_feedback(database, results, prices, session))
@@ -145,10 +146,10 @@ async def _compile_without_snapshot(parsed: "_ParsedListQuery", versions: OpVers
         if parsed.versions is None or not await versions.has_others(parsed.versions):
             return None
         parsed.versions = await versions.read()
-        return replace(parsed.list_query({}, None), newer=newer)
+        return replace(parsed.compile({}, None), newer=newer)
 
     parsed.versions = await versions.cached_or_read()
-    return replace(parsed.list_query({}, None), newer=newer)
+    return replace(parsed.compile({}, None), newer=newer)
 
 
 async def fetch_page(calls: Collection, list_query: ListQuery, request: PageRequest, projection: Sequence[str]) -> Page:
@@ -258,7 +259,7 @@ class _ParsedListQuery:
         if not self._operation:
             return
         if not self.prequeries:
-            list_query = self.list_query({}, prices)
+            list_query = self.compile({}, prices)
             self._scope_without_python = list_query.cursor_scope or (
                 *list_query.source,
                 list_query.match,
@@ -318,12 +319,12 @@ class _ParsedListQuery:
         """Bytes of all prequery results; each occurs twice in the pipeline, or more in a low-cardinality order."""
         return _MAX_BYTES // (1 + len(self._order.keys) if self._order.low_cardinality else 2)
 
-    def list_query(self, results: PrequeryResults, prices: Prices | None) -> ListQuery:
+    def compile(self, results: PrequeryResults, prices: Prices | None) -> ListQuery:
         """Compile the list query from the prequery results and, if it uses costs, the prices."""
-        stored, behind = self._split_conditions(results)
+        stored, looked_up = self._split_conditions(results)
         match = calls_match(self._project_id, self._filter, conditions=stored, versions=self.versions)
         lookups = [*cost_stages(prices), *self._lookups(results)]
-        narrowing: Match = {"$and": behind} if behind else {}
+        narrowing: Match = {"$and": looked_up} if looked_up else {}
         compiled = ListQuery(match, self._order)
         if not self.can_look_up_in_order:
             source = self._newest.stages(self._collections, self._project_id, match, results)
@@ -331,9 +332,9 @@ class _ParsedListQuery:
         elif lookups:
             # Looked up in order, one by one, until a page is full.
             compiled = ListQuery(match, self._order, narrowing=[*lookups, {"$match": narrowing}])
-        is_by_question = self.prequeries or prices or self.prefixes
+        needs_scope = self.prequeries or prices or self.prefixes
         # Cursors belong to the same list, with or without evaluation in Python.
-        return replace(compiled, cursor_scope=self._cursor_scope if is_by_question else self._scope_without_python)
+        return replace(compiled, cursor_scope=self._cursor_scope if needs_scope else self._scope_without_python)
 
     def sorted_by_feedback(
         self, database: Database, results: PrequeryResults, prices: Prices | None, session: Session

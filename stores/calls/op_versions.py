@@ -11,11 +11,11 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from stores.calls.fields import OP_NAME
-from stores.calls.inputs import MAX_NAME
 from stores.database import Database
+from stores.database.error_translation import translate_index_build_error
 from stores.database.snapshot_reads import all_rows
 from stores.database.transactions import Session
-from stores.paging import translate_index_build_error
+from stores.input_checks import MAX_NAME
 from stores.query.text_expressions import starting_with
 
 MAX_VERSIONS: Final = 100

@@ -12,7 +12,7 @@ from stores.errors import PayloadTooLargeError, StoreError
 from stores.files import NewFile
 from stores.json import codec
 from stores.json.bson_copy import to_bson
-from stores.json.inspection import JsonTraits, shape_of
+from stores.json.inspection import JsonTraits, traits_of
 
 MAX_BYTES: Final = 7_700_000
 """BSON bytes of one start's or end's payload; both fit into MongoDB's 16 MiB with the rest of the document."""
@@ -98,7 +98,7 @@ class Payload:
             value, extracted = extract_data_urls(value)
             text, traits = _text(name, value), None
             self.files += extracted
-        traits = traits or shape_of(value)
+        traits = traits or traits_of(value)
         self.values[name] = value
         self.texts[name] = text
         self.bson_copies[name] = to_bson(value, traits)

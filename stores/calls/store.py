@@ -20,7 +20,7 @@ from stores.calls.events import (
 )
 from stores.calls.fields import INDEXED_CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of, projection_of
 from stores.calls.filters import CallsFilter
-from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, CallEnd, CallStart, check_length
+from stores.calls.inputs import MAX_DISPLAY_NAME, CallEnd, CallStart
 from stores.calls.list_query import calls_list_query, explain_query, fetch_page
 from stores.calls.partial_batches import Rejected, write_partly
 from stores.calls.ref_expansion import Expansion
@@ -32,7 +32,8 @@ from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query, database_write
 from stores.database.snapshot_reads import find_all, one_row
 from stores.errors import BadInputError, StoreError
-from stores.ids import check_call_id, check_project_id, new_id
+from stores.ids import LOCAL_USER, check_call_id, check_project_id, new_id
+from stores.input_checks import MAX_NAME, check_length
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.explain import Plan

@@ -1,4 +1,4 @@
-"""The fields of objects: by which names they are asked and sorted, and what each of them needs read."""
+"""Fields of objects for queries and sorting, and the paths that each one needs."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -30,10 +30,10 @@ OBJECT_FIELDS: Final = FieldTable(
 INDEXED_OBJECT_FIELDS: Final = IndexedFields(OBJECT_FIELDS, "objects")
 
 _IDENTITY: Final = ("project_id", "kind", "object_id", "digest")
-"""What every row has: its ref, and all that hangs on it, is made of these."""
+"""Paths that every row has, because its ref and relations need them."""
 _READS: Final[dict[str, tuple[str, ...]]] = {"val": ("json.val",), **linked_content.READS}
 
 
 def paths_of(wanted: Iterable[str]) -> list[str]:
-    """The document's paths that hold the wanted fields, each once, with what tells which version it is."""
+    """Return the document paths of the selected fields and of the version's identity, without duplicates."""
     return list(dict.fromkeys([*_IDENTITY, *(path for name in wanted for path in _READS.get(name, (name,)))]))

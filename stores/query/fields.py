@@ -1,7 +1,7 @@
 """Field tables: the field names that clients may use per collection, and the stored path of each."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cached_property, lru_cache
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from stores.errors import BadInputError
 from stores.json import paths
-from stores.json.bson_copy import mirror_key
+from stores.json.bson_copy import escape_key
 
 MAX_PATH_LENGTH: Final = 1_000
 MAX_PATH_KEYS: Final = 50
@@ -119,6 +119,10 @@ class FieldTable:
         self._by_camel = {_camel(name): each for name, each in self._by_name.items()}
         self._cached_access = lru_cache(_CACHE_SIZE)(self._access)
 
+    def __iter__(self) -> Iterator[Field]:
+        """Yield the fields in the order of their declaration."""
+        return iter(self._by_name.values())
+
     def __getitem__(self, name: str) -> Access:
         """Return the access for a field name, or for a dotted path into a JSON field.
 
@@ -157,7 +161,7 @@ def _steps(name: str) -> tuple[str, ...]:
     _, *steps = paths.split(name)
     if len(steps) > MAX_PATH_KEYS:
         raise BadInputError(f"the path has {len(steps)} keys inside the field; the limit is {MAX_PATH_KEYS}")
-    return tuple(mirror_key(step) for step in steps)
+    return tuple(escape_key(step) for step in steps)
 
 
 def is_index(step: str) -> bool:

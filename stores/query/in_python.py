@@ -11,9 +11,9 @@ from typing import Any, Final
 from stores.database import Database
 from stores.database.collections import Collection, Document
 from stores.database.connection import IN_PYTHON
+from stores.database.error_translation import translate_index_build_error
 from stores.database.transactions import Session
 from stores.errors import TooComplexError
-from stores.paging import translate_index_build_error
 from stores.query import Query
 from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.fields import CompiledMatch, Field, FieldTable, Kind

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stores.errors import BadInputError
+from stores.paging import Order, SortKey
 from stores.query.fields import Access, FieldTable, Kind
 from stores.query.value_expressions import Expression, let_v, path_expression
 
@@ -24,76 +25,6 @@ class SortBy:
 
     field: str
     descending: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SortKey:
-    """One sort key as MongoDB applies it; an ascending `nullable` key follows a computed key for its nulls."""
-
-    path: str
-    descending: bool = False
-    nullable: bool = False
-
-    def direction(self, *, backward: bool) -> int:
-        """Return the driver's direction: 1 for ascending, -1 for descending."""
-        return -1 if self.descending != backward else 1
-
-    def after(self, value: object, *, backward: bool) -> dict[str, Any] | None:
-        """Build the match of values after `value` in this key; None if there can be none."""
-        if value is None:
-            return {self.path: {"$ne": None}} if backward else None
-        if self.descending == backward:
-            return {self.path: {"$gt": value}}
-        if self.nullable:
-            return {"$or": [{self.path: {"$lt": value}}, {self.path: None}]}
-        return {self.path: {"$lt": value}}
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A compiled sort: fields to compute before it, and its keys, the last of which is unique.
-
-    `low_cardinality` means that an index may serve the keys, but many documents share each value of the first one.
-    """
-
-    computed: dict[str, Any]
-    keys: tuple[SortKey, ...]
-    low_cardinality: bool = False
-
-    def stages(
-        self, match: dict[str, Any], position: Sequence[object] | None, *, backward: bool
-    ) -> list[dict[str, Any]]:
-        """Build the stages that sort the matching documents, after `position` (one value per key) unless it is None."""
-        stages: list[dict[str, Any]] = [{"$match": match}]
-        if self.computed:
-            stages.append({"$set": self.computed})
-        if position is not None:
-            branches = self._branches_after(position, backward=backward)
-            if self.low_cardinality:
-                # At the root of the match MongoDB plans each branch separately: an index scan that starts at the
-                # position.
-                stages = [{"$match": {"$or": [{"$and": [match, branch]} for branch in branches]}}]
-            else:
-                stages.append({"$match": {"$or": branches} | self._first_key_range(position[0], backward=backward)})
-        return [*stages, {"$sort": {key.path: key.direction(backward=backward) for key in self.keys}}]
-
-    def _branches_after(self, position: Sequence[object], *, backward: bool) -> list[dict[str, Any]]:
-        """Build the matches of documents after a position, one per key; exactly one of them is true for each."""
-        branches: list[dict[str, Any]] = []
-        equal: list[dict[str, Any]] = []
-        for key, value in zip(self.keys, position, strict=True):
-            after = key.after(value, backward=backward)
-            if after is not None:
-                branches.append({"$and": [*equal, after]})
-            equal.append({key.path: {"$eq": value}})
-        return branches
-
-    def _first_key_range(self, value: object, *, backward: bool) -> dict[str, Any]:
-        """Derive the first key's range, so that an index scan starts at the position instead of at the first entry."""
-        first = self.keys[0]
-        if value is None or (first.nullable and not backward):
-            return {}
-        return {first.path: {"$gte" if first.descending == backward else "$lte": value}}
 
 
 def compile_sort(sort_by: Sequence[SortBy], table: FieldTable, argument: str = "sort_by") -> Order:

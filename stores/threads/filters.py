@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from stores.calls.filters import MAX_MEMBERS
 from stores.errors import BadInputError
+from stores.input_checks import MAX_MEMBERS
 
 Match = dict[str, Any]
 

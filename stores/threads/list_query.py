@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from stores.query.sort import Order
+from stores.paging import Order
 from stores.threads import percentiles
 from stores.threads.fields import ACCUMULATORS, LAST_TURN, LAST_UPDATED
 from stores.threads.filters import Match, ThreadsFilter

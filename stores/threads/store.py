@@ -58,7 +58,7 @@ class ThreadsStore:
             *(database, self._calls, "thread_id", by_start, lambda project_id, _: calls_match(project_id)),
             paths_of=lambda _: [],
             finish=_to_trace_rows,
-            made=_TRACES,
+            transform=_TRACES,
         )
         """From `ThreadKey` to the traces with calls of the thread, by the start of their first such call."""
 
@@ -116,7 +116,7 @@ class ThreadsStore:
             request,
             list_query.projection,
             list_query.source,
-            question=("threads", list_query.project_id, list_query.threads_filter),
+            cursor_scope=("threads", list_query.project_id, list_query.threads_filter),
             finishing=list_query.finishing,
         )
 

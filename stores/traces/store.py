@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from stores import paging
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, models_of, usage_of_trace
 from stores.calls.computed_fields import add_computed_fields
 from stores.calls.documents import key_fields
@@ -12,9 +11,10 @@ from stores.calls.filters import calls_match
 from stores.calls.relations import calls_by
 from stores.costs.store import prices_of_models
 from stores.database import Database, database_query
+from stores.database.error_translation import translate_index_build_error
 from stores.database.snapshot_reads import all_rows
 from stores.errors import BadInputError
-from stores.ids import by_project, check_project_id, check_trace_id
+from stores.ids import check_project_id, check_trace_id, group_by_project
 from stores.paging import Page, PageRequest, Row
 from stores.traces import totals
 from stores.traces.tree import TREE_FIELDS, Tree
@@ -61,7 +61,7 @@ class TracesStore:
 
     async def _existing(self, keys: Sequence[TraceKey]) -> dict[TraceKey, Row | None]:
         traces: dict[TraceKey, Row | None] = dict.fromkeys(keys)
-        for project_id, trace_ids in by_project(keys):
+        for project_id, trace_ids in group_by_project(keys):
             for trace_id in await self._calls.distinct("trace_id", _traces_match(project_id, trace_ids)):
                 traces[project_id, trace_id] = {"project_id": project_id, "trace_id": trace_id}
         return traces
@@ -84,7 +84,7 @@ class TracesStore:
         """
         _check_depth(max_depth)
         pages: dict[TraceKey, Page] = {}
-        for project_id, trace_ids in by_project(keys):
+        for project_id, trace_ids in group_by_project(keys):
             rows = await self._read(project_id, trace_ids, TREE_FIELDS)
             for trace_id, calls in rows.items():
                 tree = await Tree.from_calls(project_id, trace_id, calls, max_depth)
@@ -131,7 +131,7 @@ class TracesStore:
         """
         totals_by_key: dict[TraceKey, Row] = {each: dict(totals.NO_CALLS) for each in keys}
         accumulators = totals.count_accumulators(wanted)
-        for project_id, trace_ids in by_project(keys):
+        for project_id, trace_ids in group_by_project(keys):
             if accumulators:
                 stages = [{"$match": _traces_match(project_id, trace_ids)}, {"$group": accumulators}]
                 for row in await all_rows(self._calls, stages, len(trace_ids) + 1):
@@ -157,7 +157,7 @@ class TracesStore:
             {"$limit": self._max_calls + 1},
             {"$project": {"_id": 0} | dict.fromkeys(paths, 1)},
         ]
-        with paging.translate_index_build_error():
+        with translate_index_build_error():
             rows = await all_rows(self._calls, stages, self._max_calls + 2)
         if len(rows) > self._max_calls:
             raise BadInputError(

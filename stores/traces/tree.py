@@ -9,8 +9,7 @@ from typing import Any, Final
 
 from stores.aggregates.call_tree import Node, in_tree_order
 from stores.concurrency.time_slices import cooperative
-from stores.paging import Page, PageRequest, Row, page_of, position_of, scope_of
-from stores.query.sort import Order, SortKey
+from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, decode_cursor, scope_of
 
 TREE_FIELDS: Final = ("id", "parent_id", "trace_id", "started_at")
 """Fields from which the tree is built."""
@@ -51,13 +50,13 @@ class Tree:
         Raises:
             BadInputError: if the cursor belongs to another tree.
         """
-        position = position_of(request, self.scope, len(_ORDER.keys))
+        position = decode_cursor(request, self.scope, len(_ORDER.keys))
         rows = self.rows
         if position is not None:
             index, exists = self._find_position(*position)
             rows = rows[:index] if request.backward else rows[index + exists :]
         rows = rows[::-1] if request.backward else rows[request.offset :]
-        return page_of(rows[: request.size + 1], request, _ORDER, self.scope)
+        return build_page(rows[: request.size + 1], request, _ORDER, self.scope)
 
     def _find_position(self, former_position: object, call_id: object) -> tuple[int, bool]:
         for row in self.rows:

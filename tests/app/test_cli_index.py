@@ -47,7 +47,7 @@ def printed(done: "subprocess.CompletedProcess[str]") -> str:
 
 
 def test_indexes_come_are_listed_and_go(own: dict[str, str]) -> None:
-    assert index("list", **own) == "No index was added yet.\n"
+    assert index("list", **own) == "No index has been added.\n"
     assert index("add", "acme/chat", r"inputs.a\.b", **own) == "inputs.a\\.b is indexed in acme/chat.\n"
     assert index("add", "ALL", "attributes.env", **own) == "attributes.env is indexed in all projects.\n"
     assert index("add", "acme/chat", "attributes.env", **own) == "attributes.env is already indexed in acme/chat.\n"

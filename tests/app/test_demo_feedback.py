@@ -10,10 +10,10 @@ from app.demo import reviews
 from app.demo.library import JUDGE
 from graphql_schema.context import Stores
 from stores import refs, times
-from stores.calls.inputs import LOCAL_USER
 from stores.costs import NewCost, bill
 from stores.costs.project_prices import prices_of
 from stores.feedback import NewFeedback
+from stores.ids import LOCAL_USER
 from stores.paging import PageRequest, Row
 from stores.query.sort import SortBy
 from tests.app.demo_data import NOW, PROJECT, Loaded, ignore, payload, rows_of

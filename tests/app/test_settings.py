@@ -1,11 +1,12 @@
 """The settings: where they come from, what they refuse, how they are shown."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from app.settings import Settings, markdown_table, masked, table, text, variable
+from app.settings import Settings, masked, table, text, variable
 
 
 @pytest.fixture(autouse=True)
@@ -84,12 +85,20 @@ def test_the_table_has_every_setting_with_a_sentence_and_a_default_that_is_the_s
     assert defaults["LOOMQL_DATA_DIR"] == "the user's data folder"
 
 
-def test_the_readme_holds_the_table() -> None:
-    readme = Path(__file__).parents[2] / "README.md"
-    if not readme.exists():
-        pytest.skip("there is no README yet")
+def test_the_table_states_the_types_and_bounds_of_settings() -> None:
+    types = {row.variable: row.type for row in table()}
 
-    assert markdown_table() in readme.read_text()
+    assert types["LOOMQL_PORT"] == "integer, at least 0, at most 65,535"
+    assert types["LOOMQL_KEYS"] == "`auto`, `required` or `off`"
+    assert types["LOOMQL_MONGODB_URI"] == "text"
+    assert types["LOOMQL_GRAPHIQL"] == "true or false"
+
+
+def test_every_setting_has_a_group() -> None:
+    groups = [row.group for row in table()]
+
+    assert all(groups)
+    assert len(dict.fromkeys(groups)) == len([group for group, before in pairwise(groups) if group != before]) + 1
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--search", action="store_true", help="measure what an index of texts costs and gains instead")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--markdown", action="store_true", help="print the table as the README holds it")
+    parser.add_argument("--markdown", action="store_true", help="print the table of app/docs/explanation/benchmarks.md")
     options = parser.parse_args()
     if options.quick:
         options.calls, options.rounds = QUICK_CALLS, 3
@@ -133,7 +133,7 @@ def _measure(folder: Path, uri: str, process_id: int, options: argparse.Namespac
             found["the graph"] = measure_graph(bench)
     if "executor" in options.sections:
         _tell("the executor")
-        found["the executor by itself, without database and HTTP"] = measure_executor(
+        found["the executor alone, without database and HTTP"] = measure_executor(
             uri, DATABASE, options.rounds, options.only
         )
     if "write" in options.sections:

@@ -107,7 +107,7 @@ def cases(count: int) -> list[Case]:
             target=1.3,
         ),
         Case(
-            "calls by op's version, which an index has",
+            "calls by version of an op, which an index serves",
             Grouping([GroupBy.OP_VERSION]),
             "count",
             [_all(), {"$group": {"_id": "$op_name", "number": {"$sum": 1}}}],

@@ -45,12 +45,12 @@ async def _measure(uri: str, name: str, requests: int) -> Section:
         keyring = KeyCache(KeysStore(database))
         bare = _through(_Nothing(), keyring, None)
         door = _through(_door(), keyring, made.text)
-        section = {"a key at the door": await _compared(door, bare, requests)}
+        section = {"check of a key": await _compared(door, bare, requests)}
         with stand_in_issuer() as issuer:
             tokens = OidcTokens(issuer.url, AUDIENCE, parse_claim_grants(_TOKENS))
             door = _through(_door(tokens), keyring, issuer.token())
-            section["an issuer's token at the door"] = await _compared(door, bare, requests)
-        section["a key's grants at a field"] = await _fields(database, made.key.caller, requests)
+            section["check of an issuer's token"] = await _compared(door, bare, requests)
+        section["check of a key's grants at a field"] = await _fields(database, made.key.caller, requests)
         await keyring.close()
         return section
 

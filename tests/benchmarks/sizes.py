@@ -62,7 +62,7 @@ def _count_by_hand(database: ByHand) -> object:
 
 CASES: Final = (
     Case("projectStats, all four sizes", _sizes, _sizes_by_hand),
-    Case("the calls of a project, counted", _count, _count_by_hand),
+    Case("count of a project's calls", _count, _count_by_hand),
 )
 
 

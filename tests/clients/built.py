@@ -1,4 +1,4 @@
-"""The clients of README's examples, generated and type-checked: folders in which their programs run."""
+"""The clients of the guides, generated and type-checked: folders in which their programs run."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from stores.calls import CallsStore
-from tests.clients.readme import Example
+from tests.clients.guides import Example
 from tests.stores.calls.builders import end, start
 from tests.waiting import TIMEOUT
 
@@ -24,7 +24,7 @@ class Built:
     """An example in a folder, and what its commands begin with there.
 
     Args:
-        example: of README.
+        example: of a guide.
         folder: where its files are.
         programs: what stands for the first word of a command.
         environment: what is set beside the test's own.

@@ -1,4 +1,4 @@
-"""Servers for clients: one in this process, one that can be killed; and the clients of README's examples."""
+"""Servers for clients: one in this process, one that can be killed; and the clients of the guides."""
 
 import itertools
 import sys
@@ -12,7 +12,7 @@ from app.server.application import create_app
 from app.settings import Settings
 from tests.app.command import Server, serving
 from tests.clients.built import Built
-from tests.clients.readme import PYTHON, TYPESCRIPT
+from tests.clients.guides import PYTHON, TYPESCRIPT
 from tests.conftest import CLIENTS_REQUIRED
 from tests.free_ports import free_port
 from tests.installation import PythonInstallation
@@ -43,7 +43,7 @@ def life(mongodb_uri: str, database_name: str, tmp_path: Path) -> Life:
 
 @pytest.fixture(scope="session")
 async def typescript_client(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """README's client in TypeScript."""
+    """The guide's client in TypeScript."""
     folder = tmp_path_factory.mktemp("typescript")
     (folder / "node_modules").symlink_to(node.packages)
     (folder / "package.json").write_text('{"type": "module"}')
@@ -55,7 +55,7 @@ async def typescript_client(node: Node, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 async def python_client(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """README's client in Python, made by the generator in an environment of its own, and run in that of the tests."""
+    """The guide's client in Python. The generator has its own environment, and the client runs in that of the tests."""
     if problem := GENERATOR.finish():
         go_without(f"ariadne-codegen cannot be installed: {problem[-500:]}", CLIENTS_REQUIRED)
     programs = {

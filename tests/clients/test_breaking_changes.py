@@ -12,7 +12,7 @@ from tests.node import Node
 
 SOURCES = Path(__file__).parent
 
-ANEW = "begin graphql_schema/released.graphql anew, as README's How it is built says"
+ANEW = "begin graphql_schema/released.graphql anew, as app/docs/contributing.md says"
 
 Change = tuple[str, str, str]
 

@@ -1,6 +1,5 @@
-"""README's client in TypeScript, made to ask for its documents by their hashes where nothing else runs."""
+"""The guide's client in TypeScript, changed to ask by hash, on a server that runs trusted documents only."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -9,19 +8,17 @@ from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
 from tests.clients.built import Built, end_call, log_and_find, see_end
-from tests.clients.readme import TYPESCRIPT
-from tests.installation import ROOT
+from tests.clients.guides import TYPESCRIPT
+from tests.docs.pages import page
 from tests.live_server import live_server
 from tests.node import Node
 from tests.stores.calls.builders import PROJECT
 
-README = (ROOT / "README.md").read_text()
-SECTION = README.split("### Trusted documents\n", 1)[1].split("\n### ", 1)[0]
-CONFIG, ASKED, SUBSCRIBED = re.findall(r"```ts\n(.*?)```", SECTION, re.DOTALL)
+CONFIG, ASKED, SUBSCRIBED = [block.text for block in page("how-to/trusted-documents").blocks if block.language == "ts"]
 
 
 def changed(file: Path, line: str, into: str) -> None:
-    """Put README's lines in the place of one that its example has."""
+    """Replace one line of the example by lines of the guide."""
     text = file.read_text()
     [found] = [each for each in text.splitlines(keepends=True) if each.startswith(line)]
     file.write_text(text.replace(found, into))

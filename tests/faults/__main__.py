@@ -1,4 +1,4 @@
-"""`python -m tests.faults`: every fault at its full length, as the table that the README has."""
+"""`python -m tests.faults`: run every fault at full length and print the table of the documentation."""
 
 import argparse
 import asyncio

@@ -136,23 +136,25 @@ def _unconfirmed(code: int) -> dict[str, object]:
 
 LOSSES: Final = (
     Fault("the primary steps down", _step_down, 0.5, 10),
-    Fault("kill -9 of the primary, which comes back", _lose_the_primary, 2, 20, is_short=False),
-    Fault("kill -9 of the primary whose writes have reached no other", _lose_a_primary_that_is_alone, 1, 5),
-    Fault("kill -9 of a secondary, which comes back", _lose_a_secondary, 1, 20),
-    Fault("kill -9 of two of three members, which come back", _lose_the_majority, 3, 30, is_short=False),
+    Fault("kill -9 of the primary, which restarts", _lose_the_primary, 2, 20, is_short=False),
+    Fault("kill -9 of a primary whose writes no other member has", _lose_a_primary_that_is_alone, 1, 5),
+    Fault("kill -9 of a secondary, which restarts", _lose_a_secondary, 1, 20),
+    Fault("kill -9 of two of three members, which restart", _lose_the_majority, 3, 30, is_short=False),
     Fault("SIGSTOP of the primary", _halt_the_primary, 4, 20, is_short=False),
 )
 REFUSALS: Final = (
-    Fault("connections end at each write", _failing(_WRITES, closeConnection=True), 0.5, 5),
-    Fault("connections end at each read", _failing(_READS, closeConnection=True), 0.5, 5),
-    Fault("writes are told that the server shuts down", _failing(_WRITES, errorCode=_SHUTDOWN), 0.5, 5),
-    Fault("reads are told that this is no primary", _failing(_READS, errorCode=_NOT_PRIMARY), 0.5, 5),
-    Fault("writes are not confirmed: stepped down", _failing(_WRITES[:4], **_unconfirmed(_STEPPED_DOWN)), 0.5, 5),
-    Fault("writes are not confirmed: shut down", _failing(_WRITES, **_unconfirmed(_SHUTDOWN)), 0.5, 5),
-    Fault("writes are interrupted", _failing(_WRITES, errorCode=_INTERRUPTED), 0.5, 5),
-    Fault("the disk of the primary is full, as it tells", _failing(_WRITES, errorCode=_DISK_FULL), 0.5, 5),
+    Fault("MongoDB closes the connection at each write", _failing(_WRITES, closeConnection=True), 0.5, 5),
+    Fault("MongoDB closes the connection at each read", _failing(_READS, closeConnection=True), 0.5, 5),
+    Fault("MongoDB refuses writes: shutting down", _failing(_WRITES, errorCode=_SHUTDOWN), 0.5, 5),
+    Fault("MongoDB refuses reads: not the primary", _failing(_READS, errorCode=_NOT_PRIMARY), 0.5, 5),
     Fault(
-        "reads of calls are slower than LOOMQL_QUERY_TIMEOUT_SECONDS",
+        "MongoDB does not confirm writes: stepped down", _failing(_WRITES[:4], **_unconfirmed(_STEPPED_DOWN)), 0.5, 5
+    ),
+    Fault("MongoDB does not confirm writes: shutting down", _failing(_WRITES, **_unconfirmed(_SHUTDOWN)), 0.5, 5),
+    Fault("MongoDB interrupts writes", _failing(_WRITES, errorCode=_INTERRUPTED), 0.5, 5),
+    Fault("MongoDB refuses writes: disk full", _failing(_WRITES, errorCode=_DISK_FULL), 0.5, 5),
+    Fault(
+        "reads of calls take longer than LOOMQL_QUERY_TIMEOUT_SECONDS",
         _slow(_READS, 2_500, namespace="loomql.calls"),
         3,
         20,
@@ -172,11 +174,11 @@ def _toxic(toxic: Toxic) -> Callable[[ToxicProxy], AbstractAsyncContextManager[N
 
 
 ON_THE_WIRE: Final = (
-    Fault("connections to MongoDB are dropped, and no new one is let in", _toxic(Toxic(drops=True)), 1, 20),
-    Fault("connections are reset in the middle of answers", _toxic(Toxic(resets_after_bytes=4_000)), 1, 20),
+    Fault("connections to MongoDB drop, and new ones are refused", _toxic(Toxic(drops=True)), 1, 20),
+    Fault("connections are reset during answers", _toxic(Toxic(resets_after_bytes=4_000)), 1, 20),
     Fault("answers are 0.3 s late", _toxic(Toxic(delay_seconds=0.3)), 1, 20, is_short=False),
     Fault("answers come at 20 kB/s", _toxic(Toxic(bytes_per_second=20_000)), 1, 20, is_short=False),
-    Fault("connections are half open: nothing comes through, nothing ends", _toxic(Toxic(is_half_open=True)), 4, 20),
+    Fault("connections are half open: no bytes pass, no connection ends", _toxic(Toxic(is_half_open=True)), 4, 20),
 )
 
 
@@ -269,7 +271,7 @@ async def _kill_both(alone: Alone) -> AsyncIterator[None]:
 
 OF_A_SINGLE_MONGOD: Final = (
     Fault("kill -9 of a single mongod", _kill_mongod, 0, 5, is_short=False),
-    Fault("kill -9 of a single mongod that does not come back at once", _keep_mongod_away, 4, 20, is_short=False),
+    Fault("kill -9 of a single mongod that restarts late", _keep_mongod_away, 4, 20, is_short=False),
     Fault("SIGSTOP of a single mongod", _halt_mongod, 4, 20),
     Fault("the disk is full", _fill_the_disk, 1.5, 20),
     Fault("kill -9 of a single mongod and of the server", _kill_both, 0, 5, server_may_go=True),

@@ -16,6 +16,8 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import DESCENDING, IndexModel, MongoClient
 
+from tests.docs.pages import page
+
 Document = dict[str, Any]
 
 TOOLS: Final = ("mongodump", "mongorestore")
@@ -26,17 +28,20 @@ _BATCH: Final = 1_000
 
 
 def dump(uri: str, file: Path) -> None:
-    """Run the tool as the README has it."""
-    _run("mongodump", f"--uri={uri}", "--oplog", "--gzip", f"--archive={file}")
+    """Run the tool with the options of the guide to backups."""
+    _run("mongodump", uri, file)
 
 
 def restore(uri: str, file: Path) -> None:
     """Run the other."""
-    _run("mongorestore", f"--uri={uri}", "--oplogReplay", "--gzip", f"--archive={file}")
+    _run("mongorestore", uri, file)
 
 
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- as the README has it
+def _run(tool: str, uri: str, file: Path) -> None:
+    [words] = [words for words in page("how-to/backup").commands if words[0] == tool]
+    options = [word for word in words[1:] if not word.startswith(("--uri=", "--archive="))]
+    command = [tool, f"--uri={uri}", *options, f"--archive={file}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- of the guide
     assert done.returncode == 0, done.stderr
 
 

@@ -1,4 +1,4 @@
-"""The table of faults, as the README has it."""
+"""The table of faults, as `app/docs/explanation/fault-tolerance.md` has it."""
 
 import subprocess
 from datetime import UTC, datetime
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from tests.faults.trial import Row
 
-HEAD = "| Fault | For | What clients saw | Longest answer | Lost |\n| --- | ---: | --- | ---: | --- |"
+HEAD = "| Fault | Duration | Results | Longest answer | Lost |\n| --- | ---: | --- | ---: | --- |"
 _ACKNOWLEDGED = "acknowledged"
 
 
 def line(row: Row) -> str:
-    """One fault as a line of the table."""
+    """Return a fault as a row of the table."""
     others = sorted(name for name in row.seen if name != _ACKNOWLEDGED)
     told = [f"{row.seen[name]:,} {name}" for name in (_ACKNOWLEDGED, *others)]
     told += [f"WRONG: {count:,} {what}" for what, count in row.wrong.items()]
@@ -22,7 +22,7 @@ def line(row: Row) -> str:
 
 
 def origin() -> str:
-    """Of which LoomQL a table is that is made now, as the README tells it."""
+    """Return the version, commit and date of a table that is made now, as the page states them."""
     command = ["/usr/bin/env", "git", "rev-parse", "--short=8", "HEAD"]
     told = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)  # noqa: S603 -- fixed
-    return f"LoomQL {version('loomql')} at {told.stdout.strip()}, of {datetime.now(UTC):%Y-%m-%d}"
+    return f"LoomQL {version('loomql')} at {told.stdout.strip()} ({datetime.now(UTC):%Y-%m-%d})"

@@ -120,7 +120,7 @@ async def test_a_provider_that_fails_on_one_call_is_told_with_it(
     done = answer.data["actionsExecuteBatch"]
     assert (done["numSucceeded"], done["numFailed"]) == (1, 1)
     assert done["results"][1]["error"]["code"] == "PROVIDER_ERROR"
-    assert done["results"][1]["error"]["message"].startswith("the model's answer is not JSON")
+    assert done["results"][1]["error"]["message"].startswith("the model's response is not JSON")
 
 
 async def test_no_calls_are_no_results(run: Run, objects: ObjectsStore) -> None:

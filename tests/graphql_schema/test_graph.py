@@ -14,7 +14,7 @@ from graphql_schema.schema import build_schema
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import StoreTimeoutError
-from stores.evaluations.related_calls import MAX_ABOVE
+from stores.evaluations.related_calls import MAX_LEVELS_ABOVE
 from stores.feedback import FeedbackStore
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run, running
@@ -193,7 +193,7 @@ async def test_a_dataset_leads_to_its_rows_and_an_op_to_its_code(run: Run, store
 async def test_calls_of_a_run_lead_to_it_and_so_does_what_it_is_of(run: Run, calls: CallsStore, stores: Stores) -> None:
     evaluation = await stores.objects.create(version({"trials": 1}, object_id="quality"))
     ref = f"weave:///{PROJECT}/object/quality:{evaluation}"
-    chain = range(MAX_ABOVE + 2)
+    chain = range(MAX_LEVELS_ABOVE + 2)
     await calls.write(
         [
             start(
@@ -219,7 +219,7 @@ async def test_calls_of_a_run_lead_to_it_and_so_does_what_it_is_of(run: Run, cal
 
     runs = [node["evaluationRun"] for node in answer.data["calls"]["nodes"]]
     of_run = {"id": call_id(0), "status": "RUNNING", "evaluation": {"ref": ref}, "call": {"id": call_id(0)}}
-    assert runs == [of_run] * (MAX_ABOVE + 1) + [None]
+    assert runs == [of_run] * (MAX_LEVELS_ABOVE + 1) + [None]
     assert answer.data["objs"]["nodes"] == [
         {"evaluationRuns": {"totalCount": 1, "nodes": [{"id": call_id(0), "trials": 1}]}}
     ]

@@ -145,7 +145,7 @@ async def test_the_servers_limit_for_files_holds_for_images(
 
     made = await run(CREATE, inputs=inputs())
 
-    assert "it has more than 20 bytes" in made.data["imageCreate"]["response"]["error"]
+    assert "it is larger than 20 bytes" in made.data["imageCreate"]["response"]["error"]
 
 
 async def test_a_browser_gets_the_image_from_its_url(

@@ -15,8 +15,7 @@ from stores.calls.filters import Match
 from stores.database import Collection, Database
 from stores.database.bounded_reads import json_characters, read_rows_up_to
 from stores.database.transactions import Session
-from stores.paging import Page, PageRequest, Row, page_of
-from stores.query.sort import Order, SortKey
+from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page
 
 RowsAndCut = tuple[list[Row], bool]
 """Rows, and True if they were cut short by the character limit; then they include one row beyond the page."""
@@ -81,7 +80,7 @@ class CallsByFeedback:
             BadInputError: if the cursor belongs to another list.
         """
         order, offset = self.sort.order, request.offset
-        position = paging.position_of(request, scope, len(order.keys))
+        position = paging.decode_cursor(request, scope, len(order.keys))
         rows: list[Row] = []
         for has_value in self._groups(position, backward=request.backward):
             part = await (self._rows_with_value if has_value else self._rows_without_value)(
@@ -98,7 +97,7 @@ class CallsByFeedback:
             if offset:
                 offset = 0 if group_rows else offset - await self._count_with_value(position)
             position = None
-        return page_of(rows, request, order, scope)
+        return build_page(rows, request, order, scope)
 
     def _groups(self, position: list[object] | None, *, backward: bool) -> list[bool]:
         """Return the groups at and after a position in reading order: True for calls with a value."""

@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores.calls.inputs import MAX_NAME
 from stores.errors import BadInputError
 from stores.feedback.fields import FEEDBACK_FIELDS
+from stores.input_checks import MAX_NAME
 from stores.query.fields import MAX_PATH_LENGTH, Access, FieldTable
 
 PREFIX: Final = "feedback."

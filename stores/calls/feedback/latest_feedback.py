@@ -9,8 +9,9 @@ from stores.calls.feedback.field_names import FeedbackAccess
 from stores.calls.feedback.lookups import Pipeline, feedback_lookup
 from stores.calls.feedback.prequeries import FeedbackPrequery, FoundCalls, PrequeryResults
 from stores.calls.ref_lookups import Collections, paths_projection
+from stores.paging import Order
 from stores.query.fields import Access, FieldTable, Kind
-from stores.query.sort import Order, SortBy
+from stores.query.sort import SortBy
 
 _NEWEST_FIRST: Final[Pipeline] = [{"$sort": {"created_at": -1, "id": -1}}, {"$limit": 1}]
 

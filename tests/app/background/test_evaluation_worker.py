@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,18 @@ from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database
 from stores.errors import UnavailableError
-from stores.evaluations.running import RUNS_AT_ONCE
+from stores.evaluations.running import CONCURRENT_RUNS
 from stores.evaluations.status import Complete
 from tests.app.command import Server, serving
 from tests.app.event_stream import all_of, told
+from tests.docs.pages import page
 from tests.live_server import live_server
 from tests.stand_in_provider import KEY, Body, StandIn
 from tests.stores.evaluations.running import orders
 from tests.stores.evaluations.running.orders import PROJECT
 from tests.waiting import until_found
 
-README = (Path(__file__).parents[3] / "README.md").read_text()
+GUIDE = page("how-to/evaluations")
 ROWS = [{"question": f"Number {number}?", "expected": "A number."} for number in range(16)]
 EVALUATE = f"""
 mutation ($evaluation: String!, $model: String!) {{
@@ -152,7 +152,7 @@ async def test_a_server_that_stops_hands_its_runs_over_at_once(
         assert first.stop() == 0
     [left] = await database.evaluation_runs.find({}).to_list(None)
     assert (left["takes"], left["vain_takes"]) == (1, 0)
-    assert await stores.evaluation_runs.due(1) == [(PROJECT, call_id)]
+    assert await stores.evaluation_runs.available_runs(1) == [(PROJECT, call_id)]
 
     with serving(tmp_path / "second", **environment):
         await until_over(database)
@@ -166,7 +166,7 @@ async def test_a_server_that_stops_hands_its_runs_over_at_once(
 async def ordered(stores: Stores) -> list[str]:
     """More runs than one process works on at once."""
     evaluation, model = await orders.evaluation(stores, [], ROWS[:2]), await orders.model(stores)
-    return [await stores.evaluation_runs.start(PROJECT, evaluation, model) for _ in range(RUNS_AT_ONCE + 2)]
+    return [await stores.evaluation_runs.start(PROJECT, evaluation, model) for _ in range(CONCURRENT_RUNS + 2)]
 
 
 async def test_all_that_is_ordered_is_worked_on_but_not_at_once(
@@ -175,12 +175,12 @@ async def test_all_that_is_ordered_is_worked_on_but_not_at_once(
     working = asyncio.create_task(run_evaluation_worker(stores.evaluation_runs, rows=8, pause_seconds=0.02))
     most = 0
     while await database.evaluation_runs.find_one():
-        most = max(most, len(stores.evaluation_runs._under_way))
+        most = max(most, len(stores.evaluation_runs._workers))
         await asyncio.sleep(0.005)
     working.cancel()
     await asyncio.wait({working})
 
-    assert 1 <= most <= RUNS_AT_ONCE
+    assert 1 <= most <= CONCURRENT_RUNS
     for call_id in ordered:
         assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
 
@@ -188,21 +188,21 @@ async def test_all_that_is_ordered_is_worked_on_but_not_at_once(
 async def test_a_process_without_rows_leaves_runs_to_others(stores: Stores, ordered: list[str]) -> None:
     await asyncio.wait_for(run_evaluation_worker(stores.evaluation_runs, rows=0), 1)
 
-    assert len(await stores.evaluation_runs.due(10)) == len(ordered)
+    assert len(await stores.evaluation_runs.available_runs(10)) == len(ordered)
 
 
 @pytest.mark.usefixtures("ordered")
 async def test_a_database_that_is_away_is_asked_again(
     stores: Stores, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    due, failures = stores.evaluation_runs.due, [UnavailableError("the database is away")] * 3
+    due, failures = stores.evaluation_runs.available_runs, [UnavailableError("the database is away")] * 3
 
     async def failing(limit: int) -> list[tuple[str, str]]:
         if failures:
             raise failures.pop()
         return await due(limit)
 
-    monkeypatch.setattr(stores.evaluation_runs, "due", failing)
+    monkeypatch.setattr(stores.evaluation_runs, "available_runs", failing)
     working = asyncio.create_task(run_evaluation_worker(stores.evaluation_runs, rows=8, pause_seconds=0.02))
     await until_over(database)
     working.cancel()
@@ -211,23 +211,21 @@ async def test_a_database_that_is_away_is_asked_again(
     assert failures == []
 
 
-def answer_as_in_the_readme(body: Body) -> str:
+def answer_as_in_the_guide(body: Body) -> str:
     if body["model"] == "gpt-4o":
         return json.dumps({"correct": "weft" in body["messages"][0]["content"], "grade": 4})
     return f"As for {body['messages'][1]['content']}"
 
 
-async def test_the_readme_is_right_about_evaluations(
+async def test_the_guide_is_right_about_evaluations(
     mongodb_uri: str, database_name: str, stores: Stores, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    documents = re.findall(r"```graphql\n(.*?)```", README, re.DOTALL)
     objects, ordering, watching = (
-        next(text for text in documents if part in text)
-        for part in ('_type: "LLMAsAJudgeScorer"', "evaluateModel(", "evaluationProgress(")
+        GUIDE.containing(part) for part in ('_type: "LLMAsAJudgeScorer"', "evaluateModel(", "evaluationProgress(")
     )
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
-    stand_in.reply = answer_as_in_the_readme
+    stand_in.reply = answer_as_in_the_guide
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
 
     with live_server(create_app(settings), lifespan="on") as host:
@@ -240,7 +238,7 @@ async def test_the_readme_is_right_about_evaluations(
     assert "errors" not in made
     output = results[-1]["data"]["evaluationProgress"]["output"]
     assert output["correctness"] == {"correct": {"true_count": 1, "true_fraction": 1 / 3}, "grade": {"mean": 4.0}}
-    row = await stores.calls.one("you/first-steps", call_id, ["status", "costs"])
+    row = await stores.calls.one("you/evaluations", call_id, ["status", "costs"])
     assert row
     assert row["status"] == "success"
     assert {entry["model"] for entry in row["usage"]} == {"gpt-4o-mini", "gpt-4o"}

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from app.exports.command import run_export
+from app.commands.export_download import run_export
 from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
-from stores.calls.export_format import CALL_COLUMNS
+from stores.exports.calls_format import CALL_COLUMNS
 from stores.feedback import NewFeedback
 from stores.paging import PageRequest
 from tests.app.exported_project import COUNT

@@ -11,9 +11,10 @@ import pytest
 
 from tests.app.weave.asking import asked
 from tests.app.weave.sdks import NEWEST, VERSIONS, Sdk
+from tests.docs.pages import page
 
 PROGRAM = Path(__file__).parent / "programs" / "everything.py"
-README = (Path(__file__).parents[3] / "README.md").read_text()
+GUIDE = page("how-to/send-traces")
 PATIENCE_SECONDS = 180
 QUESTION = "x" * 20 + "ü🍵"
 RUNTIMES = [pytest.param(version, id=version) for version in VERSIONS]
@@ -24,22 +25,16 @@ def project_of(version: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def readme_program() -> str:
-    """The program of README's section on the Weave SDK."""
-    [program] = re.findall(r"```python\n(import weave\n.*?)```", README, re.DOTALL)
-    return str(program)
-
-
-@pytest.fixture(scope="session")
 def runs(
-    url: str, sdks: dict[str, Sdk], readme_program: str, tmp_path_factory: pytest.TempPathFactory
+    url: str, sdks: dict[str, Sdk], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, "subprocess.CompletedProcess[str]"]:
-    """The program under each version, and README's under the newest; all of them at once."""
+    """The program under each version, and the guide's under the newest; all of them at once."""
     started = {
         version: sdk.start([PROGRAM, project_of(version)], f"{url}/weave", tmp_path_factory.mktemp("weave"))
         for version, sdk in sdks.items()
     }
-    started["README"] = sdks[NEWEST].start(["-c", readme_program], f"{url}/weave", tmp_path_factory.mktemp("weave"))
+    program = GUIDE.containing("import weave\n", "python")
+    started["guide"] = sdks[NEWEST].start(["-c", program], f"{url}/weave", tmp_path_factory.mktemp("weave"))
     ended = {}
     for name, process in started.items():
         out, err = process.communicate(timeout=PATIENCE_SECONDS)
@@ -217,11 +212,11 @@ def test_feedback_names_and_prices_are_taken(version: str, seen: dict[str, Any],
     assert seen["renamed"] == "renamed"
 
 
-def test_the_program_of_the_readme_logs_its_calls(
+def test_the_program_of_the_guide_logs_its_calls(
     runs: dict[str, "subprocess.CompletedProcess[str]"], graphql: httpx.Client
 ) -> None:
-    run = runs["README"]
-    [query] = [text for text in re.findall(r"```graphql\n(.*?)```", README, re.DOTALL) if "acme/weave-demo" in text]
+    run = runs["guide"]
+    query = GUIDE.containing("acme/weave-demo")
 
     assert run.returncode == 0, run.stderr[-3000:]
     assert run.stdout.splitlines()[-1] == "YOU ASKED: WHAT IS A TRACE?"
@@ -232,10 +227,10 @@ def test_the_program_of_the_readme_logs_its_calls(
     ]
 
 
-def test_the_readme_names_the_variables_that_the_programs_had() -> None:
-    [lines] = re.findall(r"```sh\n(export WANDB_BASE_URL=.*?)```", README, re.DOTALL)
-    given = dict(re.findall(r"^export (\w+)=(\S+)", lines, re.MULTILINE))
+@pytest.mark.parametrize("name", ["README", "how-to/send-traces"])
+def test_the_pages_name_the_variables_that_the_programs_had(name: str) -> None:
+    named = page(name).environment
+    given = {key: named[key] for key in ("WANDB_BASE_URL", "WF_TRACE_SERVER_URL", "WANDB_API_KEY")}
 
-    assert given.keys() == {"WANDB_BASE_URL", "WF_TRACE_SERVER_URL", "WANDB_API_KEY"}
     assert given["WANDB_BASE_URL"] == given["WF_TRACE_SERVER_URL"] == "http://127.0.0.1:8000/weave"
     assert len(given["WANDB_API_KEY"]) == 40

@@ -30,8 +30,7 @@ from graphql import (
 from strawberry.utils.str_converters import to_snake_case
 
 from graphql_schema.fields.connections import Listing
-from stores.paging import Page
-from stores.query.sort import Order, SortKey
+from stores.paging import Order, Page, SortKey
 from stores.times import FIRST, LAST
 from tests.graphql_schema.execution import example_schema
 from tests.graphql_schema.execution.example_schema import Color, Level, Raising, Thing

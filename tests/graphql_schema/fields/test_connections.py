@@ -11,8 +11,7 @@ from graphql_schema.context import Context, Info
 from graphql_schema.execution import CompilingExecutor, call_directly, field_of
 from graphql_schema.fields.connections import ConnectionNames, Listing, connection_field
 from graphql_schema.scalars import SCALARS
-from stores.paging import Page, PageRequest
-from stores.query.sort import Order, SortKey
+from stores.paging import Order, Page, PageRequest, SortKey
 
 
 @strawberry.type
@@ -80,9 +79,9 @@ async def test_a_list_of_which_no_rows_are_selected_reads_none(schema: strawberr
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("(first: 8)", "8 is above the limit of 7 a page"),
+        ("(first: 8)", "8 exceeds the limit of 7 rows per page"),
         ("(offset: -1)", "-1 is negative"),
-        ('(first: 1, before: "x")', "goes forward"),
+        ('(first: 1, before: "x")', "pages forward"),
     ],
 )
 async def test_a_page_that_cannot_be_is_refused(schema: strawberry.Schema, arguments: str, told: str) -> None:

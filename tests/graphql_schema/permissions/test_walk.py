@@ -47,7 +47,7 @@ ROLES = {
 
 def may(caller: str, ruling: FieldPermission) -> bool:
     """What the table says: `projects` lets everybody in, and gives what is theirs."""
-    return ruling.place.told.startswith("only those") or ROLES.get(caller, Role.NONE) >= ruling.role
+    return ruling.place.told.startswith("only projects") or ROLES.get(caller, Role.NONE) >= ruling.role
 
 
 async def first_errors(schema: LimitedSchema, context: Context, question: Question, commands: Commands) -> list[Any]:

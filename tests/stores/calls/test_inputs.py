@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
-from stores.calls.inputs import MAX_DISPLAY_NAME, MAX_EXCEPTION, MAX_NAME, MAX_OP_NAME
+from stores.calls.inputs import MAX_DISPLAY_NAME, MAX_EXCEPTION, MAX_OP_NAME
 from stores.errors import BadInputError
+from stores.input_checks import MAX_NAME
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 
 
@@ -40,7 +41,7 @@ from tests.stores.calls.builders import PROJECT, call_id, end, start
         ),
         ("attributes", [1], "JSON object"),
         ("inputs", None, "JSON object"),
-        ("inputs", {"a": ["weave-trace-internal:///p/object/o:v"]}, "refs from outside"),
+        ("inputs", {"a": ["weave-trace-internal:///p/object/o:v"]}, "is reserved for internal refs"),
         ("wb_run_step", -1, "from 0 to 2^63 - 1"),
         ("wb_run_step", 1 << 63, "from 0 to 2^63 - 1"),
     ],
@@ -60,7 +61,7 @@ async def test_a_start_that_breaks_a_rule_is_refused(calls: CallsStore, field: s
         ("id", "X" * 16, "lowercase UUID"),
         ("exception", "e" * (MAX_EXCEPTION + 1), "the limit is 262,144"),
         ("summary", "fine", "JSON object"),
-        ("output", "weave-trace-internal:///p/object/o:v", "refs from outside"),
+        ("output", "weave-trace-internal:///p/object/o:v", "is reserved for internal refs"),
         ("wb_run_step_end", -1, "from 0 to 2^63 - 1"),
     ],
 )

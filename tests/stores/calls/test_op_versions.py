@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsFilter, CallsStore, op_versions
-from stores.calls.inputs import MAX_NAME
 from stores.calls.op_versions import MAX_PREFIXES, OpVersions
 from stores.database import Database
 from stores.database.transactions import Session
 from stores.feedback import FeedbackStore, NewFeedback
+from stores.input_checks import MAX_NAME
 from stores.paging import Page, PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy

@@ -190,9 +190,9 @@ async def test_sizes_are_what_lies_on_disk(indexes: UserIndexes) -> None:
 
 async def test_sizes_are_told_while_no_more_writes_are_taken(indexes: UserIndexes, database: Database) -> None:
     await indexes.add(CUSTOMER)
-    database.intake = RequestBudget(FREE_BYTES)
+    database.request_budget = RequestBudget(FREE_BYTES)
 
-    async with database.intake.write_slot():
+    async with database.request_budget.write_slot():
         with pytest.raises(UnavailableError):
             await indexes.add(AMOUNT)
         assert list(await indexes.sizes()) == [CUSTOMER]

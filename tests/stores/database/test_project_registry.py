@@ -165,7 +165,7 @@ async def test_a_process_forgets_the_projects_that_it_entered_longest_ago(
 
 
 async def test_an_entry_of_the_epoch_is_one(database: Database) -> None:
-    await project_registry.write(database.projects, [project_registry.entry("acme/old", 0, 0)])
+    await project_registry.write_entries(database.projects, [project_registry.entry("acme/old", 0, 0)])
 
     [project] = await listed(database)
     assert (project["created_at"], project["last_activity_at"]) == (0, 0)
@@ -186,6 +186,6 @@ async def test_entries_that_others_outran_are_made_again(database: Database) -> 
 
     entries = [project_registry.entry("acme/a"), project_registry.entry("acme/b")]
 
-    assert await project_registry.write(Outrun(), entries) == 1  # type: ignore[arg-type]
+    assert await project_registry.write_entries(Outrun(), entries) == 1  # type: ignore[arg-type]
     assert sent == [entries, [entries[1]]]
     assert [project["_id"] for project in await listed(database)] == ["acme/b"]

@@ -42,6 +42,6 @@ async def test_a_run_that_sums_up_costs_as_much_as_its_requests(
 def test_a_hundred_short_requests_that_a_run_adds_up_cost_a_hundred_times_one() -> None:
     tally = Tally()
     for _ in range(100):
-        tally.add(Tally.of({"usage": tokens(5_000)}))
+        tally.add(Tally.from_summary({"usage": tokens(5_000)}))
 
     assert Prices(of_model(TIERED)).cost(tally.usage[TIERED], 0) == 0.725

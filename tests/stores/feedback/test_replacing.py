@@ -146,7 +146,7 @@ async def test_the_id_of_what_goes_stays_with_its_user_and_ref(
 @pytest.mark.parametrize(
     ("feedback_id", "says"),
     [
-        ("", "is empty; name the feedback that goes"),
+        ("", "is empty; set the id of the feedback to replace"),
         ("x" * 129, "has 129 characters; the limit is 128"),
         ("x" * 17_000_000, "has 17,000,000 characters; the limit is 128"),
     ],

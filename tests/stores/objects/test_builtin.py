@@ -94,11 +94,11 @@ def test_parts_name_their_classes_too() -> None:
     ("name", "val", "argument", "message"),
     [
         ("AnnotationSpec", {"field_schema": {"type": "nope"}}, "val.$.field_schema", "no JSON Schema at type"),
-        ("AnnotationSpec", {"field_schema": {"$schema": 5}}, "val.$.field_schema", "the address of a draft"),
+        ("AnnotationSpec", {"field_schema": {"$schema": 5}}, "val.$.field_schema", "the URI of a draft"),
         ("AnnotationSpec", {"field_schema": 5}, "val.$.field_schema", "valid dictionary"),
         ("AnnotationSpec", {"op_scope": ["a", 5]}, "val.$.op_scope.1", "valid string"),
         ("AnnotationSpec", {"fieldschema": {}}, "val.$.fieldschema", "not permitted"),
-        ("ActionSpec", {"config": JUDGE}, "val.$.name", "has it: an action has a name"),
+        ("ActionSpec", {"config": JUDGE}, "val.$.name", "has it: an action needs a name"),
         ("ActionSpec", {"name": "a", "config": JUDGE | {"model": "x"}}, "val.$.config.model", "'gpt-4o'"),
         ("ActionSpec", {"name": "a", "config": {"action_type": "x"}}, "val.$.config", "action_type"),
         ("Provider", {"base_url": "x"}, "val.$.api_key_name", "required"),

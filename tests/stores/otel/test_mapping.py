@@ -340,7 +340,7 @@ def test_a_failure_without_a_message_is_a_failure() -> None:
 
     assert [end and end["status"] for end in ends] == ["error", "error"]
     assert [end and end["exception"] for end in ends] == [
-        "the span ended with the status ERROR, and no message",
+        "the span ended with status ERROR and without a message",
         "KeyError: 'a'",
     ]
 

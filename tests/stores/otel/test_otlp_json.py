@@ -124,7 +124,7 @@ def test_a_request_may_be_empty() -> None:
         (with_span(endTimeUnixNano=2**64), "endTimeUnixNano must be a whole number"),
         (with_span(attributes={}), "attributes of its holder must be a list"),
         (with_span(attributes=[{"key": 1}]), "key must be a string"),
-        (with_span(attributes=[{"key": "a", "value": 1}]), "a value of an attribute must be a JSON object"),
+        (with_span(attributes=[{"key": "a", "value": 1}]), "an attribute value must be a JSON object"),
         (with_span(attributes=[{"key": "a", "value": {"stringValue": 1}}]), "stringValue must be a string"),
         (with_span(attributes=[{"key": "a", "value": {"boolValue": 1}}]), "boolValue must be true or false"),
         (with_span(attributes=[{"key": "a", "value": {"intValue": True}}]), "intValue must be a whole number"),

@@ -49,7 +49,7 @@ def test_a_body_that_is_cut_off_is_refused_wherever_that_is() -> None:
     sent = body(span(1, {"a": "b" * 200}), resource={"service.name": "weather"})
 
     for end in range(1, len(sent)):
-        with pytest.raises(BadInputError, match="or is cut off"):
+        with pytest.raises(BadInputError, match="or is truncated"):
             protobuf_scanner.parts_of(sent[:end])
 
 

@@ -9,10 +9,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsStore
-from stores.calls.inputs import MAX_NAME
 from stores.calls.writes import PreparedCall
 from stores.database import Database
 from stores.errors import BadInputError
+from stores.input_checks import MAX_NAME
 from stores.otel import Exported, OtelStore, protobuf, protobuf_scanner
 from stores.otel import otlp_json as json_form
 from stores.otel.project_routing import Projects
@@ -31,7 +31,7 @@ async def test_the_valid_spans_of_a_request_are_stored(otel: OtelStore, stored: 
     assert exported.rejected_spans == 2
     assert exported.error_message == (
         f"span 0000000000000002 (step 2): the key {'.' * 64!r}… has 64 dots; the limit is 63; "
-        "a span: span_id is all zeros, which no span or trace is called"
+        "a span: span_id is all zeros, which is not a valid id"
     )
     assert list(await stored()) == [span_id(1), span_id(4)]
 
@@ -290,7 +290,7 @@ async def test_strings_of_json_are_read_up_to_a_number_of_values(otel: OtelStore
 
 @pytest.mark.parametrize("damaged", [body(span(1))[:-5], b"\xff" * 9, b"not protobuf at all"])
 async def test_a_damaged_request_is_refused(damaged: bytes, otel: OtelStore, stored: Stored) -> None:
-    with pytest.raises(BadInputError, match="not an ExportTraceServiceRequest in protobuf, or is cut off"):
+    with pytest.raises(BadInputError, match="not an ExportTraceServiceRequest in protobuf, or is truncated"):
         await otel.export_protobuf(damaged, PROJECT)
 
     assert await stored() == {}

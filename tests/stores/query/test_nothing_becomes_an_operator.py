@@ -12,7 +12,7 @@ import pytest
 
 from stores.calls.fields import CALL_FIELDS
 from stores.calls.op_names import compile_calls_query
-from stores.json.bson_copy import mirror_key
+from stores.json.bson_copy import escape_key
 from stores.query import Query
 from stores.query.fields import Kind
 from stores.query.match_compiler import compile_match
@@ -232,7 +232,7 @@ def test_a_key_is_escaped_as_the_mirror_escapes_it(key: str) -> None:
 
     match = compile_match(parse_query({"$expr": {"$eq": [{"$getField": name}, {"$literal": 1}]}}, CALL_FIELDS))
 
-    assert {f"inputs.{mirror_key(key)}": {"$eq": 1}} in match["$and"]
+    assert {f"inputs.{escape_key(key)}": {"$eq": 1}} in match["$and"]
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from stores import digests
-from stores.database import Database
+from stores.database import Database, content_store
 from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError, StoreError
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy
-from stores.tables import Append, Insert, Pop, RowFilter, TablesStore, TableUpdate, content_store
+from stores.tables import Append, Insert, Pop, RowFilter, TablesStore, TableUpdate
 from tests.commands import Commands
 from tests.stores.tables.reading import PROJECT, read_all, values
 
@@ -254,7 +254,11 @@ async def test_an_update_that_breaks_a_rule_is_named_and_nothing_is_stored(
         ([1], BadInputError, "must be a JSON object"),
         (None, BadInputError, "must be a JSON object"),
         ({"n": 10**308}, BadInputError, "308 digits"),
-        ({"to": ["weave-trace-internal:///x"]}, BadInputError, "refs from outside start with weave:///"),
+        (
+            {"to": ["weave-trace-internal:///x"]},
+            BadInputError,
+            "is reserved for internal refs; write refs with weave:///",
+        ),
         ({"text": "x" * 9_000_000}, PayloadTooLargeError, "the limit is 16,000,000"),
     ],
     ids=["a list", "null", "a long integer", "a ref of the inside", "too large"],
@@ -363,7 +367,7 @@ async def test_without_its_last_write_a_table_is_not_there_and_can_be_made_again
     async def tear(*_: object) -> None:
         raise Torn
 
-    monkeypatch.setattr("stores.tables.content_store.BATCH", at_once)
+    monkeypatch.setattr("stores.database.content_store.BATCH", at_once)
     monkeypatch.setattr("stores.tables.layout.Layout.write", tear)
     with pytest.raises(Torn):
         await tables.create(PROJECT, ROWS)

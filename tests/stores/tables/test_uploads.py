@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from stores import digests
-from stores.database import Database
+from stores.database import Database, content_store
+from stores.database.uploads import LEASE_SECONDS
 from stores.errors import BadInputError, ConflictError
 from stores.projects import ProjectsStore
 from stores.purges import PurgesStore, purge
-from stores.tables import Append, TablesStore, content_store, uploads
+from stores.tables import Append, TablesStore, uploads
 from stores.tables.layout import Builder
 from stores.tables.rows import RowContent
 from stores.tables.uploads import Upload
-from stores.uploads import LEASE_SECONDS
 from tests.stores.tables.reading import PROJECT, read_all
 
 SIZE = "storage_size_bytes"
@@ -227,7 +227,7 @@ async def test_two_that_share_rows_die_one_after_the_other(database: Database, t
 
 
 async def test_several_sweep_at_once(database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "_AT_ONCE", 7)
+    monkeypatch.setattr(uploads, "_DISCARD_BATCH", 7)
     for start in (0, 20, 40):
         await tear(database, numbered(40, start))
     kept, _ = await tables.create(PROJECT, numbered(25, 30))
@@ -240,7 +240,7 @@ async def test_several_sweep_at_once(database: Database, tables: TablesStore, mo
 async def test_a_sweep_that_was_cut_off_is_gone_on_with(
     database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "_AT_ONCE", 7)
+    monkeypatch.setattr(uploads, "_DISCARD_BATCH", 7)
     torn = await tear(database, numbered(40))
     steps = uploads.discard(database, PROJECT, str(torn.id))
     for _ in range(3):

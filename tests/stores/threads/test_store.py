@@ -328,7 +328,7 @@ async def test_pages_of_very_many_threads_are_made_in_turns_with_other_work(
     monkeypatch.setattr(time_slices, "BATCH_SIZE", 1)
     seen: list[int] = []
     of_others = Turns()
-    page_of = paging.page_of
+    page_of = paging.build_page
 
     def seen_page_of(*given: Any) -> Page:  # noqa: ANN401 -- as page_of takes it
         seen.append(of_others.count)

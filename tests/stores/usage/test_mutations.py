@@ -143,12 +143,12 @@ def test_each_flag_of_a_rule_for_spans_decides_what_a_span_comes_to(
 def test_each_attribute_that_states_a_part_or_a_cost_decides_what_a_span_comes_to(
     spans: list[Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layout = span_usage._OF_STORED
+    layout = span_usage._STORED_LAYOUT
     undecided = []
     for name, keys in (PARTS | USAGE_BESIDE).items():
         for key in keys:
             left = [candidate for candidate in layout.found[name] if candidate.key != key]
-            monkeypatch.setattr(span_usage, "_OF_STORED", replace(layout, found={**layout.found, name: left}))
+            monkeypatch.setattr(span_usage, "_STORED_LAYOUT", replace(layout, found={**layout.found, name: left}))
             if not _is_misread(spans):
                 undecided.append((name, key))
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ from stores.usage.entries import kept_entry, kept_usage, stated_entry
 from stores.usage.rules import CLASS_COUNTS, MOST, RULES, rule_of
 from tests.stores.otel.messages import span
 from tests.stores.usage.corpus import PAYLOADS, Payload
-from tests.stores.usage.senders import document
 
 SUMMARIES = [payload for payload in PAYLOADS if payload.scope is None]
 SPANS = [payload for payload in PAYLOADS if payload.scope is not None]
@@ -132,9 +130,3 @@ def test_a_span_with_any_usage_of_langfuse_is_read(usage: dict[str, Any]) -> Non
 @pytest.mark.parametrize("attributes", [None, [], {}, {"otel_span": 1}, {"otel_span": {"attributes": []}}])
 def test_attributes_of_no_span_state_no_usage(attributes: object) -> None:
     assert usage_of_stored(attributes) == {}
-
-
-def test_the_page_of_sender_rules_is_made_from_the_tables() -> None:
-    page = Path(__file__).parents[3] / "stores" / "usage" / "rules.md"
-
-    assert page.read_text() == document()

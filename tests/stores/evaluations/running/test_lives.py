@@ -18,8 +18,8 @@ from stores.errors import BadInputError, NotFoundError, UnavailableError
 from stores.evaluations.running import EvaluationRunsStore
 from stores.evaluations.running import run_worker as run_module
 from stores.evaluations.running.call_tree import RunCalls
-from stores.evaluations.running.row_worker import RowWork
-from stores.evaluations.running.run_queue import MAX_VAIN_TAKES, cancel_ordered_by
+from stores.evaluations.running.row_worker import RowWorker
+from stores.evaluations.running.run_queue import MAX_TAKES_WITHOUT_PROGRESS, cancel_ordered_by
 from stores.evaluations.status import Complete, Failed, NotFound, Status
 from stores.evaluations.status import Running as StillRunning
 from stores.evaluations.store import EvaluationsStore
@@ -43,7 +43,7 @@ def stores(database: Database, providers: EnvironmentProviders) -> Stores:
 
 @pytest.fixture(autouse=True)
 def keeping_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "_KEEP_SECONDS", 0.1)
+    monkeypatch.setattr(run_module, "_RENEW_SECONDS", 0.1)
 
 
 class Gate:
@@ -69,7 +69,7 @@ class Gate:
 @asynccontextmanager
 async def under_way(stores: Stores, call_id: str) -> AsyncIterator["asyncio.Task[None]"]:
     """Work on a run, until the block ends at the latest."""
-    task = asyncio.create_task(stores.evaluation_runs.work_on(PROJECT, call_id))
+    task = asyncio.create_task(stores.evaluation_runs.execute(PROJECT, call_id))
     try:
         yield task
     finally:
@@ -170,7 +170,7 @@ async def test_what_cannot_be_canceled_says_why(stores: Stores, stand_in: StandI
     with pytest.raises(NotFoundError, match="there is no call") as unknown:
         await stores.evaluation_runs.cancel(PROJECT, ids.new_id())
     over = await order(stores, MANY[:1])
-    await stores.evaluation_runs.work_on(PROJECT, over)
+    await stores.evaluation_runs.execute(PROJECT, over)
     logged = start(1, project_id=PROJECT, op_name="Evaluation.evaluate")
     other = start(2, project_id=PROJECT)
     await stores.calls.write([logged, other])
@@ -178,9 +178,9 @@ async def test_what_cannot_be_canceled_says_why(stores: Stores, stand_in: StandI
     assert unknown.value.argument == "call_id"
     assert not await stores.evaluation_runs.cancel(PROJECT, over)
     assert isinstance(await stores.evaluations.status(PROJECT, over), Complete)
-    with pytest.raises(BadInputError, match="not one of the server's runs; the program that logs it can end it"):
+    with pytest.raises(BadInputError, match="not a run of the server; the program that logs it can end it"):
         await stores.evaluation_runs.cancel(PROJECT, str(logged.id))
-    with pytest.raises(BadInputError, match="Call is not an evaluation"):
+    with pytest.raises(BadInputError, match="the call is not an evaluation"):
         await stores.evaluation_runs.cancel(PROJECT, str(other.id))
 
 
@@ -212,7 +212,7 @@ async def test_a_run_that_was_cut_off_is_gone_on_with_and_what_was_done_is_not_p
     before = {call["id"]: call async for call in database.calls.find({"id": {"$in": list(done)}})}
 
     stand_in.reply = Grader()
-    await Stores.for_database(database, providers).evaluation_runs.work_on(PROJECT, call_id)
+    await Stores.for_database(database, providers).evaluation_runs.execute(PROJECT, call_id)
 
     tree = await orders.tree(stores, call_id)
     assert (tree.root["status"], len(tree.rows())) == ("success", len(MANY))
@@ -248,7 +248,7 @@ async def test_what_others_wrote_into_the_calls_of_a_run_does_not_end_it(
     await stores.calls.write([begun, CallEnd(PROJECT, known, times.now(), summary, output="A thread.")])
     await database.evaluation_runs.update_one({}, {"$set": {"takes": 1}})  # it was cut off then
 
-    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    await stores.evaluation_runs.execute(PROJECT, call_id)
 
     tree = await orders.tree(stores, call_id)
     assert (tree.root["status"], len(tree.rows())) == ("success", 2)
@@ -261,7 +261,7 @@ async def test_a_run_that_was_cut_off_just_before_it_was_over_is_over(stores: St
     ended = {"status_counts": {"success": 1, "error": 0}}
     await stores.calls.write([CallEnd(PROJECT, call_id, times.now(), ended, output={"done": True})])
 
-    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    await stores.evaluation_runs.execute(PROJECT, call_id)
 
     assert await is_over(stores, call_id)
     assert await stores.evaluations.status(PROJECT, call_id) == Complete('{"done":true}')
@@ -274,7 +274,7 @@ async def test_an_order_that_was_cut_off_before_its_call_was_there_is_forgotten(
     call_id = await order(stores, MANY[:1])
     await database.calls.delete_many({})
 
-    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    await stores.evaluation_runs.execute(PROJECT, call_id)
 
     assert await is_over(stores, call_id)
     assert await database.calls.count_documents({}) == 0
@@ -292,11 +292,11 @@ async def test_an_order_that_took_so_long_that_it_was_given_up_is_no_run(
         await write(batch)
 
     monkeypatch.setattr(stores.calls, "write", dawdle)
-    with pytest.raises(UnavailableError, match="the database was too slow to begin the run; send it again"):
+    with pytest.raises(UnavailableError, match="the database was too slow to start the run; retry"):
         await stores.evaluation_runs.start(PROJECT, evaluation, model)
 
     [root] = await database.calls.find({}).to_list(None)
-    assert (root["status"], root["exception"]) == ("error", "The run could not begin")
+    assert (root["status"], root["exception"]) == ("error", "The run could not start")
 
 
 async def test_who_is_stopped_gives_the_run_back_at_once(
@@ -306,12 +306,12 @@ async def test_who_is_stopped_gives_the_run_back_at_once(
     call_id = await order(stores)
     async with under_way(stores, call_id):
         await until(lambda: gate.waiting > 0)
-        assert await stores.evaluation_runs.due(10) == []
+        assert await stores.evaluation_runs.available_runs(10) == []
     gate.open.set()
 
-    assert await stores.evaluation_runs.due(10) == [(PROJECT, call_id)]
+    assert await stores.evaluation_runs.available_runs(10) == [(PROJECT, call_id)]
     stand_in.reply = Grader()
-    await Stores.for_database(database, providers).evaluation_runs.work_on(PROJECT, call_id)
+    await Stores.for_database(database, providers).evaluation_runs.execute(PROJECT, call_id)
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
 
 
@@ -322,7 +322,7 @@ async def test_of_two_who_would_work_on_a_run_one_does(
     call_id = await order(stores)
 
     both = (stores, Stores.for_database(database, providers))
-    await asyncio.gather(*(each.evaluation_runs.work_on(PROJECT, call_id) for each in both))
+    await asyncio.gather(*(each.evaluation_runs.execute(PROJECT, call_id) for each in both))
 
     assert len(stand_in.asked) == 2 * len(MANY)
     assert (await orders.tree(stores, call_id)).root["status"] == "success"
@@ -365,12 +365,12 @@ async def test_who_lost_a_run_to_another_here_takes_nothing_from_that_one(
 async def test_a_run_that_is_cut_off_again_and_again_is_given_up(stores: Stores, stand_in: StandIn) -> None:
     call_id = await order(stores)
     runs = stores.calls.database.evaluation_runs
-    await runs.update_one({}, {"$set": {"takes": MAX_VAIN_TAKES, "vain_takes": MAX_VAIN_TAKES}})
+    await runs.update_one({}, {"$set": {"takes": MAX_TAKES_WITHOUT_PROGRESS, "vain_takes": MAX_TAKES_WITHOUT_PROGRESS}})
 
-    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    await stores.evaluation_runs.execute(PROJECT, call_id)
 
     status = await stores.evaluations.status(PROJECT, call_id)
-    assert status == Failed("The run was cut off again and again before another of its rows was done")
+    assert status == Failed("The run was interrupted repeatedly without completing another row")
     assert stand_in.asked == []
     assert await is_over(stores, call_id)
 
@@ -378,17 +378,17 @@ async def test_a_run_that_is_cut_off_again_and_again_is_given_up(stores: Stores,
 async def test_what_nobody_expected_ends_the_run_and_is_in_the_log(
     stores: Stores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fall_over(_self: RowWork) -> Any:  # noqa: ANN401 -- never comes
+    async def fall_over(_self: RowWorker) -> Any:  # noqa: ANN401 -- never comes
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(RowWork, "do", fall_over)
+    monkeypatch.setattr(RowWorker, "run", fall_over)
     call_id = await order(stores)
 
-    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    await stores.evaluation_runs.execute(PROJECT, call_id)
 
     status = await stores.evaluations.status(PROJECT, call_id)
     assert isinstance(status, Failed)
-    assert status.error.startswith("Something went wrong on the server; its log has the details under ")
+    assert status.error.startswith("Internal error; the server log has the details under ")
     assert status.error[-37:-1] in caplog.text
     assert "ZeroDivisionError" in caplog.text
 
@@ -399,18 +399,18 @@ async def test_a_run_that_the_database_stood_in_the_way_of_waits_for_it(
     stand_in.reply = Grader()
     call_id = await order(stores)
 
-    async def fail(_self: RowWork) -> Any:  # noqa: ANN401 -- never comes
+    async def fail(_self: RowWorker) -> Any:  # noqa: ANN401 -- never comes
         raise UnavailableError("the database is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(RowWork, "do", fail)
-        await stores.evaluation_runs.work_on(PROJECT, call_id)
+        patch.setattr(RowWorker, "run", fail)
+        await stores.evaluation_runs.execute(PROJECT, call_id)
 
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), StillRunning)
-    assert await stores.evaluation_runs.due(10) == []
+    assert await stores.evaluation_runs.available_runs(10) == []
     await database.evaluation_runs.update_one({}, {"$unset": {"held_until": ""}})  # the pause is over
-    assert await stores.evaluation_runs.due(10) == [(PROJECT, call_id)]
-    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    assert await stores.evaluation_runs.available_runs(10) == [(PROJECT, call_id)]
+    await stores.evaluation_runs.execute(PROJECT, call_id)
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
 
 
@@ -420,7 +420,7 @@ async def test_a_dataset_that_is_deleted_after_the_order_ends_the_run_with_the_r
     call_id = await order(stores)
     await stores.objects.delete(PROJECT, "questions")
 
-    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    await stores.evaluation_runs.execute(PROJECT, call_id)
 
     status = await stores.evaluations.status(PROJECT, call_id)
     assert isinstance(status, Failed)
@@ -446,7 +446,7 @@ async def test_a_run_whose_call_is_deleted_stops_and_leaves_nothing(stores: Stor
 async def test_a_run_that_ends_before_it_hears_that_its_call_is_deleted_leaves_nothing_either(
     stores: Stores, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "_KEEP_SECONDS", 60)
+    monkeypatch.setattr(run_module, "_RENEW_SECONDS", 60)
     gate = Gate(stand_in, passing=5)
     call_id = await order(stores)
     async with under_way(stores, call_id) as work:
@@ -485,7 +485,7 @@ async def test_a_project_that_is_purged_takes_its_runs_with_it(
 ) -> None:
     monkeypatch.setattr("stores.database.project_registry.LAG_SECONDS", 1)
     monkeypatch.setattr("stores.purges.purge._MARGIN_SECONDS", 1)
-    monkeypatch.setattr("stores.evaluations.running.row_worker._PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("stores.evaluations.running.row_worker._RETRY_SECONDS", 0.05)
     gate = Gate(stand_in, passing=5)
     call_id = await order(stores)
     async with under_way(stores, call_id) as work:
@@ -515,7 +515,7 @@ async def test_progress_is_told_as_it_changes_until_the_end(
     slow = await stores.evaluation_runs.start(PROJECT, evaluation, await orders.model(stores, "slow-0.2"))
     slowly = asyncio.create_task(told_by(stores.evaluation_runs, slow))
 
-    await asyncio.gather(*(stores.evaluation_runs.work_on(PROJECT, each) for each in (call_id, slow)))
+    await asyncio.gather(*(stores.evaluation_runs.execute(PROJECT, each) for each in (call_id, slow)))
 
     told = await watcher
     assert told[0] == StillRunning(0, len(MANY))
@@ -579,7 +579,7 @@ async def test_progress_of_what_is_none_is_told_at_once(stores: Stores) -> None:
     await stores.calls.write([other])
 
     assert await told_by(stores.evaluation_runs, ids.new_id()) == [NotFound()]
-    with pytest.raises(BadInputError, match="Call is not an evaluation"):
+    with pytest.raises(BadInputError, match="the call is not an evaluation"):
         await told_by(stores.evaluation_runs, str(other.id))
 
 
@@ -590,6 +590,6 @@ async def test_who_watches_a_run_is_told_that_the_server_stops(stores: Stores) -
 
     await stores.close()
 
-    with pytest.raises(UnavailableError, match="the server stops"):
+    with pytest.raises(UnavailableError, match="the server is shutting down"):
         await asyncio.wait_for(watcher, 1)
-    await until_found(lambda: stores.evaluation_runs.due(1))
+    await until_found(lambda: stores.evaluation_runs.available_runs(1))

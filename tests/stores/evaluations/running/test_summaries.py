@@ -71,7 +71,7 @@ def test_keys_that_are_made_up_for_each_row_are_bounded() -> None:
         summary.add({"scores": {"judge": {f"key {number}": number}}})
 
     assert len(summary.summary()["judge"]) == summaries.MAX_KEYS
-    assert summary.room.left_out == 100
+    assert summary.key_budget.left_out == 100
 
 
 def test_what_is_very_deep_is_left_out() -> None:
@@ -83,4 +83,4 @@ def test_what_is_very_deep_is_left_out() -> None:
     summary.add({"scores": {"judge": deep}})
 
     assert summary.summary() == {"judge": None}
-    assert summary.room.left_out == 1
+    assert summary.key_budget.left_out == 1

@@ -1,0 +1,157 @@
+"""`loomql export`: files that are whole, and files that were cut off and go on."""
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from app.cli import main
+from app.commands.export_download import run_export
+from app.exports.client import ExportClient, ExportError
+from app.exports.resume_state import SUFFIX
+from tests.app.exported_project import COUNT
+from tests.stores.calls.builders import PROJECT, call_id
+
+
+async def export(url: str, concept: str, file: Path, **parameters: str) -> int | None:
+    return await asyncio.to_thread(run_export, url, concept, PROJECT, parameters, file, Console(file=io.StringIO()))
+
+
+def files_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+def lines(file: Path) -> list[Any]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_the_command_writes_a_whole_file(exporting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "calls.ndjson"
+    newest_first = '[{"field": "started_at", "direction": "DESC"}]'
+
+    code = main(["export", "calls", str(file), "--project", PROJECT, "--url", exporting, "--sort-by", newest_first])
+
+    *rows, last = lines(file)
+    assert code == 0
+    assert capsys.readouterr().out == f"Exported {COUNT + 1:,} calls of {PROJECT} to {file}.\n"
+    assert [row["id"] for row in rows] == [call_id(number) for number in reversed(range(COUNT + 1))]
+    assert list(rows[0])[-1] == "total_cost"
+    assert (last["loomql_export"]["count"], last["loomql_export"]["complete"]) == (COUNT + 1, True)
+    assert files_in(tmp_path) == [file]
+
+
+async def test_a_file_that_was_cut_off_goes_on_where_it_was(
+    exporting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, file = tmp_path / "whole.ndjson", tmp_path / "cut.ndjson"
+    await export(exporting, "calls", whole)
+    content = ExportClient.content
+
+    def cut_off(client: ExportClient, concept: str, parameters: dict[str, str]) -> Iterator[bytes]:
+        pieces = content(client, concept, parameters)
+        yield next(pieces)[:-50]
+        raise ExportError("the connection was cut off")
+
+    monkeypatch.setattr(ExportClient, "content", cut_off)
+    with pytest.raises(ExportError, match="cut off"):
+        await export(exporting, "calls", file)
+    monkeypatch.undo()
+    with file.open("ab") as torn:
+        torn.write(b'{"project_id":"ac')
+    rows_before = len(file.read_bytes().splitlines()) - 1
+
+    count = await export(exporting, "calls", file)
+
+    assert 0 < rows_before < COUNT
+    assert count == COUNT + 1
+    assert file.read_bytes() == whole.read_bytes()
+    assert not file.with_name(file.name + SUFFIX).exists()
+
+
+async def test_an_export_that_was_refused_is_not_in_its_own_way(exporting: str, tmp_path: Path) -> None:
+    file = tmp_path / "calls.ndjson"
+    with pytest.raises(ExportError, match="sortBy"):
+        await export(exporting, "calls", file, sortBy='[{"field": "x", "direction": "ASC"}]')
+
+    count = await export(exporting, "calls", file)
+
+    assert count == COUNT + 1
+    assert files_in(tmp_path) == [file]
+
+
+@pytest.mark.parametrize("rest", ["", '{"project_id":"ac'])
+async def test_an_export_that_was_killed_at_its_beginning_begins_anew(
+    exporting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: str
+) -> None:
+    file = tmp_path / "objects.ndjson"
+    left: dict[Path, bytes] = {}
+
+    def killed(_client: ExportClient, _concept: str, _parameters: object) -> Iterator[bytes]:
+        left.update((path, path.read_bytes()) for path in tmp_path.iterdir())
+        raise ExportError("killed")
+        yield b""
+
+    monkeypatch.setattr(ExportClient, "content", killed)
+    with pytest.raises(ExportError, match="killed"):
+        await export(exporting, "objects", file)
+    monkeypatch.undo()
+    for path, content in left.items():
+        path.write_bytes(content)
+    file.write_text(rest)
+
+    assert await export(exporting, "objects", file) == 3
+    assert len(lines(file)) == 4
+    assert files_in(tmp_path) == [file]
+
+
+async def test_a_file_that_is_there_is_left_alone(exporting: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.ndjson"
+    file.write_text("mine")
+
+    with pytest.raises(ExportError, match="already exists"):
+        await export(exporting, "threads", file)
+    with pytest.raises(ExportError, match="already exists"):
+        await export(exporting, "threads", file, format="parquet")
+
+    assert file.read_text() == "mine"
+
+
+def test_parquet_is_written_under_its_name_when_it_is_whole(
+    exporting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "feedback.parquet"
+
+    code = main(["export", "feedback", str(file), "--project", PROJECT, "--url", exporting, "--format", "parquet"])
+
+    assert code == 0
+    # Between the count that the bar shows and the file's rows there is time for more.
+    assert capsys.readouterr().out == f"Exported all feedback of {PROJECT} to {file}.\n"
+    assert pq.ParquetFile(file).metadata.num_rows == 2
+    assert files_in(tmp_path) == [file]
+
+
+@pytest.mark.parametrize(
+    ("url", "parameters", "part"),
+    [
+        ("http://127.0.0.1:1", {}, "no server answers"),
+        ("ftp://127.0.0.1", {}, "is not the URL of a server"),
+        ("", {"filter": "{"}, "filter: is not JSON"),
+        ("", {"sortBy": '[{"field": "x", "direction": "ASC"}]'}, "sortBy.0.field"),
+        ("", {"filter": '{"opName": ["a"]}'}, "opNames"),
+    ],
+)
+async def test_what_is_wrong_is_said_and_nothing_is_written(
+    exporting: str, tmp_path: Path, url: str, parameters: dict[str, str], part: str
+) -> None:
+    file = tmp_path / "calls.ndjson"
+
+    with pytest.raises(ExportError, match=part):
+        await export(url or exporting, "calls", file, **parameters)
+
+    assert not files_in(tmp_path)

@@ -1,0 +1,51 @@
+"""Servers that answer the pages: one over an empty database, one over the demo."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from app.commands.demo_loading import load_demo
+from app.server.application import create_app
+from app.settings import Settings
+from tests.database_pool import DatabasePool
+from tests.live_server import live_server
+from tests.stand_in_provider import KEY, StandIn
+
+WEFT = "A thread that crosses the warp."
+
+
+@pytest.fixture
+def client(
+    mongodb_uri: str, database_name: str, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[httpx.Client]:
+    """A client of a server over an empty database, whose models answer one sentence."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
+    stand_in.reply = lambda _body: WEFT
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
+    with live_server(create_app(settings)) as address, httpx.Client(base_url=f"http://{address}") as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def demo(mongodb_uri: str, databases: DatabasePool) -> Iterator[str]:
+    """Name of a database with the demo, for tests that do not change it."""
+    name = databases.take()
+    load_demo(Settings(mongodb_database=name), mongodb_uri)
+    yield name
+    databases.give_back(name)
+
+
+@pytest.fixture(scope="session")
+def exploring(mongodb_uri: str, demo: str) -> Iterator[httpx.Client]:
+    """A client of a server over the demo."""
+    app = create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=demo))
+    with live_server(app) as address, httpx.Client(base_url=f"http://{address}", timeout=30) as client:
+        yield client
+
+
+def answer(client: httpx.Client, document: str) -> Any:  # noqa: ANN401 -- any JSON
+    """The whole answer to a document."""
+    return client.post("/graphql", json={"query": document}).json()
