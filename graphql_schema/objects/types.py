@@ -56,7 +56,7 @@ class ObjSchema(Node):
     used_by = to_many(
         "The calls that took just this version as an input, the oldest first.",
         Call,
-        lambda stores: stores.calls.taking,
+        lambda stores: stores.calls.consumers,
         lambda row: (row["project_id"], object_ref(row)),
     )
 

@@ -56,7 +56,7 @@ def _parse_action_ref(project_id: str, text: str) -> tuple[str, str]:
         ref = refs.parse(text)
     except StoreError as error:
         raise error.prefixed("action_ref") from None
-    if ref.kind != OBJECT or ref.edges or named(str(ref.version)) != {"digest": ref.version}:
+    if ref.kind != OBJECT or ref.steps or named(str(ref.version)) != {"digest": ref.version}:
         raise BadInputError(f"must be the ref of one version of an object, such as {_REF_EXAMPLE}", "action_ref")
     if ref.project_id != project_id:
         message = f"leads into the project {ref.project_id}; use an action of the calls' project, {project_id}"

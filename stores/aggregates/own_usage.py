@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from stores.calls.documents import key
+from stores.calls.documents import key_fields
 from stores.database import Collection
 from stores.database.transactions import Session
 from stores.query.value_expressions import Expression
@@ -104,7 +104,7 @@ async def _parents(calls: Collection, project_id: str, reporting: dict[str, Any]
     groups = await calls.aggregate(grouped, session=session, allowDiskUse=True).to_list(None)
     if len(groups) > MAX_PARENTS:
         return None
-    keys = [key(project_id, group["_id"])["_id"] for group in groups]
+    keys = [key_fields(project_id, group["_id"])["_id"] for group in groups]
     unclear = calls.find({"_id": {"$in": keys}, "usage_scope": UNCLEAR}, {"_id": 1}, session=session)
     return sorted([call["_id"] async for call in unclear])
 

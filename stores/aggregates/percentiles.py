@@ -7,7 +7,7 @@ calls are counted by latency instead and the counts are accumulated in order: sl
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from stores.query.value_expressions import Expression, bound
+from stores.query.value_expressions import Expression, let_v
 
 Pipeline = list[dict[str, Any]]
 
@@ -80,7 +80,7 @@ def _value_in_memory(percent: int, above: int) -> Expression:
 def _covers(rank: Expression) -> Expression:
     """Test whether the calls of this latency cover the rank."""
     before = {"$subtract": ["$up_to", "$calls"]}
-    return bound(rank, {"$and": [{"$lte": [before, "$$v"]}, {"$gt": ["$up_to", "$$v"]}]})
+    return let_v(rank, {"$and": [{"$lte": [before, "$$v"]}, {"$gt": ["$up_to", "$$v"]}]})
 
 
 def _value_by_counts(percent: int, above: int) -> Expression:

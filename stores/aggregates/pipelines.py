@@ -120,7 +120,7 @@ class Rows:
             {"$project": {"_id": 0} | shown},
             {"$setWindowFields": numbered},
             *([{"$set": order.computed}] if order.computed else []),
-            {"$sort": {key.path: key.order(backward=False) for key in order.keys}},
+            {"$sort": {key.path: key.direction(backward=False) for key in order.keys}},
             {"$limit": limit},
         ]
 

@@ -62,7 +62,7 @@ class CustomProviders:
             ProviderError: the ref leads to no such object, or the object cannot be used.
         """
         ref = refs.parse(ref_text) if refs.is_ref(ref_text) else None
-        if ref is None or ref.project_id != project_id or ref.kind != "object" or ref.edges:
+        if ref is None or ref.project_id != project_id or ref.kind != "object" or ref.steps:
             raise ProviderError(f"{ref_text[:300]} is not the ref of a ProviderModel in this project.")
         provider_model = await self._object(ProviderModel, project_id, ref.name, ref.version or LATEST)
         return await self._resolve(

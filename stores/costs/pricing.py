@@ -21,7 +21,7 @@ from stores.costs.inputs import USD
 from stores.costs.model_names import resolve
 from stores.costs.price_timeline import Price, tier_tokens, timelines
 from stores.database.content_store import batches
-from stores.query.value_expressions import Expression, bound
+from stores.query.value_expressions import Expression, let_v
 from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
 from stores.usage.counts import STORED
 from stores.usage.entries import SUMS_UP, Usage, has_several_requests
@@ -170,7 +170,7 @@ class Prices:
     def _call_cost(self, use: Expression) -> Expression:
         each = {"$map": {"input": "$usage", "as": "entry", "in": self.cost_expression("$$entry")}}
         # The sum of nulls alone is the integer 0.
-        return bound({"$sum": each}, {"$cond": [{"$eq": [{"$type": "$$v"}, "decimal"]}, use, None]})
+        return let_v({"$sum": each}, {"$cond": [{"$eq": [{"$type": "$$v"}, "decimal"]}, use, None]})
 
 
 class _Charges(NamedTuple):

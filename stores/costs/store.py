@@ -109,7 +109,7 @@ class CostsStore:
             BadInputError: the query does not name ids in one of the three supported forms.
         """
         check_project_id(project_id)
-        ids = list(named_ids(query, COST_FIELDS, takes_in=True))
+        ids = list(named_ids(query, COST_FIELDS, allow_in=True))
         keys = [_key(project_id, cost_id) for cost_id in ids]
         if not keys:
             return 0

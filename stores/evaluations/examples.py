@@ -83,7 +83,7 @@ async def _read_table_rows(
     rows = content_store.find_each(database.table_rows, project_id, digests, {"digest": 1, "json.val": 1})
     texts = {}
     async for row in cooperative_async(rows):
-        budget.read(row["json"]["val"])
+        budget.count_read(row["json"]["val"])
         texts[row["digest"]] = row["json"]["val"]
     return texts
 
@@ -96,7 +96,7 @@ async def _read_inputs(database: Database, project_id: str, keys: dict[str, Key]
     texts = {}
     async for call in cooperative_async(database.calls.find(match, {"json.inputs": 1}, batch_size=BATCH)):
         text = call["json"]["inputs"]
-        budget.read(text)
+        budget.count_read(text)
         inputs = await incremental.loads(text.encode())
         if isinstance(inputs, dict) and EXAMPLE in inputs:
             texts[keys[call["_id"]]] = codec.encode(inputs[EXAMPLE])

@@ -35,7 +35,7 @@ async def find_run(
     Raises:
         BadInputError: the call is not an evaluation.
     """
-    match = {**documents.key(project_id, call_id), "visible": True}
+    match = {**documents.key_fields(project_id, call_id), "visible": True}
     call = await database.calls.find_one(match, {"_id": 0} | dict.fromkeys([*paths, "op_trace_name"], 1))
     if call:
         check_is_run(call, argument)

@@ -21,7 +21,7 @@ async def find_calls(
     """Yield `paths` of the visible calls with the given ids, in no particular order."""
     projection = {"_id": 0} | dict.fromkeys(paths, 1)
     for start in range(0, len(ids), BATCH):
-        keys = [documents.key(project_id, each)["_id"] for each in ids[start : start + BATCH]]
+        keys = [documents.key_fields(project_id, each)["_id"] for each in ids[start : start + BATCH]]
         match = {"_id": {"$in": keys}, "project_id": project_id, "visible": True}
         async for call in cooperative_async(database.calls.find(match, projection, batch_size=BATCH + 1)):
             yield call

@@ -8,7 +8,7 @@ from stores.database import Database, database_query
 from stores.evaluations.examples import EXAMPLE, add_examples
 from stores.evaluations.predictions import Predictions, PredictionSelection
 from stores.evaluations.results import order_by
-from stores.ids import by_project
+from stores.ids import group_by_project
 from stores.paging import Page, PageRequest, Row
 from stores.relations import OneToMany
 
@@ -36,7 +36,7 @@ class RunRows:
         self._relation = OneToMany(
             *(database, database.calls, "parent_id", order_by(None, {}), _predictions_of),
             paths_of=lambda _: ["run_id"],
-            made=_ROWS,
+            transform=_ROWS,
         )
 
     @database_query
@@ -51,7 +51,7 @@ class RunRows:
             BadInputError: the cursor is invalid, or there are more predictions than one response may have.
         """
         pages = await self._relation.pages(keys, frozenset(), request)
-        for project_id, run_ids in by_project(keys):
+        for project_id, run_ids in group_by_project(keys):
             rows = [row for run_id in run_ids for row in pages[project_id, run_id].rows]
             await self._complete(project_id, run_ids, rows, wanted, of_predictions)
         return pages

@@ -12,7 +12,7 @@ from stores.errors import BadInputError
 from stores.json import paths
 from stores.query import text_expressions
 from stores.query.fields import Access, Field, FieldTable, Kind
-from stores.query.value_expressions import Expression, bound, reach
+from stores.query.value_expressions import Expression, let_v, path_expression
 
 MAX_DEPTH: Final = 4
 """Limit on the keys of a metric name: the scorer, then keys inside its result."""
@@ -70,7 +70,7 @@ def number_at(access: Access) -> Expression:
         {"case": {"$eq": [_V, True]}, "then": 1},
         {"case": {"$eq": [_V, False]}, "then": 0},
     ]
-    return bound(reach(access), {"$switch": {"branches": branches, "default": None}})
+    return let_v(path_expression(access), {"$switch": {"branches": branches, "default": None}})
 
 
 def numbers_in_scores() -> Expression:

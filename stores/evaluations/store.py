@@ -22,7 +22,7 @@ from stores.evaluations.run_headers import DEFINITION_FIELDS, evaluation_of, hea
 from stores.evaluations.run_rows import RunKey, RunRows
 from stores.evaluations.status import Status, find_status
 from stores.evaluations.usage import USAGE, usage_of_run
-from stores.ids import by_project, check_project_id
+from stores.ids import check_project_id, group_by_project
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
@@ -86,7 +86,7 @@ class EvaluationsStore:
         check_project_id(project_id)
         comparison.check_runs(call_ids)
         wanted = set(wanted)
-        keys = [documents.key(project_id, call_id)["_id"] for call_id in call_ids]
+        keys = [documents.key_fields(project_id, call_id)["_id"] for call_id in call_ids]
         match = {"_id": {"$in": keys}, "project_id": project_id, "visible": True}
         paths = dict.fromkeys([*paths_of(wanted), "op_trace_name"], 1)
         calls = {call["id"]: call async for call in self._calls.find(match, {"_id": 0} | paths)}
@@ -103,7 +103,7 @@ class EvaluationsStore:
         It searches up to `MAX_LEVELS_ABOVE` calls above each call, level by level, all calls of a project together.
         """
         result: dict[RunKey, Row | None] = dict.fromkeys(keys)
-        for project_id, call_ids in by_project(keys):
+        for project_id, call_ids in group_by_project(keys):
             runs = await find_runs_above(self.database, project_id, call_ids)
             ids = list(dict.fromkeys(runs.values()))
             calls = [call async for call in find_calls(self.database, project_id, ids, paths_of(wanted))]

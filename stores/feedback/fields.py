@@ -13,7 +13,7 @@ FEEDBACK_FIELDS: Final = FieldTable(
         Field("weave_ref", "weave_ref", optional=False),
         Field("creator", "creator"),
         Field("created_at", "created_at", Kind.TIME, optional=False),
-        Field("feedback_type", "feedback_type", optional=False, coarse=True),
+        Field("feedback_type", "feedback_type", optional=False, low_cardinality=True),
         Field("payload", "payload", Kind.JSON, text_path="json.payload"),
         Field("annotation_ref", "annotation_ref"),
         Field("runnable_ref", "runnable_ref"),

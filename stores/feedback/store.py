@@ -26,7 +26,7 @@ from stores.input_checks import MAX_MEMBERS
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.id_queries import named_ids
-from stores.query.in_python import decided_match
+from stores.query.in_python import python_assisted_match
 from stores.query.sort import SortBy, compile_sort
 from stores.refs.targets import TargetReader
 from stores.relations import ManyToOne, OneToMany
@@ -143,7 +143,7 @@ class FeedbackStore:
             BadInputError: the query filters by anything but ids.
         """
         check_project_id(project_id)
-        ids = list(named_ids(query, FEEDBACK_FIELDS, takes_in=False))
+        ids = list(named_ids(query, FEEDBACK_FIELDS, allow_in=False))
         keys = [key(project_id, feedback_id)["_id"] for feedback_id in ids]
         if not keys:
             return 0
@@ -172,7 +172,7 @@ class FeedbackStore:
         paths = paths_of(wanted)
         async with self._matching(project_id, query) as (match, session):
             return await paging.find_page(
-                self._feedback, match, order, request, paths, question=question, session=session
+                self._feedback, match, order, request, paths, cursor_scope=question, session=session
             )
 
     @in_scan_slot(INDEXED_FEEDBACK_FIELDS.needs_scan)
@@ -206,7 +206,7 @@ class FeedbackStore:
     def _matching(
         self, project_id: str, query: Query | None
     ) -> AbstractAsyncContextManager[tuple[Document, Session | None]]:
-        return decided_match(self.database, self._feedback, partial(_match, project_id), query, FEEDBACK_FIELDS)
+        return python_assisted_match(self.database, self._feedback, partial(_match, project_id), query, FEEDBACK_FIELDS)
 
 
 def check_number(number: int) -> None:

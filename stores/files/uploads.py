@@ -231,7 +231,7 @@ async def write_stream(
             await upload.touch()
         if buffer:
             await upload.add(0, number, bytes(buffer))
-        digest = digests.finished(hashed)
+        digest = digests.sha256_digest(hashed)
         fields = document(project_id, digest, size, beginning or bytes(buffer[:SNIFFED_BYTES]), name)
         for _ in range(_ATTEMPTS):
             if await upload.publish({0: fields}):

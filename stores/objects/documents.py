@@ -67,7 +67,7 @@ def takes_long(value: object) -> bool:
 def _content(value: object) -> Document:
     text = codec.encode(value)
     is_long = len(text) > _MAX_WHOLE
-    canonical = codec.canonical_in_pieces(value) if is_long else codec.canonical(value)
+    canonical = codec.canonical_incrementally(value) if is_long else codec.canonical(value)
     ref_list = list(dict.fromkeys(refs.collect(value)))
     content = {
         "digest": digests.text_digest(canonical),

@@ -24,7 +24,7 @@ from stores.objects.restore import Name, RestoredVersion, by_name
 from stores.objects.writes import NameWriter, doomed_rows, not_found, versions_of
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
-from stores.query.in_python import decided_match
+from stores.query.in_python import python_assisted_match
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import OneToMany
 from stores.security import audit
@@ -220,7 +220,7 @@ class ObjectsStore:
         paths = paths_of(wanted)
         async with self._matching(project_id, objects_filter, query) as (match, session):
             return await paging.find_page(
-                self._objects, match, order, request, paths, question=question, session=session
+                self._objects, match, order, request, paths, cursor_scope=question, session=session
             )
 
     @in_scan_slot(INDEXED_OBJECT_FIELDS.needs_scan)
@@ -237,7 +237,7 @@ class ObjectsStore:
         self, project_id: str, objects_filter: ObjectsFilter | None, query: Query | None
     ) -> AbstractAsyncContextManager[tuple[Document, Session | None]]:
         match_of = partial(objects_match, project_id, objects_filter)
-        return decided_match(self.database, self._objects, match_of, query, OBJECT_FIELDS)
+        return python_assisted_match(self.database, self._objects, match_of, query, OBJECT_FIELDS)
 
     @database_query
     async def by_refs(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, Row | None]:
@@ -264,6 +264,6 @@ def _version_id(project_id: str, text: str) -> str | None:
     if not refs.is_ref(text) or not text.startswith(refs.SCHEME):
         return None
     ref = refs.parse(text)
-    if ref.project_id != project_id or ref.kind not in (OBJECT, OP) or ref.version is None or ref.edges:
+    if ref.project_id != project_id or ref.kind not in (OBJECT, OP) or ref.version is None or ref.steps:
         return None
     return documents.version_id(project_id, ref.kind, ref.name, ref.version)

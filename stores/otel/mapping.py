@@ -5,15 +5,15 @@ from typing import Any, Final
 
 from stores import times
 from stores.calls import CallEnd, CallStart
-from stores.calls.documents import end_fields, kept_of_summary, start_fields
+from stores.calls.documents import end_fields, start_fields, summary_usage_fields
 from stores.calls.inputs import MAX_DISPLAY_NAME, MAX_EXCEPTION
 from stores.calls.payloads import Payload
-from stores.calls.writes import WholeCall
+from stores.calls.writes import PreparedCall
 from stores.errors import BadInputError
 from stores.ids import LOCAL_USER
 from stores.input_checks import MAX_NAME, check_length
 from stores.json import codec
-from stores.json.inspection import ODD_KEY, JsonTraits, shape_of
+from stores.json.inspection import ODD_KEY, JsonTraits, traits_of
 from stores.otel import conventions, op_names, span_events
 from stores.otel.attribute_nesting import Layout, layout_of
 from stores.otel.spans import ERROR, Origin, Span, code_text, kind_text, time_text
@@ -52,10 +52,10 @@ class _DecodedAttributes:
             if kind is str:
                 if value[:1] in OPENING:
                     self.values[at] = inner = decode(value)
-                    self.shapes[id(inner)] = shape = shape_of(inner)
+                    self.shapes[id(inner)] = shape = traits_of(inner)
                     _add(self.shape, shape)
             elif kind is not int and kind is not bool:
-                _add(self.shape, shape_of(value))
+                _add(self.shape, traits_of(value))
 
     def pick(self, role: str) -> Any:  # noqa: ANN401 -- JSON
         return self.layout.pick(role, self.values)
@@ -63,11 +63,11 @@ class _DecodedAttributes:
 
 def _add(shape: JsonTraits, more: JsonTraits) -> None:
     shape.separators += more.separators
-    shape.is_odd = shape.is_odd or more.is_odd
+    shape.needs_conversion = shape.needs_conversion or more.needs_conversion
     shape.has_exponents = shape.has_exponents or more.has_exponents
 
 
-def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> WholeCall:
+def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> PreparedCall:
     """Convert a span to a call.
 
     Raises:
@@ -86,9 +86,9 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> WholeC
         noted.pop("otel_span", None)  # the span's own attributes still have it
     start, files = _start(span, origin, read, noted, inputs, wb_user_id)
     if not span.ended_at:
-        return WholeCall(start, None, files)
+        return PreparedCall(start, None, files)
     end, end_files = _end(span, origin, read, output, usage)
-    return WholeCall(start, end, files + end_files)
+    return PreparedCall(start, end, files + end_files)
 
 
 def _start(
@@ -103,10 +103,10 @@ def _start(
     display_name = _text(read.pick(conventions.DISPLAY_NAME))
     check_length(display_name, MAX_DISPLAY_NAME, "display_name")
     attributes = {**noted, "otel_span": _otel_span(span, origin, read)}
-    payload = Payload.of(
+    payload = Payload.from_values(
         {"attributes": attributes, "inputs": inputs},
         with_files=["attributes", "inputs"],  # the span's own attributes contain the inputs too
-        shapes={"attributes": _attribute_traits(span, origin, read, noted), "inputs": _payload_traits(inputs, read)},
+        traits={"attributes": _attribute_traits(span, origin, read, noted), "inputs": _payload_traits(inputs, read)},
     )
     start = CallStart(
         project_id=origin.project_id,
@@ -134,14 +134,14 @@ def _end(
 ) -> tuple[dict[str, Any], list[Any]]:
     summary: dict[str, Any] = {"usage": usage} if usage else {}
     does_sum = bool(usage) and sums_up(usage, read.pick(conventions.OPERATION), span.kind)
-    kept = kept_of_summary(summary, SUM if does_sum else None) if usage else {}
+    kept = summary_usage_fields(summary, SUM if does_sum else None) if usage else {}
     exception = _exception(span, read)
     check_length(exception, MAX_EXCEPTION, "status.message")
-    payload = Payload.of(
+    payload = Payload.from_values(
         {"output": output, "summary": summary},
         with_files=["output"],
-        beside=kept,
-        shapes={"output": _payload_traits(output, read), **({} if summary else _EMPTY)},
+        stored_beside=kept,
+        traits={"output": _payload_traits(output, read), **({} if summary else _EMPTY)},
     )
     end = CallEnd(
         project_id=origin.project_id,
@@ -197,13 +197,13 @@ def _attribute_traits(span: Span, origin: Origin, read: _DecodedAttributes, note
     shape = JsonTraits(2 * len(noted) + 1)
     for value in noted.values():
         if type(value) is not str:
-            _add(shape, shape_of(value))
+            _add(shape, traits_of(value))
     shape.separators += _ENVELOPE + 2 * len(span.beside) + (2 if origin.scope else 0)
     _add(shape, read.shape)
     _add(shape, origin.shape)
     for more in (span.events, span.links):
         if more:
-            _add(shape, shape_of(more))
+            _add(shape, traits_of(more))
     return shape
 
 
@@ -213,9 +213,9 @@ def _payload_traits(value: Any, read: _DecodedAttributes) -> JsonTraits:  # noqa
         [(key, inner)] = value.items()
         known = _NO_TRAITS if type(inner) is str else read.shapes.get(id(inner))
         if known:
-            is_odd = known.is_odd or ODD_KEY.search(key) is not None
+            is_odd = known.needs_conversion or ODD_KEY.search(key) is not None
             return JsonTraits(known.separators + 1, is_odd, known.has_exponents)
-    return shape_of(value)
+    return traits_of(value)
 
 
 def _thread(span: Span, read: _DecodedAttributes) -> tuple[str | None, bool]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from stores.errors import BadInputError
-from stores.ids import MAX_PROJECT_PART, PROJECT_PART_RULE, check_project_id, is_in_project_part, is_project_part
+from stores.ids import MAX_PROJECT_PART, PROJECT_PART_RULE, can_start_project_part, check_project_id, is_project_part
 
 ENTITY: Final = "otel"
 """Entity of projects that only a resource's name determines."""
@@ -61,7 +61,7 @@ class Projects:
         entity, slash, rest = name.partition("/")
         if slash and is_project_part(entity) and is_project_part(rest):
             return name
-        part = "".join(sign if is_in_project_part(sign) else _REPLACEMENT for sign in name[:MAX_PROJECT_PART])
+        part = "".join(sign if can_start_project_part(sign) else _REPLACEMENT for sign in name[:MAX_PROJECT_PART])
         if not is_project_part(part):
             raise BadInputError(f"the project name {name[:64]!r} of its resource is invalid; use {PROJECT_PART_RULE}")
         return f"{self.entity}/{part}"

@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 from stores import times
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.ids import SPAN_ID_LENGTH, TRACE_ID_LENGTH
-from stores.json.inspection import JsonTraits, shape_of
+from stores.json.inspection import JsonTraits, traits_of
 from stores.otel.attribute_nesting import nested
 
 Attributes = dict[str, object]
@@ -76,13 +76,13 @@ class Resource:
     @classmethod
     def of(cls, project_id: str, told: dict[str, Any]) -> Self:
         """Build a resource whose spans belong to a project."""
-        return cls(project_id, told, shape_of([told]))
+        return cls(project_id, told, traits_of([told]))
 
     def with_scope(self, scope: dict[str, Any]) -> Origin:
         """Build the origin of the spans of one of its scopes."""
-        mine, its = self.shape, shape_of([scope])
-        separators, is_odd = mine.separators + its.separators, mine.is_odd or its.is_odd
-        shape = JsonTraits(separators, is_odd, mine.has_exponents or its.has_exponents)
+        mine, its = self.shape, traits_of([scope])
+        separators, needs_conversion = mine.separators + its.separators, mine.needs_conversion or its.needs_conversion
+        shape = JsonTraits(separators, needs_conversion, mine.has_exponents or its.has_exponents)
         return Origin(self.project_id, self.told, scope, shape)
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from stores.calls import CallsStore
-from stores.calls.writes import WholeCall
+from stores.calls.writes import PreparedCall
 from stores.concurrency.time_slices import cooperative
 from stores.errors import ForbiddenError, StoreError
 from stores.ids import check_project_id
@@ -45,7 +45,7 @@ class _Rejected:
     error: StoreError
 
 
-_SizedTask = tuple[int, Callable[[], WholeCall | _Rejected]]
+_SizedTask = tuple[int, Callable[[], PreparedCall | _Rejected]]
 
 
 @dataclass(slots=True)
@@ -139,16 +139,16 @@ class OtelStore:
                 async with self._decode_lock:
                     ready, is_done = await _part(made, exported)
                 if ready:
-                    await self._calls.write_whole(ready)
+                    await self._calls.write_prepared(ready)
                     exported.stored_spans += len(ready)
         if exported.forbidden and not exported.stored_spans:
             raise exported.forbidden
         return exported
 
 
-async def _part(made: Iterator[_SizedTask], exported: Exported) -> tuple[list[WholeCall], bool]:
+async def _part(made: Iterator[_SizedTask], exported: Exported) -> tuple[list[PreparedCall], bool]:
     """Decode the next calls to write, and return True if there are no more; rejected spans are counted."""
-    ready: list[WholeCall] = []
+    ready: list[PreparedCall] = []
     number = size = 0
     async for size_bytes, make in cooperative(made, _SLICE_SECONDS):
         # A thread lets other tasks run meanwhile, at some cost.
@@ -187,7 +187,7 @@ def _tasks(
 
 def _call(
     message: _Message, origin: Origin | StoreError, span_of: Callable[[_Message], Span], wb_user_id: str | None
-) -> WholeCall | _Rejected:
+) -> PreparedCall | _Rejected:
     """Convert a span to a call, or return the reason for its rejection."""
     span = None
     try:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stores.database import Database, database_query
-from stores.ids import by_project
+from stores.ids import group_by_project
 from stores.paging import Page, PageRequest, Row
 from stores.tables.batch_reads import Span, read_layouts, read_spans
 from stores.tables.layout import Layout
@@ -30,7 +30,7 @@ class RowsOfTables:
         """
         pages: dict[Key, Page] = {}
         paths = paths_of([*wanted, "digest"])
-        for project_id, digests in by_project(keys):
+        for project_id, digests in group_by_project(keys):
             scans = await self._walks(project_id, digests)
             spans = {digest: Span(walk.layout, *walk.bounds(request)) for digest, walk in scans.items()}
             chunks, rows = self.database.table_chunks, self.database.table_rows
@@ -44,14 +44,14 @@ class RowsOfTables:
         """Build the page of the rows read; if content is missing, read again to fill the page."""
         if len(rows) < span.high - span.low:
             return await walk.page(request, paths)
-        return walk.page_of(rows[::-1] if request.backward else rows, request)
+        return walk.build_page(rows[::-1] if request.backward else rows, request)
 
     @database_query
     async def count(self, keys: Sequence[Key]) -> dict[Key, int]:
         """Return the number of rows of each table."""
         return {
             (project_id, digest): walk.layout.count
-            for project_id, digests in by_project(keys)
+            for project_id, digests in group_by_project(keys)
             for digest, walk in (await self._walks(project_id, digests)).items()
         }
 

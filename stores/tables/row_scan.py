@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from stores.database import Collection, content_store
 from stores.database.transactions import Session
-from stores.paging import Key, Order, Page, PageRequest, Row, page_of, position_of, scope_of
+from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, decode_cursor, scope_of
 from stores.tables.batch_reads import placed_row
 from stores.tables.chunks import read_chunks
 from stores.tables.layout import Layout
 
-_ORDER: Final = Order({}, (Key("id"),))
+_ORDER: Final = Order({}, (SortKey("id"),))
 _MAX_BATCH: Final = 16_384
 """Limit on the positions read together."""
 
@@ -38,7 +38,7 @@ class Walk:
         Raises:
             BadInputError: the cursor does not belong to this list.
         """
-        low, high, skip = self._bounds(position_of(request, self._scope, len(_ORDER.keys)), request)
+        low, high, skip = self._bounds(decode_cursor(request, self._scope, len(_ORDER.keys)), request)
         rows: list[Row] = []
         async for positions in self._batches(low, high, request.size + 1, backward=request.backward):
             selected, needed = positions, request.size + 1 - len(rows)
@@ -49,11 +49,11 @@ class Walk:
             rows += await self._rows(selected, paths)
             if len(rows) > request.size:
                 break
-        return self.page_of(rows, request)
+        return self.build_page(rows, request)
 
-    def page_of(self, found: list[Row], request: PageRequest) -> Page:
+    def build_page(self, found: list[Row], request: PageRequest) -> Page:
         """Build the page from the rows found: one more than the page if there are more, in reverse if backward."""
-        return page_of(found, request, _ORDER, self._scope)
+        return build_page(found, request, _ORDER, self._scope)
 
     def bounds(self, request: PageRequest) -> tuple[int, int]:
         """Return the positions of a page's rows, plus one if there are more, assuming that every row matches.
@@ -61,7 +61,7 @@ class Walk:
         Raises:
             BadInputError: the cursor does not belong to this list.
         """
-        low, high, _ = self._bounds(position_of(request, self._scope, len(_ORDER.keys)), request)
+        low, high, _ = self._bounds(decode_cursor(request, self._scope, len(_ORDER.keys)), request)
         limit = request.size + 1
         return (max(low, high - limit), high) if request.backward else (min(low, high), min(low + limit, high))
 

@@ -10,7 +10,7 @@ from stores.database.paced_steps import run_paced
 from stores.database.transactions import Session
 from stores.database.uploads import LEASE_SECONDS
 from stores.errors import BadInputError, NotFoundError
-from stores.ids import by_project, check_project_id
+from stores.ids import check_project_id, group_by_project
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
@@ -175,7 +175,7 @@ class TablesStore:
         Rows also have `project_id` and `digest`.
         """
         result: dict[Key, Row | None] = dict.fromkeys(keys)
-        for project_id, digests in by_project(keys):
+        for project_id, digests in group_by_project(keys):
             for row in await self._stats(project_id, digests, wanted):
                 result[project_id, row["digest"]] = row | {"project_id": project_id}
         return result
@@ -184,7 +184,7 @@ class TablesStore:
     async def rows_at(self, keys: Sequence[RowKey], wanted: frozenset[str]) -> dict[RowKey, Row | None]:
         """Return the selected fields of the row at each position; None if there is none."""
         result: dict[RowKey, Row | None] = dict.fromkeys(keys)
-        for project_id, positions in by_project((project_id, (digest, at)) for project_id, digest, at in keys):
+        for project_id, positions in group_by_project((project_id, (digest, at)) for project_id, digest, at in keys):
             layouts = await read_layouts(self._tables, project_id, {digest for digest, _ in positions})
             spans = [
                 Span(layouts[digest], at, at + 1)

@@ -87,7 +87,7 @@ def test_what_the_image_runs_runs_and_its_health_check_tells(
 
     assert program == "loomql"
     assert [(done.returncode, done.stdout) for done in (up, ready)] == [(0, "ok\n"), (0, "ok\n")]
-    assert (down.returncode, down.stdout) == (1, f"nobody answers at 127.0.0.1 port {port}\n")
+    assert (down.returncode, down.stdout) == (1, f"no LoomQL server answers at 127.0.0.1 port {port}\n")
 
 
 def test_a_health_check_imports_little_of_all_this_and_looks_where_the_server_is() -> None:
@@ -96,7 +96,7 @@ def test_a_health_check_imports_little_of_all_this_and_looks_where_the_server_is
     told, modules = done.stdout.splitlines()
     by_itself = health_flags(ArgumentParser()).parse_args([])
 
-    assert told == "nobody answers at 127.0.0.1 port 1"
+    assert told == "no LoomQL server answers at 127.0.0.1 port 1"
     assert {each for each in modules.split() if each.startswith("app")} == {
         "app",
         "app.cli",

@@ -237,7 +237,7 @@ def test_a_socket_folder_that_others_can_write_to_is_refused(data_dir: Path) -> 
     where.mkdir()
     where.chmod(0o777)
     try:
-        with pytest.raises(EmbeddedMongodError, match="others may write to it"):
+        with pytest.raises(EmbeddedMongodError, match="other users may write to it"):
             embedded_mongod(long, cache_gb=0.25).__enter__()
     finally:
         where.rmdir()
@@ -248,7 +248,7 @@ def test_another_users_folder_is_refused_and_left_as_it_was(data_dir: Path) -> N
     data_dir.mkdir(mode=0o700)
     os.chown(data_dir, 12345, 12345)
 
-    with pytest.raises(EmbeddedMongodError, match="it is another user's, number 12345: run this as that one"):
+    with pytest.raises(EmbeddedMongodError, match="it belongs to another user, number 12345: run LoomQL as that user"):
         embedded_mongod(data_dir, cache_gb=0.25).__enter__()
 
     assert list(data_dir.iterdir()) == []

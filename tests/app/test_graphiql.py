@@ -48,6 +48,16 @@ def test_the_page_is_the_bundles_and_is_never_stale(dist: Path) -> None:
     assert response.headers["cache-control"] == "no-cache"
 
 
+@pytest.mark.parametrize("has_docs", [True, False])
+def test_the_page_links_to_the_documentation_if_there_is_one(dist: Path, *, has_docs: bool) -> None:
+    source = Path(graphiql.__file__).parent / "index.html"
+    (dist / "index.html").write_text(source.read_text())
+
+    response = graphiql.page(dist, has_docs=has_docs)
+
+    assert (b"loomql-docs" in response.body) is has_docs
+
+
 def test_the_page_may_load_nothing_from_another_host_and_sit_in_no_frame(dist: Path) -> None:
     response = graphiql.page(dist)
 

@@ -117,7 +117,7 @@ class Definitions:
 
     async def _object(self, text: str, kind: str) -> _LoadedObject:
         ref = refs.parse(text)
-        if ref.kind != OBJECT or ref.version is None or ref.edges:
+        if ref.kind != OBJECT or ref.version is None or ref.steps:
             raise BadInputError(f"must be the ref of an object of class {kind}, not of a value inside one")
         if ref.project_id != self._project_id:
             raise BadInputError(f"is in another project, {ref.project_id}; copy the object into this project")
@@ -221,7 +221,7 @@ def _loaded(ref: str, value: object, kind: str) -> _LoadedObject:
 def _ref_inside(ref: str, *edges: tuple[str, str]) -> str:
     """Return the ref of the value at `edges` below `ref`."""
     whole = refs.parse(ref)
-    return str(Ref(whole.project_id, whole.kind, whole.name, whole.version, (*whole.edges, *edges)))
+    return str(Ref(whole.project_id, whole.kind, whole.name, whole.version, (*whole.steps, *edges)))
 
 
 def _run_name(evaluation: Mapping[str, Any]) -> str | None:

@@ -71,7 +71,7 @@ def _is_op(project_id: str, name: str, text: str) -> bool:
     if not text.startswith(f"{refs.SCHEME}{project_id}/") or not refs.is_ref(text):
         return False
     ref = refs.parse(text)
-    return (ref.kind, ref.name, ref.edges) == (OP, name, ())
+    return (ref.kind, ref.name, ref.steps) == (OP, name, ())
 
 
 def _file(name: str) -> NewFile:

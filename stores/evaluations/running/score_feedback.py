@@ -23,7 +23,7 @@ async def store_score(
     the evaluation object, because feedback needs an object name. A score too large for feedback is only in its call.
     """
     ref = parse(judge.ref)
-    if ref.edges:
+    if ref.steps:
         return
     new = NewFeedback(
         run.project_id,

@@ -25,7 +25,7 @@ class BaseObject(Strict):
 
 
 def _check_form(schema: JsonObject) -> JsonObject:
-    return _checked(schema, json_schema.check_form)
+    return _checked(schema, json_schema.check_schema)
 
 
 def _check_use(schema: JsonObject) -> JsonObject:

@@ -23,7 +23,7 @@ class SlowAnswers(KeysStore):
 
     async def mark(self) -> int:
         """The mark as it was when it was asked for."""
-        found = await super().mark()
+        found = await super().change_number()
         self.held += 1
         await self.coming.wait()
         return found
@@ -67,7 +67,7 @@ class Unreadable(KeysStore):
         if self.is_refused:
             self.refused += 1
             raise OperationFailure("not authorized", 13)
-        return await super().mark()
+        return await super().change_number()
 
 
 async def test_a_key_that_ends_after_keys_could_not_be_read_is_noticed(
@@ -88,7 +88,7 @@ async def test_a_key_that_ends_after_keys_could_not_be_read_is_noticed(
         async with asyncio.timeout(TIMEOUT):
             await ended
 
-    assert caplog.text.count("the keys cannot be read") == 1
+    assert caplog.text.count("API keys cannot be read") == 1
     await known.close()
 
 

@@ -80,7 +80,7 @@ async def test_good_tokens_say_who_comes_and_what_they_may(issuer: StandInIssuer
 def test_claims_are_compared_as_json_writes_them(condition: str, value: object) -> None:
     [grant] = parse_claim_grants(f"{condition} admin *")
 
-    assert grant.holds_for({condition.partition("=")[0]: value})
+    assert grant.matches({condition.partition("=")[0]: value})
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_claims_are_compared_as_json_writes_them(condition: str, value: object) 
 def test_what_says_nothing_grants_nothing(condition: str, value: object) -> None:
     [grant] = parse_claim_grants(f"{condition} admin *")
 
-    assert not grant.holds_for({condition.partition("=")[0].partition(".")[0]: value})
-    assert not grant.holds_for({})
+    assert not grant.matches({condition.partition("=")[0].partition(".")[0]: value})
+    assert not grant.matches({})
 
 
 async def test_who_has_not_confirmed_an_address_has_no_grant(issuer: StandInIssuer) -> None:
@@ -173,7 +173,7 @@ async def test_a_secret_among_the_keys_is_none(issuer: StandInIssuer, tokens: Oi
 
 
 async def test_keys_are_fetched_once_and_again_for_another_but_not_for_each(issuer: StandInIssuer) -> None:
-    tokens = OidcTokens(issuer.url, AUDIENCE, GRANTS, Issuer(issuer.url, floor_seconds=0))
+    tokens = OidcTokens(issuer.url, AUDIENCE, GRANTS, Issuer(issuer.url, min_interval_seconds=0))
     for _ in range(3):
         assert await tokens.session(issuer.token())
     fetched = issuer.asked.count("/keys")
@@ -192,7 +192,7 @@ async def test_unknown_keys_do_not_make_fetches_without_end(issuer: StandInIssue
 
 
 async def test_an_issuer_that_is_away_is_told_and_missed_only_where_it_was_never_there(issuer: StandInIssuer) -> None:
-    tokens = OidcTokens(issuer.url, AUDIENCE, GRANTS, Issuer(issuer.url, floor_seconds=0))
+    tokens = OidcTokens(issuer.url, AUDIENCE, GRANTS, Issuer(issuer.url, min_interval_seconds=0))
     issuer.is_away = True
     with pytest.raises(UnavailableError):
         await tokens.session(issuer.token())
@@ -240,8 +240,8 @@ async def test_a_server_takes_tokens_beside_keys(
         ),
         ({"oidc_grants": "groups writer acme/*"}, "is not CLAIM=VALUE ROLE PROJECTS"),
         ({"oidc_grants": "groups=ml writer"}, "is not CLAIM=VALUE ROLE PROJECTS"),
-        ({"oidc_grants": "groups=ml owner acme/*"}, "is no role"),
-        ({"oidc_grants": "groups=ml reader acme"}, "names no projects"),
+        ({"oidc_grants": "groups=ml owner acme/*"}, "is not a role"),
+        ({"oidc_grants": "groups=ml reader acme"}, "does not name projects"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(given: dict[str, Any], reason: str) -> None:

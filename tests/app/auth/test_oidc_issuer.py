@@ -100,7 +100,7 @@ async def test_a_key_that_the_issuer_takes_back_is_taken_no_more_even_of_a_token
 
 
 async def test_keys_are_kept_fresh_while_nobody_comes(issuer: StandInIssuer) -> None:
-    keys = Issuer(issuer.url, floor_seconds=0.01)
+    keys = Issuer(issuer.url, min_interval_seconds=0.01)
     task = asyncio.create_task(OidcTokens(issuer.url, AUDIENCE, GRANTS, keys).keep_fresh())
     await until(lambda: keys._find("rsa") is not None)
     del issuer.keys[0]
@@ -113,7 +113,7 @@ async def test_keys_are_kept_fresh_while_nobody_comes(issuer: StandInIssuer) -> 
 
 
 async def test_keys_of_a_day_ago_hold_no_longer_nor_do_tokens_that_were_good(issuer: StandInIssuer) -> None:
-    keys = Issuer(issuer.url, floor_seconds=0)
+    keys = Issuer(issuer.url, min_interval_seconds=0)
     tokens = OidcTokens(issuer.url, AUDIENCE, GRANTS, keys)
     token = issuer.token()
     assert await tokens.session(token)
@@ -147,7 +147,7 @@ def test_a_server_asks_before_anybody_comes_and_stops_at_once_while_the_issuer_h
 async def test_the_log_hears_once_why_there_are_no_keys(
     issuer: StandInIssuer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keys = Issuer(issuer.url, floor_seconds=0)
+    keys = Issuer(issuer.url, min_interval_seconds=0)
     issuer.is_away = True
     with caplog.at_level(logging.WARNING, "loomql"):
         for _ in range(3):
@@ -156,7 +156,10 @@ async def test_the_log_hears_once_why_there_are_no_keys(
 
     url = f"{issuer.url}/.well-known/openid-configuration"
     assert [text for record in caplog.records if url in (text := record.getMessage())] == [
-        f"the issuer of tokens does not answer as it should: {url}: the answer is 503"
+        (
+            "the OpenID Connect issuer is unreachable or returns invalid documents (LOOMQL_OIDC_ISSUER): "
+            f"{url}: HTTP status 503"
+        )
     ]
 
 
@@ -190,7 +193,7 @@ def test_a_verified_token_is_kept_for_minutes_and_as_a_hash(monkeypatch: pytest.
 
 
 def test_of_verified_tokens_the_least_recently_used_goes_first() -> None:
-    verified = TokenCache(most=3)
+    verified = TokenCache(limit=3)
     for number in range(3):
         verified.keep(f"{number}", 1, session())
     assert verified.find("0", 1)
@@ -327,5 +330,5 @@ def certified(folder: Path) -> Path:
 def test_no_redirect_leads_over_an_address_that_is_not_safe() -> None:
     away = b"HTTP/1.1 302 Found\r\nLocation: http://issuer.example/keys\r\n\r\n"
 
-    with answering([away], 0) as url, pytest.raises(IssuerError, match="must be an https:// address"):
+    with answering([away], 0) as url, pytest.raises(IssuerError, match="must be an https:// URL"):
         fetch_json(url, time.monotonic() + 5)

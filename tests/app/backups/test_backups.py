@@ -13,8 +13,8 @@ import pytest
 from pymongo import MongoClient
 
 from app.backups import restore as backups_restore
-from app.backups.archive import FORMAT, BackupError, Count, Writer, records, verified
-from app.backups.dump import take
+from app.backups.archive import FORMAT, BackupError, BackupWriter, DocumentCount, records, verified
+from app.backups.dump import write_backup
 from app.backups.restore import restore
 from app.cli import main
 from graphql_schema.context import Stores
@@ -22,7 +22,7 @@ from stores.calls import CallsStore
 from stores.database import Database, indexes, project_registry
 from stores.errors import BadInputError
 from stores.migrations import schema_version
-from stores.migrations.calls_backfill import CallsUpgrade
+from stores.migrations.calls_backfill import CallsBackfill
 from stores.objects import ObjectVersion
 from stores.purges import purge
 from stores.security.shared_secrets import CURSORS, shared_secret
@@ -53,7 +53,7 @@ def everything(client: Client, name: str) -> dict[str, list[dict[str, Any]]]:
 
 async def filled(database: Database) -> Stores:
     stores = Stores.for_database(database)
-    await schema_version.done(database, schema_version.LATEST)
+    await schema_version.mark_done(database, schema_version.LATEST)
     for number in range(20):
         await stores.calls.write([start(number, inputs={"n": number}), end(number, output={"text": "x" * 1000})])
     await stores.objects.create(ObjectVersion("acme/chat", "prompt", {"text": "Be kind."}))
@@ -65,7 +65,7 @@ async def taken(database: Database, client: Client, path: Path) -> str:
     """The name of a database that has something of most kinds, of which a backup is taken."""
     await filled(database)
     name = database.calls.database.name
-    take(client, name, path, is_own=True)
+    write_backup(client, name, path, is_own=True)
     return name
 
 
@@ -76,7 +76,7 @@ async def test_all_is_there_again_with_its_indexes(
     name = database.calls.database.name
     client[name]["calls"].create_index([("inputs.customer", 1)], name="user_x", sparse=True)
 
-    counts = take(client, name, tmp_path / "backup", is_own=True)
+    counts = write_backup(client, name, tmp_path / "backup", is_own=True)
     client.drop_database(empty)
     assert restore(client, empty, tmp_path / "backup") == counts
 
@@ -98,7 +98,7 @@ async def test_cursors_of_events_from_before_are_refused_in_what_was_restored(
     before = await stores.calls.events_cursor("acme/chat")
     name = database.calls.database.name
 
-    take(client, name, tmp_path / "backup", is_own=True)
+    write_backup(client, name, tmp_path / "backup", is_own=True)
     client.drop_database(empty)
     restore(client, empty, tmp_path / "backup")
     restored = CallsStore(Database(database._client, empty))
@@ -131,7 +131,7 @@ async def test_a_backup_is_of_one_moment_while_others_write(
 
     async def taken() -> None:
         await until(lambda: written >= 5)
-        await asyncio.to_thread(take, client, name, tmp_path / "backup", is_own=True)
+        await asyncio.to_thread(write_backup, client, name, tmp_path / "backup", is_own=True)
         is_over.set()
 
     await asyncio.gather(write(), taken())
@@ -155,7 +155,9 @@ async def test_a_purge_that_was_under_way_goes_on_in_what_was_restored(
     purging = asyncio.create_task(stores.purges.purge("acme/chat", "acme/chat"))
     await until_found(lambda: database.purges.find_one({}))
 
-    counts = await asyncio.to_thread(take, client, database.calls.database.name, tmp_path / "backup", is_own=True)
+    counts = await asyncio.to_thread(
+        write_backup, client, database.calls.database.name, tmp_path / "backup", is_own=True
+    )
     await purging
     client.drop_database(empty)
     restore(client, empty, tmp_path / "backup")
@@ -164,20 +166,20 @@ async def test_a_purge_that_was_under_way_goes_on_in_what_was_restored(
     assert counts["calls"] > 0
     again = Stores.for_database(Database(database._client, empty))
     assert await again.purges.unfinished() == ["acme/chat"]
-    assert (await again.purges.go_on("acme/chat")).is_done
+    assert (await again.purges.run("acme/chat")).is_done
     assert not client[empty]["calls"].find_one()
 
 
 def test_a_file_with_any_bit_turned_is_said_to_be_damaged(tmp_path: Path) -> None:
-    file, count = io.BytesIO(), Count()
-    writer = Writer(file)
+    file, count = io.BytesIO(), DocumentCount()
+    writer = BackupWriter(file)
     writer.put(b"H", {"format": FORMAT})
     writer.put(b"C", {"name": "calls", "indexes": []})
     for number in range(40):
         document = bson.encode({"_id": number, "text": hashlib.sha256(b"%d" % number).hexdigest()})
         count.add(document)
         writer.put_raw(b"D", document)
-    writer.put(b"E", count.told())
+    writer.put(b"E", count.to_record())
     writer.put(b"Z", {"collections": 1})
     writer.close()
     whole, path = file.getvalue(), tmp_path / "backup"
@@ -193,7 +195,7 @@ async def test_what_is_damaged_is_refused_before_anything_is_written(
 ) -> None:
     await filled(database)
     path = tmp_path / "backup"
-    take(client, database.calls.database.name, path, is_own=True)
+    write_backup(client, database.calls.database.name, path, is_own=True)
     whole = path.read_bytes()
     plain = bytearray(gzip.decompress(whole))
     plain[plain.index(b"Be kind.")] ^= 1
@@ -220,8 +222,8 @@ async def test_a_database_with_something_in_it_is_left_alone(
 
     with pytest.raises(BackupError, match="is not empty"):
         restore(client, name, tmp_path / "backup")
-    with pytest.raises(BackupError, match="there already"):
-        take(client, name, tmp_path / "backup", is_own=True)
+    with pytest.raises(BackupError, match="already exists"):
+        write_backup(client, name, tmp_path / "backup", is_own=True)
 
     assert everything(client, name) == before
 
@@ -232,7 +234,7 @@ async def test_a_database_that_only_servers_have_seen_is_an_empty_one(
     name = await taken(database, client, tmp_path / "backup")
     seen = Database(database._client, empty)
     assert await schema_version.number_of(seen) == schema_version.LATEST
-    await CallsUpgrade(seen).advance()
+    await CallsBackfill(seen).advance()
     await shared_secret(seen, CURSORS)
 
     restore(client, empty, tmp_path / "backup")
@@ -244,15 +246,15 @@ async def test_of_two_restores_at_once_the_one_that_loses_says_what_was_in_its_w
     database: Database, client: Client, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = await taken(database, client, tmp_path / "backup")
-    begin = backups_restore._begin
+    begin = backups_restore._prepare
 
     def begin_beside_another(stored: Any) -> None:  # noqa: ANN401 -- a database of the driver's
         begin(stored)
         stored["calls"].insert_many(client[name]["calls"].find())
 
-    monkeypatch.setattr(backups_restore, "_begin", begin_beside_another)
+    monkeypatch.setattr(backups_restore, "_prepare", begin_beside_another)
 
-    with pytest.raises(BackupError, match="somebody else writes to the database"):
+    with pytest.raises(BackupError, match="another process writes to the database"):
         restore(client, empty, tmp_path / "backup")
 
 
@@ -288,4 +290,4 @@ async def test_the_commands_say_what_they_did(
     told = capsys.readouterr()
 
     total = sum(each["count"] for each in verified(path).values())
-    assert told.out.count(f"all {total:,} documents") == 2
+    assert told.out.count(f"{total:,} documents") == 2

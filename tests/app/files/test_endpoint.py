@@ -390,7 +390,7 @@ async def test_a_client_that_hangs_up_leaves_nothing(client: httpx.AsyncClient, 
 async def test_uploads_hold_a_bounded_part_of_memory_and_the_rest_is_told_when_to_come_again(
     mongodb_uri: str, database_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_budget, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(request_budget, "_WAIT_SECONDS", 0.05)
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=HELD_BYTES)
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
@@ -418,7 +418,7 @@ async def test_uploads_hold_a_bounded_part_of_memory_and_the_rest_is_told_when_t
 async def test_an_upload_that_grows_beyond_the_bound_is_refused_and_leaves_nothing(
     mongodb_uri: str, database_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_budget, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(request_budget, "_WAIT_SECONDS", 0.05)
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=HELD_BYTES + 700_000)
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
@@ -484,7 +484,7 @@ async def test_who_falls_silent_is_let_go_and_leaves_nothing(
 
     head, _, told = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408 ")
-    assert b"nothing came for 1 seconds" in told
+    assert b"nothing arrived for 1 seconds" in told
     assert after == (0, 0, 0)
     assert stored.status_code == 201
 

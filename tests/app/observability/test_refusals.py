@@ -67,7 +67,7 @@ async def test_who_comes_by_another_name(served: httpx.AsyncClient) -> None:
 
 
 async def test_who_has_no_key(mongodb_uri: str, database: Database) -> None:
-    made = await KeysStore(database).create([Grant.of("*", Role.READER)])
+    made = await KeysStore(database).create([Grant.parse("*", Role.READER)])
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database.calls.database.name)
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:

@@ -178,7 +178,7 @@ async def test_the_memory_of_dense_json_is_reserved() -> None:
 
     with room.reservation() as share:
         assert await endpoint._read(text, share) == [{}] * 100_000
-        assert room.held_bytes == 100_000 * 72 + 64 - 2 * len(text) - 4096 - FREE_BYTES
+        assert room.reserved_bytes == 100_000 * 72 + 64 - 2 * len(text) - 4096 - FREE_BYTES
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/grpc", ""])
@@ -300,7 +300,7 @@ async def narrow(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.As
 async def test_who_sends_too_much_at_once_is_told_when_to_come_again(
     narrow: httpx.AsyncClient, encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_budget, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(request_budget, "_WAIT_SECONDS", 0.05)
     sent = body(span(1, {"input.value": "x" * (80_000 + FREE_BYTES)}))
     headers = PROTOBUF | {"content-encoding": encoding}
     content = gzip.compress(sent) if encoding == "gzip" else sent

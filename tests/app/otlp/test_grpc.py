@@ -220,7 +220,7 @@ async def test_a_message_that_waits_for_memory_keeps_no_other_from_coming(
     calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grpc_server, "_COMING_AT_ONCE", 1)
-    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 60.0)
     address, intake, name = GrpcAddress("127.0.0.1", free_port()), RequestBudget(100_000), f"/{SERVICE}/Export"
     async with (
         traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", intake, anybody),

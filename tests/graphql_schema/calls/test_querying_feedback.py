@@ -96,8 +96,16 @@ async def test_cursors_go_through_a_sort_by_feedback_both_ways(run: Run, directi
             "write feedback.[type]",
         ),
         ({"query": {"expr": typed(eq("feedback.[x", 1))}}, "query.expr.eq.0.getField", "write feedback.[type]"),
-        ({"query": {"expr": typed(eq("feedback.[x].y", 1))}}, "query.expr.eq.0.getField", "there are id, project_id"),
-        ({"sortBy": [{"field": "feedback.[x].y", "direction": "ASC"}]}, "sortBy.0.field", "there are id, project_id"),
+        (
+            {"query": {"expr": typed(eq("feedback.[x].y", 1))}},
+            "query.expr.eq.0.getField",
+            "the fields are id, project_id",
+        ),
+        (
+            {"sortBy": [{"field": "feedback.[x].y", "direction": "ASC"}]},
+            "sortBy.0.field",
+            "the fields are id, project_id",
+        ),
     ],
 )
 async def test_a_bad_name_is_refused_in_its_place(run: Run, arguments: Tree, at: str, message: str) -> None:

@@ -200,7 +200,7 @@ async def test_a_fault_in_the_typed_form_is_found_by_its_path(run: Run, expr: st
         (
             {"$expr": {"$contains": {"input": field("id"), "substr": lit("a"), "fold": True}}},
             "query.json.$expr.$contains",
-            "has no 'fold'; there are input, substr, case_insensitive",
+            "unknown key 'fold'; the keys are input, substr, case_insensitive",
         ),
     ],
 )

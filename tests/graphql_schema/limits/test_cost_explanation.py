@@ -170,4 +170,4 @@ async def test_a_page_size_that_is_refused_anyway_is_refused_by_its_field(databa
     result = await schema.execute(document, context_value=Context(Stores.for_database(database)))
 
     [error] = result.errors or []
-    assert "first: 1,000,000 is above the limit of 10,000 a page" in error.message
+    assert "first: 1,000,000 exceeds the limit of 10,000 rows per page" in error.message

@@ -345,7 +345,7 @@ async def test_what_is_judged_of_a_project_that_is_purged_meanwhile_is_not_kept(
     other.close()
 
     assert [row["error"]["code"] for row in done.results] == ["UNAVAILABLE"] * 2
-    assert "acme/chat was purged meanwhile" in done.results[0]["error"]["message"]
+    assert "acme/chat was purged during this request" in done.results[0]["error"]["message"]
     assert await FeedbackStore(calls.database).count(PROJECT) == 0
 
 

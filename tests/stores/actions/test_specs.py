@@ -24,7 +24,10 @@ MARKS = {"_type": "ActionSpec", "_class_name": "ActionSpec", "_bases": ["BaseObj
     [
         (lambda _: "checker", "'checker' is not a ref"),
         (lambda _: "", "'' is not a ref"),
-        (lambda ref: ref.replace("weave:///", "weave-trace-internal:///"), "refs from outside start with weave:///"),
+        (
+            lambda ref: ref.replace("weave:///", "weave-trace-internal:///"),
+            "is reserved for internal refs; write refs with weave:///",
+        ),
         (lambda ref: ref.replace("/object/", "/op/"), "must be the ref of one version of an object"),
         (lambda ref: f"{ref}/key/config", "must be the ref of one version of an object"),
         (lambda ref: f"{ref.rpartition(':')[0]}:latest", "must be the ref of one version of an object"),
@@ -80,7 +83,7 @@ async def test_an_action_that_is_not_there_or_deleted_is_told(actions: ActionsSt
         ({**MARKS, "name": "checker", "config": judging(model="gpt-17")}, "at config.llm_judge.model: Input should be"),
         (
             {**MARKS, "name": "checker", "config": judging(response_schema={"type": "strange"})},
-            "at config.llm_judge.response_schema: it is no JSON Schema",
+            "at config.llm_judge.response_schema: it is not a JSON Schema",
         ),
         (
             {**MARKS, "name": "checker", "config": judging(response_schema={"pattern": "(?=a)", "type": "string"})},

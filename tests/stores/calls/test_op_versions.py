@@ -265,7 +265,7 @@ async def test_names_longer_than_those_of_ops_are_neither_read_nor_kept(
 
     assert list(map(numbers, pages)) == [[]] * 4
     looked_for = ("other:", f"weave:///{PROJECT}/op/other:")
-    assert list(op_versions._KEPT_OF[database]) == [(PROJECT, looked_for)]
+    assert list(op_versions._CACHES[database]) == [(PROJECT, looked_for)]
     [distinct] = [body for name, body in commands.sent if "$group" in repr(body) and body.get(name) == "calls"]
     assert long not in repr(distinct)
 
@@ -273,7 +273,7 @@ async def test_names_longer_than_those_of_ops_are_neither_read_nor_kept(
 async def test_the_names_that_were_asked_for_longest_ago_are_no_longer_kept(
     calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stores.calls.op_versions._KEPT", 2)
+    monkeypatch.setattr("stores.calls.op_versions._MAX_CACHED", 2)
     read = []
     for name in ("answer", "plain", "answer", "other", "answer", "plain"):
         commands.sent.clear()

@@ -59,7 +59,7 @@ async def test_the_call_of_a_process_that_is_gone_is_ended_once_and_another_end_
     keeping.cancel()
     await until_found(completions.find_abandoned)
 
-    await MaintenanceJobs(database, Stores.for_database(database)).do_what_is_due()
+    await MaintenanceJobs(database, Stores.for_database(database)).run_due()
     ended = await kept(calls, call_id)
     stand_in.is_released = True
     completion = await asked
@@ -91,7 +91,7 @@ async def test_a_call_whose_end_could_not_be_stored_is_ended_by_others(
         completion = await asked
     before = await kept(calls, completion.call_id)
     await until_found(completions.find_abandoned)
-    await MaintenanceJobs(database, Stores.for_database(database)).do_what_is_due()
+    await MaintenanceJobs(database, Stores.for_database(database)).run_due()
 
     assert "choices" in completion.response
     assert before["status"] == "running"
@@ -107,14 +107,14 @@ async def test_what_has_ended_or_is_gone_is_not_touched(completions: Completions
             {"_id": lease_id}, [{"$set": leases.lease_update("who is gone", 0)}], upsert=True
         )
 
-    await MaintenanceJobs(database, Stores.for_database(database)).do_what_is_due()
+    await MaintenanceJobs(database, Stores.for_database(database)).run_due()
 
     assert [document async for document in database.calls.find({})] == before
     assert await is_forgotten(database)
 
 
 async def test_what_was_refused_is_forgotten(completions: CompletionsStore, database: Database) -> None:
-    with pytest.raises(BadInputError, match="refs from outside"):
+    with pytest.raises(BadInputError, match="is reserved for internal refs"):
         await completions.create(PROJECT, {**INPUTS, "user": "weave-trace-internal:///x"})
 
     await until_found(lambda: is_forgotten(database))

@@ -203,7 +203,9 @@ async def test_an_answer_that_breaks_a_rule_of_calls_ends_its_call_all_the_same(
     call = await kept(calls, completion.call_id)
     assert completion.response["choices"] == [choice]
     assert call["status"] == "error"
-    assert call["exception"].startswith("The response cannot be stored: refs from outside start with")
+    assert call["exception"].startswith(
+        "The response cannot be stored: weave-trace-internal:/// is reserved for internal refs"
+    )
     assert call["summary"] == {"usage": {"gpt-4o": USAGE}}
 
 
@@ -280,7 +282,7 @@ async def test_a_caller_who_is_known_has_half_of_them(completions: CompletionsSt
     slow = {"model": "slow-1", "messages": HELLO}
     acting = audit.CALLER.set("a key")
     asking = [asyncio.create_task(completions.create(PROJECT, slow))]
-    with pytest.raises(RateLimitedError, match="1 of your completions are under way, as many as one caller has of"):
+    with pytest.raises(RateLimitedError, match="you already have 1 completions, the maximum for one caller"):
         await asyncio.gather(*(completions.create(PROJECT, slow) for _ in range(2)))
     audit.CALLER.set("another")
     others = await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO})

@@ -122,4 +122,7 @@ async def test_what_a_small_server_does_not_take_at_once_is_refused_by_name(
     with pytest.raises(PayloadTooLargeError) as caught:
         await write(store)
 
-    assert (caught.value.argument, caught.value.message) == (argument, "this is larger than the database takes at once")
+    assert (caught.value.argument, caught.value.message) == (
+        argument,
+        "the data is too large for one database operation",
+    )

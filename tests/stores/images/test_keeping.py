@@ -260,7 +260,7 @@ async def test_a_picture_that_is_lost_is_told_in_its_place_beside_the_others(
 @pytest.mark.parametrize(
     ("odd", "reason"),
     [
-        ({"revised_prompt": "weave-trace-internal:///x"}, "refs from outside start with weave:///"),
+        ({"revised_prompt": "weave-trace-internal:///x"}, "is reserved for internal refs; write refs with weave:///"),
         ({"log": [["x" * 1_000] * 100] * 40}, "the limit is 7,700,000"),
     ],
     ids=["reserved", "too large"],
@@ -364,7 +364,7 @@ async def test_what_is_painted_for_a_project_that_is_purged_meanwhile_is_not_kep
     stand_in.reply = reply
     await images.database.projects.insert_one({"_id": PROJECT, "id": PROJECT, "created_at": 1})
 
-    with pytest.raises(UnavailableError, match="acme/chat was purged meanwhile"):
+    with pytest.raises(UnavailableError, match="acme/chat was purged during this request"):
         await images.create(PROJECT, INPUTS)
 
     assert (await calls.count(PROJECT), (await files.stats(PROJECT)).count) == (0, 0)

@@ -69,7 +69,7 @@ async def test_a_custom_provider_is_asked_at_its_own_place(
         (ImageInputs("m" * 1_025, "x"), "inputs.model", "has 1,025 characters; the limit is 1,024"),
         (ImageInputs("dall-e-3", ""), "inputs.prompt", "is required: a description of the image"),
         (ImageInputs("dall-e-3", "x" * 10_000_000), "inputs.prompt", "10,000,000 characters; the limit is 100,000"),
-        (ImageInputs("dall-e-3", "weave-trace-internal:///x"), "inputs.prompt", "refs from outside start with"),
+        (ImageInputs("dall-e-3", "weave-trace-internal:///x"), "inputs.prompt", "is reserved for internal refs"),
         (ImageInputs("dall-e-2", "x", 0), "inputs.n", "0 images are not allowed; request 1 to 10"),
         (ImageInputs("dall-e-2", "x", -1), "inputs.n", "-1 images are not allowed; request 1 to 10"),
         (ImageInputs("dall-e-2", "x", 11), "inputs.n", "11 images are not allowed; request 1 to 10"),

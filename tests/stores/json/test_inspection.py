@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stores.json import codec, inspection
 from stores.json.bson_copy import to_bson
-from stores.json.inspection import MAX_DEPTH, JsonTraits, shape_of
+from stores.json.inspection import MAX_DEPTH, JsonTraits, traits_of
 
 TEXTS = st.text() | st.text(alphabet='"\\\n\x7fé😀\u2028:,{e', max_size=8)
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([1e16, 1e15, 1e-5, 0.0001])
@@ -20,7 +20,7 @@ VALUES = st.recursive(
 
 
 def default_length(value: object) -> int:
-    return shape_of(value).default_length(value, codec.encode(value))
+    return traits_of(value).default_length(value, codec.encode(value))
 
 
 @given(VALUES)
@@ -35,7 +35,7 @@ def test_the_length_of_what_is_small_or_strange(value: object) -> None:
 
 @given(VALUES)
 def test_what_is_not_odd_is_its_own_mirror(value: object) -> None:
-    if not shape_of(value).is_odd:
+    if not traits_of(value).needs_conversion:
         assert to_bson(value) is value
 
 
@@ -43,13 +43,13 @@ def test_what_is_not_odd_is_its_own_mirror(value: object) -> None:
     "value", [{"a.b": 1}, {"$a": 1}, {"%": 1}, {"a\0": 1}, [{"x": [{"a.": 0}]}], 1 << 63, [-(1 << 63) - 1]]
 )
 def test_what_bson_bends_is_odd_each_time(value: object) -> None:
-    assert shape_of(value).is_odd
-    assert shape_of(value).is_odd
+    assert traits_of(value).needs_conversion
+    assert traits_of(value).needs_conversion
 
 
 @pytest.mark.parametrize("value", [{"a": {"b$": 1}}, [(1 << 63) - 1, -(1 << 63)], "a.b", {"k": "$x"}])
 def test_what_only_looks_odd_is_not(value: object) -> None:
-    assert not shape_of(value).is_odd
+    assert not traits_of(value).needs_conversion
 
 
 @pytest.mark.parametrize(("levels", "is_odd"), [(MAX_DEPTH, False), (MAX_DEPTH + 1, True)])
@@ -58,12 +58,12 @@ def test_depth_is_odd_beyond_the_limit(levels: int, *, is_odd: bool) -> None:
     for _ in range(levels - 1):
         value = [value]
 
-    assert shape_of(value) == JsonTraits(separators=0, is_odd=is_odd)
+    assert traits_of(value) == JsonTraits(separators=0, needs_conversion=is_odd)
 
 
 def test_keys_without_end_are_not_kept() -> None:
     for number in range(30):
-        assert not shape_of({f"{number}-{key}": 0 for key in range(1_000)}).is_odd
-    assert not shape_of({f"many {key}": 0 for key in range(100_000)}).is_odd
+        assert not traits_of({f"{number}-{key}": 0 for key in range(1_000)}).needs_conversion
+    assert not traits_of({f"many {key}": 0 for key in range(100_000)}).needs_conversion
 
     assert len(inspection._plain_keys) <= 11_000

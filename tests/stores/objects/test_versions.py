@@ -285,7 +285,7 @@ async def test_a_name_within_its_rule_is_taken(objects: ObjectsStore, object_id:
     [
         ("x" * 20_000_000, PayloadTooLargeError, "as stored .* the limit is 15,700,000"),
         ({"n": 10**308}, BadInputError, "more than 308 digits at n"),
-        (["weave-trace-internal:///x"], BadInputError, "refs from outside start with weave:///"),
+        (["weave-trace-internal:///x"], BadInputError, "is reserved for internal refs; write refs with weave:///"),
     ],
 )
 async def test_a_value_that_cannot_be_kept_is_refused(

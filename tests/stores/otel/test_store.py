@@ -9,7 +9,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsStore
-from stores.calls.writes import WholeCall
+from stores.calls.writes import PreparedCall
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.input_checks import MAX_NAME
@@ -252,10 +252,10 @@ class NotedCalls(CallsStore):
         self.requests: list[asyncio.Task[Exported]] = []
         self.waiting: list[int] = []
 
-    async def write_whole(self, calls: Sequence[WholeCall]) -> None:
+    async def write_whole(self, calls: Sequence[PreparedCall]) -> None:
         """Write them."""
         self.waiting.append(sum(not request.done() for request in self.requests))
-        await super().write_whole(calls)
+        await super().write_prepared(calls)
 
 
 async def test_who_is_rejected_does_not_keep_others_waiting(database: Database, stored: Stored) -> None:

@@ -19,7 +19,7 @@ from stores.objects.documents import head_id
 from stores.objects.restore import RestoredVersion
 from stores.projects import ProjectsStore
 from stores.purges import PurgesStore, purge
-from stores.purges.purge import begin
+from stores.purges.purge import start_purge
 from stores.retention import RetentionStore, Rule
 from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, start
@@ -46,7 +46,7 @@ async def mark(database: Database) -> None:
     """Begin a purge."""
     entry = await database.projects.find_one({"_id": PROJECT})
     assert entry
-    assert await begin(database, PROJECT, entry["created_at"])
+    assert await start_purge(database, PROJECT, entry["created_at"])
 
 
 async def purge_all(database: Database) -> None:
@@ -93,7 +93,7 @@ async def test_a_table_is_refused_between_two_bulks_of_its_rows(
         await write(TablesStore(database))
 
     assert await database.table_rows.count_documents({}) == 3
-    await PurgesStore(database).go_on(PROJECT)
+    await PurgesStore(database).run(PROJECT)
     assert await counted(database, PROJECT) == {}
 
 
@@ -103,7 +103,7 @@ async def test_a_table_whose_first_rows_went_with_the_project_is_refused(
 ) -> None:
     after_the_first(monkeypatch, content_store, "_insert", lambda: purge_all(database))
 
-    with pytest.raises(UnavailableError, match="acme/chat was purged meanwhile; send it again"):
+    with pytest.raises(UnavailableError, match="acme/chat was purged during this request; send it again"):
         await write(TablesStore(database))
 
     assert await counted(database, PROJECT) == {"projects": 1}
@@ -116,7 +116,7 @@ async def test_a_call_whose_files_went_with_the_project_is_refused(
 ) -> None:
     after_the_first(monkeypatch, writes, "write_files", lambda: purge_all(database))
 
-    with pytest.raises(UnavailableError, match="acme/chat was purged meanwhile; send it again"):
+    with pytest.raises(UnavailableError, match="acme/chat was purged during this request; send it again"):
         await calls.write([start(2, inputs={"url": DATA_URL})])
 
     assert await counted(database, PROJECT) == {"projects": 1}
@@ -128,7 +128,7 @@ async def test_files_of_which_some_went_with_the_project_are_refused(
     monkeypatch.setattr(uploads, "_FILE_BATCH", 1)
     after_the_first(monkeypatch, uploads, "_write_group", lambda: purge_all(database))
 
-    with pytest.raises(UnavailableError, match="acme/chat was purged meanwhile; send it again"):
+    with pytest.raises(UnavailableError, match="acme/chat was purged during this request; send it again"):
         await FilesStore(database).create_all(PROJECT, [NewFile.of(b"a"), NewFile.of(b"b")])
 
     assert await counted(database, PROJECT) == {"projects": 1}
@@ -180,14 +180,14 @@ async def test_each_attempt_at_a_transaction_looks_first(
         with pytest.raises(UnavailableError, match=PURGED):
             await write(database)
 
-    await PurgesStore(database).go_on(PROJECT)
+    await PurgesStore(database).run(PROJECT)
     assert set(await counted(database, PROJECT)) <= {"file_uploads", "files.chunks"}  # for the sweep of uploads
 
 
 async def test_a_rule_does_not_outlive_its_project(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     after_the_first(monkeypatch, RetentionStore, "_check_listed", lambda: purge_all(database))
 
-    with pytest.raises(Exception, match="there is no project acme/chat"):
+    with pytest.raises(Exception, match="project acme/chat does not exist"):
         await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=1))
 
     assert await database.retention.find_one() is None

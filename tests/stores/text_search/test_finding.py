@@ -142,7 +142,7 @@ async def test_pages_go_back_by_cursor_and_are_the_same_list(search: Search, fou
 async def test_more_than_are_put_in_order_are_counted(
     calls: CallsStore, index: Index, search: Search, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(candidates, "MOST", 2)
+    monkeypatch.setattr(candidates, "MAX_CANDIDATES", 2)
     await store_some(calls)
     await index()
     await calls.write([start(7, inputs={"q": "the weft"}), start(8, inputs={"q": "the warp"})])  # they wait
@@ -174,7 +174,7 @@ async def test_a_cursor_of_an_index_that_was_switched_off_is_refused_by_name(
     await store.set_index(PROJECT, is_on=False)
 
     for cursor, backward, argument in ((page.end_cursor, False, "after"), (page.start_cursor, True, "before")):
-        with pytest.raises(BadInputError, match="was switched off; begin the search anew") as refused:
+        with pytest.raises(BadInputError, match="was switched off; start the search again") as refused:
             await search("weft", cursor=cursor, backward=backward)
         assert refused.value.argument == argument
 
@@ -243,7 +243,7 @@ async def test_a_text_without_words_is_scanned_for(search: Search, method: Metho
 async def test_an_index_that_is_not_there_cannot_be_asked_for(calls: CallsStore, search: Search) -> None:
     await store_some(calls)
 
-    with pytest.raises(BadInputError, match="no index of texts that is ready") as refused:
+    with pytest.raises(BadInputError, match="no text index that is ready") as refused:
         await search("weft", Method.INDEX)
 
     assert refused.value.argument == "method"
@@ -252,7 +252,7 @@ async def test_an_index_that_is_not_there_cannot_be_asked_for(calls: CallsStore,
 async def test_a_scan_that_takes_too_long_says_where_it_stopped(
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan, "_FIRST", 2)
+    monkeypatch.setattr(scan, "_FIRST_BATCH", 2)
     monkeypatch.setattr(scan, "_QUICK_SECONDS", 0)
     hasty = TextSearchStore(database, scan_seconds=0)
     await calls.write([start(number, inputs={"rare": "heddle"} if number == 1 else {}) for number in range(1, 6)])
@@ -274,7 +274,7 @@ async def test_a_scan_that_takes_too_long_says_where_it_stopped(
 async def test_a_scan_that_takes_too_long_backward_says_where_it_stopped(
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan, "_FIRST", 2)
+    monkeypatch.setattr(scan, "_FIRST_BATCH", 2)
     monkeypatch.setattr(scan, "_QUICK_SECONDS", 0)
     hasty = TextSearchStore(database, scan_seconds=0)
     await calls.write([start(number, inputs={"rare": "heddle"} if number in {1, 5} else {}) for number in range(1, 6)])

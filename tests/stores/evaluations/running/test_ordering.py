@@ -144,7 +144,7 @@ async def test_what_is_deleted_is_refused(stores: Stores, name: str, argument: s
     [
         ("", "'' is not a ref"),
         ("quality", "'quality' is not a ref"),
-        ("weave:///acme/support/object/quality", "an object or op is written name:version"),
+        ("weave:///acme/support/object/quality", "write an object or op as name:version"),
         (f"weave:///{PROJECT}/table/{'0' * 64}", "must be the ref of an object of class Evaluation"),
         (f"weave:///{PROJECT}/call/0123456789abcdef", "must be the ref of an object of class Evaluation"),
         (

@@ -430,7 +430,9 @@ async def test_an_answer_that_cannot_be_stored_is_that_rows_failure(stores: Stor
 
     [bad] = [row for row in tree.rows() if row["output"]["output"] is None]
     [predict] = tree.below(bad)
-    assert predict["exception"].startswith("The value cannot be stored: refs from outside start with")
+    assert predict["exception"].startswith(
+        "The value cannot be stored: weave-trace-internal:/// is reserved for internal refs"
+    )
     assert {call["status"] for call in tree.every()} == {"success", "error", "descendant_error"}
     assert all("ended_at" in call for call in tree.every())
     assert tree.root["status"] == "descendant_error"
