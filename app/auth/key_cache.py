@@ -127,9 +127,9 @@ class KeyCache:
 
     async def _refresh(self) -> None:
         started_at = time.monotonic()
-        mark = await self._keys.change_number()
-        if mark != self._known.change_number:
-            self._known = await self._keys.live_keys(mark)
+        number = await self._keys.change_number()
+        if number != self._known.change_number:
+            self._known = await self._keys.live_keys(number)
         self._read_started_at, self._fresh_until, self._trusted_until = (
             started_at,
             started_at + FRESH_SECONDS,

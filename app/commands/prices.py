@@ -36,7 +36,7 @@ def price(options: Namespace) -> int:
 
     async def read(stores: Stores) -> Prices:
         if await stores.retention.one(project_id) is None:
-            raise NotFoundError(f"there is no project {project_id}", "project")
+            raise NotFoundError(f"project {project_id} does not exist", "project")
         key = project_id, (model,)
         return (await stores.costs.prices([key]))[key]
 

@@ -63,7 +63,7 @@ def show(options: Namespace) -> int:
             return await stores.retention.all()
         found = await stores.retention.one(options.project)
         if found is None:
-            raise NotFoundError(f"there is no project {options.project}", "project")
+            raise NotFoundError(f"project {options.project} does not exist", "project")
         return [found]
 
     found = on_stores(settings_of(options), read)

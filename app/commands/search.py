@@ -57,7 +57,7 @@ async def _finished(store: TextSearchStore, project_id: str, *, is_on: bool, sta
 async def _read(store: TextSearchStore, project_id: str) -> SearchIndex:
     index = await store.index(project_id)
     if index is None:
-        raise NotFoundError(f"there is no project {project_id}", "project")
+        raise NotFoundError(f"project {project_id} does not exist", "project")
     return index
 
 

@@ -116,4 +116,4 @@ def check_step(step: int | None, argument: str) -> None:
         BadInputError: if it is negative or too large.
     """
     if step is not None and not 0 <= step < 1 << 63:
-        raise BadInputError(f"{step} is not a valid step; use 0 to 2^63 - 1", argument)
+        raise BadInputError(f"{step} is not a step; steps run from 0 to 2^63 - 1", argument)

@@ -91,7 +91,7 @@ class ByteBudget:
             )
         return UnavailableError(
             f"{self._use} of all requests in flight would exceed {self.max_bytes:,} bytes ({self._setting}); nothing "
-            "of this request is stored, send it again a little later"
+            "was stored, send it again a little later"
         )
 
     def add(self, size: int, caller: str) -> None:

@@ -127,7 +127,7 @@ _SNAPSHOT_UNAVAILABLE: Final = 246
 
 @contextmanager
 def translate_index_build_error() -> Iterator[None]:
-    """Context manager for snapshot reads: MongoDB refuses them while it builds an index.
+    """Context manager for snapshot reads, which MongoDB refuses while it builds an index.
 
     Raises:
         UnavailableError: if that happens.

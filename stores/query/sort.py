@@ -67,7 +67,7 @@ def _resolve(sort_by: Sequence[SortBy], table: FieldTable, argument: str) -> dic
         except BadInputError as error:
             raise BadInputError(error.message, argument_path) from None
         if any(access.stored_path == other.stored_path for other in directions):
-            raise BadInputError(f"{key.field} occurs twice", argument_path)
+            raise BadInputError(f"{key.field} is named twice", argument_path)
         directions[access] = key.descending
     return directions
 

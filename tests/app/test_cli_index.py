@@ -82,7 +82,7 @@ def test_an_index_made_without_a_server_stays_for_the_next(data_dir: Path) -> No
         (("add", "acme/chat", "op_name"), "op_name needs no index of its own"),
         (("add", "chat", "inputs.a"), "'chat' is not a project id"),
         (("add", "acme/chat", "inputs.[bold]..a"), "has an empty key"),
-        (("drop", "ALL", "inputs.a"), "no index of inputs.a in all projects is there; `loomql index list` tells"),
+        (("drop", "ALL", "inputs.a"), "no index on inputs.a in all projects; `loomql index list` shows"),
     ],
 )
 def test_what_cannot_be_done_is_one_plain_line(arguments: tuple[str, ...], said: str, own: dict[str, str]) -> None:

@@ -144,4 +144,4 @@ def test_the_price_of_a_project_wins(price: Command, cost_id: str) -> None:
 
     code, said, error = price("gpt-4o", "--project", "acme/nowhere")
     assert (code, said) == (1, "")
-    assert "there is no project acme/nowhere" in error
+    assert "project acme/nowhere does not exist" in error

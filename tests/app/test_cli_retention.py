@@ -127,11 +127,11 @@ def test_a_purge_shows_lines_of_progress_without_a_terminal(command: Command, mo
     ("arguments", "code", "told"),
     [
         (("retention", "set", PROJECT), 2, "set --keep-days, --keep-calls or both"),
-        (("retention", "set", PROJECT, "--keep-days", "-1"), 1, "-1 days is out of range; name from 1"),
+        (("retention", "set", PROJECT, "--keep-days", "-1"), 1, "-1 days is out of range; send 1 to"),
         (("retention", "set", PROJECT, "--keep-days", "x"), 2, "invalid int value"),
         (("retention", "preview", PROJECT), 1, f"{PROJECT} has no rule; send keep_days"),
         (("retention", "sweep", "acme/typo"), 1, "project acme/typo does not exist"),
-        (("retention", "show", "acme/typo"), 1, "there is no project acme/typo"),
+        (("retention", "show", "acme/typo"), 1, "project acme/typo does not exist"),
         (("project", "purge", "acme/typo", "--confirm", "acme/typo"), 1, "project acme/typo does not exist"),
     ],
 )

@@ -50,4 +50,4 @@ def test_a_project_that_is_not_there_is_told(command: Command) -> None:
         code, said, error = command("search", action, "acme/nowhere")
 
         assert (code, said) == (1, "")
-        assert "there is no project acme/nowhere" in error
+        assert "project acme/nowhere does not exist" in error

@@ -7,9 +7,9 @@ import strawberry
 from graphql import get_introspection_query
 from strawberry.types import ExecutionResult
 
-from graphql_schema.engine.documents import LONG
+from graphql_schema.engine.documents import LONG_DOCUMENT
 from graphql_schema.execution.executor import CompilingExecutor
-from graphql_schema.execution.roots import FewRootsExecutor
+from graphql_schema.execution.roots import LimitedRootsExecutor
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from tests.waiting import turns_beside
@@ -39,7 +39,7 @@ def schema() -> LoomSchema:
 
 
 def padded(document: str) -> str:
-    return document + " " * LONG
+    return document + " " * LONG_DOCUMENT
 
 
 async def executed(schema: LoomSchema, document: str) -> ExecutionResult:
@@ -89,17 +89,17 @@ async def test_what_a_long_one_does_is_known_before_it_is_valid(schema: LoomSche
 async def test_a_look_at_a_long_document_lets_others_in_and_is_kept(schema: LoomSchema) -> None:
     text = padded("{ " + MISSPELT + " }")
 
-    assert await turns_beside(schema.look_at(text, None)) > 5
-    assert await turns_beside(schema.look_at(text, None)) == 0
+    assert await turns_beside(schema.prepare(text, None)) > 5
+    assert await turns_beside(schema.prepare(text, None)) == 0
     assert schema.is_query(text, None)
 
 
 async def test_documents_beyond_the_limit_take_no_time_to_look_at(schema: LoomSchema) -> None:
     text = "{" + "greeting " * 60_000 + "}"
 
-    assert await turns_beside(schema.look_at(text, None)) == 0
+    assert await turns_beside(schema.prepare(text, None)) == 0
     assert not schema.is_query(text, None)
-    assert schema._documents._beginnings == {}
+    assert schema._documents._heads == {}
     errors = (await executed(schema, text)).errors or []
     assert [error.message.split(". ")[0] for error in errors] == [
         "The document has 540,002 characters; the limit is 500,000"
@@ -117,8 +117,8 @@ async def test_variable_types_of_a_long_document_are_read_while_others_go_on(sch
     assert found == [{"a": "Boolean"}]
 
 
-@pytest.mark.parametrize("kind", [FewRootsExecutor, CompilingExecutor])
-async def test_introspection_of_the_schema_lets_others_in(kind: type[FewRootsExecutor]) -> None:
+@pytest.mark.parametrize("kind", [LimitedRootsExecutor, CompilingExecutor])
+async def test_introspection_of_the_schema_lets_others_in(kind: type[LimitedRootsExecutor]) -> None:
     schema = LoomSchema(Query, limits=Limits(), execution_context_class=kind)
     for _ in range(3):  # a selection is compiled when the server meets it again
         results: list[ExecutionResult] = []
@@ -141,4 +141,4 @@ def test_operations_of_one_are_told_apart_and_their_names_take_no_room(schema: L
     found = [(schema.is_query(text, name), schema.is_subscription(text, name)) for name in names]
 
     assert found == [(True, False), (False, True), (False, False), (False, False), (False, False)]
-    assert sum(map(len, schema._documents._beginnings)) == len(names) * 16
+    assert sum(map(len, schema._documents._heads)) == len(names) * 16

@@ -181,7 +181,7 @@ async def test_what_is_not_counted_in_time_is_told_by_its_field(
     name = field.partition(" ")[0]
     assert error.extensions == {"code": "TIMEOUT"}
     assert error.path == ["projects", "nodes", 0, name]
-    assert f"did not get through with {name} in time; ask for fewer projects at once (first)" in error.message
+    assert f"did not compute {name} in time; ask for fewer projects per request (first)" in error.message
 
 
 async def test_a_project_whose_sizes_take_too_long_is_told_to_select_fewer(
@@ -193,7 +193,7 @@ async def test_a_project_whose_sizes_take_too_long_is_told_to_select_fewer(
 
     [error] = list(result.errors or ())
     assert error.extensions == {"code": "TIMEOUT"}
-    assert "did not get through with projectStats in time; select fewer of the four sizes at once" in error.message
+    assert "did not compute projectStats in time; select fewer of the four sizes per request" in error.message
 
 
 async def test_projects_are_paged_sorted_and_filtered(run: Run, calls: CallsStore) -> None:

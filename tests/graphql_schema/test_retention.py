@@ -128,7 +128,7 @@ async def test_who_is_no_administrator_is_told_what_opens_it(run: Run) -> None:
         (SET, {"days": 1, "project": "acme"}, "BAD_USER_INPUT", "projectId: 'acme' is not a project id"),
         (PREVIEW, {}, "BAD_USER_INPUT", "keepDays: acme/chat has no rule; send keep_days"),
         (PREVIEW, {"days": 99999999}, "BAD_USER_INPUT", "keepDays: 99,999,999 days is out of range"),
-        (SWEEP, {}, "BAD_USER_INPUT", "projectId: acme/chat has has no rule; set one with retentionSet"),
+        (SWEEP, {}, "BAD_USER_INPUT", "projectId: acme/chat has no rule; set one with retentionSet"),
         (SWEEP, {"project": "acme/typo"}, "NOT_FOUND", "projectId: project acme/typo does not exist"),
         (PURGE, {"confirm": "acme/chap"}, "BAD_USER_INPUT", "confirm: must repeat the project id acme/chat"),
         (

@@ -108,7 +108,7 @@ async def read_changes_after(calls: Collection, project_id: str, token: str) -> 
                 CURSOR_ARGUMENT,
             ) from error
         raise BadInputError(
-            "the cursor belongs to another database; get a new one from callEventsCursor", CURSOR_ARGUMENT
+            "the cursor is not valid in this database; use callEventsCursor", CURSOR_ARGUMENT
         ) from error
 
 

@@ -88,7 +88,7 @@ async def test_a_key_that_ends_after_keys_could_not_be_read_is_noticed(
         async with asyncio.timeout(TIMEOUT):
             await ended
 
-    assert caplog.text.count("the keys cannot be read") == 1
+    assert caplog.text.count("API keys cannot be read") == 1
     await known.close()
 
 

@@ -36,7 +36,7 @@ def test_before_the_first_start_all_is_well_and_nothing_is_touched(data_dir: Pat
 
     assert {finding.level for name, finding in found.items() if name not in {"GraphiQL", "disk"}} == {Level.OK}
     assert "will be created" in found["data folder"].text
-    assert "it starts here in" in found["embedded MongoDB"].text
+    assert "it starts in" in found["embedded MongoDB"].text
     assert "is free" in found["port"].text
     assert not data_dir.exists()
 
@@ -96,7 +96,7 @@ def test_what_is_not_tested_is_a_warning() -> None:
     client = cast("Client", Untested())
 
     assert _topology(client) == Finding(
-        Level.WARNING, "topology", "a sharded cluster, which LoomQL is not yet tested on; use a replica set."
+        Level.WARNING, "topology", "LoomQL is not tested on sharded clusters; use a replica set."
     )
     assert _version(client) == Finding(Level.WARNING, "MongoDB", "version 8.0.4; LoomQL is tested on 6.0 and 7.0 only.")
 

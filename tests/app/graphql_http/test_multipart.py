@@ -228,7 +228,7 @@ async def test_a_file_is_no_part_of_json_in_the_document(client: httpx.AsyncClie
 
     answer = await send(client, body(*fields(operations), part("0", b"hello", "x")))
 
-    assert_refused(answer, 200, "BAD_USER_INPUT", "$file is a file, which is no JSON")
+    assert_refused(answer, 200, "BAD_USER_INPUT", "$file is a file, which is not JSON")
     assert await database.objects.count_documents({}) == 0
 
 

@@ -141,7 +141,7 @@ async def test_a_span_of_20_mb_is_refused_by_its_size(http: httpx.AsyncClient, h
         (b"[]", JSON, 400, "the request must be a JSON object"),
         (b'{"resource_spans": []}', JSON, 400, "the request has no resourceSpans"),
         (b'{"resourceSpans": [' + b"{}," * 600_000 + b"{}]}", JSON, 413, "more than 500,000 values; export"),
-        (b"\x0a\x00" * 100_001, {}, 413, "more than 100,000 resources, scopes and spans; export fewer"),
+        (b"\x0a\x00" * 100_001, {}, 413, "more than 100,000 resources, scopes and spans; send smaller"),
     ],
     ids=[
         *(

@@ -19,7 +19,7 @@ from tests.stores.calls.builders import PROJECT, call_id, end, start
         ("trace_id", "z" * 16, "lowercase UUID"),
         ("parent_id", "", "lowercase UUID"),
         ("op_name", "o" * (MAX_OP_NAME + 1), "has 129 characters; the limit is 128"),
-        ("op_name", "weave:///acme/chat/object/o:v1", "must be of an op"),
+        ("op_name", "weave:///acme/chat/object/o:v1", "must be the ref of an op"),
         ("op_name", "weave:///acme/chat/op/o", "name:version"),
         ("op_name", "weave-trace-internal:///p/op/o:v", "write weave:///"),
         ("op_name", f"weave:///acme/chat/op/{'o' * MAX_NAME}:v1", "the limit is 1,024"),

@@ -432,7 +432,7 @@ async def test_what_would_take_too_much_is_refused(
     await calls.write([start(n, inputs={"model": model}) for n in range(3)])
     monkeypatch.setattr("stores.calls.ref_expansion.MAX_CHARACTERS", 1_000)
 
-    with pytest.raises(BadInputError, match="ask for fewer calls") as raised:
+    with pytest.raises(BadInputError, match="request fewer calls") as raised:
         await expanded(calls, "inputs.model")
     assert raised.value.argument == "expand_columns"
     page = await calls.page(PROJECT, PageRequest(2), {"inputs"}, expansion=Expansion(["inputs.model"]))

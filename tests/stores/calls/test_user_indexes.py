@@ -176,7 +176,7 @@ async def test_what_is_dropped_is_gone_and_leaves_all_others(indexes: UserIndexe
     await indexes.drop(CUSTOMER)
 
     assert set(await database.calls.index_information()) == {*there, AMOUNT.name}
-    with pytest.raises(BadInputError, match=r"no index of inputs\.customer_id in acme/chat is there; .* list"):
+    with pytest.raises(BadInputError, match=r"no index on inputs\.customer_id in acme/chat; .* list"):
         await indexes.drop(CUSTOMER)
 
 
@@ -211,9 +211,7 @@ async def test_there_is_a_clear_end_to_how_many_may_be(indexes: UserIndexes, dat
     room = MAX_INDEXES - len(await database.calls.index_information())
     await database.calls.create_indexes([IndexModel([(f"x{number}", ASCENDING)]) for number in range(room)])
     # when, then
-    with pytest.raises(
-        ConflictError, match=f"there are {MAX_INDEXES} indexes, the limit is {MAX_INDEXES}; drop one first"
-    ):
+    with pytest.raises(ConflictError, match=f"the limit is {MAX_INDEXES}; drop one"):
         await indexes.add(CUSTOMER)
     await database.calls.drop_index("x0_1")
     assert await indexes.add(CUSTOMER)
@@ -250,7 +248,7 @@ async def test_any_path_by_keys_can_be_indexed_and_is_told_as_it_was_written(
         (PROJECT, "summary.weave.status", "needs no index of its own"),
         (PROJECT, "input_refs.x", "needs no index of its own"),
         (PROJECT, "inputs", "inputs is a whole payload; name a path inside"),
-        (PROJECT, "inputs.messages.0.content", "has the step 0, which may be a key or a position in a list"),
+        (PROJECT, "inputs.messages.0.content", "has the step 0, which may be a key or a list index"),
         (PROJECT, "inputs..a", "has an empty key"),
         (PROJECT, "inputs.", "has an empty key|is a whole payload"),
         (PROJECT, "imputs.a", "there is no field 'imputs.a'"),

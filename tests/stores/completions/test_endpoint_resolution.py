@@ -261,7 +261,7 @@ async def test_objects_that_are_missing_deleted_or_something_else_are_named(obje
             await found.resolve(PROJECT, "custom::acme::small")
         told.append(refused.value.message)
 
-    assert "object acme-small:latest not found; it should be a ProviderModel" in told[0]
+    assert "object acme-small:latest not found; a ProviderModel" in told[0]
     assert told[1] == "Object acme-small:latest is not a ProviderModel."
     assert f"object acme:{'a' * 43} not found; a Provider of this project is needed" in told[2]
     assert "acme:v0 was deleted at" in told[3]

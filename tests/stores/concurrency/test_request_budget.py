@@ -23,7 +23,7 @@ async def test_shares_fill_the_room_and_give_it_back() -> None:
         with intake.reservation() as second:
             second.reserve_now(FREE_BYTES + 30_000)
             await second.wait_for_room(24_000)
-            with pytest.raises(UnavailableError, match="nothing of this request is stored"):
+            with pytest.raises(UnavailableError, match="nothing was stored"):
                 second.reserve_now(10_001)
             second.reserve_now(10_000)
         with intake.reservation() as third:
@@ -202,7 +202,7 @@ async def test_a_refusal_names_its_reason(monkeypatch: pytest.MonkeyPatch) -> No
     ):
         await large.reserve(FREE_BYTES + 80_000)
         other.reserve_now(FREE_BYTES + 50_000)
-        with pytest.raises(UnavailableError, match="this request would take 60,000 bytes of the memory; beside"):
+        with pytest.raises(UnavailableError, match="this request would take 60,000 bytes of the memory; while"):
             await intake.reservation("key c").reserve(FREE_BYTES + 60_000)
         with intake.reservation("key c") as third:
             third.reserve_now(FREE_BYTES + 40_000)

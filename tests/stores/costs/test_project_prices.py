@@ -226,7 +226,7 @@ async def test_a_pipeline_holds_the_models_of_its_calls_alone_where_those_of_the
 
 @pytest.mark.parametrize(
     ("limit", "most", "reason"),
-    [("MAX_MODELS", 3, "more than 3 models"), ("MAX_BYTES", 7, "take more than 7 bytes")],
+    [("MAX_MODELS", 3, "more than 3 models"), ("MAX_BYTES", 7, "have more than 7 bytes")],
 )
 async def test_calls_of_too_many_models_are_refused(
     database: Database, monkeypatch: pytest.MonkeyPatch, limit: str, most: int, reason: str

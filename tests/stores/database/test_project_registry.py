@@ -91,7 +91,7 @@ async def test_where_the_project_cannot_be_listed_nothing_is_stored(
         raise UnavailableError("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(project_registry, "write", fail)
+        patch.setattr(project_registry, "write_entries", fail)
         with pytest.raises(UnavailableError):
             await calls.write([start()])
     assert await database.calls.count_documents({}) == 0
@@ -152,7 +152,7 @@ async def test_of_many_who_write_into_a_new_project_at_once_one_lists_it(calls: 
 async def test_a_process_forgets_the_projects_that_it_entered_longest_ago(
     calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(project_registry, "_REMEMBERED", 2)
+    monkeypatch.setattr(project_registry, "_MAX_REMEMBERED", 2)
 
     async def enters(project: str, number: int) -> bool:
         commands.sent.clear()

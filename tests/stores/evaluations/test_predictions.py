@@ -311,7 +311,7 @@ async def test_more_calls_below_predictions_than_one_answer_has_are_refused(
     key = PROJECT, run_id(), digest_of(1)
 
     assert len((await Predictions(database, 2).find([key], ALL))[key]) == 1
-    with pytest.raises(BadInputError, match="more than 5 calls below them, the limit of one answer") as refused:
+    with pytest.raises(BadInputError, match="more than 5 calls below them, the limit of one response") as refused:
         await Predictions(database, 1).find([key], ALL)
     assert refused.value.argument == "first"
 
@@ -321,7 +321,7 @@ async def test_more_scores_than_one_answer_has_are_refused(database: Database, c
     key = PROJECT, run_id(), digest_of(1)
 
     assert len((await Predictions(database, 2).find([key], ALL))[key][0]["scores"]) == 8
-    with pytest.raises(BadInputError, match="more than 5 scores, the limit of one answer"):
+    with pytest.raises(BadInputError, match="more than 5 scores, the limit of one response"):
         await Predictions(database, 1).find([key], ALL)
 
 

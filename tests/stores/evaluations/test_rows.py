@@ -208,10 +208,10 @@ async def test_a_metric_is_sorted_by_under_its_name(evaluations: EvaluationsStor
 @pytest.mark.parametrize(
     ("field", "message"),
     [
-        ("status", "sorted by numbers"),
-        ("scores", "sorted by numbers"),
+        ("status", "is not a number"),
+        ("scores", "is not a number"),
         ("grade", "no field 'grade'"),
-        ("output", "sorted by numbers"),
+        ("output", "is not a number"),
     ],
 )
 async def test_a_sort_by_what_is_no_number_is_refused(

@@ -92,8 +92,8 @@ async def test_a_batch_that_is_too_large_as_stored_is_refused_by_name(store: Fee
 
     assert caught.value.argument == "batch"
     assert caught.value.message == (
-        "takes more than 48 MiB as stored (text, and what queries look into), which the first 9 of its 16 items do; "
-        "send fewer at once"
+        "takes more than 48 MiB as stored (text, and a copy for queries); the first 9 of 16 items reach this limit, so "
+        "send smaller batches"
     )
     assert await store.count(PROJECT) == 0
     assert len(await store.create([large, feedback(large.payload)])) == 2

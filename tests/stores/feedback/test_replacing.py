@@ -124,8 +124,8 @@ async def test_a_reader_never_sees_neither_or_both_of_old_and_new(store: Feedbac
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"wb_user_id": "eve"}, "'theirs' is the id of feedback of another user; send another id, or none"),
-        ({"weave_ref": call_ref(2)}, "'theirs' is the id of feedback about another weaveRef; send another id"),
+        ({"wb_user_id": "eve"}, "'theirs' is the id of feedback of another user; use another id or none"),
+        ({"weave_ref": call_ref(2)}, "'theirs' is the id of feedback about another weaveRef; use another id"),
     ],
 )
 async def test_the_id_of_what_goes_stays_with_its_user_and_ref(

@@ -116,6 +116,6 @@ async def test_of_two_users_who_take_one_id_at_once_one_gets_it(store: FeedbackS
             *(store.create_one(note(user, id=f"f{round_}", wb_user_id=user)) for user in ("ann", "bob")),
             return_exceptions=True,
         )
-        assert sorted(type(answer).__name__ for answer in answers) == ["TakenError", "dict"]
+        assert sorted(type(answer).__name__ for answer in answers) == ["IdTakenError", "dict"]
 
     assert await store.count(PROJECT) == 10

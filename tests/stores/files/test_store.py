@@ -177,7 +177,7 @@ async def test_what_is_larger_than_allowed_is_refused_and_leaves_nothing(files: 
 async def test_a_file_too_large_for_an_answer_names_the_way_to_get_it(files: FilesStore) -> None:
     digest, _, _ = await files.create(PROJECT, pieces(bytes(MAX_READ_BYTES + 1)))
 
-    with pytest.raises(PayloadTooLargeError, match="get the file from its url"):
+    with pytest.raises(PayloadTooLargeError, match="download the file from its url"):
         await files.read(await files.one(PROJECT, digest))
 
 

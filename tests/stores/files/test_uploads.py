@@ -90,7 +90,7 @@ async def test_who_was_swept_away_hears_of_it_while_more_comes(
                 await files.sweep(silent_seconds=0)
             yield piece
 
-    with pytest.raises(ConflictError, match="given up"):
+    with pytest.raises(ConflictError, match="was cancelled"):
         await files.create(PROJECT, stalling())
 
     assert len(sent) == 50

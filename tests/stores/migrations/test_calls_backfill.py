@@ -239,9 +239,9 @@ async def test_who_comes_after_a_kill_goes_on_from_there(mongodb_uri: str, datab
     script = """
 import asyncio, sys
 from stores.database import Database
-from stores.upgrades import CallsUpgrade
+from stores.migrations.calls_backfill import CallsBackfill
 async def run():
-    upgrade = CallsUpgrade(Database.open(sys.argv[1], sys.argv[2]), step=5, lease_seconds=1)
+    upgrade = CallsBackfill(Database.open(sys.argv[1], sys.argv[2]), step=5, lease_seconds=1)
     while progress := await upgrade.advance():
         print(progress.looked_at, flush=True)
 asyncio.run(run())
@@ -402,7 +402,7 @@ async def test_a_call_whose_example_cannot_be_kept_stays_without_it_and_is_named
 
     said = [record.getMessage() for record in caplog.records if record.name == "loomql"]
     assert [text.partition(": ")[0] for text in sorted(said)] == [
-        f"call {PROJECT}:{call_id(number)} stays without its example" for number in (1, 2)
+        f"call {PROJECT}:{call_id(number)} is stored without its example" for number in (1, 2)
     ]
 
 
@@ -423,7 +423,7 @@ async def test_a_call_whose_usage_cannot_be_kept_stays_without_it_and_is_named(
         await finish(CallsBackfill(database))
 
     assert [record.getMessage() for record in caplog.records if record.name == "loomql"] == [
-        f"call {PROJECT}:{call_id(number)} stays without its usage: {reason}"
+        f"call {PROJECT}:{call_id(number)} is stored without its usage: {reason}"
         for number, reason in (
             (101, "the document would exceed MongoDB's maximum size"),
             (102, "its summary cannot be read (not JSON: unexpected end of data: line 1 column 10 (char 9))"),

@@ -119,7 +119,7 @@ async def test_values_of_versions_that_are_deleted_one_by_one_go_with_the_whole_
     a, b = [await objects.create(version({"v": name})) for name in "ab"]
     await objects.delete(PROJECT, "prompt", [a, b])
 
-    with pytest.raises(NotFoundError, match="no version of prompt that is not deleted") as refused:
+    with pytest.raises(NotFoundError, match="prompt has no versions, or all are deleted") as refused:
         await objects.delete(PROJECT, "prompt")
 
     assert refused.value.argument == "object_id"

@@ -83,5 +83,5 @@ def test_resources_and_scopes_without_spans_are_left_out() -> None:
     ids=["resources", "scopes", "spans", "what is not known"],
 )
 def test_a_request_holds_so_many_things_at_most(sent: bytes) -> None:
-    with pytest.raises(PayloadTooLargeError, match="more than 100,000 resources, scopes and spans; export fewer"):
+    with pytest.raises(PayloadTooLargeError, match="more than 100,000 resources, scopes and spans; send smaller"):
         protobuf_scanner.parts_of(sent)

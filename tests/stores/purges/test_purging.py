@@ -177,7 +177,7 @@ async def test_nothing_is_stored_in_a_project_that_is_being_purged(database: Dat
         CostsStore(database).create(PROJECT, [NewCost("m", 1.0, 2.0)]),
         RetentionStore(database).set_rule(PROJECT, Rule(keep_days=1)),
     ):
-        with pytest.raises(UnavailableError, match="acme/chat is being purged; nothing of this is stored"):
+        with pytest.raises(UnavailableError, match="acme/chat is being purged; nothing was stored"):
             await writing
     await calls.write([start(9, project_id=OTHER)])
 

@@ -133,7 +133,7 @@ async def test_who_was_swept_away_hears_of_it_and_leaves_nothing(database: Datab
     async def sweep() -> None:
         assert await tables.sweep(silent_seconds=0) == 1
 
-    with pytest.raises(ConflictError, match="given up; send it again"):
+    with pytest.raises(ConflictError, match="cancelled; send it again"):
         await tables.create_in_parts(PROJECT, in_parts(numbered(60), sweep))
 
     assert await left(database) == (0, 0, 0, 0)

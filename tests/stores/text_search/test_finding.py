@@ -252,7 +252,7 @@ async def test_an_index_that_is_not_there_cannot_be_asked_for(calls: CallsStore,
 async def test_a_scan_that_takes_too_long_says_where_it_stopped(
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan, "_FIRST", 2)
+    monkeypatch.setattr(scan, "_FIRST_BATCH", 2)
     monkeypatch.setattr(scan, "_QUICK_SECONDS", 0)
     hasty = TextSearchStore(database, scan_seconds=0)
     await calls.write([start(number, inputs={"rare": "heddle"} if number == 1 else {}) for number in range(1, 6)])
@@ -274,7 +274,7 @@ async def test_a_scan_that_takes_too_long_says_where_it_stopped(
 async def test_a_scan_that_takes_too_long_backward_says_where_it_stopped(
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan, "_FIRST", 2)
+    monkeypatch.setattr(scan, "_FIRST_BATCH", 2)
     monkeypatch.setattr(scan, "_QUICK_SECONDS", 0)
     hasty = TextSearchStore(database, scan_seconds=0)
     await calls.write([start(number, inputs={"rare": "heddle"} if number in {1, 5} else {}) for number in range(1, 6)])

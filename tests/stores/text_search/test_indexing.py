@@ -340,7 +340,7 @@ async def test_a_purge_while_a_segment_is_stored_leaves_nothing(
             await run(*arguments)
 
     keep = IndexLease.renew
-    monkeypatch.setattr(IndexLease, "keep", lambda hold, session: purge_beside(keep, hold, session))
+    monkeypatch.setattr(IndexLease, "renew", lambda hold, session: purge_beside(keep, hold, session))
     await store.work(PROJECT, pause=0)
     await asyncio.gather(*purging)
 

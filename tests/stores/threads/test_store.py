@@ -334,7 +334,7 @@ async def test_pages_of_very_many_threads_are_made_in_turns_with_other_work(
         seen.append(of_others.count)
         return page_of(*given)
 
-    monkeypatch.setattr(paging, "page_of", seen_page_of)
+    monkeypatch.setattr(paging, "build_page", seen_page_of)
     async with another_task(of_others):
         pages = await threads.turns.pages(
             [(PROJECT, Period(), f"t{n:02}") for n in range(20)], frozenset({"id"}), PageRequest()

@@ -38,8 +38,8 @@ REFUSED = [
     ("feedback.[note].json.payload", "in feedback there is no field 'json.payload'"),
     ("feedback.[note].payload..a", "has an empty key"),
     ("feedback.[note].$where", "in feedback there is no field '$where'"),
-    ("feedback.[note].payload." + "a" * 1_000, "a path of 1,008 characters; the limit is 1,000"),
-    ("feedback.[note].payload" + ".a" * 51, "a path of 51 keys into a field; the limit is 50"),
+    ("feedback.[note].payload." + "a" * 1_000, "the path has 1,008 characters; the limit is 1,000"),
+    ("feedback.[note].payload" + ".a" * 51, "the path has 51 keys inside the field; the limit is 50"),
     ("feedback.[" + "x" * 4_000 + "]", "the field name has 4,011 characters; the limit is 3,048"),
     ("Feedback.[note].payload", "there is no field 'Feedback.[note].payload'"),
     ("feedback", "there is no field 'feedback'"),
@@ -118,7 +118,7 @@ async def test_ten_conditions_of_one_type_that_hold_of_none_are_within_the_limit
 
 
 async def test_a_time_of_feedback_is_compared_with_times(calls: CallsStore) -> None:
-    with pytest.raises(BadInputError, match="createdAt compares with times") as raised:
+    with pytest.raises(BadInputError, match="createdAt is a time") as raised:
         await calls.count(PROJECT, query=equal("feedback.[note].createdAt", "yesterday"))
     assert raised.value.argument == "query.json.$expr.$eq.1"
 

@@ -84,5 +84,5 @@ def test_what_is_not_there_is_told(text: str, told: str) -> None:
 def test_what_gets_too_long_is_told_before_it_is_made() -> None:
     template = Template.parse("{long}" * 1000)
 
-    with pytest.raises(RowError, match="more than 10,000,000 characters"):
+    with pytest.raises(RowError, match="longer than 10,000,000 characters"):
         template.fill({"long": "x" * (templates.MAX_CHARACTERS // 10)})
