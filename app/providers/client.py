@@ -204,10 +204,10 @@ class ProviderClient:
         try:
             async with asyncio.timeout(self._timeout_seconds), client.stream("GET", url) as response:
                 if not response.is_success:
-                    raise ProviderError(f"{origin} answered {response.status_code} where the answer should be.")
+                    raise ProviderError(f"{origin} answered {response.status_code} instead of the provider's file.")
                 return await _read(response, max_bytes)
         except (httpx2.RequestError, httpx2.InvalidURL, TimeoutError):
-            raise ProviderError(f"What the provider made cannot be downloaded from {origin}.") from None
+            raise ProviderError(f"The provider's file cannot be downloaded from {origin}.") from None
 
     def _seconds(self, endpoint: Endpoint) -> float:
         return min(endpoint.timeout_seconds or self._timeout_seconds, self._timeout_seconds)

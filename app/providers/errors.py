@@ -29,7 +29,7 @@ def failure_of(error: Exception, endpoint: Endpoint, request: JsonObject, second
         case openai.APIConnectionError() | httpx2.RequestError():
             return _of_connection(error, who, endpoint)
         case httpx2.InvalidURL():
-            return ProviderError(f"{who} cannot be reached: its base URL is none; check it.")
+            return ProviderError(f"{who} cannot be reached: its base URL is invalid; check it.")
         case openai.APIError():
             return ProviderError(f"{who} failed: {_shortened(hidden(error.message, endpoint))}")
         case _:

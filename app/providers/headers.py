@@ -87,7 +87,7 @@ def _check_route(name: str, endpoint: Endpoint, origin: Origin) -> None:
     is_unknown = has_our_key and origin not in _OWN_APIS and meant not in _HARMLESS
     if is_unknown or meant.startswith(_ROUTING_PREFIXES):
         raise ProviderError(
-            f"The extra header {name.lower()[:128]} may not be sent to {origin}: should that be a gateway, it could "
-            "lead the key elsewhere. Leave it out; or whoever runs the server allows it by "
+            f"The extra header {name.lower()[:128]} may not be sent to {origin}: a gateway there could forward the key "
+            "elsewhere. Omit the header, or ask the server's administrator to set "
             f"LOOMQL_PROVIDER_HEADERS={str(origin).removeprefix('https://')}."
         )

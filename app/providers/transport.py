@@ -54,8 +54,8 @@ async def _public_addresses(host: str, port: int) -> list[str]:
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     if not all(map(is_public, addresses)):
         raise ProviderError(
-            f"{host} is in the server's own network, where addresses from elsewhere must not lead. Give a public one; "
-            "or whoever runs the server allows it by LOOMQL_ALLOW_PRIVATE_PROVIDERS=true."
+            f"{host} is in the server's own network, which requests to providers must not reach. Use a public "
+            "address, or ask the server's administrator to set LOOMQL_ALLOW_PRIVATE_PROVIDERS=true."
         )
     return addresses
 
@@ -119,4 +119,4 @@ class _BoundedStream(httpx2.AsyncByteStream):
 
 def too_large(max_bytes: int) -> ProviderError:
     """Return the error for a response above the limit."""
-    return ProviderError(f"The answer is larger than {max_bytes:,} bytes, the most that is taken. Ask for less.")
+    return ProviderError(f"The answer is larger than {max_bytes:,} bytes, the limit. Ask for less.")

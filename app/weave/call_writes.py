@@ -134,7 +134,7 @@ def _check_size(items: Items, position: int) -> None:
     size = items.size(position)
     if size > _MAX_BYTES_WITHOUT_FILES and not items.has(position, b";base64,"):
         raise PayloadTooLargeError(
-            f"has {size:,} bytes, of which not even a third fits into a document; keep large content elsewhere and "
+            f"has {size:,} bytes, but a document holds less than a third of that; keep large content elsewhere and "
             "send a reference to it",
             items.at(position),
         )
