@@ -106,7 +106,7 @@ def test_a_purge_that_waits_for_servers_shows_what_it_removed_and_how_long_it_wa
 
     counts = "4 calls, 0 feedback, 0 objects, 0 tables, 0 table rows, 0 files, 0 costs"
     assert (code, out) == (0, f"Removed {PROJECT}: {counts}.\n")
-    shown = re.findall(rf"Purging {PROJECT}: removed {counts}; waiting (\d) s for servers", err)
+    shown = re.findall(rf"Purging {PROJECT}: removed {counts}; waiting (\d) s until all servers", err)
     assert set(shown) <= {"3", "2", "1", "0"}
     assert shown
 
@@ -119,7 +119,7 @@ def test_a_purge_shows_lines_of_progress_without_a_terminal(command: Command, mo
     code, _, err = command("project", "purge", PROJECT, "--confirm", PROJECT)
 
     assert code == 0
-    waiting = rf"Purging {PROJECT}: removed 4 calls, .*; waiting \d s for servers that may not have noticed the purge …"
+    waiting = rf"Purging {PROJECT}: removed 4 calls, .*; waiting \d s until all servers know of the purge …"
     assert any(re.fullmatch(waiting, line) for line in err.splitlines())
 
 

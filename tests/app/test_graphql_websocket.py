@@ -462,7 +462,7 @@ async def test_a_client_that_reads_nothing_is_let_go_with_its_subscriptions(
 ) -> None:
     monkeypatch.setattr(keepalive, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(keepalive, "PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr("app.websocket.connection._GOODBYE_SECONDS", 0.1)
+    monkeypatch.setattr("app.websocket.connection._CLOSE_SECONDS", 0.1)
     async with client_of(address, max_queue=1, close_timeout=0.2) as client:
         await client.subscribe("a", "subscription { flood }")
         await until(lambda: Flooded.count == 1)
@@ -473,7 +473,7 @@ async def test_a_client_that_reads_nothing_is_let_go_with_its_subscriptions(
 async def test_what_the_server_closes_ends_quietly_with_its_subscriptions(
     monkeypatch: pytest.MonkeyPatch, subscription: str
 ) -> None:
-    monkeypatch.setattr("app.runtime.uvicorn_shutdown._GOODBYE_SECONDS", 0.2)
+    monkeypatch.setattr("app.runtime.uvicorn_shutdown._CLOSE_SECONDS", 0.2)
     endpoint = GraphQLWebSocket(schema, Contexts(), MAX_MESSAGE_BYTES, max_operations=30)
     options = {"ws": HandshakeLimitProtocol, "ws_ping_interval": 0.2, "ws_ping_timeout": 0.3}
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), **options) as host:
