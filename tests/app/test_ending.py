@@ -68,7 +68,7 @@ async def asked_for(client: httpx.AsyncClient, door: str) -> float:
     return sum(s.value for s in families["loomql_in_flight"].samples if s.labels["door"] == door)
 
 
-async def test_a_batch_under_way_is_answered_and_there_and_who_watches_is_told_where_to_resume(
+async def test_shutdown_answers_open_batch_and_subscribers_get_resume_cursor(
     server: Server, mongodb_uri: str, database_name: str
 ) -> None:
     messages: list[dict[str, object]] = []
@@ -104,7 +104,7 @@ async def test_a_batch_under_way_is_answered_and_there_and_who_watches_is_told_w
     assert any("[accepted]" in line["message"] and line["request_id"] for line in map(json.loads, lines))
 
 
-async def test_a_second_signal_ends_it_at_once(server: Server) -> None:
+async def test_second_signal_stops_the_server_at_once(server: Server) -> None:
     """Half a request keeps the server waiting for the rest, for longer than anybody may need to hurry it."""
     host, _, port = server.url.removeprefix("http://").partition("/")[0].partition(":")
     _reader, writer = await asyncio.open_connection(host, int(port))
@@ -132,7 +132,7 @@ async def test_a_second_signal_ends_it_at_once(server: Server) -> None:
         ("POST /weave/calls/delete", "weave", '"reason":'),
     ],
 )
-async def test_what_it_does_not_wait_for_is_to_be_sent_again(
+async def test_request_cut_off_by_shutdown_is_retryable(
     request_line: str, door: str, told: str, mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
     own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name, "LOOMQL_SHUTDOWN_SECONDS": "1"}
@@ -175,7 +175,7 @@ def workers_of(server: Server) -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
-def test_a_worker_that_hangs_keeps_the_signal_from_no_other_and_is_killed_in_time(workers: Server) -> None:
+def test_hanging_worker_blocks_no_other_and_is_killed_in_time(workers: Server) -> None:
     hung, other = workers_of(workers)
     os.kill(hung, signal.SIGSTOP)
     time.sleep(1.5)  # by then it owes an answer
@@ -188,7 +188,7 @@ def test_a_worker_that_hangs_keeps_the_signal_from_no_other_and_is_killed_in_tim
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
-def test_beside_a_worker_that_hangs_one_that_died_is_replaced(workers: Server) -> None:
+def test_dead_worker_is_replaced_while_another_hangs(workers: Server) -> None:
     hung, other = workers_of(workers)
     os.kill(hung, signal.SIGSTOP)
     time.sleep(1.5)

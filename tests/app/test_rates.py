@@ -23,7 +23,7 @@ class Clock:
         return self.now
 
 
-def test_a_bucket_gives_its_burst_at_once_and_then_as_many_as_the_rate() -> None:
+def test_bucket_allows_its_burst_and_then_its_rate() -> None:
     clock = Clock()
     buckets = TokenBuckets(2, 3, clock=clock)
 
@@ -35,7 +35,7 @@ def test_a_bucket_gives_its_burst_at_once_and_then_as_many_as_the_rate() -> None
     assert [buckets.take("a") == 0 for _ in range(5)] == [True, True, True, False, False]
 
 
-def test_what_is_refused_costs_nothing() -> None:
+def test_refused_request_costs_no_token() -> None:
     clock = Clock()
     buckets = TokenBuckets(1, 1, clock=clock)
     buckets.take("a")
@@ -47,7 +47,7 @@ def test_what_is_refused_costs_nothing() -> None:
     assert buckets.take("a") == 0
 
 
-def test_each_caller_has_a_bucket_of_their_own_and_few_are_kept() -> None:
+def test_each_caller_has_a_bucket_and_idle_ones_are_dropped() -> None:
     buckets = TokenBuckets(1, 1, most=10, clock=Clock())
 
     assert [buckets.take(str(number)) for number in range(1000)] == [0] * 1000
@@ -55,7 +55,7 @@ def test_each_caller_has_a_bucket_of_their_own_and_few_are_kept() -> None:
     assert buckets.take("999") > 0
 
 
-def test_a_refusal_says_when_to_come_again() -> None:
+def test_refusal_has_retry_after() -> None:
     rates = RateLimiter(0.1, 1, clock=Clock())
     rates.check("a")
 
@@ -64,7 +64,7 @@ def test_a_refusal_says_when_to_come_again() -> None:
     assert refused.value.retry_after_seconds == 10
 
 
-def test_who_has_a_key_pays_with_it_and_others_by_their_address() -> None:
+def test_rate_limit_applies_per_key_or_else_per_address() -> None:
     scope = {"client": ("10.0.0.5", 4000), "state": {"caller": Caller("key-1", ())}}
 
     assert quota_key_of(scope) == "key key-1"
@@ -72,7 +72,7 @@ def test_who_has_a_key_pays_with_it_and_others_by_their_address() -> None:
     assert quota_key_of({"client": None}) == "unknown"
 
 
-def test_addresses_of_one_network_of_ipv6_are_one_caller() -> None:
+def test_ipv6_addresses_of_one_network_are_one_caller() -> None:
     assert network_of("2001:db8:1:2:3::4") == network_of("2001:db8:1:2:ffff::1") == "2001:db8:1:2::/64"
     assert network_of("2001:db8:1:3::1") != network_of("2001:db8:1:2::1")
     assert network_of("fe80::1%eth0") == "fe80::/64"
@@ -86,7 +86,7 @@ def slow(mongodb_uri: str, database_name: str) -> Iterator[Server]:
 
 
 @every_door
-def test_who_asks_too_often_is_told_at_every_door_when_to_come_again(slow: Server, door: Door) -> None:
+def test_rate_limited_request_gets_retry_after_at_every_endpoint(slow: Server, door: Door) -> None:
     taken = [door.knock(slow.client).status_code for _ in range(3)]
 
     answer = door.knock(slow.client)
@@ -98,7 +98,7 @@ def test_who_asks_too_often_is_told_at_every_door_when_to_come_again(slow: Serve
     assert door.code_of(answer) == (None if door.name in {"otlp", "weave"} else "RATE_LIMITED")
 
 
-def test_otlp_is_told_in_its_own_form(slow: Server) -> None:
+def test_otlp_rate_limit_uses_the_otlp_error_format(slow: Server) -> None:
     for _ in range(3):
         slow.client.get("/graphql")
 
@@ -116,7 +116,7 @@ def test_health_metrics_and_the_assets_of_the_page_are_not_counted(slow: Server)
     assert DOORS[0].knock(slow.client).status_code == 200
 
 
-async def test_each_operation_of_a_websocket_counts(slow: Server) -> None:
+async def test_each_websocket_operation_counts(slow: Server) -> None:
     async with slow.socket() as socket:
         found = [await answered(socket, str(number), query=TYPENAME) for number in range(4)]
 
@@ -127,7 +127,7 @@ async def test_each_operation_of_a_websocket_counts(slow: Server) -> None:
     assert DOORS[1].knock(slow.client).status_code == 429
 
 
-async def test_who_may_say_later_who_they_are_is_not_kept_out_by_others_at_their_address(slow: Server) -> None:
+async def test_unauthenticated_websockets_have_their_own_limit_per_address(slow: Server) -> None:
     statuses = [DOORS[1].knock(slow.client).status_code for _ in range(4)]
 
     for _ in range(3):
@@ -142,7 +142,7 @@ async def test_who_may_say_later_who_they_are_is_not_kept_out_by_others_at_their
 
 
 @pytest.mark.parametrize(("trusted", "statuses"), [(None, [200, 200, 429, 429]), ("127.0.0.1", [200] * 4)])
-def test_who_says_to_come_from_elsewhere_is_believed_where_that_was_set(
+def test_forwarded_address_is_trusted_only_if_configured(
     mongodb_uri: str, database_name: str, tmp_path: Path, trusted: str | None, statuses: list[int]
 ) -> None:
     environment = {

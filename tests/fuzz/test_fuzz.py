@@ -26,7 +26,7 @@ def quiet() -> Iterator[Quiet]:
         yield quiet
 
 
-async def test_whatever_comes_is_answered_well(
+async def test_any_request_gets_a_valid_response(
     mongodb_uri: str, database_name: str, tmp_path: Path, quiet: Quiet
 ) -> None:
     schema = build_schema((ROOT / "graphql_schema" / "schema.graphql").read_text())

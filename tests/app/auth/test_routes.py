@@ -131,7 +131,7 @@ def expected(door: str, caller: str, *, takes_query: bool) -> str:
 
 
 @pytest.mark.parametrize("caller", [NOBODY, *OF_CALLERS])
-async def test_every_method_of_every_route_takes_the_role_that_the_table_says(
+async def test_every_route_method_needs_the_role_in_the_table(
     keyed: Keyed, requests: list[tuple[str, str, str]], caller: str
 ) -> None:
     said = {
@@ -147,7 +147,7 @@ async def test_every_method_of_every_route_takes_the_role_that_the_table_says(
 
 
 @pytest.mark.parametrize("caller", [NOBODY, *OF_CALLERS])
-async def test_every_websocket_takes_the_role_that_the_table_says(keyed: Keyed, doors: set[str], caller: str) -> None:
+async def test_every_websocket_needs_the_role_in_the_table(keyed: Keyed, doors: set[str], caller: str) -> None:
     sockets = [door for door in doors if door.startswith("WEBSOCKET ")]
 
     found = {door: await outcome_of_websocket(keyed, door.removeprefix("WEBSOCKET "), caller) for door in sockets}
@@ -173,7 +173,7 @@ async def outcome_of_websocket(keyed: Keyed, path: str, caller: str) -> str:
 
 
 @pytest.mark.parametrize("caller", [NOBODY, *OF_CALLERS])
-async def test_every_method_over_grpc_takes_the_role_that_the_table_says(keyed: Keyed, caller: str) -> None:
+async def test_every_grpc_method_needs_the_role_in_the_table(keyed: Keyed, caller: str) -> None:
     metadata = (("project_id", OURS), *keyed.header(caller).items())
     found = {}
     async with grpc.aio.insecure_channel(keyed.grpc_address) as channel:
@@ -184,7 +184,7 @@ async def test_every_method_over_grpc_takes_the_role_that_the_table_says(keyed: 
     assert found == {door: expected(door, caller, takes_query=False) for door in OVER_GRPC}
 
 
-async def test_there_is_a_ruling_for_every_method_over_grpc_and_none_too_many(
+async def test_permissions_and_grpc_methods_match_one_to_one(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: set[str] = set()
@@ -209,7 +209,7 @@ async def test_there_is_a_ruling_for_every_method_over_grpc_and_none_too_many(
     assert served == set(OVER_GRPC)
 
 
-async def test_a_method_over_grpc_that_nobody_ruled_on_is_not_served(
+async def test_grpc_method_without_permission_is_not_served(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(ROUTE_PERMISSIONS, OVER_GRPC[0])
@@ -229,7 +229,7 @@ def over_grpc(database: Database) -> AbstractAsyncContextManager[None]:
     return traces_over_grpc(GrpcAddress("127.0.0.1", free_port()), store, 1_000, "otel", RequestBudget(), admit)
 
 
-def test_there_is_a_ruling_for_every_door_and_none_too_many(doors: set[str]) -> None:
+def test_permissions_and_routes_match_one_to_one(doors: set[str]) -> None:
     ruled_on = {door for door in ROUTE_PERMISSIONS if door not in OVER_GRPC}
 
     assert {door for door in doors if not door.startswith("HEAD ")} == ruled_on
@@ -257,12 +257,12 @@ async def _watch(*_given: object) -> None:
         (Route("/graphql", _answer, methods=["POST"]), "POST /graphql"),
     ],
 )
-def test_a_door_that_nobody_ruled_on_makes_no_application(route: BaseRoute, door: str) -> None:
+def test_route_without_permission_fails_startup(route: BaseRoute, door: str) -> None:
     with pytest.raises(TypeError, match=f"nobody ruled on {re.escape(door)}"):
         guard_routes([route], error_response_for_path)
 
 
-async def test_each_method_of_a_route_goes_by_its_own_ruling() -> None:
+async def test_each_method_of_a_route_has_its_own_permission() -> None:
     path, reader = "/things/{entity}/{project}", ROUTE_PERMISSIONS["GET /files/{entity}/{project}/{digest}"]
     rulings = {
         f"GET {path}": reader,
@@ -296,14 +296,14 @@ class _Within(httpx.ASGITransport):
         super().__init__(app)
 
 
-def test_what_is_mounted_gets_no_websocket() -> None:
+def test_mounted_application_rejects_websockets() -> None:
     routes = guard_routes([Mount("/graphiql", _watch)], error_response_for_path)
 
     with pytest.raises(WebSocketDisconnect), TestClient(Router(routes)).websocket_connect("/graphiql/x"):
         pytest.fail("it is opened")
 
 
-async def test_a_forbidden_project_is_refused_alike_whether_it_is_there_or_not(keyed: Keyed) -> None:
+async def test_forbidden_project_gets_the_same_error_if_it_does_not_exist(keyed: Keyed) -> None:
     told = set()
     async with keyed.client("admin") as client:
         for project_id in (THEIRS, "nobody/there"):

@@ -47,7 +47,7 @@ def cors_of(answer: httpx.Response) -> dict[str, str]:
 
 
 @every_door
-def test_every_answer_says_what_may_be_done_with_it(plain: Server, door: Door) -> None:
+def test_every_response_has_security_headers(plain: Server, door: Door) -> None:
     answer = door.knock(plain.client)
 
     assert answer.status_code in {door.status, 200}
@@ -56,13 +56,13 @@ def test_every_answer_says_what_may_be_done_with_it(plain: Server, door: Door) -
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/healthz", "/weave/none", f"/files/{PROJECT}/none"])
-def test_so_does_every_refusal(plain: Server, path: str) -> None:
+def test_every_refusal_has_security_headers(plain: Server, path: str) -> None:
     answer = plain.client.get(path)
 
     assert {name: answer.headers.get(name) for name in SAFE} == SAFE
 
 
-def test_a_file_is_no_page_of_the_server(plain: Server) -> None:
+def test_file_response_cannot_act_as_a_page(plain: Server) -> None:
     stored = plain.client.put(f"/files/{PROJECT}", content=b"<svg onload=alert(1)>", params={"name": "x.svg"})
     file = plain.client.get(stored.json()["url"])
 
@@ -76,7 +76,7 @@ def test_a_file_is_no_page_of_the_server(plain: Server) -> None:
 @pytest.mark.parametrize(
     "headers", [{"origin": EVIL}, {"origin": "null"}, {"sec_fetch_site": "cross-site"}, {"sec_fetch_site": "same-site"}]
 )
-def test_a_page_of_another_site_is_refused_at_every_door(plain: Server, door: Door, headers: dict[str, str]) -> None:
+def test_cross_origin_page_is_refused_at_every_endpoint(plain: Server, door: Door, headers: dict[str, str]) -> None:
     answer = door.knock(plain.client, **headers)
 
     assert answer.status_code == 403
@@ -85,20 +85,20 @@ def test_a_page_of_another_site_is_refused_at_every_door(plain: Server, door: Do
 
 
 @every_door
-def test_the_servers_own_page_is_answered(plain: Server, door: Door) -> None:
+def test_same_origin_page_is_answered(plain: Server, door: Door) -> None:
     answer = door.knock(plain.client, origin=f"http://{plain.host}", sec_fetch_site="same-origin")
 
     assert answer.status_code in {door.status, 200}
 
 
-def test_who_follows_a_link_from_elsewhere_gets_the_page(plain: Server) -> None:
+def test_cross_site_link_opens_the_page(plain: Server) -> None:
     followed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "accept": "text/html"}
 
     assert plain.client.get("/graphql", headers=followed).headers["content-type"].startswith("text/html")
     assert plain.client.post("/graphql", headers=followed, json={"query": "{ __typename }"}).status_code == 403
 
 
-def test_a_preflight_is_refused_as_long_as_nobody_is_named(plain: Server) -> None:
+def test_preflight_is_refused_without_allowed_origins(plain: Server) -> None:
     answer = plain.client.options("/graphql", headers={"origin": APP, **PREFLIGHT})
 
     assert answer.status_code == 403
@@ -106,7 +106,7 @@ def test_a_preflight_is_refused_as_long_as_nobody_is_named(plain: Server) -> Non
 
 
 @every_door
-def test_a_named_origin_may_ask_and_read_without_what_its_browser_would_add(shared: Server, door: Door) -> None:
+def test_allowed_origin_may_send_requests_without_credentials(shared: Server, door: Door) -> None:
     headers = {"origin": APP, "sec-fetch-site": "cross-site", **PREFLIGHT}
     preflight = shared.client.options(door.path.partition("?")[0], headers=headers)
     answer = door.knock(shared.client, origin=APP, sec_fetch_site="cross-site")
@@ -124,7 +124,7 @@ def test_a_named_origin_may_ask_and_read_without_what_its_browser_would_add(shar
 
 
 @every_door
-def test_another_origin_may_not(shared: Server, door: Door) -> None:
+def test_other_origin_is_not_allowed(shared: Server, door: Door) -> None:
     preflight = shared.client.options(door.path, headers={"origin": EVIL, **PREFLIGHT})
     answer = door.knock(shared.client, origin=EVIL)
 
@@ -133,7 +133,7 @@ def test_another_origin_may_not(shared: Server, door: Door) -> None:
     assert "Origin" in answer.headers["vary"]
 
 
-def test_every_origin_is_told_so_and_never_with_credentials(mongodb_uri: str, database_name: str) -> None:
+def test_wildcard_allows_every_origin_without_credentials(mongodb_uri: str, database_name: str) -> None:
     for server in serving(mongodb_uri, database_name, cors_origins="*"):
         answer = DOORS[0].knock(server.client, origin=EVIL)
 
@@ -141,7 +141,7 @@ def test_every_origin_is_told_so_and_never_with_credentials(mongodb_uri: str, da
         assert "access-control-allow-credentials" not in answer.headers
 
 
-async def test_a_socket_of_a_page_from_elsewhere_is_not_opened(plain: Server, shared: Server) -> None:
+async def test_cross_origin_websocket_is_refused(plain: Server, shared: Server) -> None:
     for origin in (EVIL, "null", "http://127.0.0.1:1", APP):
         with pytest.raises(InvalidStatus, match="403"):
             async with plain.socket(origin=origin):
@@ -151,7 +151,7 @@ async def test_a_socket_of_a_page_from_elsewhere_is_not_opened(plain: Server, sh
 
 
 @every_door
-def test_another_name_for_the_server_is_refused_where_it_has_no_keys(plain: Server, door: Door) -> None:
+def test_other_host_name_is_refused_on_a_server_without_keys(plain: Server, door: Door) -> None:
     # So it looks to the browser when a page's own name leads to 127.0.0.1 all of a sudden.
     port = plain.host.partition(":")[2]
     rebound = door.knock(
@@ -162,7 +162,7 @@ def test_another_name_for_the_server_is_refused_where_it_has_no_keys(plain: Serv
     assert "LOOMQL_ALLOWED_HOSTS" in rebound.text
 
 
-def test_metrics_are_refused_by_another_name_and_health_is_told(plain: Server, shared: Server) -> None:
+def test_metrics_refuse_another_host_name_and_health_accepts_it(plain: Server, shared: Server) -> None:
     def statuses(server: Server, host: str) -> list[int]:
         paths = ("/metrics", "/healthz", "/readyz")
         return [server.client.get(path, headers={"host": host}).status_code for path in paths]
@@ -177,17 +177,17 @@ def test_metrics_are_refused_by_another_name_and_health_is_told(plain: Server, s
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:1", "[::1]:8000", "127.0.0.1", "127.9.9.9", "loom.localhost:80"]
 )
-def test_the_names_of_the_loopback_are_the_servers_own(plain: Server, host: str) -> None:
+def test_loopback_names_are_accepted(plain: Server, host: str) -> None:
     assert DOORS[0].knock(plain.client, host=host).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[half", "a@b"])
-def test_names_that_look_like_it_are_not(plain: Server, host: str) -> None:
+def test_lookalikes_of_loopback_names_are_refused(plain: Server, host: str) -> None:
     assert DOORS[0].knock(plain.client, host=host).status_code in {400, 403}
     assert plain.client.get("/healthz", headers={"host": "evil.example"}).status_code == 200
 
 
-async def test_a_socket_by_another_name_is_not_opened(plain: Server, shared: Server) -> None:
+async def test_websocket_with_another_host_name_is_refused(plain: Server, shared: Server) -> None:
     for server, host, opens in ((plain, "evil.example", False), (shared, "loom.acme.com", True)):
         address, port = server.host.split(":")
         opening = connect(f"ws://{host}:{port}/graphql", host=address, subprotocols=["graphql-transport-ws"])  # type: ignore[list-item]  # a NewType of str

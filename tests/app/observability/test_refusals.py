@@ -41,7 +41,7 @@ async def served(
 
 
 @pytest.mark.parametrize("served", [{"rate_limit": 0.001, "rate_burst": 1}], ids=["slow"], indirect=True)
-async def test_who_asks_too_often(served: httpx.AsyncClient) -> None:
+async def test_rate_limited_request_is_counted_as_refused(served: httpx.AsyncClient) -> None:
     await served.post("/graphql", json={"query": "{ __typename }"})
     statuses = [(await ask(served)).status_code for ask in DOORS.values()]
     found = await told(served)
@@ -53,7 +53,7 @@ async def test_who_asks_too_often(served: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("served", [{}], ids=["open"], indirect=True)
-async def test_who_comes_by_another_name(served: httpx.AsyncClient) -> None:
+async def test_request_with_another_host_name_is_counted_as_refused(served: httpx.AsyncClient) -> None:
     own = served.headers
     served.headers = httpx.Headers({"Host": "evil.example"})
     statuses = [(await ask(served)).status_code for ask in DOORS.values()]
@@ -66,7 +66,7 @@ async def test_who_comes_by_another_name(served: httpx.AsyncClient) -> None:
         assert found[sample("loomql_requests_total", door=door, operation="", status="403")] == 1
 
 
-async def test_who_has_no_key(mongodb_uri: str, database: Database) -> None:
+async def test_request_without_key_is_counted_as_refused(mongodb_uri: str, database: Database) -> None:
     made = await KeysStore(database).create([Grant.of("*", Role.READER)])
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database.calls.database.name)
     with live_server(create_app(settings), lifespan="on") as host:
@@ -88,7 +88,7 @@ WATCH = 'subscription { callEvents(projectId: \\"acme/chat\\") { type } }'
 
 @pytest.mark.parametrize("served", [{"max_connection_operations": 1}], ids=["one at once"], indirect=True)
 @pytest.mark.parametrize("is_full", [False, True], ids=["of the connection", "of the server"])
-async def test_who_asks_for_too_much_over_one_websocket(
+async def test_operation_over_the_websocket_limit_is_counted_as_refused(
     served: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, *, is_full: bool
 ) -> None:
     if is_full:

@@ -67,7 +67,7 @@ def bad_items(project: str) -> dict[str, tuple[Any, str]]:
 
 
 @pytest.mark.parametrize("name", bad_items("acme/names").keys())
-def test_one_bad_item_loses_no_other(
+def test_invalid_item_does_not_lose_the_others(
     door: httpx.Client,
     project: str,
     name: str,
@@ -101,7 +101,7 @@ def test_one_bad_item_loses_no_other(
     ],
     ids=["NaN", "surrogate", "number", "depth", "colon"],
 )
-def test_an_item_that_is_no_json_loses_no_other(
+def test_item_with_invalid_json_does_not_lose_the_others(
     door: httpx.Client, project: str, text: bytes, reason: str, padding: int
 ) -> None:
     good, bad = start(project, inputs={"a": "x" * padding}), start(project, inputs="HERE")
@@ -114,7 +114,7 @@ def test_an_item_that_is_no_json_loses_no_other(
     assert ids_of(door, project) == {good["req"]["start"]["id"]}
 
 
-def test_a_batch_of_nothing_good_is_refused(door: httpx.Client, project: str) -> None:
+def test_batch_without_valid_items_is_refused(door: httpx.Client, project: str) -> None:
     assert refused(door, BATCH, batch=[start(project, id="BAD"), 7])[0] == 400
     status, reason = refused(door, BATCH, batch=[7, start(project, id="BAD")])
 
@@ -133,18 +133,18 @@ def test_a_batch_of_nothing_good_is_refused(door: httpx.Client, project: str) ->
         (b'{"batch": [' + b"[" * 5, "ends before"),
     ],
 )
-def test_a_body_without_a_batch_is_refused(door: httpx.Client, body: bytes, reason: str) -> None:
+def test_body_without_a_batch_is_refused(door: httpx.Client, body: bytes, reason: str) -> None:
     answer = door.post(BATCH, content=body)
 
     assert answer.status_code == 422
     assert reason in answer.json()["reason"]
 
 
-def test_an_empty_batch_is_taken(door: httpx.Client) -> None:
+def test_empty_batch_is_accepted(door: httpx.Client) -> None:
     assert posted(door, BATCH, batch=[]) == {"res": []}
 
 
-def test_ends_may_come_first_and_all_may_come_again(door: httpx.Client, project: str) -> None:
+def test_ends_may_arrive_first_and_items_may_repeat(door: httpx.Client, project: str) -> None:
     call_id = str(uuid.uuid4())
     ended = end(project, call_id, output={"b": [1, None]}, exception="", wb_run_step_end=3)
     begun = start(project, id=call_id, wb_run_step=2, inputs={"wide": 2**70, "": {"$a.b": -0.5}})
@@ -169,7 +169,7 @@ def test_ends_may_come_first_and_all_may_come_again(door: httpx.Client, project:
 
 
 @pytest.mark.parametrize("way", ["batch", "end", "complete"])
-def test_an_exception_that_is_too_long_is_cut_and_the_rest_is_kept(
+def test_too_long_exception_is_cut_and_the_rest_is_stored(
     door: httpx.Client, project: str, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = '{"type": "KeyError", "message": "' + "ü" * MAX_EXCEPTION
@@ -190,7 +190,7 @@ def test_an_exception_that_is_too_long_is_cut_and_the_rest_is_kept(
     assert line == f"the exception of call {whole['id']} of {project} has 262177 characters and is cut to 262144"
 
 
-def test_single_starts_and_ends_are_told_by_their_status(door: httpx.Client, project: str) -> None:
+def test_single_starts_and_ends_are_reported_by_status(door: httpx.Client, project: str) -> None:
     begun = start(project)["req"]
     made = posted(door, "/call/start", **begun)
     without_ids = posted(door, "/call/start", start={**begun["start"], "id": None, "trace_id": None})
@@ -226,7 +226,7 @@ def test_complete_calls_are_stored(door: httpx.Client, project: str) -> None:
     assert (read["output"], read["summary"]["usage"]) == (5, {"m": {"total_tokens": 7}})
 
 
-def test_an_eager_start_and_end_are_stored(door: httpx.Client, project: str) -> None:
+def test_eager_start_and_end_are_stored(door: httpx.Client, project: str) -> None:
     begun = start(project)["req"]
     ended = end(project, begun["start"]["id"], trace_id=begun["start"]["trace_id"], started_at=MOMENT, is_eval=True)
 
@@ -241,7 +241,7 @@ def test_an_eager_start_and_end_are_stored(door: httpx.Client, project: str) -> 
         assert f"{path}.project_id: is not acme/elsewhere, the project in the address" in str(told)
 
 
-def test_a_large_batch_is_stored_in_parts(door: httpx.Client, project: str, graphql: httpx.Client) -> None:
+def test_large_batch_is_stored_in_chunks(door: httpx.Client, project: str, graphql: httpx.Client) -> None:
     # 1,300 calls in 6 MB, their ends in the same body, and one among them that is no JSON.
     begun = [start(project, inputs={"text": 'word, [word] {word} \\" ü ' * 160}) for _ in range(1300)]
     ended = [end(project, item["req"]["start"]["id"], output={"n": number}) for number, item in enumerate(begun)]
@@ -263,7 +263,7 @@ def test_a_large_batch_is_stored_in_parts(door: httpx.Client, project: str, grap
     ]
 
 
-def test_a_data_url_of_megabytes_becomes_a_file(door: httpx.Client, project: str) -> None:
+def test_data_url_of_megabytes_becomes_a_file(door: httpx.Client, project: str) -> None:
     call_id = started(door, project, inputs={"picture": "data:image/png;base64," + "QUFB" * 3_500_000})
 
     [call] = streamed(door, "/calls/stream_query", project_id=project)
@@ -273,7 +273,7 @@ def test_a_data_url_of_megabytes_becomes_a_file(door: httpx.Client, project: str
     assert content.content == b"AAA" * 3_500_000
 
 
-def test_one_bad_piece_of_feedback_loses_no_other(
+def test_invalid_feedback_does_not_lose_the_others(
     door: httpx.Client, project: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def piece(**fields: object) -> dict[str, object]:
@@ -306,7 +306,7 @@ def notes(project: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("name", ["calls", "feedback", "object", "file"])
-def test_what_others_stood_in_the_way_of_is_asked_for_again(
+def test_write_conflict_is_returned_as_retryable(
     door: httpx.Client, project: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The SDK sends again what is answered by 5xx, and drops what is answered by 409.
@@ -331,7 +331,7 @@ def test_what_others_stood_in_the_way_of_is_asked_for_again(
     assert (again.status_code, "error" in again.text) == (200, False)
 
 
-def test_an_id_of_another_is_refused_for_good(door: httpx.Client, project: str) -> None:
+def test_id_of_another_users_feedback_is_rejected_permanently(door: httpx.Client, project: str) -> None:
     mine, other = notes(project)
     theirs = {**mine, "wb_user_id": "somebody"}
 
@@ -344,7 +344,7 @@ def test_an_id_of_another_is_refused_for_good(door: httpx.Client, project: str) 
 
 
 @pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create"])
-async def test_a_batch_of_very_many_bad_items_keeps_nobody_waiting(
+async def test_batch_of_many_invalid_items_blocks_no_other_request(
     database: Database, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("stores.concurrency.time_slices.SLICE_SECONDS", 0.0)
@@ -366,7 +366,7 @@ async def test_a_batch_of_very_many_bad_items_keeps_nobody_waiting(
 
 @pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create"])
 @pytest.mark.parametrize("error", [UnavailableError("full"), RateLimitedError("half", retry_after_seconds=1)], ids=repr)
-async def test_a_batch_without_memory_for_an_item_is_refused_as_a_whole(
+async def test_batch_without_memory_for_an_item_is_refused_whole(
     database: Database, path: str, error: StoreError
 ) -> None:
     sizes: list[int] = []
@@ -389,7 +389,7 @@ async def test_a_batch_without_memory_for_an_item_is_refused_as_a_whole(
 
 
 @pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create", "/v2/acme/dense/calls/complete"])
-def test_a_dense_batch_is_refused_before_any_item_is_read(door: httpx.Client, path: str) -> None:
+def test_dense_batch_is_refused_before_any_item_is_read(door: httpx.Client, path: str) -> None:
     dense = b'{"batch":[[' + b"{}," * 10_000_000 + b"{}]]}"
 
     answer = door.post(path, content=dense)
@@ -417,9 +417,7 @@ def dense_batch(project: str, path: str, share: Reservation) -> Body:
 
 @pytest.mark.usefixtures("one_at_a_time")
 @pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create"])
-async def test_the_memory_of_items_is_released_once_they_are_stored(
-    database: Database, project: str, path: str
-) -> None:
+async def test_memory_of_items_is_released_once_they_are_stored(database: Database, project: str, path: str) -> None:
     taken: list[int] = []
 
     class Noting(Reservation):
@@ -440,7 +438,7 @@ async def test_the_memory_of_items_is_released_once_they_are_stored(
 
 @pytest.mark.usefixtures("one_at_a_time")
 @pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create"])
-async def test_a_batch_whose_first_items_are_stored_does_not_say_that_nothing_is(
+async def test_partly_stored_batch_does_not_report_that_nothing_is_stored(
     database: Database, project: str, path: str
 ) -> None:
     create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
@@ -465,7 +463,7 @@ async def test_a_batch_whose_first_items_are_stored_does_not_say_that_nothing_is
     assert refusal.value.retry_after_seconds == 1
 
 
-def test_very_many_items_are_refused_before_any_is_read(
+def test_too_many_items_are_refused_before_any_is_read(
     door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "MAX_ITEMS", 2)
@@ -476,7 +474,7 @@ def test_very_many_items_are_refused_before_any_is_read(
         )
 
 
-def test_of_very_many_bad_items_the_first_are_told_why(
+def test_first_of_many_invalid_items_get_a_reason(
     door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "_MOST_REASONS", 2)
@@ -489,7 +487,7 @@ def test_of_very_many_bad_items_the_first_are_told_why(
     assert results[3] == {"error": "is not stored; only the first 1,000 such items of a batch are told why"}
 
 
-async def test_what_is_kept_of_a_bad_item_does_not_lead_to_the_body() -> None:
+async def test_rejected_item_keeps_no_reference_to_the_body() -> None:
     items = Items([0], None, "batch", RouteAccess(ANONYMOUS_WRITER, Role.WRITER), RequestBudget().reservation())
     outcome = batches.Outcome(items)
     with pytest.raises(StoreError) as caught:

@@ -28,7 +28,7 @@ def found(door: httpx.Client, project: str, **asked: object) -> list[int]:
     return [call["inputs"]["n"] for call in streamed(door, STREAM, project_id=project, **asked)]
 
 
-def test_a_call_is_read_whole(door: httpx.Client, project: str) -> None:
+def test_call_is_read_with_all_fields(door: httpx.Client, project: str) -> None:
     fields = {
         "parent_id": "b" * 16,
         "thread_id": "t",
@@ -80,7 +80,7 @@ def test_a_call_is_read_whole(door: httpx.Client, project: str) -> None:
         ({"filter": {"op_names": ["other"]}}, []),
     ],
 )
-def test_calls_are_found_page_by_page(
+def test_calls_are_listed_page_by_page(
     door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], expected: list[int]
 ) -> None:
     monkeypatch.setattr(paging, "FOUND_AT_ONCE", 3)
@@ -95,9 +95,7 @@ def test_calls_are_found_page_by_page(
     assert count["count"] == (len(expected) if "offset" not in asked else min(7, asked.get("limit", 7)))
 
 
-def test_calls_of_many_bytes_are_read_one_by_one(
-    door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_calls_are_read_one_by_one(door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paging, "BYTES_AT_ONCE", 10_000)
     posted(
         door,
@@ -108,7 +106,7 @@ def test_calls_of_many_bytes_are_read_one_by_one(
     assert sorted(found(door, project)) == [0, 1, 2, 3]
 
 
-def test_only_columns_that_are_asked_for_come(door: httpx.Client, project: str) -> None:
+def test_only_requested_columns_are_returned(door: httpx.Client, project: str) -> None:
     started(door, project, inputs={"a": {"b": 1}}, attributes={"c": 2})
 
     [call] = streamed(door, STREAM, project_id=project, columns=["inputs.a", "wb_user_id", "nothing"])
@@ -121,7 +119,7 @@ def test_only_columns_that_are_asked_for_come(door: httpx.Client, project: str) 
     assert summed["summary"] == {"weave": {"status": "running", "trace_name": "chat"}}
 
 
-def test_sizes_come_where_they_are_asked_for(door: httpx.Client, project: str) -> None:
+def test_sizes_are_returned_if_requested(door: httpx.Client, project: str) -> None:
     root = started(door, project, trace_id="t" * 32)
     started(door, project, trace_id="t" * 32, parent_id=root, inputs={"a": 1})
 
@@ -133,7 +131,7 @@ def test_sizes_come_where_they_are_asked_for(door: httpx.Client, project: str) -
     assert stats == {"count": 2, "total_storage_size_bytes": 14}
 
 
-def test_costs_and_feedback_come_in_the_summary(door: httpx.Client, project: str) -> None:
+def test_costs_and_feedback_are_in_the_summary(door: httpx.Client, project: str) -> None:
     call_id = started(door, project)
     usage = {"m": {"prompt_tokens": 3, "completion_tokens": 2}, "unpriced": {"requests": 1}}
     posted(door, "/call/upsert_batch", batch=[end(project, call_id, summary={"usage": usage})])
@@ -181,9 +179,7 @@ def test_costs_and_feedback_come_in_the_summary(door: httpx.Client, project: str
     assert said["payload"] == {"stars": 1}
 
 
-def test_much_feedback_on_calls_is_read_bit_by_bit(
-    door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_much_feedback_is_read_in_batches(door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(call_encoder, "_FEW", 3)
     counts = [1, 0, 2, 1, 7, 3, 0, 4]
     calls = with_calls(door, project, len(counts))
@@ -239,7 +235,7 @@ def test_columns_are_expanded(door: httpx.Client, project: str) -> None:
         ({"project_id": None}, 422, "project_id"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(door: httpx.Client, asked: dict[str, Any], status: int, reason: str) -> None:
+def test_invalid_requests_are_refused(door: httpx.Client, asked: dict[str, Any], status: int, reason: str) -> None:
     found = refused(door, STREAM, **{"project_id": "acme/empty", **asked})
 
     assert found[0] == status
@@ -262,7 +258,7 @@ def test_calls_are_renamed_and_deleted(door: httpx.Client, project: str) -> None
     assert refused(door, "/calls/delete", project_id=project, call_ids=["a" * 16] * 1001)[0] == 400
 
 
-def test_an_answer_of_no_calls_is_empty(door: httpx.Client, project: str) -> None:
+def test_response_without_calls_is_empty(door: httpx.Client, project: str) -> None:
     answer = door.post(STREAM, json={"project_id": project})
 
     assert (answer.status_code, answer.content) == (200, b"")
@@ -270,7 +266,7 @@ def test_an_answer_of_no_calls_is_empty(door: httpx.Client, project: str) -> Non
     assert json.loads(door.post("/calls/query_stats", json={"project_id": project}).content)["count"] == 0
 
 
-def test_an_answer_that_fails_on_its_way_is_cut_off(
+def test_response_that_fails_midway_is_cut_off(
     door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paging, "FOUND_AT_ONCE", 2)

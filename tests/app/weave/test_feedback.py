@@ -25,7 +25,7 @@ def found(door: httpx.Client, project: str, **asked: object) -> list[dict[str, A
     return result
 
 
-def test_feedback_is_read_as_it_was_made(door: httpx.Client, project: str) -> None:
+def test_feedback_is_read_as_created(door: httpx.Client, project: str) -> None:
     answer = made(door, project, 5)
 
     [read] = found(door, project)
@@ -47,7 +47,7 @@ def test_feedback_is_read_as_it_was_made(door: httpx.Client, project: str) -> No
     }
 
 
-def test_what_is_sent_again_is_the_same_piece(door: httpx.Client, project: str) -> None:
+def test_repeated_create_is_the_same_feedback(door: httpx.Client, project: str) -> None:
     body = {"project_id": project, **PIECE, "payload": {"stars": 1}}
     retry_id = str(uuid.uuid4())
 
@@ -57,7 +57,7 @@ def test_what_is_sent_again_is_the_same_piece(door: httpx.Client, project: str) 
     assert len(found(door, project)) == 1
 
 
-def test_a_replacement_that_is_sent_again_is_the_same_piece(door: httpx.Client, project: str) -> None:
+def test_repeated_replacement_is_the_same_feedback(door: httpx.Client, project: str) -> None:
     body = {"project_id": project, **PIECE, "payload": {"stars": 2}, "feedback_id": made(door, project, 1)["id"]}
     retry_id = str(uuid.uuid4())
 
@@ -88,7 +88,7 @@ def test_a_replacement_that_is_sent_again_is_the_same_piece(door: httpx.Client, 
         ),
     ],
 )
-def test_feedback_is_found(
+def test_feedback_is_queried(
     door: httpx.Client,
     project: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -118,7 +118,7 @@ def test_feedback_is_replaced_and_purged(door: httpx.Client, project: str) -> No
     assert refused(door, "/feedback/purge", project_id=project, query=wide)[0] == 400
 
 
-def test_feedback_that_breaks_a_rule_is_refused(door: httpx.Client, project: str) -> None:
+def test_invalid_feedback_is_refused(door: httpx.Client, project: str) -> None:
     piece = {"project_id": project, "weave_ref": call_ref(project, "a" * 16)}
     taken = made(door, project, 1)["id"]
 
@@ -130,7 +130,7 @@ def test_feedback_that_breaks_a_rule_is_refused(door: httpx.Client, project: str
     assert refused(door, "/feedback/query", project_id=project, fields=["nothing"])[0] == 400
 
 
-def test_prices_are_set_found_and_purged(door: httpx.Client, project: str) -> None:
+def test_prices_are_set_queried_and_purged(door: httpx.Client, project: str) -> None:
     price = {"prompt_token_cost": 1, "completion_token_cost": 0.25}
     costs = {"a": price, "b": {**price, "effective_date": "2026-01-01T00:00:00", "provider_id": "p"}}
 
@@ -157,7 +157,7 @@ def test_prices_are_set_found_and_purged(door: httpx.Client, project: str) -> No
     assert door.post("/cost/query", json={"project_id": project}).content == b'{"results":[]}'
 
 
-def test_prices_that_break_a_rule_are_refused(door: httpx.Client, project: str) -> None:
+def test_invalid_prices_are_refused(door: httpx.Client, project: str) -> None:
     negative = {"a": {"prompt_token_cost": -1, "completion_token_cost": 0}}
 
     assert refused(door, "/cost/create", project_id=project, costs=negative)[0] == 400

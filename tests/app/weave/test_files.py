@@ -12,7 +12,7 @@ FILE_HEAD = b'--b\r\ncontent-disposition: form-data; name="file"; filename="x"\r
 
 
 @pytest.mark.parametrize("files", ["/files", "/file"])
-def test_a_file_goes_up_and_comes_down(door: httpx.Client, project: str, files: str) -> None:
+def test_file_is_uploaded_and_downloaded(door: httpx.Client, project: str, files: str) -> None:
     large = bytes(range(256)) * 20_000
     for body in (b"hello", b"", large):
         made = door.post(f"{files}/create", data={"project_id": project}, files={"file": ("obj.py", body)})
@@ -39,7 +39,7 @@ def test_a_file_goes_up_and_comes_down(door: httpx.Client, project: str, files: 
         (PROJECT_FIELD + FILE_HEAD.replace(b'"x"', b'"../x"') + b"x\r\n--b--\r\n", BOUNDARY, 400, "no path upward"),
     ],
 )
-def test_what_is_no_form_with_a_file_is_refused(
+def test_form_without_a_valid_file_is_refused(
     door: httpx.Client, body: bytes, headers: dict[str, str], status: int, reason: str
 ) -> None:
     answer = door.post("/files/create", content=body, headers=headers)
@@ -49,7 +49,7 @@ def test_what_is_no_form_with_a_file_is_refused(
     assert posted(door, "/files/stats", project_id="acme/forms") == {"total_size_bytes": 0}
 
 
-def test_the_sender_of_much_hears_why_it_is_refused(door: httpx.Client) -> None:
+def test_sender_of_a_too_large_body_receives_the_reason(door: httpx.Client) -> None:
     form = {"data": {"project_id": "nowhere"}, "files": {"file": ("x", b" " * 5_000_000)}}
 
     answer = door.post("/files/create", **form)  # type: ignore[arg-type] # a form as httpx takes it
@@ -57,5 +57,5 @@ def test_the_sender_of_much_hears_why_it_is_refused(door: httpx.Client) -> None:
     assert (answer.status_code, "is not a project id" in answer.json()["reason"]) == (400, True)
 
 
-def test_an_unknown_file_is_told(door: httpx.Client, project: str) -> None:
+def test_unknown_file_is_reported(door: httpx.Client, project: str) -> None:
     assert refused(door, "/files/content", project_id=project, digest="x")[0] == 404

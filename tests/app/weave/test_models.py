@@ -26,7 +26,7 @@ def provider(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
 HELLO = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}], "stop": None, "vertex": None}
 
 
-def test_a_completion_is_answered_and_kept(door: httpx.Client, project: str) -> None:
+def test_completion_is_returned_and_stored(door: httpx.Client, project: str) -> None:
     made = posted(door, "/completions/create", project_id=project, inputs=HELLO, wb_user_id="ada", track_llm_call=True)
 
     call = posted(door, "/call/read", project_id=project, id=made["weave_call_id"])["call"]
@@ -39,7 +39,7 @@ def test_a_completion_is_answered_and_kept(door: httpx.Client, project: str) -> 
     assert call["summary"]["usage"] == {"gpt-4o": USAGE}
 
 
-def test_an_untracked_completion_is_not_kept(door: httpx.Client, project: str) -> None:
+def test_untracked_completion_is_not_stored(door: httpx.Client, project: str) -> None:
     made = posted(door, "/completions/create", project_id=project, inputs=HELLO, track_llm_call=False)
     lines = streamed(door, "/completions/create_stream", project_id=project, inputs=HELLO, track_llm_call=False)
 
@@ -48,7 +48,7 @@ def test_an_untracked_completion_is_not_kept(door: httpx.Client, project: str) -
     assert posted(door, "/calls/query_stats", project_id=project)["count"] == 0
 
 
-def test_a_completion_comes_in_lines(door: httpx.Client, project: str) -> None:
+def test_completion_streams_as_json_lines(door: httpx.Client, project: str) -> None:
     meta, *chunks = streamed(door, "/completions/create_stream", project_id=project, inputs={**HELLO, "stream": True})
 
     call = posted(door, "/call/read", project_id=project, id=meta["_meta"]["weave_call_id"])["call"]
@@ -57,7 +57,7 @@ def test_a_completion_comes_in_lines(door: httpx.Client, project: str) -> None:
     assert len(chunks) > 3
 
 
-def test_lines_that_break_off_end_with_the_error(door: httpx.Client, project: str) -> None:
+def test_interrupted_stream_ends_with_the_error(door: httpx.Client, project: str) -> None:
     cut = streamed(door, "/completions/create_stream", project_id=project, inputs={**HELLO, "model": "cut"})
     nobody = streamed(door, "/completions/create_stream", project_id=project, inputs={**HELLO, "model": "custom::x"})
 
@@ -67,7 +67,7 @@ def test_lines_that_break_off_end_with_the_error(door: httpx.Client, project: st
     assert [line.keys() for line in nobody] == [{"error"}]
 
 
-def test_who_leaves_the_lines_ends_the_providers_stream(door: httpx.Client, project: str, provider: StandIn) -> None:
+def test_disconnect_ends_the_provider_stream(door: httpx.Client, project: str, provider: StandIn) -> None:
     provider.reply = lambda _body: "word " * 10_000
     body = {"project_id": project, "inputs": {**HELLO, "model": "drip"}}
     with door.stream("POST", "/completions/create_stream", json=body) as answer:
@@ -83,7 +83,7 @@ def test_who_leaves_the_lines_ends_the_providers_stream(door: httpx.Client, proj
     assert provider.left == 1
 
 
-def test_an_image_is_painted_and_read_back_as_a_file(door: httpx.Client, project: str) -> None:
+def test_image_is_generated_and_read_back_as_a_file(door: httpx.Client, project: str) -> None:
     inputs = {"model": "gpt-image-1", "prompt": "a weft"}
 
     made = posted(door, "/image/create", project_id=project, inputs=inputs, wb_user_id=None, track_llm_call=None)
@@ -96,9 +96,7 @@ def test_an_image_is_painted_and_read_back_as_a_file(door: httpx.Client, project
     assert call["output"] == made["response"]
 
 
-def test_what_a_provider_does_wrong_is_told_in_the_response(
-    door: httpx.Client, project: str, provider: StandIn
-) -> None:
+def test_provider_error_is_returned_in_the_response(door: httpx.Client, project: str, provider: StandIn) -> None:
     provider.reply = lambda _body: {"data": [{"b64_json": base64.b64encode(b"text").decode()}]}
 
     made = posted(door, "/image/create", project_id=project, inputs={"model": "gpt-image-1", "prompt": "a weft"})
@@ -107,9 +105,7 @@ def test_what_a_provider_does_wrong_is_told_in_the_response(
     assert made["weave_call_id"] is None
 
 
-def test_an_action_is_carried_out_and_says_what_it_could_not(
-    door: httpx.Client, graphql: httpx.Client, project: str
-) -> None:
+def test_action_runs_and_reports_failures(door: httpx.Client, graphql: httpx.Client, project: str) -> None:
     batch = [start(project), start(project)]
     first, second = [str(item["req"]["start"]["id"]) for item in batch]
     posted(door, "/call/upsert_batch", batch=[batch[0], end(project, first, output="a weft")])
@@ -127,7 +123,7 @@ def test_an_action_is_carried_out_and_says_what_it_could_not(
     }
 
 
-def test_what_breaks_a_rule_is_refused(door: httpx.Client, project: str) -> None:
+def test_invalid_requests_are_refused(door: httpx.Client, project: str) -> None:
     inputs = {"model": "dall-e-3", "prompt": "a weft", "n": 2}
 
     assert refused(door, "/image/create", project_id=project, inputs=inputs)[0] == 400

@@ -22,7 +22,7 @@ def found(door: httpx.Client, project: str, **asked: object) -> list[Any]:
     return [each["val"] for each in posted(door, "/objs/query", project_id=project, **asked)["objs"]]
 
 
-def test_a_version_is_read_as_it_was_made(door: httpx.Client, project: str) -> None:
+def test_version_is_read_as_created(door: httpx.Client, project: str) -> None:
     digest = made(door, project, "o", {"a": 1})
     wide = made(door, project, "wide", {"n": 2**80, "text": "x" * 300_000})
 
@@ -63,7 +63,7 @@ def test_a_version_is_read_as_it_was_made(door: httpx.Client, project: str) -> N
         ({"metadata_only": True, "limit": 2}, [{}, {}]),
     ],
 )
-def test_versions_are_found(
+def test_versions_are_queried(
     door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], expected: list[Any]
 ) -> None:
     monkeypatch.setattr(paging, "FOUND_AT_ONCE", 2)
@@ -75,7 +75,7 @@ def test_versions_are_found(
     assert found(door, project, **asked) == expected
 
 
-def test_sizes_come_where_they_are_asked_for(door: httpx.Client, project: str) -> None:
+def test_sizes_are_returned_if_requested(door: httpx.Client, project: str) -> None:
     made(door, project, "o", {"v": 1})
 
     told = [
@@ -86,7 +86,7 @@ def test_sizes_come_where_they_are_asked_for(door: httpx.Client, project: str) -
     assert told == [8, None]
 
 
-def test_deleted_versions_are_told_from_unknown_ones(door: httpx.Client, project: str) -> None:
+def test_deleted_and_unknown_versions_get_different_errors(door: httpx.Client, project: str) -> None:
     digest = made(door, project, "o", {"v": 1})
     made(door, project, "o", {"v": 2})
     deleting = {"project_id": project, "object_id": "o"}
@@ -103,9 +103,7 @@ def test_deleted_versions_are_told_from_unknown_ones(door: httpx.Client, project
     assert found(door, project) == [{"v": 2}]
 
 
-def test_an_op_that_shares_its_name_with_an_object_is_read_and_deleted_by_its_digest(
-    door: httpx.Client, project: str
-) -> None:
+def test_op_with_an_objects_name_is_read_and_deleted_by_digest(door: httpx.Client, project: str) -> None:
     op, plain = made(door, project, "o", {"_type": "Op"}), made(door, project, "o", {"v": 1})
     named = {"project_id": project, "object_id": "o"}
 
@@ -128,7 +126,7 @@ def test_an_op_that_shares_its_name_with_an_object_is_read_and_deleted_by_its_di
         ({"object_id": None}, 422, "obj.object_id: Input should be a valid string"),
     ],
 )
-def test_what_cannot_be_an_object_is_refused(
+def test_invalid_object_is_refused(
     door: httpx.Client,
     project: str,
     monkeypatch: pytest.MonkeyPatch,

@@ -21,7 +21,7 @@ from tests.live_server import live_server
 MAX_BODY_BYTES = 100_000
 
 
-def test_the_server_tells_of_itself(url: str) -> None:
+def test_server_info_is_returned(url: str) -> None:
     with httpx.Client(base_url=f"{url}/weave") as nobody:
         told = nobody.get("/server_info")
 
@@ -29,13 +29,13 @@ def test_the_server_tells_of_itself(url: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/completions/nothing", "/service/projects_info", "/x/y/z", "/"])
-def test_what_is_not_served_is_told_by_404(door: httpx.Client, path: str) -> None:
+def test_unsupported_route_gets_404(door: httpx.Client, path: str) -> None:
     status, reason = refused(door, path, project_id="acme/x")
 
     assert (status, reason) == (404, f"LoomQL has no {path} for the Weave SDK")
 
 
-def test_a_link_to_a_call_leads_to_a_query_of_it(door: httpx.Client, url: str, project: str) -> None:
+def test_call_link_opens_a_query_of_the_call(door: httpx.Client, url: str, project: str) -> None:
     posted(door, "/call/upsert_batch", batch=[start(project, id="1" * 16, inputs={"question": "tea?"})])
     link = f"{url}/weave/{project}/r/call/{'1' * 16}"
     with httpx.Client(headers={"accept": "application/json"}) as person:
@@ -63,7 +63,7 @@ def test_a_link_to_a_call_leads_to_a_query_of_it(door: httpx.Client, url: str, p
         ("/a/b/weave/ops/shout/versions/d2", {"ref": "weave:///a/b/op/shout:d2"}),
     ],
 )
-def test_a_link_that_the_sdk_prints_leads_to_the_same_server(url: str, path: str, variables: dict[str, str]) -> None:
+def test_sdk_link_leads_to_the_same_server(url: str, path: str, variables: dict[str, str]) -> None:
     with httpx.Client(headers={"accept": "application/json"}) as person:
         answer = person.get(f"{url}/weave{path}", follow_redirects=True)
 
@@ -73,13 +73,13 @@ def test_a_link_that_the_sdk_prints_leads_to_the_same_server(url: str, path: str
 
 
 @pytest.mark.parametrize("path", ["/a/b", "/a/b/r/call/", "/a/b/r/call/x/y", "/a/b/weaver", "/x/a/b/r/call/x"])
-def test_other_addresses_are_no_links(url: str, path: str) -> None:
+def test_unknown_addresses_are_not_links(url: str, path: str) -> None:
     answer = httpx.get(f"{url}/weave{path}")
 
     assert (answer.status_code, answer.json()) == (404, {"reason": f"LoomQL has no {path} for the Weave SDK"})
 
 
-def test_a_route_takes_post_only(door: httpx.Client) -> None:
+def test_route_accepts_post_only(door: httpx.Client) -> None:
     answer = door.get("/call/read")
 
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
@@ -87,7 +87,7 @@ def test_a_route_takes_post_only(door: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
-def test_a_body_is_json_whatever_its_type_says(door: httpx.Client, project: str, content_type: str | None) -> None:
+def test_body_is_read_as_json_with_any_content_type(door: httpx.Client, project: str, content_type: str | None) -> None:
     headers = {"content-type": content_type} if content_type else {}
     body = json.dumps({"project_id": project, "id": "a" * 16, "unknown": [1]}).encode()
 
@@ -110,7 +110,7 @@ EVIL = "https://evil.example"
     ids=lambda headers: " ".join(map(":".join, headers.items())),
 )
 @pytest.mark.parametrize("auth", [None, ("api", "k" * 40)], ids=["nobody", "somebody"])
-def test_a_page_of_another_site_writes_nothing(
+def test_cross_site_page_writes_nothing(
     door: httpx.Client, url: str, project: str, headers: dict[str, str], auth: tuple[str, str] | None
 ) -> None:
     # A page may send these to any server, and the browser may know a password for it.
@@ -131,7 +131,7 @@ def test_a_page_of_another_site_writes_nothing(
 @pytest.mark.parametrize(
     "headers", [{}, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}, {"origin": "OURS"}]
 )
-def test_programs_and_pages_of_its_own_may_write(url: str, project: str, headers: dict[str, str]) -> None:
+def test_programs_and_same_origin_pages_may_write(url: str, project: str, headers: dict[str, str]) -> None:
     headers = {name: value.replace("OURS", url) for name, value in headers.items()}
 
     with httpx.Client(base_url=f"{url}/weave", headers=headers) as client:
@@ -148,7 +148,7 @@ def test_programs_and_pages_of_its_own_may_write(url: str, project: str, headers
         ({}, b'{"a":' + b"[" * 70_000, 422, "the body cannot be read"),
     ],
 )
-def test_a_body_that_cannot_be_read_is_refused(
+def test_unreadable_body_is_refused(
     door: httpx.Client, headers: dict[str, str], body: bytes, status: int, reason: str
 ) -> None:
     answer = door.post("/call/read", content=body, headers=headers)
@@ -177,7 +177,7 @@ def narrow(database: Database, intake: RequestBudget) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_a_body_that_is_too_large_is_refused(narrow: httpx.Client) -> None:
+def test_body_that_is_too_large_is_refused(narrow: httpx.Client) -> None:
     def pieces() -> Iterator[bytes]:
         for _ in range(20):
             yield b" " * 10_000
@@ -190,7 +190,7 @@ def test_a_body_that_is_too_large_is_refused(narrow: httpx.Client) -> None:
     assert (form.status_code, "LOOMQL_MAX_FILE_BYTES" in form.json()["reason"]) == (413, True)
 
 
-def test_a_full_server_asks_to_come_again(narrow: httpx.Client, intake: RequestBudget) -> None:
+def test_full_server_returns_retry_after(narrow: httpx.Client, intake: RequestBudget) -> None:
     # Not so large that they would go beside the room.
     body = {"batch": [start("acme/full", inputs={"text": "x" * 40_000})]}
 
@@ -209,7 +209,7 @@ def looked_up(door: httpx.Client, query: str, **variables: object) -> Any:  # no
     return posted(door, "/graphql", query=query, variables=variables)
 
 
-def test_projects_are_looked_up_and_made(door: httpx.Client, project: str, graphql: httpx.Client) -> None:
+def test_projects_are_looked_up_and_created(door: httpx.Client, project: str, graphql: httpx.Client) -> None:
     entity, name = project.split("/")
     asking = (
         "query Project($name: String!, $entityName: String!) { project(name: $name, entityName: $entityName) { name } }"
@@ -231,7 +231,7 @@ def test_projects_are_looked_up_and_made(door: httpx.Client, project: str, graph
     assert listed["data"]["project"]["id"] == project
 
 
-def test_who_asks_is_local(door: httpx.Client) -> None:
+def test_caller_is_reported_as_local(door: httpx.Client) -> None:
     answer = looked_up(
         door, "query DefaultEntity { viewer { username defaultEntity { name } } serverInfo { frontendHost } }"
     )
@@ -240,7 +240,7 @@ def test_who_asks_is_local(door: httpx.Client) -> None:
     assert looked_up(door, '{ entity(name: "x") { name readOnly } }')["data"]["entity"]["readOnly"] is False
 
 
-def test_a_look_up_that_makes_no_sense_is_told(door: httpx.Client) -> None:
+def test_invalid_wandb_query_is_reported(door: httpx.Client) -> None:
     [unknown] = looked_up(door, "{ artifacts }")["errors"]
     [unfit] = looked_up(door, 'mutation { upsertModel(input: {name: "a/b"}) { model { name } } }')["errors"]
     [no_query] = looked_up(door, "{")["errors"]
@@ -252,7 +252,7 @@ def test_a_look_up_that_makes_no_sense_is_told(door: httpx.Client) -> None:
     assert refused(door, "/graphql", variables={}) == (422, "query: Field required")
 
 
-def test_a_look_up_tells_of_its_schema_only_where_introspection_is_on(
+def test_wandb_schema_is_shown_only_with_introspection(
     mongodb_uri: str, database_name: str, door: httpx.Client
 ) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, introspection=False)
@@ -284,7 +284,7 @@ LISTS = {
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_lists_have_a_part_as_far_as_integers_go(door: httpx.Client, project: str, path: str) -> None:
+def test_list_limit_accepts_any_64_bit_integer(door: httpx.Client, project: str, path: str) -> None:
     table = posted(door, "/table/create", table={"project_id": project, "rows": [{}]})["digest"]
     name, asked = LISTS[path], {"project_id": project, **({"digest": table} if path == "/table/query" else {})}
 
@@ -296,14 +296,14 @@ def test_lists_have_a_part_as_far_as_integers_go(door: httpx.Client, project: st
     assert (posted(door, path, **farthest) == {name: []}) if name else (streamed(door, path, **farthest) == [])
 
 
-def test_a_count_goes_as_far_as_integers_do(door: httpx.Client, project: str) -> None:
+def test_count_limit_accepts_any_64_bit_integer(door: httpx.Client, project: str) -> None:
     started(door, project)
 
     assert posted(door, "/calls/query_stats", project_id=project, limit=2**63 - 1)["count"] == 1
     assert refused(door, "/calls/query_stats", project_id=project, limit=2**63)[0] == 422
 
 
-def test_threads_and_sizes_are_told(door: httpx.Client, project: str) -> None:
+def test_threads_and_sizes_are_returned(door: httpx.Client, project: str) -> None:
     for name, last in (("a", "05"), ("b", "06")):
         call_id = started(door, project, thread_id=name, turn_id="u" * 16, id=name * 16)
         assert call_id == name * 16

@@ -21,7 +21,7 @@ def found(door: httpx.Client, project: str, digest: str, **asked: object) -> lis
     return [(row["original_index"], row["val"]["n"]) for row in rows]
 
 
-def test_a_table_is_made_and_read(door: httpx.Client, project: str) -> None:
+def test_table_is_created_and_read(door: httpx.Client, project: str) -> None:
     rows = [{"n": 1, "wide": 2**70}, {"n": 2}, {"n": 1, "wide": 2**70}]
     table = made(door, project, rows)
 
@@ -51,7 +51,7 @@ def test_a_table_is_made_and_read(door: httpx.Client, project: str) -> None:
         ({"filter": {"row_digests": [object_digest({"n": 3})]}}, [(1, 3), (3, 3)]),
     ],
 )
-def test_rows_are_found(
+def test_rows_are_queried(
     door: httpx.Client,
     project: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -65,7 +65,7 @@ def test_rows_are_found(
     assert found(door, project, digest, **asked) == expected
 
 
-def test_a_table_of_megabytes_is_made_in_parts(door: httpx.Client, project: str) -> None:
+def test_large_table_is_created_in_chunks(door: httpx.Client, project: str) -> None:
     rows = [{"n": n, "text": f'{n} [ü] {{}}, \\" ' * 60} for n in range(3000)]
     table = made(door, project, rows)
 
@@ -77,7 +77,7 @@ def test_a_table_of_megabytes_is_made_in_parts(door: httpx.Client, project: str)
     assert stats["storage_size_bytes"] == sum(len(json.dumps(row)) for row in rows)
 
 
-def test_a_table_is_changed(door: httpx.Client, project: str) -> None:
+def test_table_is_updated(door: httpx.Client, project: str) -> None:
     base = made(door, project, [{"n": 1}, {"n": 2}])["digest"]
     updates = [{"append": {"row": {"n": 3}}}, {"pop": {"index": 0}}, {"insert": {"index": 0, "row": {"n": 0}}}]
 
@@ -107,7 +107,7 @@ def test_a_table_is_changed(door: httpx.Client, project: str) -> None:
         ({"rows": [], "project_id": "nowhere"}, 400, "table.project_id: 'nowhere' is not a project id"),
     ],
 )
-def test_what_cannot_be_a_table_is_refused(
+def test_invalid_table_is_refused(
     door: httpx.Client, project: str, table: dict[str, Any], status: int, reason: str
 ) -> None:
     told = refused(door, "/table/create", table={"project_id": project, **table})
@@ -116,7 +116,7 @@ def test_what_cannot_be_a_table_is_refused(
     assert reason in told[1]
 
 
-def test_an_unknown_table_has_no_rows(door: httpx.Client, project: str) -> None:
+def test_unknown_table_has_no_rows(door: httpx.Client, project: str) -> None:
     assert door.post("/table/query", json={"project_id": project, "digest": "x"}).content == b'{"rows":[]}'
     assert refused(door, "/table/query_stats", project_id=project, digest="x")[0] == 404
     assert made(door, project, [])["row_digests"] == []
