@@ -1,16 +1,16 @@
-"""The server, and the commands beside it."""
+"""The LoomQL server and its command line."""
 
 import gc
 from typing import Final
 
 GARBAGE_THRESHOLDS: Final = (2_500, 12, 80)
-"""Objects before the collector looks at new ones, such looks before one at survivors, and those before one at all.
+"""Thresholds of Python's garbage collector for its three generations, as `gc.set_threshold` takes them.
 
-Each look stops all requests: the first for 1 ms, the second for some 10, the last for 100 and more. With 25,000 objects
-the first took 31 ms, and 1,000 new documents half as much time again. With a last look 11 times as rare, memory grew by
-150 MiB in 18,000 requests of the fuzzer.
+A collection stops all requests: one of the first generation for 1 ms, of the second for some 10 ms, of the third for
+100 ms and more. With 25,000 objects as the first threshold, a collection took 31 ms, and creating 1,000 documents half
+as long again. With a third threshold 11 times as high, memory grew by 150 MiB in 18,000 requests of the fuzzer.
 """
 
-# From the first import on: what they make stays for good, and Python by itself looks through it for a fifth of a
-# second of each start.
+# Set before the first import: imported objects stay forever, and with Python's defaults the collector examines them for
+# a fifth of a second at each start.
 gc.set_threshold(*GARBAGE_THRESHOLDS)

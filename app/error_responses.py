@@ -1,4 +1,4 @@
-"""What is refused outside GraphQL, told in the same words: a code, the argument at fault, what to change."""
+"""JSON error responses outside GraphQL: message, code and the argument at fault, as in GraphQL errors."""
 
 import functools
 from collections.abc import Awaitable, Callable
@@ -29,8 +29,8 @@ _Self = TypeVar("_Self")
 _Endpoint = Callable[[_Self, Request], Awaitable[Response]]
 
 
-def refusing(endpoint: _Endpoint[_Self]) -> _Endpoint[_Self]:
-    """An endpoint whose errors are answers."""
+def answering_errors(endpoint: _Endpoint[_Self]) -> _Endpoint[_Self]:
+    """Turn the exceptions of an endpoint into error responses."""
 
     @functools.wraps(endpoint)
     async def answer(self: _Self, request: Request) -> Response:
@@ -39,19 +39,19 @@ def refusing(endpoint: _Endpoint[_Self]) -> _Endpoint[_Self]:
         except StoreError as error:
             return error_response(error)
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody is there to read it
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
-            return _answer(masked_error(error, f"at {request.url.path}"), _INTERNAL)
+            return Response(status_code=400)  # the client has disconnected, so nothing reads it
+        except Exception as error:  # noqa: BLE001 -- the client gets a masked error, and the log the details
+            return _json_response(masked_error(error, f"at {request.url.path}"), _INTERNAL)
 
     return answer
 
 
 def error_response(cause: StoreError, status: int | None = None) -> Response:
-    """The answer to what a store refused."""
-    return _answer(client_error(cause), status or _STATUS_BY_CODE.get(cause.code, _INTERNAL))
+    """Return the response to an error of a store; `status` overrides the one of its code."""
+    return _json_response(client_error(cause), status or _STATUS_BY_CODE.get(cause.code, _INTERNAL))
 
 
-def _answer(error: GraphQLError, status: int) -> Response:
+def _json_response(error: GraphQLError, status: int) -> Response:
     extensions = error.extensions or {}
     request_record.record_error(request_record.error_code(extensions))
     headers = {"Cache-Control": "no-store"}

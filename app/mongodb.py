@@ -1,4 +1,4 @@
-"""Which MongoDB a command works on: the one that the settings name, or one of its own."""
+"""The MongoDB server of a command: the one of the settings, or an embedded one."""
 
 import re
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ _DETAILS = re.compile(r",? (full error|Timeout|Hint): .*", re.DOTALL)
 
 
 class MongodbUriError(Exception):
-    """The URI of the settings cannot be understood; the message says what to change, and holds no password."""
+    """The configured MongoDB URI is invalid; the message says what to change and contains no password."""
 
 
 @contextmanager
 def mongodb(settings: Settings) -> Iterator[str]:
-    """The URI of the server to work on; an embedded one runs for as long as the block lasts."""
+    """Yield the URI of the configured server, or of an embedded one that runs until the end of the block."""
     if settings.mongodb_uri is not None:
         check_uri(settings.mongodb_uri)
         yield settings.mongodb_uri
@@ -33,7 +33,7 @@ def mongodb(settings: Settings) -> Iterator[str]:
 
 @contextmanager
 def shared_mongodb(settings: Settings) -> Iterator[str]:
-    """As `mongodb`, but where another LoomQL already runs the embedded one, that one's."""
+    """Yield the URI like `mongodb`, but join an embedded server that another LoomQL process already runs."""
     folder = DataFolder(settings.data_dir)
     if settings.mongodb_uri is None and folder.holder() is not None:
         yield folder.uri
@@ -42,44 +42,44 @@ def shared_mongodb(settings: Settings) -> Iterator[str]:
         yield uri
 
 
-def whereabouts(settings: Settings) -> str:
-    """Where the data lies, for people: the server or the folder, without its password."""
+def data_location(settings: Settings) -> str:
+    """Return the server or the data folder for display, without passwords."""
     if settings.mongodb_uri is not None:
         return f"{masked(settings.mongodb_uri)} (database {settings.mongodb_database})"
     return f"{DataFolder(settings.data_dir).path} (embedded MongoDB, for this machine only)"
 
 
 def check_uri(uri: str) -> None:
-    """Find out, without sending anything, whether the driver understands a URI.
+    """Check that the driver can parse a URI, without connecting.
 
     Raises:
-        MongodbUriError: it does not.
+        MongodbUriError: it cannot.
     """
     problem = _problem(uri)
     if problem is None:
         return
-    # What is wrong with the rest can be said in the driver's words: they know no password then.
-    elsewhere = _problem(_USERINFO.sub("", uri))
-    if elsewhere is None:
+    # Without user and password, the driver's message can quote no secret.
+    other_problem = _problem(_USERINFO.sub("", uri))
+    if other_problem is None:
         raise MongodbUriError(
-            f"{variable('mongodb_uri')}: percent-encode every sign of the user and the password that is no letter "
-            "and no digit: % is %25, / is %2F, : is %3A, @ is %40."
+            f"{variable('mongodb_uri')}: percent-encode every character of the user name and the password that is "
+            "neither a letter nor a digit: % is %25, / is %2F, : is %3A, @ is %40."
         )
     raise MongodbUriError(
-        f"{variable('mongodb_uri')} is no URI of a MongoDB: {elsewhere.rstrip('.')}. "
+        f"{variable('mongodb_uri')} is not a valid MongoDB URI: {other_problem.rstrip('.')}. "
         "Write mongodb://user:password@host:27017,host2:27017/?option=value."
     )
 
 
-def driver_words(error: Exception) -> str:
-    """What the driver says of a failure, on one line, its details and passwords left out."""
-    told = error.strerror if isinstance(error, OSError) else None
-    return masked(" ".join(_DETAILS.sub("", told or str(error)).split()))
+def driver_message(error: Exception) -> str:
+    """Return the driver's message of an error on one line, without details and passwords."""
+    message = error.strerror if isinstance(error, OSError) else None
+    return masked(" ".join(_DETAILS.sub("", message or str(error)).split()))
 
 
 def _problem(uri: str) -> str | None:
     try:
         Client(uri, connect=False).close()
     except (PyMongoError, ValueError, OSError) as error:
-        return driver_words(error)
+        return driver_message(error)
     return None

@@ -1,4 +1,4 @@
-"""What is refused before it comes to a door, told as that door's clients understand it."""
+"""Error responses in the format that the clients of a path understand: OTLP, Weave or JSON."""
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -13,7 +13,7 @@ from stores.errors import StoreError
 
 
 def error_response_for_path(scope: Scope, error: StoreError) -> Response:
-    """The answer to a request, or to a WebSocket that is to be opened, that comes no further."""
+    """Return the response to a request, or to the opening of a WebSocket, that fails before its endpoint."""
     path: str = scope["path"]
     if path in PATHS or path in UNSTORED:
         return otlp.refusal(error, Headers(scope=scope).get("content-type", ""))

@@ -11,16 +11,16 @@ from pydantic import Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.admission.operation_limiter import MOST_OPERATIONS
+from app.admission.operation_limiter import MAX_OPERATIONS
 from app.admission.spool_budget import MAX_BYTES as MAX_SPOOLED_BYTES
-from app.admission.websockets import MOST_WEBSOCKETS
+from app.admission.websockets import MAX_WEBSOCKETS
 from app.auth.oidc.claim_grants import parse_claim_grants
 from app.auth.oidc.json_fetch import check_url
 from app.browser_security.origins import Origins
 from app.providers.environment import TIMEOUT_SECONDS
 from app.providers.secrets import parse_grants, parse_hosts
 from stores.calls.events import MAX_EVENT_BYTES, MAX_SUBSCRIBERS
-from stores.completions import MAX_AT_ONCE
+from stores.completions import MAX_CONCURRENT
 from stores.concurrency.request_budget import MAX_BYTES as MAX_PENDING_BYTES
 from stores.errors import StoreError
 from stores.files import MAX_FILE_BYTES
@@ -121,6 +121,7 @@ class Settings(BaseSettings):
         " work without this setting.",
     )
     graphiql: bool = Field(default=True, description="Serve GraphiQL to browsers.")
+    docs: bool = Field(default=True, description="Serve the documentation at `/docs`, without a key.")
     introspection: bool = Field(
         default=True,
         description="Answer `__schema` and `__type`, and suggest names for a misspelt field; GraphiQL needs both.",
@@ -157,7 +158,7 @@ class Settings(BaseSettings):
         description="Requests that a caller may send at once after a pause, if LOOMQL_RATE_LIMIT is set.",
     )
     max_operations: int = Field(
-        default=MOST_OPERATIONS,
+        default=MAX_OPERATIONS,
         ge=1,
         description="Queries and mutations that run at once in one process. Another one waits up to 5 seconds; then "
         "the error is UNAVAILABLE.",
@@ -207,7 +208,7 @@ class Settings(BaseSettings):
         "LOOMQL_MAX_SUBSCRIPTIONS.",
     )
     max_websockets: int = Field(
-        default=MOST_WEBSOCKETS,
+        default=MAX_WEBSOCKETS,
         ge=1,
         description="Open WebSockets in one process; then the error is UNAVAILABLE. One caller may open half; then "
         "the error is RATE_LIMITED.",
@@ -242,7 +243,7 @@ class Settings(BaseSettings):
         description="Seconds that a model provider may take for one answer; the `timeout` of a request may be shorter.",
     )
     max_completions: int = Field(
-        default=MAX_AT_ONCE,
+        default=MAX_CONCURRENT,
         ge=1,
         description="Completions that run at once in one process; then the error is UNAVAILABLE. A caller with a key"
         " may use half; then the error is RATE_LIMITED.",

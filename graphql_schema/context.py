@@ -9,12 +9,12 @@ from graphql_schema.loaders import Loaders
 from stores.actions import ActionsStore
 from stores.aggregates import AggregatesStore
 from stores.calls import CallsStore
-from stores.completions import MAX_AT_ONCE, CompletionsStore
+from stores.completions import MAX_CONCURRENT, CompletionsStore
 from stores.costs import CostsStore
 from stores.database import Database
 from stores.errors import PayloadTooLargeError
 from stores.evaluations import EvaluationsStore
-from stores.evaluations.running import ROWS_AT_ONCE, EvaluationRunsStore
+from stores.evaluations.running import CONCURRENT_ROWS, EvaluationRunsStore
 from stores.feedback import FeedbackStore
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.hints import HintsStore
@@ -68,8 +68,8 @@ class Stores:
         cls,
         database: Database,
         providers: Providers | None = None,
-        max_completions: int = MAX_AT_ONCE,
-        evaluation_rows: int = ROWS_AT_ONCE,
+        max_completions: int = MAX_CONCURRENT,
+        evaluation_rows: int = CONCURRENT_ROWS,
         calls: CallsStore | None = None,
     ) -> "Stores":
         """The stores of a database, with the providers of models that they may ask; by default none.

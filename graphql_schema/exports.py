@@ -14,7 +14,7 @@ from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.fields import to_store
 from graphql_schema.fields.sorting import sort_keys
 from stores.errors import BadInputError, NotFoundError, StoreError
-from stores.exports.lists import Asked
+from stores.exports.lists import RowSelection
 from stores.ids import check_project_id
 from stores.json import codec
 
@@ -72,7 +72,7 @@ def single(parameters: Iterable[tuple[str, str]], known: Iterable[str]) -> dict[
     return found
 
 
-def asked(schema: LimitedSchema, concept: Concept, parameters: Mapping[str, str]) -> Asked:
+def asked(schema: LimitedSchema, concept: Concept, parameters: Mapping[str, str]) -> RowSelection:
     """What some parameters ask.
 
     Raises:
@@ -83,7 +83,7 @@ def asked(schema: LimitedSchema, concept: Concept, parameters: Mapping[str, str]
         raise BadInputError("is required, as entity/project", PROJECT_ID)
     check_project_id(project_id, PROJECT_ID)
     given = {name: _argument(schema, concept, name, parameters.get(name)) for name in concept.arguments}
-    return Asked(
+    return RowSelection(
         project_id,
         to_store(given.get("filter")),
         to_store(given.get("query")),

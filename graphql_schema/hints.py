@@ -15,7 +15,7 @@ from strawberry.types import ExecutionResult
 
 from graphql_schema.context import Context
 from graphql_schema.fields import to_store
-from stores.hints import MOST_HINTS, CallsCondition
+from stores.hints import MAX_HINTS, CallsCondition
 
 _logger: Final = logging.getLogger("loomql")
 
@@ -86,18 +86,18 @@ async def _hints(executor: Executor[Any], empty: Mapping[str, object] | None = N
     by_project: dict[str, list[_Field]] = {}
     hints: list[Hint] = []
     try:
-        for field in islice(_fields(executor, empty), MOST_HINTS):
+        for field in islice(_fields(executor, empty), MAX_HINTS):
             by_project.setdefault(field.project_id, []).append(field)
         async with asyncio.timeout(WAIT_SECONDS):
             for project_id, fields in list(by_project.items())[:_MOST_PROJECTS]:
                 conditions = [field.condition for field in fields]
-                found = await context.stores.hints.of(project_id, conditions, context.caller.projects)
+                found = await context.stores.hints.hints_for(project_id, conditions, context.caller.projects)
                 for field, of_field in zip(fields, found, strict=True):
                     hints += [{"path": [field.name], **asdict(hint)} for hint in of_field]
     except Exception:
         # The answer is right without a hint, whatever went wrong.
         _logger.debug("an empty answer got no hints", exc_info=True)
-    return hints[:MOST_HINTS]
+    return hints[:MAX_HINTS]
 
 
 def _nodes(executor: Executor[Any]) -> Iterator[tuple[str, FieldNode, GraphQLField]]:

@@ -11,7 +11,7 @@ from graphql_schema.fields import ProjectId, json_field, optional_input, plain_f
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.files import file_url
 from graphql_schema.scalars import BigInt
-from stores.images import Generated, ImageInputs
+from stores.images import GeneratedImages, ImageInputs
 from stores.json import codec
 from stores.paging import Row
 from stores.row_fields import JsonField
@@ -73,7 +73,7 @@ class ImageGenerationCreateRes:
         return await info.context.loaders.load(info.context.stores.calls.by_keys, key, wanted)
 
 
-def _row(made: Generated) -> dict[str, Any]:
+def _row(made: GeneratedImages) -> dict[str, Any]:
     return {
         "project_id": made.project_id,
         "json": {"response": codec.encode(made.response)},

@@ -10,7 +10,7 @@ from graphql_schema.fields import JsonPath, plain_field, resolved_field
 from graphql_schema.fields.relations import Version, to_one
 from stores.errors import StoreError
 from stores.paging import Row
-from stores.refs import kind_of, without_edges
+from stores.refs import kind_of, without_steps
 from stores.row_fields import JsonField
 
 _VALUE = JsonField("value")
@@ -45,7 +45,7 @@ class ResolvedRef:
         "The version of an object or op that it leads to, or into; null where value is null for the same reasons.",
         Version | None,
         lambda stores: stores.objects.by_refs,
-        lambda row: (row["project_id"], without_edges(row["ref"])),
+        lambda row: (row["project_id"], without_steps(row["ref"])),
     )
 
 

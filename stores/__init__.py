@@ -1,9 +1,9 @@
-"""What the API does: documents, queries and pipelines over MongoDB."""
+"""Storage: documents, queries and aggregation pipelines over MongoDB. Knows no GraphQL and no HTTP."""
 
 import os
 
 THREADS = 256
-"""Commands that can be under way at once. Motor runs each in a thread, and an open change stream keeps one busy."""
+"""Number of MongoDB commands in flight at once. Motor runs each in a thread; an open change stream occupies one."""
 
-# Motor makes its threads when it is imported.
+# Motor creates its thread pool on import, so this must come first.
 os.environ.setdefault("MOTOR_MAX_WORKERS", str(THREADS))

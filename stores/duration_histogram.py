@@ -1,14 +1,14 @@
-"""How long things took, counted: plain numbers, since whatever is timed pays for them."""
+"""A histogram of durations, cheap enough to update on every operation."""
 
 from bisect import bisect_left
 from typing import Final
 
 BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""The upper bounds of what is counted together, in seconds."""
+"""Upper bounds of the buckets in seconds, inclusive."""
 
 
 class DurationHistogram:
-    """How long some things took: how many up to each bound and beyond the last, and the sum, in seconds."""
+    """Number of durations per bucket (one per bound, and one for longer ones) and their sum in seconds."""
 
     __slots__ = ("counts", "sum")
 
@@ -17,6 +17,6 @@ class DurationHistogram:
         self.sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count one in."""
+        """Add one duration."""
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.sum += seconds

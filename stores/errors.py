@@ -1,14 +1,14 @@
-"""What a store refuses or cannot do, told so that a caller knows what to change."""
+"""Errors of the stores; each message tells the caller what to change."""
 
 from copy import copy
 from typing import ClassVar, Self
 
 
 class StoreError(Exception):
-    """A failure that a caller can understand; its message is safe to show.
+    """A failure whose message is safe to show to a client.
 
-    `argument` names the input at fault in snake_case, as a dotted path with list positions
-    (`batch.3.start.id`), or is None where no single input is.
+    `argument` names the input at fault in snake_case, as a dotted path with list positions (`batch.3.start.id`). It is
+    None if no single input is at fault.
     """
 
     code: ClassVar[str] = "INTERNAL"
@@ -19,100 +19,100 @@ class StoreError(Exception):
         self.argument = argument
 
     def prefixed(self, parent: str) -> "StoreError":
-        """The same failure, its argument seen from one level up: `id` under `start` is `start.id`."""
+        """Return a copy with `parent` before its argument: `id` becomes `start.id` for the parent `start`."""
         argument = parent if self.argument is None else f"{parent}.{self.argument}"
         return self._at(argument)
 
     def relative_to(self, prefix: str) -> "StoreError":
-        """The same failure, its argument seen from inside: `batch.0.start.id` within `batch.0` is `start.id`."""
+        """Return a copy without `prefix` in its argument: `batch.0.start.id` becomes `start.id` for `batch.0`."""
         inner = self.argument and self.argument.removeprefix(prefix).removeprefix(".")
         return self._at(inner or None)
 
     def _at(self, argument: str | None) -> "StoreError":
-        moved = copy(self)
-        moved.argument = argument
-        return moved
+        copied = copy(self)
+        copied.argument = argument
+        return copied
 
     @property
     def details(self) -> dict[str, str]:
-        """What else there is to tell, by name."""
+        """Further fields for the client, by name."""
         return {}
 
 
 class BadInputError(StoreError):
-    """An input breaks a rule; the message says which."""
+    """An input breaks a rule; the message names the rule."""
 
     code = "BAD_USER_INPUT"
 
 
 class TooComplexError(BadInputError):
-    """MongoDB cannot cut a part out of a payload's text; `database_query` tries again with Python's answers."""
+    """MongoDB cannot extract a path from a payload's text; `database_query` then retries with a search in Python."""
 
     def __init__(self) -> None:
         super().__init__(
-            "a payload has too many strings, lists and objects to search one path in it; search the whole payload, or "
-            "exclude it by op name, time or id",
+            "a payload is too complex to search one path in it; search the whole payload, or exclude this payload by "
+            "op name, time or id",
             "query",
         )
 
 
 class NotFoundError(StoreError):
-    """What is asked for by name is not there."""
+    """No entity has the requested id, name or ref."""
 
     code = "NOT_FOUND"
 
 
 class ObjectDeletedError(StoreError):
-    """What is asked for by name was there and is deleted."""
+    """The requested version existed and is deleted."""
 
     code = "OBJECT_DELETED"
     deleted_at = ""
 
     @classmethod
     def since(cls, deleted_at: str, message: str) -> Self:
-        """The error of what was deleted at a time, in ISO 8601."""
+        """Create the error for a version deleted at `deleted_at` (ISO 8601)."""
         error = cls(message, "digest")
         error.deleted_at = deleted_at
         return error
 
     @property
     def details(self) -> dict[str, str]:
-        """When it was deleted."""
+        """The time of deletion, as `deleted_at`."""
         return {"deleted_at": self.deleted_at}
 
 
 class ConflictError(StoreError):
-    """Another writer got there first; trying again may work."""
+    """Another writer changed the data first; a retry may succeed."""
 
     code = "CONFLICT"
 
 
 class IdTakenError(ConflictError):
-    """An id is another's, and stays so however often it is sent again."""
+    """The id belongs to another entity; a retry fails again."""
 
 
 class UnauthenticatedError(StoreError):
-    """The caller did not say who they are, or not so that it can be believed; which of the two is not told."""
+    """The credentials are missing or invalid; the message does not say which."""
 
     code = "UNAUTHENTICATED"
 
 
 class ForbiddenError(StoreError):
-    """The caller may not do this; the message says who may."""
+    """The caller lacks permission; the message names the required role."""
 
     code = "FORBIDDEN"
 
 
 class PayloadTooLargeError(StoreError):
-    """An input is larger than one document can hold; nothing was written."""
+    """An input is larger than one document can be; nothing was written."""
 
     code = "PAYLOAD_TOO_LARGE"
 
 
 class RateLimitedError(StoreError):
-    """There is more of it under way than a setting allows; the message names the setting.
+    """The caller exceeds a limit of a setting; the message names the setting.
 
-    `retry_after_seconds` is when it may be asked again, None where that depends on the caller's own doings.
+    `retry_after_seconds` says when to retry. It is None if that depends on the caller's other requests.
     """
 
     code = "RATE_LIMITED"
@@ -123,37 +123,37 @@ class RateLimitedError(StoreError):
 
 
 class StoreTimeoutError(StoreError):
-    """The database did not finish within the time a query may take."""
+    """The query did not finish within its time limit."""
 
     code = "TIMEOUT"
 
 
 class UnavailableError(StoreError):
-    """The database cannot be reached right now, or is too slow to take more; trying again later may work."""
+    """The database is unreachable or the server is overloaded; a later retry may succeed."""
 
     code = "UNAVAILABLE"
     retry_after_seconds: ClassVar[int] = 1
 
 
 class NewModelError(UnavailableError):
-    """Calls have models that a pipeline did not know; `database_query` tries again with those."""
+    """Calls have models that a pipeline did not list; `database_query` retries with the new names."""
 
 
 def retry_after(error: StoreError) -> int | None:
-    """In how many seconds what was refused may be asked again; None where waiting is of no use, or nobody knows."""
+    """Return the seconds to wait before a retry; None if unknown or if waiting does not help."""
     return error.retry_after_seconds if isinstance(error, UnavailableError | RateLimitedError) else None
 
 
 def clear_tracebacks(error: BaseException | None) -> None:
-    """Let an error, and what led to it, go of the frames that they came through, once it is known what to tell of it.
+    """Clear the tracebacks of an error and of its causes, once it is logged and translated.
 
-    The frames have what was asked and found, and mostly the error itself, so that all of it would wait for the garbage
-    collector.
+    The frames reference arguments, rows and often the error itself. These cycles would stay in memory until garbage
+    collection.
     """
-    left, seen = [error], set[int]()
-    while left:
-        each = left.pop()
+    pending, seen = [error], set[int]()
+    while pending:
+        each = pending.pop()
         if each is not None and id(each) not in seen:
             seen.add(id(each))
             each.__traceback__ = None
-            left += [each.__cause__, each.__context__]
+            pending += [each.__cause__, each.__context__]

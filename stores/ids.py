@@ -1,4 +1,4 @@
-"""Ids of projects, calls and traces: how they are made and which rules they keep."""
+"""Ids of projects, runs, calls and traces: creation and validation."""
 
 import functools
 import re
@@ -15,28 +15,28 @@ SPAN_ID_LENGTH: Final = 16
 TRACE_ID_LENGTH: Final = 32
 MAX_PROJECT_PART: Final = 128
 MAX_ID: Final = 128
-"""Characters of an id that clients may make up, and more than any other has."""
+"""Maximum characters of a client-chosen id; no other id is longer."""
 LOCAL_USER: Final = "local"
-"""Who wrote, where no API key says it."""
+"""The user recorded for writes without an API key."""
 
 _Name = TypeVar("_Name")
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _PROJECT_PART: Final = re.compile(rf"[^/\\#?%:\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_PROJECT_PART}}}")
-_STEPS_OF_PATHS: Final = frozenset({".", ".."})
-"""What names a folder that is there already, where a project's id stands in an address."""
+_PATH_STEPS: Final = frozenset({".", ".."})
+"""Path steps that URL parsers remove, so they cannot be half of a project id."""
 
 _INVISIBLE: Final = frozenset({"Cf", "Zs", "Zl", "Zp"})
-"""Unicode's categories of formats and spaces."""
+"""Unicode categories of format characters and spaces."""
 
 PROJECT_PART_RULE: Final = (
-    rf"1 to {MAX_PROJECT_PART} characters without any of / \ # ? % : and control characters, not all of them "
+    rf"1 to {MAX_PROJECT_PART} characters without / \ # ? % : and control characters, not all of them "
     "invisible, and neither . nor .. alone"
 )
 
 
 def new_id() -> str:
-    """A UUIDv7 (RFC 9562): sorts by the time it was made, to the fraction of a millisecond."""
+    """Create a UUIDv7 (RFC 9562), which sorts by creation time to a fraction of a millisecond."""
     milliseconds, rest = divmod(time.time_ns(), 1_000_000)
     fraction = (rest << 12) // 1_000_000
     value = milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | secrets.randbits(62)
@@ -44,25 +44,25 @@ def new_id() -> str:
 
 
 def version_id(project_id: str, kind: str, object_id: str, digest: str) -> str:
-    """The `_id` of a version of an object or op; none of the four holds a colon."""
+    """Build the `_id` of an object or op version; none of the four parts contains a colon."""
     return f"{project_id}:{kind}:{object_id}:{digest}"
 
 
-def by_project(keys: Iterable[tuple[str, _Name]]) -> list[tuple[str, list[_Name]]]:
-    """The ids, refs or other names of each project, out of pairs of a project and one of them."""
+def group_by_project(keys: Iterable[tuple[str, _Name]]) -> list[tuple[str, list[_Name]]]:
+    """Group pairs of a project id and a name (an id or ref) by project, in order of first appearance."""
     projects: dict[str, list[_Name]] = {}
-    for project_id, found in keys:
-        projects.setdefault(project_id, []).append(found)
+    for project_id, name in keys:
+        projects.setdefault(project_id, []).append(name)
     return list(projects.items())
 
 
-@functools.lru_cache(1024)  # a batch names one project again and again; what is refused is not kept
+@functools.lru_cache(1024)  # a batch repeats one project id; lru_cache does not keep errors
 def check_project_id(project_id: str, argument: str = "project_id") -> None:
-    r"""Hold a project id to `entity/project`.
+    r"""Validate a project id of the form `entity/project`.
 
     Raises:
-        BadInputError: there is not exactly one slash, or a part is empty, too long, invisible, a step of a path or
-            holds one of `\#?%:`.
+        BadInputError: if there is not exactly one slash, or a half is empty, too long, invisible, `.` or `..`, or
+            contains one of `\#?%:` or a control character.
     """
     parts = project_id.split("/")
     if len(parts) != 2 or not all(map(is_project_part, parts)):  # noqa: PLR2004 -- entity and project
@@ -72,63 +72,63 @@ def check_project_id(project_id: str, argument: str = "project_id") -> None:
 
 
 def is_project_part(part: str) -> bool:
-    """Whether a text may be either half of a project id."""
+    """True if the text is valid as either half of a project id."""
     return (
-        is_in_project_part(part)
-        and part not in _STEPS_OF_PATHS
+        can_start_project_part(part)
+        and part not in _PATH_STEPS
         and any(unicodedata.category(character) not in _INVISIBLE for character in part)
     )
 
 
-def is_in_project_part(text: str) -> bool:
-    """Whether a half of a project id may begin with a text."""
+def can_start_project_part(text: str) -> bool:
+    """True if half of a project id may start with the text."""
     return _PROJECT_PART.fullmatch(text) is not None
 
 
 def check_project_part(part: str, argument: str) -> None:
-    """Hold an entity or a project's name to the rule of either half of a project id.
+    """Validate an entity or project name as half of a project id.
 
     Raises:
-        BadInputError: it is empty, too long, invisible, a step of a path or holds a character that no project id has.
+        BadInputError: if it is empty, too long, invisible, `.` or `..`, or contains a forbidden character.
     """
     if not is_project_part(part):
-        raise BadInputError(f"{part[:64]!r} cannot be half of a project id; use {PROJECT_PART_RULE}", argument)
+        raise BadInputError(f"{part[:64]!r} is not valid as half of a project id; use {PROJECT_PART_RULE}", argument)
 
 
-@functools.lru_cache(1024)  # a program sends one run's id with each call; an invalid one is not kept
+@functools.lru_cache(1024)  # a program sends one run id with each call; lru_cache does not keep errors
 def check_run_id(run_id: str, argument: str) -> None:
-    """Hold the id of a W&B run to `entity/project/run`.
+    """Validate a W&B run id of the form `entity/project/run`.
 
     Raises:
-        BadInputError: there are not exactly two slashes, or a part breaks the rule of halves of project ids.
+        BadInputError: if there are not exactly two slashes, or a part is invalid as half of a project id.
     """
     parts = run_id.split("/")
     if len(parts) != 3 or not all(map(is_project_part, parts)):  # noqa: PLR2004 -- entity, project and run
         raise BadInputError(
-            f"{run_id[:64]!r} is not the id of a run; write entity/project/run, each of {PROJECT_PART_RULE}", argument
+            f"{run_id[:64]!r} is not a run id; write entity/project/run, each of {PROJECT_PART_RULE}", argument
         )
 
 
 def check_call_id(call_id: str, argument: str) -> None:
-    """Hold a call id to a lowercase UUID or any 16 characters without uppercase (a span id).
+    """Validate a call id: a lowercase UUID, or any 16 characters without uppercase (a span id).
 
     Raises:
-        BadInputError: it is neither.
+        BadInputError: if it is neither.
     """
     _check(call_id, SPAN_ID_LENGTH, "call", argument)
 
 
 def check_trace_id(trace_id: str, argument: str) -> None:
-    """Hold a trace id to a lowercase UUID or any 32 characters without uppercase.
+    """Validate a trace id: a lowercase UUID, or any 32 characters without uppercase.
 
     Raises:
-        BadInputError: it is neither.
+        BadInputError: if it is neither.
     """
     _check(trace_id, TRACE_ID_LENGTH, "trace", argument)
 
 
 def is_call_id(text: str) -> bool:
-    """Whether a text keeps the rule of call ids."""
+    """True if the text is a valid call id."""
     return _is_id(text, SPAN_ID_LENGTH)
 
 

@@ -8,20 +8,20 @@ MAX_NAME: Final = 1024
 
 
 def check_object(value: object, argument: str) -> None:
-    """Hold a JSON value to an object.
+    """Check that a value is a JSON object.
 
     Raises:
-        BadInputError: it is another kind of value.
+        BadInputError: if it is not.
     """
     if not isinstance(value, dict):
         raise BadInputError('must be a JSON object such as {"question": "…"}', argument)
 
 
 def check_length(text: str | None, limit: int, argument: str) -> None:
-    """Hold a text to a number of characters.
+    """Validate the length of a text in characters; None passes.
 
     Raises:
-        BadInputError: it has more.
+        BadInputError: if the text is longer than `limit`.
     """
     if text is not None and len(text) > limit:
         raise BadInputError(f"has {len(text):,} characters; the limit is {limit:,}", argument)

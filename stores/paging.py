@@ -1,4 +1,4 @@
-"""Pages by keyset: forward and backward over any sort, each row once however much is written meanwhile."""
+"""Keyset pagination, forward and backward over any sort. Concurrent writes neither repeat nor skip a row."""
 
 import base64
 import binascii
@@ -23,11 +23,11 @@ from stores.errors import BadInputError
 DEFAULT_SIZE: Final = 100
 
 _CHECKSUM_BYTES: Final = 8
-_ALL_AT_ONCE: Final = 1_000_000
-"""What fits into one answer of MongoDB comes in it; by itself it would come in two, the first of 101."""
+_ONE_BATCH: Final = 1_000_000
+"""Batch size that makes MongoDB return all rows in one reply of 16 MiB; its default first batch has 101."""
 
-_FEW: Final = 500
-"""Rows of which the pages of several values are made without a look-up for each."""
+_MAX_SHARED_ROWS: Final = 500
+"""Maximum rows of several values' pages that one query reads, in place of one lookup per value."""
 
 _SCALARS: Final = (str, int, float, bool, NoneType)
 
@@ -35,19 +35,19 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """One key as MongoDB orders it; where a `nullable` one ascends, a key before it keeps its nulls apart."""
+class SortKey:
+    """One sort key as MongoDB applies it; an ascending `nullable` key follows a computed key for its nulls."""
 
     path: str
     descending: bool = False
     nullable: bool = False
 
-    def order(self, *, backward: bool) -> int:
-        """1 for ascending and -1 for descending, as the driver writes it."""
+    def direction(self, *, backward: bool) -> int:
+        """Return the driver's direction: 1 for ascending, -1 for descending."""
         return -1 if self.descending != backward else 1
 
-    def beyond(self, value: object, *, backward: bool) -> dict[str, Any] | None:
-        """The match of what comes after a value of this key; None if nothing can."""
+    def after(self, value: object, *, backward: bool) -> dict[str, Any] | None:
+        """Build the match of values after `value` in this key; None if there can be none."""
         if value is None:
             return {self.path: {"$ne": None}} if backward else None
         if self.descending == backward:
@@ -59,44 +59,45 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A whole sort: the fields to compute before it, and its keys, the last of which is unique.
+    """A compiled sort: fields to compute before it, and its keys, the last of which is unique.
 
-    `coarse` tells that an index may lead through the keys, but that the first alone leads to too much.
+    `low_cardinality` means that an index may serve the keys, but many documents share each value of the first one.
     """
 
     computed: dict[str, Any]
-    keys: tuple[Key, ...]
-    coarse: bool = False
+    keys: tuple[SortKey, ...]
+    low_cardinality: bool = False
 
     def stages(
         self, match: dict[str, Any], position: Sequence[object] | None, *, backward: bool
     ) -> list[dict[str, Any]]:
-        """The stages that sort what matches, from beyond a position (the value of each key) on if there is one."""
-        found: list[dict[str, Any]] = [{"$match": match}]
+        """Build the stages that sort the matching documents, after `position` (one value per key) unless it is None."""
+        stages: list[dict[str, Any]] = [{"$match": match}]
         if self.computed:
-            found.append({"$set": self.computed})
+            stages.append({"$set": self.computed})
         if position is not None:
-            branches = self._beyond(position, backward=backward)
-            if self.coarse:
-                # At the root of the match each branch is planned for itself: an index scan from the very position.
-                found = [{"$match": {"$or": [{"$and": [match, branch]} for branch in branches]}}]
+            branches = self._branches_after(position, backward=backward)
+            if self.low_cardinality:
+                # At the root of the match MongoDB plans each branch separately: an index scan that starts at the
+                # position.
+                stages = [{"$match": {"$or": [{"$and": [match, branch]} for branch in branches]}}]
             else:
-                found.append({"$match": {"$or": branches} | self._bound(position[0], backward=backward)})
-        return [*found, {"$sort": {key.path: key.order(backward=backward) for key in self.keys}}]
+                stages.append({"$match": {"$or": branches} | self._first_key_range(position[0], backward=backward)})
+        return [*stages, {"$sort": {key.path: key.direction(backward=backward) for key in self.keys}}]
 
-    def _beyond(self, position: Sequence[object], *, backward: bool) -> list[dict[str, Any]]:
-        """The matches of what comes after a position, of which one must hold."""
+    def _branches_after(self, position: Sequence[object], *, backward: bool) -> list[dict[str, Any]]:
+        """Build the matches of documents after a position, one per key; exactly one of them is true for each."""
         branches: list[dict[str, Any]] = []
         equal: list[dict[str, Any]] = []
         for key, value in zip(self.keys, position, strict=True):
-            further = key.beyond(value, backward=backward)
-            if further is not None:
-                branches.append({"$and": [*equal, further]})
+            after = key.after(value, backward=backward)
+            if after is not None:
+                branches.append({"$and": [*equal, after]})
             equal.append({key.path: {"$eq": value}})
         return branches
 
-    def _bound(self, value: object, *, backward: bool) -> dict[str, Any]:
-        """What the first key implies by itself, so that an index is entered at the position and not at its start."""
+    def _first_key_range(self, value: object, *, backward: bool) -> dict[str, Any]:
+        """Derive the first key's range, so that an index scan starts at the position instead of at the first entry."""
         first = self.keys[0]
         if value is None or (first.nullable and not backward):
             return {}
@@ -105,9 +106,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Which page: `size` rows after (or, backward, before) a cursor, `offset` rows left out first.
+    """One page of a list: `size` rows after `cursor`, or before it if `backward`; `offset` rows are skipped first.
 
-    With `max_characters` a page ends early, but not before its first row, where its rows have so many of JSON text.
+    If `max_characters` is set, the page ends once its rows exceed so many characters of JSON text. It has at least one
+    row.
     """
 
     size: int = DEFAULT_SIZE
@@ -117,7 +119,7 @@ class PageRequest:
     max_characters: int | None = None
 
     @classmethod
-    def of(
+    def from_arguments(
         cls,
         *,
         first: int | None = None,
@@ -128,17 +130,17 @@ class PageRequest:
         default_size: int = DEFAULT_SIZE,
         max_size: int = 10_000,
     ) -> Self:
-        """The page that a list's arguments ask for.
+        """Create the request from a list's arguments.
 
         Raises:
-            BadInputError: a number is out of its range, or forward and backward arguments are mixed.
+            BadInputError: if a number is out of range, or forward and backward arguments are mixed.
         """
         backward = last is not None or before is not None
         if backward and (first is not None or after is not None):
             mixed = "first" if first is not None else "after"
-            raise BadInputError("goes forward; page with first and after, or with last and before", mixed)
+            raise BadInputError("pages forward; combine first with after, or last with before", mixed)
         if backward and offset:
-            raise BadInputError("counts from the front; leave it out with last and before", "offset")
+            raise BadInputError("counts from the start; do not combine it with last or before", "offset")
         size, name = (last, "last") if backward else (first, "first")
         _check_range(size, max_size, name)
         _check_range(offset, None, "offset")
@@ -147,10 +149,10 @@ class PageRequest:
 
 def _check_range(number: int | None, maximum: int | None, argument: str) -> None:
     if number is not None and number < 0:
-        raise BadInputError(f"{number} is negative; it counts from 0", argument)
+        raise BadInputError(f"{number} is negative; send 0 or more", argument)
     if number is not None and maximum is not None and number > maximum:
         raise BadInputError(
-            f"{number:,} is above the limit of {maximum:,} a page; ask for less and go on by cursor "
+            f"{number:,} exceeds the limit of {maximum:,} rows per page; request fewer and continue by cursor "
             "(the setting LOOMQL_MAX_PAGE_SIZE raises the limit)",
             argument,
         )
@@ -158,9 +160,9 @@ def _check_range(number: int | None, maximum: int | None, argument: str) -> None
 
 @dataclass(slots=True)
 class Page:
-    """Rows in the order asked for, and whether there are more on either side.
+    """Rows in the requested order, and flags for more rows on either side.
 
-    It is not frozen: each row of a list may have one, and to make one would take three times as long.
+    Not frozen: lists create one page per row, and a frozen dataclass takes three times as long to create.
     """
 
     rows: list[Row]
@@ -171,16 +173,16 @@ class Page:
 
     @property
     def start_cursor(self) -> str | None:
-        """Where to go on before this page; None where it has no rows."""
+        """Cursor of the first row; None if the page is empty."""
         return self.cursor(self.rows[0]) if self.rows else None
 
     @property
     def end_cursor(self) -> str | None:
-        """Where to go on behind this page; None where it has no rows."""
+        """Cursor of the last row; None if the page is empty."""
         return self.cursor(self.rows[-1]) if self.rows else None
 
     def cursor(self, row: Row) -> str:
-        """The opaque text that marks a row's place in this query, and in no other."""
+        """Return the opaque cursor of a row, valid for this query only."""
         position = bson.encode({"at": [_value(row, key.path) for key in self.order.keys]})
         scope = self.scope if isinstance(self.scope, bytes) else self.scope()
         return base64.urlsafe_b64encode(_checksum(position, scope) + position).decode()
@@ -194,30 +196,38 @@ async def find_page(
     projection: Sequence[str],
     source: Sequence[dict[str, Any]] = (),
     narrowing: Sequence[dict[str, Any]] = (),
-    question: Sequence[object] = (),
+    cursor_scope: Sequence[object] = (),
     session: Session | None = None,
     finishing: Sequence[dict[str, Any]] = (),
 ) -> Page:
-    """One page of what matches, read in one command.
+    """Read one page of the matching documents in one command.
 
-    Stages of a `source` make the documents where a collection has others, and those of a `narrowing` look closer at
-    what matches, one document after the other in their order. Where they hold what was found out before, and may be
-    other stages for the next page, a `question` tells which cursors are this list's. Stages that are `finishing` add to
-    the rows of the page, of which they see the projection and the keys.
+    Args:
+        collection: the collection that the pipeline reads.
+        match: the filter on the documents.
+        order: the sort keys.
+        request: the page.
+        projection: the paths to return, besides the sort keys.
+        source: stages before the filter, if the documents are not stored in this form.
+        narrowing: stages that filter further after the sort, one document at a time.
+        cursor_scope: identifies the list for its cursors. Needed if stages contain results of earlier queries, which
+            may change between pages; by default the stages identify it.
+        session: a snapshot session, if the read belongs to one.
+        finishing: stages that add fields to the page's rows; they see the projection and the sort keys.
 
     Raises:
-        BadInputError: the cursor is none of this query's.
-        UnavailableError: an index was made at this very moment.
+        BadInputError: if the cursor belongs to another query.
+        UnavailableError: if MongoDB builds an index at this moment.
     """
-    scope = scope_of(collection.name, *(question or (*source, match, *narrowing)), order)
-    position = position_of(request, scope, len(order.keys))
+    scope = scope_of(collection.name, *(cursor_scope or (*source, match, *narrowing)), order)
+    position = decode_cursor(request, scope, len(order.keys))
     pipeline = [*source, *page_pipeline(match, order, request, projection, position, narrowing), *finishing]
     found, is_cut = await _rows(collection, pipeline, request, session)
-    return page_of(found, replace(request, size=len(found) - 1) if is_cut else request, order, scope)
+    return build_page(found, replace(request, size=len(found) - 1) if is_cut else request, order, scope)
 
 
-def page_of(found: list[Row], request: PageRequest, order: Order, scope: bytes | Callable[[], bytes]) -> Page:
-    """The page of what its pipeline found, one row more than it has where there are more."""
+def build_page(found: list[Row], request: PageRequest, order: Order, scope: bytes | Callable[[], bytes]) -> Page:
+    """Build the page from pipeline rows; one row more than `request.size` means that another page follows."""
     rows, more = found[: request.size], len(found) > request.size
     before = request.cursor is not None or request.offset > 0
     if request.backward:
@@ -233,45 +243,45 @@ async def find_pages(
     order: Order,
     request: PageRequest,
     projection: Sequence[str],
-    made: Sequence[dict[str, Any]] = (),
+    transform: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Page]:
-    """For each of some values of a field (or of a member of it, where it is a list) the page of what matches.
+    """Read one page per value of `field` in one command; a list field matches by any member.
 
-    Stages may have `made` other documents of what matches, which are put in order then. It is one command for all. A
-    cursor is of one value's page: the others' raise.
+    `transform` stages turn the matching documents into others, before the sort.
 
     Raises:
-        BadInputError: the cursor is none of a value's page.
-        UnavailableError: an index was made at this very moment.
+        BadInputError: if the cursor belongs to none of the values' pages. A cursor belongs to one value's page, so
+            several values with a cursor always raise.
+        UnavailableError: if MongoDB builds an index at this moment.
     """
     if request.cursor is not None or len(values) == 1:
         return {
             value: await find_page(collection, last, order, request, projection, source)
             for value in values
-            for source, last in [_parted({**match, field: value}, made)]
+            for source, last in [_split_match({**match, field: value}, transform)]
         }
 
     def scope(of_value: dict[str, Any]) -> bytes:
-        source, last = _parted(of_value, made)
+        source, last = _split_match(of_value, transform)
         return scope_of(collection.name, *source, last, order)
 
-    found = None if made else await _few(collection, field, values, match, order, request, projection)
+    found = None if transform else await _find_few(collection, field, values, match, order, request, projection)
     if found is None:
-        source, last = _parted(match, made)
+        source, last = _split_match(match, transform)
         pipeline = [*source, *page_pipeline(last, order, request, projection)]
         found = {value: [] for value in values}
         with translate_index_build_error():
-            async for row in cooperative_async(_of_each(collection, field, values, pipeline)):
+            async for row in cooperative_async(_pipeline_per_value(collection, field, values, pipeline)):
                 found[row["value"]].append(row["rows"])
-    nothing = page_of([], request, order, b"")  # the one page of all that lead nowhere: it has no cursors
-    pages = dict.fromkeys(found, nothing)
-    async for stretch in cooperative_batches([value for value, rows in found.items() if rows]):
-        for value in stretch:
-            pages[value] = page_of(found[value], request, order, partial(scope, {**match, field: value}))
+    empty_page = build_page([], request, order, b"")  # the one page of all that lead nowhere: it has no cursors
+    pages = dict.fromkeys(found, empty_page)
+    async for batch in cooperative_batches([value for value, rows in found.items() if rows]):
+        for value in batch:
+            pages[value] = build_page(found[value], request, order, partial(scope, {**match, field: value}))
     return pages
 
 
-async def _few(
+async def _find_few(
     collection: Collection,
     field: str,
     values: Sequence[str],
@@ -280,38 +290,40 @@ async def _few(
     request: PageRequest,
     projection: Sequence[str],
 ) -> dict[str, list[Row]] | None:
-    """The rows of each value's page, and one more where there is one; None where all values have very many together.
+    """Return each value's rows, up to one more than its page; None if there are too many rows for one query.
 
-    One look for all of them takes a fraction of one for each. The order must be of plain keys that all rows have.
+    One query for all values takes a fraction of one lookup per value. It needs plain sort keys that all rows have.
     """
-    shown = {"_id": 0} | dict.fromkeys([*projection, *(key.path for key in order.keys), field], 1)
-    # No more than a look-up for each would look at.
-    most = min(_FEW, len(values) * (request.offset + request.size + 1))
+    projected = {"_id": 0} | dict.fromkeys([*projection, *(key.path for key in order.keys), field], 1)
+    # At most as many rows as one lookup per value would read.
+    limit = min(_MAX_SHARED_ROWS, len(values) * (request.offset + request.size + 1))
     stages: list[dict[str, Any]] = [
         {"$match": {**match, field: {"$in": list(values)}}},
-        {"$limit": most + 1},
-        {"$project": shown},
+        {"$limit": limit + 1},
+        {"$project": projected},
     ]
     with translate_index_build_error():
-        rows = await all_rows(collection, stages, most + 2)
-    if len(rows) > most:
+        rows = await all_rows(collection, stages, limit + 2)
+    if len(rows) > limit:
         return None
     found: dict[str, list[Row]] = {value: [] for value in values}
     for row in sorted(rows, key=lambda row: [row[key.path] for key in order.keys], reverse=request.backward):
-        there = row[field]
-        if not isinstance(there, list):
-            found[there].append(row)
+        value_or_list = row[field]
+        if not isinstance(value_or_list, list):
+            found[value_or_list].append(row)
             continue
-        for value in found.keys() & there:
-            # A row of several values' pages is a row of its own in each: who takes it may add to it.
+        for value in found.keys() & value_or_list:
+            # One copy per value: callers add fields to the row.
             found[value].append(dict(row))
     first, end = request.offset, request.offset + request.size + 1
     return {value: some[first:end] for value, some in found.items()}
 
 
-def _parted(match: dict[str, Any], made: Sequence[dict[str, Any]]) -> tuple[Sequence[dict[str, Any]], dict[str, Any]]:
-    """The stages that come before an order's, and the match of what they leave."""
-    return ([{"$match": match}, *made], {}) if made else ([], match)
+def _split_match(
+    match: dict[str, Any], transform: Sequence[dict[str, Any]]
+) -> tuple[Sequence[dict[str, Any]], dict[str, Any]]:
+    """Return the stages before the sort, and the filter that remains for it."""
+    return ([{"$match": match}, *transform], {}) if transform else ([], match)
 
 
 async def count(
@@ -320,7 +332,7 @@ async def count(
     limit: int | None = None,
     session: Session | None = None,
 ) -> int:
-    """How many documents some stages find; they stop at a limit."""
+    """Count the documents that the stages produce, up to `limit`."""
     at_most: list[dict[str, Any]] = [{"$limit": limit}] if limit else []
     counted = collection.aggregate([*stages, *at_most, {"$count": "number"}], session=session)
     return sum([found["number"] async for found in counted])
@@ -331,22 +343,22 @@ async def count_each(
     field: str,
     values: Sequence[str],
     match: dict[str, Any],
-    made: Sequence[dict[str, Any]] = (),
+    transform: Sequence[dict[str, Any]] = (),
 ) -> dict[str, int]:
-    """For each of some values of a field (or of a member of it) how many documents match; one command for all.
+    """Count the matching documents per value of `field` in one command; a list field matches by any member.
 
-    Stages may have `made` others of them.
+    `transform` stages turn the documents into others before the count. Values without documents count 0.
     """
-    counted = _of_each(collection, field, values, [{"$match": match}, *made, {"$count": "number"}])
+    counted = _pipeline_per_value(collection, field, values, [{"$match": match}, *transform, {"$count": "number"}])
     with translate_index_build_error():
         found = {row["value"]: row["rows"]["number"] async for row in cooperative_async(counted)}
     return dict.fromkeys(values, 0) | found
 
 
-def _of_each(
+def _pipeline_per_value(
     collection: Collection, field: str, values: Sequence[str], pipeline: list[dict[str, Any]]
 ) -> AsyncIterator[Row]:
-    """What a pipeline makes of the documents of each value, one by one: under `rows`, beside the `value`."""
+    """Run the pipeline once per value; yield each result as `rows` together with its `value`."""
     joined = {
         "from": collection.name,
         "localField": "value",
@@ -359,8 +371,8 @@ def _of_each(
         {"$lookup": joined},
         {"$unwind": "$rows"},
     ]
-    steady = collection.database.with_options(read_concern=SNAPSHOT)
-    return aiter(steady.aggregate(stages, allowDiskUse=True, batchSize=_ALL_AT_ONCE))
+    snapshot = collection.database.with_options(read_concern=SNAPSHOT)
+    return aiter(snapshot.aggregate(stages, allowDiskUse=True, batchSize=_ONE_BATCH))
 
 
 def page_pipeline(
@@ -371,7 +383,7 @@ def page_pipeline(
     position: Sequence[object] | None = None,
     narrowing: Sequence[dict[str, Any]] = (),
 ) -> list[dict[str, Any]]:
-    """What finds a page: the rows asked for and one more, each with the keys of its order."""
+    """Build the pipeline of a page: one row more than requested, each with its sort keys."""
     pipeline = [*order.stages(match, position, backward=request.backward), *narrowing]
     if request.offset:
         pipeline.append({"$skip": request.offset})
@@ -382,27 +394,27 @@ def page_pipeline(
 async def _rows(
     collection: Collection, pipeline: list[dict[str, Any]], request: PageRequest, session: Session | None
 ) -> tuple[list[Row], bool]:
-    """The rows that a pipeline finds, and whether they end early, with one row more than their page has."""
+    """Run the pipeline; return its rows, and True if they stop early at `max_characters`."""
     with translate_index_build_error():
         if request.max_characters is None:
             return await all_rows(collection, pipeline, request.size + 2, session), False
         return await read_rows_up_to(collection, pipeline, request.size + 2, request.max_characters, session)
 
 
-def scope_of(*question: object) -> bytes:
-    """What tells the cursors of one question from those of any other."""
-    return hashlib.blake2b(repr(question).encode(), digest_size=32).digest()
+def scope_of(*parts: object) -> bytes:
+    """Return a digest of the parts that identify a list, which its cursors are signed with."""
+    return hashlib.blake2b(repr(parts).encode(), digest_size=32).digest()
 
 
 def _checksum(position: bytes, scope: bytes) -> bytes:
     return hashlib.blake2b(position, key=scope, digest_size=_CHECKSUM_BYTES).digest()
 
 
-def position_of(request: PageRequest, scope: bytes, keys: int) -> list[object] | None:
-    """The values that a page's cursor stands for, one for each key of the order; None where there is no cursor.
+def decode_cursor(request: PageRequest, scope: bytes, keys: int) -> list[object] | None:
+    """Return the sort key values in the page's cursor; None without a cursor.
 
     Raises:
-        BadInputError: the cursor is none of this scope's.
+        BadInputError: if the cursor belongs to another scope.
     """
     if request.cursor is None:
         return None
@@ -412,10 +424,10 @@ def position_of(request: PageRequest, scope: bytes, keys: int) -> list[object] |
         content = b""
     checksum, position = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
     values = _decoded(position) if checksum == _checksum(position, scope) else []
-    # Whoever computes a checksum of their own gets no further than to another place in the same list.
+    # The checksum is no secret: a forged cursor only reaches another position of the list.
     if len(values) != keys or not all(isinstance(value, _SCALARS) for value in values):
         raise BadInputError(
-            "not a cursor of this query; use one that the same query gave, with the same filter and sort",
+            "not a cursor of this query; use a cursor from the same query with the same filter and sort",
             "before" if request.backward else "after",
         )
     return values

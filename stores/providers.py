@@ -1,4 +1,4 @@
-"""Providers of models, as the stores see them: a port, for what leaves the process is not the stores' business."""
+"""The interface to model providers. The implementation, which sends HTTP requests, lies outside the stores."""
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
@@ -11,11 +11,11 @@ JsonObject = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a model is reached: an OpenAI-compatible base URL, and what opens it.
+    """An OpenAI-compatible base URL with its credentials and headers.
 
-    A base URL that comes from a stored object is `is_custom`: whoever may write objects chose it, so that it must not
-    lead into the server's own network. `provider` and `api_key_name` are for errors; `timeout_seconds` is what the
-    request asks for, None for as long as the server allows.
+    `is_custom` marks a base URL from a stored object. Any writer of objects chose it, so it must not reach the server's
+    own network. `provider` and `api_key_name` appear in error messages. `timeout_seconds` is the request's own timeout;
+    None means the server's maximum.
     """
 
     base_url: str
@@ -29,10 +29,10 @@ class Endpoint:
 
 
 class ProviderError(StoreError):
-    """A provider did not do what it was asked; the message is safe to show, and says what to change.
+    """A request to a provider failed; the message is safe to show and says what to change.
 
-    `status` is the HTTP status that the provider answered, None where none came; `retry_after_seconds` is what it
-    asks to wait before the next try.
+    `status` is the provider's HTTP status, None without a response. `retry_after_seconds` is the wait that the provider
+    asks for.
     """
 
     code = "PROVIDER_ERROR"
@@ -44,82 +44,82 @@ class ProviderError(StoreError):
 
 
 class Providers(Protocol):
-    """What reaches providers. Requests and answers are those of OpenAI's API, as JSON objects."""
+    """Client for model providers. Requests and responses are JSON objects of OpenAI's API."""
 
     def secret(self, name: str) -> str | None:
-        """The secret of a provider that LoomQL knows, by a name such as `OPENAI_API_KEY`; None where there is none."""
+        """Return a known provider's secret by a name such as `OPENAI_API_KEY`; None if it is not set."""
 
     def secret_at(self, name: str, base_url: str) -> str | None:
-        """The secret that a custom provider names, for use at its base URL; None where there is none.
+        """Return the secret that a custom provider names, for use at its base URL; None if it is not set.
 
         Raises:
-            ProviderError: that secret may not be sent there; the message says who can allow it, and how.
+            ProviderError: if the secret may not be sent there; the message says who can allow it, and how.
         """
 
     def base_url(self, provider: str) -> str | None:
-        """The base URL that whoever runs the server set for a known provider; None leaves it its own."""
+        """Return the base URL configured for a known provider; None means the provider's default."""
 
     async def complete(self, endpoint: Endpoint, request: JsonObject) -> JsonObject:
-        """The chat completion that answers a request, whose `stream` is not set.
+        """Send a chat completion request without `stream`; return the completion.
 
         Raises:
-            ProviderError: there is none, for whatever reason.
+            ProviderError: if the request fails.
         """
 
     def stream(self, endpoint: Endpoint, request: JsonObject) -> AsyncGenerator[JsonObject, None]:
-        """The chunks of a chat completion as they come, to be closed by whoever stops reading before their end.
+        """Yield the chunks of a streamed chat completion. A caller that stops early must close the generator.
 
         Raises:
-            ProviderError: there are none, or the stream was cut off.
+            ProviderError: if the request fails, or the stream breaks off.
         """
 
     async def generate_images(self, endpoint: Endpoint, request: JsonObject) -> JsonObject:
-        """The images that answer a request.
+        """Send an image generation request; return the response.
 
         Raises:
-            ProviderError: there are none, for whatever reason.
+            ProviderError: if the request fails.
         """
 
     async def download(self, endpoint: Endpoint, url: str, max_bytes: int) -> bytes:
-        """The content of a URL that the provider at an endpoint named, at most so many bytes.
+        """Download a URL that the provider at `endpoint` returned; read at most `max_bytes`.
 
         Raises:
-            ProviderError: it cannot be had, or is larger.
+            ProviderError: if the download fails or is larger.
         """
 
 
 class NoProviders:
-    """The providers of a process that reaches none, such as a command's."""
+    """The providers of a process that calls none, such as a CLI command."""
 
     def secret(self, _name: str) -> str | None:
-        """None."""
+        """Return None: no secret is set."""
         return None
 
     def secret_at(self, _name: str, _base_url: str) -> str | None:
-        """None."""
+        """Return None: no secret is set."""
         return None
 
     def base_url(self, _provider: str) -> str | None:
-        """None."""
+        """Return None: no base URL is configured."""
         return None
 
     async def complete(self, _endpoint: Endpoint, _request: JsonObject) -> JsonObject:
-        """Raise."""
-        _refuse()
+        """Raise ProviderError."""
+        _raise_no_providers()
 
     async def stream(self, _endpoint: Endpoint, _request: JsonObject) -> AsyncGenerator[JsonObject, None]:
-        """Raise."""
-        _refuse()
+        """Raise ProviderError."""
+        _raise_no_providers()
         yield {}
 
     async def generate_images(self, _endpoint: Endpoint, _request: JsonObject) -> JsonObject:
-        """Raise."""
-        _refuse()
+        """Raise ProviderError."""
+        _raise_no_providers()
 
     async def download(self, _endpoint: Endpoint, _url: str, _max_bytes: int) -> bytes:
-        """Raise."""
-        _refuse()
+        """Raise ProviderError."""
+        _raise_no_providers()
 
 
-def _refuse() -> NoReturn:
-    raise ProviderError("this process reaches no providers of models; ask the server")
+def _raise_no_providers() -> NoReturn:
+    raise ProviderError("this process calls no model providers; send the request to a server")

@@ -1,4 +1,4 @@
-"""Edges: from many entities at once to what leads back to each by the value of one field, page by page."""
+"""Relations between collections: batched lookups of related documents for many entities at once, page by page."""
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,19 +11,19 @@ from stores.database.snapshot_reads import find_all
 from stores.paging import Order, Page, PageRequest, Row
 
 Key = tuple[Any, ...]
-"""The scope of an entity, of which its project comes first, and last the value that leads to what is found for it."""
+"""Lookup key of an entity: its scope (project id first), then the value to match in the related documents."""
 
 Match = dict[str, Any]
 Finish = Callable[[Database, str, Sequence[Row], set[str]], Awaitable[None]]
-"""Adds to the rows of a project what wanted fields need beside what is stored."""
+"""Adds fields that are not stored with the rows of a project, if they are wanted."""
 
 
 @dataclass(eq=False, slots=True)
 class OneToMany:
-    """An edge to the documents of a collection whose `field`, or a member of it, has an entity's value.
+    """Relation to the documents whose `field` has an entity's value; a list field matches by any member.
 
-    A scope, and what else is asked alike for all entities, make a `match`, which must begin with the project; the
-    fields that are wanted make paths into the documents. Others may be `made` of what matches, by stages.
+    `match` builds the filter from a scope and the shared arguments; it must start with the project. `paths_of` maps
+    wanted fields to document paths. `transform` stages turn the matching documents into others.
     """
 
     database: Database
@@ -33,54 +33,54 @@ class OneToMany:
     match: Callable[..., Match]
     paths_of: Callable[[Iterable[str]], list[str]]
     finish: Finish | None = None
-    made: Sequence[dict[str, Any]] = ()
+    transform: Sequence[dict[str, Any]] = ()
 
     @database_query
     async def pages(
-        self, keys: Sequence[Key], wanted: frozenset[str], request: PageRequest, *given: Hashable
+        self, keys: Sequence[Key], wanted: frozenset[str], request: PageRequest, *arguments: Hashable
     ) -> dict[Key, Page]:
-        """For each key a page with the wanted fields of what it leads to, in one command for each scope.
+        """Return a page with the wanted fields per key, in one command per scope.
 
         Raises:
-            BadInputError: the cursor is none of a key's page.
+            BadInputError: if the cursor belongs to none of the keys' pages.
         """
-        found: dict[Key, Page] = {}
+        results: dict[Key, Page] = {}
         paths = self.paths_of(wanted)
         for scope, values in await _by_scope(keys):
-            match = self.match(*scope, *given)
+            match = self.match(*scope, *arguments)
             pages = await paging.find_pages(
-                self.collection, self.field, values, match, self.order, request, paths, self.made
+                self.collection, self.field, values, match, self.order, request, paths, self.transform
             )
             if self.finish:
                 await self.finish(
                     self.database, scope[0], [row for page in pages.values() for row in page.rows], {*wanted}
                 )
-            found |= {(*scope, value): page for value, page in pages.items()}
-        return found
+            results |= {(*scope, value): page for value, page in pages.items()}
+        return results
 
     @database_query
-    async def count(self, keys: Sequence[Key], *given: Hashable) -> dict[Key, int]:
-        """For each key how much it leads to, in one command for each scope."""
-        found: dict[Key, int] = {}
+    async def count(self, keys: Sequence[Key], *arguments: Hashable) -> dict[Key, int]:
+        """Return the number of related documents per key, in one command per scope."""
+        results: dict[Key, int] = {}
         for scope, values in await _by_scope(keys):
-            match = self.match(*scope, *given)
-            counts = await paging.count_each(self.collection, self.field, values, match, self.made)
-            found |= {(*scope, value): count for value, count in counts.items()}
-        return found
+            match = self.match(*scope, *arguments)
+            counts = await paging.count_each(self.collection, self.field, values, match, self.transform)
+            results |= {(*scope, value): count for value, count in counts.items()}
+        return results
 
 
 async def _by_scope(keys: Sequence[Key]) -> list[tuple[Key, list[str]]]:
-    """The values of each scope."""
+    """Group the keys' last values by scope."""
     scopes: dict[Key, list[str]] = {}
-    async for stretch in cooperative_batches(keys):
-        for key in stretch:
+    async for batch in cooperative_batches(keys):
+        for key in batch:
             scopes.setdefault(key[:-1], []).append(key[-1])
     return list(scopes.items())
 
 
 @dataclass(eq=False, slots=True)
 class ManyToOne:
-    """An edge to the one document, if it matches, whose `_id` is made of a project and an id."""
+    """Relation to the one document whose `_id` is `project_id:id`, if it also matches `match`."""
 
     database: Database
     collection: Collection
@@ -90,12 +90,12 @@ class ManyToOne:
 
     @database_query
     async def rows(self, keys: Sequence[tuple[str, str]], wanted: frozenset[str]) -> dict[tuple[str, str], Row | None]:
-        """For each project and id in it the wanted fields of what is there, None where nothing is; in one command."""
-        among = {
+        """Return the wanted fields per pair of project id and id, in one command; None if no document exists."""
+        match = {
             "_id": {"$in": [f"{project_id}:{name}" for project_id, name in keys]},
             "project_id": {"$in": list({project_id for project_id, _ in keys})},
         }
-        shown = dict.fromkeys(["project_id", self.id_path, *self.paths_of(wanted)], 1)
-        rows = await find_all(self.collection, among | self.match, {"_id": 0} | shown, len(keys))
-        found = {(row["project_id"], row[self.id_path]): row for row in rows}
-        return {key: found.get(key) for key in keys}
+        projection = dict.fromkeys(["project_id", self.id_path, *self.paths_of(wanted)], 1)
+        rows = await find_all(self.collection, match | self.match, {"_id": 0} | projection, len(keys))
+        results = {(row["project_id"], row[self.id_path]): row for row in rows}
+        return {key: results.get(key) for key in keys}

@@ -1,4 +1,4 @@
-"""JSON fields of rows: read whole as the text that is kept, and parsed at most once for all that lies inside."""
+"""JSON fields of rows: stored as text, parsed at most once per row."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,22 +7,22 @@ from stores.json import codec, paths
 from stores.paging import Row
 
 _PARSED: Final = "parsed"
-"""Where a row keeps, beside its own fields, the values of its JSON while parts of them are asked for."""
+"""Row key that caches parsed values between reads."""
 
 
 @dataclass(frozen=True)
 class JsonField:
-    """A field whose JSON text rows hold under `json`."""
+    """A field whose JSON text lies in the row under `json`."""
 
     name: str
 
     def text(self, row: Row) -> str | None:
-        """The JSON text as it is kept, None where the row has none."""
+        """Return the stored JSON text; None if the row has none."""
         texts: dict[str, str] | None = row.get("json")
         return texts.get(self.name) if texts else None
 
     def value(self, row: Row) -> object:
-        """The parsed value, the same one each time until `forget`; it must not be changed."""
+        """Return the parsed value, cached until `drop_parsed`. Callers must not change it."""
         parsed = row.setdefault(_PARSED, {})
         if self.name not in parsed:
             text = self.text(row)
@@ -30,10 +30,10 @@ class JsonField:
         return parsed[self.name]
 
     def text_at(self, row: Row, path: str | None) -> str | None:
-        """The JSON text of what lies at a dotted path (all of it without one), None where that is null.
+        """Return the JSON text at a dotted path, all of it without a path; None if the value is null.
 
         Raises:
-            BadInputError: the path has an empty key.
+            BadInputError: if the path has an empty key.
         """
         if not path:
             return self.text(row)
@@ -43,19 +43,19 @@ class JsonField:
 
 @dataclass(frozen=True)
 class ValueField:
-    """A field whose source has the JSON value itself as an attribute."""
+    """A field whose JSON value is an attribute of its source."""
 
     name: str
 
     def text(self, source: object) -> str | None:
-        """The JSON text of the value, None where there is none."""
+        """Return the JSON text of the value; None if the value is None."""
         return self.text_at(source, None)
 
     def text_at(self, source: object, path: str | None) -> str | None:
-        """The JSON text of what lies at a dotted path (all of it without one), None where that is null.
+        """Return the JSON text at a dotted path, all of it without a path; None if the value is null.
 
         Raises:
-            BadInputError: the path has an empty key.
+            BadInputError: if the path has an empty key.
         """
         value = getattr(source, self.name)
         if path:
@@ -64,5 +64,5 @@ class ValueField:
 
 
 def drop_parsed(row: Row) -> None:
-    """Let go of a row's parsed values, which take several times the memory of their texts."""
+    """Drop a row's parsed values, which take several times the memory of their texts."""
     row.pop(_PARSED, None)

@@ -1,10 +1,10 @@
-"""Base64, read strictly: each content has one spelling (RFC 4648, section 4)."""
+"""Strict Base64 (RFC 4648, section 4): each content has exactly one valid encoding."""
 
 import binascii
 
 
 def decode(text: str) -> bytes | None:
-    """The bytes; None where the text is no Base64, lacks padding, has line breaks, or has bits that no byte holds."""
+    """Decode a text; None if it is no Base64, lacks padding, has line breaks, or has non-zero trailing bits."""
     try:
         content = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
@@ -14,5 +14,5 @@ def decode(text: str) -> bytes | None:
 
 
 def encode(content: bytes) -> str:
-    """The text."""
+    """Encode bytes without line breaks."""
     return binascii.b2a_base64(content, newline=False).decode()

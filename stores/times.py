@@ -1,4 +1,4 @@
-"""Times as LoomQL keeps them: whole microseconds since the epoch, in UTC."""
+"""Times as whole microseconds since the Unix epoch, in UTC."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -12,25 +12,25 @@ _MINUTE: Final = 60 * SECOND
 
 FIRST: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 LAST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
-"""The years 1 to 9999: what has a text."""
+"""The years 1 to 9999, which `datetime` can format."""
 
 
 def now() -> int:
-    """The present, in microseconds since the epoch."""
+    """Return the current time in microseconds since the epoch."""
     return from_datetime(datetime.now(UTC))
 
 
-def from_datetime(moment: datetime) -> int:
-    """Microseconds since the epoch; a moment without a zone is read as UTC."""
-    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+def from_datetime(value: datetime) -> int:
+    """Convert to microseconds since the epoch; a datetime without a zone counts as UTC."""
+    aware = value.replace(tzinfo=UTC) if value.tzinfo is None else value
     return (aware - _EPOCH) // _MICROSECOND
 
 
 def parse(text: str) -> int:
-    """Microseconds since the epoch of an ISO 8601 text; without a zone it is UTC, digits beyond six are cut.
+    """Parse an ISO 8601 text to microseconds since the epoch. Without a zone it is UTC; digits beyond six are cut.
 
     Raises:
-        BadInputError: the text is not such a time, or lies outside the years 1 to 9999 in UTC.
+        BadInputError: if the text is not such a time, or lies outside the years 1 to 9999 in UTC.
     """
     try:
         micros = from_datetime(datetime.fromisoformat(text))
@@ -43,28 +43,28 @@ def parse(text: str) -> int:
 
 
 def to_text(micros: int) -> str:
-    """ISO 8601 in UTC with six digits and `Z`, as in 2026-01-31T12:00:00.000000Z.
+    """Format as ISO 8601 in UTC with six digits and `Z`, as in 2026-01-31T12:00:00.000000Z.
 
     Raises:
-        OverflowError: it lies outside `FIRST` to `LAST`.
+        OverflowError: if the time lies outside `FIRST` to `LAST`.
     """
     minute, rest = divmod(micros, _MINUTE)
     second, rest = divmod(rest, SECOND)
-    # Looked up, digits cost half of what formatting them does, and a page of calls has thousands of times.
+    # Table lookups take half as long as formatting, and a page of calls has thousands of times.
     return f"{_MINUTES[minute]}{_SECONDS[second]}{_THOUSANDTHS[rest // 1000]}{_MILLIONTHS[rest % 1000]}"
 
 
 class _Minutes(dict[int, str]):
-    """The text up to the seconds of minutes since the epoch, as they are asked for: those of one page lie close."""
+    """Cache of formatted minutes since the epoch, up to the seconds; times of one page lie close together."""
 
     def __missing__(self, minutes: int) -> str:
-        if len(self) >= _KEPT_MINUTES:
+        if len(self) >= _MAX_CACHED_MINUTES:
             self.clear()
         text = self[minutes] = f"{_EPOCH + timedelta(minutes=minutes):%Y-%m-%dT%H:%M:}".rjust(17, "0")
         return text
 
 
-_KEPT_MINUTES: Final = 4096
+_MAX_CACHED_MINUTES: Final = 4096
 _MINUTES: Final = _Minutes()
 _SECONDS: Final = [f"{number:02}." for number in range(60)]
 _THOUSANDTHS: Final = [f"{number:03}" for number in range(1000)]

@@ -12,7 +12,7 @@ from tests.waiting import until
 
 def fan_out_of(calls: CallsStore) -> FanOut:
     """What tells the subscriptions of a store."""
-    return calls._watching._fan_out
+    return calls._call_events._fan_out
 
 
 async def cursors_over(database: Database) -> Cursors:
@@ -24,7 +24,7 @@ async def cursors_over(database: Database) -> Cursors:
 
 def readers(calls: CallsStore) -> int:
     """How many subscriptions are told of what happens from now on."""
-    return sum(channel.subscribers for channel in fan_out_of(calls)._all())
+    return sum(channel.subscribers for channel in fan_out_of(calls)._all_channels())
 
 
 async def begun(calls: CallsStore, count: int = 1) -> None:
@@ -34,7 +34,7 @@ async def begun(calls: CallsStore, count: int = 1) -> None:
 
 async def ended(calls: CallsStore) -> None:
     """Wait until nobody watches any more, and the stream is closed."""
-    await until(lambda: not fan_out_of(calls).count and fan_out_of(calls)._following is None)
+    await until(lambda: not fan_out_of(calls).count and fan_out_of(calls)._follow_task is None)
 
 
 async def told_up_to(calls: CallsStore, call_id: str) -> None:

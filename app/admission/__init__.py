@@ -1,4 +1,4 @@
-"""How much each caller may ask of one process: so many requests a second, so many operations at once."""
+"""Admission control of one process: operation slots, rate limits, WebSocket quotas, byte budgets."""
 
 from app.admission.operation_limiter import OperationLimiter
 from app.admission.quota_keys import quota_key_of

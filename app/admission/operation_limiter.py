@@ -1,7 +1,7 @@
-"""So many operations at once, for all and for each caller; who comes when all places are taken waits a little.
+"""A bounded number of concurrent operations, per process and per caller; operations beyond it wait a few seconds.
 
-A place is for what asks the database: a query or a mutation by any door. Subscriptions, exports and completions, which
-may last for hours, have limits of their own.
+Each query or mutation needs a slot, whatever its endpoint. Subscriptions, exports and completions may run for hours and
+have limits of their own.
 """
 
 import asyncio
@@ -19,190 +19,195 @@ from stores.concurrency.quotas import half
 from stores.concurrency.scan_slots import QUOTA_KEY
 from stores.errors import RateLimitedError, StoreError, UnavailableError
 
-MOST_OPERATIONS: Final = 500
-MOST_QUERIES: Final = THREADS // 2
-"""Half as many as there are connections: a list asks for its rows and their number at once, and others have to ask.
+MAX_OPERATIONS: Final = 500
+MAX_QUERIES: Final = THREADS // 2
+"""Half the number of driver threads: a list needs two at once, one for its rows and one for their count.
 
-Mutations wait for their turn without one (`stores.concurrency.request_budget`).
+A mutation does not count here: `stores.concurrency.request_budget` limits concurrent writes.
 """
 
 WAIT_SECONDS: Final = 5.0
-"""How long somebody waits for a place before they are told to come again."""
+"""Default time in seconds that an operation waits for a slot."""
 
-_QUEUES: Final = 4
-"""How many may wait, for each place there is."""
+_WAITERS_PER_SLOT: Final = 4
+"""Length of the queue, per slot."""
 
 
-class _Waiting(NamedTuple):
-    payer: str
+class _Waiter(NamedTuple):
+    quota_key: str
     is_query: bool
-    called: "asyncio.Future[None]"
+    granted: "asyncio.Future[None]"
 
 
 class OperationLimiter:
-    """The places of one process.
+    """The operation slots of one process.
 
     Args:
-        most: how many there are.
-        most_each: how many one caller may have; None for all of them.
-        wait_seconds: how long somebody waits for one.
+        limit: the number of slots.
+        caller_limit: the number of slots that one caller may use; None for all of them.
+        wait_seconds: how long an operation waits for a slot; None for `WAIT_SECONDS`.
     """
 
-    def __init__(self, most: int, most_each: int | None = None, wait_seconds: float | None = None) -> None:
-        self.most = most
-        self.most_each = most if most_each is None else most_each
+    def __init__(self, limit: int, caller_limit: int | None = None, wait_seconds: float | None = None) -> None:
+        self.limit = limit
+        self.caller_limit = limit if caller_limit is None else caller_limit
         self.wait_seconds = WAIT_SECONDS if wait_seconds is None else wait_seconds
-        self._taken = 0
+        self._in_use = 0
         self._queries = Counter[str]()
-        self._of: Counter[str] = Counter()
-        self._queued: Counter[str] = Counter()
-        self._queue: deque[_Waiting] = deque()
+        self._by_caller: Counter[str] = Counter()
+        self._waiting_by_caller: Counter[str] = Counter()
+        self._queue: deque[_Waiter] = deque()
 
-    def slot(self, payer: str, *, is_query: bool = False) -> "OperationSlot":
-        """A place, to be had for the length of a block.
+    def slot(self, quota_key: str, *, is_query: bool = False) -> "OperationSlot":
+        """Return a context manager that acquires a slot on entry and releases it on exit.
 
-        Of queries there are at most `MOST_QUERIES` at once, of which one caller may have half.
+        A process runs at most `MAX_QUERIES` queries at once, and one caller half of them.
         """
-        return OperationSlot(self, payer, is_query)
+        return OperationSlot(self, quota_key, is_query)
 
     @property
     def in_use(self) -> int:
-        """How many are taken."""
-        return self._taken
+        """Number of operations that have a slot."""
+        return self._in_use
 
     @property
     def waiting(self) -> int:
-        """How many wait for one."""
+        """Number of operations that wait for a slot."""
         return len(self._queue)
 
-    async def acquire(self, payer: str, *, is_query: bool = False) -> None:
-        """Have a place.
+    async def acquire(self, quota_key: str, *, is_query: bool = False) -> None:
+        """Acquire a slot; wait at most `wait_seconds`.
 
         Raises:
-            RateLimitedError: the caller has as many as one may have.
-            UnavailableError: all are taken.
+            RateLimitedError: the caller has no slot left, or too many waiting operations.
+            UnavailableError: no slot became free in time, or the queue is full.
         """
-        # Where there is a place, those who wait all have as many as they may.
-        if self._has_one_for(payer, is_query):
-            self._give(payer, is_query)
+        # If a slot is free, every waiting caller has reached its own limit.
+        if self._is_free_for(quota_key, is_query):
+            self._grant(quota_key, is_query)
             return
-        if len(self._queue) >= _QUEUES * self.most or self._queued[payer] >= self.most_each:
-            raise self._refusal(payer)
-        waiting = _Waiting(payer, is_query, asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
-        self._queued[payer] += 1
+        if (
+            len(self._queue) >= _WAITERS_PER_SLOT * self.limit
+            or self._waiting_by_caller[quota_key] >= self.caller_limit
+        ):
+            raise self._refusal(quota_key)
+        waiter = _Waiter(quota_key, is_query, asyncio.get_running_loop().create_future())
+        self._queue.append(waiter)
+        self._waiting_by_caller[quota_key] += 1
         try:
             async with asyncio.timeout(self.wait_seconds):
-                await waiting.called
+                await waiter.granted
         except TimeoutError:
-            if not _was_called(waiting):
-                raise self._refusal(payer) from None
+            if not _was_granted(waiter):
+                raise self._refusal(quota_key) from None
         except asyncio.CancelledError:
-            if _was_called(waiting):
-                self.release(payer, is_query=is_query)
+            if _was_granted(waiter):
+                self.release(quota_key, is_query=is_query)
             raise
         finally:
-            _less(self._queued, payer)
+            _decrement(self._waiting_by_caller, quota_key)
             with suppress(ValueError):
-                self._queue.remove(waiting)
+                self._queue.remove(waiter)
 
-    def release(self, payer: str, *, is_query: bool = False) -> None:
-        """Give a place back."""
-        self._taken -= 1
-        _less(self._of, payer)
+    def release(self, quota_key: str, *, is_query: bool = False) -> None:
+        """Release a slot and grant it to the first waiting operation that may have it."""
+        self._in_use -= 1
+        _decrement(self._by_caller, quota_key)
         if is_query:
-            _less(self._queries, payer)
+            _decrement(self._queries, quota_key)
         if self._queue:
-            self._call()
+            self._grant_to_waiters()
 
-    def _has_one_for(self, payer: str, is_query: bool) -> bool:  # noqa: FBT001 -- as a waiting one has it
-        if is_query and (self._queries.total() >= MOST_QUERIES or self._queries[payer] >= _most_queries_each()):
+    def _is_free_for(self, quota_key: str, is_query: bool) -> bool:  # noqa: FBT001 -- the fields of a waiter, in order
+        if is_query and (self._queries.total() >= MAX_QUERIES or self._queries[quota_key] >= _max_caller_queries()):
             return False
-        return self._taken < self.most and self._of[payer] < self.most_each
+        return self._in_use < self.limit and self._by_caller[quota_key] < self.caller_limit
 
-    def _give(self, payer: str, is_query: bool) -> None:  # noqa: FBT001 -- as above
-        self._taken += 1
+    def _grant(self, quota_key: str, is_query: bool) -> None:  # noqa: FBT001 -- as above
+        self._in_use += 1
         if is_query:
-            self._queries[payer] += 1
-        self._of[payer] += 1
+            self._queries[quota_key] += 1
+        self._by_caller[quota_key] += 1
 
-    def _call(self) -> None:
-        """Give the places that are free to those who came first, of those who may have one."""
-        passed: list[_Waiting] = []
-        while self._queue and self._taken < self.most:
-            waiting = self._queue.popleft()
-            if waiting.called.done():
-                continue  # who waited has given up, and is about to say so
-            if self._has_one_for(waiting.payer, waiting.is_query):
-                self._give(waiting.payer, waiting.is_query)
-                waiting.called.set_result(None)
+    def _grant_to_waiters(self) -> None:
+        """Grant free slots in FIFO order, skipping operations whose caller has reached its limit."""
+        passed: list[_Waiter] = []
+        while self._queue and self._in_use < self.limit:
+            waiter = self._queue.popleft()
+            if waiter.granted.done():
+                continue  # it timed out or was cancelled, and is about to leave the queue
+            if self._is_free_for(waiter.quota_key, waiter.is_query):
+                self._grant(waiter.quota_key, waiter.is_query)
+                waiter.granted.set_result(None)
             else:
-                passed.append(waiting)
+                passed.append(waiter)
         self._queue.extendleft(reversed(passed))
 
-    def _refusal(self, payer: str) -> StoreError:
-        if self._of[payer] >= self.most_each and self._taken < self.most:
+    def _refusal(self, quota_key: str) -> StoreError:
+        if self._by_caller[quota_key] >= self.caller_limit and self._in_use < self.limit:
             return RateLimitedError(
-                f"you have {self.most_each:,} operations under way already (LOOMQL_MAX_CALLER_OPERATIONS); ask again "
-                "when some are finished",
+                f"you already run {self.caller_limit:,} operations, the limit of one caller "
+                "(LOOMQL_MAX_CALLER_OPERATIONS); retry when one of them has finished",
                 retry_after_seconds=1,
             )
-        if self._taken < self.most and self._queries[payer] >= _most_queries_each():
+        if self._in_use < self.limit and self._queries[quota_key] >= _max_caller_queries():
             return RateLimitedError(
-                f"you have {_most_queries_each():,} queries under way already, as many as one caller may have; ask "
-                "again when some are finished",
+                f"you already run {_max_caller_queries():,} queries, the limit of one caller; retry when one of them "
+                "has finished",
                 retry_after_seconds=1,
             )
-        if self._taken < self.most:
-            full = f"{MOST_QUERIES:,} queries under way already"
+        if self._in_use < self.limit:
+            full = f"{MAX_QUERIES:,} queries"
         else:
-            full = f"{self.most:,} operations under way already (LOOMQL_MAX_OPERATIONS)"
-        return UnavailableError(f"the server has {full}; nothing of this was done, ask again")
+            full = f"{self.limit:,} operations (LOOMQL_MAX_OPERATIONS)"
+        return UnavailableError(f"the server already runs {full}; this operation did not start, retry it")
 
 
 class OperationSlot:
-    """One place, from when the block is entered to its end."""
+    """The slot of one operation, from the start of its `async with` block to the end."""
 
-    __slots__ = ("_is_query", "_payer", "_places")
+    __slots__ = ("_is_query", "_limiter", "_quota_key")
 
-    def __init__(self, places: OperationLimiter, payer: str, is_query: bool) -> None:  # noqa: FBT001 -- as above
-        self._places = places
-        self._payer = payer
+    def __init__(self, limiter: OperationLimiter, quota_key: str, is_query: bool) -> None:  # noqa: FBT001 -- as above
+        self._limiter = limiter
+        self._quota_key = quota_key
         self._is_query = is_query
 
     async def __aenter__(self) -> None:
-        """Have it; raises what `Places.take` does. The reads of this task go to the caller's account from now on."""
-        await self._places.acquire(self._payer, is_query=self._is_query)
-        QUOTA_KEY.set(self._payer)
+        """Acquire the slot and charge this task's reads to the caller; raises what `OperationLimiter.acquire` does."""
+        await self._limiter.acquire(self._quota_key, is_query=self._is_query)
+        QUOTA_KEY.set(self._quota_key)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Give it back."""
-        self._places.release(self._payer, is_query=self._is_query)
+        self._limiter.release(self._quota_key, is_query=self._is_query)
 
 
-def _most_queries_each() -> int:
-    return half(MOST_QUERIES)
+def _max_caller_queries() -> int:
+    return half(MAX_QUERIES)
 
 
-def _less(counter: Counter[str], name: str) -> None:
+def _decrement(counter: Counter[str], name: str) -> None:
     counter[name] -= 1
     if not counter[name]:
         del counter[name]
 
 
-def _was_called(waiting: _Waiting) -> bool:
-    return waiting.called.done() and not waiting.called.cancelled()
+def _was_granted(waiter: _Waiter) -> bool:
+    return waiter.granted.done() and not waiter.granted.cancelled()
 
 
-async def run_in_slot(place: OperationSlot, results: StreamResult) -> StreamResult:
-    """Results that are made in a place, given back before whoever asked has read them; or why there is none."""
+async def run_in_slot(slot: OperationSlot, results: StreamResult) -> StreamResult:
+    """Collect results while holding a slot, release it, then yield them: the client may read them slowly.
+
+    If no slot is available, yields one result with the error.
+    """
     try:
-        async with place:
-            found = [result async for result in results]
+        async with slot:
+            collected = [result async for result in results]
     except StoreError as error:
         yield PreExecutionError(None, [client_error(error)])
         return
-    for result in found:
+    for result in collected:
         yield result

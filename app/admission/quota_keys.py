@@ -1,4 +1,4 @@
-"""On whose account a request goes: that of its key, and without one that of the address it came from."""
+"""Quota keys: the API key of a request, or its network address without one."""
 
 import ipaddress
 from functools import lru_cache
@@ -12,21 +12,22 @@ if TYPE_CHECKING:
     from stores.security.access import Caller
 
 _NETWORK_BITS: Final = 64
-"""What one customer of a provider has of IPv6 at least: addresses within are no different callers."""
+"""Prefix length of an IPv6 quota key: a provider gives each customer at least a /64."""
 
 
 def quota_key_of(scope: Scope) -> str:
-    """The account of a connection.
+    """Return the quota key of a connection.
 
-    The address is that of the client as the server knows it: behind a proxy what uvicorn's FORWARDED_ALLOW_IPS lets
-    that say, else the proxy's own.
+    The address is the client's as uvicorn reports it. Behind a proxy it is the forwarded one if FORWARDED_ALLOW_IPS
+    trusts
+    the proxy, and the proxy's own otherwise.
     """
     client = scope.get("client")
-    return account_of(scope.get("state", {}).get(CALLER), client[0] if client else None)
+    return quota_key_for(scope.get("state", {}).get(CALLER), client[0] if client else None)
 
 
-def account_of(caller: "Caller | None", address: str | None) -> str:
-    """The account of a caller at an address."""
+def quota_key_for(caller: "Caller | None", address: str | None) -> str:
+    """Return the quota key of a caller at an address: the API key's id, else the address, else `unknown`."""
     if caller is not None and not caller.is_anonymous:
         return f"key {caller.id}"
     return f"address {network_of(address)}" if address else "unknown"
@@ -34,7 +35,7 @@ def account_of(caller: "Caller | None", address: str | None) -> str:
 
 @lru_cache(maxsize=1000)
 def network_of(address: str) -> str:
-    """An address, of IPv6 the network it is in."""
+    """Return an IPv4 address as it is, and for IPv6 its /64 network."""
     if ":" not in address:
         return address
     try:

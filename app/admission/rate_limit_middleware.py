@@ -1,4 +1,4 @@
-"""The rate of callers, held at every door of HTTP; WebSockets and gRPC ask for each operation themselves."""
+"""Rate limit for all HTTP endpoints. The WebSocket and gRPC servers count each operation themselves."""
 
 from collections.abc import Callable
 from typing import Final
@@ -11,14 +11,14 @@ from app.admission.token_buckets import RateLimiter
 from stores.errors import RateLimitedError, StoreError
 
 MONITORING: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Paths that monitoring polls; no rate limits them."""
+"""Monitoring paths, which no rate limits."""
 
-ASSETS: Final = "/graphiql/"
-"""Path prefix of GraphiQL's dozens of static files, which no rate limits."""
+STATIC: Final = ("/graphiql/", "/docs/")
+"""Path prefixes of static files, which no rate limits: one page loads dozens of them."""
 
 
 class RateLimitMiddleware:
-    """The ASGI middleware that counts requests, and refuses those that are too many at any door."""
+    """ASGI middleware that counts requests and refuses those beyond the caller's rate."""
 
     def __init__(
         self, app: ASGIApp, rates: RateLimiter, error_response: Callable[[Scope, StoreError], Response]
@@ -28,20 +28,20 @@ class RateLimitMiddleware:
         self.rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a request, or go on."""
-        if scope["type"] != "lifespan" and not _is_free(scope["path"]):
+        """Refuse the request if the caller exceeds the rate, else pass it on."""
+        if scope["type"] != "lifespan" and not _is_unlimited(scope["path"]):
             try:
-                self.rates.check(_account(scope))
+                self.rates.check(_bucket_of(scope))
             except RateLimitedError as error:
                 await self.error_response(scope, error)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
 
-def _account(scope: Scope) -> str:
-    """Whose request it is; who opens a WebSocket may say so later, and is not kept out by others at their address."""
+def _bucket_of(scope: Scope) -> str:
+    """Return the bucket of a request. Opening a WebSocket has its own: the caller may authenticate later."""
     return f"socket of {quota_key_of(scope)}" if scope["type"] == "websocket" else quota_key_of(scope)
 
 
-def _is_free(path: str) -> bool:
-    return path in MONITORING or path.startswith(ASSETS)
+def _is_unlimited(path: str) -> bool:
+    return path in MONITORING or path.startswith(STATIC)

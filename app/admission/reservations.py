@@ -1,4 +1,4 @@
-"""What operations whose results are streamed hold of the intake, and for how long."""
+"""Release of the memory reserved for operations whose results are streamed."""
 
 from contextlib import aclosing
 
@@ -8,21 +8,28 @@ from stores.concurrency.request_budget import FREE_BYTES, Reservation
 from stores.errors import PayloadTooLargeError
 
 
-async def release_after_results(share: Reservation, results: StreamResult, *, at_first: bool = True) -> StreamResult:
-    """The results of an operation, at the first of which its share is closed: the client may take long to read them.
+async def release_after_results(
+    reservation: Reservation, results: StreamResult, *, at_first: bool = True
+) -> StreamResult:
+    """Yield the results of an operation, and release its reservation at the first: the client may read slowly.
 
-    Not so at the first where the operation keeps what it was asked with; then the share is closed when they end.
+    Args:
+        reservation: the memory reserved for the request.
+        results: the results of the operation.
+        at_first: False if the operation needs its request to the end; then the reservation lasts until the results end.
     """
     try:
         async with aclosing(results):
             async for result in results:
                 if at_first:
-                    share.release()
+                    reservation.release()
                 yield result
     finally:
-        share.release()
+        reservation.release()
 
 
-def large_subscription() -> PayloadTooLargeError:
-    """Why a subscription is refused that would count in the intake for as long as it runs."""
-    return PayloadTooLargeError(f"The request of a subscription is larger than {FREE_BYTES:,} bytes; write it shorter.")
+def large_subscription_error() -> PayloadTooLargeError:
+    """Return the error for a subscription that would count against the budget for as long as it runs."""
+    return PayloadTooLargeError(
+        f"The request of a subscription is larger than {FREE_BYTES:,} bytes; shorten its document or variables."
+    )

@@ -1,4 +1,4 @@
-"""The disk space that the files of forms take at once, in one process."""
+"""Budget for the disk space of uploaded form files in one process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,33 +11,33 @@ MAX_BYTES: Final = 2 * MAX_FILE_BYTES
 
 
 class SpoolBudget:
-    """The bytes of files on the disk; one known caller may have half, and a lone request any number."""
+    """Bytes of form files on the disk. One known caller may use half of the budget; a lone request may exceed it."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._budget = ByteBudget(max_bytes, "LOOMQL_MAX_SPOOLED_BYTES", "the disk space for files of forms")
+        self._budget = ByteBudget(max_bytes, "LOOMQL_MAX_SPOOLED_BYTES", "the disk space for form files")
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of files that wait on the disk."""
+        """Bytes of form files on the disk."""
         return self._budget.reserved_bytes
 
     @property
     def max_bytes(self) -> int:
-        """The most that do at once."""
+        """Size of the budget in bytes."""
         return self._budget.max_bytes
 
     @contextmanager
-    def part(self, caller: str = "") -> Iterator["SpoolReservation"]:
-        """The space of one request, released at the end of the block; `caller` is the quota key, empty if unknown."""
-        part = SpoolReservation(self._budget, caller)
+    def reservation(self, caller: str = "") -> Iterator["SpoolReservation"]:
+        """Yield one request's reservation, released at the end of the block; `caller` is the quota key or empty."""
+        reservation = SpoolReservation(self._budget, caller)
         try:
-            yield part
+            yield reservation
         finally:
-            self._budget.add(-part.size, caller)
+            self._budget.add(-reservation.size, caller)
 
 
 class SpoolReservation:
-    """The space that one request has reserved."""
+    """The disk space that one request has reserved."""
 
     def __init__(self, budget: ByteBudget, caller: str) -> None:
         self._budget = budget
@@ -45,11 +45,11 @@ class SpoolReservation:
         self.size = 0
 
     def grow(self, size: int) -> None:
-        """Reserve so many bytes more.
+        """Reserve `size` more bytes.
 
         Raises:
-            RateLimitedError: other requests of this caller have the rest of their half.
-            UnavailableError: the space is full.
+            RateLimitedError: other requests of this caller use the rest of their half.
+            UnavailableError: the budget is used up.
         """
         if not self._budget.fits(size, self.size, self._caller):
             raise self._budget.refusal(size, self.size, self._caller)

@@ -1,51 +1,51 @@
-"""The number of WebSockets that are open in one process: it is bounded, and one caller may have half."""
+"""A bounded number of open WebSockets in one process, of which one caller may have half."""
 
 from typing import Final, Self
 
 from stores.concurrency.quotas import check_caller_quota
 
-MOST_WEBSOCKETS: Final = 5_000
-"""An idle one takes some 35 KiB."""
+MAX_WEBSOCKETS: Final = 5_000
+"""An idle WebSocket takes some 35 KiB."""
 
 
 class WebSockets:
     """The open WebSockets of one process.
 
     Args:
-        most: how many may be open at once.
+        limit: the maximum number of open WebSockets.
     """
 
-    def __init__(self, most: int = MOST_WEBSOCKETS) -> None:
-        self.most = most
+    def __init__(self, limit: int = MAX_WEBSOCKETS) -> None:
+        self.limit = limit
         self._callers: list[str] = []
 
     @property
     def count(self) -> int:
-        """How many are open."""
+        """Number of open WebSockets."""
         return len(self._callers)
 
     def open(self, caller: str) -> "OpenWebSocket":
-        """Count one more, until the end of its `with` block.
+        """Count one more WebSocket of a caller until the end of the `with` block.
 
         Raises:
-            RateLimitedError: the caller has half of them.
-            UnavailableError: as many are open as may be.
+            RateLimitedError: the caller already has half of the limit.
+            UnavailableError: the limit is reached.
         """
         self.add(caller)
         return OpenWebSocket(self, caller)
 
     def add(self, caller: str) -> None:
-        """Count one more for a caller; raises what `open` does."""
-        check_caller_quota("WebSockets", "LOOMQL_MAX_WEBSOCKETS", self.most, self._callers, caller)
+        """Count one more WebSocket of a caller; raises what `open` does."""
+        check_caller_quota("WebSockets", "LOOMQL_MAX_WEBSOCKETS", self.limit, self._callers, caller)
         self._callers.append(caller)
 
     def remove(self, caller: str) -> None:
-        """Count one less for a caller."""
+        """Count one WebSocket less of a caller."""
         self._callers.remove(caller)
 
 
 class OpenWebSocket:
-    """One open WebSocket, on the account of a caller."""
+    """An open WebSocket, counted for a caller."""
 
     def __init__(self, websockets: WebSockets, caller: str) -> None:
         self._websockets = websockets
@@ -55,20 +55,20 @@ class OpenWebSocket:
         return self
 
     def __exit__(self, *_raised: object) -> None:
-        self._leave()
+        self._release()
 
     def charge_to(self, caller: str) -> None:
-        """Count it for the caller that its first message names, and no longer for the address it came from.
+        """Count the WebSocket for the caller that its first message names, instead of its network address.
 
         Raises:
-            RateLimitedError: that caller has half of them.
+            RateLimitedError: that caller already has half of the limit.
         """
         if caller != self._caller:
-            self._leave()
+            self._release()
             self._websockets.add(caller)
             self._caller = caller
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         if self._caller is not None:
             self._websockets.remove(self._caller)
             self._caller = None

@@ -1,4 +1,4 @@
-"""Who may come in: what a connection says of its caller, and what the caller may do."""
+"""Authentication of callers, and the role that each route requires."""
 
 from app.auth.authenticator import Authenticator, key_policy_for
 from app.auth.callers import access_of, caller_of

@@ -1,8 +1,8 @@
-"""The entrance: whether somebody has to say who they are, and who they are then."""
+"""Authentication: the session of a connection, by its credentials and the key policy."""
 
 from typing import Literal, Protocol
 
-from app.auth.credentials import no_key_yet, secret_of, unauthenticated_error
+from app.auth.credentials import no_keys_error, secret_of, unauthenticated_error
 from app.auth.key_cache import KeyCache
 from app.auth.sessions import KeySession, NoKeysSession, Session, TokenSession, UnrestrictedSession
 from app.http.loopback import is_for_this_machine, is_loopback
@@ -10,36 +10,41 @@ from stores.keys import PREFIX
 from stores.security.access import Caller
 
 KeyPolicy = Literal["auto", "required", "off"]
-"""Whether keys are required: once there is one and off the loopback, always, or never."""
+"""Policy for API keys. `auto`: required once a key exists, and always beyond the loopback. `off`: never required."""
 
 
 class TokenVerifier(Protocol):
-    """What knows tokens that others issue."""
+    """Verifier of tokens that an OpenID Connect issuer signs."""
 
     async def session(self, token: str) -> TokenSession | None:
-        """The session of a token; None for one that is not believed."""
+        """Return the session of a token, or None if the token is not valid."""
 
 
 class Authenticator:
-    """Where everybody comes in, by whatever door.
+    """Finds the session of a connection, at any endpoint.
 
     Args:
-        demand: whether keys are required.
-        anonymous: who comes in where they are not.
-        tokens: what knows the tokens of an issuer; with it, everybody has to say who they are.
+        policy: whether API keys are required.
+        anonymous: the caller of connections that need no key.
+        tokens: verifies tokens of an issuer; with it, every connection needs a key or a token.
     """
 
-    def __init__(self, demand: KeyPolicy, anonymous: Caller, tokens: TokenVerifier | None = None) -> None:
-        self._free = UnrestrictedSession(anonymous) if demand == "off" else None
-        self._is_required = demand == "required" or tokens is not None
+    def __init__(self, policy: KeyPolicy, anonymous: Caller, tokens: TokenVerifier | None = None) -> None:
+        self._free = UnrestrictedSession(anonymous) if policy == "off" else None
+        self._is_required = policy == "required" or tokens is not None
         self._anonymous = anonymous
         self._tokens = tokens
 
     async def authenticate(self, authorization: str | None, keyring: KeyCache, address: str) -> Session:
-        """The session of a connection that came in at an address of ours, with what it says by Authorization.
+        """Return the session of a connection.
+
+        Args:
+            authorization: the value of its Authorization header, or None.
+            keyring: the cached keys.
+            address: the server's own address that the connection came in at.
 
         Raises:
-            UnauthenticatedError: it has to say who it is, and does not, or is not believed.
+            UnauthenticatedError: credentials are required, and they are missing or invalid.
             StoreError: the keys cannot be read.
         """
         if self._free:
@@ -53,9 +58,9 @@ class Authenticator:
                 return KeySession(key, keyring)
         elif secret and self._tokens and (session := await self._tokens.session(secret)):
             return session
-        raise unauthenticated_error() if known.ever or self._tokens else no_key_yet()
+        raise unauthenticated_error() if known.ever or self._tokens else no_keys_error()
 
 
 def key_policy_for(setting: KeyPolicy, host: str) -> KeyPolicy:
-    """What a setting comes to for a server that is to listen at a host."""
+    """Return the policy for a server that listens at `host`: `auto` means `required` beyond the loopback."""
     return "required" if setting == "auto" and not is_for_this_machine(host) else setting

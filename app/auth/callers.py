@@ -1,4 +1,4 @@
-"""The caller of a connection, as authentication has set it, and what a route lets them do."""
+"""The authenticated caller of a connection, and the access that a route grants."""
 
 from typing import Final, NamedTuple
 
@@ -11,27 +11,27 @@ ACCESS: Final = "access"
 
 
 class RouteAccess(NamedTuple):
-    """A caller at a route that takes a role, in projects that only its content names."""
+    """A caller at a route that requires `role`, in projects that only the request body names."""
 
     caller: Caller
     role: Role
 
     def check(self, project_id: str, argument: str | None = "project_id") -> None:
-        """See that they have the role in a project.
+        """Check that the caller has the role in a project; `argument` is the one that an error names.
 
         Raises:
-            ForbiddenError: they have not.
+            ForbiddenError: the caller does not have it.
         """
         self.caller.require_role(self.role, project_id, argument)
 
 
 def caller_of(connection: HTTPConnection) -> Caller:
-    """Who asks."""
+    """Return the caller of a connection, as authentication set it."""
     caller: Caller = connection.scope["state"][CALLER]
     return caller
 
 
 def access_of(connection: HTTPConnection) -> RouteAccess:
-    """What the route of a connection lets its caller do."""
+    """Return the access that the route of a connection grants to its caller."""
     access: RouteAccess = connection.scope["state"][ACCESS]
     return access

@@ -1,4 +1,4 @@
-"""What a connection brings to say who it is: a key or a token, in a header or in a WebSocket's first message."""
+"""Credentials of a connection: a key or token in the Authorization header or in a WebSocket's first message."""
 
 import base64
 import binascii
@@ -10,27 +10,27 @@ from starlette.responses import Response
 from stores.errors import StoreError, UnauthenticatedError
 
 _HEADER: Final = b"authorization"
-LONGEST: Final = 16_384
-_MEMBERS: Final = ("authorization", "apikey")
-"""The members of a first message that may bring one, in any letter case."""
+MAX_CHARACTERS: Final = 16_384
+_MESSAGE_MEMBERS: Final = ("authorization", "apikey")
+"""Members of a WebSocket's first message that may hold credentials, in any letter case."""
 
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="LoomQL"'}
-"""Not Basic, though it is taken: browsers would ask for a password on top of GraphiQL."""
+"""Basic is accepted and not offered: with it, browsers would show a password prompt over GraphiQL."""
 
 FIRST_KEY: Final = "loomql key create --project '*' --role admin"
-"""The command that creates a first key."""
+"""Command that creates the first key."""
 
 
 def unauthenticated_error() -> UnauthenticatedError:
-    """The refusal, the same for who brings nothing, or what is wrong, was revoked or has expired."""
+    """Return the error for missing, wrong, revoked and expired credentials alike."""
     return UnauthenticatedError(
-        "say who you are by a key that is neither revoked nor over: Authorization: Bearer KEY, or Basic with it as the "
-        "password; `loomql key create --project PROJECT --role ROLE` on the server makes one"
+        "send a key that is neither revoked nor expired: Authorization: Bearer KEY, or Basic with the key as the "
+        "password; `loomql key create --project PROJECT --role ROLE` on the server creates one"
     )
 
 
-def no_key_yet() -> UnauthenticatedError:
-    """Return the refusal of a server that requires keys and has none; a WebSocket's close frame holds 123 bytes."""
+def no_keys_error() -> UnauthenticatedError:
+    """Return the error of a server that requires keys and has none; a WebSocket's close frame holds 123 bytes."""
     return UnauthenticatedError(f"no key exists yet; create the first one on the server: {FIRST_KEY}")
 
 
@@ -42,36 +42,39 @@ def with_challenge(response: Response, error: StoreError) -> Response:
 
 
 def first_header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
-    """The first header of a name among ASGI's; None where there is none."""
+    """Return the value of the first ASGI header with a name; None if there is none."""
     for name, value in headers:
         if name == wanted:
             return value
     return None
 
 
-def header_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The header Authorization among ASGI's; None where there is none. Of two the first counts."""
-    found = first_header(headers, _HEADER)
-    return None if found is None else found.decode("latin-1")
+def authorization_header(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Return the value of the first Authorization header; None if there is none."""
+    header = first_header(headers, _HEADER)
+    return None if header is None else header.decode("latin-1")
 
 
-def of_message(payload: Mapping[str, object]) -> str | None:
-    """The same as a WebSocket's first message says it, `{"Authorization": "Bearer KEY"}` or `{"apiKey": KEY}`."""
-    found = {name.lower(): value for name, value in payload.items() if name.lower() in _MEMBERS}
-    if isinstance(header := found.get("authorization"), str):
+def authorization_in_message(payload: Mapping[str, object]) -> str | None:
+    """Return the credentials in a WebSocket's first message, as the value of an Authorization header.
+
+    The message is `{"Authorization": "Bearer KEY"}` or `{"apiKey": KEY}`; None if it has neither.
+    """
+    members = {name.lower(): value for name, value in payload.items() if name.lower() in _MESSAGE_MEMBERS}
+    if isinstance(header := members.get("authorization"), str):
         return header
-    key = found.get("apikey")
+    key = members.get("apikey")
     return f"Bearer {key}" if isinstance(key, str) else None
 
 
 def secret_of(authorization: str) -> str | None:
-    """The key or token that a header brings; None where it brings none.
+    """Return the key or token in the value of an Authorization header; None if it holds none.
 
-    That is what follows Bearer; or of Basic the password, whatever the user is, or the user where there is no password.
+    Of Bearer it is the rest of the value. Of Basic it is the password, or the user name if there is no password.
     """
     scheme, _, rest = authorization.partition(" ")
     rest = rest.strip()
-    if len(rest) > LONGEST:
+    if len(rest) > MAX_CHARACTERS:
         return None
     match scheme.lower():
         case "bearer":

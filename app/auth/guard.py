@@ -1,4 +1,4 @@
-"""The guard before each route: it sees, before an endpoint reads anything, that the caller may come there."""
+"""Guard of each route: checks the caller's role before the endpoint reads the request."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
@@ -21,106 +21,108 @@ ErrorResponse = Callable[[Scope, StoreError], Response]
 def guard_routes(
     routes: Iterable[BaseRoute],
     error_response: ErrorResponse,
-    rulings: Mapping[str, RoutePermission] = ROUTE_PERMISSIONS,
+    permissions: Mapping[str, RoutePermission] = ROUTE_PERMISSIONS,
 ) -> list[BaseRoute]:
-    """Routes with the guard before each; `error_response` makes the responses of refused requests.
+    """Put a guard before each route; `error_response` builds the responses to refused requests.
 
     Raises:
-        TypeError: a route has no ruling, or one of its methods has none.
+        TypeError: a route, or one of its methods, has no permission.
     """
-    found = list(routes)
-    for route in found:
-        _guard(route, "", rulings, error_response)
-    return found
+    guarded = list(routes)
+    for route in guarded:
+        _guard(route, "", permissions, error_response)
+    return guarded
 
 
-def permission_for(door: str, rulings: Mapping[str, RoutePermission] = ROUTE_PERMISSIONS) -> RoutePermission:
-    """What somebody ruled on a door.
+def permission_for(route_name: str, permissions: Mapping[str, RoutePermission] = ROUTE_PERMISSIONS) -> RoutePermission:
+    """Return the permission of a route, such as `GET /healthz`.
 
     Raises:
-        TypeError: nobody did.
+        TypeError: the route has none.
     """
-    if door not in rulings:
-        raise TypeError(f"nobody ruled on {door}: say in app/auth/route_permissions.py which role it takes")
-    return rulings[door]
+    if route_name not in permissions:
+        raise TypeError(
+            f"{route_name} has no permission: add the role that it requires to app/auth/route_permissions.py"
+        )
+    return permissions[route_name]
 
 
 def _guard(
-    route: BaseRoute, prefix: str, rulings: Mapping[str, RoutePermission], error_response: ErrorResponse
+    route: BaseRoute, prefix: str, permissions: Mapping[str, RoutePermission], error_response: ErrorResponse
 ) -> None:
     if isinstance(route, Mount) and route.routes:
         for inner in route.routes:
-            _guard(inner, f"{prefix}{route.path}", rulings, error_response)
+            _guard(inner, f"{prefix}{route.path}", permissions, error_response)
         return
     if not isinstance(route, Route | WebSocketRoute | Mount):
-        raise TypeError(f"nobody ruled on routes such as {route!r}")
-    found = {method: permission_for(f"{method} {prefix}{route.path}", rulings) for method in _methods_of(route)}
-    route.app = Guard(route.app, found, error_response)
+        raise TypeError(f"{route!r} is not an HTTP route, a WebSocket route or a mount, so it cannot have a permission")
+    by_method = {method: permission_for(f"{method} {prefix}{route.path}", permissions) for method in _methods_of(route)}
+    route.app = Guard(route.app, by_method, error_response)
 
 
 def _methods_of(route: Route | WebSocketRoute | Mount) -> set[str]:
-    """What somebody has to rule on at the path of a route."""
+    """Return the methods of a route that need a permission each."""
     if isinstance(route, WebSocketRoute):
         return {WEBSOCKET}
     methods = route.methods if isinstance(route, Route) else None
-    return {_ruled_as(method) for method in methods or {ANY}}
+    return {_permission_method(method) for method in methods or {ANY}}
 
 
-def _ruled_as(method: str) -> str:
+def _permission_method(method: str) -> str:
     return "GET" if method == "HEAD" else method
 
 
 class Guard:
-    """The guard before one route.
+    """The guard of one route.
 
     Args:
-        app: what is behind it.
-        rulings: what it goes by, for each method.
-        error_response: makes the response of a refused request.
+        app: the guarded application.
+        permissions: the permission of each method.
+        error_response: builds the response to a refused request.
     """
 
-    def __init__(self, app: ASGIApp, rulings: Mapping[str, RoutePermission], error_response: ErrorResponse) -> None:
+    def __init__(self, app: ASGIApp, permissions: Mapping[str, RoutePermission], error_response: ErrorResponse) -> None:
         self.app = app
-        self.rulings = rulings
+        self.permissions = permissions
         self.error_response = error_response
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Refuse, or go on; a mounted application, which would get WebSockets as well, has none."""
-        ruling = self._ruling(scope)
-        if ruling is None:
+        """Refuse the request or pass it on; close a WebSocket at a mounted application, which has no permission."""
+        permission = self._permission(scope)
+        if permission is None:
             return WebSocketClose()(scope, receive, send)
-        refused = _refused(ruling, scope)
-        if refused is None:
+        refusal = _refusal(permission, scope)
+        if refusal is None:
             return self.app(scope, receive, send)
-        response = with_challenge(self.error_response(scope, refused), refused)
+        response = with_challenge(self.error_response(scope, refusal), refusal)
         return response(scope, receive, send)
 
-    def _ruling(self, scope: Scope) -> RoutePermission | None:
+    def _permission(self, scope: Scope) -> RoutePermission | None:
         if scope["type"] == "websocket":
-            return self.rulings.get(WEBSOCKET)
-        return self.rulings.get(ANY) or self.rulings[_ruled_as(scope["method"])]
+            return self.permissions.get(WEBSOCKET)
+        return self.permissions.get(ANY) or self.permissions[_permission_method(scope["method"])]
 
 
-def _refused(ruling: RoutePermission, scope: Scope) -> StoreError | None:
-    if ruling is OPEN:
+def _refusal(permission: RoutePermission, scope: Scope) -> StoreError | None:
+    if permission is OPEN:
         return None
     session = scope["state"][SESSION]
     if isinstance(session, StoreError):
-        return None if ruling.is_open and ruling.is_open(scope) else session
-    scope["state"][ACCESS] = RouteAccess(session.caller, ruling.role)
-    if session.caller.everywhere < ruling.role:
-        return _forbidden(ruling, HTTPConnection(scope))
+        return None if permission.is_open and permission.is_open(scope) else session
+    scope["state"][ACCESS] = RouteAccess(session.caller, permission.role)
+    if session.caller.everywhere < permission.role:
+        return _forbidden(permission, HTTPConnection(scope))
     return None
 
 
-def _forbidden(ruling: RoutePermission, connection: HTTPConnection) -> StoreError | None:
+def _forbidden(permission: RoutePermission, connection: HTTPConnection) -> StoreError | None:
     caller = caller_of(connection)
     try:
-        if ruling.projects is None:
-            caller.check_anywhere(ruling.role)  # the endpoint checks the project once it has read which one is meant
+        if permission.projects is None:
+            caller.check_anywhere(permission.role)  # the endpoint checks the project once it has read the body
         else:
-            for project_id in ruling.projects(connection):
-                caller.require_role(ruling.role, project_id)
+            for project_id in permission.projects(connection):
+                caller.require_role(permission.role, project_id)
     except StoreError as error:
         return error.with_traceback(None)
     return None

@@ -1,4 +1,4 @@
-"""The keys as a process knows them: kept in memory, and never gone by for longer than `TRUSTED_SECONDS` unread."""
+"""In-memory copy of the API keys, never trusted for longer than `TRUSTED_SECONDS` after its last read."""
 
 import asyncio
 import logging
@@ -18,28 +18,29 @@ from stores.keys import TRUSTED_SECONDS, Key, KeysStore, LiveKeys, digest, key_i
 logger = logging.getLogger("loomql")
 
 FRESH_SECONDS: Final = 0.25
-"""How old what is known may be before it is read anew, beside the requests that go by it."""
+"""Age in seconds from which a request starts a new read in the background."""
 
 _NO_HASH: Final = digest("")
 
 
 class KeyCache:
-    """The keys of a database.
+    """The cached keys of a database.
 
-    A request costs no command: what is known is read again every `FRESH_SECONDS` while there are requests, by one look
-    at a mark, and the keys with it where that has changed. A request waits only where nothing was read lately.
+    A request costs no database command. While requests arrive, a background task reads a version mark every
+    `FRESH_SECONDS`
+    and the keys only if the mark changed. A request waits only if the last read is older than `TRUSTED_SECONDS`.
     """
 
     def __init__(self, keys: KeysStore) -> None:
         self._keys = keys
         self._known = LiveKeys()
-        self._began = self._fresh_until = self._trusted_until = 0.0
+        self._read_started_at = self._fresh_until = self._trusted_until = 0.0
         self._reading: asyncio.Task[None] | None = None
-        self._waiting: defaultdict[Key | None, set[asyncio.Future[None]]] = defaultdict(set)
-        self._watching: asyncio.Task[None] | None = None
+        self._futures: defaultdict[Key | None, set[asyncio.Future[None]]] = defaultdict(set)
+        self._watcher: asyncio.Task[None] | None = None
 
     def cached(self) -> LiveKeys | None:
-        """The keys, if they may be gone by as they are."""
+        """Return the cached keys, or None if they are too old to be trusted; refresh them in the background."""
         now = time.monotonic()
         if now >= self._fresh_until:
             if now >= self._trusted_until:
@@ -48,120 +49,124 @@ class KeyCache:
         return self._known
 
     async def read(self) -> LiveKeys:
-        """The keys, read where they must be.
+        """Return keys that may be trusted; read them if the cached ones are too old.
 
         Raises:
-            StoreError: they cannot be read.
+            StoreError: the keys cannot be read.
         """
         return self.cached() or await self._read_now()
 
     async def find(self, text: str) -> Key | None:
-        """The key that a text is, if it lets anybody in now.
+        """Return the live key that a text is, or None if it is none.
 
         Raises:
-            StoreError: that cannot be found out.
+            StoreError: the keys cannot be read.
         """
         known = self.cached() or await self._read_now()
         key = known.by_id.get(key_id_of(text) or "")
-        is_it = compare_digest(digest(text), key.hash if key else _NO_HASH)
-        return key if key and is_it and key.is_live(times.now()) else None
+        is_match = compare_digest(digest(text), key.hash if key else _NO_HASH)
+        return key if key and is_match and key.is_live(times.now()) else None
 
-    def is_over(self, key: Key | None) -> bool:
-        """Whether a key that was found lets nobody in any more, as far as is known; for None, whether there is a key.
+    def is_ended(self, key: Key | None) -> bool:
+        """Return True if a key has been revoked or has expired; for None, if any key exists.
 
-        What is known is read again beside that.
+        Answers from the last read, whatever its age, and refreshes it in the background.
         """
         known = self.cached()
         if known is None:
             self._read()
             known = self._known
-        return _is_over(key, known)
+        return _is_ended(key, known)
 
-    async def is_surely_over(self, key: Key | None) -> bool:
-        """The same by what may be gone by.
+    async def is_ended_for_certain(self, key: Key | None) -> bool:
+        """Return what `is_ended` does, from keys that may be trusted.
 
         Raises:
-            StoreError: that cannot be read.
+            StoreError: the keys cannot be read.
         """
-        return _is_over(key, await self.read())
+        return _is_ended(key, await self.read())
 
     @contextmanager
     def on_end(self, key: Key | None) -> Iterator[asyncio.Future[None]]:
-        """What is done when `is_over` is so, for as long as the block lasts."""
+        """Yield a future that completes when `is_ended(key)` becomes true, or is cancelled at the end of the block."""
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[key].add(ended)
-        if self._watching is None or self._watching.done():
-            self._watching = asyncio.create_task(self._watch())
+        self._futures[key].add(ended)
+        if self._watcher is None or self._watcher.done():
+            self._watcher = asyncio.create_task(self._watch())
         try:
             yield ended
         finally:
-            self._waiting[key].discard(ended)
-            if not self._waiting[key]:
-                del self._waiting[key]
+            self._futures[key].discard(ended)
+            if not self._futures[key]:
+                del self._futures[key]
             ended.cancel()
 
     async def close(self) -> None:
-        """End what is under way."""
-        for task in (self._reading, self._watching):
+        """Cancel the background tasks."""
+        for task in (self._reading, self._watcher):
             if task:
                 task.cancel()
                 with suppress(asyncio.CancelledError, StoreError, PyMongoError):
                     await task
 
     async def _read_now(self) -> LiveKeys:
-        """What is known by a reading that began no longer ago than one may be trusted for, as of this call."""
+        """Return keys from a read that started no earlier than `TRUSTED_SECONDS` before this call."""
         oldest = time.monotonic() - TRUSTED_SECONDS
         await asyncio.shield(self._read())
-        if self._began < oldest:
-            # The one that was under way took long, and may have seen what was changed, and answered, before this call.
+        if self._read_started_at < oldest:
+            # The read in flight started too early: it may have missed a change that was acknowledged before this call.
             await asyncio.shield(self._read())
         return self._known
 
     def _read(self) -> asyncio.Task[None]:
-        """Begin to read them, if that is not under way."""
+        """Return the read in flight; start one if there is none."""
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._refresh())
-            self._reading.add_done_callback(_look_at_what_failed)
+            self._reading.add_done_callback(_retrieve_exception)
         return self._reading
 
     async def _refresh(self) -> None:
-        began = time.monotonic()
-        mark = await self._keys.mark()
-        if mark != self._known.mark:
-            self._known = await self._keys.known(mark)
-        self._began, self._fresh_until, self._trusted_until = began, began + FRESH_SECONDS, began + TRUSTED_SECONDS
+        started_at = time.monotonic()
+        number = await self._keys.change_number()
+        if number != self._known.change_number:
+            self._known = await self._keys.live_keys(number)
+        self._read_started_at, self._fresh_until, self._trusted_until = (
+            started_at,
+            started_at + FRESH_SECONDS,
+            started_at + TRUSTED_SECONDS,
+        )
 
     async def _watch(self) -> None:
-        """Tell those who wait for the end of keys, while there are any."""
-        is_refused = False
-        while self._waiting:
+        """Complete the futures of ended keys, for as long as any future waits."""
+        is_logged = False
+        while self._futures:
             try:
                 await self._read_now()
-                is_refused = False
+                is_logged = False
             except StoreError:
-                # While nothing can be read no key can be revoked either, and nothing new is there to be told.
-                logger.debug("the keys cannot be read", exc_info=True)
+                # While the keys cannot be read, no key can be revoked either.
+                logger.debug("API keys cannot be read; the next attempt follows", exc_info=True)
             except PyMongoError:
-                # Whoever ends a key later is to be heard, whatever stands in the way of reading them now.
-                if not is_refused:
-                    logger.exception("the keys cannot be read")
-                is_refused = True
-            for key, waiting in self._waiting.items():
-                if _is_over(key, self._known):
-                    for ended in waiting:
+                # Keep polling after an unexpected error: a later read may find a key revoked.
+                if not is_logged:
+                    logger.exception("API keys cannot be read; the next attempt follows")
+                is_logged = True
+            for key, futures in self._futures.items():
+                if _is_ended(key, self._known):
+                    for ended in futures:
                         if not ended.done():
                             ended.set_result(None)
             await asyncio.sleep(FRESH_SECONDS)
 
 
-def _is_over(key: Key | None, known: LiveKeys) -> bool:
+def _is_ended(key: Key | None, known: LiveKeys) -> bool:
     if key is None:
         return known.ever
-    now = known.by_id.get(key.id)  # it may end sooner than when it was found
+    now = known.by_id.get(key.id)  # it may have been revoked since `key` was read
     return now is None or not now.is_live(times.now())
 
 
-def _look_at_what_failed(reading: asyncio.Task[None]) -> None:
-    """Whoever waits for what failed tells it; where nobody does, the next who needs it reads anew."""
+def _retrieve_exception(reading: asyncio.Task[None]) -> None:
+    """Mark the exception as retrieved: callers that await the read get it, and otherwise the next caller retries."""
     if not reading.cancelled():
         reading.exception()

@@ -1,4 +1,4 @@
-"""Authentication: who is behind each connection."""
+"""Authentication middleware: the session and caller of each connection."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.authenticator import Authenticator
-from app.auth.credentials import header_of, of_message, with_challenge
+from app.auth.credentials import authorization_header, authorization_in_message, with_challenge
 from app.auth.sessions import Ended, Session, UnrestrictedSession
 from app.http.request_body import closing
 from app.http.scope_state import CALLER
@@ -17,115 +17,121 @@ from stores.errors import StoreError, UnauthenticatedError
 from stores.security.access import NOBODY
 
 SESSION: Final = "session"
-"""Where a connection's session is, in the state of its scope, or the error that keeps it from having one."""
+"""Key in `scope["state"]` of the connection's session, or of the error that it has instead."""
 
 KEYRING: Final = "keyring"
-_ENTRANCE: Final = "entrance"
-_UNASKED: Final = UnrestrictedSession(NOBODY)
-"""The session of a connection that nobody authenticates."""
+_AUTHENTICATOR: Final = "authenticator"
+_UNAUTHENTICATED: Final = UnrestrictedSession(NOBODY)
+"""Session of a connection that is not authenticated."""
 
 HEALTH: Final = frozenset({"/healthz", "/readyz"})
-"""Where nobody is asked who they are: whoever watches over a server whose database hangs must not wait for the keys."""
+"""Paths without authentication: a health check must not wait for the keys if the database hangs."""
 
 
 def on_session_end(scope: Scope) -> AbstractContextManager[Ended]:
-    """What is done when the session of a connection is over, for as long as the block lasts."""
-    session: Session = scope.get("state", {}).get(SESSION, _UNASKED)
+    """Yield a future that completes when the connection's session ends; it is cancelled at the end of the block."""
+    session: Session = scope.get("state", {}).get(SESSION, _UNAUTHENTICATED)
     return session.on_end()
 
 
 async def check_session(scope: Scope) -> None:
-    """See that the session of a connection is not over.
+    """Check that the session of a connection has not ended.
 
     Raises:
-        UnauthenticatedError: it is.
-        StoreError: that cannot be found out.
+        UnauthenticatedError: it has ended.
+        StoreError: the keys cannot be read.
     """
-    session: Session = scope.get("state", {}).get(SESSION, _UNASKED)
+    session: Session = scope.get("state", {}).get(SESSION, _UNAUTHENTICATED)
     await session.check()
 
 
 async def authenticate_websocket(scope: Scope, payload: Mapping[str, object]) -> StoreError | None:
-    """Find the session of a WebSocket by its first message, if it has none yet; why there is none."""
+    """Authenticate a WebSocket by its first message if it has no session yet; return the error, or None."""
     state = scope.get("state", {})
     if isinstance(state.get(SESSION), UnauthenticatedError):
-        entrance: Authenticator = state[_ENTRANCE]
+        authenticator: Authenticator = state[_AUTHENTICATOR]
         try:
-            session = await entrance.authenticate(of_message(payload), state[KEYRING], _address(scope))
+            session = await authenticator.authenticate(
+                authorization_in_message(payload), state[KEYRING], _address(scope)
+            )
         except StoreError as error:
             return error.with_traceback(None)
         state[SESSION], state[CALLER] = session, session.caller
-    found = state.get(SESSION)
-    return found if isinstance(found, StoreError) else None
+    session_or_error = state.get(SESSION)
+    return session_or_error if isinstance(session_or_error, StoreError) else None
 
 
 class SessionEndedError(OSError):
-    """A key ended in the middle of an answer; what streams it takes this for a client that left."""
+    """A session ended while its response was streamed; response classes handle it like a client disconnect."""
 
 
 class AuthenticationMiddleware:
-    """The ASGI middleware that finds the session and the caller of each connection; the routes' guards refuse.
+    """ASGI middleware that sets the session and caller of each connection; the guards of the routes refuse.
 
     Args:
-        app: what is behind it.
-        entrance: where everybody comes in.
-        refuse: what makes the answer of each door to what is not heard to its end.
+        app: the application behind it.
+        authenticator: finds the sessions.
+        refuse: builds the error response that clients of the path understand.
     """
 
-    def __init__(self, app: ASGIApp, entrance: Authenticator, refuse: Callable[[Scope, StoreError], Response]) -> None:
+    def __init__(
+        self, app: ASGIApp, authenticator: Authenticator, refuse: Callable[[Scope, StoreError], Response]
+    ) -> None:
         self.app = app
-        self.entrance = entrance
+        self.authenticator = authenticator
         self.refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Find them, and go on."""
+        """Authenticate the connection and pass it on."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
         if scope["path"] in HEALTH:
-            state[SESSION], state[CALLER] = _UNASKED, NOBODY
+            state[SESSION], state[CALLER] = _UNAUTHENTICATED, NOBODY
             await self.app(scope, receive, send)
             return
         try:
-            session = await self.entrance.authenticate(header_of(scope["headers"]), state[KEYRING], _address(scope))
+            session = await self.authenticator.authenticate(
+                authorization_header(scope["headers"]), state[KEYRING], _address(scope)
+            )
         except StoreError as error:
             state[SESSION], state[CALLER] = error.with_traceback(None), NOBODY
-            state[_ENTRANCE] = self.entrance
+            state[_AUTHENTICATOR] = self.authenticator
             await self.app(scope, receive, send)
             return
         state[SESSION], state[CALLER] = session, session.caller
         if isinstance(session, UnrestrictedSession) or scope["type"] != "http":
             await self.app(scope, receive, send)
         else:
-            await self._answer_while_let_in(session, scope, receive, send)
+            await self._run_in_session(session, scope, receive, send)
 
-    async def _answer_while_let_in(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, and cut off what is streamed when the session is over; what is answered at once is answered.
+    async def _run_in_session(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and cut its streamed response when the session ends; a complete response is sent whole.
 
-        Nor does anybody hear more of a request whose session is over before all of it came.
+        The application receives no more of the body once the session has ended.
         """
         body = _Body(session, receive)
-        has_begun = False
+        has_started = False
 
-        async def send_while_let_in(message: Message) -> None:
-            nonlocal has_begun
+        async def send_in_session(message: Message) -> None:
+            nonlocal has_started
             if message.get("more_body") and not session.is_valid():
                 raise SessionEndedError
-            if has_begun or body.refusal is None:
-                has_begun = True
+            if has_started or body.refusal is None:
+                has_started = True
                 await send(message)
 
         try:
-            await self.app(scope, body.receive, send_while_let_in)
+            await self.app(scope, body.receive, send_in_session)
         except (SessionEndedError, ClientDisconnect):
-            return  # it was streamed, and there is nobody to tell
-        if body.refusal and not has_begun:
+            return  # the response was being streamed, so no error can be sent
+        if body.refusal and not has_started:
             await closing(with_challenge(self.refuse(scope, body.refusal), body.refusal))(scope, receive, send)
 
 
 class _Body:
-    """The body of a request as it comes while its session lasts; then it is as if the client had left."""
+    """A request body that ends with `http.disconnect` when the session ends."""
 
     def __init__(self, session: Session, receive: Receive) -> None:
         self.refusal: StoreError | None = None
@@ -133,7 +139,7 @@ class _Body:
         self._receive = receive
 
     async def receive(self) -> Message:
-        """The next message."""
+        """Return the next message, or `http.disconnect` if the session has ended."""
         message = await self._receive()
         if message["type"] == "http.request":
             try:

@@ -19,56 +19,57 @@ from stores.security.access import EVERY_PROJECT, Role
 
 @dataclass(frozen=True, slots=True)
 class RoutePermission:
-    """The role that a door takes, `NONE` of anybody; and where its projects are.
+    """The role that a route requires, and its projects. `Role.NONE` admits every authenticated caller.
 
-    Without `projects`, the guard asks for the role in any project before the body is read, and the endpoint checks each
-    project that it meets (`callers.access_of`). `is_open` tells what of it takes no role.
+    Without `projects`, the guard requires the role in any project before the body is read, and the endpoint checks each
+    project that it meets (`callers.access_of`). `is_open` returns True for requests that need no credentials.
+    `projects_label` describes the projects in the documentation.
     """
 
     role: Role
-    place: str
+    projects_label: str
     projects: Callable[[HTTPConnection], Iterable[str]] | None = None
     is_open: Callable[[Scope], bool] | None = None
 
 
-def _in_path(connection: HTTPConnection) -> Iterable[str]:
+def _project_in_path(connection: HTTPConnection) -> Iterable[str]:
     yield f"{connection.path_params['entity']}/{connection.path_params['project']}"
 
 
-def _in_query(connection: HTTPConnection) -> Iterable[str]:
+def _projects_in_query(connection: HTTPConnection) -> Iterable[str]:
     yield from connection.query_params.getlist("projectId")
 
 
-def _all(_connection: HTTPConnection) -> Iterable[str]:
+def _every_project(_connection: HTTPConnection) -> Iterable[str]:
     yield EVERY_PROJECT
 
 
 def _is_page(scope: Scope) -> bool:
-    """Whether a browser asks for GraphiQL, which holds no data."""
+    """Return True if a browser requests GraphiQL's page, which holds no data."""
     accept = first_header(scope["headers"], b"accept") or b""
     return scope["method"] == "GET" and prefers_html(accept.decode("latin-1"))
 
 
-def _says_later(scope: Scope) -> bool:
-    """Whether it is a browser, which cannot send the header: it says who it is in its first message."""
+def _authenticates_later(scope: Scope) -> bool:
+    """Return True without an Authorization header: browsers cannot send one and authenticate in the first message."""
     return all(name != b"authorization" for name, _ in scope["headers"])
 
 
 ANY: Final = "ANY"
-"""Stands for every method of HTTP, where an application of its own looks at them."""
+"""Stands for every HTTP method, for an application that handles methods itself."""
 
 WEBSOCKET: Final = "WEBSOCKET"
-"""Stands for the method where a WebSocket is opened."""
+"""Stands for the method of opening a WebSocket."""
 
 GRPC: Final = "GRPC"
-"""Stands for it where the path is that of a service's method; it refuses by itself, with codes of its own."""
+"""Stands for the method of a gRPC call; the gRPC server checks it and refuses with gRPC status codes."""
 
 OPEN: Final = RoutePermission(Role.NONE, "any")
-EVERYWHERE: Final = RoutePermission(Role.READER, "all projects", _all)
+EVERYWHERE: Final = RoutePermission(Role.READER, "all projects", _every_project)
 """For what tells of the whole server."""
 
 _GRAPHQL: Final = RoutePermission(Role.NONE, "the role of each field", is_open=_is_page)
-_IN_ADDRESS: Final = "project in the path"
+_IN_PATH: Final = "project in the path"
 _TRACES: Final = RoutePermission(Role.WRITER, "projects of the header and of the spans' resources")
 _WEAVE_READER: Final = RoutePermission(Role.READER, "each `project_id` and ref in the body")
 _WEAVE_WRITER: Final = RoutePermission(Role.WRITER, "each `project_id` in the body")
@@ -128,25 +129,30 @@ _METHODS: Final = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
 ROUTE_PERMISSIONS: Final = {
     "GET /": OPEN,
     f"{ANY} /graphql": _GRAPHQL,
-    f"{WEBSOCKET} /graphql": replace(_GRAPHQL, is_open=_says_later),
+    f"{WEBSOCKET} /graphql": replace(_GRAPHQL, is_open=_authenticates_later),
     f"{ANY} /graphiql": OPEN,
+    "GET /docs": OPEN,
+    "GET /docs/{path:path}": OPEN,
     "GET /healthz": OPEN,
     "GET /readyz": OPEN,
     "GET /metrics": EVERYWHERE,
-    "PUT /files/{entity}/{project}": RoutePermission(Role.WRITER, _IN_ADDRESS, _in_path),
-    "GET /files/{entity}/{project}/{digest}": RoutePermission(Role.READER, _IN_ADDRESS, _in_path),
-    "GET /export/{concept}": RoutePermission(Role.READER, "`projectId` in the query string", _in_query),
+    "PUT /files/{entity}/{project}": RoutePermission(Role.WRITER, _IN_PATH, _project_in_path),
+    "GET /files/{entity}/{project}/{digest}": RoutePermission(Role.READER, _IN_PATH, _project_in_path),
+    "GET /export/{concept}": RoutePermission(Role.READER, "`projectId` in the query string", _projects_in_query),
     "POST /v1/traces": _TRACES,
     "POST /otel/v1/traces": _TRACES,
     **{f"POST {prefix}/v1/{signal}": OPEN for prefix in ("", "/otel") for signal in ("logs", "metrics")},
     f"{GRPC} /opentelemetry.proto.collector.trace.v1.TraceService/Export": _TRACES,
     **{f"POST /weave{path}": _WEAVE_READER for path in _WEAVE_READS},
     **{f"POST /weave{path}": _WEAVE_WRITER for path in _WEAVE_WRITES},
-    **{f"POST /weave{path}": replace(_WEAVE_WRITER, place=_IN_ADDRESS, projects=_in_path) for path in _WEAVE_V2_WRITES},
+    **{
+        f"POST /weave{path}": replace(_WEAVE_WRITER, projects_label=_IN_PATH, projects=_project_in_path)
+        for path in _WEAVE_V2_WRITES
+    },
     "GET /weave/server_info": OPEN,
     **{f"{method} /weave/{{path:path}}": OPEN for method in _METHODS},
 }
-"""By the door; HEAD goes with GET."""
+"""Permission by route; HEAD has that of GET."""
 
-WITHOUT_PAGE: Final = ROUTE_PERMISSIONS | {f"{ANY} /graphql": replace(_GRAPHQL, is_open=None)}
-"""The same where GraphiQL is off: who would rather have its page is answered by the API, and says who they are."""
+PERMISSIONS_WITHOUT_PAGE: Final = ROUTE_PERMISSIONS | {f"{ANY} /graphql": replace(_GRAPHQL, is_open=None)}
+"""Permissions without GraphiQL: a GET that prefers HTML reaches the API, and so needs credentials."""

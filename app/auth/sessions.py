@@ -1,4 +1,4 @@
-"""Sessions: who a connection comes from, for as long as that may be."""
+"""Sessions: the caller of a connection, and the end of the caller's access."""
 
 import asyncio
 from collections.abc import Iterator
@@ -16,116 +16,116 @@ Ended = asyncio.Future[None]
 
 
 class Session(Protocol):
-    """Who a connection comes from."""
+    """The authenticated access of a connection."""
 
     @property
     def caller(self) -> Caller:
-        """Who asks, and what they may do."""
+        """The caller, with its grants."""
 
     def is_valid(self) -> bool:
-        """Whether it is not over, as far as is known."""
+        """Return False if the session has ended, as far as the last read of the keys shows."""
 
     async def check(self) -> None:
-        """See that it is not over, by what nobody has to doubt.
+        """Check that the session has not ended, by keys that may be trusted.
 
         Raises:
-            UnauthenticatedError: it is.
-            StoreError: that cannot be found out.
+            UnauthenticatedError: it has ended.
+            StoreError: the keys cannot be read.
         """
 
     def on_end(self) -> AbstractContextManager[Ended]:
-        """What is done when it is over, for as long as the block lasts."""
+        """Yield a future that completes when the session ends; it is cancelled at the end of the block."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnrestrictedSession:
-    """That of anybody, where nobody is ever asked who they are."""
+    """Session of every connection if no authentication is required; it never ends."""
 
     caller: Caller
 
     def is_valid(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     async def check(self) -> None:
-        """It is never over."""
+        """Do nothing."""
 
     @contextmanager
     def on_end(self) -> Iterator[Ended]:
-        """It is never over."""
+        """Yield a future that never completes."""
         ended = Ended()
         yield ended
         ended.cancel()
 
 
 class NoKeysSession(NamedTuple):
-    """That of anybody, until there is a first key."""
+    """Session of a connection that needs no key because none exists; it ends when the first key is created."""
 
     caller: Caller
     keyring: KeyCache
 
     def is_valid(self) -> bool:
-        """Whether there is no key yet."""
-        return not self.keyring.is_over(None)
+        """Return True as long as no key exists."""
+        return not self.keyring.is_ended(None)
 
     async def check(self) -> None:
-        """See that there is no key yet."""
-        if await self.keyring.is_surely_over(None):
+        """Check that no key exists."""
+        if await self.keyring.is_ended_for_certain(None):
             raise unauthenticated_error()
 
     def on_end(self) -> AbstractContextManager[Ended]:
-        """It is over when the first key is made."""
+        """Yield a future that completes when the first key is created."""
         return self.keyring.on_end(None)
 
 
 @dataclass(frozen=True, slots=True)
 class KeySession:
-    """That of whoever has a key."""
+    """Session of a connection with an API key; it ends when the key is revoked or expires."""
 
     key: Key
     keyring: KeyCache
 
     @property
     def caller(self) -> Caller:
-        """Whoever has it."""
+        """The key's caller."""
         return self.key.caller
 
     def is_valid(self) -> bool:
-        """Whether the key still does."""
-        return not self.keyring.is_over(self.key)
+        """Return True as long as the key is live."""
+        return not self.keyring.is_ended(self.key)
 
     async def check(self) -> None:
-        """See that the key still does."""
-        if await self.keyring.is_surely_over(self.key):
+        """Check that the key is live."""
+        if await self.keyring.is_ended_for_certain(self.key):
             raise unauthenticated_error()
 
     def on_end(self) -> AbstractContextManager[Ended]:
-        """It is over when the key is revoked, or ends."""
+        """Yield a future that completes when the key is revoked or expires."""
         return self.keyring.on_end(self.key)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenSession:
-    """That of whoever has a token, which is over at a time in microseconds since the epoch."""
+    """Session of a connection with an issuer's token; it ends at `expires_at`, in microseconds since the epoch."""
 
     caller: Caller
     expires_at: int
 
     def is_valid(self) -> bool:
-        """Whether that is still to come."""
+        """Return True before `expires_at`."""
         return times.now() < self.expires_at
 
     async def check(self) -> None:
-        """See that it is."""
+        """Check that the token has not expired."""
         if not self.is_valid():
             raise unauthenticated_error()
 
     @contextmanager
     def on_end(self) -> Iterator[Ended]:
-        """It is over at its time."""
+        """Yield a future that completes at `expires_at`."""
         loop = asyncio.get_running_loop()
         ended: Ended = loop.create_future()
-        timer = loop.call_later((self.expires_at - times.now()) / times.SECOND, _end, ended)
+        timer = loop.call_later((self.expires_at - times.now()) / times.SECOND, _complete, ended)
         try:
             yield ended
         finally:
@@ -133,6 +133,6 @@ class TokenSession:
             ended.cancel()
 
 
-def _end(ended: Ended) -> None:
+def _complete(ended: Ended) -> None:
     if not ended.done():
         ended.set_result(None)

@@ -1,7 +1,7 @@
-"""What goes on as long as the server does: runs of evaluations, each worked on by one of all processes at a time.
+"""Worker that runs queued evaluations, each in one process at a time.
 
-A server that stops gives its runs back, so that another goes on with them; the runs of one that died are free a
-quarter of a minute later.
+A server that stops releases its runs to the other processes. The runs of a process that died become available after a
+quarter of a minute, when their leases expire.
 """
 
 import asyncio
@@ -11,48 +11,48 @@ from typing import Final
 from pymongo.errors import PyMongoError
 
 from stores.errors import StoreError
-from stores.evaluations.running import RUNS_AT_ONCE, EvaluationRunsStore
+from stores.evaluations.running import CONCURRENT_RUNS, EvaluationRunsStore
 
 logger = logging.getLogger("loomql")
 
 _PAUSE_SECONDS: Final = 2.0
-"""How long a run that another process took the order of waits for us at most."""
+"""Maximum time in seconds before this process notices a run that another process queued."""
 
 
 async def run_evaluation_worker(runs: EvaluationRunsStore, rows: int, pause_seconds: float = _PAUSE_SECONDS) -> None:
-    """Work on runs that nobody works on, a few at once, for good; without rows on none.
+    """Run queued evaluations until cancelled, up to `CONCURRENT_RUNS` at a time; with 0 `rows`, run none.
 
-    Whoever is cancelled gives all of them back.
+    Cancellation releases the runs.
     """
     if not rows:
         return
-    at_work: dict[str, asyncio.Task[None]] = {}
+    running: dict[str, asyncio.Task[None]] = {}
     try:
         while True:
-            await _take(runs, at_work)
-            await runs.ordered(pause_seconds)
+            await _start_due_runs(runs, running)
+            await runs.wait_for_order(pause_seconds)
     finally:
-        for task in at_work.values():
+        for task in running.values():
             task.cancel()
-        if at_work:
-            await asyncio.wait(at_work.values())
+        if running:
+            await asyncio.wait(running.values())
 
 
-async def _take(runs: EvaluationRunsStore, at_work: dict[str, "asyncio.Task[None]"]) -> None:
-    """Begin to work on as many runs as there is room for."""
-    for call_id in [call_id for call_id, task in at_work.items() if task.done()]:
-        _tell(call_id, at_work.pop(call_id))
-    room = RUNS_AT_ONCE - len(at_work)
+async def _start_due_runs(runs: EvaluationRunsStore, running: dict[str, "asyncio.Task[None]"]) -> None:
+    """Start as many due runs as there are free slots."""
+    for call_id in [call_id for call_id, task in running.items() if task.done()]:
+        _log_failure(call_id, running.pop(call_id))
+    room = CONCURRENT_RUNS - len(running)
     try:
-        due = await runs.due(room) if room else []
+        due = await runs.available_runs(room) if room else []
     except (StoreError, PyMongoError) as error:
-        logger.debug("the runs of evaluations are looked for again: %s", error)
+        logger.debug("queued evaluation runs cannot be read; the next attempt follows: %s", error)
         return
     for project_id, call_id in due:
-        if call_id not in at_work:
-            at_work[call_id] = asyncio.create_task(runs.work_on(project_id, call_id))
+        if call_id not in running:
+            running[call_id] = asyncio.create_task(runs.execute(project_id, call_id))
 
 
-def _tell(call_id: str, task: "asyncio.Task[None]") -> None:
+def _log_failure(call_id: str, task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and (error := task.exception()):
-        logger.error("the work on the run %s failed, and is tried again", call_id, exc_info=error)
+        logger.error("evaluation run %s failed; it is tried again", call_id, exc_info=error)

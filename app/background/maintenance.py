@@ -1,9 +1,7 @@
-"""What goes on as long as the server does: sweeps of projects by their rules, purges that were left, and lost calls.
+"""Periodic maintenance jobs: retention sweeps, unfinished purges, text indexing, and completions cut off by a crash.
 
-These are calls of completions whose server died: they are ended. And the texts of calls are indexed, where projects
-have an index.
-None waits for another. Of all server processes over a database one purges, and so on; when that is gone, another
-does, a quarter of a minute later.
+The jobs run independently of each other. One process per database runs each job; if it dies, another one takes over a
+quarter of a minute later.
 """
 
 import asyncio
@@ -25,16 +23,16 @@ logger = logging.getLogger("loomql")
 
 _PAUSE_SECONDS: Final = 5.0
 _PURGE_SECONDS: Final = 20.0
-"""For so long at most one purge goes on before the next has its turn: all of their writers wait."""
+"""Maximum time in seconds of one purge before the next project's: all writers to these projects wait."""
 _INDEX_SECONDS: Final = 20.0
-"""And so long at most the work on one index."""
+"""Maximum time in seconds of work on one text index before the next project's."""
 
 _Due = Callable[[], Awaitable[Sequence[str]]]
 _Do = Callable[[str], Awaitable[None]]
 
 
 class MaintenanceJobs:
-    """The upkeep of one database, as one process takes part in it."""
+    """The maintenance jobs of one database, as far as this process runs them."""
 
     def __init__(
         self,
@@ -48,23 +46,23 @@ class MaintenanceJobs:
             ("purging", stores.purges.unfinished, self._purge),
             ("sweeping", stores.retention.due, self._sweep),
             ("indexing", stores.text_search.due, self._index),
-            ("ending", stores.completions.cut_off, stores.completions.end_cut_off),
+            ("ending", stores.completions.find_abandoned, stores.completions.end_abandoned),
         )
-        counting = background or BackgroundTasks()
-        self._work = [_Work(database, kind, pause_seconds, counting.runs_of(kind[0])) for kind in kinds]
+        tasks = background or BackgroundTasks()
+        self._jobs = [_Job(database, kind, pause_seconds, tasks.stats_of(kind[0])) for kind in kinds]
 
-    async def go_on(self) -> None:
-        """Do what is due, now and then, for good; what goes wrong is tried again."""
-        await asyncio.gather(*(work.go_on() for work in self._work))
+    async def run(self) -> None:
+        """Run due jobs periodically until cancelled; retry failed ones."""
+        await asyncio.gather(*(job.run() for job in self._jobs))
 
-    async def do_what_is_due(self) -> None:
-        """Do what is due by now, unless another process does."""
-        await asyncio.gather(*(work.do_what_is_due() for work in self._work))
+    async def run_due(self) -> None:
+        """Run the jobs that are due now, except those that another process runs."""
+        await asyncio.gather(*(job.run_due() for job in self._jobs))
 
     async def _purge(self, project_id: str) -> None:
-        report = await self._stores.purges.go_on(project_id, _PURGE_SECONDS)
+        report = await self._stores.purges.run(project_id, _PURGE_SECONDS)
         if report.is_done:
-            logger.info("purged %s: %s", project_id, report.removed)
+            logger.info("purged %s; removed %s", project_id, report.removed)
 
     async def _index(self, project_id: str) -> None:
         await self._stores.text_search.work(project_id, _INDEX_SECONDS)
@@ -72,11 +70,11 @@ class MaintenanceJobs:
     async def _sweep(self, project_id: str) -> None:
         report = await self._stores.retention.sweep(project_id)
         if report.outcome is Outcome.DONE and any((report.counts.calls, report.counts.hidden_calls)):
-            logger.info("swept %s: %s", project_id, report.counts)
+            logger.info("swept %s; removed %s", project_id, report.counts)
 
 
-class _Work:
-    """One kind of work, project by project or call by call, which one process does at a time."""
+class _Job:
+    """One job, which processes projects or calls one by one, in one process at a time."""
 
     def __init__(self, database: Database, kind: tuple[str, _Due, _Do], pause_seconds: float, runs: JobStats) -> None:
         self._database = database
@@ -85,42 +83,44 @@ class _Work:
         self._pause_seconds = pause_seconds
         self._runs = runs
         self._failures: set[str] = set()
-        self._told: set[str] = set()
+        self._logged_failures: set[str] = set()
 
-    async def go_on(self) -> None:
-        """Do what is due, now and then, for good."""
+    async def run(self) -> None:
+        """Run the job periodically until cancelled."""
         while True:
-            await self.do_what_is_due()
+            await self.run_due()
             await asyncio.sleep(self._pause_seconds)
 
-    async def do_what_is_due(self) -> None:
-        """Do what is due by now, unless another process does; what goes wrong with one is no other's matter."""
-        self._told, self._failures = self._failures, set()
+    async def run_due(self) -> None:
+        """Run the job for all that is due, unless another process does; one failure does not stop the rest."""
+        self._logged_failures, self._failures = self._failures, set()
         failed = self._runs.failed
-        await self._try_what_is_due()
+        await self._run_due()
         if self._runs.failed == failed:
             self._runs.success()
 
-    async def _try_what_is_due(self) -> None:
-        with self._failing_as(self._name):
-            # The lease is written only where there is something to do, and then another may have done it just before.
+    async def _run_due(self) -> None:
+        with self._logging_failures(self._name):
+            # Without due work no lease is written. Another process may finish the work before this one has the lease.
             if not await self._due():
                 return
             if await self._database.run(self._lease.acquire()):
-                async with self._held():
+                async with self._lease_kept():
                     for each in await self._due():
-                        with self._failing_as(f"{self._name} {each}"):
+                        with self._logging_failures(f"{self._name} {each}"):
                             await self._do(each)
 
     @asynccontextmanager
-    async def _held(self) -> AsyncIterator[None]:
-        """The lease, kept up until the block ends; where another has it, the work has leases of its own."""
+    async def _lease_kept(self) -> AsyncIterator[None]:
+        """Renew the lease until the block ends. If another process acquires it, finer leases protect the work."""
         keeping = asyncio.create_task(self._keep_lease())
         try:
             yield
         finally:
             keeping.cancel()
-            await asyncio.wait({keeping})  # whoever cancels us just now is heard
+            await asyncio.wait(
+                {keeping}
+            )  # `wait` raises a cancellation of this task, unlike awaiting the cancelled task
             with suppress(StoreError, PyMongoError):
                 await self._database.run(self._lease.release())
 
@@ -131,16 +131,16 @@ class _Work:
                 await self._database.run(self._lease.acquire())
 
     @contextmanager
-    def _failing_as(self, what: str) -> Iterator[None]:
-        """Log what goes wrong in the block, once while it is the same: it is tried again."""
+    def _logging_failures(self, what: str) -> Iterator[None]:
+        """Log a failure in the block, once while it stays the same; the job is retried."""
         try:
             yield
         except (StoreError, PyMongoError) as error:
             self._runs.failed += 1
-            failure = f"{what} is tried again: {error}"
-            if failure not in self._told | self._failures:
+            failure = f"{what} failed; it is tried again: {error}"
+            if failure not in self._logged_failures | self._failures:
                 logger.warning(failure)
             self._failures.add(failure)
         except Exception:
             self._runs.failed += 1
-            logger.exception("%s failed, and is tried again", what)
+            logger.exception("%s failed; it is tried again", what)

@@ -1,4 +1,4 @@
-"""What a server does once where an older one wrote: calls get what they lack, while everything is answered."""
+"""Backfill of calls that an older version stored, while the server answers requests."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from app.settings import Settings
 from stores.database import Database
 from stores.errors import StoreError
 from stores.migrations import schema_version
-from stores.migrations.calls_backfill import CallsUpgrade, Progress
+from stores.migrations.calls_backfill import CallsBackfill, Progress
 
 logger = logging.getLogger("loomql")
 
@@ -23,38 +23,38 @@ _LOG_SECONDS: Final = 10.0
 
 
 class MigrationRunner:
-    """The upgrade of one database as a server sees it; `progress` is None before it begins and when all is done."""
+    """The backfill of one database; `progress` is None before it starts and after it ends."""
 
     def __init__(self, database: Database) -> None:
         self.progress: Progress | None = None
         self._database = database
-        self._upgrade = CallsUpgrade(database)
+        self._upgrade = CallsBackfill(database)
         self._pause = _FIRST_PAUSE_SECONDS
         self._log_at = 0.0
         self._failure = ""
 
     async def finish(self) -> None:
-        """See the upgrade through, by this process or by another; what the database refuses is tried again."""
+        """Run the backfill, or wait while another process runs it, until it is done; retry when MongoDB fails."""
         try:
             while not await self._is_done():
                 continue
         except Exception:
-            logger.exception("older calls could not be brought up to date; a restart goes on from where this stopped")
+            logger.exception("the backfill of older calls failed; it resumes after a restart")
 
     async def _is_done(self) -> bool:
         try:
             before, self.progress = self.progress, await self._upgrade.advance()
             if self.progress is None:
-                await schema_version.done(self._database, schema_version.CALLS_FILLED_IN)
+                await schema_version.mark_done(self._database, schema_version.CALLS_BACKFILLED)
         except (StoreError, PyMongoError) as error:
             if str(error) != self._failure:
-                logger.warning("bringing older calls up to date is tried again: %s", error)
+                logger.warning("the backfill of older calls failed; it is tried again: %s", error)
             self._failure = str(error)
             await asyncio.sleep(_PAUSE_SECONDS)
             return False
         if self.progress is None:
             if before and before.is_ours and before.looked_at:
-                logger.info("all calls have what is kept today, after %s changes", f"{before.changed:,}")
+                logger.info("the backfill of older calls is done; it changed %s calls", f"{before.changed:,}")
             return True
         self._failure = ""
         if self.progress.is_ours:
@@ -66,26 +66,28 @@ class MigrationRunner:
 
     def _log(self, progress: Progress) -> None:
         if progress.looked_at and monotonic() >= self._log_at:
-            logger.info("looking through the calls for what older versions did not keep: %s", progress)
+            logger.info("backfill of older calls: %s", progress)
             self._log_at = monotonic() + _LOG_SECONDS
 
 
 LONE_SERVER: Final = (
-    "this MongoDB is a lone server, on which lists, objects, files and subscriptions fail: make it a replica set of "
-    "one member (--replSet and replSetInitiate)"
+    "this MongoDB is a standalone server, on which lists, objects, files and subscriptions fail: make it a replica set "
+    "of one member (--replSet and replSetInitiate)"
 )
 
 
 def check_version(uri: str, settings: Settings) -> None:
-    """See that the database is for this program, before a server begins; one that is away is looked at once it answers.
+    """Check that the database fits this program before the server starts; skipped if MongoDB is unreachable.
 
     Raises:
-        WrongDatabaseError: it is not, or it is of a lone server, which has no transactions and no change streams.
+        WrongDatabaseError: its data version does not fit, or MongoDB is a standalone server. That has neither
+            transactions
+            nor change streams.
     """
     milliseconds = int(settings.database_timeout_seconds * 1000)
     with suppress(PyMongoError), Client(uri, serverSelectionTimeoutMS=milliseconds) as client:
         hello = client.admin.command("hello")
-        # A member of a set that is yet to be initiated has no name of it, and may get one while the server waits.
+        # A member of an uninitiated replica set has no set name yet, and may get one while the server waits.
         if not ("setName" in hello or "isreplicaset" in hello or hello.get("msg") == "isdbgrid"):
             raise schema_version.WrongDatabaseError(LONE_SERVER)
         schema_version.check_upgrades(client[settings.mongodb_database]["upgrades"])

@@ -1,4 +1,4 @@
-"""What goes on in a server process beside its requests: which tasks there are, and how their work gets on."""
+"""Background tasks of a server process, and statistics of periodic jobs."""
 
 import asyncio
 import logging
@@ -13,21 +13,21 @@ logger = logging.getLogger("loomql")
 
 @dataclass(slots=True)
 class JobStats:
-    """How often some work that is done now and then was done."""
+    """Outcomes of a periodic job."""
 
     succeeded: int = 0
     failed: int = 0
     last_success: float | None = None
-    """Seconds since the epoch."""
+    """Seconds since the epoch; None before the first success."""
 
     def success(self) -> None:
-        """Count in that it was done."""
+        """Count a successful run."""
         self.succeeded += 1
         self.last_success = time.time()
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Count what is done in the block: as failed where it raises."""
+        """Count the block as one run, failed if it raises."""
         try:
             yield
         except Exception:
@@ -37,38 +37,38 @@ class JobStats:
 
 
 class BackgroundTasks:
-    """The tasks of one process, begun in some order and ended in the same; one that breaks is told in the log."""
+    """The background tasks of one process, stopped in the order in which they started. A failure is logged at once."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self.runs: dict[str, JobStats] = {}
-        """Of work that is done now and then, by its name."""
+        self.job_stats: dict[str, JobStats] = {}
+        """Statistics of periodic jobs, by job name."""
 
-    def start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Begin a task of a name of its own."""
-        task = self._tasks[name] = asyncio.create_task(work, name=name)
-        task.add_done_callback(_tell)
+    def start(self, name: str, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task under a unique name."""
+        task = self._tasks[name] = asyncio.create_task(coroutine, name=name)
+        task.add_done_callback(_log_failure)
         return task
 
-    def runs_of(self, name: str) -> JobStats:
-        """Where some work counts how often it was done."""
-        return self.runs.setdefault(name, JobStats())
+    def stats_of(self, name: str) -> JobStats:
+        """Return the statistics of a job; create them on first use."""
+        return self.job_stats.setdefault(name, JobStats())
 
     def running(self) -> dict[str, bool]:
-        """Whether each task goes on, by name; without those that came to their end."""
-        return {name: not task.done() for name, task in self._tasks.items() if not _is_over(task)}
+        """Map task names to True if the task runs and to False if it failed; finished tasks are left out."""
+        return {name: not task.done() for name, task in self._tasks.items() if not _has_succeeded(task)}
 
     async def stop(self) -> None:
-        """End all tasks, one after the other."""
+        """Cancel all tasks, one after the other."""
         for task in self._tasks.values():
             task.cancel()
-            await asyncio.wait({task})  # what broke was told when it did
+            await asyncio.wait({task})  # `wait` ignores the task's error, which is already logged
 
 
-def _is_over(task: "asyncio.Task[None]") -> bool:
+def _has_succeeded(task: "asyncio.Task[None]") -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 
-def _tell(task: "asyncio.Task[None]") -> None:
+def _log_failure(task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and (error := task.exception()):
-        logger.error("the task %s broke off, until the server starts again", task.get_name(), exc_info=error)
+        logger.error("background task %s failed; it runs again after a restart", task.get_name(), exc_info=error)

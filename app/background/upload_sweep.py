@@ -1,4 +1,4 @@
-"""What goes on as long as the server does: uploads that came to no end are taken back."""
+"""Periodic removal of unfinished uploads."""
 
 import asyncio
 import logging
@@ -17,13 +17,13 @@ _PAUSE_SECONDS: Final = 60
 
 
 async def sweep_uploads(store: FilesStore | TablesStore, of: str, runs: JobStats) -> None:
-    """Sweep, now and then, for good; what goes wrong is tried again."""
+    """Remove unfinished uploads periodically until cancelled; `of` names their kind in the log."""
     while True:
         try:
             with runs.counted():
                 count = await store.sweep()
             if count:
-                logger.info("took back %d uploads of %s that came to no end", count, of)
+                logger.info("removed %d unfinished uploads of %s", count, of)
         except (StoreError, PyMongoError) as error:
-            logger.debug("the sweep of uploads of %s did not get through, and is tried again: %s", of, error)
+            logger.debug("the sweep of unfinished uploads of %s failed; it is tried again: %s", of, error)
         await asyncio.sleep(_PAUSE_SECONDS)

@@ -1,1 +1,1 @@
-"""Backups: a whole database at one moment, in one file, and back into an empty one."""
+"""Backups: one file with a snapshot of the whole database, and its restoration into an empty one."""

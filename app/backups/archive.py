@@ -1,7 +1,8 @@
-"""The file of a backup: gzip over records, each a letter, then a BSON document.
+"""The file format of a backup: gzip over records, each a letter and a BSON document.
 
-`H` begins it (`format`, `taken_at`, `database`), `C` begins a collection (`name`, `indexes`), `D` is a document of it
-in the order of `_id`, `E` ends it (`count`, `sha256` of its documents), `Z` ends the whole (`collections`).
+`H` starts the file (`format`, `taken_at`, `database`). `C` starts a collection (`name`, `indexes`), and each `D` is one
+of its documents, in `_id` order. `E` ends the collection (`count`, and `sha256` over its documents). `Z` ends the file
+(`collections`).
 """
 
 import gzip
@@ -19,7 +20,7 @@ from bson.raw_bson import RawBSONDocument
 from stores.errors import StoreError
 
 FORMAT: Final = 1
-_LONGEST: Final = 17 * 1024 * 1024
+_MAX_DOCUMENT_BYTES: Final = 17 * 1024 * 1024
 _SIZE: Final = struct.Struct("<i")
 
 Record = tuple[bytes, bytes]
@@ -31,25 +32,25 @@ class BackupError(StoreError):
     code = "BAD_USER_INPUT"
 
 
-class Count:
-    """How many documents there are, and the hash of their bytes in their order."""
+class DocumentCount:
+    """Number and SHA-256 of documents, in their order."""
 
     def __init__(self) -> None:
         self.count = 0
         self._hash = hashlib.sha256()
 
     def add(self, document: bytes) -> None:
-        """Count one in."""
+        """Count a document and add it to the hash."""
         self.count += 1
         self._hash.update(document)
 
-    def told(self) -> dict[str, Any]:
-        """Both, as a backup has them."""
+    def to_record(self) -> dict[str, Any]:
+        """Return both as an `E` record stores them."""
         return {"count": self.count, "sha256": self._hash.hexdigest()}
 
 
-class Writer:
-    """A file that is being written."""
+class BackupWriter:
+    """Writes the records of a backup."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = cast("IO[bytes]", gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1, mtime=0))
@@ -59,26 +60,26 @@ class Writer:
         self.put_raw(kind, bson.encode(document))
 
     def put_raw(self, kind: bytes, document: bytes) -> None:
-        """Write one that is encoded already."""
+        """Write a record whose document is already encoded."""
         self._file.write(kind + document)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush the compressor and end the gzip stream."""
         self._file.close()
 
 
 def records(path: Path) -> Iterator[Record]:
-    """The records of a file, in constant memory.
+    """Yield the records of a file, in constant memory.
 
     Raises:
-        BackupError: it is none, or it is cut off or damaged.
+        BackupError: the file is no backup, truncated or damaged.
     """
     try:
         with gzip.open(path, "rb") as file:
             while kind := file.read(1):
                 head = file.read(_SIZE.size)
                 size = _SIZE.unpack(head)[0] if len(head) == _SIZE.size else 0
-                if not _SIZE.size < size <= _LONGEST:
+                if not _SIZE.size < size <= _MAX_DOCUMENT_BYTES:
                     raise _damaged(path)
                 document = head + file.read(size - _SIZE.size)
                 if len(document) != size:
@@ -89,41 +90,44 @@ def records(path: Path) -> Iterator[Record]:
 
 
 def verified(path: Path) -> dict[str, dict[str, Any]]:
-    """What a whole file says of each collection, once all of it is read, and is as it says.
+    """Read a whole backup and return the `E` record of each collection, after checking counts and hashes.
 
     Raises:
-        BackupError: it is no backup, of another format, or not whole.
+        BackupError: it is no backup, has another format, or is truncated or damaged.
     """
     try:
         return _verified(path)
-    except (InvalidBSON, KeyError) as error:  # gzip's own sum comes last, and what is before it was read by then
+    except (
+        InvalidBSON,
+        KeyError,
+    ) as error:  # gzip checks its own sum only at the end of the file, after these records were read
         raise _damaged(path) from error
 
 
 def _verified(path: Path) -> dict[str, dict[str, Any]]:
-    told: dict[str, dict[str, Any]] = {}
-    name, count, is_whole, began = "", Count(), False, False
+    ends: dict[str, dict[str, Any]] = {}
+    name, count, is_complete, has_header = "", DocumentCount(), False, False
     for kind, document in records(path):
-        if not began and (kind != b"H" or RawBSONDocument(document).get("format") != FORMAT):
+        if not has_header and (kind != b"H" or RawBSONDocument(document).get("format") != FORMAT):
             raise BackupError(
-                f"{path} is no backup of this LoomQL's: it is of another format, or something else", "file"
+                f"{path} is not a backup, or has a format that this version of LoomQL cannot read", "file"
             )
-        began = True
+        has_header = True
         match kind:
             case b"C":
-                name, count = bson.decode(document)["name"], Count()
+                name, count = bson.decode(document)["name"], DocumentCount()
             case b"D":
                 count.add(document)
             case b"E":
-                told[name] = bson.decode(document)
-                if told[name] != count.told():
+                ends[name] = bson.decode(document)
+                if ends[name] != count.to_record():
                     raise _damaged(path)
             case b"Z":
-                is_whole = bson.decode(document)["collections"] == len(told)
-    if not is_whole:
+                is_complete = bson.decode(document)["collections"] == len(ends)
+    if not is_complete:
         raise _damaged(path)
-    return told
+    return ends
 
 
 def _damaged(path: Path) -> BackupError:
-    return BackupError(f"{path} is cut off or damaged, and nothing of it was restored; take another backup", "file")
+    return BackupError(f"{path} is truncated or damaged; nothing was restored, use another backup", "file")

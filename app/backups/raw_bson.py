@@ -1,4 +1,4 @@
-"""What is stored, as the bytes that it is stored as."""
+"""Collections read and written as raw BSON."""
 
 from typing import Any, Final
 
@@ -10,12 +10,12 @@ from pymongo.database import Database
 
 Client = MongoClient[dict[str, Any]]
 
-BATCH: Final = 1_000
-"""Documents that are read or written at a time, at most."""
+BATCH_SIZE: Final = 1_000
+"""Number of documents per read or write."""
 
 _RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
 
 
-def raw(database: Database[dict[str, Any]], name: str) -> Collection[RawBSONDocument]:
-    """A collection whose documents are not decoded."""
+def raw_collection(database: Database[dict[str, Any]], name: str) -> Collection[RawBSONDocument]:
+    """Return a collection whose documents are not decoded."""
     return database[name].with_options(codec_options=_RAW)

@@ -1,7 +1,6 @@
-"""Restoring a backup into an empty database: all of it, or the next try begins anew.
+"""Restoration of a backup into an empty database.
 
-While it lasts, the database has a mark that keeps servers from it; what a try that was cut off left is removed by the
-next one.
+While it runs, a mark in the database keeps servers away. The next attempt removes what an interrupted one left.
 """
 
 from collections.abc import Iterator
@@ -16,8 +15,8 @@ from pymongo.errors import CollectionInvalid, OperationFailure
 from pymongo.operations import IndexModel
 from pymongo.write_concern import WriteConcern
 
-from app.backups.archive import BackupError, Count, records, verified
-from app.backups.raw_bson import BATCH, Client, raw
+from app.backups.archive import BackupError, DocumentCount, records, verified
+from app.backups.raw_bson import BATCH_SIZE, Client, raw_collection
 from stores.database.error_translation import DUPLICATE_KEY
 from stores.migrations import schema_version
 from stores.security.shared_secrets import CURSORS
@@ -25,68 +24,75 @@ from stores.security.shared_secrets import CURSORS
 _BATCH_BYTES: Final = 16 * 1024 * 1024
 _DURABLE: Final = WriteConcern(w="majority", j=True)
 _NAMESPACE_EXISTS: Final = 48
-_ANOTHERS: Final = frozenset({_NAMESPACE_EXISTS, DUPLICATE_KEY})
-"""MongoDB's codes of a collection and of a document that are there already."""
+_ALREADY_EXISTS: Final = frozenset({_NAMESPACE_EXISTS, DUPLICATE_KEY})
+"""MongoDB's error codes for a collection or document that already exists."""
 
 
 def restore(client: Client, database: str, path: Path) -> dict[str, int]:
-    """Put a backup into a database; how many documents there are of each collection, counted and compared afterwards.
+    """Restore a backup and return the number of documents of each collection, after comparing them with the file.
 
     Raises:
-        BackupError: the file is not whole, something is in the database, or what is there then differs.
+        BackupError: the file is damaged, the database is not empty, or its content then differs from the file.
     """
-    told = verified(path)
+    expected_ends = verified(path)
     stored = client.get_database(database, write_concern=_DURABLE)
-    with _alone(database):
-        _begin(stored)
-        _fill(stored, path)
-    for name, expected in told.items():
-        if name != "upgrades" and _counted(stored, name).told() != expected:
-            raise BackupError(f"{name} is not what is in {path}: did anybody write meanwhile? Restore it again")
+    with _without_other_writers(database):
+        _prepare(stored)
+        _insert_all(stored, path)
+    for name, expected in expected_ends.items():
+        if name != "upgrades" and _count_stored(stored, name).to_record() != expected:
+            raise BackupError(
+                f"{name} differs from {path}; another process may have written to it meanwhile: restore it again"
+            )
     schema_version.check(d for d in stored["upgrades"].find({"_id": schema_version.VERSION}))
-    # Cursors from before would go on in the oplog of the MongoDB that they are of, through all that was restored.
+    # Old cursors would resume in the oplog of the original MongoDB, and here deliver everything that was restored.
     stored["secrets"].delete_one({"_id": CURSORS})
     stored["upgrades"].delete_one({"_id": schema_version.RESTORE})
-    return {name: expected["count"] for name, expected in told.items()}
+    return {name: expected["count"] for name, expected in expected_ends.items()}
 
 
 @contextmanager
-def _alone(database: str) -> Iterator[None]:
-    """A block in which nobody else writes to a database.
+def _without_other_writers(database: str) -> Iterator[None]:
+    """Translate conflicts with another writer in the block.
 
     Raises:
-        BackupError: somebody did.
+        BackupError: another process wrote to the database.
     """
     try:
         yield
     except (CollectionInvalid, OperationFailure) as error:
-        refused = (getattr(error, "details", None) or {}).get("writeErrors", ())
-        if isinstance(error, OperationFailure) and not _ANOTHERS & {error.code, *(each["code"] for each in refused)}:
+        write_errors = (getattr(error, "details", None) or {}).get("writeErrors", ())
+        if isinstance(error, OperationFailure) and not _ALREADY_EXISTS & {
+            error.code,
+            *(each["code"] for each in write_errors),
+        }:
             raise
         raise BackupError(
-            f"somebody else writes to the database {database}, such as another restore: when that has ended, and the "
-            "database is not whole, restore it again"
+            f"another process writes to the database {database}, for example another restoration: when it has ended "
+            "and the database is incomplete, restore it again"
         ) from error
 
 
-def _begin(stored: Database[dict[str, Any]]) -> None:
-    """See that nothing is there but what a try before has left, and mark the database.
+def _prepare(stored: Database[dict[str, Any]]) -> None:
+    """Check that the database is empty or holds only an interrupted restoration, clear it and mark it.
 
     Raises:
-        BackupError: something else is there.
+        BackupError: the database contains other data.
     """
-    is_cut_off = stored["upgrades"].find_one({"_id": schema_version.RESTORE}) is not None
-    # Those, and what seals cursors, a server leaves also where nobody has stored anything.
-    others = {name for name in stored.list_collection_names() if not name.startswith("system.")} - {"upgrades"}
-    if not is_cut_off:
-        filled = [name for name in others if stored[name].find_one({"_id": {"$ne": CURSORS}}, {"_id": 1})]
+    is_interrupted = stored["upgrades"].find_one({"_id": schema_version.RESTORE}) is not None
+    # A server leaves these, and the secret that signs cursors, even in a database without user data.
+    other_collections = {name for name in stored.list_collection_names() if not name.startswith("system.")} - {
+        "upgrades"
+    }
+    if not is_interrupted:
+        filled = [name for name in other_collections if stored[name].find_one({"_id": {"$ne": CURSORS}}, {"_id": 1})]
         if filled:
             raise BackupError(
-                f"the database {stored.name} is not empty (there is something in {', '.join(sorted(filled))}): "
-                "set LOOMQL_MONGODB_DATABASE, or LOOMQL_DATA_DIR, to another one"
+                f"the database {stored.name} is not empty (it has documents in {', '.join(sorted(filled))}): "
+                "set LOOMQL_MONGODB_DATABASE or LOOMQL_DATA_DIR to another one"
             )
         stored["upgrades"].insert_one({"_id": schema_version.RESTORE})
-    for name in others:
+    for name in other_collections:
         stored.drop_collection(name)
     stored["upgrades"].delete_many({"_id": {"$ne": schema_version.RESTORE}})
 
@@ -95,47 +101,47 @@ Grouped = Iterator[tuple[bytes, list[bytes]]]
 
 
 def _grouped(path: Path) -> Grouped:
-    """The records of a file, its documents some at a time."""
+    """Yield the records of a file, with documents grouped into batches."""
     batch: list[bytes] = []
     size = 0
     for kind, document in records(path):
         if kind == b"D":
             batch.append(document)
             size += len(document)
-        if batch and (kind != b"D" or len(batch) >= BATCH or size >= _BATCH_BYTES):
+        if batch and (kind != b"D" or len(batch) >= BATCH_SIZE or size >= _BATCH_BYTES):
             yield b"D", batch
             batch, size = [], 0
         if kind != b"D":
             yield kind, [document]
 
 
-def _fill(stored: Database[dict[str, Any]], path: Path) -> None:
+def _insert_all(stored: Database[dict[str, Any]], path: Path) -> None:
     name = ""
     for kind, documents in _grouped(path):
         if kind == b"C":
-            begun = bson.decode(documents[0])
-            name = begun["name"]
-            _make(stored, name, begun["indexes"])
+            header = bson.decode(documents[0])
+            name = header["name"]
+            _create_collection(stored, name, header["indexes"])
         elif kind == b"D":
-            raw(stored, name).insert_many([RawBSONDocument(document) for document in documents])
+            raw_collection(stored, name).insert_many([RawBSONDocument(document) for document in documents])
 
 
-def _make(stored: Database[dict[str, Any]], name: str, indexes: list[dict[str, Any]]) -> None:
+def _create_collection(stored: Database[dict[str, Any]], name: str, indexes: list[dict[str, Any]]) -> None:
     if name not in stored.list_collection_names():
         stored.create_collection(name)
     if indexes:
         stored[name].create_indexes([_index(index) for index in indexes])
 
 
-def _index(given: dict[str, Any]) -> IndexModel:
-    """An index as it was listed."""
-    keys = list(given["key"].items())
-    options = {name: value for name, value in given.items() if name not in {"v", "key", "ns"}}
+def _index(description: dict[str, Any]) -> IndexModel:
+    """Return the index that `list_indexes` described."""
+    keys = list(description["key"].items())
+    options = {name: value for name, value in description.items() if name not in {"v", "key", "ns"}}
     return IndexModel(keys, **options)
 
 
-def _counted(stored: Database[dict[str, Any]], name: str) -> Count:
-    count = Count()
-    for document in raw(stored, name).find({}, sort=[("_id", 1)]):
+def _count_stored(stored: Database[dict[str, Any]], name: str) -> DocumentCount:
+    count = DocumentCount()
+    for document in raw_collection(stored, name).find({}, sort=[("_id", 1)]):
         count.add(bytes(document.raw))
     return count

@@ -1,1 +1,1 @@
-"""What browsers need of a server, so that no page of another site can do with it as its reader may."""
+"""Protection of a browser's user against pages of other sites: CORS, security headers, host and origin checks."""

@@ -1,7 +1,7 @@
-"""The names that a server without keys answers to.
+"""Check of the Host header on a server without API keys, against DNS rebinding.
 
-A page of any site can have its own name lead to 127.0.0.1 a moment after it was loaded (DNS rebinding). To the browser
-it is then at home on the server of whoever reads it, and only the header Host tells that it is not.
+A page of any site can point its own host name to 127.0.0.1 after it was loaded. The browser then treats the local
+server as that page's own origin, and only the Host header shows that it is not.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -24,59 +24,60 @@ EVERY: Final = "*"
 
 
 def allowed_hosts(host: str, allowed: str) -> frozenset[str] | None:
-    """The names that a server answers to which listens at `host`, beside those of the loopback; None for every one.
+    """Return the host names allowed for a server that listens at `host`, besides loopback names; None allows all.
 
-    `allowed` is a list with commas between them. Without it a server on the loopback answers to no other, any other
-    server, which has a network in front of it that nobody can know here, to every one.
+    `allowed` is a list with commas. If it is empty, a server on the loopback allows no other name. Any other server
+    allows
+    all, because the names of its network are unknown here.
     """
-    given = frozenset(name.strip().lower().strip("[]") for name in allowed.split(",") if name.strip())
-    if EVERY in given:
+    names = frozenset(name.strip().lower().strip("[]") for name in allowed.split(",") if name.strip())
+    if EVERY in names:
         return None
-    return given if given or is_for_this_machine(host.strip("[]").lower()) else None
+    return names if names or is_for_this_machine(host.strip("[]").lower()) else None
 
 
 class HostCheckMiddleware:
-    """The ASGI middleware that lets nobody in by another name, where whoever asks need not say who they are.
+    """ASGI middleware that refuses other host names if the connection needs no credentials.
 
-    Who has a key is let in by any name: no page has it.
+    A caller with a key may use any name: pages do not have the key.
     """
 
     def __init__(
-        self, app: ASGIApp, names: Iterable[str], error_response: Callable[[Scope, StoreError], Response]
+        self, app: ASGIApp, allowed_names: Iterable[str], error_response: Callable[[Scope, StoreError], Response]
     ) -> None:
         self.app = app
         self.error_response = error_response
-        self.names = frozenset(names)
+        self.allowed_names = frozenset(allowed_names)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Refuse a request by another name, or go on."""
-        if scope["type"] != "lifespan" and _is_open(scope):
+        """Refuse a request with another host name, or pass it on."""
+        if scope["type"] != "lifespan" and _needs_no_credentials(scope):
             host = first_header(scope["headers"], b"host") or b""
-            if not _is_among(self.names, host):
-                return self.error_response(scope, _refused(host.decode("latin-1")))(scope, receive, send)
+            if not _is_allowed(self.allowed_names, host):
+                return self.error_response(scope, _host_error(host.decode("latin-1")))(scope, receive, send)
         return self.app(scope, receive, send)
 
 
 @lru_cache(maxsize=100)
-def _is_among(names: frozenset[str], header: bytes) -> bool:
+def _is_allowed(allowed_names: frozenset[str], header: bytes) -> bool:
     host = header.decode("latin-1")
     try:
         name = urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return False
-    # Browsers let names under localhost lead nowhere else. Programs that speak HTTP/1.0 say none.
-    return name in names or name.endswith(".localhost") or is_for_this_machine(name) or not host
+    # Browsers resolve names under localhost to the loopback only. HTTP/1.0 clients may send no Host header.
+    return name in allowed_names or name.endswith(".localhost") or is_for_this_machine(name) or not host
 
 
-def _is_open(scope: Scope) -> bool:
+def _needs_no_credentials(scope: Scope) -> bool:
     caller: Caller | None = scope.get("state", {}).get(CALLER)
-    # Probes ask for health by any name of the server. They get no caller with grants, and no page learns more there
-    # than whether the database answers.
+    # Health probes use any name of the server. Their caller has no grants, and the response reveals only whether the
+    # database answers.
     return caller is not None and caller.is_anonymous and bool(caller.grants)
 
 
-def _refused(host: str) -> ForbiddenError:
+def _host_error(host: str) -> ForbiddenError:
     return ForbiddenError(
-        f"this server has no keys, so it answers only to its own names, and {host[:200]!r} is none of them; name it in "
-        "LOOMQL_ALLOWED_HOSTS on the server, or make keys"
+        f"this server has no API keys, so it accepts only known host names, and {host[:200]!r} is not one of them; add "
+        "it to LOOMQL_ALLOWED_HOSTS on the server, or create a key"
     )

@@ -1,4 +1,4 @@
-"""Which pages may talk to the server: its own, and those of the origins that a setting names."""
+"""The pages that may call the server from a browser: its own, and those of configured origins."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -7,15 +7,15 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 
 EVERY: Final = "*"
-_OURS: Final = frozenset({"same-origin", "none"})
+_OWN_SITES: Final = frozenset({"same-origin", "none"})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class Origins:
-    """The origins whose pages may read what the server answers.
+    """The origins whose pages may read responses.
 
     Args:
-        names: each as a browser says it, such as `https://app.acme.com` or `http://localhost:3000`; `*` is every one.
+        names: origins as browsers send them, such as `https://app.acme.com` or `http://localhost:3000`; `*` allows all.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -24,52 +24,54 @@ class Origins:
 
     @classmethod
     def parse(cls, text: str) -> "Origins":
-        """The origins in a list with commas between them.
+        """Parse a list of origins with commas.
 
         Raises:
-            ValueError: one is none; the message says what one looks like.
+            ValueError: an item is not an origin; the message shows an example.
         """
-        return cls(_origin(item.strip()) for item in text.split(",") if item.strip())
+        return cls(_parse_origin(item.strip()) for item in text.split(",") if item.strip())
 
     def __bool__(self) -> bool:
-        """Whether there are any."""
+        """Return True if any origin is configured."""
         return bool(self.names)
 
     def allows(self, origin: str | None) -> bool:
-        """Whether pages of an origin may read answers."""
+        """Return True if pages of the origin may read responses."""
         return origin is not None and (self.is_every or origin in self.names)
 
     def refuses(self, method: str | None, headers: Headers) -> bool:
-        """Whether a request comes from a page that this server did not serve, and that may not ask.
+        """Return True if the request comes from a page of another origin that may not call this server.
 
-        A WebSocket that is to be opened has no method.
-
-        Browsers tell which page asks, which no page can keep them from; programs tell nothing. A person who follows a
-        link from elsewhere is let in: what is shown to them no page can read.
+        Browsers send the origin of the page, which a page cannot prevent; other programs send none. Following a link
+        from
+        another site is allowed, because no page can read the result. `method` is None for opening a WebSocket.
         """
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         if site is None and origin is None:
             return False
-        if site in _OURS or self.allows(origin):
+        if site in _OWN_SITES or self.allows(origin):
             return False
         if site is None:
             return not is_same(str(origin), headers.get("host", ""))
-        # A form is sent by a navigation, too.
+        # Forms are sent by navigation, too.
         return method not in {"GET", "HEAD"} or headers.get("sec-fetch-mode") != "navigate"
 
 
 def is_same(origin: str, host: str) -> bool:
-    """Whether an origin is that of a Host header; a port that is left out is the usual one of the origin's scheme."""
+    """Return True if an origin and a Host header name the same host and port; the scheme gives the default port."""
     try:
         ours, theirs = urlsplit(f"//{host}"), urlsplit(origin)
         ports = ours.port, theirs.port
     except ValueError:
         return False
-    usual = _DEFAULT_PORTS.get(theirs.scheme)
-    return theirs.hostname is not None and (theirs.hostname, ports[1] or usual) == (ours.hostname, ports[0] or usual)
+    default_port = _DEFAULT_PORTS.get(theirs.scheme)
+    return theirs.hostname is not None and (theirs.hostname, ports[1] or default_port) == (
+        ours.hostname,
+        ports[0] or default_port,
+    )
 
 
-def _origin(text: str) -> str:
+def _parse_origin(text: str) -> str:
     if text == EVERY:
         return text
     try:
@@ -77,9 +79,9 @@ def _origin(text: str) -> str:
     except ValueError:
         parts, port = urlsplit(""), None
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.username is not None:
-        raise ValueError(f"{text[:200]!r} is no origin, such as https://app.acme.com or http://localhost:3000")
+        raise ValueError(f"{text[:200]!r} is not an origin such as https://app.acme.com or http://localhost:3000")
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise ValueError(f"{text[:200]!r} is more than an origin; leave out what follows the host and its port")
+        raise ValueError(f"{text[:200]!r} is more than an origin; remove everything after the host and port")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     shown = "" if port in {None, _DEFAULT_PORTS[parts.scheme]} else f":{port}"
     return f"{parts.scheme}://{host}{shown}"

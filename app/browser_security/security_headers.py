@@ -1,4 +1,4 @@
-"""The headers of every answer that tell browsers what they may do with it, and CORS where a setting allows it."""
+"""Security headers of every response, and CORS for configured origins."""
 
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
@@ -20,26 +20,26 @@ HEADERS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
-"""What each answer has that says nothing else of it."""
+"""Default headers; a response that sets one of them itself keeps its own value."""
 
 PREFLIGHT_SECONDS: Final = 7200
-"""How long a browser may keep what it was told of another origin's requests; Chromium keeps nothing longer."""
+"""Time in seconds for which browsers may cache a preflight response; Chromium's maximum."""
 
 _METHODS: Final = "GET, HEAD, POST, PUT"
-_MAY_SEND: Final = (
+_ALLOWED_HEADERS: Final = (
     "Accept, Apollo-Require-Preflight, Authorization, Content-Type, GraphQL-Require-Preflight, If-Match, "
     "If-None-Match, If-Range, Range, X-Request-ID, project_id"
 )
-_MAY_READ: Final = (
+_EXPOSED_HEADERS: Final = (
     "Accept-Ranges, Content-Disposition, Content-Range, ETag, Location, Retry-After, WWW-Authenticate, X-Request-ID"
 )
 
 
 class SecurityHeadersMiddleware:
-    """The ASGI middleware that keeps pages of other sites out, and says what may be done with what is answered.
+    """ASGI middleware that refuses pages of other sites and adds security and CORS headers.
 
-    No answer ever has Access-Control-Allow-Credentials: who has a key sends it in Authorization, and what a browser
-    would add by itself is of no use to a page of another origin.
+    No response has Access-Control-Allow-Credentials. Clients send keys in Authorization, and the server uses no
+    cookies.
     """
 
     def __init__(self, app: ASGIApp, origins: Origins, error_response: Callable[[Scope, StoreError], Response]) -> None:
@@ -48,29 +48,29 @@ class SecurityHeadersMiddleware:
         self.origins = origins
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Refuse a page of another site, or go on."""
+        """Refuse a request of another site's page, or pass it on."""
         if scope["type"] == "lifespan":
             return self.app(scope, receive, send)
-        answering = self.app
+        handler = self.app
         found = {name for name, _value in scope["headers"]}
         origin = None
         if b"origin" in found or b"sec-fetch-site" in found:
             headers = Headers(scope=scope)
             origin = headers.get("origin")
             if self.origins and scope["type"] == "http" and _is_preflight(scope, headers):
-                answering = self._preflight(origin)
+                handler = self._preflight(origin)
             elif self.origins.refuses(scope.get("method"), headers):
-                answering = self.error_response(scope, _refused(origin))
+                handler = self.error_response(scope, _origin_error(origin))
         if scope["type"] == "websocket":
-            return answering(scope, receive, send)
+            return handler(scope, receive, send)
         more = self._cors(origin)
 
-        def send_safely(message: Message) -> Awaitable[None]:
+        def send_with_headers(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                message["headers"] = _completed(message.get("headers", ()), more)
+                message["headers"] = _with_defaults(message.get("headers", ()), more)
             return send(message)
 
-        return answering(scope, receive, send_safely)
+        return handler(scope, receive, send_with_headers)
 
     def _preflight(self, origin: str | None) -> Response:
         if not self.origins.allows(origin):
@@ -79,7 +79,7 @@ class SecurityHeadersMiddleware:
             status_code=204,
             headers={
                 "Access-Control-Allow-Methods": _METHODS,
-                "Access-Control-Allow-Headers": _MAY_SEND,
+                "Access-Control-Allow-Headers": _ALLOWED_HEADERS,
                 "Access-Control-Max-Age": str(PREFLIGHT_SECONDS),
             },
         )
@@ -94,26 +94,28 @@ class SecurityHeadersMiddleware:
         return (
             *vary,
             (b"access-control-allow-origin", named),
-            (b"access-control-expose-headers", _MAY_READ.encode()),
+            (b"access-control-expose-headers", _EXPOSED_HEADERS.encode()),
         )
 
 
-def _completed(headers: list[tuple[bytes, bytes]], more: tuple[tuple[bytes, bytes], ...]) -> list[tuple[bytes, bytes]]:
-    return [*headers, *_lacking(tuple([name for name, _value in headers])), *more]
+def _with_defaults(
+    headers: list[tuple[bytes, bytes]], more: tuple[tuple[bytes, bytes], ...]
+) -> list[tuple[bytes, bytes]]:
+    return [*headers, *_missing_defaults(tuple([name for name, _value in headers])), *more]
 
 
 @lru_cache(maxsize=200)
-def _lacking(there: tuple[bytes, ...]) -> tuple[tuple[bytes, bytes], ...]:
-    """What is missing of those; answers have few different ones."""
-    return tuple(header for header in HEADERS if header[0] not in there)
+def _missing_defaults(present: tuple[bytes, ...]) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the default headers that a response lacks; cached, because few sets of headers occur."""
+    return tuple(header for header in HEADERS if header[0] not in present)
 
 
 def _is_preflight(scope: Scope, headers: Headers) -> bool:
     return bool(scope["method"] == "OPTIONS" and "access-control-request-method" in headers)
 
 
-def _refused(origin: str | None) -> ForbiddenError:
+def _origin_error(origin: str | None) -> ForbiddenError:
     return ForbiddenError(
-        f"pages of {(origin or 'another site')[:200]} may send nothing here; to let them, name their origin in "
-        "LOOMQL_CORS_ORIGINS on the server. Programs, which send neither Origin nor Sec-Fetch-Site, may"
+        f"pages of {(origin or 'another site')[:200]} may not send requests to this server; to allow them, add their "
+        "origin to LOOMQL_CORS_ORIGINS on the server. Programs that send neither Origin nor Sec-Fetch-Site are allowed"
     )

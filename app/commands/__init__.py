@@ -1,4 +1,5 @@
-"""The subcommands of `loomql`: a file has those of one concept, with their flags and what they do and say.
+"""Subcommands of `loomql`: one module per concept, with its flags, actions and output.
 
-Each has a function that adds their parsers; a parser's default `command` is what runs, and gives the exit code.
+Each module has functions that add parsers. The parser's default `command` runs the subcommand and returns the exit
+code.
 """

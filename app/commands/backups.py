@@ -1,40 +1,40 @@
-"""`loomql backup` and `loomql restore`: the whole database into a file, and back."""
+"""`loomql backup` and `loomql restore`."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from app.backups.dump import take
+from app.backups.dump import write_backup
 from app.backups.restore import restore
 from app.commands.options import Add, data_folder, say, settings_of
-from app.mongodb import Client, mongodb, shared_mongodb, whereabouts
+from app.mongodb import Client, data_location, mongodb, shared_mongodb
 
 
 def add_backup(add: Add) -> None:
-    """`backup`."""
+    """Add `backup`."""
     parser = add("backup", parents=[_flags()], help="write a snapshot of the whole database into a file")
     parser.set_defaults(command=take_backup)
 
 
 def add_restore(add: Add) -> None:
-    """`restore`."""
+    """Add `restore`."""
     parser = add("restore", parents=[_flags()], help="load a backup into an empty database")
     parser.set_defaults(command=restore_backup)
 
 
 def take_backup(options: Namespace) -> int:
-    """Take a backup, also while a server runs."""
+    """Write a backup, also while a server runs."""
     settings = settings_of(options)
     with shared_mongodb(settings) as uri, Client(uri) as client:
-        counts = take(client, settings.mongodb_database, options.file, is_own=settings.mongodb_uri is None)
-    return say(f"{options.file} has all {sum(counts.values()):,} documents of {whereabouts(settings)}.")
+        counts = write_backup(client, settings.mongodb_database, options.file, is_own=settings.mongodb_uri is None)
+    return say(f"Wrote {sum(counts.values()):,} documents to {options.file}, all of {data_location(settings)}.")
 
 
 def restore_backup(options: Namespace) -> int:
-    """Restore one."""
+    """Restore a backup into an empty database."""
     settings = settings_of(options)
     with mongodb(settings) as uri, Client(uri) as client:
         counts = restore(client, settings.mongodb_database, options.file)
-    return say(f"{whereabouts(settings)} has all {sum(counts.values()):,} documents of {options.file}.")
+    return say(f"Restored all {sum(counts.values()):,} documents of {options.file} to {data_location(settings)}.")
 
 
 def _flags() -> ArgumentParser:

@@ -1,4 +1,4 @@
-"""The database as a subcommand works on it, beside a server or not: only one of this program's version."""
+"""Access of subcommands to the database, also while a server runs; the data version must fit this program."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,19 +15,19 @@ from stores.migrations import schema_version
 _R = TypeVar("_R")
 
 _NO_TIME_LIMIT: Final = 86_400.0
-"""A person who waits can end it."""
+"""The user can interrupt a command at any time."""
 
 
 @asynccontextmanager
 async def opened(settings: Settings, uri: str, query_timeout_seconds: float | None = None) -> AsyncIterator[Database]:
-    """A database until the block ends; its queries take as long as the settings let them, or as is given.
+    """Open the database for the block; queries have the time limit of the settings, or the given one.
 
     Raises:
-        WrongDatabaseError: it is not for this program.
-        UnavailableError: it is away.
+        WrongDatabaseError: its data version does not fit this program.
+        UnavailableError: MongoDB is unreachable.
     """
-    most_seconds = query_timeout_seconds or settings.query_timeout_seconds
-    database = Database.open(uri, settings.mongodb_database, settings.database_timeout_seconds, most_seconds)
+    limit_seconds = query_timeout_seconds or settings.query_timeout_seconds
+    database = Database.open(uri, settings.mongodb_database, settings.database_timeout_seconds, limit_seconds)
     try:
         await schema_version.require(database)
         yield database
@@ -36,29 +36,29 @@ async def opened(settings: Settings, uri: str, query_timeout_seconds: float | No
 
 
 def on_database(
-    settings: Settings, work: Callable[[Database], Awaitable[_R]], query_timeout_seconds: float | None = None
+    settings: Settings, operation: Callable[[Database], Awaitable[_R]], query_timeout_seconds: float | None = None
 ) -> _R:
-    """What comes of some work on the database that the settings name.
+    """Run an operation on the configured database and return its result.
 
     Raises:
-        AuditLogError: what the work does is to be told to the audit log, and that cannot be written.
+        AuditLogError: the audit log, to which the operation must be recorded, cannot be written.
     """
 
     async def run(uri: str) -> _R:
         async with opened(settings, uri, query_timeout_seconds) as database:
             check_audit_log()
-            return await work(database)
+            return await operation(database)
 
     with shared_mongodb(settings) as uri:
         return asyncio.run(run(uri))
 
 
-def on_stores(settings: Settings, work: Callable[[Stores], Awaitable[_R]]) -> _R:
-    """What comes of some work with its stores, however long it takes; the audit log hears of what it removes."""
+def on_stores(settings: Settings, operation: Callable[[Stores], Awaitable[_R]]) -> _R:
+    """Run an operation on the stores without a query time limit and return its result; removals are audited."""
 
     async def with_indexes(database: Database) -> _R:
         await database.ensure_indexes()
-        return await work(Stores.for_database(database))
+        return await operation(Stores.for_database(database))
 
     log_as_command_line(settings.audit_log)
     return on_database(settings, with_indexes, _NO_TIME_LIMIT)

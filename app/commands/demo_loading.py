@@ -1,4 +1,4 @@
-"""Loading the demo data from the command line, through the product's own write path."""
+"""Loading of the demo data from the command line, through the same stores as requests."""
 
 import asyncio
 
@@ -13,10 +13,10 @@ from graphql_schema.context import Stores
 def load_demo(
     settings: Settings, uri: str, project_id: str = demo.PROJECT_ID, *, only_if_missing: bool = False
 ) -> bool:
-    """Write the demo calls into a project, with a progress bar; whether any were written.
+    """Write the demo data to a project, with a progress bar; return True if calls were written.
 
-    Loading twice leaves one copy: the calls have the same ids each time, and all else is called by its content.
-    Where the calls are only written if missing, what an earlier version left out beside them is added.
+    Loading twice leaves one copy, because ids are fixed and the rest is addressed by content. With `only_if_missing`,
+    existing calls are kept, and only data that an earlier version did not have is added.
     """
     return asyncio.run(_load(settings, uri, project_id, only_if_missing=only_if_missing))
 

@@ -1,4 +1,4 @@
-"""`loomql doctor`: what is configured, what answers, what does not, and what to do about it."""
+"""`loomql doctor`: checks of the configuration, MongoDB, the data, the port and GraphiQL."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ from app.embedded_mongod import (
     find_mongod,
     mongod_version,
 )
-from app.mongodb import Client, MongodbUriError, check_uri, driver_words, whereabouts
+from app.mongodb import Client, MongodbUriError, check_uri, data_location, driver_message
 from app.settings import PREFIX, Settings, masked, table, text, variable
 from stores.database import indexes
 from stores.migrations import schema_version
@@ -35,7 +35,7 @@ OLDEST_MONGODB = 6
 TESTED_MONGODB = ("6.0", "7.0")
 ROOM_MB = 1_500
 MB = 1_000_000
-# Read by the installation and by the tests, not by the server.
+# Variables of the installation and of the tests, which the server does not read.
 OTHER_VARIABLES = {
     "LOOMQL_SKIP_GRAPHIQL",
     "LOOMQL_TEST_MONGODB_URI",
@@ -48,7 +48,7 @@ OTHER_VARIABLES = {
 
 
 class Level(IntEnum):
-    """How a finding is meant; the value is its rank."""
+    """Severity of a finding; a higher value is worse."""
 
     OK = 0
     WARNING = 1
@@ -56,7 +56,7 @@ class Level(IntEnum):
 
 
 class Finding(NamedTuple):
-    """One line of the doctor's: what was looked at, and what is the case and what to do."""
+    """The result of one check: its subject, and a text with what to do about a problem."""
 
     level: Level
     subject: str
@@ -64,7 +64,7 @@ class Finding(NamedTuple):
 
 
 def examine(settings: Settings, flags: Mapping[str, str]) -> Iterator[Finding]:
-    """Every finding, as it is made; `flags` are the settings that came from the command line."""
+    """Yield the findings as the checks run; `flags` are the settings that came from the command line."""
     yield _python()
     yield from _configuration(settings, flags)
     if settings.mongodb_uri is None:
@@ -75,16 +75,16 @@ def examine(settings: Settings, flags: Mapping[str, str]) -> Iterator[Finding]:
     yield _port(settings)
 
 
-def _ok(subject: str, told: str) -> Finding:
-    return Finding(Level.OK, subject, told)
+def _ok(subject: str, message: str) -> Finding:
+    return Finding(Level.OK, subject, message)
 
 
-def _warning(subject: str, told: str) -> Finding:
-    return Finding(Level.WARNING, subject, told)
+def _warning(subject: str, message: str) -> Finding:
+    return Finding(Level.WARNING, subject, message)
 
 
-def _problem(subject: str, told: str) -> Finding:
-    return Finding(Level.PROBLEM, subject, told)
+def _problem(subject: str, message: str) -> Finding:
+    return Finding(Level.PROBLEM, subject, message)
 
 
 def _python() -> Finding:
@@ -101,10 +101,10 @@ def _configuration(settings: Settings, flags: Mapping[str, str]) -> Iterator[Fin
     known = [row.variable for row in table()]
     for name in sorted(name for name in given if name.startswith(PREFIX)):
         if name not in known and name not in OTHER_VARIABLES:
-            # Without what all have in common, which would make any two of them alike.
+            # Without the common prefix, which would make all names similar.
             near = get_close_matches(name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], 1)
-            hint = f"do you mean {PREFIX}{near[0]}?" if near else "`loomql settings` lists those there are."
-            yield _warning(name, f"is set but is no setting: {hint}")
+            hint = f"did you mean {PREFIX}{near[0]}?" if near else "`loomql settings` lists all settings."
+            yield _warning(name, f"is set but is not a setting: {hint}")
 
 
 def _embedded(settings: Settings) -> Iterator[Finding]:
@@ -120,14 +120,14 @@ def _embedded(settings: Settings) -> Iterator[Finding]:
     yield _socket(folder)
     holder = folder.holder()
     if holder is not None:
-        yield _ok("data folder", f"LoomQL runs on it, process {holder}")
+        yield _ok("data folder", f"in use by LoomQL, process {holder}")
         yield from _database(folder.uri, settings)
     else:
         yield from _trial(settings)
 
 
 def _trial(settings: Settings) -> Iterator[Finding]:
-    """Run the binary over an empty folder: the user's own is nothing to experiment on."""
+    """Start the binary over an empty folder, so that the check does not touch the user's data."""
     began = time.monotonic()
     try:
         with (
@@ -135,7 +135,7 @@ def _trial(settings: Settings) -> Iterator[Finding]:
             embedded_mongod(Path(scratch), settings.mongod, settings.mongod_cache_gb),
         ):
             took = time.monotonic() - began
-            yield _ok("embedded MongoDB", f"not running; it starts here in {took:.1f} s (tried in a scratch folder)")
+            yield _ok("embedded MongoDB", f"not running; it starts in {took:.1f} s (tested in a temporary folder)")
     except EmbeddedMongodError as error:
         yield _problem("embedded MongoDB", str(error))
 
@@ -143,11 +143,11 @@ def _trial(settings: Settings) -> Iterator[Finding]:
 def _writable(path: Path) -> Finding:
     existing = _nearest(path)
     if not existing.is_dir():
-        return _problem("data folder", f"{existing} is a file: move it, or set LOOMQL_DATA_DIR to another folder.")
+        return _problem("data folder", f"{existing} is a file: move it or set LOOMQL_DATA_DIR to another folder.")
     if not os.access(existing, os.W_OK | os.X_OK):
-        return _problem("data folder", f"{existing} may not be written: chown it, or set LOOMQL_DATA_DIR.")
+        return _problem("data folder", f"{existing} is not writable: change its owner or set LOOMQL_DATA_DIR.")
     return _ok(
-        "data folder", f"{path} can be written" if existing == path else f"{path} will be made at the first start"
+        "data folder", f"{path} is writable" if existing == path else f"{path} will be created at the first start"
     )
 
 
@@ -161,7 +161,7 @@ def _room(path: Path) -> Finding:
 def _socket(folder: DataFolder) -> Finding:
     where = f"{folder.socket} ({len(bytes(folder.socket))} bytes)"
     if folder.socket.parent != folder.path:
-        where += ", in a folder of its own because the data folder's path is too long for a socket"
+        where += ", in a separate folder because the data folder's path is too long for a socket"
     return _ok("socket", where)
 
 
@@ -179,16 +179,17 @@ def _database(uri: str, settings: Settings) -> Iterator[Finding]:
     except MongodbUriError as error:
         yield _problem("database", str(error))
     except (PyMongoError, ValueError) as error:
-        told = driver_words(error).rstrip(".")
+        message = driver_message(error).rstrip(".")
         yield _problem(
-            "database", f"{whereabouts(settings)} does not answer: {told}. Is it up, is LOOMQL_MONGODB_URI right?"
+            "database",
+            f"{data_location(settings)} does not answer: {message}. Check that it runs, and LOOMQL_MONGODB_URI.",
         )
 
 
 def _latency(client: Client, settings: Settings) -> Finding:
     began = time.monotonic()
     client.admin.command("ping")
-    return _ok("database", f"{whereabouts(settings)} answers in {(time.monotonic() - began) * 1000:.1f} ms")
+    return _ok("database", f"{data_location(settings)} answers in {(time.monotonic() - began) * 1000:.1f} ms")
 
 
 def _version(client: Client) -> Finding:
@@ -203,11 +204,13 @@ def _version(client: Client) -> Finding:
 def _topology(client: Client) -> Finding:
     hello = client.admin.command("hello")
     if hello.get("msg") == "isdbgrid":
-        return _warning("topology", "a sharded cluster, which LoomQL is not yet tested on; use a replica set.")
+        return _warning("topology", "LoomQL is not tested on sharded clusters; use a replica set.")
     if "setName" not in hello:
         return _problem("topology", f"{LONE_SERVER}.")
     if not hello.get("isWritablePrimary"):
-        return _problem("topology", f"replica set {hello['setName']} has no primary here: see rs.status().")
+        return _problem(
+            "topology", f"this member of replica set {hello['setName']} is not the primary: see rs.status()."
+        )
     return _ok("topology", f"replica set {hello['setName']}, primary {hello.get('primary')}")
 
 
@@ -217,27 +220,29 @@ def _data(client: Client, database: str) -> Finding:
     except WrongDatabaseError as error:
         return _problem("data", f"{error.message}.")
     if number < schema_version.LATEST and client[database]["calls"].find_one({}, {"_id": 1}):
-        lacking = "; ".join(told for each, told in schema_version.UPGRADES.items() if each > number)
-        return _warning("data", f"version {number} of {schema_version.LATEST}; when `loomql serve` runs: {lacking}")
+        lacking = "; ".join(message for each, message in schema_version.UPGRADES.items() if each > number)
+        return _warning("data", f"version {number} of {schema_version.LATEST}; `loomql serve` upgrades: {lacking}")
     return _ok("data", f"version {number or schema_version.LATEST} of {schema_version.LATEST}")
 
 
 def _indexes(client: Client, database: str) -> Finding:
     missing = []
     for collection, models in indexes.models().items():
-        there = {index["name"] for index in client[database][collection].list_indexes()}
-        missing += [f"{collection}.{model.document['name']}" for model in models if model.document["name"] not in there]
+        existing = {index["name"] for index in client[database][collection].list_indexes()}
+        missing += [
+            f"{collection}.{model.document['name']}" for model in models if model.document["name"] not in existing
+        ]
     if missing:
         return _warning("indexes", f"missing: {', '.join(missing)}. `loomql serve` builds them when it starts.")
-    return _ok("indexes", "all there")
+    return _ok("indexes", "all exist")
 
 
 def _graphiql(settings: Settings) -> Finding:
     if not settings.graphiql:
         return _ok("GraphiQL", "switched off (LOOMQL_GRAPHIQL)")
     if not (graphiql.DIST / "index.html").is_file():
-        return _warning("GraphiQL", "its assets were not built: install LoomQL again without LOOMQL_SKIP_GRAPHIQL.")
-    return _ok("GraphiQL", "its assets are there")
+        return _warning("GraphiQL", "its assets are missing: install LoomQL again without LOOMQL_SKIP_GRAPHIQL.")
+    return _ok("GraphiQL", "its assets are installed")
 
 
 def _port(settings: Settings) -> Finding:
@@ -253,5 +258,5 @@ def _port(settings: Settings) -> Finding:
 
 
 def _nearest(path: Path) -> Path:
-    """The path itself, or the nearest folder above it that exists."""
+    """Return the path, or its nearest existing ancestor."""
     return next(candidate for candidate in (path, *path.parents) if os.access(candidate, os.F_OK))

@@ -1,4 +1,4 @@
-"""The subcommands together: what the command line says is run, and what goes wrong is said in a line."""
+"""Parser of all subcommands, and the one-line report of expected errors."""
 
 import argparse
 import os
@@ -26,13 +26,13 @@ Command = Callable[[argparse.Namespace], int]
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one subcommand; the exit code."""
+    """Run one subcommand and return its exit code."""
     options = parser().parse_args(arguments)
     command: Command = options.command
     try:
         return command(options)
     except BrokenPipeError:
-        # Whoever read the output has seen enough; Python must not complain again when it closes it.
+        # The reader of the output closed the pipe; without a valid stdout, Python would report the error again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except EXPECTED as error:
@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The subcommands and their flags."""
+    """Return the parser of all subcommands."""
     top = argparse.ArgumentParser(prog="loomql", description="A GraphQL API over MongoDB for LLM traces.")
     top.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     add = top.add_subparsers(title="commands", required=True, metavar="COMMAND").add_parser

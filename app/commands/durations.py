@@ -1,4 +1,4 @@
-"""Spans of time as people write them on a command line."""
+"""Durations on the command line, such as `90d`."""
 
 import re
 from typing import Final
@@ -11,29 +11,29 @@ _DURATION: Final = re.compile(r"([0-9]{1,6})([smhdw])", re.ASCII)
 
 
 def seconds_of(text: str, argument: str) -> int:
-    """The seconds of a text such as 90d, 12h, 30m or 45s.
+    """Return the seconds of a duration such as `90d`, `12h`, `30m` or `45s`.
 
     Raises:
-        BadInputError: it is none.
+        BadInputError: the text is not a duration.
     """
-    found = _DURATION.fullmatch(text)
-    if not found:
+    match = _DURATION.fullmatch(text)
+    if not match:
         raise BadInputError(
-            f"{text[:64]!r} is no span of time; write a number and s, m, h, d or w, such as 90d", argument
+            f"{text[:64]!r} is not a duration; write a number and s, m, h, d or w, such as 90d", argument
         )
-    return int(found[1]) * _UNITS[found[2]]
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def end_of(text: str, argument: str) -> int:
-    """A time to come, in microseconds since the epoch: after a span such as 90d, or at a time in ISO 8601.
+    """Return a future time in microseconds since the epoch, from a duration such as `90d` or a time in ISO 8601.
 
     Raises:
-        BadInputError: it is neither.
+        BadInputError: the text is neither.
     """
     if _DURATION.fullmatch(text):
         return times.now() + seconds_of(text, argument) * times.SECOND
     try:
         return times.parse(text)
     except BadInputError as error:
-        message = f"{text[:64]!r} is neither a span of time such as 90d nor a time such as 2030-01-31T12:00:00Z"
+        message = f"{text[:64]!r} is neither a duration such as 90d nor a time such as 2030-01-31T12:00:00Z"
         raise BadInputError(message, argument) from error

@@ -1,4 +1,4 @@
-"""What a subcommand can fail with, in one line for people."""
+"""One-line messages for the errors that subcommands expect."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from app.auth.oidc.tokens import OidcError
 from app.commands.server_process import ServeError
 from app.embedded_mongod import EmbeddedMongodError
 from app.exports.client import ExportError
-from app.mongodb import MongodbUriError, driver_words
+from app.mongodb import MongodbUriError, driver_message
 from app.observability.audit_log import AuditLogError
 from app.observability.tracing import TracingError
 from app.otlp.grpc_server import GrpcError
@@ -36,16 +36,16 @@ EXPECTED = (
 
 
 def plainly(error: Exception, flags: Mapping[str, str]) -> str:
-    """What is wrong, without a value that may be a secret; the settings of the flags are called by these."""
+    """Return the message of an error without secret values; `flags` maps settings to the flags that set them."""
     cause = error.__cause__ if isinstance(error, UnavailableError) else error
     if isinstance(cause, ConfigurationError):
-        return f"{variable('mongodb_uri')} leads to no database: {driver_words(cause)}"
+        return f"{variable('mongodb_uri')} does not lead to a MongoDB server: {driver_message(cause)}"
     if isinstance(error, UnavailableError):
-        return "the database does not answer; `loomql doctor` says more."
+        return "the database does not answer; run `loomql doctor` for details."
     if isinstance(error, ValidationError):
         return "; ".join(_problem(details, flags) for details in error.errors())
     if isinstance(error, PyMongoError):
-        return f"the database refused: {driver_words(error)}"
+        return f"the database returned an error: {driver_message(error)}"
     return str(error)
 
 

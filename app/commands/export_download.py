@@ -1,4 +1,4 @@
-"""`loomql export`: a list into a file, with a progress bar, from where an earlier run was cut off."""
+"""`loomql export`: writes a list to a file, with a progress bar, and resumes an interrupted export."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -16,14 +16,14 @@ from app.settings import Settings
 from stores.exports.columns import CURSOR
 from stores.json import codec
 
-_KEPT_EVERY: Final = 2_000
+_SAVE_INTERVAL_ROWS: Final = 2_000
 _CURSOR: Final = f',"{CURSOR}":"'.encode()
-_GO_ON: Final = "run the same command again to go on"
+_RESUME: Final = "run the same command again to resume"
 _END: Final = f'{{"{TRAILER}":'.encode()
 
 
 def own_url(settings: Settings) -> str:
-    """The server's address by its settings, as it is reached from this machine."""
+    """Return the URL at which this machine reaches the configured server."""
     host = ANY_ADDRESS.get(settings.host, settings.host)
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
@@ -37,122 +37,124 @@ def run_export(
     console: Console,
     key: str | None = None,
 ) -> int | None:
-    """Export a list into a file; how many rows it has, but for Parquet, which is not looked into.
+    """Export a list to a file and return the number of its rows; None for Parquet, which is not parsed.
 
-    A file of lines that an earlier run of the same export left unfinished is gone on with.
+    An NDJSON file that an earlier run of the same export left incomplete is resumed.
 
     Raises:
-        ExportError: the server refuses, or the answer was cut off; or the file is there already.
+        ExportError: the server refuses the request, the connection breaks, or the file already exists.
         OSError: the file cannot be written.
     """
     client = ExportClient(url, key)
-    asked = {"projectId": project_id, **parameters}
+    parameters_sent = {"projectId": project_id, **parameters}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         total = client.total(concept, project_id, parameters)
         task = bar.add_task(f"{concept} of {project_id}", total=total)
         if parameters.get("format") == "parquet":
-            _write_whole(client.content(concept, asked), file)
+            _write_whole(client.content(concept, parameters_sent), file)
             return None
-        return _LinesFile(file, concept, asked).write(client, lambda count: bar.update(task, completed=count))
+        return _LinesFile(file, concept, parameters_sent).write(client, lambda count: bar.update(task, completed=count))
 
 
 def _write_whole(content: Iterator[bytes], file: Path) -> None:
-    """Write a file that is of no use in part, under another name until it is whole."""
+    """Write a file under a temporary name until it is complete, because a partial one is useless."""
     _check_new(file)
-    part = file.with_name(f"{file.name}.part")
+    temporary = file.with_name(f"{file.name}.part")
     try:
-        with part.open("wb") as output:
-            for piece in content:
-                output.write(piece)
-        part.rename(file)
+        with temporary.open("wb") as output:
+            for chunk in content:
+                output.write(chunk)
+        temporary.rename(file)
     finally:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _check_new(file: Path) -> None:
-    """Hold a file to its being new; one that is empty is, as nothing in it could be lost.
+    """Check that a file does not exist or is empty.
 
     Raises:
-        ExportError: it is not.
+        ExportError: it has content.
     """
     if file.exists() and file.stat().st_size:
-        raise ExportError(f"{file} is there already, and no unfinished export of this: remove it, or name another file")
+        raise ExportError(f"{file} already exists and is not an incomplete export of this list; choose another file")
 
 
 class _LinesFile:
-    """A file of lines, which is as good as its last whole line."""
+    """An NDJSON file, valid up to its last complete line."""
 
-    def __init__(self, file: Path, concept: str, asked: Mapping[str, str]) -> None:
+    def __init__(self, file: Path, concept: str, parameters_sent: Mapping[str, str]) -> None:
         self._concept = concept
-        self._asked = asked
+        self._parameters = parameters_sent
         self._file = file
-        self._kept = ResumeFile(file, json.dumps([concept, asked], sort_keys=True))
-        found = self._kept.read() if file.exists() else ResumeState()
+        self._resume_file = ResumeFile(file, json.dumps([concept, parameters_sent], sort_keys=True))
+        found = self._resume_file.read() if file.exists() else ResumeState()
         if found is None:
             _check_new(file)
-        self._standing = found or ResumeState()
+        self._state = found or ResumeState()
 
-    def write(self, client: ExportClient, told: Callable[[int], object]) -> int:
-        """Write what it lacks, and the line that ends it; how many rows it has then."""
-        after = {"after": self._standing.cursor} if self._standing.cursor else {}
-        content = client.content(self._concept, {**self._asked, "cursors": "true", **after})
+    def write(self, client: ExportClient, on_progress: Callable[[int], object]) -> int:
+        """Append the missing rows and the trailer; return the number of rows."""
+        after = {"after": self._state.cursor} if self._state.cursor else {}
+        content = client.content(self._concept, {**self._parameters, "cursors": "true", **after})
         try:
-            with self._file.open("r+b" if self._standing.cursor else "wb") as output:
-                self._write(_split(content), output, told)
+            with self._file.open("r+b" if self._state.cursor else "wb") as output:
+                self._write(_split(content), output, on_progress)
         finally:
-            self._leave_nothing_empty()
-        self._kept.forget()
-        return self._standing.count
+            self._remove_if_empty()
+        self._resume_file.forget()
+        return self._state.count
 
-    def _write(self, lines: Iterator[bytes], output: BinaryIO, told: Callable[[int], object]) -> None:
-        output.truncate(self._standing.size)
-        output.seek(self._standing.size)
-        # Also before the first row: whoever is killed then must not find the file in their own way.
-        self._keep(output)
+    def _write(self, lines: Iterator[bytes], output: BinaryIO, on_progress: Callable[[int], object]) -> None:
+        output.truncate(self._state.size)
+        output.seek(self._state.size)
+        # Saved before the first row, so that a killed run does not block the next one.
+        self._save(output)
         try:
-            end = self._write_rows(lines, output, told)
+            end = self._write_rows(lines, output, on_progress)
         finally:
-            self._keep(output)
-        output.write(codec.dumps({TRAILER: end | {"count": self._standing.count, "resumed": False}}) + b"\n")
+            self._save(output)
+        output.write(codec.dumps({TRAILER: end | {"count": self._state.count, "resumed": False}}) + b"\n")
 
-    def _leave_nothing_empty(self) -> None:
+    def _remove_if_empty(self) -> None:
         if self._file.exists() and not self._file.stat().st_size:
             self._file.unlink()
-            self._kept.forget()
+            self._resume_file.forget()
 
-    def _write_rows(self, lines: Iterator[bytes], output: BinaryIO, told: Callable[[int], object]) -> dict[str, Any]:
-        """Write the rows, their cursors left out; what the line says that ends them."""
-        standing = self._standing
+    def _write_rows(
+        self, lines: Iterator[bytes], output: BinaryIO, on_progress: Callable[[int], object]
+    ) -> dict[str, Any]:
+        """Write the rows without their cursors; return the content of the trailer."""
+        state = self._state
         for line in lines:
             if line.startswith(_END):
-                told(standing.count)
-                return _checked(json.loads(line)[TRAILER], standing.count)
+                on_progress(state.count)
+                return _checked(json.loads(line)[TRAILER], state.count)
             at = line.rindex(_CURSOR)
-            standing.size += output.write(line[:at] + b"}\n")
-            standing.cursor = line[at + len(_CURSOR) :].rstrip(b'"}\n').decode()
-            standing.count += 1
-            if standing.count % _KEPT_EVERY == 0:
-                self._keep(output)
-                told(standing.count)
-        raise ExportError(f"the answer was cut off after {standing.count:,} rows; {_GO_ON}")
+            state.size += output.write(line[:at] + b"}\n")
+            state.cursor = line[at + len(_CURSOR) :].rstrip(b'"}\n').decode()
+            state.count += 1
+            if state.count % _SAVE_INTERVAL_ROWS == 0:
+                self._save(output)
+                on_progress(state.count)
+        raise ExportError(f"the connection broke after {state.count:,} rows; {_RESUME}")
 
-    def _keep(self, output: BinaryIO) -> None:
+    def _save(self, output: BinaryIO) -> None:
         output.flush()
-        self._kept.keep(self._standing)
+        self._resume_file.keep(self._state)
 
 
-def _checked(says: dict[str, Any], count: int) -> dict[str, Any]:
-    if not says["complete"]:
-        raise ExportError(f"the export failed after {count:,} rows ({says['error']['message']}); {_GO_ON}")
-    return says
+def _checked(trailer: dict[str, Any], count: int) -> dict[str, Any]:
+    if not trailer["complete"]:
+        raise ExportError(f"the export failed after {count:,} rows ({trailer['error']['message']}); {_RESUME}")
+    return trailer
 
 
 def _split(content: Iterator[bytes]) -> Iterator[bytes]:
-    """The whole lines of what comes."""
+    """Yield complete lines from chunks."""
     rest = b""
-    for piece in content:
-        *lines, rest = (rest + piece).splitlines(keepends=True) if b"\n" in piece else (rest + piece,)
+    for chunk in content:
+        *lines, rest = (rest + chunk).splitlines(keepends=True) if b"\n" in chunk else (rest + chunk,)
         if rest.endswith(b"\n"):
             lines, rest = [*lines, rest], b""
         yield from lines

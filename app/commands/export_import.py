@@ -1,4 +1,4 @@
-"""`loomql export` and `loomql import`: lists into files, and files into the database."""
+"""`loomql export` and `loomql import`."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -12,7 +12,7 @@ from app.exports.client import EXPORTS
 
 
 def add_export(add: Add) -> None:
-    """`export`."""
+    """Add `export`."""
     parser = add("export", help="write a list of the server into a file")
     parser.add_argument("concept", choices=EXPORTS, help="list to export")
     parser.add_argument("file", type=Path, metavar="FILE", help="file to write; an incomplete file is continued")
@@ -26,7 +26,7 @@ def add_export(add: Add) -> None:
 
 
 def add_import(add: Add) -> None:
-    """`import`."""
+    """Add `import`."""
     parser = add("import", parents=[data_folder()], help="store exported rows, calls of Weave exports, and OTLP JSON")
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="files; LoomQL detects their formats")
     parser.add_argument("--project", help="target project (default: the project of each row)")
@@ -40,18 +40,18 @@ def add_import(add: Add) -> None:
 
 
 def export(options: Namespace) -> int:
-    """Write a list into a file."""
-    given = {"filter": options.filter, "query": options.query, "sortBy": options.sort_by, "format": options.format}
-    parameters = {name: text for name, text in given.items() if text is not None}
+    """Export a list from a server to a file."""
+    arguments = {"filter": options.filter, "query": options.query, "sortBy": options.sort_by, "format": options.format}
+    parameters = {name: text for name, text in arguments.items() if text is not None}
     settings = settings_of(options)
     url, console = options.url or own_url(settings), Console(stderr=True)
     count = run_export(url, options.concept, options.project, parameters, options.file, console, settings.key)
-    all_of_them = "all the" if count is None else f"all {count:,}"
-    return say(f"{options.file} has {all_of_them} {options.concept} of {options.project} that were asked for.")
+    quantity = "all" if count is None else f"{count:,}"
+    return say(f"Exported {quantity} {options.concept} of {options.project} to {options.file}.")
 
 
 def import_files(options: Namespace) -> int:
-    """Store files; 3 if not all of what there should be is stored."""
+    """Import files; return 3 if a line was rejected or a file is incomplete."""
     console = Console(stderr=True)
     outcomes = run_import(settings_of(options), options.files, options.project, options.beside, console)
     say(*(line for outcome in outcomes for line in outcome.lines()))

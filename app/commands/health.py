@@ -1,4 +1,4 @@
-"""`loomql health`: whether a server is up, asked as often as a health check does, and so with little else imported."""
+"""`loomql health`: check of a running server; imports little, because container health checks run it often."""
 
 import http.client
 import json
@@ -9,45 +9,45 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
-"""Where a server is asked that listens on every address."""
+"""Address at which to reach a server that listens on all addresses."""
 
 
 def add_health(add: Callable[..., ArgumentParser]) -> None:
-    """`health`."""
-    told = "check whether a server is up, for container health checks"
-    with_flags(add("health", help=told)).set_defaults(command=health)
+    """Add `health`."""
+    text = "check whether a server is up, for container health checks"
+    with_flags(add("health", help=text)).set_defaults(command=health)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run it without all other subcommands."""
+    """Run `health` without loading the other subcommands."""
     return health(with_flags(ArgumentParser(prog="loomql health")).parse_args(arguments))
 
 
 def with_flags(parser: ArgumentParser) -> ArgumentParser:
-    """A parser with its flags, whose defaults are those of `Settings`, which would take a second."""
-    parser.add_argument("--host", default=_set("HOST", "127.0.0.1"), help="address of the server (LOOMQL_HOST)")
-    parser.add_argument("--port", type=int, default=_set("PORT", "8000"), help="port of the server (LOOMQL_PORT)")
+    """Add the flags; their defaults copy those of `Settings`, which takes a second to import."""
+    parser.add_argument("--host", default=_setting("HOST", "127.0.0.1"), help="address of the server (LOOMQL_HOST)")
+    parser.add_argument("--port", type=int, default=_setting("PORT", "8000"), help="port of the server (LOOMQL_PORT)")
     parser.add_argument("--ready", action="store_true", help="check the database, too")
     return parser
 
 
-def _set(name: str, default: str) -> str:
+def _setting(name: str, default: str) -> str:
     return os.environ.get(f"LOOMQL_{name}") or default
 
 
 def health(options: Namespace) -> int:
-    """Ask a server; 1 if it is not up, or not ready."""
+    """Check a server; return 1 if it is not up, or with `--ready` not ready."""
     host = ANY_ADDRESS.get(options.host, options.host)
     path = "/readyz" if options.ready else "/healthz"
-    # A little more than the server takes to find out.
-    answer = ask(host, options.port, path, float(_set("DATABASE_TIMEOUT_SECONDS", "3")) + 1)
-    told = answer.get("reason") or answer.get("status") or f"nobody answers at {host} port {options.port}"
-    sys.stdout.write(f"{told}\n")
+    # Longer than the server's own timeout for the database.
+    answer = ask(host, options.port, path, float(_setting("DATABASE_TIMEOUT_SECONDS", "3")) + 1)
+    text = answer.get("reason") or answer.get("status") or f"no LoomQL server answers at {host} port {options.port}"
+    sys.stdout.write(f"{text}\n")
     return 0 if answer.get("status") == "ok" else 1
 
 
 def ask(host: str, port: int, path: str, timeout_seconds: float) -> dict[str, str]:
-    """What a server answers at `/healthz` or `/readyz`; empty where it is silent or no LoomQL."""
+    """Return the JSON response of `/healthz` or `/readyz`; empty if there is none or it is not from LoomQL."""
     connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)
     try:
         connection.request("GET", path)

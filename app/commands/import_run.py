@@ -1,4 +1,4 @@
-"""`loomql import`: files into the database, with a progress bar, and what became of them in a few lines."""
+"""`loomql import`: imports files into the database, with a progress bar and a summary."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from app.commands.database_access import on_database
 from app.imports.batches import Target
 from app.imports.importer import Importing
 from app.imports.progress import Progress, ProgressFile
-from app.mongodb import whereabouts
+from app.mongodb import data_location
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database
@@ -22,7 +22,7 @@ from stores.errors import BadInputError
 from stores.ids import check_project_id
 
 SOME_LEFT: Final = 3
-"""The exit code where lines were rejected, or a file was found not to be whole."""
+"""Exit code if lines were rejected or a file is incomplete."""
 
 _NOTHING: Final = "nothing"
 _SINGULAR: Final = {"calls": "call", "objects": "object", "threads": "thread", "requests of spans": "request of spans"}
@@ -30,7 +30,7 @@ _SINGULAR: Final = {"calls": "call", "objects": "object", "threads": "thread", "
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a file."""
+    """The result of importing one file."""
 
     source: Path
     progress: Progress
@@ -38,33 +38,34 @@ class Outcome:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all that there should be is stored."""
+        """True if everything in the file was stored."""
         return not self.progress.rejected and not self.progress.complaints
 
     def lines(self) -> Iterator[str]:
-        """The same for people."""
+        """Yield the summary for people."""
         progress = self.progress
         yield f"{self.source}: {_listed(progress)} stored."
         if progress.stored["threads"]:
-            yield "  Threads are not stored by themselves: their calls make them."
+            yield "  Threads were skipped: they consist of their calls."
         for name, count in sorted(progress.left_out.items()):
-            yield f"  The field {name} was left out of {count:,} rows: there is no place for it."
+            yield f"  The unknown field {name} of {count:,} rows was ignored."
         for complaint in progress.complaints:
-            yield f"  It is not whole: {complaint}."
+            yield f"  It is incomplete: {complaint}."
         if progress.rejected:
-            yield f"  {_number(progress.rejected, 'line')} rejected: {self.rejects} says which, and why."
+            yield f"  {_number(progress.rejected, 'line')} rejected: {self.rejects} lists them with reasons."
 
 
 def run_import(
     settings: Settings, sources: Sequence[Path], project_id: str | None, folder: Path | None, console: Console
 ) -> list[Outcome]:
-    """Import files one after the other, from where each was left; rejects and progress go beside them or into a folder.
+    """Import files one after the other, each from where an earlier run stopped.
+
+    The files of rejected lines and of progress lie next to each file, or in `folder`.
 
     Raises:
-        BadInputError: a file is of a kind that cannot be imported, is there twice by its name, or the project's id
-            breaks a rule.
-        UnavailableError, StoreTimeoutError: the database is away or too slow.
-        ConflictError: others wrote the same again and again.
+        BadInputError: a file has an unsupported format, two have the same name, or the project id is invalid.
+        UnavailableError, StoreTimeoutError: MongoDB is unreachable or too slow.
+        ConflictError: concurrent writes conflicted repeatedly.
         OSError: a file cannot be read.
     """
     if project_id is not None:
@@ -72,7 +73,7 @@ def run_import(
     _check_names(sources, folder)
     for source in sources:
         source.open("rb").close()
-    name = f"{whereabouts(settings)} {project_id} {settings.otlp_entity}"
+    name = f"{data_location(settings)} {project_id} {settings.otlp_entity}"
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
 
     async def work(database: Database) -> list[Outcome]:
@@ -85,24 +86,26 @@ def run_import(
 
 
 async def _import(source: Path, target: Target, name: str, folder: Path | None, bars: Bars) -> Outcome:
-    beside = folder or source.parent
-    kept = ProgressFile(source, beside, hashlib.sha256(name.encode()).hexdigest())
-    importing = Importing(source, target, kept, beside)
-    bar = bars.add_task(source.name, total=kept.source_size)
+    output_folder = folder or source.parent
+    progress_file = ProgressFile(source, output_folder, hashlib.sha256(name.encode()).hexdigest())
+    importing = Importing(source, target, progress_file, output_folder)
+    bar = bars.add_task(source.name, total=progress_file.source_size)
 
-    def tell(progress: Progress) -> None:
+    def show(progress: Progress) -> None:
         bars.update(bar, completed=progress.offset, description=f"{source.name}: {_listed(progress)}")
 
-    progress = await importing.run(tell)
-    tell(progress)
+    progress = await importing.run(show)
+    show(progress)
     return Outcome(source, progress, importing.rejects.path)
 
 
 def _check_names(sources: Sequence[Path], folder: Path | None) -> None:
-    places = [(folder or source.parent) / source.name for source in sources]
-    for place in places:
-        if places.count(place) > 1:
-            raise BadInputError(f"two files would leave their rejects at {place}; import them by two commands")
+    paths = [(folder or source.parent) / source.name for source in sources]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise BadInputError(
+                f"two files would write their rejected lines to {path}; import them in separate commands"
+            )
 
 
 def _listed(progress: Progress) -> str:

@@ -1,4 +1,4 @@
-"""`loomql index`: indexes for the operator's own paths, made while the server runs or not."""
+"""`loomql index`: the operator's own indexes on JSON paths of calls."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ _R = TypeVar("_R")
 
 
 def add_index(add: Add) -> None:
-    """`index` and its actions."""
+    """Add `index` and its actions."""
     action = actions_of(add("index", help="manage indexes on paths in the JSON of calls"))
     which = ArgumentParser(add_help=False, parents=[data_folder()])
     which.add_argument("project", metavar=f"PROJECT-OR-{_ALL}", help=f"entity/project, or {_ALL} for all projects")
@@ -32,7 +32,7 @@ def add_index(add: Add) -> None:
 
 
 def build(options: Namespace) -> int:
-    """Build an index unless it is there."""
+    """Build an index unless it exists."""
     index = _index(options)
     with Console(stderr=True).status(Text(f"Indexing {index.field} …")):
         added = _on_indexes(options, lambda indexes: indexes.add(index))
@@ -40,24 +40,24 @@ def build(options: Namespace) -> int:
 
 
 def drop(options: Namespace) -> int:
-    """Take an index away."""
+    """Drop an index."""
     index = _index(options)
     _on_indexes(options, lambda indexes: indexes.drop(index))
     return say(f"{index.field} is no longer indexed {index.scope}.")
 
 
 def list_indexes(options: Namespace) -> int:
-    """Print a line for each index: its project, its path, and its size on disk."""
+    """Print each index on a line: its project, path and size on disk."""
     sizes = _on_indexes(options, lambda indexes: indexes.sizes())
     rows = [(index.project_id or _ALL, index.field, f"{size / _MIB:.1f} MiB") for index, size in sizes.items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)] if rows else []
     lines = ["  ".join((row[0].ljust(widths[0]), row[1].ljust(widths[1]), row[2])) for row in rows]
-    return say(*lines or ["No index was added yet."])
+    return say(*lines or ["No index has been added."])
 
 
 def _index(options: Namespace) -> UserIndex:
-    return UserIndex.of(None if options.project == _ALL else options.project, options.path)
+    return UserIndex.parse_field(None if options.project == _ALL else options.project, options.path)
 
 
-def _on_indexes(options: Namespace, work: Callable[[UserIndexes], Awaitable[_R]]) -> _R:
-    return on_database(settings_of(options), lambda database: work(UserIndexes(database)))
+def _on_indexes(options: Namespace, operation: Callable[[UserIndexes], Awaitable[_R]]) -> _R:
+    return on_database(settings_of(options), lambda database: operation(UserIndexes(database)))

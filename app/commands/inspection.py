@@ -1,4 +1,4 @@
-"""`loomql doctor`, `schema` and `settings`: what is there, for people."""
+"""`loomql doctor`, `loomql schema` and `loomql settings`."""
 
 from argparse import Namespace
 from typing import Final
@@ -14,26 +14,26 @@ _STYLES: Final = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bo
 
 
 def add_doctor(add: Add) -> None:
-    """`doctor`."""
+    """Add `doctor`."""
     parser = add("doctor", parents=[listening()], help="check the configuration and the connections")
     parser.set_defaults(command=doctor)
 
 
 def add_schema(add: Add) -> None:
-    """`schema`."""
+    """Add `schema`."""
     parser = add("schema", help="print the GraphQL schema (SDL)")
     parser.set_defaults(command=schema)
 
 
 def add_settings(add: Add) -> None:
-    """`settings`."""
+    """Add `settings`."""
     parser = add("settings", help="print all settings")
     parser.add_argument("--markdown", action="store_true", help="as Markdown tables")
     parser.set_defaults(command=settings)
 
 
 def doctor(options: Namespace) -> int:
-    """Print each finding on a line of its own; 1 if one of them is a problem."""
+    """Print each finding on a line; return 1 if one is a problem."""
     console = Console(soft_wrap=True, highlight=False, emoji=False, markup=False)
     worst = Level.OK
     for finding in examine(settings_of(options), flags=flags_of(options)):
@@ -44,7 +44,7 @@ def doctor(options: Namespace) -> int:
 
 
 def schema(_options: Namespace) -> int:
-    """Print the SDL."""
+    """Print the schema as SDL."""
     return say(sdl().rstrip())
 
 

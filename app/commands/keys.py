@@ -1,4 +1,4 @@
-"""`loomql key`: who may come in, for the operator, beside a server or not."""
+"""`loomql key`: API keys, managed also while a server runs."""
 
 import asyncio
 import shlex
@@ -26,7 +26,7 @@ _R = TypeVar("_R")
 
 
 def add_key(add: Add) -> None:
-    """`key` and its actions."""
+    """Add `key` and its actions."""
     action = actions_of(add("key", help="manage API keys"))
     which, until = ArgumentParser(add_help=False), ArgumentParser(add_help=False)
     which.add_argument("id", metavar="ID", help="public id of the key: the part after loomql_")
@@ -54,102 +54,102 @@ def add_key(add: Add) -> None:
 
 
 def create(options: Namespace) -> int:
-    """Make a key, and print it where a script reads it."""
+    """Create a key and print it to stdout."""
     settings = settings_of(options)
-    grants = [Grant.of(each, Role.of(options.role)) for each in options.project]
+    grants = [Grant.parse(each, Role.parse(options.role)) for each in options.project]
     expires_at = None if options.expires is None else end_of(options.expires, "expires")
 
-    async def work(keys: KeysStore) -> tuple[MadeKey, bool]:
-        is_first = not await keys.mark()
+    async def operation(keys: KeysStore) -> tuple[MadeKey, bool]:
+        is_first = not await keys.change_number()
         return await keys.create(grants, options.name, expires_at), is_first
 
-    made, is_first = _on_keys(settings, "Making a key …", work)
-    return _show(made, _told(settings, made, is_first=is_first))
+    made, is_first = _on_keys(settings, "Creating a key …", operation)
+    return _show(made, _explanations(settings, made, is_first=is_first))
 
 
 def rotate(options: Namespace) -> int:
-    """Make a key in the place of another."""
+    """Create a key that replaces another one."""
     settings, grace = settings_of(options), options.grace
     seconds = 0 if grace is None else seconds_of(grace, "grace")
     expires_at = None if options.expires is None else end_of(options.expires, "expires")
-    made = _on_keys(settings, "Making a key …", lambda keys: keys.rotate(options.id, seconds, expires_at))
-    until = f"lets its owner in for another {grace}" if seconds else "lets nobody in any more"
-    return _show(made, [*_told(settings, made), f"The key {options.id}, in whose place it is, {until}."])
+    made = _on_keys(settings, "Creating a key …", lambda keys: keys.rotate(options.id, seconds, expires_at))
+    until = f"stays valid for another {grace}" if seconds else "is no longer valid"
+    return _show(made, [*_explanations(settings, made), f"It replaces the key {options.id}, which {until}."])
 
 
 def revoke(options: Namespace) -> int:
-    """End a key, and what the server does on its behalf."""
+    """Revoke a key and cancel the evaluation runs that it started."""
 
-    async def work(keys: KeysStore) -> tuple[Key, int]:
+    async def operation(keys: KeysStore) -> tuple[Key, int]:
         key, database = await keys.revoke(options.id), keys.database
-        why = f"the revocation of the key {key.id}, which ordered it"
+        why = f"the revocation of the key {key.id}, which started it"
         return key, await database.run(cancel_ordered_by(database.evaluation_runs, key.id, why))
 
-    key, canceled = _on_keys(settings_of(options), "Revoking …", work)
-    told = [f"The key {key.id} lets nobody in any more, in any process of any server."]
+    key, canceled = _on_keys(settings_of(options), "Revoking …", operation)
+    lines = [f"The key {key.id} is revoked in all server processes."]
     if canceled:
-        told.append(f"Runs of evaluations that it ordered, and that are canceled: {canceled:,}.")
-    return say(*told)
+        lines.append(f"Evaluation runs that it started and that are now canceled: {canceled:,}.")
+    return say(*lines)
 
 
 def list_keys(options: Namespace) -> int:
-    """Print a line for each key, and never what lets somebody in."""
+    """Print each key on a line, without its secret."""
     settings, now = settings_of(options), times.now()
-    found = _on_keys(settings, "Reading …", lambda keys: keys.all())
-    return say(*[_line(key, now) for key in found] or [f"There is no key yet; make one with `{first_key(settings)}`."])
+    keys = _on_keys(settings, "Reading …", lambda keys: keys.all())
+    return say(*[_line(key, now) for key in keys] or [f"No key exists; create one with `{first_key(settings)}`."])
 
 
 def first_key(settings: Settings) -> str:
-    """The command that makes a first key where the settings look for it."""
+    """Return the command that creates a first key for these settings."""
     has_folder = settings.mongodb_uri is None and "data_dir" in settings.model_fields_set
     return f"{FIRST_KEY} --data-dir {shlex.quote(str(settings.data_dir))}" if has_folder else FIRST_KEY
 
 
 def has_keys(settings: Settings, uri: str) -> bool:
-    """Whether there is a key that lets somebody in."""
+    """Return True if a live key exists."""
 
-    async def look() -> bool:
+    async def read() -> bool:
         async with opened(settings, uri) as database:
             keys = KeysStore(database)
-            known = await keys.known(await keys.mark())
+            known = await keys.live_keys(await keys.change_number())
         return any(key.is_live(times.now()) for key in known.by_id.values())
 
-    return asyncio.run(look())
+    return asyncio.run(read())
 
 
 def _line(key: Key, now: int) -> str:
     state = "live" if key.is_live(now) else "expired" if key.revoked_at is None else "revoked"
-    until = "without end" if key.ends_at is None else f"until {_moment(key.ends_at)}"
+    until = "no expiry" if key.ends_at is None else f"until {_time_text(key.ends_at)}"
     name = f"  {key.name}" if key.name else ""
-    return f"{key.id}  {state:<7}  {_moment(key.created_at)} {until}  {_grants(key)}{name}"
+    return f"{key.id}  {state:<7}  {_time_text(key.created_at)} {until}  {_grants(key)}{name}"
 
 
 def _grants(key: Key) -> str:
     return ", ".join(f"{grant.role} of {grant.projects}" for grant in key.grants)
 
 
-def _moment(micros: int) -> str:
+def _time_text(micros: int) -> str:
     return f"{times.to_text(micros)[:19]}Z"
 
 
-def _told(settings: Settings, made: MadeKey, *, is_first: bool = False) -> list[str]:
+def _explanations(settings: Settings, made: MadeKey, *, is_first: bool = False) -> list[str]:
     key = made.key
-    end = "does not end by itself" if key.expires_at is None else f"ends at {_moment(key.expires_at)}"
-    told = [f"The key {key.id} is {_grants(key)}, and {end}. It is shown this once: keep it where secrets are kept."]
+    end = "does not expire" if key.expires_at is None else f"expires at {_time_text(key.expires_at)}"
+    lines = [f"The key {key.id} is {_grants(key)}, and {end}. It is shown only once: store it as a secret."]
     if is_first and key_policy_for(settings.keys, settings.host) != "off":
-        told.append("It is the first: from now on every request needs a key, on the loopback, too.")
-    return told
+        lines.append("It is the first key: from now on every request needs a key, also on the loopback.")
+    return lines
 
 
-def _on_keys(settings: Settings, doing: str, work: Callable[[KeysStore], Awaitable[_R]]) -> _R:
+def _on_keys(settings: Settings, activity: str, operation: Callable[[KeysStore], Awaitable[_R]]) -> _R:
     log_as_command_line(settings.audit_log)
-    with Console(stderr=True).status(Text(doing)):
-        return on_database(settings, lambda database: work(KeysStore(database)))
+    with Console(stderr=True).status(Text(activity)):
+        return on_database(settings, lambda database: operation(KeysStore(database)))
 
 
-def _show(made: MadeKey, told: Sequence[str]) -> int:
-    """Print a key where a script reads it, and what there is to tell beside that."""
+def _show(made: MadeKey, lines: Sequence[str]) -> int:
+    """Print the key to stdout, where a script reads it, and the explanations to stderr."""
     say(made.text)
     sys.stdout.flush()
-    sys.stderr.write("".join(f"{line}\n" for line in told))
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
     return 0

@@ -1,4 +1,4 @@
-"""`loomql price`: the price of a model, for people."""
+"""`loomql price`: the price of a model."""
 
 from argparse import Namespace
 from decimal import Decimal
@@ -21,7 +21,7 @@ _NEAR_NAMES: Final = 5
 
 
 def add_price(add: Add) -> None:
-    """`price`."""
+    """Add `price`."""
     parser = add("price", parents=[data_folder()], help="show the price of a model and how its name was resolved")
     parser.add_argument("model", metavar="MODEL", help="name of the model, as in calls")
     parser.add_argument("--project", metavar="PROJECT", help="entity/project whose own prices come first")
@@ -30,13 +30,13 @@ def add_price(add: Add) -> None:
 
 
 def price(options: Namespace) -> int:
-    """Print the price of a model and how it was found; 1 if the model has none."""
+    """Print the price of a model and how it was found; return 1 if the model has none."""
     model, project_id = options.model, options.project
     at = times.now() if options.at is None else times.parse(options.at)
 
     async def read(stores: Stores) -> Prices:
         if await stores.retention.one(project_id) is None:
-            raise NotFoundError(f"there is no project {project_id}", "project")
+            raise NotFoundError(f"project {project_id} does not exist", "project")
         key = project_id, (model,)
         return (await stores.costs.prices([key]))[key]
 
@@ -46,11 +46,11 @@ def price(options: Namespace) -> int:
         prices = on_stores(settings_of(options), read)
     name, found = prices.resolve(model), prices.at(model, at)
     if name is None or found is None:
-        say(f"{model} has no price, under none of these names:", *(f"  {spelling}" for spelling in spellings(model)))
+        say(f"{model} has no price under any of these names:", *(f"  {spelling}" for spelling in spellings(model)))
         if reason := why_unpriced(model):
             say(reason)
         if near := get_close_matches(min(spellings(model), key=len), shipped(), _NEAR_NAMES):
-            head = "Prices are shipped for these similar names, which may be other models:"
+            head = "Default prices exist for these similar names, which may be other models:"
             say(head, *(f"  {name}" for name in near))
         return 1
     return say(*_origin(model, name, found, at), *_rates(found))
@@ -67,7 +67,7 @@ def _origin(model: str, name: str, found: Price, at: int) -> list[str]:
     lines.append(f"  price: {origin}")
     lines.append(f"  in effect from {_day(found.effective_date)}; provider: {found.provider_id}")
     if found.effective_date > at:
-        lines.append(f"  No price was in effect on {_day(at)}; one of the future stands in for it.")
+        lines.append(f"  No price was in effect on {_day(at)}; a later price is used instead.")
     if found.level != PROJECT:
         lines += [f"  source: {source}" for source in sources()]
     return lines

@@ -1,4 +1,4 @@
-"""`loomql project`: a project as a whole, for the operator, beside a server or not."""
+"""`loomql project`: removal of a whole project."""
 
 import asyncio
 import sys
@@ -15,13 +15,13 @@ from graphql_schema.context import Stores
 from stores import times
 from stores.purges import PurgeReport
 
-_LOOK_SECONDS: Final = 0.5
+_POLL_SECONDS: Final = 0.5
 _LINE_SECONDS: Final = 5
-"""Seconds between lines of progress, if the output is no terminal."""
+"""Seconds between lines of progress if the output is not a terminal."""
 
 
 def add_project(add: Add) -> None:
-    """`project` and its action."""
+    """Add `project` and its action."""
     action = actions_of(add("project", help="purge a project"))
     purging = action(
         "purge", parents=[project(), data_folder()], help="delete a project with all its data; this cannot be undone"
@@ -31,12 +31,12 @@ def add_project(add: Add) -> None:
 
 
 def purge(options: Namespace) -> int:
-    """Remove a project with all that is in it, once its id was given a second time; say what went."""
+    """Purge a project after its id was confirmed, and print what was removed."""
     project_id, confirm = options.project, options.confirm
     if confirm is None and sys.stdin.isatty():
-        confirm = input(f"This removes all of {project_id} for good. Repeat its id to go on: ")
+        confirm = input(f"This permanently removes all data of {project_id}. Repeat its id to continue: ")
     console = Console(stderr=True, soft_wrap=True)
-    pause = _LOOK_SECONDS if console.is_terminal else _LINE_SECONDS
+    pause = _POLL_SECONDS if console.is_terminal else _LINE_SECONDS
     with console.status(Text(f"Purging {project_id} …")) as status:
 
         def show(progress: str) -> None:
@@ -47,15 +47,15 @@ def purge(options: Namespace) -> int:
                 console.print(line)
 
         report = on_stores(
-            settings_of(options), lambda stores: _watched(stores, project_id, confirm or "", show, pause)
+            settings_of(options), lambda stores: _purge_with_progress(stores, project_id, confirm or "", show, pause)
         )
-    return say(f"{project_id} is gone: {_counted(report)}.")
+    return say(f"Removed {project_id}: {_counted(report)}.")
 
 
-async def _watched(
+async def _purge_with_progress(
     stores: Stores, project_id: str, confirm: str, show: Callable[[str], None], pause_seconds: float
 ) -> PurgeReport:
-    """Purge a project, and call `show` with the progress now and then."""
+    """Purge a project and call `show` with the progress periodically."""
 
     async def watch() -> None:
         while True:
@@ -69,7 +69,7 @@ async def _watched(
         return await stores.purges.purge(project_id, confirm)
     finally:
         watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)  # the purge itself fails by the same
+        await asyncio.gather(watching, return_exceptions=True)  # the purge itself raises the same error
 
 
 def _progress(report: PurgeReport) -> str:
@@ -77,7 +77,7 @@ def _progress(report: PurgeReport) -> str:
     if report.waits_until is None:
         return removed
     left = max(0, report.waits_until - times.now()) / times.SECOND
-    return f"{removed}; waiting {left:.0f} s for servers that may not have noticed the purge"
+    return f"{removed}; waiting {left:.0f} s until all servers know of the purge"
 
 
 def _counted(report: PurgeReport) -> str:

@@ -1,4 +1,4 @@
-"""`loomql retention`: what is kept of projects' calls, for the operator, beside a server or not."""
+"""`loomql retention`: retention rules of projects and their sweeps."""
 
 import asyncio
 from argparse import ArgumentParser, Namespace
@@ -16,7 +16,7 @@ from stores.retention.reports import COUNTS
 
 
 def add_retention(add: Add) -> None:
-    """`retention` and its actions."""
+    """Add `retention` and its actions."""
     action = actions_of(add("retention", help="manage the retention rules of projects"))
     of_one, rule = [project(), data_folder()], ArgumentParser(add_help=False)
     rule.add_argument("--keep-days", type=int, metavar="N", help="days to keep")
@@ -27,7 +27,7 @@ def add_retention(add: Add) -> None:
     dropping.set_defaults(command=drop_rule)
     looking = action("preview", parents=[*of_one, rule], help="show what a rule would remove now")
     looking.set_defaults(command=preview)
-    sweeping = action("sweep", parents=of_one, help="remove now what the rule does not keep")
+    sweeping = action("sweep", parents=of_one, help="apply the rule now")
     sweeping.set_defaults(command=sweep)
     showing = action("show", parents=[data_folder()], help="show the rules and their last sweeps")
     showing.add_argument(
@@ -37,15 +37,15 @@ def add_retention(add: Add) -> None:
 
 
 def set_rule(options: Namespace) -> int:
-    """Set the rule of a project."""
+    """Set the retention rule of a project."""
     rule = Rule(options.keep_days, options.keep_calls)
     if not rule:
-        options.usage_error("name --keep-days, --keep-calls or both; `loomql retention drop` takes a rule away")
+        options.usage_error("set --keep-days, --keep-calls or both; `loomql retention drop` removes a rule")
     return _set(options, rule)
 
 
 def drop_rule(options: Namespace) -> int:
-    """Take the rule of a project away."""
+    """Drop the retention rule of a project."""
     return _set(options, Rule())
 
 
@@ -56,14 +56,14 @@ def _set(options: Namespace, rule: Rule) -> int:
 
 
 def show(options: Namespace) -> int:
-    """Show what is kept of a project, or of all that have a rule."""
+    """Print the rule and last sweep of a project, or of all projects with a rule."""
 
     async def read(stores: Stores) -> list[Retention]:
         if options.project is None:
             return await stores.retention.all()
         found = await stores.retention.one(options.project)
         if found is None:
-            raise NotFoundError(f"there is no project {options.project}", "project")
+            raise NotFoundError(f"project {options.project} does not exist", "project")
         return [found]
 
     found = on_stores(settings_of(options), read)
@@ -71,18 +71,18 @@ def show(options: Namespace) -> int:
 
 
 def preview(options: Namespace) -> int:
-    """Say what a rule, or the project's own, would remove."""
+    """Print what a rule, or the project's own, would remove."""
     project_id, rule = options.project, Rule(options.keep_days, options.keep_calls)
-    with Console(stderr=True).status(Text(f"Looking through {project_id} …")):
+    with Console(stderr=True).status(Text(f"Reading {project_id} …")):
         counts = on_stores(settings_of(options), lambda stores: stores.retention.preview(project_id, rule, COUNTS))
-    return say(f"Would go of {project_id}: {_told(counts)}.")
+    return say(f"{project_id} would lose {_listed(counts)}.")
 
 
 def sweep(options: Namespace) -> int:
-    """Sweep a project to the end, by this process or by a server that is at it, and say what went."""
+    """Sweep a project, or wait for a server that sweeps it, and print what was removed."""
     project_id = options.project
 
-    async def work(stores: Stores) -> Report:
+    async def sweep_to_end(stores: Stores) -> Report:
         report = await stores.retention.sweep(project_id)
         while report.outcome is Outcome.RUNNING:
             await asyncio.sleep(1)
@@ -90,11 +90,11 @@ def sweep(options: Namespace) -> int:
         return report
 
     with Console(stderr=True).status(Text(f"Sweeping {project_id} …")):
-        report = on_stores(settings_of(options), work)
+        report = on_stores(settings_of(options), sweep_to_end)
     took = ((report.ended_at or report.started_at) - report.started_at) / times.SECOND
     why = f" ({report.error})" if report.error else ""
     ended = f"{report.outcome.capitalize()} after {took:.1f} s{why}"
-    return say(f"{ended}. Gone of {project_id}: {_told(report.counts)}.")
+    return say(f"{ended}. Removed from {project_id}: {_listed(report.counts)}.")
 
 
 def _lines(retention: Retention) -> list[str]:
@@ -107,13 +107,13 @@ def _lines(retention: Retention) -> list[str]:
     if report:
         began = times.to_text(report.started_at)
         why = f" ({report.error})" if report.error else ""
-        lines.append(f"  Last sweep: {began}, {report.outcome}{why}; gone: {_told(report.counts)}.")
+        lines.append(f"  Last sweep: {began}, {report.outcome}{why}; removed: {_listed(report.counts)}.")
     return lines
 
 
-def _told(counts: Counts) -> str:
+def _listed(counts: Counts) -> str:
     return (
         f"{counts.traces:,} traces of {counts.calls:,} calls ({counts.trace_bytes:,} bytes), "
-        f"{counts.hidden_calls:,} calls deleted before, {counts.feedback:,} pieces of feedback, "
+        f"{counts.hidden_calls:,} calls deleted earlier, {counts.feedback:,} feedback items, "
         f"{counts.files:,} files ({counts.file_bytes:,} bytes)"
     )

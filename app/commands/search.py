@@ -1,4 +1,4 @@
-"""`loomql search`: indexes of texts, for the operator, beside a server or not."""
+"""`loomql search`: the text index of a project."""
 
 import asyncio
 from argparse import Namespace
@@ -20,7 +20,7 @@ _MIB: Final = 1024 * 1024
 
 
 def add_search(add: Add) -> None:
-    """`search` and its actions."""
+    """Add `search` and its actions."""
     action = actions_of(add("search", help="manage the text search index of a project"))
     flags = [project(), data_folder()]
     on = action("on", parents=flags, help="build the index; servers may run")
@@ -32,22 +32,22 @@ def add_search(add: Add) -> None:
 
 
 def set_index(options: Namespace) -> int:
-    """Switch a project's index on or off, see it made or taken away, and say what is so now."""
+    """Build or remove a project's text index, wait until that is done, and print the result."""
     with Console(stderr=True).status("") as status:
         index = _on_store(options, lambda store: _finished(store, options.project, is_on=options.is_on, status=status))
     return say(*_lines(index))
 
 
 def show(options: Namespace) -> int:
-    """Say whether a project has an index, and how far it is."""
+    """Print the state of a project's text index."""
     return say(*_lines(_on_store(options, lambda store: _read(store, options.project))))
 
 
 async def _finished(store: TextSearchStore, project_id: str, *, is_on: bool, status: Status) -> SearchIndex:
-    """Work on the index, or wait for a server that does, until it is ready or gone."""
+    """Work on the index, or wait for a server that does, until it is ready or removed."""
     index = await store.set_index(project_id, is_on=is_on)
     while index.is_on == is_on and index.is_under_way:
-        status.update(Text(f"{'Indexing' if is_on else 'Tidying up'} {project_id}: {_progress(index)} …"))
+        status.update(Text(f"{'Indexing' if is_on else 'Cleaning up'} {project_id}: {_progress(index)} …"))
         await store.work(project_id, _POLL_SECONDS)
         await asyncio.sleep(_POLL_SECONDS / 10)
         index = await _read(store, project_id)
@@ -57,32 +57,34 @@ async def _finished(store: TextSearchStore, project_id: str, *, is_on: bool, sta
 async def _read(store: TextSearchStore, project_id: str) -> SearchIndex:
     index = await store.index(project_id)
     if index is None:
-        raise NotFoundError(f"there is no project {project_id}", "project")
+        raise NotFoundError(f"project {project_id} does not exist", "project")
     return index
 
 
 def _progress(index: SearchIndex) -> str:
     if index.has_passed and not index.looked_at:
-        return "waiting for servers to hear of it, for less than a minute"
+        return "waiting less than a minute until all servers know of it"
     return f"{index.looked_at:,} of about {max(index.total, index.looked_at):,} calls"
 
 
 def _lines(index: SearchIndex) -> list[str]:
     if not index.is_on:
-        rest = f"; its marks are being taken from the calls: {_progress(index)}" if index.is_under_way else ""
-        return [f"{index.project_id} has no index: searches scan its calls{rest}."]
+        rest = f"; removal from the calls in progress: {_progress(index)}" if index.is_under_way else ""
+        return [f"{index.project_id} has no text index, so searches scan its calls{rest}."]
     if not index.is_ready:
-        return [f"The index of {index.project_id} is being made: {_progress(index)}. Until then searches scan."]
+        return [f"The text index of {index.project_id} is being built: {_progress(index)}. Until then searches scan."]
     size = f"{index.size_bytes / _MIB:.1f} MiB"
-    lines = [f"{index.project_id} has an index of {size}; {index.waiting:,} calls wait to be in it."]
+    lines = [f"{index.project_id} has a text index of {size}; {index.waiting:,} calls are not indexed yet."]
     if index.cut:
-        lines.append(f"  {index.cut:,} calls have more different words than are indexed of one text (2,000).")
+        lines.append(
+            f"  {index.cut:,} calls have a text with more than 2,000 different words, which are not all indexed."
+        )
     return lines
 
 
-def _on_store(options: Namespace, work: Callable[[TextSearchStore], Awaitable[SearchIndex]]) -> SearchIndex:
+def _on_store(options: Namespace, operation: Callable[[TextSearchStore], Awaitable[SearchIndex]]) -> SearchIndex:
     async def with_indexes(database: Database) -> SearchIndex:
         await database.ensure_indexes()
-        return await work(TextSearchStore(database))
+        return await operation(TextSearchStore(database))
 
     return on_database(settings_of(options), with_indexes)

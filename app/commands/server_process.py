@@ -1,4 +1,4 @@
-"""`loomql serve`: the database below, the server processes above, and their end in that order."""
+"""`loomql serve`: starts the database and then the server processes, and stops them in reverse order."""
 
 import gc
 import inspect
@@ -23,7 +23,7 @@ from app.background.migration_runner import check_version
 from app.commands.health import ANY_ADDRESS, ask
 from app.commands.keys import first_key, has_keys
 from app.http_connections import HTTPProtocol
-from app.mongodb import mongodb, whereabouts
+from app.mongodb import data_location, mongodb
 from app.observability.audit_log import AuditFile
 from app.observability.logs import log_config
 from app.observability.worker_metrics import folder_for
@@ -34,7 +34,7 @@ from app.server.application import create_app
 from app.settings import Settings, variable
 from app.websocket.handshake_limits import HandshakeLimitProtocol
 
-# On a busy machine a worker takes long to import all of this; one that is killed for it begins from the start.
+# On a busy machine a worker needs long for its imports; killing it would only restart them.
 STARTING_SECONDS = 60
 POLL_SECONDS = 0.1
 SWITCH_SECONDS = 0.0002
@@ -45,16 +45,16 @@ class ServeError(Exception):
 
 
 def serve(settings: Settings, prepare: Callable[[str], object]) -> None:
-    """Serve until SIGINT or SIGTERM; `prepare` gets the database's URI before the server comes up."""
+    """Serve until SIGINT or SIGTERM; `prepare` is called with the database's URI before the server starts."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
-    sys.unraisablehook = _leave_a_little_later
+        signal.signal(number, _exit)
+    sys.unraisablehook = _exit_again
     if settings.otlp_grpc_port is not None:
         check_grpc(GrpcAddress(settings.host, settings.otlp_grpc_port))
     if settings.audit_log is not None:
         AuditFile(settings.audit_log).check()
     with bind(settings.host, settings.port) as listener, mongodb(settings) as uri:
-        # The server processes read their settings from the environment, whatever the flags were.
+        # The server processes read all settings from the environment, flags included.
         os.environ[variable("mongodb_uri")] = uri
         check_keys(settings, uri)
         check_version(uri, settings)
@@ -64,26 +64,26 @@ def serve(settings: Settings, prepare: Callable[[str], object]) -> None:
 
 
 def check_keys(settings: Settings, uri: str) -> None:
-    """See that somebody can come in where not everybody may.
+    """Check that a caller can authenticate if credentials are required.
 
     Raises:
-        ServeError: nobody can.
+        ServeError: keys are required, and none exists.
     """
     if settings.oidc_issuer is not None:
         return
     if key_policy_for(settings.keys, settings.host) == "required" and not has_keys(settings, uri):
         if settings.keys == "required":
-            why, other_way = f"{variable('keys')}=required", "set it to auto and listen on 127.0.0.1"
+            why, alternative = f"{variable('keys')}=required", "set it to auto and listen on 127.0.0.1"
         else:
-            why, other_way = f"The address {settings.host}", "listen on 127.0.0.1"
+            why, alternative = f"The address {settings.host}", "listen on 127.0.0.1"
         raise ServeError(
-            f"{why} needs a key, and there is none: make one with `{first_key(settings)}`, or {other_way}. "
-            "Where something before the server says who may come in, LOOMQL_KEYS=off serves without."
+            f"{why} requires an API key, and none exists: create one with `{first_key(settings)}`, or {alternative}. "
+            "If a proxy in front of the server authenticates clients, set LOOMQL_KEYS=off."
         )
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to the address, not yet listening: nobody is let in before the server is up."""
+    """Return a socket bound to the address, not listening yet: clients connect only when the server is up."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -98,31 +98,32 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise ServeError(
             f"Cannot listen on {host} port {port} ({error.strerror}): "
-            "stop what uses it, or choose another --port (0 takes any free one) or --host."
+            "stop the program that uses it, or choose another --port (0 for any free one) or --host."
         ) from error
     return listener
 
 
 def worker_app() -> Starlette:
-    """The application of one server process, which ends when the process that started it is gone."""
+    """Return the application of one server process, which stops when its parent process dies."""
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_end_after, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
+        threading.Thread(target=_stop_after, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
     keep_little()
-    # A request waits this long for the interpreter while a thread computes, several times in each read. A read of 5 ms
-    # takes 9 ms beside one such thread; with 1 ms it took 12, with Python's default of 5 ms 29. Beside three threads it
-    # takes 16 ms; with 1 ms it took 29. A tenth of the computing was lost with 0.05 ms, and none, within noise, here.
+    # A request waits this long for the interpreter while a thread computes, several times in each read. Next to one
+    # such thread, a read of 5 ms takes 9 ms; 12 ms with an interval of 1 ms, and 29 ms with Python's default of 5 ms.
+    # Next to three threads it takes 16 ms; 29 ms with 1 ms. An interval of 0.05 ms lost a tenth of the computing, this
+    # one nothing measurable.
     sys.setswitchinterval(SWITCH_SECONDS)
     app = create_app()
-    # The garbage collector would take a sixth of the time of a large page to look through all this in vain.
+    # Otherwise the garbage collector takes a sixth of the time of a large page to examine these objects.
     gc.freeze()
-    # Who hangs up in the middle of a query leaves coroutines that never began; there is nothing to do about them.
+    # A client that disconnects during a query leaves coroutines that never started, which is harmless.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     return app
 
 
 def base_url(listener: socket.socket) -> str:
-    """`http://host:port` as a browser on this machine would reach it."""
+    """Return `http://host:port` as a browser on this machine reaches the server."""
     host, port = listener.getsockname()[:2]
     host = ANY_ADDRESS.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -137,15 +138,15 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         http=HTTPProtocol,
         ws=HandshakeLimitProtocol,
         ws_max_size=settings.max_body_bytes,
-        # With its older protocol, uvicorn would read 32 messages ahead; the newer one reads one.
+        # uvicorn's older protocol reads 32 messages ahead, the newer one a single one.
         ws_max_queue=1,
         log_config=log_config(settings),
-        # At debug it would write down each frame of a WebSocket, and the headers that open it.
+        # At debug level uvicorn logs each WebSocket frame, and the headers of the handshake.
         log_level="info" if settings.log_level == "debug" else settings.log_level,
-        # A line a request says no more than POST /graphql, and takes a tenth of a small one's time.
+        # An access log line says only POST /graphql, and takes a tenth of the time of a small request.
         access_log=settings.log_level == "debug",
         server_header=False,
-        # By itself uvicorn would believe whoever comes from the loopback.
+        # By default uvicorn trusts the proxy headers of every loopback client.
         proxy_headers=bool(os.environ.get("FORWARDED_ALLOW_IPS")),
         timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
         timeout_worker_healthcheck=STARTING_SECONDS,
@@ -162,18 +163,18 @@ def _announce_when_up(settings: Settings, listener: socket.socket) -> None:
     address = listener.getsockname()
     reachable = (ANY_ADDRESS.get(address[0], address[0]), address[1])
     page = "GraphiQL" if settings.graphiql else "GraphQL "
-    whereto = (
+    details = (
         f"  {page}  {url}/graphql",
-        f"  Data      {whereabouts(settings)}",
+        f"  Data      {data_location(settings)}",
         "  Stop      Ctrl-C",
     )
 
     def announce() -> None:
         while not _accepts(reachable):
             time.sleep(POLL_SECONDS)
-        # A little more than the server takes to find out.
+        # Longer than the server's own timeout for the database.
         answer = ask(*reachable, "/readyz", settings.database_timeout_seconds + 1)
-        sys.stdout.write("".join(f"{line}\n" for line in (_greeting(answer), *whereto)))
+        sys.stdout.write("".join(f"{line}\n" for line in (_greeting(answer), *details)))
         sys.stdout.flush()
 
     threading.Thread(target=announce, name="announce", daemon=True).start()
@@ -181,11 +182,11 @@ def _announce_when_up(settings: Settings, listener: socket.socket) -> None:
 
 def _greeting(readiness: Mapping[str, str]) -> str:
     if upgrading := readiness.get("upgrading"):
-        return f"LoomQL is up. Older calls lack threads, tokens and costs until all are looked through: {upgrading}."
+        return f"LoomQL is up. Some older calls lack threads, tokens and costs until the upgrade ends: {upgrading}."
     if readiness.get("status") == "ok":
         return "LoomQL is up."
-    reason = readiness.get("reason", "it does not say why")
-    return f"LoomQL is up, but not ready: {reason}. It goes on trying."
+    reason = readiness.get("reason", "no reason given")
+    return f"LoomQL is up, but not ready: {reason}. It keeps trying."
 
 
 def _accepts(address: tuple[str, int]) -> bool:
@@ -196,20 +197,21 @@ def _accepts(address: tuple[str, int]) -> bool:
     return True
 
 
-def _end_after(sentinel: int) -> None:
+def _stop_after(sentinel: int) -> None:
     multiprocessing.connection.wait([sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _leave(_number: int, _frame: FrameType | None) -> None:
-    """Unwind whatever is under way; the server has its own handlers while it runs, and calls this one after."""
+def _exit(_number: int, _frame: FrameType | None) -> None:
+    """Exit from any code; while uvicorn runs it has its own handlers, and calls this one afterwards."""
     raise SystemExit(0)
 
 
-def _leave_a_little_later(lost: "sys.UnraisableHookArgs") -> None:
-    """Python drops what is raised inside a destructor or a weak reference's callback: then the signal comes again."""
-    if lost.exc_type is SystemExit:
+def _exit_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Send the signal again if Python dropped its SystemExit in a destructor or a weak reference's callback."""
+    if unraisable.exc_type is SystemExit:
         threading.Timer(POLL_SECONDS, os.kill, (os.getpid(), signal.SIGTERM)).start()
-    elif not (lost.exc_type is KeyError and inspect.iscoroutine(lost.object)):
-        # That would be a coroutine that never began, found while a named tuple is made: Python cannot warn of it there.
-        sys.__unraisablehook__(lost)
+    elif not (unraisable.exc_type is KeyError and inspect.iscoroutine(unraisable.object)):
+        # Otherwise this is a coroutine that never started, found while a named tuple is created: Python cannot warn
+        # there.
+        sys.__unraisablehook__(unraisable)

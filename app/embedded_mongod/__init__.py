@@ -1,4 +1,4 @@
-"""A mongod of LoomQL's own: one node, one Unix socket, no TCP port, gone when LoomQL is gone."""
+"""An embedded mongod: one node on a Unix socket, without a TCP port, that ends with LoomQL."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +14,15 @@ __all__ = ["DataFolder", "EmbeddedMongodError", "embedded_mongod", "find_mongod"
 
 @contextmanager
 def embedded_mongod(data_dir: Path, binary: Path | None = None, cache_gb: float = 1.0) -> Iterator[str]:
-    """Run mongod over `data_dir` for as long as the block lasts; yield its URI once it takes writes.
+    """Run mongod over `data_dir` for the block and yield its URI once it accepts writes; restart it if it dies.
 
-    `data_dir` is made (mode 0700) where it is missing; `binary` is the setting `mongod`; `cache_gb` is the
-    size of the storage cache in GiB. One LoomQL at a time may hold the folder. A mongod that dies inside the
-    block is started again. Everything that goes wrong at the start is an `EmbeddedMongodError`.
+    Args:
+        data_dir: created with mode 0700 if missing; only one LoomQL process at a time may use it.
+        binary: the setting `mongod`; None for the one on the PATH or the packaged one.
+        cache_gb: size of the storage cache in GiB.
+
+    Raises:
+        EmbeddedMongodError: mongod cannot start.
     """
     mongod = find_mongod(binary)
     with DataFolder(data_dir).held() as folder, running_mongod(mongod, folder, cache_gb) as uri:

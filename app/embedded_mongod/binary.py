@@ -1,4 +1,4 @@
-"""Where the mongod binary comes from: the setting, the PATH, or the packaged one."""
+"""Choice of the mongod binary: the configured one, the one on the PATH, or the packaged one."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.embedded_mongod.errors import EmbeddedMongodError
 
-WAYS_OUT = (
+ALTERNATIVES = (
     "Either set LOOMQL_MONGODB_URI to a MongoDB server (6 or later) that you run or rent, or install mongod "
     "so that it is on the PATH, or set LOOMQL_MONGOD to a mongod binary."
 )
@@ -17,7 +17,7 @@ VERSION_PREFIX = "db version v"
 
 
 def find_mongod(configured: Path | None = None) -> Path:
-    """The binary to run: `configured` if given, else the one on the PATH, else the packaged one."""
+    """Return the binary to run: `configured` if set, else the one on the PATH, else the packaged one."""
     if sys.platform == "win32":
         raise EmbeddedMongodError(
             "LoomQL cannot run a mongod of its own on Windows: set LOOMQL_MONGODB_URI to a MongoDB server "
@@ -31,28 +31,28 @@ def find_mongod(configured: Path | None = None) -> Path:
     packaged = _packaged()
     if packaged is not None:
         return packaged
-    raise EmbeddedMongodError(f"There is no mongod on this machine for LoomQL to run. {WAYS_OUT}")
+    raise EmbeddedMongodError(f"LoomQL found no mongod on this machine. {ALTERNATIVES}")
 
 
 def mongod_version(binary: Path) -> str:
-    """The version that the binary reports, such as `6.0.5`; raises where it does not run."""
+    """Return the version that the binary reports, such as `6.0.5`."""
     try:
-        told = subprocess.run(  # noqa: S603 - the binary is the operator's choice
+        process = subprocess.run(  # noqa: S603 - the binary is the operator's choice
             [binary, "--version"], capture_output=True, text=True, errors="replace", timeout=30, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise EmbeddedMongodError(f"{binary} does not run: {error}. {WAYS_OUT}") from error
-    first_line, _, _ = told.stdout.partition("\n")
+        raise EmbeddedMongodError(f"{binary} does not run: {error}. {ALTERNATIVES}") from error
+    first_line, _, _ = process.stdout.partition("\n")
     if not first_line.startswith(VERSION_PREFIX):
-        raise EmbeddedMongodError(f"{binary} is not a mongod: it does not tell a version. {WAYS_OUT}")
+        raise EmbeddedMongodError(f"{binary} is not a mongod: it does not report a version. {ALTERNATIVES}")
     return first_line.removeprefix(VERSION_PREFIX).strip()
 
 
 def _executable(path: Path) -> Path:
     if not path.is_file():
-        raise EmbeddedMongodError(f"LOOMQL_MONGOD names {path}, which is not a file. {WAYS_OUT}")
+        raise EmbeddedMongodError(f"LOOMQL_MONGOD names {path}, which is not a file. {ALTERNATIVES}")
     if not os.access(path, os.X_OK):
-        raise EmbeddedMongodError(f"LOOMQL_MONGOD names {path}, which may not be executed: chmod +x it.")
+        raise EmbeddedMongodError(f"LOOMQL_MONGOD names {path}, which is not executable: run chmod +x on it.")
     return path.resolve()
 
 

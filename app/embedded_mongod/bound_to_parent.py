@@ -1,7 +1,7 @@
-"""Run a command that Linux ends with SIGTERM when its parent is gone; arguments: PARENT_PID COMMAND...
+"""Run a command that Linux ends with SIGTERM when its parent dies; arguments: PARENT_PID COMMAND...
 
-A program of its own because what tells Linux so has to happen between fork and exec, where a process with
-threads must not run Python code (`preexec_fn` can deadlock there). "Parent" means the thread that forked.
+This is a separate program, because the signal must be requested between fork and exec. There, a process with threads
+must not run Python code (`preexec_fn` can deadlock). The parent is the thread that forked.
 """
 
 import ctypes
@@ -13,15 +13,15 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Ask for the signal, then become the command."""
+    """Request the signal, then execute the command."""
     parent, *command = sys.argv[1:]
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
         sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
-    if os.getppid() != int(parent):  # it was gone before the line above
+    if os.getppid() != int(parent):  # the parent died before prctl
         sys.exit(f"process {parent} is gone")
     try:
-        os.execv(command[0], command)  # noqa: S606 - the command is the caller's, and there is no shell in it
+        os.execv(command[0], command)  # noqa: S606 - the caller chose the command, and no shell runs it
     except OSError as error:
         sys.exit(f"{command[0]}: {error.strerror}")
 

@@ -1,4 +1,4 @@
-"""The folder that an embedded mongod lives in, held by one LoomQL at a time."""
+"""The data folder of an embedded mongod, locked by one LoomQL process at a time."""
 
 import errno
 import hashlib
@@ -21,15 +21,15 @@ if sys.platform != "win32":
 
 ANOTHER_FOLDER = "choose another data folder (--data-dir or LOOMQL_DATA_DIR)."
 SOCKET_NAME = "m.sock"
-# mongod makes a second socket of this name beside the one that it is asked for; the longer one counts.
+# mongod creates a second socket with this name next to the requested one; the longer path counts.
 LONGEST_SOCKET_NAME = "mongodb-27017.sock"
 LONGEST_SOCKET_PATH = 106
-# A predecessor that was just killed may take a moment to be gone.
+# A predecessor that was just killed may need a moment to release its lock.
 LOCK_PATIENCE_SECONDS = 1.0
 
 
 class DataFolder:
-    """Paths in a data folder: `database` (mongod's files), `log`, `socket`, and the lock that guards them."""
+    """Paths in a data folder: `database` (mongod's files), `log`, `socket`, and a lock file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser().absolute()
@@ -44,11 +44,11 @@ class DataFolder:
 
     @property
     def uri(self) -> str:
-        """Where a mongod over this folder is reached."""
+        """URI of a mongod over this folder."""
         return f"mongodb://{quote(str(self.socket), safe='')}/?directConnection=true"
 
     def holder(self) -> str | None:
-        """The process id of the LoomQL that has the folder; None where it is free."""
+        """Return the process id of the LoomQL that uses the folder; None if it is free."""
         if sys.platform == "win32":
             return None
         try:
@@ -56,12 +56,12 @@ class DataFolder:
                 if _try_lock(lock.fileno(), fcntl.LOCK_SH):
                     return None
                 return lock.read(32).decode("ascii", "replace").strip() or "unknown"
-        except OSError:  # it is not there, or not a folder that this user could run on
+        except OSError:  # the lock file is missing, or this user cannot use the folder
             return None
 
     @contextmanager
     def held(self) -> Iterator["DataFolder"]:
-        """Make the folders, keep every other LoomQL out, and stop a mongod that a killed one left behind."""
+        """Create and lock the folder for the block, and stop a mongod that a killed LoomQL left running."""
         try:
             for folder in (self.path, self.socket.parent):
                 _make_private(folder)
@@ -69,37 +69,37 @@ class DataFolder:
             _make_private(self.database)
             lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise EmbeddedMongodError(_unusable(self.path, error)) from error
+            raise EmbeddedMongodError(_unusable_message(self.path, error)) from error
         try:
-            self._lock(lock)
+            self._acquire(lock)
             stop_orphan(self.database)
             try:
                 yield self
             finally:
-                self._clear_away_socket()
+                self._remove_socket_folder()
         finally:
             os.close(lock)
 
-    def _clear_away_socket(self) -> None:
-        """Leave no folder of the socket's own behind, nor sockets that a killed mongod left there."""
+    def _remove_socket_folder(self) -> None:
+        """Remove the socket's separate folder, if any, with sockets that a killed mongod left."""
         folder = self.socket.parent
         if folder != self.path:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _lock(self, lock: int) -> None:
+    def _acquire(self, lock: int) -> None:
         deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
         while not _try_lock(lock, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
                 raise EmbeddedMongodError(
                     f"The data folder {self.path} is in use by another LoomQL, process {self.holder()}. "
-                    f"Stop that one, or {ANOTHER_FOLDER}"
+                    f"Stop that process, or {ANOTHER_FOLDER}"
                 )
             time.sleep(0.05)
         try:
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
-            raise EmbeddedMongodError(_unusable(self.path, error)) from error
+            raise EmbeddedMongodError(_unusable_message(self.path, error)) from error
 
 
 def _try_lock(file: int, kind: int) -> bool:
@@ -111,7 +111,7 @@ def _try_lock(file: int, kind: int) -> bool:
 
 
 def socket_folder(data_dir: Path) -> Path:
-    """The data folder itself, or a short private folder where a socket in it would have too long a path."""
+    """Return the data folder, or a short private folder if a socket path in the data folder is too long."""
     if len(os.fsencode(data_dir / LONGEST_SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
         return data_dir
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
@@ -125,19 +125,19 @@ def _make_private(folder: Path) -> None:
 
 
 def _check_private(folder: Path) -> None:
-    """Whoever owns the socket's folder can put another server in the place of ours."""
+    """The owner of the socket's folder could replace our socket with another server's."""
     status = folder.stat()
     if status.st_uid != os.getuid():
-        reason = f"it is another user's, number {status.st_uid}: run this as that one"
+        reason = f"it belongs to another user, number {status.st_uid}: run LoomQL as that user"
         raise PermissionError(errno.EPERM, reason, str(folder))
     if stat.S_IMODE(status.st_mode) & 0o022:
-        raise PermissionError(errno.EPERM, "others may write to it (chmod 700 it)", str(folder))
+        raise PermissionError(errno.EPERM, "other users may write to it: run chmod 700 on it", str(folder))
 
 
-def _unusable(data_dir: Path, error: OSError) -> str:
+def _unusable_message(data_dir: Path, error: OSError) -> str:
     where = Path(error.filename) if error.filename is not None else data_dir
     problem = f"{where}: {error.strerror}"
     if isinstance(error, FileExistsError | NotADirectoryError):
         file = next((path for path in (where, *where.parents) if path.exists() and not path.is_dir()), where)
         problem = f"{file} is a file, not a folder"
-    return f"The data folder {data_dir} cannot be used: {problem}. Mend that, or {ANOTHER_FOLDER}"
+    return f"The data folder {data_dir} cannot be used: {problem}. Fix that, or {ANOTHER_FOLDER}"

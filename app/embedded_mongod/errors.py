@@ -1,4 +1,4 @@
-"""What keeps the embedded mongod from running, told so that a reader knows what to change."""
+"""Errors of the embedded mongod, with hints for the operator."""
 
 import signal
 
@@ -16,24 +16,24 @@ HINTS = (
 
 
 class EmbeddedMongodError(Exception):
-    """The embedded mongod cannot run; the message says what to change and is safe to print."""
+    """The embedded mongod cannot run; the message says what to change and contains no secret."""
 
 
 def explain(exit_code: int | None, gist: str, recent: str) -> str:
-    """How a mongod ended, what it said, and what may help; minus a signal's number is its exit code.
+    """Return how a mongod ended, its last words and hints. A negative exit code is a signal number.
 
-    What a killed mongod said before is not why it ended.
+    The output of a killed mongod is left out, because it does not explain the end.
     """
     if exit_code is None:
-        how = "did not start"
+        ending = "did not start"
     elif exit_code < 0:
-        how = f"was ended by {signal.Signals(-exit_code).name}"
+        ending = f"was stopped by {signal.Signals(-exit_code).name}"
     else:
-        how = f"ended with exit code {exit_code}"
+        ending = f"ended with exit code {exit_code}"
     hints = [hint for sign, hint in HINTS if sign in recent]
     if exit_code == -signal.SIGILL:
         hints.append("The processor lacks an instruction that the binary uses, most likely AVX.")
     if exit_code == -signal.SIGKILL:
-        return f"{how}: by someone, or by a system short of memory (LOOMQL_MONGOD_CACHE_GB says how much it takes)."
-    said = f" and said: {gist.rstrip('.')}." if gist else " without a word of why."
-    return " ".join([how + said, *hints])
+        return f"{ending}: by a user, or by a system short of memory (LOOMQL_MONGOD_CACHE_GB limits its cache)."
+    said = f" and reported: {gist.rstrip('.')}." if gist else " without an error message."
+    return " ".join([ending + said, *hints])

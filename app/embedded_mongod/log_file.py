@@ -1,7 +1,7 @@
-"""The log of a mongod: bounded on disk, without what clients store and search for, its last lines at hand.
+"""The log of a mongod: bounded on disk, free of clients' data, with its last lines in memory.
 
-mongod's own redaction is in its Enterprise edition alone, and a high slow-query threshold silences only slow queries:
-warnings of queries that fail repeat the whole command, too.
+Only MongoDB's Enterprise edition can redact its log. A high slow-query threshold would not do: warnings of failed
+queries repeat the whole command, too.
 """
 
 import json
@@ -20,12 +20,12 @@ WARNING = "W"
 ABOUT_THE_MACHINE = "startupWarnings"
 
 _WITHOUT_DATA: Final = frozenset({"ACCESS", "CONTROL", "ELECTION", "FTDC", "NETWORK"})
-"""Components of mongod whose entries are about the server, its connections and the machine."""
+"""Components of mongod whose entries contain no client data."""
 
 _CODE_NAME: Final = re.compile(r"[A-Z][A-Za-z]+[0-9]*(?=: )")
-"""The name of an error's code before its text, which may repeat a document."""
+"""The name of an error code before the message, which may repeat a document."""
 
-_KEPT: Final = frozenset(
+_KEPT_ATTRIBUTES: Final = frozenset(
     {
         *(
             "type",
@@ -53,13 +53,13 @@ _KEPT: Final = frozenset(
         *("collectionUUID", "buildUUID", "message", "code", "codeName", "file"),
     }
 )
-"""Attributes of entries with data that hold names, numbers and the storage engine's messages."""
+"""Attributes kept in entries with data: names, numbers and messages of the storage engine."""
 
 
 class LogFile:
-    """Appends lines to `path` and moves it to `<path>.1` when it has grown to `max_bytes`.
+    """Appends lines to `path`, and renames it to `<path>.1` at `max_bytes`.
 
-    A full disk costs lines of the log, never the mongod that writes them.
+    On a full disk lines are lost, and mongod goes on.
     """
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
@@ -69,7 +69,7 @@ class LogFile:
         self._file: BinaryIO | None = None
 
     def append(self, line: bytes) -> None:
-        """Write one line, its newline included, without the values of clients."""
+        """Write one line, with its newline, without client data."""
         line = without_values(line)
         self._lines.append(line)
         try:
@@ -78,15 +78,15 @@ class LogFile:
             self.close()
 
     def forget(self) -> None:
-        """Forget the last lines: what was said so far belongs to an earlier mongod."""
+        """Clear the last lines, which belong to an earlier mongod."""
         self._lines.clear()
 
     def recent(self) -> str:
-        """The last lines as they were written."""
+        """Return the last lines as written."""
         return b"".join(self._lines).decode(errors="replace")
 
     def gist(self) -> str:
-        """What a mongod that failed has to say, on one line: its first errors, else its last warnings."""
+        """Summarize a failed mongod's log on one line: its first errors, else its last warnings."""
         lines = [line for line in self._lines if line.strip()]
         errors = dict.fromkeys(_plain(line) for line in lines if _severity(line) in ERRORS)
         warnings = dict.fromkeys(_plain(line) for line in lines if _warns(line))
@@ -109,21 +109,21 @@ class LogFile:
 
 
 def without_values(line: bytes) -> bytes:
-    """Return a line of mongod without what commands, documents and errors about them have in it."""
+    """Return a line of mongod's log without data from commands, documents and their errors."""
     if not line.startswith(b"{"):
-        return line  # of a loader, a shell or a crash
+        return line  # written by a loader, a shell or a crash
     entry = _entry(line)
     if not entry:
-        return b""  # cut off, by the end of mongod or a full disk
+        return b""  # truncated by the end of mongod or a full disk
     component, attributes = entry.get("c"), entry.get("attr", {})
     if component in _WITHOUT_DATA:
         return line
-    # The numbers of an error are mongod's own: of an assertion, of a line, of the operating system.
+    # Numbers of an error are mongod's own: of an assertion, a source line or the operating system.
     keeps_numbers = entry.get("s") in ERRORS
     kept = {
         name: value
         for name, value in attributes.items()
-        if name in _KEPT or (keeps_numbers and isinstance(value, int | float))
+        if name in _KEPT_ATTRIBUTES or (keeps_numbers and isinstance(value, int | float))
     }
     match attributes.get("error"):
         case dict(error):
@@ -137,7 +137,7 @@ def without_values(line: bytes) -> bytes:
 
 def _entry(line: bytes) -> dict[str, Any]:
     try:
-        # A text that mongod cuts may end within a character.
+        # mongod may truncate a text within a character.
         entry = json.loads(line.decode(errors="replace"))
     except ValueError:
         return {}
@@ -145,18 +145,18 @@ def _entry(line: bytes) -> dict[str, Any]:
 
 
 def _severity(line: bytes) -> str:
-    """The severity that mongod gives; a line that is not its JSON is an error, written by a loader or a shell."""
+    """Return mongod's severity letter; a line without JSON counts as an error of a loader or shell."""
     return str(_entry(line).get("s", "E"))
 
 
 def _warns(line: bytes) -> bool:
-    """Whether it is a warning of what happens; those that come at each start are about the machine."""
+    """Return True for a warning about an event; warnings at each start are about the machine."""
     entry = _entry(line)
     return entry.get("s") == WARNING and ABOUT_THE_MACHINE not in entry.get("tags", ())
 
 
 def _plain(line: bytes) -> str:
-    """A line for people: its message and what it is about, at most `SHOWN_SIGNS` long."""
+    """Format a line for people: its message and attributes, at most `SHOWN_SIGNS` characters."""
     entry = _entry(line)
     attributes = entry.get("attr", {})
     cause = attributes.get("message", attributes)

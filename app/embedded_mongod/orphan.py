@@ -1,4 +1,4 @@
-"""Stopping a mongod that outlived the LoomQL that ran it."""
+"""Stops a mongod that outlived the LoomQL that started it."""
 
 import os
 import signal
@@ -17,25 +17,26 @@ NOT_TOLD_YET = 0
 
 
 def stop_orphan(database: Path) -> None:
-    """Stop the mongod that still has `database` open, gently and then not; return at once if none has.
+    """Stop the mongod that has `database` open, by SIGTERM and then SIGKILL; return at once if there is none.
 
-    mongod keeps `mongod.lock` locked for as long as it lives and writes its process id there, so a file that
-    is not locked is stale, whatever it says. A mongod that LoomQL did not start is left alone.
+    mongod locks `mongod.lock` while it lives, and writes its process id there. A file that is not locked is stale. A
+    mongod
+    that LoomQL did not start is an error.
     """
     lock_file = database / "mongod.lock"
-    asked = None
+    signalled = None
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (holder := _holder(lock_file)) is not None:
-        late = time.monotonic() > deadline
-        if late or holder not in {asked, NOT_TOLD_YET}:
+        is_late = time.monotonic() > deadline
+        if is_late or holder not in {signalled, NOT_TOLD_YET}:
             _check_ours(holder, database)
-            _send(holder, signal.SIGKILL if late else signal.SIGTERM)
-            asked = holder
+            _send(holder, signal.SIGKILL if is_late else signal.SIGTERM)
+            signalled = holder
         time.sleep(0.05)
 
 
 def _holder(lock_file: Path) -> int | None:
-    """The process that has `lock_file` locked; None where none has."""
+    """Return the process that has locked `lock_file`, 0 if its id is not written yet; None if it is not locked."""
     try:
         with lock_file.open("rb") as file:
             try:
@@ -62,10 +63,10 @@ def _command_line(pid: int) -> str:
         except FileNotFoundError:
             return ""
         return words.replace(b"\0", b" ").decode(errors="replace")
-    told = subprocess.run(  # noqa: S603 - a fixed program and a number
+    process = subprocess.run(  # noqa: S603 - a fixed program and a number
         ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
-    return told.stdout
+    return process.stdout
 
 
 def _send(pid: int, number: signal.Signals) -> None:

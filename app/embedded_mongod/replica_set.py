@@ -1,4 +1,4 @@
-"""One mongod as a replica set of itself, over a Unix socket, taking writes."""
+"""Starts one mongod as a single-member replica set over a Unix socket."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from app.embedded_mongod.binary import WAYS_OUT
+from app.embedded_mongod.binary import ALTERNATIVES
 from app.embedded_mongod.data_folder import DataFolder
 from app.embedded_mongod.errors import EmbeddedMongodError
 from app.embedded_mongod.log_file import LogFile
@@ -18,7 +18,7 @@ Client = MongoClient[dict[str, object]]
 
 NAME = "loomql"
 OPLOG_MB = 990
-# Recovering a journal of a killed server on a slow disk is what takes longest.
+# Journal recovery after a crash on a slow disk takes longest.
 READY_SECONDS = 120.0
 POLL_SECONDS = 0.02
 NOT_YET_INITIALIZED = 94
@@ -26,7 +26,7 @@ NOT_YET_INITIALIZED = 94
 
 @contextmanager
 def running_mongod(mongod: Path, folder: DataFolder, cache_gb: float) -> Iterator[str]:
-    """Run `mongod` over a folder that is held, for as long as the block lasts; yield its URI."""
+    """Run `mongod` over a locked folder for the block; yield its URI."""
     supervisor = Supervisor(command(mongod, folder, cache_gb), LogFile(folder.log))
     supervisor.start()
     try:
@@ -38,9 +38,9 @@ def running_mongod(mongod: Path, folder: DataFolder, cache_gb: float) -> Iterato
 
 
 def command(mongod: Path, folder: DataFolder, cache_gb: float) -> list[str]:
-    """The command line: a socket that only its user can open, and nothing on the network.
+    """Return the command line: a socket that only this user can open, and no network.
 
-    Compressed messages are off because MongoDB 6.0.5 has a known hole there.
+    Message compression is off, because MongoDB 6.0.5 has a known vulnerability there.
     """
     # fmt: off
     return [
@@ -49,38 +49,38 @@ def command(mongod: Path, folder: DataFolder, cache_gb: float) -> list[str]:
         "--filePermissions", "0600", "--networkMessageCompressors", "disabled",
         "--replSet", NAME, "--oplogSize", str(OPLOG_MB), "--wiredTigerCacheSizeGB", str(cache_gb),
         "--setParameter", "diagnosticDataCollectionEnabled=false",
-        # What a server that was killed left open holds up whoever writes the same, of 60 seconds by itself.
+        # A killed client's open transaction blocks conflicting writes; MongoDB's default is 60 seconds.
         "--setParameter", "transactionLifetimeLimitSeconds=20",
-        # There is no other member to hand over to, so nothing to wait for at a shutdown.
+        # No other member can take over, so a shutdown has nothing to wait for.
         "--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100",
     ]
     # fmt: on
 
 
 def _make_primary(folder: DataFolder, supervisor: Supervisor) -> None:
-    """Wait until the server takes writes, as the primary of a replica set at this very socket."""
+    """Wait until mongod accepts writes as the primary of a replica set at this socket."""
     deadline = time.monotonic() + READY_SECONDS
     with Client(folder.uri, serverSelectionTimeoutMS=1000) as client:
-        while not (folder.socket.exists() and _takes_writes(client, str(folder.socket))):
+        while not (folder.socket.exists() and _accepts_writes(client, str(folder.socket))):
             if supervisor.ended.is_set():
-                raise EmbeddedMongodError(f"mongod {supervisor.last_words()} {WAYS_OUT}")
+                raise EmbeddedMongodError(f"mongod {supervisor.last_words()} {ALTERNATIVES}")
             if time.monotonic() > deadline:
                 raise EmbeddedMongodError(
-                    f"mongod did not get ready within {READY_SECONDS:.0f} s; its log, {folder.log}, says what it did."
+                    f"mongod was not ready within {READY_SECONDS:.0f} s; see its log, {folder.log}."
                 )
             time.sleep(POLL_SECONDS)
 
 
-def _takes_writes(client: Client, host: str) -> bool:
+def _accepts_writes(client: Client, host: str) -> bool:
     try:
         _configure(client, host)
         return bool(client.admin.command("hello").get("isWritablePrimary"))
-    except PyMongoError:  # it is still starting, or an election closed the connection
+    except PyMongoError:  # still starting, or an election closed the connection
         return False
 
 
 def _configure(client: Client, host: str) -> None:
-    """Make `host` the set's only member; a folder that was moved still names the socket it had before."""
+    """Make `host` the only member; the configuration of a moved folder still names the old socket."""
     try:
         config = client.admin.command("replSetGetConfig")["config"]
     except OperationFailure as error:

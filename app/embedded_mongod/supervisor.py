@@ -1,4 +1,4 @@
-"""Keeping one mongod running: started, its log written down, started again when it dies."""
+"""Supervisor of a mongod process: start, log capture, restart."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ from app.embedded_mongod.errors import explain
 from app.embedded_mongod.log_file import LogFile
 
 STOP_SECONDS = 30.0
-# A mongod that lived this long has recovered; one that did not is started again after a growing pause.
+# A mongod that ran for this time has recovered; an earlier end doubles the pause before the restart.
 HEALTHY_SECONDS = 60.0
 LONGEST_PAUSE_SECONDS = 30.0
 
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """Runs `command` in a thread of its own, which lives as long as the process it forked.
+    """Runs `command` in its own thread, which lives as long as the process that it forked.
 
-    The thread matters: Linux ends a process bound to its parent when the thread that forked it ends, so
-    neither the caller's thread nor a pool's may do it. Until `confirm()` a command that ends stays ended and
-    `ended` is set; after it the command is started again.
+    Linux ends a process bound to its parent when the thread that forked it ends, so the caller's thread or a pool
+    thread
+    must not fork it. Before `confirm()`, the end of the command sets `ended`; afterwards the command is restarted.
     """
 
     def __init__(self, command: Sequence[str], log: LogFile) -> None:
@@ -41,7 +41,7 @@ class Supervisor:
         self._thread = threading.Thread(target=self._run, name="mongod", daemon=True)
 
     def last_words(self) -> str:
-        """How the last process ended, what it said and what may help, for people."""
+        """Return how the last process ended, with its last log lines and hints."""
         return explain(None if self._process is None else self._process.returncode, self.log.gist(), self.log.recent())
 
     def start(self) -> None:
@@ -49,16 +49,16 @@ class Supervisor:
         self._thread.start()
 
     def confirm(self) -> None:
-        """From now on the command is started again when it ends."""
+        """Restart the command from now on when it ends."""
         self._confirmed = True
 
     def stop(self) -> None:
-        """End the command cleanly and wait for it; what does not end in time is killed."""
+        """Stop the command with SIGTERM and wait for it; kill it after `STOP_SECONDS`."""
         self._stopping.set()
         self._signal(signal.SIGTERM)
         self._thread.join(STOP_SECONDS)
         if self._thread.is_alive():
-            logger.warning("mongod did not stop within %.0f s and is killed", STOP_SECONDS)
+            logger.warning("mongod did not stop within %.0f s; killing it", STOP_SECONDS)
             self._signal(signal.SIGKILL)
             self._thread.join()
         self.log.close()
@@ -73,7 +73,7 @@ class Supervisor:
                 break
             failures = 0 if time.monotonic() - began > HEALTHY_SECONDS else failures + 1
             pause = min(0.25 * 2**failures, LONGEST_PAUSE_SECONDS)
-            logger.error("mongod %s Starting it again in %.1f s.", self.last_words(), pause)
+            logger.error("mongod %s Restarting it in %.1f s.", self.last_words(), pause)
         self.ended.set()
 
     def _run_once(self) -> None:
@@ -87,7 +87,7 @@ class Supervisor:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # a Ctrl-C in the terminal is for LoomQL, which stops it last
+                    start_new_session=True,  # Ctrl-C in the terminal must reach LoomQL only, which stops mongod last
                 )
             except OSError as error:
                 self.log.append(f"{self._command[0]}: {error.strerror}\n".encode())
@@ -104,7 +104,7 @@ class Supervisor:
 
 
 def bound(command: Sequence[str]) -> list[str]:
-    """The command as one that does not outlive this process, where the system can promise that (Linux)."""
+    """Wrap a command so that it ends with this process, which only Linux supports."""
     if sys.platform != "linux":
         return list(command)
     return [sys.executable, "-IS", str(Path(bound_to_parent.__file__)), str(os.getpid()), *command]

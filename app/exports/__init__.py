@@ -1,6 +1,5 @@
-"""Exports over HTTP: `GET /export/{concept}`, whole lists as NDJSON or Parquet, streamed in pages.
+"""Exports over HTTP: `GET /export/{concept}` streams whole lists as NDJSON or Parquet.
 
-A list of more than a little is read and written by a process of its own, at a lower priority: whoever asks the server
-for something else meanwhile does not wait for it, and what it takes of memory is given back. What that process imports
-is kept small, so nothing is imported here.
+A longer list is read and written by a separate process with lower priority. Other requests are not delayed, and its
+memory is released afterwards. That process should import little, so this module imports nothing.
 """

@@ -1,4 +1,4 @@
-"""A server as those see it who export from it: how many rows there are, and the rows."""
+"""HTTP client of a server's exports, for `loomql export`."""
 
 import http.client
 import json
@@ -8,8 +8,8 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 _READ_BYTES: Final = 256 * 1024
-_SILENT_SECONDS: Final = 130.0
-"""A little more than the server takes for a page at most, by default."""
+_TIMEOUT_SECONDS: Final = 130.0
+"""Read timeout: slightly longer than the server's default timeout for a page."""
 
 _TYPES: Final[dict[str, tuple[str, dict[str, str]]]] = {
     "calls": ("calls", {"filter": "CallsFilter", "query": "QueryInput"}),
@@ -19,64 +19,64 @@ _TYPES: Final[dict[str, tuple[str, dict[str, str]]]] = {
 }
 
 EXPORTS: Final = tuple(_TYPES)
-"""The lists that there are exports of."""
+"""Names of the lists that can be exported."""
 
 
 class ExportError(Exception):
-    """An export came to no good end; the message says why, and what to do."""
+    """An export failed; the message says why and what to do."""
 
 
 class ExportClient:
-    """The exports of the server at an address such as `http://127.0.0.1:8000`, which may ask for a key."""
+    """Exports from the server at `url`, such as `http://127.0.0.1:8000`; `key` is an API key."""
 
     def __init__(self, url: str, key: str | None = None) -> None:
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._url: SplitResult = urlsplit(url)
         if self._url.scheme not in {"http", "https"} or not self._url.hostname:
-            raise ExportError(f"{url[:200]} is no address of a server; write it as http://127.0.0.1:8000")
+            raise ExportError(f"{url[:200]} is not the URL of a server; write it as http://127.0.0.1:8000")
 
     def total(self, concept: str, project_id: str, parameters: Mapping[str, str]) -> int:
-        """How many rows there are.
+        """Return the number of rows of a list.
 
         Raises:
-            ExportError: the server does not answer, or refuses the question.
+            ExportError: the server does not answer or refuses the request.
         """
         field, types = _TYPES[concept]
-        asked = {name: kind for name, kind in types.items() if name in parameters}
-        declared = "".join(f", ${name}: {kind}" for name, kind in asked.items())
-        passed = "".join(f", {name}: ${name}" for name in asked)
+        used_types = {name: kind for name, kind in types.items() if name in parameters}
+        declared = "".join(f", ${name}: {kind}" for name, kind in used_types.items())
+        passed = "".join(f", {name}: ${name}" for name in used_types)
         document = f"query ($projectId: ID!{declared}) {{ {field}(projectId: $projectId{passed}) {{ totalCount }} }}"
-        variables = {"projectId": project_id} | {name: _json(name, parameters[name]) for name in asked}
+        variables = {"projectId": project_id} | {name: _json(name, parameters[name]) for name in used_types}
         body = json.dumps({"query": document, "variables": variables})
         with closing(self._connection()) as connection:
-            answer = self._answer(connection, "POST", "/graphql", body)
-            found = json.loads(answer.read())
+            response = self._request(connection, "POST", "/graphql", body)
+            found = json.loads(response.read())
         if "errors" in found:
             raise ExportError(found["errors"][0]["message"])
         count: int = found["data"][field]["totalCount"]
         return count
 
     def content(self, concept: str, parameters: Mapping[str, str]) -> Iterator[bytes]:
-        """What an export answers, as it comes.
+        """Yield the bytes of an export as they arrive.
 
         Raises:
-            ExportError: the server does not answer, refuses the question, or the answer is cut off.
+            ExportError: the server does not answer, refuses the request, or the connection breaks.
         """
         with closing(self._connection()) as connection:
-            answer = self._answer(connection, "GET", f"/export/{concept}?{urlencode(parameters)}")
-            if answer.status != http.client.OK:
-                raise ExportError(_refusal(answer.read()))
+            response = self._request(connection, "GET", f"/export/{concept}?{urlencode(parameters)}")
+            if response.status != http.client.OK:
+                raise ExportError(_error_message(response.read()))
             try:
-                while part := answer.read1(_READ_BYTES):
-                    yield part
+                while chunk := response.read1(_READ_BYTES):
+                    yield chunk
             except (OSError, http.client.HTTPException) as error:
-                raise ExportError("the connection was cut off; run the same command again to go on") from error
+                raise ExportError("the connection broke; run the same command again to resume") from error
 
     def _connection(self) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
-        return kind(str(self._url.hostname), self._url.port, timeout=_SILENT_SECONDS)
+        return kind(str(self._url.hostname), self._url.port, timeout=_TIMEOUT_SECONDS)
 
-    def _answer(
+    def _request(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: str | None = None
     ) -> http.client.HTTPResponse:
         headers = self._headers | ({"Content-Type": "application/json"} if body else {})
@@ -85,7 +85,7 @@ class ExportClient:
             return connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             raise ExportError(
-                f"no server answers at {self._url.geturl()} ({error}); start one (loomql serve), or name it by --url"
+                f"no server answers at {self._url.geturl()} ({error}); start one (loomql serve), or set --url"
             ) from error
 
 
@@ -96,9 +96,9 @@ def _json(name: str, text: str) -> Any:  # noqa: ANN401 -- any JSON
         raise ExportError(f"{name}: is not JSON: {error}") from None
 
 
-def _refusal(body: bytes) -> str:
+def _error_message(body: bytes) -> str:
     try:
         message: str = json.loads(body)["errors"][0]["message"]
     except (ValueError, LookupError, TypeError):
-        return f"the server answers with what is no export: {body[:200]!r}"
+        return f"the server did not return an export: {body[:200]!r}"
     return message

@@ -1,4 +1,4 @@
-"""The endpoint of exports."""
+"""The endpoint `GET /export/{concept}`."""
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.auth.callers import caller_of
-from app.error_responses import refusing
+from app.error_responses import answering_errors
 from app.exports import ndjson
 from app.exports.export import Export
 from app.exports.stall_timeout import StallTimeoutResponse
@@ -24,17 +24,17 @@ from stores.database import Database
 from stores.errors import BadInputError
 
 _FORMATS: Final = {"ndjson": ndjson.MEDIA_TYPE, "parquet": "application/vnd.apache.parquet"}
-_OWN: Final = ("after", "cursors", "format")
+_OWN_PARAMETERS: Final = ("after", "cursors", "format")
 _BOOLEANS: Final = {"false": False, "true": True}
 
 
-_LITTLE_ROWS: Final = 500
-_LITTLE_BYTES: Final = 500_000
+_SMALL_ROWS: Final = 500
+_SMALL_BYTES: Final = 500_000
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class ExportEndpoint:
-    """`GET /export/{concept}`; an export of more than a little has a process of its own, which takes time to start."""
+    """The export endpoint; a longer export runs in a separate process, which takes time to start."""
 
     def __init__(self, schema: LimitedSchema, settings: Settings, processes: ExportProcessPool) -> None:
         self._schema = schema
@@ -42,22 +42,22 @@ class ExportEndpoint:
         self._processes = processes
 
     def routes(self) -> list[Route]:
-        """Where it is."""
+        """Return the routes."""
         return [Route("/export/{concept}", self.get, methods=["GET"])]
 
-    @refusing
+    @answering_errors
     async def get(self, request: Request) -> Response:
-        """The rows of a list and a last line that says how many; what is wrong with the question is told before."""
+        """Return the rows of a list and a trailer with their number; errors of the request come before any row."""
         concept = concept_of(request.path_params["concept"])
-        given = single(request.query_params.multi_items(), (PROJECT_ID, *concept.arguments, *_OWN))
-        form = cast("Format", _one_of(given, "format", _FORMATS))
+        parameters = single(request.query_params.multi_items(), (PROJECT_ID, *concept.arguments, *_OWN_PARAMETERS))
+        form = cast("Format", _one_of(parameters, "format", _FORMATS))
         _check_pyarrow(form)
-        after = given.get("after")
-        export = Export(concept.name, asked(self._schema, concept, given), after, is_resumed=after is not None)
+        after = parameters.get("after")
+        export = Export(concept.name, asked(self._schema, concept, parameters), after, is_resumed=after is not None)
         job = Job(
             export,
             form,
-            _BOOLEANS[_one_of(given, "cursors", _BOOLEANS)],
+            _BOOLEANS[_one_of(parameters, "cursors", _BOOLEANS)],
             str(self._settings.mongodb_uri),
             self._settings.mongodb_database,
             self._settings.database_timeout_seconds,
@@ -71,56 +71,56 @@ class ExportEndpoint:
         return await (self._parquet if form == "parquet" else self._ndjson)(job, database, caller_id)
 
     async def _ndjson(self, job: Job, database: Database, caller_id: str | None) -> Response:
-        """What is little is read before the answer begins, and is all of it where there is no more."""
-        beginning = b""
+        """Read the first rows here, and the rest in a separate process if there are many."""
+        first_rows = b""
         async with aclosing(job.export.pages(database)) as pages:
             async for page in pages:
-                beginning += ndjson.lines(job.export.columns, page, with_cursors=job.with_cursors)
-                if page.has_next and (job.export.count >= _LITTLE_ROWS or len(beginning) >= _LITTLE_BYTES):
-                    return self._streamed(job, caller_id, beginning)
-        return Response(beginning + ndjson.trailer(job.export), headers=_HEADERS, media_type=_FORMATS[job.format])
+                first_rows += ndjson.lines(job.export.columns, page, with_cursors=job.with_cursors)
+                if page.has_next and (job.export.count >= _SMALL_ROWS or len(first_rows) >= _SMALL_BYTES):
+                    return self._streamed(job, caller_id, first_rows)
+        return Response(first_rows + ndjson.trailer(job.export), headers=_HEADERS, media_type=_FORMATS[job.format])
 
     async def _parquet(self, job: Job, database: Database, caller_id: str | None) -> Response:
-        """The first page is read for nothing but its errors."""
+        """Read the first page for its errors only, then write the file in a separate process."""
         async with aclosing(replace(job.export).pages(database)) as pages:
             await anext(pages)
         return self._streamed(job, caller_id)
 
-    def _streamed(self, job: Job, caller_id: str | None, beginning: bytes = b"") -> Response:
+    def _streamed(self, job: Job, caller_id: str | None, first_rows: bytes = b"") -> Response:
         process = self._processes.start(caller_id)
 
         async def content() -> AsyncGenerator[bytes, None]:
-            if beginning:
-                yield beginning
-            async with aclosing(process.output(job)) as written:
-                async for part in written:
-                    yield part
+            if first_rows:
+                yield first_rows
+            async with aclosing(process.output(job)) as output:
+                async for chunk in output:
+                    yield chunk
 
         return StallTimeoutResponse(content(), _HEADERS, _FORMATS[job.format], process.end)
 
 
 def _check_pyarrow(form: Format) -> None:
-    """See whether the server can write a format, without importing what is large.
+    """Check that the server can write a format, without importing pyarrow, which is large.
 
     Raises:
-        BadInputError: it cannot.
+        BadInputError: pyarrow is not installed.
     """
     if form == "parquet" and find_spec("pyarrow") is None:
         raise BadInputError(
-            "this server has no pyarrow, which writes Parquet: install loomql[parquet] there, or leave format out for "
-            "NDJSON",
+            "this server cannot write Parquet because pyarrow is missing: install loomql[parquet] on it, or omit "
+            "format for NDJSON",
             "format",
         )
 
 
-def _one_of(given: Mapping[str, str], name: str, allowed: Iterable[str]) -> str:
-    """A parameter that is one of a few texts, by default the first.
+def _one_of(parameters: Mapping[str, str], name: str, allowed: Iterable[str]) -> str:
+    """Return a parameter that must be one of a few texts; the first is the default.
 
     Raises:
-        BadInputError: it is another.
+        BadInputError: it is another text.
     """
     known = list(allowed)
-    text = given.get(name, known[0])
+    text = parameters.get(name, known[0])
     if text not in known:
         raise BadInputError(f"{text[:64]!r} is not one of {', '.join(known)}", name)
     return text

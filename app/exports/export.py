@@ -1,4 +1,4 @@
-"""One export under way: the pages of its list, and how far it has come."""
+"""The state of a running export: its list, position and trailer."""
 
 import logging
 from collections.abc import AsyncGenerator
@@ -8,25 +8,25 @@ from typing import Any, Final
 from stores.database import Database
 from stores.errors import StoreError, UnavailableError
 from stores.exports.columns import Columns
-from stores.exports.lists import LISTS, Asked
+from stores.exports.lists import LISTS, RowSelection
 from stores.exports.pages import pages
 from stores.ids import new_id
 from stores.paging import Page
 
 TRAILER: Final = "loomql_export"
-"""The one key of the line that ends an export."""
+"""The only member of the last line of an export."""
 
-_STOPPING: Final = "the server stops; go on after the cursor when it is there again"
+_STOPPING: Final = "the server stops; resume after the cursor when it runs again"
 
 logger = logging.getLogger("loomql")
 
 
 @dataclass(slots=True)
 class Export:
-    """A list from a cursor on; `cursor` is that of the last of the `count` rows that were given, if there is one."""
+    """An export from a cursor on; `cursor` is that of the last of `count` exported rows, or None."""
 
     concept: str
-    asked: Asked
+    asked: RowSelection
     cursor: str | None = None
     count: int = 0
     is_resumed: bool = False
@@ -34,16 +34,16 @@ class Export:
 
     @property
     def columns(self) -> Columns:
-        """The columns of its rows."""
+        """Columns of the rows."""
         return LISTS[self.concept].columns
 
     async def pages(self, database: Database) -> AsyncGenerator[Page, None]:
-        """The pages from where it stands on, the first even if it is empty; each counts as given when it comes.
+        """Yield the remaining pages and advance the position; the first page may be empty.
 
         Raises:
-            StoreError: the question breaks a rule, the database is away, or the server stops.
+            StoreError: the arguments are invalid, MongoDB is unreachable, or the server stops.
         """
-        read = LISTS[self.concept].reading(database, self.asked)
+        read = LISTS[self.concept].page_reader(database, self.asked)
         async for page in pages(read, self.cursor):
             self.count += len(page.rows)
             if page.rows:
@@ -53,8 +53,8 @@ class Export:
                 raise UnavailableError(_STOPPING)
 
     def trailer(self, error: Exception | None = None) -> dict[str, Any]:
-        """What the last line says: how many rows this answer has, whether they are all, and where they end."""
-        says: dict[str, Any] = {
+        """Return the last line: the number of rows, whether the export is complete, and the last cursor."""
+        content: dict[str, Any] = {
             "concept": self.concept,
             "project_id": self.asked.project_id,
             "count": self.count,
@@ -62,10 +62,10 @@ class Export:
             "resumed": self.is_resumed,
             "cursor": self.cursor,
         }
-        return {TRAILER: says if error is None else says | {"error": _told(error)}}
+        return {TRAILER: content if error is None else content | {"error": _error_body(error)}}
 
 
-def _told(error: Exception) -> dict[str, str]:
+def _error_body(error: Exception) -> dict[str, str]:
     if isinstance(error, StoreError):
         return {"message": error.message, "code": error.code}
     error_id = new_id()

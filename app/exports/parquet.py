@@ -1,7 +1,7 @@
-"""Exports as Parquet: a group of rows after the other, in memory that does not grow with the list.
+"""Parquet exports, written in row groups, so that memory does not grow with the list.
 
-Texts, numbers and times have types of their own, and JSON is its text: what lies in it may be of any type from row to
-row. A file that was cut off has no end, and every reader of Parquet refuses it.
+Texts, numbers and times have Parquet types. JSON is stored as text, because its type can differ between rows. A
+truncated file has no footer, and every Parquet reader rejects it.
 """
 
 import io
@@ -31,25 +31,25 @@ _TYPES: Final[dict[Kind, Any]] = {
 
 
 async def parquet(export: Export, database: Database, *, with_cursors: bool) -> AsyncGenerator[bytes, None]:
-    """The parts of the file; what goes wrong in the middle is raised, and leaves it without its end.
+    """Yield the chunks of the file; an error leaves it without a footer.
 
     Raises:
-        StoreError: the database is away, or the server stops.
+        StoreError: MongoDB is unreachable, or the server stops.
     """
-    # Arrow's own pools keep what they had, up to twice as much as all else.
+    # Arrow's own memory pools keep up to twice as much memory as everything else takes.
     pa.set_memory_pool(pa.system_memory_pool())
     writer = _Writer(export.columns, with_cursors=with_cursors)
     async for page in export.pages(database):
         writer.add(page)
         if writer.is_full:
             writer.write_group()
-        if part := writer.taken():
-            yield part
-    yield writer.ended(export.trailer())
+        if chunk := writer.drain():
+            yield chunk
+    yield writer.finish(export.trailer())
 
 
 class _Writer:
-    """A Parquet file on its way out."""
+    """Builds a Parquet file."""
 
     def __init__(self, columns: Columns, *, with_cursors: bool) -> None:
         self._columns = columns
@@ -61,14 +61,14 @@ class _Writer:
         self._sink = _Sink()
         repeating = [column.name for column in columns.columns if column.kind is not Kind.JSON]
         self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd", use_dictionary=repeating)
-        self._begin_group()
+        self._start_group()
 
-    def _begin_group(self) -> None:
+    def _start_group(self) -> None:
         self._rows: list[dict[str, Any]] = []
         self._characters = 0
 
     def add(self, page: Page) -> None:
-        """Take the rows of a page into the group."""
+        """Add the rows of a page to the current row group."""
         for row in page.rows:
             values = self._columns.values(row)
             if self._with_cursors:
@@ -78,52 +78,52 @@ class _Writer:
 
     @property
     def is_full(self) -> bool:
-        """Whether the group has as much as it should."""
+        """True if the row group has reached its size."""
         return len(self._rows) >= _GROUP_ROWS or self._characters >= _GROUP_CHARACTERS
 
     def write_group(self) -> None:
-        """Write the group, and begin another."""
+        """Write the row group and start the next."""
         self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
-        self._begin_group()
+        self._start_group()
 
-    def ended(self, trailer: dict[str, Any]) -> bytes:
-        """The rest of the file, which says in its metadata what the last line of NDJSON does."""
+    def finish(self, trailer: dict[str, Any]) -> bytes:
+        """Return the rest of the file, with the trailer in its metadata."""
         if self._rows:
             self.write_group()
         self._writer.add_key_value_metadata({TRAILER: codec.encode(trailer[TRAILER])})
         self._writer.close()
-        return self.taken()
+        return self.drain()
 
-    def taken(self) -> bytes:
-        """What was written since this was last asked."""
-        return self._sink.taken()
+    def drain(self) -> bytes:
+        """Return what was written since the last call."""
+        return self._sink.drain()
 
 
 class _Sink(io.RawIOBase):
-    """A file that is only ever written to, and whose content is taken out as it comes."""
+    """An output file that keeps written bytes until they are read once."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._parts: list[bytes] = []
+        self._chunks: list[bytes] = []
         self._size = 0
 
     def writable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def write(self, content: Any) -> int:  # noqa: ANN401 -- any buffer
-        """Keep what is written until it is taken."""
-        part = bytes(content)
-        self._parts.append(part)
-        self._size += len(part)
-        return len(part)
+        """Append bytes."""
+        chunk = bytes(content)
+        self._chunks.append(chunk)
+        self._size += len(chunk)
+        return len(chunk)
 
     def tell(self) -> int:
-        """How much was written, taken or not."""
+        """Return the number of bytes ever written."""
         return self._size
 
-    def taken(self) -> bytes:
-        """What was written since this was last asked."""
-        content = b"".join(self._parts)
-        self._parts.clear()
+    def drain(self) -> bytes:
+        """Return what was written since the last call."""
+        content = b"".join(self._chunks)
+        self._chunks.clear()
         return content

@@ -1,4 +1,4 @@
-"""Where an export to a file stands, kept beside the file for as long as that is not whole."""
+"""Position of an export to a file, saved next to the file until it is complete."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ SUFFIX: Final = ".loomql-export"
 
 @dataclass(slots=True)
 class ResumeState:
-    """How much of a file is sure: so many bytes of so many rows, the last of which has the cursor."""
+    """The valid part of a file: its size in bytes, its rows, and the cursor of the last one."""
 
     size: int = 0
     count: int = 0
@@ -20,7 +20,7 @@ class ResumeState:
 
 
 class ResumeFile:
-    """The standing of one file; `question` is any text that tells its export from others."""
+    """The saved state of one file; `question` identifies the list and its arguments."""
 
     def __init__(self, file: Path, question: str) -> None:
         self.path = file.with_name(f"{file.name}{SUFFIX}")
@@ -28,22 +28,22 @@ class ResumeFile:
         self._of = hashlib.sha256(question.encode()).hexdigest()
 
     def read(self) -> ResumeState | None:
-        """The standing of the file as it is; None where it has none, or another export's."""
+        """Return the state; None if it is missing, belongs to another export, or the file is shorter."""
         try:
-            kept = json.loads(self.path.read_bytes())
-            if kept.pop("of") != self._of:
+            saved = json.loads(self.path.read_bytes())
+            if saved.pop("of") != self._of:
                 return None
-            standing = ResumeState(**kept)
+            state = ResumeState(**saved)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        return standing if self._file.stat().st_size >= standing.size else None
+        return state if self._file.stat().st_size >= state.size else None
 
-    def keep(self, standing: ResumeState) -> None:
-        """Keep it; the file must have as much by then."""
+    def keep(self, state: ResumeState) -> None:
+        """Save the state; its bytes must already be in the file."""
         new = self.path.with_name(f"{self.path.name}.new")
-        new.write_text(json.dumps({"of": self._of, **asdict(standing)}))
+        new.write_text(json.dumps({"of": self._of, **asdict(state)}))
         os.replace(new, self.path)  # noqa: PTH105 -- both paths are there
 
     def forget(self) -> None:
-        """The file is whole."""
+        """Delete the state of a complete file."""
         self.path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Streams to clients that may be slow, but not dead."""
+"""Streamed responses that end if the client stops reading."""
 
 import asyncio
 import logging
@@ -15,9 +15,9 @@ logger = logging.getLogger("loomql")
 
 
 class StallTimeoutResponse(StreamingResponse):
-    """A streamed answer, whose next part is made when the last one was taken.
+    """A streamed response that produces each chunk after the previous one was sent.
 
-    It ends where the client goes away, or takes nothing for `STALLED_SECONDS`; `ended` is called however it ends.
+    It ends if the client disconnects or reads nothing for `STALLED_SECONDS`; `on_end` is called in every case.
     """
 
     def __init__(
@@ -25,23 +25,23 @@ class StallTimeoutResponse(StreamingResponse):
         content: AsyncGenerator[bytes, None],
         headers: Mapping[str, str],
         media_type: str,
-        ended: Callable[[], object],
+        on_end: Callable[[], object],
     ) -> None:
         super().__init__(content, headers=headers, media_type=media_type)
         self._content = content
-        self._ended = ended
+        self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
+        """Send the response."""
 
-        async def send_in_time(message: Message) -> None:
+        async def send_with_timeout(message: Message) -> None:
             async with asyncio.timeout(STALLED_SECONDS):
                 await send(message)
 
         try:
             async with aclosing(self._content):
-                await super().__call__(scope, receive, send_in_time)
+                await super().__call__(scope, receive, send_with_timeout)
         except TimeoutError:
-            logger.warning("a client took nothing of an export for %g seconds, and is let go", STALLED_SECONDS)
+            logger.warning("export cancelled: the client read nothing for %g seconds", STALLED_SECONDS)
         finally:
-            self._ended()
+            self._on_end()

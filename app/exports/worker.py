@@ -1,7 +1,7 @@
-"""The process that writes an export: it takes a job from its standard input, and writes to its standard output.
+"""The worker process of an export: reads a job from standard input and writes the export to standard output.
 
-When its input ends, since the server stops or is gone, it ends with a line that says so; when nobody reads any more, it
-just ends.
+At the end of its input, because the server stops or died, it ends the export with an error trailer. Without a reader of
+its output it exits.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ Format = Literal["ndjson", "parquet"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An export, how it is written, and the database that it is read from."""
+    """An export, its format, and the database to read from."""
 
     export: Export
     format: Format
@@ -38,8 +38,8 @@ class Job:
 
 
 async def run(job: Job) -> None:
-    """Write an export."""
-    threading.Thread(target=_stop_with, args=(sys.stdin.buffer, job.export), name="input", daemon=True).start()
+    """Write the export of a job."""
+    threading.Thread(target=_stop_at_end_of, args=(sys.stdin.buffer, job.export), name="input", daemon=True).start()
     database = Database.open(job.uri, job.database, job.timeout_seconds, job.query_timeout_seconds)
     try:
         async with aclosing(_content(job, database)) as content:
@@ -49,41 +49,41 @@ async def run(job: Job) -> None:
 
 
 async def _write_all(content: AsyncGenerator[bytes, None]) -> None:
-    """Write the parts of an export, each while the next one is made."""
-    writing: asyncio.Future[None] = asyncio.ensure_future(asyncio.to_thread(_write, b""))
-    async for part in content:
-        await writing
-        writing = asyncio.ensure_future(asyncio.to_thread(_write, part))
-    await writing
+    """Write each chunk while the next one is produced."""
+    write: asyncio.Future[None] = asyncio.ensure_future(asyncio.to_thread(_write, b""))
+    async for chunk in content:
+        await write
+        write = asyncio.ensure_future(asyncio.to_thread(_write, chunk))
+    await write
 
 
-def _write(part: bytes) -> None:
-    sys.stdout.buffer.write(part)
+def _write(chunk: bytes) -> None:
+    sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
 
 
 def _content(job: Job, database: Database) -> AsyncGenerator[bytes, None]:
     if job.format == "parquet":
-        from app.exports.parquet import parquet  # noqa: PLC0415 -- of the size of all else, and seldom needed
+        from app.exports.parquet import parquet  # noqa: PLC0415 -- doubles the memory of the process, and is rarely needed
 
         return parquet(job.export, database, with_cursors=job.with_cursors)
     return ndjson(job.export, database, with_cursors=job.with_cursors)
 
 
-def _stop_with(source: BinaryIO, export: Export) -> None:
-    """Stop the export when a source ends."""
-    # Not by its buffer, whose lock this thread would hold while all ends.
+def _stop_at_end_of(source: BinaryIO, export: Export) -> None:
+    """Stop the export at the end of `source`."""
+    # Unbuffered: this thread would hold the buffer's lock while the process exits.
     while os.read(source.fileno(), 1):
         continue
     export.is_stopping = True
 
 
 def main() -> int:
-    """Run the one job; 1 where nobody reads what it writes."""
-    with suppress(PermissionError):  # a sandbox may let nobody set a priority, not even a lower one
+    """Run one job; return 1 if nothing reads the output."""
+    with suppress(PermissionError):  # a sandbox may forbid setting the priority
         os.nice(_NICENESS)
     gc.freeze()
-    job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 -- from the server, whose process this is
+    job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 -- sent by the parent server process
     try:
         asyncio.run(run(job))
     except BrokenPipeError:

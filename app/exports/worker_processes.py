@@ -1,4 +1,4 @@
-"""Running an export in a process of its own, and passing on what it writes."""
+"""Worker processes of exports, and forwarding of their output."""
 
 import asyncio
 import pickle
@@ -11,45 +11,45 @@ from typing import IO, Final, cast
 from app.exports.worker import Job
 from stores.concurrency.quotas import check_caller_quota
 
-_HELD_BYTES: Final = 256 * 1024
+_BUFFER_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 256 * 1024
 _PIPE_BYTES: Final = 1024 * 1024
-"""A page, so that the next one is made while this one is passed on; the most that Linux gives anyone."""
+"""Pipe size: one page, so that the next one is produced while this one is sent; Linux's default maximum."""
 _PROGRAM: Final = "import sys; sys.path[:] = sys.argv[1:]; from app.exports.worker import main; sys.exit(main())"
-"""Found where the server was: by itself, Python would look for it in the folder that the server was started in."""
+"""Sets `sys.path` to the server's; Python by itself would search the current folder."""
 
 
 class WorkerDiedError(Exception):
-    """The process ended in the middle; the answer must end so, too, without an end."""
+    """The worker process died; the response must end without a trailer, too."""
 
 
 class ExportProcessPool:
-    """The processes of one server's exports, at most so many at once."""
+    """The worker processes of one server's exports, up to a limit."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._running: set[ExportProcess] = set()
         self._is_stopping = False
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of running export processes."""
         return len(self._running)
 
     @property
-    def most(self) -> int:
-        """How many there may be."""
-        return self._most
+    def limit(self) -> int:
+        """Maximum number of export processes."""
+        return self._limit
 
     def start(self, caller_id: str | None = None) -> "ExportProcess":
-        """One more, which must be ended; a caller who is known may have half of all, or the one that there is.
+        """Start a process, which the caller must end; a known caller may have half of the limit, at least one.
 
         Raises:
-            RateLimitedError: the caller has as many as one may have.
-            UnavailableError: there are as many as there may be.
+            RateLimitedError: the caller has reached its half.
+            UnavailableError: the limit is reached.
         """
         callers = [running.caller_id for running in self._running]
-        check_caller_quota("exports", "LOOMQL_MAX_EXPORTS", self._most, callers, caller_id)
+        check_caller_quota("exports", "LOOMQL_MAX_EXPORTS", self._limit, callers, caller_id)
         process = ExportProcess(self._running.discard, caller_id)
         self._running.add(process)
         if self._is_stopping:
@@ -57,22 +57,22 @@ class ExportProcessPool:
         return process
 
     def stop(self) -> None:
-        """Let all end after the pages that they are at, each with a line that says so; also those that start later."""
+        """Stop all processes after their current page, with an error trailer, and those that start later, too."""
         self._is_stopping = True
         for process in self._running:
             process.stop()
 
 
 class ExportProcess:
-    """A process that writes an export."""
+    """One worker process."""
 
-    def __init__(self, ended: "Callable[[ExportProcess], object]", caller_id: str | None = None) -> None:
-        self._ended = ended
+    def __init__(self, on_end: "Callable[[ExportProcess], object]", caller_id: str | None = None) -> None:
+        self._on_end = on_end
         self.caller_id = caller_id
         self._is_stopping = self._has_job = False
-        # In a group of its own, so that Ctrl-C in a terminal is the server's alone to deal with; but not in a session,
-        # which Linux would give as much of the processor as the server's.
-        self._process = subprocess.Popen(  # noqa: S603 -- our own program
+        # A process group of its own keeps Ctrl-C in a terminal away from it. A session of its own would get as much
+        # processor time from Linux as the server's session.
+        self._process = subprocess.Popen(  # noqa: S603 -- a fixed program
             [sys.executable, "-c", _PROGRAM, *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -83,47 +83,47 @@ class ExportProcess:
         self._output = cast("IO[bytes]", self._process.stdout)
 
     async def output(self, job: Job) -> AsyncGenerator[bytes, None]:
-        """What it writes, as it is written.
+        """Send the job and yield the output as it is written.
 
         Raises:
-            WorkerDiedError: it ended before its end.
+            WorkerDiedError: the process died.
         """
-        await asyncio.to_thread(self._give, pickle.dumps(job))
+        await asyncio.to_thread(self._send, pickle.dumps(job))
         self._has_job = True
         if self._is_stopping:
             self._close_input()
-        reader = asyncio.StreamReader(limit=_HELD_BYTES)
+        reader = asyncio.StreamReader(limit=_BUFFER_BYTES)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), self._output
         )
         try:
-            while part := await reader.read(_READ_BYTES):
-                yield part
+            while chunk := await reader.read(_READ_BYTES):
+                yield chunk
         finally:
             transport.close()
         code = await asyncio.to_thread(self._process.wait)
         if code:
-            raise WorkerDiedError(f"the process of an export ended with {code}")
+            raise WorkerDiedError(f"an export process exited with code {code}")
 
-    def _give(self, job: bytes) -> None:
+    def _send(self, job: bytes) -> None:
         self._input.write(job)
         self._input.flush()
 
     def stop(self) -> None:
-        """Let it end after the page that it is at, or after its first one where it has no job yet."""
+        """Stop after the current page, or after the first one if the process has no job yet."""
         self._is_stopping = True
         if self._has_job:
             self._close_input()
 
     def _close_input(self) -> None:
-        with suppress(BrokenPipeError):  # it has ended
+        with suppress(BrokenPipeError):  # the process has ended
             self._input.close()
 
     def end(self) -> None:
-        """End it now, if it has not ended."""
-        self._ended(self)
+        """Kill the process if it still runs."""
+        self._on_end(self)
         self._process.kill()
         self._process.wait()
         self._close_input()
-        with suppress(OSError):  # uvloop closes it behind the back of the file
+        with suppress(OSError):  # uvloop may have closed the descriptor already
             self._output.close()

@@ -1,4 +1,4 @@
-"""Which part of what is served a request is after: the headers Range, If-Range, If-None-Match and If-Match."""
+"""The headers Range, If-Range, If-None-Match and If-Match of a file request."""
 
 import re
 from collections.abc import Mapping
@@ -8,16 +8,16 @@ _ONE_RANGE: Final = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})", re.IG
 
 
 class UnsatisfiableError(Exception):
-    """The part that is asked for lies beyond the end."""
+    """The requested range starts beyond the end."""
 
 
 def byte_range(headers: Mapping[str, str], size: int, etag: str) -> tuple[int, int] | None:
-    """The first position and the one after the last that is asked for; None for all of it.
+    """Return the requested range as first position and position after the last; None for the whole content.
 
-    Several ranges, other units and what cannot be read count as no range, as RFC 9110 allows.
+    Several ranges, other units and malformed headers count as no range, as RFC 9110 allows.
 
     Raises:
-        UnsatisfiableError: no byte lies in it.
+        UnsatisfiableError: the range contains no byte.
     """
     match = _ONE_RANGE.fullmatch(headers.get("range", "").strip())
     if match is None or headers.get("if-range", etag) != etag:
@@ -43,6 +43,6 @@ def _suffix(length: str, size: int) -> tuple[int, int] | None:
 
 
 def names(header: str, etag: str) -> bool:
-    """Whether an If-None-Match or If-Match header names an entity tag; what is weak there will do."""
+    """Return True if an If-None-Match or If-Match header names an entity tag; weak tags match, too."""
     tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
     return bool(tags & {"*", etag})

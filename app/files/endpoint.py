@@ -1,7 +1,7 @@
-"""Files over HTTP: `PUT /files/{entity}/{project}` and `GET /files/{entity}/{project}/{digest}`, both streamed.
+"""File endpoints: `PUT /files/{entity}/{project}` and `GET /files/{entity}/{project}/{digest}`, both streamed.
 
-What comes out is never a page of this server: a browser shows images, sound, film and text, saves all else, and runs
-nothing of it.
+A response never acts as a page of this server: browsers show images, audio, video and text, download everything else,
+and run no scripts.
 """
 
 import re
@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from app.admission import quota_key_of
-from app.error_responses import error_response, refusing
+from app.error_responses import answering_errors, error_response
 from app.files.byte_ranges import UnsatisfiableError, byte_range, names
 from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing, iter_chunks, never
 from graphql_schema.files import file_url
@@ -24,8 +24,8 @@ from stores.errors import BadInputError
 from stores.files import HELD_BYTES, FilesStore, StoredFile, check_size
 
 _COPIES: Final = 2
-"""What comes is held twice while it is written, the second time by the driver."""
-_SHOWN: Final = re.compile(r"(image|audio|video|text)/")
+"""A chunk is in memory twice while it is written: here and in the driver."""
+_INLINE_TYPES: Final = re.compile(r"(image|audio|video|text)/")
 _UNSAFE_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._ -]")
 _PARAMETER: Final = re.compile(r"""(?:^|;)\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)""", re.DOTALL)
 _CHARSETS: Final = frozenset({"utf-8", "iso-8859-1"})
@@ -40,34 +40,34 @@ _CONTENT_HEADERS: Final = {
 
 
 class FileEndpoints:
-    """The endpoints of files, of which one is at most `max_file_bytes` large; `intake` bounds what is held at once."""
+    """File endpoints with a size limit per file; `budget` bounds the memory of uploads."""
 
     def __init__(self, max_file_bytes: int, intake: RequestBudget) -> None:
         self.max_file_bytes = max_file_bytes
         self.intake = intake
 
     def routes(self) -> list[Route]:
-        """Where they are."""
+        """Return the routes."""
         return [
             Route("/files/{entity}/{project}", self.put, methods=["PUT"]),
             Route("/files/{entity}/{project}/{digest}", self.get, methods=["GET"]),
         ]
 
-    @refusing
+    @answering_errors
     async def put(self, request: Request) -> Response:
-        """Store the body as a file: 201 where it is new, 200 where its content was there; with its digest."""
+        """Store the body as a file; return its digest, with 201 if it is new and 200 if the content already existed."""
         project_id = _project_id(request)
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             return error_response(BadInputError("Send the file without Content-Encoding; it is not decompressed."), 415)
         length = request.headers.get("content-length", "")
         announced = int(length) if length.isdecimal() else self.max_file_bytes
         check_size(announced, self.max_file_bytes)
-        with self.intake.reservation(quota_key_of(request.scope)) as share:
-            await share.wait_for_room(min(HELD_BYTES, _COPIES * announced))
-            async with aclosing(_counted(iter_chunks(request, never), share)) as content:
+        with self.intake.reservation(quota_key_of(request.scope)) as reservation:
+            await reservation.wait_for_room(min(HELD_BYTES, _COPIES * announced))
+            async with aclosing(_reserving(iter_chunks(request, never), reservation)) as content:
                 try:
                     digest, size, is_new = await _files(request).create(
-                        project_id, content, _given_name(request), self.max_file_bytes
+                        project_id, content, _requested_name(request), self.max_file_bytes
                     )
                 except BodyTimeoutError as error:
                     return closing(error_response(error, BODY_TIMEOUT_STATUS))
@@ -75,9 +75,9 @@ class FileEndpoints:
         body = {"digest": digest, "sizeBytes": size, "url": url}
         return JSONResponse(body, 201 if is_new else 200, {"Location": url, "Cache-Control": "no-store"})
 
-    @refusing
+    @answering_errors
     async def get(self, request: Request) -> Response:
-        """A file or a part of it, whose digest is its entity tag."""
+        """Return a file or a range of it; the digest is its entity tag."""
         files = _files(request)
         file = await files.one(_project_id(request), request.path_params["digest"])
         etag = f'"{file.digest}"'
@@ -87,25 +87,25 @@ class FileEndpoints:
         if names(request.headers.get("if-none-match", ""), etag):
             return Response(status_code=304, headers=headers)
         try:
-            part = byte_range(request.headers, file.size_bytes, etag)
+            requested = byte_range(request.headers, file.size_bytes, etag)
         except UnsatisfiableError:
             return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{file.size_bytes}"})
-        start, stop = part or (0, file.size_bytes)
+        start, stop = requested or (0, file.size_bytes)
         headers |= {"Content-Length": str(stop - start), "Content-Disposition": _disposition(file)}
-        if part:
+        if requested:
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size_bytes}"
         content = files.content(file, start, stop) if request.method == "GET" else _nothing()
-        return StreamingResponse(content, 206 if part else 200, headers, file.content_type)
+        return StreamingResponse(content, 206 if requested else 200, headers, file.content_type)
 
 
-async def _counted(content: AsyncIterable[bytes], share: Reservation) -> AsyncGenerator[bytes, None]:
-    """Content, held by the share as it comes, up to what an upload holds at all."""
-    held = 0
-    async for piece in content:
-        more = min(_COPIES * len(piece), HELD_BYTES - held)
-        await share.reserve(more)
-        held += more
-        yield piece
+async def _reserving(content: AsyncIterable[bytes], reservation: Reservation) -> AsyncGenerator[bytes, None]:
+    """Yield content and reserve memory for each chunk, up to the maximum that an upload holds."""
+    reserved = 0
+    async for chunk in content:
+        more = min(_COPIES * len(chunk), HELD_BYTES - reserved)
+        await reservation.reserve(more)
+        reserved += more
+        yield chunk
 
 
 async def _nothing() -> AsyncIterator[bytes]:
@@ -122,8 +122,8 @@ def _project_id(request: Request) -> str:
     return f"{request.path_params['entity']}/{request.path_params['project']}"
 
 
-def _given_name(request: Request) -> str | None:
-    """The name in the address (`?name=`), else in the header Content-Disposition."""
+def _requested_name(request: Request) -> str | None:
+    """Return the name in the URL (`?name=`), else in the Content-Disposition header."""
     name = request.query_params.get("name")
     if name is None and "content-disposition" in request.headers:
         name = _file_name(request.headers["content-disposition"])
@@ -138,14 +138,14 @@ def _file_name(disposition: str) -> str | None:
     """
     parameters = {name.lower(): value.strip() for name, value in _PARAMETER.findall(disposition)}
     if (extended := parameters.get("filename*")) is not None:
-        return _decoded(extended)
+        return _decode_extended(extended)
     name = parameters.get("filename")
     if name is None or not name.startswith('"'):
         return name
     return re.sub(r'\\(["\\])', r"\1", name[1:].removesuffix('"'))
 
 
-def _decoded(extended: str) -> str:
+def _decode_extended(extended: str) -> str:
     charset, _, rest = extended.partition("'")
     _language, quote_mark, encoded = rest.partition("'")
     if not quote_mark or charset.lower() not in _CHARSETS:
@@ -159,7 +159,7 @@ def _decoded(extended: str) -> str:
 
 
 def _disposition(file: StoredFile) -> str:
-    kind = "inline" if _SHOWN.match(file.content_type) else "attachment"
+    kind = "inline" if _INLINE_TYPES.match(file.content_type) else "attachment"
     name = re.split(r"[/\\]", file.name or "")[-1] or file.digest
     plain = _UNSAFE_IN_NAMES.sub("_", name)
     extended = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"

@@ -7,28 +7,21 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
+from app.browser_security.page_headers import page_headers
+
 DIST = Path(__file__).parent / "dist"
 
 # Monaco, the editor, styles itself with <style> elements; GraphiQL's fonts are data URLs in its style sheet.
-CONTENT_SOURCES = {
-    "default-src": "'none'",
-    "script-src": "'self'",
-    "worker-src": "'self'",
-    "style-src": "'self' 'unsafe-inline'",
-    "font-src": "'self' data:",
-    "img-src": "'self' data:",
-    "connect-src": "'self'",
-    "base-uri": "'none'",
-    "form-action": "'none'",
-    "frame-ancestors": "'none'",
-}
-PAGE_HEADERS = {
-    "Cache-Control": "no-cache",
-    "Content-Security-Policy": "; ".join(" ".join(rule) for rule in CONTENT_SOURCES.items()),
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
+PAGE_HEADERS = page_headers(
+    {
+        "worker-src": "'self'",
+        "style-src": "'self' 'unsafe-inline'",
+        "font-src": "'self' data:",
+        "img-src": "'self' data:",
+    }
+)
+DOCS_LINK = '<meta name="loomql-docs" content="docs" />'
+"""Element of the page that makes GraphiQL link to the documentation."""
 
 MISSING = """<!doctype html>
 <html lang="en">
@@ -43,10 +36,16 @@ folder, without <code>LOOMQL_SKIP_GRAPHIQL</code> in the environment, then reloa
 """
 
 
-def page(dist: Path = DIST) -> Response:
-    """The page for a browser's GET of the API; 503 with the way out where the bundle was not built."""
+def page(dist: Path = DIST, *, has_docs: bool = True) -> Response:
+    """Return the page for a browser's GET of the API; 503 with instructions if the bundle was not built.
+
+    Args:
+        dist: the bundle.
+        has_docs: True if the page links to the documentation.
+    """
     try:
-        return HTMLResponse((dist / "index.html").read_text(), headers=PAGE_HEADERS)
+        html = (dist / "index.html").read_text()
+        return HTMLResponse(html if has_docs else html.replace(DOCS_LINK, ""), headers=PAGE_HEADERS)
     except FileNotFoundError:
         return HTMLResponse(MISSING, status_code=503, headers=PAGE_HEADERS)
 

@@ -14,6 +14,9 @@ import favicon from "./favicon.svg";
 import { fetcher, INTROSPECTION } from "./fetcher.js";
 import { Hints } from "./hints.jsx";
 
+// The server leaves this out if it does not serve the documentation.
+const docs = document.querySelector("meta[name=loomql-docs]")?.content;
+
 const plugins = [explorerPlugin(), HISTORY_PLUGIN];
 
 // Any JSON is a JSON value; without this the variables editor allows only plain ones.
@@ -43,6 +46,11 @@ createRoot(document.getElementById("root")).render(
         <img src={favicon} alt="" />
         LoomQL
       </span>
+      {docs && (
+        <a className="loomql-docs" href={docs}>
+          Docs
+        </a>
+      )}
     </GraphiQL.Logo>
     <GraphiQL.Footer>
       <Hints />

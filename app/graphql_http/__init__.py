@@ -1,4 +1,4 @@
-"""GraphQL over HTTP (POST and GET), as https://graphql.github.io/graphql-over-http asks for."""
+"""GraphQL over HTTP by https://graphql.github.io/graphql-over-http, with server-sent events and uploads."""
 
 from app.graphql_http.endpoint import GraphQLHTTP
 

@@ -1,7 +1,4 @@
-"""The endpoint: what is asked of it is executed, and answered as its client would have it.
-
-A client that would rather have events gets the answer of `graphql_sse`.
-"""
+"""The HTTP endpoint of GraphQL: reads an operation, executes it, and responds as JSON or as an event stream."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,8 +13,8 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from app.admission import OperationLimiter, quota_key_of
-from app.admission.operation_limiter import MOST_OPERATIONS, OperationSlot, run_in_slot
-from app.admission.reservations import large_subscription, release_after_results
+from app.admission.operation_limiter import MAX_OPERATIONS, OperationSlot, run_in_slot
+from app.admission.reservations import large_subscription_error, release_after_results
 from app.admission.spool_budget import SpoolBudget
 from app.graphql_http.errors import INTERNAL, TOO_LARGE, RequestError, not_here, retry_later_error, timed_out
 from app.graphql_http.event_stream import EventStream
@@ -45,18 +42,18 @@ _ALLOWED: Final = {"GET": {OperationType.QUERY}, "POST": {OperationType.QUERY, O
 
 
 class GraphQLHTTP:
-    """The ASGI application that answers GraphQL requests over HTTP.
+    """ASGI application for GraphQL over HTTP.
 
     Args:
-        schema: what executes them.
-        make_context: the context of one request.
-        max_body_bytes: the largest body that is read.
-        page: what a browser gets that opens the endpoint; None gives it the API, too.
-        intake: what bounds the bodies that are held at once.
-        max_file_bytes: the most that the files of one multipart request may take together.
-        spool_space: what bounds those of all requests that are under way.
-        places: what bounds the queries and mutations that run at once.
-        trusted: the documents that clients may ask for by their hash; None where there are none.
+        schema: executes the operations.
+        make_context: creates the context of one request.
+        max_body_bytes: maximum size of a body.
+        page: returns GraphiQL's page for browsers; None serves the API to browsers, too.
+        intake: the memory budget of request bodies.
+        max_file_bytes: maximum size of all files of one multipart request together.
+        spool_space: the disk budget of uploaded files.
+        places: limits concurrent queries and mutations.
+        trusted: documents that clients may request by hash; None if there are none.
     """
 
     def __init__(
@@ -71,7 +68,7 @@ class GraphQLHTTP:
         places: OperationLimiter | None = None,
         trusted: TrustedDocuments | None = None,
     ) -> None:
-        self.places = places or OperationLimiter(MOST_OPERATIONS)
+        self.places = places or OperationLimiter(MAX_OPERATIONS)
         self.trusted = trusted
         self.spool_space = spool_space or SpoolBudget()
         self.max_file_bytes = max_file_bytes
@@ -82,11 +79,11 @@ class GraphQLHTTP:
         self.intake = intake or RequestBudget()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; whatever happens, the answer is a GraphQL response."""
+        """Handle one request; errors, too, become GraphQL responses."""
         request = GraphQLRequest(scope, receive)
-        with self.intake.reservation(quota_key_of(scope)) as share:
+        with self.intake.reservation(quota_key_of(scope)) as reservation:
             try:
-                response = await self._respond(request, share)
+                response = await self._respond(request, reservation)
             except ClientDisconnect:
                 return
             except (RequestError, BodyTimeoutError) as caught:
@@ -95,16 +92,16 @@ class GraphQLHTTP:
                 request_record.record_error(request_record.error_code(error.extensions))
                 media_type = negotiate(request.headers.get("accept", "")) or JSON
                 response = json_response({"errors": [error.payload]}, media_type, error.status, error.headers)
-            except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+            except Exception as error:  # noqa: BLE001 -- the client gets a masked error, and the log the details
                 masked = masked_error(error, "in a GraphQL request")
                 request_record.record_error(request_record.INTERNAL)
                 response = json_response({"errors": [masked.formatted]}, JSON, INTERNAL)
             if not isinstance(response, EventStream):
-                # What was asked is done with, however long the client takes to read the answer.
-                share.release()
+                # The request is no longer needed, however long the client takes to read the response.
+                reservation.release()
             await response(scope, receive, send)
 
-    async def _respond(self, request: Request, share: Reservation) -> Response:
+    async def _respond(self, request: Request, reservation: Reservation) -> Response:
         accept = request.headers.get("accept", "")
         if request.method not in _ALLOWED:
             raise RequestError(405, "Send GraphQL requests by POST, or queries by GET.", headers={"Allow": "GET, POST"})
@@ -114,32 +111,37 @@ class GraphQLHTTP:
             return page
         media_type = EVENT_STREAM if prefers_events(accept) else negotiate(accept)
         if media_type is None:
-            raise RequestError(406, f"Accept {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}; there are no other answers.")
+            raise RequestError(406, f"Accept {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}; no other media types exist.")
         if request.method == "GET":
-            return await self._answer(request, await query_parameters(request, self.schema, share), media_type, share)
+            return await self._respond_to(
+                request, await query_parameters(request, self.schema, reservation), media_type, reservation
+            )
         if is_multipart(request.headers):
-            return await self._answer_with_files(request, media_type, share)
-        return await self._answer(
-            request, await body_parameters(request, self.schema, share, self.max_body_bytes), media_type, share
+            return await self._respond_to_form(request, media_type, reservation)
+        return await self._respond_to(
+            request,
+            await body_parameters(request, self.schema, reservation, self.max_body_bytes),
+            media_type,
+            reservation,
         )
 
-    async def _answer(
-        self, request: Request, parameters: dict[str, Any], media_type: str, share: Reservation
+    async def _respond_to(
+        self, request: Request, parameters: dict[str, Any], media_type: str, reservation: Reservation
     ) -> Response:
         operation = operation_of(parameters, self.trusted)
         request_record.set_operation_name(operation.operation_name)
         if media_type == EVENT_STREAM:
-            return await self._stream(request, operation, share)
+            return await self._stream(request, operation, reservation)
         return result_response(await self._execute(request, operation), media_type)
 
-    async def _answer_with_files(self, request: Request, media_type: str, share: Reservation) -> Response:
+    async def _respond_to_form(self, request: Request, media_type: str, reservation: Reservation) -> Response:
         if media_type == EVENT_STREAM:
-            raise RequestError(406, f"A {MEDIA_TYPE} request is answered at once; accept {JSON}.")
+            raise RequestError(406, f"The response to a {MEDIA_TYPE} request is not a stream; accept {JSON}.")
         with ExitStack() as files:
-            part = files.enter_context(self.spool_space.part(quota_key_of(request.scope)))
-            # The memory of its text is held until the last file came.
-            body = iter_chunks(request, lambda: share.is_large)
-            sizes = Sizes(self.max_body_bytes, self.max_file_bytes, share.reserve, part.grow)
+            disk_reservation = files.enter_context(self.spool_space.reservation(quota_key_of(request.scope)))
+            # The memory of its text stays reserved until the last file arrived.
+            body = iter_chunks(request, lambda: reservation.is_large)
+            sizes = Sizes(self.max_body_bytes, self.max_file_bytes, reservation.reserve, disk_reservation.grow)
             try:
                 form = await read_operation(request.headers, body, sizes, files, self.schema)
                 operation = operation_of(form.parameters, self.trusted)
@@ -151,13 +153,13 @@ class GraphQLHTTP:
                 raise
             except StoreError as error:
                 status = 400 if isinstance(error, BadInputError) else 413
-                raise RequestError(status, f"The form is refused: {error.message}.", error.code) from error
+                raise RequestError(status, f"The form is invalid: {error.message}.", error.code) from error
             return result_response(await self._execute(request, operation), media_type)
 
     async def _execute(self, request: Request, operation: Operation) -> ExecutionResult:
         await self.schema.look_at(operation.query, operation.operation_name)
         try:
-            async with self._place(request, operation):
+            async with self._slot(request, operation):
                 with CancelOnDisconnect(
                     request, lambda: self.schema.is_query(operation.query, operation.operation_name)
                 ):
@@ -172,7 +174,7 @@ class GraphQLHTTP:
             request_record.record_operation(
                 self.schema.executed_root_field(operation.query, operation.operation_name), result.errors
             )
-            return result  # noqa: TRY300 -- what it did is of what was executed
+            return result  # noqa: TRY300 -- the result belongs to the executed operation
         except (RateLimitedError, UnavailableError) as error:
             raise retry_later_error(error) from error
         except CannotGetOperationTypeError as error:
@@ -181,14 +183,14 @@ class GraphQLHTTP:
         except InvalidOperationTypeError as error:
             raise not_here(error.operation_type) from error
 
-    def _place(self, request: Request, operation: Operation) -> OperationSlot:
+    def _slot(self, request: Request, operation: Operation) -> OperationSlot:
         is_query = self.schema.is_query(operation.query, operation.operation_name)
         return self.places.slot(quota_key_of(request.scope), is_query=is_query)
 
-    async def _stream(self, request: Request, operation: Operation, share: Reservation) -> EventStream:
+    async def _stream(self, request: Request, operation: Operation, reservation: Reservation) -> EventStream:
         await self.schema.look_at(operation.query, operation.operation_name)
-        if share.is_counted and self.schema.is_open_ended_subscription(operation.query, operation.operation_name):
-            error = large_subscription()
+        if reservation.is_counted and self.schema.is_open_ended_subscription(operation.query, operation.operation_name):
+            error = large_subscription_error()
             raise RequestError(TOO_LARGE, error.message, error.code)
         results = await self.schema.stream(
             operation.query,
@@ -200,6 +202,8 @@ class GraphQLHTTP:
         )
         request_record.mark_stream(self.schema.root_field(operation.query, operation.operation_name))
         if not self.schema.is_subscription(operation.query, operation.operation_name):
-            results = run_in_slot(self._place(request, operation), results)
-        keeps = share.is_counted and self.schema.is_finite_subscription(operation.query, operation.operation_name)
-        return EventStream(release_after_results(share, results, at_first=not keeps))
+            results = run_in_slot(self._slot(request, operation), results)
+        keeps_request = reservation.is_counted and self.schema.is_finite_subscription(
+            operation.query, operation.operation_name
+        )
+        return EventStream(release_after_results(reservation, results, at_first=not keeps_request))

@@ -1,4 +1,4 @@
-"""Requests that are not answered by executing them, and the statuses of errors over HTTP."""
+"""Errors of requests that are not executed, and HTTP status codes by error code."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -26,7 +26,7 @@ STATUS_BY_CODE: Final = {
 
 
 class RequestError(Exception):
-    """A request that is not answered by executing it; the message says what to change."""
+    """The request is not executed; the message says what to change."""
 
     def __init__(
         self,
@@ -44,23 +44,23 @@ class RequestError(Exception):
 
 
 def retry_later_error(error: StoreError) -> RequestError:
-    """The refusal of what may be sent again after a while."""
+    """Return the error for a temporary failure, with a Retry-After header."""
     seconds = retry_after(error)
     headers = {"Retry-After": str(seconds)}
     return RequestError(STATUS_BY_CODE[error.code], f"{error.message}.", error.code, headers, **{RETRY_AFTER: seconds})
 
 
 def timed_out(error: BodyTimeoutError) -> RequestError:
-    """The refusal of a client that sends its body too slowly."""
+    """Return the error for a client that sends its body too slowly."""
     return RequestError(BODY_TIMEOUT_STATUS, f"{error.message}.", error.code, {"Connection": "close"})
 
 
 def not_here(operation_type: OperationType) -> RequestError:
-    """The refusal of an operation that goes another way."""
+    """Return the error for an operation type that this request cannot run."""
     if operation_type is OperationType.MUTATION:
         return RequestError(405, "Send a mutation by POST; GET only reads.", headers={"Allow": "POST"})
     return RequestError(
         400,
-        f"Accept {EVENT_STREAM} to run a subscription, or run it over a WebSocket to this same address, "
-        "protocol graphql-transport-ws.",
+        f"Accept {EVENT_STREAM} to run a subscription, or run it over a WebSocket to the same URL with the protocol "
+        "graphql-transport-ws.",
     )

@@ -1,7 +1,7 @@
-"""GraphQL over server-sent events: one operation, its results streamed as they come.
+"""GraphQL over server-sent events: one operation whose results are streamed.
 
-This is the mode of distinct connections of https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md:
-whatever is wrong with the operation itself is told in the stream, and a client that has enough just leaves.
+This is the mode of distinct connections of https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md. Errors of
+the operation are sent in the stream, and a client ends it by disconnecting.
 """
 
 import asyncio
@@ -33,55 +33,57 @@ _ONLY_READS: Final = "Send a mutation by POST; GET only reads and subscribes."
 
 
 class EventStream(Response):
-    """The answer that streams the results of one operation until it ends or the client leaves.
+    """A response that streams the results of one operation until it ends or the client disconnects.
 
     Args:
-        results: what the schema streams; it is closed, whichever of the two comes first.
+        results: the results of the schema; always closed at the end.
     """
 
     media_type = EVENT_STREAM
     charset = "utf-8"
 
     def __init__(self, results: StreamResult) -> None:
-        # Nginx would keep events back to fill its buffer.
+        # X-Accel-Buffering: nginx would buffer events.
         super().__init__(headers={"Vary": "Accept", "Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["Content-Length"]
         self.results = results
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream the results; who leaves is missed at once, also while there is nothing to send.
+        """Stream the results; end at once when the client disconnects, also while there is nothing to send.
 
-        Whoever may not be here any longer is told so, and nothing after that.
+        When the session ends, the client gets an UNAUTHENTICATED error as the last event.
         """
-        telling = asyncio.create_task(self._tell(send))
-        leaving = asyncio.create_task(_left(receive))
+        streaming = asyncio.create_task(self._stream(send))
+        disconnect = asyncio.create_task(_wait_for_disconnect(receive))
         with on_session_end(scope) as ended:
             try:
-                await asyncio.wait((telling, leaving, ended), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((streaming, disconnect, ended), return_when=asyncio.FIRST_COMPLETED)
             finally:
-                is_over = ended.done()
-                telling.cancel()
-                leaving.cancel()
-                outcome, _left_or_not = await asyncio.gather(telling, leaving, return_exceptions=True)
-        if isinstance(outcome, SessionEndedError) or (is_over and isinstance(outcome, asyncio.CancelledError)):
-            farewell = next_event({"errors": [client_error(unauthenticated_error()).formatted]}) + _COMPLETE
-            await send({"type": "http.response.body", "body": farewell})
-        # With an OSError some servers say, too, that the client left; who takes nothing for too long is let go by one.
+                has_session_ended = ended.done()
+                streaming.cancel()
+                disconnect.cancel()
+                outcome, _ = await asyncio.gather(streaming, disconnect, return_exceptions=True)
+        if isinstance(outcome, SessionEndedError) or (
+            has_session_ended and isinstance(outcome, asyncio.CancelledError)
+        ):
+            last_events = next_event({"errors": [client_error(unauthenticated_error()).formatted]}) + _COMPLETE
+            await send({"type": "http.response.body", "body": last_events})
+        # Some servers report a disconnect by an OSError, and so does our write timeout.
         if isinstance(outcome, Exception) and not isinstance(outcome, OSError):
             raise outcome
 
-    async def _tell(self, send: Send) -> None:
+    async def _stream(self, send: Send) -> None:
         async with aclosing(self._events()) as events:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            # Some browsers do not take a stream for open before its first byte.
+            # Some browsers report a stream as open only after its first byte.
             await _send_text(send, _COMMENT)
-            beating = asyncio.create_task(_beat(send))
+            keepalive_task = asyncio.create_task(_send_keepalives(send))
             try:
                 async for event in events:
                     await _send_text(send, event)
             finally:
-                beating.cancel()
-                await asyncio.gather(beating, return_exceptions=True)
+                keepalive_task.cancel()
+                await asyncio.gather(keepalive_task, return_exceptions=True)
         await send({"type": "http.response.body", "body": _COMPLETE})
 
     async def _events(self) -> AsyncGenerator[bytes, None]:
@@ -91,18 +93,18 @@ class EventStream(Response):
                     if isinstance(result, SharedResult):
                         yield _shared_event(result)
                     elif isinstance(result, StreamHints):
-                        # A comment, since clients of the protocol fail on kinds of events that it does not have.
+                        # A comment: clients of the protocol fail on unknown event types.
                         yield b": %b\n\n" % codec.dumps({"hints": result.hints})
                     else:
                         yield next_event(_body(result))
-            except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+            except Exception as error:  # noqa: BLE001 -- the client gets a masked error, and the log the details
                 masked = masked_error(error, "in an operation over server-sent events")
                 request_record.record_error(request_record.INTERNAL)
                 yield next_event({"errors": [masked.formatted]})
 
 
 def next_event(body: dict[str, Any]) -> bytes:
-    """One result as an event; line breaks, which JSON text from elsewhere may hold between its words, stay such."""
+    """Return one result as an event; line breaks in embedded JSON text stay valid."""
     return _event_of(codec.dumps(body))
 
 
@@ -111,16 +113,16 @@ def _event_of(text: bytes) -> bytes:
 
 
 def _shared_event(result: SharedResult) -> bytes:
-    """The event of a result that goes out to many, made once."""
+    """Return the event of a result that many subscribers share, encoded once."""
     event = result.forms.get(EVENT_STREAM)
     if event is None:
         event = result.forms[EVENT_STREAM] = _event_of(result.encoded)
     return event
 
 
-def _body(result: Any) -> dict[str, Any]:  # noqa: ANN401 -- Strawberry may stream parts of results, which the schema has not
+def _body(result: Any) -> dict[str, Any]:  # noqa: ANN401 -- Strawberry's type includes incremental results, which this schema never yields
     if not isinstance(result, ExecutionResult):
-        raise TypeError("the schema has no incremental delivery")
+        raise TypeError("the schema does not support incremental delivery")
     request_record.record_result(result)
     if result.errors and isinstance(result.errors[0].original_error, InvalidOperationTypeError):
         refusal = GraphQLError(_ONLY_READS, extensions={"code": "BAD_USER_INPUT"})
@@ -128,22 +130,22 @@ def _body(result: Any) -> dict[str, Any]:  # noqa: ANN401 -- Strawberry may stre
     return body_of(result)
 
 
-async def _beat(send: Send) -> None:
+async def _send_keepalives(send: Send) -> None:
     while True:
         await asyncio.sleep(keepalive.BEAT_SECONDS)
         await _send_text(send, _COMMENT)
 
 
 async def _send_text(send: Send, text: bytes) -> None:
-    """Send some of the stream, and wait until there is room for more.
+    """Send a chunk, and wait until the transport accepts more.
 
     Raises:
-        TimeoutError: the client has taken nothing for too long.
+        TimeoutError: the client has read nothing for `keepalive.PATIENCE_SECONDS`.
     """
     async with asyncio.timeout(keepalive.PATIENCE_SECONDS):
         await send({"type": "http.response.body", "body": text, "more_body": True})
 
 
-async def _left(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

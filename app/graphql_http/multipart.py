@@ -1,8 +1,8 @@
-"""GraphQL multipart requests: an operation and files for its variables, in one body.
+"""GraphQL multipart requests: an operation and the files for its variables in one body.
 
-https://github.com/jaydenseric/graphql-multipart-request-spec says how: first the field `operations`, then `map`, which
-names for each file the places in the variables that it stands for, then the files. These wait on the disk, in files
-without a name, as long as the request lasts.
+As https://github.com/jaydenseric/graphql-multipart-request-spec says, the field `operations` comes first. Then `map`
+lists for each file the paths of its variables, and the files follow. They are kept in unnamed files on the disk until
+the request ends.
 """
 
 import re
@@ -21,17 +21,17 @@ from stores.files import check_size
 
 MEDIA_TYPE: Final = "multipart/form-data"
 PREFLIGHT_HEADERS: Final = ("Apollo-Require-Preflight", "GraphQL-Require-Preflight", "X-Apollo-Operation-Name")
-"""A browser lets a page of another site send a form without asking the server first, but none of these headers."""
+"""A page of another site can send a form without a preflight request, but not with one of these headers."""
 
 MAX_FILES: Final = 100
 UPLOAD: Final = "Upload"
 _SHOWN: Final = 64
-_NOWHERE: Final = object()
+_MISSING: Final = object()
 _POSITION: Final = re.compile(r"[0-9]{1,9}")
 
 
 def is_multipart(headers: Mapping[str, str]) -> bool:
-    """Whether a request says that its body is a form with files."""
+    """Return True if the body of a request is a form with files."""
     return media_type_of(headers.get("content-type", ""))[0] == MEDIA_TYPE
 
 
@@ -42,17 +42,17 @@ async def read_operation(
     files: ExitStack,
     schema: LimitedSchema,
 ) -> "Form":
-    """The request's operation, with files in its variables until the stack is closed.
+    """Read the operation of a request; its variables hold files until the stack is closed.
 
     Raises:
-        BadInputError: no header shows that the browser asked first, or the body is not such a request.
-        PayloadTooLargeError: its operation or its files are too large.
-        UnavailableError: there is no room for it beside other requests.
+        BadInputError: no header proves a preflight request, or the body is malformed.
+        PayloadTooLargeError: the operation or its files are too large.
+        UnavailableError: the memory or disk budget is used up.
     """
     if not any(headers.get(name.lower()) for name in PREFLIGHT_HEADERS):
         raise BadInputError(
             f"send a multipart request with the header {PREFLIGHT_HEADERS[0]}: true, "
-            "which shows that no form of another site sends it"
+            "which proves that no form of another site sent it"
         )
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise BadInputError("send the body without Content-Encoding; it is not decompressed")
@@ -63,40 +63,40 @@ async def read_operation(
     if not parameters.get("boundary"):
         raise BadInputError("Content-Type names no boundary")
     parser, form = PartParser(parameters["boundary"]), _Form(sizes, files, schema)
-    async for piece in body:
-        for event in parser.feed(piece):
+    async for chunk in body:
+        for event in parser.feed(chunk):
             await form.take(event)
     return form.finished(whole=parser.ended)
 
 
 @dataclass(frozen=True)
 class Form:
-    """The parameters of an operation, and the paths in them where files stand."""
+    """The parameters of an operation, and the paths of the files in them."""
 
     parameters: dict[str, Any]
     paths: tuple[str, ...]
 
     def check_types(self, types: Mapping[str, str]) -> None:
-        """Hold the files to variables of type Upload, by the types of the operation's variables.
+        """Check that files are in variables of type Upload; `types` maps variables to their types.
 
         Raises:
-            BadInputError: one stands in a variable of another type, such as JSON, which would store it as a value.
+            BadInputError: a file is in a variable of another type, such as JSON, which would store it as a value.
         """
         for path in self.paths:
             variable = path.split(".")[1]
             kind = types.get(variable, UPLOAD)
             if kind != UPLOAD:
                 raise BadInputError(
-                    f"map leads to {path[:_SHOWN]!r}, and ${variable[:_SHOWN]} is of type {kind}; "
-                    f"a file stands in a variable of type {UPLOAD}"
+                    f"map points to {path[:_SHOWN]!r}, but ${variable[:_SHOWN]} is of type {kind}; "
+                    f"a file requires a variable of type {UPLOAD}"
                 )
 
 
 @dataclass
 class Sizes:
-    """What a request may take: of its operation, and of all its files.
+    """Limits of one request: the size of its operation and of all its files.
 
-    `hold` hears what is held in memory, `spool` what is on the disk; both may refuse it.
+    `hold` reserves memory, and `spool` disk space; both may raise.
     """
 
     max_body_bytes: int
@@ -107,7 +107,7 @@ class Sizes:
 
 @dataclass
 class _Form:
-    """The fields of a request, as they come."""
+    """The fields of a request, parsed as they arrive."""
 
     sizes: Sizes
     files: ExitStack
@@ -116,16 +116,16 @@ class _Form:
     places: dict[str, list[tuple[Any, Any]]] = field(default_factory=dict)
     parameters: dict[str, Any] | None = None
     paths: tuple[str, ...] = ()
-    came: set[str] = field(default_factory=set)
+    received: set[str] = field(default_factory=set)
     size: int = 0
     spool: Spool | None = None
     reading: str = ""
 
     async def take(self, event: Head | bytes | None) -> None:
         if isinstance(event, Head):
-            self._begin(event)
+            self._start_part(event)
         elif self.spool is None:
-            await self._take_text(event)
+            await self._add_text(event)
         elif event is None:
             await self.spool.flush()
             self.spool = None
@@ -142,11 +142,11 @@ class _Form:
             raise BadInputError(
                 "a multipart request has the fields operations and map, in this order, before its files"
             )
-        if missing := self.places.keys() - self.came:
-            raise BadInputError(f"map names files that did not come: {_listed(missing)}")
+        if missing := self.places.keys() - self.received:
+            raise BadInputError(f"map names files that are missing: {_listed(missing)}")
         return Form(self.parameters, self.paths)
 
-    def _begin(self, head: Head) -> None:
+    def _start_part(self, head: Head) -> None:
         self.reading = head.name
         if head.name == ("operations", "map", None)[min(len(self.texts), 2)]:
             self.texts[head.name] = bytearray()
@@ -156,19 +156,19 @@ class _Form:
             )
         elif head.name not in self.places:
             raise BadInputError(f"map does not name the file {head.name[:_SHOWN]!r}")
-        elif head.name in self.came:
-            raise BadInputError(f"the file {head.name[:_SHOWN]!r} comes twice")
+        elif head.name in self.received:
+            raise BadInputError(f"the body has the file {head.name[:_SHOWN]!r} twice")
         else:
-            self._begin_file(head)
+            self._start_file(head)
 
-    def _begin_file(self, head: Head) -> None:
-        self.came.add(head.name)
+    def _start_file(self, head: Head) -> None:
+        self.received.add(head.name)
         self.spool = Spool(self.files.enter_context(TemporaryFile()))  # noqa: SIM115 -- the stack closes it
         file = SentFile(head.file_name or None, self.spool.read)
         for container, key in self.places[head.name]:
             container[key] = file
 
-    async def _take_text(self, data: bytes | None) -> None:
+    async def _add_text(self, data: bytes | None) -> None:
         if data is None:
             if self.reading == "map":
                 self.parameters, self.places, self.paths = await self._operation()
@@ -178,16 +178,16 @@ class _Form:
         if sum(map(len, self.texts.values())) > self.sizes.max_body_bytes:
             raise PayloadTooLargeError(
                 f"operations and map are larger than {self.sizes.max_body_bytes:,} bytes; "
-                "send less at once, or raise LOOMQL_MAX_BODY_BYTES on the server"
+                "send less, or raise LOOMQL_MAX_BODY_BYTES on the server"
             )
 
     async def _operation(self) -> tuple[dict[str, Any], dict[str, list[tuple[Any, Any]]], tuple[str, ...]]:
-        """The parameters, where in them each file stands, as container and key, and the paths of all these places."""
+        """Return the parameters, the container and key of each path by file, and all paths."""
         parameters, paths = [await self._object(name) for name in ("operations", "map")]
         if len(paths) > MAX_FILES:
             raise BadInputError(f"map names {len(paths):,} files; the limit is {MAX_FILES}")
-        places = {name: _places(parameters, name, given) for name, given in paths.items()}
-        return parameters, places, tuple(path for given in paths.values() for path in given)
+        places = {name: _locations(parameters, name, file_paths) for name, file_paths in paths.items()}
+        return parameters, places, tuple(path for file_paths in paths.values() for path in file_paths)
 
     async def _object(self, name: str) -> dict[str, Any]:
         text, self.texts[name] = self.texts[name], bytearray()
@@ -198,19 +198,19 @@ class _Form:
         except PayloadTooLargeError as error:
             raise PayloadTooLargeError(f"{name} {error.message}") from None
         if not isinstance(value, dict):
-            raise BadInputError(f"{name} must be a JSON object; operations are sent one by one")
+            raise BadInputError(f"{name} must be a JSON object; batches of operations are not supported")
         return value
 
 
-def _places(parameters: dict[str, Any], name: str, paths: object) -> list[tuple[Any, Any]]:
+def _locations(parameters: dict[str, Any], name: str, paths: object) -> list[tuple[Any, Any]]:
     if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
         raise BadInputError(
-            f'map gives for each file a list of paths, such as ["variables.file"]; {name[:_SHOWN]!r} not'
+            f'map must have a list of paths for each file, such as ["variables.file"], also for {name[:_SHOWN]!r}'
         )
-    return [_place(parameters, path) for path in paths]
+    return [_location(parameters, path) for path in paths]
 
 
-def _place(parameters: dict[str, Any], path: str) -> tuple[Any, Any]:
+def _location(parameters: dict[str, Any], path: str) -> tuple[Any, Any]:
     steps = path.split(".")
     container: Any = None
     value: Any = parameters
@@ -220,9 +220,9 @@ def _place(parameters: dict[str, Any], path: str) -> tuple[Any, Any]:
         try:
             value = container[key]
         except (LookupError, TypeError):
-            value = _NOWHERE
+            value = _MISSING
     if value is not None or steps[0] != "variables" or len(steps) == 1:
-        raise BadInputError(f"map leads to {path[:_SHOWN]!r}; a file stands where the variables have null")
+        raise BadInputError(f"map points to {path[:_SHOWN]!r}, where the variables do not have null")
     return container, key
 
 

@@ -1,7 +1,6 @@
-"""Trusted documents: GraphQL documents that whoever runs the server has named, which clients ask for by their hash.
+"""Trusted documents: GraphQL documents that the operator lists, and that clients request by hash.
 
-What clients register by themselves, as with Apollo's automatic persisted queries, saves bytes but is nothing to trust:
-here nothing is registered.
+Clients cannot register documents, unlike Apollo's automatic persisted queries: those save bytes but add no trust.
 """
 
 import hashlib
@@ -18,23 +17,23 @@ _APOLLO: Final = "apollo-persisted-query-manifest"
 
 
 class UnknownDocumentError(StoreError):
-    """A client asks for a document that is none of those that are trusted."""
+    """A client requests a document that is not a trusted one."""
 
     code = NOT_FOUND
 
 
 class UntrustedDocumentError(StoreError):
-    """A client sends a document of its own, where only trusted ones run."""
+    """A client sends its own document, but only trusted ones may run."""
 
     code = "FORBIDDEN"
 
 
 class TrustedDocuments:
-    """The documents, by what clients call them.
+    """The trusted documents by hash.
 
     Args:
-        documents: each by its hash, whatever made that; SHA-256 of the text names it, too.
-        is_strict: whether no others run.
+        documents: each by the key in the manifest; the SHA-256 of the text is accepted, too.
+        is_strict: True if no other documents may run.
     """
 
     def __init__(self, documents: Mapping[str, str], *, is_strict: bool) -> None:
@@ -44,55 +43,55 @@ class TrustedDocuments:
         self.is_strict = is_strict
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of documents."""
         return len(self._texts)
 
     @classmethod
     def of(cls, path: Path | None, *, is_strict: bool) -> "TrustedDocuments | None":
-        """Those of a manifest or a folder; None where none is named and any document runs.
+        """Load a manifest or a folder; None if `path` is None and any document may run.
 
         Raises:
-            ValueError: they cannot be read; the message says what to change.
+            ValueError: the documents cannot be read; the message says what to change.
         """
         if path is None:
             if is_strict:
                 raise ValueError(
-                    "LOOMQL_ONLY_TRUSTED_DOCUMENTS is set, but LOOMQL_TRUSTED_DOCUMENTS names none: nothing would run"
+                    "LOOMQL_ONLY_TRUSTED_DOCUMENTS is set, but LOOMQL_TRUSTED_DOCUMENTS is not: no document could run"
                 )
             return None
         return cls(read_documents(path), is_strict=is_strict)
 
     def text_of(self, parameters: Mapping[str, Any]) -> str | None:
-        """The document that a request's parameters ask for; None where they have one of their own, which may run.
+        """Return the requested trusted document; None if the parameters have their own document, which may run.
 
         Raises:
-            UnknownDocumentError: they ask for one that is not there.
-            UntrustedDocumentError: they have one of their own that may not run, or is not the one that they ask for.
+            UnknownDocumentError: the requested document is unknown.
+            UntrustedDocumentError: the own document may not run, or is not the requested one.
         """
-        asked, own = asked_for(parameters), parameters.get("query") or None
-        if asked is None:
+        requested, own = asked_for(parameters), parameters.get("query") or None
+        if requested is None:
             self._check(own)
             return None
-        text = self._documents.get(asked.removeprefix(_SHA256))
+        text = self._documents.get(requested.removeprefix(_SHA256))
         if text is None and own is not None and not self.is_strict:
-            return None  # as a client sends it that would register it
+            return None  # Apollo clients send both to register the document
         if text is None:
             raise UnknownDocumentError(
-                f"PersistedQueryNotFound: no document {asked[:100]!r} is trusted here; add it to the manifest that "
-                "LOOMQL_TRUSTED_DOCUMENTS names on the server, and start that anew"
+                f"PersistedQueryNotFound: no trusted document has the hash {requested[:100]!r}; add it to "
+                "the manifest in LOOMQL_TRUSTED_DOCUMENTS on the server, and restart it"
             )
         if own is not None and own != text:
             raise UntrustedDocumentError(
-                "the query is not the one that its hash names; leave it out, since what is run is the trusted one",
+                "the query differs from the trusted document with this hash; send only the hash",
                 "query",
             )
         return text
 
     def _check(self, own: object) -> None:
-        # What is no string names no document, and is refused as that.
+        # A query of another type is refused later, with a better message.
         if self.is_strict and isinstance(own, str) and own not in self._texts:
             raise UntrustedDocumentError(
-                "only trusted documents run here (LOOMQL_ONLY_TRUSTED_DOCUMENTS); ask for one by documentId", "query"
+                "this server runs only trusted documents (LOOMQL_ONLY_TRUSTED_DOCUMENTS); send a documentId", "query"
             )
 
 
@@ -100,12 +99,12 @@ _NONE: Final = TrustedDocuments({}, is_strict=False)
 
 
 def trusted_text(parameters: Mapping[str, Any], trusted: TrustedDocuments | None) -> str | None:
-    """The trusted document that a request's parameters ask for; None where they have one of their own, which may run.
+    """Return the requested trusted document; None if the parameters have their own document, which may run.
 
-    Where no documents are trusted, one that comes along is run whatever hash is beside it.
+    Without trusted documents, an own document runs whatever hash comes with it.
 
     Raises:
-        StoreError: as `TrustedDocuments.text_of` does.
+        StoreError: as for `TrustedDocuments.text_of`.
     """
     if trusted is None and parameters.get("query"):
         return None
@@ -113,50 +112,50 @@ def trusted_text(parameters: Mapping[str, Any], trusted: TrustedDocuments | None
 
 
 def asks_for_none(parameters: Mapping[str, Any]) -> bool:
-    """Whether a request's parameters do not ask for a document by a hash, be it a wrong one."""
+    """Return True if the parameters contain no hash, not even an invalid one."""
     return parameters.get("documentId") is None and "persistedQuery" not in (parameters.get("extensions") or {})
 
 
 def asked_for(parameters: Mapping[str, Any]) -> str | None:
-    """The hash by which a request's parameters ask for a document; None where they do not.
+    """Return the hash that a request's parameters contain; None if there is none.
 
     Raises:
-        BadInputError: it is no string.
+        BadInputError: the hash is not a string.
     """
-    asked = parameters.get("documentId")
-    if asked is None:
+    requested = parameters.get("documentId")
+    if requested is None:
         extensions = parameters.get("extensions")
         persisted = extensions.get("persistedQuery") if isinstance(extensions, Mapping) else None
         if persisted is None:
             return None
-        asked = persisted.get("sha256Hash") if isinstance(persisted, Mapping) else persisted
-        if not isinstance(asked, str) or not asked:
+        requested = persisted.get("sha256Hash") if isinstance(persisted, Mapping) else persisted
+        if not isinstance(requested, str) or not requested:
             raise BadInputError(
                 'must be an object with the hash, such as {"sha256Hash": "…"}', "extensions.persistedQuery"
             )
-    if not isinstance(asked, str) or not asked:
+    if not isinstance(requested, str) or not requested:
         raise BadInputError("must be a string, the hash of a trusted document", "document_id")
-    return asked
+    return requested
 
 
 def read_documents(path: Path) -> dict[str, str]:
-    """The documents of a manifest, or of all manifests and .graphql files of a folder, by their hashes.
+    """Read the documents of a manifest, or of all manifests and .graphql files of a folder, by hash.
 
     Raises:
-        ValueError: there is no such file, or what is in it is no manifest.
+        ValueError: the path does not exist, or a manifest is malformed.
     """
     if not path.exists():
-        raise ValueError(f"LOOMQL_TRUSTED_DOCUMENTS: there is no file or folder {path}")
+        raise ValueError(f"LOOMQL_TRUSTED_DOCUMENTS: {path} does not exist")
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     documents: dict[str, str] = {}
     for file in files:
         for name, text in _documents_of(file):
             if documents.setdefault(name, text) != text:
                 raise ValueError(
-                    f"LOOMQL_TRUSTED_DOCUMENTS: {file} has another document under {name[:100]} than before"
+                    f"LOOMQL_TRUSTED_DOCUMENTS: {file} has another document for {name[:100]} than an earlier file"
                 )
     if not documents:
-        raise ValueError(f"LOOMQL_TRUSTED_DOCUMENTS: there are no documents in {path}")
+        raise ValueError(f"LOOMQL_TRUSTED_DOCUMENTS: {path} contains no documents")
     return documents
 
 
@@ -175,9 +174,9 @@ def _entries(file: Path, content: bytes) -> Iterator[tuple[str, str]]:
         raise ValueError(f"LOOMQL_TRUSTED_DOCUMENTS: {file} is {error.message}") from error
     for name, text in _pairs(manifest):
         if not (isinstance(name, str) and isinstance(text, str)):
-            raise ValueError(  # noqa: TRY004 -- of a file, not of an argument
-                f"LOOMQL_TRUSTED_DOCUMENTS: {file} is no manifest; there are those of graphql-codegen and Relay, "
-                f'{{"hash": "document"}}, and of Apollo, {{"format": "{_APOLLO}", "operations": […]}}'
+            raise ValueError(  # noqa: TRY004 -- the content of a file is wrong, not an argument's type
+                f"LOOMQL_TRUSTED_DOCUMENTS: {file} is not a manifest; write that of graphql-codegen and Relay, "
+                f'{{"hash": "document"}}, or that of Apollo, {{"format": "{_APOLLO}", "operations": […]}}'
             )
         yield name, text
 

@@ -1,1 +1,1 @@
-"""Helpers for HTTP that know no endpoint."""
+"""Protocol-neutral HTTP helpers, which know no endpoint."""

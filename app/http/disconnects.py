@@ -1,4 +1,4 @@
-"""Clients that leave while they wait: what they asked for is given up, and with it what the database does for it."""
+"""Cancellation of work whose client disconnects, including its database operations."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,53 +10,56 @@ from starlette.requests import ClientDisconnect, Request
 from stores.concurrency.shared_timer import SharedTimer
 
 LOOK_SECONDS: Final = 0.5
-"""After how long one looks whether the client is still there; most answers are ready before."""
+"""Delay before the server checks for a disconnect; most responses are ready earlier."""
 
 _TIMER: Final = SharedTimer(LOOK_SECONDS)
 
 
 class CancelOnDisconnect:
-    """A block that ends with ClientDisconnect when the client leaves in the middle of it.
+    """Context manager that cancels its block when the client disconnects.
 
     Args:
-        request: whose body has been read, or which has none.
-        may_be_given_up: whether this is so of what is done in the block; asked once, where it takes long.
+        request: its body must be read already, or empty.
+        may_cancel: returns True if the block may be cancelled; called once, if the block takes long.
+
+    Raises:
+        ClientDisconnect: at the end of the block, if the client has disconnected.
     """
 
-    def __init__(self, request: Request, may_be_given_up: Callable[[], bool]) -> None:
+    def __init__(self, request: Request, may_cancel: Callable[[], bool]) -> None:
         self._request = request
-        self._may_be_given_up = may_be_given_up
-        self._watching: asyncio.Task[None] | None = None
-        self._has_left = False
+        self._may_cancel = may_cancel
+        self._watcher: asyncio.Task[None] | None = None
+        self._is_disconnected = False
 
     def __enter__(self) -> None:
-        """Begin."""
+        """Schedule the check."""
         self._task = asyncio.current_task()
-        _TIMER.schedule(self._look)
+        _TIMER.schedule(self._start_watching)
 
-    def _look(self) -> bool:
-        if self._may_be_given_up():
-            self._watching = asyncio.create_task(self._watch())
+    def _start_watching(self) -> bool:
+        if self._may_cancel():
+            self._watcher = asyncio.create_task(self._watch())
         return False
 
     async def _watch(self) -> None:
         while (await self._request.receive())["type"] != "http.disconnect":
             pass
-        self._has_left = True
+        self._is_disconnected = True
         if self._task:
             self._task.cancel()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End.
+        """Stop watching, and turn the cancellation into an exception.
 
         Raises:
-            ClientDisconnect: the client has left.
+            ClientDisconnect: the client has disconnected.
         """
-        _TIMER.cancel(self._look)
-        if self._watching:
-            self._watching.cancel()
-        if self._has_left and self._task and isinstance(error, asyncio.CancelledError):
+        _TIMER.cancel(self._start_watching)
+        if self._watcher:
+            self._watcher.cancel()
+        if self._is_disconnected and self._task and isinstance(error, asyncio.CancelledError):
             self._task.uncancel()
             raise ClientDisconnect from error

@@ -1,9 +1,9 @@
-"""Signs of life on connections that are open for days: proxies keep what is not silent, and who is gone is missed."""
+"""Keepalive intervals of connections that stay open for days."""
 
 from typing import Final
 
 BEAT_SECONDS: Final = 12
-"""How often a connection hears from the server, so that no proxy takes it for dead."""
+"""Interval in seconds between keepalive messages, short enough for proxies."""
 
 PATIENCE_SECONDS: Final = 60
-"""How long a client may take nothing, or say nothing where it is asked, before it is let go."""
+"""Time in seconds after which a client that reads or answers nothing is disconnected."""

@@ -1,4 +1,4 @@
-"""Which media type a request brings and which one it wants back."""
+"""Media types of requests and content negotiation."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -13,34 +13,34 @@ EVENT_STREAM: Final = "text/event-stream"
 
 _EXACT, _SAME_KIND, _ANY = 2, 1, 0
 
-_LONGEST_KEPT: Final = 200
-"""Characters of a header; longer ones are nobody's, and would take much room to keep."""
+_MAX_CACHED_CHARACTERS: Final = 200
+"""Maximum length of a cached header; longer ones are rare and would take much memory."""
 
 
-def _kept(find: Callable[[str], _Found]) -> Callable[[str], _Found]:
-    """The same for a header that comes again, as those of most clients do."""
-    kept = functools.lru_cache(100)(find)
+def _cached(find: Callable[[str], _Found]) -> Callable[[str], _Found]:
+    """Cache a function of a header, because most clients repeat their headers."""
+    cached_find = functools.lru_cache(100)(find)
 
     @functools.wraps(find)
-    def found(header: str) -> _Found:
-        return kept(header) if len(header) <= _LONGEST_KEPT else find(header)
+    def lookup(header: str) -> _Found:
+        return cached_find(header) if len(header) <= _MAX_CACHED_CHARACTERS else find(header)
 
-    return found
+    return lookup
 
 
-@_kept
+@_cached
 def media_type_of(header: str) -> tuple[str, Mapping[str, str]]:
-    """The media type and the parameters of a Content-Type header, or of one part of an Accept header."""
+    """Return the media type and parameters of a Content-Type header, or of one item of an Accept header."""
     name, *parameters = header.split(";")
     pairs = (parameter.partition("=") for parameter in parameters)
     return name.strip().lower(), {key.strip().lower(): value.strip().strip('"') for key, _equals, value in pairs}
 
 
-@_kept
+@_cached
 def negotiate(accept: str) -> str | None:
-    """The media type of a GraphQL response by an Accept header; None when it takes neither of the two.
+    """Return the media type of a GraphQL response for an Accept header; None if it accepts neither.
 
-    The older `application/json` is what a client gets that does not name the newer one.
+    A client that does not name the newer type gets `application/json`.
     """
     if not accept:
         return JSON
@@ -52,16 +52,16 @@ def negotiate(accept: str) -> str | None:
     return GRAPHQL_RESPONSE if newer > older or (newer == older and both_named) else JSON
 
 
-@_kept
+@_cached
 def prefers_html(accept: str) -> bool:
-    """Whether this is a browser that opens a page: it would rather have HTML than any JSON."""
+    """Return True if the client prefers HTML over JSON, as a browser does that opens a page."""
     ranges = _ranges(accept)
     return _quality(ranges, HTML) > max(_quality(ranges, GRAPHQL_RESPONSE), _quality(ranges, JSON))
 
 
-@_kept
+@_cached
 def prefers_events(accept: str) -> bool:
-    """Whether server-sent events are asked for by name, and wanted more than any JSON."""
+    """Return True if the client names server-sent events and prefers them over JSON."""
     if EVENT_STREAM not in accept.lower():
         return False
     ranges = _ranges(accept)
@@ -81,7 +81,7 @@ def _ranges(accept: str) -> dict[str, float]:
 
 
 def _quality(ranges: Mapping[str, float], media_type: str) -> tuple[float, int]:
-    """How much a media type is wanted, and how exactly it was named."""
+    """Return the quality of a media type, and how exactly the header names it."""
     kind, _slash, _name = media_type.partition("/")
     for exactness, media_range in ((_EXACT, media_type), (_SAME_KIND, f"{kind}/*"), (_ANY, "*/*")):
         if media_range in ranges:

@@ -1,4 +1,4 @@
-"""The parts of a form (multipart/form-data) as they come, and a place on the disk for what one of them brings."""
+"""Incremental parser of multipart/form-data, and a disk buffer for the content of a part."""
 
 import asyncio
 import os
@@ -12,24 +12,24 @@ from python_multipart.multipart import parse_options_header
 
 from stores.errors import BadInputError
 
-_AT_ONCE: Final = 1024 * 1024
+_CHUNK_BYTES: Final = 1024 * 1024
 
 
 @dataclass
 class Head:
-    """What a part says of itself."""
+    """Name and file name in the header of a part."""
 
     name: str = ""
     file_name: str | None = None
 
 
 class PartParser:
-    """Turns a body into parts: the head of each, then pieces of its content, then None for its end.
+    """Turns a body into events: the head of each part, chunks of its content, and None at its end.
 
-    `ended` tells whether the last boundary was there.
+    `ended` is True once the last boundary was parsed.
 
     Raises:
-        BadInputError: no boundary can look so.
+        BadInputError: the boundary is invalid.
     """
 
     def __init__(self, boundary: str) -> None:
@@ -52,16 +52,16 @@ class PartParser:
                 },
             )
         except (FormParserError, UnicodeEncodeError):
-            raise BadInputError("the boundary that Content-Type names is none") from None
+            raise BadInputError("the boundary in Content-Type is invalid") from None
 
-    def feed(self, piece: bytes) -> list[Head | bytes | None]:
-        """What another piece of the body brings.
+    def feed(self, chunk: bytes) -> list[Head | bytes | None]:
+        """Parse the next chunk of the body and return its events.
 
         Raises:
-            BadInputError: it is no form.
+            BadInputError: the body is not a form.
         """
         try:
-            self._parser.write(piece)
+            self._parser.write(chunk)
         except FormParserError as error:
             raise BadInputError(f"the body is not multipart/form-data with that boundary: {error}") from None
         events, self._events = self._events, []
@@ -80,8 +80,8 @@ class PartParser:
     def _on_head(self) -> None:
         _, parameters = parse_options_header(self._headers.get(b"content-disposition"))
         name, file_name = parameters.get(b"name", b""), parameters.get(b"filename")
-        told = None if file_name is None else file_name.decode(errors="replace").replace("%22", '"')
-        self._events.append(Head(name.decode(errors="replace"), told))
+        decoded_name = None if file_name is None else file_name.decode(errors="replace").replace("%22", '"')
+        self._events.append(Head(name.decode(errors="replace"), decoded_name))
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         self._events.append(data[start:end])
@@ -91,20 +91,20 @@ class PartParser:
 
 
 class Spool:
-    """Content that waits in a file on the disk; other threads write and read, the loop goes on."""
+    """Content buffered in a file on the disk; threads write and read it, so that the event loop goes on."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._buffer = bytearray()
 
     async def write(self, data: bytes) -> None:
-        """Add some content."""
+        """Append content."""
         self._buffer += data
-        if len(self._buffer) >= _AT_ONCE:
+        if len(self._buffer) >= _CHUNK_BYTES:
             await self.flush()
 
     async def flush(self) -> None:
-        """Let what was added be read."""
+        """Write appended content to the file, so that it can be read."""
         data, self._buffer = bytes(self._buffer), bytearray()
         await asyncio.to_thread(self._store, data)
 
@@ -113,8 +113,8 @@ class Spool:
         self._file.flush()
 
     async def read(self) -> AsyncIterator[bytes]:
-        """The content from its beginning, as often as it is asked for."""
+        """Yield the content from the start; can be called repeatedly."""
         position = 0
-        while data := await asyncio.to_thread(os.pread, self._file.fileno(), _AT_ONCE, position):
+        while data := await asyncio.to_thread(os.pread, self._file.fileno(), _CHUNK_BYTES, position):
             yield data
             position += len(data)

@@ -1,4 +1,4 @@
-"""Bodies of requests as they come; a silent or slow client gets 408, since what it reserves is kept from others."""
+"""Request bodies: read in chunks; a silent or slow client gets 408, because its reservations block other clients."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -16,18 +16,19 @@ BODY_TIMEOUT_STATUS: Final = 408
 
 
 class BodyTimeoutError(StoreError):
-    """A client sends its body too slowly, or no more of it."""
+    """The client sends its body too slowly, or stopped sending."""
 
     code = "TIMEOUT"
 
 
 @dataclass(frozen=True)
 class Pace:
-    """The slowest pace at which a client may send a body.
+    """The slowest rate at which a client may send a body.
 
-    The server waits for `grace_seconds` in all; each byte that comes adds the time it takes at `bytes_per_second`, up
-    to `grace_seconds` again. It waits for `max_seconds` at most for a body that it holds in memory. Only the waits for
-    the client count, not the time in which the server stores what came.
+    The server waits for `grace_seconds` in all; each byte adds the time that it takes at `bytes_per_second`, up to
+    `grace_seconds`. For a body in memory it waits `max_seconds` at most. Only the waits for the client count, not the
+    time
+    in which the server stores what it received.
     """
 
     grace_seconds: float = 30.0
@@ -36,8 +37,8 @@ class Pace:
     silence: SharedTimeout = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the timeout of one wait, which all requests share: a timer each would take longer than a small read."""
-        message = f"nothing came for {self.grace_seconds:g} seconds, and the body is not whole; send it again"
+        """Create the timeout that all requests share; one timer each would cost more than reading a small body."""
+        message = f"the body is incomplete and nothing arrived for {self.grace_seconds:g} seconds; send it again"
         object.__setattr__(self, "silence", SharedTimeout(self.grace_seconds, lambda: BodyTimeoutError(message)))
 
 
@@ -49,15 +50,15 @@ def _always() -> bool:
 
 
 def never() -> bool:
-    """The answer for a body that the server stores as it comes."""
+    """Return False: the server stores the body as it arrives."""
     return False
 
 
 class TimeLeft:
-    """The time that a client has for the rest of one body, or message.
+    """The time that a client has for the rest of one body or message.
 
     Args:
-        in_memory: tells whether the server holds the body in memory, so that `max_seconds` counts.
+        in_memory: returns True if the server keeps the body in memory, so that `max_seconds` counts.
     """
 
     __slots__ = ("_all_seconds", "_in_memory", "_pace", "seconds")
@@ -67,92 +68,93 @@ class TimeLeft:
         self._in_memory = in_memory
         self._all_seconds = pace.max_seconds
         self.seconds = min(pace.grace_seconds, pace.max_seconds) if in_memory() else pace.grace_seconds
-        """How long the next wait may last; not positive if the client is too slow."""
+        """Seconds that the next wait may last; not positive if the client is too slow."""
 
     def spend(self, seconds: float, size: int) -> None:
-        """Count a wait in which so many bytes came."""
+        """Count a wait in which `size` bytes arrived."""
         pace = self._pace
         self._all_seconds -= seconds
-        left = min(pace.grace_seconds, self.seconds - seconds + size / pace.bytes_per_second)
-        self.seconds = min(left, self._all_seconds) if self._in_memory() else left
+        remaining = min(pace.grace_seconds, self.seconds - seconds + size / pace.bytes_per_second)
+        self.seconds = min(remaining, self._all_seconds) if self._in_memory() else remaining
 
     @property
     def reason(self) -> str:
-        """The limit that ends first, as the predicate of a sentence about a body, or message, that exceeded it."""
+        """The exceeded limit, as the predicate of a sentence about the body or message."""
         pace = self._pace
         if self.seconds == self._all_seconds:
             return f"took more than {pace.max_seconds:g} seconds"
-        return f"came more slowly than {pace.bytes_per_second:,.0f} bytes/s for {pace.grace_seconds:g} seconds"
+        return f"arrived more slowly than {pace.bytes_per_second:,.0f} bytes/s for {pace.grace_seconds:g} seconds"
 
 
 class BodyReader:
-    """The body of one request, read piece by piece at the pace that `PACE` asks for; `in_memory` as in `TimeLeft`."""
+    """Reads one request body in chunks, at the rate that `PACE` demands; `in_memory` as in `TimeLeft`."""
 
-    __slots__ = ("_left", "_pace", "_receive")
+    __slots__ = ("_pace", "_receive", "_time_left")
 
     def __init__(self, request: Request, in_memory: Callable[[], bool] = _always) -> None:
         self._receive = request.receive
         self._pace = PACE
-        self._left = TimeLeft(PACE, in_memory)
+        self._time_left = TimeLeft(PACE, in_memory)
 
     async def next(self) -> tuple[bytes, bool]:
-        """The next piece, and whether more follow.
+        """Return the next chunk, and True if more follow.
 
         Raises:
-            BodyTimeoutError: it did not come in time, or the body comes too slowly.
+            BodyTimeoutError: no chunk arrived in time, or the body arrives too slowly.
             ClientDisconnect: the client closed the connection.
         """
-        began = monotonic()
-        if self._left.seconds >= self._pace.grace_seconds:
+        started_at = monotonic()
+        if self._time_left.seconds >= self._pace.grace_seconds:
             message = await self._pace.silence.run(self._receive())
         else:
             try:
-                async with asyncio.timeout(self._left.seconds):
+                async with asyncio.timeout(self._time_left.seconds):
                     message = await self._receive()
             except TimeoutError:
                 raise self._too_slow() from None
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        piece, more = message.get("body", b""), message.get("more_body", False)
+        chunk, more = message.get("body", b""), message.get("more_body", False)
         if more:
-            self._left.spend(monotonic() - began, len(piece))
-            if self._left.seconds <= 0:
+            self._time_left.spend(monotonic() - started_at, len(chunk))
+            if self._time_left.seconds <= 0:
                 raise self._too_slow()
-        return piece, more
+        return chunk, more
 
     def _too_slow(self) -> BodyTimeoutError:
         return BodyTimeoutError(
-            f"the body {self._left.reason}; send it again over a faster connection, or in smaller parts"
+            f"the body {self._time_left.reason}; send it again over a faster connection, or in smaller parts"
         )
 
 
 async def iter_chunks(request: Request, in_memory: Callable[[], bool] = _always) -> AsyncGenerator[bytes, None]:
-    """The body in the pieces in which it comes; `in_memory` as in `TimeLeft`.
+    """Yield the chunks of a request body; `in_memory` as in `TimeLeft`.
 
     Raises:
-        BodyTimeoutError: the next one did not come in time, or the body comes too slowly.
+        BodyTimeoutError: no chunk arrived in time, or the body arrives too slowly.
         ClientDisconnect: the client closed the connection.
     """
     reader, more = BodyReader(request, in_memory), True
     while more:
-        piece, more = await reader.next()
-        if piece:
-            yield piece
+        chunk, more = await reader.next()
+        if chunk:
+            yield chunk
 
 
-async def refusal_by(hold: Callable[[int], Awaitable[None]], size: int) -> StoreError | None:
-    """The error by which a `Share` refuses to hold so many bytes.
+async def refusal_by(reserve: Callable[[int], Awaitable[None]], size: int) -> StoreError | None:
+    """Return the error with which a `Reservation` refuses `size` bytes; None if it accepts them.
 
-    The rest of a refused body is read and discarded: a client that still sends would find its connection cut instead.
+    Callers read and discard the rest of a refused body: a client that still sends would see a broken connection
+    instead.
     """
     try:
-        await hold(size)
+        await reserve(size)
     except (PayloadTooLargeError, RateLimitedError, UnavailableError) as error:
         return error
     return None
 
 
 def closing(response: Response) -> Response:
-    """An answer to a body that did not end, after which the connection is of no use."""
+    """Add `Connection: close` to the response to an incomplete body."""
     response.headers["Connection"] = "close"
     return response

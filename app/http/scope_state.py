@@ -1,12 +1,12 @@
-"""What the app's parts leave for each other in the state of an ASGI scope, by its names; it knows none of them."""
+"""Keys of values that the layers of the server share in the state of an ASGI scope."""
 
 from typing import Final
 
 CALLER: Final = "caller"
-"""Who asks, as authentication has found it out: a `stores.security.access.Caller`."""
+"""The authenticated caller, a `stores.security.access.Caller`."""
 
-UNDER_WAY: Final = "under_way"
-"""What is observed of the request: an `app.observability.request_record.UnderWay`."""
+REQUEST_RECORD: Final = "request_record"
+"""The record of the request, an `app.observability.request_record.RequestRecord`."""
 
 OPEN_WEBSOCKET: Final = "open_websocket"
-"""The place of a WebSocket among those that are open: an `app.admission.websockets.OpenWebSocket`."""
+"""The counted WebSocket, an `app.admission.websockets.OpenWebSocket`."""

@@ -1,7 +1,7 @@
-"""Connections of HTTP: uvicorn's protocol and what it lacks, a class for each concern, each above the one before.
+"""Uvicorn's HTTP protocol with additions, one class for each concern, each derived from the previous one.
 
-Other protocols that are offered, requests that are broken, heads that are too large or late, clients that close their
-half, answers that nobody reads, and head and body in one write.
+They handle protocol upgrades, malformed requests, header limits, half-closed connections, write timeouts, and writing
+head and body together.
 """
 
 from app.http_connections.write_coalescing import WriteCoalescingProtocol as HTTPProtocol

@@ -1,4 +1,4 @@
-"""Clients that send no more and still read, as `nc -N` does: they look like clients that left."""
+"""Clients that close their sending half and still read, as `nc -N` does."""
 
 import asyncio
 from typing import Literal
@@ -9,25 +9,25 @@ from app.http_connections.header_limits import HeaderLimitProtocol
 
 
 class HalfClosedProtocol(HeaderLimitProtocol):
-    """Uvicorn's protocol for HTTP, which answers what came whole before the client closed its half of a connection.
+    """Protocol that answers requests received in full before the client closed its half of the connection.
 
-    Who asks whether such a client is still there is told that it left. Whoever does not ask answers: what is quick, and
-    what is not given up when its client leaves.
+    An application that calls `receive` gets a disconnect message. Requests that finish without that call, or
+    that ignore disconnects, are answered.
     """
 
     def eof_received(self) -> bool:  # type: ignore[override] # as asyncio has it
-        """Take it that nothing more comes; returns whether there is still something to say."""
+        """Note the end of the client's data; return True if a response is still due."""
         if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
             return False
         self.cycle.keep_alive = False
         for cycle in [cycle for cycle, _app in self.pipeline] or [self.cycle]:
-            waited_for, cycle.message_event = cycle.message_event, _LastMessage(cycle)
-            waited_for.set()
+            event, cycle.message_event = cycle.message_event, _LastMessage(cycle)
+            event.set()
         return True
 
 
 class _LastMessage(asyncio.Event):
-    """What `receive` waits for: after the body it has not taken yet, that the client left."""
+    """The event that `receive` waits for; after the body it reports a disconnect."""
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Requests that cannot be read to their end: their clients are told why, once all before them is answered."""
+"""Responses to malformed requests, sent after the responses to earlier requests of the connection."""
 
 import asyncio
 from typing import TYPE_CHECKING, Final, cast
@@ -13,44 +13,44 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
 _LINGER_SECONDS: Final = 1.0
-"""How long what still comes is passed by after a refusal: a client that still sends would find but a cut connection."""
+"""Time to discard incoming data after a refusal: a client that still sends would see a broken connection instead."""
 
 _HEADERS: Final = b"".join(b"%b: %b\r\n" % header for header in HEADERS)
 
 
 class MalformedRequestProtocol(UpgradeIgnoringProtocol):
-    """Uvicorn's protocol for HTTP, which reads nothing more of a connection after what is no request."""
+    """Protocol that reads nothing more from a connection after a malformed request."""
 
     _in_head = False
     _is_refused = False
     _closing: asyncio.TimerHandle | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Cancel the delayed close."""
         if self._closing is not None:
             self._closing.cancel()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no request."""
+        """Refuse a malformed request with status 400."""
         self._refuse(400, msg)
 
     def _refuse(self, status: int, reason: str) -> None:
-        """Tell why nothing more is read, if an answer is due, and close the connection after it."""
+        """Send the error if a response is due, and close the connection afterwards."""
         self._is_refused = True
         if self.cycle is None:
-            self._tell(status, reason)
+            self._send_error(status, reason)
         elif self.cycle.more_body and not self._in_head:
-            self._break_off(status, reason)
+            self._refuse_body(status, reason)
         elif self.cycle.response_complete:
-            self._tell(status, reason)
+            self._send_error(status, reason)
         else:
             self.cycle.keep_alive = False
 
-    def _break_off(self, status: int, reason: str) -> None:
+    def _refuse_body(self, status: int, reason: str) -> None:
         """Refuse the rest of a body."""
         if self.pipeline:
-            # It has not begun, and others are answered before it.
+            # The request waits in the pipeline, and earlier ones are answered first.
             refusal = PlainTextResponse(reason, status, {"connection": "close"})
             refusal.raw_headers.extend(HEADERS)
             self.pipeline[0] = (self.cycle, cast("ASGI3Application", refusal))
@@ -59,9 +59,9 @@ class MalformedRequestProtocol(UpgradeIgnoringProtocol):
         else:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-            self._tell(status, reason)
+            self._send_error(status, reason)
 
-    def _tell(self, status: int, reason: str) -> None:
+    def _send_error(self, status: int, reason: str) -> None:
         headers = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close" % len(reason)
         self.transport.write(STATUS_LINE[status] + _HEADERS + headers + b"\r\n\r\n" + reason.encode())
         self._closing = self.loop.call_later(_LINGER_SECONDS, self.transport.close)

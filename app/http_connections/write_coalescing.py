@@ -1,4 +1,4 @@
-"""Answers whose head and body leave together: uvicorn writes each by itself, which takes the system twice the time."""
+"""Responses whose head and body are written together: two system calls take twice the time."""
 
 import asyncio
 from typing import Any, Final, cast
@@ -9,15 +9,15 @@ _HEAD: Final = b"HTTP/1.1 "
 
 
 class WriteCoalescingProtocol(WriteTimeoutProtocol):
-    """Uvicorn's protocol for HTTP, over a transport that joins."""
+    """Protocol over a transport that joins head and body."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        """Begin, with the transport of a connection."""
+        """Wrap the transport."""
         super().connection_made(cast("asyncio.Transport", _JoiningTransport(transport, self.loop)))
 
 
 class _JoiningTransport:
-    """A transport that keeps the head of an answer until its body comes, or until the event loop's next turn."""
+    """A transport that holds back the head of a response until its body, or until the next event loop iteration."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -28,7 +28,7 @@ class _JoiningTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Write, a head a little later."""
+        """Write data; hold back a head."""
         if self._head:
             head, self._head = self._head, b""
             self._transport.writelines((head, data))
@@ -39,7 +39,7 @@ class _JoiningTransport:
             self._transport.write(data)
 
     def close(self) -> None:
-        """Close the connection once all is written."""
+        """Close the connection after all data was written."""
         self._flush()
         self._transport.close()
 

@@ -1,4 +1,4 @@
-"""Answers that nobody reads: whoever takes nothing of one for long is let go, and what is left of it with them."""
+"""Timeout for clients that do not read their response."""
 
 import asyncio
 from typing import Final
@@ -6,44 +6,44 @@ from typing import Final
 from app.http_connections.half_closed import HalfClosedProtocol
 
 SECONDS: Final = 120.0
-"""How long a client may take nothing of what waits for it; the doors that stream have patience of their own, too."""
+"""Time after which a client that reads nothing is disconnected; streaming endpoints have timeouts of their own."""
 
-_LOOKS: Final = 10
-"""How often it is looked at in that time."""
+_CHECKS: Final = 10
+"""Number of checks within that time."""
 
 
 class WriteTimeoutProtocol(HalfClosedProtocol):
-    """Uvicorn's protocol for HTTP, which holds an answer for as long as the client takes some of it."""
+    """Protocol that aborts the connection if the client reads nothing of a response for `SECONDS`."""
 
-    _look: asyncio.TimerHandle | None = None
+    _timer: asyncio.TimerHandle | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
-        self._look_no_more()
+        """Stop the checks."""
+        self._cancel_check()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Write no more for now: the client takes less than it is sent."""
+        """Start the checks when the write buffer is full."""
         super().pause_writing()
-        self._look_later(self.transport.get_write_buffer_size(), 0)
+        self._schedule_check(self.transport.get_write_buffer_size(), 0)
 
     def resume_writing(self) -> None:
-        """Write again."""
-        self._look_no_more()
+        """Stop the checks when the client reads again."""
+        self._cancel_check()
         super().resume_writing()
 
-    def _look_later(self, unread: int, in_vain: int) -> None:
-        self._look = self.loop.call_later(SECONDS / _LOOKS, self._look_again, unread, in_vain)
+    def _schedule_check(self, unread: int, failed_checks: int) -> None:
+        self._timer = self.loop.call_later(SECONDS / _CHECKS, self._check, unread, failed_checks)
 
-    def _look_no_more(self) -> None:
-        if self._look is not None:
-            self._look.cancel()
-            self._look = None
+    def _cancel_check(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _look_again(self, before: int, in_vain: int) -> None:
+    def _check(self, before: int, failed_checks: int) -> None:
         unread = self.transport.get_write_buffer_size()
-        in_vain = in_vain + 1 if unread >= before else 0
-        if unread and in_vain == _LOOKS:
+        failed_checks = failed_checks + 1 if unread >= before else 0
+        if unread and failed_checks == _CHECKS:
             self.transport.abort()
         elif unread:
-            self._look_later(unread, in_vain)
+            self._schedule_check(unread, failed_checks)

@@ -1,1 +1,1 @@
-"""Imports: files of rows and of spans, stored line by line, from where an earlier run was cut off."""
+"""Imports of files with rows or spans, line by line; an interrupted import can be resumed."""

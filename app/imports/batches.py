@@ -1,4 +1,4 @@
-"""Lines gathered to be stored together: a batch at a time, and one by one where one of them is refused."""
+"""Batches of lines: stored together, and one by one if one of them is rejected."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from stores.errors import ConflictError, StoreError, StoreTimeoutError, Unavaila
 from stores.feedback import NewFeedback
 from stores.objects.restore import RestoredVersion
 
-_MOST_LINES: Final = 500
-_MOST_BYTES: Final = 8 * 1024 * 1024
+_MAX_LINES: Final = 500
+_MAX_BYTES: Final = 8 * 1024 * 1024
 
 _Item = TypeVar("_Item")
 
 Reject = Callable[[int, bytes, StoreError | str], object]
-"""What takes a line's number, its content, and why it is not stored."""
+"""Called with a line's number, its content, and the reason why it was rejected."""
 
 
-class _Kind(Generic[_Item]):
-    """The lines of one kind, and what stores them."""
+class _Batch(Generic[_Item]):
+    """The batch of one kind of rows, with the function that stores it."""
 
     def __init__(self, write: Callable[[Sequence[_Item]], Awaitable[object]]) -> None:
         self._write = write
@@ -31,14 +31,14 @@ class _Kind(Generic[_Item]):
         self._lines.append((number, content, item))
 
     async def store(self, reject: Reject) -> int:
-        """Store them; how many are."""
+        """Store the batch and return the number of stored rows."""
         lines, self._lines = self._lines, []
         if not lines:
             return 0
         try:
             await self._write([item for _, _, item in lines])
         except StoreError as error:
-            if _passes(error):
+            if _is_temporary(error):
                 raise
             return await self._store_one_by_one(lines, reject)
         return len(lines)
@@ -49,7 +49,7 @@ class _Kind(Generic[_Item]):
             try:
                 await self._write([item])
             except StoreError as error:
-                if _passes(error):
+                if _is_temporary(error):
                     raise
                 reject(number, content, error.relative_to("batch.0"))
             else:
@@ -59,7 +59,7 @@ class _Kind(Generic[_Item]):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where lines go: into a project, or each into its own; spans that name none into one of an entity."""
+    """The target project of an import, None for that of each row; spans without one go to `otlp_entity`."""
 
     stores: Stores
     project_id: str | None
@@ -67,25 +67,25 @@ class Target:
 
 
 class Batches:
-    """What is gathered of each kind."""
+    """The current batch of each kind."""
 
     def __init__(self, target: Target, reject: Reject) -> None:
         self._target = target
         self._reject = reject
         stores = target.stores
-        self._calls = _Kind(stores.calls.restore)
-        self._objects = _Kind(stores.objects.restore)
-        self._feedback = _Kind(stores.feedback.restore)
+        self._calls = _Batch(stores.calls.restore)
+        self._objects = _Batch(stores.objects.restore)
+        self._feedback = _Batch(stores.feedback.restore)
         self._count = 0
         self._bytes = 0
 
     @property
     def is_full(self) -> bool:
-        """Whether it is time to store what is gathered."""
-        return self._count >= _MOST_LINES or self._bytes >= _MOST_BYTES
+        """True if the batches should be stored."""
+        return self._count >= _MAX_LINES or self._bytes >= _MAX_BYTES
 
     async def add(self, number: int, content: bytes, item: Item) -> dict[str, int]:
-        """Gather a line; what it made by itself, by kind."""
+        """Add a line; return counts of what was stored immediately, by kind."""
         self._count += 1
         self._bytes += len(content)
         match item:
@@ -100,11 +100,11 @@ class Batches:
         return {}
 
     async def store(self) -> dict[str, int]:
-        """Store what is gathered; how many of each kind are stored.
+        """Store the batches and return the number of stored rows by kind.
 
         Raises:
-            UnavailableError, StoreTimeoutError: the database is away, or too slow; some of it may be stored.
-            ConflictError: others wrote the same again and again; likewise.
+            UnavailableError, StoreTimeoutError: MongoDB is unreachable or too slow; some rows may be stored.
+            ConflictError: concurrent writes conflicted repeatedly; some rows may be stored.
         """
         self._count = self._bytes = 0
         return {
@@ -120,19 +120,19 @@ class Batches:
                 spans.request, target.project_id, entity=target.otlp_entity, fixed=target.project_id is not None
             )
         except StoreError as error:
-            if _passes(error):
+            if _is_temporary(error):
                 raise
             self._reject(number, content, error)
             return {}
         if exported.rejected_spans:
-            reason = f"{exported.rejected_spans:,} of its spans are not stored: {exported.error_message}"
+            reason = f"{exported.rejected_spans:,} of its spans were rejected: {exported.error_message}"
             self._reject(number, content, reason)
         return {"requests of spans": 1}
 
 
-def _passes(error: StoreError) -> bool:
-    """Whether a failure is none of the line's: the same may be stored another time."""
-    # A conflict that lasts names what it is about.
+def _is_temporary(error: StoreError) -> bool:
+    """Return True if a failure is not caused by the line, which may be stored later."""
+    # A permanent conflict names its argument.
     return isinstance(error, UnavailableError | StoreTimeoutError) or (
         isinstance(error, ConflictError) and error.argument is None
     )

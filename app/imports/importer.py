@@ -1,4 +1,4 @@
-"""One file on its way into the database."""
+"""The import of one file."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -12,47 +12,47 @@ from app.imports.row_types import Item, Spans, Thread, Trailer, item_of
 from app.imports.sources import MAX_LINE, Line, lines_of
 from stores.errors import BadInputError, StoreError
 
-_OUR_LINES: Final = b'{"project_id":'
-"""How the lines of LoomQL's own exports begin, all of which end with a line that says so; those of Weave have none."""
+_OWN_ROW_PREFIX: Final = b'{"project_id":'
+"""Start of the rows of LoomQL's own exports, which end with a trailer; Weave's exports have none."""
 
-_CUT: Final = "the file ends in the middle of this line: it was cut off, and what came after is missing"
+_TRUNCATED: Final = "the file ends in the middle of this line: it is truncated, and later rows are missing"
 
 
 class Importing:
-    """The import of one file, from where it was left if it was cut off; `told` hears of each offset that is stored."""
+    """Imports one file from where an earlier run stopped; `on_progress` is called after each stored batch."""
 
-    def __init__(self, source: Path, target: Target, kept: ProgressFile, folder: Path) -> None:
-        self.progress = kept.read()
+    def __init__(self, source: Path, target: Target, progress_file: ProgressFile, folder: Path) -> None:
+        self.progress = progress_file.read()
         self.rejects = Rejects(source, folder, self.progress.rejects_bytes)
         self._source = source
         self._project_id = target.project_id
-        self._kept = kept
+        self._progress_file = progress_file
         self._batches = Batches(target, self._reject)
 
-    async def run(self, told: Callable[[Progress], object]) -> Progress:
-        """Store what is left of it.
+    async def run(self, on_progress: Callable[[Progress], object]) -> Progress:
+        """Import the rest of the file and return the progress.
 
         Raises:
-            BadInputError: the file is of a kind that cannot be imported.
-            UnavailableError, StoreTimeoutError: the database is away or too slow; the next run goes on from here.
-            ConflictError: others wrote the same again and again; likewise.
+            BadInputError: the file has an unsupported format.
+            UnavailableError, StoreTimeoutError: MongoDB is unreachable or too slow; the next run resumes here.
+            ConflictError: concurrent writes conflicted repeatedly; the next run resumes here.
         """
         with closing(self.rejects):
-            told(self.progress)
+            on_progress(self.progress)
             for line in lines_of(self._source, self.progress.offset, self.progress.line):
-                await self._take(line)
+                await self._read_line(line)
                 if self._batches.is_full:
                     await self._store(line)
-                    told(self.progress)
+                    on_progress(self.progress)
             await self._store()
-            told(self.progress)
-        self._end()
+            on_progress(self.progress)
+        self._finish()
         return self.progress
 
-    async def _take(self, line: Line) -> None:
+    async def _read_line(self, line: Line) -> None:
         if not line.content.strip() and not line.is_too_long:
             return
-        self.progress.is_ours = self.progress.is_ours or line.content.startswith(_OUR_LINES)
+        self.progress.is_ours = self.progress.is_ours or line.content.startswith(_OWN_ROW_PREFIX)
         try:
             item, unknown = self._item(line)
         except StoreError as error:
@@ -70,13 +70,13 @@ class Importing:
 
     def _item(self, line: Line) -> tuple[Item, list[str]]:
         if line.is_too_long:
-            raise BadInputError(f"has more than {MAX_LINE:,} bytes, and no row that can be stored has")
+            raise BadInputError(f"has more than {MAX_LINE:,} bytes, which no valid row has")
         try:
             return item_of(line.content, self._project_id)
         except BadInputError as error:
             if line.is_cut and error.argument is None:
-                self.progress.complaints.append("it is cut off in the middle of its last line")
-                raise BadInputError(_CUT) from error
+                self.progress.complaints.append("it is truncated in the middle of its last line")
+                raise BadInputError(_TRUNCATED) from error
             raise
 
     def _reject(self, number: int, content: bytes, error: StoreError | str) -> None:
@@ -89,22 +89,22 @@ class Importing:
             self.progress.complaints.append(f"its export failed: {trailer.problem}")
         elif not trailer.is_resumed and trailer.count != self.progress.rows:
             self.progress.complaints.append(
-                f"its export had {trailer.count:,} rows, and there are {self.progress.rows:,}"
+                f"its trailer counts {trailer.count:,} rows, but the file has {self.progress.rows:,}"
             )
         self.progress.rows = 0
 
     async def _store(self, line: Line | None = None) -> None:
-        """Store what is gathered, and keep that all is stored up to the end of a line."""
+        """Store the batches and save the progress up to the end of a line."""
         self.progress.stored.update(await self._batches.store())
         self.progress.rejects_bytes = self.rejects.size()
         if line:
             self.progress.offset, self.progress.line = line.end, line.number
-            self._kept.keep(self.progress)
+            self._progress_file.keep(self.progress)
 
-    def _end(self) -> None:
+    def _finish(self) -> None:
         if self.progress.is_ours and (self.progress.rows or not self.progress.has_ended):
             self.progress.complaints.append(
-                "it lacks the line that ends an export, so it was cut off: what came after its last line is missing"
+                "it has no trailer, so it is truncated, and rows after its last line are missing"
             )
         self.progress.offset = self._source.stat().st_size
-        self._kept.forget()
+        self._progress_file.forget()

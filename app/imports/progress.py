@@ -1,4 +1,4 @@
-"""How far an import has come, and where that is kept: beside the file, until all of it is stored."""
+"""Progress of an import, saved next to the file until all of it is stored."""
 
 import hashlib
 import json
@@ -16,9 +16,9 @@ logger = logging.getLogger("loomql")
 
 @dataclass(slots=True)
 class Progress:
-    """What was done up to an offset, before which there are so many lines; `stored` counts by kind.
+    """Progress up to byte `offset`, which is the end of line `line`; `stored` counts rows by kind.
 
-    `rows` counts those since the last line that ended an export, `complaints` say what was found wrong with the file.
+    `rows` counts the rows since the last trailer, and `complaints` lists problems of the file.
     """
 
     offset: int = 0
@@ -34,38 +34,38 @@ class Progress:
 
 
 class ProgressFile:
-    """The progress of one file on its way into one target, which is any text that tells it from others."""
+    """The saved progress of one file; `target` identifies the destination."""
 
     def __init__(self, source: Path, folder: Path, target: str) -> None:
         self._path = folder / f"{source.name}{_SUFFIX}"
-        found = source.stat()
-        self.source_size = found.st_size
-        self._of = hashlib.sha256(repr((found.st_size, found.st_mtime_ns, target)).encode()).hexdigest()
-        self._is_told = False
+        status = source.stat()
+        self.source_size = status.st_size
+        self._identity = hashlib.sha256(repr((status.st_size, status.st_mtime_ns, target)).encode()).hexdigest()
+        self._has_warned = False
 
     def read(self) -> Progress:
-        """The progress that was kept; from the start where none was, or of another file or target."""
+        """Return the saved progress; a new one if it is missing, or of another file or target."""
         try:
-            kept = json.loads(self._path.read_bytes())
-            if kept.pop("of") != self._of:
+            saved = json.loads(self._path.read_bytes())
+            if saved.pop("of") != self._identity:
                 return Progress()
-            stored, left_out = (Counter[str](kept.pop(name)) for name in ("stored", "left_out"))
-            return Progress(**kept, stored=stored, left_out=left_out)
+            stored, left_out = (Counter[str](saved.pop(name)) for name in ("stored", "left_out"))
+            return Progress(**saved, stored=stored, left_out=left_out)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return Progress()
 
     def keep(self, progress: Progress) -> None:
-        """Keep it; where that cannot be written, the next run begins at the start, which does no harm."""
+        """Save the progress; without it the next run starts from the beginning, which does no harm."""
         new = self._path.with_name(f"{self._path.name}.new")
         try:
-            kept = {name.name: getattr(progress, name.name) for name in fields(progress)}
-            new.write_text(json.dumps({"of": self._of, **kept}))
+            saved = {name.name: getattr(progress, name.name) for name in fields(progress)}
+            new.write_text(json.dumps({"of": self._identity, **saved}))
             os.replace(new, self._path)  # noqa: PTH105 -- both paths are there
         except OSError as error:
-            if not self._is_told:
-                logger.warning("how far this import is cannot be kept (%s): if it is cut off, it begins anew", error)
-            self._is_told = True
+            if not self._has_warned:
+                logger.warning("the import progress cannot be saved (%s): an interrupted import will restart", error)
+            self._has_warned = True
 
     def forget(self) -> None:
-        """All is stored."""
+        """Delete the progress of a fully imported file."""
         self._path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a line is: a call, a version of an object, feedback, spans, a thread, or the end of an export."""
+"""Type of an imported line: call, object version, feedback, spans, thread or trailer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Final
 from app.exports.export import TRAILER
 from stores.calls.restore import RestoredCall
 from stores.errors import BadInputError
-from stores.exports.calls_format import CALL_COLUMNS, restored_of
+from stores.exports.calls_format import CALL_COLUMNS, to_restored_call
 from stores.exports.columns import CURSOR, Columns
 from stores.exports.feedback_format import FEEDBACK_COLUMNS, new_of
 from stores.exports.objects_format import OBJECT_COLUMNS, version_of
@@ -22,27 +22,27 @@ _OBJECT: Final = {"object_id", "digest"}
 _FEEDBACK: Final = {"feedback_type", "weave_ref"}
 _THREAD: Final = {"thread_id", "turn_count"}
 
-_MADE_ANEW: Final = {CURSOR, "deleted_at", "storage_size_bytes", "total_storage_size_bytes", "size_bytes"}
-"""What rows may have that is not stored, and that nobody misses."""
+_COMPUTED: Final = {CURSOR, "deleted_at", "storage_size_bytes", "total_storage_size_bytes", "size_bytes"}
+"""Fields of rows that are not stored, because they are computed anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """A request of OTLP in JSON, as OpenTelemetry's collector writes them to files."""
+    """An OTLP request in JSON, as OpenTelemetry's collector writes it to files."""
 
     request: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """A thread, which is not stored: its calls make it."""
+    """A thread, which is not stored: it consists of its calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trailer:
-    """The line that ends an export; `count` is how many rows it says there are, `problem` what it says went wrong.
+    """The last line of an export; `count` is its number of rows, `problem` the reason of a failed export.
 
-    Of an export that went on after a cursor it counts a part only.
+    For an export that was resumed after a cursor, `count` covers only the rows after it.
     """
 
     count: int
@@ -54,14 +54,14 @@ Item = RestoredCall | RestoredVersion | NewFeedback | Spans | Thread | Trailer
 
 
 def item_of(content: bytes, project_id: str | None) -> tuple[Item, list[str]]:
-    """What a line is, on its way into a project (or its own), and which of its fields it has no place for.
+    """Parse a line; return the item, and the names of unknown fields. `project_id` None keeps the row's own.
 
     Raises:
-        BadInputError: it is no JSON, none of all these, or one of its fields has the wrong type.
+        BadInputError: the line is not JSON, is of no known type, or a field has the wrong type.
     """
     row = codec.loads(content)
     if not isinstance(row, dict):
-        raise BadInputError("must be a JSON object: a row of an export, or a request of OTLP")
+        raise BadInputError("must be a JSON object: a row of an export or an OTLP request")
     if TRAILER in row:
         return _trailer(row[TRAILER]), []
     if any(name in row for name in _SPANS):
@@ -72,29 +72,29 @@ def item_of(content: bytes, project_id: str | None) -> tuple[Item, list[str]]:
 def _row(row: Mapping[str, Any], fields: ImportedRow) -> tuple[Item, list[str]]:
     names = row.keys()
     if row.get("deleted_at") is not None:
-        raise BadInputError("is set: this row is deleted, and is not imported", "deleted_at")
+        raise BadInputError("is set: deleted rows are not imported", "deleted_at")
     if names >= _OBJECT:
         return version_of(fields), _unknown(row, OBJECT_COLUMNS)
     if names >= _FEEDBACK:
         return new_of(fields), _unknown(row, FEEDBACK_COLUMNS)
     if names >= _CALL:
-        return restored_of(fields), _unknown(row, CALL_COLUMNS)
+        return to_restored_call(fields), _unknown(row, CALL_COLUMNS)
     if names >= _THREAD:
         return Thread(), []
     raise BadInputError(
-        "is no row of calls (which have op_name and trace_id), objects (object_id, digest), feedback (feedback_type, "
-        "weave_ref) or threads (thread_id, turn_count), and no request of OTLP (resourceSpans)"
+        "is not a row of calls (which have op_name and trace_id), objects (object_id, digest), feedback "
+        "(feedback_type, weave_ref) or threads (thread_id, turn_count), nor an OTLP request (resourceSpans)"
     )
 
 
 def _unknown(row: Mapping[str, Any], columns: Columns) -> list[str]:
-    return [name for name in row if row[name] is not None and name not in columns.names and name not in _MADE_ANEW]
+    return [name for name in row if row[name] is not None and name not in columns.names and name not in _COMPUTED]
 
 
-def _trailer(says: object) -> Trailer:
-    says = says if isinstance(says, dict) else {}
-    count = says.get("count")
-    error = says.get("error")
+def _trailer(content: object) -> Trailer:
+    content = content if isinstance(content, dict) else {}
+    count = content.get("count")
+    error = content.get("error")
     message = error.get("message") if isinstance(error, dict) else None
-    problem = None if says.get("complete") is True else str(message or "it does not say why")
-    return Trailer(count if isinstance(count, int) else 0, says.get("resumed") is True, problem)
+    problem = None if content.get("complete") is True else str(message or "no reason given")
+    return Trailer(count if isinstance(count, int) else 0, content.get("resumed") is True, problem)

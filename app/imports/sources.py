@@ -1,4 +1,4 @@
-"""The files that are imported, line by line, or as one document where their JSON spreads over lines."""
+"""Imported files, read line by line, or as one document if a JSON request spans lines."""
 
 import re
 from collections.abc import Iterator
@@ -12,25 +12,25 @@ MAX_LINE: Final = 64 * 1024 * 1024
 MAX_DOCUMENT: Final = 256 * 1024 * 1024
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-"""What some editors begin a text in UTF-8 with."""
+"""Byte order mark that some editors write at the start of UTF-8 text."""
 
-_LOOKED_AT: Final = 64 * 1024
+_PREFIX_BYTES: Final = 64 * 1024
 _SPANS: Final = re.compile(rb'\{\s*"resource_?[sS]pans"\s*:')
 _WHOLE_LINE: Final = re.compile(rb"\{.*\}\s*\Z", re.DOTALL)
 
 _OTHER_FORMATS: Final = {
-    b"PAR1": "is a Parquet file; export NDJSON instead, which can be imported",
-    b"\x1f\x8b": "is compressed; unpack it first (gunzip -k)",
+    b"PAR1": "is a Parquet file, which cannot be imported; export NDJSON instead",
+    b"\x1f\x8b": "is compressed; decompress it first (gunzip -k)",
     b"PK\x03\x04": "is a ZIP archive; unpack it first",
-    b"[": "is one JSON array; write one object a line instead (jq -c '.[]')",
+    b"[": "is a JSON array; write one object per line instead (jq -c '.[]')",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line, its number from 1 and where in the file it ends; `is_cut` where the file ends without ending it.
+    """A line with its number from 1 and the offset of its end; `is_cut` if the file ends without a newline.
 
-    One of more than `MAX_LINE` bytes has lost its content, and `is_too_long`.
+    A line of more than `MAX_LINE` bytes has `is_too_long` and no content.
     """
 
     number: int
@@ -41,10 +41,10 @@ class Line:
 
 
 def lines_of(path: Path, offset: int = 0, number: int = 0) -> Iterator[Line]:
-    """The lines of a file after an offset, before which there are so many; a document of spans is a single line.
+    """Yield the lines of a file after an offset, at the end of line `number`; a document of spans is one line.
 
     Raises:
-        BadInputError: the file is of a kind that cannot be imported.
+        BadInputError: the file has an unsupported format.
         OSError: it cannot be read.
     """
     if _is_document(path):
@@ -65,18 +65,18 @@ def lines_of(path: Path, offset: int = 0, number: int = 0) -> Iterator[Line]:
 
 
 def _is_document(path: Path) -> bool:
-    """Whether a file is one request of spans whose JSON spreads over lines."""
+    """Return True if a file is one request of spans whose JSON spans lines."""
     with path.open("rb") as file:
-        beginning = file.read(_LOOKED_AT).removeprefix(_BYTE_ORDER_MARK).lstrip()
+        prefix = file.read(_PREFIX_BYTES).removeprefix(_BYTE_ORDER_MARK).lstrip()
         size = file.seek(0, 2)
     for mark, problem in _OTHER_FORMATS.items():
-        if beginning.startswith(mark):
+        if prefix.startswith(mark):
             raise BadInputError(f"{path} {problem}")
-    first, newline, _ = beginning.partition(b"\n")
-    if not _SPANS.match(beginning) or not newline or _WHOLE_LINE.fullmatch(first):
+    first, newline, _ = prefix.partition(b"\n")
+    if not _SPANS.match(prefix) or not newline or _WHOLE_LINE.fullmatch(first):
         return False
     if size > MAX_DOCUMENT:
         raise BadInputError(
-            f"{path} is one JSON document of {size:,} bytes; the limit is {MAX_DOCUMENT:,}. Write one request a line"
+            f"{path} is one JSON document of {size:,} bytes; the limit is {MAX_DOCUMENT:,}. Write one request per line"
         )
     return True

@@ -1,4 +1,4 @@
-"""The audit log of the running service: on whose behalf each request acts, and where entries go."""
+"""The audit log of the running service: the acting caller of each request, and the log's destination."""
 
 import logging
 import os
@@ -34,20 +34,20 @@ FORM: Final = "%(message)s"
 
 
 def act_for(scope: Scope) -> None:
-    """Say that what follows in this context is on behalf of a connection's caller, who may be known only by now."""
+    """Set the acting caller of this context to a connection's caller, as authentication has set it by now."""
     caller: Caller | None = scope.get("state", {}).get(CALLER)
     if caller is not None:
         ACTING.set(caller.id)
 
 
 class AuditCallerMiddleware:
-    """The ASGI middleware that says, to whatever is done in it, on whose behalf that is."""
+    """ASGI middleware that sets the acting caller of each request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Say it, and go on."""
+        """Set the acting caller, and pass the request on."""
         if scope["type"] != "lifespan":
             act_for(scope)
         return self.app(scope, receive, send)
@@ -58,10 +58,11 @@ class AuditLogError(Exception):
 
 
 class AuditFile(logging.Handler):
-    """The file of that name, opened for each entry: another program may have moved the last one away.
+    """Log handler that opens its file for each entry, so that other programs can rotate it.
 
-    What cannot be written there is told to standard error: it is done already, whatever becomes of its entry. The file
-    is its folder's owner's, also when root makes it, so that a server that runs as somebody else goes on with it.
+    The action has already happened, so an entry that cannot be written goes to standard error. A new file gets the
+    owner of
+    its folder, so that a server can write to it although root created it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -69,7 +70,7 @@ class AuditFile(logging.Handler):
         self.path = path
 
     def check(self) -> None:
-        """See that entries can be written, before there is one.
+        """Check that entries can be written, before the first one.
 
         Raises:
             AuditLogError: they cannot.
@@ -77,10 +78,10 @@ class AuditFile(logging.Handler):
         try:
             self._open().close()
         except OSError as error:
-            raise AuditLogError(f"the audit log {self.path} cannot be written: {error.strerror}") from error
+            raise AuditLogError(f"the audit log {self.path} is not writable: {error.strerror}") from error
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write an entry."""
+        """Append an entry."""
         entry = self.format(record)
         try:
             with self._open() as file:
@@ -90,25 +91,25 @@ class AuditFile(logging.Handler):
 
     def _open(self) -> FileIO:
         with suppress(FileExistsError):
-            self._make()
+            self._create()
         return FileIO(self.path, "a+")
 
-    def _make(self) -> None:
+    def _create(self) -> None:
         with FileIO(self.path, "x") as file:
             folder = self.path.absolute().parent.stat()
             if folder.st_uid != os.getuid():
-                with suppress(PermissionError):  # only root gives files away
+                with suppress(PermissionError):  # only root may change a file's owner
                     os.fchown(file.fileno(), folder.st_uid, folder.st_gid)
 
 
 def _append(file: FileIO, entry: bytes) -> None:
-    """Write a line at once, since others write, too; what a full disk let through of another stays a line by itself."""
-    line = b"\n" * _is_in_a_line(file) + entry + b"\n"
+    """Write a line at once, because other processes write, too; end a line that a full disk truncated."""
+    line = b"\n" * _ends_without_newline(file) + entry + b"\n"
     while line:
         line = line[file.write(line) :]
 
 
-def _is_in_a_line(file: FileIO) -> bool:
+def _ends_without_newline(file: FileIO) -> bool:
     if not file.seekable() or not (size := file.seek(0, os.SEEK_END)):
         return False
     file.seek(size - 1)
@@ -116,7 +117,7 @@ def _is_in_a_line(file: FileIO) -> bool:
 
 
 def audit_handler(path: Path | None) -> dict[str, Any]:
-    """The handler, as `logging.config` takes it: it appends to a file, or writes to standard error."""
+    """Return the log handler's configuration for `logging.config`: a file, or standard error if `path` is None."""
     if path is None:
         return {"class": "logging.StreamHandler", "formatter": "audit", "stream": "ext://sys.stderr"}
     return {
@@ -127,7 +128,7 @@ def audit_handler(path: Path | None) -> dict[str, Any]:
 
 
 def log_as_command_line(path: Path | None) -> None:
-    """Have what this process does written down as done by a command: in the file, or to standard error."""
+    """Record what this process does as actions of the command line, in the file or on standard error."""
     ACTING.set(COMMAND_LINE)
     handler = logging.StreamHandler() if path is None else AuditFile(path)
     handler.setFormatter(logging.Formatter(FORM))
@@ -136,7 +137,7 @@ def log_as_command_line(path: Path | None) -> None:
 
 
 def check_audit_log() -> None:
-    """See, before anything is done, that the file can be written to which this process tells it, if there is one.
+    """Check that the audit file of this process, if any, can be written.
 
     Raises:
         AuditLogError: it cannot.

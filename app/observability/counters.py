@@ -1,6 +1,6 @@
-"""What a process counts of its requests: plain numbers, since every request pays for them.
+"""Request counters of a process: plain numbers, because every request updates them.
 
-They are read by `app.observability.prometheus`, which knows the form that Prometheus has for them.
+`app.observability.prometheus` converts them for Prometheus.
 """
 
 from collections import Counter
@@ -9,22 +9,22 @@ from stores.duration_histogram import DurationHistogram
 
 
 class RequestCounters:
-    """The counts of one process. Doors, operations and codes are names of ours: no client can make more of them."""
+    """The counters of one process. Endpoints, operations and codes are fixed names, so clients cannot add counters."""
 
     def __init__(self) -> None:
         self.answered: Counter[tuple[str, str, str]] = Counter()
-        """Requests by door, operation and status."""
+        """Answered requests by endpoint, operation and status."""
         self.timings: dict[tuple[str, str], DurationHistogram] = {}
-        """How long those took, by door and operation."""
+        """Durations of answered requests by endpoint and operation."""
         self.errors: Counter[tuple[str, str]] = Counter()
-        """Requests by door and a code of an error in their answers."""
+        """Requests by endpoint and error code."""
         self.in_flight: Counter[str] = Counter()
-        """Requests and WebSockets that are under way, by door."""
+        """Requests in flight and open WebSockets by endpoint."""
 
-    def add(self, door: str, operation: str, status: str, seconds: float) -> None:
-        """Count in a request that was answered."""
-        self.answered[door, operation, status] += 1
-        timing = self.timings.get((door, operation))
+    def add(self, endpoint: str, operation: str, status: str, seconds: float) -> None:
+        """Count an answered request and its duration."""
+        self.answered[endpoint, operation, status] += 1
+        timing = self.timings.get((endpoint, operation))
         if timing is None:
-            timing = self.timings[door, operation] = DurationHistogram()
+            timing = self.timings[endpoint, operation] = DurationHistogram()
         timing.observe(seconds)

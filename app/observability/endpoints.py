@@ -1,4 +1,4 @@
-"""Doors: which part of the service a request is for, by the beginning of its path; few, whatever clients ask for."""
+"""Endpoint names for metrics and logs: a fixed set, derived from the start of the path."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -18,15 +18,16 @@ _BY_PATH: Final[Mapping[str, str]] = {
     "/metrics": "metrics",
     "/": "home",
 }
-_BY_BEGINNING: Final[Mapping[str, str]] = {
+_BY_PREFIX: Final[Mapping[str, str]] = {
     "files": "files",
     "export": "export",
     "weave": "weave",
     "graphiql": "graphiql",
+    "docs": "docs",
 }
 
 
 def endpoint_of(path: str) -> str:
-    """The door that a path leads to."""
-    door = _BY_PATH.get(path)
-    return door or _BY_BEGINNING.get(path.split("/", 2)[1] if path[:1] == "/" else "", OTHER)
+    """Return the endpoint name of a path."""
+    endpoint = _BY_PATH.get(path)
+    return endpoint or _BY_PREFIX.get(path.split("/", 2)[1] if path[:1] == "/" else "", OTHER)

@@ -1,6 +1,6 @@
-"""The lines of the log: text for people or JSON for what collects them, ours and uvicorn's in one form.
+"""Log format: text for people or JSON for log collectors, for LoomQL's and uvicorn's records.
 
-A line that is written for a request has its id. Text of clients cannot begin a line or control a terminal.
+A record written for a request has its id. Client text cannot start a new line or control a terminal.
 """
 
 import json
@@ -21,9 +21,9 @@ _FORMATTERS: Final = {"text": ("TextLine", "AccessLine"), "json": ("JsonLine", "
 
 
 def log_config(settings: Settings) -> dict[str, Any]:
-    """Uvicorn's configuration of logging, with the rest of the program in the same form, and no secrets in any of it.
+    """Return uvicorn's logging configuration, extended to all of LoomQL, with redaction.
 
-    Debug is for what the program says itself: libraries write down there what they send and receive.
+    The level debug applies to LoomQL only: at that level, libraries log what they send and receive.
     """
     config = deepcopy(LOGGING_CONFIG)
     level = settings.log_level.upper()
@@ -41,13 +41,13 @@ def log_config(settings: Settings) -> dict[str, Any]:
 
 
 class TextLine(DefaultFormatter):
-    """A line for people, with the id of the request at its end, and tracebacks indented below it."""
+    """Text formatter with the request id at the end of the line, and indented tracebacks below it."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line and its traceback, both escaped."""
         line = copy(record)
         line.msg, line.args = escaped(record.getMessage().rstrip()), ()
-        # Uvicorn's message for terminals has escape sequences of its own, and its arguments are in `msg` by now.
+        # Uvicorn's message for terminals contains escape sequences, and its arguments are already in `msg`.
         line.__dict__.pop("color_message", None)
         if record.exc_text or record.exc_info:
             line.exc_text = _indented(record.exc_text or self.formatException(record.exc_info or (None, None, None)))
@@ -56,15 +56,15 @@ class TextLine(DefaultFormatter):
         return super().format(line)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- logging's own
-        """The line without what was raised."""
+        """Return the line without the traceback."""
         return _with_id(super().formatMessage(record))
 
 
 class AccessLine(AccessFormatter):
-    """A line that uvicorn writes of an answer, with the same."""
+    """Text formatter of uvicorn's access log, with the request id."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- logging's own
-        """The line."""
+        """Return the line."""
         line = copy(record)
         if isinstance(record.args, tuple):
             line.args = tuple(escaped(value) if isinstance(value, str) else value for value in record.args)
@@ -81,43 +81,43 @@ def _with_id(line: str) -> str:
 
 
 class JsonLine(logging.Formatter):
-    """One object in a line, whatever is in it: `time`, `level`, `logger`, `message`, and what is known of the request.
+    """JSON formatter: one object per line with `time`, `level`, `logger`, `message`, and members of the request.
 
-    These are `request_id`, `caller`, `door`, `operation` (what it does, by the schema's names) and `operation_name` (as
-    the client calls it, cut). `exception` has the trace of what was raised, and `stack` one that was asked for.
+    These are `request_id`, `caller`, `door` (the endpoint), `operation` (root field) and `operation_name` (the client's
+    name, truncated). `exception` has the traceback, and `stack` a requested stack trace.
     """
 
     def __init__(self, *_uvicorns: object, **_own: object) -> None:
         super().__init__()
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
-        told: dict[str, object] = {
+        """Return the line."""
+        members: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **_of_request(),
+            **_request_members(),
         }
         if record.exc_text or record.exc_info:
-            told["exception"] = record.exc_text or self.formatException(record.exc_info or (None, None, None))
+            members["exception"] = record.exc_text or self.formatException(record.exc_info or (None, None, None))
         if record.stack_info:
-            told["stack"] = self.formatStack(record.stack_info)
-        return json.dumps(told, ensure_ascii=True)
+            members["stack"] = self.formatStack(record.stack_info)
+        return json.dumps(members, ensure_ascii=True)
 
 
-_LONGEST_NAME: Final = 128
+_MAX_NAME_CHARACTERS: Final = 128
 
 
-def _of_request() -> dict[str, object]:
+def _request_members() -> dict[str, object]:
     current = CURRENT.get()
     if current is None:
         return {}
-    told = {
+    members = {
         "request_id": current.request_id,
         "caller": current.caller_id,
-        "door": current.door,
+        "door": current.endpoint,
         "operation": current.operation,
-        "operation_name": (current.name or "")[:_LONGEST_NAME],
+        "operation_name": (current.name or "")[:_MAX_NAME_CHARACTERS],
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in members.items() if value}

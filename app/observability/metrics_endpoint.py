@@ -1,4 +1,4 @@
-"""`GET /metrics`: what Prometheus asks for, in the form that its request prefers."""
+"""`GET /metrics` for Prometheus, in the format that the request prefers."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,20 +10,20 @@ from starlette.responses import Response
 from app.observability.worker_metrics import METRICS, WorkerMetrics
 
 
-class _Told:
-    """Metrics that were collected before, as a registry whose only ones they are."""
+class _CollectedMetrics:
+    """A registry that contains already collected metrics."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
 
     def collect(self) -> Iterator[Metric]:
-        """All of them."""
+        """Yield the metrics."""
         yield from self._families
 
 
 async def metrics(request: Request) -> Response:
-    """The metrics of the server."""
-    siblings: WorkerMetrics = request.state[METRICS]
+    """Return the metrics of all worker processes."""
+    worker_metrics: WorkerMetrics = request.state[METRICS]
     encode, media_type = choose_encoder(request.headers.get("accept", ""))
-    body = encode(_Told(await siblings.collect_all()))
+    body = encode(_CollectedMetrics(await worker_metrics.collect_all()))
     return Response(body, headers={"Cache-Control": "no-store", "Content-Type": media_type})

@@ -101,7 +101,7 @@ FAMILIES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class MetricsCollector:
-    """What of a process is told."""
+    """Collects the metrics of one process."""
 
     tally: RequestCounters
     database: Database
@@ -133,22 +133,22 @@ class MetricsCollector:
     def _limits(self) -> Iterator[Metric]:
         fan_out, completions = self.stores.calls.fan_out, self.stores.completions
         used = {
-            ("completions",): (completions.under_way, completions.max_at_once),
-            ("exports",): (self.exports.count, self.exports.most),
-            ("operations",): (self.places.in_use, self.places.most),
-            ("pending_bytes",): (self.intake.held_bytes, self.intake.max_bytes),
+            ("completions",): (completions.in_flight, completions.max_concurrent),
+            ("exports",): (self.exports.count, self.exports.limit),
+            ("operations",): (self.places.in_use, self.places.limit),
+            ("pending_bytes",): (self.intake.reserved_bytes, self.intake.max_bytes),
             ("spooled_bytes",): (self.spool_space.held_bytes, self.spool_space.max_bytes),
-            ("websockets",): (self.websockets.count, self.websockets.most),
+            ("websockets",): (self.websockets.count, self.websockets.limit),
             ("subscriptions",): (fan_out.count, fan_out.max_subscribers),
             ("event_bytes",): (fan_out.log.size, fan_out.log.max_bytes),
         }
-        in_use = {name: now for name, (now, _most) in used.items()}
-        most = {name: most for name, (_now, most) in used.items()}
+        in_use = {name: now for name, (now, _limit) in used.items()}
+        limits = {name: limit for name, (_now, limit) in used.items()}
         yield IN_USE.with_values(in_use)
-        yield LIMIT.with_values(most)
+        yield LIMIT.with_values(limits)
 
     def _database(self) -> Iterator[Metric]:
-        use = self.database.pool_use
+        use = self.database.pool_stats
         connections = {("in_use",): use.in_use, ("idle",): use.idle}
         yield CONNECTIONS.with_values(connections)
         yield WAITING.with_values({(): use.waiting})
@@ -161,11 +161,11 @@ class MetricsCollector:
 
     def _work(self) -> Iterator[Metric]:
         background = self.background
-        goes_on = {(name,): float(is_running) for name, is_running in background.running().items()}
-        runs = {(name, "succeeded"): float(kept.succeeded) for name, kept in background.runs.items()}
-        runs |= {(name, "failed"): float(kept.failed) for name, kept in background.runs.items()}
-        last = {(name,): kept.last_success for name, kept in background.runs.items() if kept.last_success}
-        yield TASK_RUNNING.with_values(goes_on)
+        running = {(name,): float(is_running) for name, is_running in background.running().items()}
+        runs = {(name, "succeeded"): float(kept.succeeded) for name, kept in background.job_stats.items()}
+        runs |= {(name, "failed"): float(kept.failed) for name, kept in background.job_stats.items()}
+        last = {(name,): kept.last_success for name, kept in background.job_stats.items() if kept.last_success}
+        yield TASK_RUNNING.with_values(running)
         yield WORK.with_values(runs)
         yield LAST_SUCCESS.with_values(last)
 

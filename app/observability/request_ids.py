@@ -1,4 +1,4 @@
-"""Ids of requests: those that come from outside and are sane, and new ones."""
+"""Request ids: valid ones from clients, and new ones."""
 
 import itertools
 import re
@@ -8,16 +8,16 @@ from typing import Final
 
 HEADER: Final = b"x-request-id"
 
-_SANE: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._~+/=:@-]{0,127}")
-"""What may come from outside: it is written into logs and headers as it is."""
+_VALID: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._~+/=:@-]{0,127}")
+"""Allowed ids of clients, which are written to logs and headers unchanged."""
 
 
-def sane(value: bytes) -> str | None:
-    """An id that came, None where it is none that may be kept."""
-    return value.decode() if _SANE.fullmatch(value) else None
+def valid_id(value: bytes) -> str | None:
+    """Return a client's id, or None if it is not allowed."""
+    return value.decode() if _VALID.fullmatch(value) else None
 
 
 def new_ids() -> Iterator[str]:
-    """Ids without end, which no other process makes."""
+    """Return an endless iterator of ids that are unique across processes."""
     own = secrets.token_hex(8)
     return map(f"{own}-{{:x}}".format, itertools.count(1))

@@ -1,4 +1,4 @@
-"""Operations of GraphQL as spans, below those of their requests."""
+"""Tracing spans of GraphQL operations, below the spans of their requests."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ _UNNAMED = "operation"
 
 
 def trace_operations(schema: LimitedSchema, tracing: Tracing) -> None:
-    """Let each operation that a schema runs be a span: queries and mutations until their end, others as they begin."""
+    """Trace each operation of a schema: queries and mutations until they end, streams until they start."""
 
     @contextmanager
     def traced(query: str | None, name: str | None) -> Iterator[Tell]:

@@ -1,7 +1,7 @@
-"""Traces of the server itself, for who sets `LOOMQL_OTEL_ENDPOINT`: spans of requests, operations and commands.
+"""Tracing of the server itself (`LOOMQL_OTEL_ENDPOINT`): spans of requests, operations and MongoDB commands.
 
-It needs `loomql[otel]`. Nothing of what clients store or ask for is in a span: no variables, no documents, no filters.
-Requests that bring spans of a LoomQL are not traced themselves: one that traces itself into itself would never end.
+It needs the extra `loomql[otel]`. Spans contain no client data: no variables, documents or filters. Requests that
+deliver a LoomQL's own spans are not traced, because a server that traces itself into itself would never stop.
 """
 
 import importlib
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
 OWN: Final = "loomql-own-spans"
-"""The header of requests that bring spans of a LoomQL."""
+"""Header of requests that deliver a LoomQL's own spans."""
 
 _FAILED: Final = 500
 _UNTRACED: Final = frozenset({"hello", "ping", "endSessions", "killCursors"})
@@ -31,7 +31,7 @@ class TracingError(Exception):
 
 
 class Tracing:
-    """Traces of one process, sent to an address of OTLP over HTTP in the background."""
+    """The tracer of one process; a background thread exports spans to an OTLP endpoint over HTTP."""
 
     def __init__(self, endpoint: str, project: str) -> None:
         try:
@@ -54,13 +54,13 @@ class Tracing:
         self.tracer: Tracer = self._provider.get_tracer("loomql")
 
     def close(self) -> None:
-        """Send what is left, for some seconds at most; it keeps a thread."""
+        """Export remaining spans for up to 5 seconds, and stop the exporter's thread."""
         self._provider.force_flush(5_000)
         self._provider.shutdown()
 
     @contextmanager
     def span(self, name: str, kind: str, attributes: Mapping[str, str], sent: Any = None) -> "Iterator[Span]":  # noqa: ANN401 -- a context
-        """A span that is current in the block."""
+        """Create a span that is current in the block; `sent` is the parent context of the request."""
         kinds = self.api.SpanKind
         with self.tracer.start_as_current_span(
             name, context=sent, kind=kinds[kind], attributes=attributes, record_exception=False
@@ -68,34 +68,34 @@ class Tracing:
             yield span
 
     def sent(self, scope: Scope) -> Any:  # noqa: ANN401 -- a context
-        """The trace that a request says it is of."""
+        """Return the trace context in the headers of a request."""
         return self._propagation.extract(
             {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         )
 
-    def failed(self, span: "Span", told: str) -> None:
-        """Mark a span as one of a failure."""
-        span.set_status(self.api.Status(self.api.StatusCode.ERROR, told))
+    def failed(self, span: "Span", description: str) -> None:
+        """Mark a span as failed, with a description."""
+        span.set_status(self.api.Status(self.api.StatusCode.ERROR, description))
 
 
 class TracedRequests:
-    """The ASGI middleware of requests; a WebSocket is a span for as long as it is open."""
+    """ASGI middleware that traces requests; the span of a WebSocket lasts as long as the connection."""
 
     def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
         self._app = app
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, in a span."""
+        """Pass a request on in a span."""
         if scope["type"] == "lifespan" or any(name == OWN.encode() for name, _value in scope["headers"]):
             await self._app(scope, receive, send)
             return
-        door = endpoint_of(scope["path"])
+        endpoint = endpoint_of(scope["path"])
         method = scope.get("method", "WEBSOCKET")
-        attributes = {"http.request.method": method, "loomql.door": door}
-        with self._tracing.span(f"{method} {door}", "SERVER", attributes, self._tracing.sent(scope)) as span:
+        attributes = {"http.request.method": method, "loomql.door": endpoint}
+        with self._tracing.span(f"{method} {endpoint}", "SERVER", attributes, self._tracing.sent(scope)) as span:
 
-            async def tell(message: Message) -> None:
+            async def send_with_status(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     span.set_attribute("http.response.status_code", message["status"])
                     if message["status"] >= _FAILED:
@@ -105,7 +105,7 @@ class TracedRequests:
             current = CURRENT.get()
             if current is not None:
                 span.set_attribute("loomql.request_id", current.request_id)
-            await self._app(scope, receive, tell)
+            await self._app(scope, receive, send_with_status)
             if current is not None and current.operation:
                 span.set_attribute("graphql.operation.root", current.operation)
             if current is not None and current.caller_id:
@@ -113,14 +113,14 @@ class TracedRequests:
 
 
 class TracedCommands(CommandListener):
-    """The commands that are sent to MongoDB, each a span below what asked for it; the rest of the driver's are none."""
+    """Traces MongoDB commands that belong to a span; other commands of the driver are not traced."""
 
     def __init__(self, tracing: Tracing) -> None:
         self._tracing = tracing
         self._spans: dict[tuple[int, int], Span] = {}
 
     def started(self, event: CommandStartedEvent) -> None:
-        """Begin a span, where something asked for it is traced."""
+        """Start a span if the context has a parent span."""
         api = self._tracing.api
         if event.command_name in _UNTRACED or not api.get_current_span().get_span_context().is_valid:
             return
@@ -136,12 +136,12 @@ class TracedCommands(CommandListener):
         self._spans[event.request_id, event.operation_id or 0] = span
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
-        """End it."""
+        """End the span."""
         if (span := self._spans.pop((event.request_id, event.operation_id or 0), None)) is not None:
             span.end()
 
     def failed(self, event: CommandFailedEvent) -> None:
-        """End it as one of a failure, of which only the code is told."""
+        """End the span as failed, with the error's code name only."""
         if (span := self._spans.pop((event.request_id, event.operation_id or 0), None)) is not None:
             self._tracing.failed(span, str(event.failure.get("codeName", "failed")))
             span.end()

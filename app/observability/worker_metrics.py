@@ -1,7 +1,7 @@
-"""The worker processes of one server, as far as one of them is asked for what all have counted.
+"""Metrics of all worker processes of one server.
 
-They share a port, so that nobody can ask a certain one. Each answers at a socket of its own, in a folder that only
-their user can enter, with its metrics; whoever is asked by Prometheus asks the others.
+The workers share a port, so Prometheus cannot address a certain one. Each serves its metrics on a Unix socket in a
+private folder, and the worker that Prometheus reaches collects those of all.
 """
 
 import asyncio
@@ -17,23 +17,23 @@ from typing import Any, Final
 from prometheus_client.core import Metric
 
 FOLDER: Final = "_LOOMQL_WORKERS_FOLDER"
-"""The variable of the environment that tells workers of it; nobody else sets it."""
+"""Environment variable with the folder of the sockets, set by the parent process."""
 
 METRICS: Final = "metrics"
-"""Where the workers are, in the state of each connection."""
+"""Key of the worker metrics in the state of each connection."""
 logger = logging.getLogger("loomql")
 
-_ENDING: Final = ".sock"
-_SECONDS: Final = 1.0
-"""How long a worker may take to answer: one that is stuck must not hide the others."""
-_MOST_BYTES: Final = 16 * 1024 * 1024
+_SUFFIX: Final = ".sock"
+_TIMEOUT_SECONDS: Final = 1.0
+"""Timeout in seconds for a worker's metrics, so that a hanging worker does not hide the others."""
+_MAX_BYTES: Final = 16 * 1024 * 1024
 
 Families = Callable[[], Iterable[Metric]]
 
 
 @contextmanager
 def folder_for(workers: int) -> Iterator[None]:
-    """Let the worker processes that are started in the block find each other, where there are several."""
+    """Create the folder of the sockets for workers that start in the block; nothing for one worker."""
     if workers == 1:
         yield
         return
@@ -46,7 +46,7 @@ def folder_for(workers: int) -> Iterator[None]:
 
 
 class WorkerMetrics:
-    """The workers of a server, one of which this process is; with no folder it is the only one."""
+    """Metrics of all workers of a server, seen from one of them; without a folder there is only this one."""
 
     def __init__(self, families: Families, folder: Path | None) -> None:
         self._families = families
@@ -55,18 +55,18 @@ class WorkerMetrics:
 
     @classmethod
     def of_environment(cls, families: Families) -> "WorkerMetrics":
-        """As the process that started this one tells of them."""
+        """Create it from the environment that the parent process set."""
         folder = os.environ.get(FOLDER)
         return cls(families, Path(folder) if folder else None)
 
     @asynccontextmanager
     async def serve_peers(self) -> AsyncIterator[None]:
-        """Answer the others until the block ends."""
+        """Serve this worker's metrics to the others until the end of the block."""
         if self._folder is None:
             yield
             return
-        path = self._folder / f"{self._own}{_ENDING}"
-        server = await asyncio.start_unix_server(self._answer, path)
+        path = self._folder / f"{self._own}{_SUFFIX}"
+        server = await asyncio.start_unix_server(self._serve, path)
         try:
             yield
         finally:
@@ -74,34 +74,34 @@ class WorkerMetrics:
             path.unlink(missing_ok=True)
 
     async def collect_all(self) -> list[Metric]:
-        """The metrics of all; where there are several, those of each have a label `worker`, its process id."""
+        """Return the metrics of all workers; with several workers, samples have the label `worker`, the process id."""
         if self._folder is None:
             return list(self._families())
-        others = sorted(path.stem for path in self._folder.glob(f"*{_ENDING}") if path.stem != self._own)
-        told = await asyncio.gather(*map(self._ask, others))
+        others = sorted(path.stem for path in self._folder.glob(f"*{_SUFFIX}") if path.stem != self._own)
+        families_by_worker = await asyncio.gather(*map(self._fetch, others))
         own = _encoded(self._families())
-        return _merged({self._own: own, **dict(zip(others, told, strict=True))})
+        return _merged({self._own: own, **dict(zip(others, families_by_worker, strict=True))})
 
-    async def _ask(self, worker: str) -> list[Any] | None:
-        """What another one tells; None where it does not in time. The socket of one that died is taken away."""
-        path = self._folder / f"{worker}{_ENDING}" if self._folder else Path()
+    async def _fetch(self, worker: str) -> list[Any] | None:
+        """Return the metrics of another worker; None if it fails or times out. Removes the socket of a dead worker."""
+        path = self._folder / f"{worker}{_SUFFIX}" if self._folder else Path()
         try:
-            async with asyncio.timeout(_SECONDS):
-                reader, writer = await asyncio.open_unix_connection(path, limit=_MOST_BYTES)
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                reader, writer = await asyncio.open_unix_connection(path, limit=_MAX_BYTES)
                 try:
-                    told: list[Any] = json.loads(await reader.read())
-                    return told
+                    families_by_worker: list[Any] = json.loads(await reader.read())
+                    return families_by_worker
                 finally:
                     writer.close()
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
         except (OSError, ValueError, TimeoutError) as error:
-            # What the metrics tell is that it does not answer.
-            logger.debug("worker %s tells no metrics: %r", worker, error)
+            # The metric `loomql_worker_up` reports it.
+            logger.debug("worker %s returned no metrics: %r", worker, error)
         return None
 
-    async def _answer(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):  # whoever asked is gone
+    async def _serve(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):  # the other worker closed the connection
             writer.write(json.dumps(_encoded(self._families())).encode())
             await writer.drain()
         writer.close()
@@ -114,11 +114,11 @@ def _encoded(families: Iterable[Metric]) -> list[Any]:
     ]
 
 
-def _merged(told: dict[str, list[Any] | None]) -> list[Metric]:
-    """One family of each name, with the samples of all workers."""
+def _merged(families_by_worker: dict[str, list[Any] | None]) -> list[Metric]:
+    """Merge the families of all workers by name."""
     up = Metric("loomql_worker_up", "1 if the worker process answered within a second, else 0", "gauge")
     merged: dict[str, Metric] = {up.name: up}
-    for worker, families in told.items():
+    for worker, families in families_by_worker.items():
         up.add_sample(up.name, {"worker": worker}, float(families is not None))
         for name, documentation, kind, samples in families or ():
             family = merged.setdefault(name, Metric(name, documentation, kind))

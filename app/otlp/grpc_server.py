@@ -17,14 +17,14 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from app.admission.quota_keys import account_of
+from app.admission.quota_keys import quota_key_for
 from app.auth.callers import RouteAccess
 from app.auth.guard import permission_for
 from app.auth.route_permissions import GRPC
 from app.http.request_body import BodyTimeoutError
 from app.http.scope_state import CALLER
 from app.observability import endpoints
-from app.observability.request_ids import HEADER, new_ids, sane
+from app.observability.request_ids import HEADER, new_ids, valid_id
 from app.observability.request_record import INTERNAL, RequestRecord
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, check_header, project_of
 from app.otlp.responses import CODES, PROTOBUF, response_of, told
@@ -202,7 +202,7 @@ class _Traces:
     @contextmanager
     def _counted(self, sent: Mapping[str, str | bytes]) -> Iterator[RequestRecord]:
         """A request that is under way in the block; its status is `OK`, or `FAILED` with a code of its own."""
-        given = sane((_text(sent.get(_REQUEST_ID)) or "").encode())
+        given = valid_id((_text(sent.get(_REQUEST_ID)) or "").encode())
         call = RequestRecord(given or next(self._new_ids), endpoints.GRPC, {}, self._tally)
         call.make_current()
         status = "FAILED"
@@ -224,7 +224,7 @@ class _Traces:
         call: RequestRecord,
     ) -> Exported:
         caller = call.state[CALLER] = await self._admit(_text(sent.get(_AUTHORIZATION)))
-        account = account_of(caller, _address(context.peer()))
+        account = quota_key_for(caller, _address(context.peer()))
         if self._rates:
             self._rates.check(account)
         access = RouteAccess(caller, role)

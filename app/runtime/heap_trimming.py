@@ -1,4 +1,4 @@
-"""Memory that requests took, given back: the allocator of Linux would keep it, and more with each large one."""
+"""Return of freed memory to the system: Linux's allocator keeps it, and more with each large request."""
 
 import asyncio
 import ctypes
@@ -6,16 +6,16 @@ import sys
 from typing import Final
 
 LARGE: Final = 1024 * 1024
-"""Bytes of a request that are worth it; it takes some milliseconds of a thread."""
+"""Size in bytes of a request after which to trim the heap, which takes a thread some milliseconds."""
 
-OF_ITS_OWN: Final = 4 * 1024 * 1024
-"""Bytes of a block that is the system's again as soon as it is free.
+MMAP_THRESHOLD_BYTES: Final = 4 * 1024 * 1024
+"""Size in bytes from which a block is mapped separately, and so returned to the system when freed.
 
-More than a page of 1,000 calls is, whose blocks would be mapped anew for each: that took a fifth of its time.
+Larger than a page of 1,000 calls: mapping its blocks anew each time took a fifth of the page's time.
 """
 
-AT_THE_END: Final = 32 * 1024 * 1024
-"""Free bytes at a heap's end that wait for the next pause; by itself 128 KiB, and a page would move the end twice."""
+TRIM_THRESHOLD_BYTES: Final = 32 * 1024 * 1024
+"""Free bytes at the heap's end that wait for the next trim; with the default of 128 KiB each page moves the end."""
 
 PAUSE_SECONDS: Final = 5.0
 
@@ -24,30 +24,32 @@ _ARENAS: Final = 2
 
 
 def trim_heap() -> None:
-    """Let the system have what nobody uses; nothing happens where the allocator knows no such thing."""
-    if trim := _allocators("malloc_trim"):
+    """Return free memory to the system; do nothing without glibc."""
+    if trim := _allocator_function("malloc_trim"):
         trim(0)
 
 
 async def trim_periodically(pause: float = PAUSE_SECONDS) -> None:
-    """Give back for good: once a heap was large, whatever stays at its end would keep it so."""
+    """Trim the heap periodically until cancelled: after a peak, any block at its end would keep it large."""
     while True:
         await asyncio.sleep(pause)
         await asyncio.to_thread(trim_heap)
 
 
 def keep_little() -> None:
-    """Have large blocks of the system's own, and few heaps for threads; nothing happens where it cannot be told.
+    """Map large blocks separately and limit the heaps of threads; do nothing without glibc.
 
-    By itself, the allocator raises the size of what is large up to 32 MiB with what it sees freed. Bodies and answers
-    then lie in the heap, between what stays, and it grows by their gaps: to six times of what is used, with ten
-    thousand requests of all sizes.
+    By default, the allocator raises the size of separately mapped blocks up to 32 MiB. Request bodies and responses
+    then
+    lie in the heap between long-lived blocks, and their gaps make it grow. With ten thousand requests of all sizes it
+    took
+    six times the memory in use.
     """
-    if tell := _allocators("mallopt"):
-        tell(_MMAP_THRESHOLD, OF_ITS_OWN)
-        tell(_TRIM_THRESHOLD, AT_THE_END)
-        tell(_ARENA_MAX, _ARENAS)
+    if mallopt := _allocator_function("mallopt"):
+        mallopt(_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
+        mallopt(_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES)
+        mallopt(_ARENA_MAX, _ARENAS)
 
 
-def _allocators(name: str) -> "ctypes._NamedFuncPointer | None":
+def _allocator_function(name: str) -> "ctypes._NamedFuncPointer | None":
     return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -1,4 +1,4 @@
-"""How uvicorn ends here: WebSockets are left to close by themselves, and workers to whoever hurries them."""
+"""Uvicorn with a graceful shutdown of WebSockets, and a supervisor that handles hanging workers."""
 
 import asyncio
 import logging
@@ -18,63 +18,64 @@ from app.runtime.shutdown import HURRY_SECONDS
 logger = logging.getLogger("loomql")
 
 _POLL_SECONDS = 0.1
-_SPARE_SECONDS = 3.0
-"""What a worker may take to end beside the two spans that it has for what it accepted."""
-_GOODBYE_SECONDS = 2.0
-"""How long a client may take to answer that its connection is closed."""
+_EXTRA_SECONDS = 3.0
+"""Time in seconds for a worker's exit in addition to its two shutdown periods."""
+_CLOSE_SECONDS = 2.0
+"""Time in seconds for a client to answer a close frame."""
 
 
 class DrainingWebSocketProtocol(WebSocketsSansIOProtocol):
-    """Uvicorn's protocol for WebSockets; when the server stops, `GraphQLWebSocket` ends them, each at its end.
+    """WebSocket protocol that lets `GraphQLWebSocket` close each connection after its operations at a shutdown.
 
-    Uvicorn would cut them off at once, with the operations that they have under way.
+    Uvicorn would close all of them at once.
     """
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Set the close timeout."""
         super().connection_made(transport)
-        self.close_timeout = _GOODBYE_SECONDS
+        self.close_timeout = _CLOSE_SECONDS
 
     def shutdown(self) -> None:
-        """Let what is behind it close the connection; one that is not open yet is refused."""
+        """Leave an open connection to the application; refuse one that is not open yet."""
         if not self.handshake_complete or self.close_sent:
             super().shutdown()
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Send; a refusal by an answer of HTTP is the end of it, which uvicorn would log as an error of the server."""
+        """Send a message; an HTTP refusal completes the handshake, which uvicorn would log as a server error."""
         await super().send(message)
         if self.initial_response and self.close_sent:
             self.handshake_complete = True
 
     def keepalive_timeout(self) -> None:
-        """Close a connection whose client answers no pings; what it does not read either is dropped after a while."""
+        """Close a connection whose client answers no pings; drop it if the client does not read the close frame."""
         super().keepalive_timeout()
         self.loop.call_later(self.close_timeout, self.transport.abort)
 
 
 class WorkerSupervisor(Multiprocess):
-    """Uvicorn's worker processes, none of which keeps the signals from the others.
+    """Supervisor of worker processes that never blocks on one worker.
 
-    Uvicorn would wait for the answer of each in turn, and then hear of no signal and no other's death; and for the end
-    of each without a bound. A second signal is passed on to those that are still there.
+    Uvicorn waits for each worker's health check in turn, and meanwhile misses signals and dead workers. It also waits
+    for
+    each worker's exit without a limit. A second signal is forwarded to the remaining workers.
     """
 
     def __init__(self, config: Config, sockets: list[socket]) -> None:
         super().__init__(config, sockets)
-        self._asked_at = WeakKeyDictionary[Process, float]()
-        """When each was asked what it has not answered yet."""
+        self._pinged_at = WeakKeyDictionary[Process, float]()
+        """Time of each worker's unanswered health check."""
 
     def terminate_all(self) -> None:
-        """Tell all to end; once they take nobody more the address refuses, where clients would wait in its line."""
+        """Stop all workers, and close the sockets: otherwise clients would wait in the accept queue."""
         for listener in self.sockets:
             listener.close()
         super().terminate_all()
 
     def keep_subprocess_alive(self) -> None:
-        """Replace those that are dead, and those that have not answered for as long as they may take."""
+        """Replace workers that died or whose health check timed out."""
         if self.should_exit.is_set():
             return
-        lost = [process for process in self.processes if not self._is_well(process)]
+        lost = [process for process in self.processes if not self._is_healthy(process)]
         living = [process for process in self.processes if process not in lost]
         for process in lost:
             process.process.kill()
@@ -83,38 +84,38 @@ class WorkerSupervisor(Multiprocess):
         super().keep_subprocess_alive()
         self.processes += living
 
-    def _is_well(self, process: Process) -> bool:
+    def _is_healthy(self, process: Process) -> bool:
         try:
             return process.process.is_alive() and self._silent_seconds(process) < self.config.timeout_worker_healthcheck
         except (OSError, EOFError):
             return False
 
     def _silent_seconds(self, process: Process) -> float:
-        """How long a worker has owed an answer; it is asked again once it has given the last one."""
+        """Return the age of a worker's unanswered health check; send a new one if there is none."""
         while process.parent_conn.poll():
             process.parent_conn.recv()
-            self._asked_at.pop(process, None)
+            self._pinged_at.pop(process, None)
         now = time.monotonic()
-        if process not in self._asked_at:
+        if process not in self._pinged_at:
             process.parent_conn.send(b"ping")
-            self._asked_at[process] = now
-        return now - self._asked_at[process]
+            self._pinged_at[process] = now
+        return now - self._pinged_at[process]
 
     def join_all(self) -> None:
-        """Wait until all have ended; who takes longer than it may is killed."""
-        deadline = time.monotonic() + 2 * (self.config.timeout_graceful_shutdown or 0) + _SPARE_SECONDS
-        while left := [process for process in self.processes if process.exitcode is None]:
-            left[0].process.join(_POLL_SECONDS)
+        """Wait until all workers have exited; kill those that exceed the time limit."""
+        deadline = time.monotonic() + 2 * (self.config.timeout_graceful_shutdown or 0) + _EXTRA_SECONDS
+        while remaining := [process for process in self.processes if process.exitcode is None]:
+            remaining[0].process.join(_POLL_SECONDS)
             if {signal.SIGINT, signal.SIGTERM} & set(self.signal_queue):
                 self.signal_queue.clear()
-                for process in left:
-                    process.terminate()  # that looks first whether it has ended meanwhile
+                for process in remaining:
+                    process.terminate()  # checks first that the worker still runs
                 deadline = min(deadline, time.monotonic() + HURRY_SECONDS)
             if time.monotonic() > deadline:
-                self._kill(left)
+                self._kill(remaining)
 
-    def _kill(self, left: list[Process]) -> None:
-        for process in left:
-            logger.error("worker %s does not end, and is killed", process.pid)
+    def _kill(self, remaining: list[Process]) -> None:
+        for process in remaining:
+            logger.error("worker %s did not exit in time; killing it", process.pid)
             process.process.kill()
             process.process.join()

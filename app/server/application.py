@@ -1,7 +1,8 @@
-"""The running service: its routes, and what lives as long as it does."""
+"""The ASGI application: its routes and middleware."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -14,10 +15,11 @@ from app import graphiql
 from app.admission import quota_key_of
 from app.admission.rate_limit_middleware import RateLimitMiddleware
 from app.auth import AuthenticationMiddleware, caller_of, guard_routes
-from app.auth.route_permissions import ROUTE_PERMISSIONS, WITHOUT_PAGE
+from app.auth.route_permissions import PERMISSIONS_WITHOUT_PAGE, ROUTE_PERMISSIONS
 from app.browser_security.host_check import HostCheckMiddleware, allowed_hosts
 from app.browser_security.origins import Origins
 from app.browser_security.security_headers import SecurityHeadersMiddleware
+from app.docs.endpoint import Documentation
 from app.exports.endpoint import ExportEndpoint
 from app.files.endpoint import FileEndpoints
 from app.graphql_http import GraphQLHTTP
@@ -43,17 +45,17 @@ from graphql_schema.schema import build_schema
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
-    """The ASGI application over the database that the settings name.
+    """Create the ASGI application over the configured database.
 
-    It comes up without the database, too: what needs it fails until it answers, and `/readyz` says so.
+    It starts without the database: requests that need it fail until it answers, and `/readyz` gives the reason.
 
     Raises:
-        ValueError: the settings name no database.
+        ValueError: no database is configured.
     """
     settings = settings or Settings()
     uri = settings.mongodb_uri
     if uri is None:
-        raise ValueError("No database is named: set LOOMQL_MONGODB_URI, or run `loomql serve`, which starts one.")
+        raise ValueError("No database is configured: set LOOMQL_MONGODB_URI, or run `loomql serve`, which starts one.")
 
     process = ServerProcess.from_settings(settings, uri)
 
@@ -72,7 +74,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
 
 def _middleware(process: ServerProcess) -> list[Middleware]:
-    """What every request goes through, the outermost first; a limit that is off is not there."""
+    """Return the middleware, outermost first; limits that are off are left out."""
     settings = process.settings
     names = allowed_hosts(settings.host, settings.allowed_hosts)
     return [
@@ -111,9 +113,13 @@ def _routes(process: ServerProcess) -> list[BaseRoute]:
     ]
     if settings.metrics:
         routes.append(Route("/metrics", metrics))
+    if settings.docs:
+        routes += Documentation(has_graphiql=settings.graphiql).routes()
     if settings.graphiql:
         routes.append(Mount("/graphiql", graphiql.assets))
-    return guard_routes(routes, error_response_for_path, ROUTE_PERMISSIONS if settings.graphiql else WITHOUT_PAGE)
+    return guard_routes(
+        routes, error_response_for_path, ROUTE_PERMISSIONS if settings.graphiql else PERMISSIONS_WITHOUT_PAGE
+    )
 
 
 def _graphql_routes(routes: list[BaseRoute]) -> list[Route | WebSocketRoute]:
@@ -121,7 +127,7 @@ def _graphql_routes(routes: list[BaseRoute]) -> list[Route | WebSocketRoute]:
 
 
 def _graphql(process: ServerProcess, schema: LimitedSchema) -> tuple[GraphQLHTTP, GraphQLWebSocket]:
-    """GraphQL by its two doors, which have their bounds in common."""
+    """Create GraphQL over HTTP and over WebSocket, which share their limits."""
     settings, intake = process.settings, process.intake
     trusted = TrustedDocuments.of(settings.trusted_documents, is_strict=settings.only_trusted_documents)
 
@@ -134,7 +140,7 @@ def _graphql(process: ServerProcess, schema: LimitedSchema) -> tuple[GraphQLHTTP
         schema,
         make_context,
         settings.max_body_bytes,
-        graphiql.page if settings.graphiql else None,
+        partial(graphiql.page, has_docs=settings.docs) if settings.graphiql else None,
         intake,
         settings.max_file_bytes,
         process.spool_space,
@@ -173,17 +179,17 @@ def _limits(settings: Settings) -> Limits:
 
 
 async def home(_request: Request) -> Response:
-    """Lead to the API, which shows GraphiQL to a browser; relative, so that it works behind a path prefix."""
+    """Redirect to the API, which shows GraphiQL to browsers; relative, so that it works behind a path prefix."""
     return RedirectResponse("graphql")
 
 
 async def not_found(request: Request, _error: Exception) -> Response:
-    """Say where the API is to whoever looks elsewhere."""
-    return PlainTextResponse(f"There is nothing at {request.url.path}; GraphQL is at /graphql.\n", 404)
+    """Return 404 with the path of the API."""
+    return PlainTextResponse(f"{request.url.path} does not exist; GraphQL is at /graphql.\n", 404)
 
 
 async def failed(request: Request, error: Exception) -> Response:
-    """Answer what no door expected; the log has it under the id."""
+    """Return a masked error for an unexpected exception; the log has the details under its id."""
     masked = masked_error(error, f"at {request.url.path}")
     headers = {"X-Request-ID": request.state["request_id"]} if "request_id" in request.state else {}
     return JSONResponse({"errors": [masked.formatted]}, 500, headers)

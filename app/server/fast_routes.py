@@ -1,4 +1,4 @@
-"""The short way to a few routes: who asks for their path is led there without the others being tried."""
+"""Direct dispatch to a few busy routes, without trying the others."""
 
 from collections.abc import Awaitable, Iterable
 
@@ -9,12 +9,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 class DirectRoutes:
     """The innermost ASGI middleware, before Starlette's router.
 
-    The router and its handler of exceptions take a twentieth of the time of a small query, and each message of a
-    WebSocket passes through the latter.
+    The router and its exception handler take a twentieth of the time of a small query, and each WebSocket message
+    passes
+    through the handler.
 
     Args:
-        app: the router, for all others; for these, too, where the path has a prefix that it knows of.
-        routes: where most requests go. They take any method, and answer by themselves whatever happens in them.
+        app: the router, for all other routes; for these, too, behind a path prefix.
+        routes: the busy routes. They handle all methods and exceptions themselves.
 
     Raises:
         TypeError: a route has methods, or parameters in its path.
@@ -22,15 +23,15 @@ class DirectRoutes:
 
     def __init__(self, app: ASGIApp, routes: Iterable[Route | WebSocketRoute]) -> None:
         self.app = app
-        self._there = {(_kind(route), route.path): route.app for route in routes}
+        self._apps = {(_kind(route), route.path): route.app for route in routes}
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Go there."""
-        app = self._there.get((scope["type"], scope.get("path", "")), self.app)
+        """Call the route, or the router."""
+        app = self._apps.get((scope["type"], scope.get("path", "")), self.app)
         return app(scope, receive, send)
 
 
 def _kind(route: Route | WebSocketRoute) -> str:
     if getattr(route, "methods", None) or route.param_convertors:
-        raise TypeError(f"the router must look at more than the path of {route!r}")
+        raise TypeError(f"{route!r} has methods or path parameters, so it needs the router")
     return "http" if isinstance(route, Route) else "websocket"

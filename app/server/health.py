@@ -1,4 +1,4 @@
-"""Whether the process is up, and whether the database behind it can serve."""
+"""Health checks: whether the process runs, and whether its database can serve."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.background.migration_runner import MigrationRunner
-from app.mongodb import driver_words
+from app.mongodb import driver_message
 from stores.database import Database
 from stores.errors import UnavailableError
 from stores.migrations import schema_version
@@ -21,51 +21,51 @@ from stores.projects import ProjectsStore
 logger = logging.getLogger("loomql")
 
 _RETRY_SECONDS: Final = 1.0
-_LOOK_SECONDS: Final = 5.0
-_SEE_LOG: Final = "the server's log says why"
+_POLL_SECONDS: Final = 5.0
+_SEE_LOG: Final = "see the server's log"
 
 
 class Readiness:
-    """What is known of one database: whether its indexes and all that is kept are there, and whether it answers now."""
+    """Readiness of one database: whether its indexes and data are prepared, and whether it answers."""
 
-    def __init__(self, database: Database, timeout_seconds: float, look_seconds: float = _LOOK_SECONDS) -> None:
+    def __init__(self, database: Database, timeout_seconds: float, poll_seconds: float = _POLL_SECONDS) -> None:
         self.database = database
-        self._look_seconds = look_seconds
+        self._poll_seconds = poll_seconds
         self.timeout_seconds = timeout_seconds
-        self.not_ready_reason: str | None = "the indexes are not there yet"
+        self.not_ready_reason: str | None = "the indexes do not exist yet"
         self.upgrading = MigrationRunner(database)
         self._logged = ""
 
     async def prepare(self) -> None:
-        """Ensure the indexes, and that all projects are listed, waiting for as long as the database is away.
+        """Create the indexes and list all projects; retry while MongoDB is unreachable.
 
-        It is ready then; what calls of older versions lack is filled in after that.
+        The database is ready then; the backfill of older calls runs afterwards.
         """
         while self.not_ready_reason is not None:
-            self.not_ready_reason = await self._attempt(self._make_ready())
+            self.not_ready_reason = await self._attempt(self._prepare_once())
             await asyncio.sleep(_RETRY_SECONDS if self.not_ready_reason else 0)
         await self.upgrading.finish()
 
     async def watch(self) -> None:
-        """See for good that the database stays for this program: a newer one may bring it up while this one runs.
+        """Check the data version periodically: a newer LoomQL may upgrade the database while this one runs.
 
-        It is left alone then, and prepared anew once it is another.
+        The database is then not used, and prepared again when its version fits.
         """
         while True:
-            await asyncio.sleep(self._look_seconds)
+            await asyncio.sleep(self._poll_seconds)
             if self.not_ready_reason is None:
                 with suppress(UnavailableError, PyMongoError):
-                    await self._look()
+                    await self._check_version()
 
-    async def _look(self) -> None:
+    async def _check_version(self) -> None:
         try:
-            await self._number()
+            await self._data_version()
         except WrongDatabaseError as error:
             self.not_ready_reason = error.message
             await self.prepare()
 
-    async def _number(self) -> int:
-        """The number of the database's version; one that is not for this program is refused from now on."""
+    async def _data_version(self) -> int:
+        """Return the data version; block access if it does not fit this program."""
         try:
             number = await schema_version.number_of(self.database)
         except WrongDatabaseError as error:
@@ -74,34 +74,34 @@ class Readiness:
         self.database.block_access("")
         return number
 
-    async def _make_ready(self) -> None:
-        """See that the database is for this program, and do what the first request needs done."""
-        number = await self._number()
+    async def _prepare_once(self) -> None:
+        """Check the data version, and prepare what the first request needs."""
+        number = await self._data_version()
         await self.database.ensure_indexes()
         if number < schema_version.PROJECTS_LISTED:
-            await ProjectsStore(self.database).adopt()
-            await schema_version.done(self.database, schema_version.PROJECTS_LISTED)
+            await ProjectsStore(self.database).list_unlisted()
+            await schema_version.mark_done(self.database, schema_version.PROJECTS_LISTED)
 
     async def check(self) -> str | None:
-        """Why the database cannot serve right now; None when it can."""
+        """Return the reason why the database cannot serve now; None if it can."""
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 return await self._attempt(self.database.ping()) or self.not_ready_reason
         except TimeoutError:
-            return self._silence
+            return self._timeout_message
 
-    async def _attempt(self, work: Awaitable[None]) -> str | None:
-        """Why the work failed; the log hears it in the driver's words, once while they are the same."""
+    async def _attempt(self, operation: Awaitable[None]) -> str | None:
+        """Return why an operation failed, or None; log the driver's message once while it stays the same."""
         try:
-            await work
+            await operation
         except WrongDatabaseError as error:
             self._log(error.message)
             return error.message
         except (UnavailableError, PyMongoError) as error:
-            return self._understood(error)
+            return self._reason_of(error)
         except Exception as error:
             if str(error) != self._logged:
-                logger.exception("preparing the database failed")
+                logger.exception("preparing the database failed; it is tried again")
             self._logged = str(error)
             return f"preparing the database failed; {_SEE_LOG}"
         if self._logged:
@@ -109,38 +109,38 @@ class Readiness:
         self._logged = ""
         return None
 
-    def _understood(self, error: UnavailableError | PyMongoError) -> str:
+    def _reason_of(self, error: UnavailableError | PyMongoError) -> str:
         cause = error.__cause__ if isinstance(error, UnavailableError) else error
         if isinstance(cause, ConfigurationError):
-            # Also what a name server says of a mongodb+srv:// address, which is looked up when it is first needed.
-            self._log(f"LOOMQL_MONGODB_URI leads to no database: {driver_words(cause)}")
-            return f"LOOMQL_MONGODB_URI leads to no database; {_SEE_LOG}"
+            # A mongodb+srv:// name is resolved on first use, so DNS errors arrive here, too.
+            self._log(f"LOOMQL_MONGODB_URI does not lead to a MongoDB server: {driver_message(cause)}")
+            return f"LOOMQL_MONGODB_URI does not lead to a MongoDB server; {_SEE_LOG}"
         if isinstance(error, UnavailableError):
-            self._log(self._silence)
-            return self._silence
-        self._log(f"the database refused: {driver_words(error)}")
-        return f"the database refused; {_SEE_LOG}"
+            self._log(self._timeout_message)
+            return self._timeout_message
+        self._log(f"the database returned an error: {driver_message(error)}")
+        return f"the database returned an error; {_SEE_LOG}"
 
-    def _log(self, told: str) -> None:
-        if told != self._logged:
-            logger.error(told)
-        self._logged = told
+    def _log(self, message: str) -> None:
+        if message != self._logged:
+            logger.error(message)
+        self._logged = message
 
     @property
-    def _silence(self) -> str:
+    def _timeout_message(self) -> str:
         return f"the database did not answer within {self.timeout_seconds:g} s"
 
 
 async def healthz(_request: Request) -> Response:
-    """Say that the process is up."""
+    """Report that the process runs."""
     return JSONResponse({"status": "ok"})
 
 
 async def readyz(request: Request) -> Response:
-    """Say whether the database can serve; 503 with the reason when it cannot.
+    """Report if the database can serve; 503 with the reason if it cannot.
 
-    While older calls are brought up to date it can, and says how far that is under `upgrading`; not how many there are,
-    since anybody may ask.
+    During a backfill it can, and `upgrading` gives the percentage. The number of calls is not reported, because this
+    endpoint needs no credentials.
     """
     readiness: Readiness = request.state["readiness"]
     reason = await readiness.check()

@@ -1,6 +1,6 @@
-"""What lives as long as a server process does: its stores, its tasks, and the order in which all of it begins and ends.
+"""Lifespan of a server process: its stores and tasks, started and stopped in order.
 
-What was accepted is finished: requests have their answers and what goes on behind them is written, within a bound.
+At a shutdown, requests in flight are answered and their pending writes are completed, within a time limit.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ logger = logging.getLogger("loomql")
 
 @dataclass(frozen=True, slots=True)
 class ServerProcess:
-    """What one server process has from its first request on, before there is a database."""
+    """The components of one server process that exist before there is a database."""
 
     settings: Settings
     uri: str
@@ -62,8 +62,8 @@ class ServerProcess:
 
     @classmethod
     def from_settings(cls, settings: Settings, uri: str) -> "ServerProcess":
-        """As the settings have it."""
-        traced, tokens = settings.otel_endpoint, _tokens(settings)
+        """Create the components that the settings enable."""
+        otel_endpoint, tokens = settings.otel_endpoint, _tokens(settings)
         return cls(
             settings,
             uri,
@@ -73,37 +73,37 @@ class ServerProcess:
             SpoolBudget(settings.max_spooled_bytes),
             WebSockets(settings.max_websockets),
             ExportProcessPool(settings.max_exports),
-            _entrance(settings, tokens),
+            _authenticator(settings, tokens),
             tokens,
             RateLimiter(settings.rate_limit, settings.rate_burst) if settings.rate_limit else None,
-            Tracing(traced, settings.otel_service_name) if traced else None,
+            Tracing(otel_endpoint, settings.otel_service_name) if otel_endpoint else None,
         )
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[dict[str, Any]]:
-        """The state that its requests find, until it ends."""
+        """Start the process's tasks, yield the state of its requests, and stop the tasks at the end."""
         settings = self.settings
         database = self._database()
         providers = _providers(settings)
         max_subscriptions = settings.max_subscriptions
-        of_caller = settings.max_caller_subscriptions or half(max_subscriptions)
-        watching = max_subscriptions, settings.max_event_bytes, of_caller
-        calls = CallsStore(database, *watching)
+        max_caller_subscriptions = settings.max_caller_subscriptions or half(max_subscriptions)
+        event_limits = max_subscriptions, settings.max_event_bytes, max_caller_subscriptions
+        calls = CallsStore(database, *event_limits)
         stores = Stores.for_database(database, providers, settings.max_completions, settings.evaluation_rows, calls)
         readiness = Readiness(database, settings.database_timeout_seconds)
         background = BackgroundTasks()
-        preparation = self._begin(background, readiness, stores)
+        preparation = self._start_tasks(background, readiness, stores)
         keyring = KeyCache(stores.keys)
         state: dict[str, Any] = {"stores": stores, "readiness": readiness, KEYRING: keyring}
         self.stopping.on_start(self.exports.stop)
         self.stopping.on_start(lambda: background.start("closing", stores.close()))
         try:
-            # The first request should find its indexes, but a database that is away must not keep the server down.
+            # Wait for the indexes before the first request, but start without them if MongoDB is unreachable.
             await asyncio.wait([preparation], timeout=settings.database_timeout_seconds)
             with shutdown_on_signals(self.stopping):
                 async with self._metrics(state, stores, background), self._grpc(stores, keyring):
                     yield state
-                await self._end(background, stores)
+                await self._stop_tasks(background, stores)
         finally:
             await background.stop()
             await keyring.close()
@@ -118,13 +118,13 @@ class ServerProcess:
         listeners = [TracedCommands(self.tracing)] if self.tracing else []
         return Database.open(self.uri, settings.mongodb_database, *timeouts, self.intake, listeners)
 
-    def _begin(self, background: BackgroundTasks, readiness: Readiness, stores: Stores) -> asyncio.Task[None]:
+    def _start_tasks(self, background: BackgroundTasks, readiness: Readiness, stores: Stores) -> asyncio.Task[None]:
         rows = self.settings.evaluation_rows
         preparation = background.start("preparation", readiness.prepare())
         background.start("watching_version", readiness.watch())
-        background.start("file_sweep", sweep_uploads(stores.files, "files", background.runs_of("file_sweep")))
-        background.start("table_sweep", sweep_uploads(stores.tables, "tables", background.runs_of("table_sweep")))
-        background.start("upkeep", MaintenanceJobs(readiness.database, stores, background=background).go_on())
+        background.start("file_sweep", sweep_uploads(stores.files, "files", background.stats_of("file_sweep")))
+        background.start("table_sweep", sweep_uploads(stores.tables, "tables", background.stats_of("table_sweep")))
+        background.start("upkeep", MaintenanceJobs(readiness.database, stores, background=background).run())
         background.start("memory", trim_periodically())
         if self.tokens:
             background.start("issuer_keys", self.tokens.keep_fresh())
@@ -138,9 +138,9 @@ class ServerProcess:
             yield
             return
         bounds = self.intake, self.places, self.spool_space, self.websockets, self.exports
-        observed = MetricsCollector(self.tally, stores.calls.database, stores, *bounds, background)
-        state[METRICS] = siblings = WorkerMetrics.of_environment(observed.collect)
-        async with siblings.serve_peers():
+        collector = MetricsCollector(self.tally, stores.calls.database, stores, *bounds, background)
+        state[METRICS] = worker_metrics = WorkerMetrics.of_environment(collector.collect)
+        async with worker_metrics.serve_peers():
             yield
 
     def _grpc(self, stores: Stores, keyring: KeyCache) -> AbstractAsyncContextManager[None]:
@@ -153,23 +153,23 @@ class ServerProcess:
 
         address = GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1)
         bounds = settings.max_body_bytes, settings.otlp_entity, self.intake
-        ending = self.stopping, settings.shutdown_seconds
-        return traces_over_grpc(address, stores.otel, *bounds, admit, self.rates, self.tally, *ending)
+        stopping_tasks = self.stopping, settings.shutdown_seconds
+        return traces_over_grpc(address, stores.otel, *bounds, admit, self.rates, self.tally, *stopping_tasks)
 
-    async def _end(self, background: BackgroundTasks, stores: Stores) -> None:
-        """End the tasks, and wait for what is still to be written, for as long as that may take."""
-        ending = asyncio.create_task(_ended(background, stores))
-        hurry = asyncio.create_task(self.stopping.is_hurried.wait())
+    async def _stop_tasks(self, background: BackgroundTasks, stores: Stores) -> None:
+        """Stop the tasks and wait for pending writes, within the time limit."""
+        stopping_tasks = asyncio.create_task(_stop_and_flush(background, stores))
+        forced = asyncio.create_task(self.stopping.is_hurried.wait())
         seconds = self.settings.shutdown_seconds
-        await asyncio.wait({ending, hurry}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        hurry.cancel()
-        if not ending.cancel():
-            await ending  # what went wrong with it is raised
+        await asyncio.wait({stopping_tasks, forced}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        forced.cancel()
+        if not stopping_tasks.cancel():
+            await stopping_tasks  # raises the error of the task, if any
         else:
-            logger.error("the server stops before all was written that was still to be")
+            logger.error("the server stops with pending writes, because the time limit of the shutdown is over")
 
 
-async def _ended(background: BackgroundTasks, stores: Stores) -> None:
+async def _stop_and_flush(background: BackgroundTasks, stores: Stores) -> None:
     await background.stop()
     await stores.close()
 
@@ -180,7 +180,7 @@ def _tokens(settings: Settings) -> OidcTokens | None:
     return OidcTokens(settings.oidc_issuer, str(settings.oidc_audience), parse_claim_grants(settings.oidc_grants))
 
 
-def _entrance(settings: Settings, tokens: OidcTokens | None) -> Authenticator:
+def _authenticator(settings: Settings, tokens: OidcTokens | None) -> Authenticator:
     anonymous = ANONYMOUS_ADMIN if settings.admin else ANONYMOUS_WRITER
     return Authenticator(key_policy_for(settings.keys, settings.host), anonymous, tokens)
 

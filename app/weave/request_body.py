@@ -68,7 +68,7 @@ class Body:
         if len(self.text) > LARGE:
             return None
         try:
-            around = found = await incremental.loads_whole(self.text, self.share.reserve)
+            around = found = await incremental.loads_request(self.text, self.share.reserve)
         except BadInputError:
             return None
         for key in path:

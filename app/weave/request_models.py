@@ -15,7 +15,7 @@ from stores.errors import BadInputError
 from stores.feedback import NewFeedback
 from stores.images import ImageInputs
 from stores.query import Query
-from stores.query.sort import SortBy, check_keys
+from stores.query.sort import SortBy, check_key_count
 from stores.threads.filters import ThreadsFilter
 
 
@@ -152,7 +152,7 @@ class Sort(Request):
 def _few_keys(value: object) -> object:
     """The keys of a sort, unless there are more than the stores take."""
     if isinstance(value, list):
-        check_keys(len(value))
+        check_key_count(len(value))
     return value
 
 

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from app.admission.operation_limiter import MOST_OPERATIONS, OperationLimiter
+from app.admission.operation_limiter import MAX_OPERATIONS, OperationLimiter
 from app.admission.quota_keys import quota_key_of
 from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing
 from app.runtime import heap_trimming
@@ -103,7 +103,7 @@ class WeaveDoor:
         *,
         introspection: bool = True,
     ) -> None:
-        self._places = places or OperationLimiter(MOST_OPERATIONS)
+        self._places = places or OperationLimiter(MAX_OPERATIONS)
         self._max_body_bytes = max_body_bytes
         self._max_file_bytes = max_file_bytes
         self._intake = intake

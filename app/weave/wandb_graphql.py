@@ -28,7 +28,7 @@ from graphql_schema.limits.introspection import NoIntrospection, hide_names
 from stores.errors import PayloadTooLargeError, StoreError
 from stores.ids import LOCAL_USER
 from stores.paging import Row
-from stores.projects import named
+from stores.projects import normalised_id
 from stores.security.access import Caller, Role
 
 Info = GraphQLResolveInfo[None]
@@ -108,7 +108,7 @@ class _Root:
     async def upsertModel(self, _info: Info, input: dict[str, str]) -> Row:  # noqa: A002, N802 -- W&B's names
         """Make sure that a project is listed."""
         entity, name = input.get("entityName") or LOCAL_USER, input.get("name") or ""
-        self._caller.require_role(Role.WRITER, named(entity, name))
+        self._caller.require_role(Role.WRITER, normalised_id(entity, name))
         made = _project(await self._projects.ensure(entity, name))
         return {"model": made, "project": made, "inserted": True}
 

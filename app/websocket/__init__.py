@@ -1,4 +1,4 @@
-"""GraphQL over WebSocket."""
+"""GraphQL over WebSocket, by the protocol graphql-transport-ws."""
 
 from app.websocket.endpoint import GraphQLWebSocket
 

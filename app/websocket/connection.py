@@ -1,4 +1,4 @@
-"""One WebSocket, and the codes by which it is closed."""
+"""One WebSocket: decoding, memory reservation and sending of messages, and close codes."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, MutableMapping
@@ -31,92 +31,92 @@ if TYPE_CHECKING:
 INVALID_MESSAGE: Final = 4400
 UNAUTHENTICATED: Final = 4401
 
-_GOODBYE_SECONDS: Final = 1
-_LONGEST_REASON: Final = 123  # bytes of a close frame's reason, by RFC 6455
+_CLOSE_SECONDS: Final = 1
+_MAX_REASON_BYTES: Final = 123  # bytes of a close frame's reason, by RFC 6455
 
 
 class Connection(ASGIWebSocketAdapter):
-    """One WebSocket: JSON in and out, by the rules of the stores' JSON, until one side closes it."""
+    """One WebSocket with JSON messages, decoded by the limits of `stores.json`."""
 
     ws: WebSocket
     view: "GraphQLWebSocket"
     received_bytes = 0
-    """The size of the last message."""
+    """Size in bytes of the last message."""
     is_trusted = False
-    """Whether it is known who is at the other end, and their messages may be large."""
+    """True once the client is authenticated, and may send large messages."""
     refusal: StoreError | None = None
-    """The reason why the operation of the last message is refused: the intake has no memory for it."""
-    _share: Reservation | None = None
-    """The memory of the last message; None once the operation of the message has it."""
+    """Why the operation of the last message must be refused: the memory budget is used up."""
+    _reservation: Reservation | None = None
+    """Memory of the last message; None once its operation has taken it over."""
 
-    async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:  # noqa: ARG002 - part of the base's signature
-        """Each message, decoded; one that cannot be decoded, or held, closes the connection with the reason.
+    async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:  # noqa: ARG002 - part of the base class's signature
+        """Yield decoded messages; close the connection if one is malformed or exceeds the memory budget.
 
         Raises:
-            NonTextMessageReceived: a binary frame came.
+            NonTextMessageReceived: a binary frame arrived.
         """
         while self.ws.application_state is WebSocketState.CONNECTED:
-            event = await self._heard()
+            event = await self._receive()
             if event["type"] == "websocket.disconnect":
                 return
             encoded = _encoded(event)
             self.received_bytes = len(encoded)
-            self._share, self.refusal = event.get(SHARE), None
-            if flaw := self._flaw_of_size(len(encoded)):
-                await self.close(WS_1009_MESSAGE_TOO_BIG, flaw)
+            self._reservation, self.refusal = event.get(SHARE), None
+            if size_error := self._size_error(len(encoded)):
+                await self.close(WS_1009_MESSAGE_TOO_BIG, size_error)
                 return
             try:
                 message = await self._decoded(encoded)
             except BadInputError as error:
-                await self.close(INVALID_MESSAGE, f"A message cannot be read: {error.message}.")
+                await self.close(INVALID_MESSAGE, f"A message is malformed: {error.message}.")
                 return
             except PayloadTooLargeError as error:
-                await self.close(WS_1009_MESSAGE_TOO_BIG, f"A message cannot be read: it {error.message}.")
+                await self.close(WS_1009_MESSAGE_TOO_BIG, f"A message is too large: it {error.message}.")
                 return
             except (RateLimitedError, UnavailableError) as error:
-                message = _refused_alone(encoded)
+                message = _refusable_message(encoded)
                 if message is None:
                     await self.close(TRY_AGAIN, refusal_reason(error))
                     return
                 self.refusal = error
             yield message
-            # What is done with should not be kept for as long as there is no other message.
+            # Free a processed message now, not at the next one.
             if isinstance(message, dict):
                 message.clear()
-            self.close_share()
+            self.release_reservation()
             del event, encoded, message
 
     async def _decoded(self, encoded: bytes) -> object:
-        """The value of a message; the memory of a large one is reserved before it is parsed.
+        """Decode a message; reserve the memory of a large one before parsing.
 
         Raises:
-            BadInputError: it is not JSON, or goes beyond the bounds.
+            BadInputError: it is not JSON, or exceeds the limits.
             PayloadTooLargeError: it has too many values.
-            RateLimitedError: other requests of this caller have the rest of their half of the memory.
-            UnavailableError: there is no room for it beside other requests.
+            RateLimitedError: other requests of this caller use the rest of their half of the memory.
+            UnavailableError: the memory budget is used up.
         """
         size = len(encoded)
         if size <= FREE_BYTES:
             return codec.loads(encoded)
-        self._share = share = self.take_share()
-        await share.reserve(max(0, size - share.size))
-        return await self.view.schema.parse_request(encoded, share.reserve)
+        self._reservation = reservation = self.take_reservation()
+        await reservation.reserve(max(0, size - reservation.size))
+        return await self.view.schema.parse_request(encoded, reservation.reserve)
 
-    def take_share(self) -> Reservation:
-        """The memory of the last message, of which not all may be reserved yet; the caller closes it."""
-        share, self._share = self._share or self._new_share(), None
-        return share
+    def take_reservation(self) -> Reservation:
+        """Return the reservation of the last message, not necessarily complete; the caller must release it."""
+        reservation, self._reservation = self._reservation or self._new_reservation(), None
+        return reservation
 
-    def close_share(self) -> None:
-        """Release the memory of the last message, unless somebody took it."""
-        if self._share is not None:
-            self._share.release()
-            self._share = None
+    def release_reservation(self) -> None:
+        """Release the last message's reservation, unless its operation has taken it over."""
+        if self._reservation is not None:
+            self._reservation.release()
+            self._reservation = None
 
-    def _new_share(self) -> Reservation:
+    def _new_reservation(self) -> Reservation:
         return self.view.intake.reservation(quota_key_of(self.ws.scope))
 
-    def _flaw_of_size(self, size: int) -> str | None:
+    def _size_error(self, size: int) -> str | None:
         if size > self.view.max_message_bytes:
             return f"A message is larger than {self.view.max_message_bytes:,} bytes (LOOMQL_MAX_BODY_BYTES)."
         if size > FIRST_BYTES and not self.is_trusted:
@@ -124,18 +124,18 @@ class Connection(ASGIWebSocketAdapter):
         return None
 
     def trust(self) -> None:
-        """Take messages of any size that the server takes."""
+        """Accept messages of any size that the server allows."""
         self.is_trusted = True
-        lift_handshake_limit(self.ws.scope, self._new_share)
+        lift_handshake_limit(self.ws.scope, self._new_reservation)
 
-    async def _heard(self) -> MutableMapping[str, Any]:
-        """What the client sends, which has to answer pings at least; one that does not is as good as gone."""
+    async def _receive(self) -> MutableMapping[str, Any]:
+        """Return the next event; close the connection if the client does not even answer pings."""
         try:
             async with asyncio.timeout(keepalive.PATIENCE_SECONDS):
                 return await self.ws.receive()
         except TimeoutError:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_GOODBYE_SECONDS):
+                async with asyncio.timeout(_CLOSE_SECONDS):
                     await self.close(CLIENT_TIMEOUT, f"No message, not even a pong, in {keepalive.PATIENCE_SECONDS} s.")
             return {"type": "websocket.disconnect"}
 
@@ -148,7 +148,7 @@ class Connection(ASGIWebSocketAdapter):
         await self.send_text(codec.dumps(message).decode())
 
     async def send_text(self, text: str) -> None:
-        """Send one message that is encoded already.
+        """Send one encoded message.
 
         Raises:
             WebSocketDisconnected: the connection is closed.
@@ -156,22 +156,22 @@ class Connection(ASGIWebSocketAdapter):
         if self.ws.application_state is not WebSocketState.CONNECTED:
             raise WebSocketDisconnected
         try:
-            # Not by `send_text`, which is a step more for each of the messages to a thousand.
+            # Avoids `send_text`, which adds a call per message; a broadcast sends thousands.
             await self.ws.send({"type": "websocket.send", "text": text})
         except (WebSocketDisconnect, RuntimeError) as error:
-            # The latter where the server closed it while this waited for the client to read.
+            # RuntimeError: the server closed the connection while this waited for the client.
             raise WebSocketDisconnected from error
 
     async def close(self, code: int, reason: str) -> None:
-        """Close the connection; nothing happens when it is closed already."""
+        """Close the connection; no effect if it is closed."""
         if self.ws.application_state is WebSocketState.CONNECTED:
-            # A RuntimeError where the server's protocol has closed it.
+            # RuntimeError: uvicorn has already closed it.
             with suppress(WebSocketDisconnect, RuntimeError):
-                await self.ws.close(code, reason.encode()[:_LONGEST_REASON].decode(errors="ignore"))
+                await self.ws.close(code, reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore"))
 
 
-def _refused_alone(encoded: bytes) -> dict[str, object] | None:
-    """What is left of a subscribe message that is to be refused; None if only closing the connection refuses it."""
+def _refusable_message(encoded: bytes) -> dict[str, object] | None:
+    """Return a minimal subscribe message that can be refused by itself; None if the connection must be closed."""
     if len(encoded) > MAX_REFUSABLE_BYTES:
         return None
     try:
@@ -184,10 +184,10 @@ def _refused_alone(encoded: bytes) -> dict[str, object] | None:
 
 
 def _encoded(event: Mapping[str, Any]) -> bytes:
-    """The text of a received message in UTF-8.
+    """Return the text of a received message as UTF-8.
 
     Raises:
-        NonTextMessageReceived: a binary frame came.
+        NonTextMessageReceived: a binary frame arrived.
     """
     encoded: bytes | None = event.get(ENCODED)
     if encoded is not None:

@@ -1,4 +1,4 @@
-"""GraphQL over WebSocket, protocol graphql-transport-ws: subscriptions, and queries and mutations, too."""
+"""GraphQL over WebSocket (graphql-transport-ws): subscriptions, queries and mutations."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ from strawberry.asgi import GraphQL
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 
 from app.admission import OperationLimiter, RateLimiter, quota_key_of
-from app.admission.operation_limiter import MOST_OPERATIONS
+from app.admission.operation_limiter import MAX_OPERATIONS
 from app.admission.websockets import WebSockets
 from app.error_responses import error_response
 from app.graphql_http.trusted_documents import TrustedDocuments
@@ -28,22 +28,22 @@ from stores.errors import StoreError
 
 
 class GraphQLWebSocket(GraphQL[Any, None]):
-    """The ASGI application that answers GraphQL over WebSocket; a browser's page on another origin is refused.
+    """ASGI application for GraphQL over WebSocket; pages of other origins are refused.
 
     Args:
-        schema: what executes the operations.
-        make_context: the context of one operation.
-        max_message_bytes: the largest message that is taken.
-        max_operations: how many operations one connection runs at once.
-        init_timeout_seconds: how long a client may take to send connection_init.
-        intake: what bounds the messages that arrive, or whose operations run, at once.
-        websockets: what bounds the connections that are open at once.
-        places: what bounds the queries and mutations that run at once.
-        rates: how many operations callers may ask for in a second; None for any number.
-        trusted: the documents that clients may ask for by their hash; None where there are none.
-        allowed_origins: whose pages may connect, besides the server's own.
-        stopping: what tells that the server is to stop.
-        patience_seconds: how long operations may still take then.
+        schema: executes the operations.
+        make_context: creates the context of one operation.
+        max_message_bytes: maximum size of a message.
+        max_operations: maximum number of concurrent operations of one connection.
+        init_timeout_seconds: time limit for the client's connection_init.
+        intake: the memory budget of messages and their running operations.
+        websockets: limits open connections.
+        places: limits concurrent queries and mutations.
+        rates: limits operations per second and caller; None for no limit.
+        trusted: documents that clients may request by hash; None if there are none.
+        allowed_origins: origins whose pages may connect, in addition to the server's own.
+        stopping: the shutdown of this process.
+        patience_seconds: time limit of running operations at a shutdown.
     """
 
     schema: LimitedSchema
@@ -75,7 +75,7 @@ class GraphQLWebSocket(GraphQL[Any, None]):
             max_subscriptions_per_connection=None,
             allowed_origins=allowed_origins,
         )
-        self.places = places or OperationLimiter(MOST_OPERATIONS)
+        self.places = places or OperationLimiter(MAX_OPERATIONS)
         self.rates = rates
         self.trusted = trusted
         self.make_context = make_context
@@ -86,40 +86,40 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         self.stopping = stopping or Shutdown()
         self.patience_seconds = patience_seconds
         self._handlers: set[TransportHandler] = set()
-        self._leaving: set[asyncio.Task[None]] = set()
-        self.stopping.on_start(self._go_away)
+        self._closing: set[asyncio.Task[None]] = set()
+        self.stopping.on_start(self._close_all)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection; one too many is answered over HTTP with the status and when to come again."""
+        """Serve one connection; one beyond the limit gets an HTTP error with Retry-After."""
         try:
-            place = self.websockets.open(quota_key_of(scope))
+            open_websocket = self.websockets.open(quota_key_of(scope))
         except StoreError as error:
             await error_response(error)(scope, receive, send)
             return
-        with place:
-            scope.setdefault("state", {})[OPEN_WEBSOCKET] = place
+        with open_websocket:
+            scope.setdefault("state", {})[OPEN_WEBSOCKET] = open_websocket
             await super().__call__(scope, receive, send)
 
     @contextmanager
     def going_away(self, handler: TransportHandler) -> Iterator[None]:
-        """Let a connection go away when the server stops, as long as the block lasts."""
+        """Close the connection at a shutdown of the server, until the end of the block."""
         self._handlers.add(handler)
         if self.stopping.has_begun:
-            self._send_away(handler)
+            self._start_closing(handler)
         try:
             yield
         finally:
             self._handlers.discard(handler)
 
-    def _go_away(self) -> None:
+    def _close_all(self) -> None:
         for handler in self._handlers:
-            self._send_away(handler)
+            self._start_closing(handler)
 
-    def _send_away(self, handler: TransportHandler) -> None:
+    def _start_closing(self, handler: TransportHandler) -> None:
         task = asyncio.create_task(handler.go_away())
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
-    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> object:  # noqa: ARG002 - part of the base's signature
-        """The context of what happens outside of an operation."""
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> object:  # noqa: ARG002 - part of the base class's signature
+        """Return the context outside of an operation."""
         return self.make_context(request)

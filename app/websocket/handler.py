@@ -23,12 +23,12 @@ from strawberry.types import ExecutionResult
 
 from app.admission import quota_key_of
 from app.admission.operation_limiter import OperationSlot, run_in_slot
-from app.admission.reservations import large_subscription
+from app.admission.reservations import large_subscription_error
 from app.auth.credentials import unauthenticated_error
 from app.auth.middleware import authenticate_websocket, check_session, on_session_end
 from app.graphql_http.trusted_documents import trusted_text
 from app.http import keepalive
-from app.http.scope_state import OPEN_WEBSOCKET, UNDER_WAY
+from app.http.scope_state import OPEN_WEBSOCKET, REQUEST_RECORD
 from app.observability import request_record
 from app.observability.audit_log import act_for
 from app.websocket import ping_limits
@@ -50,29 +50,29 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("loomql")
 
-TURNS: Final = 10
-"""Queries and mutations of one connection that run, or are still to be sent: who reads nothing has no more made."""
+MAX_RUNNING: Final = 10
+"""Queries and mutations of one connection that run or are not sent yet: a client that reads nothing starts no more."""
 
-_STOPS: Final = "the server stops"
+_STOPPING: Final = "the server stops"
 
-_share: ContextVar[Reservation] = ContextVar("share")
-"""What the operation holds of the intake; its task has a value of its own."""
+_reservation: ContextVar[Reservation] = ContextVar("share")
+"""Memory reservation of the current operation; each operation's task has its own value."""
 
 
 class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
-    """Strawberry's handling of the protocol, made safe against messages and failures that it does not expect."""
+    """Strawberry's protocol handler, hardened against unexpected messages and failures."""
 
     view: "GraphQLWebSocket"
     websocket: Connection
     schema: LimitedSchema
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- the base's own
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- the base class's arguments
         super().__init__(*args, **kwargs)
-        self._watched = ExitStack()
-        self._signs = ping_limits.bucket()
-        self._turns = asyncio.Semaphore(TURNS)
-        self._beating: asyncio.Task[None] | None = None
-        self._ending: asyncio.Task[None] | None = None
+        self._exit_stack = ExitStack()
+        self._ping_bucket = ping_limits.bucket()
+        self._running = asyncio.Semaphore(MAX_RUNNING)
+        self._keepalive: asyncio.Task[None] | None = None
+        self._close_task: asyncio.Task[None] | None = None
 
     async def handle(self) -> None:
         """Serve the connection until one side closes it."""
@@ -80,18 +80,18 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             with self.view.going_away(self):
                 await super().handle()
         finally:
-            self.websocket.close_share()
+            self.websocket.release_reservation()
 
     async def go_away(self) -> None:
-        """Close the connection once its operations have ended, and been answered; those that take long are given up."""
+        """Close the connection after its operations ended, or after `patience_seconds`, which cancels the rest."""
         tasks = [operation.task for operation in self.operations.values() if operation.task]
         if tasks:
             await asyncio.wait(tasks, timeout=self.view.patience_seconds)
-        await self.websocket.close(WS_1001_GOING_AWAY, _STOPS)
+        await self.websocket.close(WS_1001_GOING_AWAY, _STOPPING)
 
     async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
-        """Let the client begin if it may come in, and ask it for signs of life from then on."""
-        if not self.connection_init_received and (error := await self._keeps_out(message)):
+        """Acknowledge the connection if the client is authenticated, and start pings."""
+        if not self.connection_init_received and (error := await self._authenticate(message)):
             code = UNAUTHENTICATED if isinstance(error, UnauthenticatedError) else TRY_AGAIN
             await self.websocket.close(code, error.message)
             return
@@ -102,94 +102,98 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             return
         self.websocket.trust()
         await super().handle_connection_init(message)
-        if self.connection_acknowledged and self._beating is None:
-            self._beating = asyncio.create_task(self._beat())
-            self._watched.enter_context(on_session_end(self.websocket.ws.scope)).add_done_callback(self._end)
+        if self.connection_acknowledged and self._keepalive is None:
+            self._keepalive = asyncio.create_task(self._send_pings())
+            self._exit_stack.enter_context(on_session_end(self.websocket.ws.scope)).add_done_callback(
+                self._on_session_end
+            )
 
-    async def _keeps_out(self, message: ConnectionInitMessage) -> StoreError | None:
-        """Why it has no session, neither from the request that opened the connection nor by its first message."""
+    async def _authenticate(self, message: ConnectionInitMessage) -> StoreError | None:
+        """Return why the connection has no session, neither from its HTTP request nor by its first message."""
         payload = message.get("payload")
         return await authenticate_websocket(self.websocket.ws.scope, payload if isinstance(payload, dict) else {})
 
     def _charge_to_caller(self) -> None:
         """Count the connection for the caller that its first message names."""
         scope = self.websocket.ws.scope
-        place: OpenWebSocket = scope["state"][OPEN_WEBSOCKET]
-        place.charge_to(quota_key_of(scope))
+        slot: OpenWebSocket = scope["state"][OPEN_WEBSOCKET]
+        slot.charge_to(quota_key_of(scope))
 
-    def _end(self, ended: asyncio.Future[None]) -> None:
+    def _on_session_end(self, ended: asyncio.Future[None]) -> None:
         if not ended.cancelled():
-            self._ending = asyncio.create_task(self.websocket.close(UNAUTHENTICATED, unauthenticated_error().message))
+            self._close_task = asyncio.create_task(
+                self.websocket.close(UNAUTHENTICATED, unauthenticated_error().message)
+            )
 
     async def shutdown(self) -> None:
-        """End what the connection has under way."""
-        self._watched.close()
-        if self._ending is not None:
-            await asyncio.gather(self._ending, return_exceptions=True)
-        if self._beating is not None:
-            self._beating.cancel()
-            await asyncio.gather(self._beating, return_exceptions=True)
+        """Stop the connection's tasks and operations."""
+        self._exit_stack.close()
+        if self._close_task is not None:
+            await asyncio.gather(self._close_task, return_exceptions=True)
+        if self._keepalive is not None:
+            self._keepalive.cancel()
+            await asyncio.gather(self._keepalive, return_exceptions=True)
         await super().shutdown()
 
-    async def _beat(self) -> None:
+    async def _send_pings(self) -> None:
         while True:
             await asyncio.sleep(keepalive.BEAT_SECONDS)
             await self.send_message({"type": "ping"})
 
     async def handle_message(self, message: Message) -> None:
-        """Act on one message; close the connection if it is not one of the protocol's."""
-        if flaw := flaw_of(message):
-            await self.handle_invalid_message(flaw)
+        """Handle one message; close the connection if it does not conform to the protocol."""
+        if problem := flaw_of(message):
+            await self.handle_invalid_message(problem)
         elif message["type"] == "subscribe":
-            await self._admit(message)
-        elif message["type"] in {"ping", "pong"} and self._signs.take("") > 0:
+            await self._start_operation(message)
+        elif message["type"] in {"ping", "pong"} and self._ping_bucket.try_acquire("") > 0:
             await self.websocket.close(ping_limits.TOO_MANY, ping_limits.REASON)
         else:
             await self._handle(message)
 
     async def _handle(self, message: Message) -> None:
-        # The protocol lets a payload be null where it may be missing; Strawberry does not.
+        # The protocol allows null for a missing payload, but Strawberry does not.
         await super().handle_message(cast("Message", {k: v for k, v in message.items() if v is not None}))
 
-    async def _admit(self, message: SubscribeMessage) -> None:
-        """Begin an operation, if there is room for it; its message counts as held until there is a result."""
+    async def _start_operation(self, message: SubscribeMessage) -> None:
+        """Start an operation if the limits allow it; its message stays reserved until the first result."""
         if not self.connection_acknowledged:
             await self._handle(message)
             return
-        with ExitStack() as held:
-            share = held.enter_context(self.websocket.take_share())
+        with ExitStack() as resources:
+            reservation = resources.enter_context(self.websocket.take_reservation())
             try:
                 if self.websocket.refusal:
                     raise self.websocket.refusal
                 await check_session(self.websocket.ws.scope)
                 await self._check(message)
-                await share.reserve(max(0, self.websocket.received_bytes - share.size))
+                await reservation.reserve(max(0, self.websocket.received_bytes - reservation.size))
             except StoreError as error:
                 refusal = client_error(error)
-                if (connection := self._under_way) is not None:
+                if (connection := self._record) is not None:
                     connection.refuse_operation(refusal)
                 await self.send_message({"id": message["id"], "type": "error", "payload": [refusal.formatted]})
                 return
-            _share.set(share)
+            _reservation.set(reservation)
             await self._handle(message)
             operation = self.operations.get(message["id"])
             if operation and operation.task:
-                let_go = held.pop_all().close
-                operation.task.add_done_callback(lambda _task: let_go())
+                release = resources.pop_all().close
+                operation.task.add_done_callback(lambda _task: release())
 
     async def _check(self, message: SubscribeMessage) -> None:
-        """See that an operation may begin, and put the document that it asks for by a hash into its payload.
+        """Check that an operation may start, and put the trusted document that it requests into its payload.
 
         Raises:
             StoreError: it may not.
         """
         view, payload = self.view, message["payload"]
         if view.stopping.has_begun:
-            raise UnavailableError(f"{_STOPS}; send it again, over a new connection")
+            raise UnavailableError(f"{_STOPPING}; retry over a new connection")
         if len(self.operations) >= view.max_operations and message["id"] not in self.operations:
             raise RateLimitedError(
-                f"This connection runs {view.max_operations} operations already; complete one, open another one, or "
-                "raise LOOMQL_MAX_CONNECTION_OPERATIONS on the server.",
+                f"This connection already runs {view.max_operations} operations; complete one, open another "
+                "connection, or raise LOOMQL_MAX_CONNECTION_OPERATIONS on the server.",
                 retry_after_seconds=1,
             )
         if view.rates:
@@ -198,79 +202,81 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         await self.schema.look_at(payload["query"], payload.get("operationName"))
         is_large = self.websocket.received_bytes > FREE_BYTES
         if is_large and self.schema.is_open_ended_subscription(payload["query"], payload.get("operationName")):
-            raise large_subscription()
+            raise large_subscription_error()
 
     @property
-    def _under_way(self) -> request_record.RequestRecord | None:
-        """The connection as what is under way."""
-        found: request_record.RequestRecord | None = self.websocket.ws.scope.get("state", {}).get(UNDER_WAY)
-        return found
+    def _record(self) -> request_record.RequestRecord | None:
+        """Record of the connection."""
+        record: request_record.RequestRecord | None = self.websocket.ws.scope.get("state", {}).get(REQUEST_RECORD)
+        return record
 
     async def run_operation(self, operation: Operation[Any, None]) -> None:
-        """Run one operation to its end, with a context of its own as a request over HTTP has."""
+        """Run one operation to its end, with its own context like an HTTP request."""
         act_for(self.websocket.ws.scope)
-        if (connection := self._under_way) is not None:
+        if (connection := self._record) is not None:
             connection.begin_operation()
             request_record.set_operation_name(operation.operation_name)
-        # Strawberry reads it before it first awaits, so no other operation can come between.
+        # Strawberry reads it before its first await, so that no other operation can interfere.
         self.context = self.view.make_context(self.websocket.ws)
         try:
             await super().run_operation(operation)
         except BaseException as error:
-            # Its task keeps what ended it, and the operation its task.
+            # The task keeps its exception, and the operation its task.
             clear_tracebacks(error)
             raise
 
     async def _send_result_stream(self, operation: Operation[Any, None], result_source: StreamResult) -> None:
-        share = _share.get()
-        keeps = share.is_counted and self.schema.is_finite_subscription(operation.query, operation.operation_name)
+        reservation = _reservation.get()
+        keeps_request = reservation.is_counted and self.schema.is_finite_subscription(
+            operation.query, operation.operation_name
+        )
         current = request_record.CURRENT.get()
         if current is not None:
             current.operation = self.schema.root_field(operation.query, operation.operation_name)
         if not self.schema.is_subscription(operation.query, operation.operation_name):
             is_query = self.schema.is_query(operation.query, operation.operation_name)
-            place = self.view.places.slot(quota_key_of(self.websocket.ws.scope), is_query=is_query)
-            result_source = self._in_turn(place, result_source)
-        # All of this has been handed over; who is slow to read the result should not keep it in memory.
+            slot = self.view.places.slot(quota_key_of(self.websocket.ws.scope), is_query=is_query)
+            result_source = self._run_within_limits(slot, result_source)
+        # No longer needed; a client that reads slowly should not keep it in memory.
         operation.query, operation.variables = "", None
         try:
             async with (
                 aclosing(result_source) as results,
-                aclosing(self._sending_shared(operation, results, None if keeps else share)) as sending,
+                aclosing(self._sending_shared(operation, results, None if keeps_request else reservation)) as sending,
             ):
                 await super()._send_result_stream(operation, sending)
         except WebSocketDisconnected:
             raise
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+        except Exception as error:  # noqa: BLE001 -- the client gets a masked error, and the log the details
             request_record.record_error(request_record.INTERNAL)
             await operation.send_initial_errors([masked_error(error, "in an operation over WebSocket")])
         finally:
-            share.release()
+            reservation.release()
             if current is not None:
                 current.ended("200")
 
-    async def _in_turn(self, place: OperationSlot, results: StreamResult) -> StreamResult:
-        """The result of a query or a mutation, made in a place when there is a turn; that lasts until it is sent."""
-        async with self._turns, aclosing(run_in_slot(place, results)) as made:
-            async for result in made:
+    async def _run_within_limits(self, slot: OperationSlot, results: StreamResult) -> StreamResult:
+        """Run a query or mutation within the limits of connection and process; they count until its result is sent."""
+        async with self._running, aclosing(run_in_slot(slot, results)) as slot_results:
+            async for result in slot_results:
                 yield result
 
     async def _sending_shared(
-        self, operation: Operation[Any, None], results: StreamResult, share: Reservation | None
+        self, operation: Operation[Any, None], results: StreamResult, reservation: Reservation | None
     ) -> StreamResult:
-        """The results that are this operation's own; those that go out to many are sent here, as they are.
+        """Yield the operation's own results; send those that are shared by many subscribers directly.
 
-        At the first the share is closed, if one is given: the client may take long to read it.
+        Releases `reservation` at the first result, if given: the client may read slowly.
         """
         start = f'{{"type":"next","id":{codec.encode(operation.id)},"payload":'
         async for result in results:
-            if share:
-                share.release()
-                share = None
+            if reservation:
+                reservation.release()
+                reservation = None
             if isinstance(result, SharedResult):
                 await self.websocket.send_text(f"{start}{result.text}}}")
             elif isinstance(result, StreamHints):
-                # A ping, since a `next` without data would be an event to clients; any client answers a ping.
+                # A ping: clients would treat a `next` without data as an event, but every client answers a ping.
                 await self.send_message({"type": "ping", "payload": {"id": operation.id, "hints": result.hints}})
             else:
                 if isinstance(result, ExecutionResult):
@@ -278,11 +284,11 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
                 yield result
 
     async def handle_task_exception(self, error: Exception) -> None:
-        """Log what ended a task, unless it is only that the client left."""
+        """Log the exception of a task, unless the client disconnected."""
         if not isinstance(error, WebSocketDisconnected):
             logger.error("unexpected error %s on a WebSocket", new_id(), exc_info=error)
 
     @staticmethod
     def _get_pre_execution_close_reason(_error: GraphQLError) -> None:
-        # An operation that cannot start is its own failure; the others on the connection go on.
+        # A failing operation must not close the connection, which may run others.
         return None

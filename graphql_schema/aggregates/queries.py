@@ -24,7 +24,7 @@ from graphql_schema.fields.sorting import sort_keys
 from graphql_schema.limits.cost_weights import SCAN
 from stores.aggregates import Aggregate
 from stores.calls import Expansion
-from stores.concurrency.time_slices import Turns
+from stores.concurrency.time_slices import ReleasedItems
 from stores.paging import Row
 from stores.row_fields import drop_parsed
 
@@ -89,6 +89,6 @@ class AggregateQueries:
     ) -> AsyncIterable[Row]:
         """Usage by call."""
         wanted = selected_fields(info) | (selected_fields(info, *_USAGES) & {"cost", "unpriced_tokens"})
-        return Turns(
+        return ReleasedItems(
             await info.context.stores.aggregates.usage_tree(project_id, trace_id, wanted, max_depth), drop_parsed
         )

@@ -68,5 +68,5 @@ class CallSubscriptions:
         """What happens to calls."""
         wanted, context = selected_fields(info, "call"), info.context
         return context.stores.calls.events(
-            project_id, wanted, to_store(filter), to_store(query), after, payer=context.payer
+            project_id, wanted, to_store(filter), to_store(query), after, quota_key=context.payer
         )

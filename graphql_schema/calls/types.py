@@ -225,7 +225,7 @@ class CallSchema(Node):
     evaluation_run = to_one(
         "The run of an evaluation that it is part of: the call itself, or one of the 4 above it; null if none is.",
         Run | None,
-        lambda stores: stores.evaluations.above,
+        lambda stores: stores.evaluations.runs_above,
         key_of("project_id", "id"),
     )
 

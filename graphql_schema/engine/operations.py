@@ -89,7 +89,7 @@ class LimitedSchema(strawberry.Schema):
             RateLimitedError, UnavailableError: `reserve` finds no room.
         """
         try:
-            return await incremental.loads_whole(text, reserve, self._max_text_values)
+            return await incremental.loads_request(text, reserve, self._max_text_values)
         except PayloadTooLargeError as error:
             raise PayloadTooLargeError(f"{error.message}, or raise {SETTING} on the server") from None
 

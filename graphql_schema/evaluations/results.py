@@ -9,7 +9,7 @@ from graphql_schema.fields import json_field, plain_field
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.refs import ResolvedRef
 from graphql_schema.scalars import BigInt, DateTime
-from stores.evaluations.predictions import Wanted
+from stores.evaluations.predictions import PredictionSelection
 from stores.row_fields import JsonField
 
 
@@ -65,9 +65,9 @@ def selected_below_nodes(info: Info, *path: str) -> frozenset[str]:
     return frozenset(selected_fields(info, *(".".join((nodes, *path)) for nodes in ("nodes", "edges.node"))))
 
 
-def wanted_of_predictions(info: Info, *path: str) -> Wanted:
+def wanted_of_predictions(info: Info, *path: str) -> PredictionSelection:
     """What is selected of the predictions at a path below a connection's nodes, and of the calls at their edges."""
-    return Wanted(
+    return PredictionSelection(
         fields=selected_below_nodes(info, *path),
         of_call=selected_below_nodes(info, *path, "call"),
         of_model_call=selected_below_nodes(info, *path, "modelCall"),

@@ -61,7 +61,7 @@ class EvaluationRun:
         "Its rows, one for each example, with what was made of it in all trials, those first that were begun first; "
         "evaluationResults sorts them, and asks for some.",
         EvaluationResult,
-        lambda stores: stores.evaluations.results,
+        lambda stores: stores.evaluations.rows_by_run,
         key_of("project_id", "id"),
         deeper=lambda info: (wanted_of_predictions(info, "predictions"),),
     )

@@ -30,7 +30,7 @@ from graphql_schema.execution.fields import Field
 from graphql_schema.execution.lists import Info, RowList
 from graphql_schema.execution.plans import Plans
 from graphql_schema.execution.rows import Begun, Place, Rows, path_of
-from stores.concurrency.time_slices import TimeSlice, Turns
+from stores.concurrency.time_slices import ReleasedItems, TimeSlice
 
 if TYPE_CHECKING:
     from graphql_schema.execution.batched_fields import BatchedFields
@@ -205,13 +205,13 @@ class CompilingExecutor(PatternedExecutor):
         position_context: Position,
     ) -> AwaitableOrValue[list[Any]]:
         """The items of a list."""
-        if isinstance(result, Turns) and self._may_compile(return_type.of_type, position_context):
+        if isinstance(result, ReleasedItems) and self._may_compile(return_type.of_type, position_context):
             return self._complete_turns(
                 RowList(self, return_type.of_type, field_details_list, path, lambda: info), result
             )
         return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
 
-    async def _complete_turns(self, rows: RowList, turns: Turns[Any]) -> list[Any]:
+    async def _complete_turns(self, rows: RowList, turns: ReleasedItems[Any]) -> list[Any]:
         """The rows of a list whose work takes turns with other work."""
         turn, items, release = TimeSlice(), iter(turns.items), turns.release
 

@@ -14,7 +14,7 @@ from graphql_schema.fields.argument_groups import grouped_arguments, optional
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.cost_weights import COUNT, NESTED_PAGE, PAGE
 from graphql_schema.scalars import BigInt
-from stores.concurrency.time_slices import BATCH_SIZE, Turns
+from stores.concurrency.time_slices import BATCH_SIZE, ReleasedItems
 from stores.paging import Page, PageRequest, Row
 from stores.query.index_use import IndexedFields
 from stores.row_fields import drop_parsed
@@ -142,7 +142,7 @@ def _in_turns(rows: list[Row], release: Callable[[Row], None]) -> AsyncIterable[
     """Rows to work on in turns with all else; a few small ones are none too many at once."""
     few = not rows or (len(rows) <= BATCH_SIZE and sum(map(_json_characters, rows)) <= FEW_CHARACTERS)
     # Who completes a list takes either.
-    return cast("AsyncIterable[Row]", rows) if few else Turns(rows, release)
+    return cast("AsyncIterable[Row]", rows) if few else ReleasedItems(rows, release)
 
 
 def _json_characters(row: Row) -> int:
@@ -163,7 +163,7 @@ def page_request(info: Info, given: dict[str, Any]) -> PageRequest:
     """
     size = NESTED_PAGE if _is_in_list(info) else PAGE
     asked = {name: given.get(name) for name in _PAGING}
-    request = PageRequest.of(**asked, default_size=size, max_size=info.context.max_page_size)
+    request = PageRequest.from_arguments(**asked, default_size=size, max_size=info.context.max_page_size)
     return request if _reads_rows(info) else replace(request, size=0)
 
 

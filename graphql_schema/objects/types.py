@@ -56,7 +56,7 @@ class ObjSchema(Node):
     used_by = to_many(
         "The calls that took just this version as an input, the oldest first.",
         Call,
-        lambda stores: stores.calls.taking,
+        lambda stores: stores.calls.consumers,
         lambda row: (row["project_id"], object_ref(row)),
     )
 
@@ -64,7 +64,7 @@ class ObjSchema(Node):
         "The runs of evaluations that took just this version as an input, the oldest first: of an evaluation those of "
         "it, of a model those that tried it.",
         Run,
-        lambda stores: stores.evaluations.taking,
+        lambda stores: stores.evaluations.runs_by_input,
         lambda row: (row["project_id"], object_ref(row)),
     )
     table = to_one(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stores.errors import BadInputError
-from stores.projects import named
+from stores.projects import normalised_id
 from stores.refs import parse, parse_entity
 
 Given = Mapping[str, Any]
@@ -61,7 +61,7 @@ def _refs(given: Given) -> Iterator[Named]:
 
 
 def _entity_and_project(given: Given) -> Iterator[Named]:
-    return _named_by(named, "project", given["entity"], given["project"])
+    return _named_by(normalised_id, "project", given["entity"], given["project"])
 
 
 def _of_entity(text: str) -> str:

@@ -33,7 +33,7 @@ class TraceTreeNode:
     parent_id: strawberry.ID | None = computed_field(
         "The call above it in the tree; null for a root: a call whose parent is not there is one, and so is the oldest "
         "of calls that are each other's parents in a circle.",
-        lambda row: row.get("above"),
+        lambda row: row.get("tree_parent_id"),
     )
     num_children: int = plain_field("How many calls are right below it.")
     num_descendants: int = plain_field("How many calls are below it in all, those that maxDepth leaves out, too.")

@@ -1,4 +1,4 @@
-"""What comes of an action, call by call, as it is carried out."""
+"""Results of an action run, collected call by call."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,53 +14,53 @@ from stores.feedback.kinds import RUNNABLE
 from stores.json import codec
 from stores.paging import Row
 
-MAX_OUTPUTS: Final = 32 * 1024 * 1024
-"""Characters of the JSON of all outputs of a batch together: they are in memory until it is answered."""
+MAX_OUTPUT_CHARACTERS: Final = 32 * 1024 * 1024
+"""Limit on the JSON characters of all outputs of a batch, which stay in memory until the response is sent."""
 
 
 @dataclass(frozen=True, slots=True)
-class Executed:
-    """What came of an action: a row for each call that was named, in that order.
+class ActionResults:
+    """Results of an action, one row per requested call, in request order.
 
-    A row has its `call_id` and either the action's `output`, as text under `json`, and the `feedback` that keeps it,
-    a row of `stores.feedback`; or the `error`, with `code` and `message`.
+    A row has `call_id`, and either the action's output as `json.output` with the `feedback` that stores it, or `error`
+    with `code` and `message`.
     """
 
     results: list[Row]
 
     @property
     def num_failed(self) -> int:
-        """How many have an error."""
+        """Number of rows with an error."""
         return sum("error" in row for row in self.results)
 
 
 @dataclass(slots=True)
-class Run:
-    """An action on calls of one project; a call that is named twice is looked at once."""
+class ActionRun:
+    """One action on calls of one project; repeated call ids are processed once."""
 
     project_id: str
     action: Action
     wb_user_id: str | None
     listed: RegisteredProjects
-    """How the project was listed at first: what is purged meanwhile gets no feedback on what was in it."""
+    """Registration of the project at the start. If it is purged meanwhile, no feedback is stored."""
     results: dict[str, Row] = field(default_factory=dict)
     characters: int = 0
-    """Of the JSON of all outputs so far."""
+    """JSON characters of all outputs so far."""
 
-    def check_room(self) -> None:
-        """See that there is room for another output.
+    def check_size(self) -> None:
+        """Check that another output may be added.
 
         Raises:
-            PayloadTooLargeError: there is none.
+            PayloadTooLargeError: the outputs have reached `MAX_OUTPUT_CHARACTERS`.
         """
-        if self.characters >= MAX_OUTPUTS:
+        if self.characters >= MAX_OUTPUT_CHARACTERS:
             raise PayloadTooLargeError(
-                f"what came of other calls of the batch has {self.characters:,} characters as JSON; the limit is "
-                f"{MAX_OUTPUTS:,}, so send the rest in another"
+                f"the outputs of the batch have {self.characters:,} characters of JSON; the limit is "
+                f"{MAX_OUTPUT_CHARACTERS:,}, so send the remaining calls in another request"
             )
 
     def feedback(self, call_id: str, output: object) -> NewFeedback:
-        """What keeps an output."""
+        """Build the feedback that stores an output."""
         return NewFeedback(
             project_id=self.project_id,
             weave_ref=refs.call_ref({"project_id": self.project_id, "id": call_id}),
@@ -70,25 +70,27 @@ class Run:
             wb_user_id=self.wb_user_id,
         )
 
-    def keep(self, call_id: str, output: object, feedback: Row) -> None:
-        """Note what came of a call."""
-        kept = {"output": codec.encode(output)}
-        self.characters += len(kept["output"])
-        self.results[call_id] = {"call_id": call_id, "json": kept, "feedback": feedback}
+    def record(self, call_id: str, output: object, feedback: Row) -> None:
+        """Record the output of a call and its feedback."""
+        texts = {"output": codec.encode(output)}
+        self.characters += len(texts["output"])
+        self.results[call_id] = {"call_id": call_id, "json": texts, "feedback": feedback}
 
-    def fail(self, call_id: str, error: StoreError) -> None:
-        """Note that nothing did."""
+    def record_error(self, call_id: str, error: StoreError) -> None:
+        """Record the error of a call."""
         self.results[call_id] = {"call_id": call_id, "error": {"code": error.code, "message": error.message}}
 
-    def miss(self, call_id: str) -> None:
-        """Note that there is no such call."""
-        self.fail(call_id, NotFoundError(f"there is no call {call_id!r} in {self.project_id}, or it is deleted"))
+    def record_missing(self, call_id: str) -> None:
+        """Record that a call does not exist."""
+        self.record_error(
+            call_id, NotFoundError(f"there is no call {call_id!r} in {self.project_id}, or it is deleted")
+        )
 
     @contextmanager
-    def failing(self, call_ids: Iterable[str]) -> Iterator[None]:
-        """Work for some calls; what goes wrong is noted with each."""
+    def recording_errors(self, call_ids: Iterable[str]) -> Iterator[None]:
+        """Record a store error raised in the block as the error of all `call_ids`."""
         try:
             yield
         except StoreError as error:
             for call_id in call_ids:
-                self.fail(call_id, error)
+                self.record_error(call_id, error)

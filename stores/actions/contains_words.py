@@ -1,4 +1,4 @@
-"""Looking for words in what calls gave."""
+"""The contains-words action: search the outputs of calls for words."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -11,35 +11,35 @@ from stores.paging import Row
 from stores.row_fields import JsonField
 
 MAX_WORDS: Final = 1_000
-"""Of one spec: each output is gone through once for each of them."""
+"""Limit on the words of a spec, because each output is scanned once per word."""
 
 _OUTPUT: Final = JsonField("output")
 
 
 class WordSearch:
-    """Whether an output has any of some words in it: anywhere in its compact JSON text, or in a string within it.
+    """Tests whether an output contains any word, in its compact JSON text or in a string inside it.
 
-    Case counts, and words need no bounds: `art` is in `Start`. A call without an output has null.
+    Matching is case-sensitive and ignores word boundaries: `art` matches `Start`. A call without output counts as null.
     """
 
     def __init__(self, config: ContainsWordsActionConfig) -> None:
-        """Take the words.
+        """Read the words from a spec.
 
         Raises:
-            BadInputError: they are too many.
+            BadInputError: there are more than `MAX_WORDS`.
         """
         count = len(config.target_words)
         if count > MAX_WORDS:
-            raise BadInputError(f"leads to a spec of {count:,} target_words; the limit is {MAX_WORDS:,}", "action_ref")
+            raise BadInputError(f"has a spec with {count:,} target_words; the limit is {MAX_WORDS:,}", "action_ref")
         self._words = config.target_words
         self._escaped = [word for word in self._words if codec.encode(word) != f'"{word}"']
 
-    def is_found(self, row: Row) -> bool:
-        """Whether one is in the output of a call, of which that is given."""
+    def matches(self, row: Row) -> bool:
+        """Return True if the output of a call contains a word."""
         text = _OUTPUT.text(row) or "null"
         if _has_any(text, self._words):
             return True
-        # All other words stand in the text as they do in the strings.
+        # Words without JSON escapes appear in the text exactly as in the strings.
         if not self._escaped or "\\" not in text:
             return False
         parts = iter_strings(codec.loads(text.encode()), with_keys=True)

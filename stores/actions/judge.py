@@ -1,4 +1,4 @@
-"""Letting a model judge calls: what it is asked, and what is made of its answer."""
+"""The LLM judge action: build the request about a call, and validate the model's response."""
 
 import asyncio
 from typing import Any, Final, Protocol
@@ -11,39 +11,39 @@ from stores.paging import Row
 from stores.providers import JsonObject, ProviderError
 from stores.row_fields import JsonField
 
-MAX_JUDGED: Final = 1024 * 1024
-"""Characters of the JSON of a call's inputs and output: more than any model reads at once."""
+MAX_CALL_CHARACTERS: Final = 1024 * 1024
+"""Limit on the JSON characters of a call's inputs and output; more than any model accepts."""
 
-MAX_JUDGEMENT: Final = 64 * 1024
-"""Characters of the JSON of what a model answers."""
+MAX_RESPONSE_CHARACTERS: Final = 64 * 1024
+"""Limit on the characters of a model's response."""
 
-_WRAP: Final = "response"
-"""The key under which a model answers what is no object, since providers take schemas of objects only."""
+_WRAPPER_KEY: Final = "response"
+"""Key that wraps a response that is not an object, because providers only accept object schemas."""
 _NAME: Final = "response_format"
 _DEFINITIONS: Final = ("$defs", "definitions")
-_SHOWN: Final = 100
+_MAX_SHOWN: Final = 100
 _INPUTS, _OUTPUT = JsonField("inputs"), JsonField("output")
 
 
-class Completions(Protocol):
-    """What answers messages."""
+class ChatCompletions(Protocol):
+    """Interface of a store that answers chat requests."""
 
-    async def answer(self, project_id: str, inputs: JsonObject) -> JsonObject:
-        """The chat completion of OpenAI's API that answers a request.
+    async def complete(self, project_id: str, inputs: JsonObject) -> JsonObject:
+        """Return the chat completion, in the format of OpenAI's API.
 
         Raises:
-            ProviderError: there is none.
+            ProviderError: the provider or its configuration failed.
         """
 
 
 class Judge:
-    """A model with a prompt, which answers by a JSON Schema."""
+    """A model with a prompt whose responses follow a JSON Schema."""
 
-    def __init__(self, project_id: str, config: LlmJudgeActionConfig, completions: Completions) -> None:
-        """Get the schema ready; this may take a while, so that it is for a thread.
+    def __init__(self, project_id: str, config: LlmJudgeActionConfig, completions: ChatCompletions) -> None:
+        """Compile the schema; call this in a thread, because it may be slow.
 
         Raises:
-            BadInputError: values cannot be checked by the schema.
+            BadInputError: the schema is invalid or too complex.
         """
         self._project_id, self._config, self._completions = project_id, config, completions
         self._is_wrapped = config.response_schema.get("type") != "object"
@@ -54,20 +54,20 @@ class Judge:
                 raise BadInputError(f"leads to a spec whose response_schema {error.message}", "action_ref") from None
 
     async def judgement(self, row: Row) -> object:
-        """What the model says of a call, of which the inputs and the output are given: a value of the schema.
+        """Return the model's judgement of a call, a value that the schema allows; `row` has `inputs` and `output`.
 
         Raises:
-            PayloadTooLargeError: the call, or the answer, is too large.
-            ProviderError: there is no answer, or none that the schema allows.
+            PayloadTooLargeError: the call or the response is too large.
+            ProviderError: there is no response, or the schema does not allow it.
         """
-        completion = await self._completions.answer(self._project_id, self._request(row))
-        return await asyncio.to_thread(self._read, _content(completion))
+        completion = await self._completions.complete(self._project_id, self._request(row))
+        return await asyncio.to_thread(self._parse, _content(completion))
 
     def _request(self, row: Row) -> JsonObject:
         inputs, output = _INPUTS.text(row) or "{}", _OUTPUT.text(row) or "null"
         size = len(inputs) + len(output)
-        if size > MAX_JUDGED:
-            message = f"its inputs and output have {size:,} characters as JSON; a judge reads at most {MAX_JUDGED:,}"
+        if size > MAX_CALL_CHARACTERS:
+            message = f"the inputs and output have {size:,} characters of JSON; the limit is {MAX_CALL_CHARACTERS:,}"
             raise PayloadTooLargeError(message)
         return {
             "model": self._config.model,
@@ -75,37 +75,42 @@ class Judge:
                 {"role": "system", "content": self._config.prompt},
                 {"role": "user", "content": f'{{"inputs": {inputs}, "output": {output}}}'},
             ],
-            "response_format": {"type": "json_schema", "json_schema": {"name": _NAME, "schema": self._asked_schema()}},
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": _NAME, "schema": self._request_schema()},
+            },
         }
 
-    def _asked_schema(self) -> JsonObject:
+    def _request_schema(self) -> JsonObject:
         schema: JsonObject = dict(self._config.response_schema)
         if not self._is_wrapped:
             return schema
-        # What refers to definitions does so from the root.
+        # References to definitions start at the root of the schema.
         definitions: JsonObject = {name: schema.pop(name) for name in _DEFINITIONS if name in schema}
         return {
             "type": "object",
-            "properties": {_WRAP: schema},
-            "required": [_WRAP],
+            "properties": {_WRAPPER_KEY: schema},
+            "required": [_WRAPPER_KEY],
             "additionalProperties": False,
             **definitions,
         }
 
-    def _read(self, content: str) -> object:
-        """The value that a model's text is."""
-        if len(content) > MAX_JUDGEMENT:
+    def _parse(self, content: str) -> object:
+        """Parse and validate the text of a response."""
+        if len(content) > MAX_RESPONSE_CHARACTERS:
             raise PayloadTooLargeError(
-                f"the model's answer has {len(content):,} characters; the limit is {MAX_JUDGEMENT:,}"
+                f"the model's response has {len(content):,} characters; the limit is {MAX_RESPONSE_CHARACTERS:,}"
             )
         try:
             value: Any = codec.loads(content.encode(errors="surrogatepass"))
         except BadInputError as error:
-            raise ProviderError(f"the model's answer is {error.message}: {content[:_SHOWN]!r}") from None
+            raise ProviderError(f"the model's response is {error.message}: {content[:_MAX_SHOWN]!r}") from None
         if self._is_wrapped:
-            if not isinstance(value, dict) or _WRAP not in value:
-                raise ProviderError(f"the model's answer lacks the key {_WRAP!r} of its schema: {content[:_SHOWN]!r}")
-            value = value[_WRAP]
+            if not isinstance(value, dict) or _WRAPPER_KEY not in value:
+                raise ProviderError(
+                    f"the model's response lacks the key {_WRAPPER_KEY!r} of its schema: {content[:_MAX_SHOWN]!r}"
+                )
+            value = value[_WRAPPER_KEY]
         try:
             with bounded_time():
                 self._schema.check(value)
@@ -113,20 +118,20 @@ class Judge:
             raise BadInputError(f"the spec's response_schema {error.message}") from None
         except BadInputError as error:
             at = f" at {error.argument}" if error.argument else ""
-            raise ProviderError(f"the model's answer {error.message}{at}") from None
+            raise ProviderError(f"the model's response {error.message}{at}") from None
         return value
 
 
 def _content(completion: JsonObject) -> str:
-    """The text of a completion.
+    """Return the text of a completion.
 
     Raises:
-        ProviderError: there is none.
+        ProviderError: it has no text.
     """
     match completion:
         case {"choices": [{"message": {"content": str(content)}}, *_]} if content:
             return content
         case {"choices": [{"message": {"refusal": str(refusal)}}, *_]} if refusal:
-            raise ProviderError(f"the model refuses to judge: {refusal[:_SHOWN]!r}")
+            raise ProviderError(f"the model refused to judge: {refusal[:_MAX_SHOWN]!r}")
         case _:
-            raise ProviderError("the model's answer has no text")
+            raise ProviderError("the model's response has no text")

@@ -1,4 +1,4 @@
-"""The specs of actions: read by their refs, and held to their class once more."""
+"""ActionSpec objects, read by ref and validated again."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,18 +15,18 @@ from stores.objects.versions import named
 from stores.row_fields import JsonField
 
 MAX_SPEC: Final = 256 * 1024
-"""Characters of the JSON text of a spec."""
+"""Limit on the characters of a spec's JSON text."""
 
 _CLASS: Final = ActionSpec.__name__
-_MARKS: Final = ("_type", "_class_name", "_bases", "ref")
-"""What Weave's client and LoomQL write into a value beside its fields."""
+_EXTRA_KEYS: Final = ("_type", "_class_name", "_bases", "ref")
+"""Keys that Weave's client and LoomQL add to the fields of a value."""
 _VAL: Final = JsonField("val")
-_FORM: Final = f"{refs.SCHEME}entity/project/object/name:digest"
+_REF_EXAMPLE: Final = f"{refs.SCHEME}entity/project/object/name:digest"
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A spec and where it is: `ref` leads to it, and `name` is its object's."""
+    """An ActionSpec with its ref and the name of its object."""
 
     ref: str
     name: str
@@ -34,14 +34,14 @@ class Action:
 
 
 async def read_action(objects: ObjectsStore, project_id: str, ref: str) -> Action:
-    """The action that a ref of the project leads to.
+    """Read the action that a ref leads to.
 
     Raises:
-        BadInputError: it is no ref to a version of an object of the project, or that is no ActionSpec.
+        BadInputError: it is not the ref of an object version of this project, or the object is not an ActionSpec.
         NotFoundError: there is no such version.
-        ObjectDeletedError: it is deleted.
+        ObjectDeletedError: the version is deleted.
     """
-    name, digest = _named(project_id, ref)
+    name, digest = _parse_action_ref(project_id, ref)
     try:
         row = await objects.one(project_id, name, digest, {"val"}, OBJECT)
     except StoreError as error:
@@ -49,17 +49,17 @@ async def read_action(objects: ObjectsStore, project_id: str, ref: str) -> Actio
     return Action(ref, name, _spec(_VAL.text(row) or ""))
 
 
-def _named(project_id: str, text: str) -> tuple[str, str]:
-    """The object's name and the version's digest."""
+def _parse_action_ref(project_id: str, text: str) -> tuple[str, str]:
+    """Return the object name and the digest of an action ref."""
     try:
         refs.check_external(text)
         ref = refs.parse(text)
     except StoreError as error:
         raise error.prefixed("action_ref") from None
-    if ref.kind != OBJECT or ref.edges or named(str(ref.version)) != {"digest": ref.version}:
-        raise BadInputError(f"must be the ref of one version of an object, written {_FORM}", "action_ref")
+    if ref.kind != OBJECT or ref.steps or named(str(ref.version)) != {"digest": ref.version}:
+        raise BadInputError(f"must be the ref of one version of an object, such as {_REF_EXAMPLE}", "action_ref")
     if ref.project_id != project_id:
-        message = f"leads into the project {ref.project_id}; an action is an object of its calls' project, {project_id}"
+        message = f"leads into the project {ref.project_id}; use an action of the calls' project, {project_id}"
         raise BadInputError(message, "action_ref")
     return ref.name, str(ref.version)
 
@@ -70,19 +70,21 @@ def _spec(text: str) -> ActionSpec:
         raise BadInputError(message, "action_ref")
     value = codec.loads(text.encode())
     if not isinstance(value, dict) or _CLASS not in (classes_of(value) or ()):
-        message = f"leads to an object that is no {_CLASS}; create it with that builtinObjectClass"
+        message = f"leads to an object that is not an {_CLASS}; create it with that builtinObjectClass"
         raise BadInputError(message, "action_ref")
     try:
-        return ActionSpec.model_validate(_unmarked(value) | {"config": _unmarked(value.get("config"))})
+        return ActionSpec.model_validate(
+            _without_extra_keys(value) | {"config": _without_extra_keys(value.get("config"))}
+        )
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(map(str, fault["loc"]))[:200]
+        path = ".".join(map(str, fault["loc"]))[:200]
         reason = fault["msg"].removeprefix("Value error, ")[:300]
-        message = f"leads to an {_CLASS} that is not as that class has it, at {place}: {reason}"
+        message = f"leads to an invalid {_CLASS}, at {path}: {reason}"
         raise BadInputError(message, "action_ref") from None
 
 
-def _unmarked(value: Any) -> Any:  # noqa: ANN401 -- any JSON
+def _without_extra_keys(value: Any) -> Any:  # noqa: ANN401 -- any JSON
     if not isinstance(value, dict):
         return value
-    return {key: inner for key, inner in value.items() if key not in _MARKS}
+    return {key: inner for key, inner in value.items() if key not in _EXTRA_KEYS}

@@ -1,12 +1,12 @@
-"""The store of actions: it carries them out."""
+"""Store of actions: it executes them on calls."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Final
 
-from stores.actions.action_run import Executed, Run
+from stores.actions.action_run import ActionResults, ActionRun
 from stores.actions.contains_words import WordSearch
-from stores.actions.judge import Completions, Judge
+from stores.actions.judge import ChatCompletions, Judge
 from stores.actions.specs import read_action
 from stores.calls import CallsStore
 from stores.concurrency.time_slices import cooperative
@@ -21,39 +21,39 @@ from stores.providers import ProviderError
 
 MAX_CALLS: Final = 10_000
 
-JUDGED_AT_ONCE: Final = 8
-"""Calls that models judge at once in one process, for all who ask; what waits holds no call's content."""
+CONCURRENT_JUDGEMENTS: Final = 8
+"""Calls judged concurrently in one process, over all requests. Waiting calls hold no content in memory."""
 
-_LOOKED_UP_AT_ONCE: Final = 1_000
-_SEARCHED_AT_ONCE: Final = 200
-_BYTES_AT_ONCE: Final = 8 * 1024 * 1024
-"""Of JSON that is read, searched and let go of again, then the next; a call that is larger comes alone."""
+_LOOKUP_BATCH: Final = 1_000
+_SEARCH_BATCH: Final = 200
+_SEARCH_BATCH_BYTES: Final = 8 * 1024 * 1024
+"""JSON bytes read and searched together; a larger call is processed alone."""
 
-_SHUT_OUT: Final = (401, 403)
-"""What a provider answers whom it will not serve, whatever is asked."""
+_ACCESS_DENIED: Final = (401, 403)
+"""HTTP statuses that mean that the provider will refuse every other request, too."""
 
 
 class ActionsStore:
-    """Actions on calls. Running one again gives another piece of feedback, and takes none away."""
+    """Executes actions on calls. Repeating an action adds another feedback and deletes none."""
 
     def __init__(
-        self, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore, completions: Completions
+        self, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore, completions: ChatCompletions
     ) -> None:
         self.database = feedback.database
         self._calls, self._objects, self._feedback, self._completions = calls, objects, feedback, completions
-        self._judges = asyncio.Semaphore(JUDGED_AT_ONCE)
+        self._judges = asyncio.Semaphore(CONCURRENT_JUDGEMENTS)
 
     async def execute(
         self, project_id: str, action_ref: str, call_ids: Sequence[str], wb_user_id: str | None = None
-    ) -> Executed:
-        """Carry out an action on calls. What goes wrong with one is told with it, and the others are gone on with.
+    ) -> ActionResults:
+        """Execute an action on calls. An error is recorded for its call, and the other calls continue.
 
-        What a call gave is kept at once, so that it stands should the rest come to no end.
+        Each result is stored at once, so it survives if the request is interrupted.
 
         Raises:
-            BadInputError: an id can be no call's, there are more than `MAX_CALLS`, or the ref leads to no action.
-            NotFoundError, ObjectDeletedError: the ref leads to nothing.
-            UnavailableError: the database is away, or the project is being purged.
+            BadInputError: a call id is invalid, there are more than `MAX_CALLS`, or the ref leads to no action.
+            NotFoundError, ObjectDeletedError: the ref leads to a missing object.
+            UnavailableError: the database is unreachable, or the project is being purged.
         """
         check_project_id(project_id)
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
@@ -62,99 +62,99 @@ class ActionsStore:
         async for position, call_id in cooperative(enumerate(call_ids)):
             check_call_id(call_id, f"call_ids.{position}")
         action = await read_action(self._objects, project_id, action_ref)
-        run = Run(
+        run = ActionRun(
             project_id, action, wb_user_id, await self.database.query(self.database.ensure_not_purging(project_id))
         )
-        await self._carry_out(run, list(dict.fromkeys(call_ids)))
-        return Executed([run.results[call_id] for call_id in call_ids])
+        await self._execute(run, list(dict.fromkeys(call_ids)))
+        return ActionResults([run.results[call_id] for call_id in call_ids])
 
-    async def _carry_out(self, run: Run, call_ids: list[str]) -> None:
+    async def _execute(self, run: ActionRun, call_ids: list[str]) -> None:
         match run.action.spec.config:
             case ContainsWordsActionConfig() as config:
                 search = WordSearch(config)
                 async for group in self._groups(run, call_ids):
-                    with run.failing(group):
+                    with run.recording_errors(group):
                         await self._search(run, search, group)
             case LlmJudgeActionConfig() as config:
                 judge = await asyncio.to_thread(Judge, run.project_id, config, self._completions)
                 await self._judge_all(run, judge, call_ids)
 
-    async def _groups(self, run: Run, call_ids: list[str]) -> AsyncIterator[list[str]]:
-        """The calls that are there, so many at once as may be in memory together."""
-        for start in range(0, len(call_ids), _LOOKED_UP_AT_ONCE):
-            part = call_ids[start : start + _LOOKED_UP_AT_ONCE]
-            for group in _packed(await self._sizes(run, part)):
+    async def _groups(self, run: ActionRun, call_ids: list[str]) -> AsyncIterator[list[str]]:
+        """Yield groups of existing calls that fit into memory together."""
+        for start in range(0, len(call_ids), _LOOKUP_BATCH):
+            batch = call_ids[start : start + _LOOKUP_BATCH]
+            for group in _groups_by_size(await self._sizes(run, batch)):
                 yield group
 
-    async def _sizes(self, run: Run, call_ids: list[str]) -> dict[str, int]:
-        """What the JSON of each of some calls takes, without those that are not there."""
+    async def _sizes(self, run: ActionRun, call_ids: list[str]) -> dict[str, int]:
+        """Return the JSON size of each existing call."""
         rows: Mapping[tuple[str, str], Row | None] = {}
-        with run.failing(call_ids):
+        with run.recording_errors(call_ids):
             keys = [(run.project_id, call_id) for call_id in call_ids]
             rows = await self._calls.by_keys(keys, frozenset({"storage_size_bytes"}))
         for (_, call_id), row in rows.items():
             if row is None:
-                run.miss(call_id)
+                run.record_missing(call_id)
         return {call_id: row["storage_size_bytes"] for (_, call_id), row in rows.items() if row}
 
-    async def _search(self, run: Run, search: WordSearch, call_ids: list[str]) -> None:
+    async def _search(self, run: ActionRun, search: WordSearch, call_ids: list[str]) -> None:
         keys = [(run.project_id, call_id) for call_id in call_ids]
         rows = await self._calls.by_keys(keys, frozenset({"output"}))
-        there = {call_id: row for (_, call_id), row in rows.items() if row}
-        outputs = await asyncio.to_thread(lambda: {call_id: search.is_found(row) for call_id, row in there.items()})
-        made = await self._keep(run, outputs)
-        for (call_id, output), feedback in zip(outputs.items(), made, strict=True):
-            run.keep(call_id, output, feedback)
+        found_rows = {call_id: row for (_, call_id), row in rows.items() if row}
+        outputs = await asyncio.to_thread(lambda: {call_id: search.matches(row) for call_id, row in found_rows.items()})
+        stored = await self._store_feedback(run, outputs)
+        for (call_id, output), feedback in zip(outputs.items(), stored, strict=True):
+            run.record(call_id, output, feedback)
         for call_id in call_ids:
-            if call_id not in there:
-                run.miss(call_id)
+            if call_id not in found_rows:
+                run.record_missing(call_id)
 
-    async def _judge_all(self, run: Run, judge: Judge, call_ids: list[str]) -> None:
-        waiting = iter(call_ids)
-        shut_out: list[ProviderError] = []
+    async def _judge_all(self, run: ActionRun, judge: Judge, call_ids: list[str]) -> None:
+        remaining = iter(call_ids)
+        access_errors: list[ProviderError] = []
 
         async def work() -> None:
-            for call_id in waiting:
-                with run.failing([call_id]):
-                    if shut_out:
-                        raise shut_out[0]
+            for call_id in remaining:
+                with run.recording_errors([call_id]):
+                    if access_errors:
+                        raise access_errors[0]
                     try:
                         await self._judge(run, judge, call_id)
                     except ProviderError as error:
-                        if error.status in _SHUT_OUT:
-                            shut_out.append(error)
+                        if error.status in _ACCESS_DENIED:
+                            access_errors.append(error)
                         raise
 
         async with asyncio.TaskGroup() as workers:
-            for _ in range(min(JUDGED_AT_ONCE, len(call_ids))):
+            for _ in range(min(CONCURRENT_JUDGEMENTS, len(call_ids))):
                 workers.create_task(work())
 
-    async def _judge(self, run: Run, judge: Judge, call_id: str) -> None:
+    async def _judge(self, run: ActionRun, judge: Judge, call_id: str) -> None:
         async with self._judges:
-            run.check_room()
+            run.check_size()
             row = await self._calls.one(run.project_id, call_id, {"inputs", "output"})
             if row is None:
-                run.miss(call_id)
+                run.record_missing(call_id)
                 return
             output = await judge.judgement(row)
-            [feedback] = await self._keep(run, {call_id: output})
-            run.keep(call_id, output, feedback)
+            [feedback] = await self._store_feedback(run, {call_id: output})
+            run.record(call_id, output, feedback)
 
-    async def _keep(self, run: Run, outputs: Mapping[str, object]) -> list[Row]:
-        """Keep outputs by their calls, as feedback."""
+    async def _store_feedback(self, run: ActionRun, outputs: Mapping[str, object]) -> list[Row]:
+        """Store outputs as feedback on their calls."""
         await self.database.run(self.database.ensure_projects_listed([run.project_id], run.listed))
         return await self._feedback.create([run.feedback(*each) for each in outputs.items()])
 
 
-def _packed(sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    """The calls, as many at once as take so much together."""
+def _groups_by_size(sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """Group calls so that each group stays within the size limit."""
     group: list[str] = []
     size = 0
-    for call_id, own in sizes.items():
-        if group and (size + own > _BYTES_AT_ONCE or len(group) == _SEARCHED_AT_ONCE):
+    for call_id, call_size in sizes.items():
+        if group and (size + call_size > _SEARCH_BATCH_BYTES or len(group) == _SEARCH_BATCH):
             yield group
             group, size = [], 0
         group.append(call_id)
-        size += own
+        size += call_size
     if group:
         yield group

@@ -1,4 +1,4 @@
-"""Roll-ups of calls: their numbers by group, and their usage up the tree of a trace."""
+"""Aggregates of calls: metrics by group, and usage summed up the tree of a trace."""
 
 from stores.aggregates.buckets import Bucket
 from stores.aggregates.grouping import GroupBy, Grouping

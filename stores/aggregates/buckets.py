@@ -1,7 +1,7 @@
-"""Buckets of time: stretches of a calendar, in a zone, each known by its first moment in microseconds.
+"""Time buckets: calendar units in a time zone, identified by their start in microseconds.
 
-Minutes and hours are as long everywhere. A day, a week (from Monday) and a month are those of the zone's calendar, so
-that a day on which clocks change has 23 or 25 hours.
+Minutes and hours have a fixed length. A day, a week (from Monday) and a month follow the zone's calendar, so a day on
+which clocks change has 23 or 25 hours.
 """
 
 from enum import StrEnum
@@ -14,11 +14,11 @@ UTC: Final = "UTC"
 
 _DAY: Final = 86_400 * times.SECOND
 _FIRST_MONDAY: Final = 4 * _DAY
-"""The first one after the epoch."""
+"""Monday, 5 January 1970."""
 
 
 class Bucket(StrEnum):
-    """How long a bucket is; MongoDB's own names of the units."""
+    """Length of a bucket; the values are MongoDB's names of the units."""
 
     MINUTE = "minute"
     HOUR = "hour"
@@ -36,17 +36,17 @@ _LENGTHS: Final = {
 
 
 def bucket_of(micros: Expression, bucket: Bucket, timezone: str = UTC) -> Expression:
-    """The bucket that a moment is in, by what `bounds` tells its first and last moment."""
+    """Build the expression of the bucket that contains a time; `bounds` converts it to start and end."""
     length = _LENGTHS.get(bucket)
     if timezone != UTC or not length:
         return {"$dateTrunc": {"date": _date(micros), **_unit(bucket, timezone), "startOfWeek": "monday"}}
-    # A third of the time that it takes by way of dates.
+    # This takes a third of the time of `$dateTrunc`.
     since = {"$subtract": [micros, _FIRST_MONDAY if bucket is Bucket.WEEK else 0]}
     return {"$subtract": [micros, _modulo(since, length)]}
 
 
 def bounds(found: Expression, bucket: Bucket, timezone: str = UTC) -> tuple[Expression, Expression]:
-    """The first moment of a bucket and that of the next, within the years that times have."""
+    """Return expressions of a bucket's start and of the next bucket's start, clamped to the supported years."""
     length = _LENGTHS.get(bucket)
     if timezone != UTC or not length:
         following = {"$dateAdd": {"startDate": found, "amount": 1, **_unit(bucket, timezone)}}
@@ -59,7 +59,7 @@ def _unit(bucket: Bucket, timezone: str) -> Expression:
 
 
 def _date(micros: Expression) -> Expression:
-    """The date; whole milliseconds are exact as doubles where microseconds are not."""
+    """Convert microseconds to a date. Whole milliseconds are exact as doubles; microseconds are not."""
     whole = {"$subtract": [micros, _modulo(micros, 1000)]}
     return {"$toDate": {"$toLong": {"$round": {"$divide": [whole, 1000]}}}}
 
@@ -69,7 +69,7 @@ def _micros(date: Expression) -> Expression:
 
 
 def _modulo(number: Expression, by: int) -> Expression:
-    """The remainder from 0, which MongoDB's own is below for what is below 0."""
+    """Return the remainder from 0 to `by`; MongoDB's `$mod` is negative for negative numbers."""
     return {"$mod": [{"$add": [{"$mod": [number, by]}, by]}, by]}
 
 

@@ -1,4 +1,4 @@
-"""What calls are grouped by: the keys of a row, and where the documents have them."""
+"""Group keys of calls, and the document paths that contain them."""
 
 import re
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ _CAPITAL: Final = re.compile("[A-Z]")
 
 
 class GroupBy(StrEnum):
-    """A key of rows, by the name that it has in them."""
+    """A group key; its value is the name of the field in result rows."""
 
     OP_NAME = "op_name"
-    """The op, whichever version: the name in the ref, or the plain name."""
+    """Name of the op: the name in its ref, or the plain name."""
     OP_VERSION = "op_version"
-    """The ref of the op's version, or the plain name."""
+    """Ref of the op's version, or the plain name."""
     MODEL = "model"
-    """Each model that a call used, so that a call is in as many rows."""
+    """Model that a call used. A call with several models is in several rows."""
     STATUS = "status"
     THREAD = "thread_id"
     USER = "wb_user_id"
@@ -42,66 +42,66 @@ _PATHS: Final = {
 }
 
 _OPTIONAL: Final = (GroupBy.MODEL, GroupBy.THREAD)
-"""What a call may have none of."""
+"""Keys that are null for some calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """The keys of rows. A bucket is given with `TIME_BUCKET`, and only with it; its zone is an IANA name or offset."""
+    """The keys of rows. `bucket` is set only with TIME_BUCKET; `timezone` is an IANA name or an offset."""
 
     by: Sequence[GroupBy] = ()
     bucket: Bucket | None = None
     timezone: str | None = None
 
     def check(self) -> None:
-        """Hold it to its rules.
+        """Check that the keys and bucket fit together.
 
         Raises:
-            BadInputError: a key is named twice, or bucket, zone and `TIME_BUCKET` are not given together.
+            BadInputError: a key is repeated, or `bucket`, `timezone` and TIME_BUCKET do not match.
         """
         for position, key in enumerate(self.by):
             if key in self.by[:position]:
-                raise BadInputError(f"{key.name} is named twice; name it once", f"group_by.{position}")
+                raise BadInputError(f"{key.name} is repeated; list it once", f"group_by.{position}")
         if self.bucket and GroupBy.TIME_BUCKET not in self.by:
-            raise BadInputError("is for rows by time; add TIME_BUCKET to groupBy, or leave it out", "bucket")
+            raise BadInputError("is only for rows by time; add TIME_BUCKET to groupBy or leave it out", "bucket")
         if not self.bucket and GroupBy.TIME_BUCKET in self.by:
-            raise BadInputError("is required with TIME_BUCKET; say how long each is, such as DAY", "bucket")
+            raise BadInputError("is required with TIME_BUCKET; set a length such as DAY", "bucket")
         if self.timezone is not None and not self.bucket:
-            raise BadInputError("is for rows by time; add TIME_BUCKET to groupBy, or leave it out", "timezone")
+            raise BadInputError("is only for rows by time; add TIME_BUCKET to groupBy or leave it out", "timezone")
         if self.timezone is not None and len(self.timezone) > MAX_TIMEZONE:
             raise BadInputError(f"has {len(self.timezone):,} characters; the limit is {MAX_TIMEZONE}", "timezone")
 
     def check_sort(self, name: str, argument: str) -> None:
-        """Hold what rows are sorted by to what they have.
+        """Check that rows have the field to sort by.
 
         Raises:
-            BadInputError: it is a key by which they are not grouped.
+            BadInputError: it is a group key that is not in `by`.
         """
         key = next((key for key in GroupBy if key.value in (name, _snake(name))), None)
         if key and key not in self.by:
             raise BadInputError(
-                f"rows have {name} only with {key.name} in groupBy; add it, or sort by another", argument
+                f"rows have {name} only with {key.name} in groupBy; add it or sort by another field", argument
             )
 
     @property
     def by_model(self) -> bool:
-        """Whether a call is in a row for each of its models."""
+        """True if a call counts in one row per model."""
         return GroupBy.MODEL in self.by
 
     @property
     def paths(self) -> set[str]:
-        """What it reads of documents."""
+        """Top-level document fields that the keys read."""
         return {_PATHS[key].partition(".")[0] for key in self.by}
 
     @property
     def fields(self) -> list[Field]:
-        """The keys as rows are sorted by them when nothing else is asked: time first."""
+        """Key fields in the default sort order, time first."""
         ordered = sorted(self.by, key=lambda key: key is not GroupBy.TIME_BUCKET)
         return [Field(key.value, key.value, Kind.TIME if key is GroupBy.TIME_BUCKET else Kind.TEXT) for key in ordered]
 
     @property
     def keys(self) -> dict[str, Expression]:
-        """The keys over a document of calls; null where it has none."""
+        """Expressions of the keys over a call document; null if the call has no value."""
         return {key.value: self._key(key) for key in self.by}
 
     def _key(self, key: GroupBy) -> Expression:
@@ -112,12 +112,12 @@ class Grouping:
 
     @property
     def shown(self) -> dict[str, Any]:
-        """The keys as rows have them, over what they were grouped by."""
-        found: dict[str, Any] = {key.value: f"$_id.{key.value}" for key in self.by}
+        """Expressions of the key fields over the `_id` of a group."""
+        fields: dict[str, Any] = {key.value: f"$_id.{key.value}" for key in self.by}
         if self.bucket:
             first, following = buckets.bounds("$_id.bucket_start", self.bucket, self._zone)
-            found |= {"bucket_start": first, "bucket_end": following}
-        return found
+            fields |= {"bucket_start": first, "bucket_end": following}
+        return fields
 
     @property
     def _zone(self) -> str:

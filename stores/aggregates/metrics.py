@@ -1,4 +1,4 @@
-"""The numbers of a group: each made of parts that add up, so that groups of groups have them, too."""
+"""Metrics of a group, computed from accumulators that can be merged, so groups can be grouped again."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from stores.usage.counts import FIELDS, PARTS, STORED
 
 COUNT: Final = "count"
 COSTS: Final = "costs"
-"""The cost of a call's usage, once that is computed: a Decimal128; null where nothing has a price."""
+"""Name of the computed cost of a call's usage: a Decimal128; null if nothing has a price."""
 UNPRICED: Final = "unpriced"
-"""The tokens of its usage that have no price."""
+"""Name of the computed number of tokens without a price."""
 
-_MOST: Final = Int64((1 << 63) - 1)
+_MAX_INT64: Final = Int64((1 << 63) - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A number that documents add to: how they do, and what of them it reads."""
+    """An accumulator over documents: operator, operand, and the fields it reads."""
 
     accumulator: str
     value: Expression
@@ -30,7 +30,7 @@ class Part:
 
 
 def _total(count: str) -> Part:
-    # The inner sum is over the entries of a call, the outer one over calls.
+    # The inner sum is over the usage entries of a call, the outer one over calls.
     return Part("$sum", {"$sum": f"$usage.{count}"}, ("usage",))
 
 
@@ -54,23 +54,23 @@ _PARTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A number of rows, over the parts that it is made of."""
+    """A metric: the accumulators it needs, and its expression over them."""
 
     parts: tuple[str, ...]
     value: Expression
 
 
 def _whole(part: str) -> Metric:
-    """A sum of counts; what is beyond 64 bits is the most that they hold, as in a call's own sum."""
+    """Build the metric of a sum of counts, clamped to 64 bits like a call's own sum."""
     return Metric((part,), _bounded(f"${part}"))
 
 
 def _bounded(number: Expression) -> Expression:
-    return {"$toLong": {"$min": [number, _MOST]}}
+    return {"$toLong": {"$min": [number, _MAX_INT64]}}
 
 
 def _rest(total: str, parts: tuple[str, ...]) -> Metric:
-    """A sum less those of its parts."""
+    """Build the metric of a total minus the sums of `parts`."""
     beyond = {"$subtract": [f"${total}", {"$add": [f"${part}" for part in parts]}]}
     return Metric((total, *parts), _bounded({"$max": [0, beyond]}))
 
@@ -88,15 +88,15 @@ METRICS: Final = {
     "requests": _whole("requests"),
     FIELDS[INPUT]: _rest("prompt", PARTS[Side.INPUT]),
     **{FIELDS[name]: _whole(name) for name in STORED},
-    # The greatest is null where nothing has a price.
+    # The maximum is null if nothing has a price.
     "cost": Metric(("cost", "dearest"), {"$cond": [{"$eq": ["$dearest", None]}, None, {"$toDouble": "$cost"}]}),
     "unpriced_tokens": _whole("unpriced"),
 }
 
 NAMES: Final = frozenset({*METRICS, *PERCENTILES})
-"""All that can be asked of a group beside its keys."""
+"""All names of metrics, including percentiles."""
 
-_OF_NOTHING: Final = {
+_ZERO_IF_EMPTY: Final = {
     *("count", "error_count", "prompt_tokens", "completion_tokens", "total_tokens", "requests", "unpriced_tokens"),
     *FIELDS.values(),
 }
@@ -104,53 +104,53 @@ _OF_NOTHING: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The numbers that are asked for."""
+    """The selected metrics."""
 
     metrics: frozenset[str]
 
     @classmethod
     def of(cls, names: Iterable[str]) -> "Wanted":
-        """Those among some names that are numbers of a group."""
+        """Select the metrics among some names."""
         return cls(NAMES.intersection(names))
 
     @property
     def percentiles(self) -> dict[str, int]:
-        """Those that are percentiles of the latency, in percent."""
+        """Selected latency percentiles, in percent by name."""
         return {name: percent for name, percent in PERCENTILES.items() if name in self.metrics}
 
     @property
     def parts(self) -> dict[str, Part]:
-        """What they are made of."""
+        """Accumulators that the metrics need."""
         names = {part for name in self.metrics if name in METRICS for part in METRICS[name].parts}
         return {name: part for name, part in _PARTS.items() if name in names}
 
     @property
     def reads(self) -> set[str]:
-        """What they read of documents, or of what is computed over these."""
+        """Document fields and computed fields that the metrics read."""
         latency = {"latency_ms"} if self.percentiles else set()
         return latency.union(*(part.reads for part in self.parts.values()))
 
     @property
     def reads_classes(self) -> bool:
-        """Whether they are made of classes of tokens."""
+        """True if the metrics need the classes of tokens."""
         return not self.parts.keys().isdisjoint(STORED)
 
     @property
     def summed(self) -> dict[str, Any]:
-        """The accumulators that make the parts of a group of calls."""
+        """Accumulators of a group of calls."""
         return {name: {part.accumulator: part.value} for name, part in self.parts.items()}
 
     @property
     def resummed(self) -> dict[str, Any]:
-        """Those that make the parts of a group of groups."""
+        """Accumulators that merge groups of groups."""
         return {name: {part.accumulator: f"${name}"} for name, part in self.parts.items()}
 
     @property
     def shown(self) -> dict[str, Any]:
-        """The numbers as rows have them, but for percentiles."""
+        """Expressions of the metrics in result rows, without percentiles."""
         return {name: METRICS[name].value for name in METRICS if name in self.metrics}
 
     @property
     def of_nothing(self) -> dict[str, Any]:
-        """The row of a group of no calls."""
-        return {name: 0 if name in _OF_NOTHING else None for name in self.metrics}
+        """The row of a group without calls."""
+        return {name: 0 if name in _ZERO_IF_EMPTY else None for name in self.metrics}

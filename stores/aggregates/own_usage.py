@@ -1,14 +1,15 @@
-"""Whose usage is counted: each call's own, so that nothing counts twice, or what each call reports.
+"""Own usage of calls, so that usage reported by a call and again by its parent counts once.
 
-A call's own usage is what it reports, if it reports for itself alone; nothing, if it sums up what the calls below it
-report; and where that is unclear, what it reports of each model beyond what its children report: all of it where it
-reports less than they do. Only children are looked at; `usage_tree` also looks further down through those that report
-nothing. Classes of tokens are subtracted as counts are; if any of them is below the children's, what is left has no
-classes, since parts below 0 would make the others exceed the total. See `stores.usage.scopes`.
+A call's own usage depends on its scope (`stores.usage.scopes`). It is the reported usage if the call reports only for
+itself, and nothing if it sums up its descendants. If the scope is unclear, it is the excess over the children's usage
+per model, or all of it if the call reports less than they do.
 
-What the children of unclear calls report is looked up one by one. Where there are many such calls, those that have
-children who report are found first, all at once, and joined with what these report: a lookup takes as long as to read
-twenty calls.
+Only direct children are considered; `usage_tree` also looks through children without usage. Classes of tokens are
+subtracted like counts. If a class would be negative, the excess has no classes, because the others would exceed the
+total.
+
+Children of unclear calls are looked up one by one. If there are many such calls, those with reporting children are
+found first, with one query, and joined: one lookup takes as long as reading twenty calls.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from stores.calls.documents import key
+from stores.calls.documents import key_fields
 from stores.database import Collection
 from stores.database.transactions import Session
 from stores.query.value_expressions import Expression
@@ -30,21 +31,21 @@ COUNTS: Final = ("prompt_tokens", "completion_tokens", "requests", "total_tokens
 TOKENS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 FEW: Final = 1_000
-"""Unclear calls of which each is looked up."""
+"""Up to this many unclear calls are looked up one by one."""
 MANY_MORE: Final = 10
-"""How many times as many calls in their time make it the slower way to go through all of these."""
+"""If the time range has this many times more calls than unclear ones, scanning it is slower than lookups."""
 MAX_PARENTS: Final = 50_000
-"""Ids that a pipeline names; each takes some 60 bytes of the 16 MiB that it may have, twice."""
+"""Limit on the ids in a pipeline. Each takes about 60 bytes, twice, of the 16 MiB that MongoDB accepts."""
 
 _SKEW: Final = 60_000_000
-"""Microseconds by which the clocks of a trace's machines may differ."""
+"""Largest clock difference between the machines of a trace, in microseconds."""
 _CALL: Final = "_call"
-_PLACE: Final = "_place"
-_THEIRS: Final = "_theirs"
+_PARENT_INDEX: Final = "_place"
+_CHILD_USAGE: Final = "_theirs"
 
 
 class UsageOf(StrEnum):
-    """Whose usage is counted."""
+    """Which usage of calls is counted."""
 
     OWN = "own"
     REPORTED = "reported"
@@ -52,9 +53,10 @@ class UsageOf(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unclear:
-    """The calls of which it is unclear whose usage they report.
+    """Plan for the calls whose usage scope is unclear.
 
-    What their children report is looked up of all, or else of `parents`, by their keys, found among `reporting`.
+    If `parents` is None, the children of every unclear call are looked up. Otherwise `parents` are the `_id`s of
+    unclear calls whose children match `reporting`.
     """
 
     parents: list[str] | None = None
@@ -62,47 +64,47 @@ class Unclear:
 
     @property
     def match(self) -> dict[str, Any]:
-        """Those to look into."""
+        """MongoDB filter of the calls to compare with their children."""
         return {"usage_scope": UNCLEAR} if self.parents is None else {"_id": {"$in": self.parents}}
 
     @property
     def others(self) -> Pipeline:
-        """The stages that leave all other calls, whoever reports what."""
+        """Stages that exclude the calls of `match`."""
         if self.parents is None:
             return [{"$match": {"usage_scope": {"$ne": UNCLEAR}}}]
-        # MongoDB hashes a literal list for this; by `$nin` it would take as long as a lookup.
+        # MongoDB hashes a literal list for `$indexOfArray`; `$nin` would take as long as a lookup.
         place = {"$indexOfArray": [{"$literal": self.parents}, "$_id"]}
-        return [{"$set": {_PLACE: place}}, {"$match": {_PLACE: {"$lt": 0}}}]
+        return [{"$set": {_PARENT_INDEX: place}}, {"$match": {_PARENT_INDEX: {"$lt": 0}}}]
 
 
 async def find_unclear(
     calls: Collection, project_id: str, found: Sequence[dict[str, Any]], session: Session
 ) -> Unclear | None:
-    """What there is of them among the calls that some stages find; None if nothing."""
-    told = {"calls": {"$sum": 1}, "first": {"$min": "$started_at"}, "last": {"$max": "$ended_at"}}
-    surveyed: Pipeline = [*found, {"$match": {"usage_scope": UNCLEAR}}, {"$group": {"_id": None, **told}}]
-    survey = await calls.aggregate(surveyed, session=session, allowDiskUse=True).to_list(None)
-    if not survey:
+    """Plan the unclear calls among those that `found` returns; None if there are none."""
+    fields = {"calls": {"$sum": 1}, "first": {"$min": "$started_at"}, "last": {"$max": "$ended_at"}}
+    surveyed: Pipeline = [*found, {"$match": {"usage_scope": UNCLEAR}}, {"$group": {"_id": None, **fields}}]
+    surveyed_rows = await calls.aggregate(surveyed, session=session, allowDiskUse=True).to_list(None)
+    if not surveyed_rows:
         return None
-    number = survey[0]["calls"]
-    # Who sums up has heard of all its children's usage before it ended.
-    in_time = {"$gte": survey[0]["first"] - _SKEW, "$lte": survey[0]["last"] + _SKEW}
-    match: dict[str, Any] = {"project_id": project_id, "visible": True, "started_at": in_time}
+    number = surveyed_rows[0]["calls"]
+    # A call that sums up its children ends after they have reported.
+    time_range = {"$gte": surveyed_rows[0]["first"] - _SKEW, "$lte": surveyed_rows[0]["last"] + _SKEW}
+    match: dict[str, Any] = {"project_id": project_id, "visible": True, "started_at": time_range}
     reporting = match | {"parent_id": {"$gt": ""}, "usage": {"$exists": True}}
-    most = number * MANY_MORE
-    if number <= FEW or await calls.count_documents(match, session=session, limit=most) == most:
+    limit = number * MANY_MORE
+    if number <= FEW or await calls.count_documents(match, session=session, limit=limit) == limit:
         return Unclear()
     parents = await _parents(calls, project_id, reporting, session)
     return Unclear() if parents is None else Unclear(parents, reporting)
 
 
 async def _parents(calls: Collection, project_id: str, reporting: dict[str, Any], session: Session) -> list[str] | None:
-    """The keys of the unclear calls that have children among those that match; None if there are too many to tell."""
+    """Return the `_id`s of unclear calls that have matching children; None if there are more than `MAX_PARENTS`."""
     grouped: Pipeline = [{"$match": reporting}, {"$group": {"_id": "$parent_id"}}, {"$limit": MAX_PARENTS + 1}]
     groups = await calls.aggregate(grouped, session=session, allowDiskUse=True).to_list(None)
     if len(groups) > MAX_PARENTS:
         return None
-    keys = [key(project_id, group["_id"])["_id"] for group in groups]
+    keys = [key_fields(project_id, group["_id"])["_id"] for group in groups]
     unclear = calls.find({"_id": {"$in": keys}, "usage_scope": UNCLEAR}, {"_id": 1}, session=session)
     return sorted([call["_id"] async for call in unclear])
 
@@ -116,50 +118,52 @@ def with_own_usage(
     *,
     has_classes: bool,
 ) -> Pipeline:
-    """The stages that find calls, cut to some paths, with their own usage in place of what they report.
+    """Build the stages that return calls, projected to `paths`, with their own usage instead of the reported one.
 
-    Without `has_classes` the usage of unclear calls may lack its classes, which takes less time.
+    Without `has_classes` the usage of unclear calls may lack its classes, which is faster.
     """
     counts = (*COUNTS, *STORED) if has_classes else COUNTS
-    kept: Pipeline = [{"$project": {"_id": 0} | dict.fromkeys(paths, 1)}]
-    told = {"$set": {"usage": {"$cond": [{"$eq": ["$usage_scope", SUM]}, [], "$usage"]}}}
+    project: Pipeline = [{"$project": {"_id": 0} | dict.fromkeys(paths, 1)}]
+    own_or_none = {"$set": {"usage": {"$cond": [{"$eq": ["$usage_scope", SUM]}, [], "$usage"]}}}
     if unclear is None:
-        return [*found, told, *kept]
+        return [*found, own_or_none, *project]
     settled: Pipeline = [*found, {"$match": unclear.match}, {"$project": dict.fromkeys([*paths, "id"], 1)}]
     settled += (
-        [_looked_up(calls, project_id, counts)]
+        [_lookup_children(calls, project_id, counts)]
         if unclear.parents is None
-        else _joined(calls, unclear.reporting, counts)
+        else _join_children(calls, unclear.reporting, counts)
     )
-    union = {"$unionWith": {"coll": calls, "pipeline": [*settled, _compared(has_classes=has_classes), *kept]}}
-    return [*found, *unclear.others, told, *kept, union]
+    union = {
+        "$unionWith": {"coll": calls, "pipeline": [*settled, _subtract_children(has_classes=has_classes), *project]}
+    }
+    return [*found, *unclear.others, own_or_none, *project, union]
 
 
-def _looked_up(calls: str, project_id: str, counts: Sequence[str]) -> dict[str, Any]:
-    """The stage that looks up what a call's children report of each model."""
+def _lookup_children(calls: str, project_id: str, counts: Sequence[str]) -> dict[str, Any]:
+    """Build the stage that looks up the usage of a call's children by model."""
     match = {"$match": {"project_id": project_id, "visible": True, "usage": {"$exists": True}}}
     summed = [match, {"$unwind": "$usage"}, _summed("$usage.model", counts), {"$set": {"model": "$_id"}}]
-    joined = {"from": calls, "localField": "id", "foreignField": "parent_id", "pipeline": summed, "as": _THEIRS}
+    joined = {"from": calls, "localField": "id", "foreignField": "parent_id", "pipeline": summed, "as": _CHILD_USAGE}
     return {"$lookup": joined}
 
 
-def _joined(calls: str, reporting: dict[str, Any], counts: Sequence[str]) -> Pipeline:
-    """The stages that join calls with what their children among those that match report of each model."""
+def _join_children(calls: str, reporting: dict[str, Any], counts: Sequence[str]) -> Pipeline:
+    """Build the stages that join calls with the usage of their children by model."""
     theirs: dict[str, Any] = {"model": "$_id.model"} | {count: f"${count}" for count in counts}
     summed: Pipeline = [
         {"$match": reporting},
         {"$project": {"_id": 0, "parent_id": 1, "usage": 1}},
         {"$unwind": "$usage"},
         _summed({"parent": "$parent_id", "model": "$usage.model"}, counts),
-        {"$project": {"_id": 0, "id": "$_id.parent", _THEIRS: theirs}},
+        {"$project": {"_id": 0, "id": "$_id.parent", _CHILD_USAGE: theirs}},
     ]
     return [
         {"$project": {"_id": 0, "id": 1, _CALL: "$$ROOT"}},
         {"$unionWith": {"coll": calls, "pipeline": summed}},
-        # Sums have no call, which leaves it the greatest.
-        {"$group": {"_id": "$id", _CALL: {"$max": f"${_CALL}"}, _THEIRS: {"$push": f"${_THEIRS}"}}},
+        # Documents of sums have no call, so `$max` keeps the call.
+        {"$group": {"_id": "$id", _CALL: {"$max": f"${_CALL}"}, _CHILD_USAGE: {"$push": f"${_CHILD_USAGE}"}}},
         {"$match": {_CALL: {"$ne": None}}},
-        {"$replaceRoot": {"newRoot": {"$mergeObjects": [f"${_CALL}", {_THEIRS: f"${_THEIRS}"}]}}},
+        {"$replaceRoot": {"newRoot": {"$mergeObjects": [f"${_CALL}", {_CHILD_USAGE: f"${_CHILD_USAGE}"}]}}},
     ]
 
 
@@ -168,25 +172,27 @@ def _summed(by: Expression, counts: Sequence[str]) -> dict[str, Any]:
 
 
 def _path(count: str) -> str:
-    """The path of a count in an entry of usage."""
+    """Return the path of a count in a usage entry."""
     return count if count in COUNTS else f"classes.{count}"
 
 
-def _compared(*, has_classes: bool) -> dict[str, Any]:
-    """The stage that leaves of the usage what is beyond the children's; nothing of a model that is all theirs.
+def _subtract_children(*, has_classes: bool) -> dict[str, Any]:
+    """Build the stage that subtracts the children's usage, and drops models that have no excess.
 
-    A call that reports fewer tokens than its children speaks for itself: no sum is below its parts.
+    A call that reports fewer tokens than its children keeps its usage: it cannot be their sum.
     """
-    theirs = {"$filter": {"input": f"${_THEIRS}", "as": "theirs", "cond": {"$eq": ["$$theirs.model", "$$entry.model"]}}}
-    beyond = {"model": "$$entry.model"} | {name: {"$max": [0, _beyond(name)]} for name in COUNTS}
-    is_no_sum = {"$or": [{"$lt": [_beyond(name), 0]} for name in TOKENS]}
-    is_all_theirs = {"$and": [{"$eq": [_beyond(name), 0]} for name in TOKENS]}
+    theirs = {
+        "$filter": {"input": f"${_CHILD_USAGE}", "as": "theirs", "cond": {"$eq": ["$$theirs.model", "$$entry.model"]}}
+    }
+    beyond = {"model": "$$entry.model"} | {name: {"$max": [0, _excess(name)]} for name in COUNTS}
+    cannot_be_sum = {"$or": [{"$lt": [_excess(name), 0]} for name in TOKENS]}
+    is_all_theirs = {"$and": [{"$eq": [_excess(name), 0]} for name in TOKENS]}
     if has_classes:
-        beyond["classes"] = {"$cond": ["$$entry.classes", _classes_beyond(), "$$REMOVE"]}
-        # Requests may be the call's own though all tokens are its children's; null is below all numbers.
-        is_all_theirs["$and"] += [{"$lte": [_beyond(name), 0]} for name in REQUESTS]
+        beyond["classes"] = {"$cond": ["$$entry.classes", _classes_excess(), "$$REMOVE"]}
+        # Requests may be the call's own even if all tokens are its children's; null sorts below all numbers.
+        is_all_theirs["$and"] += [{"$lte": [_excess(name), 0]} for name in REQUESTS]
     cases = [
-        {"case": {"$or": [{"$eq": ["$$same", []]}, is_no_sum]}, "then": "$$entry"},
+        {"case": {"$or": [{"$eq": ["$$same", []]}, cannot_be_sum]}, "then": "$$entry"},
         {"case": is_all_theirs, "then": None},
     ]
     own = {"$let": {"vars": {"same": theirs}, "in": {"$switch": {"branches": cases, "default": beyond}}}}
@@ -194,21 +200,21 @@ def _compared(*, has_classes: bool) -> dict[str, Any]:
     return {"$set": {"usage": {"$filter": {"input": each, "as": "own", "cond": {"$ne": ["$$own", None]}}}}}
 
 
-def _classes_beyond() -> Expression:
-    """The classes of an entry that has some, less those of the children."""
+def _classes_excess() -> Expression:
+    """Build the expression of an entry's classes minus those of the children."""
     tokens = [*PARTS[Side.INPUT], *PARTS[Side.OUTPUT]]
-    requests = {name: {"$max": [0, _class_beyond(name)]} for name in REQUESTS}
+    requests = {name: {"$max": [0, _class_excess(name)]} for name in REQUESTS}
     rests = [
-        {"$subtract": [_beyond(total), {"$sum": [_class_beyond(name) for name in PARTS[side]]}]}
+        {"$subtract": [_excess(total), {"$sum": [_class_excess(name) for name in PARTS[side]]}]}
         for total, side in (("prompt_tokens", Side.INPUT), ("completion_tokens", Side.OUTPUT))
     ]
-    least = {"$min": [*rests, *(_class_beyond(name) for name in tokens)]}
-    return {"$cond": [{"$lt": [least, 0]}, requests, requests | {name: _class_beyond(name) for name in tokens}]}
+    least = {"$min": [*rests, *(_class_excess(name) for name in tokens)]}
+    return {"$cond": [{"$lt": [least, 0]}, requests, requests | {name: _class_excess(name) for name in tokens}]}
 
 
-def _class_beyond(name: str) -> Expression:
+def _class_excess(name: str) -> Expression:
     return {"$subtract": [{"$ifNull": [f"$$entry.classes.{name}", 0]}, {"$sum": f"$$same.{name}"}]}
 
 
-def _beyond(count: str) -> Expression:
+def _excess(count: str) -> Expression:
     return {"$subtract": [f"$$entry.{_path(count)}", {"$sum": f"$$same.{count}"}]}

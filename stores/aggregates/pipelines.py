@@ -1,4 +1,4 @@
-"""The pipeline of an aggregate: the calls that are found, what of them is needed, groups, and rows in order."""
+"""The pipeline of an aggregate: find calls, project them, group them, and sort the rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from stores.query.value_expressions import Expression
 Pipeline = list[dict[str, Any]]
 
 GROUPS: Final = "_groups"
-"""How many groups there are, in each row."""
+"""Field of each row with the total number of groups."""
 
 _COMPUTED: Final = {COSTS, UNPRICED}
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Which rows are made of which calls' groups."""
+    """The rows of an aggregate: grouping, metrics, usage scope and sort."""
 
     grouping: Grouping
     wanted: Wanted
@@ -31,10 +31,10 @@ class Rows:
     sort_by: Sequence[SortBy] = ()
 
     def sorted_wanted(self) -> Wanted:
-        """What is wanted, with what the rows are sorted by.
+        """Return the metrics with those of the sort added.
 
         Raises:
-            BadInputError: a sort names what rows do not have.
+            BadInputError: the sort names a field that rows do not have.
         """
         for position, key in enumerate(self.sort_by):
             self.grouping.check_sort(key.field, f"sort_by.{position}.field")
@@ -56,12 +56,12 @@ class Rows:
 
     @property
     def counts_own(self) -> bool:
-        """Whether it takes each call's own usage."""
+        """True if the pipeline computes own usage."""
         return self._reads_usage and self.usage_of is UsageOf.OWN
 
     @property
     def is_priced(self) -> bool:
-        """Whether it takes prices."""
+        """True if the pipeline needs prices."""
         return bool(self._computed)
 
     def facts(
@@ -72,7 +72,7 @@ class Rows:
         prices: Prices | None = None,
         unclear: Unclear | None = None,
     ) -> Pipeline:
-        """The calls that some stages find, cut to what is needed: once, or once for each model."""
+        """Build the stages that project the calls that `found` returns, one document per call or per model."""
         paths = (self.grouping.paths | self.wanted.reads) - _COMPUTED
         if not self._reads_usage:
             return [*found, {"$project": {"_id": 0} | dict.fromkeys(sorted(paths), 1)}] if paths else [*found]
@@ -87,16 +87,16 @@ class Rows:
         return [*stages, {"$set": self.priced(prices)}] if prices else stages
 
     def priced(self, prices: Prices) -> dict[str, Expression]:
-        """The cost of a call's usage, or of its one entry, and the tokens of what has no price."""
+        """Build the cost of a call's usage, or of one entry, and its tokens without a price."""
         if self.grouping.by_model:
-            found = {COSTS: prices.cost_expression(), UNPRICED: _unpriced(prices, "$usage")}
+            expressions = {COSTS: prices.cost_expression(), UNPRICED: _unpriced(prices, "$usage")}
         else:
             each = {"$map": {"input": "$usage", "as": "entry", "in": _unpriced(prices, "$$entry")}}
-            found = {COSTS: prices.call_cost_expression(), UNPRICED: {"$sum": each}}
-        return {name: found[name] for name in sorted(self._computed)}
+            expressions = {COSTS: prices.call_cost_expression(), UNPRICED: {"$sum": each}}
+        return {name: expressions[name] for name in sorted(self._computed)}
 
     def groups(self, *, in_memory: bool) -> Pipeline:
-        """The stages that make groups of these, with all that is wanted of them."""
+        """Build the stages that group the calls, with all metrics."""
         keys, wanted = self.grouping.keys or None, self.wanted
         if not wanted.percentiles:
             return [{"$group": {"_id": keys, **wanted.summed}}]
@@ -105,14 +105,14 @@ class Rows:
         return percentiles.by_counts(keys, wanted.summed, wanted.resummed, wanted.percentiles)
 
     def rows(self, limit: int, max_groups: int) -> Pipeline:
-        """The stages that make rows of groups, in order, at most `limit`, each with the number of `GROUPS`.
+        """Build the stages that sort the groups and return at most `limit` rows, each with `GROUPS`.
 
-        That number goes up to one more than `max_groups`.
+        `GROUPS` counts up to `max_groups` + 1.
 
         Raises:
-            BadInputError: a sort names what rows do not have.
+            BadInputError: the sort names a field that rows do not have.
         """
-        order = compile_sort([*self.sort_by, *self._ties()], self._fields)
+        order = compile_sort([*self.sort_by, *self._tie_breakers()], self._fields)
         shown = self.grouping.shown | self.wanted.shown | dict.fromkeys(self.wanted.percentiles, 1)
         numbered = {"output": {GROUPS: {"$sum": 1, "window": {"documents": ["unbounded", "unbounded"]}}}}
         return [
@@ -120,12 +120,12 @@ class Rows:
             {"$project": {"_id": 0} | shown},
             {"$setWindowFields": numbered},
             *([{"$set": order.computed}] if order.computed else []),
-            {"$sort": {key.path: key.order(backward=False) for key in order.keys}},
+            {"$sort": {key.path: key.direction(backward=False) for key in order.keys}},
             {"$limit": limit},
         ]
 
-    def _ties(self) -> list[SortBy]:
-        """The keys that no sort names, time first."""
+    def _tie_breakers(self) -> list[SortBy]:
+        """Return the group keys that the sort does not name, time first, as tie-breakers."""
         fields = self._fields
         named = {fields[key.field].field.name for key in self.sort_by}
         return [SortBy(field.name) for field in self.grouping.fields if field.name not in named]

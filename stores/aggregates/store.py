@@ -1,4 +1,4 @@
-"""The store of roll-ups: each within one project, over all calls that are asked for, at one moment."""
+"""Store of aggregates: each covers the matching calls of one project in one snapshot."""
 
 import re
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -29,13 +29,13 @@ from stores.query import Query
 from stores.query.sort import SortBy
 
 MAX_ROWS: Final = 10_000
-"""Of one answer."""
+"""Limit on the rows of one response."""
 MAX_GROUPS: Final = 100_000
-"""Of which the first rows are taken."""
+"""Limit on the groups that are sorted."""
 MAX_CALLS: Final = 100_000
-"""Of one tree."""
+"""Limit on the calls of one tree."""
 
-_SHOWN: Final = frozenset({"op_name", "display_name", "trace_name", "ended_at", "latency_ms"})
+_CALL_FIELDS: Final = frozenset({"op_name", "display_name", "trace_name", "ended_at", "latency_ms"})
 _OFFSET: Final = re.compile(r"[+-](0\d|1[0-4]):?([0-5]\d)?")
 _EXCEEDED_MEMORY: Final = 146
 _BAD_TIMEZONE: Final = 40485
@@ -43,14 +43,14 @@ _BAD_TIMEZONE: Final = 40485
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """The rows of an aggregate, dicts of keys and numbers, and how many groups there are in all."""
+    """The rows of an aggregate, dicts of keys and metrics, and the total number of groups."""
 
     rows: list[Row]
     num_groups: int
 
 
 class AggregatesStore:
-    """Roll-ups of the calls in MongoDB."""
+    """Computes aggregates of the calls in MongoDB."""
 
     def __init__(
         self,
@@ -80,14 +80,14 @@ class AggregatesStore:
         sort_by: Sequence[SortBy] = (),
         limit: int | None = None,
     ) -> Aggregate:
-        """The wanted numbers of each group of calls, by time and then by the other keys unless a sort says otherwise.
+        """Compute the selected metrics of each group of calls; the default order is by time, then by the other keys.
 
-        Without keys there is one row, also of no calls. Rows have the names of `GroupBy` and `metrics.NAMES`, and
-        `bucket_end`.
+        Without keys there is one row, even if no call matches. Row fields are the names of `GroupBy` and
+        `metrics.NAMES`, and `bucket_end`.
 
         Raises:
-            BadInputError: the grouping, the filter, the query, the expansion, the sort or the limit breaks a rule, the
-                zone is unknown, or there are more groups than the limit and the store allow.
+            BadInputError: the grouping, filter, query, expansion, sort or limit is invalid, the time zone is unknown,
+                or there are too many groups.
         """
         check_project_id(project_id)
         grouping.check()
@@ -97,27 +97,27 @@ class AggregatesStore:
         await self._check_timezone(grouping.timezone)
         async with (
             calls_list_query(self.database, project_id, calls_filter, query, expansion=expansion) as search,
-            self._one_moment(search) as session,
+            self._session_of(search) as session,
         ):
             pricing = pricing_of_found(self.database, project_id, search.stages, session, rows.priced)
             async with pricing if rows.is_priced else nullcontext() as prices:
-                found = await self._rows(project_id, search.stages, rows, prices, limit, session)
-        if not found and not grouping.by:
+                result = await self._rows(project_id, search.stages, rows, prices, limit, session)
+        if not result and not grouping.by:
             return Aggregate([rows.wanted.of_nothing], 1)
-        groups = found[0][GROUPS] if found else 0
+        groups = result[0][GROUPS] if result else 0
         self._check_groups(groups, limit)
-        return Aggregate(found, groups)
+        return Aggregate(result, groups)
 
     async def usage_tree(
         self, project_id: str, trace_id: str, wanted: Iterable[str], max_depth: int | None = None
     ) -> list[Row]:
-        """The wanted fields of the calls of a trace, in the order of their tree, down to a depth; none of none.
+        """Return the selected fields of the calls of a trace, in tree order; empty if the trace does not exist.
 
-        Beside fields of calls these are `depth`, `num_calls` and `num_errors` (of the call and all below it),
-        `own_usage` and `total_usage`; without `cost` or `unpriced_tokens` among the wanted these are not priced.
+        Besides fields of calls these are `depth`, `num_calls` and `num_errors` (of the subtree), `own_usage` and
+        `total_usage`. Usage is priced only if `wanted` has `cost` or `unpriced_tokens`.
 
         Raises:
-            BadInputError: the trace id can be no trace's, the depth is negative, or the trace has too many calls.
+            BadInputError: the trace id is invalid, the depth is negative, or the trace has too many calls.
         """
         check_project_id(project_id)
         check_trace_id(trace_id, "trace_id")
@@ -133,26 +133,28 @@ class AggregatesStore:
 
     @database_query
     async def _trace(self, project_id: str, trace_id: str, wanted: set[str]) -> list[Row]:
-        """The calls of a trace, oldest first."""
+        """Read the calls of a trace, oldest first."""
         match = {"project_id": project_id, "visible": True, "trace_id": trace_id}
         usage = USAGE_READ if wanted.intersection(USAGES) else ()
-        paths = sorted({*ALWAYS_READ, *usage, *wanted.intersection(_SHOWN)})
-        steady = self._calls.with_options(read_concern=SNAPSHOT)
-        most = self._max_calls + 1
+        paths = sorted({*ALWAYS_READ, *usage, *wanted.intersection(_CALL_FIELDS)})
+        snapshot_calls = self._calls.with_options(read_concern=SNAPSHOT)
+        limit = self._max_calls + 1
         with translate_index_build_error():
-            found = steady.find(match, {"_id": 0} | dict.fromkeys(paths, 1), sort=[("started_at", 1), ("id", 1)])
-            rows = await found.limit(most).to_list(None)
-        if len(rows) == most:
+            cursor = snapshot_calls.find(
+                match, {"_id": 0} | dict.fromkeys(paths, 1), sort=[("started_at", 1), ("id", 1)]
+            )
+            rows = await cursor.limit(limit).to_list(None)
+        if len(rows) == limit:
             raise BadInputError(
-                f"this trace has more than {self._max_calls:,} calls, the limit; ask callsAggregate with it in "
+                f"this trace has more than {self._max_calls:,} calls, the limit; use callsAggregate with "
                 "filter.traceIds",
                 "trace_id",
             )
         return rows
 
     @asynccontextmanager
-    async def _one_moment(self, search: ListQuery) -> AsyncIterator[Session]:
-        """The session that a search was begun in, or a new one."""
+    async def _session_of(self, search: ListQuery) -> AsyncIterator[Session]:
+        """Use the session of the list query, or open a new one."""
         if search.session:
             yield search.session
             return
@@ -169,33 +171,33 @@ class AggregatesStore:
         limit: int | None,
         session: Session,
     ) -> list[Row]:
-        most = self._max_rows if limit is None else limit
+        max_rows = self._max_rows if limit is None else limit
         unclear = await find_unclear(self._calls, project_id, search, session) if rows.counts_own else None
         facts = rows.facts(search, self._calls.name, project_id, prices, unclear)
-        shown = rows.rows(max(most, 1), self._max_groups)
+        row_stages = rows.rows(max(max_rows, 1), self._max_groups)
         try:
-            return await self._read([*facts, *rows.groups(in_memory=True), *shown], session)
+            return await self._read([*facts, *rows.groups(in_memory=True), *row_stages], session)
         except OperationFailure as error:
             if error.code not in (_EXCEEDED_MEMORY, *TOO_LARGE) or not rows.wanted.percentiles:
                 raise
-        return await self._read([*facts, *rows.groups(in_memory=False), *shown], session)
+        return await self._read([*facts, *rows.groups(in_memory=False), *row_stages], session)
 
     async def _read(self, pipeline: Pipeline, session: Session) -> list[Row]:
-        found = self._calls.aggregate(pipeline, session=session, allowDiskUse=True, batchSize=self._max_rows + 1)
-        return await found.to_list(None)
+        cursor = self._calls.aggregate(pipeline, session=session, allowDiskUse=True, batchSize=self._max_rows + 1)
+        return await cursor.to_list(None)
 
     async def _check_timezone(self, timezone: str | None) -> None:
-        """Let MongoDB, which has its own list of zones, look one up.
+        """Check a time zone by using it in MongoDB, which has its own list of zones.
 
         Raises:
-            BadInputError: it does not know it.
+            BadInputError: MongoDB does not know the zone.
         """
         if timezone is None:
             return
-        known = "give an IANA name such as Europe/Berlin, or an offset such as +05:30"
-        unknown = BadInputError(f"{timezone!r} is no time zone that the database knows; {known}", "timezone")
+        known = "use an IANA name such as Europe/Berlin, or an offset such as +05:30"
+        unknown = BadInputError(f"{timezone!r} is not a time zone that MongoDB knows; {known}", "timezone")
         if timezone[:1] in {"+", "-"} and not _OFFSET.fullmatch(timezone):
-            raise unknown  # MongoDB takes any digits
+            raise unknown  # MongoDB accepts any digits
         stages: Pipeline = [{"$documents": [{}]}, {"$set": {"day": bucket_of(0, Bucket.MONTH, timezone)}}]
         try:
             await self._calls.database.aggregate(stages).to_list(None)
@@ -206,18 +208,18 @@ class AggregatesStore:
 
     def _check_limit(self, limit: int | None) -> None:
         if limit is not None and not 1 <= limit <= self._max_rows:
-            raise BadInputError(f"{limit:,} is out of range; it is from 1 to {self._max_rows:,} rows", "limit")
+            raise BadInputError(f"{limit:,} is out of range; use 1 to {self._max_rows:,} rows", "limit")
 
     def _check_groups(self, groups: int, limit: int | None) -> None:
         if groups > self._max_groups:
             raise BadInputError(
                 f"makes more than {self._max_groups:,} groups, the limit; group by fewer keys or a longer bucket, or "
-                "narrow the filter, for example to a time range by query",
+                "narrow the filter, for example to a time range",
                 "group_by",
             )
         if limit is None and groups > self._max_rows:
             raise BadInputError(
-                f"makes {groups:,} rows, more than the {self._max_rows:,} of one answer; take the first by sortBy and "
-                "limit, group by fewer keys or a longer bucket, or narrow the filter",
+                f"makes {groups:,} rows, more than the {self._max_rows:,} of one response; use sortBy and limit, "
+                "group by fewer keys or a longer bucket, or narrow the filter",
                 "group_by",
             )

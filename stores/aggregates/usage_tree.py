@@ -1,8 +1,8 @@
-"""Usage rolled up the calls of a trace: what each used itself, and what it used with all that descends from it.
+"""Usage summed up the call tree of a trace: each call's own usage, and that of its subtree.
 
-A call's own usage is what it reports, if it reports for itself alone; nothing, if it sums up; and where that is unclear
-(see `stores.usage.scopes`), what it reports of each model beyond what is reported below it: all of it where it
-reports less than they do, since no sum is below its parts. Classes of tokens are subtracted as `own_usage` does it.
+A call's own usage is the reported usage if it reports only for itself, and nothing if it sums up. If the scope is
+unclear (`stores.usage.scopes`), it is the excess over the usage reported below it per model. It is all of it if the
+call reports less than that, because a sum cannot be less than its parts. Classes are subtracted as in `own_usage`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,13 +22,13 @@ from stores.usage.scopes import OWN, SUM
 Row = dict[str, Any]
 
 MAX_ENTRIES: Final = 1_000_000
-"""Models of all calls together, each with all that is below it; real traces have a few of each."""
+"""Limit on the models of all subtrees together; real traces have a few per call."""
 
 USAGES: Final = ("own_usage", "total_usage")
 
 ALWAYS_READ: Final = ("id", "parent_id", "status", "started_at")
 USAGE_READ: Final = ("usage", "usage_scope")
-"""What rows are to have, the latter where one of `USAGES` is wanted."""
+"""Fields that rows need; those of USAGE_READ if one of `USAGES` is selected."""
 
 _TOKENS: Final = [COUNTS.index(name) for name in TOKENS]
 _SIDES: Final = {Side.INPUT: COUNTS.index("prompt_tokens"), Side.OUTPUT: COUNTS.index("completion_tokens")}
@@ -36,22 +36,22 @@ _SIDES: Final = {Side.INPUT: COUNTS.index("prompt_tokens"), Side.OUTPUT: COUNTS.
 Classes = Mapping[str, int]
 
 _Counts = dict[str, tuple[list[int], Classes]]
-"""Of each model the counts in the order of `COUNTS`, and those of classes."""
+"""Counts by model, in the order of `COUNTS`, with the counts of classes."""
 
 _NO_CLASSES: Final[Classes] = {}
 
 
 @dataclass(slots=True)
-class _Below:
-    """What is known of the calls below one, gathered one by one: it may have very many children."""
+class _ChildSums:
+    """Sums over the children of a call, added one by one because there may be very many."""
 
     reported: _Counts = field(default_factory=dict)
     total: Tallies = field(default_factory=dict)
     calls: int = 0
     errors: int = 0
 
-    def add(self, child: "_Rolled") -> None:
-        """Add a child, which has all that is below it in it."""
+    def add(self, child: "_SubtreeSums") -> None:
+        """Add the sums of a child, which include its subtree."""
         for model, numbers in child.reported.items():
             there = self.reported.get(model)
             self.reported[model] = _plus(there, numbers) if there else numbers
@@ -61,8 +61,8 @@ class _Below:
 
 
 @dataclass(slots=True)
-class _Rolled:
-    """What is known of a call and all below it."""
+class _SubtreeSums:
+    """Sums over a call and its subtree."""
 
     reported: _Counts
     own: Tallies
@@ -74,56 +74,56 @@ class _Rolled:
 async def usage_tree(
     rows: Sequence[Row], wanted: Collection[str], prices: Prices | None, max_depth: int | None
 ) -> list[Row]:
-    """The rows in the order of their tree, down to a depth, with the wanted ones of `USAGES`.
+    """Return the rows in tree order, down to a depth, with the selected `USAGES`.
 
-    Rows come oldest first. Without prices there are no costs.
+    `rows` must be oldest first. Without prices there are no costs.
 
     Raises:
-        BadInputError: the calls name too many different models.
+        BadInputError: the calls have too many different models.
     """
-    ordered, rolled = await _rolled_up(rows, prices)
+    ordered, rolled = await _sum_subtrees(rows, prices)
     shown = (node for node in ordered if max_depth is None or node.depth <= max_depth)
     return [row async for row in cooperative(_row(node, rolled[id(node)], wanted) for node in shown)]
 
 
 async def usage_of_trace(rows: Sequence[Row], prices: Prices | None) -> Row:
-    """What all calls of a trace used together: the sum of their own usage, as `usage_tree` tells it.
+    """Return the usage of a whole trace: the sum of the calls' own usage, as in `usage_tree`.
 
     Raises:
-        BadInputError: the calls name too many different models.
+        BadInputError: the calls have too many different models.
     """
-    ordered, rolled = await _rolled_up(rows, prices)
+    ordered, rolled = await _sum_subtrees(rows, prices)
     return usage_row(merged(rolled[id(node)].total for node in ordered if not node.parent))
 
 
-async def _rolled_up(rows: Sequence[Row], prices: Prices | None) -> tuple[list[Node], dict[int, _Rolled]]:
-    """The calls in the order of their tree, and by the identity of each what is known of it and all below it."""
+async def _sum_subtrees(rows: Sequence[Row], prices: Prices | None) -> tuple[list[Node], dict[int, _SubtreeSums]]:
+    """Return the calls in tree order, and the sums of each subtree by `id()` of its node."""
     ordered = await in_tree_order(rows)
-    rolled: dict[int, _Rolled] = {}
-    below: dict[int, _Below] = {}
+    rolled: dict[int, _SubtreeSums] = {}
+    below: dict[int, _ChildSums] = {}
     entries = 0
     async for node in cooperative(reversed(ordered)):
-        found = rolled[id(node)] = _roll(node.row, below.pop(id(node), _Below()), prices)
+        sums = rolled[id(node)] = _sum_subtree(node.row, below.pop(id(node), _ChildSums()), prices)
         if node.parent:
-            below.setdefault(id(node.parent), _Below()).add(found)
-        entries += len(found.total)
+            below.setdefault(id(node.parent), _ChildSums()).add(sums)
+        entries += len(sums.total)
         if entries > MAX_ENTRIES:
             raise BadInputError(
-                f"its calls name so many models that their sums take more than {MAX_ENTRIES:,} entries, the limit; "
-                "ask callsAggregate by MODEL",
+                f"the calls use so many models that their sums have more than {MAX_ENTRIES:,} entries, the limit; "
+                "use callsAggregate grouped by MODEL",
                 "trace_id",
             )
     return ordered, rolled
 
 
-def _roll(row: Row, below: _Below, prices: Prices | None) -> _Rolled:
+def _sum_subtree(row: Row, below: _ChildSums, prices: Prices | None) -> _SubtreeSums:
     mine = {
         entry["model"]: ([entry[count] for count in COUNTS], entry.get("classes", _NO_CLASSES))
         for entry in row.get("usage", ())
     }
-    counts, reported = _settled(row.get("usage_scope"), mine, below.reported)
+    counts, reported = _own_and_reported(row.get("usage_scope"), mine, below.reported)
     own = {model: _tally(model, of_model, row["started_at"], prices) for model, of_model in counts.items()}
-    return _Rolled(
+    return _SubtreeSums(
         reported,
         own,
         merged([own, below.total]),
@@ -132,42 +132,42 @@ def _roll(row: Row, below: _Below, prices: Prices | None) -> _Rolled:
     )
 
 
-def _settled(scope: str | None, mine: _Counts, theirs: _Counts) -> tuple[_Counts, _Counts]:
-    """What a call used itself, and what it and all below it report together, which stands for them further up."""
+def _own_and_reported(scope: str | None, mine: _Counts, theirs: _Counts) -> tuple[_Counts, _Counts]:
+    """Return the own usage of a call, and the usage that its subtree reports to the calls above."""
     if scope == SUM:
         return {}, theirs | mine
     own: _Counts = {}
     reported = dict(theirs)
     for model, numbers in mine.items():
-        there = theirs.get(model)
-        if there is None:
+        child_counts = theirs.get(model)
+        if child_counts is None:
             own[model] = reported[model] = numbers
-        elif scope == OWN or _is_no_sum(numbers[0], there[0]):
-            own[model], reported[model] = numbers, _plus(there, numbers)
+        elif scope == OWN or _cannot_be_sum(numbers[0], child_counts[0]):
+            own[model], reported[model] = numbers, _plus(child_counts, numbers)
         else:
             reported[model] = numbers
-            beyond = [a - b for a, b in zip(numbers[0], there[0], strict=True)]
-            classes = _classes_beyond(beyond, numbers[1], there[1])
+            beyond = [a - b for a, b in zip(numbers[0], child_counts[0], strict=True)]
+            classes = _classes_excess(beyond, numbers[1], child_counts[1])
             if any(beyond[place] for place in _TOKENS) or any(name in classes for name in REQUESTS):
                 own[model] = [max(0, number) for number in beyond], classes
     return own, reported
 
 
-def _is_no_sum(mine: list[int], theirs: list[int]) -> bool:
-    """Whether a call that reports so much cannot have summed up those who report so much: no sum is below its parts."""
+def _cannot_be_sum(mine: list[int], theirs: list[int]) -> bool:
+    """Return True if a call reports less than its children, so it cannot be their sum."""
     return any(mine[place] < theirs[place] for place in _TOKENS)
 
 
-def _classes_beyond(beyond: list[int], mine: Classes, theirs: Classes) -> Classes:
-    """The counts above 0 of classes of a call, less those of the calls below it."""
+def _classes_excess(beyond: list[int], mine: Classes, theirs: Classes) -> Classes:
+    """Return the positive counts of classes of a call minus those of its children."""
     if not mine:
         return mine
-    found = {name: mine.get(name, 0) - theirs.get(name, 0) for name in {**mine, **theirs}}
-    requests = {name: found.pop(name) for name in REQUESTS if name in found}
-    rests = [beyond[place] - sum(found.get(name, 0) for name in PARTS[side]) for side, place in _SIDES.items()]
-    if min(*rests, *found.values()) < 0:
-        found = {}
-    return {name: count for name, count in (found | requests).items() if count > 0}
+    counts = {name: mine.get(name, 0) - theirs.get(name, 0) for name in {**mine, **theirs}}
+    requests = {name: counts.pop(name) for name in REQUESTS if name in counts}
+    rests = [beyond[index] - sum(counts.get(name, 0) for name in PARTS[side]) for side, index in _SIDES.items()]
+    if min(*rests, *counts.values()) < 0:
+        counts = {}
+    return {name: count for name, count in (counts | requests).items() if count > 0}
 
 
 def _plus(some: tuple[list[int], Classes], more: tuple[list[int], Classes]) -> tuple[list[int], Classes]:
@@ -189,22 +189,22 @@ def _tally(model: str, counted: tuple[list[int], Classes], started_at: int, pric
     return Tally(prompt, completion, requests, total, total if cost is None else 0, cost, classes)
 
 
-def _row(node: Node, rolled: _Rolled, wanted: Collection[str]) -> Row:
-    found = {name: value for name, value in node.row.items() if name not in USAGE_READ}
-    found |= {
+def _row(node: Node, rolled: _SubtreeSums, wanted: Collection[str]) -> Row:
+    row = {name: value for name, value in node.row.items() if name not in USAGE_READ}
+    row |= {
         "parent_id": node.parent.row["id"] if node.parent else None,
         "depth": node.depth,
         "num_calls": rolled.calls,
         "num_errors": rolled.errors,
     }
     if "own_usage" in wanted:
-        found["own_usage"] = usage_row(rolled.own)
+        row["own_usage"] = usage_row(rolled.own)
     if "total_usage" in wanted:
         is_same = rolled.total is rolled.own and "own_usage" in wanted
-        found["total_usage"] = found["own_usage"] if is_same else usage_row(rolled.total)
-    return found
+        row["total_usage"] = row["own_usage"] if is_same else usage_row(rolled.total)
+    return row
 
 
 def models_of(rows: Sequence[Row]) -> set[str]:
-    """The models that rows name."""
+    """Return the models in the usage of rows."""
     return {entry["model"] for row in rows for entry in row.get("usage", ())}

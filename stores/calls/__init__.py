@@ -1,4 +1,4 @@
-"""Calls: the steps of a program's traces, each a document that its start and its end write."""
+"""Calls: the steps of a traced program. One document per call, written by its start and its end."""
 
 from stores.calls.events import CallEvent
 from stores.calls.filters import CallsFilter

@@ -1,4 +1,4 @@
-"""What rows of calls have beside what is stored with the calls: the size of a trace, the prices of what was used."""
+"""Fields of call rows that are computed at read time: trace sizes, and the prices of used models."""
 
 from asyncio import Future
 from collections.abc import Collection, Iterator, Sequence
@@ -12,23 +12,23 @@ from stores.database import Database, Document
 from stores.paging import Row
 
 Costs = Future[list[Document]]
-"""Of a project, under way."""
+"""A project's costs, being read."""
 
 PRICES: Final = "prices"
-"""Under this name a row that has usage has the `Prices` of its models."""
+"""Key under which a row with usage carries the `Prices` of its models."""
 
-_PRICED: Final = {"costs", TOTAL_COST.name}
+_PRICED_FIELDS: Final = {"costs", TOTAL_COST.name}
 
 
 def needs_computed_fields(wanted: Collection[str]) -> bool:
-    """Whether any of the wanted fields needs more than what is stored with a call."""
-    return not {TOTAL_STORAGE_SIZE, *_PRICED}.isdisjoint(wanted)
+    """Return True if a selected field needs more than the stored document."""
+    return not {TOTAL_STORAGE_SIZE, *_PRICED_FIELDS}.isdisjoint(wanted)
 
 
 @contextmanager
 def prefetch_costs(database: Database, project_id: str, wanted: Collection[str]) -> Iterator[Costs | None]:
-    """The project's costs, for `add_rest`, if wanted fields need them: read while the rows are found in the block."""
-    if _PRICED.isdisjoint(wanted):
+    """Start to read the project's costs for `add_computed_fields` if a selected field needs them; cancel on exit."""
+    if _PRICED_FIELDS.isdisjoint(wanted):
         yield None
         return
     costs = costs_beside(database, project_id)
@@ -41,10 +41,10 @@ def prefetch_costs(database: Database, project_id: str, wanted: Collection[str])
 async def add_computed_fields(
     database: Database, project_id: str, rows: Sequence[Row], wanted: Collection[str], costs: Costs | None = None
 ) -> None:
-    """Add to the rows of a project what wanted fields need beside what is stored; a command for each kind."""
+    """Add the computed fields that the selected fields need to rows of one project; one command per kind."""
     if TOTAL_STORAGE_SIZE in wanted:
         await add_total_sizes(database.calls, project_id, rows)
-    if not _PRICED.isdisjoint(wanted):
+    if not _PRICED_FIELDS.isdisjoint(wanted):
         await _add_prices(database, project_id, [row for row in rows if row.get("usage")], costs)
 
 

@@ -1,7 +1,6 @@
-"""Content that comes inside a call's JSON as a data URL, kept as files instead.
+"""Extraction of long data URLs from a call's JSON into files.
 
-What takes its place, and what the second of the two files says about the first, is Weave's type Content, so that its
-client gets the content back.
+Each is replaced by Weave's Content type, whose second file describes the first, so Weave's client restores the content.
 """
 
 import mimetypes
@@ -14,33 +13,33 @@ from stores import strict_base64
 from stores.files import NewFile
 from stores.files.weave_content import WeaveContent, value_of
 
-LONGEST_KEPT: Final = 1024
-"""Characters of a data URL that stays where it is."""
+MAX_INLINE_LENGTH: Final = 1024
+"""Data URLs with at most this many characters stay in the JSON."""
 
 _DATA_URL: Final = re.compile(r"data:([\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127});base64,", re.ASCII)
-_MEDIA_TYPES: Final = mimetypes.MimeTypes()  # Python's own list, the same on every machine
+_MEDIA_TYPES: Final = mimetypes.MimeTypes()  # built-in types only, so that every machine gives the same result
 
 
 @dataclass(frozen=True, slots=True)
 class DataUrl:
-    """A data URL in Base64."""
+    """A parsed Base64 data URL."""
 
     media_type: str
     content: NewFile
 
     @classmethod
-    def of(cls, text: str) -> "DataUrl | None":
-        """The data URL that a text is; None where it is none, is short, or where its Base64 is not strict."""
-        match = _DATA_URL.match(text) if len(text) > LONGEST_KEPT else None
+    def parse(cls, text: str) -> "DataUrl | None":
+        """Parse a data URL; None if the text is none, is too short, or is not strict Base64."""
+        match = _DATA_URL.match(text) if len(text) > MAX_INLINE_LENGTH else None
         content = match and strict_base64.decode(text[match.end() :])
         if match is None or content is None:
             return None
-        # The text is in memory anyway; what it decodes to is made again when it is written.
+        # The text stays in memory anyway; its content is decoded again when the file is written.
         load = partial(_content, text, match.end())
         return cls(match[1], NewFile(NewFile.of(content).digest, len(content), load, "content"))
 
     def files(self) -> tuple[NewFile, NewFile]:
-        """The content, and what describes it; the same for the same data URL."""
+        """Return the content and its metadata as files; equal data URLs give equal files."""
         extension = _MEDIA_TYPES.guess_extension(self.media_type) or ""
         return WeaveContent(
             self.content,
@@ -58,23 +57,23 @@ def _content(text: str, start: int) -> bytes:
 
 
 def may_hold_data_urls(text: str) -> bool:
-    """Whether it is worth a look: false for nearly every JSON text, and found out fast."""
-    # One letter is found at forty times the speed of several.
-    return len(text) > LONGEST_KEPT and ";" in text and ";base64" in text and '"data:' in text
+    """Return False if a JSON text certainly has no long data URL; fast, and false for nearly every text."""
+    # Searching for a single character is forty times faster than for several.
+    return len(text) > MAX_INLINE_LENGTH and ";" in text and ";base64" in text and '"data:' in text
 
 
 def extract_data_urls(value: object) -> tuple[object, list[NewFile]]:
-    """The value with the long data URLs in it replaced, and the files to write for them, two for each."""
+    """Replace the long data URLs in a JSON value; return the new value and two files for each."""
     files: list[NewFile] = []
     root: list[Any] = [value]
-    waiting: list[Any] = [root]
-    while waiting:
-        container = waiting.pop()
-        for key, inner in container.items() if isinstance(container, dict) else enumerate(container):
-            if isinstance(inner, dict | list):
-                container[key] = inner.copy()
-                waiting.append(container[key])
-            elif isinstance(inner, str) and (data_url := DataUrl.of(inner)):
+    pending: list[Any] = [root]
+    while pending:
+        container = pending.pop()
+        for key, member in container.items() if isinstance(container, dict) else enumerate(container):
+            if isinstance(member, dict | list):
+                container[key] = member.copy()
+                pending.append(container[key])
+            elif isinstance(member, str) and (data_url := DataUrl.parse(member)):
                 container[key] = _replacement(data_url, files)
     return root[0], files
 

@@ -1,4 +1,4 @@
-"""Deleting calls: softly, for good, and with all that descends from them in the same trace."""
+"""Deletion of calls: soft but permanent, and with all descendants in the same trace."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -11,31 +11,31 @@ _CHUNK = 10_000
 _Member = TypeVar("_Member")
 
 _Node = tuple[str, str]
-"""A call's trace id and id."""
+"""A call's trace id and call id."""
 
 
 async def delete_calls(calls: Collection, project_id: str, call_ids: Sequence[str], wb_user_id: str) -> int:
-    """Hide the calls, their descendants, and whatever may still arrive of the ids themselves.
+    """Hide calls, their descendants, and any later part of the given ids.
 
-    Returns how many calls that were visible are hidden now.
+    Returns the number of visible calls that are now hidden.
     """
-    doomed = list(dict.fromkeys([*call_ids, *await _descendants(calls, project_id, call_ids)]))
+    deleted_ids = list(dict.fromkeys([*call_ids, *await _descendants(calls, project_id, call_ids)]))
     update = documents.delete_update(wb_user_id)
     hidden = 0
-    for chunk in _chunks(doomed):
-        found = _by_key(project_id, chunk) | {"visible": True}
-        hidden += (await calls.update_many(found, update)).modified_count
-    await write_upserts(calls, [upsert(documents.key(project_id, call_id), update) for call_id in set(call_ids)])
+    for chunk in _chunks(deleted_ids):
+        match = _key_match(project_id, chunk) | {"visible": True}
+        hidden += (await calls.update_many(match, update)).modified_count
+    await write_upserts(calls, [upsert(documents.key_fields(project_id, call_id), update) for call_id in set(call_ids)])
     return hidden
 
 
-def _by_key(project_id: str, call_ids: Sequence[str]) -> dict[str, Any]:
-    keys = [documents.key(project_id, call_id)["_id"] for call_id in call_ids]
+def _key_match(project_id: str, call_ids: Sequence[str]) -> dict[str, Any]:
+    keys = [documents.key_fields(project_id, call_id)["_id"] for call_id in call_ids]
     return {"_id": {"$in": keys}, "project_id": project_id}
 
 
 async def _descendants(calls: Collection, project_id: str, call_ids: Sequence[str]) -> list[str]:
-    roots = _by_key(project_id, call_ids) | {"trace_id": {"$exists": True}}
+    roots = _key_match(project_id, call_ids) | {"trace_id": {"$exists": True}}
     level: list[_Node] = [(root["trace_id"], root["id"]) async for root in calls.find(roots, {"trace_id": 1, "id": 1})]
     known = set(level)
     while level:
@@ -45,18 +45,20 @@ async def _descendants(calls: Collection, project_id: str, call_ids: Sequence[st
 
 
 async def _children(calls: Collection, project_id: str, parents: list[_Node]) -> list[_Node]:
-    family = set(parents)
+    parent_nodes = set(parents)
     children: list[_Node] = []
     for chunk in _chunks(parents):
         parent_ids = [call_id for _, call_id in chunk]
-        # What was deleted before may have got children since; naming both values keeps the index in use.
+        # Deleted calls may have got new children; naming both values lets MongoDB use the index.
         match = {"project_id": project_id, "visible": {"$in": [True, False]}, "parent_id": {"$in": parent_ids}}
-        found = calls.find(match, {"trace_id": 1, "id": 1, "parent_id": 1})
+        cursor = calls.find(match, {"trace_id": 1, "id": 1, "parent_id": 1})
         children += [
-            (call["trace_id"], call["id"]) async for call in found if (call["trace_id"], call["parent_id"]) in family
+            (call["trace_id"], call["id"])
+            async for call in cursor
+            if (call["trace_id"], call["parent_id"]) in parent_nodes
         ]
     return children
 
 
 def _chunks(members: Sequence[_Member]) -> Iterator[Sequence[_Member]]:
-    return (members[at : at + _CHUNK] for at in range(0, len(members), _CHUNK))
+    return (members[start : start + _CHUNK] for start in range(0, len(members), _CHUNK))

@@ -1,8 +1,7 @@
-"""A call's document: what its start, its end, a rename and a delete write.
+"""The document of a call, and the updates that a start, an end, a rename and a delete apply to it.
 
-Each of the four sets only what is its own, then the fields that depend on more than one of them are derived from
-what is there, so that they may come in any order and any number of times. A call is `visible` once it has started
-and as long as it is not deleted.
+Each update sets its own fields, then recomputes the fields derived from several updates. They may therefore arrive in
+any order and any number of times. A call is `visible` once it has started and until it is deleted.
 """
 
 from typing import Any, Final
@@ -17,24 +16,24 @@ from stores.usage.scopes import SUM, usage_scope
 Document = dict[str, Any]
 Pipeline = list[dict[str, Any]]
 
-FOUND_BY: Final = ("_id", "project_id", "id")
-"""What finds a call's one document, in a sharded collection, too."""
+KEY_FIELDS: Final = ("_id", "project_id", "id")
+"""The fields that identify a call's document, also in a sharded collection."""
 
-KEPT: Final = ("turn_of", "usage", "total_tokens", "usage_scope", "example_digest")
-"""The fields that LoomQL makes of what was sent, beside it; nobody sends or reads one without the rest changing."""
+DERIVED_FIELDS: Final = ("turn_of", "usage", "total_tokens", "usage_scope", "example_digest")
+"""Fields that LoomQL derives from the client's data; they change only together with it."""
 
-SEARCH: Final = ("search_due", "search_segment")
-"""Where a call stands in the index of its project's texts: neither is there in projects without one.
+SEARCH_FIELDS: Final = ("search_due", "search_segment")
+"""State of a call in its project's text index; both fields are absent in projects without one.
 
-A write sets the first to an id of its own, for whoever indexes what is written, and takes the second away, the segment
-of the index that has the call as it is. What neither stands in is not known to the index, and is looked for.
+A write sets `search_due` to a new id for the indexer and removes `search_segment`, the index segment that contains the
+call's current text. The index does not know a call with neither field, so the indexer searches for such calls.
 """
 
-UNTOLD: Final = (*KEPT, *SEARCH)
-"""Where only these change nothing happens to a call."""
+FIELDS_WITHOUT_EVENTS: Final = (*DERIVED_FIELDS, *SEARCH_FIELDS)
+"""An update of only these fields is no event."""
 
-KEPT_VERSION: Final = 5
-"""To be raised by whoever changes what is kept: calls that are there are brought up to it (`calls_backfill`)."""
+DERIVED_VERSION: Final = 5
+"""Raise this when `DERIVED_FIELDS` change: `calls_backfill` updates older calls to the new version."""
 
 TURN_OF: Final[Document] = {
     "$cond": [
@@ -43,7 +42,7 @@ TURN_OF: Final[Document] = {
         "$$REMOVE",
     ]
 }
-"""`turn_of` as MongoDB computes it of a call that is there; see `_turn_of`."""
+"""The aggregation expression of `turn_of`, for stored calls; see `_turn_of`."""
 
 _START_OPTIONAL: Final = (
     "parent_id",
@@ -57,7 +56,7 @@ _START_OPTIONAL: Final = (
 )
 _END_OPTIONAL: Final = ("exception", "wb_run_step_end", "output_refs", "usage", "total_tokens", "usage_scope")
 
-_DERIVED: Final[Document] = {
+_DERIVED_EXPRESSIONS: Final[Document] = {
     "visible": {"$and": [{"$isNumber": "$started_at"}, {"$not": [{"$isNumber": "$deleted_at"}]}]},
     "status": {"$ifNull": ["$status", "running"]},
     "trace_name": {"$ifNull": ["$display_name", "$op_trace_name", "$$REMOVE"]},
@@ -72,13 +71,13 @@ _DERIVED: Final[Document] = {
 }
 
 
-def key(project_id: str, call_id: str) -> Document:
-    """The fields that find a call; a project id holds no colon, so no two calls share an `_id`."""
+def key_fields(project_id: str, call_id: str) -> Document:
+    """Return the fields that identify a call; project ids contain no colon, so `_id` is unique."""
     return {"_id": f"{project_id}:{call_id}", "project_id": project_id, "id": call_id}
 
 
 def whole_call(start: Document, end: Document | None) -> Document:
-    """The document, derived fields and all, of a call of which nothing is stored yet, from its parts' fields."""
+    """Build the complete document of a call that is not stored yet from the fields of its start and end."""
     document = start | (end or {"status": "running"})
     document["json"] = start["json"] | document["json"]
     document["visible"] = True
@@ -90,7 +89,7 @@ def whole_call(start: Document, end: Document | None) -> Document:
 
 
 def start_update(start: Document, *, ends_rename: bool) -> Pipeline:
-    """What a start's fields write over what is there; they keep the name that a rename gave unless they end it."""
+    """Build the update of a start; a display name set by a rename survives unless `ends_rename`."""
     if ends_rename:
         return _update(start, (*_START_OPTIONAL, "display_name"), {"renamed": "$$REMOVE"})
     name = {"$literal": start["display_name"]} if "display_name" in start else "$$REMOVE"
@@ -98,66 +97,68 @@ def start_update(start: Document, *, ends_rename: bool) -> Pipeline:
 
 
 def end_update(end: Document) -> Pipeline:
-    """What an end's fields write over what is there."""
+    """Build the update of an end."""
     return _update(end, _END_OPTIONAL)
 
 
 def rename_update(display_name: str, wb_user_id: str, search_due: str | None = None) -> Pipeline:
-    """What a rename writes over what is there; the empty name takes the name away."""
-    given = _given(display_name=display_name or None, search_due=search_due)
-    return _update({"renamed": True, "renamed_by": wb_user_id, **given}, ("display_name",))
+    """Build the update of a rename; an empty name removes the display name."""
+    optional_fields = _without_nulls(display_name=display_name or None, search_due=search_due)
+    return _update({"renamed": True, "renamed_by": wb_user_id, **optional_fields}, ("display_name",))
 
 
 def delete_update(wb_user_id: str) -> Pipeline:
-    """What a delete writes over what is there; of several deletes the first is remembered.
+    """Build the update of a delete; repeated deletes keep the first time and user.
 
-    Its time is MongoDB's, which also tells when each change was made, so that it is known what came before.
+    The time is MongoDB's clock, which also timestamps changes, so the two can be compared.
     """
-    first = {"deleted_at": {"$multiply": [{"$toLong": "$$NOW"}, 1000]}, "deleted_by": {"$literal": wb_user_id}}
-    return _update({}, (), {name: {"$ifNull": [f"${name}", value]} for name, value in first.items()})
+    first_values = {"deleted_at": {"$multiply": [{"$toLong": "$$NOW"}, 1000]}, "deleted_by": {"$literal": wb_user_id}}
+    return _update({}, (), {name: {"$ifNull": [f"${name}", value]} for name, value in first_values.items()})
 
 
 def _update(fields: Document, optional: tuple[str, ...], computed: Document | None = None) -> Pipeline:
-    own: Document = dict.fromkeys((*SEARCH, *optional), "$$REMOVE")
-    own |= {name: {"$literal": value} for name, value in fields.items() if name not in FOUND_BY and name != "json"}
+    own: Document = dict.fromkeys((*SEARCH_FIELDS, *optional), "$$REMOVE")
+    own |= {name: {"$literal": value} for name, value in fields.items() if name not in KEY_FIELDS and name != "json"}
     own |= {f"json.{name}": {"$literal": text} for name, text in fields.get("json", {}).items()}
-    return [{"$set": own | (computed or {})}, {"$set": _DERIVED}]
+    return [{"$set": own | (computed or {})}, {"$set": _DERIVED_EXPRESSIONS}]
 
 
-def fields_of(part: CallStart | CallEnd, *, at_once: bool = False) -> tuple[Document, list[NewFile]]:
-    """What a checked start or end stores by itself, and the files in it; an empty display name or exception is none.
+def stored_fields(call_part: CallStart | CallEnd, *, fast_only: bool = False) -> tuple[Document, list[NewFile]]:
+    """Return the fields of a checked start or end and the files in it; empty display names and exceptions are dropped.
 
     Raises:
-        TakesLongError: it should be `at_once`, and is too large for that.
-        PayloadTooLargeError: its JSON is too large for its share of a document.
-        BadInputError: a string in its JSON uses the reserved scheme of refs.
+        TakesLongError: if `fast_only`, and the JSON is too large to process on the event loop.
+        PayloadTooLargeError: if the JSON exceeds its part of a document.
+        BadInputError: if a string in the JSON uses the reserved ref scheme.
     """
-    if isinstance(part, CallStart):
-        values = {"attributes": part.attributes, "inputs": part.inputs}
-        payload = Payload.unchecked(values, ("inputs",), at_once=at_once)
+    if isinstance(call_part, CallStart):
+        values = {"attributes": call_part.attributes, "inputs": call_part.inputs}
+        payload = Payload.unchecked(values, ("inputs",), fast_only=fast_only)
         payload.check_size()
-        return start_fields(part, payload), payload.files
-    payload = Payload.unchecked({"output": part.output, "summary": part.summary}, ("output",), at_once=at_once)
-    kept = kept_of_summary(part.summary)
-    payload.check_size(kept)
-    return end_fields(part, payload, kept), payload.files
+        return start_fields(call_part, payload), payload.files
+    payload = Payload.unchecked(
+        {"output": call_part.output, "summary": call_part.summary}, ("output",), fast_only=fast_only
+    )
+    usage_fields = summary_usage_fields(call_part.summary)
+    payload.check_size(usage_fields)
+    return end_fields(call_part, payload, usage_fields), payload.files
 
 
 def start_fields(start: CallStart, payload: Payload) -> Document:
-    """What a checked start stores by itself, its JSON made ready.
+    """Return the fields of a checked start with its prepared payload.
 
     Raises:
-        BadInputError: the op's name is no name of an op.
+        BadInputError: if the op name is invalid.
     """
     trace_name = op_trace_name(start.op_name)
     return {
-        **key(start.project_id, str(start.id)),
+        **key_fields(start.project_id, str(start.id)),
         "trace_id": start.trace_id,
         "op_name": start.op_name,
         "op_trace_name": trace_name,
         "started_at": start.started_at,
         "wb_user_id": start.wb_user_id,
-        **_given(
+        **_without_nulls(
             display_name=start.display_name or None,
             parent_id=start.parent_id,
             thread_id=start.thread_id,
@@ -168,43 +169,43 @@ def start_fields(start: CallStart, payload: Payload) -> Document:
             input_refs=payload.refs["inputs"] or None,
             example_digest=example_digest(trace_name, payload.values["inputs"]),
         ),
-        **payload.mirrors,
+        **payload.bson_copies,
         "json": payload.texts,
         "start_size_bytes": payload.size_bytes,
     }
 
 
 def _turn_of(start: CallStart) -> str | None:
-    """The thread that a call is a turn of, and not just a step in one of its turns."""
+    """Return the thread of which a call is a turn; None if the call is only a step within a turn."""
     return start.thread_id or None if start.turn_id == start.id else None
 
 
-def end_fields(end: CallEnd, payload: Payload, kept: Document) -> Document:
-    """What a checked end stores by itself, its JSON made ready, and what is kept of its summary."""
+def end_fields(end: CallEnd, payload: Payload, usage_fields: Document) -> Document:
+    """Return the fields of a checked end with its prepared payload and the usage fields of its summary."""
     return {
-        **key(end.project_id, end.id),
+        **key_fields(end.project_id, end.id),
         "ended_at": end.ended_at,
         "status": _status(end),
-        **_given(
+        **_without_nulls(
             exception=end.exception or None,
             wb_run_step_end=end.wb_run_step_end,
             output_refs=payload.refs["output"] or None,
         ),
-        **kept,
-        **payload.mirrors,
+        **usage_fields,
+        **payload.bson_copies,
         "json": payload.texts,
         "end_size_bytes": payload.size_bytes,
     }
 
 
-def kept_of_summary(summary: object, scope: str | None = None) -> Document:
-    """The fields of a call that repeat the usage in its summary; none if that names no model."""
+def summary_usage_fields(summary: object, scope: str | None = None) -> Document:
+    """Return the fields derived from the usage in a summary; empty if the summary names no model."""
     scope = scope or usage_scope(summary)
     usage = kept_usage(summary, sums_up=scope == SUM)
     return usage | {"usage_scope": scope} if usage else {}
 
 
-def _given(**fields: object) -> Document:
+def _without_nulls(**fields: object) -> Document:
     return {name: value for name, value in fields.items() if value is not None}
 
 

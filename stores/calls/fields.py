@@ -1,4 +1,4 @@
-"""The fields of calls: by which names they sort, and what each of them needs read from the document."""
+"""Fields of calls: their public names, and the document paths that each selected field reads."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -8,20 +8,20 @@ from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 
 TOTAL_STORAGE_SIZE: Final = "total_storage_size_bytes"
-"""Not stored with a call: the sum over its trace."""
+"""Computed: the sum over the call's trace."""
 
 TOTAL_COST: Final = Field("total_cost", "_total_cost", Kind.NUMBER)
-"""Not stored, either: computed by the prices of the moment, before a search looks at it."""
+"""Computed from current prices by a stage that precedes the match."""
 
-OP_NAME: Final = Field("op_name", "op_name", optional=False, coarse=True)
-"""A query for a plain name of an op also finds the op's versions (`op_names`)."""
+OP_NAME: Final = Field("op_name", "op_name", optional=False, low_cardinality=True)
+"""A query for the plain name of an op also matches the op's versions (`op_names`)."""
 
 STATUSES: Final = ("success", "error", "running", "descendant_error")
 
 _WEAVE: Final = "summary.weave"
 
-_IN_OBJECT: Final = "compare a value in it, such as {}.name, or look for a text with contains"
-_IN_REFS: Final = "name refs in the filter's {}, or look for a part of one with contains"
+_IN_OBJECT: Final = "compare a value in it, such as {}.name, or search its text with contains"
+_IN_REFS: Final = "name refs in the filter's {}, or search their text with contains"
 
 CALL_FIELDS: Final = FieldTable(
     [
@@ -47,22 +47,22 @@ CALL_FIELDS: Final = FieldTable(
             field
             for prefix in ("", f"{_WEAVE}.")
             for field in (
-                Field(f"{prefix}status", "status", optional=False, coarse=True, values=STATUSES),
+                Field(f"{prefix}status", "status", optional=False, low_cardinality=True, values=STATUSES),
                 Field(f"{prefix}latency_ms", "latency_ms", Kind.NUMBER),
                 Field(f"{prefix}trace_name", "trace_name", optional=False),
             )
         ),
         *(
-            Field(name, name, Kind.JSON, text_path=f"json.{name}", instead=_IN_OBJECT.format(name))
+            Field(name, name, Kind.JSON, text_path=f"json.{name}", comparison_hint=_IN_OBJECT.format(name))
             for name in ("inputs", "attributes", "summary")
         ),
         Field("output", "output", Kind.JSON, text_path="json.output"),
-        Field("input_refs", "input_refs", Kind.JSON, instead=_IN_REFS.format("inputRefs")),
-        Field("output_refs", "output_refs", Kind.JSON, instead=_IN_REFS.format("outputRefs")),
+        Field("input_refs", "input_refs", Kind.JSON, comparison_hint=_IN_REFS.format("inputRefs")),
+        Field("output_refs", "output_refs", Kind.JSON, comparison_hint=_IN_REFS.format("outputRefs")),
     ],
-    elsewhere={
-        ("summary", "weave", "costs"): "costs are told by the prices of now, and are not in summary: filter and sort "
-        "by total_cost, in US dollars"
+    absent_paths={
+        ("summary", "weave", "costs"): "costs depend on current prices and are not in summary; filter and sort by "
+        "total_cost, in US dollars"
     },
 )
 
@@ -100,15 +100,15 @@ _TEXTS: Final = {f"json.{name}" for name in ("inputs", "output", "attributes", "
 
 
 @lru_cache(maxsize=1_000)
-def shown_of(wanted: frozenset[str]) -> dict[str, int]:
-    """What a find shows of the calls for the wanted fields; not to be changed, since it is kept."""
+def projection_of(wanted: frozenset[str]) -> dict[str, int]:
+    """Return the projection for selected fields; cached, so do not modify it."""
     return {"_id": 0} | dict.fromkeys(paths_of(wanted), 1)
 
 
 def paths_of(wanted: Iterable[str]) -> list[str]:
-    """The document's paths that hold the wanted fields, each once; a field that is stored as it is reads itself."""
+    """Return the document paths of the selected fields, without duplicates; by default a field's path is its name."""
     paths = dict.fromkeys(path for name in wanted for path in _READS.get(name, (name,)))
     if paths.keys() >= _TEXTS:
-        # MongoDB hands over an object as a whole in less time than it takes to pick all of its parts.
+        # MongoDB returns a whole object faster than a projection of all its members.
         return [*(path for path in paths if path not in _TEXTS), "json"]
     return list(paths)

@@ -1,4 +1,4 @@
-"""The filter of calls: lists of which any member may match, all of them together."""
+"""Filter of calls: lists with any-of semantics, combined with AND."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from stores.calls import documents
 from stores.calls.fields import CALL_FIELDS
-from stores.calls.op_names import calls_operation, op_names
+from stores.calls.op_names import compile_calls_query, op_names
 from stores.errors import BadInputError
 from stores.input_checks import MAX_MEMBERS
 from stores.paging import Row
@@ -34,11 +34,11 @@ _MODEL: Final = "usage.model"
 
 @dataclass(frozen=True, slots=True)
 class CallsFilter:
-    """Which calls: a list that is null or empty asks nothing.
+    """A filter of calls; a null or empty list matches all calls.
 
-    `stores.calls.op_names` reads `op_names`. `models` are the names under which calls report usage. `started_after` and
-    `started_before` are microseconds since the epoch, both exclusive. `errors_only` leaves calls that ended with an
-    exception.
+    `stores.calls.op_names` defines the meaning of `op_names`. `models` match the model names in a call's usage.
+    `started_after` and `started_before` are exclusive, in microseconds since the epoch. `errors_only` selects calls
+    that ended with an exception.
     """
 
     op_names: list[str] | None = None
@@ -59,36 +59,40 @@ class CallsFilter:
     errors_only: bool | None = None
 
     def clauses(self, project_id: str, versions: Sequence[str] | None = None) -> list[Match]:
-        """The conditions, all of which a call of the project must meet.
+        """Return the match conditions, all of which must be true.
 
-        With `versions`, the op names with the prefixes of `op_names` are those among them.
+        `versions`, if given, are the known op names; they replace searches by the prefixes of `op_names`.
 
         Raises:
-            BadInputError: a list has more than `MAX_MEMBERS` members, or one of them an inner ref.
+            BadInputError: if a list has more than `MAX_MEMBERS` members, or if a member is an internal ref.
         """
         self._check()
-        found = [_any_of(path, members) for name, path in _MEMBERSHIP.items() if (members := getattr(self, name))]
+        clauses = [
+            _any_of_match(path, members) for name, path in _MEMBERSHIP.items() if (members := getattr(self, name))
+        ]
         if self.call_ids:
-            # By the key of the document, since no other index leads to single calls.
-            found.append(_any_of("_id", [documents.key(project_id, call_id)["_id"] for call_id in self.call_ids]))
+            # By `_id`, since no other index finds single calls.
+            clauses.append(
+                _any_of_match("_id", [documents.key_fields(project_id, call_id)["_id"] for call_id in self.call_ids])
+            )
         if self.op_names:
-            found.append(_any_op(project_id, self.op_names, versions))
+            clauses.append(_any_op_match(project_id, self.op_names, versions))
         if self.models:
-            found.append(_any_of(_MODEL, self.models))
+            clauses.append(_any_of_match(_MODEL, self.models))
         if self.trace_roots_only:
-            found.append({"parent_id": None})
+            clauses.append({"parent_id": None})
         if self.errors_only:
-            found.append({"status": _ERROR})
+            clauses.append({"status": _ERROR})
         bounds = {"$gt": self.started_after, "$lt": self.started_before}
-        if given := {operator: bound for operator, bound in bounds.items() if bound is not None}:
-            found.append({"started_at": given})
-        return found
+        if present := {operator: bound for operator, bound in bounds.items() if bound is not None}:
+            clauses.append({"started_at": present})
+        return clauses
 
     def test(self, project_id: str) -> Callable[[Row], bool]:
-        """The same conditions on a call of the project that is at hand.
+        """Return the filter as a predicate over a loaded call of the project.
 
         Raises:
-            BadInputError: a list has more than `MAX_MEMBERS` members, or one of them an inner ref.
+            BadInputError: if a list has more than `MAX_MEMBERS` members, or if a member is an internal ref.
         """
         self._check()
         tests = list(self._tests(project_id))
@@ -97,9 +101,9 @@ class CallsFilter:
     def _tests(self, project_id: str) -> Iterator[Callable[[Row], bool]]:
         for name, path in {**_MEMBERSHIP, "call_ids": "id"}.items():
             if members := getattr(self, name):
-                yield _is_any_of(path, frozenset(members))
+                yield _any_of_test(path, frozenset(members))
         if self.op_names:
-            yield _is_any_op(project_id, self.op_names)
+            yield _any_op_test(project_id, self.op_names)
         if self.models:
             models = frozenset(self.models)
             yield lambda call: any(entry["model"] in models for entry in call.get("usage", ()))
@@ -127,46 +131,46 @@ def calls_match(
     project_id: str,
     calls_filter: CallsFilter | None = None,
     query: Query | None = None,
-    also: Sequence[Match] = (),
+    conditions: Sequence[Match] = (),
     versions: Sequence[str] | None = None,
 ) -> Match:
-    """The match of a project's visible calls that pass a filter, a query, and whatever else is asked for.
+    """Build the match of a project's visible calls that pass a filter, a query and further conditions.
 
-    With `versions`, the op names with the prefixes of the filter are those among them.
+    `versions`, if given, are the known op names; they replace searches by the prefixes of the filter.
 
     Raises:
-        BadInputError: the filter or the query breaks a rule.
+        BadInputError: if the filter or the query is invalid.
     """
     clauses = calls_filter.clauses(project_id, versions) if calls_filter else []
-    clauses += [compile_match(calls_operation(query, CALL_FIELDS, project_id))] if query else []
-    clauses += also
+    clauses += [compile_match(compile_calls_query(query, CALL_FIELDS, project_id))] if query else []
+    clauses += conditions
     visible: Match = {"project_id": project_id, "visible": True}
     return visible | ({"$and": clauses} if clauses else {})
 
 
-def _any_of(path: str, members: list[str]) -> Match:
+def _any_of_match(path: str, members: list[str]) -> Match:
     return {path: members[0]} if len(members) == 1 else {path: {"$in": members}}
 
 
-def _is_any_of(path: str, members: frozenset[str]) -> Callable[[Row], bool]:
+def _any_of_test(path: str, members: frozenset[str]) -> Callable[[Row], bool]:
     def test(call: Row) -> bool:
-        found = call.get(path)
-        return not members.isdisjoint(found) if isinstance(found, list) else found in members
+        value = call.get(path)
+        return not members.isdisjoint(value) if isinstance(value, list) else value in members
 
     return test
 
 
-def _is_any_op(project_id: str, names: list[str]) -> Callable[[Row], bool]:
-    found = op_names(project_id, names)
-    exact, prefixes = frozenset(found.exact), tuple(found.prefixes)
+def _any_op_test(project_id: str, names: list[str]) -> Callable[[Row], bool]:
+    expanded = op_names(project_id, names)
+    exact, prefixes = frozenset(expanded.exact), tuple(expanded.prefixes)
     return lambda call: (name := call["op_name"]) in exact or name.startswith(prefixes)
 
 
-def _any_op(project_id: str, names: list[str], versions: Sequence[str] | None) -> Match:
-    found = op_names(project_id, names)
-    if versions is not None and found.prefixes:
-        known = [name for name in versions if name.startswith(tuple(found.prefixes))]
-        return _any_of("op_name", [*found.exact, *known])
-    branches = [_any_of("op_name", list(found.exact))] if found.exact else []
-    branches += [{"op_name": starting_with(prefix)} for prefix in found.prefixes]
+def _any_op_match(project_id: str, names: list[str], versions: Sequence[str] | None) -> Match:
+    expanded = op_names(project_id, names)
+    if versions is not None and expanded.prefixes:
+        matching = [name for name in versions if name.startswith(tuple(expanded.prefixes))]
+        return _any_of_match("op_name", [*expanded.exact, *matching])
+    branches = [_any_of_match("op_name", list(expanded.exact))] if expanded.exact else []
+    branches += [{"op_name": starting_with(prefix)} for prefix in expanded.prefixes]
     return branches[0] if len(branches) == 1 else {"$or": branches}

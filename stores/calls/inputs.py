@@ -1,4 +1,4 @@
-"""What writers send of a call: its start and its end, held to their rules."""
+"""Input of call writes: the start and the end of a call, with their validation."""
 
 import functools
 from dataclasses import dataclass
@@ -32,13 +32,13 @@ class CallStart:
     wb_run_id: str | None = None
     wb_run_step: int | None = None
     is_large: bool = False
-    """Whether it takes so long to make its JSON ready that a thread does that."""
+    """True if preparing the JSON takes so long that a thread should do it."""
 
     def checked(self) -> "CallStart":
-        """Itself, with ids made where none came.
+        """Validate the start, fill in missing ids, and return it.
 
         Raises:
-            BadInputError: a field breaks its rule; the error names the field.
+            BadInputError: if a field is invalid; the error names the field.
         """
         ids.check_project_id(self.project_id)
         self.id = ids.new_id() if self.id is None else self.id
@@ -74,10 +74,10 @@ class CallEnd:
     is_large: bool = False
 
     def checked(self) -> "CallEnd":
-        """Itself.
+        """Validate the end and return it.
 
         Raises:
-            BadInputError: a field breaks its rule; the error names the field.
+            BadInputError: if a field is invalid; the error names the field.
         """
         ids.check_project_id(self.project_id)
         ids.check_call_id(self.id, "id")
@@ -87,14 +87,14 @@ class CallEnd:
         return self
 
 
-@functools.lru_cache(1024)  # programs call the same few ops; what is refused is not kept
+@functools.lru_cache(1024)  # programs call few distinct ops; errors are not cached
 def op_trace_name(op_name: str) -> str:
-    """The name in an op name, which is a ref of an op's version of at most 1,024 characters, or that name itself.
+    """Return the plain name in an op name: a plain name, or the ref of an op version.
 
-    A name itself has at most 128 characters.
+    Plain names have at most 128 characters, refs at most 1,024.
 
     Raises:
-        BadInputError: it is neither.
+        BadInputError: if it is neither.
     """
     if not op_name.startswith((refs.SCHEME, refs.INTERNAL_SCHEME)):
         check_length(op_name, MAX_OP_NAME, "op_name")
@@ -104,16 +104,16 @@ def op_trace_name(op_name: str) -> str:
     except StoreError as error:
         raise error.prefixed("op_name") from None
     if ref.kind != "op":
-        raise BadInputError(f"a ref here must be of an op, not of kind {ref.kind}", "op_name")
+        raise BadInputError(f"must be the ref of an op, not of kind {ref.kind}", "op_name")
     check_length(op_name, MAX_NAME, "op_name")
     return ref.name
 
 
 def check_step(step: int | None, argument: str) -> None:
-    """Hold a run's step to zero or more, in 64 bits.
+    """Check that a run's step is a non-negative 64-bit integer.
 
     Raises:
-        BadInputError: it is negative or too large.
+        BadInputError: if it is negative or too large.
     """
     if step is not None and not 0 <= step < 1 << 63:
         raise BadInputError(f"{step} is not a step; steps run from 0 to 2^63 - 1", argument)

@@ -1,4 +1,4 @@
-"""Searches: which calls, and in which order, as the stages of a pipeline."""
+"""List queries of calls: filter, query and sort compiled into pipeline stages."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -9,21 +9,21 @@ from typing import Any, Final
 
 from stores import paging
 from stores.calls.feedback import (
-    AT_FIRST,
-    MAX_FOUND,
-    Answers,
+    FIRST_MAX_FEEDBACK,
+    MAX_FEEDBACK,
     CallsByFeedback,
     Conditions,
-    FeedbackNames,
+    FeedbackFieldTable,
     FeedbackPrequery,
-    NewestFeedback,
-    lookup,
+    NewestFeedbackTable,
+    PrequeryResults,
+    condition_lookup,
     run_prequeries,
 )
 from stores.calls.feedback.field_names import FeedbackAccess
 from stores.calls.fields import CALL_FIELDS, TOTAL_COST
 from stores.calls.filters import CallsFilter, Match, calls_match
-from stores.calls.op_names import calls_operation, op_names, prefixes_of, with_versions
+from stores.calls.op_names import compile_calls_query, expand_prefixes, op_names, searched_prefixes
 from stores.calls.op_versions import Names, OpVersions
 from stores.calls.ref_expansion import Expansion
 from stores.calls.ref_fields import MAX_CONDITIONS, RefFieldTable
@@ -38,44 +38,49 @@ from stores.errors import BadInputError
 from stores.paging import Order, Page, PageRequest
 from stores.query import Query
 from stores.query.explain import Plan, explain
-from stores.query.in_python import decided
+from stores.query.in_python import python_assisted_operation
 from stores.query.match_compiler import compile_match
 from stores.query.sort import SortBy, compile_sort
-from stores.query.syntax_tree import And, Get, Operand, gets
+from stores.query.syntax_tree import And, Get, Operand, iter_gets
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
 
-_PEEKED: Final = 2_000
-"""Calls that a page looks up before it asks which of them to look at."""
+_FIRST_LOOKED_UP: Final = 2_000
+"""Calls that a page looks up in order before it runs the complete feedback prequeries."""
 
 _MAX_BYTES: Final = 10_000_000
-"""Of answers in a pipeline; MongoDB takes one of 16 MiB."""
+"""Bytes of prequery results in a pipeline, which MongoDB limits to 16 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
     """A compiled list query.
 
-    `source` builds the documents, `match` filters them, `order` sorts, `narrowing` filters the result. Where the stages
-    hold answers that were found before, or prices, the question is what tells this list's cursors; answers are to be
-    looked for in the session that they were found in. Where feedback leads the order, pages are found from there. One
-    that is hasty has answers of few calls alone, and gives the one to fall back on. `newer` returns the search with op
-    versions that appeared since, or None; it must be called after the page is found.
+    Attributes:
+        match: filters the documents.
+        order: sorts them.
+        source: builds the documents.
+        narrowing: filters the result.
+        cursor_scope: identifies the list for cursors if the stages contain prequery results or prices.
+        session: the snapshot session of the prequeries, in which the list must be read.
+        calls_by_feedback: reads the pages if the sort starts with feedback.
+        slow_fallback: returns the complete list query, if this one's prequeries stopped early.
+        newer: returns the list query with op versions that appeared since, or None; call it after the page was read.
     """
 
     match: Match
     order: Order
     source: Sequence[dict[str, Any]] = ()
     narrowing: Sequence[dict[str, Any]] = ()
-    question: Sequence[object] = ()
+    cursor_scope: Sequence[object] = ()
     session: Session | None = None
-    led: CallsByFeedback | None = None
+    calls_by_feedback: CallsByFeedback | None = None
     slow_fallback: "Callable[[], Awaitable[ListQuery]] | None" = None
     newer: "Callable[[], Awaitable[ListQuery | None]] | None" = None
 
     @property
     def stages(self) -> Pipeline:
-        """The stages that find all, in no order."""
+        """The stages that find all matching calls, unsorted."""
         return [*self.source, {"$match": self.match}, *self.narrowing]
 
 
@@ -91,111 +96,121 @@ async def calls_list_query(
     is_hasty: bool = False,
     is_page: bool = False,
 ) -> AsyncIterator[ListQuery]:
-    """The search of a project's visible calls, to be run inside the block; one of a page may be hasty.
+    """Compile the list query of a project's visible calls, to run inside the block.
+
+    With `is_hasty`, prequeries may stop early, and the result then has a `slow_fallback`.
 
     Raises:
-        BadInputError: the filter, the query, the sort or a column breaks a rule, or the query has more than
-            `MAX_CONDITIONS` fields behind refs, or of conditions on feedback.
-        UnavailableError: an index was made at this very moment.
+        BadInputError: if the filter, the query, the sort or a column is invalid, or if the query has more than
+            `MAX_CONDITIONS` fields behind refs or conditions on feedback.
+        UnavailableError: if an index was built during the read.
     """
-    asked = _Asked(Collections.of(database), project_id, calls_filter, query, sort_by, expansion)
-    found_by_filter = [{"$match": calls_match(project_id, calls_filter)}]
-    versions = OpVersions(database, project_id, asked.prefixes if is_page and asked.is_by_start else ())
-    if not (asked.questions or asked.names_cost or IN_PYTHON.get()):
-        yield await _search_at_once(asked, versions)
+    parsed = _ParsedListQuery(Collections.from_database(database), project_id, calls_filter, query, sort_by, expansion)
+    filter_stages = [{"$match": calls_match(project_id, calls_filter)}]
+    versions = OpVersions(database, project_id, parsed.prefixes if is_page and parsed.is_by_start else ())
+    if not (parsed.prequeries or parsed.needs_cost or IN_PYTHON.get()):
+        yield await _compile_without_snapshot(parsed, versions)
         return
     async with AsyncExitStack() as stack:
         prices: Prices | None = None
         stack.enter_context(translate_index_build_error())
         session = await stack.enter_async_context(database.snapshot_session())
-        if asked.names_cost:
+        if parsed.needs_cost:
             encode = Prices.total_cost_expression
-            pricing = pricing_of_found(database, project_id, found_by_filter, session, encode)
+            pricing = pricing_of_found(database, project_id, filter_stages, session, encode)
             prices = await stack.enter_async_context(pricing)
         if IN_PYTHON.get():
-            await asked.decide(database.calls, prices, session)
-        asked.versions = await versions.read(session)
-        if not asked.questions:
-            yield replace(asked.search({}, prices), session=session)
+            await parsed.evaluate_in_python(database.calls, prices, session)
+        parsed.versions = await versions.read(session)
+        if not parsed.prequeries:
+            yield replace(parsed.compile({}, prices), session=session)
             return
 
-        async def search(at_most: int) -> ListQuery:
-            questions = asked.open_questions
-            answers = await run_prequeries(database.feedback, project_id, questions, asked.room, session, at_most)
-            found = replace(asked.search(answers, prices), session=session)
-            if at_most < MAX_FOUND and None in answers.values():
-                return replace(found, slow_fallback=partial(search, MAX_FOUND))
-            return replace(found, led=asked.led(database, answers, prices, session))
+        async def compile_list_query(limit: int) -> ListQuery:
+            prequeries = parsed.initial_prequeries
+            results = await run_prequeries(
+                database.feedback, project_id, prequeries, parsed.max_result_bytes, session, limit
+            )
+            list_query = replace(parsed.compile(results, prices), session=session)
+            if limit < MAX_FEEDBACK and None in results.values():
+                return replace(list_query, slow_fallback=partial(compile_list_query, MAX_FEEDBACK))
+            return replace(list_query, calls_by_feedback=parsed.sorted_by_feedback(database, results, prices, session))
 
-        yield await search(AT_FIRST if is_hasty and asked.goes_in_order else MAX_FOUND)
+        yield await compile_list_query(FIRST_MAX_FEEDBACK if is_hasty and parsed.can_look_up_in_order else MAX_FEEDBACK)
 
 
-async def _search_at_once(asked: "_Asked", versions: OpVersions) -> ListQuery:
-    """The search of a query that MongoDB decides from calls alone, which needs no snapshot."""
+async def _compile_without_snapshot(parsed: "_ParsedListQuery", versions: OpVersions) -> ListQuery:
+    """Compile a query that MongoDB evaluates on calls alone, without a snapshot."""
 
     async def newer() -> ListQuery | None:
-        if asked.versions is None or not await versions.has_others(asked.versions):
+        if parsed.versions is None or not await versions.has_others(parsed.versions):
             return None
-        asked.versions = await versions.read()
-        return replace(asked.search({}, None), newer=newer)
+        parsed.versions = await versions.read()
+        return replace(parsed.compile({}, None), newer=newer)
 
-    asked.versions = await versions.known()
-    return replace(asked.search({}, None), newer=newer)
+    parsed.versions = await versions.cached_or_read()
+    return replace(parsed.compile({}, None), newer=newer)
 
 
-async def fetch_page(calls: Collection, search: ListQuery, request: PageRequest, projection: Sequence[str]) -> Page:
-    """A page of a search, with some paths of its calls.
+async def fetch_page(calls: Collection, list_query: ListQuery, request: PageRequest, projection: Sequence[str]) -> Page:
+    """Read a page of a list query with some paths of its calls.
 
     Raises:
-        BadInputError: the cursor is none of this search's.
-        UnavailableError: an index was made at this very moment.
+        BadInputError: if the cursor belongs to another list.
+        UnavailableError: if an index was built during the read.
     """
-    if search.led:
-        scope = paging.scope_of(calls.name, *search.question, search.order)
-        page = await search.led.page(request, projection, scope)
+    if list_query.calls_by_feedback:
+        scope = paging.scope_of(calls.name, *list_query.cursor_scope, list_query.order)
+        page = await list_query.calls_by_feedback.page(request, projection, scope)
         if page:
             return page
-    if search.slow_fallback:
-        page = await _found_page(calls, search, request, projection, [{"$limit": _PEEKED}])
+    if list_query.slow_fallback:
+        page = await _read_page(calls, list_query, request, projection, [{"$limit": _FIRST_LOOKED_UP}])
         if page.has_previous if request.backward else page.has_next:
             return page
-        search = await search.slow_fallback()
+        list_query = await list_query.slow_fallback()
     while True:
-        page = await _found_page(calls, search, request, projection)
-        newer = await search.newer() if search.newer else None
-        # A search by the same names would find the same page again: the call with another one was deleted meanwhile.
-        if newer is None or newer.stages == search.stages:
+        page = await _read_page(calls, list_query, request, projection)
+        newer = await list_query.newer() if list_query.newer else None
+        # With the same names the page would be the same: the call with another name has been deleted meanwhile.
+        if newer is None or newer.stages == list_query.stages:
             return page
-        search = newer
+        list_query = newer
 
 
-async def _found_page(
-    calls: Collection, search: ListQuery, request: PageRequest, projection: Sequence[str], limit: Pipeline | None = None
+async def _read_page(
+    calls: Collection,
+    list_query: ListQuery,
+    request: PageRequest,
+    projection: Sequence[str],
+    limit: Pipeline | None = None,
 ) -> Page:
     return await paging.find_page(
         calls,
-        search.match,
-        search.order,
+        list_query.match,
+        list_query.order,
         request,
         projection,
-        search.source,
-        [*(limit or ()), *search.narrowing],
-        search.question,
-        search.session,
+        list_query.source,
+        [*(limit or ()), *list_query.narrowing],
+        list_query.cursor_scope,
+        list_query.session,
     )
 
 
-async def explain_query(calls: Collection, search: ListQuery) -> Plan:
-    """How the first page of a search is found, by finding it."""
+async def explain_query(calls: Collection, list_query: ListQuery) -> Plan:
+    """Run the list query for its first page and return MongoDB's plan."""
     request, shown = PageRequest(), ["id"]
-    if search.led:
-        return await explain(search.led.database.feedback, search.led.stages(request, shown))
-    stages = paging.page_pipeline(search.match, search.order, request, shown, narrowing=search.narrowing)
-    return await explain(calls, [*search.source, *stages])
+    if list_query.calls_by_feedback:
+        return await explain(
+            list_query.calls_by_feedback.database.feedback, list_query.calls_by_feedback.stages(request, shown)
+        )
+    stages = paging.page_pipeline(list_query.match, list_query.order, request, shown, narrowing=list_query.narrowing)
+    return await explain(calls, [*list_query.source, *stages])
 
 
-class _Asked:
-    """A search before it is known what there is of feedback, and what tokens cost."""
+class _ParsedListQuery:
+    """A parsed list query, before feedback prequeries and prices are read."""
 
     def __init__(
         self,
@@ -210,60 +225,66 @@ class _Asked:
         self._project_id = project_id
         self._filter = calls_filter
         self._refs = RefFieldTable(expansion.columns if expansion else ())
-        names = FeedbackNames(self._refs if expansion and expansion.columns else CALL_FIELDS)
-        self._newest = NewestFeedback(names)
+        names = FeedbackFieldTable(self._refs if expansion and expansion.columns else CALL_FIELDS)
+        self._newest = NewestFeedbackTable(names)
         self._order = compile_sort(sort_by or OLDEST_FIRST, self._newest)
-        self._leading = self._newest.leading(sort_by or OLDEST_FIRST, self._order)
-        self._sorts_behind_refs = bool(self._refs.paths)
+        self._feedback_sort = self._newest.feedback_sort(sort_by or OLDEST_FIRST, self._order)
+        self._sorts_behind_refs = bool(self._refs.requested)
         self._sorts_by_cost = any(key.path == TOTAL_COST.path for key in self._order.keys)
-        self._operation = calls_operation(query, names, project_id) if query else None
-        self._decided = self._operation
-        self._undecided: Sequence[object] = ()
+        self._operation = compile_calls_query(query, names, project_id) if query else None
+        self._operation_after_python = self._operation
+        self._scope_without_python: Sequence[object] = ()
         self._check_refs()
         self.versions = None
 
     @property
     def versions(self) -> Names | None:
-        """The op names with the prefixes of the filter and the query; None where MongoDB looks for the prefixes."""
+        """The known op names with the prefixes of the filter and the query; None if MongoDB searches the prefixes."""
         return self._versions
 
     @versions.setter
     def versions(self, names: Names | None) -> None:
         self._versions = names
-        operation = self._decided
+        operation = self._operation_after_python
         if operation and names is not None:
-            operation = with_versions(operation, names)
+            operation = expand_prefixes(operation, names)
         self._conditions = Conditions(operation) if operation else None
 
-    async def decide(self, calls: Collection, prices: Prices | None, session: Session) -> None:
-        """Have Python decide what the query says of payloads that are too complex for MongoDB.
+    async def evaluate_in_python(self, calls: Collection, prices: Prices | None, session: Session) -> None:
+        """Evaluate conditions on too complex payloads in Python.
 
         Raises:
-            TooComplexError: there are too many of them.
+            TooComplexError: if there are too many such payloads.
         """
         if not self._operation:
             return
-        if not self.questions:
-            found = self.search({}, prices)
-            self._undecided = found.question or (*found.source, found.match, *found.narrowing)
+        if not self.prequeries:
+            list_query = self.compile({}, prices)
+            self._scope_without_python = list_query.cursor_scope or (
+                *list_query.source,
+                list_query.match,
+                *list_query.narrowing,
+            )
         match = calls_match(self._project_id, self._filter)
-        self._decided = await decided(calls, match, self._operation, self._is_stored, session)
+        self._operation_after_python = await python_assisted_operation(
+            calls, match, self._operation, self._is_stored, session
+        )
         self.versions = self._versions
 
     def _is_stored(self, get: Get) -> bool:
-        is_elsewhere = isinstance(get.access, FeedbackAccess) or self._refs.is_behind(get.access)
-        return not is_elsewhere and get.access.field is not TOTAL_COST
+        is_looked_up = isinstance(get.access, FeedbackAccess) or self._refs.is_behind_ref(get.access)
+        return not is_looked_up and get.access.field is not TOTAL_COST
 
     @property
     def prefixes(self) -> list[str]:
-        """The prefixes of op names that the filter and the query name, each once."""
+        """The distinct op name prefixes in the filter and the query."""
         names = (self._filter and self._filter.op_names) or ()
-        by_query = prefixes_of(self._operation) if self._operation else ()
+        by_query = searched_prefixes(self._operation) if self._operation else ()
         return list(dict.fromkeys([*op_names(self._project_id, names).prefixes, *by_query]))
 
     @property
     def is_by_start(self) -> bool:
-        """True if calls come in the order of their start, in which an index leads to those of each op name."""
+        """True if calls are sorted by start, for which an index returns those of each op name."""
         return self._order.keys[0].path == "started_at"
 
     def _check_refs(self) -> None:
@@ -272,95 +293,101 @@ class _Asked:
             raise BadInputError(f"has {count:,} fields behind refs; the limit is {MAX_CONDITIONS}", "query")
 
     @property
-    def questions(self) -> list[FeedbackPrequery]:
-        """What a search asks of feedback."""
-        return [*(self._conditions.questions if self._conditions else ()), *self._newest.questions]
+    def prequeries(self) -> list[FeedbackPrequery]:
+        """All feedback prequeries of the list query."""
+        return [*(self._conditions.prequeries if self._conditions else ()), *self._newest.prequeries]
 
     @property
-    def open_questions(self) -> list[FeedbackPrequery]:
-        """What of that is to be asked before the calls are looked for."""
-        if not self._leading:
-            return self.questions
-        return self._conditions.questions if self._conditions else []
+    def initial_prequeries(self) -> list[FeedbackPrequery]:
+        """The prequeries to run before the calls are read."""
+        if not self._feedback_sort:
+            return self.prequeries
+        return self._conditions.prequeries if self._conditions else []
 
     @property
-    def goes_in_order(self) -> bool:
-        """Whether calls can be looked up in order, one by one, until a page is full."""
+    def can_look_up_in_order(self) -> bool:
+        """True if calls can be looked up in order, one by one, until a page is full."""
         return not (self._newest.types or self._sorts_behind_refs or self._sorts_by_cost)
 
     @property
-    def names_cost(self) -> bool:
-        """Whether it needs to know what calls cost."""
-        return self._sorts_by_cost or bool(self._operation and is_on_cost(self._operation))
+    def needs_cost(self) -> bool:
+        """True if the filter or the sort needs the costs of calls."""
+        return self._sorts_by_cost or bool(self._operation and uses_cost(self._operation))
 
     @property
-    def room(self) -> int:
-        """The bytes that answers may take together; each stands in two places, or by a coarse order in many."""
-        return _MAX_BYTES // (1 + len(self._order.keys) if self._order.coarse else 2)
+    def max_result_bytes(self) -> int:
+        """Bytes of all prequery results; each occurs twice in the pipeline, or more in a low-cardinality order."""
+        return _MAX_BYTES // (1 + len(self._order.keys) if self._order.low_cardinality else 2)
 
-    def search(self, answers: Answers, prices: Prices | None) -> ListQuery:
-        """The search, once the answers are known, and the prices where it names costs."""
-        stored, behind = self._parted(answers)
-        match = calls_match(self._project_id, self._filter, also=stored, versions=self.versions)
-        lookups = [*pricing(prices), *self._lookups(answers)]
+    def compile(self, results: PrequeryResults, prices: Prices | None) -> ListQuery:
+        """Compile the list query from the prequery results and, if it uses costs, the prices."""
+        stored, behind = self._split_conditions(results)
+        match = calls_match(self._project_id, self._filter, conditions=stored, versions=self.versions)
+        lookups = [*cost_stages(prices), *self._lookups(results)]
         narrowing: Match = {"$and": behind} if behind else {}
-        search = ListQuery(match, self._order)
-        if not self.goes_in_order:
-            source = self._newest.stages(self._collections, self._project_id, match, answers)
-            search = ListQuery(narrowing, self._order, source=[*source, *lookups])
+        compiled = ListQuery(match, self._order)
+        if not self.can_look_up_in_order:
+            source = self._newest.stages(self._collections, self._project_id, match, results)
+            compiled = ListQuery(narrowing, self._order, source=[*source, *lookups])
         elif lookups:
             # Looked up in order, one by one, until a page is full.
-            search = ListQuery(match, self._order, narrowing=[*lookups, {"$match": narrowing}])
-        is_by_question = self.questions or prices or self.prefixes
-        # Cursors stay those of the list whether Python decides for this page or not.
-        return replace(search, question=self._question if is_by_question else self._undecided)
+            compiled = ListQuery(match, self._order, narrowing=[*lookups, {"$match": narrowing}])
+        is_by_question = self.prequeries or prices or self.prefixes
+        # Cursors belong to the same list, with or without evaluation in Python.
+        return replace(compiled, cursor_scope=self._cursor_scope if is_by_question else self._scope_without_python)
 
-    def led(
-        self, database: Database, answers: Answers, prices: Prices | None, session: Session
+    def sorted_by_feedback(
+        self, database: Database, results: PrequeryResults, prices: Prices | None, session: Session
     ) -> CallsByFeedback | None:
-        """The calls, found from the feedback that leads their order."""
-        if not self._leading:
+        """Return the calls in feedback order; None if the sort does not start with feedback."""
+        if not self._feedback_sort:
             return None
-        stored, behind = self._parted(answers)
-        match = calls_match(self._project_id, self._filter, also=stored, versions=self.versions)
-        narrowing = [*pricing(prices), *self._lookups(answers), *([{"$match": {"$and": behind}}] if behind else [])]
-        return CallsByFeedback(database, self._project_id, self._leading, match, narrowing, session)
+        stored, looked_up = self._split_conditions(results)
+        match = calls_match(self._project_id, self._filter, conditions=stored, versions=self.versions)
+        narrowing = [
+            *cost_stages(prices),
+            *self._lookups(results),
+            *([{"$match": {"$and": looked_up}}] if looked_up else []),
+        ]
+        return CallsByFeedback(database, self._project_id, self._feedback_sort, match, narrowing, session)
 
     @property
-    def _question(self) -> Sequence[object]:
+    def _cursor_scope(self) -> Sequence[object]:
         match = calls_match(self._project_id, self._filter)
         behind_refs = self._refs.lookups(self._collections, self._project_id, self._operation)
         return match, self._operation, self._newest.types, behind_refs
 
-    def _lookups(self, answers: Answers) -> Pipeline:
-        """The stages that read what refs lead to, and what there is of feedback, as far as it is not known."""
-        looked_up = self._conditions.looked_up(answers) if self._conditions else ()
-        on_feedback = (lookup(self._collections.feedback, self._project_id, condition) for condition in looked_up)
+    def _lookups(self, results: PrequeryResults) -> Pipeline:
+        """Build the stages that read referenced values, and the feedback conditions without a prequery result."""
+        without_result = self._conditions.without_result(results) if self._conditions else ()
+        on_feedback = (
+            condition_lookup(self._collections.feedback, self._project_id, condition) for condition in without_result
+        )
         behind_refs = self._refs.lookups(self._collections, self._project_id, self._operation)
         return [*behind_refs, *chain.from_iterable(on_feedback)]
 
-    def _parted(self, answers: Answers) -> tuple[list[Match], list[Match]]:
-        """The conditions on what calls store, and those on what is looked up; all must hold."""
+    def _split_conditions(self, results: PrequeryResults) -> tuple[list[Match], list[Match]]:
+        """Split the conditions into those on stored fields and those on looked-up values; all must be true."""
         stored: list[Match] = []
-        behind: list[Match] = []
+        looked_up: list[Match] = []
         if not self._conditions:
-            return stored, behind
-        for term in terms(self._conditions.operation(self._project_id, answers)):
-            is_behind = self._refs.count(term) or self._conditions.is_on_feedback(term) or is_on_cost(term)
-            (behind if is_behind else stored).append(compile_match(term))
-        return stored, behind
+            return stored, looked_up
+        for term in conjuncts(self._conditions.operation(self._project_id, results)):
+            needs_lookup = self._refs.count(term) or self._conditions.is_on_feedback(term) or uses_cost(term)
+            (looked_up if needs_lookup else stored).append(compile_match(term))
+        return stored, looked_up
 
 
-def is_on_cost(operation: Operand) -> bool:
-    """Whether an operation names what calls cost."""
-    return any(get.access.field is TOTAL_COST for get in gets(operation))
+def uses_cost(operation: Operand) -> bool:
+    """Return True if an operation uses the cost of calls."""
+    return any(get.access.field is TOTAL_COST for get in iter_gets(operation))
 
 
-def pricing(prices: Prices | None) -> Pipeline:
-    """The stage that computes what calls cost."""
+def cost_stages(prices: Prices | None) -> Pipeline:
+    """Build the stage that computes the cost of calls; none without prices."""
     return [{"$set": {TOTAL_COST.path: prices.total_cost_expression()}}] if prices else []
 
 
-def terms(operation: Operand) -> tuple[Operand, ...]:
-    """The operations all of which are to hold."""
+def conjuncts(operation: Operand) -> tuple[Operand, ...]:
+    """Return the terms of a conjunction, or the operation itself."""
     return operation.terms if isinstance(operation, And) else (operation,)

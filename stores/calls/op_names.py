@@ -1,7 +1,7 @@
-"""Names of ops: a plain name, `name:*` or a ref, and which op names of calls each stands for.
+"""Op names in filters and queries: a plain name, `name:*` or a ref, and the stored op names that each matches.
 
-A call's `op_name` is a plain name or the ref of an op's version. A plain name stands for itself and for every version
-of the project's op of that name, so that the names that calls and roll-ups show lead back to them.
+A call's `op_name` is a plain name or the ref of an op version. A plain name matches itself and every version of the
+project's op of that name, so the names shown in calls and roll-ups can be used in filters.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,21 +13,18 @@ from stores.calls.fields import OP_NAME
 from stores.errors import BadInputError
 from stores.query import Query
 from stores.query.fields import FieldTable
-from stores.query.parser import MAX_FIELDS
-from stores.query.syntax_tree import And, Compare, Comparison, Get, In, Literal, Operand, Or, gets, with_operands
+from stores.query.parser import MAX_FIELD_ACCESSES
+from stores.query.syntax_tree import And, Compare, Comparison, Get, In, Literal, Operand, Or, iter_gets, map_operands
 from stores.refs import SCHEME
 
 _ANY_VERSION: Final = ":*"
-_NEVER_IN_REFS: Final = frozenset("/:")
-"""Characters that the name of an op with versions never has."""
+_NEVER_IN_OP_NAMES: Final = frozenset("/:")
+"""Characters that never occur in the name of a versioned op."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpNames:
-    """The op names of calls that some names stand for: these themselves, and all that start with one of the prefixes.
-
-    Each prefix ends in a colon.
-    """
+    """The stored op names to match: exact names, and all names with one of the prefixes, which end in a colon."""
 
     exact: Sequence[str]
     prefixes: Sequence[str]
@@ -36,9 +33,9 @@ class OpNames:
 def op_names(project_id: str, names: Iterable[str]) -> OpNames:
     """Expand op names of a filter to exact names and prefixes.
 
-    `name` stands for the plain name and every version of the op, `name:*` for plain names that start with `name:`, too;
-    but `weave:*` does not, since every ref starts with `weave:`. A ref stands for itself, and one that ends in `:*` for
-    every version.
+    `name` matches the plain name and every version of the op. `name:*` also matches plain names that start with
+    `name:`, except for `weave:*`, since every ref starts with `weave:`. A ref matches itself; a ref that ends in `:*`
+    matches every version.
     """
     exact: dict[str, None] = {}
     prefixes: dict[str, None] = {}
@@ -50,25 +47,25 @@ def op_names(project_id: str, names: Iterable[str]) -> OpNames:
             exact |= {name: None} if plain == name else {}
             continue
         exact[plain] = None
-        if plain and _NEVER_IN_REFS.isdisjoint(plain):
+        if plain and _NEVER_IN_OP_NAMES.isdisjoint(plain):
             prefixes[f"{SCHEME}{project_id}/op/{plain}:"] = None
     return OpNames(list(exact), list(prefixes))
 
 
-def calls_operation(query: Query, fields: FieldTable, project_id: str) -> Operand:
-    """The operation of a query over a project's calls, in which names of ops are the op names that they stand for.
+def compile_calls_query(query: Query, fields: FieldTable, project_id: str) -> Operand:
+    """Compile a query over a project's calls, with op names expanded to the stored op names that they match.
 
     Raises:
-        BadInputError: the query makes no sense of the fields, names too many ops, or asks each call for null in a field
-            that always has a value.
+        BadInputError: if the query is invalid, if it names too many ops, or if every result would need a null in a
+            field that is never null.
     """
-    asked = query.operation(fields)
-    _check_nulls(asked)
-    operation = _with_op_names(asked, project_id)
-    if sum(1 for _ in gets(operation)) > MAX_FIELDS:
+    parsed = query.operation(fields)
+    _check_nulls(parsed)
+    operation = _with_op_names(parsed, project_id)
+    if sum(1 for _ in iter_gets(operation)) > MAX_FIELD_ACCESSES:
         raise BadInputError(
-            f"the names of ops and other fields make more than {MAX_FIELDS:,} conditions; name fewer ops, or refs of "
-            "their versions",
+            f"op names and other fields expand to more than {MAX_FIELD_ACCESSES:,} conditions; name fewer ops, or name "
+            "refs of op versions",
             "query",
         )
     return operation
@@ -82,49 +79,49 @@ def _check_nulls(node: Operand) -> None:
         case Compare(Comparison.EQ, Get(name, access), Literal(None)) | Compare(
             Comparison.EQ, Literal(None), Get(name, access)
         ) if not access.field.optional:
-            raise BadInputError(f"{name} is never null, so no call would be found; take out this condition", "query")
+            raise BadInputError(f"{name} is never null, so no call would match; remove this condition", "query")
 
 
 def _with_op_names(node: Operand, project_id: str) -> Operand:
     match node:
         case Compare(Comparison.EQ, Get() as get, Literal(str() as name)) if _is_op_name(get):
-            return _stands_for(get, [name], (), project_id)
+            return _expanded_condition(get, [name], (), project_id)
         case Compare(Comparison.EQ, Literal(str() as name), Get() as get) if _is_op_name(get):
-            return _stands_for(get, [name], (), project_id)
+            return _expanded_condition(get, [name], (), project_id)
         case In(Get() as get, members) if _is_op_name(get):
             names = [each.value for each in members if isinstance(each, Literal) and isinstance(each.value, str)]
             others = [each for each in members if not (isinstance(each, Literal) and isinstance(each.value, str))]
-            return _stands_for(get, names, [_with_op_names(each, project_id) for each in others], project_id)
+            return _expanded_condition(get, names, [_with_op_names(each, project_id) for each in others], project_id)
         case In(Literal(str() as name) as literal, members) if any(map(_is_op_name, members)):
             get = next(each for each in members if isinstance(each, Get) and _is_op_name(each))
             others = [_with_op_names(each, project_id) for each in members if not _is_op_name(each)]
-            return Or((_stands_for(get, [name], (), project_id), In(literal, tuple(others))))
+            return Or((_expanded_condition(get, [name], (), project_id), In(literal, tuple(others))))
         case _:
-            return with_operands(node, lambda operand: _with_op_names(operand, project_id))
+            return map_operands(node, lambda operand: _with_op_names(operand, project_id))
 
 
-def prefixes_of(node: Operand) -> Iterator[str]:
-    """The prefixes of op names of which an operation asks for calls; not those of which it excludes calls."""
+def searched_prefixes(node: Operand) -> Iterator[str]:
+    """Yield the op name prefixes that an operation searches, except those below a negation."""
     match node:
         case Compare(_, _, Literal(str() as prefix)) if _is_prefix(node):
             yield prefix
         case And(terms) | Or(terms):
             for term in terms:
-                yield from prefixes_of(term)
+                yield from searched_prefixes(term)
 
 
-def with_versions(node: Operand, names: Sequence[str]) -> Operand:
-    """An operation in which op names that start with a prefix of `prefixes_of` are those of some names that do."""
+def expand_prefixes(node: Operand, names: Sequence[str]) -> Operand:
+    """Replace prefix conditions on op names with the known names that have the prefix."""
     match node:
         case Or((In(Get() as get, members), *prefixed)) if _is_op_name(get) and all(map(_is_prefix, prefixed)):
-            prefixes = tuple(chain.from_iterable(map(prefixes_of, prefixed)))
+            prefixes = tuple(chain.from_iterable(map(searched_prefixes, prefixed)))
             return In(get, (*members, *(Literal(name) for name in names if name.startswith(prefixes))))
         case Compare(_, Get() as get, Literal(prefix)) if _is_prefix(node):
             return In(get, tuple([Literal(name) for name in names if name.startswith(str(prefix))]))
         case And() | Or():
-            return with_operands(node, lambda term: with_versions(term, names))
+            return map_operands(node, lambda term: expand_prefixes(term, names))
         case _:
-            # A list of names under a negation, or in a comparison with false, would find calls of names it lacks.
+            # Negated, an incomplete list of names would match calls of the missing names.
             return node
 
 
@@ -140,11 +137,11 @@ def _is_op_name(node: Operand) -> bool:
     return isinstance(node, Get) and node.access.field is OP_NAME
 
 
-def _stands_for(get: Get, names: Iterable[str], others: Sequence[Operand], project_id: str) -> Operand:
-    """That an op name is one of those that names stand for, or equals another operand."""
-    found = op_names(project_id, names)
-    members = (*map(Literal, found.exact), *others)
-    prefixed = [Compare(Comparison.STARTS_WITH, get, Literal(prefix)) for prefix in found.prefixes]
+def _expanded_condition(get: Get, names: Iterable[str], others: Sequence[Operand], project_id: str) -> Operand:
+    """Build the condition that an op name matches one of the names, or equals another operand."""
+    expanded = op_names(project_id, names)
+    members = (*map(Literal, expanded.exact), *others)
+    prefixed = [Compare(Comparison.STARTS_WITH, get, Literal(prefix)) for prefix in expanded.prefixes]
     if len(members) == 1 and not prefixed:
         return Compare(Comparison.EQ, get, members[0])
     return Or((In(get, members), *prefixed)) if prefixed else In(get, members)

@@ -1,59 +1,60 @@
-"""Writing batches of which each part stands for itself: what breaks a rule is left out, and all else is stored."""
+"""Batch writes that reject invalid parts and store the rest."""
 
 from collections.abc import Sequence
 
 from stores.calls.inputs import CallEnd, CallStart
-from stores.calls.writes import made_ready, write_batch
+from stores.calls.writes import prepare_fields, write_batch
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 
-Refused = dict[int, StoreError]
-"""Why parts are not stored, by their positions."""
+Rejected = dict[int, StoreError]
+"""The error of each rejected part, by position in the batch."""
 
 
-async def write_partly(database: Database, batch: Sequence[CallStart | CallEnd]) -> Refused:
-    """Store the parts that break no rule; why the others are not stored, by position.
+async def write_partly(database: Database, batch: Sequence[CallStart | CallEnd]) -> Rejected:
+    """Store the valid parts of a batch; return the errors of the others by position.
 
-    Nearly all batches are good, so that a look at each part is taken only once a batch was refused as a whole.
+    Nearly all batches are valid, so parts are checked one by one only after the whole batch was rejected.
 
     Raises:
-        UnavailableError, ConflictError: nothing is refused then, and all of it may be sent again.
+        UnavailableError, ConflictError: if the database failed; no part counts as rejected, and the caller may retry
+        all.
     """
     try:
         await write_batch(database, batch)
     except (BadInputError, PayloadTooLargeError):
-        refused = await _looked_at(batch)
-        good = [position for position in range(len(batch)) if position not in refused]
-        return refused | await _write_good(database, batch, good)
+        rejected = await _check_parts(batch)
+        valid = [position for position in range(len(batch)) if position not in rejected]
+        return rejected | await _write_valid(database, batch, valid)
     return {}
 
 
-async def _looked_at(batch: Sequence[CallStart | CallEnd]) -> Refused:
-    """What the parts themselves have against them."""
-    refused: Refused = {}
+async def _check_parts(batch: Sequence[CallStart | CallEnd]) -> Rejected:
+    """Return the errors of the parts that are invalid by themselves."""
+    rejected: Rejected = {}
     async for position, part in cooperative(enumerate(batch)):
         try:
-            await made_ready(part.checked())
+            await prepare_fields(part.checked())
         except StoreError as error:
-            refused[position] = error.with_traceback(None)  # which leads back to all of the batch
-    return refused
+            rejected[position] = error.with_traceback(None)  # the traceback would keep the whole batch in memory
+    return rejected
 
 
-async def _write_good(database: Database, batch: Sequence[CallStart | CallEnd], good: Sequence[int]) -> Refused:
+async def _write_valid(database: Database, batch: Sequence[CallStart | CallEnd], valid: Sequence[int]) -> Rejected:
     try:
-        await write_batch(database, [batch[position] for position in good])
+        await write_batch(database, [batch[position] for position in valid])
     except PayloadTooLargeError:
-        # One of them is too large only together with what is there already, which the database does not name.
-        return await _write_singly(database, batch, good)
+        # A part is too large only together with its call's stored part; the database does not say which.
+        return await _write_one_by_one(database, batch, valid)
     return {}
 
 
-async def _write_singly(database: Database, batch: Sequence[CallStart | CallEnd], good: Sequence[int]) -> Refused:
-    refused: Refused = {}
-    for position in good:
+async def _write_one_by_one(database: Database, batch: Sequence[CallStart | CallEnd], valid: Sequence[int]) -> Rejected:
+    rejected: Rejected = {}
+    for position in valid:
         try:
             await write_batch(database, [batch[position]])
         except PayloadTooLargeError as error:
-            refused[position] = error
-    return refused
+            rejected[position] = error
+    return rejected

@@ -1,4 +1,4 @@
-"""The JSON of a call's start or end, made ready for its document once: text, mirror, refs, size."""
+"""The JSON of a call's start or end, prepared for storage: text, BSON copy, refs and size."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,94 +12,98 @@ from stores.errors import PayloadTooLargeError, StoreError
 from stores.files import NewFile
 from stores.json import codec
 from stores.json.bson_copy import to_bson
-from stores.json.inspection import JsonTraits, shape_of
+from stores.json.inspection import JsonTraits, traits_of
 
 MAX_BYTES: Final = 7_700_000
-"""What a start's or an end's payload may take in BSON: both fit into a document of 16 MiB, with what else is in it."""
+"""BSON bytes of one start's or end's payload; both fit into MongoDB's 16 MiB with the rest of the document."""
 
 MAX_GROWTH: Final = 21
-"""Text, mirror, refs and usage together take at most this many times the text: models without counts come closest."""
+"""Factor by which text, BSON copy, refs and usage together may exceed the text; models without counts come closest."""
 
-AT_ONCE: Final = 256 * 1024
-"""Characters of a value's text; what is longer, or odd, takes so long to make ready that a thread does it."""
+MAX_FAST_LENGTH: Final = 256 * 1024
+"""Characters of a value that may be prepared on the event loop; longer or odd values need a thread."""
 
-_IN_ALL_SCHEMES: Final = ":///"
+_COMMON_TO_SCHEMES: Final = ":///"
 _SCHEMES: Final = tuple(f'"{scheme}' for scheme in (refs.SCHEME, refs.ARTIFACT_SCHEME, refs.INTERNAL_SCHEME))
 
 
 class TakesLongError(Exception):
-    """A value is not soon made ready."""
+    """A value takes too long to prepare on the event loop."""
 
 
 @dataclass(slots=True)
 class Payload:
-    """JSON values by name, as they are kept: their texts, mirrors, refs, size as text, and the files taken out."""
+    """JSON values by name in their stored forms: texts, BSON copies, refs, text size, and extracted files."""
 
     values: dict[str, object]
     texts: dict[str, str]
-    mirrors: dict[str, object]
+    bson_copies: dict[str, object]
     refs: dict[str, list[str]]
     size_bytes: int
     files: list[NewFile]
 
     @classmethod
-    def of(
+    def from_values(
         cls,
         values: dict[str, object],
         with_files: Iterable[str] = (),
-        beside: dict[str, object] | None = None,
-        shapes: dict[str, JsonTraits] | None = None,
+        stored_beside: dict[str, object] | None = None,
+        traits: dict[str, JsonTraits] | None = None,
     ) -> Self:
-        """The payload of some values; from those `with_files` long data URLs are taken out, to be files.
+        """Prepare values for storage; long data URLs in the values of `with_files` become files.
 
-        The shapes of values, where the caller knows them, spare a walk through those.
+        Args:
+            values: JSON values by name.
+            with_files: names of the values whose data URLs are extracted.
+            stored_beside: further stored fields that count towards the size limit.
+            traits: known traits of values, which save a traversal.
 
         Raises:
-            PayloadTooLargeError: they take more than `MAX_BYTES` in BSON, their texts and what is kept beside included.
-            BadInputError: they go beyond `json_bounds`, or a string in them uses the reserved scheme of refs.
+            PayloadTooLargeError: if texts, BSON copies, refs and `stored_beside` exceed `MAX_BYTES` in BSON.
+            BadInputError: if a value exceeds `stores.json.limits`, or if a string uses the reserved ref scheme.
         """
         payload = cls({}, {}, {}, {}, 0, [])
         for name, value in values.items():
-            payload.add(name, value, _text(name, value), (shapes or {}).get(name), with_files=name in with_files)
-        payload.check_size(beside)
+            payload.add(name, value, _text(name, value), (traits or {}).get(name), with_files=name in with_files)
+        payload.check_size(stored_beside)
         return payload
 
     @classmethod
-    def unchecked(cls, values: dict[str, object], with_files: Iterable[str], *, at_once: bool) -> Self:
-        """The same, its size not yet held to the limit.
+    def unchecked(cls, values: dict[str, object], with_files: Iterable[str], *, fast_only: bool) -> Self:
+        """Prepare values for storage without a check of their size.
 
         Raises:
-            TakesLongError: it should be `at_once`, and cannot.
-            BadInputError: as by `of`.
+            TakesLongError: if `fast_only`, and a value takes long to prepare.
+            BadInputError: see `from_values`.
         """
         payload = cls({}, {}, {}, {}, 0, [])
         for name, value in values.items():
-            text = codec.encode_plain(value) if at_once else _text(name, value)
-            if text is None or (at_once and len(text) > AT_ONCE):
+            text = codec.encode_plain(value) if fast_only else _text(name, value)
+            if text is None or (fast_only and len(text) > MAX_FAST_LENGTH):
                 raise TakesLongError
             payload.add(name, value, text, None, with_files=name in with_files)
         return payload
 
-    def check_size(self, beside: dict[str, object] | None = None) -> None:
-        """Hold it to the limit, with what is kept beside it.
+    def check_size(self, stored_beside: dict[str, object] | None = None) -> None:
+        """Check the size in BSON, including further stored fields.
 
         Raises:
-            PayloadTooLargeError: it takes more than `MAX_BYTES` in BSON.
+            PayloadTooLargeError: if it exceeds `MAX_BYTES`.
         """
-        _check_size(self.texts, self.mirrors, {"refs": self.refs, **(beside or {})})
+        _check_size(self.texts, self.bson_copies, {"refs": self.refs, **(stored_beside or {})})
 
-    def add(self, name: str, value: object, text: str, shape: JsonTraits | None, *, with_files: bool) -> None:
-        """Put a value in, with its text; its size is not held to the limit here."""
+    def add(self, name: str, value: object, text: str, traits: JsonTraits | None, *, with_files: bool) -> None:
+        """Add a value with its text; its size is not checked."""
         if with_files and may_hold_data_urls(text):
-            value, taken = extract_data_urls(value)
-            text, shape = _text(name, value), None
-            self.files += taken
-        shape = shape or shape_of(value)
+            value, extracted = extract_data_urls(value)
+            text, traits = _text(name, value), None
+            self.files += extracted
+        traits = traits or traits_of(value)
         self.values[name] = value
         self.texts[name] = text
-        self.mirrors[name] = to_bson(value, shape)
-        self.refs[name] = _refs(name, value, text) if _IN_ALL_SCHEMES in text else []
-        self.size_bytes += shape.default_length(value, text)
+        self.bson_copies[name] = to_bson(value, traits)
+        self.refs[name] = _refs(name, value, text) if _COMMON_TO_SCHEMES in text else []
+        self.size_bytes += traits.default_length(value, text)
 
 
 def _text(name: str, value: object) -> str:
@@ -109,17 +113,17 @@ def _text(name: str, value: object) -> str:
         raise error.prefixed(name) from None
 
 
-def _check_size(texts: dict[str, str], mirrors: dict[str, object], beside: dict[str, object]) -> None:
+def _check_size(texts: dict[str, str], bson_copies: dict[str, object], stored_beside: dict[str, object]) -> None:
     length = sum(map(len, texts.values()))
     if length * MAX_GROWTH <= MAX_BYTES:
         return
-    # What is too large by its texts alone would be encoded in one go, which lets no other thread in.
-    size = length if length > MAX_BYTES else len(bson_encode({**mirrors, "json": texts, **beside}))
+    # If the texts alone exceed the limit, skip the encoding, which blocks all threads.
+    size = length if length > MAX_BYTES else len(bson_encode({**bson_copies, "json": texts, **stored_beside}))
     if size > MAX_BYTES:
         number = f"{size:,}" if size > length else f"more than {length:,}"
         raise PayloadTooLargeError(
-            f"{' and '.join(texts)} take {number} bytes as stored (text, refs and what queries look into); the limit "
-            f"is {MAX_BYTES:,}. Keep large content elsewhere and send a reference to it",
+            f"{' and '.join(texts)} take {number} bytes as stored (text, refs and the copy for queries); the limit "
+            f"is {MAX_BYTES:,}; store large content elsewhere and send a reference",
             max(texts, key=lambda name: len(texts[name])),
         )
 

@@ -1,4 +1,4 @@
-"""Expanding columns: places in calls at which the value that a ref leads to stands in for the ref."""
+"""Column expansion: replaces refs at given JSON paths of calls with the values that they refer to."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,43 +24,45 @@ _ARGUMENT: Final = "expand_columns"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A place in the JSON of calls: where queries find it, and the keys that lead to it in its field."""
+    """A path into the JSON of calls: its query access, and its unescaped keys within the field."""
 
     access: Access
-    steps: tuple[str, ...]
+    keys: tuple[str, ...]
 
     @property
     def field(self) -> str:
-        """The field that it lies in."""
+        """Name of the JSON field that contains the column."""
         return self.access.field.name
 
 
 @dataclass(frozen=True)
 class Expansion:
-    """Which columns are expanded, by name; without values returned, only queries and sorts see through the refs."""
+    """The columns to expand, by name; without `returns_values`, only queries and sorts follow the refs."""
 
     names: Sequence[str]
     returns_values: bool = True
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """The columns, each once, those with the fewest keys first.
+        """The distinct columns, those with the fewest keys first.
 
         Raises:
-            BadInputError: one is no place in the JSON of calls, or there are more than `MAX_COLUMNS`.
+            BadInputError: if a name is no path into the JSON of calls, or if there are more than `MAX_COLUMNS`.
         """
         if len(self.names) > MAX_COLUMNS:
             raise BadInputError(f"has {len(self.names):,} columns; the limit is {MAX_COLUMNS}", _ARGUMENT)
-        found = [_column(name, f"{_ARGUMENT}.{position}") for position, name in enumerate(self.names)]
-        return tuple(sorted(dict.fromkeys(found), key=lambda column: len(column.steps)))
+        columns = [_column(name, f"{_ARGUMENT}.{position}") for position, name in enumerate(self.names)]
+        return tuple(sorted(dict.fromkeys(columns), key=lambda column: len(column.keys)))
 
-    async def expand(self, sources: TargetReader, project_id: str, rows: Iterable[Row], wanted: Iterable[str]) -> None:
-        """Write, into the wanted JSON of rows, values in place of refs; a few commands for each depth of columns.
+    async def expand(
+        self, target_reader: TargetReader, project_id: str, rows: Iterable[Row], wanted: Iterable[str]
+    ) -> None:
+        """Replace refs in the selected JSON of rows with their values; a few commands per column depth.
 
-        Where a ref leads to nothing, or out of the project, it stays.
+        A ref that leads to nothing, or out of the project, stays unchanged.
 
         Raises:
-            BadInputError: the values take more than `sources.MAX_CHARACTERS`.
+            BadInputError: if the values exceed `targets.MAX_CHARACTERS`.
         """
         if not self.returns_values:
             return
@@ -69,8 +71,8 @@ class Expansion:
         async for row, field in cooperative((row, field) for row in rows for field in fields):
             page.add(row, field)
         try:
-            for _, columns in groupby(self.columns, key=lambda column: len(column.steps)):
-                await page.expand(sources, list(columns))
+            for _, columns in groupby(self.columns, key=lambda column: len(column.keys)):
+                await page.expand(target_reader, list(columns))
             async for payload in cooperative(page.payloads):
                 payload.write()
         except BadInputError as error:
@@ -94,7 +96,7 @@ def _column(name: str, argument: str) -> Column:
 
 @dataclass(slots=True)
 class _Payload:
-    """One JSON field of a row, parsed. Its values are shared with others, so that none is changed in place."""
+    """One parsed JSON field of a row; values are shared between rows, so none is changed in place."""
 
     row: Row
     field: str
@@ -102,27 +104,27 @@ class _Payload:
     is_changed: bool = False
 
     def ref_at(self, column: Column) -> str | None:
-        """The text at a column that may be a ref; columns lead through objects only."""
+        """Return the ref at a column; None if there is none. Columns lead through objects only."""
         value = self.value
-        for step in column.steps:
-            value = value.get(step) if isinstance(value, dict) else None
+        for key in column.keys:
+            value = value.get(key) if isinstance(value, dict) else None
         return value if isinstance(value, str) and value.startswith(SCHEME) else None
 
     def put(self, column: Column, value: object) -> None:
-        self.value, self.is_changed = _with(self.value, column.steps, value), True
+        self.value, self.is_changed = _replace_at(self.value, column.keys, value), True
 
     def write(self) -> None:
         if self.is_changed:
             self.row["json"][self.field] = codec.encode(self.value)
 
 
-def _with(value: Any, steps: Sequence[str], new: object) -> Any:  # noqa: ANN401 -- any JSON
-    """A JSON value with another one at the end of the steps, made without changing it."""
-    return {**value, steps[0]: _with(value[steps[0]], steps[1:], new)} if steps else new
+def _replace_at(value: Any, keys: Sequence[str], new: object) -> Any:  # noqa: ANN401 -- any JSON
+    """Copy a JSON value with `new` at the end of the steps."""
+    return {**value, keys[0]: _replace_at(value[keys[0]], keys[1:], new)} if keys else new
 
 
 class _Page:
-    """The JSON of a page's rows that may hold refs, and what these lead to, each read once."""
+    """The JSON of a page's rows that may contain refs, and the referenced values, each read once."""
 
     def __init__(self, project_id: str) -> None:
         self.payloads: list[_Payload] = []
@@ -136,35 +138,35 @@ class _Page:
         if text and SCHEME in text:
             self.payloads.append(_Payload(row, field, codec.loads(text.encode())))
 
-    async def expand(self, sources: TargetReader, columns: list[Column]) -> None:
+    async def expand(self, target_reader: TargetReader, columns: list[Column]) -> None:
         """Expand columns none of which lies inside another."""
-        found = [place async for place in cooperative(self._places(columns))]
-        await self._read(sources, {ref for _, _, ref in found})
-        async for payload, column, ref in cooperative(found):
-            if known := self._values[ref]:
-                value, size = known
-                self._count(size)
+        refs = [each async for each in cooperative(self._refs_at(columns))]
+        await self._read(target_reader, {ref for _, _, ref in refs})
+        async for payload, column, ref in cooperative(refs):
+            if cached := self._values[ref]:
+                value, size = cached
+                self._add_size(size)
                 payload.put(column, value)
 
-    def _places(self, columns: list[Column]) -> Iterator[tuple[_Payload, Column, str]]:
+    def _refs_at(self, columns: list[Column]) -> Iterator[tuple[_Payload, Column, str]]:
         for payload in self.payloads:
             for column in columns:
                 if column.field == payload.field and (ref := payload.ref_at(column)):
                     yield payload, column, ref
 
-    async def _read(self, sources: TargetReader, texts: set[str]) -> None:
+    async def _read(self, target_reader: TargetReader, texts: set[str]) -> None:
         new = texts - self._values.keys()
         refs: dict[str, Ref] = {text: ref for text in new if (ref := inner_ref(self._project_id, text))}
-        resolved = await resolve(sources, refs.values(), self._budget)
+        resolved = await resolve(target_reader, refs.values(), self._budget)
         self._values |= dict.fromkeys(new)
         async for text, ref in cooperative(refs.items()):
             json = resolved[ref].text
             value = None if json is None else codec.loads(json.encode())
             if json is not None and value is not None:
-                named = {**value, "_ref": text} if isinstance(value, dict) and "_ref" not in value else value
-                self._values[text] = named, len(json)
+                with_ref = {**value, "_ref": text} if isinstance(value, dict) and "_ref" not in value else value
+                self._values[text] = with_ref, len(json)
 
-    def _count(self, size: int) -> None:
+    def _add_size(self, size: int) -> None:
         self._size += size
         if self._size > MAX_CHARACTERS:
-            raise BadInputError(f"put more than {MAX_CHARACTERS:,} characters into one page; ask for fewer calls")
+            raise BadInputError(f"expand to more than {MAX_CHARACTERS:,} characters in one page; request fewer calls")

@@ -1,6 +1,6 @@
-"""Lookups: the stages of a pipeline that read what refs in its documents lead to.
+"""Pipeline stages that read the values to which refs in documents lead.
 
-A ref leads to a version as a whole, or from its `rows`, the ref of a table, on to a row of that: so datasets are made.
+A ref leads to an object version as a whole, or through the table ref in its `rows` to a table row, as in datasets.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from stores.database import Database
 from stores.query.fields import Access, is_index
-from stores.query.value_expressions import Expression, bound
+from stores.query.value_expressions import Expression, let_v
 from stores.refs import SCHEME
 
 Pipeline = list[dict[str, Any]]
@@ -20,7 +20,7 @@ _TO_ROW: Final = "/attr/rows/id/"
 
 @dataclass(frozen=True, slots=True)
 class Collections:
-    """The names of the collections that refs lead into, of the calls and of the feedback on them."""
+    """Names of the collections that refs lead into, and of calls and feedback."""
 
     calls: str
     feedback: str
@@ -30,8 +30,8 @@ class Collections:
     rows: str
 
     @classmethod
-    def of(cls, database: Database) -> Self:
-        """Those of a database."""
+    def from_database(cls, database: Database) -> Self:
+        """Return the collection names of a database."""
         return cls(
             calls=database.calls.name,
             feedback=database.feedback.name,
@@ -43,10 +43,16 @@ class Collections:
 
 
 @dataclass(frozen=True, slots=True)
-class Lookup:
-    """What reads some paths into the values that the refs at a place lead to, to the path of a field.
+class RefLookup:
+    """Reads the values referenced at `origin` into a field of the document.
 
-    With a text path, it reads the values' JSON texts to that, too.
+    Args:
+        collections: names of the collections.
+        project_id: the project, which refs never leave.
+        origin: where the refs are.
+        path: the field that receives the values.
+        wanted: the paths to read inside the values.
+        text_path: the field that receives the values' JSON texts, if not None.
     """
 
     collections: Collections
@@ -58,30 +64,33 @@ class Lookup:
 
     @property
     def stages(self) -> Pipeline:
-        """The stages; nothing is at the path where there is no ref of the project, or what it leads to is not there."""
+        """The stages; they leave the field empty if there is no ref of the project, or if its target does not exist."""
         ref, row = f"{self.path}_ref", f"{self.path}_row"
-        leads_on = {"$gt": [f"${ref}.row", None]}
+        has_row = {"$gt": [f"${ref}.row", None]}
         table = _table_id(self.project_id, {"$first": f"${self.path}.rows"})
-        in_version: Pipeline = [{"$match": {"visible": True}}, {"$project": self._parts | {"rows": _text("$val.rows")}}]
+        in_version: Pipeline = [
+            {"$match": {"visible": True}},
+            {"$project": self._projection | {"rows": _text("$val.rows")}},
+        ]
         return [
-            {"$set": {ref: _parted(self.project_id, self.origin)}},
-            self._joined(self.collections.objects, f"{ref}.version", in_version, self.path),
-            {"$set": {f"{ref}.table": {"$cond": [leads_on, table, None]}}},
-            self._joined(self.collections.tables, f"{ref}.table", self._in_table(), row, {"row": f"${ref}.row"}),
+            {"$set": {ref: _split_ref(self.project_id, self.origin)}},
+            self._lookup(self.collections.objects, f"{ref}.version", in_version, self.path),
+            {"$set": {f"{ref}.table": {"$cond": [has_row, table, None]}}},
+            self._lookup(self.collections.tables, f"{ref}.table", self._in_table(), row, {"row": f"${ref}.row"}),
             {
                 "$set": {
-                    to: {"$first": {"$cond": [leads_on, f"${row}.{part}", f"${self.path}.{part}"]}}
-                    for to, part in ((self.path, "val"), (self.text_path, "json.val"))
-                    if to
+                    target: {"$first": {"$cond": [has_row, f"${row}.{source}", f"${self.path}.{source}"]}}
+                    for target, source in ((self.path, "val"), (self.text_path, "json.val"))
+                    if target
                 }
             },
         ]
 
     def _in_table(self) -> Pipeline:
-        """The stages from a table to the row whose digest is `$$row`, if it has that."""
+        """Build the stages from a table to the row with the digest `$$row`, if the table contains it."""
         start = {"$literal": f"{self.project_id}:"}
         chunks = {"$map": {"input": "$chunks", "in": {"$concat": [start, "$$this"]}}}
-        # No index finds chunks by rows: it would make a change to a table take twice as long.
+        # Chunks have no index by row, which would double the time to change a table.
         in_chunk: Pipeline = [
             {"$match": {"$expr": {"$in": ["$$row", "$row_digests"]}}},
             {"$limit": 1},
@@ -89,13 +98,13 @@ class Lookup:
         ]
         return [
             {"$project": {"_id": 0, "chunk": chunks, "row": {"$concat": [start, "$$row"]}}},
-            self._joined(self.collections.chunks, "chunk", in_chunk),
+            self._lookup(self.collections.chunks, "chunk", in_chunk),
             {"$match": {"found": {"$ne": []}}},
-            self._joined(self.collections.rows, "row", [{"$project": self._parts}]),
+            self._lookup(self.collections.rows, "row", [{"$project": self._projection}]),
             {"$project": {"val": {"$first": "$found.val"}, "json.val": {"$first": "$found.json.val"}}},
         ]
 
-    def _joined(
+    def _lookup(
         self,
         collection: str,
         key: str,
@@ -103,66 +112,66 @@ class Lookup:
         path: str = "found",
         names: dict[str, str] | None = None,
     ) -> dict[str, Any]:
-        """The stage that reads, to a path, what stages make of the project's documents whose `_id` is at a key."""
+        """Build the lookup of the project's documents whose `_id` is at a key; `stages` transform them."""
         pipeline = [{"$match": {"project_id": self.project_id}}, *stages]
-        joined = {"from": collection, "localField": key, "foreignField": "_id", "pipeline": pipeline, "as": path}
-        return {"$lookup": joined | ({"let": names} if names else {})}
+        lookup = {"from": collection, "localField": key, "foreignField": "_id", "pipeline": pipeline, "as": path}
+        return {"$lookup": lookup | ({"let": names} if names else {})}
 
     @property
-    def _parts(self) -> dict[str, Any]:
-        return parts(("val", *steps) for steps in self.wanted) | ({"json.val": 1} if self.text_path else {})
+    def _projection(self) -> dict[str, Any]:
+        return paths_projection(("val", *steps) for steps in self.wanted) | ({"json.val": 1} if self.text_path else {})
 
 
-def parts(places: Iterable[tuple[str, ...]]) -> dict[str, Any]:
-    """The projection to some places in a document: up to the first index, which no projection follows."""
+def paths_projection(paths: Iterable[tuple[str, ...]]) -> dict[str, Any]:
+    """Build the projection of some paths, each up to its first index, which projections cannot follow."""
     shortest: list[str] = []
-    for steps in sorted(map(_up_to_index, places)):
-        part = ".".join(steps)
-        if not any(f"{part}.".startswith(f"{outer}.") for outer in shortest):
-            shortest.append(part)
+    for steps in sorted(map(_before_index, paths)):
+        path = ".".join(steps)
+        if not any(f"{path}.".startswith(f"{outer}.") for outer in shortest):
+            shortest.append(path)
     return {"_id": 0} | dict.fromkeys(shortest, 1)
 
 
-def _up_to_index(steps: tuple[str, ...]) -> tuple[str, ...]:
-    end = next((at for at, step in enumerate(steps) if not step or is_index(step)), len(steps))
+def _before_index(steps: tuple[str, ...]) -> tuple[str, ...]:
+    end = next((index for index, step in enumerate(steps) if not step or is_index(step)), len(steps))
     return steps[:end]
 
 
-def _parted(project_id: str, origin: Access) -> Expression:
-    """The `_id` of the `version` that the ref at a place leads into, and the digest of the `row` that it leads on to.
+def _split_ref(project_id: str, origin: Access) -> Expression:
+    """Split the ref at a path into the `_id` of its `version` and the digest of its `row`.
 
-    What leads to neither has no version, or a row that there cannot be.
+    Any other value has no version, or a row digest that matches nothing.
     """
     start = f"{SCHEME}{project_id}/"
-    starts = [_starts("$$v", f"{start}{kind}/") for kind in _KINDS]
+    starts = [_starts_with("$$v", f"{start}{kind}/") for kind in _KINDS]
     inner = {"$replaceOne": {"input": "$$v", "find": {"$literal": start}, "replacement": ""}}
-    named = {"$replaceOne": {"input": inner, "find": "/", "replacement": ":"}}
-    parts = {"$split": [{"$concat": [{"$literal": f"{project_id}:"}, named]}, _TO_ROW]}
-    found = bound(_text(_through_objects(origin)), {"$cond": [{"$or": starts}, parts, []]})
+    kind_and_name = {"$replaceOne": {"input": inner, "find": "/", "replacement": ":"}}
+    parts = {"$split": [{"$concat": [{"$literal": f"{project_id}:"}, kind_and_name]}, _TO_ROW]}
+    found = let_v(_text(_object_path(origin)), {"$cond": [{"$or": starts}, parts, []]})
     row = {"$cond": [{"$gt": [{"$size": "$$v"}, 2]}, "", {"$arrayElemAt": ["$$v", 1]}]}
-    return bound(found, {"version": {"$arrayElemAt": ["$$v", 0]}, "row": row})
+    return let_v(found, {"version": {"$arrayElemAt": ["$$v", 0]}, "row": row})
 
 
 def _table_id(project_id: str, text: Expression) -> Expression:
-    """The `_id` of the table whose ref a text is; null for any other, and for none."""
+    """Build the `_id` of the table that a ref names; null for any other value."""
     start = f"{SCHEME}{project_id}/table/"
     replacement = {"$literal": f"{project_id}:"}
     replaced = {"$replaceOne": {"input": "$$v", "find": {"$literal": start}, "replacement": replacement}}
-    return bound(text, {"$cond": [_starts("$$v", start), replaced, None]})
+    return let_v(text, {"$cond": [_starts_with("$$v", start), replaced, None]})
 
 
-def _text(found: Expression) -> Expression:
-    """What is found if it is a string, or else an empty one."""
-    return bound(found, {"$cond": [{"$eq": [{"$type": "$$v"}, "string"]}, "$$v", ""]})
+def _text(value: Expression) -> Expression:
+    """Build the value if it is a string, else an empty string."""
+    return let_v(value, {"$cond": [{"$eq": [{"$type": "$$v"}, "string"]}, "$$v", ""]})
 
 
-def _starts(text: str, start: str) -> Expression:
+def _starts_with(text: str, start: str) -> Expression:
     return {"$eq": [{"$indexOfBytes": [text, {"$literal": start}]}, 0]}
 
 
-def _through_objects(origin: Access) -> Expression:
-    """The expression of a place to which only keys lead, not the indexes of lists."""
-    found: Expression = f"${origin.field.path}"
+def _object_path(origin: Access) -> Expression:
+    """Build the expression of a path through objects only, not through list indexes."""
+    value: Expression = f"${origin.field.path}"
     for step in origin.steps:
-        found = {"$getField": {"field": {"$literal": step}, "input": found}}
-    return found
+        value = {"$getField": {"field": {"$literal": step}, "input": value}}
+    return value

@@ -1,4 +1,4 @@
-"""Edges to calls: by the value of one of their fields, the oldest first."""
+"""Relations to calls, by the value of a field, oldest first."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from stores.relations import OneToMany
 
 
 def calls_by(database: Database, field: str, match: Callable[..., dict[str, Any]] = calls_match) -> OneToMany:
-    """The edge to the visible calls that have a value in a field (or in a member of it)."""
+    """Build the relation to the visible calls that have a value in a field, or in a member of a list field."""
     return OneToMany(
         database,
         database.calls,

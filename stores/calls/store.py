@@ -1,4 +1,4 @@
-"""The store of calls: every question and change that concerns them, each within one project."""
+"""Store of calls: all reads and writes of calls within one project."""
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
@@ -15,19 +15,19 @@ from stores.calls.events import (
     CallEvents,
     Cursors,
     EventFilter,
+    EventLookups,
     FanOut,
-    Lookups,
 )
-from stores.calls.fields import INDEXED_CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of, shown_of
+from stores.calls.fields import INDEXED_CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of, projection_of
 from stores.calls.filters import CallsFilter
 from stores.calls.inputs import MAX_DISPLAY_NAME, CallEnd, CallStart
 from stores.calls.list_query import calls_list_query, explain_query, fetch_page
-from stores.calls.partial_batches import Refused, write_partly
+from stores.calls.partial_batches import Rejected, write_partly
 from stores.calls.ref_expansion import Expansion
 from stores.calls.relations import calls_by
 from stores.calls.restore import RestoredCall, restore_calls
 from stores.calls.trace_sizes import total_size
-from stores.calls.writes import WholeCall, upsert, write_batch, write_upserts, write_whole_calls
+from stores.calls.writes import PreparedCall, upsert, write_batch, write_prepared_calls, write_upserts
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query, database_write
 from stores.database.snapshot_reads import find_all, one_row
@@ -41,15 +41,15 @@ from stores.query.sort import SortBy
 from stores.refs.targets import TargetReader
 from stores.security import audit
 
-MAX_DELETED_AT_ONCE = 1000
+MAX_DELETED_IDS = 1000
 
-Key = tuple[str, str]
-"""A project and the id of a call."""
+CallKey = tuple[str, str]
+"""A project and a call id."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallsStats:
-    """How many calls matched, and the sum of the total sizes of the roots among them, in bytes; None if not asked."""
+    """Number of matching calls, and bytes of the traces of their roots; None if not selected."""
 
     count: int | None = None
     total_storage_size_bytes: int | None = None
@@ -58,67 +58,69 @@ class CallsStats:
 class CallsStore:
     """Calls in MongoDB.
 
-    Rows are dicts of the document's own fields, only those that were asked for: times are microseconds since the
-    epoch, JSON is text under `json`, and what is null is absent.
+    Rows are dicts of the requested document fields only: times are microseconds since the epoch, JSON is text under
+    `json`, and null fields are absent.
     """
 
     def __init__(
         self,
         database: Database,
-        max_watchers: int = MAX_SUBSCRIBERS,
+        max_subscribers: int = MAX_SUBSCRIBERS,
         max_event_bytes: int = MAX_EVENT_BYTES,
-        max_watchers_each: int | None = None,
+        max_subscribers_per_caller: int | None = None,
     ) -> None:
         self.database = database
         self._calls = database.calls
-        self._sources = TargetReader(database)
-        self.taking = calls_by(database, "input_refs")
-        """From a project and the ref of an object in it to the calls that took just that as an input."""
+        self._target_reader = TargetReader(database)
+        self.consumers = calls_by(database, "input_refs")
+        """From a project and an object's ref to the calls with exactly this ref among their inputs."""
         self.children = calls_by(database, "parent_id")
-        """From a project and the id of a call in it to the calls that it made."""
+        """From a project and a call id to the call's children."""
         cursors = Cursors(database)
-        fan_out = FanOut(self._calls, cursors, max_watchers, max_event_bytes, max_each=max_watchers_each)
-        self._watching = CallEvents(database, fan_out, cursors)
-        self._lookups = Lookups(database)
+        fan_out = FanOut(
+            self._calls, cursors, max_subscribers, max_event_bytes, max_per_caller=max_subscribers_per_caller
+        )
+        self._call_events = CallEvents(database, fan_out, cursors)
+        self._lookups = EventLookups(database)
 
     @property
     def fan_out(self) -> FanOut:
-        """The events of calls for all who watch them, as far as that is to be told of."""
-        return self._watching.fan_out
+        """The shared change stream, for metrics."""
+        return self._call_events.fan_out
 
     async def close(self) -> None:
-        """End every subscription to events; the store must not be used afterwards."""
-        await self._watching.close()
+        """End every subscription to events; the store cannot be used afterwards."""
+        await self._call_events.close()
 
     @database_write
     async def write(self, batch: Sequence[CallStart | CallEnd]) -> None:
-        """Store starts and ends, all or none; ids left out are filled in. Nothing happens for an empty batch.
+        """Store starts and ends, all or none, and fill in missing ids. An empty batch does nothing.
 
         Raises:
-            BadInputError: a part breaks a rule; the error names it as `batch.<position>.start` or `.end`.
-            PayloadTooLargeError: the JSON of a part does not fit into a document.
+            BadInputError: if a part is invalid; the error names it as `batch.<position>.start` or `.end`.
+            PayloadTooLargeError: if the JSON of a part does not fit into a document.
         """
         await write_batch(self.database, batch)
 
     @database_write
-    async def write_whole(self, whole_calls: Sequence[WholeCall]) -> None:
-        """Store calls that were made ready, and held to their rules, before. Nothing happens where there are none."""
-        await write_whole_calls(self.database, whole_calls)
+    async def write_prepared(self, whole_calls: Sequence[PreparedCall]) -> None:
+        """Store validated and prepared calls. An empty list does nothing."""
+        await write_prepared_calls(self.database, whole_calls)
 
     @database_write
-    async def write_partly(self, batch: Sequence[CallStart | CallEnd]) -> Refused:
-        """Store those starts and ends that break no rule, whatever the others do; the errors of these by position."""
+    async def write_partly(self, batch: Sequence[CallStart | CallEnd]) -> Rejected:
+        """Store the valid starts and ends; return the errors of the others by position."""
         return await write_partly(self.database, batch)
 
     @database_write
     async def restore(self, batch: Sequence[RestoredCall]) -> None:
-        """Store calls that were stored before, here or elsewhere; what is there of them stays as it is.
+        """Store the missing parts of exported calls; stored parts stay unchanged.
 
-        A call that runs here gets the end that it has there. Nothing happens for an empty batch.
+        A call that is still running gets the restored end. An empty batch does nothing.
 
         Raises:
-            BadInputError: a call breaks a rule; the error names it as `batch.<position>`.
-            PayloadTooLargeError: its JSON does not fit into a document.
+            BadInputError: if a call is invalid; the error names it as `batch.<position>`.
+            PayloadTooLargeError: if the JSON of a call does not fit into a document.
         """
         await restore_calls(self.database, batch)
 
@@ -132,11 +134,11 @@ class CallsStore:
 
     @database_write
     async def write_call(self, start: CallStart, end: CallEnd) -> None:
-        """Store the start and the end of one call, both or none; the end gets the id of the start.
+        """Store the start and the end of one call, both or none; the end gets the start's id.
 
         Raises:
-            BadInputError: a field breaks a rule; the error names it as `call.<field>`.
-            PayloadTooLargeError: the JSON of either part does not fit into a document.
+            BadInputError: if a field is invalid; the error names it as `call.<field>`.
+            PayloadTooLargeError: if the JSON of either part does not fit into a document.
         """
         start.id = end.id = new_id() if start.id is None else start.id
         try:
@@ -149,37 +151,40 @@ class CallsStore:
     async def rename(
         self, project_id: str, call_id: str, display_name: str | None, wb_user_id: str | None = None
     ) -> int:
-        """Give a call another display name, or with "" none. Returns 1, or 0 where no such call is visible.
+        """Set a call's display name; "" removes it. Return 1, or 0 if no such call is visible.
 
         Raises:
-            BadInputError: the id can be no call's, there is no name, or a text is too long.
+            BadInputError: if the id is invalid, if the name is missing, or if a text is too long.
         """
         check_project_id(project_id)
         check_call_id(call_id, "call_id")
         if display_name is None:
-            raise BadInputError('is required; send "" to take the name away', "display_name")
+            raise BadInputError('is required; send "" to remove the name', "display_name")
         check_length(display_name, MAX_DISPLAY_NAME, "display_name")
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
         await self.database.ensure_not_purging(project_id)
-        found, due = documents.key(project_id, call_id), self.database.search_marks([project_id]).get(project_id)
-        await write_upserts(
-            self._calls, [upsert(found, documents.rename_update(display_name, wb_user_id or LOCAL_USER, due))]
+        key_fields, due = (
+            documents.key_fields(project_id, call_id),
+            self.database.search_marks([project_id]).get(project_id),
         )
-        return await self._calls.count_documents({**found, "visible": True})
+        await write_upserts(
+            self._calls, [upsert(key_fields, documents.rename_update(display_name, wb_user_id or LOCAL_USER, due))]
+        )
+        return await self._calls.count_documents({**key_fields, "visible": True})
 
     @database_write
     async def delete(self, project_id: str, call_ids: Sequence[str], wb_user_id: str | None = None) -> int:
-        """Delete calls with their descendants in the same trace; for good, even where a start comes later.
+        """Delete calls and their descendants in the same trace permanently; later starts do not restore them.
 
-        Returns how many calls were there and are gone; unknown and deleted ids are not counted.
+        Returns the number of deleted calls; unknown and already deleted ids do not count.
 
         Raises:
-            BadInputError: there are more than 1,000 ids, one can be no call's, or the user's is too long.
+            BadInputError: if there are more than 1,000 ids, if an id is invalid, or if the user's id is too long.
         """
         check_project_id(project_id)
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
-        if len(call_ids) > MAX_DELETED_AT_ONCE:
-            raise BadInputError(f"has {len(call_ids):,} ids; the limit is {MAX_DELETED_AT_ONCE:,}", "call_ids")
+        if len(call_ids) > MAX_DELETED_IDS:
+            raise BadInputError(f"has {len(call_ids):,} ids; the limit is {MAX_DELETED_IDS:,}", "call_ids")
         for position, call_id in enumerate(call_ids):
             check_call_id(call_id, f"call_ids.{position}")
         await self.database.ensure_not_purging(project_id)
@@ -190,35 +195,35 @@ class CallsStore:
 
     @database_query
     async def one(self, project_id: str, call_id: str, wanted: Iterable[str]) -> Row | None:
-        """The wanted fields of one call, or None where no such call is visible."""
+        """Return the selected fields of one call, or None if no such call is visible."""
         check_project_id(project_id)
         wanted = frozenset(wanted)
-        match = {**documents.key(project_id, call_id), "visible": True}
-        row = await one_row(self._calls, match, shown_of(wanted | {"id"}))
+        match = {**documents.key_fields(project_id, call_id), "visible": True}
+        row = await one_row(self._calls, match, projection_of(wanted | {"id"}))
         if row:
             await add_computed_fields(self.database, project_id, [row], wanted)
         return row
 
     @database_query
     async def by_keys(
-        self, keys: Sequence[Key], wanted: frozenset[str], expansion: Expansion | None = None
-    ) -> dict[Key, Row | None]:
-        """For each project and id of a call in it the wanted fields of that, or None where no such call is visible."""
-        among = {
-            "_id": {"$in": [documents.key(*key)["_id"] for key in keys]},
+        self, keys: Sequence[CallKey], wanted: frozenset[str], expansion: Expansion | None = None
+    ) -> dict[CallKey, Row | None]:
+        """Return the selected fields of each call, or None if no such call is visible."""
+        match = {
+            "_id": {"$in": [documents.key_fields(*key)["_id"] for key in keys]},
             "project_id": {"$in": list({project_id for project_id, _ in keys})},
             "visible": True,
         }
         paths = dict.fromkeys(paths_of([*wanted, "project_id", "id"]), 1)
-        rows = await find_all(self._calls, among, {"_id": 0} | paths, len(keys))
+        rows = await find_all(self._calls, match, {"_id": 0} | paths, len(keys))
         if needs_computed_fields(wanted) or expansion:
             for project_id in {row["project_id"] for row in rows}:
-                of_project = [row for row in rows if row["project_id"] == project_id]
+                project_rows = [row for row in rows if row["project_id"] == project_id]
                 if expansion:
-                    await expansion.expand(self._sources, project_id, of_project, wanted)
-                await add_computed_fields(self.database, project_id, of_project, wanted)
-        found = {(row["project_id"], row["id"]): row for row in rows}
-        return {key: found.get(key) for key in keys}
+                    await expansion.expand(self._target_reader, project_id, project_rows, wanted)
+                await add_computed_fields(self.database, project_id, project_rows, wanted)
+        rows_by_key = {(row["project_id"], row["id"]): row for row in rows}
+        return {key: rows_by_key.get(key) for key in keys}
 
     @in_scan_slot(INDEXED_CALL_FIELDS.needs_scan)
     @database_query
@@ -232,20 +237,20 @@ class CallsStore:
         query: Query | None = None,
         expansion: Expansion | None = None,
     ) -> Page:
-        """The wanted fields of a page of calls; without a sort the oldest come first.
+        """Return a page of calls with the selected fields; by default the oldest come first.
 
         Raises:
-            BadInputError: the filter, the query, the sort, the expansion or the cursor breaks a rule.
+            BadInputError: if the filter, the query, the sort, the expansion or the cursor is invalid.
         """
         check_project_id(project_id)
         wanted = set(wanted)
-        asked = project_id, calls_filter, query, sort_by, expansion
-        found = calls_list_query(self.database, *asked, is_hasty=True, is_page=True)
+        arguments = project_id, calls_filter, query, sort_by, expansion
+        compiled = calls_list_query(self.database, *arguments, is_hasty=True, is_page=True)
         with prefetch_costs(self.database, project_id, wanted) as costs:
-            async with found as search:
-                page = await fetch_page(self._calls, search, request, paths_of(wanted))
+            async with compiled as list_query:
+                page = await fetch_page(self._calls, list_query, request, paths_of(wanted))
             if expansion:
-                await expansion.expand(self._sources, project_id, page.rows, wanted)
+                await expansion.expand(self._target_reader, project_id, page.rows, wanted)
             await add_computed_fields(self.database, project_id, page.rows, wanted, costs)
         return page
 
@@ -259,15 +264,15 @@ class CallsStore:
         query: Query | None = None,
         expansion: Expansion | None = None,
     ) -> Plan:
-        """How the first page of such a list is found, by finding it.
+        """Run the list query for its first page and return MongoDB's plan.
 
         Raises:
-            BadInputError: the filter, the query, the sort or the expansion breaks a rule.
+            BadInputError: if the filter, the query, the sort or the expansion is invalid.
         """
         check_project_id(project_id)
-        asked = project_id, calls_filter, query, sort_by, expansion
-        async with calls_list_query(self.database, *asked, is_page=True) as search:
-            return await explain_query(self._calls, search)
+        arguments = project_id, calls_filter, query, sort_by, expansion
+        async with calls_list_query(self.database, *arguments, is_page=True) as list_query:
+            return await explain_query(self._calls, list_query)
 
     def events(
         self,
@@ -276,41 +281,48 @@ class CallsStore:
         calls_filter: CallsFilter | None = None,
         query: Query | None = None,
         after: str | None = None,
-        payer: str = "",
+        quota_key: str = "",
     ) -> AsyncGenerator[CallEvent, None]:
-        """What happens to calls, with the wanted fields at least: after a cursor, or from now on; close it to end it.
+        """Stream events of calls with the selected fields, after a cursor or from now on; close to unsubscribe.
 
-        It is told on the account of a payer, who may have a share of all that watch.
-        A deleted call passes the filter and the query as it was; conditions on feedback and costs look at what there is
-        of these when the event is told.
+        The event of a deleted call passes the filter and the query by the call's last state. Conditions on feedback and
+        costs use their state at delivery.
+
+        Args:
+            project_id: the project.
+            wanted: the selected fields.
+            calls_filter: the filter of calls.
+            query: the query over calls.
+            after: the cursor to resume after; None for new events only.
+            quota_key: the caller whose subscription quota counts.
 
         Raises:
-            BadInputError: the filter, the query or the cursor breaks a rule.
-            RateLimitedError: too many watch already, all together or on this account.
-            UnavailableError: the database is away or went away for good, or whoever asks for the events lags.
+            BadInputError: if the filter, the query or the cursor is invalid.
+            RateLimitedError: if the process or the caller has too many subscriptions.
+            UnavailableError: if the database is unreachable or the stream broke, or if the subscriber lags.
         """
         try:
-            question, fields = EventFilter(project_id, calls_filter, query), frozenset(wanted)
+            event_filter, fields = EventFilter(project_id, calls_filter, query), frozenset(wanted)
         except BadInputError as error:
-            return _raising(error)  # where the events are asked for, as all else that ends them is
-        if question.looked_up or needs_computed_fields(fields):
-            return self._looked_up(question, after, fields, payer)
-        return self._watching.events(question, after, payer)
+            return _raise_on_first_read(error)  # raised on the first read, like all other errors of the stream
+        if event_filter.needs_lookup or needs_computed_fields(fields):
+            return self._complete_events(event_filter, after, fields, quota_key)
+        return self._call_events.events(event_filter, after, quota_key)
 
-    async def _looked_up(
-        self, question: EventFilter, after: str | None, wanted: frozenset[str], payer: str
+    async def _complete_events(
+        self, event_filter: EventFilter, after: str | None, wanted: frozenset[str], quota_key: str
     ) -> AsyncGenerator[CallEvent, None]:
-        async with aclosing(self._watching.events(question, after, payer)) as events:
+        async with aclosing(self._call_events.events(event_filter, after, quota_key)) as events:
             async for event in events:
-                found = await self._lookups.found(event, question, wanted, after)
-                if found:
-                    yield found
+                completed = await self._lookups.complete(event, event_filter, wanted, after)
+                if completed:
+                    yield completed
                 after = event.cursor
 
     async def events_cursor(self, project_id: str) -> str:
-        """The cursor after all that happened to the project's calls so far: from there `events` tells the rest."""
+        """Return the cursor after everything that happened in the project so far, for `after` of `events`."""
         check_project_id(project_id)
-        return await self._watching.cursor(project_id)
+        return await self._call_events.cursor(project_id)
 
     @in_scan_slot(INDEXED_CALL_FIELDS.needs_scan)
     @database_query
@@ -321,10 +333,10 @@ class CallsStore:
         query: Query | None = None,
         expansion: Expansion | None = None,
     ) -> int:
-        """How many calls pass the filter and the query."""
+        """Count the calls that pass the filter and the query."""
         check_project_id(project_id)
-        async with calls_list_query(self.database, project_id, calls_filter, query, expansion=expansion) as search:
-            return await paging.count(self._calls, search.stages, session=search.session)
+        async with calls_list_query(self.database, project_id, calls_filter, query, expansion=expansion) as list_query:
+            return await paging.count(self._calls, list_query.stages, session=list_query.session)
 
     @in_scan_slot(INDEXED_CALL_FIELDS.needs_scan)
     @database_query
@@ -337,26 +349,26 @@ class CallsStore:
         query: Query | None = None,
         expansion: Expansion | None = None,
     ) -> CallsStats:
-        """The wanted ones of: how many calls pass, at most `limit`, and the size of the traces that they are roots of.
+        """Return the selected ones of: the number of matching calls, up to `limit`, and the size of their traces.
 
         Raises:
-            BadInputError: the limit is negative, or the filter, the query or the expansion breaks a rule.
+            BadInputError: if the limit is negative, or if the filter, the query or the expansion is invalid.
         """
         check_project_id(project_id)
         if limit is not None and limit < 0:
-            raise BadInputError(f"{limit} is negative; it counts from 0", "limit")
+            raise BadInputError(f"{limit} is negative; use 0 or more", "limit")
         wanted = set(wanted)
-        async with calls_list_query(self.database, project_id, calls_filter, query, expansion=expansion) as search:
+        async with calls_list_query(self.database, project_id, calls_filter, query, expansion=expansion) as list_query:
             if limit == 0:
                 return CallsStats(0, 0)
             size = TOTAL_STORAGE_SIZE in wanted
-            stages, session = search.stages, search.session
+            stages, session = list_query.stages, list_query.session
             return CallsStats(
                 await paging.count(self._calls, stages, limit, session) if "count" in wanted else None,
                 await total_size(self._calls, project_id, stages, limit, session) if size else None,
             )
 
 
-async def _raising(error: BadInputError) -> AsyncGenerator[CallEvent, None]:
+async def _raise_on_first_read(error: BadInputError) -> AsyncGenerator[CallEvent, None]:
     raise error
     yield

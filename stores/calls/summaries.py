@@ -1,4 +1,4 @@
-"""A call's summary as it reads: what the writer sent, with what LoomQL knows under `weave`; and its token usage."""
+"""A call's summary as read: the client's keys plus computed fields under `weave`; and the call's token usage."""
 
 from functools import lru_cache
 from typing import Any, Final
@@ -13,21 +13,21 @@ _SENT: Final = JsonField("summary")
 
 
 class Summary(JsonField):
-    """The summary of rows: the writer's own keys first, then `weave`; keys that a writer put there survive."""
+    """The summary of a row: the client's keys first, then `weave`, merged with the client's own `weave` keys."""
 
     def text(self, row: Row) -> str:
-        """The JSON text, made without parsing what was sent unless that has a `weave` of its own."""
+        """Return the JSON text; it parses the client's summary only if that has its own `weave`."""
         sent = _SENT.text(row) or "{}"
         if '"weave"' in sent:
             return codec.encode(self.value(row))
         comma = "," if len(sent) > len("{}") else ""
-        latency = row.get("latency_ms")
-        took = "" if latency is None else f',"latency_ms":{int(latency)}'
+        latency_ms = row.get("latency_ms")
+        latency_text = "" if latency_ms is None else f',"latency_ms":{int(latency_ms)}'
         name = _name(row)
-        return f"{sent[:-1]}{comma}{_told(row['status'], name, row[name])}{took}}}}}"
+        return f"{sent[:-1]}{comma}{_status_and_name(row['status'], name, row[name])}{latency_text}}}}}"
 
     def value(self, row: Row) -> dict[str, Any]:
-        """The parsed value."""
+        """Return the parsed value."""
         sent = _object(_SENT.value(row))
         return {**sent, "weave": _object(sent.get("weave")) | _weave(row)}
 
@@ -36,8 +36,8 @@ SUMMARY: Final = Summary("summary")
 
 
 @lru_cache(1024)
-def _told(status: str, name: str, text: str) -> str:
-    """The text of a call's status and name under `weave`: many calls of a page have theirs in common."""
+def _status_and_name(status: str, name: str, text: str) -> str:
+    """Return the JSON text of status and name under `weave`; cached, since many calls of a page share it."""
     return f'"weave":{{"status":"{status}","{name}":{codec.encode(text)}'
 
 
@@ -52,13 +52,13 @@ def _weave(row: Row) -> dict[str, Any]:
 
 
 def usage(row: Row) -> list[dict[str, Any]]:
-    """The token counts of each model that a row's summary names, under `model`, and by class as the row keeps them.
+    """Return the token counts per model in a row's summary: `model`, the counts as sent, and the counts by class.
 
-    What is no whole number of 64 bits is absent, as is what was not sent; a class that has no tokens has 0.
+    Counts that were not sent, or are no 64-bit integers, are absent; a class without tokens has 0.
     """
-    kept = {entry["model"]: entry for entry in row.get("usage", ())}
+    stored = {entry["model"]: entry for entry in row.get("usage", ())}
     return [
-        {"model": model, **sent_counts(counts), **_classes(kept.get(model))}
+        {"model": model, **sent_counts(counts), **_classes(stored.get(model))}
         for model, counts in by_model(_SENT.value(row)).items()
     ]
 

@@ -1,6 +1,6 @@
-"""Sizes of traces: what their visible calls' JSON takes, summed.
+"""Trace sizes: the JSON bytes of a trace's visible calls, summed.
 
-They are read from an index alone, at one moment: what changes its place there meanwhile would count twice.
+The sums come from an index alone and from one snapshot; otherwise a call that moves within the index counts twice.
 """
 
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ _SUM = {"$sum": "$storage_size_bytes"}
 
 
 async def add_total_sizes(calls: Collection, project_id: str, rows: Sequence[Row]) -> None:
-    """Add the size of its trace to each row that is a root; one command for all. Rows hold trace_id and parent_id."""
+    """Add its trace's size to each root row, with one command; rows contain trace_id and parent_id."""
     roots = [row for row in rows if row.get("parent_id") is None]
     traces = list({row["trace_id"] for row in roots})
     if not traces:
         return
     match = {"project_id": project_id, "visible": True, "trace_id": {"$in": traces}}
     grouped: list[dict[str, Any]] = [{"$match": match}, {"$group": {"_id": "$trace_id", "size": _SUM}}]
-    steady = calls.with_options(read_concern=SNAPSHOT)
+    snapshot_calls = calls.with_options(read_concern=SNAPSHOT)
     with translate_index_build_error():
-        groups = steady.aggregate(grouped, batchSize=len(traces) + 1)
+        groups = snapshot_calls.aggregate(grouped, batchSize=len(traces) + 1)
         sizes = {group["_id"]: group["size"] async for group in groups}
     for row in roots:
         row[TOTAL_STORAGE_SIZE] = sizes.get(row["trace_id"], 0)
@@ -39,7 +39,7 @@ async def total_size(
     limit: int | None,
     session: Session | None = None,
 ) -> int:
-    """The sum, over the roots among the calls that some stages find (the first `limit`), of their traces' sizes."""
+    """Sum the trace sizes of the roots among the calls of some stages, or among the first `limit` of them."""
     pipeline: list[dict[str, Any]] = [*stages]
     if limit:
         pipeline.append({"$limit": limit})
@@ -61,7 +61,7 @@ async def total_size(
         {"$unwind": "$trace"},
         {"$group": {"_id": None, "size": {"$sum": {"$multiply": ["$roots", "$trace.size"]}}}},
     ]
-    steady = calls.with_options(read_concern=SNAPSHOT)
+    snapshot_calls = calls.with_options(read_concern=SNAPSHOT)
     with translate_index_build_error():
-        groups = await steady.aggregate(pipeline, session=session, allowDiskUse=True).to_list(1)
+        groups = await snapshot_calls.aggregate(pipeline, session=session, allowDiskUse=True).to_list(1)
     return groups[0]["size"] if groups else 0

@@ -1,4 +1,4 @@
-"""Indexes that operators add for their own paths into JSON, beside those that every installation has."""
+"""Indexes on JSON paths of calls that operators add to the built-in ones."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from stores.ids import check_project_id
 from stores.query.fields import is_index
 
 MAX_INDEXES: Final = 60
-"""Indexes of all kinds on one collection. MongoDB takes 64; the rest is kept for versions of LoomQL to come."""
+"""Indexes of all kinds on one collection; MongoDB allows 64, and future versions of LoomQL may need the rest."""
 
 _PREFIX: Final = "path:"
 _EVERY_PROJECT: Final = "*"
@@ -23,30 +23,30 @@ _EXAMPLE: Final = "inputs.customer_id"
 
 @dataclass(frozen=True, slots=True)
 class UserIndex:
-    """An index of one project's calls, or of all, by a place in their JSON; among equals, the oldest come first.
+    """An index on a JSON path of calls, for one project or for all (`project_id` is None).
 
-    `path` is the place as match language spells it.
+    `path` is spelled as in MongoDB's match language. For equal values the oldest calls come first.
     """
 
     project_id: str | None
     path: str
 
     @classmethod
-    def of(cls, project_id: str | None, field: str) -> Self:
-        """The index for a field as clients write it, such as `inputs.customer_id`.
+    def parse_field(cls, project_id: str | None, field: str) -> Self:
+        """Return the index for a field as clients write it, such as `inputs.customer_id`.
 
         Raises:
-            BadInputError: the project id is none, or no index can serve the field.
+            BadInputError: if the project id is invalid, or if no index can serve the field.
         """
         if not _is_unicode(f"{project_id}{field}"):
-            raise BadInputError(f"{field!r} of {project_id!r} holds what is no Unicode text", "path")
+            raise BadInputError(f"{field!r} of {project_id!r} is not valid Unicode text", "path")
         if project_id is not None:
             check_project_id(project_id)
         return cls(project_id, _path(field))
 
     @classmethod
-    def named(cls, name: str) -> Self | None:
-        """The index of that name, or None if it is not one of these."""
+    def parse_name(cls, name: str) -> Self | None:
+        """Parse an index name; None if the index is not a user index."""
         if not name.startswith(_PREFIX):
             return None
         project_id, _, path = name.removeprefix(_PREFIX).partition(":")
@@ -54,7 +54,7 @@ class UserIndex:
 
     @property
     def name(self) -> str:
-        """The name in MongoDB; a project id holds no colon."""
+        """The index's name in MongoDB; project ids contain no colon."""
         return f"{_PREFIX}{self.project_id or _EVERY_PROJECT}:{self.path}"
 
     @property
@@ -65,17 +65,17 @@ class UserIndex:
 
     @property
     def scope(self) -> str:
-        """Whose calls it is of, for people."""
+        """The index's scope as text for messages."""
         return f"in {self.project_id}" if self.project_id else "in all projects"
 
     @property
     def keys(self) -> list[tuple[str, int]]:
-        """What it orders by."""
+        """The index keys in order."""
         return [(path, ASCENDING) for path in ("project_id", "visible", self.path, "started_at", "id")]
 
     @property
     def options(self) -> dict[str, Any]:
-        """What else MongoDB must know of it."""
+        """MongoDB's other index options."""
         only = {"partialFilterExpression": {"project_id": self.project_id}} if self.project_id else {}
         return {"name": self.name, **only}
 
@@ -92,19 +92,19 @@ def _path(field: str) -> str:
     if access.path is None:
         digits = next(step for step in access.steps if is_index(step))
         raise BadInputError(
-            f"{field} has the step {digits}, which may be a key or a position in a list, and an index knows only keys",
+            f"{field} has the step {digits}, which may be a key or a list index; indexes support only keys",
             "path",
         )
     return access.path
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether a text can go to MongoDB; what stands for bytes that are none in a command's arguments cannot."""
+    """Return False if a text contains lone surrogates, as invalid bytes in command-line arguments become."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 class UserIndexes:
-    """The indexes that operators made on the calls of a database."""
+    """The indexes that operators added to the calls of a database."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -112,45 +112,45 @@ class UserIndexes:
 
     @database_write
     async def add(self, index: UserIndex) -> bool:
-        """Build an index, however long it takes; False where it, or one of all projects, is there already.
+        """Build an index and wait for it; False if it exists already, or if one for all projects does.
 
         Raises:
-            ConflictError: there are as many indexes as there may be.
+            ConflictError: if the collection has `MAX_INDEXES` indexes.
         """
-        there = await self._calls.index_information()
-        if not there.keys().isdisjoint({index.name, UserIndex(None, index.path).name}):
+        existing = await self._calls.index_information()
+        if not existing.keys().isdisjoint({index.name, UserIndex(None, index.path).name}):
             return False
-        if len(there) >= MAX_INDEXES:
-            raise ConflictError(f"there are {len(there)} indexes, as many as there may be; drop one to make room")
+        if len(existing) >= MAX_INDEXES:
+            raise ConflictError(f"there are {len(existing)} indexes, the limit is {MAX_INDEXES}; drop one first")
         await self._calls.create_index(index.keys, **index.options)
         return True
 
     @database_query
     async def sizes(self) -> dict[UserIndex, int]:
-        """Every index with its bytes on disk, by project and path; those of all projects come first."""
+        """Return each index's size on disk in bytes, sorted by project and path; those for all projects come first."""
         if not await self._calls.index_information():
             return {}
         stages: list[dict[str, Any]] = [
             {"$collStats": {"storageStats": {}}},
             {"$project": {"sizes": "$storageStats.indexSizes"}},
         ]
-        found: dict[UserIndex, int] = {}
+        sizes: dict[UserIndex, int] = {}
         async for shard in self._calls.aggregate(stages):
             for name, size in shard["sizes"].items():
-                index = UserIndex.named(name)
+                index = UserIndex.parse_name(name)
                 if index:
-                    found[index] = found.get(index, 0) + size
-        return dict(sorted(found.items(), key=lambda item: (item[0].project_id or "", item[0].path)))
+                    sizes[index] = sizes.get(index, 0) + size
+        return dict(sorted(sizes.items(), key=lambda item: (item[0].project_id or "", item[0].path)))
 
     @database_write
     async def drop(self, index: UserIndex) -> None:
-        """Take an index away.
+        """Drop an index.
 
         Raises:
-            BadInputError: there is none for just this project, or all, and this path.
+            BadInputError: if there is no index for exactly this project, or for all projects, and this path.
         """
         if index.name not in await self._calls.index_information():
             raise BadInputError(
-                f"no index of {index.field} {index.scope} is there; `loomql index list` tells which are"
+                f"there is no index on {index.field} {index.scope}; `loomql index list` shows the indexes"
             )
         await self._calls.drop_index(index.name)

@@ -1,4 +1,4 @@
-"""Writing calls: batches of starts and ends, and upserts that hold against other writers."""
+"""Writes of calls: batches of starts and ends, and upserts that are safe with concurrent writers."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -22,11 +22,8 @@ _ATTEMPTS = 10
 
 
 @dataclass(slots=True)
-class WholeCall:
-    """What the start and the end of one call store, each held to its rules before, and the files in them.
-
-    A call without an end is one that runs.
-    """
+class PreparedCall:
+    """The validated fields of one call's start and end, with their files; without an end the call is running."""
 
     start: Document
     end: Document | None = None
@@ -34,15 +31,15 @@ class WholeCall:
 
     @property
     def size_bytes(self) -> int:
-        """What its JSON takes as text."""
+        """Bytes of the call's JSON as text."""
         return int(self.start["start_size_bytes"]) + int(self.end["end_size_bytes"] if self.end else 0)
 
 
 @dataclass(slots=True)
 class _Call:
-    """The fields of the last start and the last end that a batch holds of one call.
+    """The fields of the last start and the last end of one call in a batch.
 
-    A start with a name ends what a rename gave before, even where another start comes after it.
+    A start with a display name replaces an earlier rename, even if a later start in the batch has none.
     """
 
     start: Document | None = None
@@ -53,8 +50,8 @@ class _Call:
         self.start = fields
         self.ends_rename = self.ends_rename or "display_name" in fields
 
-    def mark(self, search_due: dict[str, str]) -> None:
-        """Have its text indexed, if its project's are."""
+    def mark_for_indexing(self, search_due: dict[str, str]) -> None:
+        """Mark the call for the text indexer if its project has an index."""
         for part in (self.start, self.end):
             if part and (due := search_due.get(part["project_id"])):
                 part["search_due"] = due
@@ -67,31 +64,30 @@ class _Call:
 
 
 async def write_batch(database: Database, batch: Sequence[CallStart | CallEnd]) -> None:
-    """Check every start and end, then store all; of two starts of one call the later counts, and so of two ends.
+    """Validate every start and end, then store all; the last start and the last end of each call win.
 
-    The files that are in them are stored first, so that no call lacks its own.
-
-    A call that is new is inserted whole, at a third of an update's cost; one that is there is updated.
+    Files are stored first, so that no call refers to a missing file. New calls are inserted whole, at a third of the
+    cost of an update; existing ones are updated.
 
     Raises:
-        StoreError: a part breaks a rule or is too large; the error names its position, and nothing is stored.
+        StoreError: if a part is invalid or too large; the error names its position, and nothing is stored.
     """
     await _store(database, *await _prepare(batch))
 
 
 async def end_if_running(database: Database, end: CallEnd) -> bool:
-    """End a call that is there and runs; False, and nothing is stored, where it has ended or is gone."""
-    fields, _ = await made_ready(end.checked())
-    running = {name: fields[name] for name in documents.FOUND_BY} | {"status": "running"}
+    """End a running call; return False and store nothing if it has ended or is gone."""
+    fields, _ = await prepare_fields(end.checked())
+    running = {name: fields[name] for name in documents.KEY_FIELDS} | {"status": "running"}
     await database.ensure_not_purging(end.project_id)
-    if due := database.search_marks([end.project_id]):
-        fields["search_due"] = due[end.project_id]
-    done = await database.calls.update_one(running, documents.end_update(fields))
-    return done.modified_count == 1
+    if search_due := database.search_marks([end.project_id]):
+        fields["search_due"] = search_due[end.project_id]
+    result = await database.calls.update_one(running, documents.end_update(fields))
+    return result.modified_count == 1
 
 
-async def write_whole_calls(database: Database, whole_calls: Sequence[WholeCall]) -> None:
-    """Store calls that were made ready before; of one that comes twice the later counts."""
+async def write_prepared_calls(database: Database, whole_calls: Sequence[PreparedCall]) -> None:
+    """Store prepared calls; if a call occurs twice, the later one wins."""
     parts: dict[str, _Call] = {}
     files: dict[str, list[NewFile]] = {}
     for whole in whole_calls:
@@ -106,20 +102,20 @@ async def write_whole_calls(database: Database, whole_calls: Sequence[WholeCall]
 async def _store(database: Database, parts: dict[str, _Call], files: dict[str, list[NewFile]]) -> None:
     calls = database.calls
     project_ids = {key.partition(":")[0] for key in parts}
-    entered = await database.ensure_projects_listed(project_ids)
-    for project_id, found in files.items():
-        await write_files(database, project_id, found)
-        await database.ensure_projects_listed(project_ids, entered)
+    registered = await database.ensure_projects_listed(project_ids)
+    for project_id, project_files in files.items():
+        await write_files(database, project_id, project_files)
+        await database.ensure_projects_listed(project_ids, registered)
     if search_due := database.search_marks(project_ids):
         for part in parts.values():
-            part.mark(search_due)
-    there = await insert_new(
+            part.mark_for_indexing(search_due)
+    existing = await insert_new(
         calls, [documents.whole_call(part.start, part.end) for part in parts.values() if part.start]
     )
-    waiting = [part for key, part in parts.items() if key in there or not part.start]
-    if waiting:
+    to_update = [part for key, part in parts.items() if key in existing or not part.start]
+    if to_update:
         await database.ensure_projects_listed(project_ids)
-    await write_upserts(calls, [update for part in waiting for update in part.updates()])
+    await write_upserts(calls, [update for part in to_update for update in part.updates()])
 
 
 async def _prepare(batch: Sequence[CallStart | CallEnd]) -> tuple[dict[str, _Call], dict[str, list[NewFile]]]:
@@ -128,11 +124,11 @@ async def _prepare(batch: Sequence[CallStart | CallEnd]) -> tuple[dict[str, _Cal
     async for position, part in cooperative(enumerate(batch)):
         mode = "start" if isinstance(part, CallStart) else "end"
         try:
-            fields, found = await made_ready(part.checked())
+            fields, part_files = await prepare_fields(part.checked())
         except StoreError as error:
             raise error.prefixed(f"batch.{position}.{mode}") from None
-        if found:
-            files.setdefault(part.project_id, []).extend(found)
+        if part_files:
+            files.setdefault(part.project_id, []).extend(part_files)
         call = parts.setdefault(fields["_id"], _Call())
         if mode == "start":
             call.add_start(fields)
@@ -141,18 +137,18 @@ async def _prepare(batch: Sequence[CallStart | CallEnd]) -> tuple[dict[str, _Cal
     return parts, files
 
 
-async def made_ready(part: CallStart | CallEnd) -> tuple[Document, list[NewFile]]:
-    """What a checked start or end stores, as by `documents.fields_of`; what is large keeps no one waiting."""
+async def prepare_fields(part: CallStart | CallEnd) -> tuple[Document, list[NewFile]]:
+    """Return the stored fields of a checked start or end (`stored_fields`); large ones are prepared in a thread."""
     if part.is_large:
-        return await asyncio.to_thread(documents.fields_of, part)
+        return await asyncio.to_thread(documents.stored_fields, part)
     try:
-        return documents.fields_of(part, at_once=True)
+        return documents.stored_fields(part, fast_only=True)
     except TakesLongError:
-        return await asyncio.to_thread(documents.fields_of, part)
+        return await asyncio.to_thread(documents.stored_fields, part)
 
 
 async def insert_new(calls: Collection, new: list[Document]) -> set[str]:
-    """Insert the calls that are not there yet; the keys of those that are."""
+    """Insert the new ones among some calls; return the `_id`s of those that exist already."""
     if not new:
         return set()
     try:
@@ -162,13 +158,13 @@ async def insert_new(calls: Collection, new: list[Document]) -> set[str]:
     return set()
 
 
-def upsert(found_by: Document, pipeline: Pipeline) -> UpdateOne:
-    """A pipeline over the call's document, made if it is not there yet."""
-    return UpdateOne({name: found_by[name] for name in documents.FOUND_BY}, pipeline, upsert=True)
+def upsert(key_fields: Document, pipeline: Pipeline) -> UpdateOne:
+    """Build an upsert that runs a pipeline on a call's document."""
+    return UpdateOne({name: key_fields[name] for name in documents.KEY_FIELDS}, pipeline, upsert=True)
 
 
 async def write_upserts(calls: Collection, updates: list[UpdateOne]) -> None:
-    """Run upserts that may come in any order; one that another writer outran in making the document is run again."""
+    """Run upserts in any order; retry those that lost a race to create the document."""
     for _ in range(_ATTEMPTS):
         if not updates:
             return
@@ -178,23 +174,23 @@ async def write_upserts(calls: Collection, updates: list[UpdateOne]) -> None:
             updates = [updates[position] for position in _duplicates(error)]
         else:
             return
-    raise ConflictError("too many writers made the same call at once; send it again")
+    raise ConflictError("too many concurrent writers of the same call; retry")
 
 
 def _duplicates(error: BulkWriteError) -> list[int]:
-    """The positions whose key was there already; any other failure in the bulk is the database's.
+    """Return the positions of duplicate-key failures in a bulk write.
 
     Raises:
-        UnavailableError: a majority did not confirm the write.
-        PayloadTooLargeError: what was there and what came do not fit into one document.
+        UnavailableError: if a majority did not confirm the write.
+        PayloadTooLargeError: if a call's stored part and new part together exceed a document.
     """
     details: dict[str, Any] = dict(error.details or {})
     failures = details.get("writeErrors", [])
     others = [failure for failure in failures if failure["code"] != DUPLICATE_KEY]
     if any(failure["code"] in TOO_LARGE for failure in others):
-        raise PayloadTooLargeError("a call is larger than the database takes at once, its start and end together")
+        raise PayloadTooLargeError("a call's start and end together exceed the database's document limit")
     if others:
         raise error
     if details.get("writeConcernErrors"):
-        raise UnavailableError("the database did not confirm the write; send it again") from error
+        raise UnavailableError("the database did not confirm the write; retry") from error
     return [failure["index"] for failure in failures]

@@ -1,6 +1,6 @@
-"""Completions: what models of providers answer, asked for by the server itself and kept as calls."""
+"""Completions: chat requests that the server sends to model providers and stores as calls."""
 
 from stores.completions.inputs import CompletionInputs
-from stores.completions.store import MAX_AT_ONCE, Completion, CompletionEvent, CompletionsStore
+from stores.completions.store import MAX_CONCURRENT, Completion, CompletionEvent, CompletionsStore
 
-__all__ = ["MAX_AT_ONCE", "Completion", "CompletionEvent", "CompletionInputs", "CompletionsStore"]
+__all__ = ["MAX_CONCURRENT", "Completion", "CompletionEvent", "CompletionInputs", "CompletionsStore"]

@@ -1,4 +1,4 @@
-"""Providers that a team runs or rents itself: `Provider` and `ProviderModel` objects of a project."""
+"""Custom providers: `Provider` and `ProviderModel` objects of a project."""
 
 import re
 from typing import Any, Final, NamedTuple, TypeVar
@@ -18,52 +18,58 @@ PREFIX: Final = "custom::"
 
 _VAL: Final = JsonField("val")
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]")
-_MARKS: Final = ("_type", "_class_name", "_bases")
-_OWN_SECRETS: Final = frozenset({"authorization", "cookie", "api-key", "x-api-key"})
+_TYPE_MARKS: Final = ("_type", "_class_name", "_bases")
+_SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "api-key", "x-api-key"})
 
 _Class = TypeVar("_Class", bound=BaseModel)
 
 
 class CustomModel(NamedTuple):
-    """A custom provider's model: where it is, and how it is called there."""
+    """A custom provider's model: its endpoint, and its name there."""
 
     endpoint: Endpoint
     model: str
 
 
 class CustomProviders:
-    """The custom providers of projects."""
+    """Finds the custom providers of projects."""
 
     def __init__(self, objects: ObjectsStore, providers: Providers) -> None:
         self._objects = objects
         self._providers = providers
 
-    async def named(self, project_id: str, model: str, *, wants_key: bool = True) -> CustomModel:
-        """The model that is named `custom::<provider>::<model>`; with its key, unless whoever asks has one.
+    async def find_by_name(self, project_id: str, model: str, *, wants_key: bool = True) -> CustomModel:
+        """Find the model named `custom::<provider>::<model>`.
+
+        With `wants_key=False` the endpoint has no API key, because the caller sends one.
 
         Raises:
-            ProviderError: there is no such object, or it cannot be used.
+            ProviderError: the object does not exist or cannot be used.
         """
         provider, separator, name = model.removeprefix(PREFIX).partition("::")
         if not (provider and separator and name):
-            raise ProviderError(f"{model[:200]!r} names no model: write {PREFIX}<provider>::<model>.")
-        object_id = f"{_as_name(provider)}-{_as_name(name)}"[:MAX_OBJECT_ID]
-        found = await self._object(ProviderModel, project_id, object_id, LATEST)
-        return await self._reached(project_id, found, _as_name(provider), name, wants_key=wants_key)
+            raise ProviderError(f"{model[:200]!r} is not a model name: use {PREFIX}<provider>::<model>.")
+        object_id = f"{_object_name(provider)}-{_object_name(name)}"[:MAX_OBJECT_ID]
+        provider_model = await self._object(ProviderModel, project_id, object_id, LATEST)
+        return await self._resolve(project_id, provider_model, _object_name(provider), name, wants_key=wants_key)
 
-    async def at(self, project_id: str, ref_text: str, *, wants_key: bool = True) -> CustomModel:
-        """The model whose `ProviderModel` a ref leads to; with its key, unless whoever asks has one.
+    async def find_by_ref(self, project_id: str, ref_text: str, *, wants_key: bool = True) -> CustomModel:
+        """Find the model of the `ProviderModel` object that a ref leads to.
+
+        With `wants_key=False` the endpoint has no API key, because the caller sends one.
 
         Raises:
-            ProviderError: it leads to none, or to one that cannot be used.
+            ProviderError: the ref leads to no such object, or the object cannot be used.
         """
         ref = refs.parse(ref_text) if refs.is_ref(ref_text) else None
-        if ref is None or ref.project_id != project_id or ref.kind != "object" or ref.edges:
-            raise ProviderError(f"{ref_text[:300]} leads to no ProviderModel of this project.")
-        found = await self._object(ProviderModel, project_id, ref.name, ref.version or LATEST)
-        return await self._reached(project_id, found, ref.name, found.name or ref.name, wants_key=wants_key)
+        if ref is None or ref.project_id != project_id or ref.kind != "object" or ref.steps:
+            raise ProviderError(f"{ref_text[:300]} is not the ref of a ProviderModel in this project.")
+        provider_model = await self._object(ProviderModel, project_id, ref.name, ref.version or LATEST)
+        return await self._resolve(
+            project_id, provider_model, ref.name, provider_model.name or ref.name, wants_key=wants_key
+        )
 
-    async def _reached(
+    async def _resolve(
         self, project_id: str, model: ProviderModel, object_id: str, name: str, *, wants_key: bool
     ) -> CustomModel:
         digest = model.provider
@@ -75,10 +81,10 @@ class CustomProviders:
 
     def _endpoint(self, provider: Provider, object_id: str, *, wants_key: bool) -> Endpoint:
         for header in provider.extra_headers:
-            if header.lower() in _OWN_SECRETS:
+            if header.lower() in _SECRET_HEADERS:
                 raise ProviderError(
-                    f"Provider {object_id} has {header[:64]!r} among its extra_headers, where everyone who reads the "
-                    "project sees it. Take it out, and name the secret in api_key_name."
+                    f"Provider {object_id} has {header[:64]!r} in extra_headers, which all project readers see. "
+                    "Remove it and set api_key_name."
                 )
         return Endpoint(
             base_url=provider.base_url,
@@ -99,28 +105,30 @@ class CustomProviders:
         return secret
 
     async def _object(self, kind: type[_Class], project_id: str, object_id: str, version: str) -> _Class:
-        """An object of a class of ours.
+        """Read an object of a builtin class.
 
         Raises:
-            ProviderError: there is none, or it is of another class.
+            ProviderError: it does not exist or has another class.
         """
         try:
             row = await self._objects.one(project_id, object_id, version, ["val"], "object")
         except (NotFoundError, ObjectDeletedError) as error:
             raise ProviderError(
-                f"{error.message}; it should be a {kind.__name__} in this project. Create it by objCreate, with "
+                f"{error.message}; a {kind.__name__} of this project is needed. Create it with objCreate and "
                 f'builtinObjectClass: "{kind.__name__}".'
             ) from None
         try:
-            return kind.model_validate(_without_marks(_VAL.value(row)))
+            return kind.model_validate(_without_type_marks(_VAL.value(row)))
         except ValidationError:
-            raise ProviderError(f"Object {object_id}:{version} is no {kind.__name__}.") from None
+            raise ProviderError(f"Object {object_id}:{version} is not a {kind.__name__}.") from None
 
 
-def _without_marks(value: Any) -> Any:  # noqa: ANN401 -- any JSON
-    return {name: inner for name, inner in value.items() if name not in _MARKS} if isinstance(value, dict) else value
+def _without_type_marks(value: Any) -> Any:  # noqa: ANN401 -- any JSON
+    return (
+        {name: inner for name, inner in value.items() if name not in _TYPE_MARKS} if isinstance(value, dict) else value
+    )
 
 
-def _as_name(text: str) -> str:
-    """A text as it may name an object, by Weave's rule."""
+def _object_name(text: str) -> str:
+    """Replace the characters that Weave does not allow in object names."""
     return _NOT_IN_NAMES.sub("_", text)

@@ -1,4 +1,4 @@
-"""What is asked of a model: the inputs of a completion, held to their forms."""
+"""Inputs of completions, validated."""
 
 import math
 import re
@@ -35,74 +35,74 @@ _FOR_PROVIDERS: Final = frozenset(
         "function_call",
     }
 )
-_FOR_US: Final = frozenset({"model", "stream", "timeout", "extra_headers", "api_version"})
+_FOR_SERVER: Final = frozenset({"model", "stream", "timeout", "extra_headers", "api_version"})
 
-_FORMS: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
+_TYPES: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "messages": (list, 'a list of messages such as {"role": "user", "content": "Hello"}'),
     "modalities": (list, "a list of strings"),
     "tools": (list, "a list of JSON objects"),
     "functions": (list, "a list of JSON objects"),
-    "logit_bias": (dict, "a JSON object of tokens and numbers"),
+    "logit_bias": (dict, "a JSON object from tokens to numbers"),
     "response_format": (dict, 'a JSON object such as {"type": "json_object"}'),
     "stop": ((str, list), "a string or a list of strings"),
     "tool_choice": ((str, dict), 'a string such as "auto", or a JSON object'),
-    "extra_headers": (dict, "a JSON object of names and strings"),
+    "extra_headers": (dict, "a JSON object from names to strings"),
 }
 _OF_OBJECTS: Final = ("messages", "tools", "functions")
 _MAX_HEADERS: Final = 50
 _VERSION: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
 MAX_SECONDS: Final = 3600
-"""The longest timeout that can be asked for; the server's own may be shorter, and then holds."""
+"""Longest timeout a request may set. The server's own limit may be shorter and then applies."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionInputs:
-    """The inputs of a completion, by their names in OpenAI's API; what is null is left out.
+    """Inputs of a completion by their names in OpenAI's API, without nulls.
 
-    `timeout_seconds` is what the request gives the provider; `headers` are extra headers for it, which are secrets of
-    whoever asks: they are in no record of the request.
+    `timeout_seconds` limits the provider request. `headers` are extra headers for the provider; they may contain
+    secrets of the caller and are never stored.
     """
 
     model: str
-    given: JsonObject
+    values: JsonObject
     headers: Mapping[str, str]
     timeout_seconds: float | None = None
 
     @classmethod
-    def of(cls, inputs: Mapping[str, Any]) -> Self:
-        """The inputs that were sent.
+    def parse(cls, inputs: Mapping[str, Any]) -> Self:
+        """Validate the inputs of a request.
 
         Raises:
-            BadInputError: one is none, or is not of its form; the error names it under `inputs`.
+            BadInputError: an input is unknown or invalid; the argument is `inputs.<name>`.
         """
-        given = {name: value for name, value in inputs.items() if value is not None}
-        model = given.get("model")
+        values = {name: value for name, value in inputs.items() if value is not None}
+        model = values.get("model")
         if not isinstance(model, str) or not model:
             raise BadInputError("is required: the name of a model, such as openai/gpt-4o", "inputs.model")
         check_length(model, MAX_NAME, "inputs.model")
-        for name, value in given.items():
+        for name, value in values.items():
             _check(name, value)
-        headers = given.pop("extra_headers", {})
-        return cls(model, given, headers, _seconds(given.get("timeout")))
+        headers = values.pop("extra_headers", {})
+        return cls(model, values, headers, _seconds(values.get("timeout")))
 
     @property
     def request(self) -> JsonObject:
-        """What the provider is asked, without the model."""
-        return {name: value for name, value in self.given.items() if name in _FOR_PROVIDERS}
+        """The inputs to send to the provider, without the model."""
+        return {name: value for name, value in self.values.items() if name in _FOR_PROVIDERS}
 
     @property
-    def parameters(self) -> dict[str, str]:
-        """What is added to the URL: the version of the API, for providers that want one."""
-        version = self.given.get("api_version")
+    def url_parameters(self) -> dict[str, str]:
+        """URL parameters: the API version, for providers that need one."""
+        version = self.values.get("api_version")
         return {"api-version": str(version)} if version else {}
 
 
 def _check(name: str, value: object) -> None:
-    if name not in _FOR_PROVIDERS and name not in _FOR_US:
-        raise BadInputError(f"{name[:64]!r} is no input of completions", "inputs")
-    form = _FORMS.get(name)
-    if form and not isinstance(value, form[0]):
-        raise BadInputError(f"must be {form[1]}", f"inputs.{name}")
+    if name not in _FOR_PROVIDERS and name not in _FOR_SERVER:
+        raise BadInputError(f"{name[:64]!r} is not an input of completions", "inputs")
+    expected = _TYPES.get(name)
+    if expected and not isinstance(value, expected[0]):
+        raise BadInputError(f"must be {expected[1]}", f"inputs.{name}")
     if name in _OF_OBJECTS and isinstance(value, list):
         for position, member in enumerate(value):
             if not isinstance(member, dict):
@@ -119,11 +119,11 @@ def _check_headers(headers: Mapping[str, object]) -> None:
     if len(headers) > _MAX_HEADERS:
         raise BadInputError(f"has {len(headers):,} headers; the limit is {_MAX_HEADERS}", "inputs.extra_headers")
     if not all(isinstance(value, str) for value in headers.values()):
-        raise BadInputError("must be a JSON object of names and strings", "inputs.extra_headers")
+        raise BadInputError("must be a JSON object from names to strings", "inputs.extra_headers")
 
 
 def _seconds(timeout: object) -> float | None:
-    """A timeout in seconds, which may come as a string."""
+    """Parse a timeout in seconds, a number or a string."""
     if timeout is None:
         return None
     try:

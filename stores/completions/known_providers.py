@@ -1,4 +1,4 @@
-"""The providers that LoomQL knows: where they speak OpenAI's API, and how their secrets are called.
+"""Known providers: base URLs of their OpenAI-compatible APIs, and names of their secrets.
 
 The base URLs are those that the providers document for OpenAI's client library.
 """
@@ -7,17 +7,17 @@ from typing import Final, NamedTuple
 
 
 class KnownProvider(NamedTuple):
-    """A provider.
+    """A provider with an OpenAI-compatible API.
 
-    `secrets` are the names of its secret, the first of which is the usual one; `beginnings` those of the models that
-    may be named without their provider. `takes_stream_options` says whether the usage in streams is to be asked for,
-    which some providers refuse; those tell it anyway.
+    `secrets` are environment variables of its API key, the usual one first. `model_prefixes` identify models that may
+    be named without the provider. `takes_stream_options` is False for providers that reject `stream_options`; their
+    streams report usage without it.
     """
 
     name: str
     base_url: str
     secrets: tuple[str, ...]
-    beginnings: tuple[str, ...] = ()
+    model_prefixes: tuple[str, ...] = ()
     takes_stream_options: bool = True
 
 
@@ -66,6 +66,8 @@ KNOWN_PROVIDERS: Final = {
 
 
 def provider_of(model: str) -> KnownProvider | None:
-    """The provider whose models are named so, for a model that names none; None where no name begins so."""
-    found = (known for known in KNOWN_PROVIDERS.values() if known.beginnings and model.startswith(known.beginnings))
-    return next(found, None)
+    """Find the provider of a model named without one, by prefix; None if no prefix matches."""
+    matching = (
+        known for known in KNOWN_PROVIDERS.values() if known.model_prefixes and model.startswith(known.model_prefixes)
+    )
+    return next(matching, None)

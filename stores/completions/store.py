@@ -1,4 +1,4 @@
-"""The store of completions: models are asked, and what came of it is kept as calls."""
+"""Store of completions: it sends requests to providers and stores the results as calls."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
@@ -7,11 +7,11 @@ from typing import Any, Final, Literal
 
 from stores.calls import CallsStore
 from stores.completions import in_flight
-from stores.completions.endpoint_resolution import Endpoints, Reached
+from stores.completions.endpoint_resolution import EndpointResolver, ResolvedModel
 from stores.completions.in_flight import InFlightCalls
 from stores.completions.inputs import CompletionInputs
-from stores.completions.stream_assembly import StreamedCompletion
-from stores.completions.tracking import GIVEN_UP, TrackedCall, UntrackedCall, Writes
+from stores.completions.stream_assembly import AssembledCompletion
+from stores.completions.tracking import INTERRUPTED, BackgroundWrites, TrackedCall, UntrackedCall
 from stores.concurrency.quotas import check_caller_quota
 from stores.concurrency.time_slices import TimeSlice
 from stores.costs import defaults
@@ -22,12 +22,12 @@ from stores.objects import ObjectsStore
 from stores.providers import JsonObject, ProviderError, Providers
 from stores.security import audit
 
-MAX_AT_ONCE: Final = 64
+MAX_CONCURRENT: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What came of a completion: the provider's answer, or `{"error": message}`; and the call that has it, if any."""
+    """Result of a completion: the provider's response or `{"error": message}`, and the id of its call if tracked."""
 
     project_id: str
     response: JsonObject
@@ -36,9 +36,9 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class CompletionEvent:
-    """What happens to a completion that is streamed: it started, a chunk came, it finished.
+    """Event of a streamed completion: started, chunk or finished.
 
-    All have the id of its call, None where it is not tracked or could not begin.
+    `call_id` is None if the completion is not tracked or could not start.
     """
 
     type: Literal["started", "chunk", "finished"]
@@ -49,7 +49,7 @@ class CompletionEvent:
 
     @property
     def text(self) -> str | None:
-        """What a chunk adds to the text of the first choice; None where it adds none."""
+        """Text that the chunk adds to the first choice; None if it adds none."""
         choices = self.chunk.get("choices") if self.chunk else None
         first = choices[0] if isinstance(choices, list) and choices else None
         delta = first.get("delta") if isinstance(first, dict) and first.get("index", 0) == 0 else None
@@ -58,14 +58,14 @@ class CompletionEvent:
 
 
 class CompletionsStore:
-    """Completions of models.
+    """Sends completions to models and stores them.
 
     Args:
-        database: where the calls are.
-        objects: the custom providers of projects.
-        calls: the store that keeps what came of completions.
-        providers: what reaches providers.
-        max_at_once: how many completions clients may have under way at once.
+        database: holds the leases of calls in flight.
+        objects: store of the custom providers.
+        calls: store of the completions' calls.
+        providers: client of the providers' APIs.
+        max_at_once: limit on concurrent completions of clients.
     """
 
     def __init__(
@@ -74,50 +74,50 @@ class CompletionsStore:
         objects: ObjectsStore,
         calls: CallsStore,
         providers: Providers,
-        max_at_once: int = MAX_AT_ONCE,
+        max_concurrent: int = MAX_CONCURRENT,
     ) -> None:
         self.database = database
-        self.endpoints = Endpoints(objects, providers)
+        self.endpoints = EndpointResolver(objects, providers)
         self._calls = calls
         self._providers = providers
-        self._writes = Writes()
-        self._calls_under_way = InFlightCalls(database)
-        self._max_at_once = max_at_once
+        self._writes = BackgroundWrites()
+        self._calls_in_flight = InFlightCalls(database)
+        self._max_concurrent = max_concurrent
         self._callers: list[str | None] = []
 
     @property
-    def under_way(self) -> int:
-        """Completions that clients have under way."""
+    def in_flight(self) -> int:
+        """Number of client completions in flight."""
         return len(self._callers)
 
     @property
-    def max_at_once(self) -> int:
-        """The most that they have at once."""
-        return self._max_at_once
+    def max_concurrent(self) -> int:
+        """Limit on concurrent client completions."""
+        return self._max_concurrent
 
     async def close(self) -> None:
-        """See that all is written of calls that is under way."""
+        """Wait until all pending writes of calls are done."""
         await self._writes.close()
 
-    async def cut_off(self) -> list[str]:
-        """Calls whose server died, or could not store their end, by what `end_cut_off` knows them by."""
+    async def find_abandoned(self) -> list[str]:
+        """Return the lease ids of calls whose server died or could not store their end."""
         return await self.database.query(in_flight.find_abandoned(self.database))
 
-    async def end_cut_off(self, lease_id: str) -> None:
-        """End one of them, if it runs; nothing happens where it has ended, or is gone."""
+    async def end_abandoned(self, lease_id: str) -> None:
+        """End the call of an expired lease; do nothing if it has ended or was deleted."""
         await self.database.write(lambda: in_flight.end_abandoned(self.database, lease_id))
 
-    async def answer(self, project_id: str, inputs: Mapping[str, Any]) -> JsonObject:
-        """What a model answers; nothing is kept of it.
+    async def complete(self, project_id: str, inputs: Mapping[str, Any]) -> JsonObject:
+        """Return a model's response without storing it.
 
         Raises:
-            ProviderError: there is no such model, its key is missing, or its provider does not answer.
-            BadInputError: an input is not of its form.
+            ProviderError: the model is unknown, its API key is missing, or the provider failed.
+            BadInputError: an input is invalid.
         """
         check_project_id(project_id)
-        given = CompletionInputs.of(inputs)
-        reached = await self._reach(project_id, given)
-        return await self._providers.complete(reached.endpoint, _request(reached, given))
+        parsed = CompletionInputs.parse(inputs)
+        model = await self._resolve(project_id, parsed)
+        return await self._providers.complete(model.endpoint, _request(model, parsed))
 
     async def create(
         self,
@@ -127,37 +127,37 @@ class CompletionsStore:
         is_tracked: bool = True,
         wb_user_id: str | None = None,
     ) -> Completion:
-        """What a model answers, kept as a call unless it is not to be.
+        """Return a model's response and store it as a call, if `is_tracked`.
 
-        What a provider does wrong is in the response, as `{"error": message}`, and kept; so is what is wrong with the
-        model or its key, but there is no call of it then.
+        An error of the provider is stored too, as the response `{"error": message}`. An unknown model or a missing API
+        key gives such a response without a call.
 
         Raises:
-            BadInputError: an input is not of its form.
+            BadInputError: an input is invalid.
             PayloadTooLargeError: the inputs do not fit into a document.
-            UnavailableError: the database is away, or too many completions are under way.
+            UnavailableError: the database is unreachable, or too many completions are in flight.
         """
         check_project_id(project_id)
-        given = CompletionInputs.of(inputs)
-        if given.given.get("stream"):
-            raise BadInputError("is for completionsCreateStream; leave it out to get the answer whole", "inputs.stream")
-        with self._place():
+        parsed = CompletionInputs.parse(inputs)
+        if parsed.values.get("stream"):
+            raise BadInputError("is only for completionsCreateStream; leave it out", "inputs.stream")
+        with self._slot():
             try:
-                reached = await self._reach(project_id, given)
+                model = await self._resolve(project_id, parsed)
             except ProviderError as error:
                 return Completion(project_id, {"error": error.message})
-            call = self._call(project_id, given, reached) if is_tracked else UntrackedCall()
-            response: JsonObject = {"error": GIVEN_UP}
+            call = self._call(project_id, parsed, model) if is_tracked else UntrackedCall()
+            response: JsonObject = {"error": INTERRUPTED}
             try:
-                await call.start(given.given, wb_user_id)
-                response = await self._answered(reached, given)
+                await call.start(parsed.values, wb_user_id)
+                response = await self._complete(model, parsed)
             finally:
                 await call.end(response)
             return Completion(project_id, response, call.id)
 
-    async def _answered(self, reached: Reached, given: CompletionInputs) -> JsonObject:
+    async def _complete(self, model: ResolvedModel, parsed: CompletionInputs) -> JsonObject:
         try:
-            return await self._providers.complete(reached.endpoint, _request(reached, given))
+            return await self._providers.complete(model.endpoint, _request(model, parsed))
         except ProviderError as error:
             return {"error": error.message}
 
@@ -169,61 +169,61 @@ class CompletionsStore:
         is_tracked: bool = True,
         wb_user_id: str | None = None,
     ) -> AsyncGenerator[CompletionEvent, None]:
-        """What a model answers as it comes: that it started, the chunks, and what is kept of all, as `create` has it.
+        """Yield the events of a streamed completion: started, chunks, and finished with the assembled response.
 
-        Whoever closes it ends the provider's stream, too; the call has what had come by then. Of a stream that breaks
-        off the response has what came and the error.
+        Closing the generator also closes the provider's stream; the call stores what had arrived. If the stream breaks,
+        the response has what arrived and the error.
 
         Raises:
-            BadInputError, PayloadTooLargeError, UnavailableError: as `create` does.
+            BadInputError, PayloadTooLargeError, UnavailableError: as for `create`.
         """
         check_project_id(project_id)
-        given = CompletionInputs.of(inputs)
-        with self._place():
+        parsed = CompletionInputs.parse(inputs)
+        with self._slot():
             try:
-                reached = await self._reach(project_id, given)
+                model = await self._resolve(project_id, parsed)
             except ProviderError as error:
                 yield CompletionEvent("finished", project_id, None, response={"error": error.message})
                 return
-            call = self._call(project_id, given, reached) if is_tracked else UntrackedCall()
-            streamed = StreamedCompletion()
-            error_message: str | None = GIVEN_UP
+            call = self._call(project_id, parsed, model) if is_tracked else UntrackedCall()
+            assembled = AssembledCompletion()
+            error_message: str | None = INTERRUPTED
             try:
-                await call.start(given.given, wb_user_id)
+                await call.start(parsed.values, wb_user_id)
                 yield CompletionEvent("started", project_id, call.id)
-                turn = TimeSlice()
-                async with aclosing(self._chunks(reached, given)) as chunks:
+                time_slice = TimeSlice()
+                async with aclosing(self._chunks(model, parsed)) as chunks:
                     async for chunk in chunks:
-                        streamed.add(chunk)
+                        assembled.add(chunk)
                         yield CompletionEvent("chunk", project_id, call.id, chunk=chunk)
-                        if turn.is_used_up():
-                            await turn.yield_to_loop()
+                        if time_slice.is_used_up():
+                            await time_slice.yield_to_loop()
                 error_message = None
             except ProviderError as error:
                 error_message = error.message
             finally:
-                response = _response(streamed, error_message)
+                response = _response(assembled, error_message)
                 await call.end(response)
             yield CompletionEvent("finished", project_id, call.id, response=response)
 
-    def _chunks(self, reached: Reached, given: CompletionInputs) -> AsyncGenerator[JsonObject, None]:
-        options = {"stream_options": {"include_usage": True}} if reached.takes_stream_options else {}
-        return self._providers.stream(reached.endpoint, {**_request(reached, given), **options})
+    def _chunks(self, model: ResolvedModel, parsed: CompletionInputs) -> AsyncGenerator[JsonObject, None]:
+        options = {"stream_options": {"include_usage": True}} if model.takes_stream_options else {}
+        return self._providers.stream(model.endpoint, {**_request(model, parsed), **options})
 
-    def _call(self, project_id: str, given: CompletionInputs, reached: Reached) -> TrackedCall:
-        name = defaults.priced_name(given.model, reached.model)
-        return TrackedCall(self._calls, self._writes, self._calls_under_way, project_id, name)
+    def _call(self, project_id: str, parsed: CompletionInputs, model: ResolvedModel) -> TrackedCall:
+        name = defaults.priced_name(parsed.model, model.model)
+        return TrackedCall(self._calls, self._writes, self._calls_in_flight, project_id, name)
 
-    async def _reach(self, project_id: str, given: CompletionInputs) -> Reached:
-        reached = await self.endpoints.reach(project_id, given.model, given.headers)
-        endpoint = replace(reached.endpoint, parameters=given.parameters, timeout_seconds=given.timeout_seconds)
-        return replace(reached, endpoint=endpoint)
+    async def _resolve(self, project_id: str, parsed: CompletionInputs) -> ResolvedModel:
+        model = await self.endpoints.resolve(project_id, parsed.model, parsed.headers)
+        endpoint = replace(model.endpoint, parameters=parsed.url_parameters, timeout_seconds=parsed.timeout_seconds)
+        return replace(model, endpoint=endpoint)
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
-        """One of the places for completions of clients."""
+    def _slot(self) -> Iterator[None]:
+        """Reserve one of the slots for client completions."""
         caller = audit.known_caller()
-        check_caller_quota("completions", "LOOMQL_MAX_COMPLETIONS", self._max_at_once, self._callers, caller)
+        check_caller_quota("completions", "LOOMQL_MAX_COMPLETIONS", self._max_concurrent, self._callers, caller)
         self._callers.append(caller)
         try:
             yield
@@ -231,10 +231,10 @@ class CompletionsStore:
             self._callers.remove(caller)
 
 
-def _request(reached: Reached, given: CompletionInputs) -> JsonObject:
-    return {"model": reached.model, **given.request}
+def _request(model: ResolvedModel, parsed: CompletionInputs) -> JsonObject:
+    return {"model": model.model, **parsed.request}
 
 
-def _response(streamed: StreamedCompletion, error: str | None) -> JsonObject:
-    came = {} if streamed.is_empty else streamed.completion
-    return came if error is None else {**came, "error": error}
+def _response(streamed: AssembledCompletion, error: str | None) -> JsonObject:
+    response = {} if streamed.is_empty else streamed.completion
+    return response if error is None else {**response, "error": error}

@@ -1,20 +1,22 @@
-"""A chat completion put together from the chunks in which it came."""
+"""Assembly of a chat completion from the chunks of a stream."""
 
 from typing import Any, Final
 
 from stores.providers import JsonObject
 
-_HEAD: Final = ("id", "created", "model", "system_fingerprint", "service_tier")
-_JOINED: Final = frozenset({"content", "refusal", "arguments", "reasoning_content", "reasoning", "data", "transcript"})
+_TOP_LEVEL: Final = ("id", "created", "model", "system_fingerprint", "service_tier")
+_JOINED_STRINGS: Final = frozenset(
+    {"content", "refusal", "arguments", "reasoning_content", "reasoning", "data", "transcript"}
+)
 _MAX_CHOICES: Final = 1000
-"""Choices, and calls of tools in each, that are kept: indexes beyond make no room."""
+"""Limit on choices and tool calls; entries with a higher index are dropped."""
 
 
-class StreamedCompletion:
-    """What has come of a completion so far.
+class AssembledCompletion:
+    """A completion assembled from chunks.
 
-    Deltas say what is added: texts are joined, lists whose members have an `index` are merged member by member, other
-    lists grow, and of all else the last is kept.
+    Deltas merge by type: strings are joined, lists with `index` members are merged member by member, other lists grow.
+    For any other value the last one wins.
     """
 
     def __init__(self) -> None:
@@ -24,9 +26,9 @@ class StreamedCompletion:
         self.is_empty = True
 
     def add(self, chunk: JsonObject) -> None:
-        """Take in a chunk; what in it is of no known form is left out."""
+        """Merge a chunk; unknown fields are dropped."""
         self.is_empty = False
-        for name in _HEAD:
+        for name in _TOP_LEVEL:
             if chunk.get(name) is not None:
                 self._head.setdefault(name, chunk[name])
         if isinstance(chunk.get("usage"), dict):
@@ -49,12 +51,12 @@ class StreamedCompletion:
 
     @property
     def completion(self) -> JsonObject:
-        """The completion, as it would have come whole."""
+        """The completion in the format of a response that was not streamed."""
         choices = [
             {
                 "index": index,
-                "message": _whole(choice["message"]),
-                **({"logprobs": _whole(choice["logprobs"])} if "logprobs" in choice else {}),
+                "message": _assembled(choice["message"]),
+                **({"logprobs": _assembled(choice["logprobs"])} if "logprobs" in choice else {}),
                 "finish_reason": choice.get("finish_reason"),
             }
             for index, choice in sorted(self._choices.items())
@@ -63,31 +65,31 @@ class StreamedCompletion:
         return {"object": "chat.completion", **self._head, "choices": choices, **usage}
 
 
-class _Texts(list[str]):
-    """A text in the parts in which it came."""
+class _Fragments(list[str]):
+    """A string in the fragments that arrived."""
 
 
 class _Indexed(dict[int, JsonObject]):
-    """A list whose members came in parts, by their index."""
+    """List members by their index, merged as they arrive."""
 
 
 def _merge(whole: JsonObject, part: JsonObject) -> None:
     for name, value in part.items():
-        there = whole.get(name)
+        current = whole.get(name)
         match value:
             case None:
                 whole.setdefault(name, None)
-            case str() if name in _JOINED:
-                whole[name] = there if isinstance(there, _Texts) else _Texts()
+            case str() if name in _JOINED_STRINGS:
+                whole[name] = current if isinstance(current, _Fragments) else _Fragments()
                 whole[name].append(value)
             case dict():
-                whole[name] = there if isinstance(there, dict) else {}
+                whole[name] = current if isinstance(current, dict) else {}
                 _merge(whole[name], value)
             case [{"index": int()}, *_]:
-                whole[name] = there if isinstance(there, _Indexed) else _Indexed()
+                whole[name] = current if isinstance(current, _Indexed) else _Indexed()
                 _merge_members(whole[name], value)
-            case list() if isinstance(there, list):
-                there.extend(value)
+            case list() if isinstance(current, list):
+                current.extend(value)
             case _:
                 whole[name] = list(value) if isinstance(value, list) else value
 
@@ -99,13 +101,13 @@ def _merge_members(whole: _Indexed, part: list[Any]) -> None:
             _merge(whole.setdefault(index, {}), {name: value for name, value in member.items() if name != "index"})
 
 
-def _whole(value: Any) -> Any:  # noqa: ANN401 -- any JSON
+def _assembled(value: Any) -> Any:  # noqa: ANN401 -- any JSON
     match value:
-        case _Texts():
+        case _Fragments():
             return "".join(value)
         case _Indexed():
-            return [_whole(member) for _, member in sorted(value.items())]
+            return [_assembled(member) for _, member in sorted(value.items())]
         case dict():
-            return {name: _whole(inner) for name, inner in value.items()}
+            return {name: _assembled(inner) for name, inner in value.items()}
         case _:
             return value

@@ -1,6 +1,6 @@
-"""The calls that completions are kept as: one that runs before the provider is asked, and its end when it answered.
+"""Calls of completions: stored as running before the request, and ended with the response.
 
-So a server that is killed in between leaves a call that runs, and not nothing at all; another ends it then
+If the server is killed in between, the running call remains and another process ends it
 (`stores.completions.in_flight`).
 """
 
@@ -20,7 +20,7 @@ from stores.providers import JsonObject
 from stores.usage.entries import kept_entry, stated_entry
 
 OP_NAME: Final = "weave.completions_create"
-GIVEN_UP: Final = "The answer was given up before it was whole: whoever asked for it left, or the server stopped."
+INTERRUPTED: Final = "The response is incomplete: the client disconnected, or the server stopped."
 
 _TRIES: Final = 4
 _PAUSE_SECONDS: Final = 0.5
@@ -28,27 +28,27 @@ _PAUSE_SECONDS: Final = 0.5
 _log = logging.getLogger("loomql")
 
 
-class Writes:
-    """Writes that are done whatever becomes of those who asked for them."""
+class BackgroundWrites:
+    """BackgroundWrites that continue even if the callers that wait for them are cancelled."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Future[None]] = set()
 
-    def begin(self, work: Awaitable[None]) -> asyncio.Future[None]:
-        """Begin one."""
-        task = asyncio.ensure_future(work)
+    def start(self, write: Awaitable[None]) -> asyncio.Future[None]:
+        """Start a write in a task of its own."""
+        task = asyncio.ensure_future(write)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def close(self) -> None:
-        """Wait for those that are under way, and those that they begin."""
+        """Wait for all pending writes, including those that they start."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
 
 class UntrackedCall:
-    """No call: what is not to be kept."""
+    """Stands in for `TrackedCall` if a completion is not stored."""
 
     id: Final = None
 
@@ -60,31 +60,31 @@ class UntrackedCall:
 
 
 class TrackedCall:
-    """The call of one request to a provider, from its start to its end.
+    """The call of one provider request, from start to end.
 
-    Who waits for either may give up: both are written anyway, the end after the start.
+    If the caller is cancelled while it waits for a write, both writes still happen, the end after the start.
     """
 
     def __init__(
-        self, calls: CallsStore, writes: Writes, under_way: InFlightCalls, project_id: str, usage_name: str
+        self, calls: CallsStore, writes: BackgroundWrites, in_flight: InFlightCalls, project_id: str, usage_name: str
     ) -> None:
         self.id = new_id()
         self._key = f"{project_id}:{self.id}"
         self._calls = calls
         self._writes = writes
-        self._under_way = under_way
+        self._in_flight = in_flight
         self._project_id = project_id
         self._usage_name = usage_name
-        self._start: asyncio.Future[None] | None = None
+        self._start_write: asyncio.Future[None] | None = None
         self._listed: RegisteredProjects | None = None
 
     async def start(self, inputs: JsonObject, wb_user_id: str | None) -> None:
-        """Write that it runs.
+        """Store the call as running.
 
         Raises:
             PayloadTooLargeError: the inputs do not fit into a document.
-            BadInputError: the inputs or the user's name break a rule; it names them.
-            UnavailableError: the database is away.
+            BadInputError: the inputs or the user's name are invalid; the error names them.
+            UnavailableError: the database is unreachable.
         """
         started = CallStart(
             project_id=self._project_id,
@@ -96,57 +96,61 @@ class TrackedCall:
             wb_user_id=wb_user_id,
             is_large=True,
         )
-        self._start = self._writes.begin(self._started(started))
+        self._start_write = self._writes.start(self._store_start(started))
         try:
-            await asyncio.shield(self._start)
+            await asyncio.shield(self._start_write)
         except StoreError as error:
             raise error.relative_to("start") from None
 
-    async def _started(self, started: CallStart) -> None:
-        await self._under_way.add(self._key)
+    async def _store_start(self, started: CallStart) -> None:
+        await self._in_flight.add(self._key)
         await self._calls.write_one(started)
-        with suppress(UnavailableError):  # the call is there; its end does without this
-            self._listed = await self._admitted()
+        with suppress(UnavailableError):  # the call is stored, and its end does not depend on this
+            self._listed = await self._check_not_purging()
 
     async def end(self, response: JsonObject) -> None:
-        """Write what came of it, if it was started; an answer that was had is not lost because this fails."""
-        await asyncio.shield(self._writes.begin(self._ended(response)))
+        """Store the response if the call was started; errors are logged, so that the caller still gets its response."""
+        await asyncio.shield(self._writes.start(self._store_end(response)))
 
-    async def _ended(self, response: JsonObject) -> None:
+    async def _store_end(self, response: JsonObject) -> None:
         is_settled = False
         try:
-            if await self._is_there():
-                await self._kept(response, _message(response))
+            if await self._start_is_stored():
+                await self._write_end_or_reason(response, _message(response))
             is_settled = True
         except StoreError:
-            _log.exception("call %s of project %s has ended, but that could not be stored", self.id, self._project_id)
+            _log.exception(
+                "could not store the end of call %s of project %s; another process ends it later",
+                self.id,
+                self._project_id,
+            )
         finally:
-            # What is not known to have ended is left to whoever ends the calls of servers that died.
+            # If the end may not be stored, another process ends the call when the lease expires.
             if is_settled:
-                self._writes.begin(self._under_way.remove(self._key))
+                self._writes.start(self._in_flight.remove(self._key))
             else:
-                self._under_way.leave(self._key)
+                self._in_flight.abandon(self._key)
 
-    async def _is_there(self) -> bool:
-        """Whether the start was stored.
+    async def _start_is_stored(self) -> bool:
+        """Return True if the start was stored.
 
         Raises:
-            UnavailableError: that is not known.
+            UnavailableError: that is unknown.
         """
         try:
-            if self._start:
-                await self._start
+            if self._start_write:
+                await self._start_write
         except (BadInputError, PayloadTooLargeError):
             return False
-        return self._start is not None
+        return self._start_write is not None
 
-    async def _kept(self, response: JsonObject, message: str | None) -> None:
-        """Store the end; of an answer that no call can hold, why, and what it used."""
+    async def _write_end_or_reason(self, response: JsonObject, message: str | None) -> None:
+        """Store the end; if no call can hold the response, store the reason and the usage instead."""
         try:
-            await self._written(self._end(response, message))
+            await self._write_with_retry(self._end(response, message))
         except (BadInputError, PayloadTooLargeError) as error:
-            message = message or f"The answer cannot be kept as it is: {error.message}"
-            await self._written(self._end({"error": message, "usage": _counts(response)}, message))
+            message = message or f"The response cannot be stored: {error.message}"
+            await self._write_with_retry(self._end({"error": message, "usage": _usage_counts(response)}, message))
 
     def _end(self, response: JsonObject, exception: str | None) -> CallEnd:
         usage = response.get("usage")
@@ -160,20 +164,20 @@ class TrackedCall:
             is_large=True,
         )
 
-    async def _written(self, ended: CallEnd) -> None:
+    async def _write_with_retry(self, ended: CallEnd) -> None:
         for number in range(1, _TRIES):
             try:
-                return await self._written_once(ended)
+                return await self._write_once(ended)
             except UnavailableError:
                 await asyncio.sleep(_PAUSE_SECONDS * number)
-        return await self._written_once(ended)
+        return await self._write_once(ended)
 
-    async def _written_once(self, ended: CallEnd) -> None:
-        # What is purged while a provider answers has no call any more, and gets none by its end.
-        if self._listed is None or await self._admitted() == self._listed:
+    async def _write_once(self, ended: CallEnd) -> None:
+        # If the project was purged during the request, its call is gone and must not come back.
+        if self._listed is None or await self._check_not_purging() == self._listed:
             await self._calls.write_one(ended)
 
-    async def _admitted(self) -> RegisteredProjects:
+    async def _check_not_purging(self) -> RegisteredProjects:
         database = self._calls.database
         return await database.query(database.ensure_not_purging(self._project_id))
 
@@ -183,7 +187,7 @@ def _message(response: JsonObject) -> str | None:
     return error if isinstance(error, str) else None
 
 
-def _counts(response: JsonObject) -> JsonObject | None:
-    """The usage that an answer states, without anything that may break a rule of calls: counts and a cost alone."""
+def _usage_counts(response: JsonObject) -> JsonObject | None:
+    """Reduce the usage of a response to valid counts and a cost."""
     usage: Any = response.get("usage")
     return stated_entry(kept_entry("", usage)) if isinstance(usage, dict) else None

@@ -1,1 +1,1 @@
-"""asyncio scheduling, limits and quotas; imports no driver."""
+"""asyncio scheduling, timeouts, slots and quotas; imports no driver."""

@@ -1,7 +1,7 @@
-"""Slots for reads that may go through all documents of a project: a few run at a time, so that other reads stay quick.
+"""Slots for reads that may scan a whole project: few run at a time, so that other reads stay fast.
 
-MongoDB's processors are shared by all that it runs: of a hundred scans at once each takes a hundred times as long, and
-so does the smallest look-up beside them.
+All operations share MongoDB's CPUs: with a hundred concurrent scans, each scan and each small lookup takes a hundred
+times as long.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from stores.concurrency.quotas import half
 from stores.errors import UnavailableError
 
 QUOTA_KEY: Final[ContextVar[str]] = ContextVar("quota key", default="")
-"""Whose quota reads count in; empty for the server's own work."""
+"""Quota key that reads count against; empty for the server's own work."""
 
-MOST_SCANS: Final = 8
-"""Scans that one process runs at a time; one caller has half of them."""
+MAX_SCANS: Final = 8
+"""Scans that one process runs at a time; one caller may run half."""
 
 WAIT_SECONDS: Final = 30.0
-"""How long a scan waits for a slot; outside of GraphQL nothing else ends the wait."""
+"""Maximum wait for a slot; outside of GraphQL nothing else limits it."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -34,16 +34,16 @@ class _Waiter(NamedTuple):
 
 
 class ScanSlots:
-    """The slots of one process. A free one goes to the caller with the fewest scans, and of equals to the first.
+    """The slots of one process. A free slot goes to the caller with the fewest scans; ties go to the first in line.
 
     Args:
-        most: how many scans run at a time.
-        wait_seconds: how long a scan waits for a slot.
+        limit: number of scans that run at a time.
+        wait_seconds: maximum wait for a slot.
     """
 
-    def __init__(self, most: int = MOST_SCANS, wait_seconds: float = WAIT_SECONDS) -> None:
-        self._most = most
-        self._most_each = half(most)
+    def __init__(self, limit: int = MAX_SCANS, wait_seconds: float = WAIT_SECONDS) -> None:
+        self._limit = limit
+        self._caller_limit = half(limit)
         self._wait_seconds = wait_seconds
         self._running: Counter[str] = Counter()
         self._queue: list[_Waiter] = []
@@ -60,10 +60,10 @@ class ScanSlots:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """A block that holds a slot of its caller; it waits until there is one.
+        """Context manager: wait for a slot and occupy it during the block.
 
         Raises:
-            UnavailableError: there was none within `wait_seconds`.
+            UnavailableError: if no slot is free within `wait_seconds`.
         """
         caller = QUOTA_KEY.get()
         await self._acquire(caller)
@@ -89,8 +89,8 @@ class ScanSlots:
                 self._queue.remove(waiter)
         if not waiter.granted.done():
             raise UnavailableError(
-                f"no scan of the database ended in {self._wait_seconds:g} s to make room for this one, of which "
-                f"{self._most} run at once and {self._most_each} for one caller; nothing was read, ask again later"
+                f"no slot for a database scan became free within {self._wait_seconds:g} s; "
+                f"{self._limit} run at once, {self._caller_limit} per caller; retry later"
             )
 
     def _release(self, caller: str) -> None:
@@ -105,7 +105,7 @@ class ScanSlots:
             waiter.granted.set_result(None)
 
     def _is_free_for(self, caller: str) -> bool:
-        return self._running.total() < self._most and self._running[caller] < self._most_each
+        return self._running.total() < self._limit and self._running[caller] < self._caller_limit
 
 
 class _OnDatabase(Protocol):
@@ -129,10 +129,10 @@ def _always(*_arguments: object) -> bool:
 def in_scan_slot(
     needs_scan: Callable[..., bool] = _always,
 ) -> Callable[[_Method[_S, _P, _R]], _Method[_S, _P, _R]]:
-    """A store's method that holds a slot while it runs, if its arguments need a scan.
+    """Decorator: run a store's method in a slot if `needs_scan(*arguments)` says that it scans.
 
-    It stands outside of `database_query`, so that the time limit of a query begins when the method has its slot. Such a
-    method must not call another one, which might wait for the slot that the first holds.
+    Put it outside of `database_query`, so that the query time limit starts when the method gets its slot. Such a method
+    must not call another one: that could wait for the slot of the first.
     """
 
     def decorate(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:

@@ -1,4 +1,4 @@
-"""Long work that is in the hands of many tasks, done in turns with all else that waits for the event loop."""
+"""Time slices shared by many tasks that together do long work on the event loop."""
 
 import asyncio
 from collections import deque
@@ -7,56 +7,56 @@ from typing import Final
 
 from stores.concurrency.time_slices import BATCH_SIZE, SLICE_SECONDS
 
-_SHARE_SECONDS: Final = 0.0005
-"""How long one task may go on before others: what is waited for in the line costs more than a small piece of work."""
-_SHORTEST: Final = 1e-6
+_TASK_SECONDS: Final = 0.0005
+"""Time that one task runs before others: each wait in the queue costs more than a small piece of work."""
+_MIN_SECONDS: Final = 1e-6
 
 
 class SharedTimeSlices:
-    """One turn after the other for all of the tasks together, however many they are.
+    """One time slice after another, shared by all tasks.
 
-    Where the turn is over a task waits in a line, of which with each pass of the event loop as many are called as fit
-    into a turn, by the time that those before them took.
+    When the slice is used up, tasks wait in a FIFO queue. Each pass of the event loop wakes as many as fit into a
+    slice, estimated from the time that the previous ones took.
     """
 
     def __init__(self, seconds: float = SLICE_SECONDS) -> None:
         self._seconds = seconds
-        self._line: deque[asyncio.Future[None]] = deque()
-        self._is_on = False
-        self._began = 0.0
-        self._at_once = BATCH_SIZE
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._is_active = False
+        self._started_at = 0.0
+        self._batch_size = BATCH_SIZE
 
     async def acquire(self) -> float:
-        """Have a share of a turn, at once or after those who came before; until when, by `monotonic`."""
-        if not self._is_on:
-            self._is_on = True
-            self._begin()
-            asyncio.get_running_loop().call_soon(self._call)
-        elif self._line or monotonic() > self._began + self._seconds:
-            waiting = asyncio.get_running_loop().create_future()
-            self._line.append(waiting)
-            await waiting
-        return monotonic() + _SHARE_SECONDS
+        """Wait in FIFO order for a time slice; return its end as `monotonic` time."""
+        if not self._is_active:
+            self._is_active = True
+            self._start()
+            asyncio.get_running_loop().call_soon(self._wake_next)
+        elif self._queue or monotonic() > self._started_at + self._seconds:
+            waiter = asyncio.get_running_loop().create_future()
+            self._queue.append(waiter)
+            await waiter
+        return monotonic() + _TASK_SECONDS
 
-    def _begin(self) -> None:
-        self._began = monotonic()
+    def _start(self) -> None:
+        self._started_at = monotonic()
 
-    def _call(self) -> None:
-        """Call those who are next: the loop runs them one after the other, and then measures how long they took."""
-        if not self._line:
-            self._is_on = False
+    def _wake_next(self) -> None:
+        """Wake the next tasks: the loop runs them one after another, then `_end` measures their time."""
+        if not self._queue:
+            self._is_active = False
             return
         loop = asyncio.get_running_loop()
-        loop.call_soon(self._begin)
-        called = min(self._at_once, len(self._line))
-        for _ in range(called):
-            waiting = self._line.popleft()
-            if not waiting.done():
-                waiting.set_result(None)
-        loop.call_soon(self._end, called)
+        loop.call_soon(self._start)
+        woken = min(self._batch_size, len(self._queue))
+        for _ in range(woken):
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+        loop.call_soon(self._measure, woken)
 
-    def _end(self, called: int) -> None:
-        took = max(monotonic() - self._began, _SHORTEST)
-        fitting = int(called * self._seconds / took)
-        self._at_once = max(1, min(fitting, 2 * self._at_once, BATCH_SIZE))
-        self._call()
+    def _measure(self, woken: int) -> None:
+        took = max(monotonic() - self._started_at, _MIN_SECONDS)
+        fitting = int(woken * self._seconds / took)
+        self._batch_size = max(1, min(fitting, 2 * self._batch_size, BATCH_SIZE))
+        self._wake_next()

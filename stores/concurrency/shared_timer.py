@@ -1,4 +1,4 @@
-"""One timer for all who wait as long as each other: one each would take longer than a small read."""
+"""One timer for many waits of equal length: a timer per wait would cost more than a small read."""
 
 import asyncio
 import threading
@@ -6,45 +6,44 @@ from collections.abc import Callable
 
 
 class SharedTimer(threading.local):
-    """Makes calls so many seconds after they were begun, unless they were ended by then.
+    """Calls functions a fixed number of seconds after they were scheduled, unless cancelled before.
 
-    What a call gives says whether it is to be made again after as long. Threads that share it have a timer each, as
-    they have an event loop each.
+    A function returns True to be called again after the same time. Each thread has its own timer and event loop.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._begun: dict[Callable[[], bool], float] = {}  # when, the first one first
-        self._loop: asyncio.AbstractEventLoop | None = None  # the one with a timer that will look
+        self._scheduled: dict[Callable[[], bool], float] = {}  # start times, oldest first
+        self._loop: asyncio.AbstractEventLoop | None = None  # the loop that has a timer pending
 
     def schedule(self, call: Callable[[], bool]) -> None:
-        """Make a call after the time, which is not under way yet."""
+        """Call a function after the time; it must not be scheduled already."""
         loop = asyncio.get_running_loop()
-        self._begun[call] = loop.time()
+        self._scheduled[call] = loop.time()
         if self._loop is not loop:
             self._loop = loop
-            loop.call_later(self._seconds, self._look)
+            loop.call_later(self._seconds, self._poll)
 
     def cancel(self, call: Callable[[], bool]) -> None:
-        """Make a call no more; nothing happens where it is not under way."""
-        self._begun.pop(call, None)
+        """Do not call a function any more; no effect if it is not scheduled."""
+        self._scheduled.pop(call, None)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            self._call_who_is_due(loop.time())
+            self._call_due(loop.time())
         finally:
-            # Where a call fails, too: all others wait for the same timer.
-            if self._begun:
-                loop.call_at(next(iter(self._begun.values())) + self._seconds, self._look)
+            # Even if a function raises: all others wait for this timer.
+            if self._scheduled:
+                loop.call_at(next(iter(self._scheduled.values())) + self._seconds, self._poll)
             else:
                 self._loop = None
 
-    def _call_who_is_due(self, now: float) -> None:
-        while self._begun:
-            call, since = next(iter(self._begun.items()))
+    def _call_due(self, now: float) -> None:
+        while self._scheduled:
+            call, since = next(iter(self._scheduled.items()))
             if since + self._seconds > now:
                 return
-            del self._begun[call]
+            del self._scheduled[call]
             if call():
-                self._begun[call] = now
+                self._scheduled[call] = now

@@ -1,4 +1,4 @@
-"""Waiting that is given up after a while."""
+"""A timeout for awaiting an operation, cheaper than `asyncio.timeout`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,27 +10,31 @@ _R = TypeVar("_R")
 
 
 class SharedTimeout:
-    """Lets work go on for so many seconds, and then for as many again while `goes_on` says so; by default never.
+    """Cancels an operation after `seconds`, unless `extend` returns True: then it runs for as many seconds again.
 
-    Work is done in the task of the caller, since a task of its own takes longer than a small read. `error` makes what
-    is raised when some is given up.
+    The operation runs in the caller's task, because a separate task takes longer than a small read. `error` creates the
+    error for a timeout.
     """
 
     def __init__(
-        self, seconds: float, error: Callable[[], Exception], goes_on: Callable[[], bool] = lambda: False
+        self, seconds: float, error: Callable[[], Exception], extend: Callable[[], bool] = lambda: False
     ) -> None:
         self._timer = SharedTimer(seconds)
         self._error = error
-        self._goes_on = goes_on
+        self._extend = extend
 
-    async def run(self, work: Awaitable[_R]) -> _R:
-        """What comes of some work; what `error` makes is raised if it is given up."""
-        wait = _Wait(self._goes_on)
+    async def run(self, operation: Awaitable[_R]) -> _R:
+        """Await an operation and return its result.
+
+        Raises:
+            Exception: `error()` if the timeout expires.
+        """
+        wait = _Wait(self._extend)
         self._timer.schedule(wait)
         try:
-            return await work
+            return await operation
         except asyncio.CancelledError:
-            if wait.is_over():
+            if wait.is_cause():
                 raise self._error() from None
             raise
         finally:
@@ -38,26 +42,26 @@ class SharedTimeout:
 
 
 class _Wait:
-    """One task that waits; called to give it up, unless it goes on."""
+    """One waiting task; calling it cancels the task, unless the timeout is extended."""
 
-    __slots__ = ("_cancelling", "_given_up", "_goes_on", "_task")
+    __slots__ = ("_cancelling", "_extend", "_is_expired", "_task")
 
-    def __init__(self, goes_on: Callable[[], bool]) -> None:
+    def __init__(self, extend: Callable[[], bool]) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("Only a task can wait.")
         self._task = task
         self._cancelling = task.cancelling()
-        self._given_up = False
-        self._goes_on = goes_on
+        self._is_expired = False
+        self._extend = extend
 
     def __call__(self) -> bool:
-        if self._goes_on():
+        if self._extend():
             return True
-        self._given_up = True
+        self._is_expired = True
         self._task.cancel()
         return False
 
-    def is_over(self) -> bool:
-        """Whether what cancelled the task was this, and nobody else."""
-        return self._given_up and self._task.uncancel() <= self._cancelling
+    def is_cause(self) -> bool:
+        """True if this timeout alone cancelled the task."""
+        return self._is_expired and self._task.uncancel() <= self._cancelling

@@ -1,4 +1,4 @@
-"""Costs: what the tokens of models cost, as projects say and as LoomQL ships it, and what calls cost by that."""
+"""Costs: prices of models, set by projects or shipped with LoomQL, and the costs of calls."""
 
 from stores.costs.call_costs import bill
 from stores.costs.inputs import NewCost

@@ -1,31 +1,29 @@
-"""Makes the file of default prices out of three files of others, and says in it where its figures are from.
+"""Builds the file of default prices from three public files, and records their sources in it.
 
     pip download --no-deps litellm==1.110.2 weave==0.52.10   # two wheels, which are zip files
     pip download --no-deps litellm==1.77.7
     python -m stores.costs.build_default_prices DATE PRICES CHECKPOINT OLDER > stores/costs/default_prices.json
 
-PRICES is `litellm/model_prices_and_context_window_backup.json`, with what models cost at present, on the DATE on which
-it was taken. CHECKPOINT is `weave/trace_server/costs/cost_checkpoint.json`, with what they cost before, and what those
-cost that are not sold any more. OLDER is LiteLLM's file of an older release. It adds further rates to the prices of
-CHECKPOINT that PRICES does not have any more.
+PRICES is `litellm/model_prices_and_context_window_backup.json`: current prices, as of DATE. CHECKPOINT is
+`weave/trace_server/costs/cost_checkpoint.json`: former prices, and prices of models no longer sold. OLDER is LiteLLM's
+file of an older release; it adds rates to prices of CHECKPOINT that PRICES no longer has.
 
-A model is called as its provider calls it, and as LiteLLM does, with the provider before it. Providers that many use
-directly are taken, and models that are paid by the token; names with more than one slash, of regions and of resellers,
-are not.
+A model has the provider's name and LiteLLM's name, which is prefixed by the provider. Included are widely used
+providers and models priced by token. Names with more than one slash (regions, resellers) are excluded.
 
 The file has a line for each model: its name, its provider, and its prices by date. A price is a list:
 
     [DATE, INPUT, OUTPUT, {CLASS: RATE, ...}, [ABOVE, {CLASS: RATE, ...}], ...]
 
-INPUT and OUTPUT are dollars for one token. The object has the rates of further classes (`stores.usage.classes`). Each
-tier after it has the rates that apply above so many prompt tokens; rates that it lacks are those of the price. What
-equals its fallback (`Price.rate`) is left out.
+INPUT and OUTPUT are dollars per token. The object has the rates of further classes (`stores.usage.classes`). Each tier
+after it has the rates above a number of prompt tokens; missing rates are those of the price. Rates equal to their
+fallback (`Price.rates_for`) are omitted.
 
-A tier that states no rate for reading or writing a cache raises it as it raises the fallback, as providers do.
+A tier without rates for reading or writing a cache raises them in proportion to their fallback, as providers do.
 
-LiteLLM's figures for batches, for the service tiers flex and priority, for caches that live longer than an hour, and
-for cached images are not taken: no stored count names them. A web search costs what it does at the medium size of
-context. A rate of 0 counts as not stated, and a further rate that is no plausible multiple of its fallback is a slip.
+LiteLLM's figures for batches, the service tiers flex and priority, caches that live longer than an hour, and cached
+images are ignored, because no stored count names them. A web search has the price of medium context size. A rate of 0
+counts as missing. A further rate that is not a plausible multiple of its fallback is an error and is ignored.
 """
 
 import json
@@ -81,8 +79,8 @@ _PROVIDERS: Final = {
     "xai": "xai",
     "zai": "zai",
 }
-_CALLED_BARE: Final = {"cohere", "deepseek", "gemini", "mistral", "moonshot", "perplexity", "voyage", "xai", "zai"}
-"""Providers whose models LiteLLM calls by the provider and a slash, which their own clients do not."""
+_UNPREFIXED: Final = {"cohere", "deepseek", "gemini", "mistral", "moonshot", "perplexity", "voyage", "xai", "zai"}
+"""Providers whose models LiteLLM prefixes with the provider, but their own clients do not."""
 
 _MODES: Final = {
     "audio_speech",
@@ -95,8 +93,8 @@ _MODES: Final = {
     "realtime",
     "responses",
 }
-_SLIP: Final = 0.001
-"""Dollars for a token above which the figure is a slip: some are of a million tokens."""
+_MAX_PLAUSIBLE_RATE: Final = 0.001
+"""A price per token in dollars above this is an error: some figures are per million tokens."""
 
 _FIGURES: Final = {
     INPUT: ("input_cost_per_token",),
@@ -111,32 +109,32 @@ _FIGURES: Final = {
     "audio_output": ("output_cost_per_audio_token",),
     "image_output": ("output_cost_per_image_token",),
 }
-"""LiteLLM's figures that are the rate of a class, the first that is stated."""
+"""LiteLLM's keys for the rate of each class; the first one with a value applies."""
 
 _MULTIPLES: Final = {"cache_read": (0, 1), "cache_write_5m": (1, 2), "cache_write_1h": (1, 2)}
-"""The least and the greatest plausible multiple of a class's fallback."""
+"""Smallest and largest plausible multiple of a class's fallback."""
 
 _MAX_TIER: Final = 10
-"""The greatest plausible multiple of the rate of input in a tier."""
+"""Largest plausible multiple of the input rate in a tier."""
 
 _ABOVE: Final = re.compile(r"(.+)_above_(\d+)k_tokens")
 
 Figures = list[Any]
-"""A price as the file has it."""
+"""A price in the format of the file."""
 
 
 def merged(
     date: str, prices: dict[str, Any], checkpoint: dict[str, Any], older: dict[str, Any]
 ) -> dict[str, list[Any]]:
-    """The provider and the dated prices of each model, by its name."""
+    """Return the provider and the dated prices of each model, by name."""
     models: dict[str, tuple[str, list[Figures]]] = {}
-    for name, rows in _plain(checkpoint):
+    for name, rows in _included(checkpoint):
         provider = _PROVIDERS.get(rows[-1]["provider"])
         figures = [[row["created_at"][:10], row["input"], row["output"]] for row in rows]
         dated = [row for row in figures if _is_plausible(*row[1:])]
         if provider and dated:
             models[name] = provider, dated
-    for name, entry in _plain(prices):
+    for name, entry in _included(prices):
         provider = _PROVIDERS.get(entry.get("litellm_provider"))
         prompt, completion, *_ = _figures(entry)
         if provider and entry.get("mode") in _MODES and _is_plausible(prompt, completion):
@@ -152,28 +150,28 @@ def merged(
     bare = {
         name.partition("/")[2]: (provider, dated)
         for name, (provider, dated) in models.items()
-        if provider in _CALLED_BARE and name.startswith(f"{provider}/")
+        if provider in _UNPREFIXED and name.startswith(f"{provider}/")
     }
     return {name: [provider, *dated] for name, (provider, dated) in sorted((bare | models).items())}
 
 
 def _figures(entry: dict[str, Any]) -> Figures:
-    """A price of LiteLLM's as the file has it, without the date."""
+    """Convert a price of LiteLLM to the format of the file, without the date."""
     ranges = {int(row["range"][0]): row for row in entry.get("tiered_pricing", ()) if "range" in row}
     tiers = {above: _stated(row) for above, row in ranges.items() if above}
     for key, figure in entry.items():
-        if found := _ABOVE.fullmatch(key):
-            tiers.setdefault(int(found[2]) * 1_000, {}).update(_stated({found[1]: figure}))
+        if match := _ABOVE.fullmatch(key):
+            tiers.setdefault(int(match[2]) * 1_000, {}).update(_stated({match[1]: figure}))
     base = _stated(entry | ranges.get(0, {}))
     prompt = base.get(INPUT, 0.0)
     completion = base.get(OUTPUT) or base.get("image_output") or base.get("audio_output") or 0.0
-    rates = _needed(base, ({INPUT: prompt, OUTPUT: completion},))
+    rates = _differing_rates(base, ({INPUT: prompt, OUTPUT: completion},))
     search = (entry.get("search_context_cost_per_query") or {}).get("search_context_size_medium")
     if search:
         rates["web_searches"] = search
     scopes = rates, {INPUT: prompt, OUTPUT: completion}
     further = [
-        [above, _needed(_with_caches(tier, scopes), scopes)]
+        [above, _differing_rates(_with_caches(tier, scopes), scopes)]
         for above, tier in sorted(tiers.items())
         if prompt < tier.get(INPUT, 0.0) <= _MAX_TIER * prompt
     ]
@@ -181,7 +179,7 @@ def _figures(entry: dict[str, Any]) -> Figures:
 
 
 def _with_caches(tier: Rates, scopes: Sequence[Rates]) -> dict[str, float]:
-    """A tier that raises the rates of caches that it does not state as it raises their fallbacks."""
+    """Raise the cache rates that a tier lacks in proportion to their fallbacks."""
     raised = dict(tier)
     for name in _MULTIPLES:
         like = BY_NAME[name].like
@@ -192,18 +190,18 @@ def _with_caches(tier: Rates, scopes: Sequence[Rates]) -> dict[str, float]:
 
 
 def _stated(entry: dict[str, Any]) -> dict[str, float]:
-    """The rates that figures state, by class."""
+    """Return the rates in an entry, by class."""
     rates = {name: next(filter(None, map(entry.get, keys)), None) for name, keys in _FIGURES.items()}
     return {name: rate for name, rate in rates.items() if rate}
 
 
-def _needed(stated: Rates, scopes: Sequence[Rates]) -> dict[str, float]:
-    """The plausible rates that differ from what is charged by their fallback, and by the scopes around them."""
+def _differing_rates(stated: Rates, scopes: Sequence[Rates]) -> dict[str, float]:
+    """Return the plausible rates that differ from their fallback and from the enclosing scopes."""
     needed: dict[str, float] = {}
     for each in CLASSES:
         rate = stated.get(each.name)
         around = (needed, *scopes)
-        if rate and rate < _SLIP and rate != rate_among(around, each.name):
+        if rate and rate < _MAX_PLAUSIBLE_RATE and rate != rate_among(around, each.name):
             least, greatest = _MULTIPLES.get(each.name, (0, math.inf))
             like = rate_among(around, each.like) if each.like else 0.0
             if least * like <= rate <= greatest * like or not each.like:
@@ -211,17 +209,17 @@ def _needed(stated: Rates, scopes: Sequence[Rates]) -> dict[str, float]:
     return needed
 
 
-def _plain(by_name: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _included(by_name: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     return ((name, found) for name, found in by_name.items() if name.count("/") <= 1)
 
 
 def _is_plausible(prompt: float, completion: float) -> bool:
-    """Whether a token costs something, not too much, and one that is read no more than one that is written."""
-    return 0 < max(prompt, completion) < _SLIP and (not completion or prompt <= completion)
+    """Return True if a price is positive, not too high, and input costs at most as much as output."""
+    return 0 < max(prompt, completion) < _MAX_PLAUSIBLE_RATE and (not completion or prompt <= completion)
 
 
 def written(date: str, models: dict[str, list[Any]]) -> str:
-    """The text of the file, a line for each model."""
+    """Return the text of the file, one line per model."""
     head = json.dumps({"date": date, "currency": "USD", "sources": _SOURCES}, indent=1)
     lines = ",\n".join(f"{json.dumps(name)}:{json.dumps(row, separators=(',', ':'))}" for name, row in models.items())
     return f'{head.removesuffix("}").rstrip()},\n "models": {{\n{lines}\n}}}}\n'

@@ -1,4 +1,4 @@
-"""Bills of calls: what their usage costs, model by model and class by class, each in the currency of its price."""
+"""Costs of one call by model and class of tokens, each in the currency of its price."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -15,18 +15,18 @@ _STATED: Final = "stated_cost"
 
 
 def bill(usage: Sequence[Usage], started_at: int, prices: Prices) -> list[Row]:
-    """A row for each model that a call used which started then; a model without a price has counts alone.
+    """Return a cost row for each model of a call's usage; a model without a price has only counts.
 
-    Its components are the classes that it counts, in the order of their table; their costs add up to that of the model.
-    Where no model has a price, and no sender stated a cost, there are none.
+    Components are the classes with counts, in table order; their costs add up to the model's cost. The result is empty
+    if no model has a price and no sender stated a cost.
     """
     priced = [(entry, prices.at(entry["model"], started_at)) for entry in usage]
     if not any(price or entry.get(_STATED) is not None for entry, price in priced):
         return []
-    return [_line(entry, price) for entry, price in priced]
+    return [_cost_row(entry, price) for entry, price in priced]
 
 
-def _line(entry: Usage, price: Price | None) -> Row:
+def _cost_row(entry: Usage, price: Price | None) -> Row:
     prompt_tokens, completion_tokens = entry["prompt_tokens"], entry["completion_tokens"]
     row: Row = {
         "model": entry["model"],
@@ -40,11 +40,11 @@ def _line(entry: Usage, price: Price | None) -> Row:
         _STATED: entry.get(_STATED),
         "components": [],
     }
-    return row if price is None else row | _charged(entry, price)
+    return row if price is None else row | _costs_at(entry, price)
 
 
-def _charged(entry: Usage, price: Price) -> Row:
-    """The costs of an entry by a price, and the fields of the price."""
+def _costs_at(entry: Usage, price: Price) -> Row:
+    """Return the costs of an entry at a price, and the price's fields."""
     rates = price.rates_for(tier_tokens(entry))
     components: list[Row] = []
     prompt = completion = total = ZERO

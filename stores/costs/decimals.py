@@ -1,7 +1,7 @@
-"""Decimal arithmetic of costs: that of MongoDB's Decimal128, so that Python and pipelines compute the same digits.
+"""Decimal arithmetic of costs, the same as MongoDB's Decimal128, so Python and pipelines compute identical digits.
 
-A double such as 0.000001 is mostly not the decimal number that it is written as: five times it is a double that prints
-as 0.0000049999999999999996. So costs are computed from the decimal text of rates, and are doubles only at the end.
+A double such as 0.000001 is rarely the decimal number it is written as: five times it prints as
+0.0000049999999999999996. So costs are computed from the decimal text of rates and become doubles only at the end.
 """
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal
@@ -21,10 +21,10 @@ times: Final = _DECIMAL128.multiply
 
 @lru_cache(10_000)
 def exact(number: float) -> Decimal:
-    """The decimal number that a double is written as in its shortest text."""
+    """Return the decimal number of a double's shortest text."""
     return Decimal(repr(number))
 
 
 def in_pipeline(number: Decimal) -> Decimal128:
-    """The number as a value of MongoDB."""
+    """Convert a number to a BSON value."""
     return Decimal128(number)

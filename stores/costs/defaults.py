@@ -1,6 +1,6 @@
-"""The prices that LoomQL ships, for models that many use: figures of others, whose sources and date are in the file.
+"""Default prices of popular models, shipped with LoomQL; the file names its sources and date.
 
-They are in US dollars. A project's own prices win over them. The file is made by `build_default_prices`.
+They are in US dollars, and a project's own prices override them. `build_default_prices` builds the file.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from stores.costs.price_timeline import DEFAULT, Price, Rates
 
 FILE: Final = "default_prices.json"
 SYSTEM: Final = "system"
-"""The creator of these prices, as Weave names it."""
+"""Creator of these prices; Weave's name for it."""
 
 
 def _content() -> dict[str, Any]:
@@ -25,33 +25,33 @@ def _content() -> dict[str, Any]:
 
 
 def sources() -> list[str]:
-    """The sources of the figures, each as a sentence."""
+    """Return the sources of the figures, one sentence each."""
     return [f"{each['figures']}: {each['of']}" for each in _content()["sources"]]
 
 
 @cache
 def shipped() -> dict[str, list[Price]]:
-    """The prices of each model, by its name."""
+    """Return the shipped prices of each model, by name."""
     content = _content()
-    taken = times.parse(content["date"])
+    date_taken = times.parse(content["date"])
     return {
-        model: [_price(model, provider, taken, *figures) for figures in dated]
+        model: [_price(model, provider, date_taken, *figures) for figures in dated]
         for model, (provider, *dated) in content["models"].items()
     }
 
 
 def of_model(model: str) -> Sequence[Price]:
-    """The prices of a model; none if it is not among them."""
+    """Return the shipped prices of a model; empty if there are none."""
     return shipped().get(model, ())
 
 
 def priced_name(asked: str, model: str) -> str:
-    """The name under which usage is counted: as it was asked for, or the provider's own where only that has a price."""
+    """Return the name under which usage is counted: as requested, or the provider's name if only that has a price."""
     return model if not of_model(asked) and of_model(model) else asked
 
 
 def all_models() -> Iterator[Price]:
-    """The prices of all models."""
+    """Yield the shipped prices of all models."""
     for prices in shipped().values():
         yield from prices
 

@@ -1,4 +1,4 @@
-"""The fields of costs: by which names they are asked and sorted."""
+"""Fields of costs for queries and sorting."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -28,5 +28,5 @@ INDEXED_COST_FIELDS: Final = IndexedFields(COST_FIELDS, "costs")
 
 
 def paths_of(wanted: Iterable[str]) -> list[str]:
-    """The document's paths that hold the wanted fields, each once."""
+    """Return the document paths of the selected fields, without duplicates."""
     return list(dict.fromkeys(path for name in wanted for path in (("project_id", "id") if name == "ref" else (name,))))

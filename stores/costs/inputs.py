@@ -1,4 +1,4 @@
-"""What writers send of costs: the prices of a model's tokens from a date on, held to their rules."""
+"""Inputs for creating costs, validated: the price of a model's tokens from a date on."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from stores.input_checks import check_length
 MAX_NAME: Final = 1024
 MAX_UNIT: Final = 64
 MAX_TOKEN_COST: Final = 1_000_000.0
-"""For one token; what is more is a slip, and would drown every other cost in a sum."""
+"""Limit on the price of one token; a higher one is an error and would dominate every sum."""
 
 USD: Final = "USD"
 DEFAULT_PROVIDER: Final = "default"
@@ -19,10 +19,10 @@ DEFAULT_PROVIDER: Final = "default"
 
 @dataclass(frozen=True, slots=True)
 class NewCost:
-    """The price of a model from a date on: microseconds since the epoch.
+    """The price of a model from a date on, in microseconds since the epoch.
 
     Args:
-        rates: the rates of further classes, by their names in `RATE_FIELDS`.
+        rates: rates of further classes, by their names in `RATE_FIELDS`.
     """
 
     llm_id: str
@@ -35,10 +35,10 @@ class NewCost:
     rates: Rates = field(default_factory=dict)
 
     def checked(self, now: int) -> Self:
-        """Itself, with what was left out filled in: US dollars, the present, the provider `default`.
+        """Return a validated copy with defaults: US dollars, the current time, the provider `default`.
 
         Raises:
-            BadInputError: a field breaks its rule; the error names the field.
+            BadInputError: a field is invalid; the error names it.
         """
         _check_name(self.llm_id, MAX_NAME, "llm_id")
         if self.provider_id is not None:
@@ -60,7 +60,7 @@ class NewCost:
 
 def _check_name(text: str, limit: int, argument: str) -> None:
     if not text:
-        raise BadInputError("is empty; it needs at least one character", argument)
+        raise BadInputError("is empty; use at least one character", argument)
     check_length(text, limit, argument)
 
 
@@ -75,4 +75,4 @@ def _token_cost(cost: float, argument: str) -> float:
             "1,000,000",
             argument,
         )
-    return abs(float(cost))  # -0.0 is 0.0
+    return abs(float(cost))  # -0.0 becomes 0.0

@@ -1,20 +1,20 @@
-"""Names of models: under which other names the price of a model may stand.
+"""Model names: alternative names under which a model may have a price.
 
-Senders call one model by many names: `gpt-4o`, `openai/gpt-4o`, `GPT-4o`, `gpt-4o-2024-11-20`. The price of a model is
-that of the first of its `spellings` that has a price, be it the project's own or a shipped one. So:
+Senders write one model in many ways: `gpt-4o`, `openai/gpt-4o`, `GPT-4o`, `gpt-4o-2024-11-20`. The price of a model is
+that of the first of its `spellings` with a price, either the project's own or a shipped one. So:
 
-- A name that has a price itself keeps it: first the project's own price, then the shipped one.
-- A project's own price for one spelling never replaces a shipped price for an earlier one. A project that pays another
-  price sets it for the name that its calls state.
-- A name that no rule leads to a price has none. No rule leads from a model to another one, or to a shipped price of
-  another seller.
+- A name with a price of its own keeps it: the project's price first, then the shipped one.
+- A project's price for one spelling never overrides a shipped price for an earlier spelling. To pay a different price,
+  a project sets it for the name in its calls.
+- A name that no rule maps to a price has none. No rule maps to another model, or to another seller's shipped price.
 
-`RULES` is the whole list. Rules apply in its order, each to every name so far, so that a name changed by later rules
-comes later. Prices of a router that the table does not name (Groq, Together, Fireworks) are never those of the maker.
+`RULES` is the complete list. Rules apply in order, each to every name found so far, so names changed by later rules
+come later. Prices of a router that is not in the table (Groq, Together, Fireworks) are never those of the model's
+maker.
 
-OpenRouter bills a variant `:online` as the model, and its searches at the rate of the model's maker
-(https://openrouter.ai/docs/features/web-search). Another search engine has a fee that no usage counts, so that only the
-stated cost includes it. A variant `:free` has no price: `UNPRICED` says why.
+OpenRouter bills an `:online` variant like the model, and its searches at the rate of the model's maker
+(https://openrouter.ai/docs/features/web-search). Other search engines charge a fee that usage does not count, so only
+the stated cost includes it. A `:free` variant has no price; see `UNPRICED`.
 """
 
 import re
@@ -26,7 +26,7 @@ from typing import Final
 from stores.costs.defaults import of_model, shipped
 
 MAX_LENGTH: Final = 256
-"""Characters of a name that is resolved; a longer one has a price only by itself."""
+"""Longest name that is resolved; a longer one has a price only under exactly that name."""
 
 _SELLERS: Final = {
     ("openai",): ("openai",),
@@ -44,7 +44,7 @@ _SELLERS: Final = {
     ("voyage", "voyageai"): ("voyage",),
     ("ai21",): ("ai21",),
 }
-"""Prefixes of names, and the providers whose shipped prices are those of the model behind such a prefix."""
+"""Prefixes of names, and the providers whose shipped prices apply to models with such a prefix."""
 
 _BY_PREFIX: Final = {prefix: sellers for prefixes, sellers in _SELLERS.items() for prefix in prefixes}
 _DATE: Final = r"20\d{6}|20\d\d-\d\d-\d\d"
@@ -53,14 +53,14 @@ _DATED: Final = re.compile(rf"(.+)[-@]({_DATE}|latest)")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule that leads from a name to another name of the same model."""
+    """A rule that maps a name to another name of the same model."""
 
     description: str
     pattern: re.Pattern[str]
     replacement: str | Callable[[re.Match[str]], str]
 
     def apply(self, name: str) -> str:
-        """The other name; the name itself if the rule is not about it."""
+        """Apply the rule; return the name unchanged if it does not match."""
         return self.pattern.sub(self.replacement, name)
 
 
@@ -122,23 +122,23 @@ RULES: Final = (
     Rule("date of a version", re.compile(rf"(?<=.)[-@](?:{_DATE}|latest)$"), ""),
     Rule("newest version of a name without a date", re.compile("^.+$"), _newest),
 )
-"""All rules, in the order in which they apply."""
+"""All rules, in the order of application."""
 
 UNPRICED: Final = {
     ":free": "OpenRouter charges nothing for a variant that ends with :free, so the price of the model does not apply. "
     "To report its cost as 0, create a price of 0 for this name."
 }
-"""By the end of a name, why it has no price."""
+"""Suffix of a name, and why such names have no price."""
 
 
 def why_unpriced(model: str) -> str | None:
-    """The reason why no rule leads a name to a price; None if there is no particular one."""
+    """Return why a name has no price; None if there is no specific reason."""
     ends = model.lower().removesuffix(":online")
     return next((reason for end, reason in UNPRICED.items() if ends.endswith(end)), None)
 
 
 def spellings(model: str) -> dict[str, tuple[Rule, ...]]:
-    """The names under which the price of a model may stand, best first, each with the rules that lead to it."""
+    """Return the names under which a model may have a price, best first, each with the rules applied."""
     return {model: ()} if len(model) > MAX_LENGTH else _spellings(model)
 
 
@@ -156,23 +156,23 @@ def _spellings(model: str) -> dict[str, tuple[Rule, ...]]:
 
 
 def resolve(model: str, priced: Container[str]) -> str | None:
-    """The name whose price is that of a model, among names that have prices; None if the model has no price."""
+    """Return the first spelling of a model that is in `priced`; None if there is none."""
     if model in priced:
         return model
     return next((name for name in spellings(model) if name in priced), None)
 
 
 def _is_sold_by(name: str, sellers: tuple[str, ...] | None) -> bool:
-    """True unless the shipped price under a name is that of another seller."""
+    """Return True unless the shipped price of a name is another seller's."""
     return sellers is None or all(price.provider_id in sellers for price in of_model(name))
 
 
 @cache
 def _newest_versions() -> dict[str, str]:
-    """The newest version with a shipped price of each name without a date. `latest` is newer than any date."""
+    """Return the newest dated version with a shipped price for each undated name; `latest` is newer than any date."""
     newest: dict[str, tuple[str, str]] = {}
     for name in shipped():
-        if found := _DATED.fullmatch(name):
-            version = found[2].replace("-", ""), name
-            newest[found[1]] = max(newest.get(found[1], version), version)
+        if match := _DATED.fullmatch(name):
+            version = match[2].replace("-", ""), name
+            newest[match[1]] = max(newest.get(match[1], version), version)
     return {name: version for name, (_, version) in newest.items()}

@@ -1,13 +1,12 @@
-"""Prices of models, and which of them holds for a call.
+"""Prices of models, and the choice of the price that applies to a call.
 
-Of all prices of a model, the project's own and those that LoomQL ships, one holds for a call that starts at a time: one
-in effect by then rather than one of the future, the project's rather than a shipped one, the latest. A price of the
-future still holds where there is no other. Of two that are alike in all that, the one made last holds.
+Exactly one price of a model applies to a call that starts at a given time. Prices already in effect precede future
+ones, the project's precede shipped ones, then the latest wins. A future price applies if there is no other. Among
+equals the one created last applies.
 
-A price has a rate for each class of `stores.usage.classes`. One that states no rate for a class charges it like the
-class that the table names. A tier replaces rates of the price for a whole request, as providers bill: above its number
-of prompt tokens, every token of the request is charged at the rates of the tier. An entry of usage that may sum several
-requests does not say how long each was, so no tier applies to it.
+A price has a rate for each class of `stores.usage.classes`. A class without a rate is charged like its fallback class.
+A tier replaces the rates for a whole request, as providers bill: above its number of prompt tokens every token has the
+tier's rates. No tier applies to a usage entry that may sum several requests, because their lengths are unknown.
 """
 
 from bisect import bisect_right
@@ -25,14 +24,14 @@ DEFAULT: Final[Level] = "default"
 PROJECT: Final[Level] = "project"
 
 Rates = Mapping[str, float]
-"""The price of one token, or of one request, of some classes, by the class's name."""
+"""Price of one token or one request, by class name."""
 
 RATE_FIELDS: Final = {
     "web_search_cost" if each.side is Side.REQUEST else f"{each.name}_token_cost": each
     for each in CLASSES
     if each.name not in (INPUT, OUTPUT)
 }
-"""The classes beside input and output, by the names under which documents, inputs and rows have their rates."""
+"""Classes besides input and output, by the field names of their rates in documents, inputs and rows."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,12 @@ class Price:
     """The rates of a model from a date on. Times are microseconds since the epoch.
 
     Args:
-        prompt_token_cost: the rate of the class `input`.
-        completion_token_cost: the rate of the class `output`.
-        prompt_token_cost_unit: the currency of all rates but those of output classes.
-        completion_token_cost_unit: the currency of the rates of output classes.
-        rates: the rates of further classes. Their fallback is `TokenClass.like`.
-        tiers: numbers of prompt tokens, rising, each with the rates that apply above it.
+        prompt_token_cost: rate of the class `input`.
+        completion_token_cost: rate of the class `output`.
+        prompt_token_cost_unit: currency of all rates except those of output classes.
+        completion_token_cost_unit: currency of the rates of output classes.
+        rates: rates of further classes; `TokenClass.like` is the fallback.
+        tiers: ascending numbers of prompt tokens, each with the rates that apply above it.
     """
 
     llm_id: str
@@ -65,19 +64,19 @@ class Price:
 
     @classmethod
     def of_project(cls, row: Mapping[str, Any]) -> Self:
-        """A project's own price, from its document."""
+        """Read a project's own price from its document."""
         own = {name: row[name] for name in _STORED}
         rates = {each.name: row[name] for name, each in RATE_FIELDS.items() if row.get(name) is not None}
         return cls(level=PROJECT, level_id=row["project_id"], rates=rates, **own)
 
     @cached_property
     def rate_fields(self) -> dict[str, float]:
-        """The rates that it states beside those of input and output, by their names in `RATE_FIELDS`."""
+        """The rates besides input and output, by their names in `RATE_FIELDS`."""
         return {name: self.rates[each.name] for name, each in RATE_FIELDS.items() if each.name in self.rates}
 
     @cached_property
     def fields(self) -> dict[str, Any]:
-        """The fields that each row of a bill at this price has alike."""
+        """The fields that every cost row at this price has."""
         return {
             "prompt_token_cost_unit": self.prompt_token_cost_unit,
             "completion_token_cost_unit": self.completion_token_cost_unit,
@@ -93,16 +92,16 @@ class Price:
 
     @cached_property
     def has_one_currency(self) -> bool:
-        """Whether the rates of all classes are in the same currency."""
+        """True if the rates of all classes have the same currency."""
         return self.prompt_token_cost_unit.upper() == self.completion_token_cost_unit.upper()
 
     def rates_for(self, prompt_tokens: int) -> Rates:
-        """The rates of all classes in a request with that many prompt tokens."""
+        """Return the rates of all classes for a request with that many prompt tokens."""
         return next(rates for above, rates in self._tiers if prompt_tokens > above)
 
     @cached_property
     def _tiers(self) -> Sequence[tuple[int, Rates]]:
-        """The rates of all classes above numbers of prompt tokens, the greatest number first."""
+        """The rates of all classes above numbers of prompt tokens, largest number first."""
         base = {INPUT: self.prompt_token_cost, OUTPUT: self.completion_token_cost}
         return [
             (above, {each.name: rate_among((tier, self.rates, base), each.name) for each in CLASSES})
@@ -110,24 +109,24 @@ class Price:
         ][::-1]
 
     def unit(self, class_name: str) -> str:
-        """The currency of a class's rate."""
+        """Return the currency of a class's rate."""
         is_output = BY_NAME[class_name].side is Side.OUTPUT
         return self.completion_token_cost_unit if is_output else self.prompt_token_cost_unit
 
 
 _BELOW_ALL: Final = -1
-"""Every number of prompt tokens is above it."""
+"""Lower than any number of prompt tokens."""
 
 _STORED: Final = [name for name in Price.__dataclass_fields__ if name not in ("level", "level_id", "rates", "tiers")]
 
 
 def tier_tokens(entry: Usage) -> int:
-    """The prompt tokens that choose the tier of an entry of usage: 0 if it may sum several requests."""
+    """Return the prompt tokens that select the tier of a usage entry: 0 if it may sum several requests."""
     return 0 if has_several_requests(entry) else entry["prompt_tokens"]
 
 
 def rate_among(scopes: Sequence[Rates], class_name: str) -> float:
-    """The first rate that scopes state for a class, or else for the class that it is charged like; 0 without one."""
+    """Return the first rate in `scopes` for a class, or for its fallbacks; 0 if there is none."""
     name: str | None = class_name
     while name is not None:
         for rates in scopes:
@@ -138,20 +137,20 @@ def rate_among(scopes: Sequence[Rates], class_name: str) -> float:
 
 
 class Timeline:
-    """The prices of one model as they hold: the first for calls before all `dates`, each other from its date on."""
+    """The prices of one model over time: the first applies before all `dates`, each other from its date on."""
 
     __slots__ = ("dates", "prices")
 
     def __init__(self, prices: Iterable[Price]) -> None:
-        by_date = sorted(prices, key=_age)
-        self.prices = [max(by_date, key=lambda price: (price.level == PROJECT, *_age(price)))]
+        by_date = sorted(prices, key=_precedence)
+        self.prices = [max(by_date, key=lambda price: (price.level == PROJECT, *_precedence(price)))]
         self.dates: list[int] = []
         latest: dict[Level, Price] = {}
         for price in by_date:
             latest[price.level] = price
-            self._hold(price.effective_date, latest.get(PROJECT) or latest[DEFAULT])
+            self._start_at(price.effective_date, latest.get(PROJECT) or latest[DEFAULT])
 
-    def _hold(self, date: int, price: Price) -> None:
+    def _start_at(self, date: int, price: Price) -> None:
         if self.dates and self.dates[-1] == date:
             self.prices[-1] = price
         elif price is not self.prices[-1]:
@@ -159,17 +158,17 @@ class Timeline:
             self.prices.append(price)
 
     def at(self, moment: int) -> Price:
-        """The price that holds for a call that starts then."""
+        """Return the price that applies to a call that starts at `moment`."""
         return self.prices[bisect_right(self.dates, moment)]
 
 
-def _age(price: Price) -> tuple[int, int, str]:
+def _precedence(price: Price) -> tuple[int, int, str]:
     return price.effective_date, price.created_at, price.id
 
 
 def timelines(prices: Iterable[Price]) -> dict[str, Timeline]:
-    """The timeline of each model that has a price, by the model's name."""
+    """Build the timeline of each model that has a price, by name."""
     by_model: dict[str, list[Price]] = {}
     for price in prices:
         by_model.setdefault(price.llm_id, []).append(price)
-    return {model: Timeline(found) for model, found in by_model.items()}
+    return {model: Timeline(model_prices) for model, model_prices in by_model.items()}

@@ -1,10 +1,9 @@
-"""Costs of usage by the prices of its project: in Python, and as expressions that pipelines compute alike.
+"""Costs of usage at the prices of a project: in Python, and as equivalent pipeline expressions.
 
-The cost of an entry of usage (`stores.usage.entries`) is the sum over its classes of tokens: each count times the rate
-of its class in US dollars, in the tier that `tier_tokens` of the entry reach. Classes that are priced in another
-currency are left out: no sum mixes currencies. A call's cost is the sum over its models; where nothing is priced in
-dollars it is null, which is not 0. Sums are of decimal numbers (see `stores.costs.decimals`); the last of them becomes
-a double.
+The cost of a usage entry (`stores.usage.entries`) is the sum over its token classes: count times rate in US dollars, in
+the tier that `tier_tokens` selects. Classes priced in another currency are excluded, because a sum must not mix
+currencies. A call's cost is the sum over its models; it is null, not 0, if nothing is priced in dollars. Sums are of
+decimal numbers (`stores.costs.decimals`) and converted to a double at the end.
 """
 
 from bisect import bisect_right
@@ -22,23 +21,23 @@ from stores.costs.inputs import USD
 from stores.costs.model_names import resolve
 from stores.costs.price_timeline import Price, tier_tokens, timelines
 from stores.database.content_store import batches
-from stores.query.value_expressions import Expression, bound
+from stores.query.value_expressions import Expression, let_v
 from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
 from stores.usage.counts import STORED
 from stores.usage.entries import SUMS_UP, Usage, has_several_requests
 
-_SHORT: Final = 15
-"""Digits of a rate whose product with any count is exact in 34 digits, so that terms of a sum may be put otherwise."""
+_MAX_EXACT_DIGITS: Final = 15
+"""Digits up to which the product of a rate and any count is exact in 34 digits, so terms may be reordered."""
 
 UNKNOWN_MODEL: Final = "a call has a model that this pipeline does not know: "
-"""The start of the text that MongoDB quotes when a pipeline fails on another model."""
+"""Prefix of the text that MongoDB quotes if a pipeline fails on an unknown model."""
 
-_RUN: Final = 16
-"""Model names in one list. MongoDB compares them one by one."""
+_NAMES_PER_LIST: Final = 16
+"""Model names per list; MongoDB compares them one by one."""
 
 
 class Prices:
-    """The prices of a project's models, its own and shipped ones."""
+    """The prices of a project's models, including shipped ones."""
 
     def __init__(self, prices: Iterable[Price]) -> None:
         self._timelines = timelines(prices)
@@ -48,29 +47,29 @@ class Prices:
         self._expressions: dict[tuple[object, ...], Expression] = {}
 
     def resolve(self, model: str) -> str | None:
-        """The name whose price is that of a model, by the rules of `stores.costs.model_names`; None without a price."""
+        """Return the priced name of a model by the rules of `stores.costs.model_names`; None without a price."""
         return resolve(model, self._timelines)
 
     def of(self, models: Iterable[str], *, fails_on_others: bool = False) -> "Prices":
-        """The prices of some models under just the names that these have here, which may be other names of theirs.
+        """Return the prices of some models under exactly these names.
 
-        For pipelines, which find a price by the exact name of a model. `at` and `cost` resolve names themselves.
+        This is for pipelines, which need the exact name of a model. `at` and `cost` resolve names themselves.
 
         Args:
             models: the names.
-            fails_on_others: whether a pipeline fails with `CONVERSION_FAILURE` and `UNKNOWN_MODEL` on an entry of any
-                other model, which has no price otherwise.
+            fails_on_others: if true, a pipeline fails with `CONVERSION_FAILURE` and `UNKNOWN_MODEL` on any other model;
+                otherwise such a model has no price.
         """
-        found = Prices(())
+        selected = Prices(())
         resolved = {model: self.resolve(model) for model in models}
-        found._timelines = {model: self._timelines[name] for model, name in resolved.items() if name is not None}
+        selected._timelines = {model: self._timelines[name] for model, name in resolved.items() if name is not None}
         if fails_on_others:
-            found._unpriced = [model for model, name in resolved.items() if name is None]
-            found._fails_on_others = True
-        return found
+            selected._unpriced = [model for model, name in resolved.items() if name is None]
+            selected._fails_on_others = True
+        return selected
 
     def at(self, model: str, started_at: int) -> Price | None:
-        """The price of a model that holds for a call that starts then."""
+        """Return the price of a model for a call that starts at `started_at`; None without a price."""
         timeline = self._timelines.get(model)
         if timeline is None:
             name = self.resolve(model)
@@ -80,24 +79,24 @@ class Prices:
         return timeline.at(started_at)
 
     def exact_cost(self, entry: Usage, started_at: int) -> Decimal | None:
-        """The cost in US dollars of an entry of usage of a call that starts then; None if it has no price in them."""
+        """Return the cost in US dollars of a usage entry; None if it has no price in dollars."""
         price = self.at(entry["model"], started_at)
-        charges = self._charged(price) if price else None
+        charges = self._charges_of(price) if price else None
         return charges.cost(entry) if charges else None
 
-    def _charged(self, price: Price) -> "_Charges | None":
-        key = id(price)  # the timelines keep the price, so that no other gets its id
+    def _charges_of(self, price: Price) -> "_Charges | None":
+        key = id(price)  # the timelines keep the price alive, so its id is unique
         if key not in self._charges:
             self._charges[key] = _Charges.of(price)
         return self._charges[key]
 
     def cost(self, entry: Usage, started_at: int) -> float | None:
-        """The same cost as a double."""
+        """Return `exact_cost` as a double."""
         cost = self.exact_cost(entry, started_at)
         return None if cost is None else float(cost)
 
     def total_cost(self, usage: Sequence[Usage], started_at: int) -> float | None:
-        """The cost in US dollars of the usage of a call that starts then; None if nothing has a price in them."""
+        """Return the cost in US dollars of a call's usage; None if nothing has a price in dollars."""
         total = None
         for entry in usage:
             cost = self.exact_cost(entry, started_at)
@@ -106,7 +105,7 @@ class Prices:
         return None if total is None else float(total)
 
     def hides_tiers(self, usage: Iterable[Usage], started_at: int) -> bool:
-        """Whether an entry may sum several requests and reaches a tier, which one of the requests may reach, too."""
+        """Return True if an entry may sum several requests and reaches a tier, so a single request may reach it too."""
         for entry in usage:
             price = self.at(entry["model"], started_at) if has_several_requests(entry) else None
             if price and price.tiers and entry["prompt_tokens"] > price.tiers[0][0]:
@@ -114,77 +113,77 @@ class Prices:
         return False
 
     def cost_expression(self, entry: str = "$usage", started_at: str = "$started_at") -> Expression:
-        """The cost of an entry of usage at a path, for a call that starts at what is at another; null if not priced.
+        """Build the cost of the usage entry at a path for a call that starts at another path; null if not priced.
 
-        It is a Decimal128. Sum it with `$sum`, which leaves out nulls, and make a double of the sum by `$toDouble`.
+        It is a Decimal128. Sum it with `$sum`, which ignores nulls, and convert the sum by `$toDouble`.
         """
         return self._by_price(entry, started_at, _Charges.expression, None)
 
     def is_unpriced_expression(self, entry: str = "$usage", started_at: str = "$started_at") -> Expression:
-        """True if an entry of usage at a path has no cost, as above."""
+        """Build the expression that is true if the usage entry at a path has no cost."""
         return self._by_price(entry, started_at, lambda *_: False, otherwise=True)
 
     def _by_price(
         self, entry: str, started_at: str, use: Callable[["_Charges", str], Expression], otherwise: Expression
     ) -> Expression:
-        """An expression that selects the price of an entry and applies `use` to it; encoded once.
+        """Build an expression that selects the price of an entry and applies `use` to it; cached and encoded once.
 
-        It searches names, dates and tiers by halves: a comparison takes MongoDB a fraction of what a list does.
+        It is a binary search over names, dates and tiers: comparisons are much faster in MongoDB than lists.
         """
         key = entry, started_at, otherwise
         if key not in self._expressions:
-            self._expressions[key] = _encoded(self._searched(entry, started_at, use, otherwise))
+            self._expressions[key] = _encoded(self._binary_search(entry, started_at, use, otherwise))
         return self._expressions[key]
 
-    def _searched(
+    def _binary_search(
         self, entry: str, started_at: str, use: Callable[["_Charges", str], Expression], otherwise: Expression
     ) -> Expression:
         model = f"{entry}.model"
-        # What makes no time of a text fails; it is no constant, or it would fail for all.
+        # `$toDate` fails on such text. A constant operand would fail for every document.
         other = {"$toDate": {"$concat": [UNKNOWN_MODEL, model]}} if self._fails_on_others else otherwise
-        found = dict.fromkeys(self._unpriced, otherwise)
+        values_by_name = dict.fromkeys(self._unpriced, otherwise)
         for name, timeline in self._timelines.items():
-            charges = map(self._charged, timeline.prices)
-            held = [use(each, entry) if each else otherwise for each in charges]
-            found[name] = _steps(started_at, timeline.dates, held)
+            charges = map(self._charges_of, timeline.prices)
+            values_over_time = [use(each, entry) if each else otherwise for each in charges]
+            values_by_name[name] = _search(started_at, timeline.dates, values_over_time)
         starts: list[str] = []
         values: list[Expression] = []
         # Neighbours with the same value share a branch: a project may have thousands of names without a price.
-        for value, names in groupby(sorted(found, key=str.encode), found.__getitem__):
-            for run in batches(list(names), _RUN):
+        for value, names in groupby(sorted(values_by_name, key=str.encode), values_by_name.__getitem__):
+            for run in batches(list(names), _NAMES_PER_LIST):
                 starts.append(run[0])
-                # MongoDB compares with one name faster than it looks into a list.
+                # MongoDB compares one name faster than it searches a list.
                 is_one = (
                     {"$eq": [model, {"$literal": run[0]}]} if len(run) == 1 else {"$in": [model, {"$literal": run}]}
                 )
                 values.append({"$cond": [is_one, value, other]})
-        return _steps(model, starts[1:], values) if values else other
+        return _search(model, starts[1:], values) if values else other
 
     def call_cost_expression(self) -> Expression:
-        """The cost of the usage of a call over its document, a Decimal128; null if not priced."""
-        return self._of_call("$$v")
+        """Build the cost of a call's usage over its document, a Decimal128; null if not priced."""
+        return self._call_cost("$$v")
 
     def total_cost_expression(self) -> Expression:
-        """The same cost as a double."""
-        return self._of_call({"$toDouble": "$$v"})
+        """Build the cost of a call's usage as a double."""
+        return self._call_cost({"$toDouble": "$$v"})
 
-    def _of_call(self, use: Expression) -> Expression:
+    def _call_cost(self, use: Expression) -> Expression:
         each = {"$map": {"input": "$usage", "as": "entry", "in": self.cost_expression("$$entry")}}
         # The sum of nulls alone is the integer 0.
-        return bound({"$sum": each}, {"$cond": [{"$eq": [{"$type": "$$v"}, "decimal"]}, use, None]})
+        return let_v({"$sum": each}, {"$cond": [{"$eq": [{"$type": "$$v"}, "decimal"]}, use, None]})
 
 
 class _Charges(NamedTuple):
-    """The rates of a price in US dollars, by tier, the lowest first; a class in another currency costs nothing."""
+    """The rates of a price in US dollars by tier, lowest first; classes in other currencies cost nothing."""
 
     starts: tuple[int, ...]
-    """The least number of prompt tokens of each tier but the lowest."""
+    """Smallest number of prompt tokens of each tier except the lowest."""
     tiers: tuple["_Rates", ...]
 
     @classmethod
-    @lru_cache(10_000)  # each page of calls takes those of its models, the same ones again and again
+    @lru_cache(10_000)  # every page of calls needs the same few models
     def of(cls, price: Price) -> "_Charges | None":
-        """Those of a price; None if no class is priced in US dollars."""
+        """Convert a price; None if no class is priced in US dollars."""
         in_dollars = {name for name in BY_NAME if is_usd(price.unit(name))}
         if not in_dollars:
             return None
@@ -192,11 +191,11 @@ class _Charges(NamedTuple):
         return cls(starts, tuple(_Rates.of(price, start, in_dollars) for start in (0, *starts)))
 
     def cost(self, entry: Usage) -> Decimal:
-        """The cost of an entry."""
+        """Return the cost of an entry."""
         return self.tiers[bisect_right(self.starts, tier_tokens(entry)) if self.starts else 0].cost(entry)
 
     def expression(self, entry: str) -> Expression:
-        """The cost of the entry at a path, as an expression."""
+        """Build the cost of the entry at a path."""
         lowest, *higher = (rates.expression(entry) for rates in self.tiers)
         if all(each == lowest for each in higher):
             return lowest
@@ -208,30 +207,30 @@ class _Charges(NamedTuple):
                 f"{entry}.{SUMS_UP}",
             ]
         }
-        return {"$cond": [has_lowest, lowest, _steps(prompt_tokens, self.starts[1:], higher)]}
+        return {"$cond": [has_lowest, lowest, _search(prompt_tokens, self.starts[1:], higher)]}
 
 
 class _Rates(NamedTuple):
-    """The rates of a tier. A class that costs as much as the rest of its side is counted as that rest."""
+    """The rates of a tier. Only classes with a rate different from the rest of their side are listed."""
 
     prompt: Decimal
-    """That of the rest of the input."""
+    """Rate of the remaining input tokens."""
     completion: Decimal
-    """That of the rest of the output."""
+    """Rate of the remaining output tokens."""
     parts: tuple[tuple[str, Side, Decimal], ...]
-    """The other classes that cost something else, with their rates."""
+    """Classes with their own rate."""
 
     @classmethod
     def of(cls, price: Price, prompt_tokens: int, in_dollars: Container[str]) -> "_Rates":
-        """Those for so many prompt tokens."""
-        stated = price.rates_for(prompt_tokens).items()
-        rates = {name: exact(rate) if name in in_dollars else ZERO for name, rate in stated}
+        """Return the rates for a number of prompt tokens."""
+        rates_by_class = price.rates_for(prompt_tokens).items()
+        rates = {name: exact(rate) if name in in_dollars else ZERO for name, rate in rates_by_class}
         usual = {Side.INPUT: rates[INPUT], Side.OUTPUT: rates[OUTPUT], Side.REQUEST: ZERO}
         parts = ((name, BY_NAME[name].side, rates[name]) for name in STORED)
         return cls(rates[INPUT], rates[OUTPUT], tuple(part for part in parts if part[2] != usual[part[1]]))
 
     def cost(self, entry: Usage) -> Decimal:
-        """The cost of an entry."""
+        """Return the cost of an entry."""
         prompt, completion = entry["prompt_tokens"], entry["completion_tokens"]
         costs = []
         if classes := entry.get("classes"):
@@ -246,7 +245,7 @@ class _Rates(NamedTuple):
         return reduce(plus, costs, rests) if costs else rests
 
     def expression(self, entry: str) -> Expression:
-        """The cost of the entry at a path, as an expression."""
+        """Build the cost of the entry at a path."""
         rests: dict[Side, Expression] = {
             Side.INPUT: f"{entry}.prompt_tokens",
             Side.OUTPUT: f"{entry}.completion_tokens",
@@ -257,15 +256,15 @@ class _Rates(NamedTuple):
             return {"$add": plain}
         counts = {name: f"{entry}.classes.{name}" for name, _, _ in self.parts}
         beyond = {name: minus(rate, usual[side]) for name, side, rate in self.parts}
-        if all(len(each.as_tuple().digits) <= _SHORT for each in (*usual.values(), *beyond.values())):
-            costs, rates = plain, beyond  # as if all were of the rest, which takes MongoDB less time
+        if all(len(each.as_tuple().digits) <= _MAX_EXACT_DIGITS for each in (*usual.values(), *beyond.values())):
+            costs, rates = plain, beyond  # priced as if all tokens were of the rest, which is faster in MongoDB
         else:
             for side, total in rests.items():
                 of_side = [counts[name] for name, of, _ in self.parts if of is side]
                 rests[side] = {"$subtract": [total, {"$sum": of_side}]}
             costs = [_product(total, usual[side]) for side, total in rests.items()]
             rates = {name: rate for name, _, rate in self.parts}
-        # The product of a count that is not there is null, which `$sum` leaves out.
+        # The product of a missing count is null, which `$sum` ignores.
         costs = [*costs, *(_product(counts[name], rates[name]) for name in counts)]
         return {"$cond": [f"{entry}.classes", {"$sum": costs}, {"$add": plain}]}
 
@@ -274,17 +273,17 @@ def _product(count: Expression, rate: Decimal) -> Expression:
     return {"$multiply": [count, in_pipeline(rate)]}
 
 
-def _steps(path: str, starts: Sequence[int | str], values: Sequence[Expression]) -> Expression:
-    """The first value for what is below all starts, which rise, and each other one from its start on."""
+def _search(path: str, starts: Sequence[int | str], values: Sequence[Expression]) -> Expression:
+    """Build a binary search: the first value below all `starts`, which ascend, each other value from its start on."""
     if all(value == values[0] for value in values):
         return values[0]
     middle = len(starts) // 2
     below, above = (starts[:middle], values[: middle + 1]), (starts[middle + 1 :], values[middle + 1 :])
-    return {"$cond": [{"$lt": [path, {"$literal": starts[middle]}]}, _steps(path, *below), _steps(path, *above)]}
+    return {"$cond": [{"$lt": [path, {"$literal": starts[middle]}]}, _search(path, *below), _search(path, *above)]}
 
 
 def is_usd(unit: str) -> bool:
-    """Whether a currency is US dollars."""
+    """Return True if a currency is US dollars."""
     return unit.upper() == USD
 
 

@@ -1,7 +1,7 @@
-"""Cache of the prices of each project. A thread builds the price tables, so that the event loop stays free.
+"""Cache of the prices of each project. A thread builds the price tables to keep the event loop free.
 
-Pipelines cannot resolve names of models, so that they hold the price of each name that calls have. To find these names
-takes a scan of the calls. A process keeps them, and a pipeline fails on any other name.
+Pipelines cannot resolve model names, so they contain the price of each name in the calls. Finding these names needs a
+scan of the calls, so a process caches them, and a pipeline fails on any other name.
 """
 
 import asyncio
@@ -25,43 +25,43 @@ from stores.database.transactions import Session
 from stores.errors import BadInputError, NewModelError
 
 MAX_PRICES: Final = 20_000
-"""Prices of a project by which all of its calls are sorted, filtered or summed."""
+"""Limit on the prices of a project in queries that sort, filter or sum by cost."""
 
 MAX_MODELS: Final = 20_000
-"""Model names of the calls that one query prices."""
+"""Limit on the model names of the calls that one query prices."""
 
 MAX_BYTES: Final = 3_000_000
-"""Of prices in a pipeline, which may hold them twice beside what else it holds; MongoDB takes one of 16 MiB."""
+"""Limit on the prices in a pipeline in bytes. It may contain them twice, and MongoDB accepts 16 MiB."""
 
-_AT_ONCE: Final = 2_000
-"""Prices that are decoded at once, without a turn for others."""
+_DECODE_BATCH: Final = 2_000
+"""Prices decoded per batch, without yielding to the event loop."""
 
-_KEPT: Final = 16
-"""Projects whose prices a process keeps."""
+_MAX_PROJECTS: Final = 16
+"""Limit on the projects in the cache."""
 
-_MOST_KEPT: Final = 100_000
-"""Characters of the names of a project's models that a process keeps; names that are longer are read each time."""
+_MAX_CACHED_CHARACTERS: Final = 100_000
+"""Limit on the characters of a project's cached model names; longer sets are read for every query."""
 
 _READING_SECONDS: Final = 5.0
-"""How long each query reads names itself after a pipeline met a new one: the writer may go on with further names."""
+"""After a pipeline met a new model, queries read the names themselves for this long, as more may follow."""
 
-_NEW: Final = "calls with models that are new were written meanwhile; try again"
+_NEW_MODELS: Final = "calls with new models were written during the query; retry"
 
 _UNREAD: Final = {"provider_id": "", "created_by": None}
-"""Fields that are not read: sums do not need them, and they may be long."""
+"""Defaults for fields that are not read, because sums do not need them and they may be long."""
 
-_COUNTED: Final = 1 << 40
-"""Sums of less than this many microseconds, over all prices of a project, fit into 64 bits."""
+_TIME_MODULUS: Final = 1 << 40
+"""Modulus of creation times, so that their sum over all prices of a project fits into 64 bits."""
 
-_Mark = tuple[int, int, str]
-"""What tells one set of prices from another: their number, the sum of when they were made, the last of their ids."""
+_Fingerprint = tuple[int, int, str]
+"""Fingerprint of a set of prices: their number, the sum of creation times, the largest id."""
 
-_NONE: Final[_Mark] = (0, 0, "")
-_MARK: Final[Document] = {
+_EMPTY: Final[_Fingerprint] = (0, 0, "")
+_FINGERPRINT: Final[Document] = {
     "$group": {
         "_id": None,
         "number": {"$sum": 1},
-        "made": {"$sum": {"$mod": ["$created_at", _COUNTED]}},
+        "made": {"$sum": {"$mod": ["$created_at", _TIME_MODULUS]}},
         "last": {"$max": "$id"},
     }
 }
@@ -69,66 +69,66 @@ _MARK: Final[Document] = {
 
 @dataclass(slots=True)
 class _Project:
-    """Prices and model names of a project."""
+    """Cached prices and model names of a project."""
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    mark: _Mark | None = None
+    mark: _Fingerprint | None = None
     prices: Prices | None = None
     models: frozenset[str] | None = None
-    """Names that its calls have; None if they are not kept."""
+    """Model names in its calls; None if they are not cached."""
     reading_until: float = 0.0
-    """By the monotonic clock; until then each query reads the names of its calls."""
+    """Monotonic time until which each query reads the names of its calls."""
     _encoded: tuple[Prices, frozenset[str], Prices] | None = None
     """Prices and names, and the prices of these names for pipelines."""
 
     def keep(self, models: frozenset[str]) -> None:
-        """Keep further names, or none if all of them are too long."""
+        """Cache further names; cache none if they are too long together."""
         models |= self.models or frozenset()
-        self.models = models if sum(map(len, models)) <= _MOST_KEPT else None
+        self.models = models if sum(map(len, models)) <= _MAX_CACHED_CHARACTERS else None
 
     async def encoded(
         self, prices: Prices, models: frozenset[str], encode: Callable[[Prices], object]
     ) -> Prices | None:
-        """The prices of some names, encoded for a pipeline; None if they take more than `MAX_BYTES`."""
-        async with self.turn:  # one of several queries encodes
+        """Return the prices of some names for a pipeline; None if they take more than `MAX_BYTES`."""
+        async with self.turn:  # concurrent queries encode once
             if self._encoded is None or self._encoded[:2] != (prices, models):
-                found = await asyncio.to_thread(prices.of, models, fails_on_others=True)
-                self._encoded = prices, models, found
-            found = self._encoded[2]
-            return found if await asyncio.to_thread(_fits, encode, found) else None
+                pricing = await asyncio.to_thread(prices.of, models, fails_on_others=True)
+                self._encoded = prices, models, pricing
+            pricing = self._encoded[2]
+            return pricing if await asyncio.to_thread(_fits, encode, pricing) else None
 
 
-class _Kept:
-    """Prices and model names of the last 16 projects that this process priced."""
+class _Cache:
+    """Cached prices and model names of the projects priced last."""
 
     def __init__(self) -> None:
         self._by_project: OrderedDict[str, _Project] = OrderedDict()
 
     def of(self, project_id: str) -> _Project:
-        """What it keeps of a project, from now on at least."""
-        found = self._by_project.setdefault(project_id, _Project())
+        """Return the cache entry of a project, creating it if needed."""
+        project = self._by_project.setdefault(project_id, _Project())
         self._by_project.move_to_end(project_id)
-        if len(self._by_project) > _KEPT:
+        if len(self._by_project) > _MAX_PROJECTS:
             self._by_project.popitem(last=False)
-        return found
+        return project
 
 
-_KEPT_OF: Final[WeakKeyDictionary[Database, _Kept]] = WeakKeyDictionary()
+_CACHES: Final[WeakKeyDictionary[Database, _Cache]] = WeakKeyDictionary()
 
 
 async def prices_of(database: Database, project_id: str) -> Prices:
-    """The prices of all models, shipped ones included; who set the project's, and of which provider, is left out.
+    """Return the prices of all models, including shipped ones, without provider and creator.
 
     Raises:
-        BadInputError: the project has more than `MAX_PRICES`, or their models' names take more than `MAX_BYTES`.
+        BadInputError: the project has more than `MAX_PRICES`, or model names of more than `MAX_BYTES`.
     """
-    project = _KEPT_OF.setdefault(database, _Kept()).of(project_id)
-    async with project.turn:  # one of several queries reads
-        mark = await _mark(database, project_id)
+    project = _CACHES.setdefault(database, _Cache()).of(project_id)
+    async with project.turn:  # concurrent queries read once
+        mark = await _read_fingerprint(database, project_id)
         if project.prices is None or project.mark != mark:
-            rows = await _rows(database, project_id) if mark != _NONE else []
+            rows = await _rows(database, project_id) if mark != _EMPTY else []
             project.prices = await asyncio.to_thread(_prices, rows)
-            project.mark = _mark_of(rows)
+            project.mark = _fingerprint_of(rows)
         return project.prices
 
 
@@ -140,25 +140,24 @@ async def pricing_of_found(
     session: Session,
     encode: Callable[[Prices], object],
 ) -> AsyncIterator[Prices]:
-    """The prices of the models of the calls that some stages find, for a pipeline that the block runs in the session.
+    """Provide the prices of the models in the calls that `found` returns, for a pipeline that the block runs.
 
-    A process keeps the names of models. A pipeline that meets another name fails; the next try reads the names in its
-    own session.
+    Model names are cached. A pipeline that meets another name fails; the retry reads the names in its own session.
 
     Args:
         database: the database.
         project_id: the project.
-        found: the stages.
-        session: a snapshot, so that the pipeline finds no other names than those that are read.
-        encode: makes the expressions of the pipeline from the prices. A thread calls it first, which encodes them.
+        found: stages that find the calls.
+        session: a snapshot session, so that the pipeline meets only names that were read.
+        encode: builds the pipeline's expressions from the prices. It is called first in a thread, which encodes them.
 
     Raises:
         BadInputError: as `prices_of`, or the calls have more than `MAX_MODELS` models or models whose prices take more
             than `MAX_BYTES`.
-        NewModelError: the pipeline met a model that was not known.
+        NewModelError: the pipeline met an unknown model.
     """
     prices = await prices_of(database, project_id)
-    project = _KEPT_OF[database].of(project_id)
+    project = _CACHES[database].of(project_id)
     models = None
     if project.models is None or monotonic() < project.reading_until:
         models = await _models_of(database, found, session)
@@ -169,18 +168,18 @@ async def pricing_of_found(
         models = await _models_of(database, found, session) if models is None else models
         pricing = await project.encoded(prices, models, encode)
     if pricing is None:
-        raise _too_many_models(f"models whose names and prices take more than {MAX_BYTES:,} bytes")
+        raise _too_many_models(f"models whose names and prices have more than {MAX_BYTES:,} bytes")
     try:
         yield pricing
     except OperationFailure as error:
         if error.code != CONVERSION_FAILURE or UNKNOWN_MODEL not in str(error):
             raise
         project.reading_until = monotonic() + _READING_SECONDS
-        raise NewModelError(_NEW) from error
+        raise NewModelError(_NEW_MODELS) from error
 
 
 async def prices_of_found(database: Database, project_id: str, found: Sequence[Document]) -> Prices:
-    """The prices of the models of few calls that some stages find; a pipeline cannot resolve names itself.
+    """Return the prices of the models in the few calls that `found` returns; pipelines cannot resolve names.
 
     Raises:
         BadInputError: as `prices_of`.
@@ -190,12 +189,12 @@ async def prices_of_found(database: Database, project_id: str, found: Sequence[D
 
 
 async def _models_of(database: Database, found: Sequence[Document], session: Session | None = None) -> frozenset[str]:
-    """The names of the models of the calls that some stages find.
+    """Return the model names in the calls that `found` returns.
 
     Raises:
         BadInputError: there are more than `MAX_MODELS`, or they take more than `MAX_BYTES`.
     """
-    # Most calls have one model, so that there are few groups before the lists are taken apart.
+    # Most calls have one model, so grouping the lists first leaves few to unwind.
     stages = [*found, {"$group": {"_id": "$usage.model"}}, {"$unwind": "$_id"}, {"$group": {"_id": "$_id"}}]
     cursor = database.calls.aggregate([*stages, {"$limit": MAX_MODELS + 1}], session=session, allowDiskUse=True)
     models: set[str] = set()
@@ -204,36 +203,40 @@ async def _models_of(database: Database, found: Sequence[Document], session: Ses
         models.add(row["_id"])
         size += len(row["_id"])
         if size > MAX_BYTES:
-            raise _too_many_models(f"models whose names take more than {MAX_BYTES:,} bytes")
+            raise _too_many_models(f"models whose names have more than {MAX_BYTES:,} bytes")
     if len(models) > MAX_MODELS:
         raise _too_many_models(f"more than {MAX_MODELS:,} models")
     return frozenset(models)
 
 
-async def _mark(database: Database, project_id: str) -> _Mark:
-    """The mark of what there is, from an index alone."""
-    stages = [{"$match": {"project_id": project_id}}, _MARK]
+async def _read_fingerprint(database: Database, project_id: str) -> _Fingerprint:
+    """Read the fingerprint of the stored prices from an index."""
+    stages = [{"$match": {"project_id": project_id}}, _FINGERPRINT]
     marks = await database.costs.aggregate(stages, hint="created_at_id").to_list(None)
-    return (marks[0]["number"], marks[0]["made"], marks[0]["last"]) if marks else _NONE
+    return (marks[0]["number"], marks[0]["made"], marks[0]["last"]) if marks else _EMPTY
 
 
-def _mark_of(rows: Sequence[Document]) -> _Mark:
-    """The mark of what was read, which may be more by then."""
-    return len(rows), sum(row["created_at"] % _COUNTED for row in rows), max((row["id"] for row in rows), default="")
+def _fingerprint_of(rows: Sequence[Document]) -> _Fingerprint:
+    """Compute the fingerprint of the rows read, which may be newer than the last `_read_fingerprint`."""
+    return (
+        len(rows),
+        sum(row["created_at"] % _TIME_MODULUS for row in rows),
+        max((row["id"] for row in rows), default=""),
+    )
 
 
 async def _rows(database: Database, project_id: str) -> list[Document]:
     rows: list[Document] = []
     models: set[str] = set()
     unread = dict.fromkeys((*_UNREAD, "_id"), 0)
-    cursor = database.costs.find({"project_id": project_id}, unread, limit=MAX_PRICES + 1, batch_size=_AT_ONCE)
-    while part := await cursor.to_list(_AT_ONCE):
-        rows += part
-        models.update(row["llm_id"] for row in part)
+    cursor = database.costs.find({"project_id": project_id}, unread, limit=MAX_PRICES + 1, batch_size=_DECODE_BATCH)
+    while batch := await cursor.to_list(_DECODE_BATCH):
+        rows += batch
+        models.update(row["llm_id"] for row in batch)
         if len(rows) > MAX_PRICES:
             raise _too_many(f"more than {MAX_PRICES:,} costs")
         if sum(map(len, models)) > MAX_BYTES:
-            costs = f"costs of so many models, with names so long, that they take more than {MAX_BYTES:,} bytes"
+            costs = f"costs with model names of more than {MAX_BYTES:,} bytes"
             raise _too_many(costs)
     return rows
 
@@ -248,13 +251,13 @@ def _fits(encode: Callable[[Prices], object], prices: Prices) -> bool:
 
 def _too_many_models(models: str) -> BadInputError:
     return BadInputError(
-        f"finds calls of {models}, too many to price in one query; narrow it, for example to a time range or to some "
-        "op names or models",
+        f"matches calls of {models}, too many to price in one query; narrow it, for example to a time range, to "
+        "op names or to models",
         "filter",
     )
 
 
 def _too_many(costs: str) -> BadInputError:
     return BadInputError(
-        f"has {costs}, too many to price all of its calls by; purge those that no call needs any more", "project_id"
+        f"has {costs}, too many to price all of its calls; purge costs that no call needs", "project_id"
     )

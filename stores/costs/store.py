@@ -1,4 +1,4 @@
-"""The store of costs: what the tokens of models cost a project, and what its calls cost by that."""
+"""Store of costs: the prices of a project's models."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     import asyncio
 
 MAX_AT_ONCE: Final = 1_000
-"""Costs that are made at once."""
+"""Limit on costs created together."""
 
 FEW: Final = 100
-"""Costs of a project that are read without knowing which models they should be of."""
+"""Up to this many costs of a project are read before the models are known."""
 
 _OLDEST_FIRST: Final = (SortBy("created_at"),)
 
 Models = tuple[str, tuple[str, ...]]
-"""A project, and names of models."""
+"""Project id and model names."""
 
 
 class CostsStore:
-    """Costs in MongoDB, as projects set them; those that LoomQL ships are in a file of its own.
+    """Reads and writes the costs that projects set in MongoDB; shipped prices are in a file.
 
     Rows are dicts of the document's own fields.
     """
@@ -54,17 +54,19 @@ class CostsStore:
 
     @database_write
     async def create(self, project_id: str, costs: Sequence[NewCost], wb_user_id: str | None = None) -> list[str]:
-        """Store costs, all or none, beside what is there; their ids in that order. Nothing happens for none.
+        """Insert costs, all or none; return their ids in order. An empty list does nothing.
 
         Raises:
-            BadInputError: a cost breaks a rule, named as `costs.<position>`, there are more than `MAX_AT_ONCE`, or the
-                user's id is too long.
+            BadInputError: a cost is invalid (the argument is `costs.<position>`), there are more than `MAX_AT_ONCE`, or
+                the user id is too long.
         """
         check_project_id(project_id)
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
         check_number(len(costs))
-        made = times.now()
-        documents = [_document(project_id, cost, position, made, wb_user_id) for position, cost in enumerate(costs)]
+        created_at = times.now()
+        documents = [
+            _document(project_id, cost, position, created_at, wb_user_id) for position, cost in enumerate(costs)
+        ]
 
         async def create(session: Session) -> None:
             await self.database.ensure_projects_listed([project_id])
@@ -84,10 +86,10 @@ class CostsStore:
         sort_by: Sequence[SortBy] | None = None,
         query: Query | None = None,
     ) -> Page:
-        """The wanted fields of a page of the project's costs; without a sort the oldest come first.
+        """Return the selected fields of a page of costs; the default order is oldest first.
 
         Raises:
-            BadInputError: the query, the sort or the cursor breaks a rule.
+            BadInputError: the query, sort or cursor is invalid.
         """
         match = _match(project_id, query)
         order = compile_sort(sort_by or _OLDEST_FIRST, COST_FIELDS)
@@ -96,18 +98,18 @@ class CostsStore:
     @in_scan_slot(INDEXED_COST_FIELDS.needs_scan)
     @database_query
     async def count(self, project_id: str, query: Query | None = None) -> int:
-        """How many costs of the project pass the query."""
+        """Count the costs of the project that match the query."""
         return await self._costs.count_documents(_match(project_id, query))
 
     @database_write
     async def purge(self, project_id: str, query: Query) -> int:
-        """Delete the costs of the project whose ids a query names, for good; how many were there.
+        """Permanently delete the costs whose ids the query names; return the number deleted.
 
         Raises:
-            BadInputError: the query is none of the three that name ids.
+            BadInputError: the query does not name ids in one of the three supported forms.
         """
         check_project_id(project_id)
-        ids = list(named_ids(query, COST_FIELDS, takes_in=True))
+        ids = list(named_ids(query, COST_FIELDS, allow_in=True))
         keys = [_key(project_id, cost_id) for cost_id in ids]
         if not keys:
             return 0
@@ -118,45 +120,45 @@ class CostsStore:
 
     @database_query
     async def prices(self, keys: Sequence[Models]) -> dict[Models, Prices]:
-        """For each project and some names of models their prices."""
+        """Return the prices of the models of each key."""
         models: dict[str, set[str]] = {}
         for project_id, names in keys:
             models.setdefault(project_id, set()).update(names)
-        found = {
+        prices = {
             project_id: await prices_of_models(self.database, project_id, names) for project_id, names in models.items()
         }
-        return {key: found[key[0]] for key in keys}
+        return {key: prices[key[0]] for key in keys}
 
 
 def check_number(number: int) -> None:
-    """Hold the number of costs that are made at once to the limit.
+    """Check the number of costs created together.
 
     Raises:
         BadInputError: there are more than `MAX_AT_ONCE`.
     """
     if number > MAX_AT_ONCE:
-        raise BadInputError(f"has {number:,} costs; the limit is {MAX_AT_ONCE:,} at once", "costs")
+        raise BadInputError(f"has {number:,} costs; the limit of one request is {MAX_AT_ONCE:,}", "costs")
 
 
 def costs_beside(database: Database, project_id: str) -> "asyncio.Future[list[Document]]":
-    """The project's costs, for `prices_of_models`; one more than `FEW` stand for more. They are being read at once."""
+    """Start reading a project's costs for `prices_of_models`, at most `FEW` + 1."""
     return find_first(database.costs, {"project_id": project_id}, FEW + 1)
 
 
 async def prices_of_models(
     database: Database, project_id: str, models: Collection[str], known: Sequence[Document] | None = None
 ) -> Prices:
-    """The prices of some models under all their names, shipped ones included.
+    """Return the prices of some models under all their spellings, including shipped ones.
 
-    The project's own are among what `costs_beside` found, if these are few.
+    `known` are the project's costs from `costs_beside`; they are used unless there are more than `FEW`.
     """
     names = dict.fromkeys(name for model in models for name in spellings(model))
     if known is not None and len(known) <= FEW:
         rows = [row for row in known if row["llm_id"] in names]
     else:
         rows = []
-        for part in batches(list(names), BATCH):
-            match = {"project_id": project_id, "llm_id": {"$in": part}}
+        for batch in batches(list(names), BATCH):
+            match = {"project_id": project_id, "llm_id": {"$in": batch}}
             rows += await find_all(database.costs, match, {}, MAX_AT_ONCE)
     shipped = [price for name in names for price in of_model(name)]
     return Prices([*map(Price.of_project, rows), *shipped])
@@ -184,10 +186,10 @@ def _document(project_id: str, cost: NewCost, position: int, made: int, wb_user_
 
 
 def _match(project_id: str, query: Query | None) -> Match:
-    """The match of a project's costs that pass a query; a query never leads to another project.
+    """Build the MongoDB filter of a project's costs that match a query; a query cannot reach another project.
 
     Raises:
-        BadInputError: the query breaks a rule.
+        BadInputError: the query is invalid.
     """
     check_project_id(project_id)
     own: Match = {"project_id": project_id}

@@ -1,4 +1,4 @@
-"""Reads that end early where their rows hold much: what is in memory at once is bounded, however large rows are."""
+"""Reads with a memory bound: they stop once their rows hold a given amount of JSON text."""
 
 from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 def read_rows_up_to(
     collection: Collection, stages: Stages, batch_size: int, max_characters: int, session: Session | None
 ) -> Awaitable[tuple[list[Document], bool]]:
-    """The rows until they hold so many characters of JSON text; and whether there are more, of which one comes, too."""
-    drivers = session.delegate if session else None
-    return run_in_driver_thread(_read, collection.delegate, stages, batch_size, max_characters, drivers)
+    """Read rows until they hold `max_characters` of JSON text; return them, and True if more rows follow.
+
+    If more follow, the last returned row lies beyond the bound and only proves that.
+    """
+    driver_session = session.delegate if session else None
+    return run_in_driver_thread(_read, collection.delegate, stages, batch_size, max_characters, driver_session)
 
 
 def _read(
@@ -28,14 +31,14 @@ def _read(
     max_characters: int,
     session: "ClientSession | None",
 ) -> tuple[list[Document], bool]:
-    with open_snapshot_cursor(collection, stages, batch_size, session) as found:
-        return _until(found, max_characters)
+    with open_snapshot_cursor(collection, stages, batch_size, session) as cursor:
+        return _rows_up_to(cursor, max_characters)
 
 
-def _until(found: Iterable[Document], max_characters: int) -> tuple[list[Document], bool]:
+def _rows_up_to(cursor: Iterable[Document], max_characters: int) -> tuple[list[Document], bool]:
     rows: list[Document] = []
     characters = 0
-    for row in found:
+    for row in cursor:
         rows.append(row)
         if characters >= max_characters:
             return rows, True
@@ -44,5 +47,5 @@ def _until(found: Iterable[Document], max_characters: int) -> tuple[list[Documen
 
 
 def json_characters(row: Document) -> int:
-    """How much JSON text a row holds."""
+    """Return the number of characters of JSON text in a row."""
     return sum(map(len, row["json"].values())) if "json" in row else 0

@@ -1,8 +1,8 @@
-"""Commands that nobody waits for any more: they are not sent, and of those that read the server is told to end them.
+"""Cancellation of MongoDB commands whose caller was cancelled.
 
-The driver's threads go on when who waits for them is cancelled, and so does the server, to the end of the time for a
-query. So each read knows on which connections its commands are under way, and one that is given up sends no more of
-them, and has those that run ended by `killOp`, which every user of MongoDB may use on their own operations.
+The driver's threads and MongoDB continue when the waiting task is cancelled, up to the time limit of a query. Each read
+therefore records the connections that its commands use. A cancelled read sends no further command and has its running
+ones ended by `killOp`, which every MongoDB user may use on their own operations.
 """
 
 import asyncio
@@ -21,81 +21,79 @@ if TYPE_CHECKING:
 
     from stores.database.control_client import ControlClient
 
-_ENDING_SECONDS: Final = 5.0
-_LOOK_SECONDS: Final = 0.25
-"""After how long one looks again for what was not under way yet, or did not end at once."""
-_PATIENCE_SECONDS: Final = 60.0
-"""How long what does not end is told to."""
+_COMMAND_TIMEOUT_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 0.25
+"""Interval between checks for operations that started late or did not end at once."""
+_KILL_TIMEOUT_SECONDS: Final = 60.0
+"""Give up on killing a block's operations after this long."""
 
 _log = logging.getLogger("loomql")
 
 
 class CommandCancelledError(PyMongoError):
-    """A command that is not sent, since nobody waits for it any more."""
+    """The command was not sent because its caller was cancelled or failed."""
 
 
 class _Commands:
-    """The commands of a block and the connections on which they are under way, by id; none is sent once it has failed.
+    """The commands of one block and the ids of the connections they use; sends none after the block fails.
 
-    What is done where the block is cancelled is up to whoever makes it.
+    `on_cancel` runs if the block is cancelled.
     """
 
-    __slots__ = ("_give_up", "_token", "connections", "is_given_up")
+    __slots__ = ("_on_cancel", "_token", "connections", "is_stopped")
 
-    def __init__(self, give_up: "Callable[[_Commands], None]") -> None:
+    def __init__(self, on_cancel: "Callable[[_Commands], None]") -> None:
         self.connections: set[int] = set()
-        self.is_given_up = False
-        self._give_up = give_up
+        self.is_stopped = False
+        self._on_cancel = on_cancel
 
     def __enter__(self) -> None:
-        """Begin."""
         self._token = _COMMANDS.set(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: "TracebackType | None"
     ) -> None:
-        """End."""
         _COMMANDS.reset(self._token)
-        self.is_given_up = error is not None
+        self.is_stopped = error is not None
         if isinstance(error, asyncio.CancelledError):
-            self._give_up(self)
+            self._on_cancel(self)
 
 
 _COMMANDS: Final[ContextVar[_Commands | None]] = ContextVar("commands", default=None)
-"""Those that a thread of the driver works for: these run in the context of whoever asks."""
+"""The block that a driver thread works for; the thread runs in the caller's context."""
 
 
 def stop_sending_on_failure() -> _Commands:
-    """A block of which nothing more is sent once it is cancelled or fails; what is under way is left to end.
+    """Return a context manager that sends no command once its block fails or is cancelled; sent ones finish.
 
-    A thread that waited for a server, or a connection, would send what it has after the transaction of the block was
-    ended, and so by itself: a part of what is to be done as a whole.
+    A thread may be waiting for a server or a connection. Otherwise it would send its command after the end of the
+    block's transaction, and the command would take effect alone.
     """
     return _Commands(lambda _: None)
 
 
 class TrackingPool(Pool):
-    """The driver's pool of connections, which tells each block what it has under way.
+    """A driver connection pool that records which connections each block uses.
 
-    Listening to the driver's events would tell the same, and take fifteen microseconds of each command.
+    Listeners for the driver's events could do the same, at 15 microseconds per command.
     """
 
     def _get_conn(self, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401 -- as the driver has it
         commands = _COMMANDS.get()
         if commands is None:
             return super()._get_conn(*args, **kwargs)
-        if commands.is_given_up:
+        if commands.is_stopped:
             raise CommandCancelledError
         connection = super()._get_conn(*args, **kwargs)
         commands.connections.add(connection.server_connection_id or 0)
-        # It may have waited long for the connection.
-        if commands.is_given_up:
+        # The wait for the connection may have been long.
+        if commands.is_stopped:
             self.checkin(connection)
             raise CommandCancelledError
         return connection
 
     def checkin(self, conn: Connection) -> None:
-        """Take a connection back."""
+        """Return a connection to the pool."""
         commands = _COMMANDS.get()
         if commands is not None:
             commands.connections.discard(conn.server_connection_id or 0)
@@ -103,41 +101,41 @@ class TrackingPool(Pool):
 
 
 class OperationKiller:
-    """Ends, one server's, what was given up."""
+    """Kills the operations of cancelled reads on one MongoDB deployment."""
 
-    def __init__(self, aside: "ControlClient") -> None:
-        self._aside = aside
-        self._given_up: dict[_Commands, float] = {}
-        self._ending: asyncio.Task[None] | None = None
+    def __init__(self, control_client: "ControlClient") -> None:
+        self._control_client = control_client
+        self._cancelled: dict[_Commands, float] = {}
+        self._killing: asyncio.Task[None] | None = None
 
     def cancellable_read(self) -> "_Commands":
-        """A block that reads; where it is cancelled, what it reads is given up."""
-        return _Commands(self._give_up)
+        """Return a context manager for reads; if its block is cancelled, their running operations are killed."""
+        return _Commands(self._on_cancel)
 
-    def _give_up(self, commands: "_Commands") -> None:
+    def _on_cancel(self, commands: "_Commands") -> None:
         if not commands.connections:
             return
-        self._given_up[commands] = time.monotonic()
-        if self._ending is None or self._ending.done():
-            # In a context of its own: in that of the reading nothing is sent any more.
-            self._ending = asyncio.create_task(self._end_all(), context=Context())
+        self._cancelled[commands] = time.monotonic()
+        if self._killing is None or self._killing.done():
+            # New context: the cancelled read's context sends no commands.
+            self._killing = asyncio.create_task(self._kill_all(), context=Context())
 
-    async def _end_all(self) -> None:
-        """End all that is under way, together what was given up in one turn, until nothing is."""
-        while connections := self._under_way():
+    async def _kill_all(self) -> None:
+        """Kill the operations of all cancelled blocks, repeatedly until none is left."""
+        while connections := self._running_connections():
             since = time.monotonic()
             try:
-                with pymongo.timeout(_ENDING_SECONDS):
-                    await self._aside.kill_operations(connections, since)
+                with pymongo.timeout(_COMMAND_TIMEOUT_SECONDS):
+                    await self._control_client.kill_operations(connections, since)
             except PyMongoError as error:
                 # They end by themselves when the time for them is over.
-                _log.warning("queries that were given up could not be ended: %s", type(error).__name__)
-            await asyncio.sleep(_LOOK_SECONDS)
+                _log.warning("could not kill the operations of cancelled queries: %s", type(error).__name__)
+            await asyncio.sleep(_POLL_SECONDS)
 
-    def _under_way(self) -> list[int]:
-        """The connections of what was given up lately, and has not ended."""
-        oldest = time.monotonic() - _PATIENCE_SECONDS
-        self._given_up = {
-            commands: since for commands, since in self._given_up.items() if commands.connections and since > oldest
+    def _running_connections(self) -> list[int]:
+        """Return the connections of recently cancelled blocks that still run operations."""
+        earliest = time.monotonic() - _KILL_TIMEOUT_SECONDS
+        self._cancelled = {
+            commands: since for commands, since in self._cancelled.items() if commands.connections and since > earliest
         }
-        return [connection for commands in self._given_up for connection in tuple(commands.connections)]
+        return [connection for commands in self._cancelled for connection in tuple(commands.connections)]

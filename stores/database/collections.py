@@ -1,4 +1,4 @@
-"""The collections of a database, and what is in each."""
+"""The collections of a database."""
 
 from typing import Any
 
@@ -9,132 +9,132 @@ Collection = AsyncIOMotorCollection[Document]
 
 
 class Collections:
-    """The collections of one database, each by its name."""
+    """The collections of one database, each as a property."""
 
     def __init__(self, database: "AsyncIOMotorDatabase[Document]") -> None:
         self._database = database
 
     @property
     def calls(self) -> Collection:
-        """The calls, one document each."""
+        """Calls, one document each."""
         return self._database["calls"]
 
     @property
     def costs(self) -> Collection:
-        """What the tokens of models cost, as projects set it."""
+        """Token prices of models, set per project."""
         return self._database["costs"]
 
     @property
     def objects(self) -> Collection:
-        """The objects and ops: a document for each version."""
+        """Objects and ops, one document per version."""
         return self._database["objects"]
 
     @property
     def object_heads(self) -> Collection:
-        """The names of objects and ops: what all versions of one have in common, for those who write them."""
+        """Names of objects and ops: fields shared by all versions of a name, used by writers."""
         return self._database["object_heads"]
 
     @property
     def tables(self) -> Collection:
-        """The tables: of each the chunks that its rows' digests are in, in order."""
+        """Tables: the ids of their chunks in order."""
         return self._database["tables"]
 
     @property
     def table_chunks(self) -> Collection:
-        """Stretches of row digests, shared by the tables that have them in common."""
+        """Chunks of row digests, shared between tables."""
         return self._database["table_chunks"]
 
     @property
     def table_rows(self) -> Collection:
-        """The rows of tables, each once however many tables have it."""
+        """Table rows, stored once per project however many tables have them."""
         return self._database["table_rows"]
 
     @property
     def table_uploads(self) -> Collection:
-        """The tables that are under way, and too large for one transaction."""
+        """Uploads in progress of tables too large for one transaction."""
         return self._database["table_uploads"]
 
     @property
     def feedback(self) -> Collection:
-        """The feedback, one document each."""
+        """Feedback, one document each."""
         return self._database["feedback"]
 
     @property
     def files(self) -> Collection:
-        """The files, one document each, as GridFS has them."""
+        """Files, one document each, in GridFS format."""
         return self._database["files.files"]
 
     @property
     def file_chunks(self) -> Collection:
-        """The content of the files in parts, as GridFS has them."""
+        """Chunks of file content, in GridFS format."""
         return self._database["files.chunks"]
 
     @property
     def file_uploads(self) -> Collection:
-        """The uploads of files that are under way."""
+        """File uploads in progress."""
         return self._database["file_uploads"]
 
     @property
     def doomed_files(self) -> Collection:
-        """The files that were removed and whose content is still to go."""
+        """Deleted files whose content is not yet deleted."""
         return self._database["doomed_files"]
 
     @property
     def evaluation_runs(self) -> Collection:
-        """The runs of evaluations that the server has under way: a document for each, until it has ended."""
+        """Queued and running evaluation runs, one document each until the run ends."""
         return self._database["evaluation_runs"]
 
     @property
     def projects(self) -> Collection:
-        """The projects: a document for each that was asked for or written into."""
+        """Projects, one document per project that was created or written to."""
         return self._database["projects"]
 
     @property
     def upgrades(self) -> Collection:
-        """How far the upgrades of what older versions stored are: a document for each."""
+        """Progress of the migrations of stored data, one document each."""
         return self._database["upgrades"]
 
     @property
     def purges(self) -> Collection:
-        """The purges of projects: of each project the last one."""
+        """The latest purge of each project."""
         return self._database["purges"]
 
     @property
     def retention(self) -> Collection:
-        """What is kept of projects and how far their sweeps are: a document for each that ever had a rule."""
+        """Retention rules and sweep progress, one document per project that ever had a rule."""
         return self._database["retention"]
 
     @property
     def search_indexes(self) -> Collection:
-        """The indexes of texts: a document for each project that ever had one."""
+        """Text indexes, one document per project that ever had one."""
         return self._database["search_indexes"]
 
     @property
     def search_segments(self) -> Collection:
-        """Which calls the segments of those indexes are of."""
+        """Segments of text indexes and the calls they cover."""
         return self._database["search_segments"]
 
     @property
     def search_words(self) -> Collection:
-        """The words of segments, some hundred to a document, each with the calls that have it."""
+        """Words of the segments with the calls that contain them, some hundred words per document."""
         return self._database["search_words"]
 
     @property
     def api_keys(self) -> Collection:
-        """The keys of all who may come in: a document for each that ever was, without its secret."""
+        """API keys, one document per key ever created, without its secret."""
         return self._database["api_keys"]
 
     @property
     def api_key_changes(self) -> Collection:
-        """How often those were changed: one document."""
+        """Number of changes to the API keys: one document."""
         return self._database["api_key_changes"]
 
     @property
     def secrets(self) -> Collection:
-        """What the servers over the database know and tell nobody: a document for each."""
+        """Secrets shared by all servers on this database, one document each."""
         return self._database["secrets"]
 
     @property
     def leases(self) -> Collection:
-        """What only one process does at a time: a document for each."""
+        """Leases for work that one process does at a time, one document each."""
         return self._database["leases"]

@@ -1,4 +1,4 @@
-"""The one place where the driver is opened, and where its failures become the stores' own."""
+"""The connection to MongoDB: opens the driver, bounds its commands and translates its errors."""
 
 import asyncio
 import functools
@@ -39,18 +39,18 @@ _R = TypeVar("_R")
 
 _DURABLE = WriteConcern(w="majority", j=True)
 _HEARTBEAT_SECONDS = 0.5
-"""The least that the driver takes. A server that hangs is given up this long after half of the timeout, or so."""
-_LEAST_SECONDS = 0.001
+"""The driver's minimum. It detects a hanging server after this plus about half of the timeout."""
+_MIN_SECONDS = 0.001
 _SNAPSHOT_TOO_OLD = 239
-_TRIES = 3
-"""Attempts of a query that fails for a transient reason."""
+_ATTEMPTS = 3
+"""Attempts of a query that fails with a transient error."""
 
 IN_PYTHON: ContextVar[bool] = ContextVar("in Python", default=False)
-"""Whether a query is tried again since a payload is too complex for MongoDB: then Python looks at such payloads."""
+"""Set while a query is retried because a payload is too complex for MongoDB: Python then searches such payloads."""
 
 
 class Database(Collections):
-    """An open connection pool to one database; what a write answers has survived a kill by then."""
+    """A connection pool to one database. Acknowledged writes survive a crash: majority write concern with journal."""
 
     def __init__(
         self,
@@ -58,19 +58,19 @@ class Database(Collections):
         name: str,
         timeout_seconds: float = 3.0,
         query_timeout_seconds: float = 60.0,
-        intake: RequestBudget | None = None,
-        aside: ControlClient | None = None,
+        request_budget: RequestBudget | None = None,
+        control_client: ControlClient | None = None,
     ) -> None:
-        self.intake = intake or RequestBudget()
-        self.aside = aside or ControlClient(client.delegate, name)
+        self.request_budget = request_budget or RequestBudget()
+        self.control_client = control_client or ControlClient(client.delegate, name)
         self.scans = ScanSlots()
-        self._register = ProjectRegistry()
-        self._refusal = ""
+        self._registry = ProjectRegistry()
+        self._blocked_reason = ""
         self._client = client
-        self._given_up = OperationKiller(self.aside)
+        self._operation_killer = OperationKiller(self.control_client)
         self._timeout_seconds = timeout_seconds
         self._query_timeout_seconds = query_timeout_seconds
-        self._patience = SharedTimeout(timeout_seconds, lambda: UnavailableError(RETRY_LATER), self._in_reach)
+        self._server_timeout = SharedTimeout(timeout_seconds, lambda: UnavailableError(RETRY_LATER), self._is_reachable)
         super().__init__(client.get_database(name, write_concern=_DURABLE))
 
     @classmethod
@@ -80,16 +80,21 @@ class Database(Collections):
         name: str,
         timeout_seconds: float = 3.0,
         query_timeout_seconds: float = 60.0,
-        intake: RequestBudget | None = None,
+        request_budget: RequestBudget | None = None,
         listeners: Sequence[CommandListener] = (),
     ) -> Self:
         """Open the pool; nothing is sent yet.
 
-        An unreachable server fails each request after the one timeout, a query that takes long after the other. The
-        listeners hear of each command.
+        Args:
+            uri: the MongoDB URI.
+            name: the database name.
+            timeout_seconds: requests fail after this long without a reachable server.
+            query_timeout_seconds: time limit of one query.
+            request_budget: the memory budget of requests.
+            listeners: command listeners of the driver.
 
         Raises:
-            BadInputError: the URI cannot be understood.
+            BadInputError: if the URI is invalid.
         """
         milliseconds = int(timeout_seconds * 1000)
         options: dict[str, Any] = {
@@ -103,56 +108,54 @@ class Database(Collections):
             client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
                 uri, _pool_class=TrackingPool, maxPoolSize=THREADS, **options
             )
-            aside = ControlClient.open(uri, name, **options)
+            control_client = ControlClient.open(uri, name, **options)
         except (ConfigurationError, PyMongoError, ValueError) as error:
             raise BadInputError(f"not a MongoDB URI: {error}", "mongodb_uri") from None
-        return cls(client, name, timeout_seconds, query_timeout_seconds, intake, aside)
+        return cls(client, name, timeout_seconds, query_timeout_seconds, request_budget, control_client)
 
     async def ensure_projects_listed(
         self, project_ids: Iterable[str], before: RegisteredProjects | None = None
     ) -> RegisteredProjects:
-        """See that projects are listed, before anything is stored in them: every store's part before it writes.
+        """Register projects before storing anything in them; every store calls this before it writes.
 
-        A purge waits for who has entered for so long only (`stores.purges.purge`). So who writes more than once, or
-        waits, or tries again, enters again before each write; it costs nothing where the last time was just now. Who
-        has looked what is there, and writes what relies on that, gives what it was told before.
+        A purge waits only for writers that registered recently (`stores.purges.purge`). A writer that writes more than
+        once, waits or retries therefore registers again before each write; within 10 seconds that costs nothing. A
+        writer whose write depends on an earlier read passes that read's result as `before`.
 
         Raises:
-            UnavailableError: a majority did not confirm the write, or a project is being purged, or was since `before`.
+            UnavailableError: if a majority did not confirm the write, a project is being purged, or was purged since
+                `before`.
         """
-        return await self._register.register(self.projects, project_ids, before)
+        return await self._registry.register(self.projects, project_ids, before)
 
     async def ensure_not_purging(self, project_id: str) -> RegisteredProjects:
-        """See that a project is not being purged, before something is written that does not list it, or much later.
+        """Check that a project is not being purged, before a write that does not register it or happens much later.
 
-        Who writes later gives what this told to `enter`.
+        A later write passes the result to `ensure_projects_listed` as `before`.
 
         Raises:
-            UnavailableError: it is.
+            UnavailableError: if it is being purged.
         """
-        return await self._register.check_not_purging(self.projects, project_id)
+        return await self._registry.check_not_purging(self.projects, project_id)
 
     def search_marks(self, project_ids: Iterable[str]) -> dict[str, str]:
-        """What a write marks its calls with, by project, for whoever indexes their texts; for those entered just now.
+        """Return new `search_due` marks by project, for calls written to recently registered projects.
 
-        Nothing for projects whose texts are not indexed.
+        Projects without a text index have none.
         """
-        indexed = self._register.indexed(project_ids)
+        indexed = self._registry.indexed(project_ids)
         return dict.fromkeys(indexed, new_id()) if indexed else {}
 
     async def ping(self) -> None:
-        """Ask the primary for a sign of life.
+        """Send a ping to the primary.
 
         Raises:
-            UnavailableError: none came within the timeout.
+            UnavailableError: if it does not answer within the timeout.
         """
         await self.run_unchecked(self._database.command("ping"))
 
     async def ensure_indexes(self) -> None:
-        """Build the indexes of `stores.database.indexes` that are missing, and drop what they took the place of.
-
-        Those that are there cost nothing.
-        """
+        """Build missing indexes of `stores.database.indexes` and drop retired ones; existing ones cost nothing."""
         with translate_driver_errors():
             for collection, models in indexes.models().items():
                 await self._database[collection].create_indexes(models)
@@ -160,120 +163,117 @@ class Database(Collections):
                 for name in set(names) & set(await self._database[collection].index_information()):
                     await self._database[collection].drop_index(name)
 
-    async def run(self, work: Awaitable[_R]) -> _R:
-        """What comes of some work on the database, its driver errors as the stores' own.
+    async def run(self, operation: Awaitable[_R]) -> _R:
+        """Await a database operation, translate its driver errors and return its result.
 
-        Work may take as long as it needs while there is a server that takes writes. While there is none it fails after
-        the timeout, even if it has yet to begin: the driver works in a few threads, and those that wait for a server
-        to answer or to be found hold up all others.
+        The operation may take any time while a writable server is known. Without one it fails after the timeout, even
+        before it starts: the driver has few threads, and those waiting for a server block all others.
 
         Raises:
-            UnavailableError: no server could be reached within the timeout, or the database is refused.
+            UnavailableError: if no server is reachable within the timeout, or access is blocked.
         """
-        self._check_open(work)
-        return await self.run_unchecked(work)
+        self._check_not_blocked(operation)
+        return await self.run_unchecked(operation)
 
-    async def run_unchecked(self, work: Awaitable[_R]) -> _R:
-        """The same on a database that is refused, too: for whoever finds out whether it still is.
+    async def run_unchecked(self, operation: Awaitable[_R]) -> _R:
+        """Await an operation like `run`, but also while access is blocked; for the check that blocks it.
 
         Raises:
-            UnavailableError: no server could be reached within the timeout.
+            UnavailableError: if no server is reachable within the timeout.
         """
         with translate_driver_errors():
-            task = asyncio.ensure_future(work)
+            task = asyncio.ensure_future(operation)
             try:
                 while not (await asyncio.wait({task}, timeout=self._timeout_seconds))[0]:
-                    if not self._in_reach():
+                    if not self._is_reachable():
                         raise UnavailableError(RETRY_LATER)
                 return task.result()
             finally:
                 task.cancel()
 
-    async def write(self, work: Callable[[], Awaitable[_R]]) -> _R:
-        """What comes of some writing, as by `run`, in its turn among all that write.
+    async def write(self, operation: Callable[[], Awaitable[_R]]) -> _R:
+        """Run a write operation in a write slot, like `run`.
 
         Raises:
-            UnavailableError: no server could be reached within the timeout, or too many write already.
+            UnavailableError: if no server is reachable within the timeout, or too many writes are in flight.
         """
 
-        async def in_turn() -> _R:
-            async with self.intake.write_slot():
-                return await work()
+        async def in_slot() -> _R:
+            async with self.request_budget.write_slot():
+                return await operation()
 
-        return await self.run(in_turn())
+        return await self.run(in_slot())
 
-    async def query(self, work: Awaitable[_R], began: float | None = None) -> _R:
-        """What comes of some reading, as by `run`, all of whose commands must end within the time limit of a query.
+    async def query(self, operation: Awaitable[_R], started_at: float | None = None) -> _R:
+        """Await a read operation, like `run`; all its commands share the time limit of one query.
 
-        The work must not have begun. Where whoever waits for it is cancelled, the server is told to end it.
+        The operation must not have started. If the caller is cancelled, MongoDB kills the running commands.
 
         Args:
-            work: the reading.
-            began: when the first try of it began, by the monotonic clock; now if it is absent.
+            operation: the read.
+            started_at: start of the first attempt by the monotonic clock; now by default.
 
         Raises:
-            StoreTimeoutError: they did not; the server has given them up.
-            UnavailableError: no server could be reached.
+            StoreTimeoutError: if the time limit expires; MongoDB has ended the commands.
+            UnavailableError: if no server is reachable.
         """
-        self._check_open(work)
+        self._check_not_blocked(operation)
         now = time.monotonic()
-        deadline = (now if began is None else began) + self._query_timeout_seconds
-        # The driver takes 0 for no limit.
-        with pymongo.timeout(max(deadline - now, _LEAST_SECONDS)), self._given_up.cancellable_read():
+        deadline = (now if started_at is None else started_at) + self._query_timeout_seconds
+        # The driver reads 0 as no limit.
+        with pymongo.timeout(max(deadline - now, _MIN_SECONDS)), self._operation_killer.cancellable_read():
             try:
-                # Nothing of it is to be undone when it is given up.
+                # A plain read has nothing to roll back when it times out.
                 with translate_driver_errors():
-                    return await self._patience.run(work)
+                    return await self._server_timeout.run(operation)
             except UnavailableError as error:
-                # A server that is too busy even to give up in time leaves that to the connection.
-                if time.monotonic() >= deadline and self._in_reach():
+                # An overloaded server may miss its own limit, so that the connection times out first.
+                if time.monotonic() >= deadline and self._is_reachable():
                     raise StoreTimeoutError(TOO_SLOW) from error
                 raise
 
-    async def transaction(self, work: Callable[[Session], Coroutine[Any, Any, _R]]) -> _R:
-        """What comes of some writing, all of which is stored or none; it is done again where others stood in its way.
+    async def transaction(self, operation: Callable[[Session], Coroutine[Any, Any, _R]]) -> _R:
+        """Run writes in a transaction and return the result; conflicts with other writers are retried.
 
-        Each command of the work takes the session.
+        Each command of the operation must pass the session.
 
         Raises:
-            ConflictError: others stood in its way each time.
+            ConflictError: if every attempt conflicts.
         """
-        return await run_transaction(self._client, work, _DURABLE)
+        return await run_transaction(self._client, operation, _DURABLE)
 
     @asynccontextmanager
     async def snapshot_session(self) -> AsyncIterator[Session]:
-        """A session that reads everything as it was at its first command."""
+        """Open a session whose reads all see the data as of its first command."""
         async with await self._client.start_session(snapshot=True) as session:
             yield session
 
     def block_access(self, reason: str) -> None:
-        """Let nobody read or write from now on, but by `run_anyway`, as long as there is a reason."""
-        self._refusal = reason
+        """Refuse all access with `reason`, except through `run_unchecked`; an empty reason unblocks."""
+        self._blocked_reason = reason
 
-    def _check_open(self, work: Awaitable[object]) -> None:
-        if self._refusal:
-            if asyncio.iscoroutine(work):
-                work.close()
-            raise UnavailableError(self._refusal)
+    def _check_not_blocked(self, operation: Awaitable[object]) -> None:
+        if self._blocked_reason:
+            if asyncio.iscoroutine(operation):
+                operation.close()
+            raise UnavailableError(self._blocked_reason)
 
-    def _in_reach(self) -> bool:
+    def _is_reachable(self) -> bool:
         topology = cast("TopologyDescription", self._client.topology_description)  # Motor's stub says a method
         return topology.has_writable_server()
 
     @property
-    def pool_use(self) -> PoolStats:
-        """How busy the connections are."""
+    def pool_stats(self) -> PoolStats:
+        """Current use of the connections."""
         return pool_stats(self._client.delegate)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close all connections."""
         self._client.close()
-        self.aside.close()
+        self.control_client.close()
 
 
 class _OnDatabase(Protocol):
-    """A store over a database."""
-
     database: Database
 
 
@@ -283,7 +283,7 @@ _S = TypeVar("_S", bound=_OnDatabase)
 def database_write(
     method: Callable[Concatenate[_S, _P], Awaitable[_R]],
 ) -> Callable[Concatenate[_S, _P], Awaitable[_R]]:
-    """A store's method that writes, in its turn."""
+    """Decorator: run a store's method in a write slot."""
 
     @functools.wraps(method)
     async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -295,28 +295,28 @@ def database_write(
 def database_query(
     method: Callable[Concatenate[_S, _P], Awaitable[_R]],
 ) -> Callable[Concatenate[_S, _P], Awaitable[_R]]:
-    """A store's method that only reads; all of its tries end within the time limit of its database."""
+    """Decorator: run a store's read method within the query time limit, and retry transient failures."""
 
     @functools.wraps(method)
     async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        began, before = time.monotonic(), None
+        started_at, token = time.monotonic(), None
         try:
-            for _ in range(_TRIES - 1):
+            for _ in range(_ATTEMPTS - 1):
                 try:
-                    return await store.database.query(method(store, *args, **kwargs), began)
+                    return await store.database.query(method(store, *args, **kwargs), started_at)
                 except NewModelError:
-                    continue  # the next try reads the names of models anew; the last one raises
+                    continue  # the next attempt reads the model names again; the last one raises
                 except TooComplexError:
                     if IN_PYTHON.get():
                         raise
-                    before = IN_PYTHON.set(True)
+                    token = IN_PYTHON.set(True)
                 except OperationFailure as error:
-                    # Where nothing was written for a while, one moment is one of then, which the server may forget now.
+                    # Without recent writes the snapshot is old, and MongoDB may just have discarded it.
                     if error.code != _SNAPSHOT_TOO_OLD:
                         raise
-            return await store.database.query(method(store, *args, **kwargs), began)
+            return await store.database.query(method(store, *args, **kwargs), started_at)
         finally:
-            if before:
-                IN_PYTHON.reset(before)
+            if token:
+                IN_PYTHON.reset(token)
 
     return run

@@ -1,7 +1,7 @@
-"""Documents named after their content: written where they are missing, and never changed.
+"""Immutable documents identified by their content: inserted if missing, never changed.
 
-What was written for a table on its way in bears the names of all uploads that rely on it (`stores.tables.uploads`). It
-stays for good once one of them has become a table, or where it bears none.
+Content written by an upload lists all uploads that need it (`stores.tables.uploads`). It becomes permanent once one of
+them is a table, or if it lists none.
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -15,21 +15,21 @@ from stores.database.transactions import Session
 from stores.errors import UnavailableError
 
 BATCH: Final = 5_000
-"""Documents that one command asks for or writes."""
+"""Documents per command."""
 
 UPLOADS: Final = "uploads"
-"""The field of content with the names of uploads."""
+"""Field of content with the ids of uploads."""
 
 _Item = TypeVar("_Item")
 
 
 def key(project_id: str, digest: str) -> str:
-    """The `_id` of content; a project id holds no colon, so no two projects share one."""
+    """Return the `_id` of content; project ids contain no colon, so each `_id` is unique."""
     return f"{project_id}:{digest}"
 
 
 def batches(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
-    """The items in order, so many at a time."""
+    """Split items into batches, in order."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
@@ -41,33 +41,33 @@ async def find_each(
     match: dict[str, Any] | None = None,
     session: Session | None = None,
 ) -> AsyncIterator[Document]:
-    """What is there of some content, each once and in no order, of what matches; nothing for no digests."""
+    """Yield the stored content with these digests that matches `match`, each once, in no order."""
     for keys in _keys(project_id, digests):
         wanted = {"$and": [keys, match]} if match else keys
-        found = collection.find(wanted, projection, batch_size=BATCH + 1, session=session)
-        async for document in found:
+        cursor = collection.find(wanted, projection, batch_size=BATCH + 1, session=session)
+        async for document in cursor:
             yield document
 
 
 def _keys(project_id: str, digests: Iterable[str]) -> Iterator[Document]:
-    """The matches of some content, some at a time."""
-    for part in batches(list(dict.fromkeys(digests)), BATCH):
-        yield {"_id": {"$in": [key(project_id, digest) for digest in part]}, "project_id": project_id}
+    """Yield filters of content, one per batch."""
+    for batch in batches(list(dict.fromkeys(digests)), BATCH):
+        yield {"_id": {"$in": [key(project_id, digest) for digest in batch]}, "project_id": project_id}
 
 
 class Content(Protocol):
-    """Something to be kept."""
+    """Content to store."""
 
     @property
     def digest(self) -> str:
-        """What it is called by."""
+        """The content's digest."""
 
     @property
     def size_bytes(self) -> int:
-        """About what it takes."""
+        """Approximate size."""
 
     def document(self, project_id: str) -> Document:
-        """Its document."""
+        """Build the document of the content."""
 
 
 async def add_missing(
@@ -77,21 +77,21 @@ async def add_missing(
     session: Session,
     upload: str | None = None,
 ) -> list[str]:
-    """Write those of some contents, by digest, that are not there yet, under the name of an upload if it is for one.
+    """Insert the contents that do not exist, marked with the upload if there is one.
 
-    Returns the digests of those that are there and were written for an upload.
+    Returns the digests of the existing contents that uploads wrote.
 
     Raises:
         UnavailableError: a majority did not confirm the write.
     """
     projection = {"_id": 0, "digest": 1, UPLOADS: 1}
-    found = find_each(collection, project_id, contents, projection, session=session)
-    there = {known["digest"]: UPLOADS in known async for known in found}
-    own = {UPLOADS: [upload]} if upload else {}
-    missing = [content.document(project_id) | own for digest, content in contents.items() if digest not in there]
+    documents = find_each(collection, project_id, contents, projection, session=session)
+    existing = {known["digest"]: UPLOADS in known async for known in documents}
+    mark = {UPLOADS: [upload]} if upload else {}
+    missing = [content.document(project_id) | mark for digest, content in contents.items() if digest not in existing]
     if missing:
         await _insert(collection, missing, session)
-    return [digest for digest, is_of_upload in there.items() if is_of_upload]
+    return [digest for digest, is_of_upload in existing.items() if is_of_upload]
 
 
 async def _insert(collection: Collection, missing: list[Document], session: Session) -> None:
@@ -102,8 +102,8 @@ async def _insert(collection: Collection, missing: list[Document], session: Sess
         if any(failure["code"] != DUPLICATE_KEY for failure in details.get("writeErrors", [])):
             raise
         if details.get("writeConcernErrors"):
-            raise UnavailableError("the database did not confirm the write; send it again") from error
-        # Another writer was first, and the transaction is over: it is done again, and finds what is there.
+            raise UnavailableError("the database did not confirm the write; retry") from error
+        # Another writer was first and the transaction is aborted; the retry finds its documents.
         raise DuplicateKeyError(str(error), DUPLICATE_KEY) from error
 
 
@@ -115,7 +115,7 @@ async def keep(
     session: Session,
     upload: str | None = None,
 ) -> None:
-    """Let content that is there stay whatever becomes of some uploads: for an upload, or for good."""
+    """Protect stored content from the discard of other uploads: for one upload, or permanently."""
     change = {"$addToSet": {UPLOADS: upload}} if upload else {"$unset": {UPLOADS: ""}}
     for keys in _keys(project_id, digests):
         await collection.update_many({**keys, UPLOADS: {"$in": list(others)}}, change, session=session)

@@ -1,7 +1,7 @@
-"""Reads whose first command goes straight over a connection of the driver's pool.
+"""Cursors whose first command goes directly over a connection of the driver's pool.
 
-The driver begins each cursor with a session, and with a loop of attempts at a server of its choice: together they take
-longer than a small read. Here a command is sent once, and where the driver would try again it is left to do so.
+The driver starts each cursor with a session and a retry loop, which together take longer than a small read. This module
+sends the command once, and falls back to the driver's own way if a retry is needed.
 """
 
 from collections.abc import Callable
@@ -24,21 +24,26 @@ def open_cursor(
     collection: "DriversCollection[Document]",
     command: dict[str, Any],
     batch_size: int,
-    otherwise: Callable[[], _C],
+    fallback: Callable[[], _C],
     read_concern: ReadConcern | None = None,
 ) -> "CommandCursor[Document] | _C":
-    """What a command finds that has a cursor; it has the size of its first batch, which is given for the others.
+    """Run a cursor command and return its cursor; the command sets the first batch size, `batch_size` the later ones.
 
-    `otherwise` is the driver's own way to read the same. Without a read concern it is the collection's.
+    Args:
+        collection: the collection that the command reads.
+        command: the command with all its options.
+        batch_size: rows per later batch.
+        fallback: runs the same read through the driver, for a retry.
+        read_concern: the collection's own if None.
     """
     client = collection.database.client
-    # Behind a load balancer a cursor keeps its connection.
+    # Behind a load balancer a cursor pins its connection, which the driver must track.
     if client.options.load_balanced or not client.options.retry_reads:
-        return otherwise()
+        return fallback()
     try:
         checkout = client._conn_for_reads(collection.read_preference, None, next(iter(command)))  # noqa: SLF001 -- see above
         with checkout as (connection, preference):
-            answer = connection.command(
+            reply = connection.command(
                 collection.database.name,
                 command,
                 preference,
@@ -49,9 +54,9 @@ def open_cursor(
     except ServerSelectionTimeoutError:
         raise
     except ConnectionFailure:
-        return otherwise()
+        return fallback()
     except OperationFailure as error:
         if error.code not in _RETRYABLE_ERROR_CODES and not error.has_error_label("RetryableError"):
             raise
-        return otherwise()
-    return CommandCursor(collection, answer["cursor"], connection.address, batch_size)
+        return fallback()
+    return CommandCursor(collection, reply["cursor"], connection.address, batch_size)

@@ -1,4 +1,4 @@
-"""The indexes of every collection, in one table, each with the questions it answers."""
+"""The indexes of every collection in one table, each with the queries it serves."""
 
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -8,12 +8,12 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 Keys = list[tuple[str, int]]
 
 _VISIBLE: Final = [("project_id", ASCENDING), ("visible", ASCENDING)]
-_UNNAMED: Final = ("project_id", "visible")
+_PREFIX_PATHS: Final = ("project_id", "visible")
 
 
 @dataclass(frozen=True)
 class Index:
-    """One index: its collection, its keys in order, what it serves, which documents it leaves out, if it is unique."""
+    """One index: collection, keys in order, queries it serves, partial filter, uniqueness."""
 
     collection: str
     keys: Keys
@@ -23,11 +23,11 @@ class Index:
 
     @property
     def name(self) -> str:
-        """The name in MongoDB: its keys without those that so many indexes begin with."""
-        return "_".join(f"{path}_desc" if order < 0 else path for path, order in self.keys if path not in _UNNAMED)
+        """Name in MongoDB: the keys, without the prefix that most indexes share."""
+        return "_".join(f"{path}_desc" if order < 0 else path for path, order in self.keys if path not in _PREFIX_PATHS)
 
     def model(self) -> IndexModel:
-        """The index as the driver takes it."""
+        """Build the driver's model of the index."""
         options: dict[str, Any] = {"partialFilterExpression": self.only} if self.only else {}
         return IndexModel(self.keys, name=self.name, **options, **({"unique": True} if self.unique else {}))
 
@@ -36,18 +36,18 @@ def _calls(
     serves: str, *by: str, newest_first: bool = False, only: dict[str, Any] | None = None, sums: str | None = None
 ) -> Index:
     order = DESCENDING if newest_first else ASCENDING
-    keys = [*_VISIBLE, *((path, ASCENDING) for path in by), ("started_at", order), ("id", ASCENDING), *_last(sums)]
+    keys = [*_VISIBLE, *((path, ASCENDING) for path in by), ("started_at", order), ("id", ASCENDING), *_sum_key(sums)]
     return Index("calls", keys, serves, only or {})
 
 
 def _objects(serves: str, *by: str, newest_first: bool = False, sums: str | None = None) -> Index:
     order = DESCENDING if newest_first else ASCENDING
-    keys = [*_VISIBLE, *((path, ASCENDING) for path in by), ("created_at", order), ("id", ASCENDING), *_last(sums)]
+    keys = [*_VISIBLE, *((path, ASCENDING) for path in by), ("created_at", order), ("id", ASCENDING), *_sum_key(sums)]
     return Index("objects", keys, serves)
 
 
-def _last(sums: str | None) -> Keys:
-    """The number that is summed without a look at documents, behind all that orders."""
+def _sum_key(sums: str | None) -> Keys:
+    """Return the key of the summed number, placed last so that a covered query can read it."""
     return [(sums, ASCENDING)] if sums else []
 
 
@@ -57,7 +57,7 @@ def _feedback(serves: str, *by: str, newest_first: bool = False, only: dict[str,
     return Index("feedback", keys, serves, only or {})
 
 
-def _uploaded(collection: str, serves: str) -> Index:
+def _uploads(collection: str, serves: str) -> Index:
     return Index(collection, [("uploads", ASCENDING)], serves, {"uploads": {"$exists": True}})
 
 
@@ -70,7 +70,7 @@ INDEXES: Final = (
     _calls("a call's children; roots only, oldest first", "parent_id"),
     _calls("roots only, newest first", "parent_id", newest_first=True),
     _calls(
-        "the rows of an evaluation, by example, without a look at documents",
+        "the rows of an evaluation by example, as a covered query",
         "parent_id",
         "example_digest",
         only={"example_digest": {"$exists": True}},
@@ -80,7 +80,7 @@ INDEXES: Final = (
     Index(
         "calls",
         [*_VISIBLE, *((path, ASCENDING) for path in ("turn_of", "started_at", "id", "ended_at"))],
-        "threads, without a look at their turns' documents; the turns of a thread",
+        "threads as a covered query; the turns of a thread",
         {"turn_of": {"$exists": True}},
     ),
     Index(
@@ -103,24 +103,24 @@ INDEXES: Final = (
     Index(
         "calls",
         [*_VISIBLE, *((path, ASCENDING) for path in ("usage_scope", "started_at", "id", "ended_at"))],
-        "calls of which it is unclear whose usage they report, and the time that they take",
+        "calls with unclear usage scope, and their time ranges",
         {"usage_scope": "unclear"},
     ),
-    _calls("calls that took an object", "input_refs", only={"input_refs": {"$exists": True}}),
-    _calls("calls that gave an object", "output_refs", only={"output_refs": {"$exists": True}}),
+    _calls("calls with an object among their inputs", "input_refs", only={"input_refs": {"$exists": True}}),
+    _calls("calls with an object in their output", "output_refs", only={"output_refs": {"$exists": True}}),
     Index(
         "calls",
         [("project_id", ASCENDING), ("deleted_at", ASCENDING)],
-        "deleted calls, which go for good some time later",
+        "deleted calls, which the tombstone sweep purges later",
         {"deleted_at": {"$exists": True}},
     ),
     Index(
         "calls",
         [*((path, ASCENDING) for path in ("project_id", "search_due", "storage_size_bytes"))],
-        "calls that wait to be in the index of their project's texts, and how much that is",
+        "calls that wait for text indexing, and their total size",
         {"search_due": {"$exists": True}},
     ),
-    _objects("the default list of objects, oldest first; what a project's objects take", sums="size_bytes"),
+    _objects("the default list of objects, oldest first; the size of a project's objects", sums="size_bytes"),
     _objects("objects, newest first", newest_first=True),
     _objects("latest versions, oldest first", "is_latest"),
     _objects("latest versions, newest first", "is_latest", newest_first=True),
@@ -131,51 +131,51 @@ INDEXES: Final = (
     Index(
         "objects",
         [*_VISIBLE, *((path, ASCENDING) for path in ("object_id", "kind", "version_index", "id"))],
-        "objects by name; the versions of one, in order",
+        "objects by name; the versions of a name, in order",
     ),
-    Index("objects", [*_NAME, ("version_index", ASCENDING)], "the version of an index", unique=True),
-    Index("objects", [*_NAME, ("digest", ASCENDING)], "the version of a digest", unique=True),
-    Index("objects", _NAME, "the latest version, of which there is one", {"is_latest": 1}, unique=True),
-    Index("object_heads", _NAME, "what the versions of a name are counted by", unique=True),
+    Index("objects", [*_NAME, ("version_index", ASCENDING)], "the version with a version index", unique=True),
+    Index("objects", [*_NAME, ("digest", ASCENDING)], "the version with a digest", unique=True),
+    Index("objects", _NAME, "the one latest version of a name", {"is_latest": 1}, unique=True),
+    Index("object_heads", _NAME, "the version counter of a name", unique=True),
     _feedback("the default list of feedback, oldest first; time ranges"),
     _feedback("feedback, newest first", newest_first=True),
-    _feedback("feedback of a type, oldest first; how much there is of each type", "feedback_type"),
+    _feedback("feedback of a type, oldest first; counts per type", "feedback_type"),
     _feedback("feedback of a type, newest first", "feedback_type", newest_first=True),
     _feedback("feedback on a call", "call_id", only={"call_id": {"$exists": True}}),
-    _feedback("feedback on whatever a ref leads to", "weave_ref"),
-    Index("table_rows", [("project_id", ASCENDING), ("size_bytes", ASCENDING)], "what a project's table rows take"),
-    _uploaded("table_rows", "the rows that an upload of a table wrote"),
-    _uploaded("table_chunks", "the chunks that an upload of a table wrote"),
+    _feedback("feedback on a ref's target", "weave_ref"),
+    Index("table_rows", [("project_id", ASCENDING), ("size_bytes", ASCENDING)], "the size of a project's table rows"),
+    _uploads("table_rows", "the rows that a table upload wrote"),
+    _uploads("table_chunks", "the chunks that a table upload wrote"),
     Index("costs", [("project_id", ASCENDING), ("created_at", ASCENDING), ("id", ASCENDING)], "costs, oldest first"),
     Index("costs", [("project_id", ASCENDING), ("llm_id", ASCENDING)], "the prices of models"),
-    Index("files.files", [("project_id", ASCENDING), ("digest", ASCENDING)], "a file; each but once", unique=True),
-    Index("files.files", [("project_id", ASCENDING), ("length", ASCENDING)], "what a project's files take"),
-    Index("files.chunks", [("files_id", ASCENDING), ("n", ASCENDING)], "a part of a file", unique=True),
-    Index("evaluation_runs", [("created_at", ASCENDING)], "the runs that the server has under way, the oldest first"),
+    Index("files.files", [("project_id", ASCENDING), ("digest", ASCENDING)], "a file by digest", unique=True),
+    Index("files.files", [("project_id", ASCENDING), ("length", ASCENDING)], "the size of a project's files"),
+    Index("files.chunks", [("files_id", ASCENDING), ("n", ASCENDING)], "a chunk of a file", unique=True),
+    Index("evaluation_runs", [("created_at", ASCENDING)], "queued and running evaluation runs, oldest first"),
     Index(
         "search_words",
         [("project_id", ASCENDING), ("segment", DESCENDING), ("bucket", ASCENDING)],
-        "the words that begin a search, the last indexed calls first",
+        "the words of a search, newest segments first",
     ),
     Index(
         "search_segments",
         [("project_id", ASCENDING), ("checked_at", ASCENDING)],
-        "the segments of an index, and those to be looked at again",
+        "the segments of an index, and those to check again",
     ),
-    Index("search_indexes", [("is_done", ASCENDING)], "the indexes of texts that there is work on", {"is_done": False}),
+    Index("search_indexes", [("is_done", ASCENDING)], "unfinished text indexes", {"is_done": False}),
     Index("retention", [("due_at", ASCENDING)], "the projects whose sweep is due"),
-    Index("purges", [("is_done", ASCENDING)], "the purges under way", {"is_done": False}),
+    Index("purges", [("is_done", ASCENDING)], "running purges", {"is_done": False}),
     Index("projects", [("id", ASCENDING)], "the default list of projects; those of an entity"),
     Index("projects", [("name", ASCENDING), ("id", ASCENDING)], "projects by name alone"),
-    Index("projects", [("last_activity_at", DESCENDING), ("id", ASCENDING)], "the projects of late"),
+    Index("projects", [("last_activity_at", DESCENDING), ("id", ASCENDING)], "projects by last activity"),
 )
 
 RETIRED: Final = {"calls": ("trace_id_started_at_id",), "objects": ("created_at_id",)}
-"""The names of indexes that others took the place of, by collection."""
+"""Names of replaced indexes to drop, by collection."""
 
 
 def models() -> dict[str, list[IndexModel]]:
-    """The indexes to build, by collection."""
+    """Return the index models to build, by collection."""
     return {
         name: [index.model() for index in INDEXES if index.collection == name]
         for name in dict.fromkeys(index.collection for index in INDEXES)

@@ -1,4 +1,4 @@
-"""Leases: what only one process does at a time, whoever of them; the lease of one that died runs out."""
+"""Leases: work that one process does at a time. The lease of a dead process expires."""
 
 import uuid
 from typing import Any, Final
@@ -8,51 +8,51 @@ from pymongo.errors import DuplicateKeyError
 from stores.database import Collection
 
 LEASE_SECONDS: Final = 15.0
-"""What a step takes at most on a slow database; who is dead holds up the others for as long."""
+"""Longer than one step takes on a slow database; a dead holder blocks others for this long."""
 
 _Document = dict[str, Any]
 
 
 def new_holder() -> str:
-    """A name for one who holds leases."""
+    """Create a random id for a lease holder."""
     return uuid.uuid4().hex
 
 
 def available_to(holder: str) -> _Document:
-    """The match of documents that nobody else holds."""
-    is_over = {"$lte": [{"$ifNull": ["$held_until", None]}, "$$NOW"]}
-    return {"$or": [{"holder": holder}, {"$expr": is_over}]}
+    """Return the match for documents whose lease is expired or belongs to `holder`."""
+    is_expired = {"$lte": [{"$ifNull": ["$held_until", None]}, "$$NOW"]}
+    return {"$or": [{"holder": holder}, {"$expr": is_expired}]}
 
 
 def lease_update(holder: str, seconds: float = LEASE_SECONDS) -> _Document:
-    """What a pipeline sets for whoever holds a document from now on; for 0 seconds it is free."""
+    """Return the `$set` fields that give `holder` the lease from now on; 0 seconds free it."""
     return {"holder": holder, "held_until": {"$add": ["$$NOW", int(seconds * 1000)]}}
 
 
 class Lease:
-    """The lease of one piece of work, as one process tries for it."""
+    """The lease on one piece of work, from the view of one process."""
 
-    def __init__(self, leases: Collection, work: str, seconds: float = LEASE_SECONDS) -> None:
+    def __init__(self, leases: Collection, name: str, seconds: float = LEASE_SECONDS) -> None:
         self._leases = leases
-        self._work = work
+        self._name = name
         self._seconds = seconds
         self._holder = new_holder()
 
     async def acquire(self) -> bool:
-        """Have the lease from now on; False where another has it."""
-        if await self._take():
+        """Acquire or renew the lease; False if another process has it."""
+        if await self._try_acquire():
             return True
         try:
-            await self._leases.insert_one({"_id": self._work})
-        except DuplicateKeyError:  # it is there, and another's
+            await self._leases.insert_one({"_id": self._name})
+        except DuplicateKeyError:  # the document exists, and its lease is another's
             return False
-        return await self._take()
+        return await self._try_acquire()
 
-    async def _take(self) -> bool:
-        match = {"_id": self._work, **available_to(self._holder)}
+    async def _try_acquire(self) -> bool:
+        match = {"_id": self._name, **available_to(self._holder)}
         done = await self._leases.update_one(match, [{"$set": lease_update(self._holder, self._seconds)}])
         return done.matched_count == 1
 
     async def release(self) -> None:
-        """Give it back, if it is ours."""
-        await self._leases.update_one({"_id": self._work, "holder": self._holder}, {"$unset": {"held_until": ""}})
+        """Release the lease if this process has it."""
+        await self._leases.update_one({"_id": self._name, "holder": self._holder}, {"$unset": {"held_until": ""}})

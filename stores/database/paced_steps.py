@@ -1,4 +1,4 @@
-"""Long work in small steps, with pauses in which all others have the database for themselves."""
+"""Long work in small steps, with pauses that leave the database to other requests."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -9,39 +9,41 @@ from stores.database import Database
 
 WorkSteps = AsyncGenerator[None, None]
 
-_OVER: Final = object()
+_DONE: Final = object()
 
 
 def deadline_in(seconds: float | None) -> float | None:
-    """The moment, as `monotonic` tells it, at which so many seconds are over; None for no limit."""
+    """Return the `monotonic` time in `seconds` from now; None for no limit."""
     return None if seconds is None else monotonic() + seconds
 
 
 def is_past(deadline: float | None) -> bool:
-    """Whether it is over."""
+    """True if the deadline has passed; False for None."""
     return deadline is not None and monotonic() >= deadline
 
 
 async def run_paced(database: Database, steps: WorkSteps, pause: float, deadline: float | None) -> bool:
-    """Take steps to their end, and after each a pause of so many times as long; False if it got too late before.
+    """Run the steps; return True at their end, or False if the deadline passed first.
+
+    After each step it pauses for `pause` times the step's duration.
 
     Raises:
-        UnavailableError: the database is away.
+        UnavailableError: if the database is unreachable.
     """
-    is_within = False
+    is_running = False
     try:
         while not is_past(deadline):
-            began, is_within = monotonic(), True
-            is_over = await database.run(_advanced(steps)) is _OVER
-            is_within = False
-            if is_over:
+            started_at, is_running = monotonic(), True
+            is_done = await database.run(_advance(steps)) is _DONE
+            is_running = False
+            if is_done:
                 return True
-            await asyncio.sleep((monotonic() - began) * pause)
+            await asyncio.sleep((monotonic() - started_at) * pause)
         return False
     finally:
-        if not is_within:  # else the step is given up, and ends by itself with all the others
+        if not is_running:  # an interrupted step still runs in its thread and ends the generator itself
             await steps.aclose()
 
 
-async def _advanced(steps: WorkSteps) -> object:
-    return await anext(steps, _OVER)
+async def _advance(steps: WorkSteps) -> object:
+    return await anext(steps, _DONE)

@@ -1,4 +1,4 @@
-"""How busy the driver is: its connections to each server, and who waits for one, or for a thread that asks for one."""
+"""Use of the driver's connection pool: connections, and commands waiting for a connection or thread."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from stores.database import thread_pool
 class PoolStats:
     """The connections of one process.
 
-    Those that monitor the servers do not count; an open change stream keeps its connection only while it asks.
+    Monitoring connections do not count. An open change stream uses its connection only during a `getMore`.
     """
 
     in_use: int
@@ -21,12 +21,12 @@ class PoolStats:
 
 
 def pool_stats(client: Any) -> PoolStats:  # noqa: ANN401 -- what is asked of the driver's client it does not promise
-    """How busy the synchronous client of the driver is; the driver tells it only to who follows each connection.
+    """Read the pool use of the driver's synchronous client.
 
-    That would take each command some microseconds. What is read here instead has no promise: a version of the driver
-    in which it is not there any more fails a test.
+    The driver publishes it only as events per connection, which cost each command some microseconds. The attributes
+    read here are private to the driver; a test fails if a new version lacks them.
     """
-    # The driver changes the table under its own lock, and a server can come in the midst of a look at it.
+    # Copied first: the driver may add a server during the iteration.
     pools = [server.pool for server in tuple(client._topology._servers.values())]  # noqa: SLF001
     in_use = sum(pool.active_sockets for pool in pools)
     asking = sum(pool.operation_count for pool in pools)

@@ -1,8 +1,7 @@
-"""The register of projects: whatever is stored is stored in a project that is listed by then.
+"""The registry of projects: a project is listed before anything is stored in it.
 
-A process remembers which projects it has entered, and enters each again only now and then, so that those who write a
-lot pay next to nothing for it. So whoever purges a project marks it in the register, and waits until no process can
-rely on what it remembers.
+Each process remembers the projects it registered and renews each entry only every few seconds, so that frequent writers
+pay almost nothing. A purge therefore marks the project in the registry and waits until no process relies on its memory.
 """
 
 import asyncio
@@ -21,122 +20,129 @@ if TYPE_CHECKING:
     from stores.database import Collection
 
 LAG_SECONDS: Final = 10
-"""By so much at most the last activity of a project is later than the register says."""
+"""The stored last activity of a project lags behind by at most this long."""
 
 PURGING: Final = "purging"
-"""The field of a project's entry that has the id of the purge under way."""
+"""Field of a project's document: the id of the running purge."""
 
 SEARCH: Final = "search"
-"""The field of a project's entry that has the id of the index of its texts, where there is one."""
+"""Field of a project's document: the id of its text index, if it has one."""
 
 RegisteredProjects = dict[str, int]
-"""Projects that were entered, and when each was listed first, in microseconds since the epoch: anew after a purge."""
+"""Registered projects and the time each was first listed, in microseconds since the epoch; it changes with a purge."""
 
-_REMEMBERED: Final = 10_000
+_MAX_REMEMBERED: Final = 10_000
 _ATTEMPTS: Final = 10
 
 
 class ProjectRegistry:
-    """What one process knows of the register."""
+    """One process's view of the registry."""
 
     def __init__(self) -> None:
-        self._entered: dict[str, tuple[float, int]] = {}
-        """When each was entered, as `monotonic` tells it, and when it was listed first."""
+        self._registered: dict[str, tuple[float, int]] = {}
+        """By project: `monotonic` time of the last registration, and the time it was first listed."""
         self._indexed: set[str] = set()
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def register(
         self, projects: "Collection", project_ids: Iterable[str], before: RegisteredProjects | None = None
     ) -> RegisteredProjects:
-        """Enter projects before anything is written into them; nothing happens where that was done just now.
+        """Register projects before a write; no command is sent if that happened in the last `LAG_SECONDS`.
 
-        Who needs longer enters them again before each write, with what came of it before.
+        A longer operation registers again before each write and passes the first result as `before`.
 
         Raises:
-            UnavailableError: a majority did not confirm the write, or a project is being purged, or was since `before`.
+            UnavailableError: if a majority did not confirm the write, a project is being purged, or was purged since
+                `before`.
         """
         wanted = set(project_ids)
         if self._due(wanted):
-            async with self._turn:  # of many who write into a new project at once, one enters it
-                await self._enter(projects, self._due(wanted))
-        entered = {one: self._entered[one][1] for one in wanted if one in self._entered}
+            async with self._lock:  # concurrent writers to a new project: only the first registers it
+                await self._register_due(projects, self._due(wanted))
+        registered = {one: self._registered[one][1] for one in wanted if one in self._registered}
         for project_id, created_at in (before or {}).items():
-            if entered.get(project_id, created_at) != created_at:
-                raise UnavailableError(f"{project_id} was purged meanwhile; send it again")
-        return entered
+            if registered.get(project_id, created_at) != created_at:
+                raise UnavailableError(f"{project_id} was purged during this request; send it again")
+        return registered
 
-    async def _enter(self, projects: "Collection", due: set[str]) -> None:
+    async def _register_due(self, projects: "Collection", due: set[str]) -> None:
         if not due:
             return
-        began = monotonic()
-        for project_id, row in (await _list(projects, due)).items():
-            self._entered.pop(project_id, None)
-            self._entered[project_id] = began, row["created_at"]
-            self._note(project_id, row)
-        for forgotten in list(self._entered)[:-_REMEMBERED]:
-            del self._entered[forgotten]
+        started_at = monotonic()
+        for project_id, row in (await _insert(projects, due)).items():
+            self._registered.pop(project_id, None)
+            self._registered[project_id] = started_at, row["created_at"]
+            self._update_indexed(project_id, row)
+        for forgotten in list(self._registered)[:-_MAX_REMEMBERED]:
+            del self._registered[forgotten]
             self._indexed.discard(forgotten)
 
     async def check_not_purging(self, projects: "Collection", project_id: str) -> RegisteredProjects:
-        """See that a project is not being purged; when it was listed first, if it is."""
-        listed = await _look(projects, [project_id])
-        self._note(project_id, listed.get(project_id, {}))
+        """Check that a project is not being purged; return the time it was first listed, if it is listed.
+
+        Raises:
+            UnavailableError: if it is being purged.
+        """
+        listed = await _find_listed(projects, [project_id])
+        self._update_indexed(project_id, listed.get(project_id, {}))
         return {one: row["created_at"] for one, row in listed.items()}
 
     def indexed(self, project_ids: Iterable[str]) -> set[str]:
-        """Those of some projects, entered or admitted just now, whose calls' texts are indexed."""
+        """Return the recently registered or checked projects that have a text index."""
         return self._indexed.intersection(project_ids) if self._indexed else self._indexed
 
-    def _note(self, project_id: str, row: dict[str, Any]) -> None:
+    def _update_indexed(self, project_id: str, row: dict[str, Any]) -> None:
         (self._indexed.add if row.get(SEARCH) else self._indexed.discard)(project_id)
 
     def _due(self, project_ids: set[str]) -> set[str]:
         due_since = monotonic() - LAG_SECONDS
-        return {one for one in project_ids if self._entered.get(one, (due_since, 0))[0] <= due_since}
+        return {one for one in project_ids if self._registered.get(one, (due_since, 0))[0] <= due_since}
 
 
-async def _list(projects: "Collection", project_ids: set[str]) -> dict[str, dict[str, Any]]:
-    # Who is refused must not write first: many of them would stand in the way of the purge's own writes.
-    await _look(projects, project_ids)
+async def _insert(projects: "Collection", project_ids: set[str]) -> dict[str, dict[str, Any]]:
+    # Check before writing: many refused writers would otherwise conflict with the purge's own writes.
+    await _find_listed(projects, project_ids)
     for _ in range(_ATTEMPTS):
-        await write(projects, [entry(project_id, last_activity_at=times.now()) for project_id in sorted(project_ids)])
-        # Once more: a purge marks first and looks at the last activity then, so that one of the two sees the other.
-        listed = await _look(projects, project_ids)
+        await write_entries(
+            projects, [entry(project_id, last_activity_at=times.now()) for project_id in sorted(project_ids)]
+        )
+        # Check again: a purge first sets its mark and then reads the last activity, so one of the two sees the other.
+        listed = await _find_listed(projects, project_ids)
         if listed.keys() == project_ids:
             return listed
-    raise UnavailableError("the project is purged again and again; send it again")  # an entry was gone each time
+    raise UnavailableError("the project was purged during each attempt; send it again later")
 
 
-async def _look(projects: "Collection", project_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Those of some projects that are listed, none of which is being purged, with what their entries say of them.
+async def _find_listed(projects: "Collection", project_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the documents of the listed projects by id.
 
     Raises:
-        UnavailableError: one of them is.
+        UnavailableError: if one of them is being purged.
     """
-    among = {"_id": {"$in": list(project_ids)}}
+    match = {"_id": {"$in": list(project_ids)}}
     listed = {}
-    async for row in projects.find(among, {PURGING: 1, "created_at": 1, SEARCH: 1}):
+    async for row in projects.find(match, {PURGING: 1, "created_at": 1, SEARCH: 1}):
         if row.get(PURGING) is not None:
-            raise UnavailableError(f"{row['_id']} is being purged; nothing of this is stored, send it again after that")
+            raise UnavailableError(f"{row['_id']} is being purged; nothing was stored, send it again after the purge")
         listed[row["_id"]] = row
     return listed
 
 
 def entry(project_id: str, created_at: int | None = None, last_activity_at: int | None = None) -> UpdateOne:
-    """What enters a project, if it is not there, and moves its last activity on, where that is given."""
+    """Build the upsert that lists a project, and advances its last activity if `last_activity_at` is set."""
     entity, _, name = project_id.partition("/")
     created_at = next((time for time in (created_at, last_activity_at) if time is not None), times.now())
     new = {"id": project_id, "entity": entity, "name": name, "created_at": created_at}
-    moved = {} if last_activity_at is None else {"$max": {"last_activity_at": last_activity_at}}
-    update: dict[str, Any] = {"$setOnInsert": new, **moved}
+    advance = {} if last_activity_at is None else {"$max": {"last_activity_at": last_activity_at}}
+    update: dict[str, Any] = {"$setOnInsert": new, **advance}
     return UpdateOne({"_id": project_id}, update, upsert=True)
 
 
-async def write(projects: "Collection", entries: list[UpdateOne]) -> int:
-    """Write entries; how many of them are new.
+async def write_entries(projects: "Collection", entries: list[UpdateOne]) -> int:
+    """Write entries; return the number of new projects.
 
     Raises:
-        UnavailableError: a majority did not confirm the write.
+        UnavailableError: if a majority did not confirm the write.
     """
     try:
         done = await projects.bulk_write(entries, ordered=False)
@@ -147,7 +153,7 @@ async def write(projects: "Collection", entries: list[UpdateOne]) -> int:
             raise
         if details.get("writeConcernErrors"):
             raise UnavailableError("the database did not confirm the write; send it again") from error
-        # Another process came between MongoDB's look and its write; the project is there now.
+        # Another process inserted the project during this upsert; now it exists.
         await projects.bulk_write([entries[failure["index"]] for failure in failures], ordered=False)
         return int(details["nUpserted"])
     return done.upserted_count

@@ -1,7 +1,7 @@
-"""Threads for the driver's reads, each handed over in one step: no future of theirs, to be watched and copied from.
+"""Threads for driver reads with one hand-over per call. An executor's future would need watching and copying.
 
-Of those that are idle the one that worked last is taken, whose part of the processor's cache is warm: in their turns
-they take a tenth more of its time for a small read.
+The most recently used idle thread runs next, because its CPU cache is warm; in round-robin a small read takes a tenth
+more CPU time.
 """
 
 import asyncio
@@ -16,56 +16,56 @@ from stores import THREADS
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_Work = Callable[[], None]
+_Operation = Callable[[], None]
 
 
 class ThreadPool:
-    """At most so many threads; they are there for good once they are needed, and end with the process."""
+    """At most `max_threads` threads, started on demand; they live until the process ends."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_threads: int) -> None:
+        self._max_threads = max_threads
         self._count = 0
         self._idle: list[_Thread] = []
-        self._waiting: deque[_Work] = deque()
+        self._waiting: deque[_Operation] = deque()
         self._lock = threading.Lock()
 
     @property
     def waiting(self) -> int:
-        """How much work waits."""
+        """Number of operations that wait for a thread."""
         return len(self._waiting)
 
-    def run(self, work: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> "asyncio.Future[_R]":
-        """What comes of some work with the synchronous driver, done in a thread, in this context."""
+    def run(self, operation: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> "asyncio.Future[_R]":
+        """Run a function of the synchronous driver in a thread, in the caller's context; return its future result."""
         loop = asyncio.get_running_loop()
-        found: asyncio.Future[_R] = loop.create_future()
+        future: asyncio.Future[_R] = loop.create_future()
         context = copy_context()
 
         def do() -> None:
-            if found.cancelled():
+            if future.cancelled():
                 return
             try:
-                result = context.run(work, *args, **kwargs)
-            except BaseException as error:  # noqa: BLE001 -- whatever it is, it is told where it is waited for
-                _tell(loop, _fail, found, error)
+                result = context.run(operation, *args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 -- the waiting task receives it
+                _call_in_loop(loop, _set_error, future, error)
             else:
-                _tell(loop, _give, found, result)
+                _call_in_loop(loop, _set_result, future, result)
 
-        self.do(do)
-        return found
+        self.submit(do)
+        return future
 
-    def do(self, work: _Work) -> None:
-        """Have some work done, which must not raise; it waits while all threads work."""
+    def submit(self, operation: _Operation) -> None:
+        """Run an operation in a thread, or queue it if all are busy. It must not raise."""
         with self._lock:
             if self._idle:
-                self._idle.pop().do(work)
-            elif self._count < self._most:
+                self._idle.pop().do(operation)
+            elif self._count < self._max_threads:
                 self._count += 1
-                _Thread(self.next).do(work)
+                _Thread(self.next).do(operation)
             else:
-                self._waiting.append(work)
+                self._waiting.append(operation)
 
-    def next(self, thread: "_Thread") -> _Work | None:
-        """What a thread does next; None where it is idle from now on."""
+    def next(self, thread: "_Thread") -> _Operation | None:
+        """Return the next operation for a thread; None marks the thread as idle."""
         with self._lock:
             if self._waiting:
                 return self._waiting.popleft()
@@ -74,27 +74,27 @@ class ThreadPool:
 
 
 class _Thread:
-    """One thread, asleep until it is given work."""
+    """One thread, which sleeps until it gets an operation."""
 
-    def __init__(self, after: "Callable[[_Thread], _Work | None]") -> None:
-        self._after = after
-        self._work: _Work | None = None
+    def __init__(self, next_operation: "Callable[[_Thread], _Operation | None]") -> None:
+        self._next = next_operation
+        self._operation: _Operation | None = None
         self._sleep = threading.Lock()
         self._sleep.acquire()
         threading.Thread(target=self._run, name="driver", daemon=True).start()
 
-    def do(self, work: _Work) -> None:
-        """Wake up and do some work; nobody else may give it any until it is idle again."""
-        self._work = work
+    def do(self, operation: _Operation) -> None:
+        """Wake up and run an operation; only for an idle thread."""
+        self._operation = operation
         self._sleep.release()
 
     def _run(self) -> None:
         while True:
             self._sleep.acquire()
-            work, self._work = self._work, None
-            while work:
-                work()
-                work = self._after(self)
+            operation, self._operation = self._operation, None
+            while operation:
+                operation()
+                operation = self._next(self)
 
 
 _THREADS: Final = ThreadPool(THREADS)
@@ -102,20 +102,20 @@ run_in_driver_thread: Final = _THREADS.run
 
 
 def waiting() -> int:
-    """How much work waits for a thread."""
+    """Number of operations that wait for a thread."""
     return _THREADS.waiting
 
 
-def _tell(loop: asyncio.AbstractEventLoop, tell: Callable[..., None], *told: object) -> None:
-    with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
-        loop.call_soon_threadsafe(tell, *told)
+def _call_in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: object) -> None:
+    with suppress(RuntimeError):  # the loop was closed, so no task waits
+        loop.call_soon_threadsafe(callback, *arguments)
 
 
-def _give(found: "asyncio.Future[_R]", result: _R) -> None:
-    if not found.done():
-        found.set_result(result)
+def _set_result(future: "asyncio.Future[_R]", result: _R) -> None:
+    if not future.done():
+        future.set_result(result)
 
 
-def _fail(found: "asyncio.Future[_R]", error: BaseException) -> None:
-    if not found.done():
-        found.set_exception(error)
+def _set_error(future: "asyncio.Future[_R]", error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

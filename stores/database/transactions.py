@@ -1,4 +1,4 @@
-"""Transactions that hold against others: done again where they meet, and not held up by the dead."""
+"""Transactions with retries on conflicts; abandoned transactions of crashed processes are ended."""
 
 import asyncio
 import logging
@@ -18,17 +18,17 @@ Session = AsyncIOMotorClientSession
 Client = AsyncIOMotorClient[dict[str, Any]]
 
 APP_NAME: Final = "loomql"
-"""How the server knows our connections from others."""
+"""App name of our connections, by which MongoDB lists them."""
 
 _ATTEMPTS: Final = 40
-_ATTEMPTS_TO_FREE: Final = 12
-"""After every so many attempts, a second or so, it is time to see who holds us up."""
-_LONGEST_PAUSE_SECONDS: Final = 0.25
+_ATTEMPTS_BEFORE_CLEANUP: Final = 12
+"""After this many attempts (about a second), look for abandoned transactions that block this one."""
+_MAX_PAUSE_SECONDS: Final = 0.25
 _ABANDONED_MICROSECONDS: Final = times.SECOND
-"""A transaction of ours waits for its next command for some milliseconds; the server would wait for 60 seconds."""
+"""A live transaction waits only milliseconds for its next command; MongoDB's own limit is 60 seconds."""
 
-_OF_OTHERS: Final = (24, 112, 251)
-"""MongoDB's codes for locks that others hold, for what they wrote first, for transactions that they ended."""
+_CONFLICT_CODES: Final = (24, 112, 251)
+"""MongoDB's codes for a held lock, a write conflict and an aborted transaction."""
 
 _Result = TypeVar("_Result")
 
@@ -36,47 +36,51 @@ logger = logging.getLogger("loomql")
 
 
 async def run_transaction(
-    client: Client, work: Callable[[Session], Coroutine[Any, Any, _Result]], concern: WriteConcern
+    client: Client, operation: Callable[[Session], Coroutine[Any, Any, _Result]], concern: WriteConcern
 ) -> _Result:
-    """What comes of some writing, all of which is stored or none; it is done again where others stood in its way.
+    """Run `operation` in a transaction and return its result; retry while other writers conflict.
 
     Raises:
-        ConflictError: others stood in its way each time.
-        PyMongoError: it failed otherwise, or the database itself stood in its way at last.
+        ConflictError: if every attempt conflicts.
+        PyMongoError: if it fails otherwise, or with a transient error of the database in the last attempt.
     """
     async with await client.start_session() as session:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 async with session.start_transaction(write_concern=concern):
                     with stop_sending_on_failure():
-                        return await work(session)
+                        return await operation(session)
             except PyMongoError as error:
-                passes = error.has_error_label("TransientTransactionError") or isinstance(error, DuplicateKeyError)
-                if not passes or (attempt == _ATTEMPTS and not _is_of_others(error)):
+                is_transient = error.has_error_label("TransientTransactionError") or isinstance(
+                    error, DuplicateKeyError
+                )
+                if not is_transient or (attempt == _ATTEMPTS and not _is_conflict(error)):
                     raise
-            # Those who met must not meet again at the next attempt.
-            longest = min(0.005 * 2**attempt, _LONGEST_PAUSE_SECONDS)
-            await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 -- no secret
-            if not attempt % _ATTEMPTS_TO_FREE:
+            # Random pause, so that conflicting writers do not meet again.
+            max_pause = min(0.005 * 2**attempt, _MAX_PAUSE_SECONDS)
+            await asyncio.sleep(random.uniform(0, max_pause))  # noqa: S311 -- no secret
+            if not attempt % _ATTEMPTS_BEFORE_CLEANUP:
                 await _end_abandoned(client)
-    raise ConflictError("too many writers changed the same thing at once; send it again")
+    raise ConflictError("too many concurrent writers changed the same data; send it again")
 
 
-def _is_of_others(error: PyMongoError) -> bool:
-    """Whether it was others who stood in the way."""
-    return isinstance(error, DuplicateKeyError) or (isinstance(error, OperationFailure) and error.code in _OF_OTHERS)
+def _is_conflict(error: PyMongoError) -> bool:
+    """True if another writer caused the failure."""
+    return isinstance(error, DuplicateKeyError) or (
+        isinstance(error, OperationFailure) and error.code in _CONFLICT_CODES
+    )
 
 
 async def _end_abandoned(client: Client) -> None:
-    """End the transactions of those who died in the middle; one who is only slow begins anew."""
+    """End transactions whose process died; a process that is only slow retries its own."""
     stages: list[dict[str, Any]] = [
         {"$currentOp": {"allUsers": False, "idleSessions": True}},
         {"$match": {"appName": APP_NAME, "transaction.timeInactiveMicros": {"$gt": _ABANDONED_MICROSECONDS}}},
     ]
     try:
-        held = await client.admin.aggregate(stages).to_list(None)
-        if held:
-            await client.admin.command("killSessions", [{"id": operation["lsid"]["id"]} for operation in held])
+        abandoned = await client.admin.aggregate(stages).to_list(None)
+        if abandoned:
+            await client.admin.command("killSessions", [{"id": operation["lsid"]["id"]} for operation in abandoned])
     except OperationFailure as error:
-        # Some hosted servers tell nobody what goes on; there the server's own time limit frees us.
-        logger.warning("abandoned transactions cannot be ended: %s", error)
+        # Some hosted servers do not allow `$currentOp`; there MongoDB's own time limit applies.
+        logger.warning("could not end abandoned transactions: %s", error)

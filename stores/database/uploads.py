@@ -1,18 +1,18 @@
-"""What uploads of files and of tables have in common: a document each, by which one is seen to be under way.
+"""Upload documents, shared by files and tables: one document per upload in progress.
 
-Its `touched_at` is renewed while parts come, and `doomed` is set once the upload is taken back.
+`touched_at` is renewed with each chunk; `doomed` marks an upload whose data is being deleted.
 """
 
 from typing import Any, Final
 
 LEASE_SECONDS: Final = 300
-"""An upload of which nothing came for so long is given up."""
+"""An upload without a chunk for this long counts as abandoned."""
 
 ALIVE: Final = {"doomed": {"$exists": False}}
-"""The match of uploads that nobody takes back."""
+"""Match for uploads that are not being deleted."""
 
 
 def is_abandoned(silent_seconds: float) -> dict[str, Any]:
-    """The match of uploads of which nothing came for so long, and of those that are being taken back."""
+    """Return the match for uploads without a chunk for `silent_seconds`, and for uploads being deleted."""
     silent_since = {"$subtract": ["$$NOW", int(silent_seconds * 1000)]}
     return {"$or": [{"doomed": True}, {"$expr": {"$lte": ["$touched_at", silent_since]}}]}

@@ -1,4 +1,4 @@
-"""Evaluations: runs of a model over the examples of a dataset, as trees of calls."""
+"""Evaluations, read from call trees: runs of a model over the examples of a dataset."""
 
 from stores.evaluations.store import EvaluationsStore
 

@@ -1,8 +1,8 @@
-"""What belongs to a prediction: which of the calls below it asked the model, and which made which score.
+"""Match the calls below a prediction: one is the model's, the others are scorers'.
 
-Nothing in the calls says so outright. The model's call has the model as its self, or is the model; a scorer's call
-has the name of the score: that of the object that is its self, that of its op, or that of the class whose op it is.
-Whatever is left after the model's call is a scorer's that gave nothing: it failed, and nobody noted its score.
+Calls do not state their role, so it is inferred. The model's call has the model as its `self`, or as its op. A scorer's
+call is named like the score: by the object that is its `self`, by its op, or by the class of its op. A call after the
+model's call that matches no score is a scorer that failed, because its score was not recorded.
 """
 
 import re
@@ -14,21 +14,24 @@ from typing import Any, Final
 from stores import refs
 
 Call = Mapping[str, Any]
-"""A call below a prediction: `id`, `op_name`, `op_trace_name`, and `self` where that is a text."""
+"""A call below a prediction: `id`, `op_name`, `op_trace_name`, and `self` if that input is a string."""
 
 _SCORE: Final = ".score"
-"""What scorers that are classes call their op."""
+"""Suffix of the op name of scorers that are classes."""
 _remembered: Final = lru_cache(1_000)
-"""The calls of a run name few scorers, again and again."""
+"""Cached because the calls of a run repeat a few scorer names many times."""
 _is_ref: Final = _remembered(refs.is_ref)
 
 _NO_LETTER: Final = re.compile(r"[\W_]+")
 
 
 def model_call(model: str | None, calls: Sequence[Call], names: Iterable[str]) -> Call | None:
-    """The call of the model among the calls below a prediction, the oldest first; None where none can be it.
+    """Find the model's call among the calls below a prediction; None if every call belongs to a scorer.
 
-    `names` are those of the scores: what has such a name is a scorer's.
+    Args:
+        model: ref of the model, if known.
+        calls: calls below the prediction, oldest first.
+        names: score names; a call with such a name is a scorer's.
     """
     if model is not None:
         for call in calls:
@@ -43,18 +46,21 @@ def _is_scorers(call: Call, scored: set[str]) -> bool:
 
 
 def scorer_calls(names: Sequence[str], calls: Sequence[Call]) -> tuple[dict[str, Call], list[Call]]:
-    """The call of each score that has one, by the score's name, and the calls that are left."""
-    left = {call["id"]: call for call in calls}
-    found: dict[str, Call] = {}
-    for spelled in (str, _letters):
+    """Return the call of each score, by score name, and the calls that match no score.
+
+    Exact names match first, then names compared by letters and digits only.
+    """
+    remaining = {call["id"]: call for call in calls}
+    matched: dict[str, Call] = {}
+    for normalize in (str, _letters):
         by_name: dict[str, deque[Call]] = {}
-        for call in left.values():
-            for name in map(spelled, scorer_names(call)):
+        for call in remaining.values():
+            for name in map(normalize, scorer_names(call)):
                 by_name.setdefault(name, deque()).append(call)
         for name in names:
-            if name not in found and (first := _first_left(by_name.get(spelled(name)), left)):
-                found[name] = left.pop(first["id"])
-    return found, list(left.values())
+            if name not in matched and (first := _first_left(by_name.get(normalize(name)), remaining)):
+                matched[name] = remaining.pop(first["id"])
+    return matched, list(remaining.values())
 
 
 def _first_left(calls: deque[Call] | None, left: Mapping[str, Call]) -> Call | None:
@@ -64,12 +70,12 @@ def _first_left(calls: deque[Call] | None, left: Mapping[str, Call]) -> Call | N
 
 
 def scorer_names(call: Call) -> tuple[str, ...]:
-    """The names that the score of a call may have, the likeliest first."""
+    """Return the possible score names of a call, the likeliest first."""
     return _names(call.get("self"), call["op_trace_name"])
 
 
 def scorer_ref(call: Call) -> str | None:
-    """The ref of the scorer whose call it is: of the object that is its self, or of its op; None where it has none."""
+    """Return the ref of a call's scorer: its `self` object, or its op; None if neither is a ref."""
     scorer: str = call.get("self") or call["op_name"]
     return scorer if _is_ref(scorer) else None
 
@@ -89,5 +95,5 @@ def _object_name(ref: str | None) -> str | None:
 
 @_remembered
 def _letters(name: str) -> str:
-    """A name without what differs between a class, an object and an op of the same name."""
+    """Normalize a name so that class, object and op of one scorer compare equal."""
     return _NO_LETTER.sub("", name).lower()

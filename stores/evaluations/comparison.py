@@ -1,10 +1,10 @@
-"""Runs side by side: their rows joined by example, in whichever dataset that is."""
+"""Comparison of runs: their rows joined by example digest, across datasets."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
 from stores.errors import BadInputError
-from stores.evaluations.results import RowsSearch, chosen, order_by, sorted_numbers
+from stores.evaluations.results import RowListQuery, matching_predictions, order_by, sort_numbers
 from stores.evaluations.scores import number_at
 from stores.ids import check_call_id
 from stores.query.sort import SortBy
@@ -17,30 +17,31 @@ Stages = list[dict[str, Any]]
 
 
 def check_runs(call_ids: Sequence[str]) -> None:
-    """Hold which runs are compared to their rules.
+    """Validate the run ids of a comparison.
 
     Raises:
-        BadInputError: they are fewer than `MIN_RUNS` or more than `MAX_RUNS`, or one is named twice or is no call id.
+        BadInputError: there are fewer than `MIN_RUNS` or more than `MAX_RUNS`, an id is repeated, or is not a call id.
     """
     if not MIN_RUNS <= len(call_ids) <= MAX_RUNS:
-        raise BadInputError(f"has {len(call_ids):,} runs; compare {MIN_RUNS} to {MAX_RUNS} with each other", "call_ids")
+        raise BadInputError(f"has {len(call_ids):,} runs; compare {MIN_RUNS} to {MAX_RUNS} runs", "call_ids")
     for position, call_id in enumerate(call_ids):
         check_call_id(call_id, f"call_ids.{position}")
         if call_id in call_ids[:position]:
-            raise BadInputError(f"{call_id[:64]} is named twice; name each run once", f"call_ids.{position}")
+            raise BadInputError(f"{call_id[:64]} is repeated; list each run once", f"call_ids.{position}")
 
 
 def joined_rows(
     project_id: str, run_ids: Sequence[str], sort_by: Sequence[SortBy] | None = None, *, only_common: bool = True
-) -> RowsSearch:
-    """The search of the examples of some runs, or of those that all of them have; a row's `id` is the digest.
+) -> RowListQuery:
+    """Compile the list query over the examples of several runs; a row's `id` is the example digest.
 
-    A sort by a number is by how much higher its mean is in the last run than in the first.
+    With `only_common` it returns only examples that all runs have. A sort by a number sorts by its change: the mean in
+    the last run minus the mean in the first.
 
     Raises:
-        BadInputError: the sort breaks a rule.
+        BadInputError: the sort is invalid.
     """
-    numbers = sorted_numbers(sort_by or ())
+    numbers = sort_numbers(sort_by or ())
     means = {
         f"{path}_{side}": {"$avg": {"$cond": [{"$eq": ["$parent_id", {"$literal": run_id}]}, number_at(access), None]}}
         for path, access in numbers.values()
@@ -48,7 +49,7 @@ def joined_rows(
     }
     changes = {path: _change(path) for path, _ in numbers.values()}
     source: Stages = [
-        *chosen(project_id, run_ids, means=numbers),
+        *matching_predictions(project_id, run_ids, means=numbers),
         {
             "$group": {
                 "_id": "$example_digest",
@@ -61,7 +62,7 @@ def joined_rows(
         *([{"$match": {"runs": {"$size": len(run_ids)}}}] if only_common else ()),
         *([{"$set": changes}] if changes else ()),
     ]
-    return RowsSearch(source, order_by(sort_by, {name: path for name, (path, _) in numbers.items()}))
+    return RowListQuery(source, order_by(sort_by, {name: path for name, (path, _) in numbers.items()}))
 
 
 def _change(path: str) -> Expression:

@@ -1,4 +1,4 @@
-"""What evaluations say of themselves: their datasets, their scorers, and how often they try each example."""
+"""Definitions of evaluations: dataset, scorers and number of trials, read from evaluation objects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,52 +11,52 @@ from stores.refs.store import RefsStore
 from stores.tables import TablesStore
 
 Key = tuple[str, str]
-"""A project and the ref of an evaluation."""
+"""Project id and ref of an evaluation."""
 
-_MOST_TRIALS: Final = 2**31 - 1
-"""What an Int of GraphQL holds; whoever means more means nothing."""
+_MAX_TRIALS: Final = 2**31 - 1
+"""Largest GraphQL Int. A larger number of trials is ignored as invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """An evaluation: a ref to its dataset (or the dataset), refs to its scorers, and its number of trials."""
+    """An evaluation: its dataset (a ref or a value), refs of its scorers, and trials per example."""
 
     dataset: object = None
     scorers: tuple[str, ...] = ()
     trials: int = 1
 
     @classmethod
-    def of(cls, value: object) -> Self:
-        """The definition in an evaluation's value, whatever that is."""
+    def from_value(cls, value: object) -> Self:
+        """Read the definition from an evaluation's value; invalid or missing fields get the defaults."""
         if not isinstance(value, dict):
             return cls()
         scorers, trials = value.get("scorers"), value.get("trials")
         return cls(
             value.get("dataset"),
             tuple(filter(_is_ref, scorers)) if isinstance(scorers, list) else (),
-            trials if isinstance(trials, int) and 0 < trials <= _MOST_TRIALS else 1,
+            trials if isinstance(trials, int) and 0 < trials <= _MAX_TRIALS else 1,
         )
 
     @property
     def dataset_ref(self) -> str | None:
-        """The ref to its dataset, if it is given by one."""
+        """The ref of the dataset; None if the evaluation contains the dataset itself."""
         return self.dataset if isinstance(self.dataset, str) and _is_ref(self.dataset) else None
 
 
 class Definitions:
-    """The evaluations of a database."""
+    """Reads definitions of evaluations from the database."""
 
     def __init__(self, database: Database) -> None:
         self._refs = RefsStore(database)
         self._tables = TablesStore(database)
 
-    async def of(self, keys: Sequence[Key]) -> dict[Key, Definition]:
-        """The definition of each evaluation; an empty one of what is deleted or not there."""
-        found = await self._refs.by_refs(keys)
-        return {key: Definition.of(_parsed(text)) for key, text in found.items()}
+    async def find(self, keys: Sequence[Key]) -> dict[Key, Definition]:
+        """Return the definition of each evaluation; an empty definition if the object is missing or deleted."""
+        texts = await self._refs.by_refs(keys)
+        return {key: Definition.from_value(_parsed(text)) for key, text in texts.items()}
 
     async def count_rows(self, project_id: str, definition: Definition) -> int | None:
-        """How many predictions a run of an evaluation makes; None where its dataset cannot be found."""
+        """Count the predictions that a complete run makes; None if the dataset is missing."""
         dataset: Any = definition.dataset
         if definition.dataset_ref:
             key = project_id, definition.dataset_ref

@@ -1,4 +1,4 @@
-"""The examples of rows: a ref to a row of a table, or a value in the inputs of the predictions themselves."""
+"""Examples of result rows: refs of table rows, or values in the inputs of predictions."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -13,86 +13,91 @@ from stores.paging import Row
 from stores.refs.store import RefsStore
 from stores.refs.targets import Budget
 
-_FIRST: Final = {"example_digest": 1, "started_at": 1, "id": 1}
+_EARLIEST_FIRST: Final = {"example_digest": 1, "started_at": 1, "id": 1}
 
 EXAMPLE: Final = "example"
 
 
 Key = tuple[str, str]
-"""The id of a run, empty where all are taken together, and the digest of an example."""
+"""Run id and example digest. The run id is empty if all runs share one example per digest."""
 
 
 async def add_examples(
-    database: Database, project_id: str, run_ids: Sequence[str], rows: Sequence[Row], *, of_each: bool = False
+    database: Database, project_id: str, run_ids: Sequence[str], rows: Sequence[Row], *, per_run: bool = False
 ) -> None:
-    """Add to some rows the `example_ref`, where there is one, and under `json` the text of the `example`, if any.
+    """Add `example_ref` and the JSON text `json.example` to rows, if known.
 
-    Rows `of_each` run have its `run_id`, and what it was given; others what was given first in any of the runs.
+    With `of_each` every row has a `run_id` and gets the example of that run. Otherwise a row gets the example of the
+    earliest prediction in any of the runs.
 
     Raises:
-        BadInputError: they are more than one request may read.
+        BadInputError: the examples are larger than one request may read.
     """
-    given = await _given(database, project_id, run_ids, [row["id"] for row in rows], of_each=of_each)
-    values = await _values(database, project_id, given)
+    examples = await _find_first(database, project_id, run_ids, [row["id"] for row in rows], per_run=per_run)
+    values = await _values(database, project_id, examples)
     async for row in cooperative(rows):
-        key = row["run_id"] if of_each else "", row["id"]
-        ref = given.get(key, {}).get("ref")
+        key = row["run_id"] if per_run else "", row["id"]
+        ref = examples.get(key, {}).get("ref")
         if ref and refs.is_ref(ref):
             row["example_ref"] = {"project_id": project_id, "ref": ref}
         if (text := values.get(key)) is not None:
             row["json"] = {EXAMPLE: text}
 
 
-async def _given(
-    database: Database, project_id: str, run_ids: Sequence[str], digests: Sequence[str], *, of_each: bool
+async def _find_first(
+    database: Database, project_id: str, run_ids: Sequence[str], digests: Sequence[str], *, per_run: bool
 ) -> dict[Key, dict[str, Any]]:
-    """How the example of each digest was given first: by a `ref`, or in the call with the `key`."""
-    by = {"digest": "$example_digest"} | ({"run": "$parent_id"} if of_each else {})
+    """Return the earliest prediction of each example: its `ref`, or the `key` of the call whose inputs have it."""
+    group_key = {"digest": "$example_digest"} | ({"run": "$parent_id"} if per_run else {})
     stages = [
         {"$match": predictions_of(project_id, run_ids, digests)},
-        {"$sort": _FIRST},
-        {"$group": {"_id": by, "key": {"$first": "$_id"}, "ref": {"$first": if_text(EXAMPLE)}}},
+        {"$sort": _EARLIEST_FIRST},
+        {"$group": {"_id": group_key, "key": {"$first": "$_id"}, "ref": {"$first": if_text(EXAMPLE)}}},
     ]
-    found = database.calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)
-    return {(row["_id"].get("run", ""), row["_id"]["digest"]): row async for row in cooperative_async(found)}
+    cursor = database.calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)
+    return {(row["_id"].get("run", ""), row["_id"]["digest"]): row async for row in cooperative_async(cursor)}
 
 
-async def _values(database: Database, project_id: str, given: dict[Key, dict[str, Any]]) -> dict[Key, str]:
-    """The text of each example, by its key, as far as it is there."""
+async def _values(database: Database, project_id: str, examples: dict[Key, dict[str, Any]]) -> dict[Key, str]:
+    """Return the JSON text of each example that can be read."""
     budget = Budget()
-    own = f"{refs.SCHEME}{project_id}/"
-    leading = {key: each["ref"] for key, each in given.items() if (each.get("ref") or "").startswith(own)}
-    of_rows = [key for key, ref in leading.items() if row_digest(ref)]
-    elsewhere = {key: ref for key, ref in leading.items() if not row_digest(ref)}
-    inside = {each["key"]: key for key, each in given.items() if not (each.get("ref") or "").startswith(refs.SCHEME)}
-    rows = await _of_rows(database, project_id, list({digest for _, digest in of_rows}), budget)
-    found = {(run, digest): rows[digest] for run, digest in of_rows if digest in rows}
-    if elsewhere:
-        texts = await RefsStore(database).by_refs([(project_id, ref) for ref in set(elsewhere.values())])
-        found |= {key: text for key, ref in elsewhere.items() if (text := texts[project_id, ref]) is not None}
-    return found | await _of_inputs(database, project_id, inside, budget)
+    prefix = f"{refs.SCHEME}{project_id}/"
+    own_refs = {key: each["ref"] for key, each in examples.items() if (each.get("ref") or "").startswith(prefix)}
+    row_keys = [key for key, ref in own_refs.items() if row_digest(ref)]
+    other_refs = {key: ref for key, ref in own_refs.items() if not row_digest(ref)}
+    keys_by_call = {
+        each["key"]: key for key, each in examples.items() if not (each.get("ref") or "").startswith(refs.SCHEME)
+    }
+    rows = await _read_table_rows(database, project_id, list({digest for _, digest in row_keys}), budget)
+    found = {(run, digest): rows[digest] for run, digest in row_keys if digest in rows}
+    if other_refs:
+        read_texts = await RefsStore(database).by_refs([(project_id, ref) for ref in set(other_refs.values())])
+        found |= {key: text for key, ref in other_refs.items() if (text := read_texts[project_id, ref]) is not None}
+    return found | await _read_inputs(database, project_id, keys_by_call, budget)
 
 
-async def _of_rows(database: Database, project_id: str, digests: Sequence[str], budget: Budget) -> dict[str, str]:
-    """The texts of rows, which stay there when the object that led to their table is deleted."""
+async def _read_table_rows(
+    database: Database, project_id: str, digests: Sequence[str], budget: Budget
+) -> dict[str, str]:
+    """Read table rows by digest. Rows outlive the object that referred to their table, so no ref is resolved."""
     rows = content_store.find_each(database.table_rows, project_id, digests, {"digest": 1, "json.val": 1})
-    found = {}
+    texts = {}
     async for row in cooperative_async(rows):
-        budget.read(row["json"]["val"])
-        found[row["digest"]] = row["json"]["val"]
-    return found
+        budget.count_read(row["json"]["val"])
+        texts[row["digest"]] = row["json"]["val"]
+    return texts
 
 
-async def _of_inputs(database: Database, project_id: str, keys: dict[str, Key], budget: Budget) -> dict[Key, str]:
-    """The texts of the examples that stand in the inputs of calls, by whose `_id` their keys are given."""
+async def _read_inputs(database: Database, project_id: str, keys: dict[str, Key], budget: Budget) -> dict[Key, str]:
+    """Read the examples that are values in the inputs of calls; `keys` maps call `_id`s to example keys."""
     if not keys:
         return {}
-    among = {"_id": {"$in": list(keys)}, "project_id": project_id}
-    found = {}
-    async for call in cooperative_async(database.calls.find(among, {"json.inputs": 1}, batch_size=BATCH)):
+    match = {"_id": {"$in": list(keys)}, "project_id": project_id}
+    texts = {}
+    async for call in cooperative_async(database.calls.find(match, {"json.inputs": 1}, batch_size=BATCH)):
         text = call["json"]["inputs"]
-        budget.read(text)
+        budget.count_read(text)
         inputs = await incremental.loads(text.encode())
         if isinstance(inputs, dict) and EXAMPLE in inputs:
-            found[keys[call["_id"]]] = codec.encode(inputs[EXAMPLE])
-    return found
+            texts[keys[call["_id"]]] = codec.encode(inputs[EXAMPLE])
+    return texts

@@ -1,14 +1,14 @@
-"""Runs of evaluations as they are logged: the calls that make them, whoever logs them.
+"""Runs of evaluations as clients log them: the calls of a run and how to match them.
 
-    Evaluation.evaluate                     the run: inputs self (the evaluation) and model; its output sums up
-        Evaluation.predict_and_score        a prediction, one for each example and trial: inputs model and example;
-                                            its output has output (once model_output), scores and model_latency
+    Evaluation.evaluate                     the run: inputs self (the evaluation) and model; output is the summary
+        Evaluation.predict_and_score        a prediction, one per example and trial: inputs model and example;
+                                            its output has output (formerly model_output), scores and model_latency
             <Model>.predict                 the model's call
             <Scorer>.score                  one for each scorer
         Evaluation.summarize
 
-Weave's client logs runs in this shape, its EvaluationLogger does, and so does LoomQL's own runner. The ops of a
-subclass end in the same names, and Weave's client for TypeScript writes predictAndScore.
+Weave's client, its EvaluationLogger and LoomQL's own runner all log runs like this. Ops of a subclass end in these
+names too, and Weave's client for TypeScript writes predictAndScore.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,10 +19,10 @@ from stores.database import Database, Document
 from stores.errors import BadInputError, NotFoundError
 
 EVALUATE: Final = "Evaluation.evaluate"
-"""What the names of the ops contain whose calls are runs."""
+"""Substring of the op name of every run."""
 
 BATCH: Final = 2_000
-"""Documents that MongoDB sends in one answer, for a page of hundreds in the first; to decode more holds all else up."""
+"""Documents per MongoDB batch. Larger batches block the event loop while they are decoded."""
 
 Match = dict[str, Any]
 
@@ -30,36 +30,36 @@ Match = dict[str, Any]
 async def find_run(
     database: Database, project_id: str, call_id: str, paths: Iterable[str], argument: str = "call_id"
 ) -> Document | None:
-    """Some paths of the call that is a run; None where no such call is visible.
+    """Return `paths` of the call that is a run; None if no such call is visible.
 
     Raises:
         BadInputError: the call is not an evaluation.
     """
-    match = {**documents.key(project_id, call_id), "visible": True}
-    found = await database.calls.find_one(match, {"_id": 0} | dict.fromkeys([*paths, "op_trace_name"], 1))
-    if found:
-        check_is_run(found, argument)
-    return found
+    match = {**documents.key_fields(project_id, call_id), "visible": True}
+    call = await database.calls.find_one(match, {"_id": 0} | dict.fromkeys([*paths, "op_trace_name"], 1))
+    if call:
+        check_is_run(call, argument)
+    return call
 
 
 def check_is_run(call: Document, argument: str) -> None:
-    """Hold a call to being a run.
+    """Check that a call is a run of an evaluation.
 
     Raises:
-        BadInputError: its op is another one.
+        BadInputError: its op is not an evaluation's.
     """
     if EVALUATE not in call["op_trace_name"]:
         op = call["op_trace_name"][:200]
-        raise BadInputError(f"Call is not an evaluation: its op is {op!r}; give a call of {EVALUATE}", argument)
+        raise BadInputError(f"the call is not an evaluation: its op is {op!r}; use a call of {EVALUATE}", argument)
 
 
-def no_run(call_id: str, argument: str) -> NotFoundError:
-    """The error of a run that is not there."""
+def run_not_found(call_id: str, argument: str) -> NotFoundError:
+    """Create the error for a run that does not exist."""
     return NotFoundError(f"there is no call {call_id[:64]!r} in this project", argument)
 
 
 def predictions_of(project_id: str, run_ids: Sequence[str], digests: Sequence[str] | None = None) -> Match:
-    """The match of the predictions of some runs: of all examples, or of those with some digests."""
+    """Build the MongoDB filter of the predictions of runs, of all examples or of those with the given `digests`."""
     return {
         "project_id": project_id,
         "visible": True,
@@ -69,5 +69,5 @@ def predictions_of(project_id: str, run_ids: Sequence[str], digests: Sequence[st
 
 
 def if_text(path: str) -> Document:
-    """The expression of what is at a path of the inputs where that is a text, such as a ref; missing otherwise."""
+    """Build the expression of the input at `path` if it is a string, such as a ref; otherwise the field is missing."""
     return {"$cond": [{"$eq": [{"$type": f"$inputs.{path}"}, "string"]}, f"$inputs.{path}", "$$REMOVE"]}

@@ -1,4 +1,4 @@
-"""Metrics: of each number in the scores of runs its mean, and how it compares, example by example, with another run."""
+"""Metrics of runs: the mean of each number in the scores, and its change from one run to another."""
 
 import math
 from collections.abc import Sequence
@@ -8,25 +8,27 @@ from stores.concurrency.time_slices import cooperative, cooperative_async
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.evaluations.logged_runs import BATCH, predictions_of
-from stores.evaluations.scores import MAX_NAMES, check_names, flattened, plain_name
+from stores.evaluations.scores import MAX_NAMES, check_names, numbers_in_scores, plain_name
 from stores.paging import Row
 
 Stages = list[dict[str, Any]]
 
 MAX_NUMBERS: Final = 500_000
-"""In one answer about examples one by one, each counted once for each run."""
+"""Limit on the metrics of one response per example, run and name."""
 
-_KNOWN: Final = {"mean": {"$avg": "$n.number"}, "min": {"$min": "$n.number"}, "max": {"$max": "$n.number"}}
-_ALL_TRUTHS: Final = {"$min": "$n.is_truth"}
+_STATISTICS: Final = {"mean": {"$avg": "$n.number"}, "min": {"$min": "$n.number"}, "max": {"$max": "$n.number"}}
+_ALL_BOOLEANS: Final = {"$min": "$n.is_boolean"}
 
 
 async def find_metrics(
     database: Database, project_id: str, run_ids: Sequence[str], argument: str
 ) -> dict[str, list[Row]]:
-    """Of each run its metrics by name: `mean`, `min`, `max`, `count`, and `true_count` where all are truths.
+    """Return the metrics of each run: `name`, `mean`, `min`, `max`, `count` and `true_count`.
+
+    `true_count` is None unless all values are booleans.
 
     Raises:
-        BadInputError: the runs have too many different ones.
+        BadInputError: the runs have too many different metrics.
     """
     stages: Stages = [
         *_numbers(project_id, run_ids),
@@ -35,17 +37,17 @@ async def find_metrics(
                 "_id": {"run": "$parent_id", "name": "$n.name"},
                 "count": {"$sum": 1},
                 "sum": {"$sum": "$n.number"},
-                "is_truth": _ALL_TRUTHS,
-                **_KNOWN,
+                "is_boolean": _ALL_BOOLEANS,
+                **_STATISTICS,
             }
         },
         {"$sort": {"_id": 1}},
         {"$limit": MAX_NAMES * len(run_ids) + 1},
     ]
-    found = await database.calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH).to_list(None)
-    check_names(math.ceil(len(found) / len(run_ids)), argument)
+    documents = await database.calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH).to_list(None)
+    check_names(math.ceil(len(documents) / len(run_ids)), argument)
     rows: dict[str, list[Row]] = {run_id: [] for run_id in run_ids}
-    for row in found:
+    for row in documents:
         rows[row["_id"]["run"]].append(_metric(row))
     return rows
 
@@ -53,23 +55,23 @@ async def find_metrics(
 async def count_changes(
     database: Database, project_id: str, run_ids: Sequence[str], argument: str
 ) -> dict[tuple[str, str], Row]:
-    """For each run but the first, and each metric by name, how its examples compare with those of the first.
+    """Compare each run with the first, metric by metric, over the examples that both have.
 
-    Each example counts once in `num_higher`, `num_lower` or `num_equal`, by the mean over its trials, where both runs
-    have the number; `mean_change` is the mean of what it is higher.
+    Keys are run id and metric name. Each example counts once in `num_higher`, `num_lower` or `num_equal`, by its mean
+    over the trials. `mean_change` is the mean of the differences to the first run.
 
     Raises:
         BadInputError: the runs have too many different metrics.
     """
     first, *others = run_ids
     stages = [*_example_changes(project_id, first, others), {"$limit": MAX_NAMES * len(others) + 1}]
-    found = await database.calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH).to_list(None)
-    check_names(math.ceil(len(found) / len(others)), argument)
-    return {(row["_id"]["run"], plain_name(row["_id"]["name"])): _finite(row, "mean_change") for row in found}
+    documents = await database.calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH).to_list(None)
+    check_names(math.ceil(len(documents) / len(others)), argument)
+    return {(row["_id"]["run"], plain_name(row["_id"]["name"])): _finite(row, "mean_change") for row in documents}
 
 
 def _example_changes(project_id: str, first: str, others: Sequence[str]) -> Stages:
-    """A document for each of the other runs and each metric: how its examples compare with those of the first."""
+    """Build the pipeline that returns one document for each run in `others` and each metric."""
     change = {"$subtract": ["$mean", "$first"]}
     return [
         *_numbers(project_id, [first, *others]),
@@ -104,20 +106,20 @@ def _example_changes(project_id: str, first: str, others: Sequence[str]) -> Stag
 
 
 async def compare_metrics(database: Database, project_id: str, run_ids: Sequence[str]) -> list[Row]:
-    """All metrics of some runs by `name`, and under `runs` those of each run that has it, in the runs' order.
+    """Return all metrics of the runs by `name`, each with `runs`: its values in the runs that have it.
 
-    Each has its `run_id` and, but for the first run, the `difference` of its mean to the first run's, with what
-    `count_changes` tells of the examples.
+    `runs` keeps the order of `run_ids`. Each entry has its `run_id`. Entries of other runs than the first also have the
+    `difference` of the means and the fields of `count_changes`.
 
     Raises:
-        BadInputError: the runs have too many different ones.
+        BadInputError: the runs have too many different metrics.
     """
-    found = await find_metrics(database, project_id, run_ids, "call_ids")
+    metrics = await find_metrics(database, project_id, run_ids, "call_ids")
     changes = await count_changes(database, project_id, run_ids, "call_ids")
-    first = {row["name"]: row["mean"] for row in found[run_ids[0]]}
+    first = {row["name"]: row["mean"] for row in metrics[run_ids[0]]}
     by_name: dict[str, list[Row]] = {}
     for run_id in run_ids:
-        for row in found[run_id]:
+        for row in metrics[run_id]:
             compared = row | {"run_id": run_id}
             if run_id != run_ids[0]:
                 difference = {"difference": _difference(row["mean"], first.get(row["name"]))}
@@ -127,18 +129,18 @@ async def compare_metrics(database: Database, project_id: str, run_ids: Sequence
 
 
 async def find_changes(
-    database: Database, project_id: str, run_ids: Sequence[str], digests: Sequence[str], most: int = MAX_NUMBERS
+    database: Database, project_id: str, run_ids: Sequence[str], digests: Sequence[str], limit: int = MAX_NUMBERS
 ) -> dict[str, list[list[Row]]]:
-    """For each example, by its digest, what each run has of its numbers: `name`, `mean`, `difference` to the first.
+    """Return, by example digest, the metrics of each run: `name`, `mean`, and `difference` to the first run.
 
     Raises:
-        BadInputError: there are more than one answer has.
+        BadInputError: there are more than `limit` metrics.
     """
     by_example = {"name": "$n.name", "example": "$example_digest", "run": "$parent_id"}
     stages: Stages = [
         *_numbers(project_id, run_ids, digests),
         {"$group": {"_id": by_example, "mean": {"$avg": "$n.number"}}},
-        {"$limit": most + 1},
+        {"$limit": limit + 1},
     ]
     count = 0
     means: dict[tuple[str, str], dict[str, float]] = {}
@@ -146,21 +148,23 @@ async def find_changes(
         key = row["_id"]["example"], row["_id"]["run"]
         means.setdefault(key, {})[plain_name(row["_id"]["name"])] = row["mean"]
         count += 1
-        if count > most:
-            raise BadInputError(f"has more than {most:,} metrics, the limit of one answer; ask for fewer rows", "first")
-    found = {}
+        if count > limit:
+            raise BadInputError(
+                f"has more than {limit:,} metrics, the limit of one response; request fewer rows", "first"
+            )
+    changes = {}
     async for digest in cooperative(digests):
         first, *others = (means.get((digest, run_id), {}) for run_id in run_ids)
-        found[digest] = [_changes(first, {}), *(_changes(each, first) for each in others)]
-    return found
+        changes[digest] = [_changes(first, {}), *(_changes(each, first) for each in others)]
+    return changes
 
 
 def _changes(means: dict[str, float], first: dict[str, float]) -> list[Row]:
-    found = []
+    rows = []
     for name in sorted(means):
         difference = _difference(means[name], first.get(name))
-        found.append(_finite({"name": name, "mean": means[name], "difference": difference}, "mean", "difference"))
-    return found
+        rows.append(_finite({"name": name, "mean": means[name], "difference": difference}, "mean", "difference"))
+    return rows
 
 
 def _difference(mean: float | None, first: float | None) -> float | None:
@@ -168,21 +172,21 @@ def _difference(mean: float | None, first: float | None) -> float | None:
 
 
 def _numbers(project_id: str, run_ids: Sequence[str], digests: Sequence[str] | None = None) -> Stages:
-    """The stages that find each number in the scores of some runs, of all examples or of some, as `n`."""
+    """Build the stages that output each number in the scores as `n`, one document per number."""
     return [
         {"$match": predictions_of(project_id, run_ids, digests)},
-        {"$project": {"_id": 0, "parent_id": 1, "example_digest": 1, "n": flattened()}},
+        {"$project": {"_id": 0, "parent_id": 1, "example_digest": 1, "n": numbers_in_scores()}},
         {"$unwind": "$n"},
     ]
 
 
 def _metric(row: Row) -> Row:
-    true_count = int(row["sum"]) if row["is_truth"] else None
+    true_count = int(row["sum"]) if row["is_boolean"] else None
     return _finite(row, "mean", "min", "max") | {"name": plain_name(row["_id"]["name"]), "true_count": true_count}
 
 
 def _finite(row: Row, *names: str) -> Row:
-    """The row, in which what is beyond a double's range is none: integers of a hundred digits are."""
+    """Replace values beyond the range of a double by None; integers of hundreds of digits cause them."""
     for name in names:
         if row[name] is not None and not math.isfinite(row[name]):
             row[name] = None

@@ -1,4 +1,4 @@
-"""The predictions about examples, each with its output, its scores, and the calls that made them."""
+"""Predictions of runs, each with its output, its scores, and the calls that made them."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,14 @@ from stores.json import codec, incremental
 from stores.paging import Row
 
 Key = tuple[str, str, str]
-"""A project, the id of a run, and the digest of an example."""
+"""Project id, run id and example digest."""
 
 MAX_PREDICTIONS: Final = 50_000
-"""Of one answer."""
-MAX_BELOW_EACH: Final = 5
-"""Scores of each, and calls below each, in an answer of the most predictions; of fewer some may have more."""
+"""Limit on the predictions of one response."""
+MAX_RELATED_EACH: Final = 5
+"""Limit on the scores, and on the calls below predictions, as an average over the largest number of predictions."""
 MAX_CHARACTERS: Final = 100_000_000
-"""Of the JSON of their outputs, in one answer."""
+"""Limit on the JSON characters of the outputs in one response."""
 
 SCORES: Final = "scores"
 MODEL_CALL: Final = "model_call"
@@ -34,15 +34,15 @@ _ALWAYS_READ: Final = ("id", "parent_id", "project_id", "example_digest", "start
 _OF_OUTPUT: Final = ("output", "model_latency_ms", SCORES, MODEL_CALL, EXCEPTION)
 _OF_CALLS: Final = (SCORES, MODEL_CALL, EXCEPTION)
 _OLDEST_FIRST: Final = itemgetter("started_at", "id")
-"""The order of calls. MongoDB would not lead to few of very many if it were to sort them."""
-_MANY: Final = 1_000
-"""Scores and calls of one prediction that are not joined on the event loop."""
+"""Sort key of calls. Sorting in MongoDB would make it choose an index that reads too many calls."""
+_MAX_JOINED_ON_LOOP: Final = 1_000
+"""Predictions with more scores and calls than this are joined in a thread, not on the event loop."""
 _OUTPUTS: Final = ("output", "model_output")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which fields of predictions are wanted, and which of the calls at their edges: for no field no call is read."""
+class PredictionSelection:
+    """The selected fields of predictions and of their related calls; no call is read if its set is empty."""
 
     fields: frozenset[str] = frozenset()
     of_call: frozenset[str] = frozenset()
@@ -51,38 +51,39 @@ class Wanted:
 
 
 class Predictions:
-    """The predictions in a database."""
+    """Reads predictions from the database."""
 
-    def __init__(self, database: Database, most: int = MAX_PREDICTIONS, most_characters: int = MAX_CHARACTERS) -> None:
+    def __init__(
+        self, database: Database, max_predictions: int = MAX_PREDICTIONS, max_characters: int = MAX_CHARACTERS
+    ) -> None:
         self._database = database
         self._calls = database.calls
-        self._most = most
-        self._most_characters = most_characters
+        self._most = max_predictions
+        self._most_characters = max_characters
 
-    async def of(self, keys: Sequence[Key], wanted: Wanted) -> dict[Key, list[Row]]:
-        """For each run and example its predictions, the oldest first, with the wanted fields of them.
+    async def find(self, keys: Sequence[Key], wanted: PredictionSelection) -> dict[Key, list[Row]]:
+        """Return the predictions of each run and example, oldest first, with the fields in `wanted`.
 
-        Rows have the `id` of the prediction's call, `trial` (from 0), `status`, `exception`, `latency_ms`,
-        `model_latency_ms`, the `output` under `json`, `model_call_id`, and `scores`: of each the `name`, the `value`
-        under `json`, and of the scorer's call `call_id`, `status`, `exception` and
-        the `scorer`, its ref as a dict of `project_id` and `ref`. Calls at the edges are rows of their own: the
-        prediction's `call` and `model_call`, and the `call` of each score.
+        A row has the `id` of the prediction's call, `trial` (from 0), `status`, `exception`, `latency_ms`,
+        `model_latency_ms`, `json.output`, `model_call_id` and `scores`. A score has `name`, `json.value` and, from the
+        scorer's call, `call_id`, `status`, `exception` and `scorer` (dict of `project_id` and `ref`). Related calls are
+        rows of their own: `call` and `model_call` of a prediction, and `call` of a score.
 
         Raises:
-            BadInputError: there are more than one answer has.
+            BadInputError: there are more predictions, scores or characters than one response may have.
         """
-        found: dict[Key, list[Row]] = {key: [] for key in keys}
+        result: dict[Key, list[Row]] = {key: [] for key in keys}
         for project_id in {key[0]: None for key in keys}:
             rows = await self._read(project_id, [key for key in keys if key[0] == project_id], wanted.fields)
             await self._add_calls(project_id, rows, wanted)
             async for row in cooperative(rows):
-                of_example = found.get((project_id, row["parent_id"], row["example_digest"]))
-                if of_example is not None:
-                    of_example.append(row | {"trial": len(of_example)})
-        return found
+                predictions = result.get((project_id, row["parent_id"], row["example_digest"]))
+                if predictions is not None:
+                    predictions.append(row | {"trial": len(predictions)})
+        return result
 
     async def _read(self, project_id: str, keys: Sequence[Key], wanted: frozenset[str]) -> list[Row]:
-        runs, digests = ({key[place]: None for key in keys} for place in (1, 2))
+        runs, digests = ({key[index]: None for key in keys} for index in (1, 2))
         stages: list[dict[str, Any]] = [
             {"$match": predictions_of(project_id, list(runs), list(digests))},
             {"$limit": self._most + 1},
@@ -106,7 +107,7 @@ class Predictions:
         async for row in cooperative(rows):
             await _read_output(row)
             count += len(row[SCORES])
-            self._check_below(count, "scores")
+            self._check_related(count, "scores")
 
     async def _join(self, project_id: str, rows: Sequence[Row]) -> None:
         count = 0
@@ -120,26 +121,26 @@ class Predictions:
         async for call in cooperative_async(self._calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
             calls[call["parent_id"]].append(call)
             count += 1
-            self._check_below(count, "calls below them")
+            self._check_related(count, "calls below them")
         async for row in cooperative(rows):
-            below = sorted(calls[row["id"]], key=_OLDEST_FIRST)
-            if len(row[SCORES]) + len(below) > _MANY:
-                await asyncio.to_thread(_join_calls, row, below)
+            row_calls = sorted(calls[row["id"]], key=_OLDEST_FIRST)
+            if len(row[SCORES]) + len(row_calls) > _MAX_JOINED_ON_LOOP:
+                await asyncio.to_thread(_join_calls, row, row_calls)
             else:
-                _join_calls(row, below)
-        await self._add_lost_values(
+                _join_calls(row, row_calls)
+        await self._add_missing_values(
             project_id, [score for row in rows for score in row[SCORES] if score.pop("is_lost")]
         )
 
-    async def _add_lost_values(self, project_id: str, scores: Sequence[Row]) -> None:
-        """Add the values of scores that their predictions do not have: these failed, or have not ended."""
+    async def _add_missing_values(self, project_id: str, scores: Sequence[Row]) -> None:
+        """Read score values from the scorers' calls, for predictions that failed or are still running."""
         by_id = {score["call_id"]: score for score in scores if score["status"] != "error"}
         async for call in find_calls(self._database, project_id, list(by_id), ["id", "json.output"]):
             if text := call["json"].get("output"):
                 by_id[call["id"]]["json"] = {"value": text}
 
-    async def _add_calls(self, project_id: str, rows: Sequence[Row], wanted: Wanted) -> None:
-        """Add the calls at the edges, for all rows at once: asked for one by one they take the event loop thrice."""
+    async def _add_calls(self, project_id: str, rows: Sequence[Row], wanted: PredictionSelection) -> None:
+        """Add the related calls of all rows in one read per kind; reads per row cost three times the CPU time."""
         if wanted.of_call:
             await add_calls(self._database, project_id, rows, wanted.of_call, "id", "call")
         if wanted.of_model_call:
@@ -148,22 +149,23 @@ class Predictions:
             scores = [score async for row in cooperative(rows) for score in row[SCORES]]
             await add_calls(self._database, project_id, scores, wanted.of_scorer_calls, "call_id", "call")
 
-    def _check_below(self, count: int, what: str) -> None:
-        most = MAX_BELOW_EACH * self._most
-        if count > most:
+    def _check_related(self, count: int, kind: str) -> None:
+        limit = MAX_RELATED_EACH * self._most
+        if count > limit:
             raise BadInputError(
-                f"has predictions with more than {most:,} {what}, the limit of one answer; ask for fewer rows", "first"
+                f"has predictions with more than {limit:,} {kind}, the limit of one response; request fewer rows",
+                "first",
             )
 
     def _check(self, count: int, characters: int) -> None:
         if count > self._most:
             raise BadInputError(
-                f"has more than {self._most:,} predictions, the limit of one answer; ask for fewer rows", "first"
+                f"has more than {self._most:,} predictions, the limit of one response; request fewer rows", "first"
             )
         if characters > self._most_characters:
             raise BadInputError(
                 f"has predictions with outputs of more than {self._most_characters:,} characters of JSON, the limit of "
-                "one answer; ask for fewer rows",
+                "one response; request fewer rows",
                 "first",
             )
 
@@ -177,12 +179,12 @@ def _projection(wanted: frozenset[str]) -> dict[str, Any]:
 
 
 async def _read_output(row: Row) -> None:
-    """Take a prediction's output apart, whatever it is."""
+    """Replace a prediction's output text by `json.output`, `model_latency_ms` and `scores`; accepts any JSON."""
     text = row.pop("json", {}).get("output") or "null"
     found = await incremental.loads(text.encode())
     output = found if isinstance(found, dict) else {}
-    value = next((output[name] for name in _OUTPUTS if name in output), None)
-    row["json"] = {} if value is None else {"output": codec.encode(value)}
+    first_output = next((output[name] for name in _OUTPUTS if name in output), None)
+    row["json"] = {} if first_output is None else {"output": codec.encode(first_output)}
     row["model_latency_ms"] = _milliseconds(output.get("model_latency"))
     scores = output.get("scores")
     row[SCORES] = scores if isinstance(scores, dict) else {}
@@ -191,19 +193,19 @@ async def _read_output(row: Row) -> None:
 def _milliseconds(seconds: object) -> float | None:
     if not isinstance(seconds, int | float) or isinstance(seconds, bool):
         return None
-    found = 1000 * float(seconds)
-    return found if isfinite(found) else None
+    milliseconds = 1000 * float(seconds)
+    return milliseconds if isfinite(milliseconds) else None
 
 
 def _join_calls(row: Row, calls: Sequence[Call]) -> None:
-    """Put in place of a prediction's scores those with their calls, and note the call of its model."""
+    """Replace the score values of a prediction by score rows with their calls, and set `model_call_id`."""
     values: Mapping[str, object] = row[SCORES]
     model = model_call(row.pop("model", None), calls, values)
     earlier = {call["id"] for call in calls[: calls.index(model)]} if model else frozenset()
-    of_scores, left = scorer_calls(list(values), [call for call in calls if call is not model])
-    failed = [call for call in left if call["id"] not in earlier]
-    row[SCORES] = [_score(row, name, value, of_scores.get(name)) for name, value in values.items()]
-    row[SCORES] += [_lost_score(row, call) for call in failed]
+    score_calls, unmatched = scorer_calls(list(values), [call for call in calls if call is not model])
+    failed = [call for call in unmatched if call["id"] not in earlier]
+    row[SCORES] = [_score(row, name, value, score_calls.get(name)) for name, value in values.items()]
+    row[SCORES] += [_missing_score(row, call) for call in failed]
     row["model_call_id"] = model["id"] if model else None
     if "exception" not in row and model and "exception" in model:
         row["exception"] = model["exception"]
@@ -214,7 +216,7 @@ def _score(row: Row, name: str, value: object, call: Call | None) -> Row:
     return {"project_id": row["project_id"], "name": name, "json": text, "is_lost": False, **_of_call(call)}
 
 
-def _lost_score(row: Row, call: Call) -> Row:
+def _missing_score(row: Row, call: Call) -> Row:
     name = scorer_names(call)[0]
     return {"project_id": row["project_id"], "name": name, "json": {}, "is_lost": True, **_of_call(call)}
 

@@ -1,4 +1,4 @@
-"""The rows of runs: one for each example, made of the predictions that are about it."""
+"""Result rows of a run: one row per example, grouped from its predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,39 +21,39 @@ from stores.query.sort import SortBy, compile_sort
 Stages = list[dict[str, Any]]
 
 Numbers = dict[str, tuple[str, Access]]
-"""By name where numbers are, and under which path a row gets their mean."""
+"""Numbers to sort by: field name to the row path of its mean, and the access to the number."""
 
 EVERY_ROW: Final[dict[str, Any]] = {}
 
 BY_EXAMPLE: Final = {"example_digest": 1, "started_at": 1, "id": 1}
-"""The order of an index, in which the predictions of an example come the oldest first; it leads to nothing else."""
+"""The order of an index that groups the predictions of each example, oldest first."""
 _OLDEST_FIRST: Final = (SortBy("started_at"),)
 _STARTED_AT: Final = "started_at"
 _PLAIN: Final = (Field("id", "id", optional=False), Field(_STARTED_AT, _STARTED_AT, Kind.TIME, optional=False))
 
 
 @dataclass(frozen=True)
-class RowsSearch:
-    """The rows of a run, in an order; a row's `id` is its example's digest.
+class RowListQuery:
+    """A compiled list query over result rows; a row's `id` is the example digest.
 
-    Rows that have a prediction for which a query holds; what they are sorted by is the mean over all such predictions.
+    A row needs one prediction that matches the query. Sort values are means over all matching predictions.
     """
 
     source: Stages
     order: Order
 
 
-def rows_search(
+def row_list_query(
     project_id: str, run_id: str, sort_by: Sequence[SortBy] | None = None, query: Query | None = None
-) -> RowsSearch:
-    """The search of a run's rows; without a sort those come first that were begun first.
+) -> RowListQuery:
+    """Compile the list query over a run's rows; the default order is by start time.
 
     Raises:
-        BadInputError: the sort or the query breaks a rule.
+        BadInputError: the sort or the query is invalid.
     """
-    means = sorted_numbers(sort_by or ())
+    means = sort_numbers(sort_by or ())
     source = [
-        *chosen(project_id, [run_id], query, means),
+        *matching_predictions(project_id, [run_id], query, means),
         {
             "$group": {
                 "_id": "$example_digest",
@@ -63,16 +63,18 @@ def rows_search(
             }
         },
     ]
-    return RowsSearch(source, order_by(sort_by, {name: path for name, (path, _) in means.items()}))
+    return RowListQuery(source, order_by(sort_by, {name: path for name, (path, _) in means.items()}))
 
 
-def counted(project_id: str, run_id: str, query: Query | None = None) -> Stages:
-    """The stages that find a document for each row."""
-    return [*chosen(project_id, [run_id], query), {"$group": {"_id": "$example_digest"}}]
+def rows_to_count(project_id: str, run_id: str, query: Query | None = None) -> Stages:
+    """Build the stages that output one document per row, for counting."""
+    return [*matching_predictions(project_id, [run_id], query), {"$group": {"_id": "$example_digest"}}]
 
 
-def chosen(project_id: str, run_ids: Sequence[str], query: Query | None = None, means: Numbers | None = None) -> Stages:
-    """The stages that find the predictions of runs for which a query holds, example by example, to get their means."""
+def matching_predictions(
+    project_id: str, run_ids: Sequence[str], query: Query | None = None, means: Numbers | None = None
+) -> Stages:
+    """Build the stages that filter the predictions of runs by `query`, ordered by example."""
     reads_output = query or any(access.field is OUTPUT for _, access in (means or {}).values())
     return [
         {"$match": predictions_of(project_id, run_ids)},
@@ -83,37 +85,37 @@ def chosen(project_id: str, run_ids: Sequence[str], query: Query | None = None, 
     ]
 
 
-def sorted_numbers(sort_by: Sequence[SortBy]) -> Numbers:
-    """The numbers by which rows are sorted.
+def sort_numbers(sort_by: Sequence[SortBy]) -> Numbers:
+    """Return the numbers to sort by.
 
     Raises:
-        BadInputError: a field is unknown, or no number.
+        BadInputError: a field is unknown or is not a number.
     """
-    found: Numbers = {}
+    numbers: Numbers = {}
     for position, key in enumerate(sort_by):
         if key.field in (_STARTED_AT, "startedAt"):
             continue
-        at = f"sort_by.{position}.field"
+        argument = f"sort_by.{position}.field"
         try:
             access = PREDICTION_FIELDS[key.field]
         except BadInputError as error:
-            raise BadInputError(error.message, at) from None
+            raise BadInputError(error.message, argument) from None
         is_inside = access.field.kind is Kind.JSON and (access.steps or access.field.name == "model_latency")
         if access.field.kind is not Kind.NUMBER and not is_inside:
             raise BadInputError(
-                f"rows are sorted by numbers, and {key.field[:100]} is none; sort by started_at, latency_ms, "
+                f"{key.field[:100]} is not a number; sort rows by started_at, latency_ms, "
                 "total_tokens, model_latency or a number in scores or output, such as scores.helpfulness.grade",
-                at,
+                argument,
             )
-        found[key.field] = f"_by_{position}", access
-    return found
+        numbers[key.field] = f"_by_{position}", access
+    return numbers
 
 
 def order_by(sort_by: Sequence[SortBy] | None, paths: dict[str, str]) -> Order:
-    """The order of rows that have the numbers to sort by at some paths.
+    """Compile the order of rows whose sort numbers are at `paths`.
 
     Raises:
-        BadInputError: a field is named twice, or there are too many.
+        BadInputError: a field is repeated, or there are too many.
     """
     numbers = (Field(name, path, Kind.NUMBER) for name, path in paths.items())
     return compile_sort(sort_by or _OLDEST_FIRST, FieldTable([*_PLAIN, *numbers]))

@@ -1,42 +1,42 @@
-"""What is told of runs beside their rows: which evaluation of which model they are, and how they went."""
+"""Headers of runs: everything but their rows, such as evaluation, model, status and summary."""
 
 from collections.abc import Iterable
 from typing import Final
 
 from stores.database import Document
 from stores.evaluations.definitions import Definition
-from stores.evaluations.status import summed_up
+from stores.evaluations.status import summary_text
 from stores.paging import Row
 from stores.refs import is_ref
 
-OF_DEFINITION: Final = frozenset({"dataset", "scorers", "trials"})
+DEFINITION_FIELDS: Final = frozenset({"dataset", "scorers", "trials"})
 
 _ALWAYS_READ: Final = ("id", "project_id", "trace_id", "parent_id", "status", "started_at")
 _READS: Final = {
     "evaluation": ("inputs.self",),
     "model": ("inputs.model",),
     "output": ("json.output",),
-    **dict.fromkeys(OF_DEFINITION, ("inputs.self",)),
+    **dict.fromkeys(DEFINITION_FIELDS, ("inputs.self",)),
 }
 _STATUSES: Final = {"running": "running", "error": "failed"}
 
 
 def paths_of(wanted: Iterable[str]) -> set[str]:
-    """What of a run's call holds some fields of its header."""
+    """Return the paths of a run's call that the selected header fields need."""
     return {*_ALWAYS_READ, *(path for name in wanted for path in _READS.get(name, (name,)))}
 
 
 def evaluation_of(call: Document) -> object:
-    """The evaluation that a run is of: a ref, or its value."""
+    """Return the evaluation of a run: a ref or a value."""
     return call.get("inputs", {}).get("self")
 
 
 def header(call: Document, definition: Definition | None = None) -> Row:
-    """The header of a run, as far as its call was read: refs are dicts of `project_id` and `ref`."""
+    """Build the header of a run from the paths read; refs become dicts of `project_id` and `ref`."""
     row = {name: value for name, value in call.items() if name not in ("inputs", "json")}
     row["status"] = _STATUSES.get(call["status"], "complete")
     if "output" in call.get("json", {}):
-        row["json"] = {"output": summed_up(call)}
+        row["json"] = {"output": summary_text(call)}
     row["evaluation"] = _ref(call, evaluation_of(call))
     row["model"] = _ref(call, call.get("inputs", {}).get("model"))
     if definition:

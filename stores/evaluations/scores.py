@@ -1,6 +1,6 @@
-r"""Scores as numbers: `helpfulness.grade` is what lies there in a prediction's `output.scores`, true counts as 1.
+r"""Scores as numbers: `helpfulness.grade` is that path in a prediction's `output.scores`; true counts as 1.
 
-Names are paths into the scores as clients write them, `\.` for a dot in a key.
+Names are paths into the scores as clients write them, with `\.` for a dot in a key.
 """
 
 import re
@@ -12,12 +12,12 @@ from stores.errors import BadInputError
 from stores.json import paths
 from stores.query import text_expressions
 from stores.query.fields import Access, Field, FieldTable, Kind
-from stores.query.value_expressions import Expression, bound, reach
+from stores.query.value_expressions import Expression, let_v, path_expression
 
 MAX_DEPTH: Final = 4
-"""Keys of a name: of the scorer, and within what that gave."""
+"""Limit on the keys of a metric name: the scorer, then keys inside its result."""
 MAX_NAMES: Final = 1_000
-"""Different names in the runs that are asked for together."""
+"""Limit on the different metric names of the runs in one request."""
 
 SCORES: Final = "scores"
 
@@ -40,11 +40,11 @@ PREDICTION_FIELDS: Final = FieldTable(
         Field(SCORES, "output.scores", Kind.JSON, text_path=_TEXT),
     ]
 )
-"""The fields of predictions, by which rows are chosen and sorted."""
+"""Fields of predictions by which rows are filtered and sorted."""
 OUTPUT_BY_EITHER_NAME: Final = {
     "$set": {OUTPUT.path: {"$ifNull": [f"${OUTPUT.path}", "$output.model_output", "$$REMOVE"]}}
 }
-"""The stage after which a prediction's output is where it is looked for, also where it has its older name."""
+"""Stage that copies an output stored as `model_output`, the older name, to `output`."""
 
 _HAS_OLDER_NAME: Final = {
     "$and": [
@@ -57,39 +57,39 @@ _RENAMED: Final = [text_expressions.of_part(f"${_TEXT}", ["model_output"]), ",",
 TEXT_BY_EITHER_NAME: Final = {
     "$set": {_TEXT: {"$cond": [_HAS_OLDER_NAME, {"$concat": ['{"output":', *_RENAMED]}, f"${_TEXT}"]}}
 }
-"""The stage before `OUTPUT_BY_EITHER_NAME` that puts the output under its newer name into the text, too."""
+"""Stage that renames `model_output` to `output` in the JSON text; it runs before `OUTPUT_BY_EITHER_NAME`."""
 
 _ESCAPED: Final = re.compile("%([0-9A-F]{2})")
 _V: Final = "$$v"
 
 
 def number_at(access: Access) -> Expression:
-    """The number at a place, 1 or 0 for true or false; null for what is neither."""
+    """Build the expression of the number at a path: 1 or 0 for a boolean, null for any other value."""
     branches = [
         {"case": {"$isNumber": _V}, "then": _V},
         {"case": {"$eq": [_V, True]}, "then": 1},
         {"case": {"$eq": [_V, False]}, "then": 0},
     ]
-    return bound(reach(access), {"$switch": {"branches": branches, "default": None}})
+    return let_v(path_expression(access), {"$switch": {"branches": branches, "default": None}})
 
 
-def flattened() -> Expression:
-    """All numbers in a prediction's scores: a list of their names, mirrored, numbers, and whether they are truths."""
+def numbers_in_scores() -> Expression:
+    """Build the expression of all numbers in the scores: a list of `name` (escaped), `number` and `is_boolean`."""
     scores = {"$cond": [{"$eq": [{"$type": "$output"}, "object"]}, "$output.scores", None]}
-    return _members(scores, None, MAX_DEPTH)
+    return _numbers_in(scores, None, MAX_DEPTH)
 
 
-def _members(value: Expression, name: Expression, depth: int) -> Expression:
-    """The numbers among an object's members, and in these as far as they are objects."""
+def _numbers_in(value: Expression, name: Expression, depth: int) -> Expression:
+    """List the numbers among an object's members and, down to `depth`, in nested objects."""
     member = f"m{depth}"
     key, inner = f"$${member}.k", f"$${member}.v"
     path: Expression = key if name is None else {"$concat": [name, ".", key]}
-    of_objects = _members(inner, path, depth - 1) if depth > 1 else []
+    of_objects = _numbers_in(inner, path, depth - 1) if depth > 1 else []
     branches = [
-        {"case": {"$isNumber": inner}, "then": [{"name": path, "number": inner, "is_truth": False}]},
+        {"case": {"$isNumber": inner}, "then": [{"name": path, "number": inner, "is_boolean": False}]},
         {
             "case": {"$eq": [{"$type": inner}, "bool"]},
-            "then": [{"name": path, "number": {"$cond": [inner, 1, 0]}, "is_truth": True}],
+            "then": [{"name": path, "number": {"$cond": [inner, 1, 0]}, "is_boolean": True}],
         },
         {"case": {"$eq": [{"$type": inner}, "object"]}, "then": of_objects},
     ]
@@ -100,19 +100,19 @@ def _members(value: Expression, name: Expression, depth: int) -> Expression:
 
 
 @lru_cache(MAX_NAMES)
-def plain_name(mirrored: str) -> str:
-    """The name of a number, as clients write it, from its mirrored one."""
-    return paths.join(_ESCAPED.sub(lambda code: chr(int(code[1], 16)), key) for key in mirrored.split("."))
+def plain_name(escaped: str) -> str:
+    """Return a metric name as clients write it, from its escaped BSON copy."""
+    return paths.join(_ESCAPED.sub(lambda code: chr(int(code[1], 16)), key) for key in escaped.split("."))
 
 
 def check_names(count: int, argument: str) -> None:
-    """Hold how many different names there are to `MAX_NAMES`.
+    """Check the number of different metric names.
 
     Raises:
-        BadInputError: there are more.
+        BadInputError: there are more than `MAX_NAMES`.
     """
     if count > MAX_NAMES:
         raise BadInputError(
-            f"its scores have more than {MAX_NAMES:,} numbers of different names, the limit; read them row by row",
+            f"the scores have more than {MAX_NAMES:,} different metric names, the limit; read them row by row",
             argument,
         )

@@ -1,4 +1,4 @@
-"""How runs of evaluations stand."""
+"""Status of evaluation runs."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -12,12 +12,12 @@ _READ: Final = ("status", "exception", "inputs.self", "json.output")
 
 @dataclass(frozen=True, slots=True)
 class NotFound:
-    """There is no such call, or it is deleted."""
+    """The call does not exist or is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """It goes on: how many of its predictions have ended, and how many it makes in all."""
+    """The run is in progress: predictions that have ended, and the expected total."""
 
     completed_rows: int
     total_rows: int
@@ -25,14 +25,14 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It ended with an exception."""
+    """The run ended with an exception."""
 
     error: str
 
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """It has ended; what it summed up is the JSON text of an object."""
+    """The run has ended; `output` is its summary, the JSON text of an object."""
 
     output: str
 
@@ -41,7 +41,7 @@ Status = NotFound | Running | Failed | Complete
 
 
 async def find_status(database: Database, project_id: str, call_id: str) -> Status:
-    """How a run stands, in six commands at most, whatever its size.
+    """Return a run's status with at most six commands, whatever the run's size.
 
     Raises:
         BadInputError: the call is not an evaluation.
@@ -51,7 +51,7 @@ async def find_status(database: Database, project_id: str, call_id: str) -> Stat
         return NotFound()
     if run["status"] == "running":
         return await _running(database, project_id, call_id, run)
-    return Failed(run["exception"]) if "exception" in run else Complete(summed_up(run))
+    return Failed(run["exception"]) if "exception" in run else Complete(summary_text(run))
 
 
 async def _running(database: Database, project_id: str, call_id: str, run: Document) -> Running:
@@ -60,13 +60,13 @@ async def _running(database: Database, project_id: str, call_id: str, run: Docum
     evaluation, definitions = run.get("inputs", {}).get("self"), Definitions(database)
     if isinstance(evaluation, str):
         key = project_id, evaluation
-        definition = (await definitions.of([key]))[key]
+        definition = (await definitions.find([key]))[key]
     else:
-        definition = Definition.of(evaluation)
+        definition = Definition.from_value(evaluation)
     return Running(completed, max(completed, await definitions.count_rows(project_id, definition) or 0))
 
 
-def summed_up(run: Document) -> str:
-    """The text of what a run summed up; that of an empty object where it is none."""
+def summary_text(run: Document) -> str:
+    """Return the JSON text of a run's summary; `{}` if its output is not an object."""
     text: str = run["json"].get("output", "")
     return text if text.startswith("{") else "{}"

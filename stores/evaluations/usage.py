@@ -1,4 +1,4 @@
-"""What runs used of models, with all calls below them."""
+"""Model usage of runs, including all calls below them."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -19,30 +19,30 @@ _COUNTS = frozenset(
 )
 
 USAGE = ("trace_id", "parent_id", "started_at", "usage", "usage_scope")
-"""What is read of a run's call for it."""
+"""Paths of a run's call that `usage_of_run` needs."""
 
 
 async def usage_of_run(database: Database, project_id: str, run: Document) -> Row:
-    """What a run used of all models together, and under `models` of each.
+    """Return the usage of a run over all models, and under `models` of each model.
 
-    It is what the run's call reports, if that sums up; or else, if the run is a trace of its own, the sum of its calls,
-    also while it goes on. That sum also stands for a report that hides which of its requests reach a tier of prices.
+    The run's own summary is used if its scope is SUM. A run that is a root call without such a summary gets the sum of
+    its trace, even while it runs. That sum also replaces a summary that hides price tiers of single requests.
     """
     is_trace = run.get("parent_id") is None
     if is_trace and run.get("usage_scope") != SUM:
-        return usage_row(await _of_trace(database, project_id, run["trace_id"]))
+        return usage_row(await _usage_of_trace(database, project_id, run["trace_id"]))
     usage, started_at = run.get("usage", ()), run["started_at"]
     models = project_id, tuple(sorted(entry["model"] for entry in usage))
     prices = (await CostsStore(database).prices([models]))[models]
     if is_trace and prices.hides_tiers(usage, started_at):
-        return usage_row(await _of_trace(database, project_id, run["trace_id"]))
+        return usage_row(await _usage_of_trace(database, project_id, run["trace_id"]))
     return usage_row({entry["model"]: _tally_of_entry(entry, prices.exact_cost(entry, started_at)) for entry in usage})
 
 
-async def _of_trace(database: Database, project_id: str, trace_id: str) -> Tallies:
+async def _usage_of_trace(database: Database, project_id: str, trace_id: str) -> Tallies:
     in_trace = CallsFilter(trace_ids=[trace_id])
-    found = await AggregatesStore(database).calls(project_id, Grouping((GroupBy.MODEL,)), _COUNTS, in_trace)
-    return {row["model"]: _tally_of_row(row) for row in found.rows if row["model"] is not None}
+    groups = await AggregatesStore(database).calls(project_id, Grouping((GroupBy.MODEL,)), _COUNTS, in_trace)
+    return {row["model"]: _tally_of_row(row) for row in groups.rows if row["model"] is not None}
 
 
 def _tally_of_row(row: Row) -> Tally:

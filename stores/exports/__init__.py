@@ -1,1 +1,1 @@
-"""Exports: which lists leave as a whole, in which form, and how they are read."""
+"""Exports and imports of rows: the exported lists, their columns, paging, and the reader of imported rows."""

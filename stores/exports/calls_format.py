@@ -1,4 +1,4 @@
-"""Calls outside: the form in which they are exported, which is the reference's `CallSchema`, and read back."""
+"""Export format of calls, which is the reference's `CallSchema`, and its conversion back."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -18,16 +18,16 @@ def _tokens(name: str) -> Callable[[Row], int | None]:
     """Return a function that sums a count over the models of a row; the sum is at most 2^63 - 1."""
 
     def tokens(row: Row) -> int | None:
-        used = row.get("usage")
-        return min(sum(entry[name] for entry in used), INT64 - 1) if used else None
+        usage = row.get("usage")
+        return min(sum(entry[name] for entry in usage), INT64 - 1) if usage else None
 
     return tokens
 
 
 def _total_cost(row: Row) -> float | None:
     """Return the cost of a row's usage in US dollars, by the prices at the time of the export."""
-    used = row.get("usage")
-    cost: float | None = row[PRICES].total_cost(used, row["started_at"]) if used else None
+    usage = row.get("usage")
+    cost: float | None = row[PRICES].total_cost(usage, row["started_at"]) if usage else None
     return cost
 
 
@@ -52,7 +52,7 @@ CALL_COLUMNS: Final = Columns(
         Column("wb_run_id", optional=True),
         Column("wb_run_step", Kind.INTEGER, optional=True),
         Column("wb_run_step_end", Kind.INTEGER, optional=True),
-        # Computed from the others, so that a table needs no parsing of JSON; an import computes them anew.
+        # Derived columns, so that tables need no JSON parsing; an import computes them again.
         Column("status"),
         Column("latency_ms", Kind.INTEGER, optional=True),
         Column("trace_name"),
@@ -63,15 +63,15 @@ CALL_COLUMNS: Final = Columns(
     ]
 )
 
-_DERIVED: Final = ("status", "latency_ms", "trace_name", "display_name")
-"""What a summary has under `weave` that is made anew of the rest whenever it is read."""
+_DERIVED_KEYS: Final = ("status", "latency_ms", "trace_name", "display_name")
+"""Keys under `weave` in a summary that every read computes."""
 
 
-def restored_of(fields: ImportedRow) -> RestoredCall:
-    """An exported call, to be put back.
+def to_restored_call(fields: ImportedRow) -> RestoredCall:
+    """Convert an exported row to a call to restore.
 
     Raises:
-        BadInputError: a field has the wrong type, or what only an end has is there without one.
+        BadInputError: if a field has the wrong type, or if a call without `ended_at` has fields of an end.
     """
     start = CallStart(
         project_id=fields.required_text("project_id"),
@@ -89,10 +89,10 @@ def restored_of(fields: ImportedRow) -> RestoredCall:
         wb_run_id=fields.text("wb_run_id"),
         wb_run_step=fields.integer("wb_run_step"),
     )
-    summary = _as_sent(fields.value("summary"))
+    summary = _without_derived(fields.value("summary"))
     ended_at = fields.time("ended_at")
     if ended_at is None:
-        _check_runs(fields, summary)
+        _check_has_no_end(fields, summary)
         return RestoredCall(start)
     end = CallEnd(
         project_id=start.project_id,
@@ -110,21 +110,23 @@ def _object(value: object) -> object:
     return {} if value is None else value
 
 
-def _as_sent(summary: object) -> object:
-    """A summary without what reading adds to it; what else is under `weave` stays."""
+def _without_derived(summary: object) -> object:
+    """Remove the computed keys from a summary; other keys under `weave` stay."""
     if not isinstance(summary, dict) or not isinstance(summary.get("weave"), dict):
         return _object(summary)
-    weave: dict[str, Any] = {name: value for name, value in summary["weave"].items() if name not in _DERIVED}
+    weave: dict[str, Any] = {name: value for name, value in summary["weave"].items() if name not in _DERIVED_KEYS}
     return {name: weave if name == "weave" else value for name, value in summary.items() if weave or name != "weave"}
 
 
-def _check_runs(fields: ImportedRow, summary: object) -> None:
-    """Hold a call without an end to what a start can say.
+def _check_has_no_end(fields: ImportedRow, summary: object) -> None:
+    """Check that a call without an end has no fields of an end, which would be lost.
 
     Raises:
-        BadInputError: there is more, which would be lost.
+        BadInputError: if it has one.
     """
-    there = {name: fields.value(name) for name in ("output", "exception", "wb_run_step_end")} | {"summary": summary}
-    for name, value in there.items():
+    end_fields = {name: fields.value(name) for name in ("output", "exception", "wb_run_step_end")} | {
+        "summary": summary
+    }
+    for name, value in end_fields.items():
         if value not in (None, "", {}):
-            raise BadInputError("is there though ended_at is null; a call that runs has none yet", name)
+            raise BadInputError("must be null or absent if ended_at is null: a running call has none", name)

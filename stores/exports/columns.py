@@ -1,6 +1,6 @@
-"""The form that rows have outside: one JSON object a line, with the reference's own names, every key in every row.
+"""The format of exported rows: one JSON object per line, with Weave's names and all keys in each row.
 
-JSON is spliced in as the text that is kept; times are ISO 8601 in UTC to the microsecond; what is null is null.
+Stored JSON is spliced in as text; times are ISO 8601 in UTC with microseconds; missing values are null.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,11 +14,11 @@ from stores import times
 from stores.paging import Row
 
 CURSOR: Final = "_cursor"
-"""The key under which a row has its cursor, where these are asked for."""
+"""Key of a row's cursor, if cursors are requested."""
 
 
 class Kind(Enum):
-    """What a column holds: texts, integers, numbers, times in microseconds since the epoch, or JSON text."""
+    """The type of a column: text, integer, number, time in microseconds since the epoch, or JSON text."""
 
     TEXT = auto()
     INTEGER = auto()
@@ -29,54 +29,54 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of exported rows; rows always have a value in it unless it is `optional`."""
+    """A column of exported rows; only `optional` columns may be null."""
 
     name: str
     kind: Kind = Kind.TEXT
     optional: bool = False
     source: Callable[[Row], Any] | None = None
-    """Computes the value from a row, the text of a JSON column; None if the row holds the value under `name`."""
+    """Computes the value from a row (for JSON columns its text); None if the row has the value under `name`."""
 
 
 class Columns:
-    """The columns of one kind of rows, in their order."""
+    """The columns of one kind of rows, in order."""
 
     def __init__(self, columns: Iterable[Column]) -> None:
         self.columns = tuple(columns)
         self.names = tuple(column.name for column in self.columns)
-        self._values = self._compiled(_AS_KEPT)
-        self._members = self._compiled(_AS_JSON)
+        self._values = self._compile(_AS_STORED)
+        self._members = self._compile(_AS_JSON)
 
     def values(self, row: Row) -> dict[str, Any]:
-        """The values of a row by column, each as its kind says, None where there is none."""
+        """Return a row's values by column as stored, None if missing."""
         return self._values(row, row.get, row.get("json") or {})
 
     def line(self, row: Row, cursor: str | None = None) -> bytes:
-        """The row as a JSON object on a line of its own."""
-        found = self._members(row, row.get, row.get("json") or {})
+        """Encode a row as a JSON object with a newline."""
+        members = self._members(row, row.get, row.get("json") or {})
         if cursor is not None:
-            found[CURSOR] = cursor
-        return orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE)
+            members[CURSOR] = cursor
+        return orjson.dumps(members, option=orjson.OPT_APPEND_NEWLINE)
 
-    def _compiled(self, forms: Mapping[Kind, str]) -> "_Make":
-        """What makes a dict of a row, written out column by column: an export has millions of them."""
-        made = {f"made_{index}": column.source for index, column in enumerate(self.columns) if column.source}
+    def _compile(self, forms: Mapping[Kind, str]) -> "_MakeDict":
+        """Compile a function that turns a row into a dict; faster than a loop over columns, for millions of rows."""
+        computed = {f"made_{index}": column.source for index, column in enumerate(self.columns) if column.source}
         sources = [_source(index, column) for index, column in enumerate(self.columns)]
         members = [
             f"{column.name!r}: {forms[column.kind].format(source)}"
             for column, source in zip(self.columns, sources, strict=True)
         ]
-        # The names are those of our own columns.
-        function: _Make = eval(  # noqa: S307
+        # The evaluated names come from column definitions, never from input.
+        function: _MakeDict = eval(  # noqa: S307
             f"lambda row, get, texts: {{{', '.join(members)}}}",
-            {"time": times.to_text, "json": orjson.Fragment, **made},
+            {"time": times.to_text, "json": orjson.Fragment, **computed},
         )
         return function
 
 
-_Make = Callable[[Row, Callable[[str], Any], Mapping[str, str]], dict[str, Any]]
-_AS_KEPT: Final = dict.fromkeys(Kind, "{}")
-_AS_JSON: Final = _AS_KEPT | {
+_MakeDict = Callable[[Row, Callable[[str], Any], Mapping[str, str]], dict[str, Any]]
+_AS_STORED: Final = dict.fromkeys(Kind, "{}")
+_AS_JSON: Final = _AS_STORED | {
     Kind.TIME: "None if (value := {}) is None else time(value)",
     Kind.JSON: "None if (value := {}) is None else json(value)",
 }

@@ -1,4 +1,4 @@
-"""Feedback outside: the form in which it is exported and read back."""
+"""Export format of feedback."""
 
 from typing import Final
 
@@ -22,7 +22,7 @@ FEEDBACK_COLUMNS: Final = Columns(
 
 
 def new_of(fields: ImportedRow) -> NewFeedback:
-    """What writes an exported piece of feedback.
+    """Build feedback from an exported row.
 
     Raises:
         BadInputError: a field has the wrong type.

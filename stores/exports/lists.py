@@ -1,4 +1,4 @@
-"""The lists that can be exported, and what is asked of one; a question can be handed to another process."""
+"""The lists that can be exported; selections can be pickled for another process."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from stores.exports.calls_format import CALL_COLUMNS
 from stores.exports.columns import Columns
 from stores.exports.feedback_format import FEEDBACK_COLUMNS
 from stores.exports.objects_format import OBJECT_COLUMNS
-from stores.exports.pages import Read
+from stores.exports.pages import ReadPage
 from stores.exports.threads_format import THREAD_COLUMNS
 from stores.feedback import FeedbackStore
 from stores.objects import ObjectsFilter, ObjectsStore
@@ -22,8 +22,8 @@ from stores.threads import ThreadsFilter, ThreadsStore
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Which rows of a project's list, in which order; the filter is of the list's own kind."""
+class RowSelection:
+    """Rows of a project's list: filter, query and sort. The filter has the list's own type."""
 
     project_id: str
     filter: CallsFilter | ObjectsFilter | ThreadsFilter | None = None
@@ -33,33 +33,39 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class ExportedList:
-    """A list: its columns, and how a page of it is found."""
+    """An exportable list: its columns and the function that finds a page."""
 
     columns: Columns
-    find: Callable[[Database, Asked, PageRequest], Awaitable[Page]]
+    find_page: Callable[[Database, RowSelection, PageRequest], Awaitable[Page]]
 
-    def reading(self, database: Database, asked: Asked) -> Read:
-        """What reads the pages of what is asked."""
-        return partial(self.find, database, asked)
-
-
-def _calls(database: Database, asked: Asked, request: PageRequest) -> Awaitable[Page]:
-    which, names = cast("CallsFilter | None", asked.filter), CALL_COLUMNS.names
-    return CallsStore(database).page(asked.project_id, request, names, which, asked.sort_by, asked.query)
+    def page_reader(self, database: Database, selection: RowSelection) -> ReadPage:
+        """Return a function that reads pages of the selected rows."""
+        return partial(self.find_page, database, selection)
 
 
-def _objects(database: Database, asked: Asked, request: PageRequest) -> Awaitable[Page]:
-    which, names = cast("ObjectsFilter | None", asked.filter), OBJECT_COLUMNS.names
-    return ObjectsStore(database).page(asked.project_id, request, names, which, asked.sort_by, asked.query)
+def _calls(database: Database, selection: RowSelection, request: PageRequest) -> Awaitable[Page]:
+    list_filter, names = cast("CallsFilter | None", selection.filter), CALL_COLUMNS.names
+    return CallsStore(database).page(
+        selection.project_id, request, names, list_filter, selection.sort_by, selection.query
+    )
 
 
-def _feedback(database: Database, asked: Asked, request: PageRequest) -> Awaitable[Page]:
-    return FeedbackStore(database).page(asked.project_id, request, FEEDBACK_COLUMNS.names, asked.sort_by, asked.query)
+def _objects(database: Database, selection: RowSelection, request: PageRequest) -> Awaitable[Page]:
+    list_filter, names = cast("ObjectsFilter | None", selection.filter), OBJECT_COLUMNS.names
+    return ObjectsStore(database).page(
+        selection.project_id, request, names, list_filter, selection.sort_by, selection.query
+    )
 
 
-def _threads(database: Database, asked: Asked, request: PageRequest) -> Awaitable[Page]:
-    which, names = cast("ThreadsFilter | None", asked.filter), THREAD_COLUMNS.names
-    return ThreadsStore(database).page(asked.project_id, request, names, which, asked.sort_by)
+def _feedback(database: Database, selection: RowSelection, request: PageRequest) -> Awaitable[Page]:
+    return FeedbackStore(database).page(
+        selection.project_id, request, FEEDBACK_COLUMNS.names, selection.sort_by, selection.query
+    )
+
+
+def _threads(database: Database, selection: RowSelection, request: PageRequest) -> Awaitable[Page]:
+    list_filter, names = cast("ThreadsFilter | None", selection.filter), THREAD_COLUMNS.names
+    return ThreadsStore(database).page(selection.project_id, request, names, list_filter, selection.sort_by)
 
 
 LISTS: Final = {

@@ -1,4 +1,4 @@
-"""Objects and ops outside: the form in which their versions are exported and read back."""
+"""Export format of object versions."""
 
 from typing import Final
 
@@ -27,14 +27,14 @@ OBJECT_COLUMNS: Final = Columns(
 
 
 def version_of(fields: ImportedRow) -> RestoredVersion:
-    """What writes an exported version.
+    """Build a version from an exported row.
 
     Raises:
         BadInputError: a field has the wrong type.
     """
     kind = fields.required_text("kind")
     if kind not in (OBJECT, OP):
-        raise BadInputError(f"{kind[:64]!r} is neither {OBJECT} nor {OP}", "kind")
+        raise BadInputError(f"{kind[:64]!r} must be {OBJECT} or {OP}", "kind")
     version = ObjectVersion(
         project_id=fields.required_text("project_id"),
         object_id=fields.required_text("object_id"),

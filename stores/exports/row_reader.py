@@ -1,4 +1,4 @@
-"""Imports: the fields of rows that were exported, here or elsewhere, read with the types that they must have."""
+"""Import of exported rows: their fields, checked for type."""
 
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
@@ -13,10 +13,10 @@ _Value = TypeVar("_Value")
 
 
 class ImportedRow:
-    """The fields of one row, on its way into its own project or into another.
+    """The fields of one imported row, for its original project or for another one.
 
-    JSON stays as it is in either, so that digests do: refs in it lead where they led. A ref that is a field by itself
-    leads into the other project if it led into the row's own.
+    JSON stays unchanged in either case, so that digests stay valid, and refs in it keep their targets. A ref in a field
+    of its own moves to the new project if it led into the row's own project.
     """
 
     def __init__(self, row: Mapping[str, Any], project_id: str | None = None) -> None:
@@ -24,14 +24,14 @@ class ImportedRow:
         self._project_id = project_id
 
     def value(self, name: str) -> Any:  # noqa: ANN401 -- any JSON
-        """What the row has there, None where it has nothing."""
+        """Return the raw value of a field; None if missing."""
         return self._row.get(name)
 
     def text(self, name: str) -> str | None:
-        """A text, if there is one.
+        """Return a text field; None if missing.
 
         Raises:
-            BadInputError: it is another kind of value.
+            BadInputError: if the value is not a string.
         """
         value = self._project_id if name == "project_id" and self._project_id else self._row.get(name)
         if value is not None and not isinstance(value, str):
@@ -39,18 +39,18 @@ class ImportedRow:
         return value
 
     def required_text(self, name: str) -> str:
-        """A text that must be there.
+        """Return a required text field.
 
         Raises:
-            BadInputError: it is not, or is another kind of value.
+            BadInputError: if it is missing or not a string.
         """
         return _required(self.text(name), name)
 
     def own_ref(self, name: str, *, optional: bool = False) -> str | None:
-        """A text that may be a ref; one into the row's own project leads into the one that the row goes into.
+        """Return a text field; a ref into the row's own project is moved to the target project.
 
         Raises:
-            BadInputError: it is not there and must be, or is another kind of value.
+            BadInputError: if it is missing but required, or not a string.
         """
         text = self.text(name) if optional else self.required_text(name)
         own = f"{SCHEME}{self._row.get('project_id')}/"
@@ -59,10 +59,10 @@ class ImportedRow:
         return f"{SCHEME}{self._project_id}/{text.removeprefix(own)}"
 
     def integer(self, name: str) -> int | None:
-        """An integer of 64 bits, if there is one.
+        """Return a 64-bit integer field; None if missing.
 
         Raises:
-            BadInputError: it is another kind of value.
+            BadInputError: if the value is not such an integer.
         """
         value = self._row.get(name)
         if value is None:
@@ -72,21 +72,21 @@ class ImportedRow:
         return value
 
     def required_index(self, name: str) -> int:
-        """An integer from 0 that must be there.
+        """Return a required integer field from 0.
 
         Raises:
-            BadInputError: it is not, is negative, or is another kind of value.
+            BadInputError: if it is missing, negative or not an integer.
         """
         value = _required(self.integer(name), name)
         if value < 0:
-            raise BadInputError(f"{value} is negative; it counts from 0", name)
+            raise BadInputError(f"{value} is negative; send 0 or more", name)
         return value
 
     def time(self, name: str) -> int | None:
-        """A time, in microseconds since the epoch, if there is one.
+        """Return a time field in microseconds since the epoch; None if missing.
 
         Raises:
-            BadInputError: it is no ISO 8601 text.
+            BadInputError: if the value is not an ISO 8601 text.
         """
         text = self.text(name)
         try:
@@ -95,10 +95,10 @@ class ImportedRow:
             raise error.prefixed(name) from None
 
     def required_time(self, name: str) -> int:
-        """A time that must be there.
+        """Return a required time field in microseconds since the epoch.
 
         Raises:
-            BadInputError: it is not, or is no ISO 8601 text.
+            BadInputError: if it is missing or not an ISO 8601 text.
         """
         return _required(self.time(name), name)
 

@@ -1,4 +1,4 @@
-"""Threads outside: the form in which they are exported. They are not read back, since their calls make them."""
+"""Columns of exported threads. Imports skip threads, which are derived from calls."""
 
 from typing import Final
 

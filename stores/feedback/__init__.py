@@ -1,4 +1,4 @@
-"""Feedback: what people and programs say of calls and objects, in reactions, notes, annotations and more."""
+"""Feedback on calls and objects: reactions, notes, annotations, scores and other types."""
 
 from stores.feedback.inputs import NewFeedback
 from stores.feedback.store import FeedbackStats, FeedbackStore

@@ -1,4 +1,4 @@
-"""Annotations: values that the JSON Schema of their spec, an object of the project, allows."""
+"""Validation of annotations against the JSON Schema of their spec, an object of the project."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -16,27 +16,27 @@ from stores.objects.classes import classes_of
 from stores.refs.targets import Budget, Content, TargetReader
 
 MAX_SPEC: Final = 256 * 1024
-"""Characters of the JSON text of a spec that values are held to."""
+"""Limit on the characters of a spec's JSON text."""
 
-_REMEMBERED: Final = 64
+_MAX_CACHED: Final = 64
 _CLASS: Final = AnnotationSpec.__name__
 
 
 async def check_annotations(sources: TargetReader, feedback: Mapping[str, NewFeedback]) -> None:
-    """Hold the annotations among checked feedback, by their places among the arguments, to their specs.
+    """Check the annotations among validated feedback against their specs; keys are argument names.
 
     Raises:
-        NotFoundError: a spec is not there.
-        BadInputError: a ref leads to another object or to a spec that is at fault, which the error names, or a value
-            breaks its schema; the error names the path to what does.
+        NotFoundError: a spec does not exist.
+        BadInputError: a ref leads to another object or an invalid spec, or a value violates its schema; the error names
+            the path.
     """
     annotations = {at: new for at, new in feedback.items() if is_annotation(new.feedback_type)}
     if not annotations:
         return
     specs = {refs.parse(str(new.annotation_ref)) for new in annotations.values()}
-    found = await sources.read_targets(set(specs), Budget())
-    texts = {str(spec): found.get(spec) for spec in specs}
-    # A schema may take its time, which others need not wait for.
+    contents = await sources.read_targets(set(specs), Budget())
+    texts = {str(spec): contents.get(spec) for spec in specs}
+    # A schema check may be slow, so a thread runs it.
     await asyncio.to_thread(_check_all, [(at, new, texts[str(new.annotation_ref)]) for at, new in annotations.items()])
 
 
@@ -52,7 +52,7 @@ def _check_all(annotations: Iterable[tuple[str, NewFeedback, Content | None]]) -
 def _check(new: NewFeedback, spec: Content | None) -> None:
     if spec is None or spec.text is None:
         reason = "is deleted" if spec else f"is not in the project {new.project_id}"
-        raise NotFoundError(f"leads to what {reason}; create the {_CLASS} first", "annotation_ref")
+        raise NotFoundError(f"leads to an object that {reason}; create the {_CLASS} first", "annotation_ref")
     try:
         schema = _schema(spec.text)
     except BadInputError as error:
@@ -65,13 +65,13 @@ def _check(new: NewFeedback, spec: Content | None) -> None:
         raise error.prefixed("payload.$.value") from None
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(_MAX_CACHED)
 def _schema(spec: str) -> JsonSchema:
     if len(spec) > MAX_SPEC:
         raise BadInputError(f"leads to an object of {len(spec):,} characters; the limit for specs is {MAX_SPEC:,}")
     value = codec.loads(spec.encode())
     if not isinstance(value, dict) or _CLASS not in (classes_of(value) or ()):
-        raise BadInputError(f"leads to an object that is no {_CLASS}; create it with that builtinObjectClass")
+        raise BadInputError(f"leads to an object that is not an {_CLASS}; create it with that builtinObjectClass")
     try:
         return JsonSchema(value.get("field_schema", {}))
     except SchemaFaultError as error:

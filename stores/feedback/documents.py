@@ -1,4 +1,4 @@
-"""The document of a piece of feedback."""
+"""Documents of feedback."""
 
 from stores import refs, times
 from stores.database import Document
@@ -7,12 +7,12 @@ from stores.json.bson_copy import to_bson
 
 
 def key(project_id: str, feedback_id: str) -> Document:
-    """The fields that find it; a project id holds no colon, so no two share an `_id`."""
+    """Build the identifying fields; project ids contain no colon, so each `_id` is unique."""
     return {"_id": f"{project_id}:{feedback_id}", "project_id": project_id, "id": feedback_id}
 
 
 def new_document(new: NewFeedback) -> Document:
-    """The document of checked feedback, which is made now unless it says when it was."""
+    """Build the document of validated feedback; `created_at` defaults to the current time."""
     optional = {"creator": new.creator, **new.refs, "call_id": call_of(new.project_id, new.weave_ref)}
     return {
         **key(new.project_id, str(new.id)),
@@ -27,7 +27,7 @@ def new_document(new: NewFeedback) -> Document:
 
 
 def call_of(project_id: str, weave_ref: str) -> str | None:
-    """The id of the call of a project that a text is the ref of; None for any other text."""
+    """Return the call id if the text is the ref of a call in the project; otherwise None."""
     if not weave_ref.startswith(f"{refs.SCHEME}{project_id}/call/") or not refs.is_ref(weave_ref):
         return None
     return refs.parse(weave_ref).name

@@ -1,4 +1,4 @@
-"""The fields of feedback: by which names it is asked and sorted, and what each of them needs read."""
+"""Fields of feedback for queries and sorting, and the paths that each one needs."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -13,7 +13,7 @@ FEEDBACK_FIELDS: Final = FieldTable(
         Field("weave_ref", "weave_ref", optional=False),
         Field("creator", "creator"),
         Field("created_at", "created_at", Kind.TIME, optional=False),
-        Field("feedback_type", "feedback_type", optional=False, coarse=True),
+        Field("feedback_type", "feedback_type", optional=False, low_cardinality=True),
         Field("payload", "payload", Kind.JSON, text_path="json.payload"),
         Field("annotation_ref", "annotation_ref"),
         Field("runnable_ref", "runnable_ref"),
@@ -35,5 +35,5 @@ _READS: Final[dict[str, tuple[str, ...]]] = {
 
 
 def paths_of(wanted: Iterable[str]) -> list[str]:
-    """The document's paths that hold the wanted fields, each once; a field that is stored as it is reads itself."""
+    """Return the document paths of the selected fields, without duplicates."""
     return list(dict.fromkeys(path for name in wanted for path in _READS.get(name, (name,))))

@@ -1,4 +1,4 @@
-"""What writers send of feedback: one piece of it, held to its rules."""
+"""Inputs for creating feedback, validated."""
 
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -11,7 +11,7 @@ from stores.input_checks import MAX_NAME, check_length, check_object
 from stores.json import codec
 
 MAX_PAYLOAD_BYTES: Final = 1024 * 1024
-"""Of a payload's compact JSON text, with what LoomQL writes into it."""
+"""Limit on a payload's compact JSON text, including what LoomQL adds, in bytes."""
 
 REFS: Final = ("annotation_ref", "runnable_ref", "call_ref", "trigger_ref")
 
@@ -20,7 +20,7 @@ _SCHEMES: Final = ":///"
 
 @dataclass(slots=True)
 class NewFeedback:
-    """What somebody or something says of what a ref leads to, or of any other text; the payload is a JSON object."""
+    """Feedback about a ref or any other text; the payload is a JSON object."""
 
     project_id: str
     weave_ref: str
@@ -34,19 +34,19 @@ class NewFeedback:
     trigger_ref: str | None = None
     wb_user_id: str | None = None
     created_at: int | None = None
-    """When it was made, in microseconds since the epoch; now, if left out."""
+    """Creation time in microseconds since the epoch; the current time if None."""
     takes_call_id: bool = False
     """True if `weave_ref` must be a ref or the bare id of a call of the project; false if it may be any text."""
     is_named: bool = False
-    """Whether the id is its writer's, and so may be there already."""
+    """True if the client chose the id, so feedback with this id may exist."""
     text: str = ""
-    """The payload's JSON text, once it is checked."""
+    """The payload's JSON text, set by `checked`."""
 
     def checked(self) -> "NewFeedback":
-        """Itself, with an id where none came, and the payload as it is stored; an annotation's spec is not asked yet.
+        """Validate in place; set a missing id, and the payload as stored. Annotation specs are not checked here.
 
         Raises:
-            BadInputError: a field breaks its rule; the error names the field.
+            BadInputError: a field is invalid; the error names it.
             PayloadTooLargeError: the payload is too large.
         """
         ids.check_project_id(self.project_id)
@@ -66,19 +66,19 @@ class NewFeedback:
 
     @property
     def refs(self) -> Refs:
-        """The refs that it carries beside the one that it is about."""
+        """The optional refs, without `weave_ref`."""
         return {name: text for name in REFS if (text := getattr(self, name)) is not None}
 
     def _check_texts(self) -> None:
         if self.id is not None:
-            check_id(self.id, "id", "leave it out, and one is made")
+            check_id(self.id, "id", "leave it out to get a new id")
         for name in ("weave_ref", "feedback_type", "creator", "wb_user_id", *REFS):
             check_length(getattr(self, name), MAX_NAME, name)
         refs.check_external(self.weave_ref, "weave_ref")
 
 
 def check_id(feedback_id: str, argument: str, if_empty: str) -> None:
-    """Hold an id that a client made up, or names, to its rule; `if_empty` says what to do instead of sending none.
+    """Check an id sent by a client; `if_empty` says what to do instead of sending an empty one.
 
     Raises:
         BadInputError: it is empty or too long.
@@ -89,7 +89,7 @@ def check_id(feedback_id: str, argument: str, if_empty: str) -> None:
 
 
 def _ref_of(project_id: str, text: str) -> str:
-    """Return a ref as it is, and the ref of a call for the bare id of a call.
+    """Return a ref unchanged, and convert the bare id of a call to its ref.
 
     Raises:
         BadInputError: the text is neither.
@@ -99,11 +99,11 @@ def _ref_of(project_id: str, text: str) -> str:
             _check_entity(text)
         return text
     call = refs.call_ref({"project_id": project_id, "id": text})
-    # A call id may hold a slash, which no ref of a call does.
+    # A call id may contain a slash, but a call ref must not.
     if not ids.is_call_id(text) or not refs.is_ref(call):
         raise BadInputError(
-            f"{text[:200]!r} is neither a ref nor a call id; send a ref, such as "
-            f"{refs.SCHEME}{project_id}/call/<id>, or a call id alone: a lowercase UUID or {ids.SPAN_ID_LENGTH} "
+            f"{text[:200]!r} is neither a ref nor a call id; use a ref, such as "
+            f"{refs.SCHEME}{project_id}/call/<id>, or a bare call id: a lowercase UUID or {ids.SPAN_ID_LENGTH} "
             "lowercase characters",
             "weave_ref",
         )
@@ -118,11 +118,11 @@ def _check_entity(ref: str) -> None:
 
 
 def _text(payload: dict[str, Any]) -> str:
-    """The JSON text of a payload.
+    """Encode a payload.
 
     Raises:
         PayloadTooLargeError: it is longer than `MAX_PAYLOAD_BYTES`.
-        BadInputError: it goes beyond `json_bounds`, or a string in it uses the reserved scheme of refs.
+        BadInputError: it exceeds the JSON limits, or a string in it uses the reserved scheme of refs.
     """
     try:
         text = codec.encode(payload)
@@ -133,7 +133,7 @@ def _text(payload: dict[str, Any]) -> str:
     size = len(text.encode())
     if size > MAX_PAYLOAD_BYTES:
         raise PayloadTooLargeError(
-            f"takes {size:,} bytes as JSON, with what is written into it; the limit is {MAX_PAYLOAD_BYTES:,}. "
+            f"takes {size:,} bytes as JSON, including fields that the server adds; the limit is {MAX_PAYLOAD_BYTES:,}. "
             "Keep large content in files or objects and refer to it",
             "payload",
         )

@@ -1,4 +1,4 @@
-"""The kinds of feedback that have rules, and which refs each may carry; any other text is a kind without any."""
+"""Feedback types with validation rules, and the refs that each may have; other types have no rules."""
 
 from collections.abc import Container
 from typing import Any, Final
@@ -14,22 +14,22 @@ RUNNABLE: Final = "wandb.runnable"
 
 MAX_NOTE: Final = 1024
 
-_NO_DIGESTS: Final = ("latest", "*")
-_OF_RUNNABLES: Final = ("runnable_ref", "call_ref", "trigger_ref")
+_NOT_DIGESTS: Final = ("latest", "*")
+_RUNNABLE_REFS: Final = ("runnable_ref", "call_ref", "trigger_ref")
 
 Refs = dict[str, str]
-"""The refs that feedback carries beside the one that it is about, by the names of its fields."""
+"""Optional refs of feedback, by field name."""
 
 _Parsed = dict[str, refs.Ref]
 
 
 def checked_payload(project_id: str, feedback_type: str, payload: dict[str, Any], given: Refs) -> dict[str, Any]:
-    """The payload as it is stored: that of a reaction completed, any other as it came.
+    """Return the payload as stored: a reaction is completed, any other payload is unchanged.
 
-    Whether an annotation's spec is there, and its value is as that has it, is not asked here.
+    It does not check that an annotation's spec exists or allows the value.
 
     Raises:
-        BadInputError: the payload or a ref breaks a rule of the kind.
+        BadInputError: the payload or a ref is invalid for the type.
     """
     if feedback_type == REACTION:
         payload = reactions.completed(payload)
@@ -40,25 +40,25 @@ def checked_payload(project_id: str, feedback_type: str, payload: dict[str, Any]
         _check_annotation(project_id, feedback_type, payload, parsed)
         return payload
     if "annotation_ref" in given:
-        raise BadInputError(f"is for feedback of the type {ANNOTATION}.<name> only; leave it out", "annotation_ref")
+        raise BadInputError(f"is only for feedback of type {ANNOTATION}.<name>; leave it out", "annotation_ref")
     if feedback_type.startswith(RUNNABLE):
         _check_runnable(feedback_type, payload, parsed)
         return payload
-    for argument in _OF_RUNNABLES:
+    for argument in _RUNNABLE_REFS:
         if argument in given:
-            raise BadInputError(f"is not for feedback of the type {feedback_type[:100]!r}; leave it out", argument)
+            raise BadInputError(f"is not allowed for feedback of type {feedback_type[:100]!r}; leave it out", argument)
     return payload
 
 
 def is_annotation(feedback_type: str) -> bool:
-    """Whether feedback of a type is held to the spec of an annotation."""
+    """Return True if feedback of this type is checked against an annotation spec."""
     return feedback_type.startswith(ANNOTATION)
 
 
 def _check_note(payload: dict[str, Any]) -> None:
     note = payload.get("note")
     if not isinstance(note, str) or not note:
-        raise BadInputError(f"is required: a text of 1 to {MAX_NOTE:,} characters", "payload.$.note")
+        raise BadInputError(f"is required: a string of 1 to {MAX_NOTE:,} characters", "payload.$.note")
     if len(note) > MAX_NOTE:
         raise BadInputError(f"has {len(note):,} characters; the limit is {MAX_NOTE:,}", "payload.$.note")
 
@@ -69,41 +69,41 @@ def _check_annotation(
     name = _name(feedback_type, ANNOTATION)
     ref = parsed.get("annotation_ref")
     if not ref:
-        raise BadInputError("is required: the ref of the AnnotationSpec that the value is held to", "annotation_ref")
+        raise BadInputError("is required: the ref of the AnnotationSpec for the value", "annotation_ref")
     if ref.project_id != project_id:
-        message = f"leads into the project {ref.project_id}; an annotation's spec is in its own project, {project_id}"
+        message = f"leads into the project {ref.project_id}; use a spec of the annotation's project, {project_id}"
         raise BadInputError(message, "annotation_ref")
-    if ref.edges or ref.version in _NO_DIGESTS:
-        raise BadInputError("must name a version by its digest, without anything after it", "annotation_ref")
+    if ref.steps or ref.version in _NOT_DIGESTS:
+        raise BadInputError("must identify a version by its digest, without a path after it", "annotation_ref")
     _check_name(ref, name, feedback_type, "annotation_ref")
     if "value" not in payload:
-        raise BadInputError('has no "value", which an annotation\'s spec is about', "payload")
+        raise BadInputError('has no "value"; annotations need one', "payload")
 
 
 def _check_runnable(feedback_type: str, payload: dict[str, Any], parsed: _Parsed) -> None:
     name = _name(feedback_type, RUNNABLE)
     ref = parsed.get("runnable_ref")
     if not ref:
-        raise BadInputError("is required: the ref of the object or op that gave the output", "runnable_ref")
+        raise BadInputError("is required: the ref of the object or op that made the output", "runnable_ref")
     _check_name(ref, name, feedback_type, "runnable_ref")
     if ref.kind == "op" and "call_ref" not in parsed:
-        raise BadInputError("is required where runnableRef is the ref of an op: the ref of the op's call", "call_ref")
+        raise BadInputError("is required if runnableRef is the ref of an op: the ref of the op's call", "call_ref")
     if "output" not in payload:
-        raise BadInputError('has no "output", which is what the runnable gave', "payload")
+        raise BadInputError('has no "output"; runnables need one', "payload")
 
 
 def _name(feedback_type: str, kind: str) -> str:
-    """The name in `<kind>.<name>`."""
+    """Return the name in `<kind>.<name>`."""
     dot, name = feedback_type[len(kind) : len(kind) + 1], feedback_type[len(kind) + 1 :]
     if dot != "." or not name:
-        message = f"{feedback_type[:100]!r} must be {kind}.<name>, with the name of the object that the ref leads to"
+        message = f"{feedback_type[:100]!r} must be {kind}.<name>, with the name of the object in the ref"
         raise BadInputError(message, "feedback_type")
     return name
 
 
 def _check_name(ref: refs.Ref, name: str, feedback_type: str, argument: str) -> None:
     if ref.name != name:
-        message = f"leads to {ref.name[:128]!r}, and feedbackType {feedback_type[:200]!r} says {name[:128]!r}"
+        message = f"leads to {ref.name[:128]!r}, but feedbackType {feedback_type[:200]!r} names {name[:128]!r}"
         raise BadInputError(message, argument)
 
 
@@ -116,14 +116,14 @@ _KINDS: Final[dict[str, Container[str]]] = {
 
 
 def _parsed(given: Refs) -> _Parsed:
-    found: _Parsed = {}
+    parsed: _Parsed = {}
     for argument, text in given.items():
         try:
             refs.check_external(text)
-            found[argument] = refs.parse(text)
+            parsed[argument] = refs.parse(text)
         except StoreError as error:
             raise error.prefixed(argument) from None
-        if found[argument].kind not in _KINDS[argument]:
+        if parsed[argument].kind not in _KINDS[argument]:
             wanted = {"annotation_ref": "an object", "runnable_ref": "an object or op"}.get(argument, "a call")
-            raise BadInputError(f"must be the ref of {wanted}, not of kind {found[argument].kind}", argument)
-    return found
+            raise BadInputError(f"must be the ref of {wanted}, not of kind {parsed[argument].kind}", argument)
+    return parsed

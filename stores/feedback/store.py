@@ -1,4 +1,4 @@
-"""The store of feedback: every question and change that concerns it, each within one project."""
+"""Store of feedback; each operation is within one project."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -26,17 +26,17 @@ from stores.input_checks import MAX_MEMBERS
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.id_queries import named_ids
-from stores.query.in_python import decided_match
+from stores.query.in_python import python_assisted_match
 from stores.query.sort import SortBy, compile_sort
 from stores.refs.targets import TargetReader
 from stores.relations import ManyToOne, OneToMany
 from stores.security import audit
 
 MAX_BATCH: Final = 10_000
-"""A batch is one transaction, which MongoDB gives a minute."""
+"""Limit on a batch. It is one transaction, and MongoDB aborts transactions after a minute."""
 
 MAX_BATCH_BYTES: Final = 48 * 1024 * 1024
-"""Of a batch's documents: what a transaction takes of a MongoDB whose cache is a gigabyte."""
+"""Limit on the documents of a batch: what a transaction may use if MongoDB's cache is a gigabyte."""
 
 MAX_TYPES: Final = 1_000
 
@@ -45,17 +45,17 @@ _OLDEST_FIRST = (SortBy("created_at"),)
 
 @dataclass(frozen=True, slots=True)
 class FeedbackStats:
-    """How much there is, and of each type its `feedback_type`, `count` and `last_created_at`, the most first."""
+    """Number of feedback documents, and `count` and `last_created_at` per `feedback_type`, largest count first."""
 
     count: int
     types: list[Row]
 
 
 class FeedbackStore:
-    """Feedback in MongoDB.
+    """Reads and writes feedback in MongoDB.
 
-    Rows are dicts of the document's own fields, only those that were asked for: times are microseconds since the epoch,
-    the payload is text under `json`, and what is null is absent.
+    Rows are dicts with the selected fields of the document: times are microseconds since the epoch, the payload is text
+    under `json`, and null fields are absent.
     """
 
     def __init__(self, database: Database) -> None:
@@ -64,58 +64,58 @@ class FeedbackStore:
         self._sources = TargetReader(database)
         order = compile_sort(_OLDEST_FIRST, FEEDBACK_FIELDS)
         self.of_calls = OneToMany(database, self._feedback, "call_id", order, _of_types, paths_of)
-        """From a project and the id of a call in it to the feedback on that, the oldest first.
+        """Relation from a project and a call id to the feedback on the call, oldest first.
 
-        It is asked for feedback of a set of types, or with an empty one of all.
+        The argument is a set of feedback types; an empty set means all.
         """
         self.by_keys = ManyToOne(database, self._feedback, "id", paths_of).rows
 
     @database_write
     async def create(self, batch: Sequence[NewFeedback]) -> list[Row]:
-        """Store feedback, all or none; the rows that were made, in order.
+        """Store feedback, all or none; return the new rows in order.
 
-        What has an id that is there replaces that, if it is by the same user about the same ref.
+        Feedback with an existing id replaces the stored one, if it is by the same user about the same ref.
 
         Raises:
-            BadInputError, NotFoundError: a rule is broken; the error names it as `batch.<position>`.
-            PayloadTooLargeError: a payload is too large, or the batch is.
-            TakenError: an id is that of other feedback.
+            BadInputError, NotFoundError: an item is invalid; the argument is `batch.<position>`.
+            PayloadTooLargeError: a payload or the batch is too large.
+            IdTakenError: an id belongs to other feedback.
         """
         check_number(len(batch))
         return await self._write(batch)
 
     @database_write
     async def restore(self, batch: Sequence[NewFeedback]) -> None:
-        """Store feedback that was stored before, here or elsewhere, all or none; what is there stays as it is.
+        """Store feedback from an export, all or none; existing feedback is left unchanged.
 
-        An annotation's spec held for it then, and is not asked for again.
+        Annotations are not checked against their specs, because they passed when first stored.
 
         Raises:
-            BadInputError: a rule is broken; the error names it as `batch.<position>`.
-            PayloadTooLargeError: a payload is too large, or the batch is.
-            ConflictError: an id is that of other feedback.
+            BadInputError: an item is invalid; the argument is `batch.<position>`.
+            PayloadTooLargeError: a payload or the batch is too large.
+            ConflictError: an id belongs to other feedback.
         """
         documents = await _documents(await _checked(batch))
-        with _too_large_for(batch), translate_driver_errors():
+        with _naming_size_errors(batch), translate_driver_errors():
             await restore(self.database, documents)
 
     @database_write
     async def create_one(self, new: NewFeedback) -> Row:
-        """Store a piece of feedback, as `create` does; an error names its field alone."""
+        """Store one feedback, as `create` does; errors name only its field."""
         return await self._write_one(new)
 
     @database_write
     async def replace(self, feedback_id: str, new: NewFeedback) -> Row:
-        """Put other feedback in the place of one, at once; of several with other ids at once for one id, one succeeds.
+        """Replace feedback by another atomically; of concurrent replacements of one id by different ids, one succeeds.
 
-        Nothing goes if the new breaks a rule. It has an id of its own unless it comes with one; that may be the id of
-        what goes only if both are by the same user about the same ref, and then it overwrites that: of several at once
-        all succeed, and the last counts. With an id, it may be sent again.
+        Nothing changes if the new feedback is invalid. It gets a new id unless it has one. It may reuse the replaced id
+        only with the same user and ref; then it overwrites, and concurrent calls all succeed, the last one winning. A
+        call with an id can be retried.
 
         Raises:
-            NotFoundError: there is no feedback of that id, nor did the feedback of the new's own id take its place.
+            NotFoundError: the feedback does not exist, and the new id has not replaced it before.
         """
-        check_id(feedback_id, "feedback_id", "name the feedback that goes")
+        check_id(feedback_id, "feedback_id", "set the id of the feedback to replace")
         return await self._write_one(new, key(new.project_id, feedback_id))
 
     async def _write_one(self, new: NewFeedback, freed: Document | None = None) -> Row:
@@ -131,26 +131,26 @@ class FeedbackStore:
         documents = await _documents(checked)
         named = {at: document for at, document in documents.items() if checked[at].is_named}
         unnamed = [documents[at] for at in documents if at not in named]
-        with _too_large_for(batch), translate_driver_errors(), _replacing(freed, documents.values()):
+        with _naming_size_errors(batch), translate_driver_errors(), _recording_replacement(freed, documents.values()):
             await write(self.database, unnamed, named, freed)
         return list(documents.values())
 
     @database_write
     async def purge(self, project_id: str, query: Query) -> int:
-        """Delete feedback for good, by ids; how many there were. Unknown ids do no harm.
+        """Permanently delete feedback by ids; return the number deleted. Unknown ids are ignored.
 
         Raises:
-            BadInputError: the query asks for anything but ids.
+            BadInputError: the query filters by anything but ids.
         """
         check_project_id(project_id)
-        ids = list(named_ids(query, FEEDBACK_FIELDS, takes_in=False))
+        ids = list(named_ids(query, FEEDBACK_FIELDS, allow_in=False))
         keys = [key(project_id, feedback_id)["_id"] for feedback_id in ids]
         if not keys:
             return 0
         with audit.record_removal("feedback.purge", project_id, done="feedback.purged", ids=ids) as outcome:
-            done = await self._feedback.delete_many({"_id": {"$in": keys}, "project_id": project_id})
-            outcome["num_purged"] = done.deleted_count
-        return done.deleted_count
+            result = await self._feedback.delete_many({"_id": {"$in": keys}, "project_id": project_id})
+            outcome["num_purged"] = result.deleted_count
+        return result.deleted_count
 
     @in_scan_slot(INDEXED_FEEDBACK_FIELDS.needs_scan)
     @database_query
@@ -162,33 +162,33 @@ class FeedbackStore:
         sort_by: Sequence[SortBy] | None = None,
         query: Query | None = None,
     ) -> Page:
-        """The wanted fields of a page of feedback; without a sort the oldest comes first.
+        """Return the selected fields of a page of feedback; the default order is oldest first.
 
         Raises:
-            BadInputError: the query, the sort or the cursor breaks a rule.
+            BadInputError: the query, sort or cursor is invalid.
         """
         order = compile_sort(sort_by or _OLDEST_FIRST, FEEDBACK_FIELDS)
         question = [_match(project_id, query)] if IN_PYTHON.get() else ()
         paths = paths_of(wanted)
         async with self._matching(project_id, query) as (match, session):
             return await paging.find_page(
-                self._feedback, match, order, request, paths, question=question, session=session
+                self._feedback, match, order, request, paths, cursor_scope=question, session=session
             )
 
     @in_scan_slot(INDEXED_FEEDBACK_FIELDS.needs_scan)
     @database_query
     async def count(self, project_id: str, query: Query | None = None) -> int:
-        """How much passes the query."""
+        """Count the feedback that matches the query."""
         async with self._matching(project_id, query) as (match, session):
             return await self._feedback.count_documents(match, session=session)
 
     @in_scan_slot(INDEXED_FEEDBACK_FIELDS.needs_scan)
     @database_query
     async def stats(self, project_id: str, query: Query | None = None) -> FeedbackStats:
-        """How much passes the query, by type.
+        """Count the feedback that matches the query, by type.
 
         Raises:
-            BadInputError: it is of more than `MAX_TYPES` types.
+            BadInputError: there are more than `MAX_TYPES` types.
         """
         by_type = {"_id": "$feedback_type", "count": {"$sum": 1}, "last_created_at": {"$max": "$created_at"}}
         stages: list[Document] = [
@@ -200,17 +200,17 @@ class FeedbackStore:
         async with self._matching(project_id, query) as (match, session):
             types = await self._feedback.aggregate([{"$match": match}, *stages], session=session).to_list(None)
         if len(types) > MAX_TYPES:
-            raise BadInputError(f"there is feedback of more than {MAX_TYPES:,} types; ask for fewer", "query")
+            raise BadInputError(f"there are more than {MAX_TYPES:,} types of feedback; narrow the query", "query")
         return FeedbackStats(sum(row["count"] for row in types), types)
 
     def _matching(
         self, project_id: str, query: Query | None
     ) -> AbstractAsyncContextManager[tuple[Document, Session | None]]:
-        return decided_match(self.database, self._feedback, partial(_match, project_id), query, FEEDBACK_FIELDS)
+        return python_assisted_match(self.database, self._feedback, partial(_match, project_id), query, FEEDBACK_FIELDS)
 
 
 def check_number(number: int) -> None:
-    """Hold the number of pieces in a batch to the limit.
+    """Check the number of items in a batch.
 
     Raises:
         BadInputError: there are more than `MAX_BATCH`.
@@ -220,10 +220,10 @@ def check_number(number: int) -> None:
 
 
 async def _checked(batch: Sequence[NewFeedback]) -> dict[str, NewFeedback]:
-    """A batch held to the rules, by its places among the arguments.
+    """Validate a batch; keys are argument names.
 
     Raises:
-        BadInputError: one is broken; the error names the place.
+        BadInputError: an item is invalid; the error names it.
     """
     checked: dict[str, NewFeedback] = {}
     async for position, new in cooperative(enumerate(batch)):
@@ -235,8 +235,8 @@ async def _checked(batch: Sequence[NewFeedback]) -> dict[str, NewFeedback]:
 
 
 @contextmanager
-def _too_large_for(batch: Sequence[NewFeedback]) -> Iterator[None]:
-    """Writing a batch; what MongoDB does not take is told with its place."""
+def _naming_size_errors(batch: Sequence[NewFeedback]) -> Iterator[None]:
+    """Context manager that adds the argument name to size errors of MongoDB."""
     try:
         yield
     except PayloadTooLargeError as error:
@@ -244,8 +244,8 @@ def _too_large_for(batch: Sequence[NewFeedback]) -> Iterator[None]:
 
 
 @contextmanager
-def _replacing(freed: Document | None, documents: Iterable[Document]) -> Iterator[None]:
-    """Tell the audit log of feedback in whose place the one document comes, if there is such."""
+def _recording_replacement(freed: Document | None, documents: Iterable[Document]) -> Iterator[None]:
+    """Context manager that records a replacement in the audit log, if `freed` is set."""
     if freed is None:
         yield
         return
@@ -257,7 +257,7 @@ def _replacing(freed: Document | None, documents: Iterable[Document]) -> Iterato
 
 
 async def _documents(checked: Mapping[str, NewFeedback]) -> dict[str, Document]:
-    """The documents of checked feedback, by its places among the arguments.
+    """Build the documents of validated feedback; keys are argument names.
 
     Raises:
         PayloadTooLargeError: together they are larger than `MAX_BATCH_BYTES`.
@@ -269,8 +269,8 @@ async def _documents(checked: Mapping[str, NewFeedback]) -> dict[str, Document]:
         size += len(bson_encode(documents[at])) if len(checked) > 1 else 0
         if size > MAX_BATCH_BYTES:
             raise PayloadTooLargeError(
-                f"takes more than {MAX_BATCH_BYTES // 2**20} MiB as stored (text, and what queries look into), which "
-                f"the first {len(documents):,} of its {len(checked):,} items do; send fewer at once",
+                f"takes more than {MAX_BATCH_BYTES // 2**20} MiB as stored (text, and a copy for queries); the first "
+                f"{len(documents):,} of {len(checked):,} items reach this limit, so send smaller batches",
                 "batch",
             )
     return documents

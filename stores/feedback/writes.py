@@ -1,4 +1,4 @@
-"""Writing feedback: all or none, and an id taken only by its owner."""
+"""Feedback writes: all or none, and an existing id may be reused only by its owner."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from stores.errors import IdTakenError, NotFoundError
 
 _OWNER = ("weave_ref", "wb_user_id")
 _REPLACES = "replaces"
-"""The id of the feedback that a replacement with an id took the place of: it tells a repeated replacement."""
+"""Field with the id that a replacement replaced; it identifies a retried replacement."""
 
 
 async def write(
@@ -19,15 +19,15 @@ async def write(
     named: Mapping[str, Document],
     freed: Document | None = None,
 ) -> None:
-    """Store documents, those with ids of their writers' own by their places among the arguments, after freeing one.
+    """Store documents in one transaction, after deleting `freed`.
 
-    An id that is there already is written anew by the same user about the same ref only; in one batch the later counts.
+    `new` have generated ids, `named` have ids of the client and are keyed by argument name. An existing id is
+    overwritten only by the same user about the same ref; within a batch the later document wins.
 
     Raises:
-        TakenError: an id is another's; nothing was stored.
-        NotFoundError: the one to free is not there, nor what was stored in its place by the id of the one to store;
-            nothing was stored.
-        ConflictError: others wrote it again and again; nothing was stored.
+        IdTakenError: an id belongs to other feedback; nothing was stored.
+        NotFoundError: `freed` does not exist, and `named` has not replaced it before; nothing was stored.
+        ConflictError: concurrent writers kept winning; nothing was stored.
     """
     if not new and not named:
         return
@@ -40,12 +40,12 @@ async def write(
 
     async def work(session: Session) -> None:
         await database.ensure_projects_listed(project_ids)
-        # Before the old goes: its id may be kept by its owner only.
-        there = await _check_owners(database, named, session) if last else {}
+        # This runs before the deletion, because only the owner may reuse the deleted id.
+        existing = await _check_owners(database, named, session) if last else {}
         if freed:
             deleted = await database.feedback.delete_one(freed, session=session)
-            # A replacement that is sent again finds what it stored the first time.
-            is_repeated = any(row.get(_REPLACES) == freed["id"] for row in there.values())
+            # A retried replacement finds what it stored the first time.
+            is_repeated = any(row.get(_REPLACES) == freed["id"] for row in existing.values())
             if not deleted.deleted_count and not is_repeated:
                 raise NotFoundError(
                     f"there is no feedback {freed['id']!r} in {freed['project_id']}; another request may have "
@@ -63,15 +63,15 @@ async def write(
 
 
 async def restore(database: Database, named: Mapping[str, Document]) -> None:
-    """Store documents that are not there yet, by their places among the arguments; what is there stays as it is.
+    """Store the documents whose ids do not exist; keys are argument names.
 
     Raises:
-        ConflictError: an id is another's, or others wrote it again and again; nothing was stored.
+        ConflictError: an id belongs to other feedback, or concurrent writers kept winning; nothing was stored.
     """
     if not named:
         return
     await database.ensure_projects_listed({document["project_id"] for document in named.values()})
-    # The first counts, as it would if the others came in a batch of their own.
+    # The first document of an id wins, as it would if the others came in later batches.
     first = _last_of_each(dict(reversed(list(named.items()))))
 
     async def work(session: Session) -> None:
@@ -100,20 +100,22 @@ def _last_of_each(named: Mapping[str, Document]) -> list[Document]:
 
 
 async def _check_owners(database: Database, named: Mapping[str, Document], session: Session) -> Mapping[str, Document]:
-    """Hold ids that are there already to their owners; return what is there, by `_id`."""
+    """Check that existing ids have the same owner; return the stored documents by `_id`."""
     ids = list({document["_id"] for document in named.values()})
     projects = list({document["project_id"] for document in named.values()})
-    among = {"_id": {"$in": ids}, "project_id": {"$in": projects}}
-    shown = dict.fromkeys((*_OWNER, _REPLACES), 1)
-    rows = database.feedback.find(among, shown, session=session, batch_size=len(ids) + 1)
-    there = {row["_id"]: row async for row in rows}
+    match = {"_id": {"$in": ids}, "project_id": {"$in": projects}}
+    projection = dict.fromkeys((*_OWNER, _REPLACES), 1)
+    rows = database.feedback.find(match, projection, session=session, batch_size=len(ids) + 1)
+    existing = {row["_id"]: row async for row in rows}
     for at, document in named.items():
-        _check_owner(at, document, there.get(document["_id"]))
-    return there
+        _check_owner(at, document, existing.get(document["_id"]))
+    return existing
 
 
 def _check_owner(at: str, document: Document, there: Document | None) -> None:
     for name, noun in zip(_OWNER, ("about another weaveRef", "of another user"), strict=True):
         if there and there[name] != document[name]:
-            message = f"{document['id'][:128]!r} is the id of feedback {noun}; send another id, or none, or purge that"
+            message = (
+                f"{document['id'][:128]!r} is the id of feedback {noun}; use another id or none, or purge that feedback"
+            )
             raise IdTakenError(message, f"{at}.id")

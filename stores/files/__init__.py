@@ -1,4 +1,4 @@
-"""Files: content by its digest, in GridFS, read and written in parts of which few are in memory at once."""
+"""Files: content identified by its digest, stored in GridFS, streamed in chunks."""
 
 from stores.files.store import FilesStats, FilesStore, StoredFile
 from stores.files.uploads import HELD_BYTES, MAX_FILE_BYTES, Content, NewFile, check_size, write_files

@@ -1,4 +1,4 @@
-"""What a file's first bytes say that it is, as far as a browser may safely show it."""
+"""Content types of files, detected from their first bytes and limited to types that browsers display safely."""
 
 import codecs
 import re
@@ -28,9 +28,9 @@ _MARKUP: Final = re.compile(r"[\s\ufeff]*<")
 
 
 def content_type(beginning: bytes) -> str:
-    """The media type of a file that begins so: a few kinds of image, sound, film, PDF and text; else unknown.
+    """Detect the media type of a file from its start: some types of image, audio, video, PDF and text; else unknown.
 
-    What may be markup (HTML, SVG, XML) is unknown, since a browser that showed it would run what is in it.
+    Possible markup (HTML, SVG, XML) is reported as unknown, because a browser would run scripts in it.
     """
     for signature, kind in _SIGNATURES:
         if signature.match(beginning):
@@ -42,7 +42,7 @@ def _is_text(sample: bytes) -> bool:
     if not sample or _NOT_IN_TEXTS.search(sample):
         return False
     try:
-        # The sample may end in the middle of a letter.
+        # The sample may end in the middle of a character.
         text = codecs.getincrementaldecoder("utf-8")().decode(sample)
     except UnicodeDecodeError:
         return False

@@ -1,6 +1,6 @@
-"""Files on their way out: what makes them files first, at once; then their content, part by part.
+"""Deletion of files: the file documents first, atomically; then the content, in steps.
 
-What was removed is remembered until all of its content is gone, so that whoever comes after a kill goes on with it.
+Deleted files stay in a list until all of their content is deleted, so another process can resume after a crash.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,15 +11,15 @@ from stores.database.paced_steps import WorkSteps
 from stores.database.transactions import Session
 
 FIELDS: Final = {"project_id": 1, "length": 1, "chunkSize": 1}
-"""What must be known of a file to remove it."""
+"""Fields that `remove` needs of a file."""
 
-_CHUNKS_AT_ONCE: Final = 40
-"""About 10 MiB."""
-_FILES_AT_ONCE: Final = 200
+_CHUNK_BATCH: Final = 40
+"""about 10 MiB"""
+_FILE_BATCH: Final = 200
 
 
 async def remove(database: Database, session: Session, files: Sequence[Document]) -> None:
-    """Make files, of which `FIELDS` are given, no files any more; nobody finds their content then."""
+    """Delete file documents (with `FIELDS`) and queue their content for deletion."""
     keys = [file["_id"] for file in files]
     projects = list({file["project_id"] for file in files})
     await database.files.delete_many({"_id": {"$in": keys}, "project_id": {"$in": projects}}, session=session)
@@ -28,12 +28,12 @@ async def remove(database: Database, session: Session, files: Sequence[Document]
 
 
 async def discard_removed(database: Database, project_id: str | None = None) -> WorkSteps:
-    """Discard the content of files that were removed, of one project or of all, some at a time."""
+    """Delete the content of removed files, of one project or of all, in steps."""
     match = {} if project_id is None else {"_id": {"$gt": f"{project_id}:", "$lt": f"{project_id};"}}
-    while found := await database.doomed_files.find(match, sort=[("_id", 1)], limit=_FILES_AT_ONCE).to_list(None):
-        for files in _packed(found):
+    while removed := await database.doomed_files.find(match, sort=[("_id", 1)], limit=_FILE_BATCH).to_list(None):
+        for files in _groups(removed):
             keys = {"$in": [file["_id"] for file in files]}
-            for last in range(_CHUNKS_AT_ONCE, files[0]["chunks"], _CHUNKS_AT_ONCE):
+            for last in range(_CHUNK_BATCH, files[0]["chunks"], _CHUNK_BATCH):
                 await database.file_chunks.delete_many({"files_id": keys, "n": {"$lt": last}})
                 yield
             await database.file_chunks.delete_many({"files_id": keys})
@@ -41,13 +41,13 @@ async def discard_removed(database: Database, project_id: str | None = None) -> 
             yield
 
 
-def _packed(files: Sequence[Document]) -> Iterator[list[Document]]:
-    """The files, as many at once as have so many chunks together; a larger one comes alone."""
-    pack: list[Document] = []
+def _groups(files: Sequence[Document]) -> Iterator[list[Document]]:
+    """Group files so that each group has at most `_CHUNK_BATCH` chunks; a larger file is alone."""
+    group: list[Document] = []
     for file in files:
-        if pack and sum(each["chunks"] for each in pack) + file["chunks"] > _CHUNKS_AT_ONCE:
-            yield pack
-            pack = []
-        pack.append(file)
-    if pack:
-        yield pack
+        if group and sum(each["chunks"] for each in group) + file["chunks"] > _CHUNK_BATCH:
+            yield group
+            group = []
+        group.append(file)
+    if group:
+        yield group

@@ -1,4 +1,4 @@
-"""The store of files: content by its digest, each content once in a project."""
+"""Store of files; each content is stored once per project, identified by its digest."""
 
 import asyncio
 import unicodedata
@@ -16,22 +16,22 @@ from stores.ids import check_project_id
 
 MAX_NAME: Final = 1024
 MAX_READ_BYTES: Final = 8 * 1024 * 1024
-"""What is read of a file at once, and into an answer; larger files are read in parts."""
+"""Limit on a file that is read whole into a response; larger files are streamed."""
 
 Row = dict[str, Any]
 Key = tuple[str, str]
-"""A project and the digest of a file."""
+"""Project id and digest of a file."""
 
-_CHUNKS_AT_ONCE: Final = 8
-_NEVER_IN_NAMES: Final = frozenset({"Cc", "Cs"})
-_TURNING: Final = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
-"""What turns the direction of text, by which photo.exe can look like another kind of file."""
-_SHOWN: Final = 64
+_CHUNK_BATCH: Final = 8
+_FORBIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cs"})
+_DIRECTION_CHANGES: Final = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
+"""Characters that change the direction of text, so that photo.exe can look like another type of file."""
+_MAX_SHOWN: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file that is there; `name` is the one it was first given, `created_at` microseconds since the epoch."""
+    """A stored file. `name` is the first name it was given; `created_at` is in microseconds since the epoch."""
 
     project_id: str
     digest: str
@@ -44,7 +44,7 @@ class StoredFile:
 
     @classmethod
     def of(cls, document: Document) -> "StoredFile":
-        """The file of a document."""
+        """Read a file from its document."""
         return cls(
             document["project_id"],
             document["digest"],
@@ -58,7 +58,7 @@ class StoredFile:
 
     @property
     def row(self) -> Row:
-        """What is known of it as a dict, with itself as `stored`."""
+        """The file as a row; `stored` is the file itself."""
         return {
             "project_id": self.project_id,
             "digest": self.digest,
@@ -70,29 +70,29 @@ class StoredFile:
         }
 
     def check_readable(self) -> None:
-        """Hold it to the size that is read at once.
+        """Check that the file is small enough to read whole.
 
         Raises:
             PayloadTooLargeError: it has more than `MAX_READ_BYTES`.
         """
         if self.size_bytes > MAX_READ_BYTES:
             raise PayloadTooLargeError(
-                f"has {self.size_bytes:,} bytes, too many for an answer ({MAX_READ_BYTES:,}); "
-                "leave content out and get the file from its url",
+                f"has {self.size_bytes:,} bytes, over the limit of {MAX_READ_BYTES:,} for a response; "
+                "leave out content and download the file from its url",
                 "digest",
             )
 
 
 @dataclass(frozen=True, slots=True)
 class FilesStats:
-    """How many files a project has, and what they take, in bytes."""
+    """Number of files of a project, and their total size in bytes."""
 
     count: int
     total_size_bytes: int
 
 
 class FilesStore:
-    """Files in GridFS."""
+    """Reads and writes files in GridFS."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -100,12 +100,12 @@ class FilesStore:
     async def create(
         self, project_id: str, content: Content, name: str | None = None, max_bytes: int = MAX_FILE_BYTES
     ) -> tuple[str, int, bool]:
-        """Store content as it comes in: its digest, its size in bytes, and whether it was not there yet.
+        """Store streamed content; return its digest, its size in bytes, and True if it is new.
 
         Raises:
-            BadInputError: the project's id or the name breaks a rule.
-            PayloadTooLargeError: there is more of it than `max_bytes`; nothing of it is kept.
-            ConflictError: nothing came for minutes.
+            BadInputError: the project id or the name is invalid.
+            PayloadTooLargeError: the content has more than `max_bytes`; nothing is stored.
+            ConflictError: the client sent nothing for minutes.
         """
         check_project_id(project_id)
         check_name(name)
@@ -114,10 +114,10 @@ class FilesStore:
 
     @database_write
     async def create_all(self, project_id: str, files: Sequence[NewFile]) -> None:
-        """Store files whose content is at hand; of those that are there already nothing is written.
+        """Store files whose content is in memory; existing files are not written again.
 
         Raises:
-            BadInputError: the project's id or a name breaks a rule.
+            BadInputError: the project id or a name is invalid.
         """
         check_project_id(project_id)
         for file in files:
@@ -126,56 +126,56 @@ class FilesStore:
 
     @database_query
     async def one(self, project_id: str, digest: str) -> StoredFile:
-        """What is known of a file.
+        """Return the description of a file.
 
         Raises:
             NotFoundError: the project has no such file.
         """
         check_project_id(project_id)
-        found = await self.database.files.find_one({"project_id": project_id, "digest": digest})
-        if found is None:
-            raise NotFoundError(f"there is no file {digest[:_SHOWN]!r} in {project_id}", "digest")
-        return StoredFile.of(found)
+        document = await self.database.files.find_one({"project_id": project_id, "digest": digest})
+        if document is None:
+            raise NotFoundError(f"there is no file {digest[:_MAX_SHOWN]!r} in {project_id}", "digest")
+        return StoredFile.of(document)
 
     @database_query
     async def by_keys(self, keys: Sequence[Key], _wanted: frozenset[str]) -> dict[Key, Row | None]:
-        """For each project and digest the row of the file, None where there is none."""
-        among = {
+        """Return the row of each file; None if there is none."""
+        match = {
             "project_id": {"$in": list({project_id for project_id, _ in keys})},
             "digest": {"$in": list({digest for _, digest in keys})},
         }
-        documents = await self.database.files.find(among, batch_size=len(keys) + 1).to_list(None)
-        found = {(document["project_id"], document["digest"]): StoredFile.of(document).row for document in documents}
-        return {key: found.get(key) for key in keys}
+        documents = await self.database.files.find(match, batch_size=len(keys) + 1).to_list(None)
+        rows = {(document["project_id"], document["digest"]): StoredFile.of(document).row for document in documents}
+        return {key: rows.get(key) for key in keys}
 
     async def content(self, file: StoredFile, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
-        """The bytes of a file from one position up to another (or the end), in parts; close it to end it early."""
+        """Yield the bytes of a file from `start` to `stop` (default: the end); close the generator to stop early."""
         stop = file.size_bytes if stop is None else min(stop, file.size_bytes)
         if start >= stop:
             return
         first, end = start // file.chunk_bytes, (stop - 1) // file.chunk_bytes + 1
-        for some in range(first, end, _CHUNKS_AT_ONCE):
-            numbers = range(some, min(some + _CHUNKS_AT_ONCE, end))
+        for first_chunk in range(first, end, _CHUNK_BATCH):
+            numbers = range(first_chunk, min(first_chunk + _CHUNK_BATCH, end))
             chunks = await self._chunks(file, numbers)
             for number in numbers:
                 if number not in chunks:
-                    raise RuntimeError(f"part {number} of file {file.key} is not there")
-                before = number * file.chunk_bytes
-                yield chunks.pop(number)[max(0, start - before) : stop - before]
+                    raise RuntimeError(f"chunk {number} of file {file.key} is missing")
+                offset = number * file.chunk_bytes
+                yield chunks.pop(number)[max(0, start - offset) : stop - offset]
 
     @database_query
     async def _chunks(self, file: StoredFile, numbers: range) -> dict[int, bytes]:
-        """Some parts of a file by their numbers.
+        """Read chunks of a file by number.
 
-        Each few are a query of their own, within the time of one: of a cursor that all came from the server would have
-        to know for as long as the slowest client takes.
+        Each group of chunks is a query of its own with its own time limit. One cursor for all would stay open for as
+        long as the slowest client reads.
         """
         match = {"files_id": file.key, "n": {"$gte": numbers.start, "$lt": numbers.stop}}
-        found = self.database.file_chunks.find(match, {"data": 1, "n": 1}, batch_size=len(numbers) + 1)
-        return {chunk["n"]: chunk["data"] async for chunk in found}
+        cursor = self.database.file_chunks.find(match, {"data": 1, "n": 1}, batch_size=len(numbers) + 1)
+        return {chunk["n"]: chunk["data"] async for chunk in cursor}
 
     async def read(self, file: StoredFile) -> bytes:
-        """All of a small file.
+        """Read a small file whole.
 
         Raises:
             PayloadTooLargeError: it has more than `MAX_READ_BYTES`.
@@ -186,7 +186,7 @@ class FilesStore:
 
     @database_query
     async def stats(self, project_id: str) -> FilesStats:
-        """How many files the project has, and what they take."""
+        """Return the number of files of a project and their total size."""
         check_project_id(project_id)
         totals = {"$group": {"_id": None, "count": {"$sum": 1}, "bytes": {"$sum": "$length"}}}
         cursor = self.database.files.aggregate([{"$match": {"project_id": project_id}}, totals])
@@ -194,13 +194,13 @@ class FilesStore:
         return FilesStats(rows[0]["count"], rows[0]["bytes"]) if rows else FilesStats(0, 0)
 
     async def sweep(self, silent_seconds: float = LEASE_SECONDS) -> int:
-        """Take back the uploads that came to no end: of which nothing came for so long. How many.
+        """Discard abandoned uploads and the content of removed files; return the number of uploads.
 
-        What is left of the content of files that were removed goes, too.
+        An upload is abandoned if it was not touched for `silent_seconds`.
         """
-        taken_back = await self.database.run(uploads.sweep(self.database, silent_seconds))
+        count = await self.database.run(uploads.sweep(self.database, silent_seconds))
         await self.database.run(self._discard_removed())
-        return taken_back
+        return count
 
     async def _discard_removed(self) -> None:
         async for _ in deletion.discard_removed(self.database):
@@ -208,17 +208,19 @@ class FilesStore:
 
 
 def check_name(name: str | None) -> None:
-    """Hold a file's name to its rules: it may be a path, but only downward.
+    """Check a file name. It may be a path, but must not lead upwards.
 
     Raises:
-        BadInputError: it is too long, or has a `..` step, a control character or one that turns text around in it.
+        BadInputError: it is too long, or has a `..` step, a control character or a text direction character.
     """
     if name is None:
         return
     if len(name) > MAX_NAME:
         raise BadInputError(f"has {len(name):,} characters; the limit is {MAX_NAME:,}", "name")
-    unfit = any(unicodedata.category(sign) in _NEVER_IN_NAMES or sign in _TURNING for sign in name)
-    if unfit or ".." in name.replace("\\", "/").split("/"):
+    has_forbidden = any(
+        unicodedata.category(sign) in _FORBIDDEN_CATEGORIES or sign in _DIRECTION_CHANGES for sign in name
+    )
+    if has_forbidden or ".." in name.replace("\\", "/").split("/"):
         raise BadInputError(
-            "may be no path upward (..) and hold no control characters, nor any that turn the direction of text", "name"
+            "must not contain .. steps, control characters or characters that change the direction of text", "name"
         )

@@ -1,7 +1,7 @@
-"""Files on their way in: their content first, under a name that nobody reads; then, at once, what makes them files.
+"""Uploads of files: chunks first, under an id that no reader knows; then the file documents, atomically.
 
-An upload has a document of its own from before its first part until its files are there or it is given up. One whose
-process was killed is left behind with that document, which nobody touches any more: `sweep` finds it by that.
+An upload has a document from before its first chunk until its files exist or it is abandoned. If its process dies,
+nobody touches that document any more, and `sweep` discards the upload.
 """
 
 import asyncio
@@ -26,21 +26,21 @@ from stores.files.content_types import SNIFFED_BYTES, content_type
 from stores.files.touch import touch_existing
 
 CHUNK_BYTES: Final = 255 * 1024
-"""The size of a part, as GridFS has it."""
+"""Chunk size of GridFS."""
 
-_BYTES_AT_ONCE: Final = 4 * CHUNK_BYTES
+_BUFFER_BYTES: Final = 4 * CHUNK_BYTES
 
-HELD_BYTES: Final = 2 * _BYTES_AT_ONCE
-"""What an upload may hold in memory: what is being written, and its copy in the driver."""
+HELD_BYTES: Final = 2 * _BUFFER_BYTES
+"""Memory that an upload may use: the chunks being written, and the driver's copy."""
 
-_CHUNKS_AT_ONCE: Final = 1000
-_FILES_AT_ONCE: Final = 1000
+_MAX_BUFFERED_CHUNKS: Final = 1000
+_FILE_BATCH: Final = 1000
 _ATTEMPTS: Final = 10
 
 MAX_FILE_BYTES: Final = 2 * 1024**3
 
 _TOUCH_SECONDS: Final = 30
-_LOST: Final = f"nothing came for {LEASE_SECONDS} seconds, so that the upload was given up; send it again"
+_ABANDONED: Final = f"the client sent nothing for {LEASE_SECONDS} seconds, so the upload was cancelled; send it again"
 
 Content = AsyncIterable[bytes]
 _R = TypeVar("_R")
@@ -48,7 +48,7 @@ _R = TypeVar("_R")
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """A file whose content is at hand: `load` gives it, as often as it is called."""
+    """A file whose content is in memory or can be loaded; `load` may be called repeatedly."""
 
     digest: str
     size_bytes: int
@@ -57,12 +57,12 @@ class NewFile:
 
     @classmethod
     def of(cls, content: bytes, name: str | None = None) -> "NewFile":
-        """A file of some content."""
+        """Build a file from its content."""
         return cls(digests.bytes_digest(content), len(content), lambda: content, name)
 
 
 class Upload:
-    """One upload into a project, of one file or of several."""
+    """One upload of one or several files into a project."""
 
     def __init__(self, database: Database, project_id: str) -> None:
         self._database = database
@@ -72,41 +72,41 @@ class Upload:
         self._chunks: list[Document] = []
         self._bytes = 0
         self.is_open = False
-        """Whether the database has not answered what it was last asked."""
+        """True while a database command is in progress, so its outcome is unknown if it fails."""
 
     async def begin(self) -> None:
-        """Make it known."""
-        work = self._database.file_uploads.update_one(
+        """Insert the upload's document."""
+        operation = self._database.file_uploads.update_one(
             {"_id": self._id}, {"$currentDate": {"touched_at": True}}, upsert=True
         )
-        await self._run(work)
+        await self._run(operation)
 
     async def add(self, file: int, number: int, data: bytes) -> None:
-        """Write a part of one of its files, sooner or later."""
+        """Buffer a chunk of a file, and write the buffer if it is full."""
         self._chunks.append({"files_id": self._file_id(file), "n": number, "data": Binary(data)})
         self._bytes += len(data)
-        if self._bytes >= _BYTES_AT_ONCE or len(self._chunks) == _CHUNKS_AT_ONCE:
+        if self._bytes >= _BUFFER_BYTES or len(self._chunks) == _MAX_BUFFERED_CHUNKS:
             await self._flush()
 
     async def touch(self) -> None:
-        """Show that it is under way.
+        """Renew the upload's lease.
 
         Raises:
-            ConflictError: it was given up.
+            ConflictError: the upload was discarded as abandoned.
         """
         if monotonic() - self._touched < _TOUCH_SECONDS:
             return
         self._touched = monotonic()
-        alive = {"_id": self._id, **ALIVE}
-        work = self._database.file_uploads.update_one(alive, {"$currentDate": {"touched_at": True}})
-        if not (await self._run(work)).matched_count:
-            raise ConflictError(_LOST)
+        match = {"_id": self._id, **ALIVE}
+        operation = self._database.file_uploads.update_one(match, {"$currentDate": {"touched_at": True}})
+        if not (await self._run(operation)).matched_count:
+            raise ConflictError(_ABANDONED)
 
     async def publish(self, files: dict[int, Document]) -> bool:
-        """Make files of what was written, all at once, or none where one of them is there already; then False.
+        """Insert the file documents, all at once; False if one of the files already exists.
 
         Raises:
-            ConflictError: the upload was given up.
+            ConflictError: the upload was discarded as abandoned.
         """
         await self._flush()
         alive = {"_id": self._id, **ALIVE}
@@ -116,7 +116,7 @@ class Upload:
             await self._database.ensure_projects_listed([self._project_id])
             taken = await self._database.file_uploads.delete_one(alive, session=session)
             if not taken.deleted_count:
-                raise ConflictError(_LOST)
+                raise ConflictError(_ABANDONED)
             await self._database.files.insert_many(documents, session=session)
 
         try:
@@ -128,13 +128,15 @@ class Upload:
         return True
 
     async def drop(self, files: Sequence[int]) -> None:
-        """Take back the parts of some of its files."""
+        """Delete the chunks of some of its files."""
         await self._flush()
-        work = self._database.file_chunks.delete_many({"files_id": {"$in": [self._file_id(file) for file in files]}})
-        await self._run(work)
+        operation = self._database.file_chunks.delete_many(
+            {"files_id": {"$in": [self._file_id(file) for file in files]}}
+        )
+        await self._run(operation)
 
     async def discard(self) -> None:
-        """Take everything back."""
+        """Delete everything written."""
         await self._run(discard(self._database, self._id))
 
     def _file_id(self, file: int) -> str:
@@ -153,18 +155,18 @@ class Upload:
 
 
 async def discard(database: Database, upload_id: str) -> None:
-    """Take back an upload, its parts first; nothing happens where it has become files."""
-    own = {"$gt": f"{upload_id}.", "$lt": f"{upload_id}/"}
-    # Who marks it waits for a transaction that would make files of it, and none can begin after that.
+    """Discard an upload, its chunks first; do nothing if its files are published."""
+    file_ids = {"$gt": f"{upload_id}.", "$lt": f"{upload_id}/"}
+    # The update waits for a transaction that publishes the upload, and no such transaction can start after it.
     marked = await database.file_uploads.update_one({"_id": upload_id}, {"$set": {"doomed": True}})
-    if not marked.matched_count and await database.files.find_one({"_id": own}, {"_id": 1}):
+    if not marked.matched_count and await database.files.find_one({"_id": file_ids}, {"_id": 1}):
         return
-    await database.file_chunks.delete_many({"files_id": own})
+    await database.file_chunks.delete_many({"files_id": file_ids})
     await database.file_uploads.delete_one({"_id": upload_id})
 
 
 async def sweep(database: Database, silent_seconds: float = LEASE_SECONDS) -> int:
-    """Take back the uploads of which nothing came for so long. How many."""
+    """Discard the uploads that are silent for `silent_seconds`; return their number."""
     upload_ids = [
         upload["_id"] async for upload in database.file_uploads.find(is_abandoned(silent_seconds), {"_id": 1})
     ]
@@ -175,21 +177,21 @@ async def sweep(database: Database, silent_seconds: float = LEASE_SECONDS) -> in
 
 @asynccontextmanager
 async def _upload(database: Database, project_id: str) -> AsyncIterator[Upload]:
-    """An upload that is taken back where the block fails."""
+    """Context manager of an upload; it is discarded if the block fails."""
     upload = Upload(database, project_id)
     try:
         await upload.begin()
         yield upload
     except BaseException as error:
-        # What is on its way to the database may still get there: this is left to a sweep.
-        away = isinstance(error, UnavailableError) and upload.is_open
-        if not away and not isinstance(error, asyncio.CancelledError):
+        # Pending writes may still reach the database, so a sweep discards this upload later.
+        is_uncertain = isinstance(error, UnavailableError) and upload.is_open
+        if not is_uncertain and not isinstance(error, asyncio.CancelledError):
             await upload.discard()
         raise
 
 
 def document(project_id: str, digest: str, size_bytes: int, beginning: bytes, name: str | None) -> Document:
-    """The document of a file, as GridFS has it and with what LoomQL asks for."""
+    """Build the document of a file: GridFS fields, and those of LoomQL."""
     created = datetime.now(UTC)
     return {
         "project_id": project_id,
@@ -206,11 +208,11 @@ def document(project_id: str, digest: str, size_bytes: int, beginning: bytes, na
 async def write_stream(
     database: Database, project_id: str, content: Content, name: str | None, max_bytes: int
 ) -> tuple[Document, bool]:
-    """Write one file as it comes in. Its digest and size, and whether it is new.
+    """Store a streamed file; return its document's fields, and True if it is new.
 
     Raises:
-        PayloadTooLargeError: it has more than so many bytes; nothing of it is kept.
-        ConflictError: nothing came for too long.
+        PayloadTooLargeError: it has more than `max_bytes`; nothing is stored.
+        ConflictError: the client sent nothing for too long.
     """
     hashed, size, beginning, number = hashlib.sha256(), 0, b"", 0
     buffer = bytearray()
@@ -229,7 +231,7 @@ async def write_stream(
             await upload.touch()
         if buffer:
             await upload.add(0, number, bytes(buffer))
-        digest = digests.finished(hashed)
+        digest = digests.sha256_digest(hashed)
         fields = document(project_id, digest, size, beginning or bytes(buffer[:SNIFFED_BYTES]), name)
         for _ in range(_ATTEMPTS):
             if await upload.publish({0: fields}):
@@ -237,14 +239,14 @@ async def write_stream(
             if await database.run(touch_existing(database, project_id, [digest])):
                 await upload.discard()
                 return fields, False
-        raise ConflictError("the same file was stored and removed again and again; send it again")
+        raise ConflictError("concurrent requests kept storing and removing this file; retry")
 
 
 def check_size(size_bytes: int, max_bytes: int) -> None:
-    """Hold a file to a size.
+    """Check the size of a file.
 
     Raises:
-        PayloadTooLargeError: it is larger.
+        PayloadTooLargeError: it is larger than `max_bytes`.
     """
     if size_bytes > max_bytes:
         raise PayloadTooLargeError(
@@ -253,19 +255,19 @@ def check_size(size_bytes: int, max_bytes: int) -> None:
 
 
 async def write_files(database: Database, project_id: str, files: Sequence[NewFile]) -> set[str]:
-    """Write files that are not there yet, each content once; the digests of those. One content is loaded at a time."""
+    """Store the files that do not exist, loading one content at a time; return their digests."""
     new: set[str] = set()
-    wanted = list({file.digest: file for file in files}.values())
-    entered = await database.ensure_projects_listed([project_id] if wanted else [])
-    for start in range(0, len(wanted), _FILES_AT_ONCE):
-        new |= await _write_group(database, project_id, wanted[start : start + _FILES_AT_ONCE])
-        await database.ensure_projects_listed(entered, entered)
+    unique_files = list({file.digest: file for file in files}.values())
+    registered = await database.ensure_projects_listed([project_id] if unique_files else [])
+    for start in range(0, len(unique_files), _FILE_BATCH):
+        new |= await _write_group(database, project_id, unique_files[start : start + _FILE_BATCH])
+        await database.ensure_projects_listed(registered, registered)
     return new
 
 
 async def _write_group(database: Database, project_id: str, group: list[NewFile]) -> set[str]:
-    there = await _there(database, project_id, group)
-    missing = {number: file for number, file in enumerate(group) if file.digest not in there}
+    existing = await _touch_existing_files(database, project_id, group)
+    missing = {number: file for number, file in enumerate(group) if file.digest not in existing}
     if not missing:
         return set()
     async with _upload(database, project_id) as upload:
@@ -273,24 +275,24 @@ async def _write_group(database: Database, project_id: str, group: list[NewFile]
         for _ in range(_ATTEMPTS):
             if await upload.publish(fields):
                 return {file.digest for number, file in missing.items() if number in fields}
-            there = await _there(database, project_id, group)
-            outrun = [number for number, document in fields.items() if document["digest"] in there]
-            await upload.drop(outrun)
-            fields = {number: document for number, document in fields.items() if number not in outrun}
+            existing = await _touch_existing_files(database, project_id, group)
+            duplicates = [number for number, document in fields.items() if document["digest"] in existing]
+            await upload.drop(duplicates)
+            fields = {number: document for number, document in fields.items() if number not in duplicates}
             if not fields:
                 await upload.discard()
                 return set()
-        raise ConflictError("too many writers stored the same files at once; send them again")
+        raise ConflictError("too many concurrent requests stored the same files; retry")
 
 
 async def _write_content(upload: Upload, project_id: str, number: int, file: NewFile) -> Document:
-    # To decode megabytes takes its time, which others need not wait for.
-    content = await asyncio.to_thread(file.load) if file.size_bytes > _BYTES_AT_ONCE else file.load()
+    # Decoding megabytes is slow, so a thread does it.
+    content = await asyncio.to_thread(file.load) if file.size_bytes > _BUFFER_BYTES else file.load()
     for position, start in enumerate(range(0, len(content), CHUNK_BYTES)):
         await upload.add(number, position, content[start : start + CHUNK_BYTES])
     await upload.touch()
     return document(project_id, file.digest, file.size_bytes, content[:SNIFFED_BYTES], file.name)
 
 
-async def _there(database: Database, project_id: str, files: Sequence[NewFile]) -> set[str]:
+async def _touch_existing_files(database: Database, project_id: str, files: Sequence[NewFile]) -> set[str]:
     return await database.run(touch_existing(database, project_id, [file.digest for file in files]))

@@ -1,6 +1,6 @@
-"""Content as Weave's client keeps it: two files, and the value that stands for both in a call.
+"""Content values in the format of Weave's client: two files, and the value that replaces them in a call.
 
-The first file is the content, the second says of it what the client must know to give it back.
+The first file has the content, the second the metadata that the client needs to restore it.
 """
 
 import uuid
@@ -18,7 +18,7 @@ _IDS: Final = uuid.UUID("0e7a3f52-6a3b-4d0e-9f0a-5d0b6f1c7a21")
 
 @dataclass(frozen=True, slots=True)
 class WeaveContent:
-    """A content, and how it came: as what (`content_type`, `input_type`), and in which encoding."""
+    """Content with the metadata of its origin: `content_type`, `input_type` and encoding."""
 
     content: NewFile
     media_type: str
@@ -30,8 +30,8 @@ class WeaveContent:
     metadata: dict[str, object] | None = None
 
     def files(self) -> tuple[NewFile, NewFile]:
-        """Both files; the same for the same content that came the same way."""
-        told = {
+        """Build both files; equal content and metadata give equal files."""
+        metadata = {
             "id": str(uuid.uuid5(_IDS, f"{self.media_type} {self.content.digest}")),
             "size": self.content.size_bytes,
             "mimetype": self.media_type,
@@ -43,11 +43,11 @@ class WeaveContent:
             "metadata": self.metadata,
             "extension": self.extension,
         }
-        return self.content, NewFile.of(codec.encode(told).encode(), METADATA_NAME)
+        return self.content, NewFile.of(codec.encode(metadata).encode(), METADATA_NAME)
 
 
 def value_of(content: NewFile, metadata: NewFile) -> dict[str, object]:
-    """What stands for both files in a call."""
+    """Build the value that represents both files in a call."""
     return {
         "_type": "CustomWeaveType",
         "weave_type": {"type": CONTENT_TYPE},

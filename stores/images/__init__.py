@@ -1,6 +1,6 @@
-"""Images: what models of providers paint, kept as files and spoken of by the calls that they were made in."""
+"""Images: requests to image models; results are stored as files, and each request as a call."""
 
 from stores.images.inputs import ImageInputs
-from stores.images.store import Generated, ImagesStore
+from stores.images.store import GeneratedImages, ImagesStore
 
-__all__ = ["Generated", "ImageInputs", "ImagesStore"]
+__all__ = ["GeneratedImages", "ImageInputs", "ImagesStore"]

@@ -1,4 +1,4 @@
-"""The pictures in what a provider answers: taken out of it, in whichever form they are there, and described."""
+"""Extraction of images from a provider's response, as URL, data URL or Base64."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ from stores.paging import Row
 from stores.providers import JsonObject, ProviderError
 
 MAX_BYTES: Final = 32 * 1024 * 1024
-"""Of one picture, which is in memory as a whole; the largest that providers make are a few megabytes."""
+"""Limit on one image, which is in memory as a whole; providers' largest are a few megabytes."""
 
 _EXTENSIONS: Final = {
     "image/png": ".png",
@@ -23,19 +23,19 @@ _EXTENSIONS: Final = {
     "image/webp": ".webp",
     "image/avif": ".avif",
 }
-FORMS: Final = ("b64_json", "url")
-"""The keys under which an entry may have its picture."""
+IMAGE_KEYS: Final = ("b64_json", "url")
+"""Keys of an entry that may hold the image."""
 
 _DATA_URL: Final = re.compile(r"data:[^,]{0,256};base64,")
-_LARGE: Final = 256 * 1024
-"""Characters of Base64 that take so long to decode that a thread does it."""
+_THREAD_CHARACTERS: Final = 256 * 1024
+"""Base64 with more characters than this is decoded in a thread."""
 
 Download = Callable[[str, int], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture, and the file that says what it is."""
+class ExtractedImage:
+    """An image file, and the file with its metadata."""
 
     media_type: str
     content: NewFile
@@ -43,12 +43,12 @@ class Picture:
 
     @property
     def value(self) -> JsonObject:
-        """What stands for it in a call."""
+        """The JSON value that replaces the image in a call."""
         return value_of(self.content, self.metadata)
 
     @property
     def row(self) -> Row:
-        """What is known of its file."""
+        """The row that describes the image file."""
         return {
             "digest": self.content.digest,
             "name": self.content.name,
@@ -57,40 +57,45 @@ class Picture:
         }
 
 
-async def extract_image(entry: Any, index: int, max_bytes: int, download: Download) -> tuple[Picture, JsonObject]:  # noqa: ANN401 -- any JSON
-    """The picture of one entry of an answer's `data`, the index-th, and the entry with what stands for it instead.
+async def extract_image(
+    entry: Any,  # noqa: ANN401 -- any JSON
+    index: int,
+    max_bytes: int,
+    download: Download,
+) -> tuple[ExtractedImage, JsonObject]:
+    """Extract the image of entry `index` of a response's `data`; return it and the entry with its replacement value.
 
     Raises:
-        ProviderError: there is none, it cannot be had, or it is too large or no picture.
+        ProviderError: the entry has no image, or the image cannot be downloaded, is too large or is not an image.
     """
-    form = next((form for form in FORMS if isinstance(entry, dict) and isinstance(entry.get(form), str)), None)
-    if form is None or not entry[form]:
-        raise ProviderError("the provider's answer has neither b64_json nor url of it")
-    content = await _content(entry[form], form, min(max_bytes, MAX_BYTES), download)
-    picture = await asyncio.to_thread(_picture, content, index, form)
-    return picture, {**entry, form: picture.value}
+    key = next((key for key in IMAGE_KEYS if isinstance(entry, dict) and isinstance(entry.get(key), str)), None)
+    if key is None or not entry[key]:
+        raise ProviderError("the provider's response has neither b64_json nor url for it")
+    content = await _read_content(entry[key], key, min(max_bytes, MAX_BYTES), download)
+    image = await asyncio.to_thread(_make_image, content, index, key)
+    return image, {**entry, key: image.value}
 
 
-async def _content(text: str, form: str, max_bytes: int, download: Download) -> bytes:
-    inner = _DATA_URL.match(text)
-    if form == "url" and not inner:
+async def _read_content(text: str, key: str, max_bytes: int, download: Download) -> bytes:
+    data_url = _DATA_URL.match(text)
+    if key == "url" and not data_url:
         return await download(text, max_bytes)
-    encoded = text[inner.end() :] if inner else text
+    encoded = text[data_url.end() :] if data_url else text
     if len(encoded) * 3 // 4 - 2 > max_bytes:
-        raise ProviderError(f"it has more than {max_bytes:,} bytes; see LOOMQL_MAX_FILE_BYTES on the server")
-    is_large = len(encoded) > _LARGE
+        raise ProviderError(f"it is larger than {max_bytes:,} bytes; see LOOMQL_MAX_FILE_BYTES on the server")
+    is_large = len(encoded) > _THREAD_CHARACTERS
     content = await asyncio.to_thread(strict_base64.decode, encoded) if is_large else strict_base64.decode(encoded)
     if content is None:
-        raise ProviderError("what the provider answered is no Base64")
+        raise ProviderError("the provider returned an image that is not valid Base64; retry or use another model")
     return content
 
 
-def _picture(content: bytes, index: int, form: str) -> Picture:
+def _make_image(content: bytes, index: int, key: str) -> ExtractedImage:
     media_type = content_type(content[:SNIFFED_BYTES])
     extension = _EXTENSIONS.get(media_type)
     if extension is None:
         kinds = ", ".join(kind.removeprefix("image/").upper() for kind in _EXTENSIONS)
-        raise ProviderError(f"what the provider answered is no picture of a known kind ({kinds})")
+        raise ProviderError(f"the provider returned no image of a supported type ({kinds})")
     name = f"image-{index + 1}{extension}"
     files = WeaveContent(
         NewFile.of(content, name),
@@ -100,6 +105,6 @@ def _picture(content: bytes, index: int, form: str) -> Picture:
         content_type="bytes",
         input_type="bytes",
         encoding="utf-8",
-        metadata={"source_index": index, "_original_schema": form},
+        metadata={"source_index": index, "_original_schema": key},
     ).files()
-    return Picture(media_type, *files)
+    return ExtractedImage(media_type, *files)

@@ -1,4 +1,4 @@
-"""What is asked of a model that paints, held to its rules; and what of that a provider is sent, model by model."""
+"""Inputs of image requests, validated, and the provider request per model."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,10 +9,10 @@ from stores.input_checks import MAX_NAME, check_length
 from stores.providers import JsonObject
 
 MAX_IMAGES: Final = 10
-"""Of one request; no provider makes more."""
+"""Limit on the images of one request; no provider makes more."""
 
 MAX_PROMPT: Final = 100_000
-"""Characters; providers take fewer, OpenAI 32,000 at most."""
+"""Limit on the characters of a prompt. Providers accept fewer; OpenAI at most 32,000."""
 
 _DALL_E_3: Final = "dall-e-3"
 _SIZE: Final = "1024x1024"
@@ -20,51 +20,54 @@ _SIZE: Final = "1024x1024"
 
 @dataclass(frozen=True, slots=True)
 class ImageInputs:
-    """A prompt for a model, and how many images of it."""
+    """A prompt for an image model, and the number of images."""
 
     model: str
     prompt: str
     n: int | None = None
 
     def check(self) -> None:
-        """Hold them to the rules that are the same for all models.
+        """Check the rules that apply to all models.
 
         Raises:
-            BadInputError: one is broken; the error names the input under `inputs`.
+            BadInputError: an input is invalid; the argument is `inputs.<name>`.
         """
         for name, limit in (("model", MAX_NAME), ("prompt", MAX_PROMPT)):
             text: str = getattr(self, name)
             if not text:
-                raise BadInputError(f"is required: {_WANTED[name]}", f"inputs.{name}")
+                raise BadInputError(f"is required: {_DESCRIPTIONS[name]}", f"inputs.{name}")
             check_length(text, limit, f"inputs.{name}")
             refs.check_external(text, f"inputs.{name}")
         if self.n is not None and not 1 <= self.n <= MAX_IMAGES:
-            raise BadInputError(f"{self.n} is no number of images; ask for 1 to {MAX_IMAGES}", "inputs.n")
+            raise BadInputError(f"{self.n} images are not allowed; request 1 to {MAX_IMAGES}", "inputs.n")
 
     @property
     def given(self) -> JsonObject:
-        """What was sent, as the call keeps it."""
+        """The inputs as stored in the call."""
         return {"model": self.model, "prompt": self.prompt} | ({} if self.n is None else {"n": self.n})
 
     def request(self, model: str) -> JsonObject:
-        """What is asked of a provider, which calls the model so.
+        """Build the provider request; `model` is the provider's name for the model.
 
-        Of models that are not OpenAI's nothing but the prompt and the number is known to be taken.
+        Models not made by OpenAI get only the prompt and the number, the only parameters known to work.
 
         Raises:
-            BadInputError: the model does not make so many.
+            BadInputError: the model does not make that many images.
         """
         asked: JsonObject = {"model": model, "prompt": self.prompt, "n": self.n or 1}
         if model == _DALL_E_3:
             if asked["n"] > 1:
-                raise BadInputError(f"{model} makes one image at a time; leave n out, and ask for each", "inputs.n")
+                raise BadInputError(f"{model} makes one image per request; leave out n", "inputs.n")
             return asked | {"quality": "standard", "style": "natural", "size": _SIZE, "response_format": "b64_json"}
         if model.startswith("dall-e-"):
             return asked | {"size": _SIZE, "response_format": "b64_json"}
         if model.startswith("gpt-image-"):
-            # These know no response_format: they answer in Base64 always.
+            # These models reject response_format; they always return Base64.
             return asked | {"quality": "high", "size": _SIZE}
         return asked
 
 
-_WANTED: Final = {"model": "the name of a model, such as openai/gpt-image-1", "prompt": "what is to be seen"}
+_DESCRIPTIONS: Final = {
+    "model": "the name of a model, such as openai/gpt-image-1",
+    "prompt": "a description of the image",
+}

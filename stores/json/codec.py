@@ -1,7 +1,7 @@
-"""JSON as text: parsed once on the way in, kept as what came, spliced unparsed on the way out.
+"""JSON text: parsed once on input, stored as received, spliced unparsed into responses.
 
-orjson does the work; what it cannot (integers beyond 64 bits, nesting beyond 254 levels) takes a slower way
-with the same result, so that every JSON value that comes in leaves as it came.
+orjson parses and writes. Its limits (integers of 64 bits, 254 levels) have slower fallbacks with the same result, so
+every accepted value returns unchanged.
 """
 
 import json
@@ -17,31 +17,31 @@ from stores.json import limits
 
 _DEFAULT: Final = json.JSONEncoder(allow_nan=False).encode
 _CANONICAL: Final = json.JSONEncoder(allow_nan=False, sort_keys=True).encode
-_PIECE: Final = 500
-"""Members that are written at once."""
+_PIECE_SIZE: Final = 500
+"""Members of a list that are encoded in one step."""
 
 _DIGITS_AS_ZEROS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _RUN: Final = b"0" * 19
 _NOT_A_NUMBER: Final = re.compile(rb"(?:\A|[:\[,\s])(-?Infinity|NaN)\b")
-_WORD: Final = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"|[^\s\[\]{},:"]+')
+_TOKEN: Final = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"|[^\s\[\]{},:"]+')
 
 
 def loads(text: bytes | bytearray) -> object:
-    """The value of a JSON text, its integers exact whatever their size.
+    """Parse a JSON text; integers are exact, whatever their size.
 
     Raises:
-        BadInputError: the text is not JSON in UTF-8, holds a lone surrogate, a number beyond a double's range,
-            or nests deeper than `json_bounds.MAX_DEPTH`.
+        BadInputError: if the text is not JSON in UTF-8, contains a lone surrogate or a number beyond a double's range,
+            or nests deeper than `limits.MAX_DEPTH`.
     """
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise BadInputError(_explain(text, str(error))) from None
+        raise BadInputError(_parse_error(text, str(error))) from None
     return _loads_wide(text) if _has_wide_integers(text) else value
 
 
 def _has_wide_integers(text: bytes | bytearray) -> bool:
-    """Whether there may be an integer beyond 64 bits: 20 digits, or 19 after a minus, but for those of a fraction."""
+    """True if an integer may exceed 64 bits: 20 digits, or 19 after a minus sign, not counting fractions."""
     # A regular expression would take longer than all the parsing.
     zeros = text.translate(_DIGITS_AS_ZEROS)
     at = zeros.find(_RUN)
@@ -53,20 +53,20 @@ def _has_wide_integers(text: bytes | bytearray) -> bool:
     return False
 
 
-def _explain(text: bytes | bytearray, reason: str) -> str:
+def _parse_error(text: bytes | bytearray, reason: str) -> str:
     try:
         text.decode()
     except UnicodeDecodeError as error:
-        return f"not JSON in UTF-8: byte {error.start + 1:,} is no part of a UTF-8 text"
+        return f"not JSON in UTF-8: byte {error.start + 1:,} is not valid UTF-8"
     if _NOT_A_NUMBER.search(text):
-        return f"not JSON, which has no NaN or Infinity; send null or a string instead ({reason})"
+        return f"not JSON: NaN and Infinity are not allowed; send null or a string instead ({reason})"
     if "depth limit" in reason:
-        return f"JSON nested deeper than {limits.MAX_DEPTH:,} levels"
+        return f"JSON nested deeper than {limits.MAX_DEPTH:,} levels; flatten it"
     if "infinity" in reason:
         return f"JSON with a number beyond a double's range; send it as a string instead ({reason})"
     if "surrogate" in reason:
-        return f"JSON with a lone surrogate, which no UTF-8 text can hold ({reason})"
-    if "memory" in reason:  # orjson's word for more brackets than what is left of the text could close
+        return f"JSON with a lone surrogate, which is not valid in UTF-8; remove it ({reason})"
+    if "memory" in reason:  # orjson's message if more brackets are open than the rest of the text can close
         return "not JSON: it ends before all of its lists and objects are closed"
     return f"not JSON: {reason}"
 
@@ -79,39 +79,39 @@ def _loads_wide(text: bytes | bytearray) -> object:
 
 
 def _loads_deep(text: str) -> object:
-    """The value of a text that is known to be JSON, without recursion."""
-    waiting: list[list[Any]] = [[]]
-    for word in map(itemgetter(0), _WORD.finditer(text)):
-        if word in ("[", "{"):
-            waiting.append([])
-        elif word in ("]", "}"):
-            parts = waiting.pop()
-            waiting[-1].append(parts if word == "]" else dict(zip(parts[::2], parts[1::2], strict=True)))
+    """Parse a valid JSON text without recursion."""
+    stack: list[list[Any]] = [[]]
+    for lexeme in map(itemgetter(0), _TOKEN.finditer(text)):
+        if lexeme in ("[", "{"):
+            stack.append([])
+        elif lexeme in ("]", "}"):
+            parts = stack.pop()
+            stack[-1].append(parts if lexeme == "]" else dict(zip(parts[::2], parts[1::2], strict=True)))
         else:
-            waiting[-1].append(json.loads(word))
-    [[value]] = waiting
+            stack[-1].append(json.loads(lexeme))
+    [[value]] = stack
     return value
 
 
 def dumps(value: object) -> bytes:
-    """The JSON of a response, in UTF-8; an `orjson.Fragment` in it passes as it is."""
+    """Encode the JSON of a response as UTF-8; an `orjson.Fragment` in it is copied unchanged."""
     return orjson.dumps(value)
 
 
 def encode(value: object) -> str:
-    """The compact JSON text of a value made of dicts, lists, strings, numbers, booleans and None.
+    """Encode a value of dicts, lists, strings, numbers, booleans and None as compact JSON.
 
     Raises:
-        BadInputError: the value goes beyond `json_bounds`; the message says where.
+        BadInputError: if the value exceeds `limits`; the message names the path.
     """
     if (text := encode_plain(value)) is not None:
         return text
     limits.check(value)
-    return _encode_odd(value)
+    return _encode_slow(value)
 
 
 def encode_plain(value: object) -> str | None:
-    """The same of a value that orjson encodes, in a moment however large it is; None of any other."""
+    """Encode a value like `encode`, if orjson can, which is fast for any size; None otherwise."""
     try:
         return orjson.dumps(value).decode()
     except TypeError:
@@ -119,12 +119,12 @@ def encode_plain(value: object) -> str | None:
 
 
 def encode_part(part: object, whole: object) -> str:
-    """The text of a list or object as it stands in the text that `encode` makes of the value around it."""
-    return encode(part) if encode_plain(whole) is not None else _encode_odd(part)
+    """Encode a list or object inside `whole` with the same text as in `encode(whole)`."""
+    return encode(part) if encode_plain(whole) is not None else _encode_slow(part)
 
 
 def default_length(value: object) -> int:
-    """The length of a value's JSON as Python writes it by default (`", "`, `": "`, ASCII), the measure of sizes."""
+    """Return the length of the value's JSON in Python's default format (`", "`, `": "`, ASCII)."""
     try:
         return len(_DEFAULT(value))
     except RecursionError:
@@ -132,9 +132,9 @@ def default_length(value: object) -> int:
 
 
 def canonical(value: object) -> str:
-    """The text that stands for a value whatever the order of its keys: Python's default, with keys sorted.
+    """Encode a value independently of the order of its keys: Python's default format with sorted keys.
 
-    It is as long as `default_length` says.
+    The text is as long as `default_length` says.
     """
     try:
         return _CANONICAL(value)
@@ -142,8 +142,8 @@ def canonical(value: object) -> str:
         return _encode_deep(value, ", ", ": ", ensure_ascii=True, sort_keys=True)
 
 
-def canonical_in_pieces(value: object) -> str:
-    """The same as `canonical`, made piece by piece: a thread that makes it lets others in between."""
+def canonical_incrementally(value: object) -> str:
+    """Encode like `canonical`, but in pieces, so that a thread lets other threads run in between."""
     try:
         return "".join(_canonical_pieces(value))
     except RecursionError:
@@ -151,18 +151,18 @@ def canonical_in_pieces(value: object) -> str:
 
 
 def _canonical_pieces(value: object) -> Iterator[str]:
-    if isinstance(value, dict) and not _is_piece(value.values()):
+    if isinstance(value, dict) and not _is_small(value.values()):
         yield "{"
         for number, key in enumerate(sorted(value)):
             yield f"{', ' if number else ''}{_CANONICAL(key)}: "
             yield from _canonical_pieces(value[key])
         yield "}"
-    elif isinstance(value, list) and not _is_piece(value):
+    elif isinstance(value, list) and not _is_small(value):
         yield "["
-        for start in range(0, len(value), _PIECE):
-            part = value[start : start + _PIECE]
+        for start in range(0, len(value), _PIECE_SIZE):
+            part = value[start : start + _PIECE_SIZE]
             yield ", " if start else ""
-            if _is_piece(part):
+            if _is_small(part):
                 yield _CANONICAL(part)[1:-1]
                 continue
             for number, inner in enumerate(part):
@@ -173,12 +173,12 @@ def _canonical_pieces(value: object) -> Iterator[str]:
         yield _CANONICAL(value)
 
 
-def _is_piece(members: Collection[object]) -> bool:
-    """Whether a list or object of these members is soon written: there are few, and none has members of its own."""
-    return len(members) <= _PIECE and not any(isinstance(member, dict | list) for member in members)
+def _is_small(members: Collection[object]) -> bool:
+    """True if a list or object with these members is encoded in one step: few members, and no containers among them."""
+    return len(members) <= _PIECE_SIZE and not any(isinstance(member, dict | list) for member in members)
 
 
-def _encode_odd(value: object) -> str:
+def _encode_slow(value: object) -> str:
     try:
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     except RecursionError:
@@ -186,7 +186,7 @@ def _encode_odd(value: object) -> str:
 
 
 class _Piece(str):
-    """JSON text that is already made, among the values that wait in `_encode_deep`."""
+    """Encoded JSON text on the stack of `_encode_deep`, as opposed to values that are not encoded yet."""
 
     __slots__ = ()
 
@@ -194,9 +194,9 @@ class _Piece(str):
 def _encode_deep(value: object, item: str, colon: str, *, ensure_ascii: bool, sort_keys: bool = False) -> str:
     scalar = json.JSONEncoder(ensure_ascii=ensure_ascii, allow_nan=False).encode
     pieces: list[str] = []
-    waiting: list[object] = [value]
-    while waiting:
-        match waiting.pop():
+    stack: list[object] = [value]
+    while stack:
+        match stack.pop():
             case _Piece() as piece:
                 pieces.append(piece)
             case dict() as members:
@@ -205,10 +205,10 @@ def _encode_deep(value: object, item: str, colon: str, *, ensure_ascii: bool, so
                     for key, inner in (sorted(members.items(), key=itemgetter(0)) if sort_keys else members.items())
                     for part in (_Piece(item), _Piece(scalar(key) + colon), inner)
                 ]
-                waiting += [_Piece("}"), *reversed(parts[1:]), _Piece("{")]
+                stack += [_Piece("}"), *reversed(parts[1:]), _Piece("{")]
             case list() as entries:
                 parts = [part for inner in entries for part in (_Piece(item), inner)]
-                waiting += [_Piece("]"), *reversed(parts[1:]), _Piece("[")]
+                stack += [_Piece("]"), *reversed(parts[1:]), _Piece("[")]
             case leaf:
                 pieces.append(scalar(leaf))
     return "".join(pieces)

@@ -1,4 +1,4 @@
-"""The bounds of the JSON that is kept: whatever is written within them can be read again."""
+"""Limits of stored JSON: every value within them can be read again."""
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Optional
@@ -7,51 +7,55 @@ from stores.errors import BadInputError
 from stores.json import paths
 
 MAX_DEPTH: Final = 1024
-"""Levels of nesting; it is orjson's own bound."""
+"""Maximum levels of nesting, which is also what orjson can parse."""
 
 MAX_DIGITS: Final = 308
-"""Digits of an integer: every one of so many lies within a double's range, beyond which orjson reads no number."""
+"""Maximum digits of an integer; larger ones exceed a double's range, which orjson does not parse."""
 
-_BEYOND: Final = 10**MAX_DIGITS
-_SHOWN: Final = 200
+_TOO_LARGE: Final = 10**MAX_DIGITS
+_MAX_PATH: Final = 200
 
 
-class _Place(NamedTuple):
-    """A value inside another, `depth` levels down."""
+class _Location(NamedTuple):
+    """A value inside another one, `depth` levels down."""
 
     value: object
     key: str = ""
     depth: int = 0
-    outer: Optional["_Place"] = None
+    outer: Optional["_Location"] = None
 
-    def inner(self) -> Iterator["_Place"]:
+    def inner(self) -> Iterator["_Location"]:
         if isinstance(self.value, dict):
-            yield from (_Place(value, key, self.depth + 1, self) for key, value in self.value.items())
+            yield from (_Location(value, key, self.depth + 1, self) for key, value in self.value.items())
         elif isinstance(self.value, list):
-            yield from (_Place(value, str(index), self.depth + 1, self) for index, value in enumerate(self.value))
+            yield from (_Location(value, str(index), self.depth + 1, self) for index, value in enumerate(self.value))
 
     def __str__(self) -> str:
-        keys, place = [], self
-        while place.outer:
-            keys.append(place.key)
-            place = place.outer
+        keys, location = [], self
+        while location.outer:
+            keys.append(location.key)
+            location = location.outer
         path = paths.join(reversed(keys))
-        return path if len(path) <= _SHOWN else f"{path[:_SHOWN]}…"
+        return path if len(path) <= _MAX_PATH else f"{path[:_MAX_PATH]}…"
 
 
 def check(value: object) -> None:
-    """Hold a JSON value to the bounds.
+    """Check a JSON value against the limits.
 
     Raises:
-        BadInputError: it nests too deeply or holds too long an integer; the message says where.
+        BadInputError: if it nests too deeply or contains too long an integer; the message names the path.
     """
-    waiting = [_Place(value)]
-    while waiting:
-        place = waiting.pop()
-        match place.value:
-            case dict() | list() if place.depth >= MAX_DEPTH:
-                raise BadInputError(f"nests deeper than {MAX_DEPTH:,} levels at {place}; flatten it or send it as text")
-            case int(number) if abs(number) >= _BEYOND:
-                where = f" at {place}" if place.outer else ""
-                raise BadInputError(f"holds an integer of more than {MAX_DIGITS} digits{where}; send it as a string")
-        waiting.extend(place.inner())
+    stack = [_Location(value)]
+    while stack:
+        location = stack.pop()
+        match location.value:
+            case dict() | list() if location.depth >= MAX_DEPTH:
+                raise BadInputError(
+                    f"nests deeper than {MAX_DEPTH:,} levels at {location}; flatten it or send it as text"
+                )
+            case int(number) if abs(number) >= _TOO_LARGE:
+                position = f" at {location}" if location.outer else ""
+                raise BadInputError(
+                    f"contains an integer of more than {MAX_DIGITS} digits{position}; send it as a string"
+                )
+        stack.extend(location.inner())

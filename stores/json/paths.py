@@ -11,10 +11,10 @@ _STEP: Final = re.compile(r"((?:[^.\\]|\\.|\\$)*)(\.|$)", re.DOTALL)
 
 
 def split(path: str) -> list[str]:
-    r"""The keys of a dotted path, `\.` and `\\` unescaped; the empty path is no key at all.
+    r"""Split a dotted path into its keys and unescape `\.` and `\\`; the empty path has no keys.
 
     Raises:
-        BadInputError: a key is empty, as in `a..b` or with a dot at either end.
+        BadInputError: if a key is empty, as in `a..b` or with a dot at either end.
     """
     if not path:
         return []
@@ -22,25 +22,25 @@ def split(path: str) -> list[str]:
         return steps
     steps, at = [], 0
     while at <= len(path):
-        found = _STEP.match(path, at)
-        if found is None or not found[1]:
+        match = _STEP.match(path, at)
+        if match is None or not match[1]:
             raise BadInputError(rf"{path[:200]!r} has an empty key; write a dot inside a key as \.")
-        steps.append(re.sub(r"\\([.\\])", r"\1", found[1]))
-        if not found[2]:
+        steps.append(re.sub(r"\\([.\\])", r"\1", match[1]))
+        if not match[2]:
             break
-        at = found.end()
+        at = match.end()
     return steps
 
 
 def join(steps: Iterable[str]) -> str:
-    r"""The dotted path of some keys, which `split` takes apart again."""
+    """Join keys to a dotted path, the inverse of `split`."""
     return ".".join(re.sub(r"([.\\])", r"\\\1", step) for step in steps)
 
 
 def follow(value: object, steps: list[str]) -> object:
-    """What lies at the end of the steps, or None where they lead nowhere.
+    """Return the value at the path, or None if there is none.
 
-    A step of digits is a list index or a key, whichever is there.
+    A step of digits is a list index or an object key, depending on the value.
     """
     for step in steps:
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The strings in decoded JSON, wherever they stand: by themselves, or all texts with their places."""
+"""Traversal of the strings in decoded JSON, with or without their locations."""
 
 from collections.abc import Iterator
 from typing import NamedTuple, Optional
@@ -7,52 +7,55 @@ from stores.json import codec
 
 
 def iter_strings(value: object, *, with_keys: bool = False) -> Iterator[str]:
-    """All of them in the order in which they stand, with the keys of an object before its values or without."""
-    waiting = [value]
-    while waiting:
-        match waiting.pop():
+    """Yield all strings in document order; with `with_keys`, an object's keys come before its values."""
+    stack = [value]
+    while stack:
+        match stack.pop():
             case str() as text:
                 yield text
             case dict() as members:
                 if with_keys:
                     yield from members
-                waiting.extend(reversed(members.values()))
+                stack.extend(reversed(members.values()))
             case list() as entries:
-                waiting.extend(reversed(entries))
+                stack.extend(reversed(entries))
 
 
 class Location(NamedTuple):
-    """A place: the last key or index on the way there, and the place before it; the whole has neither."""
+    """A location in JSON: the last key or index and the enclosing location; the root has neither."""
 
     key: str = ""
     outer: Optional["Location"] = None
 
     def steps(self) -> list[str]:
-        """The keys and indexes that lead there."""
-        found: list[str] = []
-        place = self
-        while place.outer is not None:
-            found.append(place.key)
-            place = place.outer
-        return found[::-1]
+        """Return the keys and indexes from the root to this location."""
+        steps: list[str] = []
+        location = self
+        while location.outer is not None:
+            steps.append(location.key)
+            location = location.outer
+        return steps[::-1]
 
 
 def iter_texts(value: object) -> Iterator[tuple[Location, bool, str]]:
-    """All texts in their order, each with its place, and whether it is the key at the end of that.
+    """Yield all texts in document order: location, True for the key at that location, text.
 
-    What is written without quotes is a text, too.
+    Numbers, booleans and null count as texts, too.
     """
-    waiting: list[tuple[Location, bool, object]] = [(Location(), False, value)]
-    while waiting:
-        place, is_key, found = waiting.pop()
-        match found:
+    stack: list[tuple[Location, bool, object]] = [(Location(), False, value)]
+    while stack:
+        location, is_key, value_or_key = stack.pop()
+        match value_or_key:
             case str():
-                yield place, is_key, found
+                yield location, is_key, value_or_key
             case dict():
-                for key, inner in reversed(found.items()):
-                    there = Location(key, place)
-                    waiting += [(there, False, inner), (there, True, key)]
+                for key, inner in reversed(value_or_key.items()):
+                    inner_location = Location(key, location)
+                    stack += [(inner_location, False, inner), (inner_location, True, key)]
             case list():
-                waiting += [(Location(str(at), place), False, found[at]) for at in range(len(found) - 1, -1, -1)]
+                stack += [
+                    (Location(str(at), location), False, value_or_key[at])
+                    for at in range(len(value_or_key) - 1, -1, -1)
+                ]
             case _:
-                yield place, False, codec.encode(found)
+                yield location, False, codec.encode(value_or_key)

@@ -1,12 +1,20 @@
-"""JSON Schemas that strangers wrote, applied to values without fetching anything and within bounds of time and memory.
+"""Validation by untrusted JSON Schemas, without network access and within limits of time and memory.
 
-A schema from outside can name schemas elsewhere, repeat itself without end, and hold patterns over which Python's `re`
-sits for years. So references stay inside it, patterns are RE2's, which reads a text once whatever the pattern, and
-whatever goes on into a part of a value or of the schema looks at the clock.
+An untrusted schema can reference remote schemas, recurse endlessly, or contain patterns that take Python's `re` years.
+References therefore stay inside the schema, patterns use RE2, which is linear in the text, and each step into a value
+or schema checks the time limit.
 """
 
 from stores.json_schema.patterns import MAX_PATTERNS, MAX_STATES
-from stores.json_schema.schemas import JsonSchema, check_form
+from stores.json_schema.schemas import JsonSchema, check_schema
 from stores.json_schema.time_limit import MAX_SECONDS, SchemaFaultError, bounded_time
 
-__all__ = ["MAX_PATTERNS", "MAX_SECONDS", "MAX_STATES", "JsonSchema", "SchemaFaultError", "bounded_time", "check_form"]
+__all__ = [
+    "MAX_PATTERNS",
+    "MAX_SECONDS",
+    "MAX_STATES",
+    "JsonSchema",
+    "SchemaFaultError",
+    "bounded_time",
+    "check_schema",
+]

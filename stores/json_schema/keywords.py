@@ -1,4 +1,4 @@
-"""Keywords in place of jsonschema's: those that would use Python's `re`, compare each with each, or keep all errors."""
+"""Replacements for jsonschema's keywords that use Python's `re`, take quadratic time or collect all errors."""
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -8,14 +8,14 @@ from jsonschema import ValidationError
 
 from stores.json_schema.patterns import matches
 
-_SHOWN: Final = 100
+_MAX_SHOWN: Final = 100
 
 Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
 
 
 def _pattern(validator: Any, pattern: str, text: Any, _schema: Any) -> Iterator[ValidationError]:  # noqa: ANN401 -- as jsonschema calls it
     if validator.is_type(text, "string") and not matches(pattern, text):
-        yield ValidationError(f"{_shown(text)} does not match {pattern!r}")
+        yield ValidationError(f"{_shortened(text)} does not match {pattern!r}")
 
 
 def _pattern_properties(validator: Any, schemas: Any, value: Any, _schema: Any) -> Iterator[ValidationError]:  # noqa: ANN401 -- as above
@@ -35,27 +35,27 @@ def _additional_properties(validator: Any, allowed: Any, value: Any, schema: Any
         if name in named or any(matches(pattern, name) for pattern in patterns):
             continue
         if allowed is False:
-            yield ValidationError(f"there is no property {name!r}", path=[name])
+            yield ValidationError(f"the property {name!r} is not allowed", path=[name])
         else:
             yield from validator.descend(value[name], allowed, path=name)
 
 
 def _any_of(validator: Any, schemas: Any, value: Any, _schema: Any) -> Iterator[ValidationError]:  # noqa: ANN401 -- as above
     if not any(_passes(validator, schema, value) for schema in schemas):
-        yield ValidationError(f"{_shown(value)} is valid under none of the schemas in anyOf")
+        yield ValidationError(f"{_shortened(value)} matches no schema of anyOf")
 
 
 def _one_of(validator: Any, schemas: Any, value: Any, _schema: Any) -> Iterator[ValidationError]:  # noqa: ANN401 -- as above
     passed = (schema for schema in schemas if _passes(validator, schema, value))
     if next(passed, None) is None:
-        yield ValidationError(f"{_shown(value)} is valid under none of the schemas in oneOf")
+        yield ValidationError(f"{_shortened(value)} matches no schema of oneOf")
     elif next(passed, None) is not None:
-        yield ValidationError(f"{_shown(value)} is valid under more than one of the schemas in oneOf")
+        yield ValidationError(f"{_shortened(value)} matches more than one schema of oneOf")
 
 
-def _shown(value: object) -> str:
+def _shortened(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
 def _passes(validator: Any, schema: Any, value: Any) -> bool:  # noqa: ANN401 -- as above
@@ -68,19 +68,19 @@ def _multiple_of(validator: Any, unit: Any, value: Any, _schema: Any) -> Iterato
 
 
 def _exact(number: float) -> Fraction:
-    """The number as it is written: 0.3 is three tenths, which its double is not quite."""
+    """Return the number as written: 0.3 is exactly three tenths, unlike its double."""
     return Fraction(number) if isinstance(number, int) else Fraction(repr(number))
 
 
 def _unique_items(validator: Any, unique: Any, value: Any, _schema: Any) -> Iterator[ValidationError]:  # noqa: ANN401 -- as above
     if unique and validator.is_type(value, "array") and len(set(map(_identity, value))) < len(value):
-        yield ValidationError("has items that are equal")
+        yield ValidationError("has equal items")
 
 
 def _identity(value: object) -> object:
-    """What is equal for equal JSON values only: 1 and 1.0 are, 1 and true are not.
+    """Return a hashable value that is equal for equal JSON values only: 1 and 1.0 are equal, 1 and true are not.
 
-    Numbers are told by texts, whose hashes nobody can foresee: whoever could would make all of them the same.
+    Numbers become texts: Python randomizes the hashes of texts, so an attacker cannot make them collide.
     """
     match value:
         case bool():

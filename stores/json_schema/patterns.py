@@ -1,4 +1,4 @@
-"""The patterns of schemas: RE2's, so many and so large, and remembered within bounds of memory."""
+"""The patterns of schemas: compiled by RE2, limited in number and size, cached within a memory limit."""
 
 from collections import OrderedDict
 from contextvars import ContextVar
@@ -8,75 +8,76 @@ from typing import Any, Final
 import re2
 
 from stores.errors import BadInputError
-from stores.json_schema.time_limit import SchemaFaultError, check_clock
+from stores.json_schema.time_limit import SchemaFaultError, check_time_limit
 
 MAX_PATTERNS: Final = 100
-"""Different ones, in a schema."""
+"""Maximum different patterns in a schema."""
 
 MAX_STATES: Final = 50_000
-"""The sizes of a schema's patterns, as RE2 makes programs of them, together."""
+"""Maximum total size of a schema's patterns, as RE2 program sizes."""
 
 _MAX_STEPS: Final = 50_000_000
-"""The states of a pattern times the bytes of a text: half a second or so where all have to be tried."""
+"""Maximum program size times bytes of text: about half a second if RE2 tries all states."""
 
 _MAX_MEMORY: Final = 512 * 1024
-"""Bytes that RE2 may take for a pattern, with what it finds out about texts."""
+"""Bytes that RE2 may use for a pattern, including its cache of text states."""
 
-_REMEMBERED: Final = 200_000
-_LEAST: Final = 1_000
-"""What is remembered, in states; a small pattern counts as so many, for RE2 may find out a lot about it."""
+_CACHE_STATES: Final = 200_000
+_MIN_STATES: Final = 1_000
+"""Size of the cache in states. A small pattern counts as this many, because RE2 caches text states for it, too."""
 
-_SHOWN: Final = 100
+_MAX_SHOWN: Final = 100
 
 
 class Patterns:
-    """The patterns of one schema, each admitted when it is first met."""
+    """The patterns of one schema, each checked against the limits on first use."""
 
     def __init__(self) -> None:
         self._sizes: dict[str, int] = {}
 
-    def admit(self, pattern: str) -> Any:  # noqa: ANN401 -- RE2 has no types
-        """A pattern of the schema, compiled.
+    def compile(self, pattern: str) -> Any:  # noqa: ANN401 -- RE2 has no types
+        """Compile a pattern of the schema.
 
         Raises:
-            SchemaFaultError: it is none of RE2's, or one too many or too large with all others; or time is over.
+            SchemaFaultError: if RE2 does not support it, the schema's patterns exceed a limit, or the time limit
+                expires.
         """
         if pattern not in self._sizes and len(self._sizes) >= MAX_PATTERNS:
-            raise SchemaFaultError(f"holds more than {MAX_PATTERNS} patterns; use fewer")
-        compiled = _memory.compiled(pattern)
+            raise SchemaFaultError(f"has more than {MAX_PATTERNS} patterns; use fewer")
+        compiled = _cache.compiled(pattern)
         if pattern not in self._sizes:
             states = sum(self._sizes.values()) + compiled.programsize
             if states > MAX_STATES:
                 raise SchemaFaultError(
-                    f"holds patterns of more than {MAX_STATES:,} states together with {pattern[:_SHOWN]!r}; repeat "
-                    "less in them"
+                    f"has patterns of more than {MAX_STATES:,} states in total, up to {pattern[:_MAX_SHOWN]!r}; use "
+                    "fewer repetitions"
                 )
             self._sizes[pattern] = compiled.programsize
         return compiled
 
 
-admitted: ContextVar[Patterns] = ContextVar("the patterns of the schema that is at work")
+current_patterns: ContextVar[Patterns] = ContextVar("patterns of the current schema")
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether a text holds what a pattern of the schema at work describes.
+    """True if a text contains a match of a pattern of the current schema.
 
     Raises:
-        SchemaFaultError: as `Patterns.admit`.
-        BadInputError: the text is too long for the pattern.
+        SchemaFaultError: as `Patterns.compile`.
+        BadInputError: if the text is too long for the pattern.
     """
-    check_clock()
-    compiled = admitted.get().admit(pattern)
+    check_time_limit()
+    compiled = current_patterns.get().compile(pattern)
     if compiled.programsize * len(text.encode()) > _MAX_STEPS:
         message = f"cannot be checked: a text of {len(text):,} characters is too long for the pattern"
-        raise BadInputError(f"{message} {pattern[:_SHOWN]!r}")
+        raise BadInputError(f"{message} {pattern[:_MAX_SHOWN]!r}")
     return compiled.search(text) is not None
 
 
-class Memory:
-    """Compiled patterns, those used last of all schemas; each counts by its size."""
+class PatternCache:
+    """An LRU cache of compiled patterns of all schemas, weighted by program size."""
 
-    def __init__(self, limit: int = _REMEMBERED) -> None:
+    def __init__(self, limit: int = _CACHE_STATES) -> None:
         self._limit = limit
         self._compiled: OrderedDict[str, Any] = OrderedDict()
         self._size = 0
@@ -86,13 +87,13 @@ class Memory:
         return len(self._compiled)
 
     def compiled(self, pattern: str) -> Any:  # noqa: ANN401 -- as above
-        """A pattern, compiled unless it is remembered."""
+        """Return the compiled pattern, from the cache if possible."""
         with self._lock:
             if pattern in self._compiled:
                 self._compiled.move_to_end(pattern)
                 return self._compiled[pattern]
         compiled = _compile(pattern)
-        check_clock()
+        check_time_limit()
         with self._lock:
             if pattern not in self._compiled:
                 self._compiled[pattern] = compiled
@@ -102,11 +103,11 @@ class Memory:
         return compiled
 
 
-_memory: Final = Memory()
+_cache: Final = PatternCache()
 
 
 def _weight(compiled: Any) -> int:  # noqa: ANN401 -- as above
-    return max(_LEAST, int(compiled.programsize))
+    return max(_MIN_STATES, int(compiled.programsize))
 
 
 def _compile(pattern: str) -> Any:  # noqa: ANN401 -- as above
@@ -116,9 +117,9 @@ def _compile(pattern: str) -> Any:  # noqa: ANN401 -- as above
     try:
         return re2.compile(pattern, options)
     except (re2.error, UnicodeEncodeError) as error:
-        told = error.args[0] if error.args else error
-        reason = told.decode(errors="replace") if isinstance(told, bytes) else str(error)
+        message = error.args[0] if error.args else error
+        reason = message.decode(errors="replace") if isinstance(message, bytes) else str(error)
         raise SchemaFaultError(
-            f"holds the pattern {pattern[:_SHOWN]!r}, which is none of RE2's, for that has no lookaround and no "
+            f"has the pattern {pattern[:_MAX_SHOWN]!r}, which RE2 does not support; avoid lookaround and "
             f"backreferences ({reason})"
         ) from None

@@ -1,4 +1,4 @@
-"""All that a schema leads to: its parts, what its references name, and the parts of that."""
+"""Traversal of everything that a schema reaches: its subschemas, and the targets of its references."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -8,43 +8,43 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import specification_with
 
 from stores.json_schema.patterns import Patterns
-from stores.json_schema.time_limit import SchemaFaultError, check_clock
+from stores.json_schema.time_limit import SchemaFaultError, check_time_limit
 
 _REFS: Final = ("$ref", "$dynamicRef")
-_SHOWN: Final = 200
+_MAX_SHOWN: Final = 200
 
 
 Draft = Any
-"""A validator's class; its protocol leaves out what it is asked here."""
+"""A validator class; jsonschema's protocol lacks attributes that are used here."""
 
 
-def check_reach(draft: Draft, schema: dict[str, Any], patterns: Patterns, check: Callable[[object], None]) -> None:
-    """See that all references of a schema lead to schemas, and admit all patterns; others are met when they are used.
+def check_references(draft: Draft, schema: dict[str, Any], patterns: Patterns, check: Callable[[object], None]) -> None:
+    """Check that all references resolve inside the schema, and check its patterns against the limits.
 
-    `check` holds to the draft what a reference leads to outside of the places for schemas.
+    `check` validates reference targets that lie outside of the places for subschemas.
 
     Raises:
-        SchemaFaultError: a reference or an `$id` leads nowhere or to what is no schema, or a pattern is not admitted.
+        SchemaFaultError: if a reference or an `$id` does not resolve to a schema, or a pattern exceeds a limit.
     """
-    for part in _reached(draft, schema, check):
+    for part in _reachable(draft, schema, check):
         names = part.get("patternProperties", ())
         for pattern in (*names, part.get("pattern")):
             if isinstance(pattern, str):
-                patterns.admit(pattern)
+                patterns.compile(pattern)
 
 
-def _reached(draft: Draft, schema: dict[str, Any], check: Callable[[object], None]) -> Iterator[dict[str, Any]]:
+def _reachable(draft: Draft, schema: dict[str, Any], check: Callable[[object], None]) -> Iterator[dict[str, Any]]:
     specification = specification_with(draft.ID_OF(draft.META_SCHEMA))
     seen: set[int] = set()
     parts = [(schema, REGISTRY.resolver_with_root(specification.create_resource(schema)))]
     refs: list[tuple[Any, str]] = []
     while parts or refs:
-        check_clock()
+        check_time_limit()
         if not parts:
-            found = _followed(*refs.pop())
-            if id(found.contents) not in seen:
-                check(found.contents)
-                parts.append((found.contents, found.resolver))
+            target = _resolved(*refs.pop())
+            if id(target.contents) not in seen:
+                check(target.contents)
+                parts.append((target.contents, target.resolver))
             continue
         part, resolver = parts.pop()
         if not isinstance(part, dict) or id(part) in seen:
@@ -53,19 +53,19 @@ def _reached(draft: Draft, schema: dict[str, Any], check: Callable[[object], Non
         yield part
         refs += [(resolver, part[name]) for name in _REFS if isinstance(part.get(name), str)]
         inner = (each for each in specification.subresources_of(part) if isinstance(each, dict))
-        parts.extend((each, _inside(resolver, specification.create_resource(each))) for each in inner)
+        parts.extend((each, _in_subresource(resolver, specification.create_resource(each))) for each in inner)
 
 
-def _inside(resolver: Any, resource: Any) -> Any:  # noqa: ANN401 -- referencing's, of any schema
+def _in_subresource(resolver: Any, resource: Any) -> Any:  # noqa: ANN401 -- referencing's, of any schema
     try:
         return resolver.in_subresource(resource)
     except ValueError:
-        raise SchemaFaultError(f"has the $id {resource.id()[:_SHOWN]!r}, which is no address") from None
+        raise SchemaFaultError(f"has the $id {resource.id()[:_MAX_SHOWN]!r}, which is not a URI") from None
 
 
-def _followed(resolver: Any, ref: str) -> Any:  # noqa: ANN401 -- as above
+def _resolved(resolver: Any, ref: str) -> Any:  # noqa: ANN401 -- as above
     try:
         return resolver.lookup(ref)
     except (Unresolvable, ValueError, LookupError, TypeError, AttributeError):
-        # The last four come of addresses that are none, and of steps into what has no parts.
-        raise SchemaFaultError(f"has the $ref {ref[:_SHOWN]!r}, which leads to nothing inside it") from None
+        # The last four come from malformed URIs, and from paths into values without members.
+        raise SchemaFaultError(f"has the $ref {ref[:_MAX_SHOWN]!r}, which does not resolve inside the schema") from None

@@ -1,4 +1,4 @@
-"""A schema, and what it says of a value."""
+"""A JSON Schema that values are checked against."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,108 +13,108 @@ from referencing.exceptions import Unresolvable
 from stores.errors import BadInputError
 from stores.json import paths
 from stores.json_schema.drafts import draft_of
-from stores.json_schema.patterns import Patterns, admitted
-from stores.json_schema.reference_check import check_reach
+from stores.json_schema.patterns import Patterns, current_patterns
+from stores.json_schema.reference_check import check_references
 from stores.json_schema.time_limit import SchemaFaultError
 
-_SHOWN: Final = 300
+_MAX_SHOWN: Final = 300
 
 
 class JsonSchema:
-    """A schema, ready to be applied within `bounded_time`."""
+    """A checked schema, to be used within `bounded_time`."""
 
     def __init__(self, schema: object) -> None:
-        """Read a schema, of the draft that its `$schema` names or else of 2020-12.
+        """Compile a schema of the draft that its `$schema` names, by default 2020-12.
 
         Raises:
-            SchemaFaultError: it is no JSON Schema, or holds what cannot be checked here, or that takes too long.
+            SchemaFaultError: if it is no JSON Schema, uses an unsupported feature, or takes too long.
         """
-        draft, schema = _formed(schema)
-        if _names(schema) >= {"patternProperties", "unevaluatedProperties"}:
-            raise SchemaFaultError("has unevaluatedProperties beside patternProperties, which cannot be checked here")
+        draft, schema = _check_draft(schema)
+        if _keys(schema) >= {"patternProperties", "unevaluatedProperties"}:
+            raise SchemaFaultError("combines unevaluatedProperties with patternProperties, which is not supported")
         self._patterns = Patterns()
-        check_reach(draft, schema, self._patterns, lambda found: _check_target(draft, found))
+        check_references(draft, schema, self._patterns, lambda target: _check_target(draft, target))
         self._validator = draft(schema, registry=Registry())
         try:
             self._first_error(None)
         except RecursionError:
-            raise SchemaFaultError("has a $ref that leads in a circle") from None
+            raise SchemaFaultError("has a circular $ref") from None
 
     def check(self, value: object) -> None:
-        """Hold a value to the schema.
+        """Validate a value.
 
         Raises:
-            SchemaFaultError: the schema is at fault, or it takes too long.
-            BadInputError: the value breaks it, or cannot be checked; the error names the path inside the value.
+            SchemaFaultError: if the schema is at fault, or takes too long.
+            BadInputError: if the value is invalid or cannot be checked; the error names the path inside the value.
         """
         try:
             error = self._first_error(value)
         except RecursionError:
-            raise BadInputError("cannot be checked: it nests too deeply for its schema") from None
+            raise BadInputError("nests too deeply to be checked by its schema; flatten it") from None
         if error:
-            place = paths.join(map(str, error.absolute_path))
-            raise BadInputError(f"breaks its schema: {error.message[:_SHOWN]}", place or None)
+            path = paths.join(map(str, error.absolute_path))
+            raise BadInputError(f"does not match its schema: {error.message[:_MAX_SHOWN]}", path or None)
 
     def _first_error(self, value: Any) -> ValidationError | None:  # noqa: ANN401 -- any JSON
-        with _admitting(self._patterns):
+        with _using(self._patterns):
             try:
                 return next(self._validator.iter_errors(value), None)
             except Unresolvable as error:
-                # Where drafts and `referencing` do not agree on the places for schemas, a $ref is met only now.
-                message = f"has a $ref that leads to nothing inside it ({str(error.ref)[:_SHOWN]!r})"
+                # Where the draft and `referencing` disagree on subschema locations, a bad $ref appears only now.
+                message = f"has a $ref that does not resolve inside the schema ({str(error.ref)[:_MAX_SHOWN]!r})"
                 raise SchemaFaultError(message) from None
 
 
-def check_form(schema: object) -> None:
-    """Hold a schema to its draft, without a look at what its patterns and references are.
+def check_schema(schema: object) -> None:
+    """Validate a schema against its draft, without its patterns and references.
 
     Raises:
-        SchemaFaultError: it is no JSON Schema.
+        SchemaFaultError: if it is no JSON Schema.
     """
-    _formed(schema)
+    _check_draft(schema)
 
 
-def _formed(schema: object) -> tuple[type[Validator], dict[str, Any]]:
-    """The draft of a schema that keeps to it."""
+def _check_draft(schema: object) -> tuple[type[Validator], dict[str, Any]]:
+    """Return the draft of a schema, and the schema if it is valid in that draft."""
     if not isinstance(schema, dict):
-        raise SchemaFaultError("is no JSON Schema, which is an object")
+        raise SchemaFaultError("is not a JSON Schema: it must be an object")
     draft = draft_of(schema)
-    fault = _fault(draft, schema)
+    fault = _draft_error(draft, schema)
     if fault:
-        raise SchemaFaultError(f"is no JSON Schema{fault}")
+        raise SchemaFaultError(f"is not a JSON Schema{fault}")
     return draft, schema
 
 
-def _check_target(draft: type[Validator], found: object) -> None:
-    fault = _fault(draft, found)
+def _check_target(draft: type[Validator], target: object) -> None:
+    fault = _draft_error(draft, target)
     if fault:
-        raise SchemaFaultError(f"has a $ref that leads to what is no JSON Schema{fault}")
+        raise SchemaFaultError(f"has a $ref to a value that is not a JSON Schema{fault}")
 
 
-def _fault(draft: type[Validator], schema: Any) -> str | None:  # noqa: ANN401 -- any JSON
-    """What a draft finds wrong with a schema, and where."""
-    with _admitting(Patterns()):
+def _draft_error(draft: type[Validator], schema: Any) -> str | None:  # noqa: ANN401 -- any JSON
+    """Return the first error of a schema in its draft, with its path; None if it is valid."""
+    with _using(Patterns()):
         try:
             error = next(draft(draft.META_SCHEMA, registry=Registry()).iter_errors(schema), None)
         except RecursionError:
             return ": it nests too deeply"
     if error is None:
         return None
-    place = paths.join(map(str, error.absolute_path))
-    return f"{f' at {place[:_SHOWN]}' if place else ''}: {error.message[:_SHOWN]}"
+    path = paths.join(map(str, error.absolute_path))
+    return f"{f' at {path[:_MAX_SHOWN]}' if path else ''}: {error.message[:_MAX_SHOWN]}"
 
 
 @contextmanager
-def _admitting(patterns: Patterns) -> Iterator[None]:
-    token = admitted.set(patterns)
+def _using(patterns: Patterns) -> Iterator[None]:
+    token = current_patterns.set(patterns)
     try:
         yield
     finally:
-        admitted.reset(token)
+        current_patterns.reset(token)
 
 
-def _names(schema: object) -> set[str]:
-    """The keys of all objects in a schema."""
+def _keys(schema: object) -> set[str]:
+    """Return the keys of all objects in a schema."""
     names: set[str] = set()
     level = [schema]
     while level:

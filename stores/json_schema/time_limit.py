@@ -1,4 +1,4 @@
-"""The time that schemas may take."""
+"""The time limit of schema checks."""
 
 import time
 from collections.abc import Iterator
@@ -9,18 +9,21 @@ from typing import Final
 from stores.errors import BadInputError
 
 MAX_SECONDS: Final = 2.0
-"""Of a processor's time, for all that is checked at once."""
+"""CPU seconds for all checks of one operation."""
 
-_deadline: ContextVar[float] = ContextVar("the thread's time at which checking ends")
+_deadline: ContextVar[float] = ContextVar("thread time of the deadline")
 
 
 class SchemaFaultError(BadInputError):
-    """A schema cannot be used, or takes too long, whatever value is at hand; the message goes on from its name."""
+    """A schema is invalid, unsupported or too slow, whatever the value.
+
+    The message is a predicate: callers put the schema's name in front.
+    """
 
 
 @contextmanager
 def bounded_time(seconds: float = MAX_SECONDS) -> Iterator[None]:
-    """Let all that this thread checks inside take at most so long of a processor's time; not for an event loop's."""
+    """Context manager: limit the CPU time of this thread's checks in the block. Not for the event loop's thread."""
     token = _deadline.set(time.thread_time() + seconds)
     try:
         yield
@@ -28,13 +31,13 @@ def bounded_time(seconds: float = MAX_SECONDS) -> Iterator[None]:
         _deadline.reset(token)
 
 
-def check_clock() -> None:
-    """See whether there is time left.
+def check_time_limit() -> None:
+    """Check that time is left.
 
     Raises:
-        SchemaFaultError: there is none.
+        SchemaFaultError: if the time limit expired.
     """
     if time.thread_time() > _deadline.get():
         raise SchemaFaultError(
-            f"takes more than {MAX_SECONDS:g} seconds to check by; simplify the schema, or send less at once"
+            f"takes more than {MAX_SECONDS:g} seconds to check; simplify the schema, or send less per request"
         )

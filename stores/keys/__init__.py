@@ -1,4 +1,4 @@
-"""API keys: who may do what without being asked for a name. Kept as hashes, in one collection of the whole database."""
+"""API keys with their grants, stored as hashes in one collection of the whole database."""
 
 from stores.keys.key import Key, MadeKey
 from stores.keys.key_text import PREFIX, digest, key_id_of

@@ -1,4 +1,4 @@
-"""A key as it is kept: all but its secret."""
+"""An API key without its secret."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,9 +9,9 @@ from stores.security.access import Caller, Grant, Role
 
 @dataclass(frozen=True)
 class Key:
-    """A key. Times are in microseconds since the epoch.
+    """An API key. Times are in microseconds since the epoch.
 
-    It ends at `expires_at`, which it was made with, or at `revoked_at`, which lies ahead while it is being rotated.
+    It ends at `expires_at`, set on creation, or at `revoked_at`, which lies in the future during a rotation.
     """
 
     id: str
@@ -22,12 +22,12 @@ class Key:
     expires_at: int | None = None
     revoked_at: int | None = None
     replaces: str | None = None
-    """The key that it was made in the place of."""
+    """The id of the key that it replaces."""
     hash: bytes = field(default=b"", repr=False)
 
     @classmethod
-    def of(cls, document: Document) -> "Key":
-        """A key as it is stored."""
+    def from_document(cls, document: Document) -> "Key":
+        """Create a key from its stored document."""
         grants = tuple(Grant(each["projects"], Role[each["role"].upper()]) for each in document["grants"])
         known = {name: document.get(name) for name in ("expires_at", "revoked_at", "replaces")}
         return cls(
@@ -40,8 +40,8 @@ class Key:
             hash=document["hash"],
         )
 
-    def document(self) -> Document:
-        """What is stored of it."""
+    def to_document(self) -> Document:
+        """Return the document to store."""
         stored = {
             "_id": self.id,
             "name": self.name,
@@ -57,22 +57,22 @@ class Key:
 
     @property
     def ends_at(self) -> int | None:
-        """When it lets nobody in any more; None where that is not known yet."""
+        """Time from which the key is invalid; None if open-ended."""
         return min((end for end in (self.expires_at, self.revoked_at) if end is not None), default=None)
 
     def is_live(self, now: int) -> bool:
-        """Whether it lets anybody in at a time."""
+        """True if the key is valid at `now`."""
         return self.ends_at is None or now < self.ends_at
 
     @cached_property
     def caller(self) -> Caller:
-        """Who comes with it."""
+        """The caller that the key authenticates."""
         return Caller(self.id, self.grants)
 
 
 @dataclass(frozen=True)
 class MadeKey:
-    """A new key with its text, which is told this once."""
+    """A new key with its text, which is returned only once."""
 
     key: Key
     text: str = field(repr=False)

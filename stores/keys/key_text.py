@@ -1,6 +1,6 @@
-"""The text of a key: `loomql_<id>_<secret>`, of which only a hash is kept.
+"""The text of a key: `loomql_<id>_<secret>`, of which only a hash is stored.
 
-The secret has 256 random bits, so a plain SHA-256 is as good as a slow hash: there is nothing to guess.
+The secret has 256 random bits and cannot be guessed, so plain SHA-256 is as safe as a slow hash.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import secrets
 from typing import Final
 
 PREFIX: Final = "loomql_"
-"""What every key begins with, so that people and scanners of secrets know one when they see it."""
+"""Prefix of every key, by which people and secret scanners recognise one."""
 
 _ID_BYTES: Final = 8
 _SECRET_BYTES: Final = 32
@@ -17,21 +17,21 @@ _KEY: Final = re.compile(rf"{PREFIX}([0-9a-f]{{{2 * _ID_BYTES}}})_[0-9a-f]{{{2 *
 
 
 def new_id() -> str:
-    """A public id, by which a key is listed and revoked."""
+    """Create a random public id, which lists and revocations use."""
     return secrets.token_hex(_ID_BYTES)
 
 
 def new_key(key_id: str) -> str:
-    """A key of an id, with a secret of its own."""
+    """Create the text of a key with a new secret."""
     return f"{PREFIX}{key_id}_{secrets.token_hex(_SECRET_BYTES)}"
 
 
 def key_id_of(text: str) -> str | None:
-    """The public id in the text of a key; None where it is none."""
-    found = _KEY.fullmatch(text)
-    return found[1] if found else None
+    """Return the public id in the text of a key; None if the text is not a key."""
+    match = _KEY.fullmatch(text)
+    return match[1] if match else None
 
 
 def digest(text: str) -> bytes:
-    """What is kept of a key, and what one that comes is compared with."""
+    """Return the hash that is stored and compared."""
     return hashlib.sha256(text.encode()).digest()

@@ -1,1 +1,1 @@
-"""The version of the stored data, and the backfills that raise it; only `app` imports them."""
+"""The version of the stored data, and the backfills that raise it. Only `app` imports this package."""

@@ -1,10 +1,9 @@
-"""What calls of older versions of LoomQL lack of what is kept today, filled in once for each database.
+"""Backfill of fields that calls written by older versions of LoomQL lack, done once per database.
 
-Whoever holds the lease looks through all calls in the order of `_id`, some at a time. How far that went is kept in one
-document, so that who comes after a kill goes on from there, and whoever comes when all is done reads that and no more.
-What is written depends on nothing but the call as it is by then: two at once, a step that is done again, and those who
-write the same calls meanwhile do no harm, and calls that are written meanwhile lack nothing. Only servers of an older
-version must not write any more.
+The holder of the lease reads all calls in batches, in the order of `_id`. One document stores the progress, so that
+another process continues after a crash, and later processes only read that it is done. Updates depend only on the call
+itself: repeated or concurrent steps and concurrent writers do no harm, and calls written meanwhile need no backfill.
+Servers of an older version must not write during the backfill.
 """
 
 import logging
@@ -16,8 +15,8 @@ from bson import encode as bson_encode
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from stores.calls.documents import FOUND_BY, KEPT_VERSION, TURN_OF, kept_of_summary
-from stores.calls.example_digests import PREDICTIONS, example_digest
+from stores.calls.documents import DERIVED_VERSION, KEY_FIELDS, TURN_OF, summary_usage_fields
+from stores.calls.example_digests import PREDICTION_OPS, example_digest
 from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
 from stores.concurrency.time_slices import TimeSlice
 from stores.database import Database, Document
@@ -31,36 +30,36 @@ from stores.usage.entries import by_model
 _STEP: Final = 2_000
 
 _UPDATES_BYTES: Final = 4_000_000
-"""The most JSON text, but for that of one call, that waits to be written."""
+"""Maximum JSON text of pending updates, apart from the last call's."""
 
-_SURELY_FITS: Final = MAX_BYTES // MAX_GROWTH
+_ALWAYS_FITS: Final = MAX_BYTES // MAX_GROWTH
 
-_ID: Final = f"calls:{KEPT_VERSION}"
-_OF_SUMMARY: Final = ("usage", "total_tokens", "usage_scope")
-_OF_INPUTS: Final = "example_digest"
-_OF_SPANS: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
-_NAMES_MODELS: Final = {"$regex": '"usage":'}
-"""Met by the text of every summary that has such a key: most of the others need not be sent."""
+_ID: Final = f"calls:{DERIVED_VERSION}"
+_USAGE_FIELDS: Final = ("usage", "total_tokens", "usage_scope")
+_EXAMPLE_FIELD: Final = "example_digest"
+_TOKEN_FIELDS: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
+_HAS_USAGE: Final = {"$regex": '"usage":'}
+"""Matches the text of every summary with such a key, so that most other summaries need not be read."""
 
-_OF_SPAN: Final[Document] = {
+_SPAN_ATTRIBUTES: Final[Document] = {
     "$cond": [
         {"$regexMatch": {"input": {"$ifNull": ["$json.attributes", ""]}, "regex": '"otel_span":'}},
         "$json.attributes",
         "$$REMOVE",
     ]
 }
-"""The attributes of a call that a span may have made: they state parts of its usage that its summary does not."""
+"""The attributes of a call that may come from a span: they contain parts of its usage that its summary lacks."""
 
-_TOLD_BY: Final = {"summary": "usage", "inputs": "example"}
+_DERIVED_FROM: Final = {"summary": "usage", "inputs": "example"}
 
-_NO_ROOM: Final = "with that it is larger than the database takes"
+_NO_ROOM: Final = "the document would exceed MongoDB's maximum size"
 
 logger = logging.getLogger("loomql")
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far it is: calls looked at, changes made, about how many calls there are, whether this process does it."""
+    """Progress: calls read, calls changed, estimated total, and whether this process does the work."""
 
     looked_at: int
     changed: int
@@ -69,16 +68,16 @@ class Progress:
 
     @property
     def percent(self) -> int:
-        """The part of the calls that was looked at."""
+        """Percentage of calls read."""
         return 100 * self.looked_at // max(self.total, self.looked_at, 1)
 
     def __str__(self) -> str:
-        """As a person reads it."""
+        """Return a readable text."""
         return f"{self.looked_at:,} of about {max(self.total, self.looked_at):,} calls"
 
 
-class CallsUpgrade:
-    """The upgrade of a database's calls, as one process takes part in it."""
+class CallsBackfill:
+    """The backfill of a database's calls, from the view of one process."""
 
     def __init__(self, database: Database, step: int = _STEP, lease_seconds: float = LEASE_SECONDS) -> None:
         self._database = database
@@ -89,80 +88,84 @@ class CallsUpgrade:
         self._holder = new_holder()
 
     async def advance(self) -> Progress | None:
-        """Look through some more calls, unless another process does; how far it is, or None when all is done.
+        """Process one batch of calls, unless another process holds the lease; return the progress, None when done.
 
         Raises:
-            UnavailableError: no server could be reached; to advance again goes on from there.
+            UnavailableError: if no server is reachable; the next call continues.
         """
         return await self._database.run(self._advance())
 
     async def _advance(self) -> Progress | None:
-        state = await self._upgrades.find_one({"_id": _ID}) or await self._begin()
+        state = await self._upgrades.find_one({"_id": _ID}) or await self._start()
         if state["is_done"]:
             return None
-        held = await self._hold({})
-        if held is None:
+        leased = await self._update_and_renew({})
+        if leased is None:
             return _progress(state, is_ours=False)
-        found = self._calls.find({"_id": {"$gt": held["position"]}}, {"_id": 1}, sort=[("_id", 1)], limit=self._step)
-        keys = [document["_id"] async for document in found]
-        changed = await self._fill_in({"_id": {"$gt": held["position"], "$lte": keys[-1]}}) if keys else 0
-        ahead = {
-            "position": {"$literal": keys[-1] if keys else held["position"]},
+        cursor = self._calls.find({"_id": {"$gt": leased["position"]}}, {"_id": 1}, sort=[("_id", 1)], limit=self._step)
+        keys = [document["_id"] async for document in cursor]
+        changed = await self._backfill({"_id": {"$gt": leased["position"], "$lte": keys[-1]}}) if keys else 0
+        advanced = {
+            "position": {"$literal": keys[-1] if keys else leased["position"]},
             "looked_at": {"$add": ["$looked_at", len(keys)]},
             "changed": {"$add": ["$changed", changed]},
             "is_done": len(keys) < self._step,
         }
-        return _progress(await self._hold(ahead) or held, is_ours=True)
+        return _progress(await self._update_and_renew(advanced) or leased, is_ours=True)
 
-    async def _begin(self) -> Document:
+    async def _start(self) -> Document:
         new = {"position": "", "looked_at": 0, "changed": 0, "is_done": False}
         new["total"] = await self._calls.estimated_document_count()
         await self._upgrades.update_one({"_id": _ID}, {"$setOnInsert": new}, upsert=True)
         return new
 
-    async def _hold(self, changes: Document) -> Document | None:
-        """Change the state and have the lease from now on; None, and nothing is changed, where another has it."""
+    async def _update_and_renew(self, changes: Document) -> Document | None:
+        """Change the state and renew the lease; None, without a change, if another process has the lease."""
         return await self._upgrades.find_one_and_update(
             {"_id": _ID, "is_done": False, **available_to(self._holder)},
             [{"$set": {**changes, **lease_update(self._holder, self._lease_seconds)}}],
             return_document=ReturnDocument.AFTER,
         )
 
-    async def _fill_in(self, within: Document) -> int:
-        """Bring the calls of a stretch up to what is kept today; how many lacked it."""
-        other = {"$ne": [{"$ifNull": ["$turn_of", None]}, {"$ifNull": [TURN_OF, None]}]}
-        turns = await self._calls.update_many({**within, "$expr": other}, [{"$set": {"turn_of": TURN_OF}}])
-        return turns.modified_count + await self._fill_in_usage(within) + await self._fill_in_examples(within)
-
-    async def _fill_in_usage(self, within: Document) -> int:
-        wanted: Document = dict.fromkeys((*FOUND_BY, *_OF_SUMMARY, "json.summary"), 1) | {"json.attributes": _OF_SPAN}
-        return await self._fill_in_each(
-            self._calls.find({**within, "json.summary": _NAMES_MODELS}, wanted), "summary", _update
+    async def _backfill(self, range_match: Document) -> int:
+        """Backfill a range of calls; return the number of changes."""
+        differs = {"$ne": [{"$ifNull": ["$turn_of", None]}, {"$ifNull": [TURN_OF, None]}]}
+        turns = await self._calls.update_many({**range_match, "$expr": differs}, [{"$set": {"turn_of": TURN_OF}}])
+        return (
+            turns.modified_count + await self._backfill_usage(range_match) + await self._backfill_examples(range_match)
         )
 
-    async def _fill_in_examples(self, within: Document) -> int:
-        wanted = dict.fromkeys((*FOUND_BY, _OF_INPUTS, "op_trace_name", "json.inputs"), 1)
-        predictions = {**within, "op_trace_name": {"$regex": PREDICTIONS}, "json.inputs": {"$exists": True}}
-        return await self._fill_in_each(self._calls.find(predictions, wanted), "inputs", _update_of_inputs)
+    async def _backfill_usage(self, range_match: Document) -> int:
+        wanted: Document = dict.fromkeys((*KEY_FIELDS, *_USAGE_FIELDS, "json.summary"), 1) | {
+            "json.attributes": _SPAN_ATTRIBUTES
+        }
+        return await self._backfill_each(
+            self._calls.find({**range_match, "json.summary": _HAS_USAGE}, wanted), "summary", _update
+        )
 
-    async def _fill_in_each(
+    async def _backfill_examples(self, range_match: Document) -> int:
+        wanted = dict.fromkeys((*KEY_FIELDS, _EXAMPLE_FIELD, "op_trace_name", "json.inputs"), 1)
+        predictions = {**range_match, "op_trace_name": {"$regex": PREDICTION_OPS}, "json.inputs": {"$exists": True}}
+        return await self._backfill_each(self._calls.find(predictions, wanted), "inputs", _update_of_inputs)
+
+    async def _backfill_each(
         self, calls: AsyncIterable[Document], text: str, update_of: Callable[[Document], UpdateOne | None]
     ) -> int:
-        """Write what one of their texts tells of some calls; of how many that was another than there is."""
+        """Write the updates that `update_of` derives from one text of each call; return the number of changes."""
         changed = 0
-        waiting: list[UpdateOne] = []
-        waiting_bytes = 0
-        turn = TimeSlice()
+        pending: list[UpdateOne] = []
+        pending_bytes = 0
+        time_slice = TimeSlice()
         async for call in calls:
-            if turn.is_used_up():
-                await turn.yield_to_loop()
+            if time_slice.is_used_up():
+                await time_slice.yield_to_loop()
             if update := update_of(call):
-                waiting.append(update)
-                waiting_bytes += len(call["json"][text])
-            if waiting_bytes > _UPDATES_BYTES:
-                changed += await self._write(waiting)
-                waiting, waiting_bytes = [], 0
-        return changed + await self._write(waiting)
+                pending.append(update)
+                pending_bytes += len(call["json"][text])
+            if pending_bytes > _UPDATES_BYTES:
+                changed += await self._write(pending)
+                pending, pending_bytes = [], 0
+        return changed + await self._write(pending)
 
     async def _write(self, updates: list[UpdateOne]) -> int:
         if not updates:
@@ -176,59 +179,62 @@ class CallsUpgrade:
                 raise
             for failure in failures:
                 found_by = failure["op"]["q"]
-                _leave_out(found_by["_id"], _NO_ROOM, "inputs" if "json.inputs" in found_by else "summary")
+                _warn_skipped(found_by["_id"], _NO_ROOM, "inputs" if "json.inputs" in found_by else "summary")
             return int(details["nModified"])
 
 
 def _update(call: Document) -> UpdateOne | None:
-    """What fills in a call's usage, unless its summary is another by then; None where nothing is lacking."""
+    """Return the update of a call's usage, valid if its summary is unchanged; None if nothing changes."""
     text = call["json"]["summary"]
     try:
-        kept = _kept(call, codec.loads(text.encode()))
+        usage_fields = _usage_fields(call, codec.loads(text.encode()))
     except StoreError as error:
-        _leave_out(call["_id"], f"its summary cannot be read ({error})", "summary")
+        _warn_skipped(call["_id"], f"its summary cannot be read ({error})", "summary")
         return None
-    if kept == {name: call[name] for name in _OF_SUMMARY if name in call}:
+    if usage_fields == {name: call[name] for name in _USAGE_FIELDS if name in call}:
         return None
-    if len(text) > _SURELY_FITS and len(bson_encode(kept)) > MAX_BYTES:
-        _leave_out(call["_id"], _NO_ROOM, "summary")
+    if len(text) > _ALWAYS_FITS and len(bson_encode(usage_fields)) > MAX_BYTES:
+        _warn_skipped(call["_id"], _NO_ROOM, "summary")
         return None
-    found_by: Document = {name: call[name] for name in FOUND_BY if name in call}
-    absent = {name: "" for name in _OF_SUMMARY if name not in kept}
-    change = {**({"$set": kept} if kept else {}), **({"$unset": absent} if absent else {})}
+    found_by: Document = {name: call[name] for name in KEY_FIELDS if name in call}
+    absent = {name: "" for name in _USAGE_FIELDS if name not in usage_fields}
+    change = {**({"$set": usage_fields} if usage_fields else {}), **({"$unset": absent} if absent else {})}
     return UpdateOne({**found_by, "json.summary": text}, change)
 
 
-def _kept(call: Document, summary: object) -> Document:
-    """The fields of a call's usage: of a span's call as the span's attributes state it, if its summary does so, too."""
+def _usage_fields(call: Document, summary: object) -> Document:
+    """Return a call's usage fields, derived from its summary or its span attributes.
+
+    The attributes are preferred if the summary states the same usage.
+    """
     attributes = call["json"].get("attributes")
     sent = by_model(summary)
     usage = usage_of_stored(codec.loads(attributes.encode())) if attributes and sent else {}
     if not usage or any(_without_parts(usage[model]) != _without_parts(sent.get(model, {})) for model in usage):
-        return kept_of_summary(summary)
-    return kept_of_summary({"usage": usage}, call.get("usage_scope"))
+        return summary_usage_fields(summary)
+    return summary_usage_fields({"usage": usage}, call.get("usage_scope"))
 
 
 def _without_parts(counts: Document) -> Document:
-    return {name: counts.get(name) for name in _OF_SPANS}
+    return {name: counts.get(name) for name in _TOKEN_FIELDS}
 
 
 def _update_of_inputs(call: Document) -> UpdateOne | None:
-    """What fills in a prediction's example, unless its inputs are others by then; None where nothing is lacking."""
+    """Return the update of a prediction's example, valid if its inputs are unchanged; None if nothing changes."""
     text = call["json"]["inputs"]
     try:
         digest = example_digest(call["op_trace_name"], codec.loads(text.encode()))
     except StoreError as error:
-        _leave_out(call["_id"], f"its inputs cannot be read ({error})", "inputs")
+        _warn_skipped(call["_id"], f"its inputs cannot be read ({error})", "inputs")
         return None
-    if digest is None or digest == call.get(_OF_INPUTS):
+    if digest is None or digest == call.get(_EXAMPLE_FIELD):
         return None
-    found_by: Document = {name: call[name] for name in FOUND_BY if name in call}
-    return UpdateOne({**found_by, "json.inputs": text}, {"$set": {_OF_INPUTS: digest}})
+    found_by: Document = {name: call[name] for name in KEY_FIELDS if name in call}
+    return UpdateOne({**found_by, "json.inputs": text}, {"$set": {_EXAMPLE_FIELD: digest}})
 
 
-def _leave_out(key: str, reason: str, text: str) -> None:
-    logger.warning("call %s stays without its %s: %s", key, _TOLD_BY[text], reason)
+def _warn_skipped(key: str, reason: str, text: str) -> None:
+    logger.warning("call %s is stored without its %s: %s", key, _DERIVED_FROM[text], reason)
 
 
 def _progress(state: Document, *, is_ours: bool) -> Progress:

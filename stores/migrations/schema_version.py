@@ -1,7 +1,7 @@
-"""The version of what a database holds: the number of the last upgrade that was done, kept in it.
+"""The schema version of a database: the number of its last migration, stored in the database.
 
-Each upgrade has a number and is done once, in their order; one that was cut off goes on or is done again, which does
-no harm. A database whose number is larger was brought up by a newer LoomQL, and is left alone.
+Migrations are numbered and run once, in order. An interrupted one continues or restarts, which does no harm. A database
+with a larger number belongs to a newer LoomQL and is not touched.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,69 +13,69 @@ from stores.database import Collection, Database
 from stores.errors import StoreError
 
 PROJECTS_LISTED: Final = 1
-CALLS_FILLED_IN: Final = 2
+CALLS_BACKFILLED: Final = 2
 
 UPGRADES: Final[Mapping[int, str]] = {
-    PROJECTS_LISTED: "projects of which something is stored are listed",
-    CALLS_FILLED_IN: "calls keep what threads, tokens, costs and examples of evaluations are found by",
+    PROJECTS_LISTED: "projects with stored documents are listed",
+    CALLS_BACKFILLED: "calls have the fields that find threads, tokens, costs and evaluation examples",
 }
-"""What each upgrade did, by its number. A new one has the next number, and a test from the first release on."""
+"""Effect of each migration by number. A new one takes the next number and needs a test from the first release on."""
 LATEST: Final = max(UPGRADES)
 
 VERSION: Final = "version"
 RESTORE: Final = "restore"
-_MARKS: Final = {"_id": {"$in": [VERSION, RESTORE]}}
-"""The match of documents among the upgrades: the number, and the sign that a backup is being restored."""
+_VERSION_AND_RESTORE: Final = {"_id": {"$in": [VERSION, RESTORE]}}
+"""Match for the version number and for the mark of a running restore."""
 
 
 class WrongDatabaseError(StoreError):
-    """The database is not one that this program may work on; the message says why and what to do."""
+    """This program must not work on the database; the message says why and what to do."""
 
     code = "UNAVAILABLE"
 
 
 def check(documents: Iterable[Mapping[str, Any]]) -> int:
-    """The number that the documents of `VERSION` and `RESTORE` tell, as many of both as there are; 0 of none.
+    """Return the version number in the documents of `VERSION` and `RESTORE`, as far as they exist; 0 without any.
 
     Raises:
-        WrongDatabaseError: the database is newer than this program, or half restored.
+        WrongDatabaseError: if the database is newer than this program, or a restore is incomplete.
     """
     found = {document["_id"]: document for document in documents}
     if RESTORE in found:
         raise WrongDatabaseError(
-            "a backup is being restored into this database, or that was cut off: wait for it, or run `loomql restore` "
+            "a backup restore into this database is running or was interrupted: wait for it, or run `loomql restore` "
             "again"
         )
     number = int(found.get(VERSION, {}).get("number", 0))
     if number > LATEST:
         raise WrongDatabaseError(
-            f"the database is of version {number}, and this LoomQL knows versions up to {LATEST} only: run the newer "
-            "LoomQL that brought it up, or restore a backup from before into an empty database"
+            f"the database has version {number}, but this LoomQL supports versions up to {LATEST}: run the newer "
+            "LoomQL that migrated it, or restore an older backup into an empty database"
         )
     return number
 
 
 def check_upgrades(upgrades: DriversCollection[Any]) -> int:
-    """`check` of a database's upgrades, for those who have it by the driver alone.
+    """Run `check` on a collection of the synchronous driver.
 
     Raises:
-        WrongDatabaseError: the database is newer than this program, or half restored.
+        WrongDatabaseError: if the database is newer than this program, or a restore is incomplete.
     """
-    return check(upgrades.find(_MARKS))
+    return check(upgrades.find(_VERSION_AND_RESTORE))
 
 
 async def number_of(database: Database) -> int:
-    """The number of the last upgrade that was done; of one with nothing in it, the latest, which it has from then on.
+    """Return the number of the last completed migration. An empty database gets the latest number.
 
     Raises:
-        WrongDatabaseError: it is not for this program.
-        UnavailableError: the database is away.
+        WrongDatabaseError: if the database is not for this program.
+        UnavailableError: if the database is unreachable.
     """
     return await database.run_unchecked(_number_of(database))
 
 
 async def _number_of(database: Database) -> int:
-    found = database.upgrades.find(_MARKS)
+    found = database.upgrades.find(_VERSION_AND_RESTORE)
     documents = [document async for document in found]
     number = check(documents)
     if documents or await _has_any(database.calls, database.objects, database.table_rows, database.files):
@@ -87,22 +87,22 @@ async def _number_of(database: Database) -> int:
 
 
 async def require(database: Database) -> None:
-    """See that a database is for this program, before a command touches anything of it.
+    """Check that a database is for this program, before a command changes it.
 
     Raises:
-        WrongDatabaseError: it is not.
-        UnavailableError: the database is away.
+        WrongDatabaseError: if it is not.
+        UnavailableError: if the database is unreachable.
     """
     await number_of(database)
 
 
-async def done(database: Database, number: int) -> None:
-    """Keep that an upgrade, and all before it, were done."""
+async def mark_done(database: Database, number: int) -> None:
+    """Store that a migration, and all before it, are completed."""
     await database.run(_raise_to(database, number))
 
 
 async def _raise_to(database: Database, number: int) -> None:
-    # Of several servers none takes back what another has done.
+    # Among several servers, none lowers the number that another stored.
     await database.upgrades.update_one({"_id": VERSION}, {"$max": {"number": number}}, upsert=True)
 
 

@@ -1,4 +1,4 @@
-"""Objects and ops: named values in immutable versions, each called by the digest of what it holds."""
+"""Objects and ops: named values in immutable versions, each identified by the digest of its content."""
 
 from stores.objects.filters import ObjectsFilter
 from stores.objects.inputs import ObjectVersion

@@ -1,4 +1,4 @@
-"""What a value says of itself, by the marks of Weave's client: whether it is an op, and of which class it is."""
+"""Kind and class of a value, read from the type marks of Weave's client."""
 
 from typing import Final, Literal, NamedTuple
 
@@ -11,14 +11,14 @@ _ROOTS: Final = ("Object", "BaseObject")
 
 
 class Classes(NamedTuple):
-    """The class that a value is of, and the one it descends from among those below Weave's `Object`."""
+    """The class of a value (`leaf`), and its ancestor directly below Weave's `Object` (`base`)."""
 
     base: str
     leaf: str
 
 
 def kind_of(value: object) -> Kind:
-    """`op` for the description of a function, else `object`."""
+    """Return `op` for the description of a function, else `object`."""
     if not isinstance(value, dict) or "_type" not in value:
         return OBJECT
     custom = value.get("weave_type")
@@ -27,7 +27,7 @@ def kind_of(value: object) -> Kind:
 
 
 def classes_of(value: object) -> Classes | None:
-    """The classes of a value whose `_bases` end with Weave's own two, None for any other value."""
+    """Return the classes of a value whose `_bases` end with Weave's own two; None for other values."""
     if not isinstance(value, dict):
         return None
     bases, leaf = value.get("_bases"), value.get("_class_name")

@@ -1,4 +1,4 @@
-"""The document of a version: what is called by the digest, and what is known of its place among the others."""
+"""Documents of object versions: content, and position among the versions of the name."""
 
 from typing import Any, Final
 
@@ -13,33 +13,33 @@ from stores.objects.classes import Kind
 from stores.objects.inputs import ObjectVersion
 
 MAX_BYTES: Final = 15_700_000
-"""What a value may take in BSON with its text and refs; what else a document holds has room in the 16 MiB."""
+"""Limit on a value in BSON with its text and refs; it leaves room for the other fields within 16 MiB."""
 
-_LONG: Final = 256 * 1024
-"""Characters of a value that is digested piece by piece."""
+_MAX_WHOLE: Final = 256 * 1024
+"""A value with more characters is digested in pieces."""
 
 
 def name_key(project_id: str, kind: Kind, object_id: str) -> Document:
-    """The fields that find all versions of a name."""
+    """Build the filter of all versions of a name."""
     return {"project_id": project_id, "kind": kind, "object_id": object_id}
 
 
 def head_id(project_id: str, kind: Kind, object_id: str) -> str:
-    """The `_id` of a name's head; neither a project id nor an object's name holds a colon."""
+    """Return the `_id` of a name's head; project ids and object names contain no colon."""
     return f"{project_id}:{kind}:{object_id}"
 
 
 def version_id(project_id: str, kind: Kind, object_id: str, digest: str) -> str:
-    """The `_id` of a version."""
+    """Return the `_id` of a version."""
     return ids.version_id(project_id, kind, object_id, digest)
 
 
 def new_document(version: ObjectVersion, kind: Kind) -> Document:
-    """The document of a checked version, but for its place among the others.
+    """Build the document of a validated version, without its position among the versions.
 
     Raises:
-        PayloadTooLargeError: its value is too large for a document.
-        BadInputError: its value goes beyond `json_bounds`, or a string in it uses the reserved scheme of refs.
+        PayloadTooLargeError: the value is too large for a document.
+        BadInputError: the value exceeds the JSON limits, or a string in it uses the reserved scheme of refs.
     """
     try:
         content = _content(version.val)
@@ -59,33 +59,33 @@ def new_document(version: ObjectVersion, kind: Kind) -> Document:
 
 
 def takes_long(value: object) -> bool:
-    """Whether a value is so large, or so odd, that a thread had better make its document."""
+    """Return True if the value is large or unusual, so a thread should build its document."""
     text = codec.encode_plain(value)
-    return text is None or len(text) > _LONG
+    return text is None or len(text) > _MAX_WHOLE
 
 
 def _content(value: object) -> Document:
     text = codec.encode(value)
-    is_long = len(text) > _LONG
-    canonical = codec.canonical_in_pieces(value) if is_long else codec.canonical(value)
-    found = list(dict.fromkeys(refs.collect(value)))
+    is_long = len(text) > _MAX_WHOLE
+    canonical = codec.canonical_incrementally(value) if is_long else codec.canonical(value)
+    ref_list = list(dict.fromkeys(refs.collect(value)))
     content = {
         "digest": digests.text_digest(canonical),
         "size_bytes": len(canonical),
         "json": {"val": text},
         "val": to_bson(value),
-        **({"refs": found} if found else {}),
+        **({"refs": ref_list} if ref_list else {}),
     }
     size = len(bson_encode(content))
     if size > MAX_BYTES:
         raise PayloadTooLargeError(
-            f"takes {size:,} bytes as stored (text, refs and what queries look into); the limit is {MAX_BYTES:,}. "
+            f"takes {size:,} bytes as stored (text, refs and a copy for queries); the limit is {MAX_BYTES:,}. "
             "Keep rows in a table and large content in files, and refer to them"
         )
     return content
 
 
 CONTENT: Final = ("json", "val", "refs", "size_bytes")
-"""What a version loses when all versions of its name are deleted, and has again when it is made anew."""
+"""Fields that are cleared when all versions of a name are deleted, and set again when the version is created again."""
 
 EMPTY: Final[dict[str, Any]] = {"json": {"val": "{}"}, "val": {}, "size_bytes": 2}

@@ -1,4 +1,4 @@
-"""The fields of objects: by which names they are asked and sorted, and what each of them needs read."""
+"""Fields of objects for queries and sorting, and the paths that each one needs."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -13,12 +13,12 @@ OBJECT_FIELDS: Final = FieldTable(
         Field("project_id", "project_id", optional=False),
         Field("object_id", "object_id", optional=False),
         Field("digest", "digest", optional=False),
-        Field("kind", "kind", optional=False, coarse=True, values=("object", "op")),
+        Field("kind", "kind", optional=False, low_cardinality=True, values=("object", "op")),
         Field("version_index", "version_index", Kind.NUMBER, optional=False),
         Field("is_latest", "is_latest", Kind.NUMBER, optional=False),
         Field("created_at", "created_at", Kind.TIME, optional=False),
         Field("deleted_at", "deleted_at", Kind.TIME),
-        Field("base_object_class", "base_object_class", coarse=True),
+        Field("base_object_class", "base_object_class", low_cardinality=True),
         Field("leaf_object_class", "leaf_object_class"),
         Field("wb_user_id", "wb_user_id", optional=False),
         Field("size_bytes", "size_bytes", Kind.NUMBER, optional=False),
@@ -30,10 +30,10 @@ OBJECT_FIELDS: Final = FieldTable(
 INDEXED_OBJECT_FIELDS: Final = IndexedFields(OBJECT_FIELDS, "objects")
 
 _IDENTITY: Final = ("project_id", "kind", "object_id", "digest")
-"""What every row has: its ref, and all that hangs on it, is made of these."""
+"""Paths that every row has, because its ref and relations need them."""
 _READS: Final[dict[str, tuple[str, ...]]] = {"val": ("json.val",), **linked_content.READS}
 
 
 def paths_of(wanted: Iterable[str]) -> list[str]:
-    """The document's paths that hold the wanted fields, each once, with what tells which version it is."""
+    """Return the document paths of the selected fields and of the version's identity, without duplicates."""
     return list(dict.fromkeys([*_IDENTITY, *(path for name in wanted for path in _READS.get(name, (name,)))]))

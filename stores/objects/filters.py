@@ -1,4 +1,4 @@
-"""The filter of objects: lists of which any member may match, all of them together."""
+"""Filter of objects: a version must match every condition; a list matches if any member does."""
 
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -20,9 +20,9 @@ _MEMBERSHIP: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ObjectsFilter:
-    """Which objects: a list that is null or empty asks nothing.
+    """Conditions on versions; an empty list or None is no condition.
 
-    Who excludes base classes excludes what has no class, too.
+    Excluding base classes also excludes values without a class.
     """
 
     base_object_classes: list[str] | None = None
@@ -32,25 +32,25 @@ class ObjectsFilter:
     is_op: bool | None = None
     latest_only: bool | None = None
     ids_argument: str = "object_ids"
-    """What the caller calls `object_ids`, for its errors."""
+    """The caller's argument name for `object_ids`, used in errors."""
 
     def clauses(self, at: str) -> list[Match]:
-        """The conditions, all of which a version must meet; `at` is the argument's name.
+        """Return the MongoDB conditions; `at` is the argument name.
 
         Raises:
             BadInputError: a list has more than `MAX_MEMBERS` members.
         """
         self._check(at)
-        found: list[Match] = [
+        clauses: list[Match] = [
             {path: {"$in": members}} for name, path in _MEMBERSHIP.items() if (members := getattr(self, name))
         ]
         if self.exclude_base_object_classes:
-            found.append({"base_object_class": {"$nin": [*self.exclude_base_object_classes, None]}})
+            clauses.append({"base_object_class": {"$nin": [*self.exclude_base_object_classes, None]}})
         if self.is_op is not None:
-            found.append({"kind": OP if self.is_op else OBJECT})
+            clauses.append({"kind": OP if self.is_op else OBJECT})
         if self.latest_only:
-            found.append({"is_latest": 1})
-        return found
+            clauses.append({"is_latest": 1})
+        return clauses
 
     def _check(self, at: str) -> None:
         for field in fields(self):
@@ -61,10 +61,10 @@ class ObjectsFilter:
 
 
 def objects_match(project_id: str, objects_filter: ObjectsFilter | None = None, query: Query | None = None) -> Match:
-    """The match of a project's versions that are not deleted and pass a filter and a query.
+    """Build the MongoDB filter of a project's undeleted versions that match a filter and a query.
 
     Raises:
-        BadInputError: the filter or the query breaks a rule.
+        BadInputError: the filter or the query is invalid.
     """
     clauses = objects_filter.clauses("filter") if objects_filter else []
     clauses += [query.match(OBJECT_FIELDS)] if query else []

@@ -1,4 +1,4 @@
-"""What writers send of an object: one version of it, held to its rules."""
+"""Inputs for creating object versions, validated."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _OBJECT_ID: Final = re.compile(rf"[\w.\-]{{1,{MAX_OBJECT_ID}}}")
 class ObjectVersion:
     """A version of an object: its name, and any JSON value.
 
-    A value of a built-in class is checked and completed; `set_base_object_class` is that class's old name.
+    A value of a builtin class is validated and completed. `set_base_object_class` is the old name of that argument.
     """
 
     project_id: str
@@ -32,48 +32,48 @@ class ObjectVersion:
     kind: Kind | None = None
     classes: Classes | None = None
     is_large: bool = False
-    """Whether it takes so long to make its document that a thread does that."""
+    """True if the document should be built in a thread."""
 
     @property
     def is_builtin(self) -> bool:
-        """Whether the value is to be checked and completed."""
+        """True if the value is validated as a builtin class."""
         return bool(self.builtin_object_class or self.set_base_object_class)
 
     def checked(self) -> "ObjectVersion":
-        """Itself, with what follows from the value: its kind unless that was given, and its classes.
+        """Validate in place; set the value's classes, and its kind unless set.
 
         Raises:
-            BadInputError: a field breaks its rule, or the value those of its class; the error names the place.
+            BadInputError: a field is invalid, or the value is invalid for its class; the error names the path.
         """
         ids.check_project_id(self.project_id)
         check_object_id(self.object_id)
         check_length(self.wb_user_id, MAX_NAME, "wb_user_id")
-        self.val = self._completed()
+        self.val = self._completed_value()
         self.kind = self.kind or kind_of(self.val)
         self.classes = classes_of(self.val)
         self.wb_user_id = self.wb_user_id or LOCAL_USER
         return self
 
-    def _completed(self) -> object:
-        given = dict.fromkeys(name for name in (self.builtin_object_class, self.set_base_object_class) if name)
-        if not given:
+    def _completed_value(self) -> object:
+        class_names = dict.fromkeys(name for name in (self.builtin_object_class, self.set_base_object_class) if name)
+        if not class_names:
             return self.val
-        if len(given) > 1:
+        if len(class_names) > 1:
             raise BadInputError("differs from builtinObjectClass; leave it out", "set_base_object_class")
         argument = "builtin_object_class" if self.builtin_object_class else "set_base_object_class"
-        [name] = given
+        [name] = class_names
         return builtin.completed(self.val, name, argument)
 
 
 def check_object_id(object_id: str, argument: str = "object_id") -> None:
-    """Hold an object's name to its rule.
+    """Check an object name.
 
     Raises:
-        BadInputError: it is empty, too long, or holds anything but letters, digits, `.`, `_` and `-`.
+        BadInputError: it is empty, too long, or has characters other than letters, digits, `.`, `_` and `-`.
     """
     if not _OBJECT_ID.fullmatch(object_id):
         raise BadInputError(
-            f"{object_id[:64]!r} cannot name an object; use 1 to {MAX_OBJECT_ID} letters, digits, dots, underscores "
-            "and hyphens",
+            f"{object_id[:64]!r} is not a valid object name; use 1 to {MAX_OBJECT_ID} letters, digits, dots, "
+            "underscores and hyphens",
             argument,
         )

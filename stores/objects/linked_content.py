@@ -1,4 +1,4 @@
-"""What a version is made of beside its value: the table of its rows, and files, as its value names them."""
+"""Content that the value of a version refers to: the table of a dataset's rows, and files."""
 
 import re
 from collections.abc import Mapping
@@ -7,13 +7,13 @@ from typing import Any, Final
 from stores import refs
 
 READS: Final = {"table": ("val.rows",), "files": ("val.files",)}
-"""What of a document, beside what tells the version, is read for them."""
+"""Document paths that these need, besides the version's identity."""
 
 _CODE: Final = re.compile("%([0-9A-F]{2})")
 
 
 def table_key(row: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The project and digest of the table that the rows of a dataset are in; None of anything else."""
+    """Return project id and digest of the table with a dataset's rows; None for other values."""
     text = _member(row, "rows")
     if not isinstance(text, str) or not text.startswith(f"{refs.SCHEME}{row['project_id']}/table/"):
         return None
@@ -21,12 +21,12 @@ def table_key(row: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def files_of(row: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The files that a value of a type of its own consists of, such as an op's code: `name` and `digest` of each."""
+    """Return `name` and `digest` of the files of a custom-type value, such as an op's code."""
     files = _member(row, "files")
     if not isinstance(files, dict):
         return []
     return [
-        {"project_id": row["project_id"], "name": _plain(name), "digest": digest}
+        {"project_id": row["project_id"], "name": _unescaped(name), "digest": digest}
         for name, digest in files.items()
         if isinstance(digest, str)
     ]
@@ -37,6 +37,6 @@ def _member(row: Mapping[str, Any], name: str) -> object:
     return value.get(name) if isinstance(value, dict) else None
 
 
-def _plain(key: str) -> str:
-    """A key as it was sent, from what the mirror has of it (`stores.json.bson_copy.mirror_key`)."""
+def _unescaped(key: str) -> str:
+    """Return a key as sent by the client, from its BSON copy (`stores.json.bson_copy`)."""
     return _CODE.sub(lambda code: chr(int(code[1], 16)), key)

@@ -1,4 +1,4 @@
-"""Putting back versions that were made before, here or elsewhere: with their digests, indexes and times."""
+"""Import of existing versions, with their digests, indexes and times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from stores.objects.classes import OBJECT, Kind
 from stores.objects.inputs import ObjectVersion
 
 Name = tuple[str, Kind, str]
-"""A project, the kind and the name of what all versions of one object share."""
+"""Project id, kind and object name."""
 
 
 @dataclass(slots=True)
 class RestoredVersion:
-    """A version as it was: `created_at` is in microseconds since the epoch."""
+    """An existing version; `created_at` is in microseconds since the epoch."""
 
     version: ObjectVersion
     digest: str
@@ -25,24 +25,26 @@ class RestoredVersion:
     created_at: int
 
     def document(self) -> Document:
-        """Its document, but for its place among the others.
+        """Build the document, without its position among the versions.
 
         Raises:
-            BadInputError: a field breaks its rule, or the digest is not that of the value.
+            BadInputError: a field is invalid, or the digest does not match the value.
             PayloadTooLargeError: the value does not fit into a document.
         """
         checked = self.version.checked()
         document = documents.new_document(checked, checked.kind or OBJECT)
         if document["digest"] != self.digest:
-            raise BadInputError(f"{self.digest[:64]!r} is not that of val, which is {document['digest']}", "digest")
+            raise BadInputError(
+                f"{self.digest[:64]!r} does not match val, whose digest is {document['digest']}", "digest"
+            )
         return document | {"created_at": self.created_at}
 
 
 async def by_name(batch: Sequence[RestoredVersion]) -> dict[Name, list[tuple[RestoredVersion, Document]]]:
-    """The versions of each name with their documents, in order.
+    """Group versions by name with their documents, in order.
 
     Raises:
-        StoreError: a version breaks a rule; the error names it as `batch.<position>`.
+        StoreError: a version is invalid; the argument is `batch.<position>`.
     """
     names: dict[Name, list[tuple[RestoredVersion, Document]]] = {}
     async for position, restored in cooperative(enumerate(batch)):

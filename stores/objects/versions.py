@@ -1,4 +1,4 @@
-"""How a version is named: by its digest, by its index as `v3`, or as `latest`."""
+"""Names of versions: a digest, an index such as `v3`, or `latest`."""
 
 import re
 from typing import Any, Final
@@ -15,7 +15,7 @@ _INDEX: Final = re.compile(r"v([0-9]{1,18})")
 
 
 def naming(version: str) -> tuple[str, object]:
-    """The field, one of `NAMING`, by which the name of a version finds it, and the field's value."""
+    """Return the field, one of `NAMING`, and the value that identify the version."""
     if version == LATEST:
         return "is_latest", 1
     index = _INDEX.fullmatch(version)
@@ -23,15 +23,15 @@ def naming(version: str) -> tuple[str, object]:
 
 
 def named(version: str) -> dict[str, Any]:
-    """The match, among the versions of a name, of the one that is called so."""
+    """Build the filter of the version among the versions of its name."""
     return dict([naming(version)])
 
 
 def chosen(rows: list[Row], object_id: str, noun: str) -> Row:
-    """Of the rows of that name and version, one or two of different kinds: the object, even deleted, or the op.
+    """Choose between an object and an op of the same name and version: the object, even if it is deleted.
 
     Raises:
-        ObjectDeletedError: it is deleted.
+        ObjectDeletedError: the chosen version is deleted.
     """
     row = min(rows, key=lambda row: [OBJECT, OP].index(row["kind"]))
     if not row["visible"]:
@@ -42,5 +42,5 @@ def chosen(rows: list[Row], object_id: str, noun: str) -> Row:
 
 
 def not_found(object_id: str, version: str, noun: str, argument: str) -> NotFoundError:
-    """The error of a version that is not there."""
+    """Create the error for a version that does not exist."""
     return NotFoundError(f"{noun} {object_id[:128]}:{version[:64]} not found", argument)

@@ -1,7 +1,7 @@
-"""Writing versions: one writer of a name at a time, and each leaves the name whole.
+"""Writes of object versions, serialized per name by its head document.
 
-Whoever writes changes the name's head first, so that of two transactions one waits for the other or begins anew. The
-head counts the versions (the next one's index) and the writes: the version that was written last is the latest.
+A transaction changes the name's head first, so of two concurrent transactions one waits or restarts. The head counts
+versions (the index of the next one) and writes (the version written last is the latest).
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from stores.objects import documents
 from stores.objects.classes import OBJECT, OP, Kind
 from stores.objects.versions import NAMING, naming
 
-_PLACE = ("kind", "digest", "version_index", "is_latest", "visible")
+_POSITION = ("kind", "digest", "version_index", "is_latest", "visible")
 _RECENT_FIRST = [("write_index", -1)]
 
 
@@ -31,84 +31,84 @@ class NameWriter:
         self._head_id = documents.head_id(project_id, kind, object_id)
 
     async def create(self, document: Document) -> None:
-        """Make a version the latest: a new one comes last, one that is there keeps its index and lives again."""
-        head = await self._begin()
+        """Store a version as the latest: a new one gets the next index, an existing one keeps it and is undeleted."""
+        head = await self._count_write()
         old = await self._objects.find_one({"_id": document["_id"]}, {"version_index": 1}, session=self._session)
         await self._unset_latest()
-        place = {"visible": True, "is_latest": 1, "write_index": head["writes"]}
+        position = {"visible": True, "is_latest": 1, "write_index": head["writes"]}
         if old:
-            await self._revive(document, place)
+            await self._undelete(document, position)
             return
-        await self._objects.insert_one(document | place | {"version_index": head["versions"]}, session=self._session)
-        counted = {"$inc": {"versions": 1}}
-        await self._heads.update_one({"_id": self._head_id, **self._name}, counted, session=self._session)
+        await self._objects.insert_one(document | position | {"version_index": head["versions"]}, session=self._session)
+        update = {"$inc": {"versions": 1}}
+        await self._heads.update_one({"_id": self._head_id, **self._name}, update, session=self._session)
 
     async def restore(self, document: Document, version_index: int, *, is_latest: bool) -> None:
-        """Put back a version that was made elsewhere, at its index there if that is free; one that is there stays.
+        """Import a version at its index, or at the next one if that is taken; an existing version is left unchanged.
 
-        It is the latest if it was so there, or as long as no other is.
+        It becomes the latest if it was the latest before, or until another version is.
         """
         old = await self._objects.find_one({"_id": document["_id"]}, {"visible": 1}, session=self._session)
         if old and old["visible"]:
             return
-        head = await self._begin()
-        leads = is_latest or await self._is_led_less_far(version_index)
-        if leads:
+        head = await self._count_write()
+        becomes_latest = is_latest or await self._may_lead(version_index)
+        if becomes_latest:
             await self._unset_latest()
-        stands_in = {"stands_in": True} if leads and not is_latest else {}
-        place = {"visible": True, "is_latest": int(leads), "write_index": head["writes"], **stands_in}
+        stands_in = {"stands_in": True} if becomes_latest and not is_latest else {}
+        position = {"visible": True, "is_latest": int(becomes_latest), "write_index": head["writes"], **stands_in}
         if old:
-            await self._revive(document, place)
+            await self._undelete(document, position)
             return
-        index = head["versions"] if await self._is_taken(version_index) else version_index
-        await self._objects.insert_one(document | place | {"version_index": index}, session=self._session)
-        counted = {"$max": {"versions": index + 1}}
-        await self._heads.update_one({"_id": self._head_id, **self._name}, counted, session=self._session)
+        index = head["versions"] if await self._index_is_taken(version_index) else version_index
+        await self._objects.insert_one(document | position | {"version_index": index}, session=self._session)
+        update = {"$max": {"versions": index + 1}}
+        await self._heads.update_one({"_id": self._head_id, **self._name}, update, session=self._session)
 
-    async def _is_led_less_far(self, version_index: int) -> bool:
-        """Whether no version is the latest, or only one that stands in for it, with a lower index."""
-        seen = {"visible": 1, "version_index": 1, "stands_in": 1}
-        latest = await self._objects.find_one({**self._name, "is_latest": 1}, seen, session=self._session)
+    async def _may_lead(self, version_index: int) -> bool:
+        """Return True if there is no latest version, or only a stand-in with a lower index."""
+        projection = {"visible": 1, "version_index": 1, "stands_in": 1}
+        latest = await self._objects.find_one({**self._name, "is_latest": 1}, projection, session=self._session)
         if not latest or not latest["visible"]:
             return True
         return bool(latest.get("stands_in")) and latest["version_index"] < version_index
 
-    async def _is_taken(self, version_index: int) -> bool:
+    async def _index_is_taken(self, version_index: int) -> bool:
         taken = {**self._name, "version_index": version_index}
         return await self._objects.find_one(taken, {"_id": 1}, session=self._session) is not None
 
-    async def _revive(self, document: Document, place: Document) -> None:
-        """Give a deleted version its content and another place."""
+    async def _undelete(self, document: Document, place: Document) -> None:
+        """Undelete a version: restore its content and set its position."""
         content = {name: document[name] for name in documents.CONTENT if name in document}
-        gone = {"deleted_at": ""} | ({} if "stands_in" in place else {"stands_in": ""})
-        update = {"$set": content | place, "$unset": gone}
+        unset = {"deleted_at": ""} | ({} if "stands_in" in place else {"stands_in": ""})
+        update = {"$set": content | place, "$unset": unset}
         await self._objects.update_one({"_id": document["_id"], **self._name}, update, session=self._session)
 
     async def delete(self, rows: Sequence[Document], doomed: Sequence[Document], *, is_whole: bool) -> int:
-        """Delete some of the name's versions that are there; return how many.
+        """Delete versions; return their number.
 
         Args:
-            rows: All versions of the name, as `versions_of` returns them.
-            doomed: Those to delete.
-            is_whole: Whether the name goes as a whole, so that no version keeps its value.
+            rows: all versions of the name, as `versions_of` returns them.
+            doomed: the versions to delete.
+            is_whole: true if the whole name is deleted, so that no version keeps its value.
         """
-        await self._begin()
-        gone = {"$set": {"visible": False, "is_latest": 0, "deleted_at": times.now()}}
+        await self._count_write()
+        deleted = {"$set": {"visible": False, "is_latest": 0, "deleted_at": times.now()}}
         keys = {"_id": {"$in": [row["_id"] for row in doomed]}, **self._name}
-        await self._objects.update_many(keys, gone, session=self._session)
+        await self._objects.update_many(keys, deleted, session=self._session)
         if is_whole:
-            emptied = {"$set": documents.EMPTY, "$unset": {"refs": ""}}
-            await self._objects.update_many(self._name, emptied, session=self._session)
+            cleared = {"$set": documents.EMPTY, "$unset": {"refs": ""}}
+            await self._objects.update_many(self._name, cleared, session=self._session)
         if any(row["is_latest"] for row in doomed):
             await self._set_latest(visible=len(doomed) < sum(row["visible"] for row in rows))
         return len(doomed)
 
-    async def _begin(self) -> Document:
-        """The head, as it was before this write, which is counted; what it counts begins at 0."""
-        counted = {"$inc": {"writes": 1, "versions": 0}, "$setOnInsert": self._name}
+    async def _count_write(self) -> Document:
+        """Count this write in the head and return the head; missing counters start at 0."""
+        update = {"$inc": {"writes": 1, "versions": 0}, "$setOnInsert": self._name}
         head = await self._heads.find_one_and_update(
             {"_id": self._head_id, **self._name},
-            counted,
+            update,
             upsert=True,
             return_document=ReturnDocument.AFTER,
             session=self._session,
@@ -120,41 +120,41 @@ class NameWriter:
         await self._objects.update_one(latest, {"$set": {"is_latest": 0}}, session=self._session)
 
     async def _set_latest(self, *, visible: bool) -> None:
-        among = {**self._name, "visible": visible}
+        match = {**self._name, "visible": visible}
         await self._objects.find_one_and_update(
-            among, {"$set": {"is_latest": 1}}, sort=_RECENT_FIRST, projection={"_id": 1}, session=self._session
+            match, {"$set": {"is_latest": 1}}, sort=_RECENT_FIRST, projection={"_id": 1}, session=self._session
         )
 
 
 async def versions_of(
     database: Database, session: Session, project_id: str, kinds: Sequence[Kind], object_id: str
 ) -> list[Document]:
-    """Return the kind and place of all versions of a name, also of deleted ones; objects come before ops."""
+    """Return kind and position of all versions of a name, including deleted ones; objects come before ops."""
     match = {"project_id": project_id, "kind": {"$in": [*kinds]}, "object_id": object_id}
-    rows = await database.objects.find(match, dict.fromkeys(_PLACE, 1), session=session).to_list(None)
+    rows = await database.objects.find(match, dict.fromkeys(_POSITION, 1), session=session).to_list(None)
     return sorted(rows, key=lambda row: [OBJECT, OP].index(row["kind"]))
 
 
 def doomed_rows(rows: Sequence[Document], versions: Sequence[str], object_id: str) -> dict[str, Document]:
-    """Return the row that each version names: the object's, even if it is deleted, before the op's.
+    """Return the row of each version; an object's row, even if deleted, precedes an op's.
 
     Raises:
-        NotFoundError: a version names none, or one that is deleted.
+        NotFoundError: a version does not exist or is deleted.
     """
     by_name: dict[tuple[str, object], Document] = {}
     for row in rows:
         for field in NAMING:
             by_name.setdefault((field, row[field]), row)
-    found = {version: by_name.get(naming(version)) for version in versions}
-    missing = [version for version, row in found.items() if not row or not row["visible"]]
+    rows_by_version = {version: by_name.get(naming(version)) for version in versions}
+    missing = [version for version, row in rows_by_version.items() if not row or not row["visible"]]
     if missing:
         raise not_found(object_id, missing=missing)
-    return {version: row for version, row in found.items() if row}
+    return {version: row for version, row in rows_by_version.items() if row}
 
 
 def not_found(object_id: str, name_argument: str = "object_id", missing: Sequence[str] = ()) -> NotFoundError:
-    """The error of a name that has none of some versions, or without any, none at all."""
+    """Create the error for missing versions, or without any, for a name without versions."""
     if not missing:
-        return NotFoundError(f"there is no version of {object_id[:128]} that is not deleted", name_argument)
+        return NotFoundError(f"{object_id[:128]} has no versions, or all are deleted", name_argument)
     listed = ", ".join(version[:64] for version in missing)
     return NotFoundError(f"{object_id[:128]} has no {listed}; nothing was deleted", "digests")

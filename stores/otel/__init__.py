@@ -1,4 +1,4 @@
-"""OpenTelemetry: spans that become calls."""
+"""OpenTelemetry: OTLP spans, converted to calls."""
 
 from stores.otel.store import Exported, OtelStore
 

@@ -1,10 +1,10 @@
-"""Flat keys made nested: `{"llm.model_name": "m"}` is `{"llm": {"model_name": "m"}}`.
+"""Nesting of flat attribute keys: `{"llm.model_name": "m"}` becomes `{"llm": {"model_name": "m"}}`.
 
-A key whose beginning is a key itself keeps its dots from there on: `{"a.b": 1, "a.b.c.d": 2}` is
-`{"a": {"b": 1, "b.c.d": 2}}`.
+If a prefix of a key is a key itself, the rest keeps its dots: `{"a.b": 1, "a.b.c.d": 2}` becomes `{"a": {"b": 1,
+"b.c.d": 2}}`.
 
-Programs send the same few sets of keys again and again, so what a set of keys comes to is worked out once, its layout:
-how the values nest, and at which of the keys `stores.otel.conventions` has something to say.
+Programs send the same few sets of keys repeatedly, so the layout of a set is computed once and cached: how values nest,
+and which keys `stores.otel.conventions` assigns a role.
 """
 
 from collections.abc import Iterable
@@ -16,49 +16,49 @@ from stores.json.inspection import ODD_KEY
 from stores.otel.conventions import JSON_PREFIXES, ROLES
 
 MAX_LEVELS: Final = 64
-"""Levels of nesting that the dots of one key may make."""
+"""Limit on the nesting levels from the dots of one key."""
 
 MAX_KEYS: Final = 10_000
-"""Attributes of one span, event, link, scope or resource."""
+"""Limit on the attributes of one span, event, link, scope or resource."""
 
-_MOST_KEPT: Final = 1_000
-_MOST_KEYS: Final = 128
-_LONGEST_KEYS: Final = 8_192
-"""Layouts that are kept, the keys of each, and the characters of these together."""
+_MAX_LAYOUTS: Final = 1_000
+_MAX_LAYOUT_KEYS: Final = 128
+_MAX_LAYOUT_CHARACTERS: Final = 8_192
+"""Limits on cached layouts: their number, the keys of each, and the characters of these keys."""
 
 Place = int | tuple[tuple[str, Any], ...]
-"""Where a value is: its position among the values, or what nests there: names with their own places."""
+"""Location of a value: its position among the values, or a subtree as pairs of name and location."""
 
 
 class Candidate(NamedTuple):
-    """A key that a convention names, where its value is, and what leads on from there into a value of JSON."""
+    """A key of a convention, the location of its value, and the remaining path inside a JSON value."""
 
     key: str
     place: Place
     rest: tuple[str, ...]
 
     def value(self, values: list[object]) -> object:
-        """What it comes to, with a list where all keys of an object count from 0; None where it leads nowhere."""
+        """Return the value, with objects that have keys 0, 1, ... as lists; None if it does not exist."""
         place = self.place
-        found: object = values[place] if isinstance(place, int) else _listed(place, values)
+        value: object = values[place] if isinstance(place, int) else _nest_with_lists(place, values)
         rest = self.rest
         while rest:
-            if not isinstance(found, dict):
+            if not isinstance(value, dict):
                 return None
-            step, rest = _next_step(found, rest)
-            found = found.get(step)
-        return found
+            step, rest = _next_step(value, rest)
+            value = value.get(step)
+        return value
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What one set of keys comes to.
+    """The layout of one set of keys.
 
     Attributes:
-        separators: commas and colons of the nested object, that of values which are objects themselves aside.
-        is_odd: whether MongoDB takes one of the names only with signs escaped.
-        found: by role in `conventions.ROLES` the keys that are there, the first first.
-        json_at: where strings of JSON are that may be quoted.
+        separators: number of commas and colons of the nested object, excluding those inside object values.
+        is_odd: true if MongoDB accepts one of the names only after escaping.
+        found: by role in `conventions.ROLES` the keys present, in order of precedence.
+        json_at: positions of values that may be quoted JSON strings.
     """
 
     root: tuple[tuple[str, Any], ...]
@@ -68,11 +68,11 @@ class Layout:
     json_at: tuple[int, ...]
 
     def nest(self, values: list[object]) -> dict[str, Any]:
-        """The nested object of values in the order of the keys."""
-        return _built(self.root, values)
+        """Nest values, which are in the order of the keys."""
+        return _nest(self.root, values)
 
     def first(self, role: str, values: list[object]) -> tuple[str, Any] | None:
-        """The first key of a role whose value says something, and that value."""
+        """Return the first key of a role with a truthy value, and the value."""
         for candidate in self.found.get(role, ()):
             value = candidate.value(values)
             if value:
@@ -80,18 +80,18 @@ class Layout:
         return None
 
     def pick(self, role: str, values: list[object]) -> Any:  # noqa: ANN401 -- JSON
-        """The same, the value alone."""
+        """Return the value of `first` alone."""
         if role not in self.found:
             return None
-        found = self.first(role, values)
-        return found and found[1]
+        key_and_value = self.first(role, values)
+        return key_and_value and key_and_value[1]
 
 
 _layouts: dict[tuple[str, ...], Layout] = {}
 
 
 def layout_of(keys: tuple[str, ...]) -> Layout:
-    """The layout of a set of keys.
+    """Return the layout of a set of keys.
 
     Raises:
         BadInputError: a key has too many dots, or there are too many keys.
@@ -100,16 +100,16 @@ def layout_of(keys: tuple[str, ...]) -> Layout:
     if layout is None:
         if len(keys) > MAX_KEYS:
             raise BadInputError(f"has {len(keys):,} attributes; the limit is {MAX_KEYS:,}")
-        layout = _made(keys)
-        if len(keys) <= _MOST_KEYS and sum(map(len, keys)) <= _LONGEST_KEYS:
-            if len(_layouts) >= _MOST_KEPT:
+        layout = _compute_layout(keys)
+        if len(keys) <= _MAX_LAYOUT_KEYS and sum(map(len, keys)) <= _MAX_LAYOUT_CHARACTERS:
+            if len(_layouts) >= _MAX_LAYOUTS:
                 _layouts.clear()
             _layouts[keys] = layout
     return layout
 
 
 def nested(attributes: dict[str, object]) -> dict[str, Any]:
-    """Attributes as a nested object.
+    """Nest attributes.
 
     Raises:
         BadInputError: as for `layout_of`.
@@ -117,7 +117,7 @@ def nested(attributes: dict[str, object]) -> dict[str, Any]:
     return layout_of(tuple(attributes)).nest(list(attributes.values())) if attributes else {}
 
 
-def _made(keys: tuple[str, ...]) -> Layout:
+def _compute_layout(keys: tuple[str, ...]) -> Layout:
     tree: dict[str, Any] = {}
     known = frozenset(keys)
     for position, key in enumerate(keys):
@@ -171,18 +171,18 @@ def _candidates(tree: dict[str, Any], keys: Iterable[str]) -> Iterable[Candidate
 
 
 def _next_step(members: dict[str, Any], steps: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """The member to which steps lead, whose name may be all of them with their dots, and the steps from there."""
+    """Return the next member name (possibly all remaining steps joined by dots), and the steps after it."""
     whole = ".".join(steps)
     return (whole, ()) if whole in members else (steps[0], steps[1:])
 
 
-def _built(places: tuple[tuple[str, Any], ...], values: list[object]) -> dict[str, Any]:
-    return {name: values[at] if type(at) is int else _built(at, values) for name, at in places}
+def _nest(places: tuple[tuple[str, Any], ...], values: list[object]) -> dict[str, Any]:
+    return {name: values[at] if type(at) is int else _nest(at, values) for name, at in places}
 
 
-def _listed(places: tuple[tuple[str, Any], ...], values: list[object]) -> dict[str, Any] | list[Any]:
-    """The same, but a list where all names are 0, 1, 2 and so on, in whatever order they came."""
-    members = {name: values[at] if type(at) is int else _listed(at, values) for name, at in places}
+def _nest_with_lists(places: tuple[tuple[str, Any], ...], values: list[object]) -> dict[str, Any] | list[Any]:
+    """Build the nested value; objects with the keys 0, 1, 2, ... in any order become lists."""
+    members = {name: values[at] if type(at) is int else _nest_with_lists(at, values) for name, at in places}
     if "0" in members and all(str(index) in members for index in range(len(members))):
         return [members[str(index)] for index in range(len(members))]
     return members

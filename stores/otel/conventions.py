@@ -1,10 +1,10 @@
-"""Which attributes say what: the conventions of those who instrument LLM programs, as tables.
+"""Attribute conventions of LLM instrumentation, as tables from roles to keys.
 
-Of each role the first key counts that is there and says something. A key may name a value, or the beginning of several
-keys (`gen_ai.prompt` of `gen_ai.prompt.0.role`), or a place within a value of JSON.
+The first key of a role with a value applies. A key names a value, a prefix of several keys (`gen_ai.prompt` of
+`gen_ai.prompt.0.role`), or a path inside a JSON value.
 
-The order is that of Weave's trace server; what it does not know stands behind its own keys, before those that could
-mean anything (`input`, `output`). The sources of the rest:
+The order is that of Weave's trace server. Keys it does not know follow its own, before generic ones (`input`,
+`output`). Their sources:
 
 - OpenTelemetry's GenAI conventions: https://github.com/open-telemetry/semantic-conventions-genai
 - OpenInference: https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
@@ -68,7 +68,7 @@ NOTED: Final[dict[str, tuple[str, ...]]] = {
     "agent": ("gen_ai.agent.name", "agent.name", "agent_name"),
     "tool": ("gen_ai.tool.name", "tool.name", "ai.toolCall.name"),
 }
-"""What stands beside `otel_span` in a call's attributes, by its name there."""
+"""Attributes of the call besides `otel_span`, by their names there."""
 
 COUNTS: Final[dict[str, tuple[str, ...]]] = {
     "prompt_tokens": (
@@ -108,7 +108,7 @@ COUNTS: Final[dict[str, tuple[str, ...]]] = {
         "mlflow.chat.tokenUsage.total_tokens",
     ),
 }
-"""What a call used of its model, by the name of the count."""
+"""Usage counts of the call's model, by name."""
 
 _DETAILS: Final = "gen_ai.usage.details"
 _VERCEL_METADATA: Final = "ai.response.providerMetadata"
@@ -208,7 +208,7 @@ USAGE_BESIDE: Final[dict[str, tuple[str, ...]]] = {
     COST_PARTS[0]: ("llm.cost.prompt", "gen_ai.cost.input_cost"),
     COST_PARTS[1]: ("llm.cost.completion", "gen_ai.cost.output_cost"),
 }
-"""Langfuse's usage as a whole, and costs in US dollars that the sender states."""
+"""Langfuse's whole usage object, and costs in US dollars that the sender states."""
 
 ROLES: Final[dict[str, tuple[str, ...]]] = {
     INPUTS: (
@@ -284,29 +284,31 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
     **PARTS,
     **USAGE_BESIDE,
 }
-"""The keys of every role, the first first."""
+"""Keys of every role, in order of precedence."""
 
 SUMMING_PREFIX: Final = "ai."
 SPEAKING_MARK: Final = ".do"
-"""Vercel's operations report what those inside them do, which are called after them: `ai.generateText.doGenerate`."""
+"""Vercel's operations report the usage of their inner operations, which have names such as
+`ai.generateText.doGenerate`.
+"""
 
 GATEWAY: Final = "gateway"
-"""The provider that Vercel's AI SDK names where a model is reached by Vercel's gateway."""
+"""Provider name in Vercel's AI SDK for models behind Vercel's gateway."""
 
 AGENT_OPERATIONS: Final = frozenset({"invoke_agent", "invoke_workflow"})
-"""Operations that report what the models inside them use, unless they are those of another program."""
+"""Operations that report the usage of the models they call, unless those run in another program."""
 
 UNNESTED: Final = frozenset({"input", "inputs", "output", "outputs"})
-"""Keys that say nothing beyond the role, so that their value stands for itself."""
+"""Keys without meaning beyond the role, so the value is stored without the key."""
 
 INPUT_MESSAGES: Final = "gen_ai.input.messages"
 OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
 
 BESIDE_INPUT_MESSAGES: Final = (SYSTEM_INSTRUCTIONS, TOOL_DEFINITIONS)
-"""What a model was given beside messages, and says nothing without them."""
+"""Inputs of a model besides messages, ignored if there are no messages."""
 
 JSON_PREFIXES: Final = ("mlflow.",)
-"""Where every string is JSON, one in quotes, too."""
+"""Prefixes of keys whose string values are all JSON, including quoted strings."""
 
 EVENT_INPUTS: Final = {
     "gen_ai.content.prompt": "gen_ai.prompt",
@@ -316,7 +318,7 @@ EVENT_OUTPUTS: Final = {
     "gen_ai.content.completion": "gen_ai.completion",
     "gen_ai.client.inference.operation.details": OUTPUT_MESSAGES,
 }
-"""Events an attribute of which is what went in or came out, where the span's own attributes do not say it."""
+"""Events with an attribute for input or output, used if the span's own attributes have none."""
 
 INPUT_MESSAGE_EVENTS: Final = {
     "gen_ai.system.message": "system",
@@ -325,4 +327,4 @@ INPUT_MESSAGE_EVENTS: Final = {
     "gen_ai.tool.message": "tool",
 }
 OUTPUT_MESSAGE_EVENTS: Final = {"gen_ai.choice": "assistant"}
-"""Events that are one message each, with the role of who speaks where they do not say it."""
+"""Events that are one message each, with the default role."""

@@ -1,19 +1,19 @@
-"""A span made a call: what it stores, worked out from its attributes by the tables of `conventions`."""
+"""Conversion of a span to a call, from its attributes by the tables of `conventions`."""
 
 from contextlib import suppress
 from typing import Any, Final
 
 from stores import times
 from stores.calls import CallEnd, CallStart
-from stores.calls.documents import end_fields, kept_of_summary, start_fields
+from stores.calls.documents import end_fields, start_fields, summary_usage_fields
 from stores.calls.inputs import MAX_DISPLAY_NAME, MAX_EXCEPTION
 from stores.calls.payloads import Payload
-from stores.calls.writes import WholeCall
+from stores.calls.writes import PreparedCall
 from stores.errors import BadInputError
 from stores.ids import LOCAL_USER
 from stores.input_checks import MAX_NAME, check_length
 from stores.json import codec
-from stores.json.inspection import ODD_KEY, JsonTraits, shape_of
+from stores.json.inspection import ODD_KEY, JsonTraits, traits_of
 from stores.otel import conventions, op_names, span_events
 from stores.otel.attribute_nesting import Layout, layout_of
 from stores.otel.spans import ERROR, Origin, Span, code_text, kind_text, time_text
@@ -22,17 +22,17 @@ from stores.otel.values import OPENING, Decoding
 from stores.usage.scopes import SUM
 
 _ENVELOPE: Final = 2 * 11 - 1 + 2 * 3 - 1 + 2 * 2 - 1
-"""The separators of `otel_span`, its context and its status."""
+"""Separators of `otel_span`, its context and its status."""
 
 _EMPTY: Final = {"summary": JsonTraits()}
-_NO_SHAPE: Final = JsonTraits()
-_NO_MESSAGE: Final = "the span ended with the status ERROR, and no message"
+_NO_TRAITS: Final = JsonTraits()
+_NO_MESSAGE: Final = "the span ended with status ERROR and without a message"
 
 
-class _Read:
-    """A span's attributes as they are read: the strings of JSON decoded, and the layout of their keys.
+class _DecodedAttributes:
+    """A span's attributes with JSON strings decoded, and the layout of their keys.
 
-    Of what was decoded the shapes are kept by identity, as long as the values are: most of it goes in or out, too.
+    Traits of decoded values are cached by `id()` while the values exist, because most are also inputs or outputs.
     """
 
     __slots__ = ("decode", "layout", "shape", "shapes", "values")
@@ -52,10 +52,10 @@ class _Read:
             if kind is str:
                 if value[:1] in OPENING:
                     self.values[at] = inner = decode(value)
-                    self.shapes[id(inner)] = shape = shape_of(inner)
+                    self.shapes[id(inner)] = shape = traits_of(inner)
                     _add(self.shape, shape)
             elif kind is not int and kind is not bool:
-                _add(self.shape, shape_of(value))
+                _add(self.shape, traits_of(value))
 
     def pick(self, role: str) -> Any:  # noqa: ANN401 -- JSON
         return self.layout.pick(role, self.values)
@@ -63,18 +63,18 @@ class _Read:
 
 def _add(shape: JsonTraits, more: JsonTraits) -> None:
     shape.separators += more.separators
-    shape.is_odd = shape.is_odd or more.is_odd
+    shape.needs_conversion = shape.needs_conversion or more.needs_conversion
     shape.has_exponents = shape.has_exponents or more.has_exponents
 
 
-def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> WholeCall:
-    """The call of a span.
+def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> PreparedCall:
+    """Convert a span to a call.
 
     Raises:
-        BadInputError: its attributes are too many or too deep, or something of it breaks a rule of calls.
+        BadInputError: it has too many or too deep attributes, or is not a valid call.
         PayloadTooLargeError: it does not fit into a document.
     """
-    read = _Read(span)
+    read = _DecodedAttributes(span)
     inputs, output = _payload_of(read, conventions.INPUTS), _payload_of(read, conventions.OUTPUT)
     if span.events:
         inputs = inputs or span_events.inputs_of(span.events, read.decode)
@@ -83,25 +83,30 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> WholeC
     usage = usage_of(read.layout, read.values, noted, origin.scope)
     if not (inputs or output or noted or usage):
         noted = read.layout.nest(read.values)
-        noted.pop("otel_span", None)  # it is among the span's own attributes still
+        noted.pop("otel_span", None)  # the span's own attributes still have it
     start, files = _start(span, origin, read, noted, inputs, wb_user_id)
     if not span.ended_at:
-        return WholeCall(start, None, files)
+        return PreparedCall(start, None, files)
     end, end_files = _end(span, origin, read, output, usage)
-    return WholeCall(start, end, files + end_files)
+    return PreparedCall(start, end, files + end_files)
 
 
 def _start(
-    span: Span, origin: Origin, read: _Read, noted: dict[str, Any], inputs: dict[str, Any], wb_user_id: str | None
+    span: Span,
+    origin: Origin,
+    read: _DecodedAttributes,
+    noted: dict[str, Any],
+    inputs: dict[str, Any],
+    wb_user_id: str | None,
 ) -> tuple[dict[str, Any], list[Any]]:
     thread_id, is_turn = _thread(span, read)
     display_name = _text(read.pick(conventions.DISPLAY_NAME))
     check_length(display_name, MAX_DISPLAY_NAME, "display_name")
     attributes = {**noted, "otel_span": _otel_span(span, origin, read)}
-    payload = Payload.of(
+    payload = Payload.from_values(
         {"attributes": attributes, "inputs": inputs},
-        with_files=["attributes", "inputs"],  # what the inputs hold the span's own attributes do, too
-        shapes={"attributes": _shape(span, origin, read, noted), "inputs": _payload_shape(inputs, read)},
+        with_files=["attributes", "inputs"],  # the span's own attributes contain the inputs too
+        traits={"attributes": _attribute_traits(span, origin, read, noted), "inputs": _payload_traits(inputs, read)},
     )
     start = CallStart(
         project_id=origin.project_id,
@@ -123,20 +128,20 @@ def _start(
 def _end(
     span: Span,
     origin: Origin,
-    read: _Read,
+    read: _DecodedAttributes,
     output: Any,  # noqa: ANN401 -- JSON
     usage: dict[str, Any],
 ) -> tuple[dict[str, Any], list[Any]]:
     summary: dict[str, Any] = {"usage": usage} if usage else {}
     does_sum = bool(usage) and sums_up(usage, read.pick(conventions.OPERATION), span.kind)
-    kept = kept_of_summary(summary, SUM if does_sum else None) if usage else {}
+    kept = summary_usage_fields(summary, SUM if does_sum else None) if usage else {}
     exception = _exception(span, read)
     check_length(exception, MAX_EXCEPTION, "status.message")
-    payload = Payload.of(
+    payload = Payload.from_values(
         {"output": output, "summary": summary},
         with_files=["output"],
-        beside=kept,
-        shapes={"output": _payload_shape(output, read), **({} if summary else _EMPTY)},
+        stored_beside=kept,
+        traits={"output": _payload_traits(output, read), **({} if summary else _EMPTY)},
     )
     end = CallEnd(
         project_id=origin.project_id,
@@ -149,27 +154,27 @@ def _end(
     return end_fields(end, payload, kept), payload.files
 
 
-def _payload_of(read: _Read, role: str) -> Any:  # noqa: ANN401 -- JSON
-    """What went in or came out, under the key that says so, or by itself; empty where no key does."""
-    found = read.layout.first(role, read.values)
-    if found is None:
+def _payload_of(read: _DecodedAttributes, role: str) -> Any:  # noqa: ANN401 -- JSON
+    """Return inputs or output under their key, or unnested; empty if no key has a value."""
+    key_and_value = read.layout.first(role, read.values)
+    if key_and_value is None:
         return {}
-    key, value = found
+    key, value = key_and_value
     if key in conventions.UNNESTED and (role == conventions.OUTPUT or isinstance(value, dict)):
         return value
     if key != conventions.INPUT_MESSAGES:
         return {key: value}
     beside = (read.layout.first(name, read.values) for name in conventions.BESIDE_INPUT_MESSAGES)
-    return dict([found, *(more for more in beside if more)])
+    return dict([key_and_value, *(more for more in beside if more)])
 
 
-def _noted(read: _Read) -> dict[str, Any]:
+def _noted(read: _DecodedAttributes) -> dict[str, Any]:
     found = read.layout.found
     return {role: value for role in conventions.NOTED if role in found and (value := read.pick(role))}
 
 
-def _otel_span(span: Span, origin: Origin, read: _Read) -> dict[str, Any]:
-    told: dict[str, Any] = {
+def _otel_span(span: Span, origin: Origin, read: _DecodedAttributes) -> dict[str, Any]:
+    fields: dict[str, Any] = {
         "name": span.name,
         "context": {"trace_id": span.trace_id, "span_id": span.span_id, "trace_state": span.trace_state},
         "kind": kind_text(span.kind),
@@ -183,40 +188,40 @@ def _otel_span(span: Span, origin: Origin, read: _Read) -> dict[str, Any]:
         "resource": origin.resource,
     }
     if origin.scope:
-        told["scope"] = origin.scope
-    return {**told, **span.beside} if span.beside else told
+        fields["scope"] = origin.scope
+    return {**fields, **span.beside} if span.beside else fields
 
 
-def _shape(span: Span, origin: Origin, read: _Read, noted: dict[str, Any]) -> JsonTraits:
-    """The shape of a call's attributes, put together from those of their parts."""
+def _attribute_traits(span: Span, origin: Origin, read: _DecodedAttributes, noted: dict[str, Any]) -> JsonTraits:
+    """Combine the JSON traits of a call's attributes from those of their parts."""
     shape = JsonTraits(2 * len(noted) + 1)
     for value in noted.values():
         if type(value) is not str:
-            _add(shape, shape_of(value))
+            _add(shape, traits_of(value))
     shape.separators += _ENVELOPE + 2 * len(span.beside) + (2 if origin.scope else 0)
     _add(shape, read.shape)
     _add(shape, origin.shape)
     for more in (span.events, span.links):
         if more:
-            _add(shape, shape_of(more))
+            _add(shape, traits_of(more))
     return shape
 
 
-def _payload_shape(value: Any, read: _Read) -> JsonTraits:  # noqa: ANN401 -- JSON
-    """The shape of inputs or an output, which mostly are one string, or what one held."""
+def _payload_traits(value: Any, read: _DecodedAttributes) -> JsonTraits:  # noqa: ANN401 -- JSON
+    """Return the JSON traits of inputs or output, reusing cached ones for a single decoded string."""
     if isinstance(value, dict) and len(value) == 1:
         [(key, inner)] = value.items()
-        known = _NO_SHAPE if type(inner) is str else read.shapes.get(id(inner))
+        known = _NO_TRAITS if type(inner) is str else read.shapes.get(id(inner))
         if known:
-            is_odd = known.is_odd or ODD_KEY.search(key) is not None
+            is_odd = known.needs_conversion or ODD_KEY.search(key) is not None
             return JsonTraits(known.separators + 1, is_odd, known.has_exponents)
-    return shape_of(value)
+    return traits_of(value)
 
 
-def _thread(span: Span, read: _Read) -> tuple[str | None, bool]:
-    """The thread of a span, and whether it is a turn of it.
+def _thread(span: Span, read: _DecodedAttributes) -> tuple[str | None, bool]:
+    """Return the thread of a span, and True if the span is a turn of it.
 
-    Who only names a conversation says so on every span of a trace: then the trace's root is the turn.
+    Instrumentation that only names a conversation does so on every span of a trace, so then the root is the turn.
     """
     thread = _text(read.pick(conventions.THREAD))
     is_turn = bool(thread and read.pick(conventions.TURN))
@@ -231,15 +236,15 @@ def _text(value: Any) -> str | None:  # noqa: ANN401 -- JSON
     return value if value is None or isinstance(value, str) else codec.encode(value)
 
 
-def _time(read: _Read, role: str, nanoseconds: int) -> int:
-    told = read.pick(role)
-    if isinstance(told, str):
+def _time(read: _DecodedAttributes, role: str, nanoseconds: int) -> int:
+    text = read.pick(role)
+    if isinstance(text, str):
         with suppress(BadInputError):
-            return times.parse(told)
+            return times.parse(text)
     return nanoseconds // 1000
 
 
-def _exception(span: Span, read: _Read) -> str | None:
+def _exception(span: Span, read: _DecodedAttributes) -> str | None:
     if span.status_code == ERROR:
         return span.status_message or span_events.exception_of(span.events) or _NO_MESSAGE
     if read.pick(conventions.LEVEL) == "ERROR":

@@ -1,4 +1,4 @@
-"""Spans out of OTLP requests in JSON: ids in hexadecimal, 64-bit integers as strings or numbers, bytes in Base64."""
+"""Spans from OTLP/JSON requests: hexadecimal ids, 64-bit integers as strings or numbers, bytes as Base64."""
 
 import base64
 import binascii
@@ -24,17 +24,17 @@ from stores.otel.spans import (
 from stores.otel.values import number
 
 _VALUE_BYTES: Final = 8
-"""What a value counts as, beside the characters of a string: about what its signs take in the text."""
+"""Size counted for each value besides string characters: about its punctuation in the text."""
 
 _BESIDE: Final = ("flags", "droppedAttributesCount", "droppedEventsCount", "droppedLinksCount")
-_DEEPEST: Final = 100
+_MAX_DEPTH: Final = 100
 _UINT64: Final = 1 << 64
 _INT64: Final = 1 << 63
 _HEX: Final = frozenset("0123456789abcdef")
 
 
 class Undecoded(NamedTuple):
-    """A span that waits to be read, where it is from or why it cannot be stored, and about how large it is."""
+    """A span not yet decoded, its origin or the reason for rejection, and its approximate size."""
 
     message: object
     origin: Origin | StoreError
@@ -42,7 +42,7 @@ class Undecoded(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The spans of one scope, of which there is at least one, with their sizes and what they have in common."""
+    """The spans of one scope (at least one), with their sizes and shared messages."""
 
     resource_spans: dict[str, Any]
     scope_spans: dict[str, Any]
@@ -50,14 +50,16 @@ class Part(NamedTuple):
 
 
 def parts_of(request: object) -> list[Part]:
-    """The parts of a request, those without spans left out.
+    """Return the parts of a request that have spans.
 
     Raises:
-        BadInputError: it is no request in OTLP's JSON.
+        BadInputError: it is not an OTLP/JSON request.
     """
     whole = _object(request, "the request")
     if "resourceSpans" not in whole and whole:
-        raise BadInputError('the request has no resourceSpans; write {"resourceSpans": […]}, names in lowerCamelCase')
+        raise BadInputError(
+            'the request has no resourceSpans; send {"resourceSpans": […]} with names in lowerCamelCase'
+        )
     return [
         Part(resource_spans, scope_spans, sizes)
         for resource_spans in _objects(whole, "resourceSpans", "the request")
@@ -67,23 +69,23 @@ def parts_of(request: object) -> list[Part]:
 
 
 def _size(value: object) -> int:
-    """About how many bytes a value takes as JSON."""
-    size, waiting = 0, [value]
-    while waiting:
-        one = waiting.pop()
+    """Estimate the size of a value as JSON in bytes."""
+    size, stack = 0, [value]
+    while stack:
+        one = stack.pop()
         size += _VALUE_BYTES
         if isinstance(one, str):
             size += len(one)
         elif isinstance(one, dict):
             size += sum(map(len, one))
-            waiting.extend(one.values())
+            stack.extend(one.values())
         elif isinstance(one, list):
-            waiting.extend(one)
+            stack.extend(one)
     return size
 
 
 def undecoded_spans(parts: Iterable[Part], projects: Projects) -> Iterator[Undecoded]:
-    """The spans of the parts of a request, in its order."""
+    """Yield the spans of the parts of a request, in order."""
     known: dict[str, Any] | None = None
     for part in parts:
         if known is not part.resource_spans:
@@ -105,12 +107,12 @@ def _too_large(size: int) -> StoreError | None:
 
 def _resource(resource_spans: dict[str, Any], projects: Projects) -> Resource | StoreError:
     try:
-        of = _member(resource_spans, "resource")
-        check_size(_size(of), "resource")
-        attributes = _attributes(of)
-        dropped = _integer(of, "droppedAttributesCount")
-        told = resource_of(attributes, dropped, _text(resource_spans, "schemaUrl"))
-        return Resource.of(projects.of(attributes), told)
+        message = _member(resource_spans, "resource")
+        check_size(_size(message), "resource")
+        attributes = _attributes(message)
+        dropped = _integer(message, "droppedAttributesCount")
+        resource_json = resource_of(attributes, dropped, _text(resource_spans, "schemaUrl"))
+        return Resource.of(projects.of(attributes), resource_json)
     except StoreError as error:
         return error
 
@@ -119,21 +121,21 @@ def _origin(scope_spans: dict[str, Any], resource: Resource | StoreError) -> Ori
     if isinstance(resource, StoreError):
         return resource
     try:
-        by = _member(scope_spans, "scope")
-        check_size(_size(by), "scope")
-        dropped, schema_url = _integer(by, "droppedAttributesCount"), _text(scope_spans, "schemaUrl")
+        message = _member(scope_spans, "scope")
+        check_size(_size(message), "scope")
+        dropped, schema_url = _integer(message, "droppedAttributesCount"), _text(scope_spans, "schemaUrl")
         return resource.with_scope(
-            scope_of(_text(by, "name"), _text(by, "version"), _attributes(by), dropped, schema_url)
+            scope_of(_text(message, "name"), _text(message, "version"), _attributes(message), dropped, schema_url)
         )
     except StoreError as error:
         return error
 
 
 def span_of(message: object) -> Span:
-    """A span as OTLP's JSON has it; members that it does not know are left aside, as the specification asks.
+    """Decode a span; unknown members are ignored, as the specification requires.
 
     Raises:
-        BadInputError: a member is of the wrong type, or its ids or keys break a rule.
+        BadInputError: a member has the wrong type, or ids or keys are invalid.
     """
     span = _object(message, "a span")
     status = _member(span, "status")
@@ -173,7 +175,7 @@ def _link(link: dict[str, Any]) -> dict[str, Any]:
 
 
 def _attributes(holder: dict[str, Any]) -> dict[str, object]:
-    return _pairs(_objects(holder, "attributes", "its holder"), _DEEPEST)
+    return _pairs(_objects(holder, "attributes", "its holder"), _MAX_DEPTH)
 
 
 def _pairs(pairs: Iterable[dict[str, Any]], depth: int) -> dict[str, object]:
@@ -181,12 +183,12 @@ def _pairs(pairs: Iterable[dict[str, Any]], depth: int) -> dict[str, object]:
 
 
 def _value(value: object, depth: int) -> object:
-    """A value of an attribute; of members that it does not know it takes no notice."""
+    """Decode an attribute value; unknown members are ignored."""
     if value is None:
         return None
     if not depth:
-        raise BadInputError(f"a value of an attribute nests deeper than {_DEEPEST} levels")
-    for kind, inner in _object(value, "a value of an attribute").items():
+        raise BadInputError(f"an attribute value is nested deeper than {_MAX_DEPTH} levels")
+    for kind, inner in _object(value, "an attribute value").items():
         if kind in _SCALARS:
             return _SCALARS[kind](inner, kind)
         if kind == "arrayValue":
@@ -209,7 +211,7 @@ def _boolean(value: object, kind: str) -> bool:
 
 
 def _integer64(value: object, kind: str) -> int:
-    return _whole(value, kind, -_INT64, _INT64)
+    return _integer_between(value, kind, -_INT64, _INT64)
 
 
 def _double(value: object, kind: str) -> float | str:
@@ -222,7 +224,7 @@ def _double(value: object, kind: str) -> float | str:
 
 
 def _bytes(value: object, kind: str) -> str:
-    """Base64 as it came, once it is known to be some; the URL's alphabet and missing padding are taken, too."""
+    """Return Base64 with padding after validating it; the URL-safe alphabet and missing padding are accepted."""
     plain = _string(value, kind).translate({ord("-"): "+", ord("_"): "/"})
     padded = plain + "=" * (-len(plain) % 4)
     try:
@@ -277,20 +279,20 @@ def _text(holder: dict[str, Any], name: str) -> str:
 def _hexadecimal(holder: dict[str, Any], name: str) -> str:
     text = _text(holder, name).lower()
     if not _HEX.issuperset(text):
-        raise BadInputError(f"{name} must be hexadecimal; OTLP's JSON has no ids in Base64")
+        raise BadInputError(f"{name} must be hexadecimal; OTLP/JSON does not use Base64 for ids")
     return text
 
 
 def _integer(holder: dict[str, Any], name: str) -> int:
     value = holder.get(name)
-    return 0 if value is None else _whole(value, name, 0, _UINT64)
+    return 0 if value is None else _integer_between(value, name, 0, _UINT64)
 
 
-def _whole(value: object, name: str, least: int, beyond: int) -> int:
+def _integer_between(value: object, name: str, least: int, beyond: int) -> int:
     if isinstance(value, str) and len(value) <= 20 and value.removeprefix("-").isdecimal() and value.isascii():  # noqa: PLR2004 -- digits of 64 bits
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < beyond:
-        raise BadInputError(f"{name} must be a whole number from {least} to {beyond - 1}, as a number or a string")
+        raise BadInputError(f"{name} must be an integer from {least} to {beyond - 1}, as a number or a string")
     return value

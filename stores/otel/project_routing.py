@@ -1,14 +1,14 @@
-"""Which project spans are stored in, where one request brings those of several programs."""
+"""Choice of the project for spans, if one request has spans of several programs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from stores.errors import BadInputError
-from stores.ids import MAX_PROJECT_PART, PROJECT_PART_RULE, check_project_id, is_in_project_part, is_project_part
+from stores.ids import MAX_PROJECT_PART, PROJECT_PART_RULE, can_start_project_part, check_project_id, is_project_part
 
 ENTITY: Final = "otel"
-"""Who owns the projects of programs that name none themselves."""
+"""Entity of projects that only a resource's name determines."""
 
 _NAMES: Final = ("openinference.project.name", "service.name")
 _NO_NAME: Final = "default"
@@ -17,13 +17,13 @@ _REPLACEMENT: Final = "-"
 
 @dataclass(frozen=True, slots=True)
 class Projects:
-    """The rule of one request.
+    """Routing rule of one request.
 
     Attributes:
-        given: the project that the request names, entity/project; None where it names none.
-        fixed: whether it stands above what the spans' resources say.
-        entity: whose projects those are that only a resource names.
-        check: sees that the sender may store something in a project, or raises what is told of its spans.
+        given: project in the request, entity/project; None if it names none.
+        fixed: true if `given` overrides the spans' resources.
+        entity: entity of projects named only by a resource.
+        check: raises if the sender may not write to a project.
     """
 
     given: str | None = None
@@ -32,34 +32,36 @@ class Projects:
     check: Callable[[str], None] | None = None
 
     def of(self, resource: dict[str, object]) -> str:
-        """The project of the spans of a resource, given by its attributes.
+        """Return the project for spans of a resource, from its attributes.
 
-        `wandb.entity` and `wandb.project` together stand above the request's own project; where there is none,
-        `openinference.project.name` and `service.name` name one.
+        `wandb.entity` and `wandb.project` together override the request's project. Without a project in the request,
+        `openinference.project.name` or `service.name` names one.
 
         Raises:
-            BadInputError: `wandb.entity` and `wandb.project` make no project id.
-            ForbiddenError: the sender may store nothing there.
+            BadInputError: `wandb.entity` and `wandb.project` are not a valid project id.
+            ForbiddenError: the sender may not write there.
         """
-        found = self._of(resource)
+        project_id = self._choose(resource)
         if self.check:
-            self.check(found)
-        return found
+            self.check(project_id)
+        return project_id
 
-    def _of(self, resource: dict[str, object]) -> str:
+    def _choose(self, resource: dict[str, object]) -> str:
         entity, project = resource.get("wandb.entity"), resource.get("wandb.project")
         if entity and project and not self.fixed:
-            found = f"{entity}/{project}"
-            check_project_id(found, "wandb.entity and wandb.project")
-            return found
-        return self.given or self._named(next((str(name) for key in _NAMES if (name := resource.get(key))), _NO_NAME))
+            project_id = f"{entity}/{project}"
+            check_project_id(project_id, "wandb.entity and wandb.project")
+            return project_id
+        return self.given or self._from_name(
+            next((str(name) for key in _NAMES if (name := resource.get(key))), _NO_NAME)
+        )
 
-    def _named(self, name: str) -> str:
-        """The project of a name, which may be a whole id; signs that no id holds are replaced."""
+    def _from_name(self, name: str) -> str:
+        """Return the project for a name, which may be a full id; invalid characters are replaced."""
         entity, slash, rest = name.partition("/")
         if slash and is_project_part(entity) and is_project_part(rest):
             return name
-        part = "".join(sign if is_in_project_part(sign) else _REPLACEMENT for sign in name[:MAX_PROJECT_PART])
+        part = "".join(sign if can_start_project_part(sign) else _REPLACEMENT for sign in name[:MAX_PROJECT_PART])
         if not is_project_part(part):
-            raise BadInputError(f"the project name {name[:64]!r} of its resource is none; use {PROJECT_PART_RULE}")
+            raise BadInputError(f"the project name {name[:64]!r} of its resource is invalid; use {PROJECT_PART_RULE}")
         return f"{self.entity}/{part}"

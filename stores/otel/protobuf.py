@@ -1,4 +1,4 @@
-"""Spans out of OTLP requests in protobuf, each decoded when its turn comes."""
+"""Spans from OTLP/protobuf requests, decoded one at a time."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -28,7 +28,7 @@ from stores.otel.values import attributes_of
 
 
 class Undecoded(NamedTuple):
-    """A span that waits to be decoded, where it is from or why it cannot be stored, and about how large it is."""
+    """A span not yet decoded, its origin or the reason for rejection, and its approximate size."""
 
     message: bytes
     origin: Origin | StoreError
@@ -36,7 +36,7 @@ class Undecoded(NamedTuple):
 
 
 def undecoded_spans(body: Body, parts: Iterable[Part], projects: Projects) -> Iterator[Undecoded]:
-    """The spans of the parts of a request, in its order."""
+    """Yield the spans of the parts of a request, in order."""
     view = memoryview(body)
     known: Part | None = None
     resource: Resource | StoreError
@@ -56,10 +56,10 @@ def _size(place: Place) -> int:
 def _resource(body: memoryview, part: Part, projects: Projects) -> Resource | StoreError:
     try:
         check_size(_size(part.resource), "resource")
-        of = ResourceMessage.FromString(_bytes(body, part.resource))
-        attributes = attributes_of(of.attributes)
-        told = resource_of(attributes, of.dropped_attributes_count, _text(body, part.resource_schema_url))
-        return Resource.of(projects.of(attributes), told)
+        message = ResourceMessage.FromString(_bytes(body, part.resource))
+        attributes = attributes_of(message.attributes)
+        resource_json = resource_of(attributes, message.dropped_attributes_count, _text(body, part.resource_schema_url))
+        return Resource.of(projects.of(attributes), resource_json)
     except DecodeError as error:
         return BadInputError(f"its resource cannot be decoded ({error})")
     except StoreError as error:
@@ -71,10 +71,12 @@ def _origin(body: memoryview, part: Part, resource: Resource | StoreError) -> Or
         return resource
     try:
         check_size(_size(part.scope), "scope")
-        by = InstrumentationScope.FromString(_bytes(body, part.scope))
+        message = InstrumentationScope.FromString(_bytes(body, part.scope))
         schema_url = _text(body, part.scope_schema_url)
-        attributes = attributes_of(by.attributes)
-        return resource.with_scope(scope_of(by.name, by.version, attributes, by.dropped_attributes_count, schema_url))
+        attributes = attributes_of(message.attributes)
+        return resource.with_scope(
+            scope_of(message.name, message.version, attributes, message.dropped_attributes_count, schema_url)
+        )
     except DecodeError as error:
         return BadInputError(f"its scope cannot be decoded ({error})")
     except StoreError as error:
@@ -91,10 +93,10 @@ def _text(body: memoryview, place: Place) -> str:
 
 
 def span_of(message: bytes) -> Span:
-    """A span as protobuf has it.
+    """Decode a span.
 
     Raises:
-        BadInputError: it cannot be decoded, or its ids or attributes break a rule.
+        BadInputError: it cannot be decoded, or ids or attributes are invalid.
         PayloadTooLargeError: it is larger than `spans.MAX_BYTES`.
     """
     check_size(len(message))
@@ -103,7 +105,7 @@ def span_of(message: bytes) -> Span:
     except DecodeError as error:
         raise BadInputError(f"it cannot be decoded ({error})") from None
     status = span.status
-    found = Span(
+    result = Span(
         name=span.name,
         trace_id=check_id(span.trace_id.hex(), "trace_id"),
         span_id=check_id(span.span_id.hex(), "span_id"),
@@ -117,12 +119,12 @@ def span_of(message: bytes) -> Span:
         attributes=attributes_of(span.attributes),
     )
     if span.events:
-        found.events = [
+        result.events = [
             event_of(event.name, event.time_unix_nano, attributes_of(event.attributes), event.dropped_attributes_count)
             for event in span.events
         ]
     if span.links:
-        found.links = [
+        result.links = [
             link_of(
                 link.trace_id.hex(),
                 link.span_id.hex(),
@@ -135,5 +137,5 @@ def span_of(message: bytes) -> Span:
         ]
     for name in BESIDE:
         if number := getattr(span, name):
-            found.beside[name] = number
-    return found
+            result.beside[name] = number
+    return result

@@ -1,7 +1,7 @@
-"""A request in protobuf taken apart without being decoded: where its resources, scopes and spans are in it.
+"""Scanner of a protobuf request: locates resources, scopes and spans without decoding them.
 
-Whatever is looked at is counted. So a small body of many things without content takes neither long nor much memory,
-and nothing of a body that is cut off, or that holds too many, is stored.
+Every field is counted, so a small body with many empty messages costs little time and memory. A truncated or too large
+body is rejected before anything is stored.
 """
 
 from array import array
@@ -11,23 +11,23 @@ from typing import Final, NamedTuple
 from stores.errors import BadInputError, PayloadTooLargeError
 
 MAX_FIELDS: Final = 100_000
-"""Resources, scopes, spans and what else stands beside them in one request."""
+"""Limit on resources, scopes, spans and other fields of one request."""
 
 _FIRST, _SECOND, _SCHEMA_URL = 1, 2, 3
-"""Numbers of fields, the same in a request, in ResourceSpans and in ScopeSpans."""
+"""Field numbers, the same in a request, in ResourceSpans and in ScopeSpans."""
 
 _VARINT, _BYTES_8, _BYTES, _BYTES_4 = 0, 1, 2, 5
 _FIXED: Final = {_BYTES_8: 8, _BYTES_4: 4}
-_LONGEST_VARINT: Final = 70
-_GOES_ON: Final = 0x80
+_MAX_VARINT_BITS: Final = 70
+_CONTINUES: Final = 0x80
 
 Body = bytes | bytearray
 Place = tuple[int, int]
-_NOWHERE: Final = (0, 0)
+_MISSING: Final = (0, 0)
 
 
 class Part(NamedTuple):
-    """The spans of one scope, of which there is at least one, and where each and what they have in common is."""
+    """The spans of one scope (at least one), and the locations of the spans and shared messages."""
 
     resource: Place
     resource_schema_url: Place
@@ -36,16 +36,16 @@ class Part(NamedTuple):
     spans: "array[int]"
 
     def places(self) -> Iterator[Place]:
-        """Where each span is."""
+        """Yield the location of each span."""
         ends = iter(self.spans)
         return zip(ends, ends, strict=True)
 
 
 def parts_of(body: Body) -> list[Part]:
-    """The parts of an ExportTraceServiceRequest, those without spans left out.
+    """Return the parts of an ExportTraceServiceRequest that have spans.
 
     Raises:
-        BadInputError: it is none, or is cut off.
+        BadInputError: the body is not such a request, or is truncated.
         PayloadTooLargeError: it has more than `MAX_FIELDS` fields.
     """
     fields = _Fields(body)
@@ -58,7 +58,7 @@ def parts_of(body: Body) -> list[Part]:
 
 
 def _resource_parts(fields: "_Fields", start: int, end: int) -> list[Part]:
-    resource = schema_url = _NOWHERE
+    resource = schema_url = _MISSING
     scopes: list[tuple[Place, Place, array[int]]] = []
     for number, first, last in fields.of(start, end):
         if number == _FIRST:
@@ -73,7 +73,7 @@ def _resource_parts(fields: "_Fields", start: int, end: int) -> list[Part]:
 
 
 def _scope(fields: "_Fields", start: int, end: int) -> "tuple[Place, Place, array[int]]":
-    scope = schema_url = _NOWHERE
+    scope = schema_url = _MISSING
     spans = array("Q")
     for number, first, last in fields.of(start, end):
         if number == _SECOND:
@@ -87,22 +87,22 @@ def _scope(fields: "_Fields", start: int, end: int) -> "tuple[Place, Place, arra
 
 
 class _Fields:
-    """Goes through the fields of a body's messages."""
+    """Iterates over the fields of a body's messages."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
-        self._left = MAX_FIELDS
+        self._remaining = MAX_FIELDS
 
     def of(self, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-        """The number of each field of bytes, where it begins and where it ends."""
+        """Yield number, start and end of each length-delimited field."""
         body, start = self._body, at
         while at < end:
-            self._left -= 1
-            if self._left < 0:
+            self._remaining -= 1
+            if self._remaining < 0:
                 raise PayloadTooLargeError(
-                    f"it holds more than {MAX_FIELDS:,} resources, scopes and spans; export fewer spans at once"
+                    f"the request has more than {MAX_FIELDS:,} resources, scopes and spans; send smaller requests"
                 )
-            key, at = (body[at], at + 1) if body[at] < _GOES_ON else self._varint(at, end)
+            key, at = (body[at], at + 1) if body[at] < _CONTINUES else self._varint(at, end)
             kind = key & 7
             if kind == _BYTES:
                 size, start = self._varint(at, end)
@@ -120,15 +120,15 @@ class _Fields:
 
     def _varint(self, at: int, end: int) -> tuple[int, int]:
         value = shift = 0
-        while at < end and shift < _LONGEST_VARINT:
+        while at < end and shift < _MAX_VARINT_BITS:
             byte = self._body[at]
             at += 1
-            if byte < _GOES_ON:
+            if byte < _CONTINUES:
                 return value | byte << shift, at
-            value |= (byte & ~_GOES_ON) << shift
+            value |= (byte & ~_CONTINUES) << shift
             shift += 7
         raise _damaged()
 
 
 def _damaged() -> BadInputError:
-    return BadInputError("the body is not an ExportTraceServiceRequest in protobuf, or is cut off")
+    return BadInputError("the body is not an ExportTraceServiceRequest in protobuf, or is truncated")

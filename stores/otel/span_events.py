@@ -1,4 +1,4 @@
-"""What events of a span say of the call: what went into a model and came out, and what went wrong."""
+"""Inputs, outputs and exceptions from the events of a span."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,34 +8,34 @@ from stores.otel.values import OPENING
 
 Event = dict[str, Any]
 Decode = Callable[[str], Any]
-"""What reads a string that begins like JSON."""
+"""Decodes a string that starts like JSON."""
 
 
 def inputs_of(events: list[Event], decode: Decode) -> dict[str, Any]:
-    """What went in, under the key that says so; empty where no event tells."""
-    told = _told(events, conventions.EVENT_INPUTS, decode)
-    said = _messages(events, conventions.INPUT_MESSAGE_EVENTS, decode)
-    return told or ({conventions.INPUT_MESSAGES: said} if said else {})
+    """Return the inputs under their key; empty if no event has them."""
+    inputs = _attribute_of_event(events, conventions.EVENT_INPUTS, decode)
+    messages = _messages(events, conventions.INPUT_MESSAGE_EVENTS, decode)
+    return inputs or ({conventions.INPUT_MESSAGES: messages} if messages else {})
 
 
 def output_of(events: list[Event], decode: Decode) -> dict[str, Any]:
-    """What came out, the same way."""
-    told = _told(events, conventions.EVENT_OUTPUTS, decode)
-    said = _messages(events, conventions.OUTPUT_MESSAGE_EVENTS, decode)
-    return told or ({conventions.OUTPUT_MESSAGES: said} if said else {})
+    """Return the output under its key; empty if no event has it."""
+    output = _attribute_of_event(events, conventions.EVENT_OUTPUTS, decode)
+    messages = _messages(events, conventions.OUTPUT_MESSAGE_EVENTS, decode)
+    return output or ({conventions.OUTPUT_MESSAGES: messages} if messages else {})
 
 
 def exception_of(events: list[Event]) -> str | None:
-    """The last exception that was noted, as `type: message`; None where there is none."""
+    """Return the last recorded exception as `type: message`; None if there is none."""
     for event in reversed(events):
-        told = event["attributes"].get("exception") if event["name"] == "exception" else None
-        if isinstance(told, dict):
-            parts = [str(told[name]) for name in ("type", "message") if told.get(name)]
+        exception = event["attributes"].get("exception") if event["name"] == "exception" else None
+        if isinstance(exception, dict):
+            parts = [str(exception[name]) for name in ("type", "message") if exception.get(name)]
             return ": ".join(parts) or None
     return None
 
 
-def _told(events: list[Event], keys: dict[str, str], decode: Decode) -> dict[str, Any]:
+def _attribute_of_event(events: list[Event], keys: dict[str, str], decode: Decode) -> dict[str, Any]:
     for event in events:
         key = keys.get(event["name"])
         value = _at(event["attributes"], key, decode) if key else None
@@ -45,7 +45,7 @@ def _told(events: list[Event], keys: dict[str, str], decode: Decode) -> dict[str
 
 
 def _messages(events: list[Event], roles: dict[str, str], decode: Decode) -> list[dict[str, Any]]:
-    """One message for each event that is one, as its attributes say it."""
+    """Build one message for each message event, from its attributes."""
     return [
         {"role": roles[event["name"]], **{key: _decoded(value, decode) for key, value in event["attributes"].items()}}
         for event in events
@@ -54,10 +54,10 @@ def _messages(events: list[Event], roles: dict[str, str], decode: Decode) -> lis
 
 
 def _at(attributes: dict[str, Any], key: str, decode: Decode) -> Any:  # noqa: ANN401 -- JSON
-    found: Any = attributes
+    value: Any = attributes
     for step in key.split("."):
-        found = found.get(step) if isinstance(found, dict) else None
-    return _decoded(found, decode)
+        value = value.get(step) if isinstance(value, dict) else None
+    return _decoded(value, decode)
 
 
 def _decoded(value: Any, decode: Decode) -> Any:  # noqa: ANN401 -- JSON

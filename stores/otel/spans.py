@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry as they are read, whatever they came as."""
+"""OpenTelemetry spans, independent of the encoding they arrived in."""
 
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
@@ -6,26 +6,26 @@ from typing import Any, Final, Self
 from stores import times
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.ids import SPAN_ID_LENGTH, TRACE_ID_LENGTH
-from stores.json.inspection import JsonTraits, shape_of
+from stores.json.inspection import JsonTraits, traits_of
 from stores.otel.attribute_nesting import nested
 
 Attributes = dict[str, object]
-"""Values of JSON by their flat keys, `llm.model_name` and the like."""
+"""JSON values by flat key, such as `llm.model_name`."""
 
 ERROR: Final = 2
-"""The code of a status that says that the span failed."""
+"""Status code of a failed span."""
 
 CLIENT: Final = 3
-"""The kind of a span that asks something of another program."""
+"""Kind of a span that calls another program."""
 
 MAX_BYTES: Final = 8 * 1024 * 1024
-"""The largest span that is decoded: values without content take ten times as much memory as they come in."""
+"""Limit on a span in bytes; empty values take ten times as much memory as in the request."""
 
 MAX_ORIGIN_BYTES: Final = 64 * 1024
-"""The largest resource, and the largest scope: each is kept with every single span."""
+"""Limit on a resource and on a scope in bytes, because they are stored with every span."""
 
 BESIDE: Final = ("flags", "dropped_attributes_count", "dropped_events_count", "dropped_links_count")
-"""What else is kept of a span where it is not 0."""
+"""Further fields of a span, stored if not 0."""
 
 _KINDS: Final = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _CODES: Final = ("UNSET", "OK", "ERROR")
@@ -34,9 +34,9 @@ _ID_LENGTHS: Final = {"span_id": SPAN_ID_LENGTH, "parent_span_id": SPAN_ID_LENGT
 
 @dataclass(slots=True)
 class Span:
-    """One span. Ids are hexadecimal, times nanoseconds since the epoch with 0 for none, kind and code OTLP's numbers.
+    """One span. Ids are hexadecimal, times nanoseconds since the epoch (0 for none), kind and code OTLP's numbers.
 
-    Events and links are JSON already, their attributes nested; `beside` has what there is of the numbers of `BESIDE`.
+    Events and links are JSON with nested attributes; `beside` has the non-zero fields of `BESIDE`.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the spans of one scope of one resource have in common: the project, and JSON to keep with each of them."""
+    """Shared data of the spans of one scope: project, and JSON stored with each span."""
 
     project_id: str
     resource: dict[str, Any]
@@ -67,7 +67,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What the spans of one resource have in common, whatever their scope."""
+    """Shared data of the spans of one resource."""
 
     project_id: str
     told: dict[str, Any]
@@ -75,22 +75,22 @@ class Resource:
 
     @classmethod
     def of(cls, project_id: str, told: dict[str, Any]) -> Self:
-        """A resource, whose spans are those of a project."""
-        return cls(project_id, told, shape_of([told]))
+        """Build a resource whose spans belong to a project."""
+        return cls(project_id, told, traits_of([told]))
 
     def with_scope(self, scope: dict[str, Any]) -> Origin:
-        """The origin of the spans of one of its scopes."""
-        mine, its = self.shape, shape_of([scope])
-        separators, is_odd = mine.separators + its.separators, mine.is_odd or its.is_odd
-        shape = JsonTraits(separators, is_odd, mine.has_exponents or its.has_exponents)
+        """Build the origin of the spans of one of its scopes."""
+        mine, its = self.shape, traits_of([scope])
+        separators, needs_conversion = mine.separators + its.separators, mine.needs_conversion or its.needs_conversion
+        shape = JsonTraits(separators, needs_conversion, mine.has_exponents or its.has_exponents)
         return Origin(self.project_id, self.told, scope, shape)
 
 
 def check_size(size_bytes: int, what: str = "") -> None:
-    """Hold a span, or a resource or scope that is named, to its largest size.
+    """Check the size of a span, or of the resource or scope named by `what`.
 
     Raises:
-        PayloadTooLargeError: it is larger.
+        PayloadTooLargeError: it is too large.
     """
     limit = MAX_ORIGIN_BYTES if what else MAX_BYTES
     if size_bytes > limit:
@@ -101,74 +101,79 @@ def check_size(size_bytes: int, what: str = "") -> None:
 
 
 def resource_of(attributes: Attributes, dropped: int, schema_url: str) -> dict[str, Any]:
-    """A resource as JSON.
+    """Convert a resource to JSON.
 
     Raises:
-        BadInputError: of two keys one is the beginning of the other.
+        BadInputError: its attributes are too many or too deep.
     """
-    return {"attributes": nested(attributes), **_given(dropped_attributes_count=dropped, schema_url=schema_url)}
+    return {"attributes": nested(attributes), **_without_empty(dropped_attributes_count=dropped, schema_url=schema_url)}
 
 
 def scope_of(name: str, version: str, attributes: Attributes, dropped: int, schema_url: str) -> dict[str, Any]:
-    """What instrumented a program, as JSON; empty where nothing is said of it."""
+    """Convert an instrumentation scope to JSON; empty if it has no content."""
     more = {"dropped_attributes_count": dropped, "schema_url": schema_url}
-    return _given(name=name, version=version, attributes=nested(attributes), **more)
+    return _without_empty(name=name, version=version, attributes=nested(attributes), **more)
 
 
 def event_of(name: str, nanoseconds: int, attributes: Attributes, dropped: int) -> dict[str, Any]:
-    """An event as JSON."""
+    """Convert an event to JSON."""
     at = time_text(nanoseconds)
-    return {"name": name, "timestamp": at, "attributes": nested(attributes), **_given(dropped_attributes_count=dropped)}
+    return {
+        "name": name,
+        "timestamp": at,
+        "attributes": nested(attributes),
+        **_without_empty(dropped_attributes_count=dropped),
+    }
 
 
 def link_of(
     trace_id: str, span_id: str, trace_state: str, attributes: Attributes, dropped: int, flags: int
 ) -> dict[str, Any]:
-    """A link to another span as JSON."""
+    """Convert a link to another span to JSON."""
     context = {"trace_id": trace_id, "span_id": span_id, "trace_state": trace_state}
-    beside = _given(dropped_attributes_count=dropped, flags=flags)
+    beside = _without_empty(dropped_attributes_count=dropped, flags=flags)
     return {"context": context, "attributes": nested(attributes), **beside}
 
 
-def _given(**told: object) -> dict[str, Any]:
-    """What is said, by name: all that is not empty or 0."""
+def _without_empty(**told: object) -> dict[str, Any]:
+    """Return the values that are not empty or 0."""
     return {name: value for name, value in told.items() if value}
 
 
 def check_id(text: str, name: str) -> str:
-    """Hold a hexadecimal id to its length, and to more than zeros.
+    """Check that a hexadecimal id has the right length and is not all zeros.
 
     Raises:
-        BadInputError: it breaks one of the rules.
+        BadInputError: it is invalid.
     """
     length = _ID_LENGTHS[name]
     if len(text) != length:
         raise BadInputError(f"{name} has {len(text) / 2:g} bytes; it must have {length // 2}")
     if not text.strip("0"):
-        raise BadInputError(f"{name} is all zeros, which no span or trace is called")
+        raise BadInputError(f"{name} is all zeros, which is not a valid id")
     return text
 
 
 def parent_id_of(text: str) -> str | None:
-    """The id of a parent; None where it is empty or all zeros.
+    """Return a parent id; None if it is empty or all zeros.
 
     Raises:
-        BadInputError: it has another length than span ids.
+        BadInputError: its length is not that of span ids.
     """
     return check_id(text, "parent_span_id") if text.strip("0") else None
 
 
 def time_text(nanoseconds: int) -> str:
-    """ISO 8601 in UTC with nine digits, as in 2026-01-31T12:00:00.000000001Z."""
+    """Format a time as ISO 8601 in UTC with nine digits, such as 2026-01-31T12:00:00.000000001Z."""
     micros, rest = divmod(nanoseconds, 1000)
     return f"{times.to_text(micros)[:-1]}{rest:03}Z"
 
 
 def kind_text(kind: int) -> str:
-    """The name of a span's kind; its number where it has none."""
+    """Return the name of a span kind, or its number if unknown."""
     return _KINDS[kind] if 0 <= kind < len(_KINDS) else str(kind)
 
 
 def code_text(code: int) -> str:
-    """The name of a status's code; its number where it has none."""
+    """Return the name of a status code, or its number if unknown."""
     return _CODES[code] if 0 <= code < len(_CODES) else str(code)

@@ -1,4 +1,4 @@
-"""The store of OpenTelemetry's spans, which are calls once they are stored."""
+"""Store of OpenTelemetry spans, which become calls."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from stores.calls import CallsStore
-from stores.calls.writes import WholeCall
+from stores.calls.writes import PreparedCall
 from stores.concurrency.time_slices import cooperative
 from stores.errors import ForbiddenError, StoreError
 from stores.ids import check_project_id
@@ -17,71 +17,72 @@ from stores.otel.mapping import call_of
 from stores.otel.project_routing import ENTITY, Projects
 from stores.otel.spans import Origin, Span
 
-_MOST_CALLS: Final = 500
-_MOST_BYTES: Final = 2 * 1024 * 1024
-"""What is looked at of a request before it is written, and others look at theirs; what is rejected counts, too."""
+_MAX_PART_CALLS: Final = 500
+_MAX_PART_BYTES: Final = 2 * 1024 * 1024
+"""Limits on the spans of a request that are decoded before a write lets other requests proceed; rejected ones count."""
 
-_AT_ONCE: Final = 3
-"""Parts of requests that are ready or on their way at once: of what waits there is no more in memory than came."""
+_CONCURRENT_PARTS: Final = 3
+"""Parts of requests decoded or written concurrently, which bounds the memory of waiting requests."""
 
-_LARGE_BYTES: Final = 16 * 1024
-"""A span that may take longer than a turn by itself, with its resource and scope, or a body to look through."""
+_THREAD_BYTES: Final = 16 * 1024
+"""A span of this size, with resource and scope, or a body, may take longer than a time slice, so a thread decodes it.
+"""
 
-_TURN_SECONDS: Final = 0.002
-"""A turn of those who bring spans without end: whoever reads meanwhile has to wait for several."""
+_SLICE_SECONDS: Final = 0.002
+"""Time slice of exports in seconds. It is short, because a concurrent read waits for several of them."""
 
-_TOLD: Final = 20
-"""Rejected spans of which a request is told why."""
+_MAX_REASONS: Final = 20
+"""Limit on the reasons returned for rejected spans."""
 
 _Message = TypeVar("_Message")
 
 
 @dataclass(frozen=True, slots=True)
 class _Rejected:
-    """A span that is not stored, and why."""
+    """A rejected span, with the reason."""
 
     reason: str
     error: StoreError
 
 
-_Made = tuple[int, Callable[[], WholeCall | _Rejected]]
+_SizedTask = tuple[int, Callable[[], PreparedCall | _Rejected]]
 
 
 @dataclass(slots=True)
 class Exported:
-    """What came of a request: how many spans were rejected, and why the first of them were."""
+    """Result of a request: number of rejected spans, and the reasons for the first ones."""
 
     rejected_spans: int = 0
     reasons: list[str] = field(default_factory=list)
     stored_spans: int = 0
     forbidden: ForbiddenError | None = None
-    """Why the first of them were that their sender may not store."""
+    """The first error because the sender may not write; None if there was none."""
 
     def reject(self, rejected: "_Rejected") -> None:
-        """Count one in."""
+        """Count a rejected span."""
         self.rejected_spans += 1
-        if len(self.reasons) < _TOLD:
+        if len(self.reasons) < _MAX_REASONS:
             self.reasons.append(rejected.reason)
         if isinstance(rejected.error, ForbiddenError):
             self.forbidden = self.forbidden or rejected.error
 
     @property
     def error_message(self) -> str:
-        """The reasons in one text, which ends with `...` where there are more."""
+        """The reasons in one text, which ends with `...` if there are more."""
         return "; ".join([*self.reasons, *(["..."] if self.rejected_spans > len(self.reasons) else [])])
 
 
 class OtelStore:
-    """Spans in MongoDB, over the store of calls.
+    """Stores spans in MongoDB, through the store of calls.
 
-    A span that breaks a rule is rejected, and all others are stored by the time that a request is answered. A request
-    that is sent again, or whose parts were stored before it failed, changes nothing: the last of a span counts.
+    An invalid span is rejected; all others are stored before the response. Requests can be retried, also after a
+    partial failure, because the last write of a span wins.
     """
 
     def __init__(self, calls: CallsStore) -> None:
         self._calls = calls
-        self._parts = asyncio.Semaphore(_AT_ONCE)
-        self._making = asyncio.Lock()
+        self._parts = asyncio.Semaphore(_CONCURRENT_PARTS)
+        self._decode_lock = asyncio.Lock()
 
     async def export_protobuf(
         self,
@@ -91,22 +92,22 @@ class OtelStore:
         entity: str = ENTITY,
         check: Callable[[str], None] | None = None,
     ) -> Exported:
-        """Store the spans of an ExportTraceServiceRequest in protobuf; `check` sees that their sender may.
+        """Store the spans of an ExportTraceServiceRequest in protobuf; `check` raises if the sender may not write.
 
         Raises:
-            ForbiddenError: it may store none of them.
-            BadInputError: it is none, or the project's id breaks a rule.
-            PayloadTooLargeError: it holds more spans than are taken at once.
+            ForbiddenError: the sender may store none of them.
+            BadInputError: the body is not such a request, or the project id is invalid.
+            PayloadTooLargeError: it has too many spans.
         """
         projects = _projects(project_id, entity, check)
-        # Half of it would be stored before it is known to be whole, if it were not gone through first.
+        # The scan comes first, so that nothing of a truncated body is stored.
         parts = (
             protobuf_scanner.parts_of(body)
-            if len(body) < _LARGE_BYTES
+            if len(body) < _THREAD_BYTES
             else await asyncio.to_thread(protobuf_scanner.parts_of, body)
         )
         undecoded = protobuf.undecoded_spans(body, parts, projects)
-        return await self._export(_made(undecoded, protobuf.span_of, wb_user_id))
+        return await self._export(_tasks(undecoded, protobuf.span_of, wb_user_id))
 
     async def export_json(
         self,
@@ -118,40 +119,40 @@ class OtelStore:
         *,
         fixed: bool = False,
     ) -> Exported:
-        """The same of OTLP's JSON; with `fixed` all in the project given.
+        """Store the spans of an OTLP/JSON request; with `fixed` all go to the given project.
 
         Raises:
-            ForbiddenError: their sender may store none of them.
-            BadInputError: it is none, or the project's id breaks a rule; or the user's name is too long.
+            ForbiddenError: the sender may store none of them.
+            BadInputError: it is not such a request, the project id is invalid, or the user's name is too long.
         """
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
         projects = _projects(project_id, entity, check, fixed=fixed)
         parts = await asyncio.to_thread(otlp_json.parts_of, request)
-        return await self._export(_made(otlp_json.undecoded_spans(parts, projects), otlp_json.span_of, wb_user_id))
+        return await self._export(_tasks(otlp_json.undecoded_spans(parts, projects), otlp_json.span_of, wb_user_id))
 
-    async def _export(self, made: Iterator[_Made]) -> Exported:
+    async def _export(self, made: Iterator[_SizedTask]) -> Exported:
         exported, is_done = Exported(), False
         while not is_done:
-            # Who brings little waits for a part of what others bring, not for all of it.
+            # A small request waits for one part of other requests, not for all of their parts.
             async with self._parts:
-                # To make two parts at once would take as long as one after the other, and keep all else waiting.
-                async with self._making:
+                # Decoding two parts concurrently saves no time and would block everything else.
+                async with self._decode_lock:
                     ready, is_done = await _part(made, exported)
                 if ready:
-                    await self._calls.write_whole(ready)
+                    await self._calls.write_prepared(ready)
                     exported.stored_spans += len(ready)
         if exported.forbidden and not exported.stored_spans:
             raise exported.forbidden
         return exported
 
 
-async def _part(made: Iterator[_Made], exported: Exported) -> tuple[list[WholeCall], bool]:
-    """The next calls to write, and whether there are no more; what is rejected on the way is counted."""
-    ready: list[WholeCall] = []
+async def _part(made: Iterator[_SizedTask], exported: Exported) -> tuple[list[PreparedCall], bool]:
+    """Decode the next calls to write, and return True if there are no more; rejected spans are counted."""
+    ready: list[PreparedCall] = []
     number = size = 0
-    async for size_bytes, make in cooperative(made, _TURN_SECONDS):
-        # A thread lets others come first in between, at some cost.
-        one = make() if size_bytes < _LARGE_BYTES else await asyncio.to_thread(make)
+    async for size_bytes, make in cooperative(made, _SLICE_SECONDS):
+        # A thread lets other tasks run meanwhile, at some cost.
+        one = make() if size_bytes < _THREAD_BYTES else await asyncio.to_thread(make)
         number += 1
         if isinstance(one, _Rejected):
             exported.reject(one)
@@ -159,7 +160,7 @@ async def _part(made: Iterator[_Made], exported: Exported) -> tuple[list[WholeCa
         else:
             ready.append(one)
             size += one.size_bytes
-        if number >= _MOST_CALLS or size >= _MOST_BYTES:
+        if number >= _MAX_PART_CALLS or size >= _MAX_PART_BYTES:
             return ready, False
     return ready, True
 
@@ -174,20 +175,20 @@ def _projects(
     return Projects(project_id, fixed, entity, check)
 
 
-def _made(
+def _tasks(
     undecoded: Iterable[tuple[_Message, Origin | StoreError, int]],
     span_of: Callable[[_Message], Span],
     wb_user_id: str | None,
-) -> Iterator[_Made]:
-    """About how large each span is, and what makes it a call."""
+) -> Iterator[_SizedTask]:
+    """Yield the approximate size of each span, and a function that converts it."""
     for message, origin, size_bytes in undecoded:
         yield size_bytes, partial(_call, message, origin, span_of, wb_user_id)
 
 
 def _call(
     message: _Message, origin: Origin | StoreError, span_of: Callable[[_Message], Span], wb_user_id: str | None
-) -> WholeCall | _Rejected:
-    """The call of a span, or why it is rejected."""
+) -> PreparedCall | _Rejected:
+    """Convert a span to a call, or return the reason for its rejection."""
     span = None
     try:
         if isinstance(origin, StoreError):

@@ -1,4 +1,4 @@
-"""The usage of a model that a span states, as a call's summary has it."""
+"""Model usage stated by a span, in the format of a call's summary."""
 
 from collections.abc import Iterable, Iterator
 from functools import reduce
@@ -36,11 +36,11 @@ from stores.usage.rules import (
 )
 
 _NO_MODEL: Final = "usage"
-"""The name in a summary for what was used of a model that nobody named."""
+"""Name in the summary for the usage of an unnamed model."""
 
 _COUNTS: Final = COUNTS.keys()
-_BESIDE: Final = PARTS.keys() | USAGE_BESIDE.keys()
-_OF_STORED: Final = Layout(
+_DETAILS: Final = PARTS.keys() | USAGE_BESIDE.keys()
+_STORED_LAYOUT: Final = Layout(
     root=(),
     separators=0,
     is_odd=False,
@@ -50,26 +50,26 @@ _OF_STORED: Final = Layout(
     },
     json_at=(),
 )
-"""The layout of a span's attributes as a call has them: one value in which all nest."""
+"""Layout of a span's attributes as stored in a call: a single nested value."""
 
-_LONGEST: Final = 19
-_BEYOND: Final = 1 << 63
+_MAX_DIGITS: Final = 19
+_INT64_LIMIT: Final = 1 << 63
 
 
 def usage_of(layout: Layout, values: list[object], noted: dict[str, Any], scope: object = None) -> dict[str, Any]:
-    """The usage by the model's name: the five counts as sent, with null for those that are absent.
+    """Return the usage by model name: the five counts as sent, null for missing ones.
 
-    Where the span states parts of these counts, `token_classes` has the counts of all classes, and `total_tokens` is
-    no less than their sum; a cost that the span states is under `cost`.
+    If the span states parts of these counts, `token_classes` has the counts of all classes and `total_tokens` is at
+    least their sum. A stated cost is in `cost`.
 
     Args:
-        layout: the layout of the span's attributes.
+        layout: layout of the span's attributes.
         values: their values.
-        noted: the attributes of the call, which name the model and the provider.
-        scope: the instrumentation scope, an object with its `name`.
+        noted: attributes of the call, with the names of model and provider.
+        scope: instrumentation scope, an object with its `name`.
 
     Returns:
-        An empty object where the span states no count.
+        An empty object if the span states no count.
     """
     found = layout.found
     if _COUNTS.isdisjoint(found):
@@ -77,7 +77,7 @@ def usage_of(layout: Layout, values: list[object], noted: dict[str, Any], scope:
     counts: dict[str, Any] = {name: _count(layout, name, values) for name in COUNTS}
     if all(count is None for count in counts.values()):
         return {}
-    if not _BESIDE.isdisjoint(found):
+    if not _DETAILS.isdisjoint(found):
         parts = _parts(layout, values, noted, scope, counts)
         if parts and parts.classes:
             counts["total_tokens"] = parts.total
@@ -90,10 +90,10 @@ def usage_of(layout: Layout, values: list[object], noted: dict[str, Any], scope:
 
 
 def sums_up(usage: dict[str, Any], operation: object, kind: int) -> bool:
-    """Whether it is what the spans below used, by the name of an operation and the span's kind.
+    """Return True if the usage includes that of child spans, judged by operation name and span kind.
 
-    Their model is often called by another name there, or by none, so that no comparison would tell. An agent that
-    names its model is compared all the same: it may be the only one to say what was used.
+    Children often give the model another name or none, so a comparison cannot show this. An agent that names its model
+    is compared all the same, because it may be the only one to report the usage.
     """
     if not isinstance(operation, str):
         return False
@@ -103,11 +103,11 @@ def sums_up(usage: dict[str, Any], operation: object, kind: int) -> bool:
 
 
 def usage_of_stored(attributes: object) -> dict[str, Any]:
-    """The usage of a span by the attributes of its call; empty where no span made the call."""
+    """Return the usage of a span from the attributes of its call; empty if the call is not from a span."""
     span = attributes.get("otel_span") if isinstance(attributes, dict) else None
     if not isinstance(attributes, dict) or not isinstance(span, dict):
         return {}
-    return usage_of(_OF_STORED, [span.get("attributes")], attributes, span.get("scope"))
+    return usage_of(_STORED_LAYOUT, [span.get("attributes")], attributes, span.get("scope"))
 
 
 def _sent(counts: dict[str, Any]) -> tuple[int | None, int | None]:
@@ -117,19 +117,19 @@ def _sent(counts: dict[str, Any]) -> tuple[int | None, int | None]:
 def _parts(
     layout: Layout, values: list[object], noted: dict[str, Any], scope: object, counts: dict[str, Any]
 ) -> Split | None:
-    """The counts that add up, of a span that states parts of its input or output; None of one that states none."""
+    """Return consistent counts if the span states parts of its input or output; None otherwise."""
     langfuse = layout.pick(LANGFUSE_USAGE, values)
     if isinstance(langfuse, dict):
         return split_usage(langfuse)[0]
     stated = {name: _count(layout, name, values) for name in PARTS if name in layout.found}
-    found = {name: max(count, 0) for name, count in stated.items() if count is not None}
-    if not any(found.values()):
+    parts = {name: max(count, 0) for name, count in stated.items() if count is not None}
+    if not any(parts.values()):
         return None
-    rule = span_rule_of(_names(layout, values, scope), _provider(layout, values, noted), found)
+    rule = span_rule_of(_names(layout, values, scope), _provider(layout, values, noted), parts)
     sent_in, sent_out = _sent(counts)
     totals = {"input": sent_in, "output": sent_out, "total": counts["total_tokens"]}
-    found |= {name: max(count or 0, 0) for name, count in totals.items()}
-    return split(found, CACHE if rule.excludes else (), is_fixed=rule.is_fixed)
+    parts |= {name: max(count or 0, 0) for name, count in totals.items()}
+    return split(parts, CACHE if rule.excludes else (), is_fixed=rule.is_fixed)
 
 
 def _names(layout: Layout, values: list[object], scope: object) -> Iterator[str]:
@@ -140,15 +140,15 @@ def _names(layout: Layout, values: list[object], scope: object) -> Iterator[str]
 
 
 def _provider(layout: Layout, values: list[object], noted: dict[str, Any]) -> str:
-    told = [noted.get("provider"), noted.get("system")]
-    if told[0] == GATEWAY:
-        # It passes on what the provider counted, which only the model's name tells. Other routers count anew.
-        told += (at.value(values) for at in layout.found.get(MODEL, ()))
-    return " ".join(said for said in told if isinstance(said, str))
+    names = [noted.get("provider"), noted.get("system")]
+    if names[0] == GATEWAY:
+        # The gateway passes on the provider's counts, so the model's name tells the provider. Other routers count anew.
+        names += (at.value(values) for at in layout.found.get(MODEL, ()))
+    return " ".join(said for said in names if isinstance(said, str))
 
 
 def _cost(layout: Layout, values: list[object]) -> float | None:
-    """The cost in US dollars that a span states."""
+    """Return the cost in US dollars that a span states."""
     langfuse = layout.pick(LANGFUSE_COST, values)
     of_langfuse = dict(langfuse) if isinstance(langfuse, dict) else {}
     total = cost_in_usd(of_langfuse.pop("total", None))
@@ -163,18 +163,18 @@ def _cost(layout: Layout, values: list[object]) -> float | None:
 
 
 def _sum(costs: Iterable[float | None]) -> float | None:
-    """The sum of stated costs as decimal numbers; None where there are none."""
+    """Sum stated costs as decimal numbers; None if there are none."""
     stated = [exact(cost) for cost in costs if cost is not None]
     return cost_in_usd(float(reduce(plus, stated, ZERO))) if stated else None
 
 
 def _number(layout: Layout, name: str, values: list[object]) -> float | None:
-    """The first cost of a name that is a number, or a string of one."""
+    """Return the first cost of a name that is a number or a numeric string."""
     return first_cost(_as_cost(candidate.value(values)) for candidate in layout.found.get(name, ()))
 
 
 def _as_cost(value: object) -> float | None:
-    if isinstance(value, str) and len(value) <= _LONGEST + 13:
+    if isinstance(value, str) and len(value) <= _MAX_DIGITS + 13:
         try:
             value = float(value)
         except ValueError:
@@ -183,19 +183,19 @@ def _as_cost(value: object) -> float | None:
 
 
 def _count(layout: Layout, name: str, values: list[object]) -> int | None:
-    """The first count of a name that is a whole number, or a string of one."""
+    """Return the first count of a name that is an integer or an integer string."""
     for candidate in layout.found.get(name, ()):
         value = candidate.value(values)
-        if type(value) is int and abs(value) < _BEYOND:
+        if type(value) is int and abs(value) < _INT64_LIMIT:
             return value
-        if isinstance(value, float) and value.is_integer() and abs(value) < _BEYOND:
+        if isinstance(value, float) and value.is_integer() and abs(value) < _INT64_LIMIT:
             return int(value)
-        if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < _LONGEST:
+        if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < _MAX_DIGITS:
             return int(value)
     return None
 
 
 def _model(noted: dict[str, Any]) -> str:
     parameters = noted.get(MODEL_PARAMETERS)
-    told = noted.get(MODEL) or (parameters.get("model") if isinstance(parameters, dict) else None)
-    return told if isinstance(told, str) else _NO_MODEL
+    name = noted.get(MODEL) or (parameters.get("model") if isinstance(parameters, dict) else None)
+    return name if isinstance(name, str) else _NO_MODEL

@@ -1,4 +1,4 @@
-"""Values of attributes as JSON: what protobuf holds, and what strings hold that are JSON themselves."""
+"""Attribute values as JSON: from protobuf, and from strings that contain JSON."""
 
 import base64
 import math
@@ -13,27 +13,27 @@ from stores.json import codec
 _Values = TypeVar("_Values", bound=Sized)
 
 MAX_VALUES: Final = 200_000
-"""Members of one list or object, and values in all of a span's strings that are JSON: more no document holds."""
+"""Limit on the members of a list or object, and on the values in all JSON strings of a span."""
 
 _FREE_CHARACTERS: Final = 16 * 1024
-"""What is read of a span's strings before their values are counted: of so much there cannot be many."""
+"""Characters of a span's JSON strings that are decoded before values are counted; they cannot have many values."""
 
 OPENING: Final = ("[", "{")
-"""How a string begins that may be JSON of a list or an object."""
+"""First characters of strings that may be a JSON list or object."""
 
 
 def attributes_of(pairs: Iterable[KeyValue]) -> dict[str, object]:
-    """Attributes as JSON values by key; of a key that comes twice the last counts."""
-    found = {}
+    """Convert attributes to JSON values by key; the last of equal keys wins."""
+    attributes = {}
     for pair in pairs:
         value = pair.value
-        # Most values are strings, and to ask which kind one is takes as long as to read it.
-        found[pair.key] = value.string_value or value_of(value)
-    return found
+        # Most values are strings, and checking the kind takes as long as reading the value.
+        attributes[pair.key] = value.string_value or value_of(value)
+    return attributes
 
 
 def value_of(value: AnyValue) -> object:
-    """A value as JSON: bytes are Base64, and numbers that JSON lacks are `NaN`, `Infinity` and `-Infinity`.
+    """Convert a value to JSON: bytes become Base64, and non-finite numbers `NaN`, `Infinity` and `-Infinity`.
 
     Raises:
         BadInputError: a list or an object in it has more than `MAX_VALUES` members.
@@ -48,44 +48,44 @@ def value_of(value: AnyValue) -> object:
         case "double_value":
             return number(value.double_value)
         case "array_value":
-            return [value_of(inner) for inner in _few(value.array_value.values)]
+            return [value_of(inner) for inner in _check_length(value.array_value.values)]
         case "kvlist_value":
-            return {pair.key: value_of(pair.value) for pair in _few(value.kvlist_value.values)}
+            return {pair.key: value_of(pair.value) for pair in _check_length(value.kvlist_value.values)}
         case "bytes_value":
             return base64.b64encode(value.bytes_value).decode()
     return None
 
 
-def _few(values: _Values) -> _Values:
+def _check_length(values: _Values) -> _Values:
     if len(values) > MAX_VALUES:
         raise BadInputError(f"a list or object in it has {len(values):,} values; the limit is {MAX_VALUES:,}")
     return values
 
 
 def number(value: float) -> float | str:
-    """A number as JSON has it."""
+    """Return a finite number unchanged, others as a string."""
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 class Decoding:
-    """Reads the strings of one span that are JSON; those beyond `MAX_VALUES` values in all stay the text they are."""
+    """Decodes the JSON strings of one span; after `MAX_VALUES` values in total, strings stay undecoded."""
 
-    __slots__ = ("_free", "_left")
+    __slots__ = ("_free", "_remaining")
 
     def __init__(self) -> None:
         self._free = _FREE_CHARACTERS
-        self._left = MAX_VALUES
+        self._remaining = MAX_VALUES
 
     def of(self, text: str) -> Any:  # noqa: ANN401 -- JSON
-        """The value of a string that begins like JSON; the string where it is none, or is too much."""
+        """Decode a string that starts like JSON; return it unchanged if it is invalid or beyond the limit."""
         self._free -= len(text)
         if self._free < 0:
             number = text.count(",") + text.count("[") + text.count("{")
-            if number > self._left:
+            if number > self._remaining:
                 return text
-            self._left -= number
+            self._remaining -= number
         try:
             return codec.loads(text.encode())
         except (StoreError, UnicodeEncodeError):

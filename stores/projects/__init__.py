@@ -1,5 +1,5 @@
-"""The projects of a database, and the sizes of each."""
+"""The projects of a database and their sizes."""
 
-from stores.projects.store import PROJECT_FIELDS, ProjectsFilter, ProjectsStore, named
+from stores.projects.store import PROJECT_FIELDS, ProjectsFilter, ProjectsStore, normalised_id
 
-__all__ = ["PROJECT_FIELDS", "ProjectsFilter", "ProjectsStore", "named"]
+__all__ = ["PROJECT_FIELDS", "ProjectsFilter", "ProjectsStore", "normalised_id"]

@@ -1,4 +1,4 @@
-"""Sums over a project's documents, read from an index alone."""
+"""Sums over a project's documents as covered queries."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,20 +10,20 @@ from stores.database.snapshot_reads import SNAPSHOT
 async def sum_each(
     collection: Collection, match: Mapping[str, object], project_ids: Sequence[str], path: str
 ) -> dict[str, int]:
-    """For each of some projects the sum of a number over its documents that match, 0 where there are none; one command.
+    """Return per project the sum of `path` over its matching documents, 0 without any; one command for all.
 
-    An index that begins with `project_id` and what is matched, and has the path in it, is all that is read.
+    It reads only an index that starts with `project_id` and the matched fields and includes `path`.
 
     Raises:
-        UnavailableError: an index was made at this very moment.
+        UnavailableError: if MongoDB builds an index at this moment.
     """
     group: dict[str, object] = {"_id": "$project_id", "sum": {"$sum": f"${path}"}}
     stages: list[dict[str, object]] = [
         {"$match": {"project_id": {"$in": list(project_ids)}, **match}},
         {"$group": group},
     ]
-    # Otherwise what changes its place in the index meanwhile is counted twice, or not at all.
-    steady = collection.with_options(read_concern=SNAPSHOT)
+    # Without a snapshot, an entry that moves within the index is counted twice or not at all.
+    snapshot = collection.with_options(read_concern=SNAPSHOT)
     with translate_index_build_error():
-        found = steady.aggregate(stages, batchSize=len(project_ids) + 1)
-        return dict.fromkeys(project_ids, 0) | {row["_id"]: row["sum"] async for row in found}
+        cursor = snapshot.aggregate(stages, batchSize=len(project_ids) + 1)
+        return dict.fromkeys(project_ids, 0) | {row["_id"]: row["sum"] async for row in cursor}

@@ -1,4 +1,4 @@
-"""The store of projects: which there are, what is in each, and what it takes."""
+"""The store of projects: lists, counts and sizes."""
 
 import asyncio
 import unicodedata
@@ -27,19 +27,19 @@ PROJECT_FIELDS: Final = FieldTable(
 
 _STORED: Final = frozenset({"id", "entity", "name", "created_at", "last_activity_at"})
 _BY_ID = (SortBy("id"),)
-_AT_ONCE: Final = 1_000
-_COUNTED_AT_ONCE: Final = 25
-"""Of how many projects one command counts or sums, so that none walks through the keys of very many."""
+_BATCH_SIZE: Final = 1_000
+_PROJECTS_PER_COMMAND: Final = 25
+"""Projects per count or sum command, so that no command reads the keys of too many projects."""
 
 _VISIBLE: Final[dict[str, object]] = {"visible": True}
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectsFilter:
-    """Which projects: those of an entity, those whose names begin with a text; what is null or empty asks nothing.
+    """Filter on projects by entity and by a prefix of their name; null or empty fields filter nothing.
 
-    They are `among` some, each entity/project or entity/* for all of an entity; None for all, and none where it is
-    empty.
+    `among` restricts to listed projects, each entity/project, or entity/* for all of an entity. None means all
+    projects; an empty tuple means none.
     """
 
     entity: str | None = None
@@ -47,18 +47,19 @@ class ProjectsFilter:
     among: tuple[str, ...] | None = None
 
     def match(self) -> dict[str, Any]:
-        """What they must meet.
+        """Return the filter as a MongoDB match.
 
         Raises:
-            BadInputError: there can be no such entity or name.
+            BadInputError: if no such entity or name can exist.
         """
         if self.entity:
             ids.check_project_part(self.entity, "filter.entity")
-        if self.name_prefix and not ids.is_in_project_part(self.name_prefix):
+        if self.name_prefix and not ids.can_start_project_part(self.name_prefix):
             raise BadInputError(
-                f"no name begins with {self.name_prefix[:64]!r}; use {ids.PROJECT_PART_RULE}", "filter.name_prefix"
+                f"no project name starts with {self.name_prefix[:64]!r}; use {ids.PROJECT_PART_RULE}",
+                "filter.name_prefix",
             )
-        among = {} if self.among is None else _among(self.among)
+        among = {} if self.among is None else _match_listed(self.among)
         if self.entity:
             return {"id": starting_with(f"{self.entity}/{self.name_prefix or ''}")} | among
         return ({"name": starting_with(self.name_prefix)} if self.name_prefix else {}) | among
@@ -68,7 +69,7 @@ class ProjectsStore:
     """Projects in MongoDB.
 
     Rows are dicts of a project's `id` (entity/project) and, if wanted, `entity`, `name`, `created_at` and
-    `last_activity_at` in microseconds since the epoch. The last is absent where nothing was ever stored.
+    `last_activity_at` in microseconds since the epoch. `last_activity_at` is absent if nothing was ever stored.
     """
 
     def __init__(self, database: Database) -> None:
@@ -83,30 +84,30 @@ class ProjectsStore:
 
     @database_write
     async def ensure(self, entity: str, name: str) -> Row:
-        """List a project, unless it is, by its normalised name; the row.
+        """List a project under its normalised name if it is new; return its row.
 
-        A name is normalised to Unicode's composed form (NFC) without space around it. An entity must be so already.
+        A name is normalised to Unicode's composed form (NFC) without outer spaces. An entity must be so already.
 
         Raises:
-            BadInputError: the entity or the name breaks a rule.
+            BadInputError: if the entity or the name is invalid.
         """
-        project_id = named(entity, name)
-        await project_registry.write(self._projects, [project_registry.entry(project_id)])
+        project_id = normalised_id(entity, name)
+        await project_registry.write_entries(self._projects, [project_registry.entry(project_id)])
         return {"id": project_id, "entity": entity, "name": project_id.partition("/")[2]}
 
     @database_query
     async def one(self, project_id: str, wanted: Iterable[str]) -> Row | None:
-        """The wanted fields of a project, None where there is none of that id."""
+        """Return the wanted fields of a project; None if it does not exist."""
         ids.check_project_id(project_id)
         return await self._projects.find_one({"_id": project_id}, {"_id": 0} | dict.fromkeys(_paths(wanted), 1))
 
     @database_query
     async def by_ids(self, project_ids: Sequence[str], wanted: frozenset[str]) -> dict[str, Row | None]:
-        """For each id the wanted fields of the project, None where there is none."""
-        shown = {"_id": 0} | dict.fromkeys(_paths(wanted), 1)
-        rows = self._projects.find({"_id": {"$in": list(project_ids)}}, shown, batch_size=len(project_ids) + 1)
-        found = {row["id"]: row async for row in rows}
-        return {project_id: found.get(project_id) for project_id in project_ids}
+        """Return the wanted fields per project id; None for projects that do not exist."""
+        projection = {"_id": 0} | dict.fromkeys(_paths(wanted), 1)
+        rows = self._projects.find({"_id": {"$in": list(project_ids)}}, projection, batch_size=len(project_ids) + 1)
+        rows_by_id = {row["id"]: row async for row in rows}
+        return {project_id: rows_by_id.get(project_id) for project_id in project_ids}
 
     @database_query
     async def page(
@@ -116,32 +117,32 @@ class ProjectsStore:
         projects_filter: ProjectsFilter | None = None,
         sort_by: Sequence[SortBy] | None = None,
     ) -> Page:
-        """The wanted fields of a page of projects; without a sort, by id.
+        """Return a page of projects with the wanted fields, sorted by id by default.
 
         Raises:
-            BadInputError: the filter, the sort or the cursor breaks a rule.
+            BadInputError: if the filter, the sort or the cursor is invalid.
         """
         order = compile_sort(sort_by or _BY_ID, PROJECT_FIELDS)
         return await paging.find_page(self._projects, _match(projects_filter), order, request, _paths(wanted))
 
     @database_query
     async def count(self, projects_filter: ProjectsFilter | None = None) -> int:
-        """How many projects pass the filter."""
+        """Count the projects that match the filter."""
         return await self._projects.count_documents(_match(projects_filter))
 
     @database_query
     async def count_calls(self, project_ids: Sequence[str]) -> dict[str, int]:
-        """For each of some projects how many calls it has."""
+        """Return the number of calls per project."""
         return await self._count_each(self.database.calls, project_ids, _VISIBLE)
 
     @database_query
     async def count_objects(self, project_ids: Sequence[str]) -> dict[str, int]:
-        """For each of some projects how many versions of objects and ops it has."""
+        """Return the number of object and op versions per project."""
         return await self._count_each(self.database.objects, project_ids, _VISIBLE)
 
     @database_query
     async def count_feedback(self, project_ids: Sequence[str]) -> dict[str, int]:
-        """For each of some projects how much feedback it has."""
+        """Return the number of feedback items per project."""
         return await self._count_each(self.database.feedback, project_ids, {})
 
     async def _count_each(
@@ -149,18 +150,18 @@ class ProjectsStore:
     ) -> dict[str, int]:
         return {
             project_id: number
-            for some in _some(project_ids)
-            for project_id, number in (await paging.count_each(collection, "project_id", some, match)).items()
+            for batch in _batches(project_ids)
+            for project_id, number in (await paging.count_each(collection, "project_id", batch, match)).items()
         }
 
     @database_query
     async def sizes(self, project_ids: Sequence[str], wanted: frozenset[str]) -> dict[str, Row]:
-        """For each of some projects the wanted ones of its four sizes in bytes; 0 where it has nothing.
+        """Return the wanted sizes per project in bytes, of its four; 0 without content.
 
-        What is deleted takes none of it, and a call none before it has started.
+        Deleted documents and calls that have not started take 0 bytes.
 
         Raises:
-            BadInputError: one of the ids is none of a project.
+            BadInputError: if an id is not a project id.
         """
         for project_id in project_ids:
             ids.check_project_id(project_id)
@@ -172,37 +173,40 @@ class ProjectsStore:
         collection, match, path = self._sizes[name]
         return {
             project_id: size
-            for some in _some(project_ids)
-            for project_id, size in (await sum_each(collection, match, some, path)).items()
+            for batch in _batches(project_ids)
+            for project_id, size in (await sum_each(collection, match, batch, path)).items()
         }
 
     @database_write
-    async def adopt(self) -> int:
-        """List the projects of which something is there but which are not listed; how many.
+    async def list_unlisted(self) -> int:
+        """List projects that have documents but no entry in the registry; return their number.
 
-        So it is in a database that was filled before there was a register, or by others. It costs a look at an index
-        for each project and collection.
+        Databases filled before the registry existed, or by other programs, have such projects. It costs one index
+        lookup per project and collection.
         """
         database = self.database
         filled = (database.calls, database.objects, database.table_rows, database.files)
-        adopted = 0
+        listed_count = 0
         for collection in (*filled, database.feedback, database.costs):
-            async for found in self._unlisted(collection):
-                entries = [project_registry.entry(project_id, *await self._span(project_id)) for project_id in found]
-                adopted += await project_registry.write(self._projects, entries)
-        return adopted
+            async for project_ids in self._unlisted(collection):
+                entries = [
+                    project_registry.entry(project_id, *await self._activity_range(project_id))
+                    for project_id in project_ids
+                ]
+                listed_count += await project_registry.write_entries(self._projects, entries)
+        return listed_count
 
     async def _unlisted(self, collection: Collection) -> AsyncIterator[list[str]]:
-        """The ids of projects that something in a collection is of, and that are not listed."""
-        found = collection.aggregate([{"$group": {"_id": "$project_id"}}], batchSize=_AT_ONCE)
-        while rows := await found.to_list(_AT_ONCE):
-            there = [row["_id"] for row in rows]
-            listed = await self._projects.distinct("_id", {"_id": {"$in": there}})
-            if unlisted := sorted(set(there) - set(listed)):
+        """Yield batches of unlisted ids of projects with documents in a collection."""
+        cursor = collection.aggregate([{"$group": {"_id": "$project_id"}}], batchSize=_BATCH_SIZE)
+        while rows := await cursor.to_list(_BATCH_SIZE):
+            present = [row["_id"] for row in rows]
+            listed = await self._projects.distinct("_id", {"_id": {"$in": present}})
+            if unlisted := sorted(set(present) - set(listed)):
                 yield unlisted
 
-    async def _span(self, project_id: str) -> tuple[int, int]:
-        """When the first and the last of a project's calls and objects came; now, where it has none."""
+    async def _activity_range(self, project_id: str) -> tuple[int, int]:
+        """Return the times of the first and last call or object of a project; now if it has none."""
         times_of = ((self.database.calls, "started_at"), (self.database.objects, "created_at"))
         match = {"project_id": project_id, **_VISIBLE}
         ends = [
@@ -214,26 +218,29 @@ class ProjectsStore:
         return (min(ends), max(ends)) if ends else (times.now(), times.now())
 
 
-def named(entity: str, name: str) -> str:
-    """The id of the project of an entity and a name, once that is normalised.
+def normalised_id(entity: str, name: str) -> str:
+    """Return the project id of an entity and a name, after normalising the name.
 
     Raises:
-        BadInputError: the entity or the name breaks a rule.
+        BadInputError: if the entity or the name is invalid.
     """
-    return f"{_checked_entity(entity)}/{_checked_name(name)}"
+    return f"{_check_entity(entity)}/{_normalise_name(name)}"
 
 
-def _some(project_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The projects in parts, each for a command of its own."""
-    return (project_ids[start : start + _COUNTED_AT_ONCE] for start in range(0, len(project_ids), _COUNTED_AT_ONCE))
+def _batches(project_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Split the projects into batches, one per command."""
+    return (
+        project_ids[start : start + _PROJECTS_PER_COMMAND]
+        for start in range(0, len(project_ids), _PROJECTS_PER_COMMAND)
+    )
 
 
 def _match(projects_filter: ProjectsFilter | None) -> dict[str, Any]:
     return projects_filter.match() if projects_filter else {}
 
 
-def _among(projects: tuple[str, ...]) -> dict[str, Any]:
-    """The match of projects that are among some."""
+def _match_listed(projects: tuple[str, ...]) -> dict[str, Any]:
+    """Return the match of the listed projects and entities."""
     entities = [projects.removesuffix("*") for projects in projects if projects.endswith("/*")]
     return {"$or": [{"_id": {"$in": list(projects)}}, *({"_id": starting_with(entity)} for entity in entities)]}
 
@@ -242,21 +249,19 @@ def _paths(wanted: Iterable[str]) -> list[str]:
     return [*(_STORED & set(wanted) - {"id"}), "id"]
 
 
-def _checked_entity(entity: str) -> str:
+def _check_entity(entity: str) -> str:
     ids.check_project_part(entity, "entity")
     if _normalised(entity) != entity:
-        raise BadInputError(
-            f"{entity!r} has space around it or is not in composed form (NFC); send it without", "entity"
-        )
+        raise BadInputError(f"{entity!r} has outer spaces or is not in composed form (NFC); normalise it", "entity")
     return entity
 
 
-def _checked_name(name: str) -> str:
+def _normalise_name(name: str) -> str:
     ids.check_project_part(name, "project")
     normalised = _normalised(name)
     if not ids.is_project_part(normalised):
         raise BadInputError(
-            f"{name[:64]!r} cannot be half of a project id: after taking off space and composing it (NFC) it is "
+            f"{name[:64]!r} is not valid as half of a project id: normalised (NFC, no outer spaces) it is "
             f"{normalised[:64]!r}, of {len(normalised)} characters; use {ids.PROJECT_PART_RULE}",
             "project",
         )

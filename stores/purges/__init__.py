@@ -1,4 +1,4 @@
-"""Purges: whole projects, removed with all that is in them."""
+"""Purges: deletion of whole projects with all their data."""
 
 from stores.purges.reports import PurgeReport, Removed
 from stores.purges.store import PurgesStore

@@ -1,10 +1,9 @@
-"""The purge of one project: marked, held by one process at a time, and removed step by step.
+"""The purge of one project: marked, leased to one process at a time, and done in steps.
 
-The mark is in the project's entry in the register, where all who write look before each write, though really only now
-and then (`project_registry`). So the purge removes everything, waits until nobody can have overlooked the mark, and
-removes what was stored meanwhile. Each step removes something only in a transaction in which the purge is still under
-way and held by the one who removes: whoever was slow, and comes when the purge is over and the project is there anew,
-touches nothing of that.
+The mark lies in the project's registry entry, which writers check only every few seconds (`project_registry`). The
+purge therefore deletes everything, waits until no writer can have missed the mark, and deletes what was stored
+meanwhile. Each step deletes in a transaction that also checks that the purge is unfinished and leased to this process.
+A slow process therefore cannot touch a project that was created anew after the purge.
 """
 
 import asyncio
@@ -22,26 +21,27 @@ from stores.database.transactions import Session
 from stores.errors import ConflictError
 from stores.files.deletion import FIELDS, discard_removed, remove
 
-_AT_ONCE: Final = 250
+_BATCH_SIZE: Final = 250
 
 QUIET_SECONDS: Final = 120
-"""In a project in which nothing was stored for so long no process writes before it looks, whatever its clock says."""
+"""After this long without writes to a project, every process checks the mark before its next write, whatever its clock.
+"""
 _MARGIN_SECONDS: Final = 30
-"""What one write takes at most: one bulk of some thousand documents, or one attempt at a transaction."""
+"""Maximum duration of one write: a bulk of some thousand documents, or one attempt at a transaction."""
 
 
-class LostError(Exception):
-    """The purge is over, or somebody else goes on with it."""
+class PurgeLostError(Exception):
+    """The purge is finished, or another process took it over."""
 
 
-async def begin(database: Database, project_id: str, created_at: int) -> bool:
-    """Mark a project to be purged, as it was when it was first listed at a time; False where it is another by now.
+async def start_purge(database: Database, project_id: str, created_at: int) -> bool:
+    """Mark a project for a purge, if it is still the one first listed at `created_at`; False otherwise.
 
-    A purge that is under way is all there is to be.
+    If a purge is already running, it continues unchanged.
     """
     purge_id = ids.new_id()
 
-    async def work(session: Session) -> bool:
+    async def operation(session: Session) -> bool:
         entry = await database.projects.find_one({"_id": project_id, "created_at": created_at}, session=session)
         if entry is None or project_registry.PURGING in entry:
             return entry is not None
@@ -52,11 +52,11 @@ async def begin(database: Database, project_id: str, created_at: int) -> bool:
         await database.purges.replace_one({"_id": project_id}, new, upsert=True, session=session)
         return True
 
-    return await database.transaction(work)
+    return await database.transaction(operation)
 
 
 class Purge:
-    """A purge under way, as held by one process."""
+    """A running purge, leased to this process."""
 
     def __init__(self, database: Database, document: Document, holder: str) -> None:
         self._database = database
@@ -64,12 +64,12 @@ class Purge:
         self.project_id: str = document["_id"]
         self.purge_id: str = document["purge_id"]
         self._holder = holder
-        self._own = {"_id": self.project_id, "purge_id": self.purge_id, "holder": holder, "is_done": False}
+        self._lease_match = {"_id": self.project_id, "purge_id": self.purge_id, "holder": holder, "is_done": False}
         self.is_waiting = False
 
     @classmethod
-    async def take(cls, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> "Purge | None":
-        """Go on with the purge of a project; None where none is under way, or another is at it."""
+    async def acquire(cls, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> "Purge | None":
+        """Acquire the lease on a project's purge; None if no purge is running, or another process has the lease."""
         holder = new_holder()
         document = await database.purges.find_one_and_update(
             {"_id": project_id, "is_done": False, **available_to(holder)},
@@ -78,18 +78,18 @@ class Purge:
         )
         return None if document is None else cls(database, document, holder)
 
-    async def leave(self) -> None:
-        """Let others go on with it, at once."""
-        await self._database.purges.update_one(self._own, {"$unset": {"holder": "", "held_until": ""}})
+    async def release(self) -> None:
+        """Release the lease, so that another process can continue at once."""
+        await self._database.purges.update_one(self._lease_match, {"$unset": {"holder": "", "held_until": ""}})
 
     async def steps(self) -> WorkSteps:
-        """Remove everything, some at a time, until there is nothing, and then the entry in the register.
+        """Delete everything in steps, and the registry entry last.
 
         Raises:
-            LostError: it is over, or somebody else goes on with it.
+            PurgeLostError: if the purge is finished, or another process took it over.
         """
         if until := await self._last_writes_at():
-            with suppress(ConflictError):  # with a writer who has not seen the mark; the second pass meets none
+            with suppress(ConflictError):  # a writer has not seen the mark; the second pass meets no writers
                 async for _ in self._remove_all():
                     yield
             async for _ in self._wait_for_writers(until):
@@ -97,24 +97,24 @@ class Purge:
         while True:
             async for _ in self._remove_all():
                 yield
-            if await self._database.transaction(self._end):
+            if await self._database.transaction(self._finish):
                 return
 
     async def _remove_all(self) -> WorkSteps:
-        """Remove everything once, in the order of keys; what is stored behind it meanwhile stays."""
+        """Delete everything once, in the order of keys; documents stored meanwhile at smaller keys remain."""
         for name, collection in self._collections():
             after = f"{self.project_id}:"
             while last := await self._database.transaction(
-                partial(self._remove_some, name=name, collection=collection, after=after)
+                partial(self._remove_batch, name=name, collection=collection, after=after)
             ):
-                after = last  # MongoDB steps over what was removed lately, key by key
+                after = last  # continue behind deleted keys, which MongoDB would skip one by one
                 yield
         async for _ in discard_removed(self._database, self.project_id):
             await self._advance()
             yield
 
     def _collections(self) -> list[tuple[str, Collection]]:
-        """All that is of a project, by what it is counted as: what refers comes before what it refers to."""
+        """Return the project's collections and counter names; referring documents precede referenced ones."""
         database = self._database
         return [
             ("evaluation_runs", database.evaluation_runs),
@@ -134,7 +134,7 @@ class Purge:
 
     @property
     def _keys(self) -> Document:
-        """What every key of the project lies between."""
+        """The range of all keys of the project."""
         return {"$gt": f"{self.project_id}:", "$lt": f"{self.project_id};"}
 
     @property
@@ -142,7 +142,7 @@ class Purge:
         return {"_id": self._keys, "project_id": self.project_id}
 
     async def _last_writes_at(self) -> int | None:
-        """Return the time after which no process writes that has not seen the mark; None if that is over."""
+        """Return the time after which no process writes without having seen the mark; None if it has passed."""
         entry = await self._database.projects.find_one({"_id": self.project_id}) or {}
         if entry.get("last_activity_at", 0) < self._started_at - QUIET_SECONDS * times.SECOND:
             return None
@@ -150,21 +150,21 @@ class Purge:
         return until if until > times.now() else None
 
     async def _wait_for_writers(self, until: int) -> WorkSteps:
-        """Wait until no process can write that has not seen the mark."""
-        while (left := (until - times.now()) / times.SECOND) > 0:
+        """Wait until every writing process has seen the mark."""
+        while (remaining := (until - times.now()) / times.SECOND) > 0:
             await self._advance(waits_until=until)
             self.is_waiting = True
             yield
-            await asyncio.sleep(min(left, 1))
+            await asyncio.sleep(min(remaining, 1))
         self.is_waiting = False
         await self._advance(waits_until=None)
 
-    async def _remove_some(self, session: Session, name: str, collection: Collection, after: str) -> str | None:
-        """Remove some documents, those whose keys come next after one; the last key, None where there are no more."""
+    async def _remove_batch(self, session: Session, name: str, collection: Collection, after: str) -> str | None:
+        """Delete the next documents after a key; return the last deleted key, None if there are no more."""
         match = {**self._match, "_id": {**self._keys, "$gt": after}}
         paths = FIELDS if name == "files" else {"_id": 1}
-        found = collection.find(match, paths, sort=[("_id", 1)], limit=_AT_ONCE, session=session)
-        documents: list[Document] = await found.to_list(None)
+        cursor = collection.find(match, paths, sort=[("_id", 1)], limit=_BATCH_SIZE, session=session)
+        documents: list[Document] = await cursor.to_list(None)
         if not documents:
             return None
         if name == "files":
@@ -176,8 +176,8 @@ class Purge:
         last: str = documents[-1]["_id"]
         return last
 
-    async def _end(self, session: Session) -> bool:
-        """End it, if nothing is left; from then on the project may be made anew."""
+    async def _finish(self, session: Session) -> bool:
+        """Finish the purge if nothing is left; from then on the project can be created anew."""
         for _, collection in self._collections():
             if await collection.find_one(self._match, {"_id": 1}, session=session):
                 return False
@@ -191,8 +191,8 @@ class Purge:
     async def _advance(
         self, counts: dict[str, int] | None = None, session: Session | None = None, **changes: object
     ) -> None:
-        """Count what went, as long as the purge is ours."""
+        """Update counters and state and renew the lease; raise PurgeLostError if the lease is lost."""
         added = {name: {"$add": [{"$ifNull": [f"${name}", 0]}, number]} for name, number in (counts or {}).items()}
         update = [{"$set": {**lease_update(self._holder), **added, **changes}}]
-        if not (await self._database.purges.update_one(self._own, update, session=session)).matched_count:
-            raise LostError
+        if not (await self._database.purges.update_one(self._lease_match, update, session=session)).matched_count:
+            raise PurgeLostError

@@ -1,4 +1,4 @@
-"""What a purge has removed."""
+"""Reports on purges."""
 
 from dataclasses import dataclass, fields
 from typing import Self
@@ -8,7 +8,7 @@ from stores.database import Document
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """How much is gone of each concept: calls, feedback and versions of objects with those that were deleted before."""
+    """Number of deleted items per concept; calls, feedback and object versions include those deleted before."""
 
     calls: int = 0
     feedback: int = 0
@@ -26,8 +26,8 @@ REMOVED = tuple(field.name for field in fields(Removed))
 class PurgeReport:
     """The last purge of a project; times are microseconds since the epoch.
 
-    `ended_at` is None while it is under way. `waits_until` is when it ends its wait for processes that may not have
-    noticed it, None if it does not wait.
+    `ended_at` is None while it is running. `waits_until` is the end of its wait for processes that may not have seen
+    it; None if it does not wait.
     """
 
     project_id: str
@@ -38,11 +38,11 @@ class PurgeReport:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left of what there was."""
+        """True if everything is deleted."""
         return self.ended_at is not None
 
     @classmethod
-    def of(cls, purge: Document) -> Self:
-        """The report in a purge's document."""
+    def from_document(cls, purge: Document) -> Self:
+        """Create the report from a purge's document."""
         removed = Removed(*(int(purge.get(name, 0)) for name in REMOVED))
         return cls(purge["_id"], purge["started_at"], purge.get("ended_at"), removed, purge.get("waits_until"))

@@ -1,4 +1,4 @@
-"""The store of purges: removing whole projects, and what came of that."""
+"""The store of purges: starts, runs and reports deletions of whole projects."""
 
 import asyncio
 from contextlib import aclosing
@@ -9,12 +9,12 @@ from stores.database import Database, Document, database_query
 from stores.database.paced_steps import WorkSteps, deadline_in, is_past, run_paced
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
-from stores.purges.purge import LostError, Purge, begin
+from stores.purges.purge import Purge, PurgeLostError, start_purge
 from stores.purges.reports import PurgeReport
 from stores.security import audit
 
 PAUSE: Final = 0.5
-"""After each step, how many times as long as it took all others have the database for themselves."""
+"""Pause after each step, as a multiple of the step's duration, in which the database serves other requests."""
 
 _POLL_SECONDS: Final = 0.2
 
@@ -28,53 +28,55 @@ class PurgesStore:
     async def purge(
         self, project_id: str, confirm: str, seconds: float | None = None, *, waits: bool = True
     ) -> PurgeReport:
-        """Remove a project with all that is in it, waiting for so many seconds at most; how far that is then.
+        """Delete a project with all its data; return the progress at the end or after `seconds`.
 
-        Who asks while a purge of the project is under way waits for that one: nothing that is stored after it goes.
+        If a purge of the project is running, this waits for it and deletes nothing stored after it.
 
         Args:
             project_id: the project.
             confirm: the project's id again.
             seconds: the longest time that this takes; None for no limit.
-            waits: whether this waits for processes that may not have noticed the purge. If not, it returns when all
-                that was stored is removed, and the servers' upkeep ends the purge.
+            waits: wait for processes that may not have seen the purge. If False, this returns when all stored data is
+                deleted, and the servers' maintenance job finishes the purge.
 
         Raises:
-            BadInputError: `confirm` is not the project's id.
-            NotFoundError: there is no such project.
-            UnavailableError: the database is away; the purge goes on when it is back.
+            BadInputError: if `confirm` is not the project's id.
+            NotFoundError: if there is no such project.
+            UnavailableError: if the database is unreachable; the purge continues when it is back.
         """
         check_project_id(project_id)
         if confirm != project_id:
-            raise BadInputError(f"repeat the id {project_id} to remove all that is in the project", "confirm")
+            raise BadInputError(f"must repeat the project id {project_id} to confirm the deletion", "confirm")
         database = self.database
-        entry = await database.query(self._entry(project_id))
+        entry = await database.query(self._find_entry(project_id))
         if entry is None:
             raise _no_project(project_id)
-        audit.record_action("project.purge", project_id)  # before: it may begin although its answer is lost
-        if not await database.run(begin(database, project_id, entry["created_at"])):
+        audit.record_action(
+            "project.purge", project_id
+        )  # logged first: the purge may start although the response is lost
+        if not await database.run(start_purge(database, project_id, entry["created_at"])):
             raise _no_project(project_id)
-        return await self.go_on(project_id, seconds, waits=waits)
+        return await self.run(project_id, seconds, waits=waits)
 
-    async def _entry(self, project_id: str) -> Document | None:
+    async def _find_entry(self, project_id: str) -> Document | None:
         return await self.database.projects.find_one({"_id": project_id}, {"created_at": 1})
 
-    async def go_on(self, project_id: str, seconds: float | None = None, *, waits: bool = True) -> PurgeReport:
-        """See the purge of a project through, by this process or by another, for so many seconds at most.
+    async def run(self, project_id: str, seconds: float | None = None, *, waits: bool = True) -> PurgeReport:
+        """Run the purge of a project, or wait for the process that does, up to `seconds`.
 
-        Without `waits` this ends where the purge begins to wait for other processes.
+        Without `waits` it returns when the purge starts to wait for other processes.
 
         Raises:
-            NotFoundError: none was ever begun.
+            NotFoundError: if no purge was ever started.
         """
         deadline = deadline_in(seconds)
         while True:
-            purge = await self.database.run(Purge.take(self.database, project_id))
+            purge = await self.database.run(Purge.acquire(self.database, project_id))
             if purge is not None:
                 await self._run(project_id, purge, deadline, waits=waits)
             report = await self.last(project_id)
             if report is None:
-                raise NotFoundError(f"{project_id} was never purged", "project_id")
+                raise NotFoundError(f"no purge of {project_id} was ever started", "project_id")
             if report.is_done or is_past(deadline) or (report.waits_until and not waits):
                 return report
             await asyncio.sleep(_POLL_SECONDS)
@@ -83,9 +85,9 @@ class PurgesStore:
         steps = purge.steps() if waits else _until_waiting(purge)
         try:
             if not await run_paced(self.database, steps, PAUSE, deadline) or purge.is_waiting:
-                await self.database.run(purge.leave())
+                await self.database.run(purge.release())
                 return
-        except LostError:
+        except PurgeLostError:
             return
         done = await self.last(project_id)
         if done and done.is_done:
@@ -93,19 +95,19 @@ class PurgesStore:
 
     @database_query
     async def last(self, project_id: str) -> PurgeReport | None:
-        """The last purge of a project, under way or done; None where there was none."""
+        """Return the last purge of a project, running or finished; None if there was none."""
         check_project_id(project_id)
-        found = await self.database.purges.find_one({"_id": project_id})
-        return PurgeReport.of(found) if found else None
+        document = await self.database.purges.find_one({"_id": project_id})
+        return PurgeReport.from_document(document) if document else None
 
     @database_query
     async def unfinished(self) -> list[str]:
-        """The projects whose purge is under way, or was left."""
+        """Return the projects with an unfinished purge."""
         return await self.database.purges.distinct("_id", {"is_done": False})
 
 
 async def _until_waiting(purge: Purge) -> WorkSteps:
-    """Take the steps of a purge before it waits for other processes; all of them if it does not."""
+    """Run the steps until the purge waits for other processes, or all of them if it does not."""
     async with aclosing(purge.steps()) as steps:
         async for _ in steps:
             if purge.is_waiting:
@@ -114,4 +116,4 @@ async def _until_waiting(purge: Purge) -> WorkSteps:
 
 
 def _no_project(project_id: str) -> NotFoundError:
-    return NotFoundError(f"there is no project {project_id} (any more)", "project_id")
+    return NotFoundError(f"project {project_id} does not exist (any more)", "project_id")

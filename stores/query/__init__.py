@@ -1,4 +1,4 @@
-"""What clients ask, made into MongoDB's terms: fields, queries and sorts, the same for every collection."""
+"""The query language: field tables, parsing, and compilation of filters and sorts for MongoDB."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,26 +11,27 @@ from stores.query.syntax_tree import Operation
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query as a client sent it: a tree in JSON with `$expr`, or one with bare names if it is `typed`."""
+    """A query as the client sent it: JSON with `$` operators under `$expr`, or bare operator names if `typed`."""
 
     tree: Any
     typed: bool = False
 
     def operation(self, table: FieldTable) -> Operation:
-        """What it says of a collection's fields.
+        """Parse the query into a syntax tree.
 
         Raises:
-            BadInputError: it says nothing that makes sense of them; the error leads to the place.
+            BadInputError: if the tree is not a valid query over the table's fields; the error's argument is the JSON
+                path.
         """
         if self.typed:
             return parse_operation(self.tree, table, "query.expr", "")
         return parse_query(self.tree, table, "query.json")
 
     def match(self, table: FieldTable) -> Match:
-        """The match of the documents for which it holds.
+        """Compile the query into a MongoDB match.
 
         Raises:
-            BadInputError: it makes no sense of the collection's fields.
+            BadInputError: if the tree is not a valid query over the table's fields.
         """
         return compile_match(self.operation(table))
 

@@ -1,7 +1,7 @@
-"""Whether a query holds for one document that is at hand, without asking the database.
+"""Evaluation of a query in Python, for one document that is already loaded.
 
-It says the same as the compiled match (`match_compiler`), which tests hold it to, of a document as it is stored but
-for the mirrors: JSON is decoded from its exact text, once for all who ask.
+The result equals that of the compiled match (`match_compiler`); tests compare the two. The document has the stored form
+without BSON copies: JSON is decoded from its exact text, once per document.
 """
 
 import math
@@ -34,77 +34,77 @@ from stores.query.syntax_tree import (
 from stores.query.value_expressions import time_literal
 
 Value = Any
-"""A JSON value as Python decodes it; what is missing is None."""
+"""A decoded JSON value; None if it is missing."""
 
-LARGE: Final = 256 * 1024
-"""Bytes of JSON that are decoded within a turn; more hold up all else, but for a thread."""
+LARGE_JSON_BYTES: Final = 256 * 1024
+"""Bytes of JSON that may be decoded on the event loop; larger texts need a thread."""
 
-_PIECE: Final = 64 * 1024
-"""Characters that are folded before another thread has its turn."""
+_FOLD_CHUNK: Final = 64 * 1024
+"""Characters case-folded at a time, so that other threads can run in between."""
 _INT64: Final = 1 << 63
 _DOUBLE: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
-_MOST_DIGITS: Final = 400
-"""Of an integer that may lie within 64 bits but for zeros; Python is slow to read very many."""
-_FIXED: Final = (1e-6, 1e21)
+_MAX_DIGITS: Final = 400
+"""Digits of a text that may be a 64-bit integer with leading zeros; Python parses very long integers slowly."""
+_FIXED_NOTATION_RANGE: Final = (1e-6, 1e21)
 
 
-class Values:
-    """The values of a document's fields.
+class DocumentValues:
+    """The values of one document's fields, decoded lazily and cached.
 
-    Those of a large one are to be asked for in a thread, where they let others in between.
+    Use a thread for documents with more than `LARGE_JSON_BYTES` of JSON: decoding then yields to other threads.
     """
 
-    __slots__ = ("_decoded", "_document", "_folded", "_parts")
+    __slots__ = ("_decoded", "_document", "_folded", "_part_texts")
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = document
         self._decoded: dict[str, Value] = {}
         self._folded: dict[str, str] = {}
-        self._parts: dict[tuple[str, ...], str] = {}
+        self._part_texts: dict[tuple[str, ...], str] = {}
 
     def field(self, path: str) -> Value:
-        """The value that is stored at a path without dots, or None."""
+        """Return the value stored at a path without dots, or None."""
         return self._document.get(path)
 
     def text(self, name: str) -> str | None:
-        """The exact text of a JSON field, or None."""
+        """Return the exact text of a JSON field, or None."""
         text: str | None = self._document.get("json", {}).get(name)
         return text
 
     def decoded(self, name: str) -> Value:
-        """The value of a JSON field, or None."""
+        """Return the decoded value of a JSON field, or None."""
         if name not in self._decoded:
             text = self.text(name)
             self._decoded[name] = None if text is None else _loads(text.encode())
         return self._decoded[name]
 
     def part_text(self, name: str, steps: Sequence[str], part: Value) -> str | None:
-        """The text of a list or object inside a JSON field, as it stands in the field's text; made once for all."""
+        """Return the text of a list or object inside a JSON field exactly as the field's text has it; cached."""
         if not steps:
             return self.text(name)
-        at = (name, *steps)
-        if at not in self._parts:
-            self._parts[at] = codec.encode_part(part, self.decoded(name))
-        return self._parts[at]
+        key = (name, *steps)
+        if key not in self._part_texts:
+            self._part_texts[key] = codec.encode_part(part, self.decoded(name))
+        return self._part_texts[key]
 
     def folded(self, text: str) -> str:
-        """A text among the values with its case folded, made once for all who ask."""
+        """Return one of the document's texts with its case folded; cached."""
         if text not in self._folded:
             self._folded[text] = _fold(text)
         return self._folded[text]
 
 
 def _loads(text: bytes) -> Value:
-    return codec.loads(text) if len(text) <= LARGE else loads_incrementally(text)
+    return codec.loads(text) if len(text) <= LARGE_JSON_BYTES else loads_incrementally(text)
 
 
-Getter = Callable[[Values], Value]
-Test = Callable[[Values], bool]
+Getter = Callable[[DocumentValues], Value]
+Test = Callable[[DocumentValues], bool]
 
 
 def compile_test(node: Operand) -> Test:
-    """Whether a node holds for the values of a document; an operand does where it is the boolean true."""
+    """Compile a node into a predicate over a document's values; an operand is true only if its value is `true`."""
     match node:
         case And(terms):
             tests = [compile_test(term) for term in terms]
@@ -123,20 +123,20 @@ def compile_test(node: Operand) -> Test:
         case Contains(operand, substr, folded):
             return _contains(_text(operand), _text(substr), folded=folded)
         case _:
-            found = _value(node)
-            return lambda values: found(values) is True
+            getter = _value(node)
+            return lambda values: getter(values) is True
 
 
 def _value(node: Operand) -> Getter:
     match node:
         case Literal(scalar):
-            bent = _bent(scalar)
-            return lambda _values: bent
+            bson_value = _as_bson(scalar)
+            return lambda _values: bson_value
         case Get(_, access) if access.field.kind is Kind.TIME:
-            micros = _stored(access)
-            return lambda values: None if (found := micros(values)) is None else found / times.SECOND
+            micros = _stored_value(access)
+            return lambda values: None if (stored := micros(values)) is None else stored / times.SECOND
         case Get(_, access):
-            return _stored(access)
+            return _stored_value(access)
         case Convert(operand, Target.STRING):
             return _text(operand)
         case Convert(operand, to):
@@ -146,19 +146,19 @@ def _value(node: Operand) -> Getter:
             return compile_test(node)
 
 
-def _stored(access: Access) -> Getter:
-    """What lies at a field, or at the end of a path into JSON; times are microseconds."""
-    path, steps = access.field.path, [unescape_key(step) for step in access.steps]
+def _stored_value(access: Access) -> Getter:
+    """Return a getter of the stored value at a field or a path into JSON; times are in microseconds."""
+    path, keys = access.field.path, [unescape_key(key) for key in access.steps]
     if access.field.text_path:
         name = access.field.text_path.rpartition(".")[2]
-        return lambda values: _bent(paths.follow(values.decoded(name), steps))
-    if steps:
-        return lambda values: _bent(paths.follow(values.field(path), steps))
-    return lambda values: _bent(values.field(path))
+        return lambda values: _as_bson(paths.follow(values.decoded(name), keys))
+    if keys:
+        return lambda values: _as_bson(paths.follow(values.field(path), keys))
+    return lambda values: _as_bson(values.field(path))
 
 
-def _bent(value: Value) -> Value:
-    """An integer beyond 64 bits is a double, as it is in the mirror; infinite beyond a double's range."""
+def _as_bson(value: Value) -> Value:
+    """Return integers beyond 64 bits as doubles, as the BSON copy stores them; infinite beyond a double's range."""
     if not isinstance(value, int) or -_INT64 <= value < _INT64:
         return value
     try:
@@ -168,10 +168,10 @@ def _bent(value: Value) -> Value:
 
 
 def _sides(left: Operand, right: Operand) -> tuple[Getter, Getter]:
-    """Two operands; a time beside a literal is whole microseconds, and so is the literal."""
+    """Return getters for both operands; a time and a literal compare in whole microseconds."""
     if isinstance(left, Get) and left.access.field.kind is Kind.TIME and isinstance(right, Literal):
-        micros = _bent(time_literal(right.value, left.name))
-        return _stored(left.access), lambda _values: micros
+        micros = _as_bson(time_literal(right.value, left.name))
+        return _stored_value(left.access), lambda _values: micros
     if isinstance(right, Get) and right.access.field.kind is Kind.TIME and isinstance(left, Literal):
         second, first = _sides(right, left)
         return first, second
@@ -179,17 +179,20 @@ def _sides(left: Operand, right: Operand) -> tuple[Getter, Getter]:
 
 
 def _is_in(operand: Operand, members: tuple[Operand, ...]) -> Test:
-    """That a member is equal; literals, of which there may be very many, are looked up together."""
-    is_time = isinstance(operand, Get) and operand.access.field.kind is Kind.TIME
+    """Test for an equal member; the literals, which may be thousands, share one set lookup."""
     literals = [member.value for member in members if isinstance(member, Literal)]
-    keys = {_key(_bent(time_literal(value, operand.name)) if is_time else _bent(value)) for value in literals}  # type: ignore[union-attr] # is_time says that it is a Get
-    found = _stored(operand.access) if isinstance(operand, Get) and is_time else _value(operand)
+    if isinstance(operand, Get) and operand.access.field.kind is Kind.TIME:
+        keys = {_equality_key(_as_bson(time_literal(value, operand.name))) for value in literals}
+        getter = _stored_value(operand.access)
+    else:
+        keys = {_equality_key(_as_bson(value)) for value in literals}
+        getter = _value(operand)
     others = [compile_test(Compare(Comparison.EQ, operand, each)) for each in members if not isinstance(each, Literal)]
-    return lambda values: _key(found(values)) in keys or any(test(values) for test in others)
+    return lambda values: _equality_key(getter(values)) in keys or any(test(values) for test in others)
 
 
-def _key(value: Value) -> tuple[str, Value]:
-    """What is the same for two values just where they are equal; a list or an object equals no literal."""
+def _equality_key(value: Value) -> tuple[str, Value]:
+    """Return a hash key that is equal for equal values; lists and objects share one, as they equal no literal."""
     if isinstance(value, dict | list):
         return "nested", None
     return "number" if _is_number(value) else type(value).__name__, value
@@ -205,23 +208,23 @@ def _equal(left: Value, right: Value) -> bool:
     if type(left) is not type(right):
         return False
     if isinstance(left, dict | list):
-        return _are_equal(to_bson(left), to_bson(right))
+        return _bson_equal(to_bson(left), to_bson(right))
     return bool(left == right)
 
 
-def _are_equal(left: Value, right: Value) -> bool:
-    """Whether two mirrors, which nest at most 100 levels, are equal; members of objects have an order, too."""
+def _bson_equal(left: Value, right: Value) -> bool:
+    """Compare two BSON copies, which nest at most 100 levels; the order of object members counts."""
     if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(_are_equal, left, right))
+        return len(left) == len(right) and all(map(_bson_equal, left, right))
     if isinstance(left, dict) and isinstance(right, dict):
-        return [*left] == [*right] and all(map(_are_equal, left.values(), right.values()))
+        return [*left] == [*right] and all(map(_bson_equal, left.values(), right.values()))
     return (type(left) is type(right) or (_is_number(left) and _is_number(right))) and bool(left == right)
 
 
-def _ordered(is_so: Callable[[Value, Value], bool]) -> Callable[[Value, Value], bool]:
+def _ordered(compare_ordered: Callable[[Value, Value], bool]) -> Callable[[Value, Value], bool]:
     def compare(left: Value, right: Value) -> bool:
         comparable = (_is_number(left) and _is_number(right)) or (isinstance(left, str) and isinstance(right, str))
-        return comparable and is_so(left, right)
+        return comparable and compare_ordered(left, right)
 
     return compare
 
@@ -238,70 +241,72 @@ _COMPARISONS: Final[dict[Comparison, Callable[[Value, Value], bool]]] = {
 }
 
 
-def _contains(where: Getter, what: Getter, *, folded: bool) -> Test:
-    def holds(values: Values) -> bool:
-        text, part = where(values), what(values)
-        if text is None or part is None:
+def _contains(text_getter: Getter, substr_getter: Getter, *, folded: bool) -> Test:
+    def test(values: DocumentValues) -> bool:
+        text, substr = text_getter(values), substr_getter(values)
+        if text is None or substr is None:
             return False
-        return _fold(part) in values.folded(text) if folded else part in text
+        return _fold(substr) in values.folded(text) if folded else substr in text
 
-    return holds
+    return test
 
 
-class _Folded(dict[int, int]):
-    """Characters by simple case folding: each to one, so that ß does not meet ss, nor İ any i."""
+class _CaseFolding(dict[int, int]):
+    """Simple case folding, one character to one: ß does not match ss, and İ matches no i."""
 
     def __missing__(self, point: int) -> int:
         character = chr(point)
         folded = next((low for low in (character.casefold(), character.lower()) if len(low) == 1), character)
-        self[point] = found = ord(folded)
-        return found
+        self[point] = result = ord(folded)
+        return result
 
 
-_FOLDED: Final = _Folded()
+_CASE_FOLDING: Final = _CaseFolding()
 
 
 def _fold(text: str) -> str:
-    if len(text) <= _PIECE:
-        return text.translate(_FOLDED)
-    return "".join(text[at : at + _PIECE].translate(_FOLDED) for at in range(0, len(text), _PIECE))
+    if len(text) <= _FOLD_CHUNK:
+        return text.translate(_CASE_FOLDING)
+    return "".join(
+        text[start : start + _FOLD_CHUNK].translate(_CASE_FOLDING) for start in range(0, len(text), _FOLD_CHUNK)
+    )
 
 
 def _text(node: Operand) -> Getter:
-    """The text of a value: a string's own, a number's or boolean's, the JSON of a list or object; null for null."""
+    """Return a getter of a value's text: scalars as in `number_text` and JSON, lists and objects as JSON text."""
     value = _value(node)
     match node:
         case Get(_, access) if access.field.kind is Kind.TIME:
-            micros = _stored(access)
-            return lambda values: None if (found := micros(values)) is None else times.to_text(found)
+            micros = _stored_value(access)
+            return lambda values: None if (stored := micros(values)) is None else times.to_text(stored)
         case Get(_, access) if access.field.kind is Kind.JSON:
             name = (access.field.text_path or "").rpartition(".")[2]
 
-            def of_json(values: Values) -> str | None:
-                found = value(values)
-                if not isinstance(found, dict | list):
-                    return _of_scalar(found)
-                return values.part_text(name, access.steps, found) if name else codec.encode(found)
+            def json_text(values: DocumentValues) -> str | None:
+                stored = value(values)
+                if not isinstance(stored, dict | list):
+                    return _scalar_text(stored)
+                return values.part_text(name, access.steps, stored) if name else codec.encode(stored)
 
-            return of_json
+            return json_text
         case _:
-            return lambda values: _of_scalar(value(values))
+            return lambda values: _scalar_text(value(values))
 
 
-def _of_scalar(value: Value) -> str | None:
+def _scalar_text(value: Value) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else number_text(value) if _is_number(value) else None
 
 
 def number_text(number: float) -> str:
-    """A number as JavaScript writes it, but integers always in full."""
+    """Format a number as JavaScript does, except that integers are always written in full."""
     if isinstance(number, int):
         return str(number)
     if math.isinf(number):
         return "Infinity" if number > 0 else "-Infinity"
     shortest = Decimal(repr(number or 0.0)).normalize()
-    if number == 0 or _FIXED[0] <= abs(number) < _FIXED[1]:
+    if number == 0 or _FIXED_NOTATION_RANGE[0] <= abs(number) < _FIXED_NOTATION_RANGE[1]:
         return f"{shortest:f}"
     first, *rest = map(str, shortest.as_tuple().digits)
     fraction = f".{''.join(rest)}" if rest else ""
@@ -311,7 +316,7 @@ def number_text(number: float) -> str:
 def _double(value: Value) -> Value:
     if isinstance(value, str) and _DOUBLE.fullmatch(value):
         number = float(value)
-        # MongoDB takes neither what is too large for a double nor what is too small.
+        # MongoDB converts neither overflowing nor subnormal numbers to a double.
         underflows = abs(number) < sys.float_info.min and Decimal(value) != 0
         return None if math.isinf(number) or underflows else number
     return float(value) if _is_number(value) else None
@@ -319,7 +324,7 @@ def _double(value: Value) -> Value:
 
 def _int(value: Value) -> Value:
     if isinstance(value, str):
-        value = int(value) if _INTEGER.fullmatch(value) and len(value) <= _MOST_DIGITS else None
+        value = int(value) if _INTEGER.fullmatch(value) and len(value) <= _MAX_DIGITS else None
     if not _is_number(value) or not -_INT64 <= value < _INT64 or value != int(value):
         return None
     return int(value)

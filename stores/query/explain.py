@@ -1,4 +1,4 @@
-"""How MongoDB answers a pipeline: which indexes serve it, and how much it looks at."""
+"""MongoDB's execution plan of a pipeline: the indexes it uses and how much it reads."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ _SORT_STAGES = ("SORT", "$sort")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The plan that won, and what running it took.
+    """The winning plan and the cost of one run.
 
-    `stages` are MongoDB's own names, of the plan and of what runs behind it.
+    `stages` are MongoDB's names for the plan's stages and for the aggregation stages after it.
     """
 
     pipeline: Pipeline
@@ -36,26 +36,30 @@ class Plan:
 
     @property
     def sorts_in_memory(self) -> bool:
-        """Whether no index gave the order, so that all that matched was sorted."""
+        """True if no index provided the order, so that MongoDB sorted all matching documents in memory."""
         return any(stage in self.stages for stage in _SORT_STAGES)
 
 
 async def explain(collection: Collection, pipeline: Pipeline) -> Plan:
-    """Run a pipeline as a page is read, and tell how it went."""
-    told = await collection.database.command("explain", _command(collection.name, pipeline), verbosity="executionStats")
-    nodes = list(_nodes(told))
-    won = [part for node in nodes if "winningPlan" in node for part in _nodes(node["winningPlan"])]
-    ran = [node["executionStats"] for node in nodes if "executionStats" in node]
-    # What could not be pushed down into the plan stands beside it as an aggregation stage of its own.
-    behind = {name for stage in told.get("stages", ()) for name in stage if name.startswith("$")} - {"$cursor"}
+    """Run a pipeline the way a page is read, and return its plan and cost."""
+    response = await collection.database.command(
+        "explain", _command(collection.name, pipeline), verbosity="executionStats"
+    )
+    nodes = list(_nodes(response))
+    winning_parts = [part for node in nodes if "winningPlan" in node for part in _nodes(node["winningPlan"])]
+    executions = [node["executionStats"] for node in nodes if "executionStats" in node]
+    # MongoDB lists stages that it could not push down into the plan as separate aggregation stages.
+    later_stages = {name for stage in response.get("stages", ()) for name in stage if name.startswith("$")} - {
+        "$cursor"
+    }
     return Plan(
         pipeline=pipeline,
-        indexes=frozenset(part["indexName"] for part in won if "indexName" in part),
-        stages=frozenset({part["stage"] for part in won if "stage" in part} | behind),
-        keys_examined=sum(stats["totalKeysExamined"] for stats in ran),
-        documents_examined=sum(stats["totalDocsExamined"] for stats in ran),
-        returned=sum(stats["nReturned"] for stats in ran),
-        milliseconds=max((stats["executionTimeMillis"] for stats in ran), default=0),
+        indexes=frozenset(part["indexName"] for part in winning_parts if "indexName" in part),
+        stages=frozenset({part["stage"] for part in winning_parts if "stage" in part} | later_stages),
+        keys_examined=sum(stats["totalKeysExamined"] for stats in executions),
+        documents_examined=sum(stats["totalDocsExamined"] for stats in executions),
+        returned=sum(stats["nReturned"] for stats in executions),
+        milliseconds=max((stats["executionTimeMillis"] for stats in executions), default=0),
     )
 
 
@@ -66,7 +70,7 @@ def _command(name: str, pipeline: Pipeline) -> dict[str, Any]:
     return {"find": name, **plain, "allowDiskUse": True}
 
 
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 -- any part of what MongoDB tells
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 -- any part of MongoDB's explain output
     if isinstance(tree, dict):
         yield tree
     members = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()

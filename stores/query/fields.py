@@ -1,4 +1,4 @@
-"""Tables of fields: which names a collection's clients may use, and where each is stored."""
+"""Field tables: the field names that clients may use per collection, and the stored path of each."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,158 +9,163 @@ from typing import Any, Final
 
 from stores.errors import BadInputError
 from stores.json import paths
-from stores.json.bson_copy import mirror_key
+from stores.json.bson_copy import escape_key
 
-MAX_PATH: Final = 1_000
-MAX_STEPS: Final = 50
-"""Keys of a path; each takes two of the 200 levels that MongoDB lets a command nest."""
+MAX_PATH_LENGTH: Final = 1_000
+MAX_PATH_KEYS: Final = 50
+"""Keys of a path; each uses two of the 200 nesting levels that MongoDB allows in a command."""
 
-_NEAR_NAMES: Final = 3
-_REMEMBERED: Final = 1_000
+_SUGGESTIONS: Final = 3
+_CACHE_SIZE: Final = 1_000
 _TOO_LONG_FOR_AN_INDEX: Final = 10
 
 
 class Kind(Enum):
-    """What a field holds."""
+    """Type of a field's stored values."""
 
     TEXT = auto()
     NUMBER = auto()
     TIME = auto()
-    """Microseconds since the epoch; to clients a time, which they write in ISO 8601 or as unix seconds."""
+    """Microseconds since the epoch; clients write a time in ISO 8601 or as unix seconds."""
     JSON = auto()
-    """Any JSON value, as its mirror; clients reach into it by paths."""
+    """Any JSON value, stored as its BSON copy; clients address values inside it by path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: its name for clients, its path in the document, what it holds, and whether it may be null there.
+    """One field: its public name, stored path and kind, and whether its value may be null (`optional`).
 
-    `text_path` leads to the exact JSON text of the value at the first key of `path`; without it, a JSON field holds no
-    lists or objects but lists of strings. A `coarse` field has an index in which a great many documents share each
-    value. A field with `values` holds one of these, all in lower case, and nothing else. A JSON field that is always a
-    list or an object says in `instead` how to compare what is in it.
+    Attributes:
+        low_cardinality: many documents share each value, so the field's index narrows little.
+        text_path: path of the field's exact JSON text, which covers the value at the first key of `path`. A JSON field
+            without it holds only scalars and lists of strings.
+        values: the allowed values in lower case; empty if any value is allowed.
+        comparison_hint: set for a JSON field that is always a list or an object: how to compare its members instead.
     """
 
     name: str
     path: str
     kind: Kind = Kind.TEXT
     optional: bool = True
-    coarse: bool = False
+    low_cardinality: bool = False
     text_path: str | None = None
     values: tuple[str, ...] = ()
-    instead: str | None = None
+    comparison_hint: str | None = None
 
 
 @dataclass(frozen=True)
 class Access:
-    """A field and, for JSON, the keys that lead into it, spelled as the mirror spells them."""
+    """A field, plus the keys into its value for JSON, escaped as in the BSON copy."""
 
     field: Field
     steps: tuple[str, ...] = ()
 
     @property
     def is_whole_json(self) -> bool:
-        """Whether this is a JSON value as a whole, which has a text."""
+        """True for a JSON field accessed as a whole, whose text is stored."""
         return self.field.kind is Kind.JSON and not self.steps
 
     @property
     def is_text(self) -> bool:
-        """Whether this is a column of texts, which a conversion to string leaves as they are."""
+        """True for a text field, which a conversion to string leaves unchanged."""
         return self.field.kind is Kind.TEXT
 
     @cached_property
-    def spelling(self) -> tuple[str, ...]:
-        """Where it leads, the same for two names of one field."""
+    def stored_path(self) -> tuple[str, ...]:
+        """The stored path in keys, equal for two names of one field."""
         return (self.field.path, *self.steps)
 
     @cached_property
     def text_steps(self) -> tuple[str, ...]:
-        """The keys that lead from the value whose text is at the field's `text_path` to this place."""
+        """The keys from the value whose text is stored at `text_path` to the accessed value."""
         return (*self.field.path.split(".")[1:], *self.steps)
 
     @cached_property
     def path(self) -> str | None:
-        """The path in match language; None where it has no unambiguous one: an index, or an empty key."""
+        """The path for MongoDB's match language; None if it is ambiguous there: with a list index or an empty key."""
         if any(not step or is_index(step) for step in self.steps):
             return None
-        return ".".join(self.spelling)
+        return ".".join(self.stored_path)
 
     @cached_property
     def loose_path(self) -> str | None:
-        """A path in match language that leads there, and elsewhere in lists; None for a JSON field as a whole.
+        """A match-language path that reaches the value but may also reach into lists; None for a JSON field as a whole.
 
-        Nor is there one through an index with a leading zero, which in match language is a key only.
+        Also None for an index with a leading zero, which match language reads only as a key.
         """
         if not self.steps or any(not step or (is_index(step) and step != str(int(step))) for step in self.steps):
             return None
-        return ".".join(self.spelling)
+        return ".".join(self.stored_path)
 
 
 @dataclass(frozen=True, eq=False)
-class Known(Access):
-    """What is known to be true just where a match holds; a query names it by itself, under `$and`, `$or` and `$not`."""
+class CompiledMatch(Access):
+    """A pseudo-field, true for the documents of `match`; it may stand only under `$and`, `$or` and `$not`."""
 
     match: Mapping[str, Any] = field(default_factory=dict)
 
 
 class FieldTable:
-    """The fields of one collection, by name; a name in camelCase finds the field, too.
+    """The fields of one collection by name; the camelCase form of a name finds the same field.
 
-    Places in JSON fields where there is never anything are refused, each with a word on where it is instead.
+    Args:
+        fields: the fields.
+        absent_paths: paths inside JSON fields that never hold a value; each maps to a hint that the error shows.
     """
 
-    def __init__(self, fields: Iterable[Field], elsewhere: Mapping[tuple[str, ...], str] | None = None) -> None:
-        self._elsewhere = elsewhere or {}
+    def __init__(self, fields: Iterable[Field], absent_paths: Mapping[tuple[str, ...], str] | None = None) -> None:
+        self._absent_paths = absent_paths or {}
         self._by_name = {each.name: each for each in fields}
         self._by_camel = {_camel(name): each for name, each in self._by_name.items()}
-        self._look_up = lru_cache(_REMEMBERED)(self._access)
+        self._cached_access = lru_cache(_CACHE_SIZE)(self._access)
 
     def __iter__(self) -> Iterator[Field]:
         """Yield the fields in the order of their declaration."""
         return iter(self._by_name.values())
 
     def __getitem__(self, name: str) -> Access:
-        """The field of that name, or the place in a JSON field that a dotted name leads to.
+        """Return the access for a field name, or for a dotted path into a JSON field.
 
         Raises:
-            BadInputError: there is none (the message lists near names, or says where it is), or the path is too long.
+            BadInputError: if no such field exists (the message suggests similar names or shows the hint), or if the
+                path is too long.
         """
-        return self._look_up(name)
+        return self._cached_access(name)
 
     def _access(self, name: str) -> Access:
-        found = self._find(name)
-        if found:
-            return Access(found)
-        found = self._find(name.partition(".")[0])
-        if found and found.kind is Kind.JSON:
-            return self._checked(Access(found, _steps(name)))
-        raise BadInputError(f"there is no field {name[:100]!r}; {self._near(name)}")
+        field = self._field_named(name)
+        if field:
+            return Access(field)
+        field = self._field_named(name.partition(".")[0])
+        if field and field.kind is Kind.JSON:
+            return self._check_not_absent(Access(field, _steps(name)))
+        raise BadInputError(f"there is no field {name[:100]!r}; {self._suggest(name)}")
 
-    def _checked(self, access: Access) -> Access:
-        for place, instead in self._elsewhere.items():
-            if access.spelling[: len(place)] == place:
-                raise BadInputError(f"there is no field {'.'.join(access.spelling)[:100]!r}; {instead}")
+    def _check_not_absent(self, access: Access) -> Access:
+        for path, hint in self._absent_paths.items():
+            if access.stored_path[: len(path)] == path:
+                raise BadInputError(f"there is no field {'.'.join(access.stored_path)[:100]!r}; {hint}")
         return access
 
-    def _find(self, name: str) -> Field | None:
+    def _field_named(self, name: str) -> Field | None:
         return self._by_name.get(name) or self._by_camel.get(name)
 
-    def _near(self, name: str) -> str:
-        near = difflib.get_close_matches(name[:100], self._by_name, _NEAR_NAMES)
-        return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(self._by_name)}"
+    def _suggest(self, name: str) -> str:
+        similar = difflib.get_close_matches(name[:100], self._by_name, _SUGGESTIONS)
+        return f"did you mean {' or '.join(similar)}?" if similar else f"the fields are {', '.join(self._by_name)}"
 
 
 def _steps(name: str) -> tuple[str, ...]:
-    if len(name) > MAX_PATH:
-        raise BadInputError(f"a path of {len(name):,} characters; the limit is {MAX_PATH:,}")
+    if len(name) > MAX_PATH_LENGTH:
+        raise BadInputError(f"the path has {len(name):,} characters; the limit is {MAX_PATH_LENGTH:,}")
     _, *steps = paths.split(name)
-    if len(steps) > MAX_STEPS:
-        raise BadInputError(f"a path of {len(steps)} keys into a field; the limit is {MAX_STEPS}")
-    return tuple(mirror_key(step) for step in steps)
+    if len(steps) > MAX_PATH_KEYS:
+        raise BadInputError(f"the path has {len(steps)} keys inside the field; the limit is {MAX_PATH_KEYS}")
+    return tuple(escape_key(step) for step in steps)
 
 
 def is_index(step: str) -> bool:
-    """Whether a step may be a list's index, beside a key; no list has more than nine digits of members."""
+    """Return True if a step may be a list index as well as a key: one to nine digits."""
     return step.isascii() and step.isdigit() and len(step) < _TOO_LONG_FOR_AN_INDEX
 
 

@@ -1,4 +1,4 @@
-"""Queries that name ids and nothing else, as those of purges do, so that nothing goes by a slip."""
+"""Queries restricted to explicit ids, as purges require them, so that a mistaken condition deletes nothing."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -9,44 +9,44 @@ from stores.query import Query
 from stores.query.fields import FieldTable
 from stores.query.syntax_tree import Compare, Comparison, Get, In, Literal, Operand, Operation, Or
 
-_EQUAL: Final = '{"$eq": [{"$getField": "id"}, {"$literal": "<id>"}]}, or an $or of such'
-_IN: Final = ', or {"$in": [{"$getField": "id"}, [{"$literal": "<id>"}, …]]}'
+_EQUAL_FORM: Final = '{"$eq": [{"$getField": "id"}, {"$literal": "<id>"}]}, or an $or of such'
+_IN_FORM: Final = ', or {"$in": [{"$getField": "id"}, [{"$literal": "<id>"}, …]]}'
 
 
-def named_ids(query: Query, fields: FieldTable, *, takes_in: bool) -> list[str]:
-    """The ids that a query names, each once, by `$eq`, an `$or` of such or, where it is taken, `$in`.
+def named_ids(query: Query, fields: FieldTable, *, allow_in: bool) -> list[str]:
+    """Return the distinct ids that a query names by `$eq`, an `$or` of `$eq`, or `$in` if `allow_in`.
 
-    What is longer than any id is left out: there is none to find.
+    Ids longer than `MAX_ID` are dropped, since none is stored.
 
     Raises:
-        BadInputError: it has another shape.
+        BadInputError: if the query has any other form.
     """
-    named = _named(query.operation(fields), takes_in=takes_in)
-    return list(dict.fromkeys(found for found in named if len(found) <= MAX_ID))
+    ids = _id_operands(query.operation(fields), allow_in=allow_in)
+    return list(dict.fromkeys(id_ for id_ in ids if len(id_) <= MAX_ID))
 
 
-def _named(operation: Operation, *, takes_in: bool) -> Iterator[str]:
+def _id_operands(operation: Operation, *, allow_in: bool) -> Iterator[str]:
     members: tuple[Operand, ...]
     match operation:
-        case In(Get("id"), members) if takes_in:
+        case In(Get("id"), members) if allow_in:
             pass
         case Or(terms):
-            members = tuple(map(_equal_to, terms))
+            members = tuple(map(_compared_with_id, terms))
         case _:
-            members = (_equal_to(operation),)
+            members = (_compared_with_id(operation),)
     for member in members:
         match member:
-            case Literal(str() as found):
-                yield found
+            case Literal(str() as id_):
+                yield id_
             case _:
                 raise BadInputError(
-                    f"must name ids: {_EQUAL}{_IN if takes_in else ''}; for anything else ask for the ids first",
+                    f"must name ids: {_EQUAL_FORM}{_IN_FORM if allow_in else ''}; otherwise query the ids first",
                     "query",
                 )
 
 
-def _equal_to(term: Operand) -> Operand:
-    """What a term says that the id equals; itself where it says anything else."""
+def _compared_with_id(term: Operand) -> Operand:
+    """Return the operand that a term compares the id with; the term itself if it is no such comparison."""
     match term:
         case Compare(Comparison.EQ, Get("id"), member):
             return member

@@ -1,7 +1,7 @@
-"""Queries as match language, so that indexes serve them, with `$expr` only where it cannot say the same.
+"""Compiler from queries to MongoDB's match language, which can use indexes; `$expr` only for what it cannot express.
 
-A path in match language walks into arrays by itself; that is undone by demanding that nothing on the way is one.
-Where `$expr` is needed and an index could help, a condition that implies less stands beside it.
+Match-language paths descend into arrays implicitly, so each compiled path also demands that no step of it is an array.
+A `$expr` for which an index could help is combined with a weaker match-language condition that the index can serve.
 """
 
 from itertools import chain
@@ -11,7 +11,7 @@ from stores.errors import BadInputError
 from stores.json import codec
 from stores.json.bson_copy import to_bson
 from stores.query import text_expressions
-from stores.query.fields import Access, Kind, Known
+from stores.query.fields import Access, CompiledMatch, Kind
 from stores.query.syntax_tree import (
     And,
     Compare,
@@ -27,17 +27,23 @@ from stores.query.syntax_tree import (
     Scalar,
     Target,
 )
-from stores.query.value_expressions import NUMERIC, nested_contains, reach, time_literal, truth
+from stores.query.value_expressions import (
+    NUMERIC,
+    condition_expression,
+    list_or_object_contains,
+    path_expression,
+    time_literal,
+)
 
 Match = dict[str, Any]
 
 ALWAYS: Final[Match] = {}
 NEVER: Final[Match] = {"_id": {"$in": []}}
 ANY_TEXT: Final[Match] = {"$gte": ""}
-"""Any string and nothing else, as a range of an index."""
+"""Matches every string and nothing else, as one index range."""
 
 MAX_LEVELS: Final = 180
-"""Of the 200 that MongoDB takes; pages and plans put a match inside some of their own."""
+"""Nesting levels of a match, out of the 200 that MongoDB allows; pages and plans wrap the match in further levels."""
 
 _CONTAINERS: Final = {dict, list}
 _EXACT_IN_DOUBLES: Final = 1 << 53
@@ -51,15 +57,15 @@ _FLIPPED: Final = {
 
 
 def compile_match(node: Operand) -> Match:
-    """The match of the documents for which a node holds; two-valued, so that its negation is exact.
+    """Compile a node into a match that is true or false for each document, so that `$nor` negates it exactly.
 
     Raises:
-        BadInputError: a time is compared with a text that is none, or the match nests deeper than MongoDB takes.
+        BadInputError: if a time is compared with a text that is no time, or if the match nests more than `MAX_LEVELS`.
     """
-    found = _match(node)
-    if _levels(found) > MAX_LEVELS:
-        raise BadInputError("nests too deeply; take operations out of each other, or shorten the paths", "query")
-    return found
+    match = _match(node)
+    if _levels(match) > MAX_LEVELS:
+        raise BadInputError("nests too deeply; use fewer nested operations or shorter paths", "query")
+    return match
 
 
 def _levels(tree: Match) -> int:
@@ -89,10 +95,10 @@ def _match(node: Operand) -> Match:
             return _compare(comparison, left, right)
         case In(operand, members):
             return _is_in(operand, members)
-        case Contains(Get(_, access), Literal(str() as substr)) if _is_text(access, substr):
+        case Contains(Get(_, access), Literal(str() as substr)) if _is_searchable_text(access, substr):
             return _contains(node, access, substr)
         case _:
-            return {"$expr": truth(node)}
+            return {"$expr": condition_expression(node)}
 
 
 def _compare(comparison: Comparison, left: Operand, right: Literal) -> Match:
@@ -109,35 +115,37 @@ def _compare(comparison: Comparison, left: Operand, right: Literal) -> Match:
     if exact is not None:
         return exact
     condition = _condition(comparison, right.value)
-    return _implied(left, condition, [right.value]) | {"$expr": truth(Compare(comparison, left, right))}
+    return _implied_condition(left, condition, [right.value]) | {
+        "$expr": condition_expression(Compare(comparison, left, right))
+    }
 
 
 def _is_in(operand: Operand, members: tuple[Operand, ...]) -> Match:
     scalars = [member.value for member in members if isinstance(member, Literal)]
     others = tuple(member for member in members if not isinstance(member, Literal))
-    found = [_is_scalar(operand, scalars)] if scalars else []
-    found += [{"$expr": truth(In(operand, others))}] if others else []
-    return {"$or": found} if found else NEVER
+    matches = [_equals_scalar(operand, scalars)] if scalars else []
+    matches += [{"$expr": condition_expression(In(operand, others))}] if others else []
+    return {"$or": matches} if matches else NEVER
 
 
-def _is_scalar(operand: Operand, scalars: list[Scalar]) -> Match:
-    """That an operand equals one of some scalars: one `$in` of a path, however many they are."""
+def _equals_scalar(operand: Operand, scalars: list[Scalar]) -> Match:
+    """Match an operand that equals one of the scalars; a path needs a single `$in`."""
     if not isinstance(operand, Get) or not operand.access.path:
         literals = tuple(Literal(scalar) for scalar in scalars)
         condition = {"$in": [to_bson(scalar) for scalar in scalars]}
-        return _implied(operand, condition, scalars) | {"$expr": truth(In(operand, literals))}
+        return _implied_condition(operand, condition, scalars) | {"$expr": condition_expression(In(operand, literals))}
     access = operand.access
     is_time = access.field.kind is Kind.TIME
-    read = [time_literal(scalar, operand.name) if is_time else scalar for scalar in scalars]
-    known = [to_bson(scalar) for scalar in read if scalar is not None and _fits(access, scalar)]
-    found = [_guarded(access, operand.access.path, {"$in": known})] if known else []
+    values = [time_literal(scalar, operand.name) if is_time else scalar for scalar in scalars]
+    comparable = [to_bson(scalar) for scalar in values if scalar is not None and _can_equal(access, scalar)]
+    matches = [_without_arrays(access, operand.access.path, {"$in": comparable})] if comparable else []
     if None in scalars:
-        found.append(_match(Compare(Comparison.EQ, operand, Literal(None))))
-    return {"$or": found} if found else NEVER
+        matches.append(_match(Compare(Comparison.EQ, operand, Literal(None))))
+    return {"$or": matches} if matches else NEVER
 
 
-def _fits(access: Access, scalar: Scalar) -> bool:
-    """Whether a field's values can equal a scalar other than null."""
+def _can_equal(access: Access, scalar: Scalar) -> bool:
+    """Return True if the field can hold a value equal to the scalar, which is not null."""
     match access.field.kind:
         case Kind.TEXT:
             return isinstance(scalar, str)
@@ -149,7 +157,7 @@ def _fits(access: Access, scalar: Scalar) -> bool:
 
 def _compare_field(comparison: Comparison, name: str, access: Access, scalar: Scalar) -> Match | None:
     path = access.path
-    if isinstance(access, Known):
+    if isinstance(access, CompiledMatch):
         return dict(access.match)
     if path is None:
         return None
@@ -160,49 +168,56 @@ def _compare_field(comparison: Comparison, name: str, access: Access, scalar: Sc
         return NEVER if comparison is not Comparison.EQ or exists is None else {"$nor": [exists]}
     if access.field.kind is Kind.TIME:
         scalar = time_literal(scalar, name)
-    if not _fits(access, scalar) or (isinstance(scalar, bool) and comparison is not Comparison.EQ):
+    if not _can_equal(access, scalar) or (isinstance(scalar, bool) and comparison is not Comparison.EQ):
         return NEVER
-    return _guarded(access, path, _condition(comparison, scalar))
+    return _without_arrays(access, path, _condition(comparison, scalar))
 
 
 def _condition(comparison: Comparison, scalar: Scalar) -> Match:
-    """What a path in match language meets where it compares so with a scalar."""
+    """Build the match-language condition of a comparison with a scalar."""
     if comparison is Comparison.STARTS_WITH:
         return text_expressions.starting_with(str(scalar))
     return {f"${comparison.value}": to_bson(scalar)}
 
 
 def _compare_double(comparison: Comparison, access: Access, scalar: Scalar) -> Match | None:
-    """Numbers as they are; strings that look like one are read, and those alone."""
+    """Compare numbers as stored, and convert only strings that look like numbers."""
     path = access.path
     if path is None or access.field.kind is Kind.TIME or scalar is None or isinstance(scalar, bool | str):
         return None
     if abs(scalar) >= _EXACT_IN_DOUBLES:
         return None
-    # What cannot be read compares as infinite, on the side where it does not match; null would be less than any number.
-    unread = float("-inf") if comparison in (Comparison.GT, Comparison.GTE) else float("inf")
-    read = {"$convert": {"input": reach(access), "to": "double", "onError": unread, "onNull": unread}}
-    string = {path: {"$regex": NUMERIC}, "$expr": {f"${comparison.value}": [read, {"$literal": scalar}]}}
+    # A value that cannot be converted becomes infinity on the non-matching side; null would sort below every number.
+    unconvertible = float("-inf") if comparison in (Comparison.GT, Comparison.GTE) else float("inf")
+    converted = {
+        "$convert": {
+            "input": path_expression(access),
+            "to": "double",
+            "onError": unconvertible,
+            "onNull": unconvertible,
+        }
+    }
+    string = {path: {"$regex": NUMERIC}, "$expr": {f"${comparison.value}": [converted, {"$literal": scalar}]}}
     return {"$and": [{"$or": [{path: {f"${comparison.value}": scalar}}, string]}, *_no_arrays(access, with_last=True)]}
 
 
 def _contains(node: Contains, access: Access, substr: str) -> Match:
-    """That a field's text contains another one: strings by a regular expression, which is quick, others by `$expr`."""
-    path = ".".join(access.spelling)
-    # A list of which a string contains a text has it in its own text, too, unless JSON escapes it.
+    """Match a field's text that contains a literal: strings by regex, which is fast; lists and objects by `$expr`."""
+    path = ".".join(access.stored_path)
+    # If a string in a list contains the text, so does the list's own JSON text, unless JSON escapes the text.
     is_escaped = codec.encode(substr) != f'"{substr}"'
     guards = _no_arrays(access, with_last=is_escaped)
     in_string = {"$and": [{path: _regex(substr, folded=node.case_insensitive)}, *guards]}
     if access.field.kind is not Kind.JSON:
         return in_string
-    # MongoDB evaluates `$not` before `$expr`, but would evaluate `$type` after it.
+    # MongoDB evaluates `$not` before `$expr`, but a plain `$type` after it.
     nested = {path: {"$not": {"$not": {"$type": ["object", "array"]}}}}
-    in_nested = nested_contains(access, substr, folded=node.case_insensitive)
+    in_nested = list_or_object_contains(access, substr, folded=node.case_insensitive)
     return {"$or": [in_string, nested | {"$expr": in_nested}]}
 
 
-def _is_text(access: Access, substr: str) -> bool:
-    """Whether no number or boolean can hold a text, and match language can look for it in strings."""
+def _is_searchable_text(access: Access, substr: str) -> bool:
+    """Return True if only strings can contain the text, and match language can search them."""
     is_stored = access.path is not None and not access.is_whole_json
     return is_stored and access.field.kind in (Kind.TEXT, Kind.JSON) and text_expressions.is_only_in_strings(substr)
 
@@ -211,12 +226,12 @@ def _regex(substr: str, *, folded: bool) -> Match:
     return {"$regex": text_expressions.escaped(substr)} | ({"$options": "i"} if folded else {})
 
 
-def _guarded(access: Access, path: str, condition: Match) -> Match:
+def _without_arrays(access: Access, path: str, condition: Match) -> Match:
     return {"$and": [{path: condition}, *_no_arrays(access, with_last=True)]}
 
 
 def _no_arrays(access: Access, *, with_last: bool) -> list[Match]:
-    """That nothing on the way into a JSON field is an array; a plain field has no way."""
+    """Demand that no value along the path into a JSON field is an array; other fields need no condition."""
     if access.field.kind is not Kind.JSON:
         return []
     parts = (access.field.path, *access.steps)
@@ -225,19 +240,19 @@ def _no_arrays(access: Access, *, with_last: bool) -> list[Match]:
 
 
 def _exists(access: Access) -> Match | None:
-    """That there is a value, and that it is not null."""
+    """Match a value that is present and not null."""
     path = access.path
     if path is None:
         return None
     if access.field.kind is not Kind.JSON:
         return {path: {"$ne": None}}
-    # An array with a null among its members is not null, but match language would look at the members.
-    there = {"$or": [{path: {"$type": "array"}}, {path: {"$ne": None}}]}
-    return {"$and": [there, *_no_arrays(access, with_last=False)]}
+    # An array that contains null is not null itself, but match language would test its members.
+    present = {"$or": [{path: {"$type": "array"}}, {path: {"$ne": None}}]}
+    return {"$and": [present, *_no_arrays(access, with_last=False)]}
 
 
-def _implied(left: Operand, condition: Match, scalars: list[Scalar]) -> Match:
-    """What a condition on an operand implies of a path in match language, so that an index may lead there."""
+def _implied_condition(left: Operand, condition: Match, scalars: list[Scalar]) -> Match:
+    """Derive a weaker condition on a match-language path, so that MongoDB can use an index."""
     match left:
         case Get(_, access) if access.loose_path and None not in scalars:
             return {access.loose_path: condition}
@@ -248,5 +263,5 @@ def _implied(left: Operand, condition: Match, scalars: list[Scalar]) -> Match:
 
 
 def _is_exact(scalar: Scalar) -> bool:
-    """Whether it is a number that stays what it is as a double, and so do its neighbours."""
+    """Return True for a number that a double represents exactly, as it does the adjacent integers."""
     return isinstance(scalar, int | float) and not isinstance(scalar, bool) and abs(scalar) < _EXACT_IN_DOUBLES

@@ -1,7 +1,7 @@
-"""Reading and printing a query: `{"$expr": …}` as clients write it, or the same tree with bare names.
+"""Parser and printer of queries: `{"$expr": …}` in JSON, or the same tree with bare operator names.
 
-The two spellings differ only in the sigil before a name: `$eq` in JSON, `eq` from the typed form. What is beyond a
-limit is refused by name, never cut.
+The two forms differ only in the sigil before a name: `$eq` in JSON, `eq` in the typed form. A query beyond a limit is
+refused with an error that names the limit; nothing is truncated.
 """
 
 import difflib
@@ -27,30 +27,36 @@ from stores.query.syntax_tree import (
     Or,
     Target,
 )
-from stores.query.text_expressions import MAX_FOLDED
-from stores.query.value_expressions import check_condition, check_converted, check_kinds, fitting, fitting_part
+from stores.query.text_expressions import MAX_FOLDED_LENGTH
+from stores.query.value_expressions import (
+    check_comparable,
+    check_condition_literal,
+    check_conversion_literal,
+    normalize_literal,
+    normalize_substring,
+)
 from stores.refs import check_external
 
 MAX_NODES: Final = 10_000
-MAX_FIELDS: Final = 2_000
-"""What a cold MongoDB plans in a second or two; literals, such as the members of an `$in`, cost it nothing."""
+MAX_FIELD_ACCESSES: Final = 2_000
+"""Fields that MongoDB plans in one or two seconds with a cold cache; literals, such as `$in` members, cost nothing."""
 
-MAX_ALL_STEPS: Final = 5_000
-"""Keys in the paths of all fields, to compile which takes some 0.1 seconds; 45,000 of them took MongoDB a minute."""
+MAX_TOTAL_PATH_KEYS: Final = 5_000
+"""Keys in the paths of all fields together: these compile in about 0.1 seconds; 45,000 took MongoDB a minute."""
 
 MAX_DEPTH: Final = 32
-MAX_LITERAL: Final = 100_000
+MAX_LITERAL_LENGTH: Final = 100_000
 SIGIL: Final = "$"
 
 Tree = Any
-"""JSON: what a client sent."""
+"""JSON as the client sent it."""
 
 
 def parse_query(query: Tree, table: FieldTable, argument: str = "query") -> Operation:
-    """The operation of a query in its JSON form, `{"$expr": {"$gt": […]}}`.
+    """Parse a query in its JSON form, `{"$expr": {"$gt": […]}}`.
 
     Raises:
-        BadInputError: it is not a query over the table's fields; the error leads to the place.
+        BadInputError: if it is not a query over the table's fields; the error's argument is the JSON path.
     """
     if not isinstance(query, dict) or list(query) != ["$expr"]:
         raise BadInputError('must be an object with the one key $expr, as in {"$expr": {"$eq": […]}}', argument)
@@ -58,10 +64,10 @@ def parse_query(query: Tree, table: FieldTable, argument: str = "query") -> Oper
 
 
 def parse_operation(tree: Tree, table: FieldTable, argument: str, sigil: str = "") -> Operation:
-    """The operation of a tree such as `{"eq": [{"getField": "op_name"}, {"literal": "f"}]}`.
+    """Parse an operation such as `{"eq": [{"getField": "op_name"}, {"literal": "f"}]}`.
 
     Raises:
-        BadInputError: it is not an operation over the table's fields; the error leads to the place.
+        BadInputError: if it is not an operation over the table's fields; the error's argument is the JSON path.
     """
     try:
         return _Parser(table, sigil).operation(tree)
@@ -71,7 +77,7 @@ def parse_operation(tree: Tree, table: FieldTable, argument: str, sigil: str = "
 
 @dataclass(slots=True)
 class _Parser:
-    """Reads trees; the argument of an error is put together on its way up, so that good input does not pay for it."""
+    """Recursive-descent parser; errors collect their path while they propagate, so valid input pays nothing."""
 
     table: FieldTable
     sigil: str
@@ -80,32 +86,32 @@ class _Parser:
     steps: int = 0
 
     def operation(self, tree: Tree) -> Operation:
-        found = self.operand(tree, 1)
+        operand = self.operand(tree, 1)
         if list(tree) == [f"{self.sigil}convert"]:
-            self._check_condition(found)
-        if isinstance(found, Literal | Get):
+            self._check_condition(operand)
+        if isinstance(operand, Literal | Get):
             raise BadInputError(f"must be one of {self._names(_OPERATIONS)}")
-        return found
+        return operand
 
-    def conditions(self, trees: Tree, depth: int, count: int | None = None) -> tuple[Operand, ...]:
-        """The operands of a junction, of which each may be true."""
-        found = self.operands(trees, depth, count)
-        for position, operand in enumerate(found):
+    def condition_operands(self, trees: Tree, depth: int, count: int | None = None) -> tuple[Operand, ...]:
+        """Parse the operands of `$and`, `$or` or `$not`; refuse operands that are never true."""
+        operands = self.operands(trees, depth, count)
+        for position, operand in enumerate(operands):
             try:
                 self._check_condition(operand)
             except BadInputError as error:
                 raise error.prefixed(str(position)) from None
-        return found
+        return operands
 
     def _check_condition(self, node: Operand) -> None:
         match node:
             case Convert(_, to) if to not in (Target.BOOL, Target.EXISTS):
                 at = f"{self.sigil}convert.to"
-                raise BadInputError(f"a {to} is never true; compare it, or convert to bool or exists", at)
+                raise BadInputError(f"a {to} is never a condition; compare it, or convert to bool or exists", at)
             case Literal(scalar) if not isinstance(scalar, bool):
-                raise BadInputError("is never true; write a condition, or true or false", f"{self.sigil}literal")
+                raise BadInputError("is not a condition; write a condition, or true or false", f"{self.sigil}literal")
             case Get(name, access) if access.field.kind is not Kind.JSON:
-                raise BadInputError(f"{name} is never true; compare it", f"{self.sigil}getField")
+                raise BadInputError(f"{name} is not a condition; compare it with a value", f"{self.sigil}getField")
 
     def operand(self, tree: Tree, depth: int) -> Operand:
         self.nodes += 1
@@ -116,16 +122,16 @@ class _Parser:
         if not isinstance(tree, dict) or len(tree) != 1:
             raise BadInputError(f"must be an object with one key, out of {self._names(_READERS)}")
         [(name, inner)] = tree.items()
-        read = _READERS.get(name.removeprefix(self.sigil)) if name.startswith(self.sigil) else None
-        if read is None:
-            raise BadInputError(f"there is no operation {name[:100]!r}; {self._near(name)}")
+        reader = _READERS.get(name.removeprefix(self.sigil)) if name.startswith(self.sigil) else None
+        if reader is None:
+            raise BadInputError(f"there is no operation {name[:100]!r}; {self._suggest(name)}")
         try:
-            return read(self, inner, depth + 1)
+            return reader(self, inner, depth + 1)
         except StoreError as error:
             raise error.prefixed(name) from None
 
     def member(self, tree: Tree, at: str, depth: int) -> Operand:
-        """An operand that stands at a key or a position of its operation."""
+        """Parse an operand at a key or position of its operation; errors name that key."""
         try:
             return self.operand(tree, depth)
         except BadInputError as error:
@@ -133,15 +139,15 @@ class _Parser:
 
     def operands(self, trees: Tree, depth: int, count: int | None = None) -> tuple[Operand, ...]:
         if not isinstance(trees, list) or not trees or (count and len(trees) != count):
-            wanted = "one operand" if count == 1 else f"{count or 'one or more'} operands"
-            raise BadInputError(f"must be a list of {wanted}")
+            expected = "one operand" if count == 1 else f"{count or 'one or more'} operands"
+            raise BadInputError(f"must be a list of {expected}")
         return tuple([self.member(tree, str(position), depth) for position, tree in enumerate(trees)])
 
     def literal(self, value: Tree, _depth: int) -> Literal:
         match value:
             case str():
-                if len(value) > MAX_LITERAL:
-                    raise BadInputError(f"has {len(value):,} characters; the limit is {MAX_LITERAL:,}")
+                if len(value) > MAX_LITERAL_LENGTH:
+                    raise BadInputError(f"has {len(value):,} characters; the limit is {MAX_LITERAL_LENGTH:,}")
                 check_external(value)
             case float() if not math.isfinite(value):
                 raise BadInputError("a number must be finite")
@@ -153,12 +159,12 @@ class _Parser:
         if not isinstance(name, str):
             raise BadInputError("must be the name of a field, such as started_at or inputs.question")
         self.fields += 1
-        if self.fields > MAX_FIELDS:
-            raise BadInputError(f"the query names fields more than {MAX_FIELDS:,} times")
+        if self.fields > MAX_FIELD_ACCESSES:
+            raise BadInputError(f"the query names fields more than {MAX_FIELD_ACCESSES:,} times; name fewer")
         access = self.table[name]
         self.steps += len(access.steps)
-        if self.steps > MAX_ALL_STEPS:
-            raise BadInputError(f"the paths of the query's fields have more than {MAX_ALL_STEPS:,} keys")
+        if self.steps > MAX_TOTAL_PATH_KEYS:
+            raise BadInputError(f"the paths of the query's fields have more than {MAX_TOTAL_PATH_KEYS:,} keys")
         return Get(name, access)
 
     def convert(self, tree: Tree, depth: int) -> Convert | Get:
@@ -167,7 +173,9 @@ class _Parser:
             raise BadInputError(f"must be one of {', '.join(Target)}", "to")
         operand, to = self.member(members["input"], "input", depth), Target(members["to"])
         if to is Target.STRING and isinstance(operand, Get) and operand.access.is_text:
-            return operand  # so that the rules of the column hold, such as those of op names
+            return (
+                operand  # Kept as a plain field, so that field-specific rules, such as those for op names, still apply.
+            )
         return Convert(operand, to)
 
     def contains(self, tree: Tree, depth: int) -> Contains:
@@ -177,19 +185,19 @@ class _Parser:
             folded = False
         if not isinstance(folded, bool):
             raise BadInputError("must be true or false", "case_insensitive")
-        where, what = (self.member(members[name], name, depth) for name in ("input", "substr"))
-        if isinstance(what, Literal) and not isinstance(what.value, str):
+        haystack, needle = (self.member(members[name], name, depth) for name in ("input", "substr"))
+        if isinstance(needle, Literal) and not isinstance(needle.value, str):
             raise BadInputError("must be a string, the text to look for", "substr")
         if folded:
-            _check_folded(what)
-        if isinstance(where, Get) and isinstance(what, Literal):
+            _check_folded(needle)
+        if isinstance(haystack, Get) and isinstance(needle, Literal):
             try:
-                what = Literal(fitting_part(str(what.value), where.name, where.access.field))
+                needle = Literal(normalize_substring(str(needle.value), haystack.name, haystack.access.field))
             except BadInputError as error:
                 raise error.prefixed("substr") from None
-        return Contains(where, what, folded)
+        return Contains(haystack, needle, folded)
 
-    def is_in(self, tree: Tree, depth: int) -> In | Or:
+    def membership(self, tree: Tree, depth: int) -> In | Or:
         if not isinstance(tree, list) or len(tree) != 2 or not isinstance(tree[1], list):  # noqa: PLR2004 -- operand, members
             raise BadInputError("must be a list of an operand and a list of operands")
         first, second = ("0", "1") if self.sigil else ("input", "values")
@@ -198,14 +206,16 @@ class _Parser:
             members = self.operands(tree[1], depth) if tree[1] else ()
         except BadInputError as error:
             raise error.prefixed(second) from None
-        fitted = tuple([_fitted(each, operand, f"{second}.{at}") for at, each in enumerate(members)])
+        normalized = tuple(
+            [_normalized(each, operand, f"{second}.{position}") for position, each in enumerate(members)]
+        )
         if not isinstance(operand, Literal):
-            return In(operand, fitted)
-        # Fields may spell the one literal differently: one that does is compared by itself.
-        spelled = [(member, _fitted(operand, member, first)) for member in members]
-        others = [Compare(Comparison.EQ, member, literal) for member, literal in spelled if literal != operand]
-        alike = In(operand, tuple([member for member, literal in spelled if literal == operand]))
-        return Or((alike, *others)) if others else alike
+            return In(operand, normalized)
+        # Fields may normalize the literal differently; those that change it are compared separately.
+        normalized_pairs = [(member, _normalized(operand, member, first)) for member in members]
+        others = [Compare(Comparison.EQ, member, literal) for member, literal in normalized_pairs if literal != operand]
+        same_literal = In(operand, tuple([member for member, literal in normalized_pairs if literal == operand]))
+        return Or((same_literal, *others)) if others else same_literal
 
     def _members(self, tree: Tree, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Tree]:
         if not isinstance(tree, dict):
@@ -215,40 +225,42 @@ class _Parser:
                 raise BadInputError(f"{name} is missing")
         for name in tree:
             if name not in (*needed, *optional):
-                raise BadInputError(f"has no {name[:100]!r}; there are {', '.join((*needed, *optional))}")
+                raise BadInputError(f"unknown key {name[:100]!r}; the keys are {', '.join((*needed, *optional))}")
         return tree
 
     def _names(self, table: dict[str, Any] | tuple[str, ...]) -> str:
         return ", ".join(self.sigil + name for name in table)
 
-    def _near(self, name: str) -> str:
-        near = difflib.get_close_matches(name[:100], [self.sigil + known for known in _READERS], 2)
-        return f"did you mean {' or '.join(near)}?" if near else f"there are {self._names(_READERS)}"
+    def _suggest(self, name: str) -> str:
+        similar = difflib.get_close_matches(name[:100], [self.sigil + operator for operator in _READERS], 2)
+        return f"did you mean {' or '.join(similar)}?" if similar else f"the operations are {self._names(_READERS)}"
 
 
 def _check_folded(substr: Operand) -> None:
     if not isinstance(substr, Literal):
-        raise BadInputError("must be a literal where letter case is folded", "substr")
-    if len(str(substr.value)) > MAX_FOLDED:
-        raise BadInputError(f"has more than {MAX_FOLDED:,} characters, the limit where letter case is folded", "substr")
+        raise BadInputError("must be a literal if letter case is ignored", "substr")
+    if len(str(substr.value)) > MAX_FOLDED_LENGTH:
+        raise BadInputError(
+            f"has more than {MAX_FOLDED_LENGTH:,} characters, the limit if letter case is ignored", "substr"
+        )
 
 
-def _fitted(operand: Operand, beside: Operand, at: str, comparison: Comparison = Comparison.EQ) -> Operand:
-    """A literal as the field beside it spells its values; any other operand as it is."""
-    if isinstance(beside, Literal) and not isinstance(operand, Literal):
-        return operand  # the call for the literal looks at both
+def _normalized(operand: Operand, other: Operand, argument: str, comparison: Comparison = Comparison.EQ) -> Operand:
+    """Normalize a literal to the form stored by the field it is compared with; return other operands unchanged."""
+    if isinstance(other, Literal) and not isinstance(operand, Literal):
+        return operand  # The call for the literal's side checks both operands.
     try:
-        match operand, beside:
+        match operand, other:
             case Literal(scalar), Get(name, access):
-                return Literal(fitting(scalar, name, access, comparison))
+                return Literal(normalize_literal(scalar, name, access, comparison))
             case Literal(scalar), Convert(_, to):
-                check_converted(scalar, to)
+                check_conversion_literal(scalar, to)
             case Literal(scalar), And() | Or() | Not() | Compare() | In() | Contains():
-                check_condition(scalar)
+                check_condition_literal(scalar)
             case _:
-                check_kinds(comparison, beside, operand)
+                check_comparable(comparison, other, operand)
     except BadInputError as error:
-        raise error.prefixed(at) from None
+        raise error.prefixed(argument) from None
     return operand
 
 
@@ -260,7 +272,7 @@ def _comparison(comparison: Comparison) -> _Reader:
         left, right = parser.operands(tree, depth, 2)
         if comparison is not Comparison.EQ:
             _check_ordered(comparison, left, right)
-        return Compare(comparison, _fitted(left, right, "0", comparison), _fitted(right, left, "1", comparison))
+        return Compare(comparison, _normalized(left, right, "0", comparison), _normalized(right, left, "1", comparison))
 
     return read
 
@@ -273,7 +285,7 @@ def _check_ordered(comparison: Comparison, *operands: Operand) -> None:
             raise BadInputError("must be a string: startsWith compares strings", str(position))
         if operand.value is None or isinstance(operand.value, bool):
             raise BadInputError(
-                "has no order; compare with a number or a string, or ask isNull or exists", str(position)
+                "has no order; compare with a number or a string, or use isNull or exists", str(position)
             )
 
 
@@ -281,14 +293,14 @@ _equal: Final = _comparison(Comparison.EQ)
 
 
 _READERS: Final[dict[str, _Reader]] = {
-    "and": lambda parser, tree, depth: And(parser.conditions(tree, depth)),
-    "or": lambda parser, tree, depth: Or(parser.conditions(tree, depth)),
-    "not": lambda parser, tree, depth: Not(parser.conditions(tree, depth, 1)[0]),
+    "and": lambda parser, tree, depth: And(parser.condition_operands(tree, depth)),
+    "or": lambda parser, tree, depth: Or(parser.condition_operands(tree, depth)),
+    "not": lambda parser, tree, depth: Not(parser.condition_operands(tree, depth, 1)[0]),
     **{comparison.value: _comparison(comparison) for comparison in Comparison},
     "ne": lambda parser, tree, depth: Not(_equal(parser, tree, depth)),
     "isNull": lambda parser, tree, depth: Compare(Comparison.EQ, parser.operand(tree, depth), Literal(None)),
     "exists": lambda parser, tree, depth: Convert(parser.operand(tree, depth), Target.EXISTS),
-    "in": _Parser.is_in,
+    "in": _Parser.membership,
     "contains": _Parser.contains,
     "literal": _Parser.literal,
     "getField": _Parser.get_field,
@@ -298,7 +310,7 @@ _OPERATIONS: Final = tuple(name for name in _READERS if name not in ("literal", 
 
 
 def print_operand(node: Operand) -> dict[str, Tree]:
-    """A node in the JSON form that parses to it."""
+    """Print a node in the JSON form that parses back to it."""
     match node:
         case Literal(value):
             return {"$literal": value}
@@ -317,5 +329,5 @@ def print_operand(node: Operand) -> dict[str, Tree]:
         case In(operand, members):
             return {"$in": [print_operand(operand), [print_operand(member) for member in members]]}
         case Contains(operand, substr, folded):
-            said = {"input": print_operand(operand), "substr": print_operand(substr)}
-            return {"$contains": said | ({"case_insensitive": True} if folded else {})}
+            arguments = {"input": print_operand(operand), "substr": print_operand(substr)}
+            return {"$contains": arguments | ({"case_insensitive": True} if folded else {})}

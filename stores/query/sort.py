@@ -1,8 +1,8 @@
-"""Sorts: what clients ask for, made into keys that MongoDB orders and that a cursor can stand between.
+"""Sort orders: client sort keys compiled into MongoDB sort keys and cursor positions between them.
 
-Null and missing values come last in both directions, and ties end in the id, ascending. MongoDB puts nulls first
-when it ascends, so an ascending key that may be null gets a computed key before it: 0 for a value, 1 for none. In
-JSON, numbers come first, then strings, then other values, whichever the direction within them.
+Null and missing values come last in both directions, and ties are broken by ascending id. MongoDB puts nulls first in
+ascending order, so an ascending optional key gets a computed key before it: 0 for a value, 1 for null. JSON values sort
+by type first, in either direction: numbers, then strings, then other values.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stores.errors import BadInputError
-from stores.paging import Key, Order
+from stores.paging import Order, SortKey
 from stores.query.fields import Access, FieldTable, Kind
-from stores.query.value_expressions import Expression, bound, reach
+from stores.query.value_expressions import Expression, let_v, path_expression
 
 MAX_KEYS: Final = 16
 
@@ -21,81 +21,81 @@ _UNIQUE: Final = "id"
 
 @dataclass(frozen=True, slots=True)
 class SortBy:
-    """One key of a sort, as clients name it."""
+    """One key of a sort, by its public field name."""
 
     field: str
     descending: bool = False
 
 
 def compile_sort(sort_by: Sequence[SortBy], table: FieldTable, argument: str = "sort_by") -> Order:
-    """The order that clients ask for over a table of fields.
+    """Compile a client's sort over a table of fields.
 
     Raises:
-        BadInputError: a field is unknown, named twice, or there are more than `MAX_KEYS`.
+        BadInputError: if a field is unknown or named twice, or if there are more than `MAX_KEYS` keys.
     """
-    check_keys(len(sort_by), argument)
+    check_key_count(len(sort_by), argument)
     computed: dict[str, Any] = {}
-    keys: dict[str, Key] = {}
-    wanted = _resolve(sort_by, table, argument)
-    for access, descending in wanted.items():
+    keys: dict[str, SortKey] = {}
+    directions = _resolve(sort_by, table, argument)
+    for access, descending in directions.items():
         for key, expression in _keys(access, len(keys), descending=descending):
             keys[key.path] = key
             computed |= {key.path: expression} if expression else {}
         if access.field.path == _UNIQUE:
             break
-    keys.setdefault(_UNIQUE, Key(_UNIQUE))
-    is_coarse = not computed and any(access.field.coarse for access in list(wanted)[:1])
-    return Order(computed, tuple(keys.values()), is_coarse)
+    keys.setdefault(_UNIQUE, SortKey(_UNIQUE))
+    is_low_cardinality = not computed and any(access.field.low_cardinality for access in list(directions)[:1])
+    return Order(computed, tuple(keys.values()), is_low_cardinality)
 
 
-def check_keys(number: int, argument: str = "sort_by") -> None:
-    """Hold the number of a sort's keys to the limit.
+def check_key_count(count: int, argument: str = "sort_by") -> None:
+    """Check the number of a sort's keys.
 
     Raises:
-        BadInputError: there are more than `MAX_KEYS`.
+        BadInputError: if there are more than `MAX_KEYS`.
     """
-    if number > MAX_KEYS:
-        raise BadInputError(f"has {number:,} keys; the limit is {MAX_KEYS}", argument)
+    if count > MAX_KEYS:
+        raise BadInputError(f"has {count:,} keys; the limit is {MAX_KEYS}", argument)
 
 
 def _resolve(sort_by: Sequence[SortBy], table: FieldTable, argument: str) -> dict[Access, bool]:
-    wanted: dict[Access, bool] = {}
+    directions: dict[Access, bool] = {}
     for position, key in enumerate(sort_by):
-        at = f"{argument}.{position}.field"
+        argument_path = f"{argument}.{position}.field"
         try:
             access = table[key.field]
         except BadInputError as error:
-            raise BadInputError(error.message, at) from None
-        if any(access.spelling == other.spelling for other in wanted):
-            raise BadInputError(f"{key.field} is named twice", at)
-        wanted[access] = key.descending
-    return wanted
+            raise BadInputError(error.message, argument_path) from None
+        if any(access.stored_path == other.stored_path for other in directions):
+            raise BadInputError(f"{key.field} is named twice", argument_path)
+        directions[access] = key.descending
+    return directions
 
 
-def _keys(access: Access, number: int, *, descending: bool) -> Iterator[tuple[Key, Expression]]:
-    """The keys that order by one field, each with the expression that computes it, None for what is stored."""
+def _keys(access: Access, position: int, *, descending: bool) -> Iterator[tuple[SortKey, Expression]]:
+    """Yield the sort keys of one field, each with the expression that computes it, or None for a stored field."""
     field = access.field
     if field.kind is Kind.JSON:
-        found = {"$ifNull": [reach(access), None]}
-        yield Key(f"_rank_{number}"), _rank(found)
-        yield Key(f"_value_{number}", descending, nullable=True), _ordered(found)
+        value = {"$ifNull": [path_expression(access), None]}
+        yield SortKey(f"_rank_{position}"), _rank(value)
+        yield SortKey(f"_value_{position}", descending, nullable=True), _sortable_value(value)
         return
     if field.optional and not descending:
-        yield Key(f"_rank_{number}"), {"$cond": [{"$eq": [{"$ifNull": [f"${field.path}", None]}, None]}, 1, 0]}
-    yield Key(field.path, descending, nullable=field.optional), None
+        yield SortKey(f"_rank_{position}"), {"$cond": [{"$eq": [{"$ifNull": [f"${field.path}", None]}, None]}, 1, 0]}
+    yield SortKey(field.path, descending, nullable=field.optional), None
 
 
-def _rank(found: Expression) -> Expression:
-    """0 for numbers, 1 for strings, 2 for other values, 3 for null and missing ones."""
+def _rank(value: Expression) -> Expression:
+    """Build the rank of a value: 0 for numbers, 1 for strings, 2 for other values, 3 for null and missing values."""
     branches = [
         {"case": {"$isNumber": "$$v"}, "then": 0},
         {"case": {"$eq": [{"$type": "$$v"}, "string"]}, "then": 1},
         {"case": {"$ne": ["$$v", None]}, "then": 2},
     ]
-    return bound(found, {"$switch": {"branches": branches, "default": 3}})
+    return let_v(value, {"$switch": {"branches": branches, "default": 3}})
 
 
-def _ordered(found: Expression) -> Expression:
-    """The value where it has an order among its kind; within a rank all have one, or none has."""
+def _sortable_value(value: Expression) -> Expression:
+    """Return the value if it is a number or a string, else null; within one rank either all values sort or none."""
     has_order = {"$or": [{"$isNumber": "$$v"}, {"$eq": [{"$type": "$$v"}, "string"]}]}
-    return bound(found, {"$cond": [has_order, "$$v", None]})
+    return let_v(value, {"$cond": [has_order, "$$v", None]})

@@ -1,4 +1,4 @@
-"""What a query says, whatever form it came in: a small tree of immutable nodes."""
+"""Syntax tree of a query: immutable nodes, independent of the form in which the client sent it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from stores.query.fields import Access
 
 
 class Comparison(StrEnum):
-    """How two values are compared."""
+    """Comparison operators of two operands."""
 
     EQ = "eq"
     GT = "gt"
@@ -19,7 +19,7 @@ class Comparison(StrEnum):
 
 
 class Target(StrEnum):
-    """What a value is converted to."""
+    """Target types of `$convert`."""
 
     DOUBLE = "double"
     STRING = "string"
@@ -33,14 +33,14 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A value that the client wrote: data, never anything else."""
+    """A constant from the query; never interpreted as an operator or a path."""
 
     value: Scalar
 
 
 @dataclass(frozen=True, slots=True)
 class Get:
-    """The value of a field, under the name that the client used."""
+    """The value of a field; `name` is the name that the client used."""
 
     name: str
     access: Access
@@ -48,7 +48,7 @@ class Get:
 
 @dataclass(frozen=True, slots=True)
 class Convert:
-    """A value as another type; null where it has no counterpart there."""
+    """The operand converted to another type; null if the value cannot be converted."""
 
     operand: "Operand"
     to: Target
@@ -56,31 +56,31 @@ class Convert:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """True where all of its terms are."""
+    """True if all terms are true."""
 
     terms: tuple["Operand", ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """True where one of its terms is."""
+    """True if at least one term is true."""
 
     terms: tuple["Operand", ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """True exactly where its term is not."""
+    """True if the term is not true."""
 
     term: "Operand"
 
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """Numbers with numbers, strings with strings, and for equality any value with one of its type.
+    """A comparison within one type: numbers with numbers, strings with strings; equality also covers all other types.
 
-    Lists and objects are equal if their members are, in the same order. Values of two types are unequal. Only strings
-    start with strings.
+    Lists and objects are equal if their members are equal and in the same order. Values of different types are unequal.
+    `STARTS_WITH` is true only between strings.
     """
 
     comparison: Comparison
@@ -90,7 +90,7 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class In:
-    """True where the operand equals one of the members."""
+    """True if the operand equals one of the members."""
 
     operand: "Operand"
     members: tuple["Operand", ...]
@@ -98,7 +98,7 @@ class In:
 
 @dataclass(frozen=True, slots=True)
 class Contains:
-    """True where the text of `input` holds the text of `substr`, letter case folded if asked."""
+    """True if the text of `input` contains the text of `substr`, optionally ignoring letter case."""
 
     input: "Operand"
     substr: "Operand"
@@ -110,7 +110,7 @@ Operand = Operation | Literal | Get
 
 
 def operands(node: Operand) -> tuple[Operand, ...]:
-    """The operands of a node, in their order; none of a field or a literal."""
+    """Return the node's operands in order; empty for a field or a literal."""
     match node:
         case And(terms) | Or(terms):
             return terms
@@ -124,25 +124,25 @@ def operands(node: Operand) -> tuple[Operand, ...]:
             return ()
 
 
-def gets(node: Operand) -> Iterator[Get]:
-    """Every field that a node names, as often as it does."""
+def iter_gets(node: Operand) -> Iterator[Get]:
+    """Yield every field access below the node, once per occurrence."""
     if isinstance(node, Get):
         yield node
     for operand in operands(node):
-        yield from gets(operand)
+        yield from iter_gets(operand)
 
 
-def gets_of_texts(node: Operand) -> Iterator[Get]:
-    """Every field whose text a node needs."""
+def iter_text_gets(node: Operand) -> Iterator[Get]:
+    """Yield every field access whose text the node needs: for `$contains` or a conversion to string."""
     below = operands(node)
     if isinstance(node, Contains) or (isinstance(node, Convert) and node.to is Target.STRING):
         yield from (operand for operand in below if isinstance(operand, Get))
     for operand in below:
-        yield from gets_of_texts(operand)
+        yield from iter_text_gets(operand)
 
 
-def with_operands(node: Operand, change: Callable[[Operand], Operand]) -> Operand:
-    """A node with each of its operands changed; one that has none as it is."""
+def map_operands(node: Operand, change: Callable[[Operand], Operand]) -> Operand:
+    """Copy a node with `change` applied to each operand; return a field or literal unchanged."""
     match node:
         case And(terms):
             return And(tuple([change(term) for term in terms]))

@@ -1,8 +1,8 @@
-"""Texts of values in aggregation expressions: what `$convert` to a string gives, and `$contains` looks through.
+"""Aggregation expressions for the texts of values, as `$convert` to string returns and `$contains` searches them.
 
-A number's text is the shortest decimal that reads back as the same double, written as JavaScript writes it: MongoDB's
-own `$toString` keeps six digits only. It is found in decimals: the sum with a decimal zero has 34 digits of a double,
-of which the first of 15, 16 or 17 that converts back is taken.
+A number's text is the shortest decimal that converts back to the same double, in JavaScript's notation; MongoDB's own
+`$toString` keeps only six digits. The number is converted to a decimal of 34 digits by summing it with a decimal zero.
+It is then rounded to 15, 16 and 17 digits, and the first result that converts back is used.
 """
 
 import re
@@ -28,11 +28,11 @@ _LOWEST_FIXED: Final = 1e-6
 _HIGHEST_FIXED: Final = 1e21
 
 _SPECIAL: Final = re.compile(r"[^0-9A-Za-z_\u0080-\U0010ffff]")
-MAX_FOLDED: Final = 1_000
-"""Characters of a text that are looked for with letter case folded: MongoDB takes time for each, at each place."""
+MAX_FOLDED_LENGTH: Final = 1_000
+"""Characters of a text searched with letter case ignored: MongoDB spends time on each at every position."""
 
-_LONGEST_EXPRESSION: Final = 8_000
-"""Characters of a text as a regular expression; MongoDB bounds these."""
+_MAX_REGEX_LENGTH: Final = 8_000
+"""Characters of a text used as a regular expression; MongoDB limits their length."""
 
 _BEFORE_SURROGATES, _AFTER_SURROGATES = 0xD7FF, 0xE000
 
@@ -41,19 +41,19 @@ _WORDS: Final = ("true", "false", "-infinity")
 
 
 def is_only_in_strings(text: str) -> bool:
-    """Whether no text of a number or boolean holds this one in any letter case, and a regular expression may."""
+    """Return True if no text of a number or boolean contains the text in any case, and it fits a regular expression."""
     folded = text.casefold()
     is_elsewhere = _NUMERALS.fullmatch(folded) or any(folded in word for word in _WORDS)
-    return len(text) <= _LONGEST_EXPRESSION and not is_elsewhere
+    return len(text) <= _MAX_REGEX_LENGTH and not is_elsewhere
 
 
 def escaped(text: str) -> str:
-    """A text as the regular expression that matches just it."""
+    """Escape a text into the regular expression that matches exactly it."""
     return _SPECIAL.sub(lambda special: rf"\x{ord(special[0]):02x}", text)
 
 
 def starting_with(prefix: str) -> dict[str, str]:
-    """The match of texts that start with a prefix, as a range: up to the next text that does not."""
+    """Build the match of texts with a prefix as a range: from the prefix up to the next text without it."""
     shorter = prefix.rstrip(chr(sys.maxunicode))
     if not shorter:
         return {"$gte": prefix}
@@ -63,16 +63,16 @@ def starting_with(prefix: str) -> dict[str, str]:
 
 
 def of_json(value: Expression, text: Expression) -> Expression:
-    """The text of a JSON value; `text` gives it where the value, `$$v`, is a list or an object."""
-    return _of_nested(value, text, SCALAR)
+    """Build the text of a JSON value; `text` is the expression for `$$v` if it is a list or an object."""
+    return _list_or_object_text(value, text, SCALAR)
 
 
 def of_nested(value: Expression, text: Expression) -> Expression:
-    """The text of a JSON value that is a list or an object, which `text` gives of `$$v`; null for any other value."""
-    return _of_nested(value, text, None)
+    """Build the text of a list or object, given by `text` for `$$v`; null for any other value."""
+    return _list_or_object_text(value, text, None)
 
 
-def _of_nested(value: Expression, text: Expression, otherwise: Expression) -> Expression:
+def _list_or_object_text(value: Expression, text: Expression, otherwise: Expression) -> Expression:
     is_nested = {"$in": [{"$type": _V}, ["object", "array"]]}
     return {"$let": {"vars": {"v": value}, "in": {"$cond": [is_nested, text, otherwise]}}}
 
@@ -80,26 +80,26 @@ def _of_nested(value: Expression, text: Expression, otherwise: Expression) -> Ex
 _NO_BRACKET: Final = r'[^\[\]{}"]*+'
 _JSON: Final = (
     r'(?<string>"[^"\\]*+(?:\\.[^"\\]*+)*+")'
-    # Strings without escapes have an alternative of their own, since MongoDB gives up a match after 200,000 steps.
+    # Strings without escapes have their own alternative to save steps: MongoDB aborts a match after 200,000.
     rf'(?<nested>[\[{{]{_NO_BRACKET}(?:"[^"\\]*+"{_NO_BRACKET}|(?&nested){_NO_BRACKET}|(?&string){_NO_BRACKET})*+[\]}}])'
     r'(?<value>(?&string)|(?&nested)|[^,\[\]{}"]++)'
 )
-"""Groups of a regular expression, each for one part of a compact JSON text; none of them backtracks.
+"""Regular expression groups, each for one element of a compact JSON text; none of them backtracks.
 
-They are short since MongoDB 6 compiles the regular expression of a condition again for each document.
+They are short because MongoDB 6 recompiles a condition's regular expression for each document.
 """
 
 
 def of_part(text: Expression, steps: Sequence[str]) -> Expression:
-    """The part of a compact JSON text that is the list or object at the end of some steps, which must be there.
+    """Extract the text of the list or object at the end of `steps` from a compact JSON text; it must exist.
 
-    The mirror spells the steps. MongoDB fails with the code `driver_errors.TOO_COMPLEX` if some 20,000 lists and
-    objects, or some 100,000 strings, precede the end of the part; `in_python` is for such texts.
+    `steps` are escaped as in the BSON copy. MongoDB fails with the code `error_translation.TOO_COMPLEX` if about 20,000
+    lists and objects or 100,000 strings precede the end of the part; `in_python` handles such texts.
     """
     if not steps:
         return text
-    found = {"$regexFind": {"input": text, "regex": _to_part(tuple(steps))}}
-    return {"$let": {"vars": {"found": found}, "in": {"$last": "$$found.captures"}}}
+    match = {"$regexFind": {"input": text, "regex": _to_part(tuple(steps))}}
+    return {"$let": {"vars": {"found": match}, "in": {"$last": "$$found.captures"}}}
 
 
 @lru_cache(200)
@@ -111,15 +111,17 @@ def _to_part(steps: tuple[str, ...]) -> str:
 
 
 def _to_member(step: str) -> str:
-    """The regular expression of the text of a list or object from its start to the member at a step."""
+    """Return the regular expression from the start of a list or object to the member at a step."""
     key = escaped(f"{codec.encode(unescape_key(step))}:")
-    # The key is there, so it is the string that follows the members with other keys.
+    # The key exists, so it is the first string after the members with other keys.
     to_key = rf"\{{(?:(?!{key})(?&string):(?&value),)*+(?&string):"
     if not is_index(step):
         return to_key
-    # A count for each digit of the index, since a regular expression repeats a group at most 65,535 times.
-    passed = "".join(f"(?&members{len(step) - at}){{{digit}}}" for at, digit in enumerate(step) if digit != "0")
-    return rf"(?:{to_key}|\[{passed})"
+    # One count per digit of the index, since a regular expression repeats a group at most 65,535 times.
+    skipped_members = "".join(
+        f"(?&members{len(step) - position}){{{digit}}}" for position, digit in enumerate(step) if digit != "0"
+    )
+    return rf"(?:{to_key}|\[{skipped_members})"
 
 
 _ESCAPED_IN_JSON: Final[list[Expression]] = [
@@ -129,7 +131,7 @@ _ESCAPED_IN_JSON: Final[list[Expression]] = [
 
 
 def of_strings(strings: Expression) -> Expression:
-    """The JSON text of a list of strings."""
+    """Build the JSON text of a list of strings."""
     replaced = {"input": "$$value", "find": {"$first": "$$this"}, "replacement": {"$last": "$$this"}}
     inside = {"$reduce": {"input": _ESCAPED_IN_JSON, "initialValue": "$$string", "in": {"$replaceAll": replaced}}}
     texts = {"$map": {"input": strings, "as": "string", "in": {"$concat": [",", '"', inside, '"']}}}
@@ -138,8 +140,8 @@ def of_strings(strings: Expression) -> Expression:
 
 
 def of_time(micros: Expression) -> Expression:
-    """The ISO 8601 text of microseconds since the epoch, with six digits and `Z`; null for null."""
-    # In integers: beyond the year 2255 a double does not tell one microsecond from the next.
+    """Build the ISO 8601 text of microseconds since the epoch, with six fractional digits and `Z`; null for null."""
+    # Integer arithmetic: beyond the year 2255 a double cannot represent single microseconds.
     rest = {"$mod": [{"$add": [{"$mod": [_V, 1_000_000]}, 1_000_000]}, 1_000_000]}
     date = {"$toDate": {"$toLong": {"$divide": [{"$subtract": [_V, rest]}, 1000]}}}
     clock = {"$dateToString": {"date": date, "format": "%Y-%m-%dT%H:%M:%S."}}
@@ -159,13 +161,13 @@ def _of_number() -> Expression:
 
 
 def _of_double() -> Expression:
-    """The text of the double `$$v`, which has a fraction or more than 53 bits: mantissa and exponent, put together."""
-    # MongoDB 7 keeps 15 digits only in `$add`; `$sum` keeps 34 there, too.
+    """Build the text of the double `$$v`, which has a fraction or more than 53 bits, from its mantissa and exponent."""
+    # In MongoDB 7 `$add` keeps only 15 digits; `$sum` keeps 34.
     exact = {"$sum": [_V, _ZERO]}
     exponent = {"$floor": {"$log10": {"$abs": "$$exact"}}}
-    # MongoDB 6 takes the power of a decimal to 0 for 0.
+    # MongoDB 6 evaluates a decimal to the power of 0 as 0.
     power = {"$cond": [{"$eq": ["$$exponent", 0]}, _ONE, {"$pow": [_TEN, "$$exponent"]}]}
-    return _let({"exact": exact}, _let({"exponent": exponent}, _let({"power": power}, _let(_SHORTEST, _WRITTEN))))
+    return _let({"exact": exact}, _let({"exponent": exponent}, _let({"power": power}, _let(_SHORTEST, _NUMBER_TEXT))))
 
 
 def _let(names: dict[str, Expression], use: Expression) -> Expression:
@@ -176,32 +178,34 @@ def _rounded(places: Expression) -> Expression:
     return {"$round": [{"$divide": ["$$exact", "$$power"]}, places]}
 
 
-def _reads_back(mantissa: Expression) -> Expression:
+def _converts_back(mantissa: Expression) -> Expression:
     decimal = {"$multiply": [mantissa, "$$power"]}
     return {"$eq": [{"$convert": {"input": decimal, "to": "double", "onError": None}}, _V]}
 
 
 def _shortest_subnormal() -> Expression:
-    """The mantissa of a double below the normal ones, which has 1 to 17 digits.
+    """Find the mantissa of a subnormal double, which has 1 to 17 digits.
 
-    `$convert` refuses to give such a double. They lie evenly, so a decimal reads back if it is nearer than half a step.
+    `$convert` never returns a subnormal double. They are evenly spaced, so a decimal converts back if it is closer than
+    half their distance.
     """
     mantissa = _rounded("$$this")
     distance = {"$abs": {"$subtract": [{"$multiply": [mantissa, "$$power"]}, "$$exact"]}}
-    found = {"$ifNull": ["$$value", {"$cond": [{"$lt": [distance, _HALF_OF_LEAST_DOUBLE]}, mantissa, None]}]}
-    return {"$reduce": {"input": list(range(17)), "initialValue": None, "in": found}}
+    first_match = {"$ifNull": ["$$value", {"$cond": [{"$lt": [distance, _HALF_OF_LEAST_DOUBLE]}, mantissa, None]}]}
+    return {"$reduce": {"input": list(range(17)), "initialValue": None, "in": first_match}}
 
 
-_LAST_OF_16: Final = {"$cond": [{"$lt": [_V, 0]}, Decimal128("-1E-15"), Decimal128("1E-15")]}
-# Of a power of two, the next decimal away from zero may read back where the nearest does not: doubles are denser below.
-_CANDIDATES: Final = (_rounded(14), _rounded(15), {"$add": [_rounded(15), _LAST_OF_16]})
+_UNIT_OF_16TH_DIGIT: Final = {"$cond": [{"$lt": [_V, 0]}, Decimal128("-1E-15"), Decimal128("1E-15")]}
+# For a power of two, the next decimal away from zero may convert back if the nearest does not: doubles are denser
+# below.
+_CANDIDATES: Final = (_rounded(14), _rounded(15), {"$add": [_rounded(15), _UNIT_OF_16TH_DIGIT]})
 
 _SHORTEST: Final = {
     "mantissa": {
         "$switch": {
             "branches": [
                 {"case": {"$lt": [{"$abs": _V}, sys.float_info.min]}, "then": _shortest_subnormal()},
-                *({"case": _reads_back(mantissa), "then": mantissa} for mantissa in _CANDIDATES),
+                *({"case": _converts_back(mantissa), "then": mantissa} for mantissa in _CANDIDATES),
             ],
             "default": _rounded(16),
         }
@@ -222,11 +226,11 @@ def _scientific(divisor: int, carry: int) -> Expression:
     return {"$concat": [_trimmed({"$divide": ["$$mantissa", divisor]}), sign, {"$toString": {"$abs": exponent}}]}
 
 
-_WRITTEN: Final = {
+_NUMBER_TEXT: Final = {
     "$cond": [
         {"$and": [{"$gte": [{"$abs": _V}, _LOWEST_FIXED]}, {"$lt": [{"$abs": _V}, _HIGHEST_FIXED]}]},
         _trimmed({"$add": [{"$multiply": ["$$mantissa", "$$power"]}, _ZERO]}),
-        # A mantissa of just below ten may have been rounded up to it.
+        # Rounding may have raised a mantissa just below ten to ten.
         {"$cond": [{"$eq": [{"$abs": "$$mantissa"}, 10]}, _scientific(10, 1), _scientific(1, 0)]},
     ]
 }
@@ -238,4 +242,4 @@ _SCALAR_BRANCHES: Final = [
     {"case": {"$eq": [_V, False]}, "then": "false"},
 ]
 SCALAR: Final[Expression] = {"$switch": {"branches": _SCALAR_BRANCHES, "default": None}}
-"""The text of the string, number or boolean `$$v`; null for anything else."""
+"""The text of the string, number or boolean `$$v`; null for any other value."""

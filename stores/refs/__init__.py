@@ -1,7 +1,4 @@
-"""Refs: the addresses by which values point to objects, ops, tables and calls, and what they lead to.
-
-Their grammar is here, and that of the refs of all other entities; `stores.refs.store` resolves them.
-"""
+"""Refs: URIs that identify stored entities or values inside them, their grammar and resolution."""
 
 from stores.refs.entity_refs import (
     EntityKind,
@@ -19,9 +16,9 @@ from stores.refs.entity_refs import (
 )
 from stores.refs.grammar import (
     ARTIFACT_SCHEME,
-    EDGES,
     INTERNAL_SCHEME,
     SCHEME,
+    STEP_NAMES,
     Kind,
     Ref,
     call_ref,
@@ -31,14 +28,14 @@ from stores.refs.grammar import (
     kind_of,
     object_ref,
     parse,
-    without_edges,
+    without_steps,
 )
 
 __all__ = [
     "ARTIFACT_SCHEME",
-    "EDGES",
     "INTERNAL_SCHEME",
     "SCHEME",
+    "STEP_NAMES",
     "EntityKind",
     "EntityRef",
     "Kind",
@@ -60,5 +57,5 @@ __all__ = [
     "table_row_ref",
     "thread_ref",
     "trace_ref",
-    "without_edges",
+    "without_steps",
 ]

@@ -1,20 +1,20 @@
-"""The refs of entities, by which anything that is stored is found again: printed and read in one place.
+"""Refs of entities, by which any stored entity can be looked up: formatting and parsing.
 
-    weave:///entity/project                                      a project
-    weave:///entity/project/call/<id>                            as Weave writes it, and so are the next three
-    weave:///entity/project/object/<name>:<digest>
-    weave:///entity/project/op/<name>:<digest>
-    weave:///entity/project/table/<digest>
-    weave:///entity/project/table/<digest>/index/<position>      a row of a table
-    weave:///entity/project/trace/<id>
-    weave:///entity/project/thread/<id>                          a thread of all its turns, or of those that started
-    weave:///entity/project/thread/<id>/after/<µs>/before/<µs>   within a period, either end of which may be left out
-    weave:///entity/project/feedback/<id>
-    weave:///entity/project/cost/<id>
-    weave:///entity/project/file/<digest>
+  weave:///entity/project                                      a project
+  weave:///entity/project/call/<id>                            Weave's own format, like the next three
+  weave:///entity/project/object/<name>:<digest>
+  weave:///entity/project/op/<name>:<digest>
+  weave:///entity/project/table/<digest>
+  weave:///entity/project/table/<digest>/index/<position>      a row of a table
+  weave:///entity/project/trace/<id>
+  weave:///entity/project/thread/<id>                          a thread with all its turns, or with those that started
+  weave:///entity/project/thread/<id>/after/<µs>/before/<µs>   within a period, either end of which is optional
+  weave:///entity/project/feedback/<id>
+  weave:///entity/project/cost/<id>
+  weave:///entity/project/file/<digest>
 
-Ids of threads, feedback, costs and files are percent-encoded. Values in calls and objects hold the first five kinds
-with Weave's grammar alone (`stores.refs.grammar`); the others are refs to LoomQL only.
+Ids of threads, feedback, costs and files are percent-encoded. Values in calls and objects use only the first five kinds
+in Weave's grammar (`stores.refs.grammar`); the other kinds are LoomQL's own.
 """
 
 import re
@@ -40,9 +40,9 @@ _THREAD: Final = re.compile(rf"([^/]+)(?:/after/{_MICROS})?(?:/before/{_MICROS})
 
 @dataclass(frozen=True, slots=True)
 class EntityRef:
-    """What an entity is found by: its `name` is its id or digest, or name and digest in one of a version.
+    """A reference to an entity. `name` is its id or digest, or name and digest of a version.
 
-    `index` is set for a row of a table, `after` and `before`, in microseconds since the epoch, for threads of a period.
+    `index` is set for table rows; `after` and `before`, in microseconds since the epoch, for threads of a period.
     """
 
     project_id: str
@@ -53,8 +53,8 @@ class EntityRef:
     before: Bound = None
 
     def __str__(self) -> str:
-        """The ref as text."""
-        return project_ref(self.project_id) + _PRINTED.get(self.kind, _plain)(self)
+        """Return the ref as text."""
+        return project_ref(self.project_id) + _FORMATTERS.get(self.kind, _plain)(self)
 
 
 def _plain(ref: EntityRef) -> str:
@@ -70,7 +70,7 @@ def _bounded(ref: EntityRef) -> str:
     return _quoted(ref) + "".join(f"/{end}/{micros}" for end, micros in bounds.items() if micros is not None)
 
 
-_PRINTED: Final[Mapping[EntityKind, Callable[[EntityRef], str]]] = {
+_FORMATTERS: Final[Mapping[EntityKind, Callable[[EntityRef], str]]] = {
     "project": lambda _: "",
     "row": lambda ref: f"/table/{ref.name}/index/{ref.index}",
     "thread": _bounded,
@@ -81,63 +81,63 @@ _PRINTED: Final[Mapping[EntityKind, Callable[[EntityRef], str]]] = {
 
 
 def project_ref(project_id: str) -> str:
-    """The ref of a project."""
+    """Return the ref of a project."""
     return f"{SCHEME}{project_id}"
 
 
 def trace_ref(row: Row) -> str:
-    """The ref of a trace, from its row or from that of a call in it."""
+    """Return the ref of a trace, from its row or a row of one of its calls."""
     return f"{SCHEME}{row['project_id']}/trace/{row['trace_id']}"
 
 
 def feedback_ref(row: Row) -> str:
-    """The ref of a piece of feedback, from its row."""
+    """Return the ref of a feedback item from its row."""
     return str(EntityRef(row["project_id"], "feedback", row["id"]))
 
 
 def cost_ref(row: Row) -> str:
-    """The ref of a price that a project set, from its row."""
+    """Return the ref of a project's price from its row."""
     return str(EntityRef(row["project_id"], "cost", row["id"]))
 
 
 def file_ref(row: Row) -> str:
-    """The ref of a file, from its row."""
+    """Return the ref of a file from its row."""
     return str(EntityRef(row["project_id"], "file", row["digest"]))
 
 
 def table_ref(row: Row) -> str:
-    """The ref of a table, from its row."""
+    """Return the ref of a table from its row."""
     return str(EntityRef(row["project_id"], "table", row["digest"]))
 
 
 def table_row_ref(row: Row) -> str:
-    """The ref of a row of a table, from its row."""
+    """Return the ref of a table row from its row."""
     return str(EntityRef(row["project_id"], "row", row["table_digest"], row["original_index"]))
 
 
 def thread_ref(project_id: str, thread_id: str, after: Bound = None, before: Bound = None) -> str:
-    """The ref of a thread, of all its turns or of those of a period."""
+    """Return the ref of a thread, with all its turns or those of a period."""
     return str(EntityRef(project_id, "thread", thread_id, after=after, before=before))
 
 
 def parse_entity(text: str) -> EntityRef:
-    """What a ref leads to as a whole.
+    """Parse the ref of a whole entity.
 
     Raises:
-        BadInputError: it is no ref, not in its one spelling, or leads into an entity.
+        BadInputError: if the text is no ref, is not in canonical form, or leads into an entity.
     """
     try:
-        found = _parsed(text)
-        is_its_spelling = str(found) == text
-    except UnicodeError:  # a lone surrogate, or percent signs before what is no UTF-8
-        is_its_spelling = False
-    if not is_its_spelling:
-        raise _invalid(text, "it must be spelled as ref gives it, without anything after it")
-    return found
+        ref = _parse(text)
+        is_canonical = str(ref) == text
+    except UnicodeError:  # a lone surrogate, or percent codes of invalid UTF-8
+        is_canonical = False
+    if not is_canonical:
+        raise _invalid(text, "write it as the field ref returns it, without anything after it")
+    return ref
 
 
 def inner_entity(project_id: str, text: str) -> EntityRef | None:
-    """The ref of an entity of a project that a text is; None for any other text."""
+    """Parse the ref of an entity of the project; None for any other text."""
     if not text.startswith(f"{SCHEME}{project_id}"):
         return None
     try:
@@ -147,10 +147,10 @@ def inner_entity(project_id: str, text: str) -> EntityRef | None:
     return ref if ref.project_id == project_id else None
 
 
-def _parsed(text: str) -> EntityRef:
+def _parse(text: str) -> EntityRef:
     entity, project, kind, name = (*text.removeprefix(SCHEME).split("/", 3), "", "", "", "")[:4]
     if not text.startswith(SCHEME) or (kind and not name):
-        raise _invalid(text, f"write {SCHEME}entity/project/kind/id, as ref gives it")
+        raise _invalid(text, f"write {SCHEME}entity/project/kind/id, as the field ref returns it")
     project_id = f"{entity}/{project}"
     try:
         ids.check_project_id(project_id)
@@ -181,23 +181,23 @@ def _of_kind(text: str, project_id: str, kind: str, name: str) -> EntityRef:
             return EntityRef(project_id, kind, unquote(name, errors="strict"))
         case _:
             raise _invalid(
-                text, "its kind must be call, trace, thread, object, op, table, feedback, cost or file, or none"
+                text, "its kind must be call, trace, thread, object, op, table, feedback, cost, file or absent"
             )
 
 
 def _table(text: str, project_id: str, name: str) -> EntityRef:
     table = _TABLE.fullmatch(name)
     if not table:
-        raise _invalid(text, "a table is written by its digest, and a row of it with /index/ and its position, from 0")
+        raise _invalid(text, "write a table as its digest, and a row as digest/index/position, from 0")
     digest, index = table.groups()
     return EntityRef(project_id, "table", digest) if index is None else EntityRef(project_id, "row", digest, int(index))
 
 
 def _version(text: str, project_id: str, kind: Literal["object", "op"], name: str) -> EntityRef:
     if not _VERSION.fullmatch(name):
-        raise _invalid(text, "an object or op is written name:digest, without anything after it")
+        raise _invalid(text, "write an object or op as name:digest, without anything after it")
     if name.partition(":")[2] in _NO_DIGESTS:
-        raise _invalid(text, "an object or op is named by its digest here, such as objs gives it")
+        raise _invalid(text, "name the object or op by its digest, as objs returns it")
     return EntityRef(project_id, kind, name)
 
 

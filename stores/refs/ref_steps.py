@@ -1,48 +1,48 @@
-"""Edges: the steps of a ref, each from a JSON value to one inside it."""
+"""Ref steps: each leads from a JSON value to a value inside it."""
 
 from typing import Final
 
 from stores.errors import BadInputError
 from stores.refs.grammar import SCHEME, is_ref
 
-Edge = tuple[str, str]
-"""The name of an edge, and its value."""
+Step = tuple[str, str]
+"""A step's name and value."""
 
-_LONGEST_INDEX: Final = 12
+_MAX_INDEX_LENGTH: Final = 12
 
 
-def follow(value: object, edges: tuple[Edge, ...]) -> tuple[object, tuple[Edge, ...]]:
-    """What lies at the end of the edges, or the ref on the way that leads elsewhere, with the edges that are left.
+def follow(value: object, steps: tuple[Step, ...]) -> tuple[object, tuple[Step, ...]]:
+    """Follow the steps; return the final value, or the first ref on the path with the remaining steps.
 
-    What is not there is None, and so is all beyond it.
+    Missing values are None, and so is everything inside them.
 
     Raises:
-        BadInputError: an edge cannot lead into what is there.
+        BadInputError: if a step does not apply to the value.
     """
-    for at, edge in enumerate(edges):
+    for at, step in enumerate(steps):
         if isinstance(value, str) and value.startswith(SCHEME) and is_ref(value):
-            return value, edges[at:]
-        value = _step(value, *edge)
+            return value, steps[at:]
+        value = _step(value, *step)
     return value, ()
 
 
-def _step(value: object, edge: str, name: str) -> object:
-    match value, edge:
+def _step(value: object, step: str, name: str) -> object:
+    match value, step:
         case None, _:
             return None
         case dict(), "key" | "attr":
             return value.get(name)
         case dict(), "index":
-            raise BadInputError(f"index/{name[:64]} leads into a list, and there is an object; use key or attr")
+            raise BadInputError(f"index/{name[:64]} applies to lists, but the value is an object; use key or attr")
         case list(), "index":
             return _member(value, name)
         case _, "id":
-            raise BadInputError(f"id/{name[:64]} leads into a table, and there is none")
+            raise BadInputError(f"id/{name[:64]} applies to tables, but the value is not a table")
         case _:
             return None
 
 
 def _member(members: list[object], index: str) -> object:
-    """The member at an index, a negative one from the end; None beyond either end."""
-    at = int(index) if len(index) <= _LONGEST_INDEX else len(members)
+    """Return the member at an index, negative ones from the end; None beyond either end."""
+    at = int(index) if len(index) <= _MAX_INDEX_LENGTH else len(members)
     return members[at] if -len(members) <= at < len(members) else None

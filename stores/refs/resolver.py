@@ -1,4 +1,4 @@
-"""Resolving refs: all together, hop by hop, where a value on the way is itself a ref that leads elsewhere."""
+"""Resolution of refs in batches: each hop reads the targets of all refs together."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -8,18 +8,18 @@ from stores.concurrency.time_slices import cooperative
 from stores.errors import BadInputError
 from stores.json import codec
 from stores.refs.grammar import Ref, parse
-from stores.refs.ref_steps import Edge, follow
+from stores.refs.ref_steps import Step, follow
 from stores.refs.targets import Budget, Content, RowKey, Target, TargetReader
 
 MAX_HOPS: Final = 32
-"""Refs on the way from one ref to its value, itself included."""
+"""Maximum refs on the path from a ref to its value, itself included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a ref leads to: a JSON text, or None for null and what is deleted.
+    """The result of a ref: JSON text, or None for null and deleted values.
 
-    Instead there may be the ref of what is `missing`, or the `problem` of a ref that cannot lead anywhere.
+    Otherwise `missing` names the entity that does not exist, or `problem` says why the ref cannot be followed.
     """
 
     text: str | None = None
@@ -27,67 +27,67 @@ class Resolved:
     problem: str | None = None
 
 
-async def resolve(sources: TargetReader, refs: Iterable[Ref], budget: Budget | None = None) -> dict[Ref, Resolved]:
-    """What each of some refs to objects and ops leads to, in at most four commands a hop; all hops on one budget.
+async def resolve(reader: TargetReader, refs: Iterable[Ref], budget: Budget | None = None) -> dict[Ref, Resolved]:
+    """Resolve refs to objects and ops, in at most four commands per hop; all hops share one budget.
 
     Raises:
-        BadInputError: what is read, or what is made of it, goes beyond the budget.
+        BadInputError: if the texts that are read or returned exceed the budget.
     """
     budget = budget or Budget()
-    walks = {ref: _Walk(ref.project_id, replace(ref, edges=()), ref.edges) for ref in refs}
+    walks = {ref: _Walk(ref.project_id, replace(ref, steps=()), ref.steps) for ref in refs}
     known: dict[Target, Content] = {}
-    waiting = list(walks.values())
+    pending = list(walks.values())
     for _ in range(MAX_HOPS):
-        new = {walk.target for walk in waiting if walk.target not in known}
-        known |= await sources.read_targets(new, budget) if new else {}
-        async for walk in cooperative(waiting):
-            walk.go_on(known.get(walk.target))
-            budget.give(walk.end.text if walk.end else None)
-        waiting = [walk for walk in waiting if not walk.end]
-        if not waiting:
+        new = {walk.target for walk in pending if walk.target not in known}
+        known |= await reader.read_targets(new, budget) if new else {}
+        async for walk in cooperative(pending):
+            walk.advance(known.get(walk.target))
+            budget.count_returned(walk.result.text if walk.result else None)
+        pending = [walk for walk in pending if not walk.result]
+        if not pending:
             break
-    circling = Resolved(problem=f"leads on through more than {MAX_HOPS} refs, or in a circle")
-    return {ref: walk.end or circling for ref, walk in walks.items()}
+    too_many_hops = Resolved(problem=f"leads through more than {MAX_HOPS} refs, perhaps in a cycle")
+    return {ref: walk.result or too_many_hops for ref, walk in walks.items()}
 
 
 @dataclass(slots=True)
 class _Walk:
-    """One ref on its way: what it leads into next, and the edges from there on; the end once it is reached."""
+    """The progress of one ref: its next target, the remaining steps, and the result once known."""
 
     project_id: str
     target: Target
-    edges: tuple[Edge, ...]
-    end: Resolved | None = field(default=None)
+    steps: tuple[Step, ...]
+    result: Resolved | None = field(default=None)
 
-    def go_on(self, content: Content | None) -> None:
-        """Go on to the end, or to the next target."""
+    def advance(self, content: Content | None) -> None:
+        """Set the result, or the next target."""
         if content is None:
-            self.end = Resolved(missing=self._name)
-        elif content.text is None or not self.edges:
-            self.end = Resolved(content.text)
+            self.result = Resolved(missing=self._target_ref)
+        elif content.text is None or not self.steps:
+            self.result = Resolved(content.text)
         else:
             try:
-                self._follow(*follow(content.value, self.edges))
+                self._follow(*follow(content.value, self.steps))
             except BadInputError as error:
-                self.end = Resolved(problem=error.message)
+                self.result = Resolved(problem=error.message)
 
-    def _follow(self, value: object, rest: tuple[Edge, ...]) -> None:
-        if not rest:
-            self.end = Resolved(None if value is None else codec.encode(value))
+    def _follow(self, value: object, remaining: tuple[Step, ...]) -> None:
+        if not remaining:
+            self.result = Resolved(None if value is None else codec.encode(value))
             return
         ref = parse(str(value))
         if ref.project_id != self.project_id or ref.kind == "call":
-            self.end = Resolved()
+            self.result = Resolved()
         elif ref.kind == "table":
-            (edge, digest), *others = rest
-            if edge != "id":
-                raise BadInputError(f"{edge} leads into a table, where an edge is id and the digest of a row")
-            self.target, self.edges = RowKey(self.project_id, ref.name, digest), tuple(others)
+            (step, digest), *inner_steps = remaining
+            if step != "id":
+                raise BadInputError(f"{step} does not apply to a table; use id and the digest of a row")
+            self.target, self.steps = RowKey(self.project_id, ref.name, digest), tuple(inner_steps)
         else:
-            self.target, self.edges = replace(ref, edges=()), (*ref.edges, *rest)
+            self.target, self.steps = replace(ref, steps=()), (*ref.steps, *remaining)
 
     @property
-    def _name(self) -> str:
+    def _target_ref(self) -> str:
         if isinstance(self.target, Ref):
             return str(self.target)
         return f"{Ref(self.target.project_id, 'table', self.target.table)}/id/{self.target.digest}"

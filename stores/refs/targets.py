@@ -1,4 +1,4 @@
-"""What refs lead into: versions of objects and rows of tables, read for many refs in a few commands."""
+"""Ref targets: object versions and table rows, read for many refs in a few commands."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -12,9 +12,9 @@ from stores.json import codec
 from stores.refs.grammar import Ref
 
 MAX_CHARACTERS: Final = 100_000_000
-"""Of JSON that one request may read or give by way of refs."""
+"""Maximum characters of JSON that one request may read, or return, through refs."""
 
-_GROUP: Final = 5_000
+_BATCH_SIZE: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,47 +27,47 @@ class RowKey:
 
 
 Target = Ref | RowKey
-"""What is read as a whole: a version, whose ref has no edges, or a row."""
+"""A target that is read as a whole: a version, whose ref has no steps, or a row."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """The JSON text of a target, None where that is deleted."""
+    """The JSON text of a target; None if it is deleted."""
 
     text: str | None
 
     @cached_property
     def value(self) -> object:
-        """The parsed value; it must not be changed."""
+        """The parsed value; callers must not change it."""
         return None if self.text is None else codec.loads(self.text.encode())
 
 
 class Budget:
-    """What one request has read, and what it gives, by way of refs; each is at most `MAX_CHARACTERS`.
+    """Characters that one request has read and returned through refs, each at most `MAX_CHARACTERS`.
 
-    What is beyond raises a BadInputError, before more is made of it.
+    Both methods raise BadInputError above the limit.
     """
 
     def __init__(self) -> None:
-        self._read = self._given = 0
+        self._read_characters = self._returned_characters = 0
 
-    def read(self, text: str | None) -> None:
+    def count_read(self, text: str | None) -> None:
         """Count a text that was read."""
-        self._read += len(text or "")
-        self._check(self._read)
+        self._read_characters += len(text or "")
+        self._check(self._read_characters)
 
-    def give(self, text: str | None) -> None:
-        """Count a text that is given, as often as it is."""
-        self._given += len(text or "")
-        self._check(self._given)
+    def count_returned(self, text: str | None) -> None:
+        """Count a text each time it is returned."""
+        self._returned_characters += len(text or "")
+        self._check(self._returned_characters)
 
     def _check(self, characters: int) -> None:
         if characters > MAX_CHARACTERS:
-            raise BadInputError(f"leads to more than {MAX_CHARACTERS:,} characters of JSON; ask for less at once")
+            raise BadInputError(f"exceeds {MAX_CHARACTERS:,} characters of JSON; request fewer refs at once")
 
 
 class TargetReader:
-    """The collections that refs lead into."""
+    """Reads ref targets from their collections."""
 
     def __init__(self, database: Database) -> None:
         self._objects = database.objects
@@ -76,20 +76,20 @@ class TargetReader:
         self._rows = database.table_rows
 
     async def read_targets(self, targets: AbstractSet[Target], budget: Budget) -> dict[Target, Content]:
-        """The content of those targets that are there; at most four commands for each 5,000 of them.
+        """Return the content of the existing targets, in at most four commands per 5,000 targets.
 
         Raises:
-            BadInputError: they take more than the budget has left.
+            BadInputError: if they exceed the budget.
         """
         versions = {target.version_id: target for target in targets if isinstance(target, Ref)}
         rows = [target for target in targets if isinstance(target, RowKey)]
-        found: dict[Target, Content] = {}
-        async for target, text in self._read(versions, rows):
-            budget.read(text)
-            found[target] = Content(text)
-        return found
+        contents: dict[Target, Content] = {}
+        async for target, text in self._read_texts(versions, rows):
+            budget.count_read(text)
+            contents[target] = Content(text)
+        return contents
 
-    async def _read(
+    async def _read_texts(
         self, versions: Mapping[str, Ref], rows: Sequence[RowKey]
     ) -> AsyncIterator[tuple[Target, str | None]]:
         projects = {ref.project_id for ref in versions.values()}
@@ -106,7 +106,7 @@ class TargetReader:
                 yield row, document["json"]["val"]
 
     async def _members(self, rows: Sequence[RowKey]) -> list[RowKey]:
-        """Those of some rows that are in their tables."""
+        """Return the rows that belong to their tables."""
         projects = {row.project_id for row in rows}
         tables = {content_store.key(row.project_id, row.table) for row in rows}
         chunks_of = {
@@ -120,11 +120,11 @@ class TargetReader:
             chunk["_id"]: chunk["row_digests"]
             async for chunk in _find(self._chunks, chunks, projects, projection, {"row_digests": {"$in": wanted}})
         }
-        there = {
+        present = {
             table: {digest for chunk in each for digest in digests_in.get(chunk, ())}
             for table, each in chunks_of.items()
         }
-        return [row for row in rows if row.digest in there.get(content_store.key(row.project_id, row.table), ())]
+        return [row for row in rows if row.digest in present.get(content_store.key(row.project_id, row.table), ())]
 
 
 async def _find(
@@ -134,8 +134,8 @@ async def _find(
     projection: dict[str, Any],
     match: dict[str, Any] | None = None,
 ) -> AsyncIterator[Document]:
-    """The documents of some keys in any of some projects; each key holds that of its own project."""
-    for part in content_store.batches(list(keys), _GROUP):
-        by_key = {"_id": {"$in": part}, "project_id": {"$in": list(projects)}} | (match or {})
-        async for document in collection.find(by_key, projection, batch_size=len(part) + 1):
+    """Yield the documents with the keys in the projects; each key includes its project."""
+    for batch in content_store.batches(list(keys), _BATCH_SIZE):
+        by_key = {"_id": {"$in": batch}, "project_id": {"$in": list(projects)}} | (match or {})
+        async for document in collection.find(by_key, projection, batch_size=len(batch) + 1):
             yield document

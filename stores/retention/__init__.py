@@ -1,4 +1,4 @@
-"""Retention: what of a project's calls is kept, and the removal of the rest with all that belongs to it."""
+"""Retention: the rule for which calls of a project to keep, and the sweep that deletes the others with their data."""
 
 from stores.retention.reports import Counts, Outcome, Report, Retention
 from stores.retention.rules import GracePeriods, Rule

@@ -1,4 +1,4 @@
-"""Where files are spoken of: digests that stand anywhere in the JSON of a project."""
+"""References to files: digests anywhere in the JSON of a project."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -16,16 +16,16 @@ DIGEST_LENGTH: Final = 43
 
 _RUN: Final = re.compile(rf"[0-9A-Za-z]{{{DIGEST_LENGTH},}}")
 _ANY_RUN: Final = re2.compile(_RUN.pattern)
-"""Tells ten times as fast that there is none, as in most texts."""
+"""RE2 proves ten times as fast that a text contains no such run, as most texts."""
 
-_SLICE: Final = 50_000
-_STEP: Final = 500
+_SLICE_LENGTH: Final = 50_000
+_BATCH_SIZE: Final = 500
 
-Goes = Callable[[Document], bool]
+IsDoomed = Callable[[Document], bool]
 
 
-def mentioned(text: str, digests: AbstractSet[str]) -> Iterator[str]:
-    """Those of some digests that a text has in it, in words of any kind: what stands around them does not matter."""
+def digests_in(text: str, digests: AbstractSet[str]) -> Iterator[str]:
+    """Yield the given digests that occur anywhere in a text, even inside longer words."""
     for run in _RUN.findall(text) if _ANY_RUN.search(text) else ():
         for start in range(len(run) - DIGEST_LENGTH + 1):
             word = run[start : start + DIGEST_LENGTH]
@@ -33,51 +33,54 @@ def mentioned(text: str, digests: AbstractSet[str]) -> Iterator[str]:
                 yield word
 
 
-async def all_mentioned(
-    database: Database, project_id: str, digests: set[str], goes: Goes = lambda _document: False
+async def remove_referenced(
+    database: Database, project_id: str, digests: set[str], is_doomed: IsDoomed = lambda _document: False
 ) -> WorkSteps:
-    """Take out of some digests those that are spoken of anywhere in a project, a stretch of documents at a time.
+    """Remove from `digests` those that occur anywhere in a project, one batch of documents per step.
 
-    What `goes` (a call, a version, feedback, with what tells so) does not count. It ends early where none is left.
+    Documents for which `is_doomed` is True are ignored: it gets a call, version or feedback with the fields that
+    decide. It ends early if no digest is left.
     """
     for collection, paths in _sources(database):
         after = f"{project_id}:"
         while digests:
-            before, after = after, await _look_through(collection, project_id, after, paths, digests, goes)
+            previous, after = after, await _search_batch(collection, project_id, after, paths, digests, is_doomed)
             yield
-            if after == before:
+            if after == previous:
                 break
 
 
 def _sources(database: Database) -> list[tuple[Collection, dict[str, Any]]]:
-    told_by = {"visible": 1, "trace_id": 1, "deleted_at": 1, "call_id": 1}
+    deciding_fields = {"visible": 1, "trace_id": 1, "deleted_at": 1, "call_id": 1}
     return [
-        (database.objects, {"json": 1, **told_by}),
+        (database.objects, {"json": 1, **deciding_fields}),
         (database.table_rows, {"json": 1}),
-        (database.feedback, {"json": 1, **told_by}),
-        (database.calls, {"json": 1, **told_by}),
+        (database.feedback, {"json": 1, **deciding_fields}),
+        (database.calls, {"json": 1, **deciding_fields}),
     ]
 
 
-async def _look_through(
-    collection: Collection, project_id: str, after: str, paths: dict[str, Any], digests: set[str], goes: Goes
+async def _search_batch(
+    collection: Collection, project_id: str, after: str, paths: dict[str, Any], digests: set[str], is_doomed: IsDoomed
 ) -> str:
-    """Look through the documents that come next; the key of the last, or the same where there are no more."""
+    """Search the next batch of documents; return the key of the last one, or `after` if there are no more."""
     match = {"_id": {"$gt": after, "$lt": f"{project_id};"}, "project_id": project_id}
-    turn = TimeSlice()
-    async for document in collection.find(match, paths, sort=[("_id", 1)], limit=_STEP, batch_size=_STEP + 1):
+    time_slice = TimeSlice()
+    async for document in collection.find(
+        match, paths, sort=[("_id", 1)], limit=_BATCH_SIZE, batch_size=_BATCH_SIZE + 1
+    ):
         after = document["_id"]
-        if goes(document):
+        if is_doomed(document):
             continue
-        for part in _slices(document.get("json", {})):
-            digests.difference_update(list(mentioned(part, digests)))
-            if turn.is_used_up():
-                await turn.yield_to_loop()
+        for slice_ in _slices(document.get("json", {})):
+            digests.difference_update(list(digests_in(slice_, digests)))
+            if time_slice.is_used_up():
+                await time_slice.yield_to_loop()
     return after
 
 
 def _slices(texts: Document) -> Iterator[str]:
-    """The texts, long ones in parts that overlap by so much that every digest is in one as a whole."""
+    """Yield the texts, long ones in slices that overlap so that no digest is cut."""
     for text in texts.values():
-        for start in range(0, len(text), _SLICE):
-            yield text[start : start + _SLICE + DIGEST_LENGTH - 1]
+        for start in range(0, len(text), _SLICE_LENGTH):
+            yield text[start : start + _SLICE_LENGTH + DIGEST_LENGTH - 1]

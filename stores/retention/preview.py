@@ -1,167 +1,169 @@
-"""What a rule would remove now, without removing anything; only what is wanted is counted."""
+"""Preview of a sweep: counts what a rule would delete now, as far as requested."""
 
 from array import array
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Collection
 
 from stores import times
-from stores.calls.documents import key
+from stores.calls.documents import key_fields
 from stores.database import Database, Document
-from stores.retention.file_references import Goes, all_mentioned
+from stores.retention.file_references import IsDoomed, remove_referenced
 from stores.retention.reports import Counts
 from stores.retention.rules import GracePeriods, Limits, Rule, limits_of
 from stores.retention.tombstone_sweep import deleted_calls
-from stores.retention.unused_file_sweep import some_files
+from stores.retention.unused_file_sweep import next_files
 
-_AT_ONCE = 1_000
-_HEAPS = 4_096
-_OF_TRACES = {"traces", "calls", "trace_bytes"}
-_OF_FILES = {"files", "file_bytes"}
+_BATCH_SIZE = 1_000
+_BUCKETS = 4_096
+_TRACE_COUNTS = {"traces", "calls", "trace_bytes"}
+_FILE_COUNTS = {"files", "file_bytes"}
 
 
 class Preview:
-    """What would go of a project."""
+    """The preview for one project."""
 
-    def __init__(self, database: Database, project_id: str, limits: Limits | None, patience: GracePeriods) -> None:
+    def __init__(self, database: Database, project_id: str, limits: Limits | None, grace_periods: GracePeriods) -> None:
         self._database = database
         self._project_id = project_id
         self._limits = limits
-        self._patience = patience
-        self._deleted = times.now() - patience.deleted
+        self._grace_periods = grace_periods
+        self._deleted_before = times.now() - grace_periods.deleted
 
     @classmethod
-    async def of(cls, database: Database, project_id: str, rule: Rule, patience: GracePeriods) -> "Preview":
-        """The preview of a rule."""
-        return cls(database, project_id, await limits_of(database, project_id, rule, patience), patience)
+    async def for_rule(cls, database: Database, project_id: str, rule: Rule, grace_periods: GracePeriods) -> "Preview":
+        """Create the preview of a rule."""
+        return cls(database, project_id, await limits_of(database, project_id, rule, grace_periods), grace_periods)
 
     async def counts(self, wanted: Collection[str]) -> Counts:
-        """The wanted counts, the others 0."""
-        found: dict[str, int] = {}
-        if not _OF_TRACES.isdisjoint(wanted):
-            found |= await self._traces()
+        """Return the wanted counts; the others are 0."""
+        counts: dict[str, int] = {}
+        if not _TRACE_COUNTS.isdisjoint(wanted):
+            counts |= await self._traces()
         if "hidden_calls" in wanted:
-            found["hidden_calls"] = await self._database.calls.count_documents(self._deleted_calls)
+            counts["hidden_calls"] = await self._database.calls.count_documents(self._deleted_calls_match)
         if "feedback" in wanted:
-            found["feedback"] = await self._feedback()
-        if not _OF_FILES.isdisjoint(wanted):
-            found |= await self._files()
-        return Counts(**found)
+            counts["feedback"] = await self._feedback()
+        if not _FILE_COUNTS.isdisjoint(wanted):
+            counts |= await self._files()
+        return Counts(**counts)
 
     @property
-    def _deleted_calls(self) -> Document:
-        return deleted_calls(self._project_id, self._deleted)
+    def _deleted_calls_match(self) -> Document:
+        return deleted_calls(self._project_id, self._deleted_before)
 
     async def _traces(self) -> dict[str, int]:
-        counts = dict.fromkeys(sorted(_OF_TRACES), 0)
-        async for trace in self._going():
+        counts = dict.fromkeys(sorted(_TRACE_COUNTS), 0)
+        async for trace in self._doomed_traces():
             counts["traces"] += 1
             counts["calls"] += trace["calls"]
             counts["trace_bytes"] += trace["bytes"]
         return counts
 
-    async def _going(self) -> AsyncIterator[Document]:
-        """The traces that go."""
+    async def _doomed_traces(self) -> AsyncIterator[Document]:
+        """Yield the traces that would be deleted."""
         if self._limits is None:
             return
         visible = {"project_id": self._project_id, "visible": True}
-        stages = [{"$match": visible}, *self._limits.going()]
-        async for trace in self._database.calls.aggregate(stages, allowDiskUse=True, batchSize=_AT_ONCE):
+        stages = [{"$match": visible}, *self._limits.doomed_traces()]
+        async for trace in self._database.calls.aggregate(stages, allowDiskUse=True, batchSize=_BATCH_SIZE):
             yield trace
 
     async def _feedback(self) -> int:
-        """How much there is on calls that go."""
+        """Count the feedback on calls that would be deleted."""
         on_calls = {"project_id": self._project_id, "call_id": {"$exists": True}}
         if not await self._database.feedback.find_one(on_calls, {"_id": 1}):
             return 0
-        count, waiting = 0, list[str]()
-        async for trace in self._going():
-            waiting.append(trace["_id"])
-            if len(waiting) == _AT_ONCE:
-                count += await self._feedback_of({"visible": True, "trace_id": {"$in": waiting}})
-                waiting = []
-        count += await self._feedback_of({"visible": True, "trace_id": {"$in": waiting}})
-        return count + await self._feedback_of(self._deleted_calls)
+        count, pending = 0, list[str]()
+        async for trace in self._doomed_traces():
+            pending.append(trace["_id"])
+            if len(pending) == _BATCH_SIZE:
+                count += await self._feedback_of({"visible": True, "trace_id": {"$in": pending}})
+                pending = []
+        count += await self._feedback_of({"visible": True, "trace_id": {"$in": pending}})
+        return count + await self._feedback_of(self._deleted_calls_match)
 
     async def _feedback_of(self, match: Document) -> int:
         count = 0
         calls = self._database.calls.find({"project_id": self._project_id, **match}, {"_id": 0, "id": 1})
-        while rows := await calls.to_list(_AT_ONCE):
-            on_them = {"project_id": self._project_id, "call_id": {"$in": [row["id"] for row in rows]}}
-            count += await self._database.feedback.count_documents(on_them)
+        while rows := await calls.to_list(_BATCH_SIZE):
+            on_these_calls = {"project_id": self._project_id, "call_id": {"$in": [row["id"] for row in rows]}}
+            count += await self._database.feedback.count_documents(on_these_calls)
         return count
 
     async def _files(self) -> dict[str, int]:
-        """The files that nothing would speak of any more."""
-        counts = dict.fromkeys(sorted(_OF_FILES), 0)
-        last, before = "", times.now() - self._patience.files
-        if not await some_files(self._database, self._project_id, before):
+        """Count the files that nothing would reference any more."""
+        counts = dict.fromkeys(sorted(_FILE_COUNTS), 0)
+        last, before = "", times.now() - self._grace_periods.files
+        if not await next_files(self._database, self._project_id, before):
             return counts
-        goes = await self._what_goes()
-        while candidates := await some_files(self._database, self._project_id, before, last):
+        is_doomed = await self._doomed_test()
+        while candidates := await next_files(self._database, self._project_id, before, last):
             last = max(candidates)
             unused = {digest for digest, _ in candidates.values()}
-            async for _ in all_mentioned(self._database, self._project_id, unused, goes):
+            async for _ in remove_referenced(self._database, self._project_id, unused, is_doomed):
                 continue
             sizes = [size for digest, size in candidates.values() if digest in unused]
             counts["files"] += len(sizes)
             counts["file_bytes"] += sum(sizes)
         return counts
 
-    async def _what_goes(self) -> Goes:
-        """What tells of a call, a version or feedback whether it goes."""
-        traces = _Texts()
-        async for trace in self._going():
+    async def _doomed_test(self) -> IsDoomed:
+        """Return a function that says if a call, version or feedback would be deleted."""
+        traces = _HashSet()
+        async for trace in self._doomed_traces():
             traces.add(trace["_id"])
 
-        def goes_itself(document: Document) -> bool:
+        def is_doomed_itself(document: Document) -> bool:
             deleted_at = document.get("deleted_at")
-            is_deleted = deleted_at is not None and deleted_at < self._deleted
+            is_deleted = deleted_at is not None and deleted_at < self._deleted_before
             return is_deleted or (bool(document.get("visible")) and document.get("trace_id") in traces)
 
-        feedback = await self._feedback_without_call(goes_itself)
-        return lambda found: found["_id"] in feedback if "call_id" in found else goes_itself(found)
+        feedback = await self._feedback_without_call(is_doomed_itself)
+        return lambda found: found["_id"] in feedback if "call_id" in found else is_doomed_itself(found)
 
-    async def _feedback_without_call(self, goes: Goes) -> "_Texts":
-        """The keys of the feedback whose call goes, or has not come in time."""
-        keys = _Texts()
-        spoken_of = times.now() - self._patience.feedback
+    async def _feedback_without_call(self, is_doomed: IsDoomed) -> "_HashSet":
+        """Return the keys of feedback whose call would be deleted or has not arrived in time."""
+        keys = _HashSet()
+        created_before = times.now() - self._grace_periods.feedback
         on_calls = {"project_id": self._project_id, "call_id": {"$exists": True}}
         found = self._database.feedback.find(on_calls, {"call_id": 1, "created_at": 1})
-        while rows := await found.to_list(_AT_ONCE):
+        while rows := await found.to_list(_BATCH_SIZE):
             calls = await self._calls([row["call_id"] for row in rows])
             for row in rows:
                 call = calls.get(row["call_id"])
-                if row["created_at"] < spoken_of if call is None else goes(call):
+                if row["created_at"] < created_before if call is None else is_doomed(call):
                     keys.add(row["_id"])
         return keys
 
     async def _calls(self, call_ids: list[str]) -> dict[str, Document]:
-        """Those of some calls that are there, with what tells whether they go."""
-        keys = {"_id": {"$in": [key(self._project_id, call_id)["_id"] for call_id in set(call_ids)]}}
-        told_by = {"_id": 0, "id": 1, "visible": 1, "trace_id": 1, "deleted_at": 1}
-        calls = self._database.calls.find({**keys, "project_id": self._project_id}, told_by, batch_size=_AT_ONCE + 1)
+        """Return the existing calls by id, with the fields that decide if they would be deleted."""
+        keys = {"_id": {"$in": [key_fields(self._project_id, call_id)["_id"] for call_id in set(call_ids)]}}
+        deciding_fields = {"_id": 0, "id": 1, "visible": 1, "trace_id": 1, "deleted_at": 1}
+        calls = self._database.calls.find(
+            {**keys, "project_id": self._project_id}, deciding_fields, batch_size=_BATCH_SIZE + 1
+        )
         return {call["id"]: call async for call in calls}
 
 
-class _Texts:
-    """Very many texts, of which only a number of 64 bits each is kept, to know them again."""
+class _HashSet:
+    """A compact set of very many texts: stores a 64-bit hash of each."""
 
     def __init__(self) -> None:
-        self._numbers = [array("q") for _ in range(_HEAPS)]
-        self._is_sorted = [False] * _HEAPS
+        self._hashes = [array("q") for _ in range(_BUCKETS)]
+        self._is_sorted = [False] * _BUCKETS
 
     def add(self, text: str) -> None:
-        """Keep one, before any is looked for."""
-        number = hash(text)
-        self._numbers[number % _HEAPS].append(number)
+        """Add a text; all must be added before the first lookup."""
+        hash_ = hash(text)
+        self._hashes[hash_ % _BUCKETS].append(hash_)
 
     def __contains__(self, text: object) -> bool:
-        number = hash(text)
-        heap = number % _HEAPS
-        if not self._is_sorted[heap]:
-            # Only now, and only these: to sort a million at once would keep all others waiting.
-            self._numbers[heap] = array("q", sorted(self._numbers[heap]))
-            self._is_sorted[heap] = True
-        numbers = self._numbers[heap]
-        place = bisect_left(numbers, number)
-        return place < len(numbers) and numbers[place] == number
+        hash_ = hash(text)
+        bucket = hash_ % _BUCKETS
+        if not self._is_sorted[bucket]:
+            # Sorted bucket by bucket on demand: sorting a million at once would block the event loop.
+            self._hashes[bucket] = array("q", sorted(self._hashes[bucket]))
+            self._is_sorted[bucket] = True
+        hashes = self._hashes[bucket]
+        index = bisect_left(hashes, hash_)
+        return index < len(hashes) and hashes[index] == hash_

@@ -1,4 +1,4 @@
-"""What a sweep has done, and what one would do."""
+"""Reports on sweeps and previews."""
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -9,7 +9,7 @@ from stores.retention.rules import Rule
 
 
 class Outcome(StrEnum):
-    """How far a sweep is."""
+    """The state of a sweep."""
 
     RUNNING = "running"
     DONE = "done"
@@ -19,10 +19,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much went, or would go.
+    """Numbers of deleted items, or of items to delete.
 
-    That is: `calls` of whole `traces`, whose JSON has `trace_bytes`; `hidden_calls`, which were deleted or never
-    started; the `feedback` on both; `files`, of `file_bytes`.
+    `calls` of whole `traces`, with `trace_bytes` of JSON; `hidden_calls`, which were deleted or never started;
+    `feedback` on both; `files`, with `file_bytes`.
     """
 
     traces: int = 0
@@ -34,8 +34,8 @@ class Counts:
     file_bytes: int = 0
 
     @classmethod
-    def of(cls, document: Document) -> Self:
-        """The counts that are in a document, 0 where one is not."""
+    def from_document(cls, document: Document) -> Self:
+        """Create the counts from a document; missing ones are 0."""
         return cls(*(int(document.get(name, 0)) for name in COUNTS))
 
 
@@ -44,7 +44,7 @@ COUNTS = tuple(field.name for field in fields(Counts))
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The last sweep of a project; times are microseconds since the epoch, `ended_at` is None while it is under way."""
+    """The last sweep of a project; times are microseconds since the epoch, `ended_at` is None while it runs."""
 
     outcome: Outcome
     started_at: int
@@ -53,20 +53,20 @@ class Report:
     error: str | None
 
     @classmethod
-    def of(cls, sweep: Document) -> Self:
-        """The report in a project's document."""
+    def from_document(cls, sweep: Document) -> Self:
+        """Create the report from the sweep in a project's document."""
         return cls(
             Outcome(sweep["outcome"]),
             sweep["started_at"],
             sweep.get("ended_at"),
-            Counts.of(sweep),
+            Counts.from_document(sweep),
             sweep.get("error"),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What is kept of a project: its rule, since when, when the next sweep is due, and the report of the last one."""
+    """The retention of a project: rule, time it was set, time of the next sweep, report of the last sweep."""
 
     project_id: str
     rule: Rule
@@ -75,13 +75,13 @@ class Retention:
     report: Report | None = None
 
     @classmethod
-    def of(cls, project_id: str, document: Document | None) -> Self:
-        """The retention in a project's document; without one there is no rule."""
+    def from_document(cls, project_id: str, document: Document | None) -> Self:
+        """Create it from a project's document; without a document there is no rule."""
         found = document or {}
         return cls(
             project_id,
             Rule(found.get("keep_days"), found.get("keep_calls")),
             found.get("set_at"),
             found.get("due_at"),
-            Report.of(found["sweep"]) if "sweep" in found else None,
+            Report.from_document(found["sweep"]) if "sweep" in found else None,
         )

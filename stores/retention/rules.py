@@ -1,4 +1,4 @@
-"""The rule of a project: what of its calls is kept; and what that means at one moment."""
+"""The retention rule of a project, and its limits at a point in time."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,14 +11,17 @@ MAX_DAYS: Final = 36_500
 MAX_CALLS: Final = 2_000_000_000
 
 DAY: Final = 86_400_000_000
-"""Microseconds of a day, as times are counted."""
+"""Microseconds per day."""
 
 Pipeline = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How many days, or how many of the newest calls, are kept; what is beyond either goes. None asks nothing."""
+    """The number of days of calls, and of newest calls, to keep.
+
+    Calls beyond either limit are deleted. None sets no limit.
+    """
 
     keep_days: int | None = None
     keep_calls: int | None = None
@@ -27,24 +30,24 @@ class Rule:
         return self.keep_days is not None or self.keep_calls is not None
 
     def check(self) -> None:
-        """Hold it to its bounds.
+        """Check the numbers.
 
         Raises:
-            BadInputError: a number is below 1 or beyond what there can be.
+            BadInputError: if a number is below 1 or above its maximum.
         """
-        for name, most, noun in (("keep_days", MAX_DAYS, "days"), ("keep_calls", MAX_CALLS, "calls")):
+        for name, maximum, noun in (("keep_days", MAX_DAYS, "days"), ("keep_calls", MAX_CALLS, "calls")):
             number = getattr(self, name)
-            if number is not None and not 1 <= number <= most:
-                raise BadInputError(f"{number:,} {noun} cannot be kept; name from 1 to {most:,}", name)
+            if number is not None and not 1 <= number <= maximum:
+                raise BadInputError(f"{number:,} {noun} is out of range; send 1 to {maximum:,}", name)
 
 
 @dataclass(frozen=True, slots=True)
 class GracePeriods:
-    """How long, in microseconds, what may still be needed is waited for, whatever the rule says.
+    """Times in microseconds that the sweep waits before deleting, whatever the rule says.
 
-    `unfinished`: for the end of a call that runs, and for the root of a trace. `deleted`: for what may still arrive of
-    a deleted call or of one that never started, and until a deleted object's value goes. `files` and `feedback`: for
-    what refers to a file, and for the call that feedback is on.
+    `unfinished`: for the end of a running call, and for the root of a trace. `deleted`: for late data of a deleted or
+    unstarted call, and before the value of a deleted object is deleted. `files` and `feedback`: for the first reference
+    to a file, and for the call of feedback.
     """
 
     unfinished: int = DAY
@@ -55,10 +58,10 @@ class GracePeriods:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """A rule at one moment; times are microseconds since the epoch.
+    """A rule at a point in time; times are microseconds since the epoch.
 
-    A call is old if it began and ended before `by_days`, or began before `by_calls`. What began at or after
-    `unfinished` and is not complete may become so.
+    A call is old if it started and ended before `by_days`, or started before `by_calls`. An incomplete call or trace
+    that started at or after `unfinished` may still be completed.
     """
 
     by_days: int | None
@@ -67,48 +70,48 @@ class Limits:
 
     @property
     def before(self) -> int:
-        """Every old call began before this."""
+        """Time before which every old call started."""
         return max(limit for limit in (self.by_days, self.by_calls) if limit is not None)
 
-    def going(self) -> Pipeline:
-        """What makes of visible calls the traces that go: `_id`, how many `calls` each has, their `bytes`.
+    def doomed_traces(self) -> Pipeline:
+        """Return the stages that turn visible calls into traces to delete: `_id`, `calls` (their number), `bytes`.
 
-        A trace goes when all its calls are old and none of them runs; and where its root is not there, only when that
-        can no longer be expected.
+        A trace is deleted when all its calls are old and none is running. A trace without a root is kept until the root
+        can no longer arrive.
         """
-        last = {"$max": ["$started_at", "$ended_at"]}
+        last_time = {"$max": ["$started_at", "$ended_at"]}
         old: list[dict[str, Any]] = []
         if self.by_days is not None:
-            old.append({"$lt": [last, self.by_days]})
+            old.append({"$lt": [last_time, self.by_days]})
         if self.by_calls is not None:
             old.append({"$lt": ["$started_at", self.by_calls]})
-        runs = {"$and": [{"$not": [{"$isNumber": "$ended_at"}]}, {"$gte": ["$started_at", self.unfinished]}]}
-        stays = {"$or": [{"$not": [{"$or": old}]}, runs]}
+        is_running = {"$and": [{"$not": [{"$isNumber": "$ended_at"}]}, {"$gte": ["$started_at", self.unfinished]}]}
+        is_kept = {"$or": [{"$not": [{"$or": old}]}, is_running]}
         is_root = {"$eq": [{"$ifNull": ["$parent_id", None]}, None]}
         group = {
             "_id": "$trace_id",
             "calls": {"$sum": 1},
             "bytes": {"$sum": "$storage_size_bytes"},
-            "staying": {"$sum": {"$cond": [stays, 1, 0]}},
+            "kept": {"$sum": {"$cond": [is_kept, 1, 0]}},
             "roots": {"$sum": {"$cond": [is_root, 1, 0]}},
-            "last": {"$max": last},
+            "last": {"$max": last_time},
         }
         is_whole = {"$or": [{"roots": {"$gt": 0}}, {"last": {"$lt": self.unfinished}}]}
-        return [{"$group": group}, {"$match": {"staying": 0, **is_whole}}]
+        return [{"$group": group}, {"$match": {"kept": 0, **is_whole}}]
 
 
-async def limits_of(database: Database, project_id: str, rule: Rule, patience: GracePeriods) -> Limits | None:
-    """What a rule means now; None where there are no more calls than are kept."""
+async def limits_of(database: Database, project_id: str, rule: Rule, grace_periods: GracePeriods) -> Limits | None:
+    """Return the limits of a rule now; None if the project has no more calls than the rule keeps."""
     now = times.now()
     by_days = None if rule.keep_days is None else now - rule.keep_days * DAY
     by_calls = None if rule.keep_calls is None else await _nth_newest(database, project_id, rule.keep_calls)
     if by_days is None and by_calls is None:
         return None
-    return Limits(by_days, by_calls, now - patience.unfinished)
+    return Limits(by_days, by_calls, now - grace_periods.unfinished)
 
 
 async def _nth_newest(database: Database, project_id: str, number: int) -> int | None:
-    """When the last of so many of the newest calls began, None where there are fewer; from an index alone."""
+    """Return the start of the `number`-th newest call, None if there are fewer; a covered query."""
     match = {"project_id": project_id, "visible": True}
     newest = database.calls.find(match, {"_id": 0, "started_at": 1}, sort=[("started_at", -1), ("id", 1)])
     rows = await newest.skip(number - 1).limit(1).to_list(1)

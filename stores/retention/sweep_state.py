@@ -1,8 +1,8 @@
-"""The document of a project's retention: its rule, who sweeps by it, and how far that is.
+"""The retention document of a project: its rule, the lease of the sweep, and its progress.
 
-Every step that removes something writes this document in its own transaction, and only while the rule and the sweeper
-are those it began with. So whoever changes the rule, takes the sweep over, or purges the project, either stops the step
-or comes after it; and what the report counts is what went, whatever was killed in between.
+Every step that deletes something updates this document in its own transaction, and only if rule and lease are
+unchanged. A change of the rule, a takeover or a purge therefore either stops the step or follows it. The report counts
+exactly what was deleted, even after a crash.
 """
 
 from typing import Final
@@ -17,20 +17,20 @@ from stores.retention.reports import COUNTS, Outcome
 from stores.retention.rules import Rule
 
 PAUSE: Final = 3_600_000_000
-"""From the end of a sweep to the next, in microseconds."""
+"""Microseconds from the end of a sweep to the next."""
 PAUSE_AFTER_FAILURE: Final = 60_000_000
 
-_RUNS: Final = {"$eq": ["$sweep.outcome", str(Outcome.RUNNING)]}
+_IS_RUNNING: Final = {"$eq": ["$sweep.outcome", str(Outcome.RUNNING)]}
 
 
 class SupersededError(Exception):
-    """The rule of a sweep is another now, or its project is, or somebody else goes on with it."""
+    """The rule was changed, the project was purged, or another process took over the sweep."""
 
 
 async def set_rule(database: Database, project_id: str, rule: Rule) -> Document | None:
-    """Give a project another rule, or with an empty one none; what sweeps by the old one stops.
+    """Replace the rule of a project (an empty rule removes it) and stop a sweep by the old rule.
 
-    Its document; None where the project is not listed, or is being purged.
+    Returns the new document, or None if the project is not listed or is being purged.
     """
     now = times.now()
     stopped = {"outcome": str(Outcome.STOPPED), "ended_at": now, "error": "the rule was changed"}
@@ -44,29 +44,29 @@ async def set_rule(database: Database, project_id: str, rule: Rule) -> Document 
         "doomed": "$$REMOVE",
         "holder": "$$REMOVE",
         "held_until": "$$REMOVE",
-        "sweep": {"$cond": [_RUNS, {"$mergeObjects": ["$sweep", stopped]}, {"$ifNull": ["$sweep", "$$REMOVE"]}]},
+        "sweep": {"$cond": [_IS_RUNNING, {"$mergeObjects": ["$sweep", stopped]}, {"$ifNull": ["$sweep", "$$REMOVE"]}]},
     }
 
-    async def work(session: Session) -> Document | None:
-        # The entry is written, too: so of this and a purge's beginning or end one comes after the other.
+    async def operation(session: Session) -> Document | None:
+        # Also writes the registry entry, so that it conflicts with the start or end of a purge.
         entry = {"_id": project_id, project_registry.PURGING: None}
-        told = {"$set": {"rule_id": changes["rule_id"]}}
-        if not (await database.projects.update_one(entry, told, session=session)).matched_count:
+        entry_update = {"$set": {"rule_id": changes["rule_id"]}}
+        if not (await database.projects.update_one(entry, entry_update, session=session)).matched_count:
             return None
-        found = await database.retention.find_one_and_update(
+        document = await database.retention.find_one_and_update(
             {"_id": project_id},
             [{"$set": changes}],
             upsert=True,
             return_document=ReturnDocument.AFTER,
             session=session,
         )
-        return dict(found)
+        return dict(document)
 
-    return await database.transaction(work)
+    return await database.transaction(operation)
 
 
 class SweepLease:
-    """The sweep of one project by its rule, held by one sweeper."""
+    """The lease on the sweep of one project."""
 
     def __init__(self, database: Database, state: Document, holder: str, lease_seconds: float) -> None:
         self._retention = database.retention
@@ -75,17 +75,23 @@ class SweepLease:
         self.rule = Rule(state.get("keep_days"), state.get("keep_calls"))
         self._holder = holder
         self._lease_seconds = lease_seconds
-        self._own = {"_id": self.project_id, "holder": holder, "rule_id": state["rule_id"]}
+        self._lease_match = {"_id": self.project_id, "holder": holder, "rule_id": state["rule_id"]}
 
     @classmethod
-    async def take(
+    async def acquire(
         cls, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS
     ) -> "SweepLease | None":
-        """Begin a sweep, or go on with one that was left; None where there is no rule, or somebody is at it."""
+        """Acquire the lease and start a sweep, or continue an interrupted one.
+
+        Returns None if there is no rule, or another process has the lease.
+        """
         holder = new_holder()
         has_rule = {"$or": [{"keep_days": {"$exists": True}}, {"keep_calls": {"$exists": True}}]}
         new = {"outcome": str(Outcome.RUNNING), "started_at": times.now()}
-        changes = {**lease_update(holder, lease_seconds), "sweep": {"$cond": [_RUNS, "$sweep", {"$literal": new}]}}
+        changes = {
+            **lease_update(holder, lease_seconds),
+            "sweep": {"$cond": [_IS_RUNNING, "$sweep", {"$literal": new}]},
+        }
         state = await database.retention.find_one_and_update(
             {"_id": project_id, "$and": [has_rule, available_to(holder)]},
             [{"$set": changes}],
@@ -94,10 +100,10 @@ class SweepLease:
         return None if state is None else cls(database, state, holder, lease_seconds)
 
     async def advance(self, counts: Document | None = None, session: Session | None = None, **changes: object) -> None:
-        """Count what went, and keep other changes (None takes a field away), as long as the sweep is ours.
+        """Add to the counts, store other changes (None removes a field), and renew the lease.
 
         Raises:
-            SupersededError: it is not; whoever asks in a transaction lets all of it go.
+            SupersededError: if the lease is lost; a surrounding transaction must abort.
         """
         added = {
             f"sweep.{name}": {"$add": [{"$ifNull": [f"$sweep.{name}", 0]}, number]}
@@ -106,20 +112,26 @@ class SweepLease:
         }
         values = {name: "$$REMOVE" if value is None else {"$literal": value} for name, value in changes.items()}
         update = [{"$set": {**lease_update(self._holder, self._lease_seconds), **added, **values}}]
-        done = await self._retention.update_one(self._own, update, session=session)
+        done = await self._retention.update_one(self._lease_match, update, session=session)
         if not done.matched_count:
             raise SupersededError
 
     async def finish(self, error: str | None = None) -> None:
-        """Say how it ended, and when the next is due; nothing happens where it is no longer ours."""
+        """Store the outcome and the time of the next sweep; no effect if the lease is lost."""
         now = times.now()
         outcome = Outcome.DONE if error is None else Outcome.FAILED
-        told = {"sweep.outcome": str(outcome), "sweep.ended_at": now, **({"sweep.error": error} if error else {})}
+        outcome_fields = {
+            "sweep.outcome": str(outcome),
+            "sweep.ended_at": now,
+            **({"sweep.error": error} if error else {}),
+        }
         due_at = now + (PAUSE if error is None else PAUSE_AFTER_FAILURE)
-        gone = {"holder": "", "held_until": ""}
-        await self._retention.update_one(self._own, {"$set": {**told, "due_at": due_at}, "$unset": gone})
+        lease_fields = {"holder": "", "held_until": ""}
+        await self._retention.update_one(
+            self._lease_match, {"$set": {**outcome_fields, "due_at": due_at}, "$unset": lease_fields}
+        )
 
-    async def leave(self) -> None:
-        """Let others go on with it, at once."""
-        gone = {"holder": "", "held_until": ""}
-        await self._retention.update_one(self._own, {"$set": {"due_at": times.now()}, "$unset": gone})
+    async def release(self) -> None:
+        """Release the lease, so that another process can continue at once."""
+        lease_fields = {"holder": "", "held_until": ""}
+        await self._retention.update_one(self._lease_match, {"$set": {"due_at": times.now()}, "$unset": lease_fields})

@@ -1,7 +1,4 @@
-"""What remains of what is no more.
-
-That is: deleted calls, parts of calls that never started, values of deleted objects, feedback on calls not there.
-"""
+"""Sweep of tombstones: deleted calls, unstarted call parts, values of deleted objects, and orphaned feedback."""
 
 from functools import partial
 from typing import Any, Final
@@ -15,98 +12,103 @@ from stores.retention.rules import GracePeriods
 from stores.retention.sweep_state import SweepLease
 from stores.retention.trace_sweep import orphans_of, remove_calls, remove_orphaned
 
-_STEP: Final = 500
-_OBJECTS_AT_ONCE: Final = 50
+_BATCH_SIZE: Final = 500
+_OBJECTS_PER_BATCH: Final = 50
 
 
 class TombstoneSweep:
-    """The removal of a project's remains, each after its time."""
+    """Deletes a project's tombstones after their grace periods."""
 
-    def __init__(self, database: Database, hold: SweepLease, patience: GracePeriods) -> None:
+    def __init__(self, database: Database, lease: SweepLease, grace_periods: GracePeriods) -> None:
         self._database = database
-        self._hold = hold
+        self._lease = lease
         now = times.now()
-        self._deleted = now - patience.deleted
-        self._spoken_of = now - patience.feedback
+        self._deleted_before = now - grace_periods.deleted
+        self._feedback_before = now - grace_periods.feedback
 
     async def steps(self) -> WorkSteps:
-        """Remove them, some at a time."""
-        deleted = deleted_calls(self._hold.project_id, self._deleted)
-        while last := await self._database.transaction(partial(self._remove_some, match=deleted)):
-            # MongoDB steps over what was removed lately, key by key.
+        """Delete them in steps."""
+        deleted = deleted_calls(self._lease.project_id, self._deleted_before)
+        while last := await self._database.transaction(partial(self._remove_batch, match=deleted)):
+            # continue behind deleted keys, which MongoDB would skip one by one
             deleted["deleted_at"]["$gte"] = last["deleted_at"]
             yield
-        while await self._database.transaction(partial(self._remove_some, match=self._unstarted())):
+        while await self._database.transaction(partial(self._remove_batch, match=self._unstarted_match())):
             yield
         while await self._mark_unstarted():
             yield
-        while await self._database.transaction(self._empty_some):
+        while await self._database.transaction(self._empty_batch):
             yield
         async for _ in self._remove_orphans():
             yield
 
-    async def _remove_some(self, session: Session, match: Document) -> Document | None:
-        """Remove some hidden calls that match, with the feedback on them; the one that was deleted last, or None."""
+    async def _remove_batch(self, session: Session, match: Document) -> Document | None:
+        """Delete a batch of matching hidden calls with their feedback; return the last deleted one, or None."""
         paths = {"id": 1, "deleted_at": 1}
-        found = self._database.calls.find(match, paths, sort=[("deleted_at", 1)], limit=_STEP, session=session)
-        calls: list[Document] = await found.to_list(None)
+        cursor = self._database.calls.find(match, paths, sort=[("deleted_at", 1)], limit=_BATCH_SIZE, session=session)
+        calls: list[Document] = await cursor.to_list(None)
         call_ids = [call["id"] for call in calls]
-        await remove_calls(self._database, self._hold, session, call_ids, {"hidden_calls": len(call_ids)})
+        await remove_calls(self._database, self._lease, session, call_ids, {"hidden_calls": len(call_ids)})
         return calls[-1] if calls else None
 
-    def _unstarted(self) -> Document:
-        return {**_never_started(self._hold.project_id), "unstarted_since": {"$lt": self._deleted}}
+    def _unstarted_match(self) -> Document:
+        return {**_never_started(self._lease.project_id), "unstarted_since": {"$lt": self._deleted_before}}
 
     async def _mark_unstarted(self) -> int:
-        """Mark ends and names whose start has not come: nothing else tells how long they have been there. How many."""
+        """Mark ends and names without a start, because nothing else records when they arrived; return their number."""
         calls = self._database.calls
-        match = {**_never_started(self._hold.project_id), "unstarted_since": None}
-        keys = [call["_id"] for call in await calls.find(match, {"_id": 1}, limit=_STEP).to_list(None)]
+        match = {**_never_started(self._lease.project_id), "unstarted_since": None}
+        keys = [call["_id"] for call in await calls.find(match, {"_id": 1}, limit=_BATCH_SIZE).to_list(None)]
         if keys:
-            await self._hold.advance()
+            await self._lease.advance()
             await calls.update_many({**match, "_id": {"$in": keys}}, {"$set": {"unstarted_since": times.now()}})
         return len(keys)
 
-    async def _empty_some(self, session: Session) -> int:
-        """Let go of the values of some versions that are deleted; their place among the others stays."""
+    async def _empty_batch(self, session: Session) -> int:
+        """Delete the values of some deleted versions; their version numbers remain."""
         objects = self._database.objects
-        match = deleted_values(self._hold.project_id, self._deleted)
-        found = objects.find(match, {"_id": 1}, limit=_OBJECTS_AT_ONCE, session=session)
-        keys = [version["_id"] for version in await found.to_list(None)]
+        match = deleted_values(self._lease.project_id, self._deleted_before)
+        cursor = objects.find(match, {"_id": 1}, limit=_OBJECTS_PER_BATCH, session=session)
+        keys = [version["_id"] for version in await cursor.to_list(None)]
         if keys:
             emptied = {"$set": EMPTY, "$unset": {"refs": ""}}
             await objects.update_many({**match, "_id": {"$in": keys}}, emptied, session=session)
-            await self._hold.advance(session=session)
+            await self._lease.advance(session=session)
         return len(keys)
 
     async def _remove_orphans(self) -> WorkSteps:
-        """Remove feedback on calls that are not there; each is looked at once, when its time has come.
+        """Delete feedback on calls that do not exist; each is checked once, after its grace period.
 
-        What goes with its call later goes in the same step.
+        Feedback whose call is deleted later is deleted with the call.
         """
         feedback = self._database.feedback
-        began: Document = {"$gte": self._hold.state.get("feedback_checked_until", 0), "$lt": self._spoken_of}
-        match: Document = {"project_id": self._hold.project_id, "created_at": began}
+        created_range: Document = {
+            "$gte": self._lease.state.get("feedback_checked_until", 0),
+            "$lt": self._feedback_before,
+        }
+        match: Document = {"project_id": self._lease.project_id, "created_at": created_range}
         paths = {"id": 1, "call_id": 1, "created_at": 1}
         order = [("created_at", 1), ("id", 1)]
-        while rows := await feedback.find(match, paths, sort=order, limit=_STEP).to_list(None):
+        while rows := await feedback.find(match, paths, sort=order, limit=_BATCH_SIZE).to_list(None):
             on_calls = {row["_id"]: row["call_id"] for row in rows if "call_id" in row}
-            orphans = await orphans_of(self._database, self._hold.project_id, on_calls)
+            orphans = await orphans_of(self._database, self._lease.project_id, on_calls)
             if orphans:
-                await self._database.transaction(partial(remove_orphaned, self._database, self._hold, on_calls=orphans))
-            began["$gte"] = at = rows[-1]["created_at"]
+                await self._database.transaction(
+                    partial(remove_orphaned, self._database, self._lease, on_calls=orphans)
+                )
+            created_range["$gte"] = at = rows[-1]["created_at"]
             match["$or"] = [{"created_at": {"$gt": at}}, {"created_at": at, "id": {"$gt": rows[-1]["id"]}}]
-            await self._hold.advance(feedback_checked_until=at)
+            await self._lease.advance(feedback_checked_until=at)
             yield
 
 
 def deleted_calls(project_id: str, before: int) -> Document:
-    """The match of calls that were deleted before a time."""
+    """Return the match for calls deleted before a time."""
     return {"project_id": project_id, "deleted_at": {"$lt": before}}
 
 
 def deleted_values(project_id: str, before: int) -> Document:
-    """The match of versions that were deleted before a time and still have their values."""
+    """Return the match for versions that were deleted before a time and still have their values."""
     is_full: Any = {"$ne": EMPTY["json"]["val"]}
     return {"project_id": project_id, "visible": False, "deleted_at": {"$lt": before}, "json.val": is_full}
 

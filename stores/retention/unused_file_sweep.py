@@ -1,9 +1,9 @@
-"""Files of a project that nothing speaks of any more.
+"""Deletion of a project's files that nothing references any more.
 
-A file stays for a day after it was last stored or asked for (`stores.files.touch`), so that what refers to it may
-come later; and as long as its digest stands anywhere in a call, an object, a table's row or feedback of its project,
-deleted ones included while they are there. To know that, all of these are looked through, in projects that have files
-of that age; where it takes long, not in every sweep.
+A file stays for a day after it was last stored or read (`stores.files.touch`), so that references may arrive later. It
+also stays while its digest occurs in a call, object, table row or feedback of its project, tombstones included. Finding
+out means reading all of these, so only projects with files of that age are scanned; if a scan takes long, not in every
+sweep.
 """
 
 from functools import partial
@@ -16,74 +16,71 @@ from stores.database.paced_steps import WorkSteps
 from stores.database.transactions import Session
 from stores.files.deletion import FIELDS, discard_removed, remove
 from stores.files.touch import stored_before
-from stores.retention.file_references import all_mentioned
+from stores.retention.file_references import remove_referenced
 from stores.retention.rules import GracePeriods
 from stores.retention.sweep_state import SweepLease
 
-_CANDIDATES: Final = 100_000
-"""Digests that are looked for at once: some ten megabytes."""
+_MAX_CANDIDATES: Final = 100_000
+"""Maximum digests searched for in one scan: about ten megabytes."""
 
-_AT_ONCE: Final = 200
+_BATCH_SIZE: Final = 200
 
-_SHORT: Final = times.SECOND
-"""What takes less, in microseconds, can be done at any time."""
-_SELDOM: Final = 20
-"""What takes longer is done again after so many times as long."""
+_SHORT_MICROS: Final = times.SECOND
+"""Scans shorter than this (in microseconds) run in every sweep."""
+_REPEAT_FACTOR: Final = 20
+"""Longer scans are repeated only after this multiple of their duration."""
 
 
 class UnusedFilesSweep:
-    """The removal of a project's unused files."""
+    """Deletes a project's unused files."""
 
-    def __init__(self, database: Database, hold: SweepLease, patience: GracePeriods) -> None:
+    def __init__(self, database: Database, lease: SweepLease, grace_periods: GracePeriods) -> None:
         self._database = database
-        self._hold = hold
-        self._before = times.now() - patience.files
+        self._lease = lease
+        self._before = times.now() - grace_periods.files
 
     async def steps(self) -> WorkSteps:
-        """Remove them, some at a time."""
-        async for _ in discard_removed(self._database, self._hold.project_id):
+        """Delete them in steps."""
+        async for _ in discard_removed(self._database, self._lease.project_id):
             yield
         if not self._is_due():
             return
-        began, last = times.now(), ""
-        while candidates := await some_files(self._database, self._hold.project_id, self._before, last):
+        started_at, last = times.now(), ""
+        while candidates := await next_files(self._database, self._lease.project_id, self._before, last):
             last = max(candidates)
             async for _ in self._remove_unused({digest for digest, _ in candidates.values()}, candidates):
                 yield
         now = times.now()
-        await self._hold.advance(files_looked_for={"at": now, "took": now - began})
+        await self._lease.advance(files_looked_for={"at": now, "took": now - started_at})
 
     def _is_due(self) -> bool:
-        last: dict[str, int] = self._hold.state.get("files_looked_for", {"at": 0, "took": 0})
-        return last["took"] < _SHORT or times.now() - last["at"] >= _SELDOM * last["took"]
+        last: dict[str, int] = self._lease.state.get("files_looked_for", {"at": 0, "took": 0})
+        return last["took"] < _SHORT_MICROS or times.now() - last["at"] >= _REPEAT_FACTOR * last["took"]
 
     async def _remove_unused(self, digests: set[str], candidates: dict[str, tuple[str, int]]) -> WorkSteps:
-        async for _ in all_mentioned(self._database, self._hold.project_id, digests):
-            await self._hold.advance()
+        async for _ in remove_referenced(self._database, self._lease.project_id, digests):
+            await self._lease.advance()
             yield
         unused = [key for key, (digest, _) in candidates.items() if digest in digests]
-        for keys in batches(unused, _AT_ONCE):
+        for keys in batches(unused, _BATCH_SIZE):
             await self._database.transaction(partial(self._remove, keys=list(keys)))
             yield
-        async for _ in discard_removed(self._database, self._hold.project_id):
+        async for _ in discard_removed(self._database, self._lease.project_id):
             yield
 
     async def _remove(self, session: Session, keys: list[str]) -> None:
-        """Remove those of some files that nobody stored again or asked for meanwhile."""
-        match = {"_id": {"$in": keys}, "project_id": self._hold.project_id, **stored_before(self._before)}
+        """Delete files of a batch, unless they were stored or read meanwhile."""
+        match = {"_id": {"$in": keys}, "project_id": self._lease.project_id, **stored_before(self._before)}
         files = await self._database.files.find(match, FIELDS, session=session).to_list(None)
         if files:
             await remove(self._database, session, files)
             counts = {"files": len(files), "file_bytes": sum(file["length"] for file in files)}
-            await self._hold.advance(counts, session)
+            await self._lease.advance(counts, session)
 
 
-async def some_files(database: Database, project_id: str, before: int, after: str = "") -> dict[str, tuple[str, int]]:
-    """The digests and sizes of a project's files that were last stored or asked for before a time, by their keys.
-
-    They are those whose keys come next after one.
-    """
+async def next_files(database: Database, project_id: str, before: int, after: str = "") -> dict[str, tuple[str, int]]:
+    """Return digest and size by key of a project's next files after a key, last stored or read before a time."""
     keys = {"$gt": after or f"{project_id}:", "$lt": f"{project_id};"}
     match: Document = {"_id": keys, "project_id": project_id, **stored_before(before)}
-    rows = database.files.find(match, {"digest": 1, "length": 1}, sort=[("_id", 1)], limit=_CANDIDATES)
+    rows = database.files.find(match, {"digest": 1, "length": 1}, sort=[("_id", 1)], limit=_MAX_CANDIDATES)
     return {row["_id"]: (row["digest"], row["length"]) async for row in rows}

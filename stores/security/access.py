@@ -1,4 +1,4 @@
-"""Who asks, and what they may do in which project."""
+"""Callers and their roles in projects."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -11,11 +11,11 @@ from stores.ids import PROJECT_PART_RULE, is_project_part
 
 EVERY_PROJECT: Final = "*"
 ANONYMOUS: Final = "anonymous"
-"""The id of whoever asks where nobody has to say who they are."""
+"""The caller id of requests without credentials on a server that requires none."""
 
 
 class Role(IntEnum):
-    """What somebody may do in a project; who may do more may do all that is less."""
+    """A role of a caller in a project; each role includes the lower ones."""
 
     NONE = 0
     READER = 1
@@ -23,19 +23,19 @@ class Role(IntEnum):
     ADMIN = 3
 
     @classmethod
-    def of(cls, name: str) -> Self:
-        """The role of a name, as people write it.
+    def parse(cls, name: str) -> Self:
+        """Parse a role from its lowercase name.
 
         Raises:
-            BadInputError: there is no such role.
+            BadInputError: if there is no such role.
         """
         names = [role.name.lower() for role in cls if role]
         if name not in names:
-            raise BadInputError(f"{name[:64]!r} is no role; there are {', '.join(names)}", "role")
+            raise BadInputError(f"{name[:64]!r} is not a role; use one of {', '.join(names)}", "role")
         return cls[name.upper()]
 
     def __str__(self) -> str:
-        """Its name, as people write it."""
+        """Return the lowercase name."""
         return self.name.lower()
 
 
@@ -47,25 +47,25 @@ class Grant:
     role: Role
 
     @classmethod
-    def of(cls, projects: str, role: Role) -> Self:
-        """A grant of what people wrote.
+    def parse(cls, projects: str, role: Role) -> Self:
+        """Validate the projects and create a grant.
 
         Raises:
-            BadInputError: it names no projects, or may have been meant for others than it names.
+            BadInputError: if the text names no projects, or could be read as naming others.
         """
         entity, _, project = projects.partition("/")
         is_project = project == EVERY_PROJECT or _is_plain(project)
         if projects != EVERY_PROJECT and not (_is_plain(entity) and is_project):
             raise BadInputError(
-                f"{projects[:64]!r} names no projects; write entity/project, entity/* for all of an entity or * for "
-                f"all, each part of {PROJECT_PART_RULE}, without * among others, spaces around it or letters that "
-                "Unicode composes",
+                f"{projects[:64]!r} does not name projects; write entity/project, entity/* for all projects of an "
+                f"entity, or * for all; each half has {PROJECT_PART_RULE}; write no other *, no outer spaces, and "
+                "letters in Unicode's composed form (NFC)",
                 "project",
             )
         return cls(projects, role)
 
-    def holds_for(self, project_id: str) -> bool:
-        """Whether it is for a project."""
+    def covers(self, project_id: str) -> bool:
+        """True if the grant covers a project."""
         if self.projects == EVERY_PROJECT:
             return True
         return (
@@ -74,75 +74,75 @@ class Grant:
 
 
 def _is_plain(part: str) -> bool:
-    """Whether half of a project id can be meant for nothing else."""
+    """True if half of a project id is unambiguous: no `*`, outer spaces or decomposed letters."""
     return is_project_part(part) and EVERY_PROJECT not in part and part == unicodedata.normalize("NFC", part.strip())
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the public id of a key, the subject of a token or `anonymous`, and what they may do where."""
+    """The caller of a request: a key's public id, a token's subject or `anonymous`, with its grants."""
 
     id: str
     grants: tuple[Grant, ...]
     everywhere: Role = field(init=False, compare=False)
-    """The role that they have in every project."""
+    """The role that applies in every project."""
 
     def __post_init__(self) -> None:
-        """Find once what each request asks first."""
-        everywhere = _most(grant.role for grant in self.grants if grant.projects == EVERY_PROJECT)
+        """Compute once what each request checks first."""
+        everywhere = _highest(grant.role for grant in self.grants if grant.projects == EVERY_PROJECT)
         object.__setattr__(self, "everywhere", everywhere)
 
     @property
     def is_anonymous(self) -> bool:
-        """Whether it is anybody."""
+        """True if the caller has no identity."""
         return self.id == ANONYMOUS
 
     def role_in(self, project_id: str) -> Role:
-        """The role in a project, whether there is such a project or not."""
-        return _most(grant.role for grant in self.grants if grant.holds_for(project_id))
+        """Return the role in a project, which need not exist."""
+        return _highest(grant.role for grant in self.grants if grant.covers(project_id))
 
     @property
     def projects(self) -> tuple[str, ...] | None:
-        """The projects that they have any role in, as grants name them; None for all."""
+        """The projects with any role, as the grants name them; None for all."""
         return None if self.everywhere else tuple(grant.projects for grant in self.grants if grant.role)
 
     def has_role(self, role: Role, project_id: str) -> bool:
-        """Whether they have a role in a project, or one that may do more."""
+        """True if the caller has the role, or a higher one, in a project."""
         return self.everywhere >= role or self.role_in(project_id) >= role
 
     def require_role(self, role: Role, project_id: str, argument: str | None = None) -> None:
-        """See that they have a role in a project; nothing is looked up for that.
+        """Check that the caller has a role in a project; this needs no database access.
 
         Raises:
-            ForbiddenError: they have not.
+            ForbiddenError: if it does not.
         """
         if not self.has_role(role, project_id):
             raise forbidden_error(role, project_id, argument)
 
     def check_anywhere(self, role: Role) -> None:
-        """Check that the caller has the role in at least one project, before it is known which one they mean.
+        """Check that the caller has the role in at least one project, before the project is known.
 
         Raises:
-            ForbiddenError: they have it in none.
+            ForbiddenError: if it has the role in none.
         """
         if all(grant.role < role for grant in self.grants):
-            raise ForbiddenError(f"this takes the role {role}, which you have in no project")
+            raise ForbiddenError(f"you need the role {role} in at least one project; ask an administrator for it")
 
 
 def forbidden_error(role: Role, project_id: str, argument: str | None = None) -> ForbiddenError:
-    """The refusal of who lacks a role in a project, the same whether there is such a project or not."""
-    return ForbiddenError(f"this takes the role {role} in {project_id[:260]!r}, which you do not have", argument)
+    """Create the error for a missing role; it is equal for missing projects, so it does not reveal them."""
+    return ForbiddenError(f"you need the role {role} in {project_id[:260]!r}; ask an administrator for it", argument)
 
 
-def _most(roles: Iterable[Role]) -> Role:
+def _highest(roles: Iterable[Role]) -> Role:
     return max(roles, default=Role.NONE)
 
 
 ANONYMOUS_WRITER: Final = Caller(ANONYMOUS, (Grant(EVERY_PROJECT, Role.WRITER),))
-"""Whoever asks where there are no keys."""
+"""The caller of requests on a server without keys."""
 
 ANONYMOUS_ADMIN: Final = Caller(ANONYMOUS, (Grant(EVERY_PROJECT, Role.ADMIN),))
-"""The same where the server is told to let everybody do what is for administrators."""
+"""The caller of requests on a server that is configured to let everybody administrate."""
 
 NOBODY: Final = Caller(ANONYMOUS, ())
-"""Who has not said who they are, where they must."""
+"""The caller of a request without credentials on a server that requires them."""

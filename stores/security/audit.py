@@ -1,15 +1,15 @@
-"""The audit log: who removed what for good or from sight, changed what is kept, or changed who may come in; and when.
+"""The audit log: deletions, purges, and changes of retention rules and keys, with caller and time.
 
 Each entry is one line of JSON on the logger `loomql.audit`:
 
-    time       ISO 8601, in UTC
-    action     what was done, such as `calls.delete`, `calls.deleted`, `retention.set`, `key.create`
-    caller     the public id of a key, the subject of a token, `anonymous`, `command line` or `server`
-    project    entity/project, or null for what is of none
-    detail     what exactly and how many; never a secret, nor anything that was stored
+  time       ISO 8601, in UTC
+  action     what was done, such as `calls.delete`, `calls.deleted`, `retention.set`, `key.create`
+  caller     the public id of a key, the subject of a token, `anonymous`, `command line` or `server`
+  project    entity/project, or null if the action concerns no project
+  detail     objects and counts; never a secret, nor any stored content
 
-It is told to whoever keeps logs, and not to the database: what is kept there could be removed by those whom it is
-about, and would be lost together with what was removed.
+Entries go to the log and not to the database: there, the audited users could delete them, and a lost database would
+lose them.
 """
 
 import json
@@ -24,37 +24,36 @@ from stores.security.access import ANONYMOUS
 
 COMMAND_LINE: Final = "command line"
 SERVER: Final = "server"
-"""The caller of what a server does by itself, such as the sweeps of retention."""
+"""Caller of the server's own actions, such as retention sweeps."""
 
-NAMED_AT_MOST: Final = 100
-"""Ids that one entry lists; of more it says how many there were."""
+MAX_LISTED_IDS: Final = 100
+"""Maximum ids listed in one entry; further ones are counted."""
 
 logger: Final = logging.getLogger("loomql.audit")
-# Whatever level the rest of the program is at.
+# Independent of the program's log level.
 logger.setLevel(logging.INFO)
 
 
 CALLER: Final[ContextVar[str]] = ContextVar("caller", default=SERVER)
-"""On whose behalf something is done; each request has a context of its own."""
+"""The caller of the current context; each request has its own context."""
 
 
 def known_caller() -> str | None:
-    """On whose behalf it is, if that is somebody who had to say who they are."""
+    """Return the current caller if it is authenticated; None otherwise."""
     caller = CALLER.get()
     return None if caller in {ANONYMOUS, COMMAND_LINE, SERVER} else caller
 
 
 def record_action(action: str, project: str | None, **detail: object) -> None:
-    """Write down what was done on behalf of whoever this context is of."""
+    """Log an action of the current caller."""
     record(action, CALLER.get(), project, detail)
 
 
 @contextmanager
 def record_removal(action: str, project: str | None, *, done: str, **detail: object) -> Iterator[dict[str, object]]:
-    """Write down what is about to be removed, and once it is, the same as done, with what came of it, to be filled in.
+    """Context manager: log `action` before a removal and `done` after it, with the outcome that the block fills in.
 
-    Where only the first is found, a part may be gone, or all: it failed on the way, its answer was lost, or the process
-    ended.
+    If only the first entry exists, the removal failed, its response was lost, or the process died; data may be gone.
     """
     record_action(action, project, **detail)
     outcome: dict[str, object] = {}
@@ -63,7 +62,7 @@ def record_removal(action: str, project: str | None, *, done: str, **detail: obj
 
 
 def record(action: str, caller: str, project: str | None, detail: dict[str, object]) -> None:
-    """Write down what was done, or is about to be, on behalf of somebody."""
+    """Log an action of `caller`, done or about to be done."""
     entry = {
         "time": times.to_text(times.now()),
         "action": action,
@@ -71,11 +70,11 @@ def record(action: str, caller: str, project: str | None, detail: dict[str, obje
         "project": project,
         "detail": {name: _bounded(value) for name, value in detail.items()},
     }
-    # In ASCII: some letters end a line to those who read one, and half a pair of surrogates is written by nobody.
+    # ASCII only: some letters end a line for log readers, and lone surrogates cannot be encoded.
     logger.info(json.dumps(entry, default=str))
 
 
 def _bounded(value: object) -> object:
-    if isinstance(value, list | tuple | set) and len(value) > NAMED_AT_MOST:
-        return [*list(value)[:NAMED_AT_MOST], f"and {len(value) - NAMED_AT_MOST:,} more"]
+    if isinstance(value, list | tuple | set) and len(value) > MAX_LISTED_IDS:
+        return [*list(value)[:MAX_LISTED_IDS], f"and {len(value) - MAX_LISTED_IDS:,} more"]
     return sorted(value) if isinstance(value, set) else value

@@ -1,4 +1,4 @@
-"""Secrets that all servers over one database share, and keep in it: each is made by whoever first needs it."""
+"""Secrets shared by all servers on one database and stored in it; the first server that needs one creates it."""
 
 import secrets
 from typing import Final
@@ -9,27 +9,27 @@ from pymongo.read_concern import ReadConcern
 from stores.database import Collection, Database
 
 CURSORS: Final = "cursors of events"
-"""The name of what seals those."""
+"""Name of the secret that signs event cursors."""
 
 _BYTES: Final = 32
-_KEPT: Final = ReadConcern("majority")
-"""One that a new primary might not have is none: others would be made in its place."""
+_MAJORITY: Final = ReadConcern("majority")
+"""A secret that a failover could roll back must not be used: another would replace it."""
 
 
 async def shared_secret(database: Database, name: str) -> bytes:
-    """The random 32 bytes of a name.
+    """Return the secret of a name, 32 random bytes; create it if missing.
 
     Raises:
-        UnavailableError: the database is away.
+        UnavailableError: if the database is unreachable.
     """
-    return await database.run(_found_or_made(database.secrets, name))
+    return await database.run(_find_or_create(database.secrets, name))
 
 
-async def _found_or_made(kept: Collection, name: str) -> bytes:
-    found = await kept.with_options(read_concern=_KEPT).find_one({"_id": name})
-    if found is None:
+async def _find_or_create(collection: Collection, name: str) -> bytes:
+    document = await collection.with_options(read_concern=_MAJORITY).find_one({"_id": name})
+    if document is None:
         new = {"$setOnInsert": {"secret": secrets.token_bytes(_BYTES)}}
         after = ReturnDocument.AFTER
-        found = await kept.find_one_and_update({"_id": name}, new, upsert=True, return_document=after)
-    secret: bytes = found["secret"]
+        document = await collection.find_one_and_update({"_id": name}, new, upsert=True, return_document=after)
+    secret: bytes = document["secret"]
     return secret

@@ -1,4 +1,4 @@
-"""Tables: lists of JSON objects, named after their content; what tables have in common is stored once."""
+"""Tables: lists of JSON objects, identified by their content; rows and chunks are shared between tables."""
 
 from stores.tables.inputs import Append, Insert, Pop, RowFilter, TableUpdate
 from stores.tables.store import TablesStore

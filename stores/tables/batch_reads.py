@@ -1,4 +1,4 @@
-"""Rows of many tables at once, by their positions: in three commands for each project."""
+"""Reads rows of many tables by position, with three commands per project."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from stores.tables.layout import Layout
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The positions of a table from `low` up to but not `high`, all of which it has."""
+    """The positions from `low` up to, not including, `high`; the table must have all of them."""
 
     layout: Layout
     low: int
@@ -19,39 +19,43 @@ class Span:
 
 
 async def read_layouts(tables: Collection, project_id: str, digests: Iterable[str]) -> dict[str, Layout]:
-    """Those of some tables of a project that are there, by digest."""
-    found = content_store.find_each(tables, project_id, digests, {"_id": 0})
-    return {row["digest"]: Layout(**row) async for row in found}
+    """Read the tables that exist, by digest."""
+    documents = content_store.find_each(tables, project_id, digests, {"_id": 0})
+    return {row["digest"]: Layout(**row) async for row in documents}
 
 
 async def read_spans(
     chunks: Collection, rows: Collection, project_id: str, spans: Sequence[Span], paths: Iterable[str]
 ) -> list[list[Row]]:
-    """For each span the rows at its positions, with some paths; those whose content is not there are left out."""
+    """Return the rows of each span, with the given document paths; rows without content are left out."""
     names = [span.layout.chunks[number] for span in spans for number in _numbers(span)]
     members = await read_chunks(chunks, project_id, names) if names else {}
-    places = [_places(span, members) for span in spans]
-    wanted = {digest for each in places for digest in each}
+    digests_by_span = [_digests_of(span, members) for span in spans]
+    wanted = {digest for each in digests_by_span for digest in each}
     projection = {"_id": 0, "digest": 1} | dict.fromkeys(paths, 1)
-    found = {row["digest"]: row async for row in content_store.find_each(rows, project_id, wanted, projection)}
+    rows_by_digest = {row["digest"]: row async for row in content_store.find_each(rows, project_id, wanted, projection)}
     return [
-        [placed_row(found[digest], span.layout, at) for at, digest in enumerate(each, span.low) if digest in found]
-        for span, each in zip(spans, places, strict=True)
+        [
+            placed_row(rows_by_digest[digest], span.layout, at)
+            for at, digest in enumerate(each, span.low)
+            if digest in rows_by_digest
+        ]
+        for span, each in zip(spans, digests_by_span, strict=True)
     ]
 
 
 def placed_row(row: Row, layout: Layout, at: int) -> Row:
-    """A row's document as the row at a position of a table."""
-    place = {"id": at, "original_index": at, "project_id": layout.project_id, "table_digest": layout.digest}
-    return row | place
+    """Build the row at a position of a table from a row document."""
+    position = {"id": at, "original_index": at, "project_id": layout.project_id, "table_digest": layout.digest}
+    return row | position
 
 
 def _numbers(span: Span) -> range:
     return span.layout.chunks_between(span.low, span.high) if span.low < span.high else range(0)
 
 
-def _places(span: Span, members: dict[str, list[str]]) -> list[str]:
-    """The digests of the rows at a span's positions."""
+def _digests_of(span: Span, members: dict[str, list[str]]) -> list[str]:
+    """Return the row digests of a span."""
     numbers = _numbers(span)
     if not numbers:
         return []

@@ -1,4 +1,4 @@
-"""What clients say of tables: changes to one, and which rows they want."""
+"""Inputs of table operations: updates, and filters of rows."""
 
 import re
 from collections.abc import Sequence
@@ -10,21 +10,21 @@ from stores.json import paths
 from stores.query.sort import SortBy
 
 MAX_MEMBERS: Final = 10_000
-"""Digests of a filter; more would not fit into one command beside all else."""
+"""Limit on the digests of a filter, so that it fits into one command."""
 
 _DIGEST: Final = re.compile("[A-Za-z0-9]{43}")
 
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """A row for the end."""
+    """Append a row."""
 
     row: object
 
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """A row for before the one at an index; at the length it goes to the end."""
+    """Insert a row before an index; an index equal to the length appends."""
 
     index: int
     row: object
@@ -32,7 +32,7 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Pop:
-    """The row at an index goes."""
+    """Remove the row at an index."""
 
     index: int
 
@@ -42,12 +42,12 @@ TableUpdate = Append | Insert | Pop
 
 @dataclass(frozen=True, slots=True)
 class RowFilter:
-    """Which rows: those of some digests; a list that is null or empty asks nothing."""
+    """Filter of rows by digest; an empty list or None matches every row."""
 
     row_digests: list[str] | None = None
 
     def members(self) -> frozenset[str] | None:
-        """The digests that a row may have; None for any.
+        """Return the digests to match; None for all.
 
         Raises:
             BadInputError: there are more than `MAX_MEMBERS`.
@@ -62,34 +62,34 @@ class RowFilter:
 
 
 def check_row_digest(digest: str, argument: str) -> None:
-    """Hold a text to the shape of a row's digest; of another shape, two lists of rows could make one table's digest.
+    """Check the format of a row digest. With another format two lists of rows could have the same table digest.
 
     Raises:
-        BadInputError: it has another.
+        BadInputError: the format is wrong.
     """
     if not _DIGEST.fullmatch(digest):
         raise BadInputError(
-            f"{digest[:64]!r} is not the digest of a row, which has 43 letters and digits; tableCreate gives them",
+            f"{digest[:64]!r} is not the digest of a row, which has 43 letters and digits; tableCreate returns them",
             argument,
         )
 
 
 def sort_within_rows(sort_by: Sequence[SortBy]) -> list[SortBy]:
-    """The sort by fields of `val`, of keys that clients name from within it.
+    """Convert sort keys within rows to fields of `val`.
 
     Raises:
-        BadInputError: a key's path is empty, or one of the names in it is blank.
+        BadInputError: a path is empty, or one of its steps is blank.
     """
     for position, key in enumerate(sort_by):
-        if not _leads_into_rows(key.field):
+        if not _is_path(key.field):
             raise BadInputError(
-                f"{key.field[:100]!r} is not a path into rows; write one such as question or usage.total_tokens",
+                f"{key.field[:100]!r} is not a path into rows; use one such as question or usage.total_tokens",
                 f"sort_by.{position}.field",
             )
     return [SortBy(f"val.{key.field}", key.descending) for key in sort_by]
 
 
-def _leads_into_rows(path: str) -> bool:
+def _is_path(path: str) -> bool:
     try:
         steps = paths.split(path)
     except BadInputError:

@@ -1,10 +1,10 @@
-"""From many tables at once to their rows, page by page."""
+"""Relation from tables to pages of their rows, for many tables at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stores.database import Database, database_query
-from stores.ids import by_project
+from stores.ids import group_by_project
 from stores.paging import Page, PageRequest, Row
 from stores.tables.batch_reads import Span, read_layouts, read_spans
 from stores.tables.layout import Layout
@@ -12,46 +12,46 @@ from stores.tables.row_scan import Walk
 from stores.tables.rows import paths_of
 
 Key = tuple[str, str]
-"""A project and the digest of a table."""
+"""Project id and digest of a table."""
 
 
 @dataclass(eq=False, slots=True)
 class RowsOfTables:
-    """The rows of tables in their own order; of what is no table there are none."""
+    """The rows of tables in table order; none for a table that does not exist."""
 
     database: Database
 
     @database_query
     async def pages(self, keys: Sequence[Key], wanted: frozenset[str], request: PageRequest) -> dict[Key, Page]:
-        """For each table a page of its rows with the wanted fields, in three commands for each project.
+        """Return a page of rows for each table, with three commands per project.
 
         Raises:
-            BadInputError: the cursor is none of a table's rows.
+            BadInputError: the cursor does not belong to a list of table rows.
         """
-        found: dict[Key, Page] = {}
+        pages: dict[Key, Page] = {}
         paths = paths_of([*wanted, "digest"])
-        for project_id, digests in by_project(keys):
-            walks = await self._walks(project_id, digests)
-            spans = {digest: Span(walk.layout, *walk.bounds(request)) for digest, walk in walks.items()}
+        for project_id, digests in group_by_project(keys):
+            scans = await self._walks(project_id, digests)
+            spans = {digest: Span(walk.layout, *walk.bounds(request)) for digest, walk in scans.items()}
             chunks, rows = self.database.table_chunks, self.database.table_rows
-            read = await read_spans(chunks, rows, project_id, list(spans.values()), paths)
-            for (digest, span), members in zip(spans.items(), read, strict=True):
-                page = await self._page(walks[digest], span, members, request, paths)
-                found[project_id, digest] = page
-        return found
+            rows_of_spans = await read_spans(chunks, rows, project_id, list(spans.values()), paths)
+            for (digest, span), members in zip(spans.items(), rows_of_spans, strict=True):
+                page = await self._page(scans[digest], span, members, request, paths)
+                pages[project_id, digest] = page
+        return pages
 
     async def _page(self, walk: Walk, span: Span, rows: list[Row], request: PageRequest, paths: Sequence[str]) -> Page:
-        """The page of what was read of a table; where the content of rows is missing others take their place."""
+        """Build the page of the rows read; if content is missing, read again to fill the page."""
         if len(rows) < span.high - span.low:
             return await walk.page(request, paths)
-        return walk.page_of(rows[::-1] if request.backward else rows, request)
+        return walk.build_page(rows[::-1] if request.backward else rows, request)
 
     @database_query
     async def count(self, keys: Sequence[Key]) -> dict[Key, int]:
-        """For each table how many rows it has."""
+        """Return the number of rows of each table."""
         return {
             (project_id, digest): walk.layout.count
-            for project_id, digests in by_project(keys)
+            for project_id, digests in group_by_project(keys)
             for digest, walk in (await self._walks(project_id, digests)).items()
         }
 

@@ -1,4 +1,4 @@
-"""Rows: JSON objects, each a document of its own that tables share."""
+"""Rows: JSON objects stored as documents that tables share."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,29 +16,29 @@ from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 
 MAX_BYTES: Final = 16_000_000
-"""What a row may take in BSON."""
+"""Limit on a row in BSON."""
 
 _MAX_GROWTH: Final = 14
-"""Text and mirror together take at most this many times the text."""
+"""Text and BSON copy together take at most this many times the text."""
 
 ROW_FIELDS: Final = FieldTable(
     [Field("digest", "digest", optional=False), Field("val", "val", Kind.JSON, text_path="json.val")]
 )
 
 INDEXED_ROW_FIELDS: Final = IndexedFields(ROW_FIELDS, "table_rows")
-"""Rows have no index by their fields: a condition or a sort reads all rows of a table."""
+"""Rows have no index on their fields: a condition or a sort reads all rows of a table."""
 
 _READS: Final = {"val": "json.val", "digest": "digest", "size_bytes": "size_bytes"}
 
 
 def paths_of(wanted: Iterable[str]) -> list[str]:
-    """The document's paths that hold the wanted fields."""
+    """Return the document paths of the selected fields."""
     return [_READS[name] for name in wanted if name in _READS]
 
 
 @dataclass(frozen=True, slots=True)
 class RowContent:
-    """A row, its exact text, and the size of its JSON in bytes: of hundreds of thousands at once no more is held."""
+    """A row to store: its value, exact text, and JSON size in bytes."""
 
     digest: str
     value: object
@@ -47,10 +47,10 @@ class RowContent:
 
     @classmethod
     def of(cls, row: object, argument: str) -> Self:
-        """What is to be kept of a row.
+        """Validate and digest a row.
 
         Raises:
-            BadInputError: it is not a JSON object, goes beyond `json_bounds`, or uses the reserved scheme of refs.
+            BadInputError: it is not a JSON object, exceeds the JSON limits, or uses the reserved scheme of refs.
             PayloadTooLargeError: it takes more than `MAX_BYTES` in BSON.
         """
         if not isinstance(row, dict):
@@ -62,12 +62,12 @@ class RowContent:
         except StoreError as error:
             raise error.prefixed(argument) from None
         canonical = codec.canonical(row)
-        found = cls(digests.text_digest(canonical), row, text, len(canonical))
-        found._check_size(argument)
-        return found
+        content = cls(digests.text_digest(canonical), row, text, len(canonical))
+        content._check_size(argument)
+        return content
 
     def document(self, project_id: str) -> Document:
-        """The document of the row."""
+        """Build the document of the row."""
         return {
             "_id": content_store.key(project_id, self.digest),
             "project_id": project_id,
@@ -80,7 +80,7 @@ class RowContent:
     def _check_size(self, argument: str) -> None:
         if len(self.text) * _MAX_GROWTH > MAX_BYTES and (size := len(bson.encode(self.document("")))) > MAX_BYTES:
             raise PayloadTooLargeError(
-                f"takes {size:,} bytes as stored (text and what queries look into); the limit is {MAX_BYTES:,}. "
+                f"takes {size:,} bytes as stored (text and a copy for queries); the limit is {MAX_BYTES:,}. "
                 "Keep large content elsewhere and send a reference to it",
                 argument,
             )
@@ -89,7 +89,7 @@ class RowContent:
 async def sizes_of(
     rows: Collection, project_id: str, row_digests: Iterable[str], session: Session | None = None
 ) -> dict[str, int]:
-    """The sizes of some rows' JSON in bytes, by digest; of rows that are not there none."""
+    """Return the JSON sizes of stored rows in bytes, by digest."""
     projection = {"_id": 0, "digest": 1, "size_bytes": 1}
-    found = content_store.find_each(rows, project_id, row_digests, projection, session=session)
-    return {row["digest"]: row["size_bytes"] async for row in found}
+    documents = content_store.find_each(rows, project_id, row_digests, projection, session=session)
+    return {row["digest"]: row["size_bytes"] async for row in documents}

@@ -1,4 +1,4 @@
-"""The rows of a table in an order of their content, which takes looking at all of them."""
+"""Rows of a table sorted by content, which reads all rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,28 +19,28 @@ async def sorted_page(
     request: PageRequest,
     paths: Sequence[str],
 ) -> Page:
-    """A page of the rows that match, and whose digest is among some (None: any), sorted; their `id` is their position.
+    """Return a sorted page of the matching rows whose digest is in `members` (None: any); `id` is the position.
 
     Raises:
-        BadInputError: the cursor is none of this list's.
+        BadInputError: the cursor does not belong to this list.
     """
     source = _rows_of(database, layout, members)
     return await find_page(database.tables, match, order, request, paths, source)
 
 
 def _rows_of(database: Database, layout: Layout, members: frozenset[str] | None) -> Pipeline:
-    """The documents of a table's rows, one for each position, which is their `id`."""
+    """Build the pipeline of a table's row documents, one per position, which is the `id`."""
     chosen = [{"$match": {"row_digest": {"$in": sorted(members)}}}] if members else []
     return [
         {"$match": table_match(layout.project_id, layout.digest)},
         {"$unwind": {"path": "$chunks", "includeArrayIndex": "number"}},
         {"$project": {"start": {"$arrayElemAt": ["$starts", "$number"]}, "key": _key(layout, "$chunks")}},
-        *_joined(database.table_chunks.name, "chunk"),
+        *_join(database.table_chunks.name, "chunk"),
         {"$unwind": {"path": "$chunk.row_digests", "includeArrayIndex": "at"}},
         {"$project": {"id": {"$add": ["$start", "$at"]}, "row_digest": "$chunk.row_digests"}},
         *chosen,
         {"$project": {"id": 1, "key": _key(layout, "$row_digest")}},
-        *_joined(database.table_rows.name, "row"),
+        *_join(database.table_rows.name, "row"),
         {"$replaceWith": {"$mergeObjects": ["$row", {"id": "$id"}]}},
     ]
 
@@ -49,6 +49,6 @@ def _key(layout: Layout, digest: str) -> dict[str, Any]:
     return {"$concat": [{"$literal": content_store.key(layout.project_id, "")}, digest]}
 
 
-def _joined(collection: str, name: str) -> Pipeline:
+def _join(collection: str, name: str) -> Pipeline:
     by_key = {"from": collection, "localField": "key", "foreignField": "_id", "as": name}
     return [{"$lookup": by_key}, {"$unwind": f"${name}"}]

@@ -1,4 +1,4 @@
-"""The store of tables: every question and change that concerns them, each within one project."""
+"""Store of tables; each operation is within one project."""
 
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import Final
@@ -10,7 +10,7 @@ from stores.database.paced_steps import run_paced
 from stores.database.transactions import Session
 from stores.database.uploads import LEASE_SECONDS
 from stores.errors import BadInputError, NotFoundError
-from stores.ids import by_project, check_project_id
+from stores.ids import check_project_id, group_by_project
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
@@ -26,22 +26,22 @@ from stores.tables.updates import Edit
 
 MAX_TABLES_AT_ONCE: Final = 1000
 PAUSE: Final = 0.5
-"""After each step of a sweep, how many times as long as it took all others have the database for themselves."""
+"""Pause after each step of a sweep, as a multiple of the step's duration, so that other work can proceed."""
 
 STORAGE_SIZE: Final = "storage_size_bytes"
 
 Key = tuple[str, str]
-"""A project and the digest of a table."""
+"""Project id and digest of a table."""
 
 RowKey = tuple[str, str, int]
-"""A table's key and a position in it."""
+"""Project id, digest of a table, and position in it."""
 
 
 class TablesStore:
-    """Tables in MongoDB.
+    """Reads and writes tables in MongoDB.
 
-    Rows are dicts of a row's `project_id`, `table_digest` and `digest`, its `original_index` (the position in the
-    table, from 0) and, where it was asked for, the JSON text of its `val` under `json`.
+    Rows are dicts with `project_id`, `table_digest`, `digest`, `original_index` (position in the table, from 0) and, if
+    selected, the JSON text of `val` under `json`.
     """
 
     def __init__(self, database: Database) -> None:
@@ -53,29 +53,29 @@ class TablesStore:
 
     @database_write
     async def create(self, project_id: str, rows: Sequence[object]) -> tuple[str, list[str]]:
-        """Store a table, all of it or nothing that can be seen. Returns its digest, and those of its rows in order.
+        """Store a table atomically; return its digest and those of its rows in order.
 
         Raises:
-            BadInputError: a row is not a JSON object; the error names it as `table.rows.<position>`.
+            BadInputError: a row is not a JSON object; the argument is `table.rows.<position>`.
             PayloadTooLargeError: a row does not fit into a document.
         """
         check_project_id(project_id, "table.project_id")
         contents: dict[str, RowContent] = {}
         row_digests = []
         async for position, row in cooperative(enumerate(rows)):
-            found = RowContent.of(row, f"table.rows.{position}")
-            row_digests.append(contents.setdefault(found.digest, found).digest)
+            content = RowContent.of(row, f"table.rows.{position}")
+            row_digests.append(contents.setdefault(content.digest, content).digest)
         size = sum(contents[digest].size_bytes for digest in row_digests)
-        builder = await _built(project_id, row_digests)
+        builder = await _build(project_id, row_digests)
         async with uploads.upload(self.database, project_id) as upload:
             await upload.add(contents.values())
             return await upload.publish(builder, size), row_digests
 
     @database_write
     async def create_in_parts(self, project_id: str, parts: AsyncIterable[Sequence[object]]) -> tuple[str, list[str]]:
-        """Store a table whose rows come part by part, as `create` does, and let go of each part once it is written.
+        """Store a table whose rows arrive in parts, like `create`; each part leaves memory once written.
 
-        Where a part cannot be had or is refused there is no table.
+        If a part fails or is rejected, no table is stored.
         """
         check_project_id(project_id, "table.project_id")
         row_digests: list[str] = []
@@ -84,26 +84,26 @@ class TablesStore:
             async for part in parts:
                 contents: dict[str, RowContent] = {}
                 async for position, row in cooperative(enumerate(part, len(row_digests))):
-                    found = RowContent.of(row, f"table.rows.{position}")
-                    contents[found.digest] = found
-                    row_digests.append(found.digest)
-                    size += found.size_bytes
+                    content = RowContent.of(row, f"table.rows.{position}")
+                    contents[content.digest] = content
+                    row_digests.append(content.digest)
+                    size += content.size_bytes
                 await upload.add(contents.values())
-            return await upload.publish(await _built(project_id, row_digests), size), row_digests
+            return await upload.publish(await _build(project_id, row_digests), size), row_digests
 
     @database_write
     async def create_from_digests(self, project_id: str, row_digests: Sequence[str]) -> str:
-        """Store a table of rows that may be there already, and return its digest.
+        """Store a table of rows that may already exist; return its digest.
 
-        A row that is not there counts, and shows once it is created.
+        A missing row counts as a row, and appears once it is stored.
 
         Raises:
-            BadInputError: a digest can be no row's; the error names it as `row_digests.<position>`.
+            BadInputError: a digest is invalid; the argument is `row_digests.<position>`.
         """
         check_project_id(project_id)
         async for position, digest in cooperative(enumerate(row_digests)):
             check_row_digest(digest, f"row_digests.{position}")
-        builder = await _built(project_id, row_digests)
+        builder = await _build(project_id, row_digests)
         async with uploads.upload(self.database, project_id) as upload:
 
             async def measure(session: Session) -> int | None:
@@ -114,28 +114,28 @@ class TablesStore:
 
     @database_write
     async def update(self, project_id: str, base_digest: str, updates: Sequence[TableUpdate]) -> tuple[str, list[str]]:
-        """Store the table that some changes, one after the other, make of another, which stays as it is.
+        """Store the table that results from applying updates in order to another table, which stays unchanged.
 
-        Returns its digest, and of each change that of the row that came or went. Only chunks that change are written.
+        Returns its digest, and for each update the digest of the row added or removed. Only changed chunks are written.
 
         Raises:
-            NotFoundError: there is no such table.
-            BadInputError: a change breaks a rule; the error names it as `updates.<position>`.
+            NotFoundError: the base table does not exist.
+            BadInputError: an update is invalid; the argument is `updates.<position>`.
             PayloadTooLargeError: a row does not fit into a document.
         """
         check_project_id(project_id)
         edit = Edit(self._chunks, await self._layout(project_id, base_digest, "base_digest"))
-        entered = await self.database.ensure_projects_listed([project_id])
+        registered = await self.database.ensure_projects_listed([project_id])
         await edit.apply(updates)
         if not updates:
             return base_digest, []
         size = await self._size_after(edit)
-        async with uploads.upload(self.database, project_id, entered) as upload:
+        async with uploads.upload(self.database, project_id, registered) as upload:
             await upload.add(edit.added.values())
             return await upload.publish(await edit.build(), size), edit.updated
 
     async def sweep(self, silent_seconds: float = LEASE_SECONDS) -> int:
-        """Take back the uploads that came to no end: of which nothing came for so long. How many."""
+        """Discard abandoned uploads, silent for `silent_seconds`; return their number."""
         abandoned = await self.database.run(uploads.abandoned(self.database, silent_seconds))
         for upload in abandoned:
             steps = uploads.discard(self.database, upload["project_id"], upload["_id"])
@@ -154,10 +154,10 @@ class TablesStore:
         sort_by: Sequence[SortBy] | None = None,
         query: Query | None = None,
     ) -> Page:
-        """The wanted fields of a page of a table's rows, in the table's order without a sort; none of an unknown table.
+        """Return the selected fields of a page of rows, in table order by default; empty for an unknown table.
 
         Raises:
-            BadInputError: the filter, the query, the sort or the cursor breaks a rule.
+            BadInputError: the filter, query, sort or cursor is invalid.
         """
         walk = await self._walk(project_id, digest, row_filter, query)
         paths = paths_of([*wanted, "digest"])
@@ -170,59 +170,59 @@ class TablesStore:
 
     @database_query
     async def by_keys(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, Row | None]:
-        """For each project and digest the wanted ones of a table's `count` and `storage_size_bytes`, None of no table.
+        """Return the selected ones of `count` and `storage_size_bytes` for each table; None if it does not exist.
 
-        Rows have the `project_id` and the `digest`, too.
+        Rows also have `project_id` and `digest`.
         """
-        found: dict[Key, Row | None] = dict.fromkeys(keys)
-        for project_id, digests in by_project(keys):
+        result: dict[Key, Row | None] = dict.fromkeys(keys)
+        for project_id, digests in group_by_project(keys):
             for row in await self._stats(project_id, digests, wanted):
-                found[project_id, row["digest"]] = row | {"project_id": project_id}
-        return found
+                result[project_id, row["digest"]] = row | {"project_id": project_id}
+        return result
 
     @database_query
     async def rows_at(self, keys: Sequence[RowKey], wanted: frozenset[str]) -> dict[RowKey, Row | None]:
-        """For each project, table and position in it the wanted fields of the row there, None where there is none."""
-        found: dict[RowKey, Row | None] = dict.fromkeys(keys)
-        for project_id, places in by_project((project_id, (digest, at)) for project_id, digest, at in keys):
-            layouts = await read_layouts(self._tables, project_id, {digest for digest, _ in places})
+        """Return the selected fields of the row at each position; None if there is none."""
+        result: dict[RowKey, Row | None] = dict.fromkeys(keys)
+        for project_id, positions in group_by_project((project_id, (digest, at)) for project_id, digest, at in keys):
+            layouts = await read_layouts(self._tables, project_id, {digest for digest, _ in positions})
             spans = [
                 Span(layouts[digest], at, at + 1)
-                for digest, at in places
+                for digest, at in positions
                 if digest in layouts and at < layouts[digest].count
             ]
             for rows in await read_spans(self._chunks, self._rows, project_id, spans, paths_of(wanted)):
                 for row in rows:
-                    found[project_id, row["table_digest"], row["original_index"]] = row
-        return found
+                    result[project_id, row["table_digest"], row["original_index"]] = row
+        return result
 
     @in_scan_slot(INDEXED_ROW_FIELDS.needs_scan)
     @database_query
     async def count_rows(
         self, project_id: str, digest: str, row_filter: RowFilter | None = None, query: Query | None = None
     ) -> int:
-        """How many rows of a table pass the filter and the query; without them, how many it has."""
+        """Count the rows that match the filter and the query; without these, all rows of the table."""
         return await (await self._walk(project_id, digest, row_filter, query)).count()
 
     @database_query
     async def stats_of_one(self, project_id: str, digest: str, wanted: Iterable[str]) -> Row:
-        """The wanted ones of a table's `count` and `storage_size_bytes`.
+        """Return the selected ones of `count` and `storage_size_bytes` of a table.
 
         Raises:
-            NotFoundError: there is no such table.
+            NotFoundError: the table does not exist.
         """
         check_project_id(project_id)
-        found = await self._stats(project_id, [digest], wanted)
-        if not found:
-            raise _no_table(digest, "digest")
-        return found[0]
+        rows = await self._stats(project_id, [digest], wanted)
+        if not rows:
+            raise _table_not_found(digest, "digest")
+        return rows[0]
 
     @database_query
     async def stats(self, project_id: str, table_digests: Sequence[str], wanted: Iterable[str]) -> list[Row]:
-        """The wanted ones of `count` and `storage_size_bytes` of the tables that are there, each once.
+        """Return the selected ones of `count` and `storage_size_bytes` of the tables that exist, each once.
 
         Raises:
-            BadInputError: more than `MAX_TABLES_AT_ONCE` are asked for.
+            BadInputError: there are more than `MAX_TABLES_AT_ONCE` digests.
         """
         check_project_id(project_id)
         if len(table_digests) > MAX_TABLES_AT_ONCE:
@@ -232,15 +232,15 @@ class TablesStore:
     async def _stats(self, project_id: str, table_digests: Sequence[str], wanted: Iterable[str]) -> list[Row]:
         projection = {"_id": 0, "digest": 1, "count": 1, STORAGE_SIZE: 1}
         tables = content_store.find_each(self._tables, project_id, table_digests, projection)
-        found = {row["digest"]: row async for row in tables}
+        rows = {row["digest"]: row async for row in tables}
         if STORAGE_SIZE in wanted:
-            for digest, row in found.items():
+            for digest, row in rows.items():
                 if STORAGE_SIZE not in row:
                     row[STORAGE_SIZE] = await self._find_size(project_id, digest)
-        return [found[digest] for digest in dict.fromkeys(table_digests) if digest in found]
+        return [rows[digest] for digest in dict.fromkeys(table_digests) if digest in rows]
 
     async def _find_size(self, project_id: str, digest: str) -> int:
-        """The size of a table that came before its rows, kept once all of them are there, and not on their way in."""
+        """Compute the size of a table created before its rows; store it if all rows exist and no upload is open."""
         walk = await self._walk(project_id, digest)
         async with self.database.snapshot_session() as session:
             size, is_whole = await walk.total_size(session)
@@ -261,7 +261,7 @@ class TablesStore:
     async def _layout(self, project_id: str, digest: str, argument: str) -> Layout:
         layout = await Layout.read(self._tables, project_id, digest)
         if not layout:
-            raise _no_table(digest, argument)
+            raise _table_not_found(digest, argument)
         return layout
 
     async def _size_after(self, edit: Edit) -> int | None:
@@ -273,20 +273,20 @@ class TablesStore:
         return None if came is None or went is None else edit.base.storage_size_bytes + came - went
 
 
-async def _built(project_id: str, row_digests: Sequence[str]) -> Builder:
+async def _build(project_id: str, row_digests: Sequence[str]) -> Builder:
     builder = Builder(project_id)
-    async for part in cooperative(content_store.batches(row_digests, content_store.BATCH)):
-        builder.add(list(part))
+    async for batch in cooperative(content_store.batches(row_digests, content_store.BATCH)):
+        builder.add(list(batch))
     return builder
 
 
 def _sum(row_digests: Iterable[str], sizes: Mapping[str, int]) -> int | None:
-    """The size of some rows together, None if that of one is not known."""
+    """Sum the sizes of rows; None if one is unknown."""
     try:
         return sum(sizes[digest] for digest in row_digests)
     except KeyError:
         return None
 
 
-def _no_table(digest: str, argument: str) -> NotFoundError:
+def _table_not_found(digest: str, argument: str) -> NotFoundError:
     return NotFoundError(f"there is no table {digest[:64]!r} in this project", argument)

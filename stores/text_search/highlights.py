@@ -1,4 +1,4 @@
-"""Highlights: where in a call the texts stand that were looked for, each with some of what stands around it."""
+"""Highlights: matches of the search terms in a call, each in a snippet of its surroundings."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,32 +11,32 @@ from stores.errors import StoreError
 from stores.json import codec, paths
 from stores.json.traversal import Location, iter_texts
 from stores.text_search.search_terms import Terms
-from stores.text_search.searched_fields import PARTS, Part
+from stores.text_search.searched_fields import SEARCHED_FIELDS, SearchedField
 
 DEFAULT: Final = 5
-MOST: Final = 100
-"""Highlights of one call."""
+MAX_HIGHLIGHTS: Final = 100
+"""Maximum highlights of one call."""
 
 SNIPPET: Final = 160
-"""Characters of a snippet, and somewhat more where a phrase is longer."""
+"""Characters of a snippet; longer if a phrase is longer."""
 
 HIGHLIGHTS: Final = "highlights"
-"""Under this name a call has its highlights."""
+"""Row key of a call's highlights."""
 
-_SECONDS: Final = 0.25
-"""For each call."""
-_SECONDS_FOR_ALL: Final = 2.0
+_SECONDS_PER_CALL: Final = 0.25
+"""Time limit per call."""
+_TOTAL_SECONDS: Final = 2.0
 
-_BEFORE: Final = 50
-_MOST_RANGES: Final = 20
-_COMPARED: Final = 1_000_000
-"""Characters that are compared at once, at the worst: what takes longer would keep other threads waiting."""
-_LEAST: Final = 1_000
+_CONTEXT_BEFORE: Final = 50
+_MAX_RANGES: Final = 20
+_MAX_COMPARISONS: Final = 1_000_000
+"""Maximum character comparisons in one step, in the worst case; a longer step would block other threads."""
+_MIN_STEP: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A stretch of a snippet, in units of UTF-16 as JavaScript counts them; `end` is the first that is not in it."""
+    """A range in a snippet in UTF-16 units, as JavaScript counts; `end` is exclusive."""
 
     start: int
     end: int
@@ -44,9 +44,9 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Highlight:
-    """A place: the name of the part, the path inside where that is JSON, and a snippet with the ranges of matches.
+    """A match: name of the field, path inside a JSON field, and a snippet with the ranges of matches.
 
-    `in_key` tells that what matches is the key at the end of the path, and not the value there.
+    `in_key` is True if the match is the key at the end of the path instead of the value.
     """
 
     field: str
@@ -58,65 +58,73 @@ class Highlight:
     is_cut_after: bool
 
 
-def add_highlights(calls: Sequence[Document], terms: Terms, most: int) -> None:
-    """Give each call its highlights; those of the last ones are left out where that takes too long altogether."""
-    end = monotonic() + _SECONDS_FOR_ALL
+def add_highlights(calls: Sequence[Document], terms: Terms, limit: int) -> None:
+    """Add highlights to the calls in place; later calls get fewer if the total time limit expires."""
+    total_deadline = monotonic() + _TOTAL_SECONDS
     for call in calls:
-        call[HIGHLIGHTS] = highlights_of(call, terms, most, min(end, monotonic() + _SECONDS))
+        call[HIGHLIGHTS] = highlights_of(call, terms, limit, min(total_deadline, monotonic() + _SECONDS_PER_CALL))
 
 
-def highlights_of(call: Document, terms: Terms, most: int, deadline: float) -> list[Highlight]:
-    """The first places in a call, by part, as many as are found before a moment that `monotonic` tells."""
+def highlights_of(call: Document, terms: Terms, limit: int, deadline: float) -> list[Highlight]:
+    """Return the first `limit` highlights of a call by field, as found before the `monotonic` deadline."""
     pattern = re.compile("|".join(_alternatives(terms)), re.IGNORECASE)
-    found: list[Highlight] = []
-    for part in PARTS:
-        for path, in_key, text in _texts(call, part, terms, deadline):
-            if highlight := _highlight(part, path, text, pattern, deadline, in_key=in_key):
-                found.append(highlight)
-            if len(found) >= most or monotonic() >= deadline:
-                return found
-    return found
+    highlights: list[Highlight] = []
+    for field in SEARCHED_FIELDS:
+        for path, in_key, text in _texts(call, field, terms, deadline):
+            if highlight := _highlight(field, path, text, pattern, deadline, in_key=in_key):
+                highlights.append(highlight)
+            if len(highlights) >= limit or monotonic() >= deadline:
+                return highlights
+    return highlights
 
 
 def _alternatives(terms: Terms) -> list[str]:
-    """The terms as regular expressions, the longest first, so that a phrase is not cut short by its beginning."""
+    """Return the terms as regular expressions, longest first, so that a prefix does not cut a phrase short."""
     return [re.escape(text) for text in sorted({term.text for term in terms.wanted}, key=len, reverse=True)]
 
 
-def _texts(call: Document, part: Part, terms: Terms, deadline: float) -> Iterator[tuple[Location | None, bool, str]]:
-    """The texts of a part, each with its place and whether it is a key; of JSON only where any term is in it at all."""
-    text = part.text(call)
-    if not part.is_json:
+def _texts(
+    call: Document, field: SearchedField, terms: Terms, deadline: float
+) -> Iterator[tuple[Location | None, bool, str]]:
+    """Yield a field's texts with location and True for keys; a JSON field is only parsed if it contains a term."""
+    text = field.text(call)
+    if not field.is_json:
         yield None, False, text
-    elif _may_have(text, terms, deadline):
+    elif _may_contain(text, terms, deadline):
         try:
             value = codec.loads(text.encode())
-        except StoreError:  # nothing in it can be pointed to
+        except StoreError:  # Invalid JSON has no locations.
             return
         yield from iter_texts(value)
 
 
-def _may_have(text: str, terms: Terms, deadline: float) -> bool:
+def _may_contain(text: str, terms: Terms, deadline: float) -> bool:
     escaped = [re.escape(codec.encode(term.text)[1:-1]) for term in terms.wanted]
-    return _first(re.compile("|".join(escaped), re.IGNORECASE), text, deadline) is not None
+    return _first_match(re.compile("|".join(escaped), re.IGNORECASE), text, deadline) is not None
 
 
 def _highlight(
-    part: Part, path: Location | None, text: str, pattern: "re.Pattern[str]", deadline: float, *, in_key: bool
+    field: SearchedField,
+    path: Location | None,
+    text: str,
+    pattern: "re.Pattern[str]",
+    deadline: float,
+    *,
+    in_key: bool,
 ) -> Highlight | None:
-    first = _first(pattern, text, deadline)
+    first = _first_match(pattern, text, deadline)
     if first is None:
         return None
-    start = max(0, first.start() - _BEFORE)
+    start = max(0, first.start() - _CONTEXT_BEFORE)
     end = min(len(text), max(start + SNIPPET, first.end()))
     snippet = text[start:end]
     ranges = []
     for match in pattern.finditer(snippet):
-        ranges.append(Range(_units(snippet[: match.start()]), _units(snippet[: match.end()])))
-        if len(ranges) == _MOST_RANGES:
+        ranges.append(Range(_utf16_length(snippet[: match.start()]), _utf16_length(snippet[: match.end()])))
+        if len(ranges) == _MAX_RANGES:
             break
     return Highlight(
-        field=part.name,
+        field=field.name,
         path=None if path is None else paths.join(path.steps()),
         in_key=in_key,
         snippet=snippet,
@@ -126,19 +134,19 @@ def _highlight(
     )
 
 
-def _first(pattern: "re.Pattern[str]", text: str, deadline: float) -> "re.Match[str] | None":
-    """The first match in a text, as far as there is time to look for it; a long pattern may take long at each place."""
-    reach = len(pattern.pattern)
-    step = max(_COMPARED // reach, _LEAST)
+def _first_match(pattern: "re.Pattern[str]", text: str, deadline: float) -> "re.Match[str] | None":
+    """Return the first match found before the deadline; a long pattern is slow at each position."""
+    pattern_length = len(pattern.pattern)
+    step = max(_MAX_COMPARISONS // pattern_length, _MIN_STEP)
     for at in range(0, len(text), step):
-        found = pattern.search(text, at, at + step + reach)
-        if found and found.start() < at + step:  # else the next step finds it, and whole
-            return found
+        match = pattern.search(text, at, at + step + pattern_length)
+        if match and match.start() < at + step:  # otherwise the next step finds the whole match
+            return match
         if monotonic() >= deadline:
             return None
     return None
 
 
-def _units(text: str) -> int:
-    """How many units of UTF-16 a text has."""
+def _utf16_length(text: str) -> int:
+    """Return the length of a text in UTF-16 units."""
     return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2

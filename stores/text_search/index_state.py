@@ -1,8 +1,8 @@
-"""The document of a project's index of texts: whether there is to be one, and how far it is.
+"""The state document of a project's text index: whether it is on, and its progress.
 
-Who writes calls learns only now and then whether their project has an index (`project_registry`). So all calls are
-looked through once at once, and once more when nobody can write any more who has not heard; what is written
-unknowingly loses the marks by which it is known to the index, and gets them then.
+Writers of calls learn only every few seconds whether their project has an index (`project_registry`). The indexer
+therefore scans all calls immediately, and again when every writer must know. Calls written without that knowledge lose
+their index marks, and the second scan sets them.
 """
 
 from collections.abc import Mapping
@@ -17,23 +17,22 @@ from stores.database.leases import LEASE_SECONDS, available_to, lease_update, ne
 from stores.database.transactions import Session
 
 QUIET_SECONDS: Final = 120
-"""In a project in which nothing was stored for so long no process writes before it looks, whatever its clock says."""
+"""After this long without writes to a project, every process checks the registry before its next write."""
 MARGIN_SECONDS: Final = 30
-"""What one write takes at most."""
+"""Maximum duration of one write."""
 
 
-class LostError(Exception):
-    """The index is to be another by now, or its project is gone, or somebody else works on it."""
+class IndexLostError(Exception):
+    """The index was switched or its project purged, or another worker took over."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchIndex:
-    """The index of a project's texts, as its document has it; times are microseconds since the epoch.
+    """The text index of a project; times are microseconds since the epoch.
 
-    While it is `under_way`, made or taken away, `looked_at` of about `total` calls were looked through; they are twice,
-    where it `has_passed` them once and then waits for all who write to hear of it. So many calls are `waiting` to be in
-    it, and looked through by each search; so many are in it with the first of their words alone, `cut`; and it takes
-    `size_bytes`.
+    While it `is_under_way` (built or deleted), `looked_at` of about `total` calls are scanned. They are scanned twice:
+    after the first scan it `has_passed` and waits until all writers know of it. `waiting` calls are not indexed yet,
+    and each search reads them. `cut` calls are indexed only by their first words. `size_bytes` is the stored size.
     """
 
     project_id: str
@@ -50,12 +49,12 @@ class SearchIndex:
 
     @property
     def is_ready(self) -> bool:
-        """Whether searches may go by it."""
+        """True if searches can use it."""
         return self.ready_at is not None
 
     @classmethod
-    def of(cls, project_id: str, document: Document | None) -> Self:
-        """What a project's document says; without one it has no index."""
+    def from_document(cls, project_id: str, document: Document | None) -> Self:
+        """Create the state from a project's document; without a document the index is off."""
         state = document or {}
         return cls(
             project_id,
@@ -70,13 +69,13 @@ class SearchIndex:
 
 
 async def switch(database: Database, project_id: str, *, is_on: bool) -> Document | None:
-    """Have an index of a project's texts from now on, or none; nothing happens where it is so already.
+    """Switch a project's text index on or off; no effect if it is so already.
 
-    Its document; None where the project is not listed, or is being purged.
+    Returns the state document, or None if the project is not listed or is being purged.
     """
     total = await database.calls.count_documents({"project_id": project_id, "visible": True})
 
-    async def work(session: Session) -> Document | None:
+    async def operation(session: Session) -> Document | None:
         entry = await database.projects.find_one({"_id": project_id, project_registry.PURGING: None}, session=session)
         if entry is None:
             return None
@@ -88,16 +87,16 @@ async def switch(database: Database, project_id: str, *, is_on: bool) -> Documen
         await database.projects.update_one({"_id": project_id}, change, session=session)
         return await database.search_indexes.find_one_and_replace(
             {"_id": project_id},
-            _new(generation if is_on else None, entry, total),
+            _new_state(generation if is_on else None, entry, total),
             upsert=True,
             return_document=ReturnDocument.AFTER,
             session=session,
         )
 
-    return await database.transaction(work)
+    return await database.transaction(operation)
 
 
-def _new(generation: str | None, entry: Document, total: int) -> Document:
+def _new_state(generation: str | None, entry: Document, total: int) -> Document:
     now = times.now()
     is_quiet = entry.get("last_activity_at", 0) < now - QUIET_SECONDS * times.SECOND
     settled_at = now if is_quiet else now + int((project_registry.LAG_SECONDS + MARGIN_SECONDS) * times.SECOND)
@@ -106,7 +105,7 @@ def _new(generation: str | None, entry: Document, total: int) -> Document:
 
 
 class IndexLease:
-    """The work on the index of one project, held by one worker."""
+    """The lease on the work on one project's index."""
 
     def __init__(self, database: Database, state: Document, holder: str, lease_seconds: float) -> None:
         self._indexes = database.search_indexes
@@ -115,13 +114,13 @@ class IndexLease:
         self.generation: str | None = state.get("generation")
         self._holder = holder
         self._lease_seconds = lease_seconds
-        self._own = {"_id": self.project_id, "holder": holder, "set_at": state["set_at"]}
+        self._lease_match = {"_id": self.project_id, "holder": holder, "set_at": state["set_at"]}
 
     @classmethod
-    async def take(
+    async def acquire(
         cls, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS
     ) -> "IndexLease | None":
-        """Work on an index from now on; None where there is nothing to do, or somebody is at it."""
+        """Acquire the lease; None if there is no work, or another worker has it."""
         holder = new_holder()
         state = await database.search_indexes.find_one_and_update(
             {"_id": project_id, "is_done": False, **available_to(holder)},
@@ -130,32 +129,32 @@ class IndexLease:
         )
         return None if state is None else cls(database, state, holder, lease_seconds)
 
-    async def keep(self, session: Session) -> None:
-        """Hold it for longer, and for whatever else the session's transaction writes.
+    async def renew(self, session: Session) -> None:
+        """Renew the lease within a transaction, which then depends on it.
 
         Raises:
-            LostError: the work is not ours.
+            IndexLostError: if the lease is lost.
         """
-        await self._change({}, session)
+        await self._update({}, session)
 
     async def advance(self, **changes: object) -> None:
-        """Keep changes (None takes a field away), as long as the work is ours.
+        """Store changes (None removes a field) and renew the lease.
 
         Raises:
-            LostError: it is not.
+            IndexLostError: if the lease is lost.
         """
-        await self._change(changes)
+        await self._update(changes)
 
-    async def _change(self, changes: Mapping[str, object], session: Session | None = None) -> None:
+    async def _update(self, changes: Mapping[str, object], session: Session | None = None) -> None:
         values = {name: "$$REMOVE" if value is None else {"$literal": value} for name, value in changes.items()}
         update = [{"$set": {**lease_update(self._holder, self._lease_seconds), **values}}]
         state = await self._indexes.find_one_and_update(
-            self._own, update, return_document=ReturnDocument.AFTER, session=session
+            self._lease_match, update, return_document=ReturnDocument.AFTER, session=session
         )
         if state is None:
-            raise LostError
+            raise IndexLostError
         self.state = state
 
-    async def leave(self) -> None:
-        """Let others go on with it, at once."""
-        await self._indexes.update_one(self._own, {"$unset": {"holder": "", "held_until": ""}})
+    async def release(self) -> None:
+        """Release the lease, so that another worker can continue at once."""
+        await self._indexes.update_one(self._lease_match, {"$unset": {"holder": "", "held_until": ""}})

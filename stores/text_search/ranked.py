@@ -1,4 +1,4 @@
-"""Ranked search: candidates are put in order, and looked at one after the other until a page is full."""
+"""Ranked search: candidates are sorted by score and checked one batch after another until a page is full."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -6,48 +6,51 @@ from typing import Any, Final
 
 from stores.database.snapshot_reads import all_rows
 from stores.paging import PageRequest, Row
-from stores.text_search.candidates import Candidate, candidates, parts, placed, waiting
-from stores.text_search.results import SCORE, FoundPage, Method, Question, page
+from stores.text_search.candidates import Candidate, candidates_of, find_candidates, indexed_hits, unindexed_candidates
+from stores.text_search.results import SCORE, FoundPage, Method, TextQuery, build_page
 from stores.text_search.searched_fields import matching
 
-_LEAST: Final = 100
-_MOST: Final = 2_000
+_MIN_BATCH: Final = 100
+_MAX_BATCH: Final = 2_000
 
 
-async def ranked_page(question: Question, generation: str, request: PageRequest) -> FoundPage:
-    """A page of the calls that have the words, the best first, with the keys of their places and their scores.
+async def ranked_page(text_query: TextQuery, generation: str, request: PageRequest) -> FoundPage:
+    """Return a page of the calls that match the words, best first, with sort keys and scores.
 
     Raises:
-        BadInputError: the cursor is none of this question's.
+        BadInputError: if the cursor belongs to another search.
     """
-    place = question.place(Method.INDEX, request)
-    found = await candidates(question.database, question.project_id, generation, question.terms)
-    ordered = await asyncio.to_thread(_beyond, found.found, place, backward=request.backward)
+    position = text_query.cursor_position(Method.INDEX, request)
+    candidates = await find_candidates(text_query.database, text_query.project_id, generation, text_query.terms)
+    ordered = await asyncio.to_thread(_after_position, candidates.rows, position, backward=request.backward)
     rows: list[Row] = []
-    async for row in _hits(question, ordered, request.size + 1):
+    async for row in _hits(text_query, ordered, request.size + 1):
         rows.append(row)
         if len(rows) > request.size:
             break
-    return page(question, Method.INDEX, request, rows, is_complete=found.is_complete)
+    return build_page(text_query, Method.INDEX, request, rows, is_complete=candidates.is_complete)
 
 
-async def ranked_count(question: Question, generation: str) -> int:
-    """How many calls have the words, also those that are too many to be put in order."""
-    asked = question.database, question.project_id
-    seen = {row["id"] async for row in _hits(question, (await waiting(*asked, question.terms)).found, _MOST)}
+async def ranked_count(text_query: TextQuery, generation: str) -> int:
+    """Count the calls that match the words, including those too many to sort."""
+    project = text_query.database, text_query.project_id
+    seen = {
+        row["id"]
+        async for row in _hits(text_query, (await unindexed_candidates(*project, text_query.terms)).rows, _MAX_BATCH)
+    }
     count = len(seen)
-    async for part in parts(*asked, generation, question.terms):
-        some = await placed(*asked, part.by_segment)
-        count += sum([1 async for _ in _hits(question, some, _MOST, seen)])
+    async for hits in indexed_hits(*project, generation, text_query.terms):
+        batch = await candidates_of(*project, hits.by_segment)
+        count += sum([1 async for _ in _hits(text_query, batch, _MAX_BATCH, seen)])
     return count
 
 
-def _beyond(found: list[Candidate], place: Sequence[Any] | None, *, backward: bool) -> list[Candidate]:
-    """The candidates in the order of a page, or backward, from beyond a place on."""
-    ordered = sorted(found, key=_key, reverse=backward)
-    if place is None:
+def _after_position(candidates: list[Candidate], position: Sequence[Any] | None, *, backward: bool) -> list[Candidate]:
+    """Return the candidates in page order, from a cursor position on."""
+    ordered = sorted(candidates, key=_key, reverse=backward)
+    if position is None:
         return ordered
-    score, started_at, call_id = place
+    score, started_at, call_id = position
     at = (-score, -started_at, call_id)
     return [each for each in ordered if (_key(each) < at if backward else _key(each) > at)]
 
@@ -57,18 +60,18 @@ def _key(candidate: Candidate) -> tuple[int, int, str]:
 
 
 async def _hits(
-    question: Question, ordered: list[Candidate], wanted: int, known: Iterable[str] = ()
+    text_query: TextQuery, ordered: list[Candidate], wanted: int, excluded: Iterable[str] = ()
 ) -> AsyncIterator[Row]:
-    """Those of some candidates that are hits: that are there as the index has them, and have what else they must.
+    """Yield the candidates that are hits: unchanged since indexing, and matching all other conditions.
 
-    Each is given once, and none that is known.
+    Each call is yielded once, and calls in `excluded` are not.
     """
-    at_once, start, seen = max(wanted, _LEAST), 0, set(known)
+    batch_size, start, seen = max(wanted, _MIN_BATCH), 0, set(excluded)
     while start < len(ordered):
-        some = ordered[start : start + min(at_once, _MOST)]
-        start, at_once = start + len(some), 2 * at_once
-        calls = await _look_up(question, [each.id for each in some])
-        for each in some:
+        batch = ordered[start : start + min(batch_size, _MAX_BATCH)]
+        start, batch_size = start + len(batch), 2 * batch_size
+        calls = await _matching_calls(text_query, [each.id for each in batch])
+        for each in batch:
             call = calls.get(each.id)
             if call is None or each.id in seen or not _is_current(each, call):
                 continue
@@ -77,13 +80,17 @@ async def _hits(
 
 
 def _is_current(candidate: Candidate, call: Row) -> bool:
-    """Whether a call is as its segment has it; one that waited was just looked at itself."""
+    """True if the call is unchanged since its segment was written; unindexed calls were just read."""
     return candidate.segment is None or call.get("search_segment") == candidate.segment
 
 
-async def _look_up(question: Question, call_ids: list[str]) -> dict[str, Row]:
-    keys = {"_id": {"$in": [f"{question.project_id}:{call_id}" for call_id in call_ids]}}
-    match = {"$and": [keys, question.search.match, *matching(question.terms, by_words=True)]}
-    stages = [{"$match": match}, *question.search.narrowing, {"$project": {"_id": 0, "id": 1, "search_segment": 1}}]
-    found = await all_rows(question.database.calls, stages, len(call_ids) + 1, question.search.session)
-    return {call["id"]: call for call in found}
+async def _matching_calls(text_query: TextQuery, call_ids: list[str]) -> dict[str, Row]:
+    keys = {"_id": {"$in": [f"{text_query.project_id}:{call_id}" for call_id in call_ids]}}
+    match = {"$and": [keys, text_query.list_query.match, *matching(text_query.terms, by_words=True)]}
+    stages = [
+        {"$match": match},
+        *text_query.list_query.narrowing,
+        {"$project": {"_id": 0, "id": 1, "search_segment": 1}},
+    ]
+    rows = await all_rows(text_query.database.calls, stages, len(call_ids) + 1, text_query.list_query.session)
+    return {call["id"]: call for call in rows}

@@ -1,4 +1,4 @@
-"""What searches find: rows of calls with their scores, in the order of a page, and how far it was looked."""
+"""Search results: pages of calls with scores, and cursors that remember the search method."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -8,76 +8,76 @@ from stores import paging
 from stores.calls.list_query import ListQuery
 from stores.database import Database
 from stores.errors import BadInputError
-from stores.paging import Key, Order, Page, PageRequest, Row
+from stores.paging import Order, Page, PageRequest, Row, SortKey
 from stores.text_search.search_terms import Terms
 
 SCORE: Final = "search_score"
-"""Under this name a row has its score."""
+"""Row key of the score."""
 
 
 class Method(StrEnum):
-    """How calls were looked for."""
+    """The search method."""
 
     INDEX = "index"
     SCAN = "scan"
 
 
 ORDERS: Final = {
-    Method.INDEX: Order({}, (Key(SCORE, descending=True), Key("started_at", descending=True), Key("id"))),
-    Method.SCAN: Order({}, (Key("started_at", descending=True), Key("id"))),
+    Method.INDEX: Order({}, (SortKey(SCORE, descending=True), SortKey("started_at", descending=True), SortKey("id"))),
+    Method.SCAN: Order({}, (SortKey("started_at", descending=True), SortKey("id"))),
 }
-"""By an index, the best come first, and of equals the newest; a scan finds the newest first."""
+"""By index, best first and newest first among equals; by scan, newest first."""
 
 
-def refused(request: PageRequest, message: str) -> BadInputError:
-    """What says what is wrong with the cursor of a page."""
+def cursor_error(request: PageRequest, message: str) -> BadInputError:
+    """Create the error for a page's cursor."""
     return BadInputError(message, "before" if request.backward else "after")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """All that a search asks: which calls of a project, and what they must have in their texts."""
+class TextQuery:
+    """A text search: the calls of a project that match a list query and contain the terms."""
 
     database: Database
     project_id: str
     terms: Terms
-    search: ListQuery
+    list_query: ListQuery
 
     def scope(self, method: Method) -> bytes:
-        """What tells the cursors of this question from those of any other."""
-        asked = self.search.question or (self.search.match,)
-        return paging.scope_of("search", str(method), self.project_id, self.terms, *asked)
+        """Return the digest that ties cursors to this search and method."""
+        parts = self.list_query.cursor_scope or (self.list_query.match,)
+        return paging.scope_of("search", str(method), self.project_id, self.terms, *parts)
 
     def method_of(self, request: PageRequest) -> Method | None:
-        """How that was looked for which a page goes on with; None where it is the first.
+        """Return the method of the page's cursor; None for a first page.
 
         Raises:
-            BadInputError: its cursor is none of this question.
+            BadInputError: if the cursor belongs to another search.
         """
         if request.cursor is None:
             return None
         for method in Method:
             try:
-                self.place(method, request)
+                self.cursor_position(method, request)
             except BadInputError:
                 continue
             return method
-        raise refused(request, "not a cursor of this search; use one that the same search gave")
+        raise cursor_error(request, "not a cursor of this search; use one that the same search gave")
 
-    def place(self, method: Method, request: PageRequest) -> list[Any] | None:
-        """The keys of the place that a page goes on from; None where it is the first.
+    def cursor_position(self, method: Method, request: PageRequest) -> list[Any] | None:
+        """Return the sort key values in the page's cursor; None for a first page.
 
         Raises:
-            BadInputError: its cursor is none of this question, looked for so.
+            BadInputError: if the cursor belongs to another search or method.
         """
-        return paging.position_of(request, self.scope(method), len(ORDERS[method].keys))
+        return paging.decode_cursor(request, self.scope(method), len(ORDERS[method].keys))
 
 
 @dataclass(slots=True)
 class FoundPage(Page):
-    """A page of what was found; `stopped_at` is the place of the last call looked at where it ended before it was full.
+    """A page of search results. `stopped_at` holds the keys of the last call read, if the scan stopped early.
 
-    It is complete if all was looked at that could be on it, or on the way to it.
+    It is complete if every call was read that could belong to the page or precede it.
     """
 
     method: Method = Method.SCAN
@@ -87,12 +87,12 @@ class FoundPage(Page):
 
     @property
     def start_cursor(self) -> str | None:
-        """Where to go on backward."""
+        """Cursor to continue backward."""
         return self._cursor(0, is_stop=self.is_backward)
 
     @property
     def end_cursor(self) -> str | None:
-        """Where to go on."""
+        """Cursor to continue forward."""
         return self._cursor(-1, is_stop=not self.is_backward)
 
     def _cursor(self, at: int, *, is_stop: bool) -> str | None:
@@ -101,8 +101,8 @@ class FoundPage(Page):
         return self.cursor(self.rows[at]) if self.rows else None
 
 
-def page(
-    question: Question,
+def build_page(
+    text_query: TextQuery,
     method: Method,
     request: PageRequest,
     rows: list[Row],
@@ -110,14 +110,14 @@ def page(
     is_complete: bool = True,
     stopped_at: Row | None = None,
 ) -> FoundPage:
-    """The page of rows as they were found, of which there is one more where it is full and not the last."""
-    found = paging.page_of(rows, request, ORDERS[method], question.scope(method))
+    """Build a page from result rows; one row more than requested means that more follow."""
+    built = paging.build_page(rows, request, ORDERS[method], text_query.scope(method))
     return FoundPage(
-        rows=found.rows,
-        has_next=found.has_next or (stopped_at is not None and not request.backward),
-        has_previous=found.has_previous or (stopped_at is not None and request.backward),
-        order=found.order,
-        scope=found.scope,
+        rows=built.rows,
+        has_next=built.has_next or (stopped_at is not None and not request.backward),
+        has_previous=built.has_previous or (stopped_at is not None and request.backward),
+        order=built.order,
+        scope=built.scope,
         method=method,
         is_complete=is_complete,
         is_backward=request.backward,

@@ -1,4 +1,4 @@
-"""The parts of a call that are searched: where each is stored, and how much it tells to be found there."""
+"""The searched fields of a call: their paths and weights, and the conditions on them."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,17 +7,17 @@ from stores.database import Document
 from stores.json import codec
 from stores.query import text_expressions
 from stores.text_search.search_terms import Term, Terms
-from stores.text_search.tokenizer import MOST, words_of
+from stores.text_search.tokenizer import MAX_WORDS, words_of
 
 Match = Document
 Expression = Document
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A part: its name, where it is stored, whether that is JSON, its bit among the parts, and what a term in it adds.
+class SearchedField:
+    """A searched field: name, path, bit in index entries, weight of a term in it, and whether it is JSON.
 
-    `wanted` is the field of a row that reads it.
+    `wanted` is the row field that reads it.
     """
 
     name: str
@@ -28,97 +28,105 @@ class Part:
     is_json: bool = False
 
     def text(self, call: Document) -> str:
-        """The text of a call that has it read; empty where it has none."""
-        found = call.get("json", {}).get(self.path.partition(".")[2]) if self.is_json else call.get(self.path)
-        return found or ""
+        """Return the field's text in a call that was read with `PATHS`; empty if missing."""
+        text = call.get("json", {}).get(self.path.partition(".")[2]) if self.is_json else call.get(self.path)
+        return text or ""
 
-    def written(self, term: Term) -> str:
-        """A term as it stands here."""
+    def as_written(self, term: Term) -> str:
+        """Return a term as it is written in this field."""
         return codec.encode(term.text)[1:-1] if self.is_json else term.text
 
     def pattern(self, term: Term) -> str:
-        """The regular expression of a term here, for MongoDB."""
-        return text_expressions.escaped(self.written(term))
+        """Return MongoDB's regular expression for a term in this field."""
+        return text_expressions.escaped(self.as_written(term))
 
 
-PARTS: Final = (
-    Part("op_name", "op_trace_name", 1, 8, "op_trace_name"),
-    Part("display_name", "display_name", 2, 8, "display_name"),
-    Part("exception", "exception", 4, 4, "exception"),
-    Part("output", "json.output", 8, 2, "output", is_json=True),
-    Part("inputs", "json.inputs", 16, 1, "inputs", is_json=True),
+SEARCHED_FIELDS: Final = (
+    SearchedField("op_name", "op_trace_name", 1, 8, "op_trace_name"),
+    SearchedField("display_name", "display_name", 2, 8, "display_name"),
+    SearchedField("exception", "exception", 4, 4, "exception"),
+    SearchedField("output", "json.output", 8, 2, "output", is_json=True),
+    SearchedField("inputs", "json.inputs", 16, 1, "inputs", is_json=True),
 )
-"""They are searched, and highlights told, in this order."""
+"""In the order of search and highlights."""
 
-ALL_BITS: Final = sum(part.bit for part in PARTS)
+ALL_BITS: Final = sum(field.bit for field in SEARCHED_FIELDS)
 
-WEIGHTS: Final = tuple(sum(part.weight for part in PARTS if bits & part.bit) for bits in range(ALL_BITS + 1))
-"""What a term adds to the score of a call that has it in some parts, by their bits together."""
+WEIGHTS: Final = tuple(
+    sum(field.weight for field in SEARCHED_FIELDS if bits & field.bit) for bits in range(ALL_BITS + 1)
+)
+"""Score of a term by the bits of the fields that contain it."""
 
-PATHS: Final = {part.path: 1 for part in PARTS}
-"""The projection to all of them."""
+PATHS: Final = {field.path: 1 for field in SEARCHED_FIELDS}
+"""The projection of all searched fields."""
 
 
-_ALSO: Final = {"k": "\N{KELVIN SIGN}", "s": "\N{LATIN SMALL LETTER LONG S}"}
-"""What is no ASCII, and the same as a letter of ASCII but for letter case."""
+_CASE_EQUIVALENTS: Final = {"k": "\N{KELVIN SIGN}", "s": "\N{LATIN SMALL LETTER LONG S}"}
+"""Non-ASCII characters that equal an ASCII letter when letter case is ignored."""
 
 
 def matching(terms: Terms, *, by_words: bool) -> list[Match]:
-    """What calls must meet; where they were found `by_words`, what else they must."""
-    found = [_has(terms, term) for term in terms.wanted if not (by_words and term.is_word)]
-    unwanted = [_has(terms, term) for term in terms.unwanted if not (by_words and term.is_word)]
-    return [*found, *([{"$nor": unwanted}] if unwanted else [])]
+    """Return the conditions for calls; with `by_words`, only those that the index has not checked."""
+    conditions = [_contains(terms, term) for term in terms.wanted if not (by_words and term.is_word)]
+    unwanted = [_contains(terms, term) for term in terms.unwanted if not (by_words and term.is_word)]
+    return [*conditions, *([{"$nor": unwanted}] if unwanted else [])]
 
 
-def perhaps_matching(terms: Terms) -> list[Match]:
-    """What calls must meet that may have the words, before these are looked at."""
+def possibly_matching(terms: Terms) -> list[Match]:
+    """Return the conditions for calls that may contain the words, before these are compared."""
     return matching(Terms(terms.wanted, tuple(term for term in terms.unwanted if not term.is_word)), by_words=False)
 
 
-def _has(terms: Terms, term: Term) -> Match:
-    if term in terms.compared:
-        return {"$expr": _has_expression(terms, term)}
-    return {"$or": [{part.path: {"$regex": part.pattern(term), "$options": "i"}} for part in PARTS]}
+def _contains(terms: Terms, term: Term) -> Match:
+    if term in terms.substrings:
+        return {"$expr": _contains_expression(terms, term)}
+    return {"$or": [{field.path: {"$regex": field.pattern(term), "$options": "i"}} for field in SEARCHED_FIELDS]}
 
 
 def hit(terms: Terms) -> Expression:
-    """Whether a call meets it all, as an expression."""
-    wanted = [_has_expression(terms, term) for term in terms.wanted]
-    unwanted = [{"$not": [_has_expression(terms, term)]} for term in terms.unwanted]
+    """Return the expression that is true for calls with all wanted and no unwanted terms."""
+    wanted = [_contains_expression(terms, term) for term in terms.wanted]
+    unwanted = [{"$not": [_contains_expression(terms, term)]} for term in terms.unwanted]
     return {"$and": [*wanted, *unwanted]}
 
 
 def score(terms: Terms) -> Expression:
-    """What a call that has it all scores, by where it has each term."""
-    return {"$add": [{"$cond": [_is_in(part, terms, term), part.weight, 0]} for term in terms.wanted for part in PARTS]}
+    """Return the expression of the score, by the fields that contain each term."""
+    return {
+        "$add": [
+            {"$cond": [_is_in_field(field, terms, term), field.weight, 0]}
+            for term in terms.wanted
+            for field in SEARCHED_FIELDS
+        ]
+    }
 
 
-def _has_expression(terms: Terms, term: Term) -> Expression:
-    return {"$or": [_is_in(part, terms, term) for part in PARTS]}
+def _contains_expression(terms: Terms, term: Term) -> Expression:
+    return {"$or": [_is_in_field(field, terms, term) for field in SEARCHED_FIELDS]}
 
 
-def _is_in(part: Part, terms: Terms, term: Term) -> Expression:
-    if term in terms.compared:
-        return _is_in_lowered(f"${part.path}", part.written(term).lower())
-    return {"$regexMatch": {"input": f"${part.path}", "regex": part.pattern(term), "options": "i"}}
+def _is_in_field(field: SearchedField, terms: Terms, term: Term) -> Expression:
+    if term in terms.substrings:
+        return _contains_lowered(f"${field.path}", field.as_written(term).lower())
+    return {"$regexMatch": {"input": f"${field.path}", "regex": field.pattern(term), "options": "i"}}
 
 
-def _is_in_lowered(text: Expression | str, lowered: str) -> Expression:
-    """Whether a text has another one, of ASCII in lower case, in any letter case."""
-    for letter, also in _ALSO.items():
+def _contains_lowered(text: Expression | str, lowered: str) -> Expression:
+    """Return the expression that a text contains an ASCII text in lower case, ignoring letter case."""
+    for letter, equivalent in _CASE_EQUIVALENTS.items():
         if letter in lowered:
-            text = {"$replaceAll": {"input": text, "find": also, "replacement": letter}}
-    # MongoDB lowers ASCII alone.
+            text = {"$replaceAll": {"input": text, "find": equivalent, "replacement": letter}}
+    # MongoDB's `$toLower` changes ASCII only.
     return {"$gte": [{"$indexOfBytes": [{"$toLower": text}, {"$literal": lowered}]}, 0]}
 
 
-def words_by_part(call: Document) -> tuple[dict[str, int], bool]:
-    """The words of a call, each with the bits of the parts that it is in; and whether some did not count any more."""
+def words_by_field(call: Document) -> tuple[dict[str, int], bool]:
+    """Return a call's words with the bits of their fields, and True if a field has too many words."""
     bits: dict[str, int] = {}
     is_cut = False
-    for part in PARTS:
-        found = words_of(part.text(call), is_json=part.is_json)
-        is_cut = is_cut or len(found) > MOST
-        for word in found[:MOST]:
-            bits[word] = bits.get(word, 0) | part.bit
+    for field in SEARCHED_FIELDS:
+        conditions = words_of(field.text(call), is_json=field.is_json)
+        is_cut = is_cut or len(conditions) > MAX_WORDS
+        for word in conditions[:MAX_WORDS]:
+            bits[word] = bits.get(word, 0) | field.bit
     return bits, is_cut

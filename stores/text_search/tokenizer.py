@@ -1,8 +1,7 @@
-"""Words: what an index of texts is made of, and what is looked for in it.
+"""Tokenizer of the text index, for stored texts and for search terms.
 
-Letter case is folded. A word of several parts (`ConnectionTimeout`, `read_timeout`) is there as a whole and by its
-parts. Scripts that put no spaces between words (Chinese, Japanese, Korean, Thai and their like) are there by their
-characters and by each two of them that stand together.
+Letter case is folded. Compound words (`ConnectionTimeout`, `read_timeout`) yield the whole word and its parts. Scripts
+without spaces between words (such as Chinese, Japanese, Korean and Thai) yield single characters and adjacent pairs.
 """
 
 import re
@@ -11,16 +10,16 @@ from functools import lru_cache
 from itertools import chain, islice, pairwise
 from typing import Final
 
-LONGEST: Final = 40
-"""Characters of a word that count: longer ones, mostly data, are there by so many of their first."""
+MAX_WORD_LENGTH: Final = 40
+"""Maximum characters of a word; longer words, mostly data, are indexed by this prefix."""
 
-MOST: Final = 2_000
-"""Different words of one text that count: the first."""
+MAX_WORDS: Final = 2_000
+"""Maximum different words of one text; further ones are ignored."""
 
-_MANY: Final = 20_000
-"""Characters that are taken apart at once: what takes longer would keep other threads waiting."""
+_SLICE_LENGTH: Final = 20_000
+"""Characters tokenized in one step; a longer step would block other threads."""
 
-_KEPT: Final = 50_000
+_CACHE_SIZE: Final = 50_000
 _ESCAPE_OR_WORD: Final = re.compile(r"\\u[0-9a-f]{4}|\\.|(\w+)")
 _WORD: Final = re.compile(r"\w+")
 _BETWEEN_PARTS: Final = re.compile(r"_+|(?<=[^\W_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -31,62 +30,62 @@ _UNSPACED: Final = re.compile(
 
 
 def words_of(text: str, *, is_json: bool = False) -> list[str]:
-    """The different words of a text, or of a JSON text with its keys: one more than `MOST` where there are more."""
+    """Return the different words of a text (or JSON text with keys), up to `MAX_WORDS` and one more."""
     pattern = _ESCAPE_OR_WORD if is_json else _WORD
-    found = chain.from_iterable(map(_forms, chain.from_iterable(map(pattern.findall, _slices(text)))))
-    return list(islice(dict.fromkeys(found), MOST + 1)) if len(text) <= _MANY else _first(found)
+    forms = chain.from_iterable(map(_forms, chain.from_iterable(map(pattern.findall, _slices(text)))))
+    return list(islice(dict.fromkeys(forms), MAX_WORDS + 1)) if len(text) <= _SLICE_LENGTH else _first_words(forms)
 
 
 def words_to_find(text: str) -> tuple[list[str], bool]:
-    """The words that a call must have to have a text in it, and whether that is all there is to it."""
+    """Return the words of texts that contain this text, and True if one word decides."""
     words = _WORD.findall(text)
-    found = [each for word in words for each in _to_find(word)]
-    is_exact = len(found) == 1 and words == [text] and len(text) <= LONGEST and not _UNSPACED.search(text)
-    return list(dict.fromkeys(found)), is_exact
+    forms = [each for word in words for each in _specific_forms(word)]
+    is_exact = len(forms) == 1 and words == [text] and len(text) <= MAX_WORD_LENGTH and not _UNSPACED.search(text)
+    return list(dict.fromkeys(forms)), is_exact
 
 
-def _first(found: Iterable[str]) -> list[str]:
+def _first_words(forms: Iterable[str]) -> list[str]:
     first: dict[str, None] = {}
-    for word in found:
+    for word in forms:
         first[word] = None
-        if len(first) > MOST:
+        if len(first) > MAX_WORDS:
             break
     return list(first)
 
 
 def _slices(text: str) -> Iterator[str]:
-    """The text, a long one in slices that end where no word does, nor an escape in JSON."""
+    """Yield the text in slices that do not cut words or JSON escapes."""
     start = 0
-    while len(text) - start > _MANY:
-        end = start + _MANY
-        while end < len(text) and end - start < 2 * _MANY and text[end] != " ":
+    while len(text) - start > _SLICE_LENGTH:
+        end = start + _SLICE_LENGTH
+        while end < len(text) and end - start < 2 * _SLICE_LENGTH and text[end] != " ":
             end += 1
         yield text[start:end]
         start = end
     yield text[start:]
 
 
-@lru_cache(_KEPT)  # programs say much the same again and again
+@lru_cache(_CACHE_SIZE)  # programs repeat their words
 def _forms(word: str) -> tuple[str, ...]:
-    """What a word is found by; nothing for what is no word but an escape."""
+    """Return the indexed forms of a word; none for JSON escapes."""
     if not word.isascii() and _UNSPACED.search(word):
         pieces = _UNSPACED.split(word)
         unspaced = (form for run in pieces[1::2] for form in (*run, *map("".join, pairwise(run))))
         return (*unspaced, *chain.from_iterable(map(_forms, filter(None, pieces[::2]))))
-    whole = word[:LONGEST].casefold()
+    whole = word[:MAX_WORD_LENGTH].casefold()
     if "_" not in word and word[1:].casefold() == word[1:]:
         return (whole,) if whole else ()
-    parts = (part[:LONGEST].casefold() for part in _BETWEEN_PARTS.split(word) if len(part) > 1)
+    parts = (part[:MAX_WORD_LENGTH].casefold() for part in _BETWEEN_PARTS.split(word) if len(part) > 1)
     return tuple(dict.fromkeys((whole, *parts)))
 
 
-def _to_find(word: str) -> Iterator[str]:
-    """The forms that tell a word best: as a whole, or by each two of its characters."""
+def _specific_forms(word: str) -> Iterator[str]:
+    """Yield the most specific forms of a word: the whole word, or pairs of characters."""
     if word.isascii() or not _UNSPACED.search(word):
-        yield word[:LONGEST].casefold()
+        yield word[:MAX_WORD_LENGTH].casefold()
         return
     pieces = _UNSPACED.split(word)
     for run in pieces[1::2]:
         yield from map("".join, pairwise(run)) if len(run) > 1 else run
     for piece in filter(None, pieces[::2]):
-        yield piece[:LONGEST].casefold()
+        yield piece[:MAX_WORD_LENGTH].casefold()

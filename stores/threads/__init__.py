@@ -1,4 +1,4 @@
-"""Threads: conversations, each what the calls that are its turns make together."""
+"""Threads: conversations, each derived from the calls that are its turns."""
 
 from stores.threads.filters import Period, ThreadsFilter
 from stores.threads.store import ThreadsStore

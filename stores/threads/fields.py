@@ -1,4 +1,4 @@
-"""The fields of threads by which they sort, and how each of them comes of its turns."""
+"""Sortable fields of threads, and the accumulators that compute them from turns."""
 
 from typing import Any, Final
 
@@ -20,10 +20,10 @@ THREAD_FIELDS: Final = FieldTable(
     ]
 )
 
-COLLECTED: Final[dict[str, dict[str, Any]]] = {
+ACCUMULATORS: Final[dict[str, dict[str, Any]]] = {
     "turn_count": {"$sum": 1},
     "start_time": {"$first": "$started_at"},
     "first_turn_id": {"$first": "$id"},
     LAST_UPDATED: {"$max": "$ended_at"},
 }
-"""What is collected of turns that come the oldest first, those of one start by id."""
+"""Accumulators of a thread's fields; they expect its turns sorted by start, then id."""

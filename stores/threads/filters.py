@@ -1,4 +1,4 @@
-"""The filter of threads: which of them, and which of their turns count."""
+"""Filter of threads: selects threads and the turns that count."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,21 +11,24 @@ Match = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """What started after one time and before another, in microseconds since the epoch; None is no bound."""
+    """An open interval of start times in microseconds since the epoch; None means unbounded."""
 
     after: int | None = None
     before: int | None = None
 
     def match(self) -> Match:
-        """The condition on a turn; empty if there is none."""
+        """Return the match of turns that started in the period; empty if it is unbounded."""
         bounds = {"$gt": self.after, "$lt": self.before}
-        given = {operator: bound for operator, bound in bounds.items() if bound is not None}
-        return {"started_at": given} if given else {}
+        present = {operator: bound for operator, bound in bounds.items() if bound is not None}
+        return {"started_at": present} if present else {}
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadsFilter:
-    """Which threads, as made of the turns of a period; a list that is null or empty asks nothing."""
+    """A filter of threads; a null or empty list selects all threads.
+
+    Only turns that start between `after_datetime` and `before_datetime` (microseconds since the epoch) count.
+    """
 
     after_datetime: int | None = None
     before_datetime: int | None = None
@@ -33,19 +36,19 @@ class ThreadsFilter:
 
     @property
     def period(self) -> Period:
-        """The period whose turns count."""
+        """The period in which turns count."""
         return Period(self.after_datetime, self.before_datetime)
 
     def turns(self, project_id: str) -> Match:
-        """The match of the project's turns that count: of visible calls that begin a turn of a thread with an id."""
+        """Return the match of the turns that count: visible calls that are turns of a selected thread."""
         thread = {"$in": self.thread_ids} if self.thread_ids else {"$gt": ""}
         return {"project_id": project_id, "visible": True, "turn_of": thread, **self.period.match()}
 
     def check(self) -> None:
-        """Hold it to what one request may ask.
+        """Check the filter's limits.
 
         Raises:
-            BadInputError: a list has more than `MAX_MEMBERS` members.
+            BadInputError: if a list has more than `MAX_MEMBERS` members.
         """
         count = len(self.thread_ids or ())
         if count > MAX_MEMBERS:

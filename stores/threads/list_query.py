@@ -1,4 +1,4 @@
-"""Searches: the stages that make threads of their turns, and of each only what is wanted."""
+"""Compiled list queries of threads: the stages that derive threads from turns and compute the selected fields."""
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -7,34 +7,41 @@ from typing import Any, Final
 
 from stores.paging import Order
 from stores.threads import percentiles
-from stores.threads.fields import COLLECTED, LAST_TURN, LAST_UPDATED
+from stores.threads.fields import ACCUMULATORS, LAST_TURN, LAST_UPDATED
 from stores.threads.filters import Match, ThreadsFilter
 from stores.threads.percentiles import PERCENTILES
 
 Stages = list[dict[str, Any]]
 
 HAS_FINISHED_TURN: Final[Match] = {LAST_UPDATED: {"$ne": None}}
-"""The condition on a thread to be one."""
+"""Matches derived threads with a finished turn; others are not listed."""
 
 _BY_THREAD: Final = {"turn_of": 1, "started_at": 1, "id": 1}
 _BY_TIME: Final = {"started_at": 1, "turn_of": 1, "id": 1}
-"""The orders of two indexes. In both the turns of a thread come the oldest first, as what collects them needs."""
+"""Key orders of two indexes. Both return each thread's turns by start, as the accumulators require."""
 
 
 @dataclass(frozen=True)
 class ListQuery:
-    """Threads of a project in an order, with the wanted fields; `calls` is the name of the collection of calls.
+    """Threads of a project in an order, with the selected fields.
 
-    Percentiles are computed of all threads where they are sorted by, or else of those on the page, as the last turns
-    are. Where it only `gathers`, it is the quick way, which no thread of very many turns may be in.
+    Percentiles are computed for all threads if the order uses them, otherwise for the page only, like the last turns.
+
+    Args:
+        calls: name of the collection of calls.
+        project_id: the project.
+        threads_filter: selects threads and turns.
+        order: the compiled sort.
+        wanted: the selected fields.
+        collects_durations: use the fast percentiles, which fail if a thread has more than `MAX_COLLECTED` turns.
     """
 
     calls: str
     project_id: str
-    which: ThreadsFilter
+    threads_filter: ThreadsFilter
     order: Order
     wanted: AbstractSet[str]
-    gathers: bool = True
+    collects_durations: bool = True
 
     @cached_property
     def _names(self) -> set[str]:
@@ -50,13 +57,15 @@ class ListQuery:
 
     @property
     def source(self) -> Stages:
-        """The stages that make a document of each thread; its id is its `id`."""
-        collected = {name: COLLECTED[name] for name in COLLECTED if name in {*self._names, LAST_UPDATED}}
+        """The stages that derive one document per thread; its `id` is the thread's id."""
+        collected = {name: ACCUMULATORS[name] for name in ACCUMULATORS if name in {*self._names, LAST_UPDATED}}
         if self._percentiles:
-            collected |= percentiles.gathering() if self.gathers else percentiles.counting()
-        by_time = bool(self.which.period.match()) and not self.which.thread_ids
+            collected |= (
+                percentiles.duration_accumulators() if self.collects_durations else percentiles.finished_accumulators()
+            )
+        by_time = bool(self.threads_filter.period.match()) and not self.threads_filter.thread_ids
         return [
-            {"$match": self.which.turns(self.project_id)},
+            {"$match": self.threads_filter.turns(self.project_id)},
             {"$sort": _BY_TIME if by_time else _BY_THREAD},
             {"$group": {"_id": "$turn_of", "id": {"$first": "$turn_of"}, **collected}},
             {"$match": HAS_FINISHED_TURN},
@@ -65,12 +74,12 @@ class ListQuery:
 
     @property
     def projection(self) -> list[str]:
-        """What a page's rows keep, besides what they are sorted by."""
-        return [*self.wanted, *percentiles.COLLECTED]
+        """The paths to keep in a page's rows, besides the sort keys."""
+        return [*self.wanted, *percentiles.COLLECTED_FIELDS]
 
     @property
     def finishing(self) -> Stages:
-        """The stages that add to the rows of a page what is looked up for them alone."""
+        """The stages that compute fields for the rows of one page only."""
         return [
             *(() if self._sorts_by_percentiles else self._percentile_stages),
             *(self._last_turn_stages if LAST_TURN in self.wanted else ()),
@@ -80,14 +89,14 @@ class ListQuery:
     def _percentile_stages(self) -> Stages:
         if not self._percentiles:
             return []
-        if self.gathers:
-            return percentiles.gathered(self._percentiles)
-        return percentiles.walked(self._percentiles, self.calls, self._turns_of_one)
+        if self.collects_durations:
+            return percentiles.from_collected(self._percentiles)
+        return percentiles.from_sorted_turns(self._percentiles, self.calls, self._turns_of_one)
 
     @property
     def _last_turn_stages(self) -> Stages:
-        """The turn that ended last; of those that ended at one time the one with the last id."""
-        # Turns come by their starts, so that each is the last for a moment, which a sort with a limit takes long for.
+        """Look up the turn that ended last; ties go to the highest id."""
+        # Turns arrive by start, so each is briefly the last one, which makes a sort with a limit slow.
         pipeline: Stages = [
             {"$match": self._turns_of_one},
             {"$group": {"_id": None, "last": {"$max": {"ended_at": "$ended_at", "id": "$id"}}}},
@@ -100,6 +109,6 @@ class ListQuery:
 
     @property
     def _turns_of_one(self) -> Match:
-        """The finished turns that count, where an index has led to those of one thread."""
-        period = self.which.period.match()
+        """The match of the finished turns that count, for lookups by thread."""
+        period = self.threads_filter.period.match()
         return {"project_id": self.project_id, "visible": True, **period, "ended_at": {"$ne": None}}

@@ -1,4 +1,4 @@
-"""Traces: what calls of one trace id make together."""
+"""Traces: the tree, the totals and the roots of all calls with one trace id."""
 
 from stores.traces.store import TracesStore
 

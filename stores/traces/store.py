@@ -1,11 +1,11 @@
-"""The store of traces: every question that concerns them, each within one project. Calls make them."""
+"""Store of traces: all reads of traces within one project. Traces are derived from calls."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, models_of, usage_of_trace
 from stores.calls.computed_fields import add_computed_fields
-from stores.calls.documents import key
+from stores.calls.documents import key_fields
 from stores.calls.fields import paths_of
 from stores.calls.filters import calls_match
 from stores.calls.relations import calls_by
@@ -14,25 +14,25 @@ from stores.database import Database, database_query
 from stores.database.error_translation import translate_index_build_error
 from stores.database.snapshot_reads import all_rows
 from stores.errors import BadInputError
-from stores.ids import by_project, check_project_id, check_trace_id
+from stores.ids import check_project_id, check_trace_id, group_by_project
 from stores.paging import Page, PageRequest, Row
 from stores.traces import totals
-from stores.traces.tree import LIGHT, Tree
+from stores.traces.tree import TREE_FIELDS, Tree
 
 MAX_CALLS: Final = 100_000
-"""Of all traces together whose trees, or usage, are asked for at once."""
+"""Calls of all traces in one request for trees or usage."""
 
-Key = tuple[str, str]
-"""A project and the id of a trace."""
+TraceKey = tuple[str, str]
+"""A project and a trace id."""
 
 _OLDEST_FIRST: Final = {"started_at": 1, "id": 1}
 _ROOTS: Final = {"parent_id": None}
 
 
 class TracesStore:
-    """Traces, as the visible calls in MongoDB make them: what has no visible call is no trace.
+    """Traces, derived from the visible calls in MongoDB; a trace without visible calls does not exist.
 
-    Rows are dicts of what leads on to their calls: `project_id` and `trace_id`.
+    Rows are dicts with `project_id` and `trace_id`, the key to the trace's calls.
     """
 
     def __init__(self, database: Database, max_calls: int = MAX_CALLS) -> None:
@@ -40,79 +40,82 @@ class TracesStore:
         self._calls = database.calls
         self._max_calls = max_calls
         self.calls = calls_by(database, "trace_id")
-        """From a project and the id of a trace to its calls."""
+        """From `TraceKey` to the calls of the trace."""
         self._parentless = calls_by(database, "trace_id", lambda project_id: calls_match(project_id) | _ROOTS)
 
     @database_query
     async def one(self, project_id: str, trace_id: str) -> Row | None:
-        """A trace, or None where no call of it is visible.
+        """Return a trace, or None if it has no visible call.
 
         Raises:
-            BadInputError: the id can be no trace's.
+            BadInputError: if the id is not a valid trace id.
         """
         check_project_id(project_id)
         check_trace_id(trace_id, "trace_id")
         return (await self._existing([(project_id, trace_id)]))[project_id, trace_id]
 
     @database_query
-    async def by_keys(self, keys: Sequence[Key], _wanted: frozenset[str]) -> dict[Key, Row | None]:
-        """For each project and id the trace, or None where no call of it is visible."""
+    async def by_keys(self, keys: Sequence[TraceKey], _wanted: frozenset[str]) -> dict[TraceKey, Row | None]:
+        """Return each trace, or None if it has no visible call."""
         return await self._existing(keys)
 
-    async def _existing(self, keys: Sequence[Key]) -> dict[Key, Row | None]:
-        found: dict[Key, Row | None] = dict.fromkeys(keys)
-        for project_id, trace_ids in by_project(keys):
-            for trace_id in await self._calls.distinct("trace_id", _of_traces(project_id, trace_ids)):
-                found[project_id, trace_id] = {"project_id": project_id, "trace_id": trace_id}
-        return found
+    async def _existing(self, keys: Sequence[TraceKey]) -> dict[TraceKey, Row | None]:
+        traces: dict[TraceKey, Row | None] = dict.fromkeys(keys)
+        for project_id, trace_ids in group_by_project(keys):
+            for trace_id in await self._calls.distinct("trace_id", _traces_match(project_id, trace_ids)):
+                traces[project_id, trace_id] = {"project_id": project_id, "trace_id": trace_id}
+        return traces
 
     @database_query
-    async def roots(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, Row | None]:
-        """For each trace the oldest of its calls without a parent; None where none is visible."""
+    async def roots(self, keys: Sequence[TraceKey], wanted: frozenset[str]) -> dict[TraceKey, Row | None]:
+        """Return each trace's oldest call without a parent; None if no such call is visible."""
         pages = await self._parentless.pages(keys, wanted, PageRequest(size=1))
         return {each: next(iter(page.rows), None) for each, page in pages.items()}
 
     @database_query
     async def trees(
-        self, keys: Sequence[Key], wanted: frozenset[str], request: PageRequest, max_depth: int | None = None
-    ) -> dict[Key, Page]:
-        """For each trace a page of its calls in the order of its tree, down to a depth; see `Tree`.
+        self, keys: Sequence[TraceKey], wanted: frozenset[str], request: PageRequest, max_depth: int | None = None
+    ) -> dict[TraceKey, Page]:
+        """Return a page of each trace's calls in tree order, down to a depth; see `Tree`.
 
         Raises:
-            BadInputError: the depth is negative, the cursor is none of a tree's, or there are more than `MAX_CALLS`.
+            BadInputError: if the depth is negative, if the cursor belongs to another tree, or if the traces have more
+                than `MAX_CALLS` calls.
         """
         _check_depth(max_depth)
-        found: dict[Key, Page] = {}
-        for project_id, trace_ids in by_project(keys):
-            rows = await self._read(project_id, trace_ids, LIGHT)
+        pages: dict[TraceKey, Page] = {}
+        for project_id, trace_ids in group_by_project(keys):
+            rows = await self._read(project_id, trace_ids, TREE_FIELDS)
             for trace_id, calls in rows.items():
-                tree = await Tree.of(project_id, trace_id, calls, max_depth)
-                found[project_id, trace_id] = tree.page(request)
-            await self._complete(project_id, found, trace_ids, wanted)
-        return found
+                tree = await Tree.from_calls(project_id, trace_id, calls, max_depth)
+                pages[project_id, trace_id] = tree.page(request)
+            await self._add_fields(project_id, pages, trace_ids, wanted)
+        return pages
 
-    async def _complete(
-        self, project_id: str, pages: dict[Key, Page], trace_ids: Iterable[str], wanted: frozenset[str]
+    async def _add_fields(
+        self, project_id: str, pages: dict[TraceKey, Page], trace_ids: Iterable[str], wanted: frozenset[str]
     ) -> None:
-        """Add the wanted fields to the rows of some traces' pages; calls that are gone since leave them."""
+        """Add the selected fields to the pages' rows; drop calls that were deleted since the tree was read."""
         paths = {*paths_of(wanted), "project_id"}
-        found = [pages[project_id, trace_id] for trace_id in trace_ids]
-        if not paths - {*LIGHT, "project_id"}:
-            for page in found:
+        trace_pages = [pages[project_id, trace_id] for trace_id in trace_ids]
+        if not paths - {*TREE_FIELDS, "project_id"}:
+            for page in trace_pages:
                 for row in page.rows:
                     row["project_id"] = project_id
             return
-        ids = [row["id"] for page in found for row in page.rows]
-        match = calls_match(project_id) | {"_id": {"$in": [key(project_id, each)["_id"] for each in ids]}}
+        ids = [row["id"] for page in trace_pages for row in page.rows]
+        match = calls_match(project_id) | {"_id": {"$in": [key_fields(project_id, each)["_id"] for each in ids]}}
         stages = [{"$match": match}, {"$project": {"_id": 0} | dict.fromkeys([*paths, "id"], 1)}]
-        rest = {row["id"]: row for row in await all_rows(self._calls, stages, len(ids) + 1)}
-        for page in found:
-            page.rows[:] = [row | rest[row["id"]] for row in page.rows if row["id"] in rest]
-        await add_computed_fields(self.database, project_id, [row for page in found for row in page.rows], {*wanted})
+        fields_by_id = {row["id"]: row for row in await all_rows(self._calls, stages, len(ids) + 1)}
+        for page in trace_pages:
+            page.rows[:] = [row | fields_by_id[row["id"]] for row in page.rows if row["id"] in fields_by_id]
+        await add_computed_fields(
+            self.database, project_id, [row for page in trace_pages for row in page.rows], {*wanted}
+        )
 
     @database_query
-    async def count(self, keys: Sequence[Key], max_depth: int | None = None) -> dict[Key, int]:
-        """For each trace how many calls its tree has down to a depth."""
+    async def count(self, keys: Sequence[TraceKey], max_depth: int | None = None) -> dict[TraceKey, int]:
+        """Count the calls of each trace's tree down to a depth."""
         _check_depth(max_depth)
         if max_depth is None:
             return await self.calls.count(keys)
@@ -120,26 +123,26 @@ class TracesStore:
         return {each: len(page.rows) for each, page in pages.items()}
 
     @database_query
-    async def totals(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, Row]:
-        """For each trace the wanted ones of its totals; without `cost` or `unpriced_tokens` its usage is not priced.
+    async def totals(self, keys: Sequence[TraceKey], wanted: frozenset[str]) -> dict[TraceKey, Row]:
+        """Return the selected totals of each trace; usage has prices only if `cost` or `unpriced_tokens` is selected.
 
         Raises:
-            BadInputError: usage is wanted, and the traces have more than `MAX_CALLS`.
+            BadInputError: if usage is selected and the traces have more than `MAX_CALLS` calls.
         """
-        found: dict[Key, Row] = {each: dict(totals.OF_NONE) for each in keys}
-        counting = totals.counting(wanted)
-        for project_id, trace_ids in by_project(keys):
-            if counting:
-                stages = [{"$match": _of_traces(project_id, trace_ids)}, {"$group": counting}]
+        totals_by_key: dict[TraceKey, Row] = {each: dict(totals.NO_CALLS) for each in keys}
+        accumulators = totals.count_accumulators(wanted)
+        for project_id, trace_ids in group_by_project(keys):
+            if accumulators:
+                stages = [{"$match": _traces_match(project_id, trace_ids)}, {"$group": accumulators}]
                 for row in await all_rows(self._calls, stages, len(trace_ids) + 1):
-                    found[project_id, row.pop("_id")] |= totals.with_duration(row)
+                    totals_by_key[project_id, row.pop("_id")] |= totals.with_duration(row)
             if totals.USAGE in wanted:
                 for trace_id, usage in (await self._usage(project_id, trace_ids, wanted)).items():
-                    found[project_id, trace_id][totals.USAGE] = usage
-        return found
+                    totals_by_key[project_id, trace_id][totals.USAGE] = usage
+        return totals_by_key
 
     async def _usage(self, project_id: str, trace_ids: Sequence[str], wanted: frozenset[str]) -> dict[str, Row]:
-        rows = await self._read(project_id, trace_ids, {*LIGHT, *ALWAYS_READ, *USAGE_READ})
+        rows = await self._read(project_id, trace_ids, {*TREE_FIELDS, *ALWAYS_READ, *USAGE_READ})
         prices = None
         if not totals.COST.isdisjoint(wanted):
             models = {model for calls in rows.values() for model in models_of(calls)}
@@ -147,9 +150,9 @@ class TracesStore:
         return {trace_id: await usage_of_trace(calls, prices) for trace_id, calls in rows.items()}
 
     async def _read(self, project_id: str, trace_ids: Sequence[str], paths: Iterable[str]) -> dict[str, list[Row]]:
-        """Some paths of the calls of each of some traces, the oldest first, as they were at one moment."""
+        """Read some fields of the traces' calls from one snapshot, oldest first, grouped by trace."""
         stages: list[dict[str, Any]] = [
-            {"$match": _of_traces(project_id, trace_ids)},
+            {"$match": _traces_match(project_id, trace_ids)},
             {"$sort": {"trace_id": 1, **_OLDEST_FIRST}},
             {"$limit": self._max_calls + 1},
             {"$project": {"_id": 0} | dict.fromkeys(paths, 1)},
@@ -158,16 +161,16 @@ class TracesStore:
             rows = await all_rows(self._calls, stages, self._max_calls + 2)
         if len(rows) > self._max_calls:
             raise BadInputError(
-                f"the traces have more than {self._max_calls:,} calls together, the limit for trees and usage; ask for "
-                "fewer traces at once, or for one's calls page by page"
+                f"the traces have more than {self._max_calls:,} calls together, the limit for trees and usage; request "
+                "fewer traces, or page through the calls of one trace"
             )
-        found: dict[str, list[Row]] = {trace_id: [] for trace_id in trace_ids}
+        calls_by_trace: dict[str, list[Row]] = {trace_id: [] for trace_id in trace_ids}
         for row in rows:
-            found[row["trace_id"]].append(row)
-        return found
+            calls_by_trace[row["trace_id"]].append(row)
+        return calls_by_trace
 
 
-def _of_traces(project_id: str, trace_ids: Sequence[str]) -> dict[str, Any]:
+def _traces_match(project_id: str, trace_ids: Sequence[str]) -> dict[str, Any]:
     return calls_match(project_id) | {"trace_id": {"$in": list(trace_ids)}}
 
 

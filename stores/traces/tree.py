@@ -1,6 +1,6 @@
-"""The calls of a trace as its tree has them, in the order in which they are drawn, page by page.
+"""The calls of a trace in tree order, page by page.
 
-A page needs all calls of the trace for their order, but of those that it has not got only what makes the tree.
+The order depends on all calls of the trace; calls outside the page are read with the `TREE_FIELDS` only.
 """
 
 from collections.abc import Sequence
@@ -9,69 +9,75 @@ from typing import Any, Final
 
 from stores.aggregates.call_tree import Node, in_tree_order
 from stores.concurrency.time_slices import cooperative
-from stores.paging import Key, Order, Page, PageRequest, Row, page_of, position_of, scope_of
+from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, decode_cursor, scope_of
 
-LIGHT: Final = ("id", "parent_id", "trace_id", "started_at")
-"""What makes the tree."""
+TREE_FIELDS: Final = ("id", "parent_id", "trace_id", "started_at")
+"""Fields from which the tree is built."""
 
-_ORDER: Final = Order({}, (Key("place"), Key("id")))
+_ORDER: Final = Order({}, (SortKey("position"), SortKey("id")))
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The tree of a trace, down to a depth; its rows are those that were given, with their place in it.
+    """The tree of a trace down to a depth; its rows are the calls in tree order.
 
-    They have their `place` from 0, `depth`, `above` (the id of the call above in the tree) and `num_descendants`.
+    Each row has its `position` from 0, `depth`, `tree_parent_id` (the id of its parent in the tree), `num_children` and
+    `num_descendants`.
     """
 
     rows: list[Row]
     scope: bytes
 
     @classmethod
-    async def of(cls, project_id: str, trace_id: str, calls: Sequence[Row], max_depth: int | None) -> "Tree":
-        """The tree of some calls, the oldest first."""
+    async def from_calls(cls, project_id: str, trace_id: str, calls: Sequence[Row], max_depth: int | None) -> "Tree":
+        """Build the tree of calls that are sorted by start."""
         nodes = await in_tree_order(calls)
-        counts = await _descendants(nodes)
-        shown = (node for node in nodes if max_depth is None or node.depth <= max_depth)
-        rows = [row async for row in cooperative(_placed(place, node, counts) for place, node in enumerate(shown))]
+        counts = await _count_descendants(nodes)
+        visible_nodes = (node for node in nodes if max_depth is None or node.depth <= max_depth)
+        rows = [
+            row
+            async for row in cooperative(
+                _tree_row(position, node, counts) for position, node in enumerate(visible_nodes)
+            )
+        ]
         return cls(rows, scope_of("tree", project_id, trace_id, max_depth))
 
     def page(self, request: PageRequest) -> Page:
-        """A page of the calls in the tree's order.
+        """Return a page of the calls in tree order.
 
-        A cursor is a call, wherever that is by now; of one that is gone it is the place where it was.
+        A cursor names a call and is found at its current position; if the call was deleted, at its former position.
 
         Raises:
-            BadInputError: the cursor is none of this tree's.
+            BadInputError: if the cursor belongs to another tree.
         """
-        position = position_of(request, self.scope, len(_ORDER.keys))
-        found = self.rows
+        position = decode_cursor(request, self.scope, len(_ORDER.keys))
+        rows = self.rows
         if position is not None:
-            place, is_there = self._place(*position)
-            found = found[:place] if request.backward else found[place + is_there :]
-        found = found[::-1] if request.backward else found[request.offset :]
-        return page_of(found[: request.size + 1], request, _ORDER, self.scope)
+            index, exists = self._find_position(*position)
+            rows = rows[:index] if request.backward else rows[index + exists :]
+        rows = rows[::-1] if request.backward else rows[request.offset :]
+        return build_page(rows[: request.size + 1], request, _ORDER, self.scope)
 
-    def _place(self, was: object, call_id: object) -> tuple[int, bool]:
+    def _find_position(self, former_position: object, call_id: object) -> tuple[int, bool]:
         for row in self.rows:
             if row["id"] == call_id:
-                return row["place"], True
-        return (min(max(was, 0), len(self.rows)) if isinstance(was, int) else 0), False
+                return row["position"], True
+        return (min(max(former_position, 0), len(self.rows)) if isinstance(former_position, int) else 0), False
 
 
-def _placed(place: int, node: Node, counts: dict[int, int]) -> Row:
-    placed: dict[str, Any] = {
-        "place": place,
+def _tree_row(position: int, node: Node, counts: dict[int, int]) -> Row:
+    tree_fields: dict[str, Any] = {
+        "position": position,
         "depth": node.depth,
         "num_children": len(node.children),
         "num_descendants": counts[id(node)],
     }
-    above = {"above": node.parent.row["id"]} if node.parent else {}
-    return node.row | placed | above
+    tree_parent = {"tree_parent_id": node.parent.row["id"]} if node.parent else {}
+    return node.row | tree_fields | tree_parent
 
 
-async def _descendants(nodes: Sequence[Node]) -> dict[int, int]:
-    """How many calls are below each, by the identity of its node."""
+async def _count_descendants(nodes: Sequence[Node]) -> dict[int, int]:
+    """Count the calls below each node; the keys are the `id()` of the nodes."""
     counts = dict.fromkeys(map(id, nodes), 0)
     async for node in cooperative(reversed(nodes)):
         if node.parent:

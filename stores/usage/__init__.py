@@ -1,1 +1,1 @@
-"""Tokens that calls use: the classes that providers price apart, and how each sender's counts are read into them."""
+"""Token usage of calls: classes priced separately, and rules that read each sender's counts into them."""

@@ -1,10 +1,10 @@
-"""The classes of tokens and requests that providers price apart.
+"""The classes of tokens and requests that providers price separately.
 
-This table is the only list of them: stored counts, rates of prices, GraphQL fields and export columns follow it.
+This table is the only list of them: stored counts, price rates, GraphQL fields and export columns follow it.
 
 Counts of classes do not overlap. `Side.INPUT` classes add up to `prompt_tokens` and `Side.OUTPUT` classes to
-`completion_tokens`, with `INPUT` and `OUTPUT` as the rest that no other class names. `Side.REQUEST` counts are no
-tokens. An entry of a call's usage stores the counts above 0 of every class but these two, under `classes`.
+`completion_tokens`. `INPUT` and `OUTPUT` are the rest that no other class covers. `Side.REQUEST` classes count
+requests, not tokens. A usage entry stores the non-zero counts of every class but these two, under `classes`.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Final
 
 
 class Side(Enum):
-    """The total that a class is part of."""
+    """The total that a class belongs to."""
 
     INPUT = auto()
     OUTPUT = auto()
@@ -22,12 +22,12 @@ class Side(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TokenClass:
-    """One class. Without a rate of its own, a price charges it at the rate of the class `like`.
+    """One class. A price without a rate for it charges the rate of the class `like`.
 
     Args:
-        name: its name in stored counts and rates, in snake_case.
-        side: the total that it is part of.
-        like: the class whose rate applies where a price states none; None where nothing is charged then.
+        name: name in stored counts and rates, in snake_case.
+        side: the total that it belongs to.
+        like: the fallback class for rates; None if nothing is charged without a rate.
         description: a noun phrase for documentation and GraphQL.
     """
 
@@ -54,6 +54,6 @@ CLASSES: Final = (
     TokenClass("image_output", Side.OUTPUT, OUTPUT, "Image output tokens"),
     TokenClass("web_searches", Side.REQUEST, None, "Web searches that the provider made and charges for one by one"),
 )
-"""All classes, the rest of each side before its parts."""
+"""All classes; on each side the rest comes first."""
 
 BY_NAME: Final = {each.name: each for each in CLASSES}

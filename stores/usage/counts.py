@@ -1,4 +1,4 @@
-"""Counts of an entry of usage by class, and the names under which rows and GraphQL fields have them."""
+"""Counts of a usage entry by class, and their names in rows and GraphQL fields."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -22,17 +22,17 @@ def _field(each: TokenClass) -> str:
 
 
 FIELDS: Final = {each.name: _field(each) for each in CLASSES if each.name != OUTPUT}
-"""The name of each class's count in rows; the rest of the output is in no row."""
+"""Row field of each class's count. Rows have no field for the rest of the output."""
 
 _UNCACHED: Final = FIELDS[INPUT]
 _NONE: Final = dict.fromkeys(FIELDS.values(), 0)
 
 
 def by_class(entry: Mapping[str, Any]) -> dict[str, int]:
-    """The counts above 0 of all classes of an entry, in the order of the table."""
+    """Return the non-zero counts of all classes of an entry, in table order."""
     prompt, completion = entry["prompt_tokens"], entry["completion_tokens"]
     classes: Mapping[str, int] | None = entry.get("classes")
-    if not classes:  # as most entries
+    if not classes:  # true for most entries
         counts = {INPUT: prompt, OUTPUT: completion}
         return counts if prompt > 0 < completion else {name: count for name, count in counts.items() if count > 0}
     counts = {
@@ -44,7 +44,7 @@ def by_class(entry: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _rest(total: int, classes: Mapping[str, int], side: Side) -> int:
-    """The tokens of a side's total that are of none of its further classes."""
+    """Return the tokens of a side's total that belong to none of its other classes."""
     for name, count in classes.items():
         if BY_NAME[name].side is side:
             total -= count
@@ -52,16 +52,16 @@ def _rest(total: int, classes: Mapping[str, int], side: Side) -> int:
 
 
 def class_fields(prompt_tokens: int, classes: Mapping[str, int] | None) -> dict[str, int]:
-    """The counts of classes under their names in rows, 0 where there are none."""
+    """Return the counts of classes by row field, 0 for missing ones."""
     if not classes:
         return _NONE | {_UNCACHED: prompt_tokens}
-    found = _NONE | {FIELDS[name]: count for name, count in classes.items()}
-    found[_UNCACHED] = _rest(prompt_tokens, classes, Side.INPUT)
-    return found
+    fields = _NONE | {FIELDS[name]: count for name, count in classes.items()}
+    fields[_UNCACHED] = _rest(prompt_tokens, classes, Side.INPUT)
+    return fields
 
 
 def added(some: Mapping[str, int], more: Mapping[str, int]) -> Mapping[str, int]:
-    """The sums of two mappings of counts."""
+    """Add two mappings of counts."""
     if not (some and more):
         return some or more
     return {name: some.get(name, 0) + more.get(name, 0) for name in {**some, **more}}

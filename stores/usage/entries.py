@@ -1,22 +1,21 @@
-"""The usage of models that calls keep: counts that sums and prices take, whatever a summary's writer sent.
+"""Usage entries of calls: normalized counts for sums and prices, whatever the sender wrote in the summary.
 
-A call keeps, under `usage`, for each model that its summary names one entry:
+A call stores one entry under `usage` for each model in its summary:
 
-    model              the name under which the summary has it
-    prompt_tokens      all tokens of the input, with those of a cache; the total where the sender states that alone, as
-                       of an embedding
-    completion_tokens  all tokens of the output, with reasoning
+    model              name in the summary
+    prompt_tokens      all input tokens, including cached ones; the total if the sender reports only a total, as for an
+                       embedding
+    completion_tokens  all output tokens, including reasoning
     requests           `requests`
-    total_tokens       `total_tokens` as sent; prompt and completion together where that is absent, 0 or excludes some
-    classes            the counts above 0 of the classes of `stores.usage.classes` but for `input` and `output`, by
-                       name; absent where there are none
-    stated_cost        the cost in US dollars that the writer states, a double; absent where it states none
-    sums_up            true where the call sums up others and does not say of how many requests; absent elsewhere
+    total_tokens       `total_tokens` as sent; prompt plus completion if it is missing, 0 or excludes some tokens
+    classes            non-zero counts of the classes of `stores.usage.classes` except `input` and `output`, by name;
+                       absent if there are none
+    stated_cost        cost in US dollars that the sender states, a double; absent if it states none
+    sums_up            true if the call sums up others without the number of requests; absent otherwise
 
-Counts are whole numbers from 0 to 2^63 - 1. Where the total is such a sum, `total_is_sum` is true: costs report the
-total as sent, which is 0 then. `stores.usage.rules` says how the counts of each sender are read. `total_tokens` of the
-call is the sum over its models. What is no whole number from 0 to 2^63 - 1 is as good as absent, and a sum beyond that
-is that.
+Counts are integers from 0 to 2^63 - 1. Other values count as missing, and larger sums are clamped. If the total was not
+sent, `total_is_sum` is true and costs report the total as sent, 0. `stores.usage.rules` defines how each sender's
+counts are read. `total_tokens` of the call is the sum over its models.
 """
 
 from typing import Any, Final, TypeGuard
@@ -26,7 +25,7 @@ from stores.usage.counts import by_class
 from stores.usage.rules import CLASS_COUNTS, MOST, STATED_COST, THOUGHTS, split_usage, totals_thoughts, whole_count
 
 Usage = dict[str, Any]
-"""An entry of what a call keeps."""
+"""A usage entry of a call."""
 
 COUNTS: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "requests", "total_tokens")
 
@@ -34,11 +33,11 @@ TOTAL_IS_SUM: Final = "total_is_sum"
 SUMS_UP: Final = "sums_up"
 
 _PLAIN: Final = frozenset(COUNTS)
-"""A model's usage with no other members needs no rule."""
+"""A usage with only these keys needs no rule."""
 
 
 def by_model(summary: object) -> dict[str, dict[str, Any]]:
-    """What a summary says of each model, whatever it is; what is no JSON object says nothing."""
+    """Return a summary's usage by model; empty if the summary has no valid usage."""
     sent = summary.get("usage") if isinstance(summary, dict) else None
     if not isinstance(sent, dict):
         return {}
@@ -46,12 +45,15 @@ def by_model(summary: object) -> dict[str, dict[str, Any]]:
 
 
 def sent_counts(counts: dict[str, Any]) -> dict[str, int]:
-    """The counts of a model as they were sent; what is no whole number of 64 bits is left out."""
+    """Return the counts of a model as sent, without values that are not 64-bit integers."""
     return {name: int(counts[name]) for name in COUNTS if _is_whole(counts.get(name))}
 
 
 def kept_usage(summary: object, *, sums_up: bool = False) -> dict[str, Any]:
-    """The fields that a call keeps of its summary's usage, which may sum up others; none where no model is named."""
+    """Return the fields that a call stores for its summary's usage; empty if no model is named.
+
+    With `sums_up` the call sums up other calls.
+    """
     usage = [kept_entry(model, counts) for model, counts in by_model(summary).items()]
     if not usage:
         return {}
@@ -61,7 +63,7 @@ def kept_usage(summary: object, *, sums_up: bool = False) -> dict[str, Any]:
 
 
 def kept_entry(model: str, sent: dict[str, Any]) -> Usage:
-    """The entry that a call keeps of what its summary says of a model."""
+    """Build the entry that a call stores for a model's usage."""
     entry = _read_entry(model, sent)
     rest = entry["total_tokens"] - entry["prompt_tokens"] - entry["completion_tokens"]
     if rest > 0 and totals_thoughts(model):
@@ -92,12 +94,12 @@ def _read_entry(model: str, sent: dict[str, Any]) -> Usage:
 
 
 def has_several_requests(entry: Usage) -> bool:
-    """Whether an entry may sum several requests, none of which need be as long as all together."""
+    """Return True if an entry may sum several requests, each shorter than the whole."""
     return entry.get("requests", 0) > 1 or SUMS_UP in entry
 
 
 def stated_entry(entry: Usage) -> dict[str, Any]:
-    """The counts, classes and cost of an entry as a summary states them: `kept_entry` reads the entry out of it."""
+    """Convert an entry to the format of summaries; `kept_entry` is the inverse."""
     stated = {name: entry[name] for name in ("prompt_tokens", "completion_tokens")}
     if entry["requests"]:
         stated = {"requests": entry["requests"], **stated}

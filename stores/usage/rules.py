@@ -1,12 +1,12 @@
-"""The rules by which each sender's counts of tokens are read into the classes of `stores.usage.classes`.
+"""Rules that read each sender's token counts into the classes of `stores.usage.classes`.
 
-Senders disagree on the names of counts, and on whether the input counts tokens of a cache and the output counts
-reasoning. `RULES` has one row for each shape of a model's usage, with its source; the first row that fits applies.
-`SPAN_RULES` has those that depend on the program that made a span. Where a row leaves it open, the total tells: it is
-the sum either with the parts or without them.
+Senders differ in the names of counts, in whether input includes cached tokens, and in whether output includes
+reasoning. `RULES` has one row per format of a model's usage, with its source; the first row that fits applies.
+`SPAN_RULES` has the rules that depend on the program that made a span. If a row leaves inclusion open, the total
+decides: it is the sum either with the parts or without them.
 
-A path like `a.b` leads to the member `b` of the object `a`. In a list it leads to the entry with that modality or time
-to live: `promptTokensDetails.AUDIO` is the count of `{"modality": "AUDIO", "tokenCount": 5}`.
+A path such as `a.b` selects the key `b` of the object `a`. In a list it selects the entry with that modality or time to
+live: `promptTokensDetails.AUDIO` is the count of `{"modality": "AUDIO", "tokenCount": 5}`.
 """
 
 import math
@@ -20,10 +20,10 @@ from stores.json.inspection import INT64
 from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side
 
 MOST: Final = INT64 - 1
-"""The greatest count that is stored."""
+"""Largest count that can be stored."""
 
 CLASS_COUNTS: Final = "token_classes"
-"""The member of a model's usage that states the counts of all classes, as LoomQL writes it of a span."""
+"""Key of a model's usage with the counts of all classes, which LoomQL writes for spans."""
 
 STATED_COST: Final = "stated_cost"
 
@@ -39,22 +39,22 @@ _Path = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How one shape of a model's usage is read.
+    """Defines how one format of a model's usage is read.
 
     Args:
-        sender: who sends it.
-        marks: the paths of which at least one is there; none for the last rule, which reads all other shapes.
-        keys: by the name of a count the paths at which it may be; the first that holds more than 0 counts. The names
-            are those of classes, and: `input`, `output`, `total` as sent; `input_beside` and
-            `output_beside`, tokens that those never count; `cache_write`, all that was written; `cache_read_image`;
-            `stated_cost`. `cache_read`, `audio_input` and `image_input` count cached audio and images, too.
-        source: the address of the document that says so.
-        also: paths of which one must count more than 0, too.
-        without: paths none of which may be there.
-        input_excludes: the counts that `input` does not count.
-        output_excludes: the counts that `output` does not count.
-        is_fixed: whether the sender never does otherwise; else the total, if sent, decides.
-        cost_divisor: the units of `stated_cost` in one US dollar.
+        sender: name of the sender.
+        marks: paths of which at least one must exist; empty for the last rule, which reads every other format.
+        keys: paths by name of the count; the first path with a count above 0 applies. Names are those of classes, and:
+            `input`, `output`, `total` as sent; `input_beside` and `output_beside`, tokens that those never include;
+            `cache_write`, all tokens written; `cache_read_image`; `stated_cost`. `cache_read`, `audio_input` and
+            `image_input` include cached audio and images.
+        source: URL of the document that defines the format.
+        also: paths of which one must count more than 0 as well.
+        without: paths that must not exist.
+        input_excludes: counts that `input` does not include.
+        output_excludes: counts that `output` does not include.
+        is_fixed: true if the sender never deviates; otherwise the total, if sent, decides.
+        cost_divisor: units of `stated_cost` per US dollar.
         note: a sentence for the documentation.
     """
 
@@ -72,14 +72,14 @@ class Rule:
 
 
 class Split(NamedTuple):
-    """Counts of tokens that add up.
+    """Consistent counts of tokens.
 
     Args:
-        prompt: all tokens of the input.
-        completion: all tokens of the output.
-        total: the total as sent, unless it is less than both together and does not count some of them.
-        is_sum: whether no total was sent, so that it is the sum of both.
-        classes: the counts above 0 of all classes but the rest of each side.
+        prompt: all input tokens.
+        completion: all output tokens.
+        total: the total as sent, unless it is less than prompt plus completion and excludes some tokens.
+        is_sum: true if no total was sent, so the total is the sum of both.
+        classes: non-zero counts of all classes except the rest of each side.
     """
 
     prompt: int
@@ -94,7 +94,7 @@ _OUT: Final = ("completion_tokens", "output_tokens")
 _TOTAL: Final = ("total_tokens",)
 _TOTALS: Final = {"input": _IN, "output": _OUT, "total": _TOTAL}
 
-_LIKE_OPENAI: Final[_Keys] = {
+_OPENAI_KEYS: Final[_Keys] = {
     **_TOTALS,
     "cache_read": (
         "prompt_tokens_details.cached_tokens",
@@ -150,7 +150,7 @@ _LIKE_OPENAI: Final[_Keys] = {
     ),
     STATED_COST: ("cost",),
 }
-"""The keys of OpenAI and of the many that use its names, which rules share."""
+"""Keys of OpenAI and the many senders that use its names."""
 
 RULES: Final = (
     Rule(
@@ -194,8 +194,8 @@ RULES: Final = (
         },
         output_excludes=REASONING,
         source="https://ai.google.dev/api/generate-content#UsageMetadata",
-        note="Tokens of prompts for tools are input beside `promptTokenCount`. Those of Google's own search are free, "
-        "which the usage does not tell.",
+        note="Tokens of tool prompts are input in addition to `promptTokenCount`. Those of Google's own search are "
+        "free, but usage does not list them separately.",
     ),
     Rule(
         "Vercel AI SDK",
@@ -223,7 +223,7 @@ RULES: Final = (
         },
         input_excludes=CACHE,
         source="https://code.claude.com/docs/en/agent-sdk/cost-tracking",
-        note="`usage` of a result has Anthropic's shape.",
+        note="`usage` of a result has Anthropic's format.",
     ),
     Rule(
         "Amazon Bedrock Converse",
@@ -249,7 +249,7 @@ RULES: Final = (
             "output": ("billed_units.output_tokens", "tokens.output_tokens"),
         },
         source="https://docs.cohere.com/docs/how-does-cohere-pricing-work",
-        note="Billed units count, not the tokens of the prompt that Cohere adds itself.",
+        note="Billed units are counted, not the prompt tokens that Cohere adds.",
     ),
     Rule(
         "Perplexity",
@@ -257,19 +257,19 @@ RULES: Final = (
         keys={
             **_TOTALS,
             "input_beside": ("citation_tokens",),
-            "reasoning": _LIKE_OPENAI["reasoning"],
+            "reasoning": _OPENAI_KEYS["reasoning"],
             "web_searches": ("num_search_queries",),
             STATED_COST: ("cost.total_cost",),
         },
         output_excludes=REASONING,
         is_fixed=True,
         source="https://docs.perplexity.ai/getting-started/pricing",
-        note="Citation tokens are input beside `prompt_tokens`.",
+        note="Citation tokens are input in addition to `prompt_tokens`.",
     ),
     Rule(
         "xAI",
         marks=("num_sources_used", "cost_in_usd_ticks"),
-        keys={**_LIKE_OPENAI, STATED_COST: ("cost_in_usd_ticks",)},
+        keys={**_OPENAI_KEYS, STATED_COST: ("cost_in_usd_ticks",)},
         output_excludes=REASONING,
         cost_divisor=10**10,
         source="https://docs.x.ai/docs/guides/reasoning",
@@ -300,7 +300,7 @@ RULES: Final = (
         marks=("cache_read_input_tokens", "cache_creation_input_tokens"),
         also=("prompt_tokens",),
         keys={
-            **_LIKE_OPENAI,
+            **_OPENAI_KEYS,
             "cache_read": ("cache_read_input_tokens", "prompt_tokens_details.cached_tokens"),
             "cache_write": ("cache_creation_input_tokens", "prompt_tokens_details.cache_creation_tokens"),
             "cache_write_5m": ("prompt_tokens_details.cache_creation_token_details.ephemeral_5m_input_tokens",),
@@ -308,7 +308,7 @@ RULES: Final = (
             "web_searches": ("server_tool_use.web_search_requests", "prompt_tokens_details.web_search_requests"),
         },
         source="https://docs.litellm.ai/docs/completion/prompt_caching",
-        note="`prompt_tokens` includes the cache although Anthropic's names stand beside it.",
+        note="`prompt_tokens` includes cached tokens, although Anthropic's names are present too.",
     ),
     Rule(
         "Langfuse (`usage_details`)",
@@ -374,42 +374,42 @@ RULES: Final = (
             "image_output": _OUT,
         },
         source="https://platform.openai.com/docs/api-reference/images/object",
-        note="Without `output_tokens_details` all output is images.",
+        note="Without `output_tokens_details` all output tokens are image tokens.",
     ),
     Rule(
         "OpenAI (chat, responses, realtime, transcription), and Azure, DeepSeek, Groq, Mistral, OpenRouter and others",
         marks=(),
-        keys=_LIKE_OPENAI,
+        keys=_OPENAI_KEYS,
         source="https://platform.openai.com/docs/api-reference/chat/object",
         note="Where the total is the sum of input, output and reasoning, the output excludes reasoning.",
     ),
 )
-"""The shapes of a model's usage, the special ones first."""
+"""Formats of a model's usage, specific ones first."""
 
 
 _GEMINI: Final = re.compile(r"(?:^|[/:])gemini-", re.IGNORECASE)
 
 
 def totals_thoughts(model: str) -> bool:
-    """Whether what the total of a model's usage has beyond input and output is reasoning, where none is stated.
+    """Return True if a model's total beyond input and output is reasoning, unless reasoning is reported.
 
-    Gemini counts it in the total alone, and some who pass its counts on leave it there, as Weave's client does
+    Gemini counts reasoning only in the total. Some clients that pass on its counts do the same, such as Weave's client
     (`weave/integrations/google_genai/gemini_utils.py`).
     """
     return _GEMINI.search(model) is not None
 
 
 class SpanRule(NamedTuple):
-    """Whether the input that spans state excludes the tokens of a cache.
+    """Defines whether the input count of spans excludes cached tokens.
 
     Args:
-        sender: who makes the spans.
-        begins: the beginning of the name of the instrumentation scope, or of the attribute that states the input.
-        providers: parts of the names of providers, of which one must occur; none for any.
-        without: a count that must not be there.
-        excludes: whether the input excludes them.
-        is_fixed: whether the sender never does otherwise; else the total, if sent, decides.
-        source: the address of the document or code that says so.
+        sender: the program that makes the spans.
+        begins: prefix of the instrumentation scope's name, or of the attribute that states the input.
+        providers: substrings of provider names, one of which must occur; empty for any provider.
+        without: a count that must be missing.
+        excludes: true if the input excludes cached tokens.
+        is_fixed: true if the sender never deviates; otherwise the total, if sent, decides.
+        source: URL of the document or code that defines this.
     """
 
     sender: str
@@ -423,7 +423,7 @@ class SpanRule(NamedTuple):
 
 SPAN_RULES: Final = (
     SpanRule(
-        "Vercel AI SDK before version 6, with Anthropic or Bedrock, also by its gateway",
+        "Vercel AI SDK before version 6, with Anthropic or Bedrock, also through its gateway",
         begins="ai.usage.",
         providers=("anthropic", "bedrock"),
         without="input_uncached",
@@ -486,11 +486,11 @@ SPAN_RULES: Final = (
         source="https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/gen-ai-spans.md",
     ),
 )
-"""The programs that make spans, the special ones first."""
+"""Programs that make spans, specific ones first."""
 
 
 class _Plan(NamedTuple):
-    """A rule with those of its paths that lead on from the members that a model's usage has."""
+    """A rule, reduced to the paths that start at keys present in a model's usage."""
 
     rule: Rule
     marks: tuple[_Path, ...]
@@ -500,7 +500,7 @@ class _Plan(NamedTuple):
     costs: tuple[_Path, ...]
 
     def fits(self, usage: dict[str, Any]) -> bool:
-        """Whether a model's usage has the shape of the rule."""
+        """Return True if the rule fits a model's usage."""
         rule = self.rule
         return (
             (not rule.marks or _has_one(usage, self.marks))
@@ -509,17 +509,17 @@ class _Plan(NamedTuple):
         )
 
     def found_counts(self, usage: dict[str, Any]) -> dict[str, int]:
-        """The counts above 0 of a model's usage, by their names in `Rule.keys`."""
-        found: dict[str, int] = {}
+        """Return the non-zero counts of a model's usage, by their names in `Rule.keys`."""
+        counts: dict[str, int] = {}
         for name, paths in self.counts:
             for path in paths:
                 if count := whole_count(_at(usage, path)):
-                    found[name] = count
+                    counts[name] = count
                     break
-        return found
+        return counts
 
     def found_cost(self, usage: dict[str, Any]) -> float | None:
-        """The cost in US dollars that the sender states; None where it states none."""
+        """Return the cost in US dollars that the sender states; None if there is none."""
         cost = first_cost(cost_in_usd(_at(usage, path)) for path in self.costs)
         return None if cost is None else cost / self.rule.cost_divisor
 
@@ -530,12 +530,12 @@ _MEMBERS: Final = frozenset(
     for paths in (rule.marks, rule.also, rule.without, *rule.keys.values())
     for path in paths
 )
-"""The members of a model's usage at which any path of a rule begins."""
+"""First keys of all paths in rules."""
 
 
 @lru_cache(1024)
 def _plans(members: frozenset[str]) -> tuple[_Plan, ...]:
-    """The rules that may fit a model's usage with these of `_MEMBERS`: senders use few sets of them."""
+    """Return the rules that may fit a usage with these `_MEMBERS`. Cached, because senders use few sets of keys."""
 
     def steps(paths: Iterable[str]) -> tuple[_Path, ...]:
         split_paths = (tuple(path.split(".")) for path in paths)
@@ -559,7 +559,7 @@ def _plans(members: frozenset[str]) -> tuple[_Plan, ...]:
 
 
 def rule_of(usage: dict[str, Any]) -> Rule:
-    """The rule for the shape of a model's usage."""
+    """Return the rule for the format of a model's usage."""
     return _plan_of(usage).rule
 
 
@@ -568,27 +568,27 @@ def _plan_of(usage: dict[str, Any]) -> _Plan:
 
 
 def span_rule_of(names: Iterable[str], provider: str, counts: Mapping[str, int]) -> SpanRule:
-    """The rule for a span.
+    """Return the rule for a span.
 
     Args:
-        names: the names of its instrumentation scope and of the attribute that states its input.
-        provider: the names of its provider.
+        names: names of its instrumentation scope and of the attribute that states its input.
+        provider: names of its provider.
         counts: its counts.
     """
-    said, names = provider.lower(), tuple(names)
+    provider_text, names = provider.lower(), tuple(names)
     return next(
         rule
         for rule in SPAN_RULES
         if any(name.startswith(rule.begins) for name in names)
-        and (not rule.providers or any(part in said for part in rule.providers))
+        and (not rule.providers or any(part in provider_text for part in rule.providers))
         and (rule.without is None or rule.without not in counts)
     )
 
 
 def split_usage(usage: dict[str, Any]) -> tuple[Split, float | None]:
-    """The counts of a model's usage as any sender has it, and the cost in US dollars that it states.
+    """Return the counts of a model's usage in any sender's format, and the cost in US dollars that it states.
 
-    It raises nothing: what is no whole number from 0 to `MOST` is as good as absent.
+    It never raises: values that are not integers from 0 to `MOST` count as missing.
     """
     stated = usage.get(CLASS_COUNTS)
     if isinstance(stated, dict):
@@ -606,16 +606,17 @@ def split(
     *,
     is_fixed: bool = False,
 ) -> Split:
-    """Counts by the names of `Rule.keys` as classes that add up.
+    """Convert counts by the names of `Rule.keys` to consistent classes.
 
     Args:
-        counts: whole numbers from 0 to `MOST`.
-        input_excludes: the counts that `input` does not count.
-        output_excludes: the counts that `output` does not count.
-        is_fixed: whether that is certain; else the total decides, and parts that exceed the input or output do.
+        counts: integers from 0 to `MOST`.
+        input_excludes: counts that `input` does not include.
+        output_excludes: counts that `output` does not include.
+        is_fixed: true if that is certain. Otherwise the total decides, and parts larger than the input or output are
+            not included in it.
     """
     get = counts.get
-    if counts.keys() <= _TOTALS.keys():  # as of most calls
+    if counts.keys() <= _TOTALS.keys():  # true for most calls
         sent_in, sent_out, total = get("input", 0), get("output", 0), get("total", 0)
         both = min(sent_in + sent_out, MOST)
         return Split(sent_in, sent_out, total or both, both > 0 and not total, {})
@@ -633,22 +634,26 @@ def split(
     }
     sent_in, sent_out, total = get("input", 0), get("output", 0), get("total", 0)
     beside, beside_out = get("input_beside", 0), get("output_beside", 0)
-    apart_in, apart_out = _sides(parts, input_excludes, CACHE), _sides(parts, output_excludes, REASONING)
+    apart_in, apart_out = _sum_of_parts(parts, input_excludes, CACHE), _sum_of_parts(parts, output_excludes, REASONING)
     prompt = sent_in + beside
     outputs = {sent_out + beside_out, sent_out + beside_out + apart_out}
-    if _is_apart(sent_in, apart_in, total - beside, outputs, excludes=bool(input_excludes), is_fixed=is_fixed):
+    if _excludes_parts(sent_in, apart_in, total - beside, outputs, excludes=bool(input_excludes), is_fixed=is_fixed):
         prompt += apart_in
     completion = sent_out + beside_out
-    if _is_apart(sent_out, apart_out, total - beside_out, {prompt}, excludes=bool(output_excludes), is_fixed=is_fixed):
+    if _excludes_parts(
+        sent_out, apart_out, total - beside_out, {prompt}, excludes=bool(output_excludes), is_fixed=is_fixed
+    ):
         completion += apart_out
-    return _added_up(counts, parts, prompt, completion, written_1h)
+    return _split_from_parts(counts, parts, prompt, completion, written_1h)
 
 
-def _added_up(counts: Mapping[str, int], parts: dict[str, int], prompt: int, completion: int, written_1h: int) -> Split:
+def _split_from_parts(
+    counts: Mapping[str, int], parts: dict[str, int], prompt: int, completion: int, written_1h: int
+) -> Split:
     get = counts.get
     audio, image, read = parts["audio_input"], parts["image_input"], parts["cache_read"]
     read_audio = get("cache_read_audio", 0)
-    # Of audio and images that are counted twice, and exceed the input with the cache, the excess was cached.
+    # If cached audio or images are counted twice, so that parts exceed the input, the excess was cached.
     twice = min(max(read + parts["cache_write"] + audio + image - prompt, 0), read - read_audio)
     of_image = min(image, twice)
     of_audio = min(audio, twice - of_image)
@@ -661,8 +666,8 @@ def _added_up(counts: Mapping[str, int], parts: dict[str, int], prompt: int, com
         "image_input": image - of_image,
     }
     outputs = {name: parts[name] for name in (*REASONING, *_MEDIA_OUT)}
-    prompt, inputs = _fitting(prompt, inputs)
-    completion, outputs = _fitting(completion, outputs)
+    prompt, inputs = _clamped(prompt, inputs)
+    completion, outputs = _clamped(completion, outputs)
     sent_total, both = get("total", 0), min(prompt + completion, MOST)
     is_as_sent = prompt == get("input", 0) and completion == get("output", 0)
     total = sent_total if sent_total and is_as_sent else max(sent_total, both)
@@ -672,19 +677,19 @@ def _added_up(counts: Mapping[str, int], parts: dict[str, int], prompt: int, com
 
 
 def _stated_split(stated: dict[str, Any], total: int) -> Split:
-    """The split that counts of all classes state."""
+    """Build the split from counts of all classes."""
     counts = {each.name: whole_count(stated.get(each.name)) for each in CLASSES}
     sides = {side: {each.name: counts[each.name] for each in CLASSES if each.side is side} for side in Side}
-    prompt, inputs = _fitting(0, sides[Side.INPUT])
-    completion, outputs = _fitting(0, sides[Side.OUTPUT])
-    found = inputs | outputs | sides[Side.REQUEST]
-    classes = {name: count for name, count in found.items() if count and name not in (INPUT, OUTPUT)}
+    prompt, inputs = _clamped(0, sides[Side.INPUT])
+    completion, outputs = _clamped(0, sides[Side.OUTPUT])
+    classes_by_name = inputs | outputs | sides[Side.REQUEST]
+    classes = {name: count for name, count in classes_by_name.items() if count and name not in (INPUT, OUTPUT)}
     both = min(prompt + completion, MOST)
     return Split(prompt, completion, max(total, both), both > 0 and not total, classes)
 
 
 def stated_classes(parts: Split) -> dict[str, int]:
-    """A split as `token_classes` states it, with the rest of each side."""
+    """Return the counts of all classes of a split, for `token_classes`."""
     classes = dict(parts.classes)
     for rest, side, total in ((INPUT, Side.INPUT, parts.prompt), (OUTPUT, Side.OUTPUT, parts.completion)):
         classes[rest] = total - sum(classes.get(each.name, 0) for each in CLASSES if each.side is side)
@@ -692,8 +697,8 @@ def stated_classes(parts: Split) -> dict[str, int]:
 
 
 def whole_count(value: object) -> int:
-    """A whole number from 0 to `MOST`; 0 for all else."""
-    if type(value) is int:  # as nearly all are
+    """Return an integer from 0 to `MOST`; 0 for any other value."""
+    if type(value) is int:  # true for nearly all
         return value if 0 <= value <= MOST else 0
     if isinstance(value, float) and value == value // 1 and 0 <= value < INT64:
         return int(value)
@@ -701,14 +706,14 @@ def whole_count(value: object) -> int:
 
 
 def cost_in_usd(value: object) -> float | None:
-    """A stated cost; None for what is no finite number from 0."""
+    """Return a stated cost; None if it is not a finite number from 0."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         return None
     return float(value) if value < INT64 else None
 
 
 def first_cost(costs: Iterable[float | None]) -> float | None:
-    """The first of several stated costs that is above 0: senders write 0 for what they did not compute, too."""
+    """Return the first positive cost, else 0 if any is 0, because senders also write 0 if they computed none."""
     zero = None
     for cost in costs:
         if cost:
@@ -717,12 +722,12 @@ def first_cost(costs: Iterable[float | None]) -> float | None:
     return zero
 
 
-def _sides(parts: dict[str, int], excluded: Iterable[str], uncertain: tuple[str, ...]) -> int:
+def _sum_of_parts(parts: dict[str, int], excluded: Iterable[str], uncertain: tuple[str, ...]) -> int:
     return sum(parts[name] for name in tuple(excluded) or uncertain)
 
 
-def _is_apart(sent: int, parts: int, total: int, others: set[int], *, excludes: bool, is_fixed: bool) -> bool:
-    """Whether a count as sent does not count its parts: by the rule, or by the total of it and one of the others."""
+def _excludes_parts(sent: int, parts: int, total: int, others: set[int], *, excludes: bool, is_fixed: bool) -> bool:
+    """Return True if a count excludes its parts, by the rule or by the total of it and one of the others."""
     if is_fixed or not parts:
         return excludes
     if parts > sent:
@@ -731,8 +736,8 @@ def _is_apart(sent: int, parts: int, total: int, others: set[int], *, excludes: 
     return without if with_parts != without else excludes
 
 
-def _fitting(total: int, parts: dict[str, int]) -> tuple[int, dict[str, int]]:
-    """A total that is no less than its parts together, and these, cut to what 64 bits hold."""
+def _clamped(total: int, parts: dict[str, int]) -> tuple[int, dict[str, int]]:
+    """Return the total, raised to at least the sum of its parts, and the parts, clamped to 64 bits."""
     total = min(max(total, sum(parts.values())), MOST)
     left = total
     cut: dict[str, int] = {}
@@ -747,20 +752,20 @@ def _has_one(usage: dict[str, Any], paths: tuple[_Path, ...]) -> bool:
 
 
 def _at(usage: dict[str, Any], path: _Path) -> object:
-    """The value at a path; None where it leads nowhere."""
-    found: object = usage.get(path[0])
+    """Return the value at a path; None if it does not exist."""
+    value: object = usage.get(path[0])
     for step in path[1:]:
-        if isinstance(found, dict):
-            found = found.get(step)
-        elif isinstance(found, list):
-            found = _in_list(found, step)
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list):
+            value = _in_list(value, step)
         else:
             return None
-    return found
+    return value
 
 
 def _in_list(entries: list[object], step: str) -> int | None:
-    """The sum of the counts of the entries with a modality or time to live; None where there is no such entry."""
+    """Sum the counts of the entries with a modality or time to live; None if there is no such entry."""
     counts = [
         sum(whole_count(entry.get(name)) for name in ("tokenCount", "token_count", "inputTokens"))
         for entry in entries

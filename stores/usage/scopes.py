@@ -1,11 +1,10 @@
-"""Whose usage a call reports: its own, or that of all calls below it, too.
+"""Scope of the usage a call reports: only its own, or that of its whole subtree.
 
-Weave's client for Python sums up: a call that made others reports the sum of what they report, and nothing of its own
-beside it. It tells by `status_counts`, in which each call counts itself: more than one means that the call sums up,
-one that it speaks for itself alone. Without such counts it stays unclear: spans of OpenTelemetry mostly speak for
-themselves, those of some agents sum up (some say so, see `stores.otel.usage`), and so does Weave's client for
-TypeScript. What is unclear is settled by
-comparison with what the call's children report: see `stores.aggregates.own_usage`.
+Weave's Python client sums up: a call with child calls reports the sum of their usage and nothing of its own. Its
+`status_counts` reveal this, because each call counts itself: a sum above one means that the call sums up, one that it
+reports only for itself. Without these counts the scope is unclear. Most OpenTelemetry spans report only for themselves,
+but those of some agents sum up (some state it, see `stores.otel.usage`), and so does Weave's TypeScript client. Unclear
+scopes are resolved by comparison with the children's usage: see `stores.aggregates.own_usage`.
 """
 
 import math
@@ -17,7 +16,7 @@ UNCLEAR: Final = "unclear"
 
 
 def usage_scope(summary: object) -> str:
-    """Whose usage a summary reports: `OWN`, `SUM` or `UNCLEAR`, whatever it is."""
+    """Return the scope of a summary's usage: `OWN`, `SUM` or `UNCLEAR`; accepts any value."""
     counts = summary.get("status_counts") if isinstance(summary, dict) else None
     if not isinstance(counts, dict):
         return UNCLEAR

@@ -99,7 +99,7 @@ def test_unescaped_password_error_says_what_to_change_and_hides_it(uri: str) -> 
     done = spoken("serve", "--port", "0", LOOMQL_MONGODB_URI=uri)
 
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    assert done.stderr.startswith("loomql: LOOMQL_MONGODB_URI: percent-encode every sign of the user and the password")
+    assert done.stderr.startswith("loomql: LOOMQL_MONGODB_URI: percent-encode every character of the user name")
     assert "@ is %40" in done.stderr
     assert not any(part in done.stderr for part in ("secret", "re/t", "se@c"))
 
@@ -120,7 +120,7 @@ def test_serve_without_its_database_says_that_it_is_not_ready(tmp_path: Path) ->
     with serving(tmp_path / "out", **away) as server:
         said = server.output.read_text()
 
-    assert "LoomQL is up, but not ready: the database did not answer within 0.5 s. It goes on trying.\n" in said
+    assert "LoomQL is up, but not ready: the database did not answer within 0.5 s. It keeps trying.\n" in said
 
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 1), (signal.SIGTERM, 2), (signal.SIGINT, 2)])
@@ -256,7 +256,7 @@ def test_demo_loads_into_a_project_while_a_server_runs(data_dir: Path, tmp_path:
     [
         ({"LOOMQL_MONGODB_URI": "mongodb://127.0.0.1:1/"}, (), "the database does not answer"),
         ({"LOOMQL_MONGODB_URI": "mongodb://user:pw@host:99999/"}, (), "no URI of a MongoDB: Port"),
-        ({"LOOMQL_MONGODB_URI": "mongodb+srv://nowhere.invalid/"}, (), "leads to no database"),
+        ({"LOOMQL_MONGODB_URI": "mongodb+srv://nowhere.invalid/"}, (), "does not lead to a MongoDB server"),
         ({"LOOMQL_MONGOD": "nowhere"}, (), "LOOMQL_MONGOD names nowhere"),
     ],
 )

@@ -47,7 +47,7 @@ def printed(done: "subprocess.CompletedProcess[str]") -> str:
 
 
 def test_indexes_are_created_listed_and_dropped(own: dict[str, str]) -> None:
-    assert index("list", **own) == "No index was added yet.\n"
+    assert index("list", **own) == "No index has been added.\n"
     assert index("add", "acme/chat", r"inputs.a\.b", **own) == "inputs.a\\.b is indexed in acme/chat.\n"
     assert index("add", "ALL", "attributes.env", **own) == "attributes.env is indexed in all projects.\n"
     assert index("add", "acme/chat", "attributes.env", **own) == "attributes.env is already indexed in acme/chat.\n"
@@ -82,7 +82,7 @@ def test_index_created_without_a_server_is_used_by_the_next(data_dir: Path) -> N
         (("add", "acme/chat", "op_name"), "op_name needs no index of its own"),
         (("add", "chat", "inputs.a"), "'chat' is not a project id"),
         (("add", "acme/chat", "inputs.[bold]..a"), "has an empty key"),
-        (("drop", "ALL", "inputs.a"), "no index of inputs.a in all projects is there; `loomql index list` tells"),
+        (("drop", "ALL", "inputs.a"), "no index on inputs.a in all projects; `loomql index list` shows"),
     ],
 )
 def test_failed_index_command_prints_one_line(arguments: tuple[str, ...], said: str, own: dict[str, str]) -> None:

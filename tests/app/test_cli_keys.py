@@ -65,7 +65,7 @@ def test_new_key_is_printed_alone_and_once(command: Command) -> None:
         assert text.strip().rpartition("_")[2] not in first[2] + second[2] + listed[1]
         assert re.search(rf"^{text[7:23]}  live ", listed[1], re.MULTILINE)
     assert re.search(r"until 2\d{3}-.*writer of acme/chat  the chat$", listed[1], re.MULTILINE)
-    assert re.search(r"without end  admin of \*$", listed[1], re.MULTILINE)
+    assert re.search(r"no expiry  admin of \*$", listed[1], re.MULTILINE)
 
 
 def test_key_may_cover_several_projects(command: Command) -> None:
@@ -81,7 +81,7 @@ def test_revoked_key_stays_revoked(command: Command) -> None:
 
     assert [code for code, _, _ in answers] == [0, 0]
     assert f"{key}  revoked" in command("list")[1]
-    assert command("rotate", key)[2] == "loomql: the key has ended; make a new one instead\n"
+    assert command("rotate", key)[2] == "loomql: the key has ended; create a new one instead\n"
 
 
 async def test_revoking_a_key_cancels_its_evaluation_runs(command: Command, database: Database) -> None:
@@ -92,9 +92,9 @@ async def test_revoking_a_key_cancels_its_evaluation_runs(command: Command, data
     _code, out, _err = await asyncio.to_thread(command, "revoke", keys[0])
 
     canceled = [run.get("canceled_by") async for run in database.evaluation_runs.find(sort=[("_id", 1)])]
-    why = f"the revocation of the key {keys[0]}, which ordered it"
+    why = f"the revocation of the key {keys[0]}, which started it"
     assert canceled == [why, None, why]
-    assert out.endswith("Runs of evaluations that it ordered, and that are canceled: 2.\n")
+    assert out.endswith("Evaluation runs that it started and that are now canceled: 2.\n")
 
 
 def test_key_that_never_expires_is_rotated_and_listed(command: Command) -> None:
@@ -104,7 +104,7 @@ def test_key_that_never_expires_is_rotated_and_listed(command: Command) -> None:
 
     assert command("list")[1].splitlines()[1].startswith(f"{new}  live ")
     assert (again[0], again[1]) == (1, "")
-    assert f"the key was rotated already, and {new} is in its place; rotate that one" in again[2]
+    assert f"the key was already replaced by {new}; rotate that one" in again[2]
 
 
 def test_key_is_rotated(command: Command) -> None:
@@ -121,22 +121,22 @@ def test_key_is_rotated(command: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("create", "--project", "acme", "--role", "reader"), "names no projects; write entity/project, entity/*"),
-        (("create", "--project", "*/*", "--role", "reader"), "names no projects"),
-        (("create", "--project", "a/b/c", "--role", "reader"), "names no projects"),
-        (("create", "--project", "", "--role", "reader"), "names no projects"),
-        (("create", "--project", "acme/chat-*", "--role", "reader"), "without * among others"),
-        (("create", "--project", "acme/**", "--role", "reader"), "names no projects"),
-        (("create", "--project", "acme/chat ", "--role", "reader"), "names no projects"),
-        (("create", "--project", " acme/*", "--role", "reader"), "names no projects"),
-        (("create", "--project", "acme/cafe\N{COMBINING ACUTE ACCENT}", "--role", "reader"), "names no projects"),
+        (("create", "--project", "acme", "--role", "reader"), "does not name projects; write entity/project, entity/*"),
+        (("create", "--project", "*/*", "--role", "reader"), "does not name projects"),
+        (("create", "--project", "a/b/c", "--role", "reader"), "does not name projects"),
+        (("create", "--project", "", "--role", "reader"), "does not name projects"),
+        (("create", "--project", "acme/chat-*", "--role", "reader"), "write no other *"),
+        (("create", "--project", "acme/**", "--role", "reader"), "does not name projects"),
+        (("create", "--project", "acme/chat ", "--role", "reader"), "does not name projects"),
+        (("create", "--project", " acme/*", "--role", "reader"), "does not name projects"),
+        (("create", "--project", "acme/cafe\N{COMBINING ACUTE ACCENT}", "--role", "reader"), "does not name projects"),
         (("create", "--project", "a/b", "--role", "reader", "--expires", "999999w"), "before the year 10000"),
-        (("create", "--project", "a/b", "--role", "reader", "--expires", "soon"), "neither a span of time such as 90d"),
-        (("create", "--project", "a/b", "--role", "reader", "--expires", "2020-01-01"), "end at a time to come"),
+        (("create", "--project", "a/b", "--role", "reader", "--expires", "soon"), "neither a duration such as 90d"),
+        (("create", "--project", "a/b", "--role", "reader", "--expires", "2020-01-01"), "end in the future"),
         (("create", "--project", "a/b", "--role", "reader", "--name", "x\ny"), "printable characters"),
-        (("revoke", "0" * 16), "there is no key '0000000000000000'"),
-        (("rotate", "x"), "there is no key 'x'"),
-        (("rotate", "x", "--grace", "1 day"), "no span of time"),
+        (("revoke", "0" * 16), "key '0000000000000000' does not exist"),
+        (("rotate", "x"), "key 'x' does not exist"),
+        (("rotate", "x", "--grace", "1 day"), "not a duration"),
     ],
 )
 def test_invalid_key_commands_are_reported(command: Command, arguments: tuple[str, ...], reason: str) -> None:
@@ -147,7 +147,7 @@ def test_invalid_key_commands_are_reported(command: Command, arguments: tuple[st
 
 
 def test_list_without_keys_says_how_to_create_one(command: Command) -> None:
-    assert command("list")[1] == "There is no key yet; make one with `loomql key create --project '*' --role admin`.\n"
+    assert command("list")[1] == "No key exists; create one with `loomql key create --project '*' --role admin`.\n"
 
 
 def test_hint_for_the_first_key_names_the_servers_database(
@@ -170,7 +170,7 @@ def test_hint_for_the_first_key_with_a_uri_names_no_folder(
 
     with pytest.raises(ServeError, match=re.escape("`loomql key create --project '*' --role admin`")) as refused:
         check_keys(settings, mongodb_uri)
-    assert str(refused.value).startswith("LOOMQL_KEYS=required needs a key, and there is none")
+    assert str(refused.value).startswith("LOOMQL_KEYS=required requires an API key, and none exists")
     assert "or set it to auto and listen on 127.0.0.1" in str(refused.value)
 
 

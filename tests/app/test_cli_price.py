@@ -65,7 +65,7 @@ def test_router_name_is_explained_with_rules_tiers_and_sources(price: Command) -
 def test_price_is_the_one_in_effect_at_the_date_or_the_next(price: Command) -> None:
     def shown(date: str) -> tuple[list[str], bool]:
         said = price("gpt-4o", "--at", date)[1]
-        return table(said)["input"], "one of the future stands in for it" in said
+        return table(said)["input"], "a later price is used instead" in said
 
     assert shown("2024-11-01") == (["5", "input"], False)
     assert shown("2025-11-01") == (["2.5", "input"], False)
@@ -77,7 +77,7 @@ def test_model_without_a_price_is_an_error_with_its_tried_names(price: Command) 
 
     assert (code, error) == (1, "")
     assert said.splitlines()[:5] == [
-        "openai/GPT-99 has no price, under none of these names:",
+        "openai/GPT-99 has no price under any of these names:",
         "  openai/GPT-99",
         "  openai/gpt-99",
         "  GPT-99",
@@ -104,7 +104,7 @@ def test_free_variant_has_no_price_and_says_why(price: Command, model: str) -> N
 def test_model_without_a_price_gets_similar_names(price: Command, name: str, nearest: str) -> None:
     code, said, _ = price(name)
 
-    _, near = said.split("Prices are shipped for these similar names, which may be other models:\n")
+    _, near = said.split("Default prices exist for these similar names, which may be other models:\n")
     assert (code, near.splitlines()[0]) == (1, f"  {nearest}")
 
 
@@ -144,4 +144,4 @@ def test_project_price_overrides_the_shipped_price(price: Command, cost_id: str)
 
     code, said, error = price("gpt-4o", "--project", "acme/nowhere")
     assert (code, said) == (1, "")
-    assert "there is no project acme/nowhere" in error
+    assert "project acme/nowhere does not exist" in error

@@ -62,17 +62,17 @@ def said(command: Command) -> Callable[..., str]:
 
 
 def test_rule_is_previewed_set_shown_applied_and_dropped(said: Callable[..., str]) -> None:
-    gone = "3 traces of 3 calls (30 bytes), 0 calls deleted before, 0 pieces of feedback, 0 files (0 bytes)"
+    gone = "3 traces of 3 calls (30 bytes), 0 calls deleted earlier, 0 feedback items, 0 files (0 bytes)"
 
     assert said("retention", "show") == "No project has a rule.\n"
-    assert said("retention", "preview", PROJECT, "--keep-days", "5") == f"Would go of {PROJECT}: {gone}.\n"
+    assert said("retention", "preview", PROJECT, "--keep-days", "5") == f"{PROJECT} would lose {gone}.\n"
     told = said("retention", "set", PROJECT, "--keep-days", "5", "--keep-calls", "100")
     assert told == f"{PROJECT} keeps 5 days and of those the 100 newest calls.\n"
     told = said("retention", "sweep", PROJECT)
-    assert re.fullmatch(rf"Done after \d\.\d s\. Gone of {PROJECT}: {re.escape(gone)}\.\n", told)
+    assert re.fullmatch(rf"Done after \d\.\d s\. Removed from {PROJECT}: {re.escape(gone)}\.\n", told)
     lines = said("retention", "show").splitlines()
     assert lines[0] == f"{PROJECT} keeps 5 days and of those the 100 newest calls."
-    assert re.fullmatch(rf"  Last sweep: \S+Z, done; gone: {re.escape(gone)}\.", lines[1])
+    assert re.fullmatch(rf"  Last sweep: \S+Z, done; removed: {re.escape(gone)}\.", lines[1])
     assert said("retention", "drop", PROJECT).splitlines()[0] == f"{PROJECT} keeps everything."
 
 
@@ -81,14 +81,14 @@ def test_purge_needs_the_project_id_twice(
 ) -> None:
     code, out, err = command("project", "purge", PROJECT)
     assert (code, out) == (1, "")
-    assert f"repeat the id {PROJECT} to remove all" in err
+    assert f"must repeat the project id {PROJECT} to confirm the deletion" in err
 
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
         database = client[stored.calls.database.name]
         assert database.calls.count_documents({}) == 4
         database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": 0}})
         assert said("project", "purge", PROJECT, "--confirm", PROJECT) == (
-            f"{PROJECT} is gone: 4 calls, 0 feedback, 0 objects, 0 tables, 0 table rows, 0 files, 0 costs.\n"
+            f"Removed {PROJECT}: 4 calls, 0 feedback, 0 objects, 0 tables, 0 table rows, 0 files, 0 costs.\n"
         )
         assert database.calls.find_one() is None
 
@@ -103,7 +103,7 @@ def test_waiting_purge_shows_what_it_deleted_and_the_wait(command: Command, monk
     code, out, err = command("project", "purge", PROJECT, "--confirm", PROJECT)
 
     counts = "4 calls, 0 feedback, 0 objects, 0 tables, 0 table rows, 0 files, 0 costs"
-    assert (code, out) == (0, f"{PROJECT} is gone: {counts}.\n")
+    assert (code, out) == (0, f"Removed {PROJECT}: {counts}.\n")
     shown = re.findall(rf"Purging {PROJECT}: removed {counts}; waiting (\d) s for servers", err)
     assert set(shown) <= {"3", "2", "1", "0"}
     assert shown
@@ -125,12 +125,12 @@ def test_purge_prints_progress_lines_without_a_terminal(command: Command, monkey
     ("arguments", "code", "told"),
     [
         (("retention", "set", PROJECT), 2, "name --keep-days, --keep-calls or both"),
-        (("retention", "set", PROJECT, "--keep-days", "-1"), 1, "-1 days cannot be kept; name from 1"),
+        (("retention", "set", PROJECT, "--keep-days", "-1"), 1, "-1 days is out of range; send 1 to"),
         (("retention", "set", PROJECT, "--keep-days", "x"), 2, "invalid int value"),
-        (("retention", "preview", PROJECT), 1, f"{PROJECT} has no rule; name what to keep"),
-        (("retention", "sweep", "acme/typo"), 1, "there is no project acme/typo"),
-        (("retention", "show", "acme/typo"), 1, "there is no project acme/typo"),
-        (("project", "purge", "acme/typo", "--confirm", "acme/typo"), 1, "there is no project acme/typo"),
+        (("retention", "preview", PROJECT), 1, f"{PROJECT} has no rule; send keep_days"),
+        (("retention", "sweep", "acme/typo"), 1, "project acme/typo does not exist"),
+        (("retention", "show", "acme/typo"), 1, "project acme/typo does not exist"),
+        (("project", "purge", "acme/typo", "--confirm", "acme/typo"), 1, "project acme/typo does not exist"),
     ],
 )
 def test_failed_retention_command_prints_one_line(

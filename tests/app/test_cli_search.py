@@ -33,12 +33,12 @@ async def command(
 
 
 def test_text_index_is_switched_on_shown_and_switched_off(command: Command) -> None:
-    none = (0, f"{PROJECT} has no index: searches scan its calls.\n", "")
+    none = (0, f"{PROJECT} has no text index, so searches scan its calls.\n", "")
 
     assert command("search", "status", PROJECT) == none
     code, said, _ = command("search", "on", PROJECT)
     assert code == 0
-    assert re.fullmatch(rf"{PROJECT} has an index of \d\.\d MiB; 2 calls wait to be in it\.\n", said)
+    assert re.fullmatch(rf"{PROJECT} has a text index of \d\.\d MiB; 2 calls are not indexed yet\.\n", said)
     assert command("search", "on", PROJECT)[:2] == (0, said)
     assert command("search", "status", PROJECT) == (0, said, "")
     assert command("search", "off", PROJECT)[:2] == none[:2]
@@ -50,4 +50,4 @@ def test_missing_project_is_reported(command: Command) -> None:
         code, said, error = command("search", action, "acme/nowhere")
 
         assert (code, said) == (1, "")
-        assert "there is no project acme/nowhere" in error
+        assert "project acme/nowhere does not exist" in error

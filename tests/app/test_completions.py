@@ -142,7 +142,7 @@ async def test_disconnect_ends_the_provider_stream_and_its_call(
     await until(lambda: stand_in.left == 1)
     await until_found(lambda: database.calls.find_one({"status": "error"}))
     [call] = [document async for document in database.calls.find({})]
-    assert call["exception"].startswith("The answer was given up before it was whole")
+    assert call["exception"].startswith("The response is incomplete")
     assert call["output"]["choices"][0]["message"]["content"].startswith("word ")
     assert len(call["output"]["choices"][0]["message"]["content"]) < 5_000
 
@@ -233,7 +233,7 @@ async def test_stopping_server_ends_the_calls_of_its_streams(
 
     [call] = [document async for document in database.calls.find({})]
     assert call["status"] == "error"
-    assert call["exception"].startswith("The answer was given up before it was whole")
+    assert call["exception"].startswith("The response is incomplete")
     assert call["output"]["choices"][0]["message"]["content"].startswith("word ")
 
 
@@ -257,7 +257,7 @@ async def test_call_of_a_killed_server_is_ended_by_another(
 
     [ended] = [document async for document in database.calls.find({})]
     assert left["status"] == "running"
-    assert ended["exception"].startswith("The server was cut off before the answer was whole")
+    assert ended["exception"].startswith("The server stopped before the response was complete")
     assert len(stand_in.asked) == 1
 
 

@@ -73,7 +73,7 @@ async def test_every_ref_resolves(loaded: Loaded, rows: dict[str, Row], table_ro
     assert {ref.kind for ref in found} == {"object", "op", "table"}
     assert [ref for (_, ref), row in there.items() if row is None] == []
     assert len(there) > 15
-    edges = [ref.edges for ref in found if ref.edges]
+    edges = [ref.steps for ref in found if ref.steps]
     assert {(start, name) for start, (name, _) in edges} == {(("attr", "rows"), "id")}
     assert {digest for _, (_, digest) in edges} < set(table_rows)
     assert [ref.name for ref in found if ref.kind == "table"] == [
@@ -101,14 +101,14 @@ async def test_evaluation_inputs_match_the_rows_of_its_examples(
     for row in scored:
         example = refs.parse(payload(row, "inputs")["example"])
         assert str(Ref(PROJECT, "object", example.name, example.version)) == evaluation["dataset"]
-        assert table_rows[example.edges[1][1]]["question"] == asked[row["id"]]
+        assert table_rows[example.steps[1][1]]["question"] == asked[row["id"]]
 
 
 async def test_calls_that_used_a_model_are_found_by_it(loaded: Loaded, rows: dict[str, Row]) -> None:
     found = await versions(loaded.stores, ASSISTANT)
     keys = [(PROJECT, f"weave:///{PROJECT}/object/{ASSISTANT}:{row['digest']}") for row in found]
 
-    counts = await loaded.stores.calls.taking.count(keys)
+    counts = await loaded.stores.calls.consumers.count(keys)
 
     taken = [payload(row, "inputs") for row in rows.values()]
     assert [counts.get(key, 0) for key in keys] == [

@@ -69,9 +69,9 @@ async def test_json_with_too_many_values_is_refused_before_parsing(*, as_form: b
 
     [error] = answer.json()["errors"]
     assert (answer.status_code, error["extensions"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
-    assert error["message"] == (f"The form is refused: operations {TOO_MANY}" if as_form else f"The body {TOO_MANY}")
+    assert error["message"] == (f"The form is invalid: operations {TOO_MANY}" if as_form else f"The body {TOO_MANY}")
     assert most[0] < 150 * 1024 * 1024
-    assert intake.held_bytes == 0
+    assert intake.reserved_bytes == 0
 
 
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
@@ -82,9 +82,9 @@ async def test_json_within_the_value_limit_but_over_memory_is_refused(*, as_form
 
     [error] = answer.json()["errors"]
     assert (answer.status_code, error["extensions"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
-    assert error["message"].startswith("The form is refused: operations takes 2" if as_form else "The body takes 29")
+    assert error["message"].startswith("The form is invalid: operations takes 2" if as_form else "The body takes 29")
     assert "one request may take 268,435,456, 4 times LOOMQL_MAX_PENDING_BYTES; send less at once" in error["message"]
-    assert intake.held_bytes == 0
+    assert intake.reserved_bytes == 0
 
 
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])

@@ -87,7 +87,7 @@ def test_image_command_starts_and_its_health_check_answers(
 
     assert program == "loomql"
     assert [(done.returncode, done.stdout) for done in (up, ready)] == [(0, "ok\n"), (0, "ok\n")]
-    assert (down.returncode, down.stdout) == (1, f"nobody answers at 127.0.0.1 port {port}\n")
+    assert (down.returncode, down.stdout) == (1, f"no LoomQL server answers at 127.0.0.1 port {port}\n")
 
 
 def test_health_check_imports_little_and_uses_the_servers_address() -> None:
@@ -96,7 +96,7 @@ def test_health_check_imports_little_and_uses_the_servers_address() -> None:
     told, modules = done.stdout.splitlines()
     by_itself = health_flags(ArgumentParser()).parse_args([])
 
-    assert told == "nobody answers at 127.0.0.1 port 1"
+    assert told == "no LoomQL server answers at 127.0.0.1 port 1"
     assert {each for each in modules.split() if each.startswith("app")} == {
         "app",
         "app.cli",

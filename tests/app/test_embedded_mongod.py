@@ -237,7 +237,7 @@ def test_socket_folder_writable_by_others_is_refused(data_dir: Path) -> None:
     where.mkdir()
     where.chmod(0o777)
     try:
-        with pytest.raises(EmbeddedMongodError, match="others may write to it"):
+        with pytest.raises(EmbeddedMongodError, match="other users may write to it"):
             embedded_mongod(long, cache_gb=0.25).__enter__()
     finally:
         where.rmdir()
@@ -248,7 +248,7 @@ def test_folder_of_another_user_is_refused_and_unchanged(data_dir: Path) -> None
     data_dir.mkdir(mode=0o700)
     os.chown(data_dir, 12345, 12345)
 
-    with pytest.raises(EmbeddedMongodError, match="it is another user's, number 12345: run this as that one"):
+    with pytest.raises(EmbeddedMongodError, match="it belongs to another user, number 12345: run LoomQL as that user"):
         embedded_mongod(data_dir, cache_gb=0.25).__enter__()
 
     assert list(data_dir.iterdir()) == []

@@ -95,7 +95,7 @@ async def test_shutdown_answers_open_batch_and_subscribers_get_resume_cursor(
     assert closed.rcvd is not None
     assert (closed.rcvd.code, closed.rcvd.reason) == (1001, "the server stops")
     last = json.dumps(messages[-2:])
-    assert "the server stops; subscribe again" in last
+    assert "the server is stopping; subscribe again" in last
     assert '"after"' in last
     lines = [line for line in server.output.read_text().splitlines() if line.startswith("{")]
     assert lines

@@ -19,7 +19,7 @@ from app.server.application import create_app
 from app.server.health import Readiness
 from app.settings import Settings
 from graphql_schema.context import Stores
-from stores.calls.documents import KEPT
+from stores.calls.documents import DERIVED_FIELDS
 from stores.database import Database
 from stores.errors import UnavailableError
 from stores.migrations import schema_version
@@ -88,7 +88,7 @@ async def test_data_of_the_first_release_is_read_value_by_value(
     for call in first_release["calls"]:
         now = await database.calls.find_one({"_id": call["_id"]})
         assert now is not None
-        assert {name: value for name, value in now.items() if name not in KEPT} == call
+        assert {name: value for name, value in now.items() if name not in DERIVED_FIELDS} == call
     assert await database.calls.count_documents({"example_digest": {"$exists": True}}) == 1
     assert await database.upgrades.find_one({"_id": "version"}) == {"_id": "version", "number": LATEST}
 
@@ -96,13 +96,13 @@ async def test_data_of_the_first_release_is_read_value_by_value(
 @pytest.mark.usefixtures("first_release")
 async def test_each_migration_runs_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     adopted: list[int] = []
-    adopt = ProjectsStore.adopt
+    adopt = ProjectsStore.list_unlisted
 
     async def counted(self: ProjectsStore) -> int:
         adopted.append(await adopt(self))
         return adopted[-1]
 
-    monkeypatch.setattr(ProjectsStore, "adopt", counted)
+    monkeypatch.setattr(ProjectsStore, "list_unlisted", counted)
     await Readiness(database, 3).prepare()
     await Readiness(database, 3).prepare()
 
@@ -115,8 +115,8 @@ async def test_empty_database_gets_the_latest_version_at_once(database: Database
 
 
 async def test_server_does_not_undo_another_servers_migration(database: Database) -> None:
-    await schema_version.done(database, 2)
-    await schema_version.done(database, 1)
+    await schema_version.mark_done(database, 2)
+    await schema_version.mark_done(database, 1)
 
     assert await schema_version.number_of(database) == 2
 
@@ -124,13 +124,13 @@ async def test_server_does_not_undo_another_servers_migration(database: Database
 @pytest.fixture
 async def newer(mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A database that a newer LoomQL brought up, as the settings of this one name it."""
-    await schema_version.done(database, LATEST + 7)
+    await schema_version.mark_done(database, LATEST + 7)
     monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
     monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database.calls.database.name)
     return Settings()
 
 
-NEWER = f"the database is of version {LATEST + 7}, and this LoomQL knows versions up to {LATEST}"
+NEWER = f"the database has version {LATEST + 7}, but this LoomQL supports versions up to {LATEST}"
 
 
 async def test_newer_database_is_refused_and_unchanged(newer: Settings, database: Database) -> None:
@@ -195,11 +195,11 @@ async def test_refused_database_works_after_it_is_replaced(database: Database) -
 
 async def test_server_stops_using_a_database_migrated_by_a_newer_one(database: Database) -> None:
     stores = Stores.for_database(database)
-    readiness = Readiness(database, 3, look_seconds=0.02)
+    readiness = Readiness(database, 3, poll_seconds=0.02)
     await readiness.prepare()
     watching = asyncio.create_task(readiness.watch())
 
-    await schema_version.done(database, LATEST + 1)
+    await schema_version.mark_done(database, LATEST + 1)
     await until(lambda: readiness.not_ready_reason is not None)
     before = await stored(database)
     told = "run the newer LoomQL"
@@ -208,7 +208,7 @@ async def test_server_stops_using_a_database_migrated_by_a_newer_one(database: D
         lambda: stores.projects.ensure("acme", "chat"),  # a write
         lambda: stores.projects.sizes(["acme/chat"], frozenset({"trace_storage_size_bytes"})),  # a query
         lambda: stores.files.sweep(silent_seconds=0),  # and what goes on in the background
-        lambda: stores.evaluation_runs.work_on("acme/chat", "1"),
+        lambda: stores.evaluation_runs.execute("acme/chat", "1"),
         lambda: database.run(database.upgrades.find_one({})),
     ]
     for work in works:

@@ -48,6 +48,16 @@ def test_page_uses_the_bundle_and_is_not_cached(dist: Path) -> None:
     assert response.headers["cache-control"] == "no-cache"
 
 
+@pytest.mark.parametrize("has_docs", [True, False])
+def test_the_page_links_to_the_documentation_if_there_is_one(dist: Path, *, has_docs: bool) -> None:
+    source = Path(graphiql.__file__).parent / "index.html"
+    (dist / "index.html").write_text(source.read_text())
+
+    response = graphiql.page(dist, has_docs=has_docs)
+
+    assert (b"loomql-docs" in response.body) is has_docs
+
+
 def test_page_loads_nothing_from_other_hosts_and_forbids_framing(dist: Path) -> None:
     response = graphiql.page(dist)
 

@@ -20,7 +20,7 @@ from app.http import keepalive
 from app.websocket import GraphQLWebSocket
 from app.websocket.handshake_limits import HandshakeLimitProtocol
 from app.websocket.message_validation import flaw_of
-from app.websocket.ping_limits import AT_ONCE
+from app.websocket.ping_limits import BURST
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from stores.errors import UnavailableError
@@ -271,7 +271,7 @@ async def test_operations_beyond_the_limit_are_refused_until_one_ends(address: s
 
         assert (refusal["id"], refusal["type"]) == ("d", "error")
         assert refusal["payload"][0]["extensions"] == {"code": "RATE_LIMITED", "retryAfterSeconds": 1}
-        assert "runs 3 operations already" in refusal["payload"][0]["message"]
+        assert "already runs 3 operations" in refusal["payload"][0]["message"]
         assert "LOOMQL_MAX_CONNECTION_OPERATIONS" in refusal["payload"][0]["message"]
         assert await client.receive() == next_of("e", {"greeting": "Hello, you"})
 
@@ -280,7 +280,7 @@ async def test_operations_beyond_the_limit_are_refused_until_one_ends(address: s
     ("frame", "code", "reason"),
     [
         (b"{}", 4400, "WebSocket message type must be text"),
-        ("{", 4400, "A message cannot be read"),
+        ("{", 4400, "A message is malformed"),
         ('{"type": "ping", "payload": {"x": NaN}}', 4400, "NaN"),
         ("[" * 1500 + "]" * 1500, 4400, "nested deeper"),
         ('"ping"', 4400, "must be a JSON object"),
@@ -499,19 +499,19 @@ async def test_completed_operation_frees_its_id_at_once(address: str) -> None:
 async def test_flood_of_pings_closes_the_connection(address: str, kind: str) -> None:
     async with client_of(address) as client:
         with suppress(ConnectionClosed):
-            for _ in range(AT_ONCE * 3):
+            for _ in range(BURST * 3):
                 await client.send({"type": kind})
         with suppress(ConnectionClosed):
             while True:
                 await client.receive()
         code, reason = await client.closed()
 
-    assert (code, reason) == (4429, "More than 10 pings and pongs a second came.")
+    assert (code, reason) == (4429, "The client sent more than 10 pings and pongs a second.")
 
 
 async def test_pings_within_the_limit_are_answered(address: str) -> None:
     async with client_of(address) as client:
-        for _ in range(AT_ONCE - 10):
+        for _ in range(BURST - 10):
             await client.send({"type": "ping"})
-        for _ in range(AT_ONCE - 10):
+        for _ in range(BURST - 10):
             assert await client.receive() == {"type": "pong"}

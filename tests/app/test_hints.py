@@ -25,11 +25,11 @@ from graphql_schema.context import Context, Stores
 from graphql_schema.hints import StreamHints
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema, build_schema
-from stores import hints
 from stores.calls import CallsStore
 from stores.calls.filters import CallsFilter
 from stores.database import Database
-from stores.hints import CallsCondition, HintsStore
+from stores.hints import CallsCondition, HintsStore, comparison, sample
+from stores.hints import store as hints_store
 from stores.keys import KeysStore
 from stores.query import Query
 from stores.security.access import Grant, Role
@@ -292,7 +292,7 @@ async def test_one_sample_checks_twenty_paths(database: Database, commands: Comm
     conditions = [condition(eq(f"inputs.mesages.x{number}", 1)) for number in range(30)]
     before = len(commands.sent)
 
-    found = await store.of(PROJECT, conditions, None)
+    found = await store.hints_for(PROJECT, conditions, None)
 
     assert sum(map(len, found)) == 20  # the paths that a sample looks for
     assert commands.names[before:] == ["find", *["aggregate"] * 4]
@@ -305,7 +305,7 @@ async def test_hints_check_ten_paths_and_five_ops_of_a_condition(database: Datab
     ops = {"$or": [eq("op_name", f"assistant.anwser{number % 450}") for number in range(900)]}
     before = len(commands.sent)
 
-    [of_paths, of_ops] = await store.of(PROJECT, [condition(paths), condition(ops)], None)
+    [of_paths, of_ops] = await store.hints_for(PROJECT, [condition(paths), condition(ops)], None)
 
     assert [each.suggestion for each in of_paths] == ["inputs.messages"] * 10
     assert [each.suggestion for each in of_ops] == ["assistant.answer"] * 5
@@ -316,7 +316,7 @@ async def test_hints_check_ten_paths_and_five_ops_of_a_condition(database: Datab
 @pytest.mark.usefixtures("stocked")
 async def test_names_are_compared_in_a_worker_thread(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     store, compared, running = HintsStore(database), list[str](), list[str]()
-    similar = hints._similar
+    similar = comparison.similar_names
 
     def recorded(name: str, *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401 -- those of the function
         assert threading.current_thread() is not threading.main_thread()
@@ -334,9 +334,9 @@ async def test_names_are_compared_in_a_worker_thread(database: Database, monkeyp
         ("acme/chats", None),
     ]
 
-    await store.of(PROJECT, [asked[1][1]], None)  # few samples are read at a time, and this one is kept
-    monkeypatch.setattr(hints, "_similar", recorded)
-    found = await asyncio.gather(*[store.of(project, [each], None) for project, each in asked])
+    await store.hints_for(PROJECT, [asked[1][1]], None)  # few samples are read at a time, and this one is kept
+    monkeypatch.setattr(comparison, "similar_names", recorded)
+    found = await asyncio.gather(*[store.hints_for(project, [each], None) for project, each in asked])
 
     told = [each.suggestion for [[each]] in found]
     assert told == ["inputs.messages", "assistant.answer", "gpt-4o-mini", PROJECT]
@@ -351,34 +351,35 @@ async def test_name_cache_is_shared_per_project_and_bounded(
     await calls.write([*starts, *(end(number, summary={"usage": each}) for number, each in enumerate(usage))])
     store = HintsStore(database)
     for path in range(5):
-        await store.of(PROJECT, [condition(eq(f"inputs.mesages{path}", 1))], None)
+        await store.hints_for(PROJECT, [condition(eq(f"inputs.mesages{path}", 1))], None)
     unknown = CallsCondition(CallsFilter(models=["model-77"]))
 
-    assert list(store._kept_names) == [PROJECT]
-    [(_, names)] = store._kept_names.values()
+    assert list(store._samples._names) == [PROJECT]
+    [(_, names)] = store._samples._names.values()
     assert (names.calls, len(names.ops), len(names.models), names.models["gpt-4o"]) == (300, 200, 200, 300)
     assert max(map(len, names.models)) < 300
     # It may be one of those that are not kept.
-    assert await store.of(PROJECT, [unknown], None) == [[]]
-    monkeypatch.setattr(hints, "_KEPT_SECONDS", 0.0)
-    await store.of(PROJECT, [condition(eq("inputs.other", 1))], None)
-    assert [len(kept) for kept in (store._kept, store._kept_names, store._kept_keys)] == [1, 1, 1]
+    assert await store.hints_for(PROJECT, [unknown], None) == [[]]
+    monkeypatch.setattr(sample, "_CACHE_SECONDS", 0.0)
+    await store.hints_for(PROJECT, [condition(eq("inputs.other", 1))], None)
+    assert [len(kept) for kept in (store._samples._types, store._samples._names, store._samples._paths)] == [1, 1, 1]
 
 
 async def test_names_are_compared_up_to_a_deadline(
     database: Database, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await calls.write([start(number, op_name="ab" * 40 + f"{number:02}" * 10) for number in range(10, 60)])
-    ratio, compared, clock = SequenceMatcher.ratio, list[object](), count(0.0, hints.COMPARE_SECONDS / 10)
+    ratio, compared, clock = SequenceMatcher.ratio, list[object](), count(0.0, hints_store.COMPARE_SECONDS / 10)
 
     def counted(self: "SequenceMatcher[str]") -> float:
         compared.append(self)
         return ratio(self)
 
-    monkeypatch.setattr(hints, "thread_time", lambda: next(clock))
+    for module in (comparison, hints_store):
+        monkeypatch.setattr(module, "thread_time", lambda: next(clock))
     monkeypatch.setattr(SequenceMatcher, "ratio", counted)
 
-    [found] = await HintsStore(database).of(
+    [found] = await HintsStore(database).hints_for(
         PROJECT, [CallsCondition(CallsFilter(op_names=[f"{number}" + "ba" * 60 for number in range(10)]))], None
     )
 
@@ -396,7 +397,7 @@ async def test_result_waits_a_second_for_all_its_hints(
         await asyncio.sleep(graphql_schema.hints.WAIT_SECONDS * 0.6)
         return []
 
-    monkeypatch.setattr(HintsStore, "_of_missing", slow)
+    monkeypatch.setattr(HintsStore, "_missing_project_hints", slow)
     fields = " ".join(f'a{n}: callsStats(projectId: "acme/chat{n}") {{ count }}' for n in range(3))
 
     await hints_of(client, document=f"{{ {fields} }}")
@@ -577,13 +578,13 @@ async def test_large_calls_are_sampled_in_twos_within_a_time_limit(
     before = len(commands.sent)
 
     await asyncio.wait(
-        [asyncio.ensure_future(HintsStore(database).of(PROJECT, [condition(eq("inputs.mesages", "x"))], None))]
+        [asyncio.ensure_future(HintsStore(database).hints_for(PROJECT, [condition(eq("inputs.mesages", "x"))], None))]
     )
     sent = [body for name, body in commands.sent[before:] if name == "aggregate"]
-    monkeypatch.setattr(hints, "READ_SECONDS", 30.0)
+    monkeypatch.setattr(sample, "READ_SECONDS", 30.0)
     monkeypatch.setattr(graphql_schema.hints, "WAIT_SECONDS", 60.0)
     patient = await hints_of(client, eq("inputs.mesages", "x"))
-    monkeypatch.setattr(hints, "READ_SECONDS", 0.0001)
+    monkeypatch.setattr(sample, "READ_SECONDS", 0.0001)
     none_in_time = await hints_of(client, eq("inputs.mesages.more", "x"))
 
     assert sent[0]["pipeline"][3] == {"$limit": 2}
@@ -597,7 +598,7 @@ async def test_failed_hint_keeps_the_response_and_is_logged(
     client: httpx.AsyncClient, calls: CallsStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     await calls.write([start(1, inputs={"a": 1})])
-    monkeypatch.setattr(hints, "_SAMPLE_COUNTS", {"$noSuchStage": {}})
+    monkeypatch.setattr(sample, "_COUNT_STAGE", {"$noSuchStage": {}})
 
     with caplog.at_level(logging.DEBUG, "loomql"):
         body = await ask(client, eq("inputs.b", 1))

@@ -52,7 +52,7 @@ def test_missing_and_non_executable_binaries_get_different_errors(data_dir: Path
 def test_binary_other_than_mongod_is_refused_with_its_output(data_dir: Path, tmp_path: Path) -> None:
     impostor = executable(tmp_path / "mongod", "echo 'I am a teapot' >&2; exit 3")
 
-    with pytest.raises(EmbeddedMongodError, match="ended with exit code 3 and said: I am a teapot"):
+    with pytest.raises(EmbeddedMongodError, match="ended with exit code 3 and reported: I am a teapot"):
         embedded_mongod(data_dir, binary=impostor).__enter__()
     with pytest.raises(EmbeddedMongodError, match="does not run"):
         mongod_version(impostor)
@@ -88,10 +88,10 @@ def test_mongod_error_is_followed_by_a_fix(said: str, hint: str) -> None:
 
 def test_mongod_exit_reason_is_a_sentence() -> None:
     assert explain(2, "Try 'mongod --help' for more information.", "") == (
-        "ended with exit code 2 and said: Try 'mongod --help' for more information."
+        "ended with exit code 2 and reported: Try 'mongod --help' for more information."
     )
-    assert explain(14, "", "") == "ended with exit code 14 without a word of why."
-    assert explain(-9, "Broken pipe", "Broken pipe").startswith("was ended by SIGKILL: by someone, or by a system")
+    assert explain(14, "", "") == "ended with exit code 14 without an error message."
+    assert explain(-9, "Broken pipe", "Broken pipe").startswith("was stopped by SIGKILL: by a user, or by a system")
     assert "Broken pipe" not in explain(-9, "Broken pipe", "Broken pipe")
 
 

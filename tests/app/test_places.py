@@ -45,7 +45,7 @@ async def test_operation_times_out_with_server_full() -> None:
     one = asyncio.create_task(held(places, "a", let_go))
     await until(lambda: places.in_use == 1)
 
-    with pytest.raises(UnavailableError, match="1 operations under way already \\(LOOMQL_MAX_OPERATIONS\\)"):
+    with pytest.raises(UnavailableError, match="already runs 1 operations \\(LOOMQL_MAX_OPERATIONS\\)"):
         await places.acquire("b")
 
     let_go.set()
@@ -59,7 +59,7 @@ async def test_one_caller_cannot_use_all_slots() -> None:
     await until(lambda: places.waiting == 2)
 
     # As many wait as may run; more are told at once.
-    with pytest.raises(RateLimitedError, match="you have 2 operations") as refused:
+    with pytest.raises(RateLimitedError, match="you already run 2 operations") as refused:
         await places.acquire("greedy")
     async with asyncio.timeout(10), places.slot("modest"):
         assert places.in_use == 3
@@ -102,10 +102,10 @@ async def test_cancelled_waiter_takes_no_slot() -> None:
 
 
 async def test_queries_cannot_use_all_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.admission.operation_limiter.MOST_QUERIES", 1)
+    monkeypatch.setattr("app.admission.operation_limiter.MAX_QUERIES", 1)
     places = OperationLimiter(3, wait_seconds=0.01)
     async with places.slot("a", is_query=True):
-        with pytest.raises(UnavailableError, match="the server has 1 queries under way already; nothing"):
+        with pytest.raises(UnavailableError, match="the server already runs 1 queries; this operation did not start"):
             await places.acquire("b", is_query=True)
         async with places.slot("b"):
             assert places.in_use == 2
@@ -115,10 +115,10 @@ async def test_queries_cannot_use_all_slots(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_one_caller_may_use_half_of_the_query_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.admission.operation_limiter.MOST_QUERIES", 4)
+    monkeypatch.setattr("app.admission.operation_limiter.MAX_QUERIES", 4)
     places = OperationLimiter(10, wait_seconds=0.01)
     async with places.slot("a", is_query=True), places.slot("a", is_query=True), places.slot("a"):
-        with pytest.raises(RateLimitedError, match="you have 2 queries under way already, as many as one caller may"):
+        with pytest.raises(RateLimitedError, match="you already run 2 queries, the limit of one caller"):
             await places.acquire("a", is_query=True)
         async with places.slot("b", is_query=True):
             assert places.in_use == 4

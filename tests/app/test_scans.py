@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from graphql_schema.execution.roots import MOST_ROOT_FIELDS
-from stores.concurrency.scan_slots import MOST_SCANS
+from stores.concurrency.scan_slots import MAX_SCANS
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
@@ -28,7 +28,7 @@ async def test_scans_of_one_caller_leave_slots_for_others(
 ) -> None:
     keys = KeysStore(database, settle_seconds=0)
     greedy, modest = [(await keys.create([Grant("*", Role.READER)])).text for _ in range(2)]
-    each = MOST_SCANS // 2
+    each = MAX_SCANS // 2
 
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=3000) as slow:
         async with httpx.AsyncClient(base_url=f"http://{slow.server.host}", timeout=TIMEOUT) as client:

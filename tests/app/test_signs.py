@@ -15,14 +15,14 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from app.websocket.handshake_limits import HandshakeLimitProtocol
-from app.websocket.ping_limits import AT_ONCE
+from app.websocket.ping_limits import BURST
 from tests.live_server import live_server
 
 TEXT, PING, PONG = 0x01, 0x89, 0x8A
 """First bytes of frames: of a text that goes on, and of those that end at once."""
 
 CONTINUED, END = 0x00, 0x80
-WHY = (4429).to_bytes(2, "big") + b"More than 10 pings and pongs a second came."
+WHY = (4429).to_bytes(2, "big") + b"The client sent more than 10 pings and pongs a second."
 CLOSED = bytes([0x88, len(WHY)]) + WHY
 
 
@@ -73,10 +73,10 @@ def answered(client: socket.socket) -> bytes:
 @pytest.mark.parametrize(
     "flood",
     [
-        frame(PING, b"x") * (AT_ONCE + 10),
-        frame(PONG) * (AT_ONCE + 10),
-        frame(TEXT) + frame(CONTINUED) * (AT_ONCE + 10),
-        frame(TEXT) + frame(CONTINUED, b"x") * (AT_ONCE + 10),
+        frame(PING, b"x") * (BURST + 10),
+        frame(PONG) * (BURST + 10),
+        frame(TEXT) + frame(CONTINUED) * (BURST + 10),
+        frame(TEXT) + frame(CONTINUED, b"x") * (BURST + 10),
     ],
     ids=["pings", "pongs", "empty fragments", "tiny fragments"],
 )
@@ -105,9 +105,9 @@ def test_flooding_client_that_reads_nothing_is_disconnected(address: tuple[str, 
 
 def test_pings_within_the_limit_are_answered(address: tuple[str, int]) -> None:
     with opened(address) as client:
-        client.sendall(frame(PING, b"a") * (AT_ONCE - 10))
+        client.sendall(frame(PING, b"a") * (BURST - 10))
         client.sendall(frame(TEXT, b"whole ") + frame(CONTINUED) + frame(CONTINUED, b"mess") + frame(END, b"age"))
-        expected = b"\x8a\x01a" * (AT_ONCE - 10) + b"\x81\x0dwhole message"
+        expected = b"\x8a\x01a" * (BURST - 10) + b"\x81\x0dwhole message"
         received = b""
         while len(received) < len(expected):
             received += client.recv(65_536)

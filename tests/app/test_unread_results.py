@@ -13,7 +13,7 @@ from strawberry.types import ExecutionResult
 
 from app.admission import OperationLimiter
 from app.websocket import GraphQLWebSocket
-from app.websocket.handler import TURNS
+from app.websocket.handler import MAX_RUNNING
 from app.websocket.handshake_limits import HandshakeLimitProtocol
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
@@ -78,19 +78,19 @@ async def test_client_that_does_not_read_keeps_no_slot(address: str, places: Ope
 
 async def test_results_are_not_produced_for_a_client_that_does_not_read(address: str) -> None:
     async with reading_nothing(address), client_of(address) as other:
-        await until(lambda: Made.count >= TURNS)
+        await until(lambda: Made.count >= MAX_RUNNING)
         # Those that wait for their turn would have had it by then.
         for number in range(20):
             await other.subscribe(str(number), "{ greeting }")
             assert await other.receive() == next_of(str(number), {"greeting": "Hello"})
             await other.receive()
 
-        assert Made.count <= TURNS + 3  # of which some are in the buffers of the sockets
+        assert Made.count <= MAX_RUNNING + 3  # of which some are in the buffers of the sockets
 
 
 async def test_client_that_reads_gets_all_results(address: str) -> None:
     async with reading_nothing(address) as client:
-        await until(lambda: Made.count >= TURNS)
+        await until(lambda: Made.count >= MAX_RUNNING)
         client.socket.transport.resume_reading()
         messages = [await client.receive() for _ in range(2 * ASKED)]
 
@@ -110,7 +110,7 @@ def no_collector() -> Iterator[None]:
 @pytest.mark.parametrize("is_completed", [False, True])
 async def test_unread_results_are_dropped_with_the_connection(address: str, *, is_completed: bool) -> None:
     async with reading_nothing(address) as client:
-        await until(lambda: Made.count >= TURNS)
+        await until(lambda: Made.count >= MAX_RUNNING)
         held = results_held()
         if is_completed:
             for number in range(ASKED):

@@ -14,7 +14,7 @@ from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
-from stores.calls.events.change_stream import present
+from stores.calls.events.change_stream import current_token
 from stores.database import Database
 from tests.app.command import serving
 from tests.app.event_stream import COMMENT, all_of, first_of, next_of, streaming, told
@@ -116,7 +116,7 @@ async def test_events_do_not_expose_the_database_time(client: httpx.AsyncClient,
 
     assert len(event["data"]["callEvents"]["cursor"]) == len(cursor)
     assert not tells_time(f"{asked.headers} {asked.text} {event}")
-    place = await present(calls.database.calls)
+    place = await current_token(calls.database.calls)
     assert tells_time(base64.b64encode(bytes.fromhex(place)).decode())
 
 
@@ -146,6 +146,6 @@ async def test_stopping_server_ends_streams_with_a_reason(
     assert (extensions["code"], extensions["retryAfterSeconds"]) == ("UNAVAILABLE", 1)
     assert extensions["after"]
     assert not tells_time(str(failure))
-    assert "the server stops" in failure["errors"][0]["message"]
+    assert "the server is stopping" in failure["errors"][0]["message"]
     assert server.process.returncode == 0
     assert "Traceback" not in server.output.read_text()

@@ -77,7 +77,7 @@ class QueueWatch(HandshakeLimitProtocol):
 @pytest.fixture
 async def intake(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
     """An intake without large slots, in which nobody waits for long."""
-    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.1)
     return RequestBudget(BUDGET, large_slots=0)
 
 
@@ -143,13 +143,13 @@ async def test_large_message_is_reserved_on_arrival_and_released_with_its_result
     whole = asking(300_000)
     async with opened(address) as client:
         send_fragment(client, whole[:150_000])
-        await until(lambda: intake.held_bytes > 150_000 - FREE_BYTES)
-        while_it_arrives = intake.held_bytes
+        await until(lambda: intake.reserved_bytes > 150_000 - FREE_BYTES)
+        while_it_arrives = intake.reserved_bytes
         send_fragment(client, whole[150_000:], goes_on=True)
         client.protocol.send_continuation(b"", fin=True)
         client.transport.write(b"".join(client.protocol.data_to_send()))
         answer = await received(client)
-        await until(lambda: intake.held_bytes == 0)
+        await until(lambda: intake.reserved_bytes == 0)
 
     assert while_it_arrives < 152_000
     assert answer["payload"]["data"] == {"length": 300_000}
@@ -162,7 +162,7 @@ async def test_unfinished_messages_of_one_caller_use_half_the_budget(address: st
             send_fragment(client, "x" * 100_000)
         # 84 kB of each count, so that five fit.
         await until(lambda: sum(client.state is State.OPEN for client in clients) == 5)
-        held = intake.held_bytes
+        held = intake.reserved_bytes
         refused = [client for client in clients if client.state is not State.OPEN]
         async with opened(address, "192.0.2.2") as other:
             length = await length_of(other, 300_000)
@@ -171,7 +171,7 @@ async def test_unfinished_messages_of_one_caller_use_half_the_budget(address: st
     assert 5 * (100_000 - FREE_BYTES) <= held <= BUDGET // 2
     assert length == 300_000
     assert codes == [(1013, HALF_TAKEN)] * 5
-    await until(lambda: intake.held_bytes == 0)
+    await until(lambda: intake.reserved_bytes == 0)
 
 
 async def test_message_over_the_budget_is_refused_or_closes_the_connection(address: str, intake: RequestBudget) -> None:
@@ -189,7 +189,7 @@ async def test_message_over_the_budget_is_refused_or_closes_the_connection(addre
     assert small == 1_000
     assert code == 1013
     assert reason == "requests in flight take all of LOOMQL_MAX_PENDING_BYTES; send the message again later"
-    await until(lambda: intake.held_bytes == 0)
+    await until(lambda: intake.reserved_bytes == 0)
 
 
 async def test_message_with_too_many_values_is_not_parsed(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +201,7 @@ async def test_message_with_too_many_values_is_not_parsed(address: str, monkeypa
 
     assert code == 1009
     assert reason is not None
-    assert reason.startswith("A message cannot be read: it has more than 100,000 values")
+    assert reason.startswith("A message is too large: it has more than 100,000 values")
 
 
 async def test_memory_of_a_dense_message_is_reserved(address: str, intake: RequestBudget) -> None:
@@ -218,7 +218,7 @@ async def test_memory_of_a_dense_message_is_reserved(address: str, intake: Reque
 async def test_reading_waits_for_released_memory(
     address: str, intake: RequestBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", float(TIMEOUT))
+    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", float(TIMEOUT))
     async with opened(address) as client:
         with intake.reservation() as others:
             others.reserve_now(BUDGET)
@@ -233,9 +233,9 @@ async def test_reading_waits_for_released_memory(
 async def test_disconnect_releases_an_unfinished_message(address: str, intake: RequestBudget) -> None:
     async with opened(address) as client:
         send_fragment(client, "x" * 200_000)
-        await until(lambda: intake.held_bytes > 0)
+        await until(lambda: intake.reserved_bytes > 0)
         client.transport.abort()
-        await until(lambda: intake.held_bytes == 0)
+        await until(lambda: intake.reserved_bytes == 0)
 
 
 @pytest.mark.parametrize("is_large", [True, False])
@@ -252,8 +252,8 @@ async def test_slow_message_closes_the_connection(
         code, reason = await closed(client)
 
     assert code == 4408
-    assert reason == "an unfinished message came more slowly than 1,000,000 bytes/s for 0.5 seconds; send it faster"
-    await until(lambda: intake.held_bytes == 0)
+    assert reason == "an unfinished message arrived more slowly than 1,000,000 bytes/s for 0.5 seconds; send it faster"
+    await until(lambda: intake.reserved_bytes == 0)
 
 
 async def test_message_has_a_deadline_at_any_rate(
@@ -269,7 +269,7 @@ async def test_message_has_a_deadline_at_any_rate(
         code, reason = await closed(client)
 
     assert (code, reason) == (4408, "an unfinished message took more than 0.5 seconds; send it faster")
-    await until(lambda: intake.held_bytes == 0)
+    await until(lambda: intake.reserved_bytes == 0)
 
 
 async def test_message_refused_for_its_size_is_released(intake: RequestBudget) -> None:
@@ -279,7 +279,7 @@ async def test_message_refused_for_its_size_is_released(intake: RequestBudget) -
         async with opened(f"ws://{host}/graphql") as client:
             await client.send(asking(200_000))
             code, _ = await closed(client)
-        await until(lambda: intake.held_bytes == 0)
+        await until(lambda: intake.reserved_bytes == 0)
 
     assert code == 1009
 
@@ -297,7 +297,7 @@ async def test_request_budget_error_closes_the_connection(
 
     assert code == 1011
     assert reason == "the server failed to reserve memory for a message; connect again"
-    await until(lambda: intake.held_bytes == 0)
+    await until(lambda: intake.reserved_bytes == 0)
 
 
 async def test_message_over_the_callers_limit_is_refused(address: str, intake: RequestBudget) -> None:
@@ -307,8 +307,8 @@ async def test_message_over_the_callers_limit_is_refused(address: str, intake: R
 
     assert code == 1009
     assert reason is not None
-    assert reason.startswith("A message cannot be read: it takes 5,")
-    await until(lambda: intake.held_bytes == 0)
+    assert reason.startswith("A message is too large: it takes 5,")
+    await until(lambda: intake.reserved_bytes == 0)
 
 
 async def test_message_above_the_minimum_rate_may_exceed_the_grace_period(
@@ -346,7 +346,7 @@ async def test_concurrent_small_messages_are_read_a_few_at_a_time(address: str, 
 
     assert length == 10
     assert 1 < QueueWatch.longest <= 16 * 1024 // 33 + 1
-    await until(lambda: intake.held_bytes == 0)
+    await until(lambda: intake.reserved_bytes == 0)
 
 
 async def test_messages_before_the_ack_have_a_total_size_limit(address: str) -> None:
@@ -412,7 +412,9 @@ async def test_connection_counts_for_the_key_of_its_first_message(mongodb_uri: s
     assert begun == begun_by_another == {"type": "connection_ack"}
     assert code == 1013
     assert reason is not None
-    assert reason.startswith("1 of your WebSockets are under way, as many as one caller has of LOOMQL_MAX_WEBSOCKETS")
+    assert reason.startswith(
+        "you already have 1 WebSockets, the maximum for one caller (half of LOOMQL_MAX_WEBSOCKETS)"
+    )
 
 
 def init_with(key: str) -> str:

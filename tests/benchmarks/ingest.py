@@ -10,7 +10,7 @@ from pymongo import UpdateOne
 
 from stores import times
 from stores.calls import CallEnd, CallStart
-from stores.calls.documents import FOUND_BY, fields_of, whole_call
+from stores.calls.documents import KEY_FIELDS, stored_fields, whole_call
 from stores.database import Document
 from tests.benchmarks.bench import MANY, Bench, row_of
 from tests.benchmarks.report import Must, Row, Section
@@ -93,7 +93,7 @@ def bodies_of(pairs: list[Pair], *, apart: bool) -> list[bytes]:
 
 def documents_of(pairs: list[Pair], *, apart: bool) -> Written:
     """The same for the floor: LoomQL's own documents, to insert, and what ends them if that is apart."""
-    fields = [(fields_of(start.checked())[0], fields_of(end)[0]) for start, end in pairs]
+    fields = [(stored_fields(start.checked())[0], stored_fields(end)[0]) for start, end in pairs]
     whole = [whole_call(start, None if apart else end) for start, end in fields]
     ends = [UpdateOne({"_id": end["_id"]}, {"$set": _ended(start, end)}) for start, end in fields] if apart else []
     return whole, ends
@@ -102,7 +102,7 @@ def documents_of(pairs: list[Pair], *, apart: bool) -> Written:
 def _ended(start: Document, end: Document) -> Document:
     latency = (end["ended_at"] - start["started_at"]) // 1000
     size = start["start_size_bytes"] + end["end_size_bytes"]
-    own = {name: value for name, value in end.items() if name not in (*FOUND_BY, "json")}
+    own = {name: value for name, value in end.items() if name not in (*KEY_FIELDS, "json")}
     texts = {f"json.{name}": text for name, text in end["json"].items()}
     return own | texts | {"latency_ms": latency, "storage_size_bytes": size}
 

@@ -36,7 +36,7 @@ async def measure_indexes(uri: str, count: int, clock: Clock) -> dict[str, Row]:
     databases = {name: Database.open(uri, f"bench_{number}") for number, name in enumerate((NONE, PATH, WILDCARD))}
     for database in databases.values():
         await database.ensure_indexes()
-    await UserIndexes(databases[PATH]).add(UserIndex.of(None, "inputs.customer_id"))
+    await UserIndexes(databases[PATH]).add(UserIndex.parse_field(None, "inputs.customer_id"))
     await databases[WILDCARD].calls.create_index([("inputs.$**", ASCENDING)], name=WILDCARD)
     spent = await _write(databases, count, clock)
     with MongoClient[dict[str, Any]](uri) as client:

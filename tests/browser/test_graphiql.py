@@ -22,7 +22,7 @@ async def test_graphiql_starts_with_a_name_an_icon_and_twelve_tabs(graphiql: Gra
     icon = await graphiql.page.evaluate("document.querySelector('link[rel=icon]').href")
 
     assert await graphiql.page.title() == "LoomQL"
-    assert await graphiql.page.locator(".graphiql-logo").inner_text() == "LoomQL"
+    assert await graphiql.page.locator(".loomql-logo").inner_text() == "LoomQL"
     assert (await graphiql.page.request.get(icon)).headers["content-type"] == "image/svg+xml"
     assert await graphiql.tabs() == [
         "LatestTraces",
@@ -38,6 +38,13 @@ async def test_graphiql_starts_with_a_name_an_icon_and_twelve_tabs(graphiql: Gra
         "ThumbsDown",
         "EvaluationResults",
     ]
+
+
+async def test_it_leads_to_the_documentation(graphiql: GraphiqlPage, demo_server_url: str) -> None:
+    await graphiql.page.get_by_role("link", name="Docs", exact=True).click()
+
+    await graphiql.page.wait_for_url(f"{demo_server_url}/docs")
+    assert await graphiql.page.get_by_role("main").get_by_role("heading", level=1).count() == 1
 
 
 @pytest.mark.parametrize("visits", [1, 2])

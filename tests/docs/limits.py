@@ -18,7 +18,7 @@ from stores.query import fields, parser, sort, text_expressions
 
 _BUSY: Final = f"503 `UNAVAILABLE` after {operation_limiter.WAIT_SECONDS:g} s"
 _CALLER_BUSY: Final = f"429 `RATE_LIMITED` after {operation_limiter.WAIT_SECONDS:g} s"
-_QUERIES: Final = operation_limiter.MOST_QUERIES
+_QUERIES: Final = operation_limiter.MAX_QUERIES
 _BAD_INPUT: Final = "`BAD_USER_INPUT`"
 _TOO_COMPLEX: Final = "`QUERY_TOO_COMPLEX`"
 _TOO_LARGE: Final = "413 `PAYLOAD_TOO_LARGE`"
@@ -91,7 +91,7 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
         ("Root fields of one query", f"{MOST_ROOT_FIELDS}", "the other fields wait"),
         (
             "Scans, aggregations and searches",
-            f"{scan_slots.MOST_SCANS}; {scan_slots.MOST_SCANS // 2} of one caller",
+            f"{scan_slots.MAX_SCANS}; {scan_slots.MAX_SCANS // 2} of one caller",
             f"the others wait; 503 `UNAVAILABLE` after {scan_slots.WAIT_SECONDS:g} s",
         ),
         ("Completions", "MAX_COMPLETIONS", "503 `UNAVAILABLE`"),
@@ -116,12 +116,12 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
         ("Operations on one WebSocket", "MAX_CONNECTION_OPERATIONS", "`RATE_LIMITED`"),
         (
             "Queries and mutations of one WebSocket that run or whose results are unsent",
-            f"{handler.TURNS}",
+            f"{handler.MAX_RUNNING}",
             "the others wait",
         ),
         (
             "Pings and pongs, and fragments below 128 bytes",
-            f"{ping_limits.PER_SECOND} a second, {ping_limits.AT_ONCE} at once",
+            f"{ping_limits.PER_SECOND} a second, {ping_limits.BURST} at once",
             f"close code {ping_limits.TOO_MANY}",
         ),
         ("Subscriptions", "MAX_SUBSCRIPTIONS", "`RATE_LIMITED`"),
@@ -129,13 +129,13 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
     ),
     "Conditions and sorts": (
         ("Operations, fields and literals in a query", f"{parser.MAX_NODES:,}", _BAD_INPUT),
-        ("Fields in a query", f"{parser.MAX_FIELDS:,}", _BAD_INPUT),
-        ("Keys in all paths of a query", f"{parser.MAX_ALL_STEPS:,}", _BAD_INPUT),
-        ("Keys in one path", f"{fields.MAX_STEPS}", _BAD_INPUT),
-        ("Characters in one path", f"{fields.MAX_PATH:,}", _BAD_INPUT),
+        ("Fields in a query", f"{parser.MAX_FIELD_ACCESSES:,}", _BAD_INPUT),
+        ("Keys in all paths of a query", f"{parser.MAX_TOTAL_PATH_KEYS:,}", _BAD_INPUT),
+        ("Keys in one path", f"{fields.MAX_PATH_KEYS}", _BAD_INPUT),
+        ("Characters in one path", f"{fields.MAX_PATH_LENGTH:,}", _BAD_INPUT),
         ("Nesting of a query", f"{parser.MAX_DEPTH} levels", _BAD_INPUT),
-        ("Characters in a literal", f"{parser.MAX_LITERAL:,}", _BAD_INPUT),
-        ("Characters in a text with `caseInsensitive`", f"{text_expressions.MAX_FOLDED:,}", _BAD_INPUT),
+        ("Characters in a literal", f"{parser.MAX_LITERAL_LENGTH:,}", _BAD_INPUT),
+        ("Characters in a text with `caseInsensitive`", f"{text_expressions.MAX_FOLDED_LENGTH:,}", _BAD_INPUT),
         ("Keys in a sort", f"{sort.MAX_KEYS}", _BAD_INPUT),
     ),
     "Model providers": (

@@ -101,7 +101,7 @@ def permissions() -> str:
             names.setdefault((field.role, root, field.place.told), []).append(f"`{name}`")
     for path, kind, permission, methods in _routes():
         name = f"`{', '.join(methods)} {path}`" if kind == "HTTP" else f"`{path}`"
-        names.setdefault((permission.role, kind, permission.place), []).append(name)
+        names.setdefault((permission.role, kind, permission.projects_label), []).append(name)
     lines = []
     for role in Role:
         lines += [f"### {f'Role `{role}`' if role else 'No role'}", ""]

@@ -8,9 +8,9 @@ from functools import partial
 
 from app.background.migration_runner import MigrationRunner
 from stores.calls import CallsStore
-from stores.calls.documents import KEPT
+from stores.calls.documents import DERIVED_FIELDS
 from stores.database import Database
-from stores.migrations.calls_backfill import CallsUpgrade
+from stores.migrations.calls_backfill import CallsBackfill
 from tests.faults import faults
 from tests.faults.stage import Three
 from tests.faults.watching import watched
@@ -63,10 +63,10 @@ async def test_migration_interrupted_repeatedly_fills_in_every_call(stage: Three
     written = [start(number, thread_id="talk", turn_id=call_id(number)) for number in range(CALLS)]
     await CallsStore(database).write([*written, *(end(number, summary=SUMMARY) for number in range(CALLS))])
     whole = await database.calls.find({}, sort=[("_id", 1)]).to_list(None)
-    await database.calls.update_many({}, {"$unset": dict.fromkeys(KEPT, "")})
+    await database.calls.update_many({}, {"$unset": dict.fromkeys(DERIVED_FIELDS, "")})
     # when
     upgrading = MigrationRunner(database)
-    upgrading._upgrade = CallsUpgrade(database, step=1)
+    upgrading._upgrade = CallsBackfill(database, step=1)
     finishing = asyncio.create_task(upgrading.finish())
     await until(lambda: upgrading.progress is not None and upgrading.progress.looked_at > 0)
     # by a primary that steps down, too
@@ -75,7 +75,7 @@ async def test_migration_interrupted_repeatedly_fills_in_every_call(stage: Three
         async with asyncio.timeout(TIMEOUT):
             await finishing
     assert await database.calls.find({}, sort=[("_id", 1)]).to_list(None) == whole
-    assert await CallsUpgrade(database).advance() is None
+    assert await CallsBackfill(database).advance() is None
     database.close()
 
 

@@ -120,7 +120,7 @@ async def test_provider_failure_is_reported_with_its_call(
     done = answer.data["actionsExecuteBatch"]
     assert (done["numSucceeded"], done["numFailed"]) == (1, 1)
     assert done["results"][1]["error"]["code"] == "PROVIDER_ERROR"
-    assert done["results"][1]["error"]["message"].startswith("the model's answer is not JSON")
+    assert done["results"][1]["error"]["message"].startswith("the model's response is not JSON")
 
 
 async def test_empty_call_list_returns_no_results(run: Run, objects: ObjectsStore) -> None:

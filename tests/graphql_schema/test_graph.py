@@ -14,7 +14,7 @@ from graphql_schema.schema import build_schema
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import StoreTimeoutError
-from stores.evaluations.related_calls import MAX_ABOVE
+from stores.evaluations.related_calls import MAX_LEVELS_ABOVE
 from stores.feedback import FeedbackStore
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run, running
@@ -195,7 +195,7 @@ async def test_dataset_returns_its_rows_and_op_its_code(run: Run, stores: Stores
 async def test_calls_of_a_run_return_the_run_and_its_inputs(run: Run, calls: CallsStore, stores: Stores) -> None:
     evaluation = await stores.objects.create(version({"trials": 1}, object_id="quality"))
     ref = f"weave:///{PROJECT}/object/quality:{evaluation}"
-    chain = range(MAX_ABOVE + 2)
+    chain = range(MAX_LEVELS_ABOVE + 2)
     await calls.write(
         [
             start(
@@ -221,7 +221,7 @@ async def test_calls_of_a_run_return_the_run_and_its_inputs(run: Run, calls: Cal
 
     runs = [node["evaluationRun"] for node in answer.data["calls"]["nodes"]]
     of_run = {"id": call_id(0), "status": "RUNNING", "evaluation": {"ref": ref}, "call": {"id": call_id(0)}}
-    assert runs == [of_run] * (MAX_ABOVE + 1) + [None]
+    assert runs == [of_run] * (MAX_LEVELS_ABOVE + 1) + [None]
     assert answer.data["objs"]["nodes"] == [
         {"evaluationRuns": {"totalCount": 1, "nodes": [{"id": call_id(0), "trials": 1}]}}
     ]

@@ -143,7 +143,7 @@ async def test_file_size_limit_applies_to_images(
 
     made = await run(CREATE, inputs=inputs())
 
-    assert "it has more than 20 bytes" in made.data["imageCreate"]["response"]["error"]
+    assert "it is larger than 20 bytes" in made.data["imageCreate"]["response"]["error"]
 
 
 async def test_image_url_returns_the_image(

@@ -121,17 +121,22 @@ async def test_non_admin_error_says_how_to_get_access(run: Run) -> None:
 @pytest.mark.parametrize(
     ("document", "variables", "code", "message"),
     [
-        (SET, {"days": -1}, "BAD_USER_INPUT", "keepDays: -1 days cannot be kept; name from 1 to 36,500"),
-        (SET, {"days": 0}, "BAD_USER_INPUT", "keepDays: 0 days cannot be kept; name from 1 to 36,500"),
-        (SET, {"calls": -7}, "BAD_USER_INPUT", "keepCalls: -7 calls cannot be kept; name from 1 to 2,000,000,000"),
-        (SET, {"days": 1, "project": "acme/typo"}, "NOT_FOUND", "projectId: there is no project acme/typo"),
+        (SET, {"days": -1}, "BAD_USER_INPUT", "keepDays: -1 days is out of range; send 1 to 36,500"),
+        (SET, {"days": 0}, "BAD_USER_INPUT", "keepDays: 0 days is out of range; send 1 to 36,500"),
+        (SET, {"calls": -7}, "BAD_USER_INPUT", "keepCalls: -7 calls is out of range; send 1 to 2,000,000,000"),
+        (SET, {"days": 1, "project": "acme/typo"}, "NOT_FOUND", "projectId: project acme/typo does not exist"),
         (SET, {"days": 1, "project": "acme"}, "BAD_USER_INPUT", "projectId: 'acme' is not a project id"),
-        (PREVIEW, {}, "BAD_USER_INPUT", "keepDays: acme/chat has no rule; name what to keep"),
-        (PREVIEW, {"days": 99999999}, "BAD_USER_INPUT", "keepDays: 99,999,999 days cannot be kept"),
-        (SWEEP, {}, "BAD_USER_INPUT", "projectId: acme/chat has no rule by which to sweep"),
-        (SWEEP, {"project": "acme/typo"}, "NOT_FOUND", "projectId: there is no project acme/typo"),
-        (PURGE, {"confirm": "acme/chap"}, "BAD_USER_INPUT", "confirm: repeat the id acme/chat"),
-        (PURGE, {"confirm": "acme/typo", "project": "acme/typo"}, "NOT_FOUND", "projectId: there is no project"),
+        (PREVIEW, {}, "BAD_USER_INPUT", "keepDays: acme/chat has no rule; send keep_days"),
+        (PREVIEW, {"days": 99999999}, "BAD_USER_INPUT", "keepDays: 99,999,999 days is out of range"),
+        (SWEEP, {}, "BAD_USER_INPUT", "projectId: acme/chat has no rule; set one with retentionSet"),
+        (SWEEP, {"project": "acme/typo"}, "NOT_FOUND", "projectId: project acme/typo does not exist"),
+        (PURGE, {"confirm": "acme/chap"}, "BAD_USER_INPUT", "confirm: must repeat the project id acme/chat"),
+        (
+            PURGE,
+            {"confirm": "acme/typo", "project": "acme/typo"},
+            "NOT_FOUND",
+            "projectId: project acme/typo does not exist",
+        ),
     ],
 )
 @pytest.mark.usefixtures("logged")

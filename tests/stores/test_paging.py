@@ -25,26 +25,26 @@ from tests.stores.calls.builders import PROJECT, call_id, start
     ],
 )
 def test_arguments_become_a_page_request(arguments: dict[str, Any], request_: PageRequest) -> None:
-    assert PageRequest.of(**arguments) == request_
+    assert PageRequest.from_arguments(**arguments) == request_
 
 
 @pytest.mark.parametrize(
     ("arguments", "argument", "reason"),
     [
         ({"first": -1}, "first", "-1 is negative"),
-        ({"first": 10_001}, "first", "10,001 is above the limit of 10,000"),
+        ({"first": 10_001}, "first", "10,001 exceeds the limit of 10,000"),
         ({"last": 10_001}, "last", "LOOMQL_MAX_PAGE_SIZE"),
         ({"last": -1}, "last", "negative"),
         ({"offset": -1}, "offset", "negative"),
         ({"first": 51, "max_size": 50}, "first", "the limit of 50"),
-        ({"first": 1, "last": 1}, "first", "goes forward"),
-        ({"after": "c", "before": "c"}, "after", "goes forward"),
-        ({"last": 1, "offset": 1}, "offset", "counts from the front"),
+        ({"first": 1, "last": 1}, "first", "pages forward"),
+        ({"after": "c", "before": "c"}, "after", "pages forward"),
+        ({"last": 1, "offset": 1}, "offset", "counts from the start"),
     ],
 )
 def test_invalid_page_arguments_are_refused(arguments: dict[str, Any], argument: str, reason: str) -> None:
     with pytest.raises(BadInputError) as refused:
-        PageRequest.of(**arguments)
+        PageRequest.from_arguments(**arguments)
 
     assert refused.value.argument == argument
     assert reason in refused.value.message
@@ -60,7 +60,7 @@ def numbers(page: Page) -> list[int]:
 
 
 async def page(calls: CallsStore, **arguments: Any) -> Page:  # noqa: ANN401 -- any argument of a list
-    return await calls.page(PROJECT, PageRequest.of(**arguments), {"id"})
+    return await calls.page(PROJECT, PageRequest.from_arguments(**arguments), {"id"})
 
 
 @pytest.mark.usefixtures("ten_calls")
@@ -153,7 +153,7 @@ async def test_forged_cursor_is_refused(calls: CallsStore, commands: Commands) -
     commands.sent.clear()
 
     for bad in [*altered(first.cursor(first.rows[-1])), "", "x", "naïve", "AAAA", "\0", "=" * 5000]:
-        with pytest.raises(BadInputError, match="use one that the same query gave") as refused:
+        with pytest.raises(BadInputError, match="use a cursor from the same query") as refused:
             await page(calls, last=4, before=bad)
         assert refused.value.argument == "before"
     assert commands.sent == []

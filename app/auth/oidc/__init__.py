@@ -1,4 +1,4 @@
-"""OpenID Connect: tokens of an issuer in the place of keys. It needs the extra `loomql[oidc]`."""
+"""OpenID Connect: an issuer's tokens, accepted like API keys; needs the extra `loomql[oidc]`."""
 
 from app.auth.oidc.tokens import OidcTokens
 

@@ -1,6 +1,6 @@
-"""What the claims of a token come to: grants, as a setting says.
+"""Grants from the claims of a token, by a setting.
 
-The setting is a list of `CLAIM=VALUE ROLE PROJECTS` with semicolons between, such as
+The setting is a list of `CLAIM=VALUE ROLE PROJECTS`, separated by semicolons, such as
 `groups=ml writer acme/*; email_verified=true reader demo/assistant`.
 """
 
@@ -13,54 +13,54 @@ from stores.errors import BadInputError
 from stores.security.access import Grant, Role
 
 ANY: Final = "*"
-"""The value that any token has of a claim that says something: not false, null, nor an empty text, list or object."""
+"""Matches any value of a claim but false, null and empty texts, lists and objects."""
 
-_SAYS_NOTHING: Final[tuple[object, ...]] = ("", "false", [], {})
+_EMPTY: Final[tuple[object, ...]] = ("", "false", [], {})
 """Some issuers write `"false"` for false."""
 
-_PARTS: Final = 3
+_WORDS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimGrant:
-    """A grant to those whose claim has a value, or one among others; dots lead into claims that are objects.
+    """A grant to tokens whose claim equals a value, or contains it as a list; dots lead into claims that are objects.
 
-    Booleans and numbers are what JSON writes for them: `true`, `3`.
+    Booleans and numbers are written as in JSON: `true`, `3`.
     """
 
     claim: str
     value: str
     grant: Grant
 
-    def holds_for(self, claims: Mapping[str, Any]) -> bool:
-        """Whether a token has it."""
-        found: object = claims
+    def matches(self, claims: Mapping[str, Any]) -> bool:
+        """Return True if a token's claims match."""
+        claim_value: object = claims
         for step in self.claim.split("."):
-            found = found.get(step) if isinstance(found, Mapping) else None
-        values = found.split() if self.claim == "scope" and isinstance(found, str) else found
-        return any(map(self._is, values if isinstance(values, list) else [values]))
+            claim_value = claim_value.get(step) if isinstance(claim_value, Mapping) else None
+        values = claim_value.split() if self.claim == "scope" and isinstance(claim_value, str) else claim_value
+        return any(map(self._matches_value, values if isinstance(values, list) else [values]))
 
-    def _is(self, value: object) -> bool:
+    def _matches_value(self, value: object) -> bool:
         if self.value == ANY:
-            return value is not None and value is not False and value not in _SAYS_NOTHING
+            return value is not None and value is not False and value not in _EMPTY
         return self.value == (json.dumps(value) if isinstance(value, bool | int | float) else value)
 
 
 def parse_claim_grants(text: str) -> list[ClaimGrant]:
-    """The grants of a setting.
+    """Parse the setting.
 
     Raises:
-        ValueError: it is not written so.
+        ValueError: an entry is not `CLAIM=VALUE ROLE PROJECTS`.
     """
-    return [_parsed(each.strip()) for each in text.split(";") if each.strip()]
+    return [_parse_entry(each.strip()) for each in text.split(";") if each.strip()]
 
 
-def _parsed(text: str) -> ClaimGrant:
+def _parse_entry(text: str) -> ClaimGrant:
     parts = text.split()
     claim, equals, value = parts[0].partition("=")
-    if len(parts) != _PARTS or not (claim and equals and value):
+    if len(parts) != _WORDS or not (claim and equals and value):
         raise ValueError(f"{text[:64]!r} is not CLAIM=VALUE ROLE PROJECTS, such as groups=ml writer acme/*")
     try:
-        return ClaimGrant(claim, value, Grant.of(parts[2], Role.of(parts[1])))
+        return ClaimGrant(claim, value, Grant.parse(parts[2], Role.parse(parts[1])))
     except BadInputError as error:
         raise ValueError(error.message) from None

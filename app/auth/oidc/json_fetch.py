@@ -1,6 +1,6 @@
-"""Documents of an issuer, over HTTP: bounded in size, and in time from the connection to the last byte.
+"""JSON documents of an issuer over HTTP, bounded in size and in total time.
 
-The timeout of sockets is for each of their reads, so that who sends a byte now and then would hold on to a thread.
+A socket timeout applies to each read only: without a deadline, a server that sends single bytes could block the thread.
 """
 
 import http.client
@@ -20,42 +20,42 @@ _MAX_BYTES: Final = 1024 * 1024
 
 
 class IssuerError(Exception):
-    """The issuer's documents cannot be had, or are not what they should be."""
+    """A document of the issuer cannot be fetched or is not valid."""
 
 
 def check_url(url: str) -> str:
-    """Hold a URL to https, or http on this machine.
+    """Check that a URL uses https, or http on this machine, and return it.
 
     Raises:
-        ValueError: it is another.
+        ValueError: it does not.
     """
     parts = urlsplit(url)
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_for_this_machine(parts.hostname or ""))
     if not is_safe or not parts.hostname:
-        raise ValueError("must be an https:// address")
+        raise ValueError("must be an https:// URL")
     return url
 
 
 def fetch_json(url: str, deadline: float) -> dict[str, Any]:
-    """The JSON object at an address, if it is there by a time of the monotonic clock.
+    """Fetch the JSON object at a URL; `deadline` is a time of `time.monotonic`.
 
     Raises:
-        IssuerError: it is not.
+        IssuerError: the fetch failed or timed out, or the document is no JSON object or too large.
     """
     try:
-        with _opener(deadline).open(check_url(url)) as answer:
-            text = answer.read(_MAX_BYTES)
-            if answer.length:
-                raise IssuerError(f"{url[:200]} is cut off, or larger than {_MAX_BYTES:,} bytes")
-            found = json.loads(text)
+        with _opener(deadline).open(check_url(url)) as response:
+            text = response.read(_MAX_BYTES)
+            if response.length:
+                raise IssuerError(f"{url[:200]} is truncated or larger than {_MAX_BYTES:,} bytes")
+            document = json.loads(text)
     except HTTPError as error:
         error.close()
-        raise IssuerError(f"{url[:200]}: the answer is {error.code}") from None
+        raise IssuerError(f"{url[:200]}: HTTP status {error.code}") from None
     except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
         raise IssuerError(f"{url[:200]}: {error}") from error
-    if not isinstance(found, dict):
-        raise IssuerError(f"{url[:200]} is no object")
-    return found
+    if not isinstance(document, dict):
+        raise IssuerError(f"{url[:200]}: the document is not a JSON object")
+    return document
 
 
 def _opener(deadline: float) -> urllib.request.OpenerDirector:
@@ -65,49 +65,49 @@ def _opener(deadline: float) -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(*handlers)
 
 
-def _left(deadline: float) -> float:
+def _seconds_left(deadline: float) -> float:
     seconds = deadline - time.monotonic()
     if seconds <= 0:
-        raise TimeoutError("it took too long")
+        raise TimeoutError("timed out")
     return seconds
 
 
-class _Timed(urllib.request.AbstractHTTPHandler):
-    """What urllib opens connections by, those of redirects, too."""
+class _DeadlineHandler(urllib.request.AbstractHTTPHandler):
+    """Opens connections with the time left until the deadline, also after redirects."""
 
     deadline = 0.0
 
     def do_open(self, http_class: Any, req: urllib.request.Request, **options: Any) -> http.client.HTTPResponse:  # noqa: ANN401 -- as urllib declares them
-        """Send a request, to a safe address as every redirect has to lead to, with what is left of the time."""
+        """Send a request; every redirect must lead to a safe URL, too."""
         check_url(req.full_url)
-        req.timeout = _left(self.deadline)
+        req.timeout = _seconds_left(self.deadline)
         return super().do_open(partial(_connection, http_class, self.deadline), req, **options)
 
 
-class _Http(_Timed, urllib.request.HTTPHandler):
-    """The same for http."""
+class _Http(_DeadlineHandler, urllib.request.HTTPHandler):
+    pass
 
 
-class _Https(_Timed, urllib.request.HTTPSHandler):
-    """The same for https."""
+class _Https(_DeadlineHandler, urllib.request.HTTPSHandler):
+    pass
 
 
 def _connection(http_class: Any, deadline: float, host: str, **options: Any) -> http.client.HTTPConnection:  # noqa: ANN401 -- as urllib declares them
-    made: http.client.HTTPConnection = http_class(host, **options)
-    made.response_class = cast("type[http.client.HTTPResponse]", partial(_Response, deadline))
-    return made
+    connection: http.client.HTTPConnection = http_class(host, **options)
+    connection.response_class = cast("type[http.client.HTTPResponse]", partial(_Response, deadline))
+    return connection
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer whose head and body are read by a deadline."""
+    """A response whose head and body are read before the deadline."""
 
     def __init__(self, deadline: float, sock: socket.socket, **options: Any) -> None:  # noqa: ANN401 -- as http.client has them
         super().__init__(sock, **options)
-        self.fp = io.BufferedReader(_Reader(self.fp.detach(), sock, deadline))
+        self.fp = io.BufferedReader(_DeadlineReader(self.fp.detach(), sock, deadline))
 
 
-class _Reader(io.RawIOBase):
-    """What reads from a socket, each time with what is left of the time."""
+class _DeadlineReader(io.RawIOBase):
+    """A socket reader that waits no longer than until the deadline."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
         super().__init__()
@@ -116,16 +116,16 @@ class _Reader(io.RawIOBase):
         self._deadline = deadline
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 -- as io declares it
-        """Read what is there, waiting for no longer."""
-        self._socket.settimeout(_left(self._deadline))
-        found: int | None = self._raw.readinto(buffer)
-        return found
+        """Read available bytes; wait for them until the deadline."""
+        self._socket.settimeout(_seconds_left(self._deadline))
+        document: int | None = self._raw.readinto(buffer)
+        return document
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the wrapped reader, too."""
         self._raw.close()
         super().close()

@@ -1,4 +1,4 @@
-"""Tokens: whether one is the issuer's, for this server, and in its time; and who has it."""
+"""Verification of an issuer's tokens."""
 
 import importlib
 import logging
@@ -13,21 +13,21 @@ from stores import times
 from stores.security.access import Caller
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-"""Signatures that a public key proves. Never `none`, nor those by a secret, for which a public key could be taken."""
+"""Asymmetric signatures only. `none` and HMAC are excluded: a public key could pass as an HMAC secret."""
 
-_KINDS: Final = ("RSA", "EC", "OKP")
+_KEY_TYPES: Final = ("RSA", "EC", "OKP")
 _LEEWAY_SECONDS: Final = 30
 _REQUIRED: Final = ["exp", "iss", "aud", "sub"]
 
-_log = logging.getLogger("loomql")
+_logger = logging.getLogger("loomql")
 
 
 class OidcError(Exception):
-    """Tokens cannot be taken; the message says what to change."""
+    """OpenID Connect cannot be used; the message says what to change."""
 
 
 class OidcTokens:
-    """The tokens of an issuer for an audience, and what their claims grant."""
+    """Verifies tokens of one issuer for one audience, and derives grants from their claims."""
 
     def __init__(self, issuer: str, audience: str, grants: Sequence[ClaimGrant], keys: Issuer | None = None) -> None:
         self._jwt = _library()
@@ -38,36 +38,36 @@ class OidcTokens:
         self._verified = TokenCache()
 
     async def keep_fresh(self) -> None:
-        """Keep the issuer's keys fresh, for good."""
+        """Refresh the issuer's keys until cancelled."""
         await self._keys.keep_fresh()
 
     async def session(self, token: str) -> TokenSession | None:
-        """The session of a token; None for one that is not believed.
+        """Return the session of a token, or None if the token is not valid.
 
         Raises:
-            UnavailableError: the issuer's keys cannot be had.
+            UnavailableError: the issuer's keys cannot be fetched.
         """
-        if self._keys.is_known() and (kept := self._verified.find(token, self._keys.version)):
-            return kept
-        if claims := await self._believed(token):
-            grants = tuple(each.grant for each in self._grants if each.holds_for(claims))
+        if self._keys.has_valid_keys() and (session := self._verified.find(token, self._keys.version)):
+            return session
+        if claims := await self._verify(token):
+            grants = tuple(each.grant for each in self._grants if each.matches(claims))
             session = TokenSession(Caller(f"oidc:{claims['sub']}", grants), int(claims["exp"]) * times.SECOND)
-            if session.is_valid():  # the leeway is for its beginning
+            if session.is_valid():  # PyJWT's leeway is only for the start of validity
                 self._verified.keep(token, self._keys.version, session)
                 return session
         return None
 
-    async def _believed(self, token: str) -> dict[str, Any] | None:
+    async def _verify(self, token: str) -> dict[str, Any] | None:
         try:
             header = self._jwt.get_unverified_header(token)
             if header.get("alg") not in ALGORITHMS:
                 return None
             key = await self._keys.key(header.get("kid"))
-            if key is None or key.get("kty") not in _KINDS:
+            if key is None or key.get("kty") not in _KEY_TYPES:
                 return None
             return self._claims(token, key)
         except (self._jwt.PyJWTError, ValueError, TypeError) as error:
-            _log.debug("a token is refused: %s", type(error).__name__)
+            _logger.debug("rejected a token: %s", type(error).__name__)
             return None
 
     def _claims(self, token: str, key: dict[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""Watching calls: what happens to them, told as it happens, and resumed without a gap at any server."""
+"""Events of calls: live subscriptions over a shared change stream, resumable without gaps at any server."""
 
 from stores.calls.events.cursors import Cursors
 from stores.calls.events.event import CallEvent
 from stores.calls.events.event_filter import EventFilter
 from stores.calls.events.event_log import MAX_BYTES as MAX_EVENT_BYTES
-from stores.calls.events.event_lookups import Lookups
+from stores.calls.events.event_lookups import EventLookups
 from stores.calls.events.fan_out import MAX_SUBSCRIBERS, FanOut
 from stores.calls.events.service import CallEvents
 
@@ -15,6 +15,6 @@ __all__ = [
     "CallEvents",
     "Cursors",
     "EventFilter",
+    "EventLookups",
     "FanOut",
-    "Lookups",
 ]

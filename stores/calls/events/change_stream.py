@@ -1,4 +1,4 @@
-"""A change stream over the calls, read batch by batch: one step for the event loop, however many changes come."""
+"""Change streams over the calls, read in batches: one event-loop step per batch."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from bson.timestamp import Timestamp
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
-from stores.calls.events.changes import changes_of
-from stores.calls.events.cursors import PLACE
-from stores.calls.events.resume_tokens import moment_of, token_at
+from stores.calls.events.changes import change_pipeline
+from stores.calls.events.cursors import CURSOR_ARGUMENT
+from stores.calls.events.resume_tokens import timestamp_of, token_at
 from stores.database import Collection, Document
 from stores.database.thread_pool import run_in_driver_thread
 from stores.errors import BadInputError
@@ -22,158 +22,160 @@ if TYPE_CHECKING:
 Change = dict[str, Any]
 
 POLL_SECONDS: Final = 0.2
-"""How long a read waits for a change: so much later, at most, is noticed that the stream has to be another."""
-_GLANCE_SECONDS: Final = 0.01
-"""The same where it is only to be known whether there is a change."""
+"""Wait of one read for a change, which delays the reaction to changed subscriptions by at most as much."""
+_CHECK_SECONDS: Final = 0.01
+"""Wait of a read that only checks for changes."""
 _BATCH: Final = 500
 
-_FORGOTTEN: Final = (286, 280)
-"""ChangeStreamHistoryLost, ChangeStreamFatalError: the oplog begins after the place, or another database's."""
+_TOKEN_LOST: Final = (286, 280)
+"""ChangeStreamHistoryLost and ChangeStreamFatalError: the token is older than the oplog, or of another database."""
 
 
 class Stream:
-    """A change stream that is open. Only one read may be under way."""
+    """An open change stream; it allows only one read at a time."""
 
     def __init__(self, stream: "ChangeStream[Document]", start: str) -> None:
         self._stream = stream
         self.start = start
-        """The place after which it has all."""
+        """Token after which the stream is complete."""
 
     @property
-    def place(self) -> str:
-        """Up to where all is read."""
-        return _place(self._stream) or self.start
+    def token(self) -> str:
+        """Token up to which everything was read."""
+        return _token(self._stream) or self.start
 
     @property
     def alive(self) -> bool:
-        """Whether it may have more; it has not once the collection is dropped or renamed."""
+        """False once the collection is dropped or renamed."""
         return self._stream.alive
 
     async def read(self) -> list[Change]:
-        """The changes that are there; none if there was none for a while.
+        """Return the available changes; empty if none arrives within `POLL_SECONDS`.
 
-        Whoever waits for it must not be cancelled: the driver would open a second cursor, and leave it open.
+        Do not cancel the caller: the driver would open a second cursor and leave it open.
         """
         return await run_in_driver_thread(_read, self._stream)
 
 
 @asynccontextmanager
-async def opened(
-    calls: Collection, project_ids: Sequence[str] | None, place: str | None, *, anew: bool = False
+async def open_stream(
+    calls: Collection, project_ids: Sequence[str] | None, token: str | None, *, restart: bool = False
 ) -> AsyncIterator[Stream]:
-    """The changes of some projects, or of all, from the moment of a place on; about from now on if it is None.
+    """Open the changes of some projects, or of all, from a token's timestamp on; from about now if it is None.
 
-    Those of that very moment come again: of a project that was not looked for before they may be new. One that begins
-    anew sees nothing of what ended the stream before it.
+    Changes with exactly that timestamp are repeated, since they are new for added projects. With `restart`, the stream
+    starts now, after the event that ended the previous stream.
     """
-    if anew:
-        place = await present(calls)
-    stream, start = await run_in_driver_thread(_open_at_moment, calls.delegate, project_ids, place)
+    if restart:
+        token = await current_token(calls)
+    stream, start = await run_in_driver_thread(_open_at_timestamp, calls.delegate, project_ids, token)
     try:
         yield Stream(stream, start)
     finally:
         await run_in_driver_thread(stream.close)
 
 
-async def present(calls: Collection) -> str:
-    """The place after all that happened so far."""
-    return await run_in_driver_thread(_present, calls.delegate)
+async def current_token(calls: Collection) -> str:
+    """Return the token after everything that happened so far."""
+    return await run_in_driver_thread(_read_current_token, calls.delegate)
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeBatch:
-    """Some of the changes after a place, and up to where these are all."""
+    """Changes after a token, complete up to `token`."""
 
     changes: list[Change]
-    place: str
+    token: str
 
 
-async def read_changes_after(calls: Collection, project_id: str, place: str) -> ChangeBatch:
-    """What comes after a place in a project; nothing is left open.
+async def read_changes_after(calls: Collection, project_id: str, token: str) -> ChangeBatch:
+    """Read a batch of a project's changes after a token; no stream stays open.
 
     Raises:
-        BadInputError: the database remembers no such place.
+        BadInputError: if the oplog does not contain the token.
     """
     try:
-        return await run_in_driver_thread(_stretch, calls.delegate, project_id, place)
+        return await run_in_driver_thread(_read_batch, calls.delegate, project_id, token)
     except OperationFailure as error:
-        if passes(error) or error.timeout:
+        if is_transient(error) or error.timeout:
             raise
-        # Where there are no events at all, it is not the place's fault.
-        await present(calls)
-        if error.code in _FORGOTTEN:
+        # If there are no events at all, this raises instead: the token is not to blame.
+        await current_token(calls)
+        if error.code in _TOKEN_LOST:
             raise BadInputError(
-                "a place that the database no longer remembers, since its oplog holds the last hours or days alone; "
-                "take callEventsCursor, query with calls what happened meanwhile, and subscribe after that cursor",
-                PLACE,
+                "the cursor is older than the database's oplog, which covers only the last hours or days; get "
+                "callEventsCursor, query calls for what happened meanwhile, and subscribe after that cursor",
+                CURSOR_ARGUMENT,
             ) from error
-        raise BadInputError("not a place in this database's events; take callEventsCursor", PLACE) from error
+        raise BadInputError(
+            "the cursor is not valid in this database; use callEventsCursor", CURSOR_ARGUMENT
+        ) from error
 
 
-def passes(error: PyMongoError) -> bool:
-    """Whether what went wrong with a stream may be over soon, so that it can be resumed."""
+def is_transient(error: PyMongoError) -> bool:
+    """Return True if a stream's error may be transient, so that it can resume."""
     return isinstance(error, ConnectionFailure) or error.has_error_label("ResumableChangeStreamError")
 
 
 def _open(
     calls: "DriversCollection[Document]",
     project_ids: Sequence[str] | None,
-    place: str | None,
-    moment: Timestamp | None = None,
+    token: str | None,
+    timestamp: Timestamp | None = None,
     poll_seconds: float = POLL_SECONDS,
 ) -> "ChangeStream[Document]":
     return calls.watch(
-        changes_of(project_ids),
+        change_pipeline(project_ids),
         full_document="updateLookup",
-        start_after={"_data": place} if place and not moment else None,
-        start_at_operation_time=moment,
+        start_after={"_data": token} if token and not timestamp else None,
+        start_at_operation_time=timestamp,
         max_await_time_ms=int(poll_seconds * 1000),
         batch_size=_BATCH,
     )
 
 
-def _open_at_moment(
-    calls: "DriversCollection[Document]", project_ids: Sequence[str] | None, place: str | None
+def _open_at_timestamp(
+    calls: "DriversCollection[Document]", project_ids: Sequence[str] | None, token: str | None
 ) -> tuple["ChangeStream[Document]", str]:
-    moment = moment_of(place) if place else _last_moment(calls)
-    start = token_at(moment) if moment else place or _present(calls)
-    return _open(calls, project_ids, start, moment), start
+    timestamp = timestamp_of(token) if token else _last_majority_timestamp(calls)
+    start = token_at(timestamp) if timestamp else token or _read_current_token(calls)
+    return _open(calls, project_ids, start, timestamp), start
 
 
-def _last_moment(calls: "DriversCollection[Document]") -> Timestamp | None:
-    """The moment of the last change that nothing can undo; None where it is not told, as by a router of shards.
+def _last_majority_timestamp(calls: "DriversCollection[Document]") -> Timestamp | None:
+    """Return the timestamp of the last majority-confirmed write; None if it is unknown, as behind a shard router.
 
-    By itself MongoDB would begin after a change that a majority may have yet to confirm: who catches up with the past
-    until there is no more would not know when to have reached that.
+    By default MongoDB starts after the last write, which a majority may not have confirmed yet. A subscriber that
+    catches up could then not detect when it has reached the start.
     """
-    told = calls.database.client.admin.command("hello")
-    moment: Timestamp | None = told.get("lastWrite", {}).get("majorityOpTime", {}).get("ts")
-    return moment
+    response = calls.database.client.admin.command("hello")
+    timestamp: Timestamp | None = response.get("lastWrite", {}).get("majorityOpTime", {}).get("ts")
+    return timestamp
 
 
 def _read(stream: "ChangeStream[Document]") -> list[Change]:
-    found: list[Change] = []
+    changes: list[Change] = []
     while (change := stream.try_next()) is not None:
-        found.append(change)
-        # What has arrived is taken without asking for more.
-        if not stream._cursor._has_next():  # noqa: SLF001 -- the driver tells nobody; tests count its commands
+        changes.append(change)
+        # Take what has arrived without a further command.
+        if not stream._cursor._has_next():  # noqa: SLF001 -- the driver has no public API; tests count its commands
             break
-    return found
+    return changes
 
 
-def _place(stream: "ChangeStream[Document]") -> str:
-    place: str = (stream.resume_token or {}).get("_data", "")
-    return place
+def _token(stream: "ChangeStream[Document]") -> str:
+    token: str = (stream.resume_token or {}).get("_data", "")
+    return token
 
 
-def _stretch(calls: "DriversCollection[Document]", project_id: str, place: str) -> ChangeBatch:
-    with _open(calls, [project_id], place, poll_seconds=_GLANCE_SECONDS) as stream:
+def _read_batch(calls: "DriversCollection[Document]", project_id: str, token: str) -> ChangeBatch:
+    with _open(calls, [project_id], token, poll_seconds=_CHECK_SECONDS) as stream:
         changes = _read(stream)
-        return ChangeBatch(changes, _place(stream))
+        return ChangeBatch(changes, _token(stream))
 
 
-def _present(calls: "DriversCollection[Document]") -> str:
+def _read_current_token(calls: "DriversCollection[Document]") -> str:
     with calls.watch([{"$match": {"operationType": "none"}}], max_await_time_ms=1) as stream:
-        if not _place(stream):
+        if not _token(stream):
             stream.try_next()
-        return _place(stream)
+        return _token(stream)

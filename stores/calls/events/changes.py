@@ -1,10 +1,10 @@
-"""What happens to calls: changes of their documents, told in terms of calls."""
+"""Conversion of document changes into events of calls."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from stores import times
-from stores.calls.documents import UNTOLD
+from stores.calls.documents import FIELDS_WITHOUT_EVENTS
 from stores.calls.events.cursors import Cursors
 from stores.calls.events.event import CallEvent
 
@@ -13,37 +13,39 @@ if TYPE_CHECKING:
 
 Pipeline = list[dict[str, Any]]
 
-_PARTS: Final = (
+_PATH_LISTS: Final = (
     {"$map": {"input": {"$objectToArray": "$updateDescription.updatedFields"}, "in": "$$this.k"}},
     "$updateDescription.removedFields",
     {"$map": {"input": "$updateDescription.truncatedArrays", "in": "$$this.field"}},
 )
-_CHANGED: Final[dict[str, Any]] = {"$concatArrays": [{"$ifNull": [part, []]} for part in _PARTS]}
+_CHANGED_PATHS: Final[dict[str, Any]] = {"$concatArrays": [{"$ifNull": [part, []]} for part in _PATH_LISTS]}
 """The paths that an update changed."""
 
 
-def changes_of(project_ids: Iterable[str] | None) -> Pipeline:
-    """What a change stream over the calls has to do to the changes of some projects, or of all, for `event_of`.
+def change_pipeline(project_ids: Iterable[str] | None) -> Pipeline:
+    """Build the change stream's pipeline for some projects, or for all; its output is the input of `to_event`.
 
-    MongoDB looks for them by the keys of the documents already where it reads what all have written, so that changes
-    of other projects cost next to nothing.
+    MongoDB filters by document key while it reads the oplog, so changes of other projects cost next to nothing.
     """
-    mine = [{"documentKey._id": {"$gt": f"{each}:", "$lt": f"{each};"}} for each in sorted(project_ids or ())]
-    written = {"operationType": {"$in": ["insert", "update", "replace"]}}
-    return [{"$match": written if project_ids is None else {**written, "$or": mine}}, *_CHANGES]
+    in_projects = [{"documentKey._id": {"$gt": f"{each}:", "$lt": f"{each};"}} for each in sorted(project_ids or ())]
+    is_write = {"operationType": {"$in": ["insert", "update", "replace"]}}
+    return [{"$match": is_write if project_ids is None else {**is_write, "$or": in_projects}}, *_EVENT_STAGES]
 
 
-_CHANGES: Final[Pipeline] = [
-    # What older calls lack is filled in (`calls_backfill`), and texts are indexed: nothing happens to a call by that.
+_EVENT_STAGES: Final[Pipeline] = [
+    # Backfilled fields (`calls_backfill`) and text indexing are no events.
     {
         "$match": {
             "$expr": {
-                "$or": [{"$ne": ["$operationType", "update"]}, {"$not": [{"$setIsSubset": [_CHANGED, list(UNTOLD)]}]}]
+                "$or": [
+                    {"$ne": ["$operationType", "update"]},
+                    {"$not": [{"$setIsSubset": [_CHANGED_PATHS, list(FIELDS_WITHOUT_EVENTS)]}]},
+                ]
             }
         }
     },
-    {"$set": {"changed": _CHANGED, "visible": "$updateDescription.updatedFields.visible"}},
-    # The mirrors are half of a document, and what an update wrote is in the document: neither is sent.
+    {"$set": {"changed": _CHANGED_PATHS, "visible": "$updateDescription.updatedFields.visible"}},
+    # BSON copies are half of a document, and the document already contains what an update wrote; neither is sent.
     {
         "$project": dict.fromkeys((f"fullDocument.{name}" for name in ("inputs", "output", "attributes", "summary")), 0)
         | {"updateDescription": 0, "documentKey": 0, "ns": 0}
@@ -51,60 +53,62 @@ _CHANGES: Final[Pipeline] = [
 ]
 
 
-def place_of(change: Mapping[str, Any]) -> str:
-    """Where a change stands among all changes; places are in order as texts are."""
-    place: str = change["_id"]["_data"]
-    return place
+def token_of(change: Mapping[str, Any]) -> str:
+    """Return a change's resume token; tokens sort lexically."""
+    token: str = change["_id"]["_data"]
+    return token
 
 
-def age_of(change: Mapping[str, Any]) -> float:
-    """How long ago a change was made, in seconds, by MongoDB's clock and ours.
+def age_seconds(change: Mapping[str, Any]) -> float:
+    """Return a change's age in seconds, by MongoDB's clock and ours.
 
-    It was made just now where MongoDB's is ahead of ours, or does not say.
+    It is 0 if MongoDB's clock is ahead of ours, or if the change has no time.
     """
-    made: datetime | None = change.get("wallTime")
-    return max(0.0, (times.now() - times.from_datetime(made)) / 1e6) if made else 0.0
+    written_at: datetime | None = change.get("wallTime")
+    return max(0.0, (times.now() - times.from_datetime(written_at)) / 1e6) if written_at else 0.0
 
 
-def event_of(change: Mapping[str, Any], cursors: Cursors) -> CallEvent | None:
-    """What a change means to whoever sees calls; None if it is nothing. A call written whole has `ended`.
+def to_event(change: Mapping[str, Any], cursors: Cursors) -> CallEvent | None:
+    """Convert a change to an event; None if it is no event. A call written whole gives `ended`.
 
-    An update comes with the call as it is when the change is read, which may be later. None is told of a call that is
-    removed by then.
+    An update carries the call as it is when the change is read, perhaps later. A call that is removed by then gives no
+    event.
     """
     call = change.get("fullDocument")
     if not call:
         return None
-    happened = _written(call) if change["operationType"] != "update" else _updated(change, call)
-    return CallEvent(happened, call, place_of(change), cursors) if happened else None
+    event_type = (
+        _event_type_of_write(call) if change["operationType"] != "update" else _event_type_of_update(change, call)
+    )
+    return CallEvent(event_type, call, token_of(change), cursors) if event_type else None
 
 
-def _written(call: Mapping[str, Any]) -> str | None:
+def _event_type_of_write(call: Mapping[str, Any]) -> str | None:
     if not call.get("visible"):
         return None
     return "ended" if "ended_at" in call else "started"
 
 
-def _updated(change: Mapping[str, Any], call: Mapping[str, Any]) -> str | None:
+def _event_type_of_update(change: Mapping[str, Any], call: Mapping[str, Any]) -> str | None:
     changed = set(change.get("changed") or ())
-    shown = change.get("visible")
-    if shown is False and "started_at" in call:
-        # An end that deletes what had not started hides nothing.
+    visible_after = change.get("visible")
+    if visible_after is False and "started_at" in call:
+        # An end that deletes a call before its start hides nothing.
         return "deleted"
-    if shown is None and not _was_visible(change, call):
+    if visible_after is None and not _was_visible(change, call):
         return None
-    if "ended_at" in changed or (shown and "ended_at" in call):
+    if "ended_at" in changed or (visible_after and "ended_at" in call):
         return "ended"
-    return "started" if shown or "started_at" in changed else "updated"
+    return "started" if visible_after or "started_at" in changed else "updated"
 
 
 def _was_visible(change: Mapping[str, Any], call: Mapping[str, Any]) -> bool:
-    """Whether a call that an update neither showed nor hid was to be seen then; by now it may be deleted."""
+    """Return True if the call was visible at an update that neither showed nor hid it, even if it is deleted now."""
     if call.get("visible"):
         return True
-    written: datetime | None = change.get("wallTime")
+    written_at: datetime | None = change.get("wallTime")
     deleted_at = call.get("deleted_at")
-    # Both are by MongoDB's clock, to the millisecond: what came in the same one is told rather than missed.
+    # Both times are MongoDB's, in milliseconds: a tie is delivered rather than missed.
     return bool(
-        "started_at" in call and deleted_at is not None and written and times.from_datetime(written) <= deleted_at
+        "started_at" in call and deleted_at is not None and written_at and times.from_datetime(written_at) <= deleted_at
     )

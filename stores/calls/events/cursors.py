@@ -1,10 +1,9 @@
-"""Cursors of events: opaque texts for places in a project's events.
+"""Cursors of events: opaque, encrypted positions in a project's events.
 
-One is good for any filter and query over the project, so that a list and the events after it need only one, and at any
-server over the same database.
+A cursor is valid for any filter and query over its project, and at every server of the same database.
 
-A place tells MongoDB's time, which goes on with every write into any project. So it is encrypted, filled up to a length
-that says nothing either, and no two cursors are equal: that nothing was written anywhere would be told by that.
+A resume token contains MongoDB's timestamp, which advances with writes to any project. Cursors are therefore encrypted
+and padded, and no two are equal; otherwise equal cursors would reveal that no project was written to.
 """
 
 import base64
@@ -20,61 +19,62 @@ from stores.errors import BadInputError
 from stores.security.shared_secrets import CURSORS, shared_secret
 
 _NONCE_BYTES: Final = 12
-_ROOM: Final = 128
-"""Bytes that a place is given beside those of its project's id, or several times all that if a call's id is long."""
+_PADDED_BYTES: Final = 128
+"""Bytes to which a resume token is padded, plus the project id's length; long call ids take a multiple of that."""
 _END: Final = b"\x80"
 
-PLACE: Final = "after"
-"""The argument that takes a cursor."""
+CURSOR_ARGUMENT: Final = "after"
+"""Name of the argument that takes a cursor."""
 
 
 class Cursors:
-    """The cursors of one database's events; they are opened before any is made or read."""
+    """Creates and reads the event cursors of one database; call `open` first."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._opened: AESGCMSIV | None = None
 
     async def open(self) -> None:
-        """Learn the secret that the servers over the database share; a second time costs nothing.
+        """Read the secret that all servers of the database share; further calls do nothing.
 
-        Among billions of random nonces two are equal: AES-GCM-SIV withstands that, AES-GCM does not (RFC 8452).
+        Two of billions of random nonces may be equal, which AES-GCM-SIV tolerates and AES-GCM does not (RFC 8452).
 
         Raises:
-            UnavailableError: the database is away.
+            UnavailableError: if the database is unreachable.
         """
         if self._opened is None:
             self._opened = AESGCMSIV(await shared_secret(self._database, CURSORS))
 
-    def cursor_of(self, project_id: str, place: str) -> str:
-        """A cursor for a place, which is a text of hexadecimal digits, in a project's events."""
+    def encode(self, project_id: str, token: str) -> str:
+        """Create a cursor for a resume token, a hexadecimal text, in a project's events."""
         nonce, project = os.urandom(_NONCE_BYTES), project_id.encode()
-        sealed = self._cipher.encrypt(nonce, _filled(bytes.fromhex(place), len(project) + _ROOM), project)
-        return base64.urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
+        encrypted = self._cipher.encrypt(nonce, _padded(bytes.fromhex(token), len(project) + _PADDED_BYTES), project)
+        return base64.urlsafe_b64encode(nonce + encrypted).decode().rstrip("=")
 
-    def place_at(self, project_id: str, cursor: str) -> str:
-        """The place that a cursor of the project stands for.
+    def decode(self, project_id: str, cursor: str) -> str:
+        """Return the resume token of a project's cursor.
 
         Raises:
-            BadInputError: it is none of the project's events.
+            BadInputError: if the cursor belongs to another project, or is none.
         """
         try:
             padded = cursor + "=" * (-len(cursor) % 4)
-            found = base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True)
-            content = self._cipher.decrypt(found[:_NONCE_BYTES], found[_NONCE_BYTES:], project_id.encode())
+            decoded = base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True)
+            content = self._cipher.decrypt(decoded[:_NONCE_BYTES], decoded[_NONCE_BYTES:], project_id.encode())
         except (InvalidTag, binascii.Error, ValueError):
             raise BadInputError(
-                "not a cursor of this project's events; take the cursor of an event, or of callEventsCursor", PLACE
+                "not a cursor of this project's events; use the cursor of an event, or callEventsCursor",
+                CURSOR_ARGUMENT,
             ) from None
         return content.rstrip(b"\0").removesuffix(_END).hex().upper()
 
     @property
     def _cipher(self) -> AESGCMSIV:
         if self._opened is None:
-            raise AssertionError("cursors are opened before any is made or read")
+            raise AssertionError("Cursors.open must be awaited before encode or decode")
         return self._opened
 
 
-def _filled(content: bytes, room: int) -> bytes:
-    """The content with an end and zeros, up to all of the room or several times that."""
-    return content + _END + bytes(-len(content + _END) % room)
+def _padded(content: bytes, block: int) -> bytes:
+    """Pad the content with an end marker and zeros to a multiple of `block`."""
+    return content + _END + bytes(-len(content + _END) % block)

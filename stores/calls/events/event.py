@@ -1,4 +1,4 @@
-"""Events: what happened to a call, and where among all that happens."""
+"""Events: changes of calls, with their positions in the change stream."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
@@ -6,81 +6,81 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from stores.calls.events.cursors import Cursors
-from stores.calls.events.resume_tokens import moment_of, token_at
+from stores.calls.events.resume_tokens import timestamp_of, token_at
 from stores.paging import Row
-from stores.query.evaluator import LARGE
+from stores.query.evaluator import LARGE_JSON_BYTES
 
-_Made = TypeVar("_Made")
+_Result = TypeVar("_Result")
 
-_OVERHEAD: Final = 4096
-"""About what an event takes beside its JSON text, in bytes."""
+_OVERHEAD_BYTES: Final = 4096
+"""Estimated bytes of an event in memory besides its JSON text."""
 
 
 @dataclass(slots=True)
 class CallEvent:
-    """One change of one call: `started`, `ended`, `updated` or `deleted`, and the call as it is by then.
+    """A change of one call (`started`, `ended`, `updated` or `deleted`) with the call's state when it was read.
 
-    `place` orders the events of all projects as texts are ordered. One event is told to many: what is made of it for
-    all of them may be kept in `made`, as long as the event is.
+    `token` orders the events of all projects lexically. One event serves many subscribers; `cache` keeps what is
+    computed from it for all of them.
     """
 
     type: str
     call: Row
-    place: str
+    token: str
     cursors: Cursors = field(repr=False, compare=False)
-    made: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
-    grown: Callable[[int], None] | None = field(default=None, repr=False, compare=False)
-    """What is told of the bytes that it grows by, while somebody keeps it."""
-    _made_bytes: int = field(default=0, repr=False, compare=False)
+    cache: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+    on_grow: Callable[[int], None] | None = field(default=None, repr=False, compare=False)
+    """Callback with the number of bytes by which the event grows while the log keeps it."""
+    _cache_bytes: int = field(default=0, repr=False, compare=False)
     _cursor: str = field(default="", repr=False, compare=False)
 
     @property
     def cursor(self) -> str:
-        """The opaque text that marks the place after this event, in its project: one for all whom it is told."""
-        self._cursor = self._cursor or self.cursors.cursor_of(self.call["project_id"], self.place)
+        """The opaque cursor after this event in its project, the same for all subscribers."""
+        self._cursor = self._cursor or self.cursors.encode(self.call["project_id"], self.token)
         return self._cursor
 
     @property
     def cursor_before(self) -> str | None:
-        """That of a place before this event, and before no other one of its moment; None if it cannot be told."""
-        moment = moment_of(self.place)
-        return self.cursors.cursor_of(self.call["project_id"], token_at(moment)) if moment else None
+        """The cursor before all events of this event's timestamp; None if the token's format is unknown."""
+        timestamp = timestamp_of(self.token)
+        return self.cursors.encode(self.call["project_id"], token_at(timestamp)) if timestamp else None
 
     @property
     def size(self) -> int:
-        """About how many bytes of memory it takes, with what was made of it."""
-        return self.json_bytes + _OVERHEAD + self._made_bytes
+        """Estimated bytes of memory, including cached values."""
+        return self.json_bytes + _OVERHEAD_BYTES + self._cache_bytes
 
     @property
     def json_bytes(self) -> int:
-        """How many of these are its JSON text."""
+        """Bytes of the call's JSON text."""
         size: int = self.call.get("storage_size_bytes", 0)
         return size
 
     @property
     def is_large(self) -> bool:
-        """Whether what its JSON says is to be asked for in a thread."""
-        return self.json_bytes > LARGE
+        """True if the JSON must be evaluated in a thread."""
+        return self.json_bytes > LARGE_JSON_BYTES
 
     def grow(self, size: int) -> None:
-        """Count so many bytes in that were made of it."""
-        self._made_bytes += size
-        if self.grown:
-            self.grown(size)
+        """Count bytes of newly cached values."""
+        self._cache_bytes += size
+        if self.on_grow:
+            self.on_grow(size)
 
-    async def once(self, key: Hashable, make: Callable[[], Coroutine[Any, Any, _Made]]) -> _Made:
-        """What the first who asks for it makes, for all; who comes after a failure does not find that."""
+    async def cached(self, key: Hashable, make: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
+        """Return the cached result of `make`; concurrent callers share one run, and failures are not cached."""
 
-        def keep(task: asyncio.Task[_Made]) -> None:
+        def drop_if_failed(task: asyncio.Task[_Result]) -> None:
             if task.cancelled() or task.exception():
-                del self.made[key]
+                del self.cache[key]
 
-        if key not in self.made:
-            self.made[key] = asyncio.create_task(make())
-            self.made[key].add_done_callback(keep)
-        made: _Made = await asyncio.shield(self.made[key])
-        return made
+        if key not in self.cache:
+            self.cache[key] = asyncio.create_task(make())
+            self.cache[key].add_done_callback(drop_if_failed)
+        result: _Result = await asyncio.shield(self.cache[key])
+        return result
 
     def with_call(self, call: Row) -> "CallEvent":
-        """The same event with more about its call; what is made of that counts as made of this one."""
-        return CallEvent(self.type, call, self.place, self.cursors, grown=self.grow)
+        """Copy the event with another call row; its cached values count towards this event."""
+        return CallEvent(self.type, call, self.token, self.cursors, on_grow=self.grow)

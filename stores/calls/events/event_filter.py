@@ -1,61 +1,61 @@
-"""Questions: which of a project's events somebody wants to hear."""
+"""Event filters: which of a project's events a subscriber receives."""
 
 from typing import TYPE_CHECKING, Final
 
-from stores.calls.feedback import Conditions, FeedbackNames
+from stores.calls.feedback import Conditions, FeedbackFieldTable
 from stores.calls.feedback.field_names import FeedbackAccess
 from stores.calls.fields import CALL_FIELDS
 from stores.calls.filters import CallsFilter
-from stores.calls.list_query import is_on_cost, terms
-from stores.calls.op_names import calls_operation
+from stores.calls.list_query import conjuncts, uses_cost
+from stores.calls.op_names import compile_calls_query
 from stores.ids import check_project_id
 from stores.paging import Row, scope_of
 from stores.query import Query
-from stores.query.evaluator import Test, Values, compile_test
-from stores.query.syntax_tree import And, Operand, gets
+from stores.query.evaluator import DocumentValues, Test, compile_test
+from stores.query.syntax_tree import And, Operand, iter_gets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_FIELDS: Final = FeedbackNames(CALL_FIELDS)
+_FIELDS: Final = FeedbackFieldTable(CALL_FIELDS)
 
 
 class EventFilter:
-    """The events of a project's calls that pass a filter and a query.
+    """Selects the events of a project's calls by a filter and a query.
 
-    It is asked once for all who ask the same: two are the same if their keys are. Most is decided by the event alone;
-    what is on feedback or costs, which no call stores, is `looked_up` (`lookups`) of the events that pass the rest.
+    Subscribers with equal `key`s share one evaluation. The event alone decides most conditions; `needs_lookup` holds
+    those on feedback or costs, which calls do not store.
     """
 
     def __init__(self, project_id: str, calls_filter: CallsFilter | None = None, query: Query | None = None) -> None:
-        """Make the question.
+        """Compile the filter.
 
         Raises:
-            BadInputError: the project's id, the filter or the query breaks a rule; the error names the field.
+            BadInputError: if the project id, the filter or the query is invalid; the error names the field.
         """
         check_project_id(project_id)
-        operation = calls_operation(query, _FIELDS, project_id) if query else None
+        operation = compile_calls_query(query, _FIELDS, project_id) if query else None
         self.project_id = project_id
         self.key = scope_of(calls_filter, operation)
-        self._passes: Callable[[Row], bool] | None = calls_filter.test(project_id) if calls_filter else None
-        parts = terms(operation) if operation else ()
-        stored = tuple(part for part in parts if not is_looked_up(part))
-        self._holds: Test | None = compile_test(And(stored)) if stored else None
-        self.looked_up = tuple(part for part in parts if is_looked_up(part))
-        """The operations that are left to be held to, all of them."""
-        if self.looked_up:
-            Conditions(And(self.looked_up))  # refuses what is too much
+        self._filter_test: Callable[[Row], bool] | None = calls_filter.test(project_id) if calls_filter else None
+        conditions = conjuncts(operation) if operation else ()
+        stored = tuple(condition for condition in conditions if not needs_lookup(condition))
+        self._query_test: Test | None = compile_test(And(stored)) if stored else None
+        self.needs_lookup = tuple(condition for condition in conditions if needs_lookup(condition))
+        """The conditions that need a lookup, all of which must be true."""
+        if self.needs_lookup:
+            Conditions(And(self.needs_lookup))  # validates their number
 
-    def matches(self, call: Row, values: Values) -> bool:
-        """Whether an event of a call, whose values are given, is among those that are asked for, or may be.
+    def matches(self, call: Row, values: DocumentValues) -> bool:
+        """Return True if an event passes, apart from the conditions that need a lookup.
 
-        Of a large event it is to be asked in a thread.
+        Use a thread for a large event.
         """
-        if self._passes and not self._passes(call):
+        if self._filter_test and not self._filter_test(call):
             return False
-        return self._holds is None or self._holds(values)
+        return self._query_test is None or self._query_test(values)
 
 
-def is_looked_up(operation: Operand) -> bool:
-    """Whether an operation names feedback or a cost, so that the event alone cannot decide it."""
-    return is_on_cost(operation) or any(isinstance(get.access, FeedbackAccess) for get in gets(operation))
+def needs_lookup(operation: Operand) -> bool:
+    """Return True if an operation uses feedback or a cost, which the event alone cannot decide."""
+    return uses_cost(operation) or any(isinstance(get.access, FeedbackAccess) for get in iter_gets(operation))

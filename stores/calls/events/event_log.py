@@ -1,6 +1,6 @@
-"""The recent events of one process, kept for those who watch: in order, each once, bounded however many watch.
+"""Recent events of one process, kept in order for its subscribers within fixed bounds.
 
-Who watches holds a place, and nothing else: whoever is slow makes nothing grow, and falls behind what is kept.
+A subscriber holds only a position, so a slow one costs no memory; it lags once its position is no longer kept.
 """
 
 import asyncio
@@ -12,68 +12,65 @@ from typing import Final
 
 from stores.calls.events.event import CallEvent
 from stores.calls.events.event_filter import EventFilter
-from stores.query.evaluator import Values
+from stores.query.evaluator import DocumentValues
 
 MAX_EVENTS: Final = 50_000
-"""Events that are kept at most, however small they are."""
+"""Events kept, regardless of size."""
 MAX_BYTES: Final = 64 * 1024 * 1024
-"""About the memory that they take together."""
-_AT_ONCE: Final = 1_000
-"""Events that one question looks back through while all else waits."""
-_BYTES_AT_ONCE: Final = 4 * 1024 * 1024
-"""Bytes of their JSON text."""
+"""Approximate bytes of memory of all kept events."""
+_MAX_FILTERED_EVENTS: Final = 1_000
+"""Events that one filter may search at once on the event loop."""
+_MAX_FILTERED_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of JSON text that one filter may search at once."""
 
 
 class Channel:
-    """The events among those that are kept that answer one question, numbered in their order.
+    """The kept events that pass one filter, numbered in order; complete after its `start` token."""
 
-    It has all of them that come after the place where it starts.
-    """
-
-    def __init__(self, question: EventFilter, start: str) -> None:
-        self.question = question
+    def __init__(self, event_filter: EventFilter, start: str) -> None:
+        self.event_filter = event_filter
         self.start = start
         self.first = 0
         self.news = asyncio.Event()
         self.failure: str | None = None
         self.seen = ""
-        """A place up to which there is nothing else."""
+        """Token up to which there are no further events for the channel."""
         self.subscribers = 0
         self._events: deque[CallEvent] = deque()
 
     @property
     def end(self) -> int:
-        """The number that the next event will have."""
+        """Number that the next event will get."""
         return self.first + len(self._events)
 
     def at(self, number: int) -> CallEvent:
-        """The event of a number from `first` to before `end`."""
+        """Return the event with a number from `first` to `end` - 1."""
         return self._events[number - self.first]
 
-    def number_after(self, place: str) -> int:
-        """The number of the first event after a place, at which the channel has started already."""
+    def number_after(self, token: str) -> int:
+        """Return the number of the first event after a token, which is not before `start`."""
         number = self.end
-        while number > self.first and self.at(number - 1).place > place:
+        while number > self.first and self.at(number - 1).token > token:
             number -= 1
         return number
 
-    def put(self, event: CallEvent) -> None:
-        """Add the newest event."""
+    def append(self, event: CallEvent) -> None:
+        """Append the newest event and wake the subscribers."""
         self._events.append(event)
         self.news.set()
 
-    def put_before(self, event: CallEvent) -> None:
-        """Add one that is older than all that are there."""
+    def prepend(self, event: CallEvent) -> None:
+        """Prepend an event older than all others."""
         self._events.appendleft(event)
         self.first -= 1
 
     def drop_first(self) -> None:
-        """Forget the oldest event."""
+        """Drop the oldest event."""
         self._events.popleft()
         self.first += 1
 
     def fail(self, reason: str, seen: str) -> None:
-        """Let there be no more events, for a reason; up to a place all were told."""
+        """End the channel for a reason; all events up to the token `seen` were delivered."""
         self.failure, self.seen = reason, seen
         self.news.set()
 
@@ -87,7 +84,7 @@ class _Entry:
 
 
 class EventLog:
-    """The events that are kept; it has all after its start that it was given to keep."""
+    """The kept events: all that were added since `start`."""
 
     def __init__(self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
         self.start = ""
@@ -97,62 +94,63 @@ class EventLog:
 
     @property
     def count(self) -> int:
-        """How many events are kept."""
+        """Number of kept events."""
         return len(self._entries)
 
     @property
     def size(self) -> int:
-        """About the memory that they take, in bytes."""
+        """Approximate bytes of memory in use."""
         return self._bytes
 
     @property
     def max_bytes(self) -> int:
-        """The most of it."""
+        """Limit of `size`."""
         return self._max_bytes
 
-    def begin(self, place: str) -> None:
-        """Start anew at a place, with nothing; channels that were failed keep what is still to be read."""
+    def restart(self, token: str) -> None:
+        """Clear the log and restart it at a token; failed channels keep their unread events."""
         for entry in self._entries:
-            entry.event.grown = None
+            entry.event.on_grow = None
         self._entries.clear()
         self._bytes = 0
-        self.start = place
+        self.start = token
 
     def add(self, event: CallEvent, channels: list[Channel]) -> None:
-        """Keep the newest event, for some channels; the oldest go where there is no room."""
+        """Add the newest event to some channels; drop the oldest events beyond the limits."""
         self._entries.append(_Entry(event, channels))
         self._bytes += event.size
-        event.grown = self._grow
+        event.on_grow = self._grow
         for channel in channels:
-            channel.put(event)
+            channel.append(event)
         while len(self._entries) > self._max_events or self._bytes > self._max_bytes:
             self._drop_first()
 
-    def is_near(self, place: str) -> bool:
-        """Whether few and small enough events came after a place to look through them at once."""
-        if place < self.start:
+    def is_quick_to_filter(self, token: str) -> bool:
+        """Return True if few and small enough events follow a token to filter them at once on the event loop."""
+        if token < self.start:
             return False
-        newer = list(takewhile(lambda event: event.place > place, self._newest(_AT_ONCE)))
+        newer = list(takewhile(lambda event: event.token > token, self._newest(_MAX_FILTERED_EVENTS)))
         is_small = (
-            not any(event.is_large for event in newer) and sum(event.json_bytes for event in newer) < _BYTES_AT_ONCE
+            not any(event.is_large for event in newer)
+            and sum(event.json_bytes for event in newer) < _MAX_FILTERED_BYTES
         )
-        return is_small and len(newer) < _AT_ONCE
+        return is_small and len(newer) < _MAX_FILTERED_EVENTS
 
     def _newest(self, count: int) -> Iterator[CallEvent]:
         return (entry.event for entry in islice(reversed(self._entries), count))
 
-    def reach_back(self, channel: Channel, place: str) -> None:
-        """Let a channel have all that answers its question since an earlier place than it started at."""
-        project_id, holds = channel.question.project_id, channel.question.matches
+    def extend_back(self, channel: Channel, token: str) -> None:
+        """Extend a channel back to an earlier token, with all kept events that pass its filter."""
+        project_id, matches = channel.event_filter.project_id, channel.event_filter.matches
         for entry in reversed(self._entries):
             event = entry.event
-            if event.place <= place:
+            if event.token <= token:
                 break
-            is_new = event.place <= channel.start and event.call["project_id"] == project_id
-            if is_new and holds(event.call, Values(event.call)):
-                channel.put_before(event)
+            is_new = event.token <= channel.start and event.call["project_id"] == project_id
+            if is_new and matches(event.call, DocumentValues(event.call)):
+                channel.prepend(event)
                 entry.channels.append(channel)
-        channel.start = place
+        channel.start = token
 
     def _grow(self, size: int) -> None:
         self._bytes += size
@@ -160,7 +158,7 @@ class EventLog:
     def _drop_first(self) -> None:
         entry = self._entries.popleft()
         self._bytes -= entry.event.size
-        entry.event.grown = None
-        self.start = entry.event.place
+        entry.event.on_grow = None
+        self.start = entry.event.token
         for channel in entry.channels:
             channel.drop_first()

@@ -1,7 +1,7 @@
-"""One change stream over the calls for all who watch them: opened for the first, closed after the last.
+"""One change stream over the calls for all subscribers: opened for the first, closed after the last.
 
-It tells of the projects that somebody watches, and is opened anew, at its place, when these become more. What it tells
-is kept for a while (`log`), so that whoever resumes soon, at whatever place, needs no other.
+The stream covers the projects with subscribers and is reopened at its position when projects are added. `EventLog`
+keeps its events for a while, so that clients that resume soon need no stream of their own.
 """
 
 import asyncio
@@ -14,45 +14,43 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
-from stores.calls.events.change_stream import Change, Stream, opened, passes
-from stores.calls.events.changes import age_of, event_of, place_of
+from stores.calls.events.change_stream import Change, Stream, is_transient, open_stream
+from stores.calls.events.changes import age_seconds, to_event, token_of
 from stores.calls.events.cursors import Cursors
 from stores.calls.events.event import CallEvent
 from stores.calls.events.event_filter import EventFilter
 from stores.calls.events.event_log import MAX_BYTES, MAX_EVENTS, Channel, EventLog
-from stores.calls.events.resume_tokens import is_between_changes, next_moment
+from stores.calls.events.resume_tokens import is_bare_timestamp, token_after_timestamp
 from stores.calls.events.subscriber import Subscriber, SubscriptionEndedError
 from stores.concurrency.shared_slices import SharedTimeSlices
 from stores.concurrency.time_slices import TimeSlice, cooperative
 from stores.database import Collection
 from stores.duration_histogram import DurationHistogram
 from stores.errors import RateLimitedError, UnavailableError
-from stores.query.evaluator import Values
+from stores.query.evaluator import DocumentValues
 
 MAX_SUBSCRIBERS: Final = 5_000
 
-_MOST_NAMED: Final = 100
-"""Projects that the stream is told by name; it tells of all where more are watched."""
-_KEPT_SECONDS: Final = 60
-"""How long the stream goes on to tell of projects that nobody watches any more: many come back."""
+_MAX_NAMED_PROJECTS: Final = 100
+"""Projects that the stream filters by name; with more, it covers all projects."""
+_UNWATCHED_SECONDS: Final = 60
+"""How long the stream covers projects without subscribers, many of which return."""
 _PAUSE_SECONDS: Final = 0.5
-_TURN_SECONDS: Final = 0.01
-"""How long the loop tells events before it comes to other things: by less, a thousand subscribers wait in a line."""
+_SLICE_SECONDS: Final = 0.01
+"""Seconds of event delivery before other tasks run; with less, a thousand subscribers queue up."""
 
-_BROKEN: Final = (
-    "the database ended the stream of events; subscribe again with this error's extensions.after as after, or, if that "
-    "is refused, take callEventsCursor and query what happened meanwhile"
+_BROKEN_MESSAGE: Final = (
+    "the database ended the stream of events; subscribe again after this error's extensions.after; if that is refused, "
+    "get callEventsCursor and query what happened meanwhile"
 )
-STOPPED: Final = (
-    "the server stops; subscribe again, here or at another server, with this error's extensions.after as after"
-)
-_STUMBLED: Final = "this question cannot be answered for a call; ask another one"
+STOPPED_MESSAGE: Final = "the server is stopping; subscribe again, at any server, after this error's extensions.after"
+_FILTER_FAILED_MESSAGE: Final = "the filter or the query failed for a call; change it and subscribe again"
 
 logger = logging.getLogger("loomql")
 
 
 class FanOut:
-    """The change stream of a collection of calls, and whom it is told to."""
+    """The change stream of a calls collection and its subscribers."""
 
     def __init__(
         self,
@@ -61,166 +59,166 @@ class FanOut:
         max_subscribers: int = MAX_SUBSCRIBERS,
         max_bytes: int = MAX_BYTES,
         max_events: int = MAX_EVENTS,
-        max_each: int | None = None,
+        max_per_caller: int | None = None,
     ) -> None:
         self._calls = calls
         self._cursors = cursors
         self._max_subscribers = max_subscribers
-        self._max_each = max_subscribers if max_each is None else max_each
-        self._of: Counter[str] = Counter()
+        self._max_each = max_subscribers if max_per_caller is None else max_per_caller
+        self._by_quota_key: Counter[str] = Counter()
         self._log = EventLog(max_events, max_bytes)
         self.lag = DurationHistogram()
-        """How long after changes their events were told."""
-        self.turns = SharedTimeSlices(_TURN_SECONDS)
-        """What those who watch have together, before each event."""
+        """Seconds between changes and the delivery of their events."""
+        self.time_slices = SharedTimeSlices(_SLICE_SECONDS)
+        """Time slices that all subscribers share, one acquired before each event."""
         self._watchers: Counter[str] = Counter()
         self._covered: dict[str, str] = {}
         self._channels: dict[str, dict[bytes, Channel]] = {}
-        self._following: asyncio.Task[None] | None = None
-        self._news = asyncio.Event()
-        self._place: str | None = None
-        self._seen = ""
-        self._began = ""
-        self._told: dict[str, str] = {}
-        self._told_all: str | None = None
-        self._all_since: str | None = None
+        self._follow_task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._token: str | None = None
+        self._seen_token = ""
+        self._first_token = ""
+        self._delivered_tokens: dict[str, str] = {}
+        self._delivered_token_of_all: str | None = None
+        self._covers_all_since: str | None = None
         self._opened_at = 0.0
-        self._begins_anew = False
+        self._restarts = False
         self._is_closed = False
 
     @property
     def count(self) -> int:
-        """How many watch."""
+        """Number of subscriptions."""
         return sum(self._watchers.values())
 
     @property
     def max_subscribers(self) -> int:
-        """How many may watch."""
+        """Limit of subscriptions."""
         return self._max_subscribers
 
     @property
     def log(self) -> EventLog:
-        """The events that are kept."""
+        """The kept events."""
         return self._log
 
     @asynccontextmanager
-    async def watch_project(self, project_id: str, payer: str = "") -> AsyncIterator[None]:
-        """Let the stream tell of a project, at least until the block ends; it does once it is `covered`.
+    async def watch_project(self, project_id: str, quota_key: str = "") -> AsyncIterator[None]:
+        """Count a subscription, and let the stream cover the project at least until the block ends.
 
-        Whoever watches does so on the account of a payer.
+        `quota_key` names the caller whose quota counts. Coverage starts later; see `wait_until_covered`.
 
         Raises:
-            EndedError: all is closed.
-            RateLimitedError: too many watch already, all together or on this account.
+            SubscriptionEndedError: if the server stops.
+            RateLimitedError: if the process or the caller has too many subscriptions.
         """
         self.check_open()
-        self._check_room(payer)
-        with _counted(self._watchers, project_id), _counted(self._of, payer):
-            if self._following is None:
-                self._following = asyncio.create_task(self._follow())
+        self._check_limits(quota_key)
+        with _counted(self._watchers, project_id), _counted(self._by_quota_key, quota_key):
+            if self._follow_task is None:
+                self._follow_task = asyncio.create_task(self._follow())
             yield
 
-    def _check_room(self, payer: str) -> None:
+    def _check_limits(self, quota_key: str) -> None:
         if self.count >= self._max_subscribers:
             raise RateLimitedError(
-                f"this server process has {self._max_subscribers:,} subscriptions to events already; end some, ask "
-                "another process, or raise LOOMQL_MAX_SUBSCRIPTIONS"
+                f"this server process has {self._max_subscribers:,} subscriptions to events, the limit; end some, use "
+                "another server, or raise LOOMQL_MAX_SUBSCRIPTIONS"
             )
-        if self._of[payer] >= self._max_each:
+        if self._by_quota_key[quota_key] >= self._max_each:
             raise RateLimitedError(
-                f"you have {self._max_each:,} subscriptions to events at this server process already; end some, or "
+                f"you have {self._max_each:,} subscriptions to events at this server process, the limit; end some, or "
                 "raise LOOMQL_MAX_CALLER_SUBSCRIPTIONS"
             )
 
     async def wait_until_covered(self, project_id: str) -> None:
-        """Wait until whatever happens in a project that is watched is certain to be told.
+        """Wait until the stream covers a project, so that every later event is delivered.
 
         Raises:
-            UnavailableError: it will not be.
+            UnavailableError: if the stream ends first.
         """
-        following = self._following
+        follow_task = self._follow_task
         while not self._covers(project_id):
             self.check_open()
-            if following is not self._following:
-                raise UnavailableError("the database gives no stream of events; try again")
-            self._news.clear()
-            await self._news.wait()
+            if follow_task is not self._follow_task:
+                raise UnavailableError("the database's change stream is unavailable; retry")
+            self._changed.clear()
+            await self._changed.wait()
 
     def check_open(self, after: str | None = None) -> None:
-        """See that there are more events to come.
+        """Check that the server is not stopping.
 
         Raises:
-            EndedError: all is closed; it tells to go on after a cursor, if one is given.
+            SubscriptionEndedError: if it is; the error contains the cursor `after`, if not None.
         """
         if self._is_closed:
-            raise SubscriptionEndedError(STOPPED, after)
+            raise SubscriptionEndedError(STOPPED_MESSAGE, after)
 
     @asynccontextmanager
-    async def subscribe(self, question: EventFilter, place: str | None) -> AsyncIterator[Subscriber | None]:
-        """A reader of what answers a question after a place, or from now on, in a project that is covered.
+    async def subscribe(self, event_filter: EventFilter, token: str | None) -> AsyncIterator[Subscriber | None]:
+        """Open a reader of events that pass a filter, after a token or from now on, in a covered project.
 
-        None where the place lies so far back that what came after it is not kept, or is too much.
+        Yields None if the events after the token are not kept, or are too many to filter at once.
         """
-        since = self._covered.get(question.project_id) or self._all_since or ""
-        if place is not None and not (place >= since and self._log.is_near(place)):
+        since = self._covered.get(event_filter.project_id) or self._covers_all_since or ""
+        if token is not None and not (token >= since and self._log.is_quick_to_filter(token)):
             yield None
             return
-        channel = self._channel(question)
-        if place is not None and place < channel.start:
-            self._log.reach_back(channel, place)
-        number = channel.end if place is None else channel.number_after(place)
-        start = max(self._seen, self._began) if place is None else place
-        subscriber = Subscriber(channel, number, start, self.turns, self._cursors)
+        channel = self._channel(event_filter)
+        if token is not None and token < channel.start:
+            self._log.extend_back(channel, token)
+        number = channel.end if token is None else channel.number_after(token)
+        start = max(self._seen_token, self._first_token) if token is None else token
+        subscriber = Subscriber(channel, number, start, self.time_slices, self._cursors)
         try:
             yield subscriber
         finally:
             subscriber.close()
-            self._drop(channel)
+            self._remove_if_unused(channel)
 
     async def close(self) -> None:
-        """End every subscription with an error, let nobody subscribe any more, and wait until the stream is closed."""
+        """End every subscription with an error, refuse new ones, and wait until the stream is closed."""
         self._is_closed = True
-        self._fail(STOPPED)
-        self._news.set()
-        if self._following is not None:
-            await self._following
+        self._fail(STOPPED_MESSAGE)
+        self._changed.set()
+        if self._follow_task is not None:
+            await self._follow_task
 
     def _covers(self, project_id: str) -> bool:
-        return self._all_since is not None or project_id in self._covered
+        return self._covers_all_since is not None or project_id in self._covered
 
-    def _covers_what_is_watched(self) -> bool:
-        """Whether the stream tells of all projects that are watched, and of others not for long."""
-        if self._all_since is not None:
-            return len(self._watchers) > _MOST_NAMED or self._is_fresh
+    def _covers_watched_projects(self) -> bool:
+        """Return True if the stream covers all watched projects, and others only for a limited time."""
+        if self._covers_all_since is not None:
+            return len(self._watchers) > _MAX_NAMED_PROJECTS or self._is_fresh
         return self._watchers.keys() <= self._covered.keys() and (
             self._is_fresh or len(self._watchers) == len(self._covered)
         )
 
     @property
     def _is_fresh(self) -> bool:
-        return time.monotonic() < self._opened_at + _KEPT_SECONDS
+        return time.monotonic() < self._opened_at + _UNWATCHED_SECONDS
 
-    def _channel(self, question: EventFilter) -> Channel:
-        channels = self._channels.setdefault(question.project_id, {})
-        if question.key not in channels:
-            channels[question.key] = Channel(question, self._place or "")
-        return channels[question.key]
+    def _channel(self, event_filter: EventFilter) -> Channel:
+        channels = self._channels.setdefault(event_filter.project_id, {})
+        if event_filter.key not in channels:
+            channels[event_filter.key] = Channel(event_filter, self._token or "")
+        return channels[event_filter.key]
 
-    def _drop(self, channel: Channel) -> None:
-        """Let a channel go that nobody reads, unless another has its place."""
-        question = channel.question
-        channels = self._channels.get(question.project_id, {})
-        if not channel.subscribers and channels.get(question.key) is channel:
-            del channels[question.key]
+    def _remove_if_unused(self, channel: Channel) -> None:
+        """Remove a channel without subscribers, unless another one replaced it."""
+        event_filter = channel.event_filter
+        channels = self._channels.get(event_filter.project_id, {})
+        if not channel.subscribers and channels.get(event_filter.key) is channel:
+            del channels[event_filter.key]
             if not channels:
-                del self._channels[question.project_id]
+                del self._channels[event_filter.project_id]
 
-    def _all(self) -> Iterator[Channel]:
+    def _all_channels(self) -> Iterator[Channel]:
         return (channel for channels in self._channels.values() for channel in channels.values())
 
     def _fail(self, reason: str) -> None:
-        for channel in self._all():
-            channel.fail(reason, self._seen)
+        for channel in self._all_channels():
+            channel.fail(reason, self._seen_token)
         self._channels.clear()
 
     async def _follow(self) -> None:
@@ -228,91 +226,93 @@ class FanOut:
             while self._watchers and not self._is_closed:
                 await self._follow_or_pause()
         except Exception:
-            logger.exception("the change stream of the calls broke and cannot be resumed")
-            self._fail(_BROKEN)
+            logger.exception("the change stream of calls failed and cannot resume")
+            self._fail(_BROKEN_MESSAGE)
         finally:
-            self._following = None
-            self._forget()
-            self._news.set()
+            self._follow_task = None
+            self._reset()
+            self._changed.set()
 
     async def _follow_or_pause(self) -> None:
-        """Read changes; what breaks the stream for a while costs nobody anything."""
+        """Read changes; after a transient failure, pause so that the caller retries."""
         try:
-            await self._follow_some()
+            await self._follow_projects()
         except PyMongoError as error:
-            if not passes(error):
+            if not is_transient(error):
                 raise
             await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def _follow_some(self) -> None:
-        """Read changes of the projects that are watched, until it is others."""
-        named = None if len(self._watchers) > _MOST_NAMED else list(self._watchers)
-        async with opened(self._calls, named, self._place, anew=self._begins_anew) as stream:
-            self._begins_anew = False
-            self._cover(named, stream.start)
-            while self._watchers and not self._is_closed and self._covers_what_is_watched():
+    async def _follow_projects(self) -> None:
+        """Read changes until other projects need to be covered."""
+        project_ids = None if len(self._watchers) > _MAX_NAMED_PROJECTS else list(self._watchers)
+        async with open_stream(self._calls, project_ids, self._token, restart=self._restarts) as stream:
+            self._restarts = False
+            self._update_coverage(project_ids, stream.start)
+            while self._watchers and not self._is_closed and self._covers_watched_projects():
                 changes = await stream.read()
                 async for change in cooperative(changes):
-                    await self._tell(change)
+                    await self._deliver(change)
                 if not stream.alive:
-                    logger.error("the collection of calls was dropped or renamed; its change stream ended")
-                    self._fail(_BROKEN)
-                    self._forget()
-                    self._begins_anew = True
+                    logger.error("the calls collection was dropped or renamed, which ended its change stream")
+                    self._fail(_BROKEN_MESSAGE)
+                    self._reset()
+                    self._restarts = True
                     return
-                self._reach(stream)
+                self._advance(stream)
 
-    def _cover(self, named: list[str] | None, place: str) -> None:
-        if self._place is None:
-            self._log.begin(place)
-            self._place = self._seen = place
-            # What happened at the moment itself is past for those who come now, but not for those who catch up.
-            self._began = next_moment(place)
+    def _update_coverage(self, project_ids: list[str] | None, token: str) -> None:
+        if self._token is None:
+            self._log.restart(token)
+            self._token = self._seen_token = token
+            # Events at exactly this timestamp are past for new subscribers, but not for those that catch up.
+            self._first_token = token_after_timestamp(token)
         self._opened_at = time.monotonic()
-        known = {each: since for each in named or () if (since := self._covered.get(each) or self._all_since)}
-        # Of that moment these have been told what there was up to the place that was reached.
-        self._told = dict.fromkeys({*self._covered, *known}, self._place)
-        self._told_all = self._place if self._all_since else None
-        # What is told of the others, and of those that were named before, is told from here on.
-        self._covered = dict.fromkeys(named or (), place) | known
-        self._all_since = (self._all_since or place) if named is None else None
-        self._news.set()
+        covered = {
+            each: since for each in project_ids or () if (since := self._covered.get(each) or self._covers_all_since)
+        }
+        # For these projects, events of that timestamp up to the reached token were delivered already.
+        self._delivered_tokens = dict.fromkeys({*self._covered, *covered}, self._token)
+        self._delivered_token_of_all = self._token if self._covers_all_since else None
+        # All other projects are covered from here on.
+        self._covered = dict.fromkeys(project_ids or (), token) | covered
+        self._covers_all_since = (self._covers_all_since or token) if project_ids is None else None
+        self._changed.set()
 
-    def _reach(self, stream: Stream) -> None:
-        self._place = max(self._place or "", stream.place)
-        if is_between_changes(stream.place):
-            self._seen = stream.place
+    def _advance(self, stream: Stream) -> None:
+        self._token = max(self._token or "", stream.token)
+        if is_bare_timestamp(stream.token):
+            self._seen_token = stream.token
 
-    def _forget(self) -> None:
-        self._place, self._seen, self._began, self._covered, self._all_since = None, "", "", {}, None
-        self._told, self._told_all = {}, None
-        self._log.begin("")
+    def _reset(self) -> None:
+        self._token, self._seen_token, self._first_token, self._covered, self._covers_all_since = None, "", "", {}, None
+        self._delivered_tokens, self._delivered_token_of_all = {}, None
+        self._log.restart("")
 
-    async def _tell(self, change: Change) -> None:
-        event, place = event_of(change, self._cursors), place_of(change)
-        if event is not None and not self._was_told(event.call["project_id"], place):
-            self._log.add(event, await self._asking_for(event))
-            self.lag.observe(age_of(change))
-        # Only now, since who comes while a question is answered is to have the event, too.
-        self._place = max(self._place or "", place)
+    async def _deliver(self, change: Change) -> None:
+        event, token = to_event(change, self._cursors), token_of(change)
+        if event is not None and not self._was_delivered(event.call["project_id"], token):
+            self._log.add(event, await self._matching_channels(event))
+            self.lag.observe(age_seconds(change))
+        # Not earlier: a subscriber that joins during the evaluation must receive this event.
+        self._token = max(self._token or "", token)
 
-    def _was_told(self, project_id: str, place: str) -> bool:
-        """Whether an event is one that came before the stream was opened anew, at the moment of the last one."""
-        return place <= (self._told.get(project_id) or self._told_all or "")
+    def _was_delivered(self, project_id: str, token: str) -> bool:
+        """Return True if an event was delivered before the stream was reopened at its timestamp."""
+        return token <= (self._delivered_tokens.get(project_id) or self._delivered_token_of_all or "")
 
-    async def _asking_for(self, event: CallEvent) -> list[Channel]:
-        """The channels whose questions an event answers; those whose questions stumble over it are failed."""
-        values, answers = Values(event.call), dict[Channel, bool | None]()
-        # Whoever comes while others are answered is to be answered, too.
-        while new := [channel for channel in self._channels_of(event) if channel not in answers]:
+    async def _matching_channels(self, event: CallEvent) -> list[Channel]:
+        """Return the channels whose filters the event passes; fail the channels whose filters raise."""
+        values, results = DocumentValues(event.call), dict[Channel, bool | None]()
+        # Channels added during the evaluation are evaluated, too.
+        while new := [channel for channel in self._channels_of(event) if channel not in results]:
             if event.is_large:
-                answers |= await asyncio.to_thread(_answers, new, event, values)
+                results |= await asyncio.to_thread(_match_all, new, event, values)
             else:
-                answers |= await _answers_in_turns(new, event, values)
-        for channel, answer in answers.items():
-            if answer is None:
-                channel.fail(_STUMBLED, event.place)
-        return [channel for channel, answer in answers.items() if answer]
+                results |= await _match_all_cooperatively(new, event, values)
+        for channel, passes in results.items():
+            if passes is None:
+                channel.fail(_FILTER_FAILED_MESSAGE, event.token)
+        return [channel for channel, passes in results.items() if passes]
 
     def _channels_of(self, event: CallEvent) -> Iterable[Channel]:
         return self._channels.get(event.call["project_id"], {}).values()
@@ -320,7 +320,7 @@ class FanOut:
 
 @contextmanager
 def _counted(counter: Counter[str], name: str) -> Iterator[None]:
-    """A block in which there is one more of a name; names of which there is none are not kept."""
+    """Count one more of a name within the block; names with a count of 0 are removed."""
     counter[name] += 1
     try:
         yield
@@ -330,26 +330,26 @@ def _counted(counter: Counter[str], name: str) -> Iterator[None]:
             del counter[name]
 
 
-def _answers(channels: Iterable[Channel], event: CallEvent, values: Values) -> dict[Channel, bool | None]:
-    """Whether an event answers the question of each; None where a question stumbles over it."""
-    return {channel: _answer(channel.question, event, values) for channel in channels}
+def _match_all(channels: Iterable[Channel], event: CallEvent, values: DocumentValues) -> dict[Channel, bool | None]:
+    """Evaluate the channels' filters; None for a filter that raises."""
+    return {channel: _matches_or_none(channel.event_filter, event, values) for channel in channels}
 
 
-async def _answers_in_turns(
-    channels: Iterable[Channel], event: CallEvent, values: Values
+async def _match_all_cooperatively(
+    channels: Iterable[Channel], event: CallEvent, values: DocumentValues
 ) -> dict[Channel, bool | None]:
-    """The same, and whoever else waits for the event loop has a turn in between."""
-    turn, answers = TimeSlice(), dict[Channel, bool | None]()
+    """Evaluate the channels' filters, and yield to the event loop between time slices."""
+    time_slice, results = TimeSlice(), dict[Channel, bool | None]()
     for channel in channels:
-        answers[channel] = _answer(channel.question, event, values)
-        if turn.is_used_up():
-            await turn.yield_to_loop()
-    return answers
+        results[channel] = _matches_or_none(channel.event_filter, event, values)
+        if time_slice.is_used_up():
+            await time_slice.yield_to_loop()
+    return results
 
 
-def _answer(question: EventFilter, event: CallEvent, values: Values) -> bool | None:
+def _matches_or_none(event_filter: EventFilter, event: CallEvent, values: DocumentValues) -> bool | None:
     try:
-        return question.matches(event.call, values)
-    except Exception:  # whatever one question stumbles over, the others are answered
-        logger.exception("a question about the events of calls cannot be answered")
+        return event_filter.matches(event.call, values)
+    except Exception:  # one filter's failure must not affect the others
+        logger.exception("evaluating an event filter failed")
         return None

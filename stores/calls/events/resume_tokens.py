@@ -1,7 +1,7 @@
-"""Places among all changes, as MongoDB writes them: texts of hexadecimal digits that are in order as texts are.
+"""Resume tokens of change streams: hexadecimal texts that sort lexically.
 
-After a byte for the type come the seconds and the number of the moment, then the version of the form (2B..), and then
-0 (29) where a place is a moment and no change: it stands before all changes of that moment.
+After one byte for the type come the seconds and the counter of the timestamp, then the format version (2B..). A 0 (29)
+follows if the token is a bare timestamp, which sorts before all changes of that timestamp.
 """
 
 from typing import Final
@@ -10,33 +10,33 @@ from bson.timestamp import Timestamp
 
 _TYPE: Final = "82"
 _SECONDS: Final = slice(2, 10)
-_NUMBER: Final = slice(10, 18)
+_COUNTER: Final = slice(10, 18)
 _VERSION: Final = slice(18, 20)
 _KIND: Final = slice(22, 24)
 
 
-def is_known(place: str) -> bool:
-    """Whether a place is written in the form that is known here; another one is only compared."""
-    return place[:2] == _TYPE and place[_VERSION] == "2B"
+def is_known_format(token: str) -> bool:
+    """Return True if the token has the known format; tokens of other formats are only compared."""
+    return token[:2] == _TYPE and token[_VERSION] == "2B"
 
 
-def is_between_changes(place: str) -> bool:
-    """Whether a place names no change, only a moment: one that does tells whose change it is."""
-    return is_known(place) and place[_KIND] == "29"
+def is_bare_timestamp(token: str) -> bool:
+    """Return True if the token is a bare timestamp; any other token reveals whose change it is."""
+    return is_known_format(token) and token[_KIND] == "29"
 
 
-def moment_of(place: str) -> Timestamp | None:
-    """The moment of a place; None if it cannot be told."""
-    return Timestamp(int(place[_SECONDS], 16), int(place[_NUMBER], 16)) if is_known(place) else None
+def timestamp_of(token: str) -> Timestamp | None:
+    """Return the token's timestamp; None if its format is unknown."""
+    return Timestamp(int(token[_SECONDS], 16), int(token[_COUNTER], 16)) if is_known_format(token) else None
 
 
-def token_at(moment: Timestamp) -> str:
-    """The place before all changes of a moment, in the oldest form, which every MongoDB takes."""
-    return f"{_TYPE}{moment.time:08X}{moment.inc:08X}2B0229296E04"
+def token_at(timestamp: Timestamp) -> str:
+    """Return the token before all changes of a timestamp, in the oldest format, which every MongoDB accepts."""
+    return f"{_TYPE}{timestamp.time:08X}{timestamp.inc:08X}2B0229296E04"
 
 
-def next_moment(place: str) -> str:
-    """The place after all changes of a moment, for one between changes; any other one as it is."""
-    if not is_between_changes(place):
-        return place
-    return f"{place[: _NUMBER.start]}{int(place[_NUMBER], 16) + 1:08X}{place[_NUMBER.stop :]}"
+def token_after_timestamp(token: str) -> str:
+    """Return the token after all changes of a bare timestamp; any other token unchanged."""
+    if not is_bare_timestamp(token):
+        return token
+    return f"{token[: _COUNTER.start]}{int(token[_COUNTER], 16) + 1:08X}{token[_COUNTER.stop :]}"

@@ -1,78 +1,79 @@
-"""Watching one question's events: caught up with first, where that is asked for, and then told as they happen."""
+"""Subscriptions to events: catch up from the oplog if the client asks for it, then read live events."""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from stores.calls.events.change_stream import present, read_changes_after
-from stores.calls.events.changes import event_of
+from stores.calls.events.change_stream import current_token, read_changes_after
+from stores.calls.events.changes import to_event
 from stores.calls.events.cursors import Cursors
 from stores.calls.events.event import CallEvent
 from stores.calls.events.event_filter import EventFilter
 from stores.calls.events.fan_out import FanOut
 from stores.database import Database
-from stores.query.evaluator import Values
+from stores.query.evaluator import DocumentValues
 
-MAX_CATCHING_UP: Final = 4
-"""Stretches of the past that one process reads at once."""
+MAX_CATCH_UP_READS: Final = 4
+"""Batches of past changes that one process reads concurrently."""
 
 
 class CallEvents:
-    """The events of calls, for one process."""
+    """Event subscriptions of one process."""
 
     def __init__(self, database: Database, fan_out: FanOut, cursors: Cursors) -> None:
         self._database = database
         self.fan_out = self._fan_out = fan_out
         self._cursors = cursors
-        self._turns = asyncio.Semaphore(MAX_CATCHING_UP)
+        self._catch_up_slots = asyncio.Semaphore(MAX_CATCH_UP_READS)
 
     async def close(self) -> None:
-        """End every subscription with an error that says where to resume."""
+        """End every subscription with an error that contains its resume cursor."""
         await self._fan_out.close()
 
     async def cursor(self, project_id: str) -> str:
-        """The cursor of the place after all that happened in a project so far."""
+        """Return the cursor after everything that happened in a project so far."""
         await self._cursors.open()
-        return self._cursors.cursor_of(project_id, await self._database.query(present(self._database.calls)))
+        return self._cursors.encode(project_id, await self._database.query(current_token(self._database.calls)))
 
     async def events(
-        self, question: EventFilter, after: str | None, payer: str = ""
+        self, event_filter: EventFilter, after: str | None, quota_key: str = ""
     ) -> AsyncGenerator[CallEvent, None]:
-        """The events that answer a question, each once and in order: those after a cursor, or from now on.
+        """Yield the events that pass a filter, once and in order, after a cursor or from now on.
 
-        What a question looks up is left to do. They are told on the account of a payer.
+        Conditions of the filter that need a lookup are left to the caller. `quota_key` names the caller whose quota
+        counts.
 
         Raises:
-            BadInputError: the cursor is none of the project's events, or lies too far back.
-            RateLimitedError: too many watch already.
-            UnavailableError: the database is away or went away for good, or whoever asks for the events lags.
+            BadInputError: if the cursor belongs to another project, or if it is older than the oplog.
+            RateLimitedError: if there are too many subscriptions.
+            UnavailableError: if the database is unreachable or the stream broke, or if the subscriber lags.
         """
-        project_id = question.project_id
+        project_id = event_filter.project_id
         await self._cursors.open()
-        place = None if after is None else self._cursors.place_at(project_id, after)
-        async with self._fan_out.watch_project(project_id, payer):
+        token = None if after is None else self._cursors.decode(project_id, after)
+        async with self._fan_out.watch_project(project_id, quota_key):
             while True:
                 await self._database.run(self._fan_out.wait_until_covered(project_id))
-                async with self._fan_out.subscribe(question, place) as subscriber:
+                async with self._fan_out.subscribe(event_filter, token) as subscriber:
                     while subscriber:
                         yield await subscriber.next()
-                if place is None:
-                    raise AssertionError("whoever asks for nothing of the past can always join")
-                # Nothing is held between two stretches, however slowly the first is read.
-                async with self._turns:
-                    stretch = await self._database.query(read_changes_after(self._database.calls, project_id, place))
-                for change in stretch.changes:
-                    await self._fan_out.turns.acquire()
-                    event = event_of(change, self._cursors)
-                    if event and await _holds(question, event):
-                        self._fan_out.check_open(self._cursors.cursor_of(project_id, place))
+                if token is None:
+                    raise AssertionError("a subscription without a token is always accepted")
+                # Nothing stays open between two batches, however slowly the client reads the first.
+                async with self._catch_up_slots:
+                    batch = await self._database.query(read_changes_after(self._database.calls, project_id, token))
+                for change in batch.changes:
+                    await self._fan_out.time_slices.acquire()
+                    event = to_event(change, self._cursors)
+                    if event and await _matches(event_filter, event):
+                        self._fan_out.check_open(self._cursors.encode(project_id, token))
                         yield event
-                        place = event.place
-                place = stretch.place
+                        token = event.token
+                token = batch.token
 
 
-async def _holds(question: EventFilter, event: CallEvent) -> bool:
-    values = Values(event.call)
+async def _matches(event_filter: EventFilter, event: CallEvent) -> bool:
+    values = DocumentValues(event.call)
     if event.is_large:
-        return await asyncio.to_thread(question.matches, event.call, values)
-    return question.matches(event.call, values)
+        return await asyncio.to_thread(event_filter.matches, event.call, values)
+    return event_filter.matches(event.call, values)

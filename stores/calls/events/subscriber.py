@@ -1,4 +1,4 @@
-"""Subscribers: who reads a channel, from a place on, at their own pace."""
+"""Subscribers: readers of a channel at their own pace."""
 
 from time import monotonic
 from typing import Final
@@ -9,14 +9,14 @@ from stores.calls.events.event_log import Channel
 from stores.concurrency.shared_slices import SharedTimeSlices
 from stores.errors import UnavailableError
 
-LAGGED: Final = (
-    "the subscription lagged behind the events that are kept for it (LOOMQL_MAX_EVENT_BYTES); subscribe again with "
-    "this error's extensions.after as after, and read faster or ask for less"
+LAGGED_MESSAGE: Final = (
+    "the subscription lagged behind the events kept in memory (LOOMQL_MAX_EVENT_BYTES); subscribe again after this "
+    "error's extensions.after, and read faster or select fewer events"
 )
 
 
 class SubscriptionEndedError(UnavailableError):
-    """A subscription ends before whoever made it has enough; `after` goes on with the next event."""
+    """The server ended a subscription; `after` is the cursor to resume at, if known."""
 
     def __init__(self, message: str, after: str | None = None) -> None:
         super().__init__(message)
@@ -24,59 +24,61 @@ class SubscriptionEndedError(UnavailableError):
 
     @property
     def details(self) -> dict[str, str]:
-        """Where to resume, if that is known."""
+        """The resume cursor for the client, if known."""
         return {"after": self.after} if self.after else {}
 
 
 class Subscriber:
-    """One reader of a channel; it holds its place there, and no events."""
+    """One reader of a channel; it holds a position, not events."""
 
-    def __init__(self, channel: Channel, number: int, place: str, turns: SharedTimeSlices, cursors: Cursors) -> None:
+    def __init__(
+        self, channel: Channel, number: int, token: str, time_slices: SharedTimeSlices, cursors: Cursors
+    ) -> None:
         self._channel = channel
-        self._turns = turns
+        self._time_slices = time_slices
         self._cursors = cursors
-        self._until = 0.0
+        self._slice_end = 0.0
         self._number = number
-        self._place = place
+        self._token = token
         channel.subscribers += 1
 
     async def next(self) -> CallEvent:
-        """The next event, as soon as there is one.
+        """Wait for the next event and return it.
 
         Raises:
-            EndedError: there will be none: the reader lagged, the stream broke, or the server stops.
+            SubscriptionEndedError: if the subscriber lags, if the stream broke, or if the server stops.
         """
         while True:
-            if self._number < self._channel.end and monotonic() > self._until:
-                self._until = await self._turns.acquire()
-            event = self._kept()
+            if self._number < self._channel.end and monotonic() > self._slice_end:
+                self._slice_end = await self._time_slices.acquire()
+            event = self._next_kept()
             if event is None:
-                self._check()
+                self._raise_if_failed()
                 self._channel.news.clear()
                 await self._channel.news.wait()
-            elif event.place > self._place:
-                self._place = event.place
+            elif event.token > self._token:
+                self._token = event.token
                 return event
 
     def close(self) -> None:
-        """Read no more."""
+        """Unsubscribe from the channel."""
         self._channel.subscribers -= 1
 
-    def _kept(self) -> CallEvent | None:
+    def _next_kept(self) -> CallEvent | None:
         if self._number < self._channel.first:
-            raise SubscriptionEndedError(LAGGED, self._cursor)
+            raise SubscriptionEndedError(LAGGED_MESSAGE, self._cursor)
         if self._number == self._channel.end:
             return None
         event = self._channel.at(self._number)
         self._number += 1
         return event
 
-    def _check(self) -> None:
+    def _raise_if_failed(self) -> None:
         if self._channel.failure is not None:
-            # All of it was read, so that what was seen of other calls since need not be looked through again.
-            self._place = max(self._place, self._channel.seen)
+            # Everything was read, so the resume cursor can skip the other calls' events up to `seen`.
+            self._token = max(self._token, self._channel.seen)
             raise SubscriptionEndedError(self._channel.failure, self._cursor)
 
     @property
     def _cursor(self) -> str:
-        return self._cursors.cursor_of(self._channel.question.project_id, self._place)
+        return self._cursors.encode(self._channel.event_filter.project_id, self._token)

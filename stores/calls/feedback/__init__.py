@@ -1,26 +1,32 @@
-"""Queries and sorts of calls by the feedback on them, `feedback.[<type>].payload.<path>`.
+"""Queries and sorts of calls by their feedback, `feedback.[<type>].payload.<path>`.
 
-A comparison is true of a call where it is true of any feedback of the type on it, and missing equals null: a call that
-has none counts as one that has a single feedback of nulls. `$not` is its exact negation. Two comparisons may be met by
-different feedback. A sort takes the newest feedback of the type, by `created_at`, then `id`.
+A comparison is true for a call if it is true for any of its feedback of the type. Missing values equal null: a call
+without feedback counts as having a single feedback of nulls. `$not` is the exact negation. Different feedback may
+satisfy two comparisons. A sort uses the newest feedback of the type, by `created_at`, then `id`.
 """
 
 from stores.calls.feedback.conditions import Conditions
 from stores.calls.feedback.feedback_sort import CallsByFeedback
-from stores.calls.feedback.field_names import FeedbackNames
-from stores.calls.feedback.latest_feedback import NewestFeedback
-from stores.calls.feedback.lookups import lookup
-from stores.calls.feedback.prequeries import AT_FIRST, MAX_FOUND, Answers, FeedbackPrequery, run_prequeries
+from stores.calls.feedback.field_names import FeedbackFieldTable
+from stores.calls.feedback.latest_feedback import NewestFeedbackTable
+from stores.calls.feedback.lookups import condition_lookup
+from stores.calls.feedback.prequeries import (
+    FIRST_MAX_FEEDBACK,
+    MAX_FEEDBACK,
+    FeedbackPrequery,
+    PrequeryResults,
+    run_prequeries,
+)
 
 __all__ = [
-    "AT_FIRST",
-    "MAX_FOUND",
-    "Answers",
+    "FIRST_MAX_FEEDBACK",
+    "MAX_FEEDBACK",
     "CallsByFeedback",
     "Conditions",
-    "FeedbackNames",
+    "FeedbackFieldTable",
     "FeedbackPrequery",
-    "NewestFeedback",
-    "lookup",
+    "NewestFeedbackTable",
+    "PrequeryResults",
+    "condition_lookup",
     "run_prequeries",
 ]

@@ -1,7 +1,7 @@
-"""Questions to all feedback of a project, asked before calls are: on which calls is some of this kind?
+"""Feedback prequeries: run before the list query, they find the calls with certain feedback.
 
-The answer makes a condition on feedback one on the calls' ids, so that no call is looked at in vain. An answer that
-would be too long is none; the calls are looked up one by one then.
+Their results turn feedback conditions into conditions on call ids, so that only matching calls are read. A result that
+would be too large is dropped, and the calls are then looked up one by one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any, Final
 import bson
 from bson.raw_bson import RawBSONDocument
 
-from stores.calls.feedback.field_names import match_of_type
+from stores.calls.feedback.field_names import type_match
 from stores.database import Collection
 from stores.database.transactions import Session
 from stores.query.match_compiler import ANY_TEXT, compile_match
@@ -20,83 +20,83 @@ from stores.query.syntax_tree import Operand
 
 Pipeline = list[dict[str, Any]]
 
-MAX_FOUND: Final = 50_000
-"""Feedback that the answers of one search are made of."""
+MAX_FEEDBACK: Final = 50_000
+"""Feedback documents behind all prequery results of one list query."""
 
-AT_FIRST: Final = 5_000
-"""The same for a page at first: where there is more, the first calls that are looked up may well fill it."""
+FIRST_MAX_FEEDBACK: Final = 5_000
+"""Lower limit for the first attempt at a page: with more feedback, the first calls looked up probably fill the page."""
 
-_BYTES_OF_A_CALL: Final = 60
-"""Of its key in a list, beside the project's id."""
+_BYTES_PER_CALL: Final = 60
+"""BSON bytes of a call's `_id` in a list, without its project id."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FeedbackPrequery:
-    """Which calls have feedback of a type that meets an operation on it? Each question is itself and no other."""
+    """A search for the calls with feedback of a type that satisfies `operation`; compared by identity."""
 
     feedback_type: str | None
     operation: Operand | None = None
 
     def match(self, project_id: str) -> dict[str, Any]:
-        """The match of the feedback."""
-        on_calls = {"project_id": project_id, "call_id": ANY_TEXT, **match_of_type(self.feedback_type)}
+        """Return the match of the feedback."""
+        on_calls = {"project_id": project_id, "call_id": ANY_TEXT, **type_match(self.feedback_type)}
         return on_calls if self.operation is None else {**on_calls, "$and": [compile_match(self.operation)]}
 
     @property
     def order(self) -> dict[str, int]:
-        """The order of the index that leads to no more than it has to; MongoDB by itself may take another."""
+        """The sort that makes MongoDB use the index that reads the least feedback."""
         first = "call_id" if self.feedback_type is None else "feedback_type"
         return {first: 1, "created_at": 1, "id": 1}
 
 
 @dataclass(frozen=True, eq=False)
-class Calls:
-    """The ids of calls, each once, as matches of them: however many they are, they are encoded but once."""
+class FoundCalls:
+    """Distinct call ids, with matches that are encoded only once."""
 
     ids: Sequence[str]
-    feedback: int
-    """How much feedback they are of."""
+    num_feedback: int
+    """Number of feedback documents on these calls."""
 
     @cached_property
     def by_id(self) -> dict[str, Any]:
-        """The match of their ids."""
-        return {"id": _among(self.ids)}
+        """The match by call id."""
+        return {"id": _encoded_in(self.ids)}
 
     def by_key(self, project_id: str) -> dict[str, Any]:
-        """The match of their keys."""
-        return {"_id": _among([f"{project_id}:{call}" for call in self.ids])}
+        """Return the match by `_id`."""
+        return {"_id": _encoded_in([f"{project_id}:{call}" for call in self.ids])}
 
 
-def _among(members: Sequence[str]) -> RawBSONDocument:
+def _encoded_in(members: Sequence[str]) -> RawBSONDocument:
     return RawBSONDocument(bson.encode({"$in": members}))
 
 
-Answers = Mapping[FeedbackPrequery | None, Calls | None]
-"""The calls, by question; None where they are too many."""
+PrequeryResults = Mapping[FeedbackPrequery | None, FoundCalls | None]
+"""The calls found by each prequery; None if there are too many."""
 
 
 async def run_prequeries(
     feedback: Collection,
     project_id: str,
-    questions: Sequence[FeedbackPrequery],
-    room: int,
+    prequeries: Sequence[FeedbackPrequery],
+    max_bytes: int,
     session: Session,
-    at_most: int = MAX_FOUND,
-) -> Answers:
-    """The answers, in one command for each question; all together they take some bytes of a pipeline at most."""
-    left = min(at_most, MAX_FOUND, room // (len(project_id.encode()) + _BYTES_OF_A_CALL))
-    answers: dict[FeedbackPrequery | None, Calls | None] = {}
-    for question in questions:
-        stages: Pipeline = [{"$match": question.match(project_id)}, {"$sort": question.order}]
-        found = answers[question] = await gathered(feedback, stages, left, session)
-        left -= found.feedback if found else 0
-    return answers
+    limit: int = MAX_FEEDBACK,
+) -> PrequeryResults:
+    """Run the prequeries, one command each; their results take at most `max_bytes` of a pipeline in total."""
+    remaining = min(limit, MAX_FEEDBACK, max_bytes // (len(project_id.encode()) + _BYTES_PER_CALL))
+    results: dict[FeedbackPrequery | None, FoundCalls | None] = {}
+    for prequery in prequeries:
+        stages: Pipeline = [{"$match": prequery.match(project_id)}, {"$sort": prequery.order}]
+        calls = results[prequery] = await find_calls(feedback, stages, remaining, session)
+        remaining -= calls.num_feedback if calls else 0
+    return results
 
 
-async def gathered(feedback: Collection, stages: Pipeline, at_most: int, session: Session) -> Calls | None:
-    """The calls of all feedback that some stages find; None where that is too much."""
-    together = {"_id": None, "calls": {"$addToSet": "$call_id"}, "feedback": {"$sum": 1}}
-    cursor = feedback.aggregate([*stages, {"$limit": at_most + 1}, {"$group": together}], session=session)
-    async for found in cursor:
-        return Calls(found["calls"], found["feedback"]) if found["feedback"] <= at_most else None
-    return Calls([], 0)
+async def find_calls(feedback: Collection, stages: Pipeline, limit: int, session: Session) -> FoundCalls | None:
+    """Return the calls with the feedback that some stages find; None if it is more than `limit`."""
+    grouped = {"_id": None, "calls": {"$addToSet": "$call_id"}, "feedback": {"$sum": 1}}
+    cursor = feedback.aggregate([*stages, {"$limit": limit + 1}, {"$group": grouped}], session=session)
+    async for row in cursor:
+        return FoundCalls(row["calls"], row["feedback"]) if row["feedback"] <= limit else None
+    return FoundCalls([], 0)

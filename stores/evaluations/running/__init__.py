@@ -1,5 +1,5 @@
-"""Runs of evaluations that the server does by itself: of models that are prompts, judged by models."""
+"""Evaluation runs executed by the server: prompt models, scored by judge models."""
 
-from stores.evaluations.running.store import ROWS_AT_ONCE, RUNS_AT_ONCE, EvaluationRunsStore
+from stores.evaluations.running.store import CONCURRENT_ROWS, CONCURRENT_RUNS, EvaluationRunsStore
 
-__all__ = ["ROWS_AT_ONCE", "RUNS_AT_ONCE", "EvaluationRunsStore"]
+__all__ = ["CONCURRENT_ROWS", "CONCURRENT_RUNS", "EvaluationRunsStore"]

@@ -1,6 +1,6 @@
-"""The calls of one run in the making: their ids, their starts and ends, and what parents tell of those below them.
+"""Call tree of one run: ids, starts, ends, and summaries of the subtrees.
 
-Ids follow from the run's own, so that whoever goes on with a run that was cut off writes the same calls again.
+Ids derive from the run's id, so a worker that resumes an interrupted run writes the same calls again.
 """
 
 import uuid
@@ -18,41 +18,41 @@ from stores.usage.entries import TOTAL_IS_SUM, Usage, by_model, kept_entry, stat
 from stores.usage.rules import MOST, STATED_COST
 
 ATTRIBUTES: Final[JsonObject] = {"_weave_eval_meta": {"evaluate_model_worker": True}}
-"""What tells calls of the server's own runs from others, as in the reference."""
+"""Attributes that mark calls of server-side runs, as Weave's server does."""
 
 _COUNTS: Final = ("requests", "prompt_tokens", "completion_tokens", "total_tokens")
 _LARGEST: Final = 2**53
-"""Of counts of calls; nothing that was counted is larger."""
+"""Largest accepted count of calls; larger stored values are invalid."""
 _REFS: Final = ("self", "model", "example")
-"""The inputs that are refs, and so always small."""
+"""Inputs that are refs, so always short."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """How many calls of a subtree ended well and how many did not, and what they used of models.
+    """Status counts and model usage of a subtree of calls.
 
-    `usage` has an entry of usage for each model: the sums of the counts, classes and stated costs of the calls.
+    `usage` has one entry per model: the sums of counts, classes and stated costs.
     """
 
     statuses: Counter[str] = field(default_factory=Counter)
     usage: dict[str, Usage] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, summary: object) -> "Tally":
-        """What the summary of a call that is stored tells; of what others may have written there only what is sound."""
+    def from_summary(cls, summary: object) -> "Tally":
+        """Read the tally from a stored call's summary; invalid values count as zero."""
         tally = cls()
         for name in ("success", "error"):
             tally.statuses[name] = _count(_members(_members(summary).get("status_counts")).get(name))
         for model, counts in by_model(summary).items():
-            tally.use(model, counts)
+            tally.add_usage(model, counts)
         return tally
 
-    def use(self, model: str, counts: JsonObject) -> None:
-        """Count the usage of a model, as its provider or a summary states it."""
+    def add_usage(self, model: str, counts: JsonObject) -> None:
+        """Add the usage of a model as reported by its provider or a summary."""
         self._count(kept_entry(model, counts))
 
     def add(self, other: "Tally") -> None:
-        """Count in what another subtree tells."""
+        """Add the tally of another subtree."""
         self.statuses.update(other.statuses)
         for entry in other.usage.values():
             self._count(entry)
@@ -62,16 +62,16 @@ class Tally:
         self.usage[entry["model"]] = _sum(known, entry) if known else entry
 
     def summary(self) -> JsonObject:
-        """The summary of the call above them."""
-        found: JsonObject = {"status_counts": {"success": self.statuses["success"], "error": self.statuses["error"]}}
+        """Return the summary to store in the call at the root of the subtree."""
+        summary: JsonObject = {"status_counts": {"success": self.statuses["success"], "error": self.statuses["error"]}}
         if self.usage:
-            found["usage"] = {model: stated_entry(entry) for model, entry in self.usage.items()}
-        return found
+            summary["usage"] = {model: stated_entry(entry) for model, entry in self.usage.items()}
+        return summary
 
 
 @dataclass(slots=True)
 class Step:
-    """One call, and what is known of those below it."""
+    """One call of the run, and the tally of its subtree."""
 
     run: "RunCalls"
     id: str
@@ -83,11 +83,11 @@ class Step:
     tally: Tally = field(default_factory=Tally)
 
     def step(self, name: str, op_name: str, inputs: JsonObject) -> "Step":
-        """A call below it, whose name tells it from all others of the run."""
+        """Create a child call; `name` must be unique in the run, because the id derives from it."""
         return Step(self.run, self.run.id_of(name), op_name, inputs, self.id, times.now())
 
     def start(self) -> CallStart:
-        """Its start."""
+        """Build the start of the call."""
         run = self.run
         return CallStart(
             run.project_id,
@@ -104,7 +104,7 @@ class Step:
         )
 
     def end(self, output: object = None, exception: str | None = None, above: Tally | None = None) -> CallEnd:
-        """Its end, now, which is counted in what is known `above` it, too."""
+        """Build the end of the call with the current time; add its tally to `above`."""
         self.tally.statuses["error" if exception else "success"] += 1
         if above:
             above.add(self.tally)
@@ -115,7 +115,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class RunCalls:
-    """What all calls of a run share; the call of the run itself has `call_id`."""
+    """Fields that all calls of a run share; `call_id` is the run's own call."""
 
     project_id: str
     call_id: str
@@ -123,24 +123,24 @@ class RunCalls:
     wb_user_id: str | None
 
     def id_of(self, name: str) -> str:
-        """The id of the call of a name."""
+        """Derive the id of the call named `name`."""
         return str(uuid.uuid5(uuid.UUID(self.call_id), name))
 
     def root(self, op_name: str, inputs: JsonObject, started_at: int, display_name: str) -> Step:
-        """The call of the run itself."""
+        """Create the run's own call."""
         return Step(self, self.call_id, op_name, inputs, None, started_at, display_name)
 
 
-def small(part: CallStart | CallEnd, problem: str) -> CallStart | CallEnd:
-    """A start or end without what made it impossible to store; an end tells the problem as its exception.
+def without_content(part: CallStart | CallEnd, problem: str) -> CallStart | CallEnd:
+    """Strip the content that made a start or end impossible to store; an end gets `problem` as its exception.
 
-    The summary of an end keeps the counts alone, since what was used must be paid for.
+    The summary of an end keeps only usage counts, which costs depend on.
     """
     if isinstance(part, CallStart):
-        given: JsonObject = part.inputs if isinstance(part.inputs, dict) else {}
-        part.inputs = {name: given[name] for name in _REFS if name in given}
+        inputs: JsonObject = part.inputs if isinstance(part.inputs, dict) else {}
+        part.inputs = {name: inputs[name] for name in _REFS if name in inputs}
     else:
-        tally = Tally.of(part.summary)
+        tally = Tally.from_summary(part.summary)
         if part.exception is None:
             tally.statuses.update(success=-1, error=1)
         part.output, part.exception, part.summary = None, problem, tally.summary()
@@ -148,7 +148,7 @@ def small(part: CallStart | CallEnd, problem: str) -> CallStart | CallEnd:
 
 
 def _sum(some: Usage, more: Usage) -> Usage:
-    """The sum of two entries of the usage of a model."""
+    """Add two usage entries of one model."""
     entry: Usage = {"model": some["model"]} | {name: min(some[name] + more[name], MOST) for name in _COUNTS}
     if some.get(TOTAL_IS_SUM) and more.get(TOTAL_IS_SUM):
         entry[TOTAL_IS_SUM] = True

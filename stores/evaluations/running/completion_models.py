@@ -1,4 +1,4 @@
-"""Models that are no more than a prompt and parameters: what a row makes them ask, and what they answer."""
+"""Models that consist of a prompt and parameters: build requests from rows, and read outputs from responses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ CLASS: Final = "LLMStructuredCompletionModel"
 
 USER_INPUT: Final = "user_input"
 CONFIG: Final = "config"
-"""The columns of a row that are no values for placeholders: messages of its own, and parameters of its own."""
+"""Row columns that fill no placeholders: USER_INPUT has messages, CONFIG has parameters."""
 
 _AS_JSON: Final = ("json_object", "json_schema")
-_MARKS: Final = ("_type", "_class_name", "_bases")
-_SHOWN: Final = 200
-_AS_THEY_ARE: Final = ("temperature", "top_p", "max_tokens", "presence_penalty", "frequency_penalty")
+_TYPE_MARKS: Final = ("_type", "_class_name", "_bases")
+_MAX_SHOWN: Final = 200
+_UNCHANGED: Final = ("temperature", "top_p", "max_tokens", "presence_penalty", "frequency_penalty")
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionModel:
-    """A model: its ref, the name under which it is asked, its messages, and its parameters.
+    """A model object: its ref, the model id for requests, its messages and its parameters.
 
-    Each message has the template of its content, None where that is no text.
+    Each message is paired with the template of its content; None if the content is not a string.
     """
 
     ref: str
@@ -38,71 +38,71 @@ class CompletionModel:
     predict_op: object = None
 
     @classmethod
-    def of(cls, ref: str, value: Mapping[str, Any]) -> Self:
-        """The model that an object's value describes.
+    def from_value(cls, ref: str, value: Mapping[str, Any]) -> Self:
+        """Parse an object's value.
 
         Raises:
-            BadInputError: it is none; the message says why.
+            BadInputError: the value is not a valid model; the message says why.
         """
         name = value.get("llm_model_id")
         if not isinstance(name, str) or not name:
-            raise BadInputError("names no model; set llm_model_id, such as gpt-4o-mini")
+            raise BadInputError("has no model name; set llm_model_id, such as gpt-4o-mini")
         try:
             params = _params(value.get("default_params"))
         except ValueError as error:
-            raise BadInputError(f"has default_params that are none: {error}") from None
+            raise BadInputError(f"has invalid default_params: {error}") from None
         messages = [message.model_dump(exclude_none=True) for message in params.messages_template or ()]
         templates = [_template(message, position) for position, message in enumerate(messages)]
         return cls(ref, name, tuple(zip(messages, templates, strict=True)), params, value.get("predict"))
 
-    def about(self, row: Mapping[str, Any]) -> JsonObject:
-        """What is asked about a row: the messages, filled in from its columns, then those that it has itself.
+    def request_for_row(self, row: Mapping[str, Any]) -> JsonObject:
+        """Build the request for a row: the messages filled in from its columns, then the row's own messages.
 
         Raises:
-            RowError: the row has not what it takes.
+            RowError: a column is missing or invalid, or there is no message at all.
         """
         config = row.get(CONFIG)
         try:
             own = None if config is None else _params(config)
         except ValueError as error:
-            raise RowError(f"The row's column {CONFIG} are no parameters of a model: {error}") from None
+            raise RowError(f"The row's column {CONFIG} has invalid model parameters: {error}") from None
         filled = [
             {**message, "content": template.fill(row)} if template else message for message, template in self.messages
         ]
         return self._request([*filled, *_messages(row.get(USER_INPUT))], own)
 
-    def asked(self, text: str) -> JsonObject:
-        """What is asked where its own messages, as they stand, are followed by one text."""
+    def request_for_text(self, text: str) -> JsonObject:
+        """Build a request of the model's own messages, unchanged, followed by `text` as a user message."""
         return self._request([*(message for message, _ in self.messages), {"role": "user", "content": text}])
 
     def _request(self, messages: Sequence[JsonObject], own: Params | None = None) -> JsonObject:
         if not messages:
             raise RowError(
-                f"There is nothing to ask: give the model a messages_template, or the rows a column {USER_INPUT}"
+                f"The request has no messages: set messages_template in the model, or a column {USER_INPUT} in the rows"
             )
-        return {"model": self.llm_model_id, "messages": list(messages), **_asked_with(self.params, own)}
+        return {"model": self.llm_model_id, "messages": list(messages), **_request_params(self.params, own)}
 
 
-def answer_of(request: JsonObject, response: JsonObject) -> object:
-    """The output in the answer to a request: its text, or the value of that where JSON was asked for.
+def output_of(request: JsonObject, response: JsonObject) -> object:
+    """Read the output from a response: its text, or the parsed JSON if the request asked for JSON.
 
-    Where there is no text but a call of a tool, it is the whole message.
+    A message with a tool call but without text is returned whole.
 
     Raises:
-        RowError: there is none.
+        RowError: the response has no message or text, or its JSON is invalid.
     """
     choices = response.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     message = first.get("message") if isinstance(first, dict) else None
     if not isinstance(first, dict) or not isinstance(message, dict):
-        raise RowError("The model's answer holds no message")
+        raise RowError("The model's response has no message")
     content = message.get("content")
     if content is None and (message.get("function_call") or message.get("tool_calls")):
         return message
     if not isinstance(content, str):
         refusal = message.get("refusal")
         reason = refusal if isinstance(refusal, str) else f"finish_reason is {first.get('finish_reason')!r}"
-        raise RowError(f"The model's answer holds no text: {reason[:_SHOWN]}")
+        raise RowError(f"The model's response has no text: {reason[:_MAX_SHOWN]}")
     response_format = request.get("response_format")
     kind = response_format.get("type") if isinstance(response_format, dict) else None
     return _parsed(content) if kind in _AS_JSON else content
@@ -112,37 +112,37 @@ def _parsed(content: str) -> object:
     try:
         return codec.loads(content.encode())
     except (StoreError, UnicodeEncodeError):
-        raise RowError(f"The model was asked for JSON and answered {content[:_SHOWN]!r}") from None
+        raise RowError(f"The model was to return JSON but returned {content[:_MAX_SHOWN]!r}") from None
 
 
 def _params(value: object) -> Params:
-    """Parameters, as they come with or without the marks of Weave's client.
+    """Parse parameters, with or without the type marks of Weave's client.
 
     Raises:
-        ValueError: they are none; the message names the fault.
+        ValueError: they are invalid; the message names the field.
     """
-    given = _unmarked(value or {})
-    if isinstance(given, dict) and isinstance(given.get("messages_template"), list):
-        given["messages_template"] = [_unmarked(message) for message in given["messages_template"]]
+    params = _unmarked(value or {})
+    if isinstance(params, dict) and isinstance(params.get("messages_template"), list):
+        params["messages_template"] = [_unmarked(message) for message in params["messages_template"]]
     try:
-        return Params.model_validate(given)
+        return Params.model_validate(params)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        path = ".".join(str(step) for step in fault["loc"])[:_SHOWN]
+        path = ".".join(str(step) for step in fault["loc"])[:_MAX_SHOWN]
         raise ValueError(f"{path}: {fault['msg']}" if path else fault["msg"]) from None
 
 
 def _unmarked(value: object) -> Any:  # noqa: ANN401 -- any JSON
-    """A value without marks, and without what is null: later versions of the client write more fields, mostly so."""
+    """Remove type marks and nulls, because newer clients write more fields, most of them null."""
     if not isinstance(value, dict):
         return value
-    return {key: inner for key, inner in value.items() if key not in _MARKS and inner is not None}
+    return {key: inner for key, inner in value.items() if key not in _TYPE_MARKS and inner is not None}
 
 
 def _template(message: JsonObject, position: int) -> Template | None:
     content = message.get("content")
     try:
-        return Template.of(content) if isinstance(content, str) else None
+        return Template.parse(content) if isinstance(content, str) else None
     except StoreError as error:
         raise BadInputError(f"has a messages_template.{position}.content in which {error.message}") from None
 
@@ -158,17 +158,17 @@ def _messages(value: object) -> list[JsonObject]:
         case list():
             return [message for inner in value for message in _messages(inner)]
         case _:
-            raise RowError(f"The row's column {USER_INPUT} is neither a text nor a message nor a list of them")
+            raise RowError(f"The row's column {USER_INPUT} must be a string, a message, or a list of these")
 
 
-def _asked_with(params: Params, own: Params | None) -> JsonObject:
-    """The parameters of a request, in OpenAI's names."""
-    given = params.model_dump(exclude_none=True) | (own.model_dump(exclude_none=True) if own else {})
-    asked: JsonObject = {name: given[name] for name in _AS_THEY_ARE if name in given}
-    asked |= {name: given[name] for name in ("stop", "functions") if given.get(name)}
-    if "n_times" in given:
-        asked["n"] = given["n_times"]
-    if kind := given.get("response_format"):
-        # The class has no place for a schema: what is left of json_schema without one is to ask for JSON.
-        asked["response_format"] = {"type": "json_object" if kind in _AS_JSON else kind}
-    return asked
+def _request_params(params: Params, own: Params | None) -> JsonObject:
+    """Build the parameters of a request, with OpenAI's names."""
+    settings = params.model_dump(exclude_none=True) | (own.model_dump(exclude_none=True) if own else {})
+    request: JsonObject = {name: settings[name] for name in _UNCHANGED if name in settings}
+    request |= {name: settings[name] for name in ("stop", "functions") if settings.get(name)}
+    if "n_times" in settings:
+        request["n"] = settings["n_times"]
+    if kind := settings.get("response_format"):
+        # The class has no field for a schema, so json_schema becomes plain JSON mode.
+        request["response_format"] = {"type": "json_object" if kind in _AS_JSON else kind}
+    return request

@@ -1,4 +1,4 @@
-"""Asking models for a run: whoever has too much to do is asked again a little later, a few times."""
+"""Model requests of a run, retried with backoff if a provider is overloaded."""
 
 import asyncio
 import random
@@ -11,30 +11,30 @@ from stores.evaluations.running.templates import RowError
 from stores.providers import JsonObject, ProviderError
 
 ATTEMPTS: Final = 4
-"""Each of which is a few requests, where a provider asks to wait only a little."""
-LONGEST_WAIT_SECONDS: Final = 60.0
-"""Who asks to be left alone for longer is not asked again."""
+"""Each attempt is several requests if the provider asks for a short wait."""
+MAX_WAIT_SECONDS: Final = 60.0
+"""If a provider asks for a longer wait, the request fails."""
 
 _TOO_BUSY: Final = (429, 503)
-_PASSING: Final = (UnavailableError, StoreTimeoutError, ConflictError)
-"""What is wrong with the database, and not with what was asked."""
+_DATABASE_ERRORS: Final = (UnavailableError, StoreTimeoutError, ConflictError)
+"""Errors of the database, not of the request."""
 
 
 async def complete_with_retry(models: CompletionsStore, project_id: str, request: JsonObject) -> JsonObject:
-    """The answer to a request.
+    """Send a completion request and return the response.
 
     Raises:
-        RowError: there is none.
-        UnavailableError, StoreTimeoutError, ConflictError: the database is away or too busy.
+        RowError: the provider rejected the request or stayed overloaded.
+        UnavailableError, StoreTimeoutError, ConflictError: the database is unreachable or overloaded.
     """
     for attempt in range(ATTEMPTS):
         try:
-            return await models.answer(project_id, request)
+            return await models.complete(project_id, request)
         except ProviderError as error:
             wait = _wait(error, attempt)
             if wait is None:
                 raise RowError(error.message) from None
-        except _PASSING:
+        except _DATABASE_ERRORS:
             raise
         except StoreError as error:
             raise RowError(error.message) from None
@@ -43,22 +43,22 @@ async def complete_with_retry(models: CompletionsStore, project_id: str, request
 
 
 async def billed_as(models: CompletionsStore, project_id: str, model: str) -> str:
-    """The name under which a model's usage is counted: as it is asked, or the provider's own where only that is priced.
+    """Return the model name under which usage is counted: as requested, or the provider's if only that is priced.
 
-    So completions have it, too.
+    Completions use the same rule.
     """
     try:
-        reached = await models.endpoints.reach(project_id, model)
+        endpoint = await models.endpoints.resolve(project_id, model)
     except ProviderError:
         return model
-    return defaults.priced_name(model, reached.model)
+    return defaults.priced_name(model, endpoint.model)
 
 
 def _wait(error: ProviderError, attempt: int) -> float | None:
-    """How long to wait before the next attempt; None where there is none to be."""
+    """Return the seconds to wait before the next attempt; None if there is none."""
     if error.status not in _TOO_BUSY or attempt == ATTEMPTS - 1:
         return None
-    told = error.retry_after_seconds
-    if told is None:
+    wait_seconds = error.retry_after_seconds
+    if wait_seconds is None:
         return float(2**attempt) * random.uniform(0.5, 1)  # noqa: S311 -- no secret
-    return told + random.uniform(0, 0.25) if told <= LONGEST_WAIT_SECONDS else None  # noqa: S311 -- as above
+    return wait_seconds + random.uniform(0, 0.25) if wait_seconds <= MAX_WAIT_SECONDS else None  # noqa: S311 -- as above

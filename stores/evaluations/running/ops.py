@@ -1,4 +1,4 @@
-"""The ops that the calls of runs name: those of the objects themselves, or else those of the server."""
+"""Ops of the calls of runs: the objects' own ops, or else the server's."""
 
 from dataclasses import dataclass
 from typing import Final, Self
@@ -16,7 +16,7 @@ SUMMARIZE: Final = "Evaluation.summarize"
 PREDICT: Final = "LLMStructuredCompletionModel.predict"
 SCORE: Final = "LLMAsAJudgeScorer.score"
 COMPLETION: Final = "weave.completions_create"
-"""Every completion that the server makes is called so; it is no op with versions."""
+"""Op name of every completion that the server makes; a plain name without versions."""
 
 _OWN: Final = (EVALUATE, PREDICT_AND_SCORE, SUMMARIZE, PREDICT, SCORE)
 _FILE: Final = "obj.py"
@@ -31,11 +31,11 @@ class RunOps:
     summarize: str
     predict: str
     score: dict[str, str]
-    """By the names of the scorers."""
+    """By scorer name."""
 
     @classmethod
-    def of(cls, project_id: str, definition: Definition) -> Self:
-        """The ops of a run: whatever op an object brings with it, in its own version, and the server's for the rest."""
+    def choose(cls, project_id: str, definition: Definition) -> Self:
+        """Choose the ops of a run: an object's own op if it has one in this project, otherwise the server's."""
 
         def op(name: str, given: object) -> str:
             return given if isinstance(given, str) and _is_op(project_id, name, given) else server_op(project_id, name)
@@ -53,14 +53,14 @@ class RunOps:
 
 
 def server_op(project_id: str, name: str) -> str:
-    """The ref of an op of the server's."""
+    """Return the ref of one of the server's ops."""
     return str(Ref(project_id, OP, name, digests.object_digest(_value(name))))
 
 
-async def see_that_they_are_there(objects: ObjectsStore, files: FilesStore, project_id: str) -> None:
-    """Store those of the server's ops that are not there."""
-    there = await objects.by_refs([(project_id, server_op(project_id, name)) for name in _OWN], frozenset())
-    missing = [name for name in _OWN if there[project_id, server_op(project_id, name)] is None]
+async def ensure_server_ops(objects: ObjectsStore, files: FilesStore, project_id: str) -> None:
+    """Store the server's ops that the project lacks."""
+    versions = await objects.by_refs([(project_id, server_op(project_id, name)) for name in _OWN], frozenset())
+    missing = [name for name in _OWN if versions[project_id, server_op(project_id, name)] is None]
     if missing:
         await files.create_all(project_id, [_file(name) for name in missing])
     for name in missing:
@@ -71,7 +71,7 @@ def _is_op(project_id: str, name: str, text: str) -> bool:
     if not text.startswith(f"{refs.SCHEME}{project_id}/") or not refs.is_ref(text):
         return False
     ref = refs.parse(text)
-    return (ref.kind, ref.name, ref.edges) == (OP, name, ())
+    return (ref.kind, ref.name, ref.steps) == (OP, name, ())
 
 
 def _file(name: str) -> NewFile:

@@ -1,6 +1,6 @@
-"""One row of a run: a prediction, and what each scorer makes of it, every step of it stored as it happens.
+"""Worker for one row of a run: one prediction, then one score per scorer; each step is stored at once.
 
-What of a row was done before the run was cut off stays as it is, and is not asked again.
+A resumed run keeps the steps that have ended and does not repeat their requests.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from stores.calls.inputs import MAX_EXCEPTION
 from stores.completions import CompletionsStore
 from stores.database.content_store import batches
 from stores.errors import UnavailableError
-from stores.evaluations.running.call_tree import RunCalls, Step, Tally, small
-from stores.evaluations.running.completion_models import answer_of
+from stores.evaluations.running.call_tree import RunCalls, Step, Tally, without_content
+from stores.evaluations.running.completion_models import output_of
 from stores.evaluations.running.definitions import Definition, Judge
 from stores.evaluations.running.model_requests import complete_with_retry
 from stores.evaluations.running.ops import COMPLETION, RunOps
@@ -27,21 +27,21 @@ from stores.paging import Row
 from stores.providers import JsonObject
 
 FIELDS: Final = frozenset({"status", "exception", "output", "summary", "started_at", "ended_at"})
-"""What is read of calls that are there."""
+"""Fields to read of calls that are already stored."""
 
 _SECOND: Final = 1_000_000
-_WRITES: Final = 10
-_JUDGES_AT_ONCE: Final = 4
-"""Of one row: the requests under way at once are so many for each row at most, however many scorers there are."""
-_KNOWN_AT_ONCE: Final = 10
-"""Calls that are read at once: each may be as large as a document gets."""
-_PAUSE_SECONDS: Final = 1.0
+_WRITE_ATTEMPTS: Final = 10
+_CONCURRENT_JUDGES: Final = 4
+"""Concurrent scorers of one row. It bounds a row's requests in flight, whatever the number of scorers."""
+_READ_BATCH: Final = 10
+"""Calls read together. Each may be as large as a document can be."""
+_RETRY_SECONDS: Final = 1.0
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A row of the dataset, in one of its trials."""
+    """A row of the dataset in one trial; `name` is unique in the run."""
 
     name: str
     ref: str
@@ -49,13 +49,13 @@ class Example:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """Its columns, but for what stands in the same place."""
+        """Columns of the row without `self`, because the inputs use that name for the model or scorer."""
         return {name: value for name, value in self.value.items() if name != "self"}
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """What came of a call: its output or its exception, how long it took, and what its subtree tells."""
+class CallResult:
+    """Result of a call that has ended: output or exception, seconds, and the tally of its subtree."""
 
     output: Any
     exception: str | None = None
@@ -63,19 +63,19 @@ class Ended:
     tally: Tally = field(default_factory=Tally)
 
     @classmethod
-    def of(cls, row: Row | None) -> "Ended | None":
-        """What came of a call that is stored; None where it is not, or has not ended."""
+    def from_row(cls, row: Row | None) -> "CallResult | None":
+        """Read the result of a stored call; None if it is missing or has not ended."""
         if row is None or "ended_at" not in row:
             return None
         texts = row["json"]
         output = codec.loads(texts["output"].encode())
-        tally = Tally.of(codec.loads(texts["summary"].encode()))
+        tally = Tally.from_summary(codec.loads(texts["summary"].encode()))
         return cls(output, row.get("exception"), (row["ended_at"] - row["started_at"]) / _SECOND, tally)
 
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What the rows of one run are made with."""
+    """Stores and settings that all rows of one run share."""
 
     calls: CallsStore
     feedback: FeedbackStore
@@ -85,158 +85,163 @@ class RunContext:
     definition: Definition
     is_resumed: bool
     billed_as: Mapping[str, str]
-    """The names under which the usage of models is counted, by the names under which they are asked."""
+    """Requested model name to the name under which its usage is counted."""
 
-    async def known(self, names: Iterable[str]) -> dict[str, Ended]:
-        """What came of those calls of the run that have ended, by their names; nothing is known of a new run."""
+    async def stored_results(self, names: Iterable[str]) -> dict[str, CallResult]:
+        """Return the stored results of the calls that have ended, by name; empty for a run that was not resumed."""
         if not self.is_resumed:
             return {}
         keys = {name: (self.run.project_id, self.run.id_of(name)) for name in names}
-        known: dict[str, Ended] = {}
-        for part in batches(list(keys.items()), _KNOWN_AT_ONCE):
-            found = await self.calls.by_keys([key for _, key in part], FIELDS)
-            known |= await asyncio.to_thread(_ended, {name: found[key] for name, key in part})
-        return known
+        results: dict[str, CallResult] = {}
+        for batch in batches(list(keys.items()), _READ_BATCH):
+            rows = await self.calls.by_keys([key for _, key in batch], FIELDS)
+            results |= await asyncio.to_thread(_results, {name: rows[key] for name, key in batch})
+        return results
 
-    async def write(self, *parts: CallStart | CallEnd) -> dict[int, str]:
-        """Store starts and ends; what is wrong, by position, with those that are stored without their content."""
-        refused = await self.trying(lambda: self.calls.write_partly(parts))
-        problems = {at: f"What belongs here cannot be stored: {error.message}" for at, error in refused.items()}
+    async def write(self, *items: CallStart | CallEnd) -> dict[int, str]:
+        """Store starts and ends; strip and store again those that are rejected.
+
+        Returns the problem of each rejected item by position.
+        """
+        rejected = await self.retry(lambda: self.calls.write_partly(items))
+        problems = {position: f"The value cannot be stored: {error.message}" for position, error in rejected.items()}
         if problems:
-            left = [small(parts[at], problem) for at, problem in problems.items()]
-            await self.trying(lambda: self.calls.write(left))
+            stripped = [without_content(items[position], problem) for position, problem in problems.items()]
+            await self.retry(lambda: self.calls.write(stripped))
         return problems
 
-    async def trying(self, write: Callable[[], Awaitable[_Result]]) -> _Result:
-        """What comes of some writing; answers of models are paid for, and so not given up at once."""
-        for _ in range(_WRITES - 1):
+    async def retry(self, write: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Await `write`, retrying while the database is unavailable, because the model's answers are paid for."""
+        for _ in range(_WRITE_ATTEMPTS - 1):
             try:
                 return await write()
             except UnavailableError:
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await asyncio.sleep(_RETRY_SECONDS)
         return await write()
 
 
-def _ended(found: Mapping[str, Row | None]) -> dict[str, Ended]:
-    return {name: ended for name, row in found.items() if (ended := Ended.of(row))}
+def _results(rows: Mapping[str, Row | None]) -> dict[str, CallResult]:
+    return {name: ended for name, row in rows.items() if (ended := CallResult.from_row(row))}
 
 
-class RowWork:
-    """The work on one row."""
+class RowWorker:
+    """Works on one row."""
 
-    def __init__(self, shop: RunContext, root: Step, example: Example) -> None:
-        self._shop = shop
+    def __init__(self, context: RunContext, root: Step, example: Example) -> None:
+        self._context = context
         self._example = example
-        definition = shop.definition
+        definition = context.definition
         inputs = {"self": definition.evaluation_ref, "model": definition.model.ref, "example": example.ref}
-        self._call = root.step(example.name, shop.ops.predict_and_score, inputs)
-        self._known: Mapping[str, Ended] = {}
+        self._call = root.step(example.name, context.ops.predict_and_score, inputs)
+        self._stored: Mapping[str, CallResult] = {}
 
-    async def do(self) -> Ended:
-        """What comes of it: of the call that is about the row."""
-        judges = self._shop.definition.judges
+    async def run(self) -> CallResult:
+        """Run the prediction and its scorers; return the result of the row's call."""
+        judges = self._context.definition.judges
         names = [self._name("predict"), *(self._name("score", judge.name) for judge in judges)]
-        self._known = await self._shop.known(names)
-        await self._shop.write(self._call.start())
-        predicted = await self._predicted()
+        self._stored = await self._context.stored_results(names)
+        await self._context.write(self._call.start())
+        prediction = await self._predict()
         scores: JsonObject = {}
-        if predicted.exception is None:
-            for some in batches(judges, _JUDGES_AT_ONCE):
-                found = await all_of(self._scored(judge, predicted.output) for judge in some)
-                scores |= {judge.name: ended.output for judge, ended in zip(some, found, strict=True)}
-        output = {"output": predicted.output, "scores": scores, "model_latency": predicted.seconds}
-        problem = (await self._shop.write(self._call.end(output))).get(0)
-        return Ended(None if problem else output, problem or predicted.exception, tally=self._call.tally)
+        if prediction.exception is None:
+            for batch in batches(judges, _CONCURRENT_JUDGES):
+                results = await run_all(self._score(judge, prediction.output) for judge in batch)
+                scores |= {judge.name: ended.output for judge, ended in zip(batch, results, strict=True)}
+        output = {"output": prediction.output, "scores": scores, "model_latency": prediction.seconds}
+        problem = (await self._context.write(self._call.end(output))).get(0)
+        return CallResult(None if problem else output, problem or prediction.exception, tally=self._call.tally)
 
     def _name(self, *steps: str) -> str:
         return "/".join([self._example.name, *steps])
 
-    async def _predicted(self) -> Ended:
-        model = self._shop.definition.model
+    async def _predict(self) -> CallResult:
+        model = self._context.definition.model
         inputs = {**self._example.columns, "self": model.ref}
-        return await self._asked(
-            self._name("predict"), self._shop.ops.predict, inputs, lambda: model.about(self._example.value)
+        return await self._stored_or_new(
+            self._name("predict"), self._context.ops.predict, inputs, lambda: model.request_for_row(self._example.value)
         )
 
-    async def _scored(self, judge: Judge, output: object) -> Ended:
+    async def _score(self, judge: Judge, output: object) -> CallResult:
         columns = self._example.columns
         values = {"inputs": columns, **columns, "output": output}
         values |= {name: columns[column] for name, column in judge.columns.items() if column in columns}
         inputs = {**columns, "self": judge.ref, "output": output}
-        name, shop = self._name("score", judge.name), self._shop
-        ended = await self._asked(
-            name, shop.ops.score[judge.name], inputs, lambda: judge.model.asked(judge.prompt.fill(values))
+        name, context = self._name("score", judge.name), self._context
+        ended = await self._stored_or_new(
+            name, context.ops.score[judge.name], inputs, lambda: judge.model.request_for_text(judge.prompt.fill(values))
         )
         if ended.exception is None:
             predict = self._name("predict")
-            await shop.trying(lambda: store_score(shop.feedback, shop.run, judge, predict, name, ended.output))
+            await context.retry(lambda: store_score(context.feedback, context.run, judge, predict, name, ended.output))
         return ended
 
-    async def _asked(self, name: str, op_name: str, inputs: JsonObject, make: Callable[[], JsonObject]) -> Ended:
-        """What comes of a call that asks a model, or came of it before."""
-        ended = self._known.get(name)
+    async def _stored_or_new(
+        self, name: str, op_name: str, inputs: JsonObject, make_request: Callable[[], JsonObject]
+    ) -> CallResult:
+        """Return the result of a call to a model: the stored one, or that of a new request."""
+        ended = self._stored.get(name)
         if ended is None:
             call = self._call.step(name, op_name, inputs)
-            ended = await self._ask(call, make)
+            ended = await self._call_model(call, make_request)
         self._call.tally.add(ended.tally)
         return ended
 
-    async def _ask(self, call: Step, make: Callable[[], JsonObject]) -> Ended:
-        began = monotonic()
+    async def _call_model(self, call: Step, make_request: Callable[[], JsonObject]) -> CallResult:
+        started = monotonic()
         try:
-            request = await asyncio.to_thread(make)  # rows and answers may be long
+            request = await asyncio.to_thread(make_request)  # may be slow: rows and answers can be long
         except RowError as error:
-            return await self._over(call, began, None, str(error), call.start())
+            return await self._end_call(call, started, None, str(error), call.start())
         completion = call.step(f"{call.id}/completion", COMPLETION, request)
-        problems = await self._shop.write(call.start(), completion.start())
+        problems = await self._context.write(call.start(), completion.start())
         if problems:
             problem = problems[min(problems)]
-            return await self._over(call, began, None, problem, completion.end(None, problem, call.tally))
+            return await self._end_call(call, started, None, problem, completion.end(None, problem, call.tally))
         try:
-            response = await complete_with_retry(self._shop.models, self._shop.run.project_id, request)
+            response = await complete_with_retry(self._context.models, self._context.run.project_id, request)
         except RowError as error:
-            end = completion.end({"error": str(error)}, _bounded(str(error)), call.tally)
-            return await self._over(call, began, None, str(error), end)
-        model = self._shop.billed_as[request["model"]]
-        end = _completed(completion, model, response, call.tally)
+            end = completion.end({"error": str(error)}, _truncated(str(error)), call.tally)
+            return await self._end_call(call, started, None, str(error), end)
+        model = self._context.billed_as[request["model"]]
+        end = _completion_end(completion, model, response, call.tally)
         try:
-            output, failure = await asyncio.to_thread(answer_of, request, response), None
+            output, failure = await asyncio.to_thread(output_of, request, response), None
         except RowError as error:
             output, failure = None, str(error)
-        return await self._over(call, began, output, failure, end)
+        return await self._end_call(call, started, output, failure, end)
 
-    async def _over(
-        self, call: Step, began: float, output: object, failure: str | None, *parts: CallStart | CallEnd
-    ) -> Ended:
-        """End a call, with other parts of calls stored before."""
-        seconds = round(monotonic() - began, 6)
-        problems = await self._shop.write(*parts, call.end(output, _bounded(failure)))
+    async def _end_call(
+        self, call: Step, started: float, output: object, failure: str | None, *parts: CallStart | CallEnd
+    ) -> CallResult:
+        """Store the end of a call after `parts` of other calls; return its result."""
+        seconds = round(monotonic() - started, 6)
+        problems = await self._context.write(*parts, call.end(output, _truncated(failure)))
         problem = problems.get(len(parts))
         if problem and not failure:
             call.tally.statuses.update(success=-1, error=1)
         failure = failure or problem
-        return Ended(None if failure else output, failure, seconds, call.tally)
+        return CallResult(None if failure else output, failure, seconds, call.tally)
 
 
-async def all_of(works: Iterable[Coroutine[Any, Any, _Result]]) -> list[_Result]:
-    """What comes of some works, all at once; where one fails, the others are ended, and its error is raised."""
+async def run_all(coroutines: Iterable[Coroutine[Any, Any, _Result]]) -> list[_Result]:
+    """Run coroutines concurrently and return their results; if one fails, cancel the rest and raise its error."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(work) for work in works]
+            tasks = [group.create_task(work) for work in coroutines]
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
 
 
-def _completed(completion: Step, model: str, response: JsonObject, above: Tally) -> CallEnd:
-    """The end of a completion, with all that its provider says of the model's usage."""
+def _completion_end(completion: Step, model: str, response: JsonObject, above: Tally) -> CallEnd:
+    """Build the end of a completion; its summary keeps all usage fields of the provider."""
     usage = response.get("usage")
     counts = {"requests": 1, **(usage if isinstance(usage, dict) else {})}
-    completion.tally.use(model, counts)
+    completion.tally.add_usage(model, counts)
     end = completion.end(response, None, above)
     end.summary = {**completion.tally.summary(), "usage": {model: counts}}
     return end
 
 
-def _bounded(exception: str | None) -> str | None:
+def _truncated(exception: str | None) -> str | None:
     return exception and exception[:MAX_EXCEPTION]

@@ -1,14 +1,14 @@
-"""The runs that the server has under way: a document for each, from its order until its end, and who works on it.
+"""Queue of the server's runs: one document per run from its order until its end, with a lease for its worker.
 
-    _id           project and the id of the run's call
-    evaluation_ref, model_ref, wb_user_id, trace_id, created_at    what was ordered, by whom, when
-    ordered_by               who ordered it by which key, in the audit log's terms
-    rows, completed          how many rows it has, and how many are done
-    takes, vain_takes        how often it was begun or gone on with; how often since a row was done
-    canceled_by              who wants it to end, if anybody does
-    holder, held_until       who works on it (`stores.database.leases`)
+    _id                      project id and id of the run's call
+    evaluation_ref, model_ref, wb_user_id, trace_id, created_at    the order: objects, user, time
+    ordered_by               caller and key of the order, as in the audit log
+    rows, completed          rows in total, and rows done
+    takes, vain_takes        times a worker acquired the run; times since the last row was done
+    canceled_by              user who cancelled the run, if any
+    holder, held_until       the worker's lease (`stores.database.leases`)
 
-What has ended has none: its call tells the rest.
+A run that has ended has no document; its call has the result.
 """
 
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ from stores.database import Collection, Document
 from stores.database.leases import LEASE_SECONDS, available_to, lease_update, new_holder
 from stores.security.access import ANONYMOUS
 
-MAX_VAIN_TAKES: Final = 5
-"""Who goes on with a run that was cut off so often, without a row done, would be cut off by it, too."""
+MAX_TAKES_WITHOUT_PROGRESS: Final = 5
+"""A run acquired more often than this without progress fails, because it probably kills its workers."""
 
 
 class LeaseLostError(Exception):
-    """The run is over, or somebody else goes on with it."""
+    """The run has ended, or another worker acquired its lease."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunOrder:
-    """What was ordered: a run under an id, which is its call's."""
+    """An order: the objects to run, and the ids of the run's call and trace."""
 
     project_id: str
     call_id: str
@@ -44,97 +44,97 @@ class RunOrder:
     ordered_by: str = ANONYMOUS
 
     @classmethod
-    def of(cls, document: Document) -> Self:
-        """The order in a run's document."""
+    def from_document(cls, document: Document) -> Self:
+        """Read the order from a run's document."""
         return cls(**{name: document[name] for name in cls.__dataclass_fields__ if name in document})
 
     def document(self) -> Document:
-        """The document of a run that nobody works on yet."""
-        given = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**key(self.project_id, self.call_id), **given, "completed": 0, "takes": 0, "vain_takes": 0}
+        """Build the document of a run without a worker."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**key(self.project_id, self.call_id), **fields, "completed": 0, "takes": 0, "vain_takes": 0}
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How many of a run's rows are done."""
+    """Progress of a run: rows done, and rows in total."""
 
     completed: int
     rows: int
 
 
 def key(project_id: str, call_id: str) -> Document:
-    """The fields that find a run."""
+    """Build the MongoDB filter of a run."""
     return {"_id": f"{project_id}:{call_id}", "project_id": project_id}
 
 
-async def free(runs: Collection, limit: int) -> list[tuple[str, str]]:
-    """Runs that nobody works on, by project and id, those first that were ordered first."""
-    found = runs.find(available_to(""), {"project_id": 1, "call_id": 1}, sort=[("created_at", 1)], limit=limit)
-    return [(run["project_id"], run["call_id"]) async for run in found]
+async def find_available(runs: Collection, limit: int) -> list[tuple[str, str]]:
+    """Return project id and call id of runs without a worker, oldest order first."""
+    cursor = runs.find(available_to(""), {"project_id": 1, "call_id": 1}, sort=[("created_at", 1)], limit=limit)
+    return [(run["project_id"], run["call_id"]) async for run in cursor]
 
 
 async def cancel(runs: Collection, project_id: str, call_id: str, wb_user_id: str) -> bool:
-    """Say that a run is to end; False where it is not under way."""
-    done = await runs.update_one(key(project_id, call_id), {"$set": {"canceled_by": wb_user_id}})
-    return done.matched_count == 1
+    """Request the cancellation of a run; False if it has no document."""
+    result = await runs.update_one(key(project_id, call_id), {"$set": {"canceled_by": wb_user_id}})
+    return result.matched_count == 1
 
 
 async def cancel_ordered_by(runs: Collection, caller: str, why: str) -> int:
-    """Say of all that somebody ordered, and that are under way, that they are to end; how many they are."""
+    """Request the cancellation of all runs that `caller` ordered; return their number."""
     return (await runs.update_many({"ordered_by": caller}, {"$set": {"canceled_by": why}})).matched_count
 
 
 async def progress(runs: Collection, project_id: str, call_id: str) -> Progress | None:
-    """How far a run is; None where it is not under way."""
-    found = await runs.find_one(key(project_id, call_id), {"completed": 1, "rows": 1})
-    return Progress(found["completed"], found["rows"]) if found else None
+    """Return the progress of a run; None if it has no document."""
+    document = await runs.find_one(key(project_id, call_id), {"completed": 1, "rows": 1})
+    return Progress(document["completed"], document["rows"]) if document else None
 
 
 class RunLease:
-    """A run as held by one who works on it."""
+    """A worker's lease on a run."""
 
     def __init__(self, runs: Collection, document: Document, holder: str) -> None:
         self._runs = runs
         self._own = {**key(document["project_id"], document["call_id"]), "holder": holder}
         self._holder = holder
-        self.order = RunOrder.of(document)
+        self.order = RunOrder.from_document(document)
         self.is_resumed: bool = document["takes"] > 1
-        self.is_hopeless: bool = document["vain_takes"] > MAX_VAIN_TAKES
+        self.is_hopeless: bool = document["vain_takes"] > MAX_TAKES_WITHOUT_PROGRESS
         self.canceled_by: str | None = document.get("canceled_by")
 
     @classmethod
     async def add(cls, runs: Collection, order: RunOrder) -> "RunLease":
-        """Begin to keep a run, which nobody goes on with before it is left."""
+        """Insert a run with its lease acquired, so that no other worker starts before `release`."""
         holder = new_holder()
         match = key(order.project_id, order.call_id)
-        given = {name: {"$literal": value} for name, value in order.document().items() if name != "_id"}
-        new = {"$set": {**given, **lease_update(holder)}}
-        document = await runs.find_one_and_update(match, [new], upsert=True, return_document=ReturnDocument.AFTER)
+        fields = {name: {"$literal": value} for name, value in order.document().items() if name != "_id"}
+        update = {"$set": {**fields, **lease_update(holder)}}
+        document = await runs.find_one_and_update(match, [update], upsert=True, return_document=ReturnDocument.AFTER)
         return cls(runs, document, holder)
 
     @classmethod
     async def acquire(cls, runs: Collection, project_id: str, call_id: str) -> "RunLease | None":
-        """Go on with a run; None where somebody is at it, or it is not under way."""
+        """Acquire the lease of a run; None if another worker has it or the run has no document."""
         holder = new_holder()
-        more = {name: {"$add": [f"${name}", 1]} for name in ("takes", "vain_takes")}
+        counters = {name: {"$add": [f"${name}", 1]} for name in ("takes", "vain_takes")}
         document = await runs.find_one_and_update(
             {**key(project_id, call_id), **available_to(holder)},
-            [{"$set": {**lease_update(holder), **more}}],
+            [{"$set": {**lease_update(holder), **counters}}],
             return_document=ReturnDocument.AFTER,
         )
         return None if document is None else cls(runs, document, holder)
 
     async def renew(self, completed: int) -> None:
-        """Hold it for longer, tell how many rows are done, and hear who wants it to end.
+        """Extend the lease, store the progress and read `canceled_by`.
 
         Raises:
-            LostError: it is no longer ours.
+            LeaseLostError: the run has ended, or another worker has it.
         """
-        most = {"completed": {"$max": ["$completed", completed]}}
-        vain = {"$cond": [{"$gt": [completed, "$completed"]}, 0, "$vain_takes"]}
+        progress = {"completed": {"$max": ["$completed", completed]}}
+        vain_takes = {"$cond": [{"$gt": [completed, "$completed"]}, 0, "$vain_takes"]}
         document = await self._runs.find_one_and_update(
             self._own,
-            [{"$set": {**lease_update(self._holder, LEASE_SECONDS), "vain_takes": vain, **most}}],
+            [{"$set": {**lease_update(self._holder, LEASE_SECONDS), "vain_takes": vain_takes, **progress}}],
             return_document=ReturnDocument.AFTER,
         )
         if document is None:
@@ -142,11 +142,16 @@ class RunLease:
         self.canceled_by = document.get("canceled_by")
 
     async def release(self, pause_seconds: float = 0, *, is_vain: bool = True) -> bool:
-        """Let others go on with it, after a pause; False if it is not ours. What was not in vain is not counted so."""
-        less = {} if is_vain else {"vain_takes": {"$max": [0, {"$subtract": ["$vain_takes", 1]}]}}
-        done = await self._runs.update_one(self._own, [{"$set": {**lease_update(new_holder(), pause_seconds), **less}}])
-        return done.matched_count == 1
+        """Release the run to other workers after a pause; False if the lease was lost.
+
+        With `is_vain=False` this attempt does not count towards `MAX_TAKES_WITHOUT_PROGRESS`.
+        """
+        counters = {} if is_vain else {"vain_takes": {"$max": [0, {"$subtract": ["$vain_takes", 1]}]}}
+        result = await self._runs.update_one(
+            self._own, [{"$set": {**lease_update(new_holder(), pause_seconds), **counters}}]
+        )
+        return result.matched_count == 1
 
     async def remove(self) -> None:
-        """Say that it is over."""
+        """Delete the run's document because the run has ended."""
         await self._runs.delete_one(self._own)

@@ -1,4 +1,4 @@
-"""Scores as feedback on the predictions that they are of, as Weave's client leaves them, too."""
+"""Scores as feedback on the model calls of predictions, as Weave's client also stores them."""
 
 import logging
 from typing import Final
@@ -17,13 +17,13 @@ _TYPE: Final = "wandb.runnable"
 async def store_score(
     feedback: FeedbackStore, run: RunCalls, judge: Judge, predict: str, score: str, output: object
 ) -> None:
-    """Store what a scorer gave, by the names of the prediction's and of its own call; as often as one likes.
+    """Store a score as feedback; repeated calls store it once.
 
-    A scorer that lies inside an evaluation has no name that feedback could have, and what is too large for feedback is
-    in its call alone.
+    `predict` and `score` are the names of the model's and the scorer's call. It stores nothing if the scorer is inside
+    the evaluation object, because feedback needs an object name. A score too large for feedback is only in its call.
     """
     ref = parse(judge.ref)
-    if ref.edges:
+    if ref.steps:
         return
     new = NewFeedback(
         run.project_id,
@@ -38,4 +38,4 @@ async def store_score(
     try:
         await feedback.create_one(new)
     except (BadInputError, PayloadTooLargeError) as error:
-        logger.info("a score of the run %s is in its call alone: %s", run.call_id, error)
+        logger.info("a score of run %s is not stored as feedback, only in its call: %s", run.call_id, error)

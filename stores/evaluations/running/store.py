@@ -1,4 +1,4 @@
-"""The store of the runs that the server does by itself: ordered, worked on, watched and ended."""
+"""Store of the server's runs: order, execute, watch and cancel them."""
 
 import asyncio
 import logging
@@ -35,27 +35,27 @@ from stores.tables import TablesStore
 
 logger = logging.getLogger("loomql")
 
-ROWS_AT_ONCE: Final = 8
-RUNS_AT_ONCE: Final = 4
-"""Of one process; they share its rows."""
+CONCURRENT_ROWS: Final = 8
+CONCURRENT_RUNS: Final = 4
+"""Runs of one process; they share its rows."""
 
 _CANCEL_SECONDS: Final = 30.0
 _CANCEL_POLL_SECONDS: Final = 0.1
 _POLL_SECONDS: Final = 0.5
-_PAUSES: Final = 4
-"""The pause between two looks at a run is so many times as long as a look: one at many calls takes a while."""
-_STOPPED: Final = "the server stops; subscribe again when it is back"
+_PAUSE_FACTOR: Final = 4
+"""A poll that took t seconds is followed by a pause of this many times t, because counting many calls is slow."""
+_SHUTTING_DOWN: Final = "the server is shutting down; subscribe again later"
 
 
 class EvaluationRunsStore:
-    """Runs that the server does by itself, whichever of its processes; `rows` of them at once in this one."""
+    """Runs that the server executes, in any of its processes; `rows` bounds the concurrent rows of this one."""
 
     def __init__(
-        self, database: Database, calls: CallsStore, models: CompletionsStore, rows: int = ROWS_AT_ONCE
+        self, database: Database, calls: CallsStore, models: CompletionsStore, rows: int = CONCURRENT_ROWS
     ) -> None:
         self.database = database
         self._runs = database.evaluation_runs
-        self._read = EvaluationsStore(database)
+        self._evaluations = EvaluationsStore(database)
         self._sources = Sources(
             database,
             calls,
@@ -66,148 +66,153 @@ class EvaluationRunsStore:
             models,
         )
         self._rows = asyncio.Semaphore(rows)
-        self._under_way: dict[str, RunWorker] = {}
-        self._ordered = asyncio.Event()
+        self._workers: dict[str, RunWorker] = {}
+        self._order_event = asyncio.Event()
         self._closed = asyncio.Event()
 
     async def close(self) -> None:
-        """End what is told of runs; whoever works on them is to be cancelled."""
+        """End the progress streams. Workers are not stopped; the caller cancels their tasks."""
         self._closed.set()
 
     async def start(self, project_id: str, evaluation_ref: str, model_ref: str, wb_user_id: str | None = None) -> str:
-        """Order a run of an evaluation over a model; the id of its call, which is there by then.
+        """Order a run of an evaluation over a model; return the id of its call, which is stored by then.
 
         Raises:
-            StoreError: one of both refs does not lead to what can be run; the error names it, and says why.
+            StoreError: a ref does not lead to something that can be run; the error names the argument and the reason.
         """
         ids.check_project_id(project_id)
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
         sources = self._sources
         definition = await Definitions(sources.objects, sources.tables, project_id).read(evaluation_ref, model_ref)
-        await self._check_reached(project_id, definition)
-        await ops.see_that_they_are_there(sources.objects, sources.files, project_id)
+        await self._check_models(project_id, definition)
+        await ops.ensure_server_ops(sources.objects, sources.files, project_id)
         order = _order(project_id, definition, wb_user_id or LOCAL_USER)
         await self.database.run(self.database.ensure_projects_listed([project_id]))
-        held = await self.database.run(RunLease.add(self._runs, order))
+        lease = await self.database.run(RunLease.add(self._runs, order))
         run = RunCalls(project_id, order.call_id, order.trace_id, order.wb_user_id)
-        op_name = ops.RunOps.of(project_id, definition).evaluate
+        op_name = ops.RunOps.choose(project_id, definition).evaluate
         inputs = {"self": order.evaluation_ref, "model": order.model_ref}
         await sources.calls.write([run.root(op_name, inputs, order.created_at, order.display_name).start()])
-        if not await self.database.run(held.release()):
-            await self._end_unkept(order)
-            raise UnavailableError("the database was too slow to begin the run; send it again")
-        self._ordered.set()
+        if not await self.database.run(lease.release()):
+            await self._end_dropped(order)
+            raise UnavailableError("the database was too slow to start the run; retry")
+        self._order_event.set()
         return order.call_id
 
-    async def _check_reached(self, project_id: str, definition: Definition) -> None:
-        """See that each model is known, and its key there, before a run is ordered of which every row would fail."""
-        asked = [("model_ref", definition.model), *(("evaluation_ref", judge.model) for judge in definition.judges)]
-        for argument, model in asked:
+    async def _check_models(self, project_id: str, definition: Definition) -> None:
+        """Check that each model is known and its API key is set, before ordering a run whose rows would all fail."""
+        models = [("model_ref", definition.model), *(("evaluation_ref", judge.model) for judge in definition.judges)]
+        for argument, model in models:
             try:
-                await self._sources.models.endpoints.reach(project_id, model.llm_model_id)
+                await self._sources.models.endpoints.resolve(project_id, model.llm_model_id)
             except ProviderError as error:
-                raise BadInputError(f"{model.ref} cannot be asked: {error.message}", argument) from None
+                raise BadInputError(f"cannot use {model.ref}: {error.message}", argument) from None
 
-    async def _end_unkept(self, order: RunOrder) -> None:
-        """End the call of a run that others gave up before it was there."""
+    async def _end_dropped(self, order: RunOrder) -> None:
+        """End the call of a run that another worker dropped before the call was stored."""
         failed = {"status_counts": {"success": 0, "error": 1}}
-        why = "The run could not begin"
+        why = "The run could not start"
         await self._sources.calls.write([CallEnd(order.project_id, order.call_id, times.now(), failed, why)])
 
     async def cancel(self, project_id: str, call_id: str, wb_user_id: str | None = None) -> bool:
-        """End a run and what is under way of it; False where it is over already.
+        """Cancel a run and its running calls; False if it had already ended.
 
-        Whoever works on it ends it within a second or so, or else, where that one is dead, we do.
+        Its worker ends it within about a second. If the worker is dead, this process ends it.
 
         Raises:
-            NotFoundError: there is no such call.
-            BadInputError: it is no evaluation, or one that the server does not run.
+            NotFoundError: the call does not exist.
+            BadInputError: the call is not an evaluation, or not one that the server runs.
         """
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
-        status = await self._read.status(project_id, call_id)
+        status = await self._evaluations.status(project_id, call_id)
         if isinstance(status, NotFound):
             raise NotFoundError(f"there is no call {call_id[:64]!r} in {project_id}", "call_id")
         if not isinstance(status, StillRunning):
             return False
         if not await self.database.run(run_queue.cancel(self._runs, project_id, call_id, wb_user_id or LOCAL_USER)):
-            after = await self._read.status(project_id, call_id)
-            if isinstance(after, StillRunning):
-                raise BadInputError("is not one of the server's runs; the program that logs it can end it", "call_id")
-            return _is_canceled(after)
-        await self._see_to_its_end(project_id, call_id)
-        return _is_canceled(await self._read.status(project_id, call_id))
+            new_status = await self._evaluations.status(project_id, call_id)
+            if isinstance(new_status, StillRunning):
+                raise BadInputError("is not a run of the server; the program that logs it can end it", "call_id")
+            return _is_canceled(new_status)
+        await self._wait_for_end(project_id, call_id)
+        return _is_canceled(await self._evaluations.status(project_id, call_id))
 
-    async def _see_to_its_end(self, project_id: str, call_id: str) -> None:
-        until = monotonic() + _CANCEL_SECONDS
-        while monotonic() < until:
-            if running := self._under_way.get(call_id):
-                running.hear()
+    async def _wait_for_end(self, project_id: str, call_id: str) -> None:
+        deadline = monotonic() + _CANCEL_SECONDS
+        while monotonic() < deadline:
+            if worker := self._workers.get(call_id):
+                worker.check_now()
             else:
-                await self.work_on(project_id, call_id)
+                await self.execute(project_id, call_id)
             if await self.database.run(run_queue.progress(self._runs, project_id, call_id)) is None:
                 return
             await asyncio.sleep(_CANCEL_POLL_SECONDS)
 
-    async def due(self, limit: int) -> list[tuple[str, str]]:
-        """Runs that nobody works on, by project and id, those first that were ordered first."""
-        return await self.database.query(run_queue.free(self._runs, limit))
+    async def available_runs(self, limit: int) -> list[tuple[str, str]]:
+        """Return project id and call id of runs without a worker, oldest order first."""
+        return await self.database.query(run_queue.find_available(self._runs, limit))
 
-    async def ordered(self, seconds: float) -> None:
-        """Wait until a run is ordered from this process, for so many seconds at most."""
+    async def wait_for_order(self, seconds: float) -> None:
+        """Wait until this process orders a run, at most `seconds`."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._ordered.wait(), seconds)
-        self._ordered.clear()
+            await asyncio.wait_for(self._order_event.wait(), seconds)
+        self._order_event.clear()
 
-    async def work_on(self, project_id: str, call_id: str) -> None:
-        """See a run through to its end; nothing happens where another does, or it is not under way.
+    async def execute(self, project_id: str, call_id: str) -> None:
+        """Execute a run to its end; do nothing if another worker has it or it has ended.
 
-        Whoever is cancelled meanwhile gives the run back for others to go on with.
+        If the task is cancelled, the run is released for other workers.
         """
-        held = await self.database.run(RunLease.acquire(self._runs, project_id, call_id))
-        if held is None:
+        lease = await self.database.run(RunLease.acquire(self._runs, project_id, call_id))
+        if lease is None:
             return
-        running = self._under_way[call_id] = RunWorker(self._sources, held, self._rows)
+        worker = self._workers[call_id] = RunWorker(self._sources, lease, self._rows)
         try:
-            await running.run_to_end()
+            await worker.run_to_end()
         except LeaseLostError:
-            logger.info("the run %s in %s is gone on with elsewhere, or over", call_id, project_id)
+            logger.info("run %s in %s has ended or moved to another worker", call_id, project_id)
         except (StoreError, PyMongoError) as error:
-            logger.warning("the run %s in %s is gone on with in a little while: %s", call_id, project_id, error)
+            logger.warning("run %s in %s stopped, another worker resumes it: %s", call_id, project_id, error)
         finally:
-            if self._under_way.get(call_id) is running:  # who lost it may end after the next one here has begun
-                del self._under_way[call_id]
+            # A worker that lost the lease may end after the next one in this process started.
+            if self._workers.get(call_id) is worker:
+                del self._workers[call_id]
 
     async def progress(self, project_id: str, call_id: str) -> AsyncGenerator[Status, None]:
-        """How a run stands, whoever runs it: now, and whenever that changes, until it is over; close it to end it.
+        """Yield the status of a run now and after each change until it has ended; close the generator to stop.
 
         Raises:
-            BadInputError: the call is no evaluation.
-            UnavailableError: the server stops, or the database is away.
+            BadInputError: the call is not an evaluation.
+            UnavailableError: the server is stopping, or the database is unreachable.
         """
-        last: Status | None = None
+        last_status: Status | None = None
         while True:
-            began = monotonic()
+            started_at = monotonic()
             status = await self._status(project_id, call_id)
-            seconds = monotonic() - began
-            if status != last:
+            seconds = monotonic() - started_at
+            if status != last_status:
                 yield status
             if not isinstance(status, StillRunning):
                 return
-            last = status
-            await self._pause(max(_POLL_SECONDS, seconds * _PAUSES))
+            last_status = status
+            await self._pause(max(_POLL_SECONDS, seconds * _PAUSE_FACTOR))
 
     async def _pause(self, seconds: float) -> None:
         try:
             await asyncio.wait_for(self._closed.wait(), seconds)
         except TimeoutError:
             return
-        raise UnavailableError(_STOPPED)
+        raise UnavailableError(_SHUTTING_DOWN)
 
     async def _status(self, project_id: str, call_id: str) -> Status:
-        """How a run stands; of one of the server's own without counting its calls."""
+        """Return a run's status; for a run in the queue, without counting its calls."""
         ids.check_project_id(project_id)
-        found = await self.database.query(run_queue.progress(self._runs, project_id, call_id))
-        return StillRunning(found.completed, found.rows) if found else await self._read.status(project_id, call_id)
+        progress = await self.database.query(run_queue.progress(self._runs, project_id, call_id))
+        return (
+            StillRunning(progress.completed, progress.rows)
+            if progress
+            else await self._evaluations.status(project_id, call_id)
+        )
 
 
 def _order(project_id: str, definition: Definition, wb_user_id: str) -> RunOrder:

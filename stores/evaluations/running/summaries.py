@@ -1,8 +1,8 @@
-"""What a run sums up, row by row: means of numbers, counts of what is true, by the paths at which they lie.
+"""Summary of a run, built row by row: means of numbers and counts of true, by path.
 
-The shapes are those of Weave's client. Of a column of numbers {"mean"}, of one of booleans {"true_count",
-"true_fraction"}, of objects the same for each of their keys, of anything else nothing; what is null or missing does not
-count. Sums are exact, so that they do not depend on which rows were done first.
+The format is that of Weave's client. A path of numbers gives {"mean"}, of booleans {"true_count", "true_fraction"}, of
+objects the summary of each key, of other values nothing. Nulls and missing values do not count. Sums are exact, so the
+order in which rows are done does not matter.
 """
 
 import math
@@ -14,9 +14,9 @@ from typing import Any, Final
 from stores.providers import JsonObject
 
 MAX_KEYS: Final = 5_000
-"""Of all objects of a run together: a model that is free to make up keys might make up new ones for each row."""
+"""Limit on keys over all objects of a run, because a model may invent new keys for each row."""
 MAX_DEPTH: Final = 64
-"""Of objects in objects; what lies deeper is no score that anybody looks for."""
+"""Limit on nested objects; deeper values are left out."""
 
 _OUTPUT: Final = "output"
 _LATENCY: Final = "model_latency"
@@ -24,14 +24,14 @@ _SCORES: Final = "scores"
 
 
 @dataclass(slots=True)
-class Room:
-    """How many keys there may still be, and how many values were left out for want of it."""
+class KeyBudget:
+    """Remaining number of keys, and number of values left out because of limits."""
 
     keys: int = MAX_KEYS
     left_out: int = 0
 
-    def take(self) -> bool:
-        """Whether there may be one more."""
+    def reserve(self) -> bool:
+        """Reserve one more key; False if none remain."""
         if self.keys <= 0:
             self.left_out += 1
             return False
@@ -41,7 +41,7 @@ class Room:
 
 @dataclass(slots=True)
 class Column:
-    """What there was at one path."""
+    """Numbers, booleans and nested columns at one path."""
 
     numbers: int = 0
     total: Fraction = field(default_factory=Fraction)
@@ -49,8 +49,8 @@ class Column:
     trues: int = 0
     columns: "dict[str, Column]" = field(default_factory=dict)
 
-    def add(self, value: object, room: Room, depth: int = 0) -> None:
-        """Count a value in, which lies some levels deep."""
+    def add(self, value: object, budget: KeyBudget, depth: int = 0) -> None:
+        """Add a value; `depth` is its nesting level."""
         match value:
             case bool():
                 self.booleans += 1
@@ -60,18 +60,18 @@ class Column:
                 self.total += Fraction(value)
             case dict() if depth < MAX_DEPTH:
                 for key, inner in value.items():
-                    if inner is not None and (key in self.columns or room.take()):
-                        self.columns.setdefault(key, Column()).add(inner, room, depth + 1)
+                    if inner is not None and (key in self.columns or budget.reserve()):
+                        self.columns.setdefault(key, Column()).add(inner, budget, depth + 1)
             case dict():
-                room.left_out += 1
+                budget.left_out += 1
             case _:
                 pass
 
     def summary(self) -> JsonObject | None:
-        """What comes of all, None where nothing does."""
+        """Return the summary; None if the path has no numbers or booleans."""
         if self.columns:
-            found = {key: column.summary() for key, column in self.columns.items()}
-            return {key: inner for key, inner in found.items() if inner is not None} or None
+            summaries = {key: column.summary() for key, column in self.columns.items()}
+            return {key: inner for key, inner in summaries.items() if inner is not None} or None
         if self.numbers:
             return {"mean": float((self.total + self.trues) / (self.numbers + self.booleans))}
         if self.booleans:
@@ -80,32 +80,32 @@ class Column:
 
 
 class RunSummary:
-    """What a run sums up, with something of each scorer, null where nothing came of it."""
+    """Summary of a run, with an entry for each scorer; null if the scorer produced no numbers or booleans."""
 
     def __init__(self, scorers: list[str]) -> None:
         self._scores = {name: Column() for name in scorers}
         self._columns = {_OUTPUT: Column(), _LATENCY: Column()}
-        self.room = Room()
+        self.key_budget = KeyBudget()
         self.rows = 0
 
     def add(self, result: Mapping[str, Any]) -> None:
-        """Count a row in, by the output of its call."""
+        """Add a row by the output of its call."""
         self.rows += 1
         for name, column in self._columns.items():
-            column.add(result.get(name), self.room)
+            column.add(result.get(name), self.key_budget)
         scores = result.get(_SCORES)
         if isinstance(scores, dict):
             for name, column in self._scores.items():
-                column.add(scores.get(name), self.room)
+                column.add(scores.get(name), self.key_budget)
 
     def summary(self) -> JsonObject:
-        """What comes of all rows so far."""
-        found: JsonObject = {name: column.summary() for name, column in self._scores.items()}
+        """Return the summary of the rows added so far."""
+        result: JsonObject = {name: column.summary() for name, column in self._scores.items()}
         for name, column in self._columns.items():
             summary = column.summary()
-            if summary is not None and name not in found:
-                found[name] = summary
-        return found
+            if summary is not None and name not in result:
+                result[name] = summary
+        return result
 
 
 def _is_finite(number: float) -> bool:

@@ -1,7 +1,7 @@
-"""Templates of messages: texts with placeholders such as {question}, filled in with what a row has.
+"""Message templates: texts with placeholders such as {question}, filled in from a row.
 
-They are written like Python's format strings, of which only what looks into JSON is understood: {name}, {name.key} and
-{name[key]}, with {{ and }} for braces. Attributes of Python's objects are out of reach, and so are formats.
+The syntax is a subset of Python's format strings: {name}, {name.key} and {name[key]}, with {{ and }} for braces. Keys
+only select JSON values; Python attributes and format specifications are not supported.
 """
 
 import re
@@ -13,39 +13,39 @@ from stores.errors import BadInputError
 from stores.json import codec
 
 MAX_CHARACTERS: Final = 10_000_000
-"""Of a text that was filled in: a placeholder may stand in it often, and a value may be long."""
+"""Limit on a filled-in text, because a placeholder may repeat and its value may be long."""
 
 MAX_PIECES: Final = 20_000
-"""Placeholders and doubled braces of one text, with what stands between them."""
+"""Limit on the placeholders, doubled braces and texts of one template."""
 
 _PIECE: Final = re.compile(
     r"(?P<text>[^{}]+)|(?P<brace>\{\{|\}\})|\{(?P<name>[^{}\[\].!:\"'\s][^{}\[\].!:\"']*)(?P<steps>(?:\.[^{}\[\].!:]+|\[[^{}\[\]]+\])*)\}"
 )
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[([^\[\]]+)\]")
-_LISTED: Final = 20
-_SHOWN: Final = 40
+_MAX_LISTED: Final = 20
+_MAX_SHOWN: Final = 40
 
 
 class RowError(Exception):
-    """What a row, a model or a scorer made impossible for one row; the message is safe to show."""
+    """A row, model or scorer failed for one row; the message is safe to show."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """A place for a value, or for what lies inside it at some keys and indexes."""
+    """A placeholder for a value, or for a value inside it selected by keys and indexes."""
 
     name: str
     steps: tuple[str, ...] = ()
 
     def text(self, values: Mapping[str, Any]) -> str:
-        """The value's text: a string as it is, anything else as JSON.
+        """Return the value's text: a string unchanged, any other value as JSON.
 
         Raises:
-            RowError: there is no such value.
+            RowError: the value is missing.
         """
         if self.name not in values:
-            known = ", ".join(list(values)[:_LISTED]) or "none"
-            raise RowError(f"Nothing is there for the placeholder {self}; the row has {known}")
+            known = ", ".join(list(values)[:_MAX_LISTED]) or "none"
+            raise RowError(f"There is no value for the placeholder {self}; the row has {known}")
         value = values[self.name]
         for step in self.steps:
             value = self._inner(value, step)
@@ -54,55 +54,55 @@ class Placeholder:
     def _inner(self, value: object, step: str) -> object:
         if isinstance(value, dict) and step in value:
             return value[step]
-        if isinstance(value, list) and step.isdecimal() and len(step) < _LISTED and int(step) < len(value):
+        if isinstance(value, list) and step.isdecimal() and len(step) < _MAX_LISTED and int(step) < len(value):
             return value[int(step)]
-        raise RowError(f"Nothing is there for the placeholder {self}: it leads nowhere at {step[:_SHOWN]!r}")
+        raise RowError(f"There is no value for the placeholder {self}: nothing is at {step[:_MAX_SHOWN]!r}")
 
     def __str__(self) -> str:
-        return "{" + "".join([self.name, *(f"[{step}]" for step in self.steps)])[: 2 * _SHOWN] + "}"
+        return "{" + "".join([self.name, *(f"[{step}]" for step in self.steps)])[: 2 * _MAX_SHOWN] + "}"
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A text with placeholders."""
+    """A parsed text with placeholders."""
 
     pieces: tuple[str | Placeholder, ...]
 
     @classmethod
-    def of(cls, text: str) -> "Template":
-        """The template that a text is.
+    def parse(cls, text: str) -> "Template":
+        """Parse a template.
 
         Raises:
-            BadInputError: a brace in it is neither part of a placeholder nor written twice, or there are too many.
+            BadInputError: a brace is neither part of a placeholder nor doubled, or there are too many pieces.
         """
         pieces: list[str | Placeholder] = []
-        at = 0
-        while at < len(text):
-            found = _PIECE.match(text, at)
-            if not found:
+        position = 0
+        while position < len(text):
+            match = _PIECE.match(text, position)
+            if not match:
                 raise BadInputError(
-                    f"{text[at : at + _SHOWN]!r} is no placeholder such as {{question}}; "
-                    "write a brace that is meant as one twice, {{ or }}"
+                    f"{text[position : position + _MAX_SHOWN]!r} is not a placeholder such as {{question}}; "
+                    "double a literal brace, {{ or }}"
                 )
             if len(pieces) == MAX_PIECES:
-                raise BadInputError(f"there are more than {MAX_PIECES:,} placeholders, braces and texts between them")
-            pieces.append(_piece(found))
-            at = found.end()
+                raise BadInputError(f"it has more than {MAX_PIECES:,} placeholders, braces and texts between them")
+            pieces.append(_piece(match))
+            position = match.end()
         return cls(tuple(pieces))
 
     def fill(self, values: Mapping[str, Any]) -> str:
-        """The text, with the values in their places.
+        """Return the text with the placeholders replaced by values.
 
         Raises:
-            RowError: a value is not there, or the text gets longer than `MAX_CHARACTERS`.
+            RowError: a value is missing, or the text is longer than `MAX_CHARACTERS`.
         """
         texts: list[str] = []
-        left = MAX_CHARACTERS
+        remaining = MAX_CHARACTERS
         for piece in self.pieces:
             text = piece if isinstance(piece, str) else piece.text(values)
-            left -= len(text)
-            if left < 0:
-                raise RowError(f"The message has more than {MAX_CHARACTERS:,} characters once it is filled in")
+            remaining -= len(text)
+            if remaining < 0:
+                raise RowError(f"The filled-in message is longer than {MAX_CHARACTERS:,} characters")
             texts.append(text)
         return "".join(texts)
 

@@ -1,6 +1,6 @@
-"""The built-in classes: objects that LoomQL itself understands, whose values are checked and completed.
+"""Builtin classes: objects that LoomQL understands, so it validates and completes their values.
 
-Their names, fields and defaults are Weave's, so that what its client and its pages write is understood.
+Names, fields and defaults are Weave's, so that values written by its client and UI are valid.
 """
 
 from collections.abc import Iterator, Sequence
@@ -45,23 +45,23 @@ _LONGEST_PATH: Final = 200
 
 
 def completed(value: object, name: str, argument: str) -> object:
-    """The value of an object of a built-in class, its defaults filled in and its classes written into it.
+    """Validate a value of a builtin class; return it with defaults and class marks filled in.
 
-    A value that says of itself that it is of the class is taken as it is.
+    A value that already has the class marks is returned unchanged.
 
     Raises:
-        BadInputError: it breaks a rule of the class, is of another, or there is none of that name.
+        BadInputError: the value is invalid, has another class, or the class does not exist.
     """
     classes = classes_of(value)
     if classes:
         if name not in classes:
-            raise BadInputError(f"{name!r} is not the class that the value names, {classes.leaf}", argument)
+            raise BadInputError(f"{name!r} is not the class in the value, {classes.leaf}", argument)
         return value
     model = BUILTIN_CLASSES.get(name)
     if model is None:
-        raise BadInputError(f"{name[:100]!r} is no built-in class; there are {', '.join(BUILTIN_CLASSES)}", argument)
+        raise BadInputError(f"{name[:100]!r} is not a builtin class; use one of {', '.join(BUILTIN_CLASSES)}", argument)
     if not isinstance(value, dict):
-        raise BadInputError(f"must be a JSON object to be of the class {name}", "val")
+        raise BadInputError(f"must be a JSON object for class {name}", "val")
     try:
         return _dump(model.model_validate(value))
     except ValidationError as error:
@@ -69,7 +69,7 @@ def completed(value: object, name: str, argument: str) -> object:
 
 
 def _dump(value: object) -> object:
-    """The JSON of a model, with what Weave writes into it: its class and the classes that it descends from."""
+    """Convert a model to JSON, with Weave's class marks."""
     match value:
         case BaseModel():
             kind = type(value)
@@ -97,11 +97,11 @@ def _explained(error: ValidationError, value: object, name: str) -> BadInputErro
     more = f" and {len(others) - _LISTED:,} more" if len(others) > _LISTED else ""
     also = f"; also {'; '.join(others[:_LISTED])}{more}" if others else ""
     at = f"val.$.{path[:_LONGEST_PATH]}" if path else "val"
-    return BadInputError(f"is not as {name} has it: {first}{also}", at)
+    return BadInputError(f"is not a valid {name}: {first}{also}", at)
 
 
 def _path(value: object, location: Sequence[int | str]) -> str:
-    """The path into a value of what pydantic found at fault; among its steps are names of alternatives, too."""
+    """Return the path into a value that pydantic reports; it skips names of alternatives."""
     return paths.join(_steps(value, location))
 
 

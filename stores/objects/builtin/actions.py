@@ -1,4 +1,4 @@
-"""Actions: what can be done with a call at once, and its result kept as feedback."""
+"""Actions that the server executes on a call, storing the result as feedback."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from stores.objects.builtin.base import BaseObject, JsonSchema, Strict
 
 
 class LlmJudgeActionConfig(Strict):
-    """Let a model judge the call; it answers by a JSON Schema."""
+    """Let a model judge the call; its response follows a JSON Schema."""
 
     action_type: Literal["llm_judge"] = "llm_judge"
     model: Literal["gpt-4o", "gpt-4o-mini"]
@@ -17,14 +17,14 @@ class LlmJudgeActionConfig(Strict):
 
 
 class ContainsWordsActionConfig(Strict):
-    """Look for words in the call's output."""
+    """Search the call's output for words."""
 
     action_type: Literal["contains_words"] = "contains_words"
     target_words: list[str]
 
 
 class ActionSpec(BaseObject):
-    """An action and how it is done."""
+    """An action and its configuration."""
 
     name: str | None = Field(default=None, validate_default=True)
     config: Annotated[LlmJudgeActionConfig | ContainsWordsActionConfig, Field(discriminator="action_type")]
@@ -33,5 +33,5 @@ class ActionSpec(BaseObject):
     @classmethod
     def _check_name(cls, name: str | None) -> str | None:
         if name is None:
-            raise ValueError("an action has a name")
+            raise ValueError("an action needs a name")
         return name

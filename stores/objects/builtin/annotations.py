@@ -1,4 +1,4 @@
-"""Annotations: what people may note about calls, and in which form."""
+"""Annotations: values that people may record about calls, and their schemas."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from stores.objects.builtin.base import BaseObject, OwnJsonSchema
 
 
 class AnnotationSpec(BaseObject):
-    """One thing to note: the JSON Schema of its values, and the ops for whose calls it is asked."""
+    """One kind of annotation: the JSON Schema of its values, and the ops whose calls it applies to."""
 
     field_schema: OwnJsonSchema = Field(default_factory=dict)
     unique_among_creators: bool = False

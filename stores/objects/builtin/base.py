@@ -1,4 +1,4 @@
-"""What built-in classes have in common."""
+"""Base of the builtin classes."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -11,9 +11,9 @@ JsonObject = dict[str, JsonValue]
 
 
 class Strict(BaseModel, extra="forbid", allow_inf_nan=False, defer_build=True):
-    """What holds for all classes and their parts; it is not named in `_bases`.
+    """Settings of all classes and their parts; not listed in `_bases`.
 
-    Numbers may be written as strings, but not those that JSON has no number for.
+    Numbers may be strings, but not non-finite ones.
     """
 
 
@@ -25,7 +25,7 @@ class BaseObject(Strict):
 
 
 def _check_form(schema: JsonObject) -> JsonObject:
-    return _checked(schema, json_schema.check_form)
+    return _checked(schema, json_schema.check_schema)
 
 
 def _check_use(schema: JsonObject) -> JsonObject:
@@ -42,7 +42,7 @@ def _checked(schema: JsonObject, check: Callable[[JsonObject], object]) -> JsonO
 
 
 JsonSchema = Annotated[JsonObject, AfterValidator(_check_form)]
-"""A schema that others check values by; its patterns and references are theirs."""
+"""A schema that other programs validate values with; its patterns and references are not checked."""
 
 OwnJsonSchema = Annotated[JsonObject, AfterValidator(_check_use)]
-"""A schema that LoomQL itself checks values by."""
+"""A schema that LoomQL itself validates values with."""

@@ -1,4 +1,4 @@
-"""Models that are no more than a prompt and parameters, so that the server itself can run them."""
+"""Models that consist of a prompt and parameters, so the server can run them."""
 
 from typing import Literal
 
@@ -18,7 +18,7 @@ class Message(Strict):
 
 
 class LLMStructuredCompletionModelDefaultParams(Strict):
-    """What a completion is asked with, unless the one who asks says otherwise."""
+    """Default parameters of a completion."""
 
     messages_template: list[Message] | None = None
     temperature: float | None = None
@@ -33,16 +33,16 @@ class LLMStructuredCompletionModelDefaultParams(Strict):
 
 
 class Object(Strict):
-    """What Weave's client calls an object, by the name that stands in `_bases`."""
+    """Base class in Weave's client, by its name in `_bases`."""
 
     name: str | None = None
     description: str | None = None
     ref: None = None
-    """Null in what is stored: Weave's client sets its ref after it publishes the object."""
+    """Null in stored values: Weave's client sets its ref after publishing the object."""
 
 
 class Model(Object):
-    """What Weave's client calls a model."""
+    """Base class of models in Weave's client."""
 
 
 class LLMStructuredCompletionModel(Model):

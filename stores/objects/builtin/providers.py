@@ -1,4 +1,4 @@
-"""Providers of models that a team runs or rents itself, and their models."""
+"""Custom model providers of a team, and their models."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from stores.objects.builtin.base import BaseObject
 
 
 class Provider(BaseObject):
-    """Where models are reached, and the name of the secret that opens it."""
+    """API endpoint of models, and the name of its API key."""
 
     base_url: str
     api_key_name: str
@@ -17,7 +17,7 @@ class Provider(BaseObject):
 
 
 class ProviderModel(BaseObject):
-    """One model of a provider, which is named by its ref or digest."""
+    """One model of a provider, which is identified by its ref or digest."""
 
     provider: str
     max_tokens: int

@@ -1,4 +1,4 @@
-"""Saved views: lists of calls as someone left them, filtered, sorted and laid out."""
+"""Saved views: lists of calls with their filter, sort and layout."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from stores.objects.builtin.base import BaseObject, JsonObject, Strict
 
 
 class BaseModelStrict(Strict):
-    """What Weave calls that, by the name that stands in `_bases`."""
+    """Base class in Weave, by its name in `_bases`."""
 
 
 class CallsFilter(BaseModelStrict):
@@ -41,7 +41,7 @@ class SortBy(BaseModelStrict):
 
 
 class Pin(Strict):
-    """Columns that stay in place at either side."""
+    """Columns pinned to the left or right."""
 
     left: list[str]
     right: list[str]
@@ -67,7 +67,7 @@ class ChartConfig(Strict):
 
 
 class SavedViewDefinition(Strict):
-    """What the view shows, and how."""
+    """Content and layout of the view."""
 
     filter: CallsFilter | None = None
     query: Query | None = None
@@ -83,7 +83,7 @@ class SavedViewDefinition(Strict):
 
 
 class SavedView(BaseObject):
-    """A view of traces or evaluations, under a label."""
+    """A saved view of traces or evaluations, with a label."""
 
     view_type: str
     label: str

@@ -82,7 +82,7 @@ def is_full(intake: RequestBudget) -> bool:
 @pytest.fixture
 async def intake(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
     """An intake without large slots, where each request has to fit into the budget, and soon."""
-    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
     return RequestBudget(ROOM, large_slots=0)
 
 
@@ -159,7 +159,10 @@ async def test_large_sse_subscription_request_is_refused(intake: RequestBudget) 
     [error] = json.loads(large.sent[1]["body"])["errors"]
     assert large.status == 413
     assert error["extensions"] == {"code": "PAYLOAD_TOO_LARGE"}
-    assert error["message"] == "The request of a subscription is larger than 16,384 bytes; write it shorter."
+    assert (
+        error["message"]
+        == "The request of a subscription is larger than 16,384 bytes; shorten its document or variables."
+    )
     assert b'{"data":{"forever":9000}}' in small.sent[2]["body"]
     await small.leave()
 

@@ -603,7 +603,7 @@ async def test_every_endpoint_names_the_command_for_the_first_key(
     assert closed.value.rcvd
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4401, message)
     assert over_grpc.value.details() == message
-    assert later.json()["errors"][0]["message"].startswith("say who you are by a key")
+    assert later.json()["errors"][0]["message"].startswith("send a key that is neither revoked nor expired")
     command = message.partition("loomql ")[2]
     assert parser().parse_args(shlex.split(command)).project == ["*"]
 

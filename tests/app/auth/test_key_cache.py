@@ -23,7 +23,7 @@ class SlowAnswers(KeysStore):
 
     async def mark(self) -> int:
         """The mark as it was when it was asked for."""
-        found = await super().mark()
+        found = await super().change_number()
         self.held += 1
         await self.coming.wait()
         return found
@@ -65,7 +65,7 @@ class Unreadable(KeysStore):
         if self.is_refused:
             self.refused += 1
             raise OperationFailure("not authorized", 13)
-        return await super().mark()
+        return await super().change_number()
 
 
 async def test_key_that_expires_after_a_failed_read_is_refused(
@@ -86,7 +86,7 @@ async def test_key_that_expires_after_a_failed_read_is_refused(
         async with asyncio.timeout(TIMEOUT):
             await ended
 
-    assert caplog.text.count("the keys cannot be read") == 1
+    assert caplog.text.count("API keys cannot be read") == 1
     await known.close()
 
 

@@ -80,7 +80,7 @@ async def test_valid_token_gives_caller_and_grants(issuer: StandInIssuer, tokens
 def test_claims_are_compared_in_json_notation(condition: str, value: object) -> None:
     [grant] = parse_claim_grants(f"{condition} admin *")
 
-    assert grant.holds_for({condition.partition("=")[0]: value})
+    assert grant.matches({condition.partition("=")[0]: value})
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_claims_are_compared_in_json_notation(condition: str, value: object) -> 
 def test_empty_or_missing_claim_grants_nothing(condition: str, value: object) -> None:
     [grant] = parse_claim_grants(f"{condition} admin *")
 
-    assert not grant.holds_for({condition.partition("=")[0].partition(".")[0]: value})
-    assert not grant.holds_for({})
+    assert not grant.matches({condition.partition("=")[0].partition(".")[0]: value})
+    assert not grant.matches({})
 
 
 async def test_unverified_email_has_no_grant(issuer: StandInIssuer) -> None:
@@ -173,7 +173,7 @@ async def test_symmetric_key_from_the_issuer_is_ignored(issuer: StandInIssuer, t
 
 
 async def test_issuer_keys_are_fetched_once_per_unknown_key_id(issuer: StandInIssuer) -> None:
-    tokens = OidcTokens(issuer.url, AUDIENCE, GRANTS, Issuer(issuer.url, floor_seconds=0))
+    tokens = OidcTokens(issuer.url, AUDIENCE, GRANTS, Issuer(issuer.url, min_interval_seconds=0))
     for _ in range(3):
         assert await tokens.session(issuer.token())
     fetched = issuer.asked.count("/keys")
@@ -192,7 +192,7 @@ async def test_unknown_key_ids_cause_a_bounded_number_of_fetches(issuer: StandIn
 
 
 async def test_unreachable_issuer_is_reported_and_old_keys_still_work(issuer: StandInIssuer) -> None:
-    tokens = OidcTokens(issuer.url, AUDIENCE, GRANTS, Issuer(issuer.url, floor_seconds=0))
+    tokens = OidcTokens(issuer.url, AUDIENCE, GRANTS, Issuer(issuer.url, min_interval_seconds=0))
     issuer.is_away = True
     with pytest.raises(UnavailableError):
         await tokens.session(issuer.token())
@@ -240,8 +240,8 @@ async def test_server_accepts_tokens_and_keys(
         ),
         ({"oidc_grants": "groups writer acme/*"}, "is not CLAIM=VALUE ROLE PROJECTS"),
         ({"oidc_grants": "groups=ml writer"}, "is not CLAIM=VALUE ROLE PROJECTS"),
-        ({"oidc_grants": "groups=ml owner acme/*"}, "is no role"),
-        ({"oidc_grants": "groups=ml reader acme"}, "names no projects"),
+        ({"oidc_grants": "groups=ml owner acme/*"}, "is not a role"),
+        ({"oidc_grants": "groups=ml reader acme"}, "does not name projects"),
     ],
 )
 def test_invalid_oidc_settings_are_refused(given: dict[str, Any], reason: str) -> None:

@@ -100,7 +100,7 @@ async def test_token_of_a_withdrawn_issuer_key_is_refused_though_cached(
 
 
 async def test_issuer_keys_are_refreshed_without_requests(issuer: StandInIssuer) -> None:
-    keys = Issuer(issuer.url, floor_seconds=0.01)
+    keys = Issuer(issuer.url, min_interval_seconds=0.01)
     task = asyncio.create_task(OidcTokens(issuer.url, AUDIENCE, GRANTS, keys).keep_fresh())
     await until(lambda: keys._find("rsa") is not None)
     del issuer.keys[0]
@@ -113,7 +113,7 @@ async def test_issuer_keys_are_refreshed_without_requests(issuer: StandInIssuer)
 
 
 async def test_day_old_issuer_keys_and_cached_tokens_expire(issuer: StandInIssuer) -> None:
-    keys = Issuer(issuer.url, floor_seconds=0)
+    keys = Issuer(issuer.url, min_interval_seconds=0)
     tokens = OidcTokens(issuer.url, AUDIENCE, GRANTS, keys)
     token = issuer.token()
     assert await tokens.session(token)
@@ -145,7 +145,7 @@ def test_server_fetches_issuer_keys_at_start_and_stops_during_a_hang(
 
 
 async def test_missing_issuer_keys_are_logged_once(issuer: StandInIssuer, caplog: pytest.LogCaptureFixture) -> None:
-    keys = Issuer(issuer.url, floor_seconds=0)
+    keys = Issuer(issuer.url, min_interval_seconds=0)
     issuer.is_away = True
     with caplog.at_level(logging.WARNING, "loomql"):
         for _ in range(3):
@@ -154,7 +154,10 @@ async def test_missing_issuer_keys_are_logged_once(issuer: StandInIssuer, caplog
 
     url = f"{issuer.url}/.well-known/openid-configuration"
     assert [text for record in caplog.records if url in (text := record.getMessage())] == [
-        f"the issuer of tokens does not answer as it should: {url}: the answer is 503"
+        (
+            "the OpenID Connect issuer is unreachable or returns invalid documents (LOOMQL_OIDC_ISSUER): "
+            f"{url}: HTTP status 503"
+        )
     ]
 
 
@@ -188,7 +191,7 @@ def test_verified_token_is_cached_for_minutes_and_as_a_hash(monkeypatch: pytest.
 
 
 def test_token_cache_evicts_the_least_recently_used() -> None:
-    verified = TokenCache(most=3)
+    verified = TokenCache(limit=3)
     for number in range(3):
         verified.keep(f"{number}", 1, session())
     assert verified.find("0", 1)
@@ -325,5 +328,5 @@ def certified(folder: Path) -> Path:
 def test_redirect_over_an_insecure_address_is_refused() -> None:
     away = b"HTTP/1.1 302 Found\r\nLocation: http://issuer.example/keys\r\n\r\n"
 
-    with answering([away], 0) as url, pytest.raises(IssuerError, match="must be an https:// address"):
+    with answering([away], 0) as url, pytest.raises(IssuerError, match="must be an https:// URL"):
         fetch_json(url, time.monotonic() + 5)

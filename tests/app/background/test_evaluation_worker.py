@@ -16,7 +16,7 @@ from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database
 from stores.errors import UnavailableError
-from stores.evaluations.running import RUNS_AT_ONCE
+from stores.evaluations.running import CONCURRENT_RUNS
 from stores.evaluations.status import Complete
 from tests.app.command import Server, serving
 from tests.app.event_stream import all_of, told
@@ -152,7 +152,7 @@ async def test_stopping_server_releases_its_runs_at_once(
         assert first.stop() == 0
     [left] = await database.evaluation_runs.find({}).to_list(None)
     assert (left["takes"], left["vain_takes"]) == (1, 0)
-    assert await stores.evaluation_runs.due(1) == [(PROJECT, call_id)]
+    assert await stores.evaluation_runs.available_runs(1) == [(PROJECT, call_id)]
 
     with serving(tmp_path / "second", **environment):
         await until_over(database)
@@ -166,19 +166,19 @@ async def test_stopping_server_releases_its_runs_at_once(
 async def ordered(stores: Stores) -> list[str]:
     """More runs than one process works on at once."""
     evaluation, model = await orders.evaluation(stores, [], ROWS[:2]), await orders.model(stores)
-    return [await stores.evaluation_runs.start(PROJECT, evaluation, model) for _ in range(RUNS_AT_ONCE + 2)]
+    return [await stores.evaluation_runs.start(PROJECT, evaluation, model) for _ in range(CONCURRENT_RUNS + 2)]
 
 
 async def test_ordered_runs_have_bounded_concurrency(stores: Stores, database: Database, ordered: list[str]) -> None:
     working = asyncio.create_task(run_evaluation_worker(stores.evaluation_runs, rows=8, pause_seconds=0.02))
     most = 0
     while await database.evaluation_runs.find_one():
-        most = max(most, len(stores.evaluation_runs._under_way))
+        most = max(most, len(stores.evaluation_runs._workers))
         await asyncio.sleep(0.005)
     working.cancel()
     await asyncio.wait({working})
 
-    assert 1 <= most <= RUNS_AT_ONCE
+    assert 1 <= most <= CONCURRENT_RUNS
     for call_id in ordered:
         assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
 
@@ -186,21 +186,21 @@ async def test_ordered_runs_have_bounded_concurrency(stores: Stores, database: D
 async def test_process_with_zero_rows_leaves_runs_to_others(stores: Stores, ordered: list[str]) -> None:
     await asyncio.wait_for(run_evaluation_worker(stores.evaluation_runs, rows=0), 1)
 
-    assert len(await stores.evaluation_runs.due(10)) == len(ordered)
+    assert len(await stores.evaluation_runs.available_runs(10)) == len(ordered)
 
 
 @pytest.mark.usefixtures("ordered")
 async def test_evaluation_worker_retries_while_the_database_is_away(
     stores: Stores, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    due, failures = stores.evaluation_runs.due, [UnavailableError("the database is away")] * 3
+    due, failures = stores.evaluation_runs.available_runs, [UnavailableError("the database is away")] * 3
 
     async def failing(limit: int) -> list[tuple[str, str]]:
         if failures:
             raise failures.pop()
         return await due(limit)
 
-    monkeypatch.setattr(stores.evaluation_runs, "due", failing)
+    monkeypatch.setattr(stores.evaluation_runs, "available_runs", failing)
     working = asyncio.create_task(run_evaluation_worker(stores.evaluation_runs, rows=8, pause_seconds=0.02))
     await until_over(database)
     working.cancel()

@@ -98,7 +98,7 @@ async def test_one_of_two_processes_sweeps(database: Database, caplog: pytest.Lo
 
     with caplog.at_level(logging.INFO, "loomql"):
         both = [MaintenanceJobs(database, Stores.for_database(database)) for _ in range(2)]
-        await asyncio.gather(*(each.do_what_is_due() for each in both))
+        await asyncio.gather(*(each.run_due() for each in both))
 
     found = await retention.one(PROJECT)
     assert found
@@ -148,7 +148,7 @@ async def test_server_finishes_a_killed_purge(database: Database, own: dict[str,
     process.wait()
     await database.purges.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
 
-    await MaintenanceJobs(database, Stores.for_database(database)).do_what_is_due()
+    await MaintenanceJobs(database, Stores.for_database(database)).run_due()
 
     found = await database.purges.find_one()
     assert found
@@ -172,7 +172,7 @@ async def test_server_finishes_a_killed_index_build(database: Database, own: dic
     assert not killed.is_ready
     assert killed.looked_at < count
     await database.search_indexes.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
-    await MaintenanceJobs(database, Stores.for_database(database)).do_what_is_due()
+    await MaintenanceJobs(database, Stores.for_database(database)).run_due()
 
     made = await search.index(PROJECT)
     assert made
@@ -181,7 +181,7 @@ async def test_server_finishes_a_killed_index_build(database: Database, own: dic
     assert len({row["id"] for row in page.rows}) == len(page.rows) == count
     assert await search.count(PROJECT, "answer", method=Method.INDEX) == count
     # Of what waits there is less than a segment; all others are told where they are, in segments that are there.
-    assert made.waiting < segments.MOST_CALLS
+    assert made.waiting < segments.MAX_CALLS
     named = await database.calls.distinct("search_segment")
     there = {head["segment"] async for head in database.search_segments.find({})}
     assert set(named) <= there
@@ -195,10 +195,10 @@ async def test_one_process_deletes_at_a_time_and_another_succeeds_it(database: D
     await database.leases.insert_one({"_id": "sweeping", "holder": "another", "held_until": _date(until)})
     upkeep = MaintenanceJobs(database, Stores.for_database(database))
 
-    await upkeep.do_what_is_due()
+    await upkeep.run_due()
     assert await CallsStore(database).count(PROJECT) == 5
     await database.leases.update_one({}, {"$set": {"held_until": _date(times.now() - SECOND)}})
-    await upkeep.do_what_is_due()
+    await upkeep.run_due()
     assert await CallsStore(database).count(PROJECT) == 0
 
 
@@ -221,9 +221,7 @@ async def test_cancelled_step_stops_and_the_sweep_can_resume(
 
     with monkeypatch.context() as patch:
         patch.setattr(trace_sweep, "remove_calls", hold_up)
-        work = (
-            MaintenanceJobs(database, Stores.for_database(database)).go_on() if is_server else retention.sweep(PROJECT)
-        )
+        work = MaintenanceJobs(database, Stores.for_database(database)).run() if is_server else retention.sweep(PROJECT)
         upkeep = asyncio.ensure_future(work)
         await within.wait()
         upkeep.cancel()
@@ -250,7 +248,7 @@ async def test_abandoned_purge_does_not_wait_for_a_sweep(database: Database, mon
         await asyncio.Event().wait()
 
     monkeypatch.setattr(trace_sweep, "remove_calls", hold_up)
-    upkeep = asyncio.ensure_future(MaintenanceJobs(database, Stores.for_database(database), pause_seconds=0.05).go_on())
+    upkeep = asyncio.ensure_future(MaintenanceJobs(database, Stores.for_database(database), pause_seconds=0.05).run())
     await within.wait()
     await PurgesStore(database).purge("acme/left", "acme/left", seconds=0)
 
@@ -278,12 +276,12 @@ async def test_failed_purge_or_sweep_does_not_stop_the_others(
     monkeypatch.setattr(stores.retention, "sweep", fail_for_one)
     upkeep = MaintenanceJobs(database, stores)
     with caplog.at_level(logging.WARNING, "loomql"):
-        await upkeep.do_what_is_due()
-        await upkeep.do_what_is_due()
+        await upkeep.run_due()
+        await upkeep.run_due()
 
     assert await CallsStore(database).count("acme/good") == 0
     [told] = [record.getMessage() for record in caplog.records if record.name == "loomql"]
-    assert told == "sweeping acme/bad is tried again: it is in the way"
+    assert told == "sweeping acme/bad failed; it is tried again: it is in the way"
 
 
 async def test_idle_maintenance_writes_nothing_and_finished_one_releases_lease(
@@ -291,12 +289,12 @@ async def test_idle_maintenance_writes_nothing_and_finished_one_releases_lease(
 ) -> None:
     upkeep = MaintenanceJobs(database, Stores.for_database(database))
     commands.sent.clear()
-    await upkeep.do_what_is_due()
+    await upkeep.run_due()
     assert sorted(commands.names) == ["distinct", "find", "find", "find"]
 
     await fill(database, 5)
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
-    await upkeep.do_what_is_due()
+    await upkeep.run_due()
     assert await CallsStore(database).count(PROJECT) == 0
     assert [set(lease) async for lease in database.leases.find({})] == [{"_id", "holder"}]
 
@@ -306,13 +304,13 @@ async def test_maintenance_retries_without_a_database_and_logs_once(caplog: pyte
     upkeep = MaintenanceJobs(away, Stores.for_database(away))
 
     with caplog.at_level(logging.WARNING, "loomql"):
-        await upkeep.do_what_is_due()
-        await upkeep.do_what_is_due()
+        await upkeep.run_due()
+        await upkeep.run_due()
 
     told = sorted(record.getMessage() for record in caplog.records)
     kinds = ("ending", "indexing", "purging", "sweeping")
-    assert [message.partition(": ")[0] for message in told] == [f"{kind} is tried again" for kind in kinds]
-    assert all("the database cannot be reached" in message for message in told)
+    assert [message.partition(": ")[0] for message in told] == [f"{kind} failed; it is tried again" for kind in kinds]
+    assert all("the database is unreachable" in message for message in told)
     away.close()
 
 

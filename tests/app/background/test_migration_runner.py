@@ -16,10 +16,10 @@ from app.background.migration_runner import MigrationRunner
 from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
-from stores.calls.documents import KEPT, KEPT_VERSION
+from stores.calls.documents import DERIVED_FIELDS, DERIVED_VERSION
 from stores.database import Database
 from stores.errors import UnavailableError
-from stores.migrations.calls_backfill import CallsUpgrade, Progress
+from stores.migrations.calls_backfill import CallsBackfill, Progress
 from tests.app.command import serving
 from tests.live_server import live_server
 from tests.stores.calls.builders import call_id, end, start
@@ -42,7 +42,7 @@ async def old(database: Database) -> Database:
     calls = CallsStore(database)
     for number in range(3):
         await calls.write([start(number, thread_id="talk", turn_id=call_id(number)), end(number, summary=SUMMARY)])
-    await database.calls.update_many({}, {"$unset": dict.fromkeys(KEPT, "")})
+    await database.calls.update_many({}, {"$unset": dict.fromkeys(DERIVED_FIELDS, "")})
     return database
 
 
@@ -71,7 +71,7 @@ async def test_old_calls_are_migrated_before_the_first_request(mongodb_uri: str,
 async def test_server_reports_progress_of_another_process_migration(mongodb_uri: str, old: Database) -> None:
     its = {"position": "", "looked_at": 1, "changed": 0, "total": 3, "is_done": False, "holder": "another"}
     until = datetime.now(UTC) + timedelta(hours=1)
-    await old.upgrades.insert_one({"_id": f"calls:{KEPT_VERSION}", **its, "held_until": until})
+    await old.upgrades.insert_one({"_id": f"calls:{DERIVED_VERSION}", **its, "held_until": until})
     async with running(mongodb_uri, old) as client:
         assert await ready(client) == {"status": "ok", "upgrading": "33 %"}
         assert await ask(client) == WRONG
@@ -94,8 +94,8 @@ async def test_two_processes_migrate_correctly_and_log_it(
         said = server.output.read_text()
 
     assert answer == RIGHT
-    assert said.count("looking through the calls for what older versions did not keep: 3 of about 3 calls") == 1
-    assert said.count("all calls have what is kept today, after 6 changes") == 1
+    assert said.count("backfill of older calls: 3 of about 3 calls") == 1
+    assert said.count("the backfill of older calls is done; it changed 6 calls") == 1
     assert "LoomQL is up.\n" in said
 
 
@@ -103,20 +103,20 @@ async def test_refused_migration_is_retried_and_logged_once(
     old: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     refusals = [UnavailableError("away")] * 2
-    advance = CallsUpgrade.advance
+    advance = CallsBackfill.advance
 
-    async def advance_at_last(self: CallsUpgrade) -> Progress | None:
+    async def advance_at_last(self: CallsBackfill) -> Progress | None:
         if refusals:
             raise refusals.pop()
         return await advance(self)
 
-    monkeypatch.setattr(CallsUpgrade, "advance", advance_at_last)
+    monkeypatch.setattr(CallsBackfill, "advance", advance_at_last)
     monkeypatch.setattr(migration_runner, "_PAUSE_SECONDS", 0)
     with caplog.at_level(logging.WARNING, "loomql"):
         await MigrationRunner(old).finish()
 
     assert [record.getMessage() for record in caplog.records] == [
-        "bringing older calls up to date is tried again: away"
+        "the backfill of older calls failed; it is tried again: away"
     ]
     assert await old.calls.count_documents({"turn_of": "talk", "total_tokens": 1_000_000}) == 3
 
@@ -124,16 +124,14 @@ async def test_refused_migration_is_retried_and_logged_once(
 async def test_unexpected_error_stops_the_migration_but_not_the_server(
     mongodb_uri: str, old: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fail(_self: CallsUpgrade) -> Progress | None:
+    async def fail(_self: CallsBackfill) -> Progress | None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(CallsUpgrade, "advance", fail)
+    monkeypatch.setattr(CallsBackfill, "advance", fail)
     with caplog.at_level(logging.ERROR, "loomql"):
         async with running(mongodb_uri, old) as client:
             assert (await ready(client), await ask(client)) == ({"status": "ok"}, WRONG)
 
     (record,) = [record for record in caplog.records if record.name == "loomql"]
-    assert (
-        record.getMessage() == "older calls could not be brought up to date; a restart goes on from where this stopped"
-    )
+    assert record.getMessage() == "the backfill of older calls failed; it resumes after a restart"
     assert record.exc_info is not None

@@ -13,8 +13,8 @@ import pytest
 from pymongo import MongoClient
 
 from app.backups import restore as backups_restore
-from app.backups.archive import FORMAT, BackupError, Count, Writer, records, verified
-from app.backups.dump import take
+from app.backups.archive import FORMAT, BackupError, BackupWriter, DocumentCount, records, verified
+from app.backups.dump import write_backup
 from app.backups.restore import restore
 from app.cli import main
 from graphql_schema.context import Stores
@@ -22,7 +22,7 @@ from stores.calls import CallsStore
 from stores.database import Database, indexes, project_registry
 from stores.errors import BadInputError
 from stores.migrations import schema_version
-from stores.migrations.calls_backfill import CallsUpgrade
+from stores.migrations.calls_backfill import CallsBackfill
 from stores.objects import ObjectVersion
 from stores.purges import purge
 from stores.security.shared_secrets import CURSORS, shared_secret
@@ -53,7 +53,7 @@ def everything(client: Client, name: str) -> dict[str, list[dict[str, Any]]]:
 
 async def filled(database: Database) -> Stores:
     stores = Stores.for_database(database)
-    await schema_version.done(database, schema_version.LATEST)
+    await schema_version.mark_done(database, schema_version.LATEST)
     for number in range(20):
         await stores.calls.write([start(number, inputs={"n": number}), end(number, output={"text": "x" * 1000})])
     await stores.objects.create(ObjectVersion("acme/chat", "prompt", {"text": "Be kind."}))
@@ -65,7 +65,7 @@ async def taken(database: Database, client: Client, path: Path) -> str:
     """The name of a database that has something of most kinds, of which a backup is taken."""
     await filled(database)
     name = database.calls.database.name
-    take(client, name, path, is_own=True)
+    write_backup(client, name, path, is_own=True)
     return name
 
 
@@ -76,7 +76,7 @@ async def test_restore_returns_all_data_and_indexes(
     name = database.calls.database.name
     client[name]["calls"].create_index([("inputs.customer", 1)], name="user_x", sparse=True)
 
-    counts = take(client, name, tmp_path / "backup", is_own=True)
+    counts = write_backup(client, name, tmp_path / "backup", is_own=True)
     client.drop_database(empty)
     assert restore(client, empty, tmp_path / "backup") == counts
 
@@ -98,7 +98,7 @@ async def test_event_cursors_from_before_a_restore_are_refused(
     before = await stores.calls.events_cursor("acme/chat")
     name = database.calls.database.name
 
-    take(client, name, tmp_path / "backup", is_own=True)
+    write_backup(client, name, tmp_path / "backup", is_own=True)
     client.drop_database(empty)
     restore(client, empty, tmp_path / "backup")
     restored = CallsStore(Database(database._client, empty))
@@ -131,7 +131,7 @@ async def test_backup_is_a_snapshot_during_writes(
 
     async def taken() -> None:
         await until(lambda: written >= 5)
-        await asyncio.to_thread(take, client, name, tmp_path / "backup", is_own=True)
+        await asyncio.to_thread(write_backup, client, name, tmp_path / "backup", is_own=True)
         is_over.set()
 
     await asyncio.gather(write(), taken())
@@ -155,7 +155,9 @@ async def test_running_purge_continues_after_restore(
     purging = asyncio.create_task(stores.purges.purge("acme/chat", "acme/chat"))
     await until_found(lambda: database.purges.find_one({}))
 
-    counts = await asyncio.to_thread(take, client, database.calls.database.name, tmp_path / "backup", is_own=True)
+    counts = await asyncio.to_thread(
+        write_backup, client, database.calls.database.name, tmp_path / "backup", is_own=True
+    )
     await purging
     client.drop_database(empty)
     restore(client, empty, tmp_path / "backup")
@@ -164,20 +166,20 @@ async def test_running_purge_continues_after_restore(
     assert counts["calls"] > 0
     again = Stores.for_database(Database(database._client, empty))
     assert await again.purges.unfinished() == ["acme/chat"]
-    assert (await again.purges.go_on("acme/chat")).is_done
+    assert (await again.purges.run("acme/chat")).is_done
     assert not client[empty]["calls"].find_one()
 
 
 def test_backup_with_a_flipped_bit_is_reported_as_damaged(tmp_path: Path) -> None:
-    file, count = io.BytesIO(), Count()
-    writer = Writer(file)
+    file, count = io.BytesIO(), DocumentCount()
+    writer = BackupWriter(file)
     writer.put(b"H", {"format": FORMAT})
     writer.put(b"C", {"name": "calls", "indexes": []})
     for number in range(40):
         document = bson.encode({"_id": number, "text": hashlib.sha256(b"%d" % number).hexdigest()})
         count.add(document)
         writer.put_raw(b"D", document)
-    writer.put(b"E", count.told())
+    writer.put(b"E", count.to_record())
     writer.put(b"Z", {"collections": 1})
     writer.close()
     whole, path = file.getvalue(), tmp_path / "backup"
@@ -193,7 +195,7 @@ async def test_damaged_backup_is_refused_before_any_write(
 ) -> None:
     await filled(database)
     path = tmp_path / "backup"
-    take(client, database.calls.database.name, path, is_own=True)
+    write_backup(client, database.calls.database.name, path, is_own=True)
     whole = path.read_bytes()
     plain = bytearray(gzip.decompress(whole))
     plain[plain.index(b"Be kind.")] ^= 1
@@ -218,8 +220,8 @@ async def test_non_empty_database_is_not_overwritten(database: Database, client:
 
     with pytest.raises(BackupError, match="is not empty"):
         restore(client, name, tmp_path / "backup")
-    with pytest.raises(BackupError, match="there already"):
-        take(client, name, tmp_path / "backup", is_own=True)
+    with pytest.raises(BackupError, match="already exists"):
+        write_backup(client, name, tmp_path / "backup", is_own=True)
 
     assert everything(client, name) == before
 
@@ -230,7 +232,7 @@ async def test_database_with_only_server_metadata_counts_as_empty(
     name = await taken(database, client, tmp_path / "backup")
     seen = Database(database._client, empty)
     assert await schema_version.number_of(seen) == schema_version.LATEST
-    await CallsUpgrade(seen).advance()
+    await CallsBackfill(seen).advance()
     await shared_secret(seen, CURSORS)
 
     restore(client, empty, tmp_path / "backup")
@@ -242,15 +244,15 @@ async def test_losing_concurrent_restore_names_the_conflict(
     database: Database, client: Client, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = await taken(database, client, tmp_path / "backup")
-    begin = backups_restore._begin
+    begin = backups_restore._prepare
 
     def begin_beside_another(stored: Any) -> None:  # noqa: ANN401 -- a database of the driver's
         begin(stored)
         stored["calls"].insert_many(client[name]["calls"].find())
 
-    monkeypatch.setattr(backups_restore, "_begin", begin_beside_another)
+    monkeypatch.setattr(backups_restore, "_prepare", begin_beside_another)
 
-    with pytest.raises(BackupError, match="somebody else writes to the database"):
+    with pytest.raises(BackupError, match="another process writes to the database"):
         restore(client, empty, tmp_path / "backup")
 
 
@@ -286,4 +288,4 @@ async def test_backup_commands_print_a_summary(
     told = capsys.readouterr()
 
     total = sum(each["count"] for each in verified(path).values())
-    assert told.out.count(f"all {total:,} documents") == 2
+    assert told.out.count(f"{total:,} documents") == 2

@@ -35,8 +35,8 @@ def test_first_start_reports_no_problem_and_changes_nothing(data_dir: Path) -> N
     found = findings(Settings(data_dir=data_dir, mongod_cache_gb=0.25, port=free_port()))
 
     assert {finding.level for name, finding in found.items() if name not in {"GraphiQL", "disk"}} == {Level.OK}
-    assert "will be made" in found["data folder"].text
-    assert "it starts here in" in found["embedded MongoDB"].text
+    assert "will be created" in found["data folder"].text
+    assert "it starts in" in found["embedded MongoDB"].text
     assert "is free" in found["port"].text
     assert not data_dir.exists()
 
@@ -45,7 +45,7 @@ def test_running_mongod_is_queried_directly(data_dir: Path) -> None:
     with embedded_mongod(data_dir, cache_gb=0.25):
         found = findings(Settings(data_dir=data_dir, port=0))
 
-    assert found["data folder"].text == f"LoomQL runs on it, process {os.getpid()}"
+    assert found["data folder"].text == f"in use by LoomQL, process {os.getpid()}"
     assert "answers in" in found["database"].text
     assert found["topology"] == Finding(
         Level.OK, "topology", f"replica set loomql, primary {data_dir.resolve() / 'm.sock'}"
@@ -72,10 +72,10 @@ def test_standalone_mongod_is_a_problem_and_is_not_served(lone_server: str) -> N
 
     assert found["MongoDB"].level is Level.OK
     assert found["topology"].level is Level.PROBLEM
-    assert "is a lone server" in found["topology"].text
+    assert "is a standalone server" in found["topology"].text
     assert "make it a replica set of one member (--replSet and replSetInitiate)" in found["topology"].text
     assert (served.returncode, served.stdout) == (1, "")
-    assert "this MongoDB is a lone server" in served.stderr
+    assert "this MongoDB is a standalone server" in served.stderr
 
 
 class Untested:
@@ -96,7 +96,7 @@ def test_untested_version_is_a_warning() -> None:
     client = cast("Client", Untested())
 
     assert _topology(client) == Finding(
-        Level.WARNING, "topology", "a sharded cluster, which LoomQL is not yet tested on; use a replica set."
+        Level.WARNING, "topology", "LoomQL is not tested on sharded clusters; use a replica set."
     )
     assert _version(client) == Finding(Level.WARNING, "MongoDB", "version 8.0.4; LoomQL is tested on 6.0 and 7.0 only.")
 
@@ -106,7 +106,7 @@ def test_serving_loomql_and_its_indexes_are_recognised(data_dir: Path, tmp_path:
         port = int(server.url.removesuffix("/graphql").rpartition(":")[2])
         found = findings(Settings(data_dir=data_dir, port=port))
 
-    assert found["indexes"] == Finding(Level.OK, "indexes", "all there")
+    assert found["indexes"] == Finding(Level.OK, "indexes", "all exist")
     assert found["port"] == Finding(Level.OK, "port", f"LoomQL answers on 127.0.0.1 port {port}")
 
 
@@ -158,7 +158,7 @@ def test_setting_sources_are_shown_and_misspelt_ones_found(mongodb_uri: str, mon
     assert found["LOOMQL_PORT"].text == "0 (the command line)"
     assert found["LOOMQL_WORKERS"].text == "1 (default)"
     assert found["LOOMQL_WORKRES"] == Finding(
-        Level.WARNING, "LOOMQL_WORKRES", "is set but is no setting: do you mean LOOMQL_WORKERS?"
+        Level.WARNING, "LOOMQL_WORKRES", "is set but is not a setting: did you mean LOOMQL_WORKERS?"
     )
     assert "`loomql settings` lists" in found["LOOMQL_COLOUR_OF_THE_YARN"].text
 

@@ -41,7 +41,7 @@ def test_export_command_writes_a_complete_file(
 
     *rows, last = lines(file)
     assert code == 0
-    assert capsys.readouterr().out == f"{file} has all {COUNT + 1:,} calls of {PROJECT} that were asked for.\n"
+    assert capsys.readouterr().out == f"Exported {COUNT + 1:,} calls of {PROJECT} to {file}.\n"
     assert [row["id"] for row in rows] == [call_id(number) for number in reversed(range(COUNT + 1))]
     assert list(rows[0])[-1] == "total_cost"
     assert (last["loomql_export"]["count"], last["loomql_export"]["complete"]) == (COUNT + 1, True)
@@ -114,9 +114,9 @@ async def test_existing_file_is_not_overwritten(exporting: str, tmp_path: Path) 
     file = tmp_path / "mine.ndjson"
     file.write_text("mine")
 
-    with pytest.raises(ExportError, match="is there already"):
+    with pytest.raises(ExportError, match="already exists"):
         await export(exporting, "threads", file)
-    with pytest.raises(ExportError, match="is there already"):
+    with pytest.raises(ExportError, match="already exists"):
         await export(exporting, "threads", file, format="parquet")
 
     assert file.read_text() == "mine"
@@ -131,7 +131,7 @@ def test_parquet_gets_its_final_name_when_complete(
 
     assert code == 0
     # Between the count that the bar shows and the file's rows there is time for more.
-    assert capsys.readouterr().out == f"{file} has all the feedback of {PROJECT} that were asked for.\n"
+    assert capsys.readouterr().out == f"Exported all feedback of {PROJECT} to {file}.\n"
     assert pq.ParquetFile(file).metadata.num_rows == 2
     assert files_in(tmp_path) == [file]
 
@@ -140,7 +140,7 @@ def test_parquet_gets_its_final_name_when_complete(
     ("url", "parameters", "part"),
     [
         ("http://127.0.0.1:1", {}, "no server answers"),
-        ("ftp://127.0.0.1", {}, "is no address of a server"),
+        ("ftp://127.0.0.1", {}, "is not the URL of a server"),
         ("", {"filter": "{"}, "filter: is not JSON"),
         ("", {"sortBy": '[{"field": "x", "direction": "ASC"}]'}, "sortBy.0.field"),
         ("", {"filter": '{"opName": ["a"]}'}, "opNames"),

@@ -19,7 +19,7 @@ from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database
-from stores.exports.lists import Asked
+from stores.exports.lists import RowSelection
 from tests.app.command import serving
 from tests.app.exports.relay import Relay, relay
 from tests.live_server import live_server
@@ -66,7 +66,7 @@ def test_stopping_server_ends_exports_at_a_resumable_point(
 @pytest.mark.usefixtures("filled")
 async def test_export_started_during_shutdown_ends_at_a_resumable_point(mongodb_uri: str, database_name: str) -> None:
     processes = ExportProcessPool(2)
-    given = Export("calls", Asked(PROJECT))
+    given = Export("calls", RowSelection(PROJECT))
     job = Job(given, "ndjson", with_cursors=False, uri=mongodb_uri, database=database_name, **TIMEOUTS)
     before = processes.start()  # it has no job yet when the server stops
 

@@ -12,7 +12,7 @@ from app.exports.export import Export
 from app.exports.worker import Job
 from app.exports.worker_processes import ExportProcessPool
 from stores.calls import CallsStore
-from stores.exports.lists import Asked
+from stores.exports.lists import RowSelection
 from tests.app.command import PROGRAM, ROOT, serving
 from tests.stores.calls.builders import PROJECT, start
 
@@ -20,7 +20,7 @@ if sys.platform != "win32":
     import uvloop
 
 JOB = Job(
-    Export("calls", Asked(PROJECT)),
+    Export("calls", RowSelection(PROJECT)),
     "ndjson",
     with_cursors=False,
     uri="mongodb://127.0.0.1:1",
@@ -33,7 +33,7 @@ JOB = Job(
 async def leave(processes: ExportProcessPool, passes: int) -> None:
     """Leave before there is anything, after so many passes of the event loop from when the job was given."""
     process, given, give = processes.start(), asyncio.Event(), asyncio.get_running_loop().call_soon_threadsafe
-    process._give = lambda _job: give(given.set)  # type: ignore[method-assign, assignment]
+    process._send = lambda _job: give(given.set)  # type: ignore[method-assign, assignment]
     reading = asyncio.ensure_future(anext(process.output(JOB)))
     await given.wait()
     for _ in range(passes):

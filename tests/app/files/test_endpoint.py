@@ -394,7 +394,7 @@ async def test_disconnected_upload_leaves_nothing(client: httpx.AsyncClient, dat
 async def test_concurrent_uploads_have_bounded_memory_and_others_retry_later(
     mongodb_uri: str, database_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_budget, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(request_budget, "_WAIT_SECONDS", 0.05)
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=HELD_BYTES)
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
@@ -422,7 +422,7 @@ async def test_concurrent_uploads_have_bounded_memory_and_others_retry_later(
 async def test_upload_that_exceeds_the_limit_is_refused_and_leaves_nothing(
     mongodb_uri: str, database_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_budget, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(request_budget, "_WAIT_SECONDS", 0.05)
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=HELD_BYTES + 700_000)
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
@@ -486,7 +486,7 @@ async def test_silent_upload_times_out_and_leaves_nothing(
 
     head, _, told = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408 ")
-    assert b"nothing came for 1 seconds" in told
+    assert b"nothing arrived for 1 seconds" in told
     assert after == (0, 0, 0)
     assert stored.status_code == 201
 

@@ -150,8 +150,8 @@ def bad_bodies() -> Iterator[tuple[str, bytes]]:
     yield "in this order", body(operations, hello)
     yield "in this order", body(operations)
     yield "in this order", body(end=b"--edge--\r\n")
-    yield "did not come: '0'", body(operations, places)
-    yield "comes twice", body(operations, places, hello, hello)
+    yield "are missing: '0'", body(operations, places)
+    yield "the body has the file", body(operations, places, hello, hello)
     yield "does not name the file '1'", body(operations, places, hello, part("1", b"", "x"))
     yield "does not name the file 'operations'", body(operations, places, operations)
     yield "last boundary", body(operations, places, hello, end=b"")
@@ -163,20 +163,20 @@ def bad_bodies() -> Iterator[tuple[str, bytes]]:
     yield "a list of paths", body(*fields(places={"0": "variables.file"}), hello)
     yield "a list of paths", body(*fields(places={"0": []}), hello)
     yield "a list of paths", body(*fields(places={"0": [1]}), hello)
-    yield "map leads to 'variables.other'", body(*fields(places={"0": ["variables.other"]}), hello)
-    yield "map leads to 'query'", body(*fields(places={"0": ["query"]}), hello)
+    yield "map points to 'variables.other'", body(*fields(places={"0": ["variables.other"]}), hello)
+    yield "map points to 'query'", body(*fields(places={"0": ["query"]}), hello)
     nothing = {"query": CREATE, "variables": None}
-    yield "map leads to 'variables'", body(*fields(nothing, {"0": ["variables"]}), hello)
-    yield "map leads to 'operationName'", body(*fields({**OPERATION, "operationName": None}, {"0": ["operationName"]}))
-    yield "map leads to 'variables.file.0'", body(*fields(places={"0": ["variables.file.0"]}), hello)
+    yield "map points to 'variables'", body(*fields(nothing, {"0": ["variables"]}), hello)
+    yield "map points to 'operationName'", body(*fields({**OPERATION, "operationName": None}, {"0": ["operationName"]}))
+    yield "map points to 'variables.file.0'", body(*fields(places={"0": ["variables.file.0"]}), hello)
     taken = {**OPERATION, "variables": {"file": "taken"}}
-    yield "map leads to 'variables.file'", body(*fields(taken), hello)
+    yield "map points to 'variables.file'", body(*fields(taken), hello)
     in_list = {**OPERATION, "variables": {"list": [None]}}
-    yield "map leads to 'variables.list.1'", body(*fields(in_list, {"0": ["variables.list.1"]}), hello)
-    yield "map leads to 'variables.list.-1'", body(*fields(in_list, {"0": ["variables.list.-1"]}), hello)
+    yield "map points to 'variables.list.1'", body(*fields(in_list, {"0": ["variables.list.1"]}), hello)
+    yield "map points to 'variables.list.-1'", body(*fields(in_list, {"0": ["variables.list.-1"]}), hello)
     for step in ("9" * 5000, "\u0660", "0" * 10):
         path = f"variables.list.{step}"
-        yield f"map leads to {path[:64]!r}", body(*fields(in_list, {"0": [path]}), hello)
+        yield f"map points to {path[:64]!r}", body(*fields(in_list, {"0": [path]}), hello)
     many = {str(number): ["variables.file"] for number in range(101)}
     yield "the limit is 100", body(*fields(places=many), hello)
 
@@ -218,7 +218,7 @@ async def test_file_is_not_a_json_value(
 
     answer = await send(client, body(*fields(operations, {"0": [f"variables.{place}"]}), part("0", b"hello", "x")))
 
-    words = f"map leads to 'variables.{place}', and ${place[0]} is of type {kind}; a file stands in a variable of type"
+    words = f"map points to 'variables.{place}', but ${place[0]} is of type {kind}; a file requires a variable of type"
     assert_refused(answer, 400, "BAD_USER_INPUT", words)
 
 

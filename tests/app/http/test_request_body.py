@@ -96,7 +96,7 @@ async def test_silent_client_gets_408(host: str) -> None:
         head, _, reason = answer.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 408 ")
         assert b"connection: close" in head.lower()
-        assert b"nothing came for 2 seconds" in reason
+        assert b"nothing arrived for 2 seconds" in reason
     for _, writer in silent:
         writer.close()
 
@@ -114,7 +114,9 @@ async def test_slow_client_gets_408_and_what_it_reserved_is_released(host: str) 
 
         for answer in refused:
             assert answer.startswith(b"HTTP/1.1 408 ")
-            assert b"the body came more slowly than 1,000 bytes/s for 2 seconds; send it again over a faster" in answer
+            assert (
+                b"the body arrived more slowly than 1,000 bytes/s for 2 seconds; send it again over a faster" in answer
+            )
         assert await pending_bytes(client) == 0
 
 
@@ -145,7 +147,7 @@ async def test_client_that_stalls_after_one_byte_has_the_remaining_time(host: st
     for answer in refused:
         assert answer.startswith(b"HTTP/1.1 408 ")
         # Each wait by itself would be within the two seconds in which nothing may come.
-        assert b"the body came more slowly than 1,000 bytes/s for 2 seconds" in answer
+        assert b"the body arrived more slowly than 1,000 bytes/s for 2 seconds" in answer
 
 
 async def test_body_in_memory_has_a_deadline_at_any_rate(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +188,7 @@ async def test_form_has_the_deadline_while_its_text_uses_a_large_slot() -> None:
             reasons.append((left.seconds > 0, left.reason))
 
     assert reasons == [
-        (True, "came more slowly than 1,000 bytes/s for 2 seconds"),
+        (True, "arrived more slowly than 1,000 bytes/s for 2 seconds"),
         (False, "took more than 1 seconds"),
     ]
 

@@ -24,12 +24,12 @@ SAFE = b"".join(b"%b: %b\r\n" % header for header in HEADERS)
 TEXT = SAFE + b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
 UNCLEAR = b"Invalid HTTP request received."
 INVALID = b"HTTP/1.1 400 Bad Request\r\n" + TEXT % (len(UNCLEAR), UNCLEAR)
-BOUNDS = b"The head of a request may have 65,536 bytes and 100 headers."
+BOUNDS = b"The head of a request is limited to 65,536 bytes and 100 headers."
 REFUSED = b"HTTP/1.1 431 Request Header Fields Too Large\r\n" + TEXT % (len(BOUNDS), BOUNDS)
 KEPT_ALIVE = 5.0
 """Seconds for which uvicorn keeps a connection of which nothing comes."""
 
-PATIENCE = b"The head of a request may take 30 seconds."
+PATIENCE = b"The head of a request must arrive within 30 seconds."
 LATE = b"HTTP/1.1 408 Request Timeout\r\n" + TEXT % (len(PATIENCE), PATIENCE)
 
 

@@ -116,7 +116,7 @@ async def test_weave_export_becomes_calls(fresh: Stores, import_file: Import, tm
     assert outcome.is_whole
     assert list(outcome.lines()) == [
         f"{tmp_path / 'weave.jsonl'}: 2 calls stored.",
-        "  The field otel_dump was left out of 1 rows: there is no place for it.",
+        "  The unknown field otel_dump of 1 rows was ignored.",
     ]
     expected = {name: value for name, value in call(1).items() if name in CALL_COLUMNS.names}
     assert done == expected | {"ended_at": "2026-01-31T12:00:01.000000Z"} | COMPUTED
@@ -219,15 +219,15 @@ async def test_file_truncated_within_a_line_is_reported(fresh: Stores, import_fi
     [reject] = rejects(tmp_path)
     assert [row["id"] for row in await stored(fresh, "id")] == [call_id(1)]
     assert (reject["line"], reject["content"]) == (2, line[: len(line) // 2])
-    assert "it was cut off" in reject["error"]
-    assert outcome.progress.complaints == ["it is cut off in the middle of its last line"]
+    assert "it is truncated" in reject["error"]
+    assert outcome.progress.complaints == ["it is truncated in the middle of its last line"]
 
 
 @pytest.mark.parametrize(
     ("end", "complaint"),
     [
-        ([], "it lacks the line that ends an export"),
-        ([{"loomql_export": {"count": 2, "complete": True}}], "its export had 2 rows, and there are 1"),
+        ([], "it has no trailer"),
+        ([{"loomql_export": {"count": 2, "complete": True}}], "its trailer counts 2 rows, but the file has 1"),
         (
             [{"loomql_export": {"count": 1, "complete": False, "error": {"message": "no more"}}}],
             "its export failed: no more",
@@ -360,7 +360,7 @@ def test_exit_code_is_zero_only_if_everything_is_stored(
     assert some[1].splitlines() == [
         f"{good}: 1 call stored.",
         f"{bad}: nothing stored.",
-        f"  1 line is rejected: {bad}.rejects.ndjson says which, and why.",
+        f"  1 line is rejected: {bad}.rejects.ndjson lists them with reasons.",
     ]
     assert nothing[0] == 1
     assert str(tmp_path / "nothing") in nothing[1]

@@ -264,11 +264,11 @@ def test_missing_audit_folder_prevents_actions_and_startup(
     served = loomql("serve", "--port", "0", **own)
     listed = spoken("key", "list", **{**own, "LOOMQL_AUDIT_LOG": ""})
 
-    why = f"loomql: the audit log {log} cannot be written: No such file or directory\n"
+    why = f"loomql: the audit log {log} is not writable: No such file or directory\n"
     assert (made.returncode, made.stdout) == (1, "")
     assert made.stderr.endswith(why)
     assert (served.returncode, served.stderr) == (1, why)
-    assert listed.stdout.startswith("There is no key yet")
+    assert listed.stdout.startswith("No key exists")
 
 
 def told(line: str) -> tuple[str, str]:

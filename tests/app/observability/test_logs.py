@@ -177,7 +177,7 @@ def test_real_server_logs_no_forged_line(mongodb_uri: str, database_name: str, t
     store_broken_calls(mongodb_uri, database_name)
     with serving(tmp_path / "out", **environment) as server:
         send_hostile_requests(server.url.removesuffix("/graphql"))
-        assert eventually(lambda: b" stays without its usage" in server.output.read_bytes())
+        assert eventually(lambda: b" is stored without its usage" in server.output.read_bytes())
         server.stop()
         output = server.output.read_bytes().decode()
 
@@ -190,7 +190,8 @@ def test_real_server_logs_no_forged_line(mongodb_uri: str, database_name: str, t
     assert any(f"exception of call {text} of acme/{text} has" in line for line in told)
     assert any("1 of 1 items of a batch at /weave are not stored: batch.0" in line for line in told)
     assert any(
-        line.startswith(f"call acme/logs:{text} stays") or f" call acme/logs:{text} stays" in line for line in told
+        line.startswith(f"call acme/logs:{text} is stored") or f" call acme/logs:{text} is stored" in line
+        for line in told
     )
     assert any("9.9.9.9\\x9b31m" in line or "9.9.9.9\x9b31m" in line for line in told)
     assert any("unexpected error" in line for line in told)

@@ -67,7 +67,7 @@ async def test_request_with_another_host_name_is_counted_as_refused(served: http
 
 
 async def test_request_without_key_is_counted_as_refused(mongodb_uri: str, database: Database) -> None:
-    made = await KeysStore(database).create([Grant.of("*", Role.READER)])
+    made = await KeysStore(database).create([Grant.parse("*", Role.READER)])
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database.calls.database.name)
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:

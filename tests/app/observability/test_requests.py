@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from app.admission.operation_limiter import MOST_OPERATIONS
+from app.admission.operation_limiter import MAX_OPERATIONS
 from app.background.tasks import BackgroundTasks
 from app.observability.request_record import CURRENT
 from app.server.application import create_app
@@ -62,7 +62,7 @@ async def test_usage_and_open_streams_are_reported(client: httpx.AsyncClient) ->
     found = await told(client)
 
     counts = {
-        "operations": MOST_OPERATIONS,
+        "operations": MAX_OPERATIONS,
         "completions": 64,
         "exports": 2,
         "subscriptions": 5000,

@@ -128,7 +128,7 @@ async def test_span_of_20_mb_is_refused_for_its_size(http: httpx.AsyncClient, he
 @pytest.mark.parametrize(
     ("content", "changes", "status", "reason"),
     [
-        (body(span(1))[:-3], {}, 400, "the body is not an ExportTraceServiceRequest in protobuf, or is cut off"),
+        (body(span(1))[:-3], {}, 400, "the body is not an ExportTraceServiceRequest in protobuf, or is truncated"),
         (gzip.compress(body(span(1)))[:-9], {"content-encoding": "gzip"}, 400, "cut off before the end of its gzip"),
         (body(span(1)), {"content-encoding": "gzip"}, 400, "the body is not gzip"),
         (gzip.compress(b"") * 1_001, {"content-encoding": "gzip"}, 400, "more than 1,000 members of gzip; compress it"),
@@ -141,7 +141,7 @@ async def test_span_of_20_mb_is_refused_for_its_size(http: httpx.AsyncClient, he
         (b"[]", JSON, 400, "the request must be a JSON object"),
         (b'{"resource_spans": []}', JSON, 400, "the request has no resourceSpans"),
         (b'{"resourceSpans": [' + b"{}," * 600_000 + b"{}]}", JSON, 413, "more than 500,000 values; export"),
-        (b"\x0a\x00" * 100_001, {}, 413, "more than 100,000 resources, scopes and spans; export fewer"),
+        (b"\x0a\x00" * 100_001, {}, 413, "more than 100,000 resources, scopes and spans; send smaller"),
     ],
     ids=[
         *(
@@ -178,7 +178,7 @@ async def test_memory_of_dense_json_is_reserved() -> None:
 
     with room.reservation() as share:
         assert await endpoint._read(text, share) == [{}] * 100_000
-        assert room.held_bytes == 100_000 * 72 + 64 - 2 * len(text) - 4096 - FREE_BYTES
+        assert room.reserved_bytes == 100_000 * 72 + 64 - 2 * len(text) - 4096 - FREE_BYTES
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/grpc", ""])
@@ -300,7 +300,7 @@ async def narrow(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.As
 async def test_sender_over_the_limit_gets_retry_after(
     narrow: httpx.AsyncClient, encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_budget, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(request_budget, "_WAIT_SECONDS", 0.05)
     sent = body(span(1, {"input.value": "x" * (80_000 + FREE_BYTES)}))
     headers = PROTOBUF | {"content-encoding": encoding}
     content = gzip.compress(sent) if encoding == "gzip" else sent

@@ -216,7 +216,7 @@ async def test_request_waits_for_a_slot_for_some_seconds(one_by_one: Channel, mo
 
 async def test_message_waiting_for_memory_blocks_no_other(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpc_server, "_COMING_AT_ONCE", 1)
-    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 60.0)
     address, intake, name = GrpcAddress("127.0.0.1", free_port()), RequestBudget(100_000), f"/{SERVICE}/Export"
     async with (
         traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", intake, anybody),
@@ -279,7 +279,7 @@ async def test_decompression_bomb_is_refused(export: Export, receiver: Receiver)
     await export(body(span(1)), metadata=metadata)
 
     assert [error.value.code() for error in (bomb, countless)] == [grpc.StatusCode.RESOURCE_EXHAUSTED] * 2
-    assert "export fewer spans at once" in (countless.value.details() or "")
+    assert "send smaller requests" in (countless.value.details() or "")
     assert list(await receiver.stored("acme/large-over-grpc")) == [span_id(1)]
 
 

@@ -399,11 +399,11 @@ async def test_process_without_providers_reports_it() -> None:
     none, reached = NoProviders(), Endpoint("https://llm.test")
 
     assert (none.secret("A"), none.secret_at("A", "https://b"), none.base_url("openai")) == (None, None, None)
-    with pytest.raises(ProviderError, match="reaches no providers"):
+    with pytest.raises(ProviderError, match="calls no model providers"):
         await none.complete(reached, {})
-    with pytest.raises(ProviderError, match="reaches no providers"):
+    with pytest.raises(ProviderError, match="calls no model providers"):
         await anext(none.stream(reached, {}))
-    with pytest.raises(ProviderError, match="reaches no providers"):
+    with pytest.raises(ProviderError, match="calls no model providers"):
         await none.generate_images(reached, {})
-    with pytest.raises(ProviderError, match="reaches no providers"):
+    with pytest.raises(ProviderError, match="calls no model providers"):
         await none.download(reached, "https://llm.test/x.png", 5)

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from app.providers import EnvironmentProviders
 from app.providers.stream_redaction import StreamedSecrets
-from stores.completions.stream_assembly import StreamedCompletion
+from stores.completions.stream_assembly import AssembledCompletion
 from stores.providers import Endpoint
 from tests.stand_in_provider import KEY, StandIn
 
@@ -57,7 +57,7 @@ def chunk(delta: object, finish_reason: str | None = None, index: int = 0) -> di
 
 def passed(*chunks: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """What is told of chunks, as text, and what is kept of them."""
-    secrets, whole = StreamedSecrets([KEY, "another-secret"]), StreamedCompletion()
+    secrets, whole = StreamedSecrets([KEY, "another-secret"]), AssembledCompletion()
     told = [safe for one in chunks for safe in secrets.passed(json.loads(json.dumps(one)))] + list(secrets.rest())
     for one in told:
         whole.add(one)
@@ -119,7 +119,7 @@ async def test_stream_that_repeats_the_key_never_contains_it(
     providers: EnvironmentProviders, stand_in: StandIn
 ) -> None:
     stand_in.reply = lambda _body: f"Your key is {KEY}."
-    whole = StreamedCompletion()
+    whole = AssembledCompletion()
 
     async for one in providers.stream(Endpoint(stand_in.base_url, KEY), {"model": "small", **HELLO}):
         whole.add(one)

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from app.runtime.heap_trimming import OF_ITS_OWN, trim_periodically
+from app.runtime.heap_trimming import MMAP_THRESHOLD_BYTES, trim_periodically
 from tests.waiting import until
 
 BLOCK = 64 * 1024
@@ -48,7 +48,7 @@ largest = bytearray(30 * {MIB})  # after which the allocator takes nothing small
 del largest
 blocks = []
 for _ in range({COUNT}):
-    blocks.append(bytearray({2 * OF_ITS_OWN}))
+    blocks.append(bytearray({2 * MMAP_THRESHOLD_BYTES}))
     blocks.append(bytearray({BLOCK}))
 full = held()
 del blocks[::2]
@@ -63,6 +63,6 @@ def freed(how: str) -> int:
 
 
 def test_large_freed_block_is_returned_at_once() -> None:
-    assert freed("told") >= COUNT * 2 * OF_ITS_OWN * 0.9
+    assert freed("told") >= COUNT * 2 * MMAP_THRESHOLD_BYTES * 0.9
     # If this fails, the allocator does so by itself now, and need not be told.
-    assert freed("untold") < COUNT * 2 * OF_ITS_OWN * 0.1
+    assert freed("untold") < COUNT * 2 * MMAP_THRESHOLD_BYTES * 0.1

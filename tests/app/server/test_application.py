@@ -19,6 +19,7 @@ from websockets.typing import Subprotocol
 
 from app.commands import server_process
 from app.embedded_mongod import DataFolder, embedded_mongod
+from app.graphiql import DOCS_LINK
 from app.server.application import create_app
 from app.server.health import Readiness
 from app.settings import Settings
@@ -82,7 +83,7 @@ async def test_unknown_path_names_the_api_path(client: httpx.AsyncClient) -> Non
     elsewhere = await client.post("/api/graphql", json={"query": "{ __typename }"})
 
     assert elsewhere.status_code == 404
-    assert elsewhere.text == "There is nothing at /api/graphql; GraphQL is at /graphql.\n"
+    assert elsewhere.text == "/api/graphql does not exist; GraphQL is at /graphql.\n"
 
 
 async def over_http(client: httpx.AsyncClient, query: str) -> bytes:
@@ -163,6 +164,28 @@ async def test_graphiql_can_be_left_out(mongodb_uri: str, database_name: str) ->
 
     assert answer.json()["data"] == {"__typename": "Query"}
     assert asset.status_code == 404
+
+
+async def test_anyone_may_read_the_documentation(mongodb_uri: str, database_name: str) -> None:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, keys="required")
+    async with running(settings) as client:
+        page = await client.get("/docs")
+        graphiql_page = await client.get("/graphql", headers=BROWSER)
+
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert DOCS_LINK in graphiql_page.text
+
+
+async def test_the_documentation_can_be_left_out(mongodb_uri: str, database_name: str) -> None:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, docs=False)
+    async with running(settings) as client:
+        answers = [await client.get(path) for path in ("/docs", "/docs/style.css")]
+        graphiql_page = await client.get("/graphql", headers=BROWSER)
+
+    assert [answer.status_code for answer in answers] == [404, 404]
+    assert graphiql_page.status_code == 200
+    assert DOCS_LINK not in graphiql_page.text
 
 
 async def test_settings_limit_documents_and_bodies(mongodb_uri: str, database_name: str) -> None:
@@ -287,9 +310,9 @@ async def test_refusing_database_is_not_ready_and_is_logged_once(
         reasons = [await readiness.check() for _ in range(2)]
     database.close()
 
-    assert reasons == ["the database refused; the server's log says why"] * 2
+    assert reasons == ["the database returned an error; see the server's log"] * 2
     (record,) = [record for record in caplog.records if record.name == "loomql"]
-    assert record.getMessage() == "the database refused: Authentication failed."
+    assert record.getMessage() == "the database returned an error: Authentication failed."
     assert record.exc_info is None
 
 
@@ -321,9 +344,9 @@ async def test_unresolvable_address_is_not_ready_and_is_logged_once(
         reasons = [await readiness.check() for _ in range(2)]
     database.close()
 
-    assert reasons == ["LOOMQL_MONGODB_URI leads to no database; the server's log says why"] * 2
+    assert reasons == ["LOOMQL_MONGODB_URI does not lead to a MongoDB server; see the server's log"] * 2
     (record,) = [record for record in caplog.records if record.name == "loomql"]
-    assert record.getMessage().startswith("LOOMQL_MONGODB_URI leads to no database: ")
+    assert record.getMessage().startswith("LOOMQL_MONGODB_URI does not lead to a MongoDB server: ")
     assert "\n" not in record.getMessage()
     assert "secret" not in record.getMessage()
     assert record.exc_info is None

@@ -126,7 +126,7 @@ def test_batch_without_valid_items_is_refused(door: httpx.Client, project: str) 
     ("body", "reason"),
     [
         (b"", "the body cannot be read"),
-        (b"\xff", "no part of a UTF-8 text"),
+        (b"\xff", "is not valid UTF-8"),
         (b"[]", "batch: is required: a list"),
         (b'{"batch": {}}', "batch: is required: a list"),
         (b'{"batch": [{}', "ends before"),
@@ -394,7 +394,7 @@ def test_dense_batch_is_refused_before_any_item_is_read(door: httpx.Client, path
 
     answer = door.post(path, content=dense)
 
-    reason = "has more than 2,500,000 strings, lists and objects; send fewer at once"
+    reason = "has more than 2,500,000 strings, lists and objects; send fewer per request"
     assert (answer.status_code, answer.json()) == (413, {"reason": reason})
 
 

@@ -165,7 +165,7 @@ def test_invalid_prices_are_refused(door: httpx.Client, project: str) -> None:
     many: dict[str, object] = {f"m{number}": {} for number in range(1001)}
     assert refused(door, "/cost/create", project_id=project, costs=many) == (
         400,
-        "costs: has 1,001 costs; the limit is 1,000 at once",
+        "costs: has 1,001 costs; the limit of one request is 1,000",
     )
     assert refused(door, "/cost/query", project_id=project, fields=["nothing"])[0] == 400
     assert refused(door, "/cost/purge", project_id=project, query={"$expr": {"$not": [{"$literal": 1}]}})[0] == 400

@@ -79,7 +79,7 @@ def test_disconnect_ends_the_provider_stream(door: httpx.Client, project: str, p
     while not (call := posted(door, "/call/read", project_id=project, id=call_id)["call"])["ended_at"]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert call["exception"].startswith("The answer was given up before it was whole")
+    assert call["exception"].startswith("The response is incomplete")
     assert provider.left == 1
 
 

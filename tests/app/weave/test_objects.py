@@ -118,7 +118,7 @@ def test_op_with_an_objects_name_is_read_and_deleted_by_digest(door: httpx.Clien
 @pytest.mark.parametrize(
     ("obj", "status", "reason"),
     [
-        ({"object_id": "a b"}, 400, "obj.object_id: 'a b' cannot name an object"),
+        ({"object_id": "a b"}, 400, "obj.object_id: 'a b' is not a valid object name"),
         ({"builtin_object_class": "Nothing"}, 400, "obj.builtin_object_class"),
         ({"val": "weave-trace-internal:///x"}, 400, "obj.val: refs from outside"),
         ({"val": "x" * 9_000_000}, 413, "obj.val: takes"),

@@ -123,7 +123,7 @@ def test_cross_site_page_writes_nothing(
         uploaded = browser.post("/files/create", **form)  # type: ignore[arg-type] # a form as httpx takes it
 
     assert [deleted.status_code, uploaded.status_code] == [403, 403]
-    assert "may send nothing here" in deleted.json()["reason"]
+    assert "may not send requests to this server" in deleted.json()["reason"]
     assert [call["id"] for call in streamed(door, "/calls/stream_query", project_id=project)] == [call_id]
     assert posted(door, "/files/stats", project_id=project) == {"total_size_bytes": 0}
 
@@ -168,7 +168,7 @@ def narrow(database: Database, intake: RequestBudget) -> Iterator[httpx.Client]:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
-        own = Database(database._client, database.calls.database.name, intake=intake)
+        own = Database(database._client, database.calls.database.name, request_budget=intake)
         yield {"stores": Stores.for_database(own)}
 
     door = WeaveDoor(MAX_BODY_BYTES, MAX_BODY_BYTES, intake)
@@ -202,7 +202,7 @@ def test_full_server_returns_retry_after(narrow: httpx.Client, intake: RequestBu
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert "LOOMQL_MAX_PENDING_BYTES" in answer.json()["reason"]
 
-    assert intake.held_bytes == 0
+    assert intake.reserved_bytes == 0
 
 
 def looked_up(door: httpx.Client, query: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
@@ -246,7 +246,7 @@ def test_invalid_wandb_query_is_reported(door: httpx.Client) -> None:
     [no_query] = looked_up(door, "{")["errors"]
 
     assert "artifacts" in unknown["message"]
-    assert unfit["message"].startswith("project: 'a/b' cannot be half of a project id")
+    assert unfit["message"].startswith("project: 'a/b' is not valid as half of a project id")
     assert "Syntax Error" in no_query["message"]
     assert refused(door, "/graphql", query="{ viewer { id } }" + " " * 10_000)[0] == 413
     assert refused(door, "/graphql", variables={}) == (422, "query: Field required")

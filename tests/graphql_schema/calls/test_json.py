@@ -55,7 +55,7 @@ async def test_deep_literal_with_deep_variable_and_long_integer_is_read(run: Run
     ("depth", "deep", "reason"),
     [
         (100, nested(1000), "nests deeper than 1,024 levels at deep.0.0.0"),
-        (0, {"n": [10**308]}, "holds an integer of more than 308 digits at deep.n.0; send it as a string"),
+        (0, {"n": [10**308]}, "contains an integer of more than 308 digits at deep.n.0; send it as a string"),
     ],
     ids=["deep", "long"],
 )

@@ -134,8 +134,8 @@ WRONG: list[tuple[Tree, str, str]] = [
         eq("inputs", "Why?"),
         "$eq.1",
         (
-            'inputs as a whole is a list or an object, never "Why?"; compare a value in it, such as inputs.name, or '
-            "look for a text with contains"
+            'inputs is a list or an object, never "Why?"; compare a value in it, such as inputs.name, or '
+            "search its text with contains"
         ),
     ),
     (eq("op_name", 5), "$eq.1", "op_name holds texts, never 5; write a text in quotes"),
@@ -162,7 +162,7 @@ async def test_invalid_time_is_refused_by_name(run: Run) -> None:
     assert [error["path"] for error in answer.errors] == [["calls"], ["callsStats"], ["callsAggregate"]]
     for error in answer.errors:
         assert error["extensions"] == {"code": "BAD_USER_INPUT", "argument": "query.expr.gt.1"}
-        assert "started_at compares with times: 'yesterday' is not an ISO 8601 time" in error["message"]
+        assert "started_at is a time: 'yesterday' is not an ISO 8601 time" in error["message"]
 
 
 @pytest.mark.parametrize("name", ["started_at", "op_name", "status"])

@@ -96,8 +96,16 @@ async def test_sort_by_feedback_is_paged_in_both_directions(run: Run, direction:
             "write feedback.[type]",
         ),
         ({"query": {"expr": typed(eq("feedback.[x", 1))}}, "query.expr.eq.0.getField", "write feedback.[type]"),
-        ({"query": {"expr": typed(eq("feedback.[x].y", 1))}}, "query.expr.eq.0.getField", "there are id, project_id"),
-        ({"sortBy": [{"field": "feedback.[x].y", "direction": "ASC"}]}, "sortBy.0.field", "there are id, project_id"),
+        (
+            {"query": {"expr": typed(eq("feedback.[x].y", 1))}},
+            "query.expr.eq.0.getField",
+            "the fields are id, project_id",
+        ),
+        (
+            {"sortBy": [{"field": "feedback.[x].y", "direction": "ASC"}]},
+            "sortBy.0.field",
+            "the fields are id, project_id",
+        ),
     ],
 )
 async def test_invalid_field_name_is_refused_with_its_path(run: Run, arguments: Tree, at: str, message: str) -> None:

@@ -253,12 +253,12 @@ async def test_cursor_of_another_query_or_forged_is_refused(run: Run, calls: Cal
     ("arguments", "argument", "reason"),
     [
         ("first: -1", "first", "-1 is negative"),
-        ("first: 10001", "first", "10,001 is above the limit of 10,000"),
+        ("first: 10001", "first", "10,001 exceeds the limit of 10,000"),
         ("last: -1", "last", "-1 is negative"),
-        ("last: 10001", "last", "10,001 is above the limit of 10,000"),
+        ("last: 10001", "last", "10,001 exceeds the limit of 10,000"),
         ("offset: -1", "offset", "-1 is negative"),
-        ("first: 1, last: 1", "first", "goes forward"),
-        ("last: 1, offset: 1", "offset", "counts from the front"),
+        ("first: 1, last: 1", "first", "pages forward"),
+        ("last: 1, offset: 1", "offset", "counts from the start"),
     ],
 )
 async def test_invalid_page_arguments_are_refused(run: Run, arguments: str, argument: str, reason: str) -> None:

@@ -204,5 +204,5 @@ async def test_disconnect_ends_the_stream(follow: Follow, database: Database, st
     await until(lambda: stand_in.left == 1)
     [call] = [document async for document in database.calls.find({})]
     assert call["status"] == "error"
-    assert call["exception"].startswith("The answer was given up before it was whole")
+    assert call["exception"].startswith("The response is incomplete")
     assert call["output"]["choices"][0]["message"]["content"].startswith("word ")

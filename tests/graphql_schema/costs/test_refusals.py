@@ -98,7 +98,7 @@ async def test_more_prices_than_a_thousand_at_once_are_refused(run: Run) -> None
     answer = await run(CREATE, costs=[cost()] * 10_000)
 
     assert answer.code == "BAD_USER_INPUT"
-    assert answer.errors[0]["message"] == "costs: has 10,000 costs; the limit is 1,000 at once"
+    assert answer.errors[0]["message"] == "costs: has 10,000 costs; the limit of one request is 1,000"
     assert (await run(LIST, first=0)).data["costs"]["totalCount"] == 1_000
 
 

@@ -98,7 +98,7 @@ async def test_run_is_ordered_watched_and_read(api: Api, stores: Stores, stand_i
     call_id = answer.data["evaluateModel"]["callId"]
     watching = asyncio.create_task(api.watch(PROGRESS, callId=call_id))
     await asyncio.sleep(0.2)
-    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    await stores.evaluation_runs.execute(PROJECT, call_id)
     told = [event.data["evaluationProgress"] for event in await watching]
 
     running = {"__typename": "EvaluationStatusRunning", "code": "RUNNING", "completedRows": 0, "totalRows": 3}
@@ -142,7 +142,7 @@ async def test_invalid_arguments_are_named(api: Api, stores: Stores) -> None:
         {"code": "NOT_FOUND", "argument": "callId"},
     ]
     assert swapped.errors[0].message == (
-        "evaluationRef: is of the class LLMStructuredCompletionModel; only one of Evaluation can be run on the server"
+        "evaluationRef: has the class LLMStructuredCompletionModel; the server only runs objects of class Evaluation"
     )
     assert no_run.data["evaluationProgress"] == {"__typename": "EvaluationStatusNotFound"}
 
@@ -178,7 +178,7 @@ async def test_run_of_the_server_is_read_like_any_other(api: Api, stores: Stores
         "modelCall": predict | {"usage": usage},
         "scores": [score | {"value": {"grade": 3, "good": True}}],
     }
-    refused = "The model was asked for JSON and answered 'no JSON'"
+    refused = "The model was to return JSON but returned 'no JSON'"
     assert warp["scores"] == [score | {"value": None, "exception": refused}]
     assert (loom["output"], loom["scores"]) == (None, [])
     assert "answered 500" in loom["modelCall"]["exception"]

@@ -30,7 +30,7 @@ from graphql import (
 from strawberry.utils.str_converters import to_snake_case
 
 from graphql_schema.fields.connections import Listing
-from stores.paging import Key, Order, Page
+from stores.paging import Order, Page, SortKey
 from stores.times import FIRST, LAST
 from tests.graphql_schema.execution import example_schema
 from tests.graphql_schema.execution.example_schema import Color, Level, Raising, Thing
@@ -181,7 +181,7 @@ _SCALARS: Final[dict[str, Callable[[Random], object]]] = {
 _ENUMS: Final[dict[str, list[Any]]] = {"Color": [*Color], "Level": [*Level]}
 _CLASSES: Final = ("Dog", "Cat", "Fish")
 _FORMS: Final[list[Callable[[dict[str, Any]], object]]] = [Thing, lambda given: SimpleNamespace(**given), Row]
-PAGES: Final = Order({}, (Key("id"),))
+PAGES: Final = Order({}, (SortKey("id"),))
 
 
 class Sources:

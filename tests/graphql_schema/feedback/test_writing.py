@@ -99,7 +99,7 @@ async def test_annotation_that_violates_its_schema_is_refused_with_the_path(run:
     assert bad.code == "BAD_USER_INPUT"
     assert bad.errors[0]["extensions"]["argument"] == "payload.value.lines.1"
     assert bad.errors[0]["message"] == (
-        "payload.value.lines.1: breaks its schema: 'ugly' is not one of ['good', 'bad']"
+        "payload.value.lines.1: does not match its schema: 'ugly' is not one of ['good', 'bad']"
     )
 
 
@@ -191,7 +191,7 @@ async def test_feedback_on_a_ref_keeps_that_ref(run: Run, ref: str) -> None:
     assert (await run(READ, project=PROJECT)).data["feedback"]["nodes"][0]["weaveRef"] == ref
 
 
-NEITHER = "is neither a ref nor a call id; send a ref, such as weave:///acme/chat/call/<id>, or a call id alone"
+NEITHER = "is neither a ref nor a call id; use a ref, such as weave:///acme/chat/call/<id>, or a bare call id"
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ NEITHER = "is neither a ref nor a call id; send a ref, such as weave:///acme/cha
         (f"weave:///{PROJECT}/call/{call_id(1)}/attr/output", "is not a call id; use a lowercase UUID"),
         (f"weave:///{PROJECT}/calls/{call_id(1)}", "its kind must be call, trace, thread"),
         ("weave:///abc", "is not a project id"),
-        ("weave-trace-internal:///x", "refs from outside start with weave:///"),
+        ("weave-trace-internal:///x", "is reserved for internal refs; write refs with weave:///"),
     ],
 )
 async def test_feedback_on_neither_a_ref_nor_a_call_id_is_refused(

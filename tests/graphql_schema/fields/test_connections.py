@@ -11,7 +11,7 @@ from graphql_schema.context import Context, Info
 from graphql_schema.execution import CompilingExecutor, call_directly, field_of
 from graphql_schema.fields.connections import ConnectionNames, Listing, connection_field
 from graphql_schema.scalars import SCALARS
-from stores.paging import Key, Order, Page, PageRequest
+from stores.paging import Order, Page, PageRequest, SortKey
 
 
 @strawberry.type
@@ -24,7 +24,7 @@ class Query:
     @connection_field("Words.", of=WordSchema)
     async def words(self, info: Info, letter: str = "a", *, request: PageRequest, loud: bool = False) -> Listing:
         rows = [{"text": f"{letter}{place}{'!' if loud else ''}"} for place in range(request.offset, request.size)]
-        page = Page(rows, has_next=request.backward, has_previous=False, order=Order({}, (Key("text"),)), scope=b"")
+        page = Page(rows, has_next=request.backward, has_previous=False, order=Order({}, (SortKey("text"),)), scope=b"")
 
         async def count() -> int:
             return info.context.max_page_size + request.size
@@ -81,9 +81,9 @@ async def test_list_without_selected_rows_reads_none(schema: strawberry.Schema) 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("(first: 8)", "8 is above the limit of 7 a page"),
+        ("(first: 8)", "8 exceeds the limit of 7 rows per page"),
         ("(offset: -1)", "-1 is negative"),
-        ('(first: 1, before: "x")', "goes forward"),
+        ('(first: 1, before: "x")', "pages forward"),
     ],
 )
 async def test_invalid_page_arguments_are_refused(schema: strawberry.Schema, arguments: str, told: str) -> None:

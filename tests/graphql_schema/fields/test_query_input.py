@@ -200,7 +200,7 @@ async def test_error_in_the_typed_form_has_its_path(run: Run, expr: str, argumen
         (
             {"$expr": {"$contains": {"input": field("id"), "substr": lit("a"), "fold": True}}},
             "query.json.$expr.$contains",
-            "has no 'fold'; there are input, substr, case_insensitive",
+            "unknown key 'fold'; the keys are input, substr, case_insensitive",
         ),
     ],
 )

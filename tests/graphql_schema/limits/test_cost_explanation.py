@@ -170,4 +170,4 @@ async def test_invalid_page_size_is_reported_by_its_field(database: Database) ->
     result = await schema.execute(document, context_value=Context(Stores.for_database(database)))
 
     [error] = result.errors or []
-    assert "first: 1,000,000 is above the limit of 10,000 a page" in error.message
+    assert "first: 1,000,000 exceeds the limit of 10,000 rows per page" in error.message

@@ -173,7 +173,7 @@ async def test_cursor_does_not_depend_on_the_selection(run: Run) -> None:
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"sort": [{"field": "turncount", "direction": "ASC"}]}, "sortBy.0.field", "did you mean turn_count"),
-    ({"sort": [{"field": "latency", "direction": "ASC"}]}, "sortBy.0.field", "there are thread_id, turn_count"),
+    ({"sort": [{"field": "latency", "direction": "ASC"}]}, "sortBy.0.field", "the fields are thread_id, turn_count"),
     (
         {"sort": [{"field": "turn_count", "direction": "ASC"}, {"field": "turnCount", "direction": "DESC"}]},
         "sortBy.1.field",

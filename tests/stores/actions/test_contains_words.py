@@ -65,7 +65,7 @@ async def test_too_many_words_are_refused_before_any_output_is_read(
     await calls.write([start(), end(output="word-1000")])
     many = [f"word-{number}" for number in range(MAX_WORDS + 1)]
 
-    with pytest.raises(BadInputError, match="leads to a spec of 1,001 target_words; the limit is 1,000") as refused:
+    with pytest.raises(BadInputError, match="has a spec with 1,001 target_words; the limit is 1,000") as refused:
         await actions.execute(PROJECT, await action(objects, looking_for(*many)), [call_id(1)])
     done = await actions.execute(PROJECT, await action(objects, looking_for(*many[1:])), [call_id(1)])
 
@@ -86,9 +86,9 @@ def test_words_found_in_raw_json_are_not_searched_per_string(
     monkeypatch.setattr(contains_words, "iter_strings", watched)
     row = {"json": {"output": r'["back\\slash"]'}}
 
-    assert not WordSearch(ContainsWordsActionConfig(target_words=["weft", "Größe"])).is_found(row)
+    assert not WordSearch(ContainsWordsActionConfig(target_words=["weft", "Größe"])).matches(row)
     assert looked_into == []
-    assert WordSearch(ContainsWordsActionConfig(target_words=["weft", r"k\s"])).is_found(row)
+    assert WordSearch(ContainsWordsActionConfig(target_words=["weft", r"k\s"])).matches(row)
     assert looked_into == [[r"back\slash"]]
 
 
@@ -180,7 +180,7 @@ async def test_large_outputs_are_read_in_batches(
     commands: Commands,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(store, "_BYTES_AT_ONCE", 250_000)
+    monkeypatch.setattr(store, "_SEARCH_BATCH_BYTES", 250_000)
     for number in range(1, 6):
         await calls.write([start(number), end(number, output="x" * 100_000 + f"word{number}")])
     await calls.write([start(6), end(6, output="x" * 400_000 + "word6")])

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.providers import EnvironmentProviders
 from stores.actions import ActionsStore, action_run, judge
-from stores.actions.store import JUDGED_AT_ONCE
+from stores.actions.store import CONCURRENT_JUDGEMENTS
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore
 from stores.database import Database
@@ -136,29 +136,33 @@ async def test_running_call_is_judged_without_an_output(
 @pytest.mark.parametrize(
     ("answer", "code", "message"),
     [
-        ("not JSON at all", "PROVIDER_ERROR", "the model's answer is not JSON"),
-        ('{"score": 7', "PROVIDER_ERROR", "the model's answer is not JSON"),
-        ('{"score": 11}', "PROVIDER_ERROR", "answer breaks its schema: 11 is greater than the maximum of 10 at score"),
-        ('{"score": "7"}', "PROVIDER_ERROR", "answer breaks its schema: '7' is not of type 'integer' at score"),
-        ("{}", "PROVIDER_ERROR", "the model's answer breaks its schema: 'score' is a required property"),
-        ("[]", "PROVIDER_ERROR", "the model's answer breaks its schema: [] is not of type 'object'"),
-        ("", "PROVIDER_ERROR", "the model's answer has no text"),
-        ({"role": "assistant", "content": None}, "PROVIDER_ERROR", "the model's answer has no text"),
+        ("not JSON at all", "PROVIDER_ERROR", "the model's response is not JSON"),
+        ('{"score": 7', "PROVIDER_ERROR", "the model's response is not JSON"),
+        (
+            '{"score": 11}',
+            "PROVIDER_ERROR",
+            "response breaks its schema: 11 is greater than the maximum of 10 at score",
+        ),
+        ('{"score": "7"}', "PROVIDER_ERROR", "response breaks its schema: '7' is not of type 'integer' at score"),
+        ("{}", "PROVIDER_ERROR", "the model's response breaks its schema: 'score' is a required property"),
+        ("[]", "PROVIDER_ERROR", "the model's response breaks its schema: [] is not of type 'object'"),
+        ("", "PROVIDER_ERROR", "the model's response has no text"),
+        ({"role": "assistant", "content": None}, "PROVIDER_ERROR", "the model's response has no text"),
         (
             {"role": "assistant", "content": None, "refusal": "I will not."},
             "PROVIDER_ERROR",
-            "the model refuses to judge: 'I will not.'",
+            "the model refused to judge: 'I will not.'",
         ),
-        ({"role": "assistant", "content": ["text"]}, "PROVIDER_ERROR", "the model's answer has no text"),
+        ({"role": "assistant", "content": ["text"]}, "PROVIDER_ERROR", "the model's response has no text"),
         (
-            json.dumps({"score": 1, "why": "x" * judge.MAX_JUDGEMENT}),
+            json.dumps({"score": 1, "why": "x" * judge.MAX_RESPONSE_CHARACTERS}),
             "PAYLOAD_TOO_LARGE",
-            "the model's answer has 65,559 characters; the limit is 65,536",
+            "the model's response has 65,559 characters; the limit is 65,536",
         ),
         ('{"score": 7, "why": "\\ud800"}', "PROVIDER_ERROR", "JSON with a lone surrogate"),
         (Response("<html>", media_type="text/html"), "PROVIDER_ERROR", "not JSON"),
-        (JSONResponse({"choices": []}), "PROVIDER_ERROR", "the model's answer has no text"),
-        (JSONResponse({"choices": [3]}), "PROVIDER_ERROR", "the model's answer has no text"),
+        (JSONResponse({"choices": []}), "PROVIDER_ERROR", "the model's response has no text"),
+        (JSONResponse({"choices": [3]}), "PROVIDER_ERROR", "the model's response has no text"),
         (JSONResponse({"error": {"message": "Overloaded."}}, 500), "PROVIDER_ERROR", "500"),
         (JSONResponse({"error": {"message": "Slower."}}, 429, {"Retry-After": "60"}), "PROVIDER_ERROR", "429"),
     ],
@@ -206,7 +210,7 @@ async def test_authentication_failure_stops_further_requests(
 
     assert {row["error"]["code"] for row in done.results} == {"PROVIDER_ERROR"}
     assert all("401" in row["error"]["message"] for row in done.results)
-    assert 1 <= len(stand_in.asked) <= JUDGED_AT_ONCE
+    assert 1 <= len(stand_in.asked) <= CONCURRENT_JUDGEMENTS
 
 
 async def test_missing_api_key_is_named_for_each_call(
@@ -231,7 +235,7 @@ async def test_too_large_call_is_reported_before_any_request(
 
     assert done.results[0]["error"] == {
         "code": "PAYLOAD_TOO_LARGE",
-        "message": "its inputs and output have 2,000,016 characters as JSON; a judge reads at most 1,048,576",
+        "message": "the inputs and output have 2,000,016 characters of JSON; the limit is 1,048,576",
     }
     assert [judged(body)["output"] for body in stand_in.bodies] == ["y"]
 
@@ -244,7 +248,7 @@ async def test_too_large_total_is_reported_before_the_remaining_requests(
     stand_in: StandIn,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(action_run, "MAX_OUTPUTS", 100_000)
+    monkeypatch.setattr(action_run, "MAX_OUTPUT_CHARACTERS", 100_000)
     ids = await store(calls, *range(40))
     stand_in.reply = lambda _body: json.dumps({"score": 7, "why": "x" * 10_000})
 
@@ -252,9 +256,9 @@ async def test_too_large_total_is_reported_before_the_remaining_requests(
 
     failed = [row["error"] for row in done.results if "error" in row]
     assert {error["code"] for error in failed} == {"PAYLOAD_TOO_LARGE"}
-    assert "the limit is 100,000, so send the rest in another" in failed[0]["message"]
+    assert "the limit is 100,000, so send the remaining calls" in failed[0]["message"]
     judged_ones = len(ids) - len(failed)
-    assert 10 <= judged_ones <= 10 + JUDGED_AT_ONCE
+    assert 10 <= judged_ones <= 10 + CONCURRENT_JUDGEMENTS
     assert len(stand_in.asked) == len(await everything(feedback)) == judged_ones
 
 
@@ -292,16 +296,16 @@ async def test_concurrent_batches_share_the_request_limit(
     judges = actions._completions
 
     class Watched:
-        async def answer(self, project_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        async def complete(self, project_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
             with lock:
                 under_way[0] += 1
                 at_once.append(under_way[0])
-            if under_way[0] == JUDGED_AT_ONCE:
+            if under_way[0] == CONCURRENT_JUDGEMENTS:
                 are_all_there.set()
             try:
                 await asyncio.wait_for(are_all_there.wait(), TIMEOUT)
                 await asyncio.sleep(0.01)  # one too many would come now
-                return await judges.answer(project_id, inputs)
+                return await judges.complete(project_id, inputs)
             finally:
                 under_way[0] -= 1
 
@@ -311,7 +315,7 @@ async def test_concurrent_batches_share_the_request_limit(
 
     both = await asyncio.gather(*(actions.execute(PROJECT, ref, ids) for _ in range(2)))
 
-    assert max(at_once) == JUDGED_AT_ONCE
+    assert max(at_once) == CONCURRENT_JUDGEMENTS
     assert [done.num_failed for done in both] == [0, 0]
     assert len({row["feedback"]["id"] for done in both for row in done.results}) == 40
     assert len(await everything(feedback)) == 40
@@ -341,7 +345,7 @@ async def test_results_for_a_project_purged_meanwhile_are_not_stored(
     other.close()
 
     assert [row["error"]["code"] for row in done.results] == ["UNAVAILABLE"] * 2
-    assert "acme/chat was purged meanwhile" in done.results[0]["error"]["message"]
+    assert "acme/chat was purged during this request" in done.results[0]["error"]["message"]
     assert await FeedbackStore(calls.database).count(PROJECT) == 0
 
 

@@ -24,7 +24,10 @@ MARKS = {"_type": "ActionSpec", "_class_name": "ActionSpec", "_bases": ["BaseObj
     [
         (lambda _: "checker", "'checker' is not a ref"),
         (lambda _: "", "'' is not a ref"),
-        (lambda ref: ref.replace("weave:///", "weave-trace-internal:///"), "refs from outside start with weave:///"),
+        (
+            lambda ref: ref.replace("weave:///", "weave-trace-internal:///"),
+            "is reserved for internal refs; write refs with weave:///",
+        ),
         (lambda ref: ref.replace("/object/", "/op/"), "must be the ref of one version of an object"),
         (lambda ref: f"{ref}/key/config", "must be the ref of one version of an object"),
         (lambda ref: f"{ref.rpartition(':')[0]}:latest", "must be the ref of one version of an object"),
@@ -65,13 +68,13 @@ async def test_missing_or_deleted_action_is_reported(actions: ActionsStore, obje
 @pytest.mark.parametrize(
     ("val", "message"),
     [
-        ("text", "leads to an object that is no ActionSpec; create it with that builtinObjectClass"),
-        ({"name": "checker", "config": looking_for("a")}, "leads to an object that is no ActionSpec"),
-        ({**MARKS, "_class_name": "Scorer"}, "leads to an object that is no ActionSpec"),
-        (MARKS, "at name: an action has a name"),
+        ("text", "leads to an object that is not an ActionSpec; create it with that builtinObjectClass"),
+        ({"name": "checker", "config": looking_for("a")}, "leads to an object that is not an ActionSpec"),
+        ({**MARKS, "_class_name": "Scorer"}, "leads to an object that is not an ActionSpec"),
+        (MARKS, "at name: an action needs a name"),
         ({**MARKS, "name": "checker"}, "at config: Input should be"),
         ({**MARKS, "name": "checker", "config": "x"}, "at config: "),
-        ({**MARKS, "name": None, "config": looking_for("a")}, "at name: an action has a name"),
+        ({**MARKS, "name": None, "config": looking_for("a")}, "at name: an action needs a name"),
         ({**MARKS, "name": "checker", "config": {"action_type": "explode"}}, "at config: Input tag 'explode'"),
         (
             {**MARKS, "name": "checker", "config": {"action_type": "contains_words", "target_words": "weft"}},
@@ -80,7 +83,7 @@ async def test_missing_or_deleted_action_is_reported(actions: ActionsStore, obje
         ({**MARKS, "name": "checker", "config": judging(model="gpt-17")}, "at config.llm_judge.model: Input should be"),
         (
             {**MARKS, "name": "checker", "config": judging(response_schema={"type": "strange"})},
-            "at config.llm_judge.response_schema: it is no JSON Schema",
+            "at config.llm_judge.response_schema: it is not a JSON Schema",
         ),
         (
             {**MARKS, "name": "checker", "config": judging(response_schema={"pattern": "(?=a)", "type": "string"})},

@@ -41,15 +41,15 @@ async def write_threads(calls: CallsStore, count: int) -> None:
 @pytest.mark.parametrize(
     ("grouping", "argument", "message"),
     [
-        (Grouping([GroupBy.MODEL, GroupBy.STATUS, GroupBy.MODEL]), "group_by.2", "MODEL is named twice"),
+        (Grouping([GroupBy.MODEL, GroupBy.STATUS, GroupBy.MODEL]), "group_by.2", "MODEL is repeated"),
         (Grouping([GroupBy.TIME_BUCKET]), "bucket", "required with TIME_BUCKET"),
         (Grouping([GroupBy.MODEL], Bucket.DAY), "bucket", "add TIME_BUCKET to groupBy"),
         (Grouping([GroupBy.MODEL], None, "UTC"), "timezone", "add TIME_BUCKET to groupBy"),
-        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "Mars/Olympus"), "timezone", "'Mars/Olympus' is no time zone"),
-        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, ""), "timezone", "'' is no time zone"),
-        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "$project_id"), "timezone", "is no time zone"),
-        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "-09:99"), "timezone", "'-09:99' is no time zone"),
-        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "-15:00"), "timezone", "'-15:00' is no time zone"),
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "Mars/Olympus"), "timezone", "'Mars/Olympus' is not a time zone"),
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, ""), "timezone", "'' is not a time zone"),
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "$project_id"), "timezone", "is not a time zone"),
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "-09:99"), "timezone", "'-09:99' is not a time zone"),
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "-15:00"), "timezone", "'-15:00' is not a time zone"),
         (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "U" * 101), "timezone", "101 characters; the limit is 100"),
     ],
 )
@@ -102,7 +102,9 @@ async def test_too_many_rows_are_refused_but_the_top_rows_are_available(
     await write_threads(calls, 4)
     threads = Grouping([GroupBy.THREAD])
 
-    with pytest.raises(BadInputError, match=r"makes 4 rows, more than the 3 of one answer.*sortBy and limit") as caught:
+    with pytest.raises(
+        BadInputError, match=r"makes 4 rows, more than the 3 of one response.*sortBy and limit"
+    ) as caught:
         await store.calls(PROJECT, threads, ["count"])
     top = await store.calls(PROJECT, threads, ["count"], sort_by=[SortBy("thread_id", descending=True)], limit=2)
 
@@ -131,12 +133,12 @@ async def test_limits_are_10_000_rows_and_100_000_groups(database: Database) -> 
     await database.calls.insert_many(documents, ordered=False)
     store, threads = AggregatesStore(database), Grouping([GroupBy.THREAD])
 
-    with pytest.raises(BadInputError, match="makes 10,001 rows, more than the 10,000 of one answer"):
+    with pytest.raises(BadInputError, match="makes 10,001 rows, more than the 10,000 of one response"):
         await store.calls(PROJECT, threads, ["count"])
     found = await store.calls(PROJECT, threads, ["count"], limit=10_000)
 
     assert (len(found.rows), found.num_groups) == (10_000, 10_001)
-    with pytest.raises(BadInputError, match="from 1 to 10,000"):
+    with pytest.raises(BadInputError, match="use 1 to 10,000"):
         await store.calls(PROJECT, threads, ["count"], limit=10_001)
     assert MAX_GROUPS == 100_000, "to make as many would take too long"
 

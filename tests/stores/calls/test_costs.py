@@ -267,7 +267,7 @@ async def test_call_with_a_model_newer_than_the_model_list_is_in_no_page(
     calls: CallsStore, monkeypatch: pytest.MonkeyPatch, most_kept: int
 ) -> None:
     """A page is of the moment at which its names are read, so that it never shows such a call without a cost."""
-    monkeypatch.setattr(project_prices, "_MOST_KEPT", most_kept)
+    monkeypatch.setattr(project_prices, "_MAX_CACHED_CHARACTERS", most_kept)
     read = project_prices._models_of
     numbers = iter(range(1, 100))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stores.calls import CallEnd, CallsStore, CallStart
-from stores.calls.data_urls import LONGEST_KEPT
+from stores.calls.data_urls import MAX_INLINE_LENGTH
 from stores.calls.payloads import MAX_BYTES
 from stores.database import Database
 from stores.digests import bytes_digest
@@ -110,13 +110,15 @@ async def test_malformed_data_url_is_kept(calls: CallsStore, database: Database,
 
 
 async def test_only_data_urls_over_1024_characters_are_extracted(calls: CallsStore, database: Database) -> None:
-    lengths = {length: "data:a/b;base64," + "A" * (length - 16) for length in (LONGEST_KEPT, LONGEST_KEPT + 4)}
+    lengths = {
+        length: "data:a/b;base64," + "A" * (length - 16) for length in (MAX_INLINE_LENGTH, MAX_INLINE_LENGTH + 4)
+    }
     assert [len(text) for text in lengths.values()] == list(lengths)
 
-    await calls.write([start(inputs={"short": lengths[LONGEST_KEPT], "long": lengths[LONGEST_KEPT + 4]})])
+    await calls.write([start(inputs={"short": lengths[MAX_INLINE_LENGTH], "long": lengths[MAX_INLINE_LENGTH + 4]})])
 
     inputs = await stored(calls, "inputs")
-    assert inputs["short"] == lengths[LONGEST_KEPT]
+    assert inputs["short"] == lengths[MAX_INLINE_LENGTH]
     assert inputs["long"]["_type"] == "CustomWeaveType"
     assert await left(database) == (2, 2, 0)
 

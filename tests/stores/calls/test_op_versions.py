@@ -261,7 +261,7 @@ async def test_too_long_op_names_are_neither_read_nor_cached(
 
     assert list(map(numbers, pages)) == [[]] * 4
     looked_for = ("other:", f"weave:///{PROJECT}/op/other:")
-    assert list(op_versions._KEPT_OF[database]) == [(PROJECT, looked_for)]
+    assert list(op_versions._CACHES[database]) == [(PROJECT, looked_for)]
     [distinct] = [body for name, body in commands.sent if "$group" in repr(body) and body.get(name) == "calls"]
     assert long not in repr(distinct)
 
@@ -269,7 +269,7 @@ async def test_too_long_op_names_are_neither_read_nor_cached(
 async def test_op_name_cache_evicts_the_least_recently_used(
     calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stores.calls.op_versions._KEPT", 2)
+    monkeypatch.setattr("stores.calls.op_versions._MAX_CACHED", 2)
     read = []
     for name in ("answer", "plain", "answer", "other", "answer", "plain"):
         commands.sent.clear()

@@ -10,7 +10,7 @@ import pytest
 from stores.calls import CallEnd, CallsStore, CallStart, documents
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.calls.payloads import MAX_BYTES
-from stores.calls.writes import made_ready
+from stores.calls.writes import prepare_fields
 from stores.database import Database
 from stores.errors import PayloadTooLargeError
 from tests.stores.calls.builders import PROJECT, call_id, end, start
@@ -133,7 +133,7 @@ async def test_slow_preparation_yields_to_other_requests(part: CallStart | CallE
     part.checked()
 
     async def make() -> None:
-        assert await made_ready(part) == documents.fields_of(part)
+        assert await prepare_fields(part) == documents.stored_fields(part)
 
     assert (await turns_beside(make()) > 1) is lets_others_in
 

@@ -367,7 +367,7 @@ async def test_column_chains_reach_through_rows(objects: ObjectsStore, calls: Ca
 @pytest.mark.parametrize(
     ("columns", "argument", "reason"),
     [
-        (["inputs.model", "input.model"], "expand_columns.1", "there is no field 'input.model'; there are id,"),
+        (["inputs.model", "input.model"], "expand_columns.1", "there is no field 'input.model'; the fields are id,"),
         (["op_name"], "expand_columns.0", "op_name holds no refs to expand"),
         (["input_refs"], "expand_columns.0", "input_refs holds no refs to expand"),
         (["summary.weave.status"], "expand_columns.0", "summary.weave.status holds no refs to expand"),
@@ -428,7 +428,7 @@ async def test_too_expensive_expansion_is_refused(
     await calls.write([start(n, inputs={"model": model}) for n in range(3)])
     monkeypatch.setattr("stores.calls.ref_expansion.MAX_CHARACTERS", 1_000)
 
-    with pytest.raises(BadInputError, match="ask for fewer calls") as raised:
+    with pytest.raises(BadInputError, match="request fewer calls") as raised:
         await expanded(calls, "inputs.model")
     assert raised.value.argument == "expand_columns"
     page = await calls.page(PROJECT, PageRequest(2), {"inputs"}, expansion=Expansion(["inputs.model"]))

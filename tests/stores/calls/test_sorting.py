@@ -157,7 +157,7 @@ async def test_ten_thousand_calls_are_read_once_each_during_writes(calls: CallsS
     [
         ([SortBy("statuss")], "sort_by.0.field", "did you mean status"),
         ([SortBy("id"), SortBy("storage_size_bytes")], "sort_by.1.field", "there is no field"),
-        ([SortBy("$where")], "sort_by.0.field", "there are id, project_id"),
+        ([SortBy("$where")], "sort_by.0.field", "the fields are id, project_id"),
         ([SortBy("op_name"), SortBy("op_name")], "sort_by.1.field", "named twice"),
         ([SortBy("status"), SortBy("summary.weave.status")], "sort_by.1.field", "named twice"),
         ([SortBy("id")] * (MAX_KEYS + 1), "sort_by", "the limit is 16"),

@@ -16,8 +16,8 @@ from stores.query.sort import SortBy
 from tests.stores.calls.builders import PROJECT, start
 
 CALLS = 1000
-CUSTOMER = UserIndex.of(PROJECT, "inputs.customer_id")
-AMOUNT = UserIndex.of(PROJECT, "inputs.order.amount")
+CUSTOMER = UserIndex.parse_field(PROJECT, "inputs.customer_id")
+AMOUNT = UserIndex.parse_field(PROJECT, "inputs.order.amount")
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ async def test_project_index_contains_and_serves_no_other_project(orders: CallsS
 
 async def test_global_index_serves_each_project(orders: CallsStore, indexes: UserIndexes) -> None:
     # given
-    everywhere = UserIndex.of(None, "attributes.env")
+    everywhere = UserIndex.parse_field(None, "attributes.env")
     for project_id in (PROJECT, "acme/other"):
         await orders.write(
             [
@@ -158,10 +158,13 @@ async def test_paths_through_lists_are_indexed_but_not_served(orders: CallsStore
 
 
 async def test_repeated_add_builds_once_and_reports_it(indexes: UserIndexes) -> None:
-    everywhere = UserIndex.of(None, CUSTOMER.field)
+    everywhere = UserIndex.parse_field(None, CUSTOMER.field)
 
     assert [await indexes.add(CUSTOMER), await indexes.add(CUSTOMER)] == [True, False]
-    assert [await indexes.add(everywhere), await indexes.add(UserIndex.of("a/b", CUSTOMER.field))] == [True, False]
+    assert [await indexes.add(everywhere), await indexes.add(UserIndex.parse_field("a/b", CUSTOMER.field))] == [
+        True,
+        False,
+    ]
     assert list(await indexes.sizes()) == [everywhere, CUSTOMER]
 
 
@@ -173,7 +176,7 @@ async def test_dropped_index_is_gone_and_others_remain(indexes: UserIndexes, dat
     await indexes.drop(CUSTOMER)
 
     assert set(await database.calls.index_information()) == {*there, AMOUNT.name}
-    with pytest.raises(BadInputError, match=r"no index of inputs\.customer_id in acme/chat is there; .* list"):
+    with pytest.raises(BadInputError, match=r"no index on inputs\.customer_id in acme/chat; .* list"):
         await indexes.drop(CUSTOMER)
 
 
@@ -187,9 +190,9 @@ async def test_index_sizes_equal_those_on_disk(indexes: UserIndexes) -> None:
 
 async def test_index_sizes_are_reported_while_writes_are_blocked(indexes: UserIndexes, database: Database) -> None:
     await indexes.add(CUSTOMER)
-    database.intake = RequestBudget(FREE_BYTES)
+    database.request_budget = RequestBudget(FREE_BYTES)
 
-    async with database.intake.write_slot():
+    async with database.request_budget.write_slot():
         with pytest.raises(UnavailableError):
             await indexes.add(AMOUNT)
         assert list(await indexes.sizes()) == [CUSTOMER]
@@ -208,7 +211,7 @@ async def test_user_index_count_has_a_clear_limit(indexes: UserIndexes, database
     room = MAX_INDEXES - len(await database.calls.index_information())
     await database.calls.create_indexes([IndexModel([(f"x{number}", ASCENDING)]) for number in range(room)])
     # when, then
-    with pytest.raises(ConflictError, match=f"there are {MAX_INDEXES} indexes, as many as there may be; drop one"):
+    with pytest.raises(ConflictError, match=f"the limit is {MAX_INDEXES}; drop one"):
         await indexes.add(CUSTOMER)
     await database.calls.drop_index("x0_1")
     assert await indexes.add(CUSTOMER)
@@ -229,7 +232,7 @@ async def test_user_index_count_has_a_clear_limit(indexes: UserIndexes, database
 async def test_any_path_of_keys_can_be_indexed_and_is_listed_as_written(
     name: str, path: str, indexes: UserIndexes, database: Database
 ) -> None:
-    index = UserIndex.of("acme/chat", name)
+    index = UserIndex.parse_field("acme/chat", name)
 
     assert await indexes.add(index)
     assert (index.path, index.field) == (path, name)
@@ -245,18 +248,18 @@ async def test_any_path_of_keys_can_be_indexed_and_is_listed_as_written(
         (PROJECT, "summary.weave.status", "needs no index of its own"),
         (PROJECT, "input_refs.x", "needs no index of its own"),
         (PROJECT, "inputs", "inputs is a whole payload; name a path inside"),
-        (PROJECT, "inputs.messages.0.content", "has the step 0, which may be a key or a position in a list"),
+        (PROJECT, "inputs.messages.0.content", "has the step 0, which may be a key or a list index"),
         (PROJECT, "inputs..a", "has an empty key"),
         (PROJECT, "inputs.", "has an empty key|is a whole payload"),
         (PROJECT, "imputs.a", "there is no field 'imputs.a'"),
-        (PROJECT, "inputs.\udcff", "holds what is no Unicode text"),
+        (PROJECT, "inputs.\udcff", "is not valid Unicode text"),
         ("chat", "inputs.a", "'chat' is not a project id"),
         ("*", "inputs.a", "is not a project id"),
-        ("a\udcff/b", "inputs.a", "holds what is no Unicode text"),
+        ("a\udcff/b", "inputs.a", "is not valid Unicode text"),
     ],
 )
 def test_unindexable_path_is_refused(project_id: str, name: str, said: str) -> None:
     with pytest.raises(BadInputError, match=said) as refused:
-        UserIndex.of(project_id, name)
+        UserIndex.parse_field(project_id, name)
 
     assert refused.value.argument in ("path", "project_id")

@@ -14,7 +14,7 @@ HELLO = [{"role": "user", "content": "Hello"}]
 
 
 async def test_response_is_what_the_provider_sent(completions: CompletionsStore, stand_in: StandIn) -> None:
-    answer = await completions.answer(PROJECT, {"model": "openai/small", "messages": HELLO, "temperature": None})
+    answer = await completions.complete(PROJECT, {"model": "openai/small", "messages": HELLO, "temperature": None})
 
     [asked] = stand_in.asked
     assert answer["choices"][0]["message"] == {"role": "assistant", "content": "You said: Hello"}
@@ -50,7 +50,7 @@ async def test_every_input_reaches_the_provider(completions: CompletionsStore, s
     }
     ours = {"timeout": "30", "extra_headers": {"X-Team": "weavers"}, "api_version": "2026-01-01", "stream": False}
 
-    answer = await completions.answer(PROJECT, {"model": "openai/small", **given, **ours})
+    answer = await completions.complete(PROJECT, {"model": "openai/small", **given, **ours})
 
     [asked] = stand_in.asked
     [first, second] = answer["choices"]
@@ -81,9 +81,9 @@ async def test_every_input_reaches_the_provider(completions: CompletionsStore, s
         ({"api_version": "v" * 65}, "inputs.api_version", "at most 64 letters, digits"),
         ({"api_version": "1&key=x"}, "inputs.api_version", "at most 64 letters, digits"),
         ({"api_version": 2026}, "inputs.api_version", "such as 2026-01-01"),
-        ({"extra_headers": {"X-Team": 5}}, "inputs.extra_headers", "names and strings"),
+        ({"extra_headers": {"X-Team": 5}}, "inputs.extra_headers", "names to strings"),
         ({"extra_headers": {f"X-{number}": "" for number in range(51)}}, "inputs.extra_headers", "has 51 headers"),
-        ({"api_key": "sk-mine"}, "inputs", "'api_key' is no input"),
+        ({"api_key": "sk-mine"}, "inputs", "'api_key' is not an input"),
     ],
 )
 async def test_malformed_inputs_are_refused(
@@ -92,7 +92,7 @@ async def test_malformed_inputs_are_refused(
     base = {"model": "openai/small"} if inputs and "model" not in inputs else {}
 
     with pytest.raises(BadInputError, match=message) as refused:
-        await completions.answer(PROJECT, base | inputs)
+        await completions.complete(PROJECT, base | inputs)
 
     assert refused.value.argument == argument
     assert stand_in.asked == []
@@ -100,4 +100,4 @@ async def test_malformed_inputs_are_refused(
 
 async def test_invalid_project_id_is_refused(completions: CompletionsStore) -> None:
     with pytest.raises(BadInputError):
-        await completions.answer("nowhere", {"model": "openai/small", "messages": HELLO})
+        await completions.complete("nowhere", {"model": "openai/small", "messages": HELLO})

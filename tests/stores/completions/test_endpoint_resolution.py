@@ -9,7 +9,7 @@ from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_grants, parse_hosts
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore
-from stores.completions.endpoint_resolution import Endpoints, Reached
+from stores.completions.endpoint_resolution import EndpointResolver, ResolvedModel
 from stores.completions.known_providers import KNOWN_PROVIDERS
 from stores.database import Database
 from stores.objects import ObjectsStore, ObjectVersion
@@ -20,8 +20,8 @@ PROJECT = "acme/support"
 ACME = {"base_url": "https://llm.acme.test/v1", "api_key_name": "ACME_KEY", "extra_headers": {"X-Team": "weavers"}}
 
 
-def endpoints(objects: ObjectsStore, environment: Mapping[str, str], grants: str = "") -> Endpoints:
-    return Endpoints(objects, EnvironmentProviders(environment, parse_grants(grants)))
+def endpoints(objects: ObjectsStore, environment: Mapping[str, str], grants: str = "") -> EndpointResolver:
+    return EndpointResolver(objects, EnvironmentProviders(environment, parse_grants(grants)))
 
 
 async def create_provider(
@@ -41,7 +41,7 @@ async def test_known_provider_prefixes_its_model(objects: ObjectsStore, provider
     known = KNOWN_PROVIDERS[provider]
 
     for secret in known.secrets:
-        reached = await endpoints(objects, {secret: "the-key"}).reach(PROJECT, f"{provider}/some/model")
+        reached = await endpoints(objects, {secret: "the-key"}).resolve(PROJECT, f"{provider}/some/model")
 
         assert (reached.endpoint.base_url, reached.endpoint.api_key) == (known.base_url, "the-key")
         assert (reached.model, reached.endpoint.is_custom) == ("some/model", False)
@@ -63,7 +63,7 @@ async def test_known_provider_prefixes_its_model(objects: ObjectsStore, provider
 async def test_models_of_some_providers_need_no_prefix(objects: ObjectsStore, model: str, provider: str) -> None:
     environment = {secret: known.name for known in KNOWN_PROVIDERS.values() for secret in known.secrets}
 
-    reached = await endpoints(objects, environment).reach(PROJECT, model)
+    reached = await endpoints(objects, environment).resolve(PROJECT, model)
 
     assert (reached.endpoint.api_key, reached.model) == (provider, model)
 
@@ -78,18 +78,18 @@ async def test_models_of_some_providers_need_no_prefix(objects: ObjectsStore, mo
 )
 async def test_missing_key_is_named(objects: ObjectsStore, model: str, missing: str) -> None:
     with pytest.raises(ProviderError, match=f"is missing: set {missing} in the server's environment"):
-        await endpoints(objects, {"OTHER_API_KEY": "x", "OPENAI_API_KEY": " "}).reach(PROJECT, model)
+        await endpoints(objects, {"OTHER_API_KEY": "x", "OPENAI_API_KEY": " "}).resolve(PROJECT, model)
 
 
 @pytest.mark.parametrize("model", ["nobody/small", "small", "/gpt-4o", "openai/", "weave", "GPT-4o"])
 async def test_unknown_model_error_lists_known_providers(objects: ObjectsStore, model: str) -> None:
     with pytest.raises(ProviderError, match=r"There is no model .*openai, anthropic, gemini.*custom::<provider>"):
-        await endpoints(objects, {"OPENAI_API_KEY": "x"}).reach(PROJECT, model)
+        await endpoints(objects, {"OPENAI_API_KEY": "x"}).resolve(PROJECT, model)
 
 
 @pytest.mark.parametrize("model", ["small", "meta-llama/Llama-3", "openai/small", "gpt-4o"])
 async def test_server_base_url_serves_all_models_and_may_need_no_key(objects: ObjectsStore, model: str) -> None:
-    reached = await endpoints(objects, {"OPENAI_BASE_URL": "http://ollama:11434/v1"}).reach(PROJECT, model)
+    reached = await endpoints(objects, {"OPENAI_BASE_URL": "http://ollama:11434/v1"}).resolve(PROJECT, model)
 
     assert reached.endpoint.base_url == "http://ollama:11434/v1"
     assert (reached.endpoint.api_key, reached.model) == (None, model.removeprefix("openai/"))
@@ -98,9 +98,9 @@ async def test_server_base_url_serves_all_models_and_may_need_no_key(objects: Ob
 async def test_coreweave_uses_the_callers_key(objects: ObjectsStore) -> None:
     headers = {"api_key": "mine", "OpenAI-Project": "acme/support"}
 
-    reached = await endpoints(objects, {}).reach(PROJECT, "coreweave/openai/gpt-oss-20b", headers)
-    with pytest.raises(ProviderError, match=r'set WANDB_API_KEY .* send yours as extraHeaders: {"api_key": "…"}'):
-        await endpoints(objects, {}).reach(PROJECT, "coreweave/openai/gpt-oss-20b")
+    reached = await endpoints(objects, {}).resolve(PROJECT, "coreweave/openai/gpt-oss-20b", headers)
+    with pytest.raises(ProviderError, match=r'set WANDB_API_KEY .* send your own in extraHeaders: {"api_key": "…"}'):
+        await endpoints(objects, {}).resolve(PROJECT, "coreweave/openai/gpt-oss-20b")
 
     assert (reached.endpoint.api_key, reached.model) == ("mine", "openai/gpt-oss-20b")
     assert reached.endpoint.headers == {"OpenAI-Project": "acme/support"}
@@ -113,14 +113,14 @@ async def test_custom_model_is_found_in_the_project(objects: ObjectsStore, by: s
     found = endpoints(objects, {"ACME_KEY": "sk-acme"}, "ACME_KEY@llm.acme.test")
 
     if by == "name":
-        reached = await found.reach(PROJECT, name)
+        reached = await found.resolve(PROJECT, name)
     else:
         # By a ref of its model the provider is known by a ref, too, or else by its own digest and the model's name.
         provider, _ = await create_provider(objects, model="org/small")
         value = {"provider": f"weave:///{PROJECT}/object/acme:{provider}", "max_tokens": 5, "name": "org/small"}
         version = ObjectVersion(PROJECT, "acme-org_small", value, builtin_object_class="ProviderModel")
         digest = await objects.create(version)
-        reached = await found.reach(PROJECT, f"weave:///{PROJECT}/object/acme-org_small:{digest}")
+        reached = await found.resolve(PROJECT, f"weave:///{PROJECT}/object/acme-org_small:{digest}")
 
     assert (reached.model, reached.endpoint.api_key, reached.endpoint.is_custom) == ("org/small", "sk-acme", True)
     assert (reached.endpoint.base_url, reached.endpoint.headers) == (ACME["base_url"], ACME["extra_headers"])
@@ -132,11 +132,11 @@ async def test_custom_model_of_another_project_is_unknown(objects: ObjectsStore)
 
     for model in ("custom::acme::small", f"weave:///{PROJECT}/object/acme-small:{digest}"):
         with pytest.raises(ProviderError):
-            await found.reach("acme/other", model)
+            await found.resolve("acme/other", model)
 
 
-async def reaching(objects: ObjectsStore, environment: Mapping[str, str], grants: str = "") -> Reached:
-    return await endpoints(objects, environment, grants).reach(PROJECT, "custom::acme::small")
+async def reaching(objects: ObjectsStore, environment: Mapping[str, str], grants: str = "") -> ResolvedModel:
+    return await endpoints(objects, environment, grants).resolve(PROJECT, "custom::acme::small")
 
 
 async def test_other_caller_cannot_send_secrets_to_own_urls(objects: ObjectsStore) -> None:
@@ -207,8 +207,8 @@ async def test_caller_with_a_key_needs_no_server_key(objects: ObjectsStore) -> N
     found = endpoints(objects, {"ACME_KEY": "sk-acme", "OPENAI_API_KEY": "sk-openai"})
 
     for model in ("custom::acme::small", "openai/small"):
-        by_key = await found.reach(PROJECT, model, {"API_key": "mine", "X-Team": "ada"})
-        by_header = await found.reach(PROJECT, model, {"authorization": "Bearer mine"})
+        by_key = await found.resolve(PROJECT, model, {"API_key": "mine", "X-Team": "ada"})
+        by_header = await found.resolve(PROJECT, model, {"authorization": "Bearer mine"})
 
         assert (by_key.endpoint.api_key, by_key.endpoint.headers["X-Team"]) == ("mine", "ada")
         assert "API_key" not in by_key.endpoint.headers
@@ -228,7 +228,7 @@ async def test_custom_provider_may_need_no_key(objects: ObjectsStore) -> None:
         (
             {"ACME_KEY": "x"},
             {"extra_headers": {"authorization": "Bearer x"}},
-            "'authorization' among its extra_headers",
+            "'authorization' in extra_headers",
         ),
     ],
 )
@@ -256,12 +256,12 @@ async def test_missing_deleted_and_other_objects_are_named(objects: ObjectsStore
                 await create_provider(objects)
                 await objects.delete(PROJECT, "acme")
         with pytest.raises(ProviderError) as refused:
-            await found.reach(PROJECT, "custom::acme::small")
+            await found.resolve(PROJECT, "custom::acme::small")
         told.append(refused.value.message)
 
-    assert "object acme-small:latest not found; it should be a ProviderModel" in told[0]
-    assert told[1] == "Object acme-small:latest is no ProviderModel."
-    assert f"object acme:{'a' * 43} not found; it should be a Provider in this project" in told[2]
+    assert "object acme-small:latest not found; a ProviderModel" in told[0]
+    assert told[1] == "Object acme-small:latest is not a ProviderModel."
+    assert f"object acme:{'a' * 43} not found; a Provider of this project is needed" in told[2]
     assert "acme:v0 was deleted at" in told[3]
 
 

@@ -23,7 +23,7 @@ INPUTS = {"model": "held", "messages": HELLO}
 @pytest.fixture(autouse=True)
 async def asking(completions: CompletionsStore) -> AsyncIterator[None]:
     """Leases of a short time, so that it is soon seen who is gone."""
-    completions._calls_under_way = InFlightCalls(completions.database, lease_seconds=0.6)
+    completions._calls_in_flight = InFlightCalls(completions.database, lease_seconds=0.6)
     yield
     await completions.close()
 
@@ -39,12 +39,12 @@ async def test_running_call_is_not_ended_by_others(
     await until(lambda: bool(stand_in.asked))
     for _ in range(10):
         await asyncio.sleep(0.15)
-        assert await completions.cut_off() == []
+        assert await completions.find_abandoned() == []
     stand_in.is_released = True
 
     assert (await kept(calls, (await asked).call_id))["status"] == "success"
     await until_found(lambda: is_forgotten(database))
-    assert completions._calls_under_way._keeping is None
+    assert completions._calls_in_flight._renew_task is None
 
 
 async def test_call_of_a_dead_process_is_ended_once_and_may_end_again(
@@ -54,18 +54,18 @@ async def test_call_of_a_dead_process_is_ended_once_and_may_end_again(
     await until(lambda: bool(stand_in.asked))
     [lease] = [lease async for lease in database.leases.find({})]
     call_id = lease["_id"].rpartition(":")[2]
-    keeping = completions._calls_under_way._keeping
+    keeping = completions._calls_in_flight._renew_task
     assert keeping
     keeping.cancel()
-    await until_found(completions.cut_off)
+    await until_found(completions.find_abandoned)
 
-    await MaintenanceJobs(database, Stores.for_database(database)).do_what_is_due()
+    await MaintenanceJobs(database, Stores.for_database(database)).run_due()
     ended = await kept(calls, call_id)
     stand_in.is_released = True
     completion = await asked
 
-    assert (ended["status"], ended["exception"]) == ("error", in_flight.CUT_OFF)
-    assert ended["output"] == {"error": in_flight.CUT_OFF}
+    assert (ended["status"], ended["exception"]) == ("error", in_flight.SERVER_STOPPED)
+    assert ended["output"] == {"error": in_flight.SERVER_STOPPED}
     assert ended["inputs"] == INPUTS
     assert await is_forgotten(database)
     late = await kept(calls, call_id)
@@ -86,16 +86,16 @@ async def test_call_whose_end_was_not_stored_is_ended_by_others(
     asked = asyncio.create_task(completions.create(PROJECT, INPUTS))
     await until(lambda: bool(stand_in.asked))
     with monkeypatch.context() as patch:
-        patch.setattr(TrackedCall, "_written", away)
+        patch.setattr(TrackedCall, "_write_with_retry", away)
         stand_in.is_released = True
         completion = await asked
     before = await kept(calls, completion.call_id)
-    await until_found(completions.cut_off)
-    await MaintenanceJobs(database, Stores.for_database(database)).do_what_is_due()
+    await until_found(completions.find_abandoned)
+    await MaintenanceJobs(database, Stores.for_database(database)).run_due()
 
     assert "choices" in completion.response
     assert before["status"] == "running"
-    assert (await kept(calls, completion.call_id))["exception"] == in_flight.CUT_OFF
+    assert (await kept(calls, completion.call_id))["exception"] == in_flight.SERVER_STOPPED
 
 
 async def test_ended_and_deleted_calls_are_unchanged(completions: CompletionsStore, database: Database) -> None:
@@ -107,14 +107,14 @@ async def test_ended_and_deleted_calls_are_unchanged(completions: CompletionsSto
             {"_id": lease_id}, [{"$set": leases.lease_update("who is gone", 0)}], upsert=True
         )
 
-    await MaintenanceJobs(database, Stores.for_database(database)).do_what_is_due()
+    await MaintenanceJobs(database, Stores.for_database(database)).run_due()
 
     assert [document async for document in database.calls.find({})] == before
     assert await is_forgotten(database)
 
 
 async def test_refused_call_is_untracked(completions: CompletionsStore, database: Database) -> None:
-    with pytest.raises(BadInputError, match="refs from outside"):
+    with pytest.raises(BadInputError, match="is reserved for internal refs"):
         await completions.create(PROJECT, {**INPUTS, "user": "weave-trace-internal:///x"})
 
     await until_found(lambda: is_forgotten(database))

@@ -8,7 +8,7 @@ import pytest
 
 from stores.calls import CallsStore
 from stores.completions import CompletionEvent, CompletionsStore
-from stores.completions.stream_assembly import StreamedCompletion
+from stores.completions.stream_assembly import AssembledCompletion
 from stores.database import Database
 from stores.errors import BadInputError, PayloadTooLargeError
 from tests.stand_in_provider import KEY, USAGE, StandIn
@@ -117,7 +117,7 @@ async def test_disconnect_ends_the_provider_stream_and_stores_its_chunks(
     call = await kept(calls, events[0].call_id)
     await until(lambda: stand_in.left == 1)
     assert call["status"] == "error"
-    assert call["exception"].startswith("The answer was given up before it was whole")
+    assert call["exception"].startswith("The response is incomplete")
     assert call["output"]["choices"][0]["message"]["content"] == text_of(events) == "word " * 4
     assert stand_in.sent_chunks < 100
 
@@ -179,13 +179,13 @@ async def test_invalid_inputs_are_refused(completions: CompletionsStore, stand_i
 
 
 async def test_mistral_request_omits_unsupported_parameters(completions: CompletionsStore) -> None:
-    reached = await completions.endpoints.reach(PROJECT, "mistral/small", {"api_key": "x"})
+    reached = await completions.endpoints.resolve(PROJECT, "mistral/small", {"api_key": "x"})
 
     assert not reached.takes_stream_options
 
 
 def test_malformed_chunks_do_no_harm() -> None:
-    streamed = StreamedCompletion()
+    streamed = AssembledCompletion()
     odd: list[Any] = [
         {},
         {"choices": None},

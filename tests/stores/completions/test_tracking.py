@@ -154,7 +154,7 @@ async def test_too_large_response_is_noted_in_its_call(
     call = await kept(calls, completion.call_id)
     assert len(completion.response["choices"][0]["message"]["content"]) == 7_500_000
     assert call["status"] == "error"
-    assert "The answer cannot be kept as it is: output and summary take" in call["exception"]
+    assert "The response cannot be stored: output and summary take" in call["exception"]
     assert call["summary"] == {"usage": {"gpt-4o": USAGE}}
 
 
@@ -175,7 +175,7 @@ async def test_too_large_response_is_billed_by_token_class(
     completion = await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO})
 
     call = await kept(calls, completion.call_id)
-    assert "The answer cannot be kept as it is: output and summary take" in call["exception"]
+    assert "The response cannot be stored: output and summary take" in call["exception"]
     assert call["usage"] == [
         {
             "model": "gpt-4o",
@@ -203,7 +203,9 @@ async def test_invalid_response_still_ends_its_call(
     call = await kept(calls, completion.call_id)
     assert completion.response["choices"] == [choice]
     assert call["status"] == "error"
-    assert call["exception"].startswith("The answer cannot be kept as it is: refs from outside start with")
+    assert call["exception"].startswith(
+        "The response cannot be stored: weave-trace-internal:/// is reserved for internal refs"
+    )
     assert call["summary"] == {"usage": {"gpt-4o": USAGE}}
 
 
@@ -220,7 +222,7 @@ async def test_unstorable_error_text_still_ends_its_call(
 
 
 async def test_stream_parameter_is_refused_for_completions(completions: CompletionsStore, stand_in: StandIn) -> None:
-    with pytest.raises(BadInputError, match="is for completionsCreateStream"):
+    with pytest.raises(BadInputError, match="is only for completionsCreateStream"):
         await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO, "stream": True})
 
     assert stand_in.asked == []
@@ -239,7 +241,7 @@ async def test_call_runs_during_the_request_and_ends_on_disconnect(
 
     call = await kept(calls, running["id"])
     assert call["status"] == "error"
-    assert call["exception"].startswith("The answer was given up before it was whole")
+    assert call["exception"].startswith("The response is incomplete")
 
 
 async def test_project_purged_meanwhile_gets_no_call(
@@ -262,7 +264,7 @@ async def test_project_purged_meanwhile_gets_no_call(
 
 
 async def test_concurrent_completions_are_limited(completions: CompletionsStore, database: Database) -> None:
-    completions._max_at_once = 2
+    completions._max_concurrent = 2
     slow = {"model": "slow-1", "messages": HELLO}
     asking = [asyncio.create_task(completions.create(PROJECT, slow)) for _ in range(2)]
     await until_found(lambda: _are_two(database))
@@ -276,11 +278,11 @@ async def test_concurrent_completions_are_limited(completions: CompletionsStore,
 
 
 async def test_authenticated_caller_may_use_half_of_the_completions(completions: CompletionsStore) -> None:
-    completions._max_at_once = 3
+    completions._max_concurrent = 3
     slow = {"model": "slow-1", "messages": HELLO}
     acting = audit.CALLER.set("a key")
     asking = [asyncio.create_task(completions.create(PROJECT, slow))]
-    with pytest.raises(RateLimitedError, match="1 of your completions are under way, as many as one caller has of"):
+    with pytest.raises(RateLimitedError, match="you already have 1 completions, the maximum for one caller"):
         await asyncio.gather(*(completions.create(PROJECT, slow) for _ in range(2)))
     audit.CALLER.set("another")
     others = await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO})

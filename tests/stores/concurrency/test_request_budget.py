@@ -23,7 +23,7 @@ async def test_reservations_fill_the_budget_and_are_released() -> None:
         with intake.reservation() as second:
             second.reserve_now(FREE_BYTES + 30_000)
             await second.wait_for_room(24_000)
-            with pytest.raises(UnavailableError, match="nothing of this request is stored"):
+            with pytest.raises(UnavailableError, match="nothing was stored"):
                 second.reserve_now(10_001)
             second.reserve_now(10_000)
         with intake.reservation() as third:
@@ -79,7 +79,7 @@ async def test_request_to_a_full_budget_waits_for_a_release() -> None:
         await asyncio.gather(*waiting)
 
     assert came == ["tiny", "less", "more"]
-    assert intake.held_bytes == 0
+    assert intake.reserved_bytes == 0
 
 
 async def test_chunked_large_requests_all_complete_without_blocking_small_ones() -> None:
@@ -89,7 +89,7 @@ async def test_chunked_large_requests_all_complete_without_blocking_small_ones()
         with intake.reservation() as share:
             for _ in range(parts):
                 await share.reserve(ROOM // 10)
-                assert intake.held_bytes <= (1 + 3) * ROOM
+                assert intake.reserved_bytes <= (1 + 3) * ROOM
                 await asyncio.sleep(0)
         ended.append(name)
 
@@ -97,11 +97,11 @@ async def test_chunked_large_requests_all_complete_without_blocking_small_ones()
         await asyncio.gather(*(come_in_parts(name, 30) for name in "abcd"), come_in_parts("small", 3))
 
     assert sorted(ended) == ["a", "b", "c", "d", "small"]
-    assert intake.held_bytes == 0
+    assert intake.reserved_bytes == 0
 
 
 async def test_caller_may_reserve_half_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
     intake = RequestBudget(ROOM)
     held = [intake.reservation("key a") for _ in range(3)]
     for share in held[:2]:
@@ -121,10 +121,10 @@ async def test_caller_may_reserve_half_of_the_budget(monkeypatch: pytest.MonkeyP
 
     assert refused.value.retry_after_seconds == 1
     assert "would take 60,000 bytes" in refused.value.message
-    assert intake.held_bytes == 20_000 + 2 * 24_000 + 20_000
+    assert intake.reserved_bytes == 20_000 + 2 * 24_000 + 20_000
     for share in held + others:
         share.release()
-    assert intake.held_bytes == 0
+    assert intake.reserved_bytes == 0
 
 
 async def test_caller_over_half_waits_for_its_own_requests() -> None:
@@ -141,11 +141,11 @@ async def test_caller_over_half_waits_for_its_own_requests() -> None:
         assert not waiting.done()
         first.release()
         await waiting
-        assert intake.held_bytes == 48_000
+        assert intake.reserved_bytes == 48_000
 
 
 async def test_large_request_of_one_caller_leaves_a_slot_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
     intake = RequestBudget(ROOM)
     with (
         intake.reservation("key b") as small,
@@ -165,12 +165,12 @@ async def test_large_request_of_one_caller_leaves_a_slot_to_another(monkeypatch:
         await third.reserve(FREE_BYTES + 80_000)
         await third.reserve(3 * ROOM)  # grows as it is decoded
 
-        assert intake.held_bytes == 1_000 + 2 * 80_000 + 3 * ROOM
+        assert intake.reserved_bytes == 1_000 + 2 * 80_000 + 3 * ROOM
         third.release_to(FREE_BYTES + 80_000)
-        assert intake.held_bytes == 1_000 + 2 * 80_000
+        assert intake.reserved_bytes == 1_000 + 2 * 80_000
         third.release_to(FREE_BYTES + 90_000)
         assert third.size == FREE_BYTES + 80_000
-    assert intake.held_bytes == 0
+    assert intake.reserved_bytes == 0
 
 
 @pytest.mark.parametrize("large_slots", [0, 2], ids=["alone", "in a large slot"])
@@ -183,17 +183,17 @@ async def test_request_may_reserve_four_budgets_at_most(large_slots: int) -> Non
             await share.reserve(1)
         with pytest.raises(PayloadTooLargeError, match=reason):
             share.reserve_now(1)
-        assert intake.held_bytes == 4 * ROOM
+        assert intake.reserved_bytes == 4 * ROOM
     with intake.reservation("key a") as share:
         with pytest.raises(PayloadTooLargeError, match=reason):
             await share.wait_for_room(FREE_BYTES + 4 * ROOM + 1)
         with pytest.raises(PayloadTooLargeError, match=reason):
             await share.reserve(FREE_BYTES + 4 * ROOM + 1)
-        assert intake.held_bytes == 0
+        assert intake.reserved_bytes == 0
 
 
 async def test_refusal_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.01)
     intake = RequestBudget(ROOM, large_slots=1)
     with (
         intake.reservation("key a") as large,
@@ -202,7 +202,7 @@ async def test_refusal_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         await large.reserve(FREE_BYTES + 80_000)
         other.reserve_now(FREE_BYTES + 50_000)
-        with pytest.raises(UnavailableError, match="this request would take 60,000 bytes of the memory; beside"):
+        with pytest.raises(UnavailableError, match="this request would take 60,000 bytes of the memory; while"):
             await intake.reservation("key c").reserve(FREE_BYTES + 60_000)
         with intake.reservation("key c") as third:
             third.reserve_now(FREE_BYTES + 40_000)
@@ -212,7 +212,7 @@ async def test_refusal_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_timed_out_waiter_is_refused_and_leaves_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
     intake = RequestBudget(ROOM)
     with intake.reservation() as first, intake.reservation() as second:
         first.reserve_now(FREE_BYTES + ROOM)
@@ -242,7 +242,7 @@ async def test_writes_over_the_limit_are_refused_until_others_end() -> None:
 
     waiting = [asyncio.create_task(write()) for _ in range(3)]
     await asyncio.sleep(0)
-    with pytest.raises(UnavailableError, match="nothing of this mutation is stored"):
+    with pytest.raises(UnavailableError, match="nothing was stored"):
         await write()
     go.set()
     await asyncio.gather(*waiting)
@@ -251,7 +251,7 @@ async def test_writes_over_the_limit_are_refused_until_others_end() -> None:
 
 
 async def test_store_refuses_excess_writes_whole(calls: CallsStore, database: Database) -> None:
-    database.intake = RequestBudget(5 * FREE_BYTES)
+    database.request_budget = RequestBudget(5 * FREE_BYTES)
 
     outcomes = await asyncio.gather(*(calls.write([start(n)]) for n in range(20)), return_exceptions=True)
 

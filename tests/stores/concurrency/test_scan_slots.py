@@ -7,7 +7,7 @@ import pytest
 
 from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsFilter, CallsStore
-from stores.concurrency.scan_slots import MOST_SCANS, QUOTA_KEY, ScanSlots
+from stores.concurrency.scan_slots import MAX_SCANS, QUOTA_KEY, ScanSlots
 from stores.database import Database
 from stores.errors import UnavailableError
 from stores.paging import PageRequest
@@ -102,7 +102,7 @@ async def test_scan_without_a_slot_times_out() -> None:
     slots = ScanSlots(2, wait_seconds=0.01)
     runs, waits = await scans(slots, "a", "a")
 
-    with pytest.raises(UnavailableError, match=r"in 0\.01 s .* 2 run at once and 1 for one caller; .* ask again later"):
+    with pytest.raises(UnavailableError, match=r"within 0\.01 s; 2 run at once, 1 per caller; retry later"):
         await waits.task
 
     assert (runs.runs, slots.running, slots.waiting) == (True, 1, 0)
@@ -177,7 +177,7 @@ SMALL: dict[str, Read] = {
 
 @pytest.mark.parametrize("read", SCANS.values(), ids=SCANS)
 async def test_scan_waits_while_its_caller_uses_all_its_slots(database: Database, read: Read) -> None:
-    held = await scans(database.scans, *[""] * (MOST_SCANS // 2))
+    held = await scans(database.scans, *[""] * (MAX_SCANS // 2))
     reading = asyncio.ensure_future(read(database))
     await until(lambda: database.scans.waiting == 1)
 
@@ -192,7 +192,7 @@ async def test_scan_waits_while_its_caller_uses_all_its_slots(database: Database
 @pytest.mark.parametrize("read", SMALL.values(), ids=SMALL)
 async def test_indexed_query_needs_no_scan_slot(database: Database, read: Read) -> None:
     await CallsStore(database).write_one(start())
-    held = await scans(database.scans, *[""] * MOST_SCANS)
+    held = await scans(database.scans, *[""] * MAX_SCANS)
 
     async with asyncio.timeout(30):
         await read(database)

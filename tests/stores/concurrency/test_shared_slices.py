@@ -29,7 +29,7 @@ async def most_in_a_pass(done: list[int], until: asyncio.Future[list[None]]) -> 
 
 async def test_many_tasks_block_the_loop_no_longer_than_a_time_slice() -> None:
     turns, done = SharedTimeSlices(seconds=5 * PIECE), list[int]()
-    turns._at_once = 5  # as it has learnt
+    turns._batch_size = 5  # as it has learnt
 
     working = asyncio.gather(*(work(turns, name, done) for name in range(100)))
     most = await most_in_a_pass(done, working)
@@ -51,7 +51,7 @@ async def test_time_slice_runs_as_many_waiters_as_fit() -> None:
 
     await asyncio.gather(*(work(turns, name, done) for name in range(200)))
 
-    assert 2 <= turns._at_once <= 20
+    assert 2 <= turns._batch_size <= 20
 
 
 async def test_cancelled_waiter_takes_no_time_slice() -> None:
@@ -67,4 +67,4 @@ async def test_cancelled_waiter_takes_no_time_slice() -> None:
         until = await turns.acquire()
 
     assert sorted(set(done)) == [0, 1, 2, 3, 4]
-    assert began + shared_slices._SHARE_SECONDS <= until <= monotonic() + shared_slices._SHARE_SECONDS
+    assert began + shared_slices._TASK_SECONDS <= until <= monotonic() + shared_slices._TASK_SECONDS

@@ -57,13 +57,13 @@ async def test_too_long_price_names_in_total_are_refused(
     costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr(project_prices, "MAX_BYTES", 2_500)
-    monkeypatch.setattr(project_prices, "_AT_ONCE", at_once)
+    monkeypatch.setattr(project_prices, "_DECODE_BATCH", at_once)
     long = [NewCost(f"{number}".ljust(1_000, "ü"), 1.0, 1.0) for number in range(2)]
     await costs.create(PROJECT, [*long, *long])
     assert (await prices_of(database, PROJECT)).at(long[0].llm_id, 0)
 
     await costs.create(PROJECT, [NewCost("x" * 1_000, 1.0, 1.0)])
-    with pytest.raises(BadInputError, match=r"take more than [0-9,]+ bytes, too many") as refused:
+    with pytest.raises(BadInputError, match=r"more than [0-9,]+ bytes, too many") as refused:
         await prices_of(database, PROJECT)
     assert refused.value.argument == "project_id"
 
@@ -99,7 +99,7 @@ async def test_replaced_price_of_the_same_age_is_noticed(costs: CostsStore, data
 async def test_concurrent_readers_share_one_read(
     costs: CostsStore, database: Database, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(project_prices, "_AT_ONCE", 10)
+    monkeypatch.setattr(project_prices, "_DECODE_BATCH", 10)
     await costs.create(PROJECT, [NewCost(f"m{number}", 1.0, 1.0) for number in range(25)])
     commands.sent.clear()
 
@@ -112,7 +112,7 @@ async def test_concurrent_readers_share_one_read(
 
 
 async def test_price_cache_is_limited_in_projects(costs: CostsStore, database: Database, commands: Commands) -> None:
-    projects = [f"acme/{number}" for number in range(project_prices._KEPT + 1)]
+    projects = [f"acme/{number}" for number in range(project_prices._MAX_PROJECTS + 1)]
     for project_id in projects:
         await costs.create(project_id, [COST])
         await prices_of(database, project_id)
@@ -125,7 +125,7 @@ async def test_price_cache_is_limited_in_projects(costs: CostsStore, database: D
 
 async def test_price_version_is_read_from_an_index_alone(costs: CostsStore, database: Database) -> None:
     await costs.create(PROJECT, [COST] * 50)
-    stages = [{"$match": {"project_id": PROJECT}}, project_prices._MARK]
+    stages = [{"$match": {"project_id": PROJECT}}, project_prices._FINGERPRINT]
 
     explained = await database._database.command(
         {
@@ -184,7 +184,7 @@ async def test_prices_too_large_for_a_pipeline_are_refused(
     monkeypatch.setattr(project_prices, "MAX_BYTES", 50)
 
     with pytest.raises(
-        BadInputError, match="names and prices take more than 50 bytes, too many to price in one query"
+        BadInputError, match="names and prices have more than 50 bytes, too many to price in one query"
     ) as refused:
         await cost_of_found(database)
     assert refused.value.argument == "filter"
@@ -226,7 +226,7 @@ async def test_pipeline_has_only_models_of_its_calls_if_the_project_has_many(
 
 @pytest.mark.parametrize(
     ("limit", "most", "reason"),
-    [("MAX_MODELS", 3, "more than 3 models"), ("MAX_BYTES", 7, "take more than 7 bytes")],
+    [("MAX_MODELS", 3, "more than 3 models"), ("MAX_BYTES", 7, "have more than 7 bytes")],
 )
 async def test_calls_of_too_many_models_are_refused(
     database: Database, monkeypatch: pytest.MonkeyPatch, limit: str, most: int, reason: str
@@ -253,14 +253,14 @@ async def test_other_conversion_failure_is_not_a_new_model(database: Database) -
 async def test_reading_prices_of_one_project_blocks_no_other(
     costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, other_is_read = project_prices._mark, asyncio.Event()
+    read, other_is_read = project_prices._read_fingerprint, asyncio.Event()
 
     async def mark(database: Database, project_id: str) -> tuple[int, int, str]:
         if project_id == PROJECT:
             await asyncio.wait_for(other_is_read.wait(), 30)
         return await read(database, project_id)
 
-    monkeypatch.setattr(project_prices, "_mark", mark)
+    monkeypatch.setattr(project_prices, "_read_fingerprint", mark)
     await costs.create(PROJECT, [COST])
     first = asyncio.create_task(prices_of(database, PROJECT))
     await asyncio.sleep(0)
@@ -326,7 +326,7 @@ async def test_pipeline_prices_models_under_any_of_their_names(
     read: list[str],
 ) -> None:
     """A process keeps names unless they are too long together."""
-    monkeypatch.setattr(project_prices, "_MOST_KEPT", most_kept)
+    monkeypatch.setattr(project_prices, "_MAX_CACHED_CHARACTERS", most_kept)
     await costs.create(PROJECT, [COST])
     usage = [{"model": name, "prompt_tokens": 2, "completion_tokens": 0} for name in ("m", "openai/gpt-4o", "unknown")]
     await database.calls.insert_one({"project_id": PROJECT, "started_at": 1 << 60, "usage": usage})

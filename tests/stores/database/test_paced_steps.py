@@ -41,7 +41,7 @@ async def test_cancellation_within_a_step_is_propagated(database: Database) -> N
 async def test_missing_database_within_a_step_is_unavailable() -> None:
     held, away = Held(), Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
 
-    with pytest.raises(UnavailableError, match="the database cannot be reached"):
+    with pytest.raises(UnavailableError, match="the database is unreachable"):
         await run_paced(away, held.steps(), 0, None)
 
     await held.is_over.wait()

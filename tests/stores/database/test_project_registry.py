@@ -91,7 +91,7 @@ async def test_failed_registration_stores_nothing(
         raise UnavailableError("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(project_registry, "write", fail)
+        patch.setattr(project_registry, "write_entries", fail)
         with pytest.raises(UnavailableError):
             await calls.write([start()])
     assert await database.calls.count_documents({}) == 0
@@ -152,7 +152,7 @@ async def test_concurrent_first_writes_register_the_project_once(calls: CallsSto
 async def test_registration_cache_evicts_the_oldest(
     calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(project_registry, "_REMEMBERED", 2)
+    monkeypatch.setattr(project_registry, "_MAX_REMEMBERED", 2)
 
     async def enters(project: str, number: int) -> bool:
         commands.sent.clear()
@@ -165,7 +165,7 @@ async def test_registration_cache_evicts_the_oldest(
 
 
 async def test_registration_at_the_epoch_is_stored(database: Database) -> None:
-    await project_registry.write(database.projects, [project_registry.entry("acme/old", 0, 0)])
+    await project_registry.write_entries(database.projects, [project_registry.entry("acme/old", 0, 0)])
 
     [project] = await listed(database)
     assert (project["created_at"], project["last_activity_at"]) == (0, 0)
@@ -186,6 +186,6 @@ async def test_registration_that_lost_a_race_is_retried(database: Database) -> N
 
     entries = [project_registry.entry("acme/a"), project_registry.entry("acme/b")]
 
-    assert await project_registry.write(Outrun(), entries) == 1  # type: ignore[arg-type]
+    assert await project_registry.write_entries(Outrun(), entries) == 1  # type: ignore[arg-type]
     assert sent == [entries, [entries[1]]]
     assert [project["_id"] for project in await listed(database)] == ["acme/b"]

@@ -100,7 +100,7 @@ def test_thread_count_is_bounded() -> None:
         done.release()
 
     for number in range(100):
-        threads.do(partial(work, number))
+        threads.submit(partial(work, number))
     found = [done.acquire(timeout=10) for _ in range(100)]
 
     assert all(found)
@@ -115,11 +115,11 @@ def test_queued_functions_run_in_order() -> None:
         begun.set()
         go_on.wait(10)
 
-    threads.do(first)
+    threads.submit(first)
     begun.wait(10)
-    threads.do(lambda: done.append("second"))
-    threads.do(lambda: done.append("third"))
-    threads.do(over.set)
+    threads.submit(lambda: done.append("second"))
+    threads.submit(lambda: done.append("third"))
+    threads.submit(over.set)
     assert done == []
 
     go_on.set()

@@ -142,8 +142,8 @@ async def test_compared_runs_have_their_inputs(
         ([], "call_ids", "has 0 runs; compare 2 to 10"),
         ([run_id(1)], "call_ids", "has 1 runs; compare 2 to 10"),
         ([run_id(n) for n in range(11)], "call_ids", "has 11 runs; compare 2 to 10"),
-        ([run_id(1), run_id(2), run_id(1)], "call_ids.2", "is named twice"),
-        ([run_id(1), call_id(5)], "call_ids.1", "Call is not an evaluation: its op is 'answer'"),
+        ([run_id(1), run_id(2), run_id(1)], "call_ids.2", "is repeated"),
+        ([run_id(1), call_id(5)], "call_ids.1", "the call is not an evaluation: its op is 'answer'"),
     ],
 )
 @pytest.mark.usefixtures("two_runs")

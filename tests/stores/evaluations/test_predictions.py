@@ -9,7 +9,7 @@ from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.evaluations import EvaluationsStore
-from stores.evaluations.predictions import Predictions, Wanted
+from stores.evaluations.predictions import Predictions, PredictionSelection
 from stores.paging import Row
 from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
@@ -30,11 +30,11 @@ from tests.stores.evaluations.builders import (
     whole_run,
 )
 
-ALL = Wanted(frozenset({"output", "scores", "model_call", "model_latency_ms", "latency_ms", "exception"}))
+ALL = PredictionSelection(frozenset({"output", "scores", "model_call", "model_latency_ms", "latency_ms", "exception"}))
 EXAMPLE = row_ref(digest_of(1))
 
 
-async def found(evaluations: EvaluationsStore, number: int = 1, wanted: Wanted = ALL) -> list[Row]:
+async def found(evaluations: EvaluationsStore, number: int = 1, wanted: PredictionSelection = ALL) -> list[Row]:
     key = PROJECT, run_id(), digest_of(number)
     return (await evaluations.predictions([key], wanted))[key]
 
@@ -82,7 +82,7 @@ async def test_trials_of_an_example_are_in_order_for_each_run(evaluations: Evalu
     await calls.write([*whole_run([graded(1, 4), graded(2, 1), graded(1, 5)]), *whole_run([graded(1, 3)], 2)])
     keys = [(PROJECT, run_id(run), digest_of(number)) for run in (1, 2) for number in (1, 2)]
 
-    rows = await evaluations.predictions(keys, Wanted(frozenset({"trial"})))
+    rows = await evaluations.predictions(keys, PredictionSelection(frozenset({"trial"})))
 
     assert [[(row["trial"], row["id"]) for row in rows[key]] for key in keys] == [
         [(0, prediction_id(0)), (1, prediction_id(2))],
@@ -261,7 +261,7 @@ async def test_unselected_fields_are_not_read(
     await calls.write(whole_run([graded(1, 4)]))
     commands.sent.clear()
 
-    [row] = await found(evaluations, wanted=Wanted(frozenset({"trial", "status"})))
+    [row] = await found(evaluations, wanted=PredictionSelection(frozenset({"trial", "status"})))
 
     assert commands.names == ["aggregate"]
     assert "json" not in str(commands.last("aggregate")["pipeline"])
@@ -272,20 +272,27 @@ async def test_too_many_predictions_are_refused(database: Database, calls: Calls
     await calls.write(whole_run([graded(1, n) for n in range(6)]))
     key = PROJECT, run_id(), digest_of(1)
 
-    assert len((await Predictions(database, 6).of([key], ALL))[key]) == 6
-    with pytest.raises(BadInputError, match="more than 5 predictions, the limit of one answer; ask for fewer rows"):
-        await Predictions(database, 5).of([key], ALL)
+    assert len((await Predictions(database, 6).find([key], ALL))[key]) == 6
+    with pytest.raises(BadInputError, match="more than 5 predictions, the limit of one response; request fewer rows"):
+        await Predictions(database, 5).find([key], ALL)
 
 
 async def test_too_long_outputs_are_refused(database: Database, calls: CallsStore) -> None:
     await calls.write(whole_run([graded(1, n, output="x" * 1000) for n in range(3)]))
     key = PROJECT, run_id(), digest_of(1)
 
-    assert len((await Predictions(database, most_characters=4_000).of([key], ALL))[key]) == 3
+    assert len((await Predictions(database, max_characters=4_000).find([key], ALL))[key]) == 3
     with pytest.raises(BadInputError, match="outputs of more than 2,000 characters of JSON") as refused:
-        await Predictions(database, most_characters=2_000).of([key], ALL)
+        await Predictions(database, max_characters=2_000).find([key], ALL)
     assert refused.value.argument == "first"
-    assert len((await Predictions(database, most_characters=2_000).of([key], Wanted(frozenset({"trial"}))))[key]) == 3
+    assert (
+        len(
+            (await Predictions(database, max_characters=2_000).find([key], PredictionSelection(frozenset({"trial"}))))[
+                key
+            ]
+        )
+        == 3
+    )
 
 
 async def test_too_many_calls_below_predictions_are_refused(database: Database, calls: CallsStore) -> None:
@@ -293,9 +300,9 @@ async def test_too_many_calls_below_predictions_are_refused(database: Database, 
     await calls.write([*whole_run([]), *logged(*steps, scores={})])
     key = PROJECT, run_id(), digest_of(1)
 
-    assert len((await Predictions(database, 2).of([key], ALL))[key]) == 1
+    assert len((await Predictions(database, 2).find([key], ALL))[key]) == 1
     with pytest.raises(BadInputError, match="more than 5 calls below them, the limit of one answer") as refused:
-        await Predictions(database, 1).of([key], ALL)
+        await Predictions(database, 1).find([key], ALL)
     assert refused.value.argument == "first"
 
 
@@ -303,9 +310,9 @@ async def test_too_many_scores_are_refused(database: Database, calls: CallsStore
     await calls.write(whole_run([Prediction(EXAMPLE, own_output={"scores": {f"s{n}": n for n in range(8)}})]))
     key = PROJECT, run_id(), digest_of(1)
 
-    assert len((await Predictions(database, 2).of([key], ALL))[key][0]["scores"]) == 8
+    assert len((await Predictions(database, 2).find([key], ALL))[key][0]["scores"]) == 8
     with pytest.raises(BadInputError, match="more than 5 scores, the limit of one answer"):
-        await Predictions(database, 1).of([key], ALL)
+        await Predictions(database, 1).find([key], ALL)
 
 
 async def test_thousands_of_scores_do_not_block_other_requests(

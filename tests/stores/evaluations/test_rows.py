@@ -9,7 +9,7 @@ from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError
 from stores.evaluations import EvaluationsStore
-from stores.evaluations.predictions import Wanted
+from stores.evaluations.predictions import PredictionSelection
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.explain import explain
@@ -138,7 +138,7 @@ async def test_command_count_does_not_depend_on_page_size(
         commands.sent.clear()
         page = await evaluations.rows(PROJECT, run_id(), PageRequest(size), {"example"})
         keys = [(PROJECT, run_id(), row["id"]) for row in page.rows]
-        await evaluations.predictions(keys, Wanted(frozenset({"output", "scores", "model_call"})))
+        await evaluations.predictions(keys, PredictionSelection(frozenset({"output", "scores", "model_call"})))
         names.append(commands.names)
 
     assert names[0] == names[1]
@@ -231,7 +231,7 @@ async def test_call_other_than_a_run_has_no_rows(evaluations: EvaluationsStore, 
         with pytest.raises(NotFoundError, match="there is no call") as missing:
             await evaluations.rows(project, run, PageRequest(), set())
         assert missing.value.argument == "evaluation_call_id"
-    with pytest.raises(BadInputError, match="Call is not an evaluation") as refused:
+    with pytest.raises(BadInputError, match="the call is not an evaluation") as refused:
         await evaluations.rows(PROJECT, call_id(1), PageRequest(), set())
     assert refused.value.argument == "evaluation_call_id"
     with pytest.raises(BadInputError, match="not a cursor of this query"):
@@ -294,5 +294,5 @@ async def test_inline_and_referenced_example_are_equal(
     await calls.write(whole_run([Prediction({"n": 1, "question": "Why?"}), Prediction(row_ref(digest))]))
 
     assert len(await examples(evaluations)) == 1
-    found = await evaluations.predictions([(PROJECT, run_id(), digest)], Wanted(frozenset({"output"})))
+    found = await evaluations.predictions([(PROJECT, run_id(), digest)], PredictionSelection(frozenset({"output"})))
     assert [row["id"] for row in found[PROJECT, run_id(), digest]] == [prediction_id(0), prediction_id(1)]

@@ -50,7 +50,7 @@ async def test_status_of_a_call_that_is_no_run_names_its_op(
 ) -> None:
     await calls.write([start(1, op_name=name), end(1)])
 
-    with pytest.raises(BadInputError, match=f"^Call is not an evaluation: its op is '{name}'") as refused:
+    with pytest.raises(BadInputError, match=f"^the call is not an evaluation: its op is '{name}'") as refused:
         await evaluations.status(PROJECT, call_id(1))
     assert refused.value.argument == "call_id"
 

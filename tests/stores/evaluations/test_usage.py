@@ -42,6 +42,6 @@ async def test_run_that_sums_usage_costs_as_much_as_its_requests(
 def test_run_of_100_short_requests_costs_100_times_one() -> None:
     tally = Tally()
     for _ in range(100):
-        tally.add(Tally.of({"usage": tokens(5_000)}))
+        tally.add(Tally.from_summary({"usage": tokens(5_000)}))
 
     assert Prices(of_model(TIERED)).cost(tally.usage[TIERED], 0) == 0.725

@@ -7,10 +7,10 @@ import pytest
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import UnavailableError
-from stores.exports.lists import LISTS, Asked
-from stores.exports.pages import Read, pages
+from stores.exports.lists import LISTS, RowSelection
+from stores.exports.pages import ReadPage, pages
 from stores.feedback import FeedbackStore
-from stores.paging import Key, Order, Page, PageRequest
+from stores.paging import Order, Page, PageRequest, SortKey
 from stores.query.sort import SortBy
 from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.stores.feedback.builders import call_ref, feedback
@@ -18,7 +18,7 @@ from tests.stores.feedback.builders import call_ref, feedback
 LARGE = {"text": "x" * 400_000}
 
 
-async def read_all(read: Read, after: str | None = None) -> list[Page]:
+async def read_all(read: ReadPage, after: str | None = None) -> list[Page]:
     return [page async for page in pages(read, after)]
 
 
@@ -32,14 +32,14 @@ async def test_each_row_is_read_once_also_with_exactly_full_pages(
 ) -> None:
     await calls.write([start(number) for number in range(count)])
 
-    found = await read_all(LISTS["calls"].reading(database, Asked(PROJECT)))
+    found = await read_all(LISTS["calls"].page_reader(database, RowSelection(PROJECT)))
 
     assert ids(found) == [call_id(number) for number in range(count)]
     assert all(page.rows for page in found[1:])
 
 
 def _page(number: int, *, has_next: bool) -> Page:
-    return Page([{"id": str(number)}], has_next, number > 0, Order({}, (Key("id"),)), b"list")
+    return Page([{"id": str(number)}], has_next, number > 0, Order({}, (SortKey("id"),)), b"list")
 
 
 async def test_next_page_is_read_ahead() -> None:
@@ -79,7 +79,7 @@ async def test_pages_end_early_with_large_rows(database: Database, calls: CallsS
     for number in range(12):
         await calls.write([start(number, inputs=LARGE if number < 10 else {})])
 
-    found = await read_all(LISTS["calls"].reading(database, Asked(PROJECT)))
+    found = await read_all(LISTS["calls"].page_reader(database, RowSelection(PROJECT)))
 
     assert ids(found) == [call_id(number) for number in range(12)]
     assert max(len(page.rows) for page in found) <= 4
@@ -95,8 +95,8 @@ async def test_pages_end_early_with_a_feedback_sort(
         await calls.write([start(number, inputs=LARGE)])
     scores = [feedback({"n": number % 3}, weave_ref=call_ref(number)) for number in range(5)]
     await FeedbackStore(database).create(scores)
-    asked = Asked(PROJECT, sort_by=[SortBy("feedback.[custom].payload.n", descending=descending)])
-    read = LISTS["calls"].reading(database, asked)
+    asked = RowSelection(PROJECT, sort_by=[SortBy("feedback.[custom].payload.n", descending=descending)])
+    read = LISTS["calls"].page_reader(database, asked)
 
     whole, found = await read(PageRequest(10)), [await read(PageRequest(10, max_characters=700_000))]
     while found[-1].has_next:
@@ -120,8 +120,8 @@ async def test_page_has_at_least_one_row_and_a_next_page_flag(calls: CallsStore)
 
 async def test_list_continues_after_a_cursor_in_order(database: Database, calls: CallsStore) -> None:
     await calls.write([start(number, inputs={"n": number % 7}) for number in range(120)])
-    asked = Asked(PROJECT, sort_by=[SortBy("inputs.n", descending=True)])
-    read = LISTS["calls"].reading(database, asked)
+    asked = RowSelection(PROJECT, sort_by=[SortBy("inputs.n", descending=True)])
+    read = LISTS["calls"].page_reader(database, asked)
     whole = await read_all(read)
 
     rest = await read_all(read, whole[0].cursor(whole[0].rows[30]))

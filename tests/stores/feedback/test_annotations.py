@@ -44,7 +44,7 @@ async def test_value_that_violates_its_spec_is_refused_with_the_path(
     whole = await refusal(store, ref, {})
 
     assert (type(error), error.argument) == (BadInputError, "payload.$.value.score")
-    assert error.message == "breaks its schema: 6 is greater than the maximum of 5"
+    assert error.message == "does not match its schema: 6 is greater than the maximum of 5"
     assert whole.argument == "payload.$.value"
     assert await database.feedback.count_documents({}) == 0
 
@@ -74,16 +74,16 @@ async def test_missing_spec_is_refused(store: FeedbackStore, objects: ObjectsSto
 @pytest.mark.parametrize(
     ("val", "says"),
     [
-        ({"field_schema": {}}, "is no AnnotationSpec"),
-        ("text", "is no AnnotationSpec"),
-        ({"_class_name": "Prompt", "_bases": ["BaseObject", "BaseModel"]}, "is no AnnotationSpec"),
+        ({"field_schema": {}}, "is not an AnnotationSpec"),
+        ("text", "is not an AnnotationSpec"),
+        ({"_class_name": "Prompt", "_bases": ["BaseObject", "BaseModel"]}, "is not an AnnotationSpec"),
         (
             {"_class_name": "AnnotationSpec", "_bases": ["BaseObject", "BaseModel"], "field_schema": {"type": "x"}},
-            "leads to a spec whose field_schema is no JSON Schema at type",
+            "leads to a spec whose field_schema is not a JSON Schema at type",
         ),
         (
             {"_class_name": "AnnotationSpec", "_bases": ["BaseObject", "BaseModel"], "field_schema": "x"},
-            "leads to a spec whose field_schema is no JSON Schema, which is an object",
+            "leads to a spec whose field_schema is not a JSON Schema: it must be an object",
         ),
         (
             {"_class_name": "AnnotationSpec", "_bases": ["BaseObject", "BaseModel"], "name": "x" * 300_000},
@@ -103,13 +103,16 @@ async def test_non_spec_object_is_refused(store: FeedbackStore, objects: Objects
 @pytest.mark.parametrize(
     ("schema", "says"),
     [
-        (DOUBLING, "takes more than 2 seconds to check by; simplify the schema, or send less at once"),
+        (DOUBLING, "takes more than 2 seconds to check; simplify the schema, or send less per request"),
         ({"properties": {"a": DOUBLING["$defs"]["a0"]}, **DOUBLING}, "takes more than 2 seconds"),
-        ({"pattern": "(?=a)"}, "holds the pattern '(?=a)', which is none of RE2's"),
-        ({"properties": {"a": {"$ref": "#/nowhere"}}}, "has the $ref '#/nowhere', which leads to nothing inside it"),
+        ({"pattern": "(?=a)"}, "has the pattern '(?=a)', which RE2 does not support"),
+        (
+            {"properties": {"a": {"$ref": "#/nowhere"}}},
+            "has the $ref '#/nowhere', which does not resolve inside the schema",
+        ),
         (
             {"patternProperties": {f"(.{{1,20}}){{1,20}}{number}": {} for number in range(20)}},
-            "holds patterns of more than 50,000 states",
+            "has patterns of more than 50,000 states",
         ),
     ],
     ids=["doubling", "property", "pattern", "ref", "patterns"],
@@ -124,7 +127,7 @@ async def test_invalid_spec_is_refused_on_creation_and_in_annotations(
     error = await refusal(store, f"weave:///{PROJECT}/object/score:{digest}", {"b": 1})
 
     assert (made.value.argument, error.argument) == ("val.$.field_schema", "annotation_ref")
-    assert f"is not as AnnotationSpec has it: it {says}" in made.value.message
+    assert f"is not a valid AnnotationSpec: it {says}" in made.value.message
     assert f"leads to a spec whose field_schema {says}" in error.message
 
 
@@ -138,7 +141,7 @@ async def test_spec_too_slow_for_a_value_is_reported_with_that_value(
         await store.create([note(), annotation(ref, {"a": 1})])
 
     assert caught.value.argument == "batch.1.annotation_ref"
-    assert "takes more than 2 seconds to check by" in caught.value.message
+    assert "takes more than 2 seconds to check" in caught.value.message
 
 
 async def test_schema_is_checked_in_a_thread(objects: ObjectsStore, monkeypatch: pytest.MonkeyPatch) -> None:

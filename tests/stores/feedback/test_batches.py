@@ -92,8 +92,8 @@ async def test_batch_too_large_when_stored_is_refused_by_name(store: FeedbackSto
 
     assert caught.value.argument == "batch"
     assert caught.value.message == (
-        "takes more than 48 MiB as stored (text, and what queries look into), which the first 9 of its 16 items do; "
-        "send fewer at once"
+        "takes more than 48 MiB as stored (text, and a copy for queries); the first 9 of 16 items reach this limit, so "
+        "send smaller batches"
     )
     assert await store.count(PROJECT) == 0
     assert len(await store.create([large, feedback(large.payload)])) == 2
@@ -122,4 +122,7 @@ async def test_batch_too_large_for_a_small_server_is_refused_by_name(
     with pytest.raises(PayloadTooLargeError) as caught:
         await write(store)
 
-    assert (caught.value.argument, caught.value.message) == (argument, "this is larger than the database takes at once")
+    assert (caught.value.argument, caught.value.message) == (
+        argument,
+        "the data is too large for one database operation",
+    )

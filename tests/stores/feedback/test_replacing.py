@@ -124,8 +124,8 @@ async def test_reader_sees_exactly_one_of_old_and_new(store: FeedbackStore) -> N
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"wb_user_id": "eve"}, "'theirs' is the id of feedback of another user; send another id, or none"),
-        ({"weave_ref": call_ref(2)}, "'theirs' is the id of feedback about another weaveRef; send another id"),
+        ({"wb_user_id": "eve"}, "'theirs' is the id of feedback of another user; use another id or none"),
+        ({"weave_ref": call_ref(2)}, "'theirs' is the id of feedback about another weaveRef; use another id"),
     ],
 )
 async def test_id_of_replaced_feedback_stays_with_its_user_and_ref(
@@ -146,7 +146,7 @@ async def test_id_of_replaced_feedback_stays_with_its_user_and_ref(
 @pytest.mark.parametrize(
     ("feedback_id", "says"),
     [
-        ("", "is empty; name the feedback that goes"),
+        ("", "is empty; set the id of the feedback to replace"),
         ("x" * 129, "has 129 characters; the limit is 128"),
         ("x" * 17_000_000, "has 17,000,000 characters; the limit is 128"),
     ],

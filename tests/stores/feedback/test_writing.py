@@ -116,6 +116,6 @@ async def test_one_of_two_users_gets_a_contested_id(store: FeedbackStore) -> Non
             *(store.create_one(note(user, id=f"f{round_}", wb_user_id=user)) for user in ("ann", "bob")),
             return_exceptions=True,
         )
-        assert sorted(type(answer).__name__ for answer in answers) == ["TakenError", "dict"]
+        assert sorted(type(answer).__name__ for answer in answers) == ["IdTakenError", "dict"]
 
     assert await store.count(PROJECT) == 10

@@ -4,7 +4,7 @@ import pytest
 
 from app.providers import EnvironmentProviders
 from stores.calls import CallsStore
-from stores.completions.endpoint_resolution import Endpoints
+from stores.completions.endpoint_resolution import EndpointResolver
 from stores.database import Database
 from stores.files import FilesStore
 from stores.images import ImagesStore
@@ -18,4 +18,4 @@ def files(database: Database) -> FilesStore:
 
 @pytest.fixture
 def images(calls: CallsStore, objects: ObjectsStore, files: FilesStore, providers: EnvironmentProviders) -> ImagesStore:
-    return ImagesStore(calls, files, Endpoints(objects, providers), providers)
+    return ImagesStore(calls, files, EndpointResolver(objects, providers), providers)

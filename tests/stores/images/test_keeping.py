@@ -16,7 +16,7 @@ from stores.database import Database
 from stores.errors import UnavailableError
 from stores.files import FilesStore
 from stores.images import ImageInputs, ImagesStore
-from stores.images.store import AT_ONCE
+from stores.images.store import MAX_CONCURRENT
 from stores.json import codec
 from stores.paging import Row
 from stores.retention import RetentionStore, Rule
@@ -182,17 +182,17 @@ async def test_untracked_image_stores_files_but_no_call(
         (Response("<html>", media_type="text/html"), "not JSON"),
         ({"created": 1}, "has no data"),
         ({"data": {"url": "x"}}, "has no data"),
-        (answer(), "answered with 0 images; there may be 1 to 10"),
-        (answer(*[encoded()] * 11), "answered with 11 images; there may be 1 to 10"),
-        (answer("text"), "Image 1 of 1 is lost: the provider's answer has neither b64_json nor url"),
+        (answer(), "returned 0 images; expected 1 to 10"),
+        (answer(*[encoded()] * 11), "returned 11 images; expected 1 to 10"),
+        (answer("text"), "Image 1 of 1 failed: the provider's response has neither b64_json nor url"),
         (answer({}), "has neither b64_json nor url"),
         (answer({"url": ""}), "has neither b64_json nor url"),
         (answer({"url": None, "b64_json": 5}), "has neither b64_json nor url"),
-        (answer({"b64_json": "QUJD\nQUJD"}), "what the provider answered is no Base64"),
-        (answer({"b64_json": "QUI"}), "what the provider answered is no Base64"),
-        (answer({"b64_json": "Größe"}), "what the provider answered is no Base64"),
-        (answer(encoded(b"<html>Not found</html>")), "is no picture of a known kind (PNG, JPEG, GIF, WEBP, AVIF)"),
-        (answer(encoded(b"<svg xmlns='http://www.w3.org/2000/svg'/>")), "is no picture of a known kind"),
+        (answer({"b64_json": "QUJD\nQUJD"}), "the provider returned an image that is not valid Base64"),
+        (answer({"b64_json": "QUI"}), "the provider returned an image that is not valid Base64"),
+        (answer({"b64_json": "Größe"}), "the provider returned an image that is not valid Base64"),
+        (answer(encoded(b"<html>Not found</html>")), "no image of a supported type (PNG, JPEG, GIF, WEBP, AVIF)"),
+        (answer(encoded(b"<svg xmlns='http://www.w3.org/2000/svg'/>")), "returned no image of a supported type"),
         (answer({"url": "file:///etc/passwd"}), "must begin with https://"),
         (answer({"url": "http://169.254.169.254/latest/meta-data"}), "169.254.169.254 is in the server's own network"),
         (answer({"url": "http://127.0.0.1:9/x.png"}), "127.0.0.1 is in the server's own network"),
@@ -252,7 +252,7 @@ async def test_lost_image_is_reported_at_its_index(
     first, second, third = made.response["data"]
     assert "404" in second["error"]
     assert ("error" in first, "error" in third) == (False, False)
-    assert made.response["error"] == f"Image 2 of 3 is lost: {second['error']}"
+    assert made.response["error"] == f"Image 2 of 3 failed: {second['error']}"
     row = await only_call(calls, made.call_id)
     assert row["exception"] == made.response["error"]
 
@@ -260,7 +260,7 @@ async def test_lost_image_is_reported_at_its_index(
 @pytest.mark.parametrize(
     ("odd", "reason"),
     [
-        ({"revised_prompt": "weave-trace-internal:///x"}, "refs from outside start with weave:///"),
+        ({"revised_prompt": "weave-trace-internal:///x"}, "is reserved for internal refs; write refs with weave:///"),
         ({"log": [["x" * 1_000] * 100] * 40}, "the limit is 7,700,000"),
     ],
     ids=["reserved", "too large"],
@@ -328,14 +328,17 @@ async def test_repeated_image_is_one_file(images: ImagesStore, files: FilesStore
 
 
 async def test_concurrent_image_requests_are_limited(images: ImagesStore, stand_in: StandIn) -> None:
-    work = [asyncio.create_task(images.create(PROJECT, ImageInputs("slow-0.5", "a weft"))) for _ in range(AT_ONCE + 2)]
+    work = [
+        asyncio.create_task(images.create(PROJECT, ImageInputs("slow-0.5", "a weft")))
+        for _ in range(MAX_CONCURRENT + 2)
+    ]
 
-    await until(lambda: len(stand_in.asked) == AT_ONCE)
+    await until(lambda: len(stand_in.asked) == MAX_CONCURRENT)
     await asyncio.sleep(0.1)
-    assert len(stand_in.asked) == AT_ONCE
+    assert len(stand_in.asked) == MAX_CONCURRENT
     made = await asyncio.gather(*work)
 
-    assert len(stand_in.asked) == AT_ONCE + 2
+    assert len(stand_in.asked) == MAX_CONCURRENT + 2
     assert all(each.pictures for each in made)
 
 
@@ -361,7 +364,7 @@ async def test_image_for_a_project_purged_meanwhile_is_not_stored(
     stand_in.reply = reply
     await images.database.projects.insert_one({"_id": PROJECT, "id": PROJECT, "created_at": 1})
 
-    with pytest.raises(UnavailableError, match="acme/chat was purged meanwhile"):
+    with pytest.raises(UnavailableError, match="acme/chat was purged during this request"):
         await images.create(PROJECT, INPUTS)
 
     assert (await calls.count(PROJECT), (await files.stats(PROJECT)).count) == (0, 0)

@@ -6,7 +6,7 @@ import pytest
 
 from app.providers import EnvironmentProviders
 from stores.calls import CallsStore
-from stores.completions.endpoint_resolution import Endpoints
+from stores.completions.endpoint_resolution import EndpointResolver
 from stores.errors import BadInputError
 from stores.files import FilesStore
 from stores.images import ImageInputs, ImagesStore
@@ -51,7 +51,7 @@ async def test_custom_provider_is_called_at_its_own_url(
     model = {"name": "sd-xl", "provider": digest, "max_tokens": 1}
     await objects.create(ObjectVersion(PROJECT, "loom-sd-xl", model, builtin_object_class="ProviderModel"))
     providers = EnvironmentProviders({}, allow_private=True)
-    images = ImagesStore(calls, files, Endpoints(objects, providers), providers)
+    images = ImagesStore(calls, files, EndpointResolver(objects, providers), providers)
     stand_in.reply = lambda _body: answer(encoded())
 
     made = await images.create(PROJECT, ImageInputs("custom::loom::sd-xl", "a weft"))
@@ -67,13 +67,13 @@ async def test_custom_provider_is_called_at_its_own_url(
     [
         (ImageInputs("", "x"), "inputs.model", "is required: the name of a model"),
         (ImageInputs("m" * 1_025, "x"), "inputs.model", "has 1,025 characters; the limit is 1,024"),
-        (ImageInputs("dall-e-3", ""), "inputs.prompt", "is required: what is to be seen"),
+        (ImageInputs("dall-e-3", ""), "inputs.prompt", "is required: a description of the image"),
         (ImageInputs("dall-e-3", "x" * 10_000_000), "inputs.prompt", "10,000,000 characters; the limit is 100,000"),
-        (ImageInputs("dall-e-3", "weave-trace-internal:///x"), "inputs.prompt", "refs from outside start with"),
-        (ImageInputs("dall-e-2", "x", 0), "inputs.n", "0 is no number of images; ask for 1 to 10"),
-        (ImageInputs("dall-e-2", "x", -1), "inputs.n", "-1 is no number of images; ask for 1 to 10"),
-        (ImageInputs("dall-e-2", "x", 11), "inputs.n", "11 is no number of images; ask for 1 to 10"),
-        (ImageInputs("dall-e-3", "x", 2), "inputs.n", "dall-e-3 makes one image at a time"),
+        (ImageInputs("dall-e-3", "weave-trace-internal:///x"), "inputs.prompt", "is reserved for internal refs"),
+        (ImageInputs("dall-e-2", "x", 0), "inputs.n", "0 images are not allowed; request 1 to 10"),
+        (ImageInputs("dall-e-2", "x", -1), "inputs.n", "-1 images are not allowed; request 1 to 10"),
+        (ImageInputs("dall-e-2", "x", 11), "inputs.n", "11 images are not allowed; request 1 to 10"),
+        (ImageInputs("dall-e-3", "x", 2), "inputs.n", "dall-e-3 makes one image per request"),
     ],
 )
 async def test_invalid_inputs_are_refused_before_any_request(
@@ -100,16 +100,16 @@ async def test_invalid_project_or_user_is_refused(images: ImagesStore, stand_in:
 @pytest.mark.parametrize(
     ("model", "part"),
     [
-        ("dall-e-3", "The key of openai is missing: set OPENAI_API_KEY in the server's environment"),
+        ("dall-e-3", "The API key of openai is missing: set OPENAI_API_KEY in the server's environment"),
         ("painter", "There is no model 'painter'"),
-        ("custom::loom::sd-xl", "should be a ProviderModel in this project"),
+        ("custom::loom::sd-xl", "a ProviderModel of this project is needed"),
     ],
 )
 async def test_configuration_error_is_returned_in_the_response(
     calls: CallsStore, objects: ObjectsStore, files: FilesStore, model: str, part: str
 ) -> None:
     providers = EnvironmentProviders({})
-    images = ImagesStore(calls, files, Endpoints(objects, providers), providers)
+    images = ImagesStore(calls, files, EndpointResolver(objects, providers), providers)
 
     made = await images.create(PROJECT, ImageInputs(model, "x"))
 

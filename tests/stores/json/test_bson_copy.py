@@ -7,7 +7,7 @@ import bson
 import pytest
 from hypothesis import given
 
-from stores.json.bson_copy import mirror_key, to_bson
+from stores.json.bson_copy import escape_key, to_bson
 from stores.json.inspection import MAX_DEPTH
 from tests.stores.json.test_codec import JSON, TEXT, nested
 
@@ -37,8 +37,8 @@ def test_mongodb_special_keys_are_escaped(key: str, held: str) -> None:
 
 @given(TEXT, TEXT)
 def test_different_keys_remain_different(one: str, other: str) -> None:
-    assert (mirror_key(one) == mirror_key(other)) == (one == other)
-    assert unquote(mirror_key(one), errors="surrogatepass") == one
+    assert (escape_key(one) == escape_key(other)) == (one == other)
+    assert unquote(escape_key(one), errors="surrogatepass") == one
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ async def test_too_many_values_are_refused_before_they_use_memory() -> None:
         with pytest.raises(PayloadTooLargeError, match="more than 1,600,000 values; send fewer"):
             await incremental.loads(text)
         with pytest.raises(PayloadTooLargeError, match="more than 2,000,000 values; send fewer"):
-            await incremental.loads_whole(text, max_values=2_000_000)
+            await incremental.loads_request(text, max_values=2_000_000)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -95,9 +95,9 @@ async def test_too_many_values_are_refused_before_they_use_memory() -> None:
 async def test_values_up_to_the_limit_are_read() -> None:
     text = b"[" + b"{}," * 29_998 + b"{}]"
 
-    assert await incremental.loads_whole(text, max_values=30_000) == [{}] * 29_999
+    assert await incremental.loads_request(text, max_values=30_000) == [{}] * 29_999
     with pytest.raises(PayloadTooLargeError, match="more than 29,999 values"):
-        await incremental.loads_whole(text, max_values=29_999)
+        await incremental.loads_request(text, max_values=29_999)
 
 
 @dataclass
@@ -121,11 +121,11 @@ DENSE_BYTES = 300_000 * 72 + 64 - 2 * len(DENSE) - 4096
 async def test_memory_of_a_dense_text_is_reserved_before_it_is_parsed() -> None:
     reserved, full = Reserved(), Reserved(room=DENSE_BYTES - 1)
 
-    assert await incremental.loads_whole(DENSE, reserved.take) == [{}] * 300_000
+    assert await incremental.loads_request(DENSE, reserved.take) == [{}] * 300_000
     assert await incremental.loads(DENSE, reserve=reserved.take) == [{}] * 300_000
     for text in (DENSE, DENSE[:-1] + b","):  # the second is not JSON, which only parsing finds out
         with pytest.raises(UnavailableError):
-            await incremental.loads_whole(text, full.take)
+            await incremental.loads_request(text, full.take)
 
     assert reserved.sizes == [DENSE_BYTES] * 2
 
@@ -135,16 +135,16 @@ async def test_reservation_includes_the_memory_of_a_dense_text() -> None:
 
     with intake.reservation() as share:
         await share.reserve(len(DENSE))
-        await incremental.loads_whole(DENSE, share.reserve)
-        assert intake.held_bytes == len(DENSE) + DENSE_BYTES - FREE_BYTES
-    assert intake.held_bytes == 0
+        await incremental.loads_request(DENSE, share.reserve)
+        assert intake.reserved_bytes == len(DENSE) + DENSE_BYTES - FREE_BYTES
+    assert intake.reserved_bytes == 0
 
 
 async def test_small_dense_text_reserves_nothing() -> None:
     reserved = Reserved()
     text = b"[" + b"{}," * 5_000 + b"{}]"
 
-    await incremental.loads_whole(text, reserved.take)
+    await incremental.loads_request(text, reserved.take)
     assert len(text) < incremental.UNCOUNTED
     assert reserved.sizes == []
 
@@ -155,7 +155,7 @@ async def test_strings_full_of_brackets_are_accepted_without_a_reservation() -> 
     text = json.dumps(value).encode()
 
     assert memory_estimate.upper_bound(text, 0, len(text)).values > 4_000_000
-    assert await incremental.loads_whole(text, reserved.take, max_values=2_000) == value
+    assert await incremental.loads_request(text, reserved.take, max_values=2_000) == value
     assert await incremental.loads(text, 2_000, reserve=reserved.take) == value
     assert reserved.sizes == []
 
@@ -221,7 +221,7 @@ async def test_invalid_array_item_does_not_affect_the_others() -> None:
     [
         (b'{"batch": [{"a": 1}', "ends before"),
         (b'{"batch": [{"a": "x}]}', "does not end"),
-        (b'{"batch": [1], "batch": [2]}', "twice"),
+        (b'{"batch": [1], "batch": [2]}', "duplicate key"),
     ],
 )
 async def test_text_broken_outside_its_items_is_refused(text: bytes, message: str) -> None:
@@ -235,7 +235,7 @@ async def test_memory_of_wide_strings_is_reserved(character: str, more: int) -> 
     sizes = [more * len(text)] if more else []
     reserved = Reserved()
 
-    await incremental.loads_whole(text, reserved.take)
+    await incremental.loads_request(text, reserved.take)
     await incremental.loads(text, reserve=reserved.take)
 
     assert reserved.sizes == 2 * sizes
@@ -255,7 +255,9 @@ async def test_array_search_skips_to_the_array(text: bytes, monkeypatch: pytest.
     monkeypatch.setattr(incremental, "MAX_TOKENS", 200)
     assert await incremental.find_array(text, ["batch"]) is not None
     monkeypatch.setattr(incremental, "MAX_TOKENS", 50)
-    with pytest.raises(PayloadTooLargeError, match="has more than 50 strings, lists and objects; send fewer at once"):
+    with pytest.raises(
+        PayloadTooLargeError, match="has more than 50 strings, lists and objects; send fewer per request"
+    ):
         await incremental.find_array(text, ["batch"])
 
 
@@ -270,7 +272,7 @@ BLANKS = b" " * 100
 @pytest.fixture
 def small_gaps(monkeypatch: pytest.MonkeyPatch, small_slices: None) -> None:  # noqa: ARG001 -- both are small
     """A few blanks in a row are many."""
-    monkeypatch.setattr(incremental, "_MOST_BETWEEN", 50)
+    monkeypatch.setattr(incremental, "_MAX_GAP", 50)
 
 
 @pytest.mark.usefixtures("small_gaps")
@@ -327,11 +329,11 @@ async def test_only_slow_texts_are_parsed_incrementally(value: object, *, lets_o
     text = json.dumps(value).encode()
 
     async def read() -> None:
-        assert await incremental.loads_whole(text) == value
+        assert await incremental.loads_request(text) == value
 
     assert (await turns_beside(read()) > 1) is lets_others_in
 
 
 async def test_invalid_text_full_of_values_is_refused() -> None:
     with pytest.raises(BadInputError, match="not JSON"):
-        await incremental.loads_whole(b'{"a":[' + b"[]," * 800_000 + b"]}")
+        await incremental.loads_request(b'{"a":[' + b"[]," * 800_000 + b"]}")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stores.json import codec, inspection
 from stores.json.bson_copy import to_bson
-from stores.json.inspection import MAX_DEPTH, JsonTraits, shape_of
+from stores.json.inspection import MAX_DEPTH, JsonTraits, traits_of
 
 TEXTS = st.text() | st.text(alphabet='"\\\n\x7fé😀\u2028:,{e', max_size=8)
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([1e16, 1e15, 1e-5, 0.0001])
@@ -20,7 +20,7 @@ VALUES = st.recursive(
 
 
 def default_length(value: object) -> int:
-    return shape_of(value).default_length(value, codec.encode(value))
+    return traits_of(value).default_length(value, codec.encode(value))
 
 
 @given(VALUES)
@@ -35,7 +35,7 @@ def test_length_of_small_and_unusual_values(value: object) -> None:
 
 @given(VALUES)
 def test_plain_value_is_its_own_bson_copy(value: object) -> None:
-    if not shape_of(value).is_odd:
+    if not traits_of(value).needs_conversion:
         assert to_bson(value) is value
 
 
@@ -43,13 +43,13 @@ def test_plain_value_is_its_own_bson_copy(value: object) -> None:
     "value", [{"a.b": 1}, {"$a": 1}, {"%": 1}, {"a\0": 1}, [{"x": [{"a.": 0}]}], 1 << 63, [-(1 << 63) - 1]]
 )
 def test_value_changed_by_bson_is_always_odd(value: object) -> None:
-    assert shape_of(value).is_odd
-    assert shape_of(value).is_odd
+    assert traits_of(value).needs_conversion
+    assert traits_of(value).needs_conversion
 
 
 @pytest.mark.parametrize("value", [{"a": {"b$": 1}}, [(1 << 63) - 1, -(1 << 63)], "a.b", {"k": "$x"}])
 def test_lookalikes_of_odd_values_are_not_odd(value: object) -> None:
-    assert not shape_of(value).is_odd
+    assert not traits_of(value).needs_conversion
 
 
 @pytest.mark.parametrize(("levels", "is_odd"), [(MAX_DEPTH, False), (MAX_DEPTH + 1, True)])
@@ -58,12 +58,12 @@ def test_value_beyond_the_depth_limit_is_odd(levels: int, *, is_odd: bool) -> No
     for _ in range(levels - 1):
         value = [value]
 
-    assert shape_of(value) == JsonTraits(separators=0, is_odd=is_odd)
+    assert traits_of(value) == JsonTraits(separators=0, needs_conversion=is_odd)
 
 
 def test_key_cache_is_bounded() -> None:
     for number in range(30):
-        assert not shape_of({f"{number}-{key}": 0 for key in range(1_000)}).is_odd
-    assert not shape_of({f"many {key}": 0 for key in range(100_000)}).is_odd
+        assert not traits_of({f"{number}-{key}": 0 for key in range(1_000)}).needs_conversion
+    assert not traits_of({f"many {key}": 0 for key in range(100_000)}).needs_conversion
 
     assert len(inspection._plain_keys) <= 11_000

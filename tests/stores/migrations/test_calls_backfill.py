@@ -12,9 +12,9 @@ import pytest
 from pymongo import UpdateOne
 
 from stores.calls import CallEnd, CallsStore, CallStart
-from stores.calls.documents import KEPT
+from stores.calls.documents import DERIVED_FIELDS
 from stores.database import Database, Document
-from stores.migrations.calls_backfill import CallsUpgrade
+from stores.migrations.calls_backfill import CallsBackfill
 from stores.otel import OtelStore
 from stores.paging import PageRequest
 from stores.projects import ProjectsStore
@@ -69,7 +69,7 @@ async def fill(database: Database, count: int = 100, seed: int = 6) -> dict[str,
     await calls.write([part for number in range(count) for part in parts_of(number, rng)])
     await calls.delete(PROJECT, [call_id(number) for number in range(0, count, 9)])
     documents = await all_calls(database)
-    assert all(any(name in document for document in documents.values()) for name in KEPT)
+    assert all(any(name in document for document in documents.values()) for name in DERIVED_FIELDS)
     return documents
 
 
@@ -79,11 +79,11 @@ async def all_calls(database: Database) -> dict[str, Document]:
 
 async def age(database: Database, *names: str) -> None:
     """Take away what older versions did not keep."""
-    await database.calls.update_many({}, {"$unset": dict.fromkeys(names or KEPT, "")})
+    await database.calls.update_many({}, {"$unset": dict.fromkeys(names or DERIVED_FIELDS, "")})
     await database.upgrades.delete_many({})
 
 
-async def finish(upgrade: CallsUpgrade) -> None:
+async def finish(upgrade: CallsBackfill) -> None:
     async with asyncio.timeout(60):
         while progress := await upgrade.advance():
             if not progress.is_ours:
@@ -111,7 +111,7 @@ async def test_old_calls_get_all_fields_of_new_ones(database: Database, step: in
     await age(database)
     assert await answers(database) != told
 
-    await finish(CallsUpgrade(database, step))
+    await finish(CallsBackfill(database, step))
 
     assert await all_calls(database) == fresh
     assert await answers(database) == told
@@ -124,11 +124,11 @@ async def test_turn_and_usage_are_backfilled(database: Database) -> None:
     await calls.write([start(1, thread_id="talk", turn_id=call_id(1), **predicted), end(1, summary=counts)])
     await age(database)
 
-    await finish(CallsUpgrade(database))
+    await finish(CallsBackfill(database))
 
     [call] = (await all_calls(database)).values()
     counted = {"prompt_tokens": 120, "completion_tokens": 30, "requests": 1, "total_tokens": 150}
-    assert {name: call[name] for name in KEPT} == {
+    assert {name: call[name] for name in DERIVED_FIELDS} == {
         "turn_of": "talk",
         "usage": [{"model": "gpt-4o", **counted, "total_is_sum": True}],
         "total_tokens": 150,
@@ -144,7 +144,7 @@ async def test_calls_without_token_classes_get_them_from_summaries(database: Dat
     older = {**plain, "prompt_tokens": 21, "total_tokens": 30}
     await database.calls.update_many({}, {"$set": {"usage": [older], "total_tokens": 30}})
 
-    await finish(CallsUpgrade(database))
+    await finish(CallsBackfill(database))
 
     [call] = (await all_calls(database)).values()
     newer = {**plain, "prompt_tokens": 1021, "total_tokens": 1030, "classes": {"cache_read": 1000}}
@@ -163,7 +163,7 @@ async def test_span_calls_get_token_classes_and_keep_their_usage_scope(database:
     older = {"usage": [entry], "usage_scope": scope, "json.summary": json.dumps(summary, separators=(",", ":"))}
     await database.calls.update_many({}, {"$set": older})
 
-    await finish(CallsUpgrade(database))
+    await finish(CallsBackfill(database))
 
     [call] = (await all_calls(database)).values()
     newer = entry | {"classes": {"cache_read": 400}}
@@ -182,7 +182,7 @@ async def test_span_with_a_rewritten_summary_keeps_its_usage(database: Database)
     fresh = await all_calls(database)
     await age(database)
 
-    await finish(CallsUpgrade(database))
+    await finish(CallsBackfill(database))
 
     assert await all_calls(database) == fresh
     assert fresh[exported["_id"]]["usage"][0]["prompt_tokens"] == 7
@@ -194,7 +194,7 @@ async def test_partial_and_wrong_fields_are_repaired(database: Database) -> None
     await database.calls.update_many({"total_tokens": 150}, {"$set": {"total_tokens": 1}})
     await database.calls.update_many({"thread_id": {"$exists": False}}, {"$set": {"turn_of": "nowhere"}})
 
-    await finish(CallsUpgrade(database))
+    await finish(CallsBackfill(database))
 
     assert await all_calls(database) == fresh
 
@@ -202,14 +202,14 @@ async def test_partial_and_wrong_fields_are_repaired(database: Database) -> None
 async def test_new_database_is_marked_and_later_starts_read_only_the_mark(
     database: Database, commands: Commands
 ) -> None:
-    first = CallsUpgrade(database)
+    first = CallsBackfill(database)
     progress = await first.advance()
     assert progress is not None
     assert (progress.looked_at, progress.is_ours, await first.advance()) == (0, True, None)
     await fill(database)
     commands.sent.clear()
 
-    assert await CallsUpgrade(database).advance() is None
+    assert await CallsBackfill(database).advance() is None
 
     assert [(name, body["find"]) for name, body in commands.sent] == [("find", "upgrades")]
 
@@ -219,7 +219,7 @@ async def test_command_count_of_a_step_does_not_depend_on_its_calls(database: Da
     counts = []
     for step in (10, 90):
         await age(database)
-        upgrade = CallsUpgrade(database, step)
+        upgrade = CallsBackfill(database, step)
         await upgrade.advance()
         commands.sent.clear()
         await upgrade.advance()
@@ -235,9 +235,9 @@ async def test_backfill_resumes_after_a_kill(mongodb_uri: str, database: Databas
     script = """
 import asyncio, sys
 from stores.database import Database
-from stores.upgrades import CallsUpgrade
+from stores.migrations.calls_backfill import CallsBackfill
 async def run():
-    upgrade = CallsUpgrade(Database.open(sys.argv[1], sys.argv[2]), step=5, lease_seconds=1)
+    upgrade = CallsBackfill(Database.open(sys.argv[1], sys.argv[2]), step=5, lease_seconds=1)
     while progress := await upgrade.advance():
         print(progress.looked_at, flush=True)
 asyncio.run(run())
@@ -252,7 +252,7 @@ asyncio.run(run())
     await child.wait()
     killed = await all_calls(database)
 
-    later = CallsUpgrade(database, step=50)
+    later = CallsBackfill(database, step=50)
     first = await later.advance()
     await finish(later)
 
@@ -267,7 +267,7 @@ asyncio.run(run())
     assert await all_calls(database) == fresh
 
 
-class Killed(CallsUpgrade):
+class Killed(CallsBackfill):
     """An upgrade that ends after it wrote to calls, and before it told how far it is."""
 
     async def _write(self, updates: list[UpdateOne]) -> int:
@@ -281,7 +281,7 @@ async def test_interrupted_step_is_repeated(database: Database) -> None:
     with pytest.raises(InterruptedError):
         await Killed(database, lease_seconds=0).advance()
 
-    later = CallsUpgrade(database)
+    later = CallsBackfill(database)
     first = await later.advance()
     await finish(later)
 
@@ -293,7 +293,7 @@ async def test_interrupted_step_is_repeated(database: Database) -> None:
 async def test_one_of_two_processes_works_and_the_other_sees_progress(database: Database) -> None:
     fresh = await fill(database)
     await age(database)
-    one, other = CallsUpgrade(database, step=30), CallsUpgrade(database, step=30)
+    one, other = CallsBackfill(database, step=30), CallsBackfill(database, step=30)
 
     seen = [await upgrade.advance() for upgrade in (one, other, one, other)]
     await asyncio.gather(finish(one), finish(other))
@@ -311,12 +311,12 @@ async def test_duplicate_work_by_two_processes_is_harmless(database: Database) -
     fresh = await fill(database)
     await age(database)
 
-    await asyncio.gather(*(finish(CallsUpgrade(database, step, lease_seconds=0)) for step in (3, 5, 7)))
+    await asyncio.gather(*(finish(CallsBackfill(database, step, lease_seconds=0)) for step in (3, 5, 7)))
 
     assert await all_calls(database) == fresh
 
 
-class Outrun(CallsUpgrade):
+class Outrun(CallsBackfill):
     """An upgrade during which a call is written, after it was read and before what it lacks is written."""
 
     def __init__(self, database: Database, parts: list[CallStart | CallEnd]) -> None:
@@ -358,7 +358,7 @@ async def test_calls_written_during_the_backfill_are_complete(database: Database
         for batch in batches:
             await calls.write(batch)
 
-    await asyncio.gather(finish(CallsUpgrade(database, step=9)), write_again())
+    await asyncio.gather(finish(CallsBackfill(database, step=9)), write_again())
 
     assert {key: _kept(call) for key, call in (await all_calls(database)).items()} == {
         key: _kept(call) for key, call in fresh.items()
@@ -366,7 +366,7 @@ async def test_calls_written_during_the_backfill_are_complete(database: Database
 
 
 def _kept(call: Document) -> Document:
-    return {name: call[name] for name in KEPT if name in call}
+    return {name: call[name] for name in DERIVED_FIELDS if name in call}
 
 
 async def test_backfill_sends_no_events(database: Database) -> None:
@@ -375,7 +375,7 @@ async def test_backfill_sends_no_events(database: Database) -> None:
     calls = CallsStore(database)
     cursor = await calls.events_cursor(PROJECT)
 
-    await finish(CallsUpgrade(database))
+    await finish(CallsBackfill(database))
     await calls.write([start(1_000)])
     async with aclosing(calls.events(PROJECT, {"id"}, after=cursor)) as events, asyncio.timeout(60):
         event = await anext(events)
@@ -394,11 +394,11 @@ async def test_call_with_an_unstorable_example_is_kept_and_logged(
         await database.calls.insert_one(document)
 
     with caplog.at_level(logging.WARNING, "loomql"):
-        await finish(CallsUpgrade(database))
+        await finish(CallsBackfill(database))
 
     said = [record.getMessage() for record in caplog.records if record.name == "loomql"]
     assert [text.partition(": ")[0] for text in sorted(said)] == [
-        f"call {PROJECT}:{call_id(number)} stays without its example" for number in (1, 2)
+        f"call {PROJECT}:{call_id(number)} is stored without its example" for number in (1, 2)
     ]
 
 
@@ -416,14 +416,14 @@ async def test_call_with_unstorable_usage_is_kept_and_logged(
         await database.calls.insert_one(document | {"json": {"summary": text}, "filler": "x" * filler})
 
     with caplog.at_level(logging.WARNING, "loomql"):
-        await finish(CallsUpgrade(database))
+        await finish(CallsBackfill(database))
 
     assert [record.getMessage() for record in caplog.records if record.name == "loomql"] == [
-        f"call {PROJECT}:{call_id(number)} stays without its usage: {reason}"
+        f"call {PROJECT}:{call_id(number)} is stored without its usage: {reason}"
         for number, reason in (
-            (101, "with that it is larger than the database takes"),
+            (101, "the document would exceed MongoDB's maximum size"),
             (102, "its summary cannot be read (not JSON: unexpected end of data: line 1 column 10 (char 9))"),
-            (103, "with that it is larger than the database takes"),
+            (103, "the document would exceed MongoDB's maximum size"),
         )
     ]
     found = await all_calls(database)

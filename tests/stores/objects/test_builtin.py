@@ -94,11 +94,11 @@ def test_nested_objects_get_class_names() -> None:
     ("name", "val", "argument", "message"),
     [
         ("AnnotationSpec", {"field_schema": {"type": "nope"}}, "val.$.field_schema", "no JSON Schema at type"),
-        ("AnnotationSpec", {"field_schema": {"$schema": 5}}, "val.$.field_schema", "the address of a draft"),
+        ("AnnotationSpec", {"field_schema": {"$schema": 5}}, "val.$.field_schema", "the URI of a draft"),
         ("AnnotationSpec", {"field_schema": 5}, "val.$.field_schema", "valid dictionary"),
         ("AnnotationSpec", {"op_scope": ["a", 5]}, "val.$.op_scope.1", "valid string"),
         ("AnnotationSpec", {"fieldschema": {}}, "val.$.fieldschema", "not permitted"),
-        ("ActionSpec", {"config": JUDGE}, "val.$.name", "has it: an action has a name"),
+        ("ActionSpec", {"config": JUDGE}, "val.$.name", "ActionSpec: an action needs a name"),
         ("ActionSpec", {"name": "a", "config": JUDGE | {"model": "x"}}, "val.$.config.model", "'gpt-4o'"),
         ("ActionSpec", {"name": "a", "config": {"action_type": "x"}}, "val.$.config", "action_type"),
         ("Provider", {"base_url": "x"}, "val.$.api_key_name", "required"),
@@ -121,8 +121,8 @@ def test_nested_objects_get_class_names() -> None:
             for number in ("nan", "inf", "-Infinity", "1e999")
         ),
         ("Provider", [1], "val", "must be a JSON object"),
-        ("Unheard", {}, "builtin_object_class", "no built-in class; there are ActionSpec, AnnotationSpec"),
-        ("Provider", marks("Model", "Object"), "builtin_object_class", "not the class that the value names, Model"),
+        ("Unheard", {}, "builtin_object_class", "not a builtin class; use one of ActionSpec, AnnotationSpec"),
+        ("Provider", marks("Model", "Object"), "builtin_object_class", "not the class in the value, Model"),
     ],
 )
 def test_invalid_field_of_a_class_is_named(name: str, val: object, argument: str | None, message: str) -> None:

@@ -69,7 +69,7 @@ async def test_relations_of_a_page_read_only_what_they_return(
 
     versions = await stock.versions.pages(names, frozenset({"digest"}), PageRequest(size=3))
     looked_at_versions = await _looked_at(database, commands)
-    used = await calls.taking.pages([(PROJECT, taken)], frozenset({"id"}), PageRequest(size=4))
+    used = await calls.consumers.pages([(PROJECT, taken)], frozenset({"id"}), PageRequest(size=4))
     of_calls = await explain(database.calls, commands.last_pipeline)
 
     assert [[row["object_id"] for row in page.rows] for page in versions.values()] == [

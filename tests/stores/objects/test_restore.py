@@ -18,7 +18,7 @@ def digest_of(value: object) -> str:
     wrong = restored(value, 0, digest="?")
     with pytest.raises(BadInputError) as raised:
         wrong.document()
-    return raised.value.message.rpartition("which is ")[2]
+    return raised.value.message.rpartition("digest is ")[2]
 
 
 def restored(value: object, index: int, *, is_latest: bool = False, digest: str | None = None) -> RestoredVersion:

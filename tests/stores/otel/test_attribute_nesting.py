@@ -76,7 +76,7 @@ def test_role_finds_a_key_that_extends_another() -> None:
 
 def test_layout_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attribute_nesting, "_layouts", {})
-    monkeypatch.setattr(attribute_nesting, "_MOST_KEPT", 3)
+    monkeypatch.setattr(attribute_nesting, "_MAX_LAYOUTS", 3)
 
     many = tuple(f"key {number}" for number in range(129))
     assert layout_of(many).nest([*range(129)]) == {f"key {number}": number for number in range(129)}

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Message
 
 from stores.calls import CallEnd, CallStart
-from stores.calls.documents import fields_of
-from stores.calls.writes import WholeCall
+from stores.calls.documents import stored_fields
+from stores.calls.writes import PreparedCall
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.otel import protobuf
 from stores.otel.mapping import call_of
@@ -21,11 +21,11 @@ ORIGIN = Resource.of("acme/spans", {"attributes": {"service": {"name": "é"}}}).
 NO_COUNTS = dict.fromkeys(("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens"))
 
 
-def call(message: Message, origin: Origin = ORIGIN) -> WholeCall:
+def call(message: Message, origin: Origin = ORIGIN) -> PreparedCall:
     return call_of(protobuf.span_of(message.SerializeToString()), origin)
 
 
-def payloads(whole: WholeCall) -> dict[str, Any]:
+def payloads(whole: PreparedCall) -> dict[str, Any]:
     texts = whole.start["json"] | (whole.end["json"] if whole.end else {})
     return {name: json.loads(text) for name, text in texts.items()}
 
@@ -340,7 +340,7 @@ def test_failed_span_without_a_message_is_an_error() -> None:
 
     assert [end and end["status"] for end in ends] == ["error", "error"]
     assert [end and end["exception"] for end in ends] == [
-        "the span ended with the status ERROR, and no message",
+        "the span ended with status ERROR and without a message",
         "KeyError: 'a'",
     ]
 
@@ -408,7 +408,7 @@ def test_invalid_span_is_rejected(attributes: dict[str, object], reason: str) ->
         ({"span_id": b""}, "span_id has 0 bytes; it must have 8"),
         ({"trace_id": b"\1" * 8}, "trace_id has 8 bytes; it must have 16"),
         ({"parent_span_id": b"\1" * 3}, "parent_span_id has 3 bytes; it must have 8"),
-        ({"name": "weave:///acme/chat/object/x:1"}, "a ref here must be of an op"),
+        ({"name": "weave:///acme/chat/object/x:1"}, "must be the ref of an op"),
         ({"status": failed("x" * 262_145)}, "262,145 characters; the limit is 262,144"),
     ],
 )
@@ -469,8 +469,8 @@ def test_span_call_is_stored_like_any_other(attributes: dict[str, object], with_
     end = CallEnd("acme/spans", span_id(1), (NOON + 2 * SECOND) // 1000, found["summary"], output=found["output"])
     start.id, start.trace_id = span_id(1), TRACE
     start.thread_id, start.turn_id = whole.start.get("thread_id"), whole.start.get("turn_id")
-    assert whole.start == fields_of(start.checked())[0]
-    assert whole.end == fields_of(end.checked())[0]
+    assert whole.start == stored_fields(start.checked())[0]
+    assert whole.end == stored_fields(end.checked())[0]
 
 
 @pytest.mark.parametrize(

@@ -118,17 +118,17 @@ def test_request_may_be_empty() -> None:
         ({"resourceSpans": [{"scopeSpans": [{"spans": [1]}]}]}, "a span must be a JSON object"),
         (with_span(traceId="DdRHmCuFRDQyNuJp6mT4NQ=="), "traceId must be hexadecimal"),
         (with_span(name=1), "name must be a string"),
-        (with_span(kind="SPAN_KIND_CLIENT"), "kind must be a whole number"),
-        (with_span(startTimeUnixNano=-1), "startTimeUnixNano must be a whole number from 0"),
-        (with_span(startTimeUnixNano=1.5), "startTimeUnixNano must be a whole number"),
-        (with_span(endTimeUnixNano=2**64), "endTimeUnixNano must be a whole number"),
+        (with_span(kind="SPAN_KIND_CLIENT"), "kind must be an integer"),
+        (with_span(startTimeUnixNano=-1), "startTimeUnixNano must be an integer from 0"),
+        (with_span(startTimeUnixNano=1.5), "startTimeUnixNano must be an integer"),
+        (with_span(endTimeUnixNano=2**64), "endTimeUnixNano must be an integer"),
         (with_span(attributes={}), "attributes of its holder must be a list"),
         (with_span(attributes=[{"key": 1}]), "key must be a string"),
-        (with_span(attributes=[{"key": "a", "value": 1}]), "a value of an attribute must be a JSON object"),
+        (with_span(attributes=[{"key": "a", "value": 1}]), "an attribute value must be a JSON object"),
         (with_span(attributes=[{"key": "a", "value": {"stringValue": 1}}]), "stringValue must be a string"),
         (with_span(attributes=[{"key": "a", "value": {"boolValue": 1}}]), "boolValue must be true or false"),
-        (with_span(attributes=[{"key": "a", "value": {"intValue": True}}]), "intValue must be a whole number"),
-        (with_span(attributes=[{"key": "a", "value": {"intValue": str(2**63)}}]), "intValue must be a whole number"),
+        (with_span(attributes=[{"key": "a", "value": {"intValue": True}}]), "intValue must be an integer"),
+        (with_span(attributes=[{"key": "a", "value": {"intValue": str(2**63)}}]), "intValue must be an integer"),
         (with_span(attributes=[{"key": "a", "value": {"doubleValue": "x"}}]), "doubleValue must be a number"),
         (with_span(attributes=[{"key": "a", "value": {"bytesValue": "*"}}]), "bytesValue must be Base64"),
         (with_span(status=1), "status must be a JSON object"),
@@ -144,7 +144,7 @@ def test_nested_values_have_a_depth_limit() -> None:
     for _ in range(100):
         value = {"arrayValue": {"values": [value]}}
 
-    with pytest.raises(BadInputError, match="nests deeper than 100 levels"):
+    with pytest.raises(BadInputError, match="nested deeper than 100 levels"):
         spans_of(with_span(attributes=[{"key": "a", "value": value}]))
 
 

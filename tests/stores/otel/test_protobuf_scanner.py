@@ -49,7 +49,7 @@ def test_truncated_body_is_refused_at_any_position() -> None:
     sent = body(span(1, {"a": "b" * 200}), resource={"service.name": "weather"})
 
     for end in range(1, len(sent)):
-        with pytest.raises(BadInputError, match="or is cut off"):
+        with pytest.raises(BadInputError, match="or is truncated"):
             protobuf_scanner.parts_of(sent[:end])
 
 
@@ -83,5 +83,5 @@ def test_resources_and_scopes_without_spans_are_skipped() -> None:
     ids=["resources", "scopes", "spans", "what is not known"],
 )
 def test_number_of_elements_in_a_request_is_limited(sent: bytes) -> None:
-    with pytest.raises(PayloadTooLargeError, match="more than 100,000 resources, scopes and spans; export fewer"):
+    with pytest.raises(PayloadTooLargeError, match="more than 100,000 resources, scopes and spans; send smaller"):
         protobuf_scanner.parts_of(sent)

@@ -9,7 +9,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsStore
-from stores.calls.writes import WholeCall
+from stores.calls.writes import PreparedCall
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.input_checks import MAX_NAME
@@ -31,7 +31,7 @@ async def test_valid_spans_of_a_request_are_stored(otel: OtelStore, stored: Stor
     assert exported.rejected_spans == 2
     assert exported.error_message == (
         f"span 0000000000000002 (step 2): the key {'.' * 64!r}… has 64 dots; the limit is 63; "
-        "a span: span_id is all zeros, which no span or trace is called"
+        "a span: span_id is all zeros, which is not a valid id"
     )
     assert list(await stored()) == [span_id(1), span_id(4)]
 
@@ -252,10 +252,10 @@ class NotedCalls(CallsStore):
         self.requests: list[asyncio.Task[Exported]] = []
         self.waiting: list[int] = []
 
-    async def write_whole(self, calls: Sequence[WholeCall]) -> None:
+    async def write_whole(self, calls: Sequence[PreparedCall]) -> None:
         """Write them."""
         self.waiting.append(sum(not request.done() for request in self.requests))
-        await super().write_whole(calls)
+        await super().write_prepared(calls)
 
 
 async def test_rejected_request_does_not_block_others(database: Database, stored: Stored) -> None:
@@ -290,7 +290,7 @@ async def test_values_in_json_strings_are_limited(otel: OtelStore, stored: Store
 
 @pytest.mark.parametrize("damaged", [body(span(1))[:-5], b"\xff" * 9, b"not protobuf at all"])
 async def test_malformed_request_is_refused(damaged: bytes, otel: OtelStore, stored: Stored) -> None:
-    with pytest.raises(BadInputError, match="not an ExportTraceServiceRequest in protobuf, or is cut off"):
+    with pytest.raises(BadInputError, match="not an ExportTraceServiceRequest in protobuf, or is truncated"):
         await otel.export_protobuf(damaged, PROJECT)
 
     assert await stored() == {}

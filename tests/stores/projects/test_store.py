@@ -34,7 +34,7 @@ def projects(database: Database) -> ProjectsStore:
 
 
 async def put(database: Database, *project_ids: str, **times_: int) -> None:
-    await project_registry.write(
+    await project_registry.write_entries(
         database.projects, [project_registry.entry(project_id, **times_) for project_id in project_ids]
     )
 
@@ -110,7 +110,9 @@ BAD = ["", ".", "..", *INVISIBLE, *BAD_AS_PREFIX]
 async def test_invalid_entity_or_project_name_is_refused(projects: ProjectsStore) -> None:
     asked = [asked for bad in BAD for asked in ((bad, "chat", "entity"), ("acme", bad, "project"))]
     for entity, project, argument in asked:
-        with pytest.raises(BadInputError, match="cannot be half of a project id; use 1 to 128 characters") as caught:
+        with pytest.raises(
+            BadInputError, match="is not valid as half of a project id; use 1 to 128 characters"
+        ) as caught:
             await projects.ensure(entity, project)
         assert caught.value.argument == argument
         assert caught.value.message.startswith(repr(project if argument == "project" else entity)[:64])
@@ -121,12 +123,12 @@ async def test_invalid_entity_or_project_name_is_refused(projects: ProjectsStore
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ("   ", "'   ' cannot be half of a project id; use"),
+        ("   ", "'   ' is not valid as half of a project id; use"),
         (
             " .. ",
-            "' .. ' cannot be half of a project id: after taking off space and composing it (NFC) it is '..', of 2",
+            "' .. ' is not valid as half of a project id: normalised (NFC, no outer spaces) it is '..', of 2",
         ),
-        ("\U0001d15e" * 128, "after taking off space and composing it (NFC) it is '\U0001d157\U0001d165"),
+        ("\U0001d15e" * 128, "normalised (NFC, no outer spaces) it is '\U0001d157\U0001d165"),
         ("\U0001d15e" * 128, "of 256 characters; use 1 to 128 characters"),
     ],
 )
@@ -143,7 +145,7 @@ async def test_name_invalid_after_normalisation_is_reported_as_sent(
 
 @pytest.mark.parametrize("entity", [" acme", "acme ", "e\N{COMBINING ACUTE ACCENT}"])
 async def test_invalid_entity_is_refused_and_not_normalised(projects: ProjectsStore, entity: str) -> None:
-    with pytest.raises(BadInputError, match="has space around it or is not in composed form") as caught:
+    with pytest.raises(BadInputError, match="has outer spaces or is not in composed form") as caught:
         await projects.ensure(entity, "chat")
     assert caught.value.argument == "entity"
 
@@ -309,8 +311,8 @@ async def test_unregistered_projects_are_registered(
     await database.projects.delete_many({"_id": {"$ne": "acme/listed"}})
     began = times.now()
 
-    assert await projects.adopt() == 6
-    assert await projects.adopt() == 0
+    assert await projects.list_unlisted() == 6
+    assert await projects.list_unlisted() == 0
     assert await ids_of(projects) == [
         f"acme/{name}" for name in ("calls", "costs", "feedback", "files", "listed", "objects", "tables")
     ]

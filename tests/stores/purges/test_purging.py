@@ -16,7 +16,7 @@ from stores.files.uploads import CHUNK_BYTES
 from stores.objects import ObjectsStore
 from stores.projects import ProjectsStore
 from stores.purges import PurgesStore, Removed, purge
-from stores.purges.purge import LostError, Purge, begin
+from stores.purges.purge import Purge, PurgeLostError, start_purge
 from stores.retention import RetentionStore, Rule
 from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, call_id, end, start
@@ -80,7 +80,7 @@ async def test_purge_deletes_everything_of_its_project_only(database: Database, 
     assert await counted(database, OTHER) == others
     assert len(others) == 12
     assert await ProjectsStore(database).one(PROJECT, ["id"]) is None
-    with pytest.raises(NotFoundError, match="there is no project acme/chat"):
+    with pytest.raises(NotFoundError, match="project acme/chat does not exist"):
         await purges.purge(PROJECT, PROJECT)
 
 
@@ -100,23 +100,23 @@ async def test_slow_purger_deletes_nothing_of_a_recreated_project(database: Data
     await fill(database, PROJECT, calls=600)
     entry = await database.projects.find_one({"_id": PROJECT})
     assert entry
-    await begin(database, PROJECT, entry["created_at"])
-    slow = await Purge.take(database, PROJECT, lease_seconds=0)
+    await start_purge(database, PROJECT, entry["created_at"])
+    slow = await Purge.acquire(database, PROJECT, lease_seconds=0)
     assert slow
     steps = slow.steps()
     await anext(steps)
     await database.purges.update_one({"_id": PROJECT}, {"$unset": {"held_until": ""}})
     # when: another finishes, and the project is made anew
-    report = await purges.go_on(PROJECT)
+    report = await purges.run(PROJECT)
     await fill(database, PROJECT)
     anew = await counted(database, PROJECT)
     # then
     assert report.removed.calls == 600
-    with pytest.raises(LostError):
+    with pytest.raises(PurgeLostError):
         await anext(steps)
     assert await counted(database, PROJECT) == anew
     # and so for one who asked before, and comes to begin only now
-    assert not await begin(database, PROJECT, entry["created_at"])
+    assert not await start_purge(database, PROJECT, entry["created_at"])
     assert await counted(database, PROJECT) == anew
 
 
@@ -142,7 +142,7 @@ async def test_abandoned_purge_is_finished_by_the_next_caller(database: Database
     assert await purges.unfinished() == [PROJECT]
     await database.purges.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
 
-    report = await purges.go_on(PROJECT)
+    report = await purges.run(PROJECT)
 
     assert report.removed == Removed(calls=300, feedback=2, objects=3, tables=1, table_rows=5, files=2, costs=1)
     assert await counted(database, PROJECT) == {}
@@ -163,7 +163,7 @@ async def test_writes_to_a_project_being_purged_are_refused(database: Database, 
     await fill(database, PROJECT)
     entry = await database.projects.find_one({"_id": PROJECT})
     assert entry
-    await begin(database, PROJECT, entry["created_at"])
+    await start_purge(database, PROJECT, entry["created_at"])
 
     for writing in (
         calls.write([start(9)]),
@@ -177,11 +177,11 @@ async def test_writes_to_a_project_being_purged_are_refused(database: Database, 
         CostsStore(database).create(PROJECT, [NewCost("m", 1.0, 2.0)]),
         RetentionStore(database).set_rule(PROJECT, Rule(keep_days=1)),
     ):
-        with pytest.raises(UnavailableError, match="acme/chat is being purged; nothing of this is stored"):
+        with pytest.raises(UnavailableError, match="acme/chat is being purged; nothing was stored"):
             await writing
     await calls.write([start(9, project_id=OTHER)])
 
-    await PurgesStore(database).go_on(PROJECT)
+    await PurgesStore(database).run(PROJECT)
     assert await counted(database, PROJECT) == {"file_uploads": 1, "files.chunks": 1}  # for the sweep of uploads
     await calls.write([start(9)])
     assert await calls.count(PROJECT) == 1
@@ -245,7 +245,7 @@ async def test_purge_without_waiting_returns_after_deleting_stored_data(
     assert again == report
     await CallsStore(database).write([start(5)])  # by a process that has looked before
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    done = await purges.go_on(PROJECT)  # as servers do in their upkeep, and at once: nobody holds the purge
+    done = await purges.run(PROJECT)  # as servers do in their upkeep, and at once: nobody holds the purge
     assert (done.is_done, done.removed.calls, done.waits_until) == (True, 4, None)
     assert await counted(database, PROJECT) == {}
 
@@ -310,15 +310,15 @@ async def test_invalid_purge_is_refused(database: Database, purges: PurgesStore)
     before = await counted(database, PROJECT)
 
     for confirm in ("", "acme", "acme/chat ", "Acme/chat", OTHER):
-        with pytest.raises(BadInputError, match="repeat the id acme/chat to remove all") as caught:
+        with pytest.raises(BadInputError, match="repeat the project id acme/chat to confirm") as caught:
             await purges.purge(PROJECT, confirm)
         assert caught.value.argument == "confirm"
     with pytest.raises(BadInputError, match="is not a project id"):
         await purges.purge("acme", "acme")
     with pytest.raises(NotFoundError):
         await purges.purge(OTHER, OTHER)
-    with pytest.raises(NotFoundError, match="acme/chat was never purged"):
-        await purges.go_on(PROJECT)
+    with pytest.raises(NotFoundError, match="no purge of acme/chat was ever started"):
+        await purges.run(PROJECT)
     assert await counted(database, PROJECT) == before
     assert await purges.last(PROJECT) is None
 
@@ -327,7 +327,7 @@ async def test_missing_database_is_unavailable() -> None:
     away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
     purges = PurgesStore(away)
 
-    for asked in (purges.purge(PROJECT, PROJECT), purges.go_on(PROJECT), purges.last(PROJECT), purges.unfinished()):
+    for asked in (purges.purge(PROJECT, PROJECT), purges.run(PROJECT), purges.last(PROJECT), purges.unfinished()):
         with pytest.raises(UnavailableError):
             await asked
     away.close()

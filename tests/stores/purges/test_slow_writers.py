@@ -19,7 +19,7 @@ from stores.objects.documents import head_id
 from stores.objects.restore import RestoredVersion
 from stores.projects import ProjectsStore
 from stores.purges import PurgesStore, purge
-from stores.purges.purge import begin
+from stores.purges.purge import start_purge
 from stores.retention import RetentionStore, Rule
 from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, start
@@ -46,7 +46,7 @@ async def mark(database: Database) -> None:
     """Begin a purge."""
     entry = await database.projects.find_one({"_id": PROJECT})
     assert entry
-    assert await begin(database, PROJECT, entry["created_at"])
+    assert await start_purge(database, PROJECT, entry["created_at"])
 
 
 async def purge_all(database: Database) -> None:
@@ -93,7 +93,7 @@ async def test_table_write_is_refused_if_a_purge_starts_between_batches(
         await write(TablesStore(database))
 
     assert await database.table_rows.count_documents({}) == 3
-    await PurgesStore(database).go_on(PROJECT)
+    await PurgesStore(database).run(PROJECT)
     assert await counted(database, PROJECT) == {}
 
 
@@ -103,7 +103,7 @@ async def test_table_whose_first_rows_were_purged_is_refused(
 ) -> None:
     after_the_first(monkeypatch, content_store, "_insert", lambda: purge_all(database))
 
-    with pytest.raises(UnavailableError, match="acme/chat was purged meanwhile; send it again"):
+    with pytest.raises(UnavailableError, match="acme/chat was purged during this request; send it again"):
         await write(TablesStore(database))
 
     assert await counted(database, PROJECT) == {"projects": 1}
@@ -116,17 +116,17 @@ async def test_call_whose_files_were_purged_is_refused(
 ) -> None:
     after_the_first(monkeypatch, writes, "write_files", lambda: purge_all(database))
 
-    with pytest.raises(UnavailableError, match="acme/chat was purged meanwhile; send it again"):
+    with pytest.raises(UnavailableError, match="acme/chat was purged during this request; send it again"):
         await calls.write([start(2, inputs={"url": DATA_URL})])
 
     assert await counted(database, PROJECT) == {"projects": 1}
 
 
 async def test_partly_purged_files_are_refused(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "_FILES_AT_ONCE", 1)
+    monkeypatch.setattr(uploads, "_FILE_BATCH", 1)
     after_the_first(monkeypatch, uploads, "_write_group", lambda: purge_all(database))
 
-    with pytest.raises(UnavailableError, match="acme/chat was purged meanwhile; send it again"):
+    with pytest.raises(UnavailableError, match="acme/chat was purged during this request; send it again"):
         await FilesStore(database).create_all(PROJECT, [NewFile.of(b"a"), NewFile.of(b"b")])
 
     assert await counted(database, PROJECT) == {"projects": 1}
@@ -134,7 +134,7 @@ async def test_partly_purged_files_are_refused(database: Database, monkeypatch: 
 
 async def test_object_waiting_for_its_name_is_refused(database: Database, objects: ObjectsStore) -> None:
     made = version(1)
-    turn = objects._turn(head_id(PROJECT, OBJECT, made.object_id))  # as another writer has it
+    turn = objects._lock(head_id(PROJECT, OBJECT, made.object_id))  # as another writer has it
     async with turn:
         creating = asyncio.ensure_future(objects.create(made))
         while not turn._waiters:  # noqa: ASYNC110 -- nobody tells of it
@@ -178,14 +178,14 @@ async def test_each_transaction_attempt_checks_for_a_purge(
         with pytest.raises(UnavailableError, match=PURGED):
             await write(database)
 
-    await PurgesStore(database).go_on(PROJECT)
+    await PurgesStore(database).run(PROJECT)
     assert set(await counted(database, PROJECT)) <= {"file_uploads", "files.chunks"}  # for the sweep of uploads
 
 
 async def test_retention_rule_is_deleted_with_its_project(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     after_the_first(monkeypatch, RetentionStore, "_check_listed", lambda: purge_all(database))
 
-    with pytest.raises(Exception, match="there is no project acme/chat"):
+    with pytest.raises(Exception, match="project acme/chat does not exist"):
         await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=1))
 
     assert await database.retention.find_one() is None

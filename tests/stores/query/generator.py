@@ -397,7 +397,7 @@ class _Queries:
     def _is_nested(self, operand: Tree) -> bool:
         """Whether an operand is a field that always is a list or an object, and refuses literals but null."""
         access = self.generator.fields[operand["$getField"]] if "$getField" in operand else None
-        return bool(access and access.field.instead and not access.steps)
+        return bool(access and access.field.comparison_hint and not access.steps)
 
     def _is_text(self, operand: Tree) -> bool | None:
         """Whether an operand is a text and not a number or a time; None where it may be either or neither."""

@@ -7,16 +7,16 @@ import pytest
 
 from stores.calls import CallsStore
 from stores.calls.fields import CALL_FIELDS
-from stores.calls.op_names import calls_operation
+from stores.calls.op_names import compile_calls_query
 from stores.database import Collection, Database, Document
 from stores.paging import PageRequest
 from stores.query import Query, in_python
-from stores.query.evaluator import Values, compile_test
+from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.match_compiler import Match, compile_match
 from stores.query.parser import parse_query
 from stores.query.sort import SortBy, compile_sort
 from stores.query.syntax_tree import Operand
-from stores.query.value_expressions import truth
+from stores.query.value_expressions import condition_expression
 from tests.chance import SEED, cases
 from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.stores.query.generator import Generator, Tree
@@ -57,7 +57,7 @@ def evaluated(operation: Operand, documents: Sequence[Document]) -> set[str]:
     """The ids of the documents for which a query holds, without the server; the mirrors are not needed for that."""
     holds_for = compile_test(operation)
     told = [{name: value for name, value in document.items() if name not in PAYLOADS} for document in documents]
-    return {document["id"] for document in told if holds_for(Values(document))}
+    return {document["id"] for document in told if holds_for(DocumentValues(document))}
 
 
 async def found(collection: Collection, match: Match) -> set[str]:
@@ -75,7 +75,7 @@ def disagreement(tree: Tree, match: Match, rows: Sequence[Row], ids: set[str]) -
 async def test_server_and_evaluator_find_the_matching_calls(
     calls: CallsStore, database: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(in_python, "_SIMPLE", (-1, -1))
+    monkeypatch.setattr(in_python, "_SIMPLE_LIMITS", (-1, -1))
     generator = Generator(SEED)
     documents = await documents_of(calls, database, generator)
     rows = [row_of(document) for document in documents]
@@ -84,13 +84,15 @@ async def test_server_and_evaluator_find_the_matching_calls(
     for _ in range(QUERIES):
         tree = generator.query(rows)
         expected = {row["id"] for row in rows if holds(parse_query(tree, CALL_FIELDS), row)}
-        operation = calls_operation(Query(tree), CALL_FIELDS, PROJECT)
+        operation = compile_calls_query(Query(tree), CALL_FIELDS, PROJECT)
 
         async with database.snapshot_session() as session:
-            by_python = await in_python.decided(database.calls, {}, operation, lambda _get: True, session)
+            by_python = await in_python.python_assisted_operation(
+                database.calls, {}, operation, lambda _get: True, session
+            )
         decided += by_python is not operation
 
-        for match in (compile_match(operation), {"$expr": truth(operation)}, compile_match(by_python)):
+        for match in (compile_match(operation), {"$expr": condition_expression(operation)}, compile_match(by_python)):
             ids = await found(database.calls, match)
             assert ids == expected, disagreement(tree, match, rows, ids ^ expected)
         ids = evaluated(operation, documents)
@@ -111,7 +113,7 @@ async def test_queries_that_once_failed_give_correct_results(calls: CallsStore, 
     operation = parse_query({"$expr": tree}, CALL_FIELDS)
     expected = {row["id"] for row in map(row_of, documents) if holds(operation, row)}
 
-    for match in (compile_match(operation), {"$expr": truth(operation)}):
+    for match in (compile_match(operation), {"$expr": condition_expression(operation)}):
         assert await found(database.calls, match) == expected
     assert evaluated(operation, documents) == expected
 
@@ -145,7 +147,7 @@ async def test_fields_with_equal_lists_or_objects_are_equal(calls: CallsStore, d
     for tree in ({"$eq": [a, b]}, {"$in": [a, [{"$literal": 1}, b]]}, {"$in": [b, [a]]}):
         operation = parse_query({"$expr": tree}, CALL_FIELDS)
         assert {row["id"] for row in map(row_of, documents) if holds(operation, row)} == expected
-        for match in (compile_match(operation), {"$expr": truth(operation)}):
+        for match in (compile_match(operation), {"$expr": condition_expression(operation)}):
             assert await found(database.calls, match) == expected
         assert evaluated(operation, documents) == expected
 

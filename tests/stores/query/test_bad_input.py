@@ -11,10 +11,10 @@ from stores.calls.fields import CALL_FIELDS
 from stores.errors import BadInputError
 from stores.paging import PageRequest
 from stores.query import Query
-from stores.query.fields import MAX_PATH, MAX_STEPS
-from stores.query.parser import MAX_LITERAL, parse_operation, parse_query
+from stores.query.fields import MAX_PATH_KEYS, MAX_PATH_LENGTH
+from stores.query.parser import MAX_LITERAL_LENGTH, parse_operation, parse_query
 from stores.query.sort import SortBy, compile_sort
-from stores.query.text_expressions import MAX_FOLDED
+from stores.query.text_expressions import MAX_FOLDED_LENGTH
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 
 Tree = Any
@@ -59,11 +59,11 @@ def one_of(name: str, *values: Tree) -> Tree:
 REFUSED = [
     (literal("weave-trace-internal:///p/object/a:b"), f"{AT}.$eq.1.$literal", r"start with weave:///, not with"),
     ({"$eqq": [A, ONE]}, AT, r"there is no operation '\$eqq'; did you mean \$eq"),
-    ({"$where": "1"}, AT, r"there is no operation '\$where'; there are \$and, \$or, \$not, \$eq"),
+    ({"$where": "1"}, AT, r"there is no operation '\$where'; the operations are \$and, \$or, \$not, \$eq"),
     ({"eq": [A, ONE]}, AT, r"there is no operation 'eq'; did you mean \$eq"),
     ({"$$eq": [A, ONE]}, AT, r"there is no operation '\$\$eq'; did you mean \$eq"),
     ({"$regex": "x" * 500}, AT, r"there is no operation"),
-    ({"$" + "e" * 100_000: []}, AT, r"there is no operation '\$e{99}'; there are"),
+    ({"$" + "e" * 100_000: []}, AT, r"there is no operation '\$e{99}'; the operations are"),
     ({"$and": [FINE, {"$gtt": [A, ONE]}]}, f"{AT}.$and.1", r"did you mean \$gt or \$gte\?"),
     ({}, AT, r"an object with one key, out of \$and, \$or"),
     (FINE | contains(), AT, r"an object with one key"),
@@ -72,8 +72,8 @@ REFUSED = [
     (None, AT, r"an object with one key"),
     (ONE, AT, r"must be one of \$and, \$or, \$not, \$eq, \$gt, \$gte, \$lt, \$lte, \$startsWith, \$ne, .*\$convert$"),
     (A, AT, r"must be one of"),
-    ({"$convert": {"input": A, "to": "double"}}, f"{AT}.$convert.to", r"a double is never true; compare it"),
-    ({"$convert": {"input": A, "to": "string"}}, f"{AT}.$convert.to", r"a string is never true; compare it"),
+    ({"$convert": {"input": A, "to": "double"}}, f"{AT}.$convert.to", r"a double is never a condition; compare it"),
+    ({"$convert": {"input": A, "to": "string"}}, f"{AT}.$convert.to", r"a string is never a condition; compare it"),
     # Arity
     ({"$eq": [A]}, f"{AT}.$eq", r"a list of 2 operands"),
     ({"$gt": [A, ONE, ONE]}, f"{AT}.$gt", r"a list of 2 operands"),
@@ -98,12 +98,12 @@ REFUSED = [
     (contains(case_insensitive=1), f"{AT}.$contains.case_insensitive", r"true or false"),
     (contains(case_insensitive=0), f"{AT}.$contains.case_insensitive", r"true or false"),
     (contains(case_insensitive="yes"), f"{AT}.$contains.case_insensitive", r"true or false"),
-    (contains(case_insensitive=True, substr=A), f"{AT}.$contains.substr", r"a literal where letter case is folded"),
-    (contains(options="i"), f"{AT}.$contains", r"has no 'options'; there are input, substr, case_insensitive"),
+    (contains(case_insensitive=True, substr=A), f"{AT}.$contains.substr", r"a literal if letter case is ignored"),
+    (contains(options="i"), f"{AT}.$contains", r"unknown key 'options'; the keys are input, substr, case_insensitive"),
     ({"$contains": {"input": A}}, f"{AT}.$contains", r"substr is missing"),
     ({"$contains": [A, ONE]}, f"{AT}.$contains", r"an object with input and substr"),
     (
-        contains(case_insensitive=True, substr={"$literal": "x" * (MAX_FOLDED + 1)}),
+        contains(case_insensitive=True, substr={"$literal": "x" * (MAX_FOLDED_LENGTH + 1)}),
         f"{AT}.$contains.substr",
         r"more than 1,000 characters",
     ),
@@ -118,7 +118,7 @@ REFUSED = [
     (
         {"$eq": [{"$convert": {"input": A, "to": "int", "onError": 0}}, ONE]},
         f"{AT}.$eq.0.$convert",
-        r"has no 'onError'; there are input, to",
+        r"unknown key 'onError'; the keys are input, to",
     ),
     # Literals
     (literal({"$where": "1"}), f"{AT}.$eq.1.$literal", r"not a list or an object"),
@@ -155,17 +155,17 @@ REFUSED = [
     (
         contains(input={"$getField": "status"}, substr={"$literal": "rr!"}),
         f"{AT}.$contains.substr",
-        "has 'rr!' in it; it is",
+        "contains 'rr!'; it is",
     ),
     (
         contains(input={"$getField": "latency_ms"}, substr={"$literal": "abc"}),
         f"{AT}.$contains.substr",
-        'latency_ms holds numbers, in which there is never "abc"',
+        'latency_ms holds numbers, which never contain "abc"',
     ),
     (
         contains(input={"$getField": "ended_at"}, substr={"$literal": "Jan"}),
         f"{AT}.$contains.substr",
-        'ended_at holds times, in which there is never "Jan"',
+        'ended_at holds times, which never contain "Jan"',
     ),
     (
         {"$gte": [{"$getField": "started_at"}, {"$literal": 1769860802000}]},
@@ -185,20 +185,20 @@ REFUSED = [
         f"{AT}.$eq.1",
         "status is never 'nonsense'; it is one of success, error, running, descendant_error",
     ),
-    ({"$convert": {"input": {"$getField": "status"}, "to": "string"}}, f"{AT}.$getField", "status is never true"),
+    ({"$convert": {"input": {"$getField": "status"}, "to": "string"}}, f"{AT}.$getField", "status is not a condition"),
     # Columns that are always a list or an object
     (
         beside("input_refs", "weave:///acme/chat/object/x:v0"),
         f"{AT}.$eq.1",
-        "input_refs as a whole .*; name refs in the filter's inputRefs, or look for a part of one with contains",
+        "input_refs .*; name refs in the filter's inputRefs, or search their text with contains",
     ),
-    (beside("outputRefs", 5), f"{AT}.$eq.1", "outputRefs as a whole is a list or an object, never 5; .*'s outputRefs"),
-    (one_of("input_refs", None, "weave:"), f"{AT}.$in.1.1", "input_refs as a whole is a list or an object"),
+    (beside("outputRefs", 5), f"{AT}.$eq.1", "outputRefs is a list or an object, never 5; .*'s outputRefs"),
+    (one_of("input_refs", None, "weave:"), f"{AT}.$in.1.1", "input_refs is a list or an object"),
     ({"$startsWith": [{"$getField": "input_refs"}, {"$literal": "weave:"}]}, f"{AT}.$startsWith.1", 'never "weave:"'),
     (
         beside("inputs", "hello"),
         f"{AT}.$eq.1",
-        "inputs as a whole .*, never .*; compare a value in it, such as inputs.name, or look for a text with contains",
+        "inputs .*, never .*; compare a value in it, such as inputs.name, or search its text with contains",
     ),
     ({"$gt": [{"$literal": 1}, {"$getField": "summary"}]}, f"{AT}.$gt.0", "never 1; .* such as summary.name"),
     # Operands that never meet
@@ -225,13 +225,17 @@ REFUSED = [
     (
         {"$lt": [{"$getField": "latency_ms"}, {"$literal": None}]},
         f"{AT}.$lt.1",
-        "has no order; .* ask isNull or exists",
+        "has no order; .* use isNull or exists",
     ),
     ({"$gt": [{"$literal": True}, A]}, f"{AT}.$gt.0", "has no order; compare with a number or a string"),
-    ({"$and": [FINE, {"$literal": "x"}]}, f"{AT}.$and.1.$literal", "is never true; write a condition"),
-    ({"$or": [{"$literal": None}]}, f"{AT}.$or.0.$literal", "is never true; write a condition"),
-    ({"$not": [{"$getField": "status"}]}, f"{AT}.$not.0.$getField", "status is never true; compare it"),
-    ({"$or": [FINE, {"$convert": {"input": A, "to": "int"}}]}, f"{AT}.$or.1.$convert.to", "an? int is never true"),
+    ({"$and": [FINE, {"$literal": "x"}]}, f"{AT}.$and.1.$literal", "is not a condition; write a condition"),
+    ({"$or": [{"$literal": None}]}, f"{AT}.$or.0.$literal", "is not a condition; write a condition"),
+    ({"$not": [{"$getField": "status"}]}, f"{AT}.$not.0.$getField", "status is not a condition; compare it"),
+    (
+        {"$or": [FINE, {"$convert": {"input": A, "to": "int"}}]},
+        f"{AT}.$or.1.$convert.to",
+        "an? int is never a condition",
+    ),
     (one_of("status", "error", "broken"), f"{AT}.$in.1.1", "status is never 'broken'"),
     (one_of("latency_ms", 1, "2"), f"{AT}.$in.1.1", 'latency_ms holds numbers, never "2"'),
     ({"$in": [{"$literal": 5}, [A, {"$getField": "op_name"}]]}, f"{AT}.$in.0", "op_name holds texts, never 5"),
@@ -241,7 +245,7 @@ REFUSED = [
     (
         {"$startsWith": [{"$getField": "latency_ms"}, {"$literal": "1"}]},
         f"{AT}.$startsWith.1",
-        "latency_ms holds numbers, which start with no text; convert it to string first",
+        "latency_ms holds numbers, not texts; convert it to string before startsWith",
     ),
     ({"$startsWith": [A]}, f"{AT}.$startsWith", r"a list of 2 operands"),
     ({"$isNull": [A]}, f"{AT}.$isNull", r"an object with one key"),
@@ -250,8 +254,8 @@ REFUSED = [
     (field("op_nam"), f"{AT}.$eq.0.$getField", r"there is no field 'op_nam'; did you mean op_name"),
     (field("input.a"), f"{AT}.$eq.0.$getField", r"there is no field 'input.a'; did you mean inputs"),
     (field("op_name.a"), f"{AT}.$eq.0.$getField", r"there is no field 'op_name.a'; did you mean op_name"),
-    (field(""), f"{AT}.$eq.0.$getField", r"there is no field ''; there are id, project_id, op_name"),
-    (field("$$ROOT"), f"{AT}.$eq.0.$getField", r"there is no field '\$\$ROOT'; there are"),
+    (field(""), f"{AT}.$eq.0.$getField", r"there is no field ''; the fields are id, project_id, op_name"),
+    (field("$$ROOT"), f"{AT}.$eq.0.$getField", r"there is no field '\$\$ROOT'; the fields are"),
     (field("$inputs.a"), f"{AT}.$eq.0.$getField", r"there is no field '\$inputs.a'; did you mean inputs"),
     (field("json.inputs"), f"{AT}.$eq.0.$getField", r"there is no field 'json.inputs'"),
     (field("_id"), f"{AT}.$eq.0.$getField", r"there is no field '_id'; did you mean"),
@@ -265,12 +269,16 @@ REFUSED = [
     (field("inputs..a"), f"{AT}.$eq.0.$getField", r"has an empty key"),
     (field(".inputs"), f"{AT}.$eq.0.$getField", r"there is no field '.inputs'; did you mean inputs"),
     (field("summary.weave."), f"{AT}.$eq.0.$getField", r"has an empty key"),
-    (field("inputs" + ".a" * (MAX_STEPS + 1)), f"{AT}.$eq.0.$getField", r"a path of 51 keys into a field"),
-    (field("inputs." + "a" * MAX_PATH), f"{AT}.$eq.0.$getField", r"a path of 1,007 characters; the limit is 1,000"),
+    (field("inputs" + ".a" * (MAX_PATH_KEYS + 1)), f"{AT}.$eq.0.$getField", r"the path has 51 keys inside the field"),
+    (
+        field("inputs." + "a" * MAX_PATH_LENGTH),
+        f"{AT}.$eq.0.$getField",
+        r"has 1,007 characters; the limit is 1,000",
+    ),
     # Sizes
     ({"$or": [FINE] * 10_000}, f"{AT}.$or.2000.$eq.0.$getField", r"names fields more than 2,000 times"),
     (
-        {"$or": [field("inputs" + ".a" * MAX_STEPS)] * 101},
+        {"$or": [field("inputs" + ".a" * MAX_PATH_KEYS)] * 101},
         f"{AT}.$or.100.$eq.0.$getField",
         r"the paths of the query's fields have more than 5,000 keys",
     ),
@@ -341,9 +349,9 @@ def test_time_compared_with_an_invalid_time_is_refused(comparison: str, text: st
     query = Query({"$expr": {comparison: [{"$getField": "startedAt"}, {"$literal": text}]}})
     among = Query({"in": [{"getField": "ended_at"}, [{"literal": 1}, {"literal": text}]]}, typed=True)
 
-    with pytest.raises(BadInputError, match=r"startedAt compares with times: .* is not an ISO 8601 time") as refused:
+    with pytest.raises(BadInputError, match=r"startedAt is a time: .* is not an ISO 8601 time") as refused:
         query.match(CALL_FIELDS)
-    with pytest.raises(BadInputError, match=r"ended_at compares with times: .* is not an ISO 8601 time") as one_of:
+    with pytest.raises(BadInputError, match=r"ended_at is a time: .* is not an ISO 8601 time") as one_of:
         among.match(CALL_FIELDS)
 
     assert refused.value.argument == f"query.json.$expr.{comparison}.1"
@@ -372,7 +380,7 @@ def operand_of(levels: int, operation: Callable[[Tree], Tree]) -> Tree:
     return {"$gt": [tree, A]}
 
 
-INDEXES = {"$getField": "inputs" + ".0" * MAX_STEPS}
+INDEXES = {"$getField": "inputs" + ".0" * MAX_PATH_KEYS}
 DEEPEST = [
     pytest.param(nested(29), id="not"),
     pytest.param(in_each_other(15), id="in"),
@@ -387,15 +395,15 @@ DEEPEST = [
     pytest.param(operand_of(24, lambda tree: {"$in": [tree, [A]]}), id="in of in"),
     pytest.param(nested(29, {"$gt": [INDEXES, A]}), id="a path of indexes under negations"),
     pytest.param({"$gt": [INDEXES, A]}, id="a path of indexes"),
-    pytest.param({"$gt": [{"$getField": "inputs" + ".0.a" * (MAX_STEPS // 2)}, A]}, id="a path of indexes and keys"),
-    pytest.param({"$gt": [{"$getField": "inputs" + ".a" * MAX_STEPS}, A]}, id="a path of keys"),
+    pytest.param({"$gt": [{"$getField": "inputs" + ".0.a" * (MAX_PATH_KEYS // 2)}, A]}, id="a path of both"),
+    pytest.param({"$gt": [{"$getField": "inputs" + ".a" * MAX_PATH_KEYS}, A]}, id="a path of keys"),
     pytest.param({"$or": [FINE] * 2_000}, id="thousands of terms"),
     pytest.param({"$in": [A, [{"$literal": number} for number in range(9_000)]]}, id="thousands of members"),
-    pytest.param({"$in": [{"$literal": "x" * MAX_LITERAL}, [A] * 1_000]}, id="a long literal in many fields"),
+    pytest.param({"$in": [{"$literal": "x" * MAX_LITERAL_LENGTH}, [A] * 1_000]}, id="a long literal in many fields"),
     pytest.param({"$in": [{"$in": [A, [ONE] * 1_000]}, [A] * 1_000]}, id="thousands in thousands"),
-    pytest.param(contains(case_insensitive=True, substr={"$literal": "." * MAX_FOLDED}), id="a long folded text"),
-    pytest.param(contains(case_insensitive=True, substr={"$literal": "🧵" * MAX_FOLDED}), id="a long wide text"),
-    pytest.param(contains(substr={"$literal": "." * MAX_LITERAL}), id="a long text"),
+    pytest.param(contains(case_insensitive=True, substr={"$literal": "." * MAX_FOLDED_LENGTH}), id="a folded text"),
+    pytest.param(contains(case_insensitive=True, substr={"$literal": "🧵" * MAX_FOLDED_LENGTH}), id="a long wide text"),
+    pytest.param(contains(substr={"$literal": "." * MAX_LITERAL_LENGTH}), id="a long text"),
     pytest.param(field("inputs." + "9" * 900), id="a huge index"),
 ]
 
@@ -419,7 +427,7 @@ async def test_query_within_the_limits_is_accepted_by_mongodb(calls: CallsStore,
     ],
 )
 def test_query_too_deep_for_mongodb_is_refused_first(tree: Tree) -> None:
-    with pytest.raises(BadInputError, match="nests too deeply; take operations out of each other"):
+    with pytest.raises(BadInputError, match="nests too deeply; use fewer nested operations"):
         Query({"$expr": tree}).match(CALL_FIELDS)
 
 

@@ -41,15 +41,15 @@ def test_ids_are_unique_and_too_long_ones_are_dropped(
     ids: list[str],
     takes_in: bool,  # noqa: FBT001 -- a parameter of the test
 ) -> None:
-    assert named_ids(Query({"$expr": tree}), COST_FIELDS, takes_in=takes_in) == ids
+    assert named_ids(Query({"$expr": tree}), COST_FIELDS, allow_in=takes_in) == ids
 
 
 def test_list_of_ids_is_accepted_only_if_enabled() -> None:
     query = Query({"$expr": among("a", "b", "a", "x" * 129)})
 
-    assert named_ids(query, COST_FIELDS, takes_in=True) == ["a", "b"]
+    assert named_ids(query, COST_FIELDS, allow_in=True) == ["a", "b"]
     with pytest.raises(BadInputError) as caught:
-        named_ids(query, COST_FIELDS, takes_in=False)
+        named_ids(query, COST_FIELDS, allow_in=False)
     assert caught.value.argument == "query"
     assert "$in" not in caught.value.message
 
@@ -72,10 +72,10 @@ def test_list_of_ids_is_accepted_only_if_enabled() -> None:
 )
 def test_other_queries_are_refused_with_the_accepted_forms(tree: object) -> None:
     with pytest.raises(BadInputError) as caught:
-        named_ids(Query({"$expr": tree}), COST_FIELDS, takes_in=True)
+        named_ids(Query({"$expr": tree}), COST_FIELDS, allow_in=True)
 
     assert caught.value.argument == "query"
     assert caught.value.message == (
         'must name ids: {"$eq": [{"$getField": "id"}, {"$literal": "<id>"}]}, or an $or of such, or '
-        '{"$in": [{"$getField": "id"}, [{"$literal": "<id>"}, …]]}; for anything else ask for the ids first'
+        '{"$in": [{"$getField": "id"}, [{"$literal": "<id>"}, …]]}; otherwise query the ids first'
     )

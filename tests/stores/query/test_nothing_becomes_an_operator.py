@@ -11,8 +11,8 @@ from typing import Any, Final
 import pytest
 
 from stores.calls.fields import CALL_FIELDS
-from stores.calls.op_names import calls_operation
-from stores.json.bson_copy import mirror_key
+from stores.calls.op_names import compile_calls_query
+from stores.json.bson_copy import escape_key
 from stores.query import Query
 from stores.query.fields import Kind
 from stores.query.match_compiler import compile_match
@@ -180,7 +180,7 @@ def test_query_literals_remain_data() -> None:
 
     for _ in range(1_500):
         tree = made_hostile(generator.query([row()]), generator)
-        match = compile_match(calls_operation(Query(tree), CALL_FIELDS, PROJECT))
+        match = compile_match(compile_calls_query(Query(tree), CALL_FIELDS, PROJECT))
         check_match(match)
         seen += sum(MARK in text for text in strings(match))
 
@@ -232,7 +232,7 @@ def test_key_is_escaped_as_in_the_bson_copy(key: str) -> None:
 
     match = compile_match(parse_query({"$expr": {"$eq": [{"$getField": name}, {"$literal": 1}]}}, CALL_FIELDS))
 
-    assert {f"inputs.{mirror_key(key)}": {"$eq": 1}} in match["$and"]
+    assert {f"inputs.{escape_key(key)}": {"$eq": 1}} in match["$and"]
 
 
 @pytest.mark.parametrize(

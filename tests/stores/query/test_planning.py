@@ -11,17 +11,17 @@ from stores.calls.fields import CALL_FIELDS
 from stores.database import Database
 from stores.paging import PageRequest
 from stores.query.explain import explain
-from stores.query.fields import MAX_STEPS, Access
+from stores.query.fields import MAX_PATH_KEYS, Access
 from stores.query.match_compiler import compile_match
 from stores.query.parser import parse_query
 from stores.query.sort import SortBy, compile_sort
-from stores.query.value_expressions import reach, truth
+from stores.query.value_expressions import condition_expression, path_expression
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.query.oracle import holds
 from tests.stores.query.test_against_oracle import evaluated, found, row_of
 from tests.stores.query.test_bad_input import DEEPEST, Tree, contains
 
-DEEP = "inputs" + ".0" * MAX_STEPS
+DEEP = "inputs" + ".0" * MAX_PATH_KEYS
 SECONDS = 60
 """Enough for a busy machine. By the old form MongoDB 7 took 0.1 seconds for 16 steps, and twice that for each other."""
 
@@ -70,7 +70,7 @@ def times_planned(expression: Any) -> int:  # noqa: ANN401 -- any part of an exp
 
 def test_path_takes_space_in_proportion_to_its_steps() -> None:
     inputs = CALL_FIELDS["inputs"].field
-    of_100, of_200 = (reach(Access(inputs, ("0",) * steps)) for steps in (100, 200))
+    of_100, of_200 = (path_expression(Access(inputs, ("0",) * steps)) for steps in (100, 200))
 
     assert size(of_200) < 2.1 * size(of_100) < 2.1 * 100 * 25
     assert times_planned(of_200) == 2
@@ -80,7 +80,7 @@ def test_path_takes_space_in_proportion_to_its_steps() -> None:
 def test_deepest_query_is_planned_without_repetition(tree: Tree) -> None:
     operation = parse_query({"$expr": tree}, CALL_FIELDS)
 
-    assert times_planned(truth(operation)) <= MOST_TIMES
+    assert times_planned(condition_expression(operation)) <= MOST_TIMES
     assert times_planned(compile_match(operation)) <= MOST_TIMES
 
 
@@ -90,7 +90,7 @@ def test_deepest_sort_is_planned_without_repetition() -> None:
 
 async def test_sort_by_the_longest_path_is_planned_in_time(calls: CallsStore, database: Database) -> None:
     for number, value in enumerate(["2", 3, "text", 1, None]):
-        lists = "[" * (MAX_STEPS - 1), "]" * (MAX_STEPS - 1)
+        lists = "[" * (MAX_PATH_KEYS - 1), "]" * (MAX_PATH_KEYS - 1)
         await calls.write([start(number, inputs={"0": json.loads(json.dumps(value).join(lists))})])
     sort_by = [SortBy(DEEP, descending=True)]
     stages = compile_sort(sort_by, CALL_FIELDS).stages({"project_id": PROJECT}, None, backward=False)
@@ -112,7 +112,7 @@ async def test_nested_operands_match_the_oracle(calls: CallsStore, database: Dat
     operation = parse_query({"$expr": tree}, CALL_FIELDS)
     expected = {row["id"] for row in map(row_of, documents) if holds(operation, row)}
 
-    for match in (compile_match(operation), {"$expr": truth(operation)}):
+    for match in (compile_match(operation), {"$expr": condition_expression(operation)}):
         assert await found(database.calls, match) == expected
     assert evaluated(operation, documents) == expected
     assert 0 < len(expected) < len(values)

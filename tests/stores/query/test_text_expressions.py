@@ -18,9 +18,9 @@ from stores.errors import BadInputError
 from stores.json import codec
 from stores.paging import PageRequest
 from stores.query import Query, in_python, text_expressions
-from stores.query.evaluator import Values, compile_test
+from stores.query.evaluator import DocumentValues, compile_test
 from stores.query.syntax_tree import Compare, Comparison, Convert, Get, Literal, Target
-from stores.query.value_expressions import Expression, value
+from stores.query.value_expressions import Expression, value_expression
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.query.oracle import double_of, folded_text, int_of, number_text
 
@@ -35,7 +35,7 @@ async def computed(database: Database, values: list[Any], expression: Expression
 
 
 def convert(to: Target) -> Expression:
-    return value(Convert(Get("inputs.v", CALL_FIELDS["inputs.v"]), to))
+    return value_expression(Convert(Get("inputs.v", CALL_FIELDS["inputs.v"]), to))
 
 
 def doubles() -> list[float]:
@@ -241,11 +241,13 @@ async def test_list_or_object_has_its_text_in_the_payload(
     await calls.write([start(), end(output=payload)])
     operand = Convert(Get(path, CALL_FIELDS[f"output.{path}"]), Target.STRING)
 
-    [row] = await database.calls.aggregate([{"$project": {"json": 1, "found": value(operand)}}]).to_list(None)
+    [row] = await database.calls.aggregate([{"$project": {"json": 1, "found": value_expression(operand)}}]).to_list(
+        None
+    )
 
     assert row["found"] == text
     assert text in row["json"]["output"]
-    assert compile_test(Compare(Comparison.EQ, operand, Literal(text)))(Values(row))
+    assert compile_test(Compare(Comparison.EQ, operand, Literal(text)))(DocumentValues(row))
 
 
 async def test_list_of_refs_has_its_json_text(calls: CallsStore, database: Database) -> None:
@@ -253,7 +255,7 @@ async def test_list_of_refs_has_its_json_text(calls: CallsStore, database: Datab
     await calls.write([start(1, inputs={"refs": refs}), start(2)])
     operand = Convert(Get("input_refs", CALL_FIELDS["input_refs"]), Target.STRING)
 
-    pipeline = [{"$sort": {"id": 1}}, {"$project": {"input_refs": 1, "found": value(operand)}}]
+    pipeline = [{"$sort": {"id": 1}}, {"$project": {"input_refs": 1, "found": value_expression(operand)}}]
     rows = await database.calls.aggregate(pipeline).to_list(None)
 
     assert rows[0]["input_refs"] == refs
@@ -335,14 +337,14 @@ async def test_cursor_from_mongodb_continues_when_python_matches(calls: CallsSto
 
 async def test_python_matched_result_is_one_snapshot(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> None:
     await write_complex(calls)
-    looked_at, later = in_python._looked_at, iter(range(4, 100))
+    looked_at, later = in_python._evaluate_complex, iter(range(4, 100))
 
     async def and_one_more(*args: Any) -> Any:  # noqa: ANN401 -- as those of the function
         found = await looked_at(*args)
         await calls.write([start(next(later), inputs=COMPLEX)])
         return found
 
-    monkeypatch.setattr(in_python, "_looked_at", and_one_more)
+    monkeypatch.setattr(in_python, "_evaluate_complex", and_one_more)
     query = Query({"$expr": contains("inputs.v", "x")})
 
     page = await calls.page(PROJECT, PageRequest(), ["id"], query=query)
@@ -379,7 +381,7 @@ async def test_query_needing_too_many_complex_payloads_is_reported(
     await write_complex(calls)
     monkeypatch.setattr(in_python, limit, most)
 
-    with pytest.raises(BadInputError, match="too many strings, lists and objects") as caught:
+    with pytest.raises(BadInputError, match="a payload is too complex") as caught:
         await calls.count(PROJECT, query=Query({"$expr": contains("inputs.v", "x")}))
 
     assert caught.value.argument == "query"

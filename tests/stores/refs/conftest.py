@@ -24,4 +24,4 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of 2 to 8 rows, so that few rows make many of them."""
     monkeypatch.setattr(chunks, "MIN_ROWS", 2)
     monkeypatch.setattr(chunks, "MAX_ROWS", 8)
-    monkeypatch.setattr(chunks, "_ONE_IN", 4)
+    monkeypatch.setattr(chunks, "_END_EVERY", 4)

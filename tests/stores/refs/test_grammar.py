@@ -42,14 +42,14 @@ def test_ref_is_parsed_and_printed_unchanged(text: str, ref: Ref) -> None:
         ("weave:///", "write weave:///"),
         ("weave:///acme/chat/object", "write weave:///"),
         ("weave:///acme//object/o:v", "write weave:///"),
-        ("weave:///acme/chat/object/o", "written name:version"),
-        ("weave:///acme/chat/object/o:", "written name:version"),
-        ("weave:///acme/chat/op/:v", "written name:version"),
-        ("weave:///acme/chat/op/a:b:c", "written name:version"),
+        ("weave:///acme/chat/object/o", "name:version"),
+        ("weave:///acme/chat/object/o:", "name:version"),
+        ("weave:///acme/chat/op/:v", "name:version"),
+        ("weave:///acme/chat/op/a:b:c", "name:version"),
         ("weave:///acme/chat/thing/o:v", "its kind must be"),
         (f"{OBJECT}/attr", "pairs"),
-        (f"{OBJECT}/item/x", "an edge is one of"),
-        *((f"{OBJECT}/index/{index}", "an integer, without") for index in ("one", "00", "-01", "-0", "٣", "+1", "")),
+        (f"{OBJECT}/item/x", "a step is one of"),
+        *((f"{OBJECT}/index/{index}", "an integer without") for index in ("one", "00", "-01", "-0", "٣", "+1", "")),
         ("https://example.org", "write weave:///"),
     ],
 )
@@ -107,4 +107,4 @@ def test_reserved_scheme_is_refused_anywhere() -> None:
     ],
 )
 def test_ref_has_a_kind_and_a_target(ref: str, kind: str, base: str) -> None:
-    assert (refs.kind_of(ref), refs.without_edges(ref)) == (kind, base)
+    assert (refs.kind_of(ref), refs.without_steps(ref)) == (kind, base)

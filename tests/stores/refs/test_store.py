@@ -149,15 +149,15 @@ async def test_step_into_a_table_must_name_a_row(objects: ObjectsStore, tables: 
     error = await refusal(refs, fine, f"{data}/attr/rows/index/0")
 
     assert error.argument == "refs.1"
-    assert f"'{data}/attr/rows/index/0' leads nowhere: index leads into a table" in error.message
+    assert f"'{data}/attr/rows/index/0' cannot be followed: index does not apply to a table" in error.message
 
 
 @pytest.mark.parametrize(
     ("edges", "reason"),
     [
-        ("/index/0", "index/0 leads into a list, and there is an object"),
-        ("/key/list/id/abc", "id/abc leads into a table, and there is none"),
-        ("/id/abc", "id/abc leads into a table, and there is none"),
+        ("/index/0", "index/0 applies to lists, but the value is an object"),
+        ("/key/list/id/abc", "id/abc applies to tables, but the value is not a table"),
+        ("/id/abc", "id/abc applies to tables, but the value is not a table"),
     ],
 )
 async def test_invalid_step_into_a_value_is_refused(
@@ -206,12 +206,12 @@ async def test_all_missing_refs_are_listed(objects: ObjectsStore, refs: RefsStor
     [
         ("prompt", "is not a ref"),
         ("", "is not a ref"),
-        ("weave:///acme/chat/object/x:y/wrong/1", "an edge is one of"),
-        ("weave:///acme/chat/object/x:y/index/one", "the value of an index edge is an integer"),
+        ("weave:///acme/chat/object/x:y/wrong/1", "a step is one of"),
+        ("weave:///acme/chat/object/x:y/index/one", "an index step takes an integer"),
         ("weave:///acme/chat/table/abc", "is the ref of a table"),
         (f"weave:///acme/chat/call/{call_id(1)}", "is the ref of a call"),
-        ("weave:///acme/chat/object/x:latest", "must name a version by its digest, not as latest"),
-        ("weave:///acme/chat/object/x:*", "must name a version by its digest, not as *"),
+        ("weave:///acme/chat/object/x:latest", "must name a version by its digest instead of latest"),
+        ("weave:///acme/chat/object/x:*", "must name a version by its digest instead of *"),
         ("weave:///ac%6de/chat/object/x:y", "is not a project id"),
         ("wandb-artifact:///acme/chat/a:v0", "is not a ref"),
         ("weave-trace-internal:///abc/object/x:y", "is not a ref"),
@@ -278,7 +278,7 @@ async def test_circular_refs_terminate(
     error = await refusal(refs, f"{one}/key/to/key/on")
 
     assert error.argument == "refs.0"
-    assert f"leads on through more than {MAX_HOPS} refs, or in a circle" in error.message
+    assert f"leads through more than {MAX_HOPS} refs, perhaps in a cycle" in error.message
     assert commands.names == ["find"] * 2
 
 
@@ -289,7 +289,7 @@ async def test_longest_allowed_ref_chain_is_followed(objects: ObjectsStore, refs
 
     assert await values(refs, ref + "/key/to" * MAX_HOPS) == ["the end"]
     longer = await made(objects, {"to": ref}, "longer")
-    assert "in a circle" in (await refusal(refs, longer + "/key/to" * (MAX_HOPS + 1))).message
+    assert "in a cycle" in (await refusal(refs, longer + "/key/to" * (MAX_HOPS + 1))).message
 
 
 async def test_command_count_does_not_depend_on_the_number_of_refs(
@@ -313,7 +313,7 @@ async def test_too_large_result_is_refused(
     assert await values(refs, one) == ["x" * 600]
     for asked in ([one, one], [one, two]):
         error = await refusal(refs, *asked)
-        assert (error.argument, "ask for less at once" in error.message) == ("refs", True)
+        assert (error.argument, "request fewer refs at once" in error.message) == ("refs", True)
 
 
 async def test_data_read_on_all_hops_counts_towards_the_limit(
@@ -327,7 +327,7 @@ async def test_data_read_on_all_hops_counts_towards_the_limit(
 
     error = await refusal(refs, ref + "/key/to" * 10)
 
-    assert (error.argument, "ask for less at once" in error.message) == ("refs", True)
+    assert (error.argument, "request fewer refs at once" in error.message) == ("refs", True)
     assert commands.names == ["find"] * 3
     with pytest.raises(BadInputError):
         await refs.by_refs([(PROJECT, ref + "/key/to" * 10)])
@@ -344,7 +344,7 @@ async def test_result_texts_count_towards_the_limit(
         made_texts.append(encode(value))
         return made_texts[-1]
 
-    monkeypatch.setattr("stores.refs.resolver.json_text.encode", counted)
+    monkeypatch.setattr("stores.refs.resolver.codec.encode", counted)
     monkeypatch.setattr("stores.refs.targets.MAX_CHARACTERS", 1_200)
     spelled = [f"{ref}/index/{index}" for index in (0, 1, -1, -2)]
 

@@ -18,7 +18,7 @@ from stores.files.uploads import CHUNK_BYTES
 from stores.objects import ObjectsStore
 from stores.projects import ProjectsStore
 from stores.retention import RetentionStore, Rule
-from stores.retention.file_references import mentioned
+from stores.retention.file_references import digests_in
 from stores.retention.rules import DAY
 from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start
@@ -201,7 +201,7 @@ def test_digest_is_found_within_any_text() -> None:
     one, two = bytes_digest(b"1"), bytes_digest(b"2")
     digests = {one, two}
 
-    assert set(mentioned(f"{{x}}{one}", digests)) == {one}
-    assert set(mentioned(f"a{one}{two}b é{two}", digests)) == {one, two}
-    assert set(mentioned(f"{one[:-1]} {two[1:]} {one[:20]}-{one[20:]}", digests)) == set()
-    assert set(mentioned("", digests)) == set()
+    assert set(digests_in(f"{{x}}{one}", digests)) == {one}
+    assert set(digests_in(f"a{one}{two}b é{two}", digests)) == {one, two}
+    assert set(digests_in(f"{one[:-1]} {two[1:]} {one[:20]}-{one[20:]}", digests)) == set()
+    assert set(digests_in("", digests)) == set()

@@ -16,7 +16,7 @@ from stores.paging import PageRequest
 from stores.projects import ProjectsStore
 from stores.retention import Counts, GracePeriods, Outcome, RetentionStore, Rule, sweep_state, trace_sweep
 from stores.retention.rules import DAY
-from stores.retention.trace_sweep import CALLS_AT_ONCE
+from stores.retention.trace_sweep import BATCH_SIZE
 from stores.threads import ThreadsStore
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start, trace_id
@@ -24,7 +24,7 @@ from tests.stores.feedback.builders import call_ref, feedback
 from tests.stores.retention.model import contents
 
 ALL: dict[str, Any] = {"trace_id": trace_id(0)}
-MANY = 2 * CALLS_AT_ONCE + 30
+MANY = 2 * BATCH_SIZE + 30
 
 
 @pytest.fixture
@@ -176,8 +176,8 @@ async def test_changed_rule_stops_the_sweep_at_once(
     assert found
     assert found.report
     report = found.report
-    assert await calls.count(PROJECT) == MANY - 2 * CALLS_AT_ONCE
-    assert report.counts.calls == 2 * CALLS_AT_ONCE
+    assert await calls.count(PROJECT) == MANY - 2 * BATCH_SIZE
+    assert report.counts.calls == 2 * BATCH_SIZE
     assert (report.outcome, report.error) == (Outcome.STOPPED, "the rule was changed")
     assert report.ended_at is not None
     assert await retention.due() == ([PROJECT] if rule else [])
@@ -246,8 +246,8 @@ async def test_abandoned_sweep_resumes_with_its_counts(
 async def test_sweeper_that_lost_its_lease_deletes_nothing_more(calls: CallsStore, database: Database) -> None:
     await log(calls, range(9), 9)
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
-    slow = await sweep_state.SweepLease.take(database, PROJECT, lease_seconds=0)
-    other = await sweep_state.SweepLease.take(database, PROJECT)
+    slow = await sweep_state.SweepLease.acquire(database, PROJECT, lease_seconds=0)
+    other = await sweep_state.SweepLease.acquire(database, PROJECT)
 
     assert slow
     assert other
@@ -345,19 +345,19 @@ async def test_invalid_rules_are_refused(retention: RetentionStore, calls: Calls
     await log(calls, range(1), 9)
     for rule, argument in ((Rule(-1), "keep_days"), (Rule(0), "keep_days"), (Rule(1, -5), "keep_calls")):
         for asked in (retention.set_rule(PROJECT, rule), retention.preview(PROJECT, rule, {"calls"})):
-            with pytest.raises(BadInputError, match="cannot be kept; name from 1 to") as caught:
+            with pytest.raises(BadInputError, match="is out of range; send 1 to") as caught:
                 await asked
             assert caught.value.argument == argument
-    with pytest.raises(BadInputError, match="no rule; name what to keep"):
+    with pytest.raises(BadInputError, match="no rule; send keep_days"):
         await retention.preview(PROJECT, Rule(), {"calls"})
-    with pytest.raises(BadInputError, match="no rule by which to sweep"):
+    with pytest.raises(BadInputError, match="has no rule; set one with retentionSet"):
         await retention.sweep(PROJECT)
     for unknown in (
         retention.set_rule("acme/typo", Rule(1)),
         retention.preview("acme/typo", Rule(1), {"calls"}),
         retention.sweep("acme/typo"),
     ):
-        with pytest.raises(NotFoundError, match="there is no project acme/typo"):
+        with pytest.raises(NotFoundError, match="project acme/typo does not exist"):
             await unknown
     assert await retention.one("acme/typo") is None
     assert await calls.count(PROJECT) == 1

@@ -156,7 +156,7 @@ async def failing_steps(_: TombstoneSweep) -> WorkSteps:
 
 async def cut_off(swept: RetentionStore) -> sweep_state.SweepLease:
     """A sweep that has removed seven calls, and goes no further."""
-    hold = await sweep_state.SweepLease.take(swept.database, PROJECT)
+    hold = await sweep_state.SweepLease.acquire(swept.database, PROJECT)
     assert hold
     await hold.advance({"calls": 7})
     return hold

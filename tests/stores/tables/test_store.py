@@ -252,7 +252,11 @@ async def test_invalid_update_is_named_and_nothing_is_stored(
         ([1], BadInputError, "must be a JSON object"),
         (None, BadInputError, "must be a JSON object"),
         ({"n": 10**308}, BadInputError, "308 digits"),
-        ({"to": ["weave-trace-internal:///x"]}, BadInputError, "refs from outside start with weave:///"),
+        (
+            {"to": ["weave-trace-internal:///x"]},
+            BadInputError,
+            "is reserved for internal refs; write refs with weave:///",
+        ),
         ({"text": "x" * 9_000_000}, PayloadTooLargeError, "the limit is 16,000,000"),
     ],
     ids=["a list", "null", "a long integer", "a ref of the inside", "too large"],

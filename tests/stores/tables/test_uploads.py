@@ -131,7 +131,7 @@ async def test_swept_writer_gets_an_error_and_leaves_nothing(database: Database,
     async def sweep() -> None:
         assert await tables.sweep(silent_seconds=0) == 1
 
-    with pytest.raises(ConflictError, match="given up; send it again"):
+    with pytest.raises(ConflictError, match="cancelled; send it again"):
         await tables.create_in_parts(PROJECT, in_parts(numbered(60), sweep))
 
     assert await left(database) == (0, 0, 0, 0)
@@ -227,7 +227,7 @@ async def test_unfinished_tables_with_shared_rows_are_deleted_separately(
 
 
 async def test_concurrent_sweeps_work(database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "_AT_ONCE", 7)
+    monkeypatch.setattr(uploads, "_DISCARD_BATCH", 7)
     for start in (0, 20, 40):
         await tear(database, numbered(40, start))
     kept, _ = await tables.create(PROJECT, numbered(25, 30))
@@ -240,7 +240,7 @@ async def test_concurrent_sweeps_work(database: Database, tables: TablesStore, m
 async def test_interrupted_sweep_resumes(
     database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "_AT_ONCE", 7)
+    monkeypatch.setattr(uploads, "_DISCARD_BATCH", 7)
     torn = await tear(database, numbered(40))
     steps = uploads.discard(database, PROJECT, str(torn.id))
     for _ in range(3):

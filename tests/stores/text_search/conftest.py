@@ -26,7 +26,7 @@ def index(store: TextSearchStore, monkeypatch: pytest.MonkeyPatch) -> Index:
     """Gives a project an index, and sees that all is in it that is to be; writers look each time whether it is on."""
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
-    monkeypatch.setattr(work, "WAITING_BYTES", 1)
+    monkeypatch.setattr(work, "SEGMENT_BYTES", 1)
     monkeypatch.setattr(segments, "CHUNK", 2)
 
     async def index(project_id: str = PROJECT) -> None:

@@ -56,7 +56,7 @@ async def test_search_results_match_the_model(
     rng = Random(seed)  # noqa: S311 -- the same every time, no secret
     stored = {number: texts_of(rng) for number in range(CALLS)}
     await calls.write([part for number, texts in stored.items() for part in parts(number, texts)])
-    monkeypatch.setattr(indexing, "WAITING_BYTES", 2_000)
+    monkeypatch.setattr(indexing, "SEGMENT_BYTES", 2_000)
     await index()
     for number in rng.sample(range(CALLS), 15):
         stored[number] = texts_of(rng)

@@ -142,7 +142,7 @@ async def test_pages_by_cursor_backward_form_the_same_list(search: Search, found
 async def test_matches_beyond_the_ranked_ones_are_counted(
     calls: CallsStore, index: Index, search: Search, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(candidates, "MOST", 2)
+    monkeypatch.setattr(candidates, "MAX_CANDIDATES", 2)
     await store_some(calls)
     await index()
     await calls.write([start(7, inputs={"q": "the weft"}), start(8, inputs={"q": "the warp"})])  # they wait
@@ -174,7 +174,7 @@ async def test_cursor_of_a_disabled_index_is_refused_by_name(
     await store.set_index(PROJECT, is_on=False)
 
     for cursor, backward, argument in ((page.end_cursor, False, "after"), (page.start_cursor, True, "before")):
-        with pytest.raises(BadInputError, match="was switched off; begin the search anew") as refused:
+        with pytest.raises(BadInputError, match="was switched off; start the search again") as refused:
             await search("weft", cursor=cursor, backward=backward)
         assert refused.value.argument == argument
 
@@ -245,7 +245,7 @@ async def test_text_without_words_uses_a_scan(search: Search, method: Method) ->
 async def test_missing_index_cannot_be_required(calls: CallsStore, search: Search) -> None:
     await store_some(calls)
 
-    with pytest.raises(BadInputError, match="no index of texts that is ready") as refused:
+    with pytest.raises(BadInputError, match="no text index that is ready") as refused:
         await search("weft", Method.INDEX)
 
     assert refused.value.argument == "method"
@@ -254,7 +254,7 @@ async def test_missing_index_cannot_be_required(calls: CallsStore, search: Searc
 async def test_timed_out_scan_returns_a_cursor_to_continue(
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan, "_FIRST", 2)
+    monkeypatch.setattr(scan, "_FIRST_BATCH", 2)
     monkeypatch.setattr(scan, "_QUICK_SECONDS", 0)
     hasty = TextSearchStore(database, scan_seconds=0)
     await calls.write([start(number, inputs={"rare": "heddle"} if number == 1 else {}) for number in range(1, 6)])
@@ -276,7 +276,7 @@ async def test_timed_out_scan_returns_a_cursor_to_continue(
 async def test_timed_out_backward_scan_returns_a_cursor_to_continue(
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan, "_FIRST", 2)
+    monkeypatch.setattr(scan, "_FIRST_BATCH", 2)
     monkeypatch.setattr(scan, "_QUICK_SECONDS", 0)
     hasty = TextSearchStore(database, scan_seconds=0)
     await calls.write([start(number, inputs={"rare": "heddle"} if number in {1, 5} else {}) for number in range(1, 6)])

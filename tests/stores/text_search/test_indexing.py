@@ -13,8 +13,8 @@ from stores.errors import NotFoundError
 from stores.paging import PageRequest
 from stores.purges import PurgesStore, purge
 from stores.text_search import Method, TextSearchStore, index_state, indexing, segments
-from stores.text_search.index_state import IndexLease, LostError
-from stores.text_search.indexing import Indexing
+from stores.text_search.index_state import IndexLease, IndexLostError
+from stores.text_search.indexing import Indexer
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.text_search.conftest import Found, Index, Search
 from tests.waiting import until_found
@@ -145,22 +145,22 @@ async def test_indexing_a_quiet_project_does_not_wait(
 async def test_indexing_resumes_after_a_kill(
     calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, index: Index
 ) -> None:
-    monkeypatch.setattr(indexing, "_STRETCH", 2)
-    monkeypatch.setattr(indexing, "WAITING_BYTES", 1)
+    monkeypatch.setattr(indexing, "_BATCH_SIZE", 2)
+    monkeypatch.setattr(indexing, "SEGMENT_BYTES", 1)
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
     await store_some(calls, last=6)
     await store.set_index(PROJECT, is_on=True)
 
     # Killed after some steps, the last one halfway: a segment is there of which its call has not heard.
-    hold = await IndexLease.take(database, PROJECT, lease_seconds=0)
+    hold = await IndexLease.acquire(database, PROJECT, lease_seconds=0)
     assert hold
-    steps = Indexing(database, hold).steps()
+    steps = Indexer(database, hold).steps()
     for _ in range(2):
         await anext(steps)
     await steps.aclose()
-    [waiting] = await database.calls.find({"search_due": indexing.IS_DUE}, limit=1).to_list(None)
-    await (await segments.Segment.of(PROJECT, str(hold.generation), [waiting])).store(database, hold.keep)
+    [waiting] = await database.calls.find({"search_due": indexing.IS_MARKED}, limit=1).to_list(None)
+    await (await segments.Segment.build(PROJECT, str(hold.generation), [waiting])).store(database, hold.renew)
     looked_at = (await store.index(PROJECT)).looked_at  # type: ignore[union-attr]
 
     await index()
@@ -176,12 +176,12 @@ async def test_indexer_that_lost_its_lease_writes_nothing_more(
 ) -> None:
     await store_some(calls)
     await store.set_index(PROJECT, is_on=True)
-    slow = await IndexLease.take(database, PROJECT, lease_seconds=0)
+    slow = await IndexLease.acquire(database, PROJECT, lease_seconds=0)
     assert slow
-    await until_found(lambda: IndexLease.take(database, PROJECT))
+    await until_found(lambda: IndexLease.acquire(database, PROJECT))
 
-    with pytest.raises(LostError):
-        await anext(Indexing(database, slow).steps())
+    with pytest.raises(IndexLostError):
+        await anext(Indexer(database, slow).steps())
 
     assert set((await marks(database)).values()) == {""}
     await store.work(PROJECT)  # nothing happens: another has it
@@ -259,8 +259,8 @@ async def test_segments_without_calls_are_deleted(
 ) -> None:
     await store_some(calls)
     await index()
-    monkeypatch.setattr(indexing, "CHECKED_AFTER", 0)
-    monkeypatch.setattr(indexing, "WAITING_BYTES", 1_000_000)
+    monkeypatch.setattr(indexing, "CHECK_INTERVAL", 0)
+    monkeypatch.setattr(indexing, "SEGMENT_BYTES", 1_000_000)
     await database.calls.delete_one({"id": call_id(1)})
     await store_some(calls, 2, 2)
     heads = await database.search_segments.count_documents({})
@@ -295,7 +295,7 @@ async def test_words_of_a_permanently_deleted_call_are_deleted(
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
-    monkeypatch.setattr(indexing, "MOST_CALLS", 4)
+    monkeypatch.setattr(indexing, "MAX_CALLS", 4)
     await calls.write([start(1, inputs={"q": "the secret"})])
     await store_some(calls, 2, 4)
     await store.set_index(PROJECT, is_on=True)
@@ -305,7 +305,7 @@ async def test_words_of_a_permanently_deleted_call_are_deleted(
         await database.search_segments.count_documents({}) == await database.search_words.count_documents(secret) == 1
     )
 
-    monkeypatch.setattr(indexing, "CHECKED_AFTER", 0)
+    monkeypatch.setattr(indexing, "CHECK_INTERVAL", 0)
     await store.work(PROJECT, pause=0)
     kept = await database.search_words.count_documents(secret)
     await database.calls.delete_one({"id": call_id(1)})
@@ -341,8 +341,8 @@ async def test_purge_during_a_segment_write_leaves_nothing(
         if is_before:
             await run(*arguments)
 
-    keep = IndexLease.keep
-    monkeypatch.setattr(IndexLease, "keep", lambda hold, session: purge_beside(keep, hold, session))
+    keep = IndexLease.renew
+    monkeypatch.setattr(IndexLease, "renew", lambda hold, session: purge_beside(keep, hold, session))
     await store.work(PROJECT, pause=0)
     await asyncio.gather(*purging)
 

@@ -8,7 +8,7 @@ import pytest
 from stores.calls import CallsStore
 from stores.text_search import Method, search_terms
 from stores.text_search.search_terms import MAX_IN_PATTERNS, MAX_TEXT, parse
-from stores.text_search.searched_fields import hit, matching, perhaps_matching, score
+from stores.text_search.searched_fields import hit, matching, possibly_matching, score
 from tests.stores.calls.builders import end, start
 from tests.stores.text_search.conftest import Found, Index
 
@@ -62,7 +62,7 @@ async def test_comparison_gives_the_same_matches_as_a_pattern(
     monkeypatch.setattr(search_terms, "MAX_IN_PATTERNS", len(LETTERS[0]) - 1)
     compared = [await found(text) for text in texts]
 
-    assert all(parse(text).compared for text in texts)
+    assert all(parse(text).substrings for text in texts)
     assert compared == by_pattern == [[3, 2, 1]] * 2
 
 
@@ -79,7 +79,7 @@ async def test_comparison_gives_the_same_matches_as_a_pattern(
 def test_total_pattern_length_is_bounded(text: str) -> None:
     asked = parse(text)
 
-    for question in (hit(asked), score(asked), matching(asked, by_words=False), perhaps_matching(asked)):
+    for question in (hit(asked), score(asked), matching(asked, by_words=False), possibly_matching(asked)):
         assert sum(map(len, set(patterns_in(question)))) <= 4 * MAX_IN_PATTERNS
 
 

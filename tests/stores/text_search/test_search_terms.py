@@ -32,12 +32,12 @@ def test_text_is_parsed_into_words_and_phrases(text: str, wanted: list[str], unw
     [
         ("", "is empty"),
         (' \n "" ', "is empty"),
-        ("-not -this", "only says what calls must not have"),
+        ("-not -this", "has only excluded terms"),
         ("x" * (MAX_TEXT + 1), "has 1,001 characters; the limit is 1,000"),
         ("x" * 1_000_000, "has 1,000,000 characters"),
         (" ".join(map(str, range(MAX_TERMS + 1))), "has 21 words and phrases; the limit is 20"),
         ("\ud800", "lone surrogate"),
-        (f'"{"é" * 201}"', "has 201 characters in words and phrases that hold others than ASCII; the limit is 200"),
+        (f'"{"é" * 201}"', "has 201 characters in words and phrases with non-ASCII letters; the limit is 200"),
         (" ".join("é" * 10 + str(number) for number in range(19)), "has 218 characters"),
     ],
 )

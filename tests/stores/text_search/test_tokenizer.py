@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stores.text_search.tokenizer import LONGEST, MOST, words_of, words_to_find
+from stores.text_search.tokenizer import MAX_WORD_LENGTH, MAX_WORDS, words_of, words_to_find
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from stores.text_search.tokenizer import LONGEST, MOST, words_of, words_to_find
         ("全文検索", ["全", "文", "検", "索", "全文", "文検", "検索"]),
         ("GPTで書く", ["で", "書", "く", "で書", "書く", "gpt"]),
         ("... → ¿", []),
-        ("x" * 100, ["x" * LONGEST]),
+        ("x" * 100, ["x" * MAX_WORD_LENGTH]),
     ],
 )
 def test_words_of_a_text(text: str, words: list[str]) -> None:
@@ -37,11 +37,11 @@ def test_json_escapes_are_not_words() -> None:
 
 
 def test_first_words_of_a_long_text_count() -> None:
-    many = [f"word{number}" for number in range(MOST + 500)]
+    many = [f"word{number}" for number in range(MAX_WORDS + 500)]
 
-    assert words_of(" ".join(many)) == many[: MOST + 1]
+    assert words_of(" ".join(many)) == many[: MAX_WORDS + 1]
     assert words_of("same again " * 100_000) == ["same", "again"]
-    assert words_of("x" * 1_000_000) == ["x" * LONGEST]
+    assert words_of("x" * 1_000_000) == ["x" * MAX_WORD_LENGTH]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_first_words_of_a_long_text_count() -> None:
         ("検", ["検"], False),
         ("全文検索", ["全文", "文検", "検索"], False),
         ("→", [], False),
-        ("x" * 100, ["x" * LONGEST], False),
+        ("x" * 100, ["x" * MAX_WORD_LENGTH], False),
     ],
 )
 def test_search_words_are_derived_from_the_text(text: str, words: list[str], is_exact: bool) -> None:  # noqa: FBT001 -- a case

@@ -102,11 +102,11 @@ async def _walk(ask: Callable[..., object], size: int, *, backward: bool) -> lis
         cursor = page.cursor(page.rows[0] if backward else page.rows[-1])
 
 
-@pytest.mark.parametrize("limit", [percentiles.MAX_GATHERED, 5], ids=["gathered", "walked"])
+@pytest.mark.parametrize("limit", [percentiles.MAX_COLLECTED, 5], ids=["gathered", "walked"])
 async def test_thread_lists_match_the_model(
     threads: ThreadsStore, stock: Stock, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
-    monkeypatch.setattr(percentiles, "MAX_GATHERED", limit)
+    monkeypatch.setattr(percentiles, "MAX_COLLECTED", limit)
     chance = random.Random(7)  # noqa: S311 -- repeatable on purpose
     for turn_of_it in range(24):
         fields = chance.sample(SORTABLE, chance.choice([1, 1, 2, 3]))

@@ -242,7 +242,7 @@ async def test_thread_with_many_turns_is_exact(
     monkeypatch: pytest.MonkeyPatch,
     sort_by: list[SortBy] | None,
 ) -> None:
-    monkeypatch.setattr(percentiles, "MAX_GATHERED", 20)
+    monkeypatch.setattr(percentiles, "MAX_COLLECTED", 20)
     parts = [turn(number, "few" if number < 20 else "many", number, 1 + number) for number in range(80)]
     await calls.write([part for both in [*parts, turn(99, "many", 99, None)] for part in both])
     commands.sent.clear()
@@ -259,7 +259,7 @@ async def test_thread_with_many_turns_is_exact(
 async def test_thread_with_many_turns_does_not_slow_the_others(
     threads: ThreadsStore, calls: CallsStore, database: Database, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(percentiles, "MAX_GATHERED", 20)
+    monkeypatch.setattr(percentiles, "MAX_COLLECTED", 20)
     many = [turn(number, "many", number) for number in range(30)]
     few = [turn(number, f"few {number % 5}", number) for number in range(100, 200)]
     await calls.write([part for both in [*many, *few] for part in both])
@@ -324,13 +324,13 @@ async def test_large_thread_pages_yield_to_other_requests(
     monkeypatch.setattr(time_slices, "BATCH_SIZE", 1)
     seen: list[int] = []
     of_others = Turns()
-    page_of = paging.page_of
+    page_of = paging.build_page
 
     def seen_page_of(*given: Any) -> Page:  # noqa: ANN401 -- as page_of takes it
         seen.append(of_others.count)
         return page_of(*given)
 
-    monkeypatch.setattr(paging, "page_of", seen_page_of)
+    monkeypatch.setattr(paging, "build_page", seen_page_of)
     async with another_task(of_others):
         pages = await threads.turns.pages(
             [(PROJECT, Period(), f"t{n:02}") for n in range(20)], frozenset({"id"}), PageRequest()

@@ -139,12 +139,12 @@ def test_each_span_rule_flag_affects_a_spans_usage(spans: list[Case], monkeypatc
 
 
 def test_each_usage_attribute_affects_a_spans_usage(spans: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
-    layout = span_usage._OF_STORED
+    layout = span_usage._STORED_LAYOUT
     undecided = []
     for name, keys in (PARTS | USAGE_BESIDE).items():
         for key in keys:
             left = [candidate for candidate in layout.found[name] if candidate.key != key]
-            monkeypatch.setattr(span_usage, "_OF_STORED", replace(layout, found={**layout.found, name: left}))
+            monkeypatch.setattr(span_usage, "_STORED_LAYOUT", replace(layout, found={**layout.found, name: left}))
             if not _is_misread(spans):
                 undecided.append((name, key))
 

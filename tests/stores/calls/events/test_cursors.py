@@ -24,7 +24,7 @@ async def test_cursor_resumes_at_each_server_and_after_a_restart(database: Datab
     here, there = await cursors_over(database), await cursors_over(database)
 
     for place in (MOMENT, CHANGE):
-        assert there.place_at(PROJECT, here.cursor_of(PROJECT, place)) == place
+        assert there.decode(PROJECT, here.encode(PROJECT, place)) == place
     cursor = await calls.events_cursor(PROJECT)
     await calls.write([start(1)])
     await calls.close()
@@ -37,8 +37,8 @@ async def test_cursor_resumes_at_each_server_and_after_a_restart(database: Datab
 async def test_servers_started_concurrently_create_one_secret(database: Database) -> None:
     several = await asyncio.gather(*(cursors_over(database) for _ in range(20)))
 
-    cursor = several[0].cursor_of(PROJECT, MOMENT)
-    assert {each.place_at(PROJECT, cursor) for each in several} == {MOMENT}
+    cursor = several[0].encode(PROJECT, MOMENT)
+    assert {each.decode(PROJECT, cursor) for each in several} == {MOMENT}
     [kept] = await database.secrets.find({}).to_list(None)
     assert len(kept["secret"]) == 32
 
@@ -58,7 +58,7 @@ async def test_cursor_length_and_equality_reveal_nothing(database: Database) -> 
     cursors = await cursors_over(database)
     later = MOMENT.replace("00000003", "7FFFFFFF")
 
-    found = [cursors.cursor_of(PROJECT, place) for place in (MOMENT, MOMENT, later, CHANGE)]
+    found = [cursors.encode(PROJECT, place) for place in (MOMENT, MOMENT, later, CHANGE)]
 
     assert len(set(found)) == 4
     assert len({len(cursor) for cursor in found}) == 1
@@ -81,24 +81,24 @@ async def test_resume_tokens_of_all_lengths_round_trip(database: Database) -> No
     for size in range(1, 400):
         for end in ("00", "80", "04"):
             place = "82" * size + end
-            assert cursors.place_at(PROJECT, cursors.cursor_of(PROJECT, place)) == place
+            assert cursors.decode(PROJECT, cursors.encode(PROJECT, place)) == place
 
 
 async def test_forged_cursor_or_one_of_another_project_is_refused(database: Database, databases: DatabasePool) -> None:
     cursors = await cursors_over(database)
-    cursor = cursors.cursor_of(PROJECT, CHANGE)
+    cursor = cursors.encode(PROJECT, CHANGE)
     content = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-    other = cursors.cursor_of(PROJECT, MOMENT)
+    other = cursors.encode(PROJECT, MOMENT)
 
     changed = [bytes(byte ^ (at == index) for at, byte in enumerate(content)) for index in range(len(content))]
     wrong = [base64.urlsafe_b64encode(each).decode().rstrip("=") for each in changed]
-    wrong += [cursor[:16] + other[16:], cursor[:-4], cursor + "AAAA", cursors.cursor_of(OTHER, CHANGE)]
+    wrong += [cursor[:16] + other[16:], cursor[:-4], cursor + "AAAA", cursors.encode(OTHER, CHANGE)]
     name = databases.take()
-    wrong.append((await cursors_over(Database(database._client, name))).cursor_of(PROJECT, CHANGE))
+    wrong.append((await cursors_over(Database(database._client, name))).encode(PROJECT, CHANGE))
     databases.give_back(name)
 
     for each in wrong:
         with pytest.raises(BadInputError, match="not a cursor of this project's events") as refused:
-            cursors.place_at(PROJECT, each)
+            cursors.decode(PROJECT, each)
         assert refused.value.argument == "after"
-    assert cursors.place_at(PROJECT, cursor) == CHANGE
+    assert cursors.decode(PROJECT, cursor) == CHANGE

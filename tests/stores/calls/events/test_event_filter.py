@@ -11,7 +11,7 @@ from stores.calls.filters import calls_match
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.query import Query
-from stores.query.evaluator import Values
+from stores.query.evaluator import DocumentValues
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 from tests.stores.query.generator import Generator
 
@@ -70,7 +70,7 @@ async def test_event_filter_passes_the_same_calls_as_mongodb(calls: CallsStore, 
         question = EventFilter(PROJECT, calls_filter)
         found = {row["id"] async for row in database.calls.find(calls_match(PROJECT, calls_filter), {"id": 1})}
 
-        assert {each["id"] for each in documents if question.matches(each, Values(each))} == found, calls_filter
+        assert {each["id"] for each in documents if question.matches(each, DocumentValues(each))} == found, calls_filter
         matched += len(found)
 
     assert matched > ROUNDS
@@ -87,7 +87,7 @@ async def test_filter_and_query_are_combined_with_and(calls: CallsStore, databas
 
     found = {row["id"] async for row in database.calls.find(match, {"id": 1})}
 
-    assert {row["id"] for row in rows if question.matches(row, Values(row))} == found
+    assert {row["id"] for row in rows if question.matches(row, DocumentValues(row))} == found
     assert 0 < len(found) < 15
 
 
@@ -101,7 +101,7 @@ async def test_op_names_and_statuses_mean_the_same_in_events_and_lists(calls: Ca
 
     def told(tree: dict[str, Any]) -> list[int]:
         question = EventFilter(PROJECT, None, Query({"$expr": tree}))
-        return sorted(int(row["id"][-12:], 16) for row in rows if question.matches(row, Values(row)))
+        return sorted(int(row["id"][-12:], 16) for row in rows if question.matches(row, DocumentValues(row)))
 
     assert told({"$eq": [op_name, {"$literal": "f"}]}) == [0, 1, 2]
     assert told({"$in": [op_name, [{"$literal": "f:*"}]]}) == [0, 1, 2, 4]

@@ -112,7 +112,7 @@ async def test_subscribers_share_one_stream_that_closes_and_reopens(
 async def test_stream_filters_by_project_up_to_a_limit(
     stream: FanOut, calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fan_out, "_MOST_NAMED", 2)
+    monkeypatch.setattr(fan_out, "_MAX_NAMED_PROJECTS", 2)
     projects = [f"acme/{name}" for name in ("one", "two", "three", "four")]
     async with AsyncExitStack() as stack:
         readers = [await stack.enter_async_context(reading(stream, project)) for project in projects]
@@ -136,7 +136,7 @@ async def test_unwatched_projects_are_soon_removed_from_the_stream_filter(
         assert await told(ours, 1) == [("started", call_id(1))]
         assert len(opened(commands)) == 2
 
-        monkeypatch.setattr(fan_out, "_KEPT_SECONDS", 0)
+        monkeypatch.setattr(fan_out, "_UNWATCHED_SECONDS", 0)
         await until(lambda: len(opened(commands)) == 3)
         await calls.write([start(2)])
         assert await told(ours, 1) == [("started", call_id(2))]
@@ -201,7 +201,7 @@ async def test_subscriptions_over_the_process_limit_name_the_setting(database: D
 
 
 async def test_subscriptions_over_the_callers_limit_are_refused(database: Database) -> None:
-    stream = FanOut(database.calls, await cursors_over(database), max_subscribers=3, max_each=2)
+    stream = FanOut(database.calls, await cursors_over(database), max_subscribers=3, max_per_caller=2)
 
     async with stream.watch_project(PROJECT, "a"), stream.watch_project(OTHER, "a"):
         with pytest.raises(RateLimitedError, match=r"you have 2 subscriptions .* LOOMQL_MAX_CALLER_SUBSCRIPTIONS"):
@@ -210,7 +210,7 @@ async def test_subscriptions_over_the_callers_limit_are_refused(database: Databa
         async with stream.watch_project(PROJECT, "b"):
             assert stream.count == 3
     async with stream.watch_project(PROJECT, "a"):
-        assert (stream.count, dict(stream._of)) == (1, {"a": 1})
+        assert (stream.count, dict(stream._by_quota_key)) == (1, {"a": 1})
     await stream.close()
 
 
@@ -251,10 +251,10 @@ async def test_close_delivers_pending_events_then_ends_all_subscriptions(
 
         assert await told(early, 1) == [("started", call_id(1))]
         for ended in (early.next(), waiting):
-            with pytest.raises(SubscriptionEndedError, match="server stops") as stopped:
+            with pytest.raises(SubscriptionEndedError, match="server is stopping") as stopped:
                 await ended
             assert stopped.value.after
-        with pytest.raises(SubscriptionEndedError, match="server stops"):
+        with pytest.raises(SubscriptionEndedError, match="server is stopping"):
             async with stream.watch_project(PROJECT):
                 pass
     assert "killCursors" in commands.names
@@ -273,13 +273,13 @@ async def test_unresumable_stream_ends_with_an_error_and_a_new_one_may_start(
         await calls.write([start(2)])
 
         assert await told(subscriber, 1) == [("started", call_id(2))]
-    assert "its change stream ended" in caplog.text
+    assert "which ended its change stream" in caplog.text
 
 
 async def test_subscriber_during_a_stream_failure_gets_a_new_stream(stream: FanOut, calls: CallsStore) -> None:
     for number in range(5):
         await calls.write([start(1)])
-        await until(lambda: stream._following is None)
+        await until(lambda: stream._follow_task is None)
         async with reading(stream) as subscriber:
             await calls.database.calls.drop()
             # Without a task of its own, so that the next subscriber is there before the stream is closed.
@@ -295,7 +295,7 @@ async def test_subscription_without_a_database_is_unavailable() -> None:
     away = Database.open("mongodb://127.0.0.1:1/?directConnection=true", "loomql", timeout_seconds=0.2)
     calls = CallsStore(away)
 
-    with pytest.raises(UnavailableError, match="cannot be reached"):
+    with pytest.raises(UnavailableError, match="is unreachable"):
         await anext(calls.events(PROJECT, {"id"}))
     await calls.close()
     away.close()

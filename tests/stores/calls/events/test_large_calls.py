@@ -11,7 +11,7 @@ from stores.calls import CallsFilter, CallsStore
 from stores.calls.events import EventFilter
 from stores.paging import Row
 from stores.query import Query
-from stores.query.evaluator import LARGE, Values
+from stores.query.evaluator import LARGE_JSON_BYTES, DocumentValues
 from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.waiting import TIMEOUT, until
 from tests.watching import begun, told_up_to
@@ -27,7 +27,7 @@ LOW = Query(
         }
     }
 )
-LARGE_TEXT = "ж" * LARGE
+LARGE_TEXT = "ж" * LARGE_JSON_BYTES
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[bool]]:
     asked: dict[str, set[bool]] = {}
     holds = EventFilter.matches
 
-    def record(question: EventFilter, call: Row, values: Values) -> bool:
+    def record(question: EventFilter, call: Row, values: DocumentValues) -> bool:
         asked.setdefault(call["id"], set()).add(threading.current_thread() is threading.main_thread())
         return holds(question, call, values)
 
@@ -107,7 +107,7 @@ async def test_subscriber_that_starts_during_filtering_gets_the_large_call(
     looking, go_on = threading.Event(), threading.Event()
     holds = EventFilter.matches
 
-    def wait(question: EventFilter, call: Row, values: Values) -> bool:
+    def wait(question: EventFilter, call: Row, values: DocumentValues) -> bool:
         if threading.current_thread() is not threading.main_thread():
             looking.set()
             go_on.wait(TIMEOUT)

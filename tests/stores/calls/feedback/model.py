@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from stores.calls.feedback import FeedbackNames
+from stores.calls.feedback import FeedbackFieldTable
 from stores.calls.fields import CALL_FIELDS
 from stores.json import paths
 from stores.query.fields import FieldTable
@@ -18,7 +18,7 @@ from tests.stores.query import oracle
 from tests.stores.query.generator import Generator
 from tests.stores.query.oracle import Row
 
-NAMES: Final = FeedbackNames(CALL_FIELDS)
+NAMES: Final = FeedbackFieldTable(CALL_FIELDS)
 ANY: Final = "*"
 TYPES: Final = {
     "custom": "custom",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
-from stores.calls.feedback import FeedbackNames
+from stores.calls.feedback import FeedbackFieldTable
 from stores.calls.fields import CALL_FIELDS
 from stores.errors import BadInputError
 from stores.feedback import FeedbackStore
@@ -20,7 +20,7 @@ from tests.stores.feedback.builders import feedback as said
 Tree = Any
 
 FORM = "write feedback.[type].payload.path or feedback.[type].column, with the type in brackets"
-COLUMNS = "there are id, project_id, weave_ref, creator, created_at, feedback_type, payload"
+COLUMNS = "the fields are id, project_id, weave_ref, creator, created_at, feedback_type, payload"
 REFUSED = [
     ("feedback.x", f"there is no field 'feedback.x'; {FORM}"),
     ("feedback.", f"there is no field 'feedback.'; {FORM}"),
@@ -31,16 +31,16 @@ REFUSED = [
     ("feedback.[note]]", FORM),
     ("feedback.[no]te].payload", FORM),
     (r"feedback.[note\]", FORM),
-    ("feedback.[note].", "of feedback there is no field ''; there are id"),
-    ("feedback.[note].creatr", "of feedback there is no field 'creatr'; did you mean creator"),
-    ("feedback.[note].zzz", f"of feedback there is no field 'zzz'; {COLUMNS}"),
-    ("feedback.[note].creator.name", "of feedback there is no field 'creator.name'"),
-    ("feedback.[note].json.payload", "of feedback there is no field 'json.payload'"),
+    ("feedback.[note].", "in feedback there is no field ''; the fields are id"),
+    ("feedback.[note].creatr", "in feedback there is no field 'creatr'; did you mean creator"),
+    ("feedback.[note].zzz", f"in feedback there is no field 'zzz'; {COLUMNS}"),
+    ("feedback.[note].creator.name", "in feedback there is no field 'creator.name'"),
+    ("feedback.[note].json.payload", "in feedback there is no field 'json.payload'"),
     ("feedback.[note].payload..a", "has an empty key"),
-    ("feedback.[note].$where", "of feedback there is no field '$where'"),
-    ("feedback.[note].payload." + "a" * 1_000, "a path of 1,008 characters; the limit is 1,000"),
-    ("feedback.[note].payload" + ".a" * 51, "a path of 51 keys into a field; the limit is 50"),
-    ("feedback.[" + "x" * 4_000 + "]", "a name of 4,011 characters; the limit is 3,048"),
+    ("feedback.[note].$where", "in feedback there is no field '$where'"),
+    ("feedback.[note].payload." + "a" * 1_000, "the path has 1,008 characters; the limit is 1,000"),
+    ("feedback.[note].payload" + ".a" * 51, "the path has 51 keys inside the field; the limit is 50"),
+    ("feedback.[" + "x" * 4_000 + "]", "the field name has 4,011 characters; the limit is 3,048"),
     ("Feedback.[note].payload", "there is no field 'Feedback.[note].payload'"),
     ("feedback", "there is no field 'feedback'"),
 ]
@@ -92,11 +92,11 @@ async def test_unknown_feedback_field_is_refused_with_its_path(calls: CallsStore
     [
         (
             {"$eq": [{"$getField": "feedback.[a].payload.x"}, {"$getField": "feedback.[b].creator"}]},
-            "compares feedback.[a].payload.x with feedback.[b].creator; a comparison is on feedback of one type",
+            "compares feedback.[a].payload.x with feedback.[b].creator; a comparison may use only one feedback type",
         ),
         (
             {"$in": [{"$getField": "feedback.[*].creator"}, [{"$getField": "feedback.[b].creator"}]]},
-            "compares feedback.[*].creator with feedback.[b].creator; a comparison is on feedback of one type",
+            "compares feedback.[*].creator with feedback.[b].creator; a comparison may use only one feedback type",
         ),
         (
             {"$or": [{"$lt": [{"$getField": f"feedback.[{n}].payload.x"}, {"$literal": n}]} for n in range(11)]},
@@ -118,7 +118,7 @@ async def test_ten_conditions_without_matches_are_within_the_limit(calls: CallsS
 
 
 async def test_time_of_feedback_is_compared_with_times(calls: CallsStore) -> None:
-    with pytest.raises(BadInputError, match="createdAt compares with times") as raised:
+    with pytest.raises(BadInputError, match="createdAt is a time") as raised:
         await calls.count(PROJECT, query=equal("feedback.[note].createdAt", "yesterday"))
     assert raised.value.argument == "query.json.$expr.$eq.1"
 
@@ -135,7 +135,7 @@ async def test_field_is_sorted_by_once(calls: CallsStore) -> None:
 async def test_special_types_and_keys_match_exactly(
     calls: CallsStore, feedback: FeedbackStore, monkeypatch: pytest.MonkeyPatch, bound: int
 ) -> None:
-    monkeypatch.setattr("stores.calls.feedback.prequeries.MAX_FOUND", bound)
+    monkeypatch.setattr("stores.calls.feedback.prequeries.MAX_FEEDBACK", bound)
     await calls.write([start(number) for number in range(len(HOSTILE))])
     payload = {key: {"inner": 1} for key in KEYS}
     await feedback.create(
@@ -163,7 +163,7 @@ async def test_only_calls_have_feedback_fields(calls: CallsStore, feedback: Feed
     await calls.write([start()])
     await feedback.create([reaction()])
 
-    assert FeedbackNames(CALL_FIELDS)["inputs.a"] == CALL_FIELDS["inputs.a"]
+    assert FeedbackFieldTable(CALL_FIELDS)["inputs.a"] == CALL_FIELDS["inputs.a"]
     with pytest.raises(BadInputError, match="there is no field 'feedback"):
         CALL_FIELDS["feedback.[wandb.reaction.1].payload.emoji"]
     with pytest.raises(BadInputError, match="there is no field 'feedback"):

@@ -26,7 +26,7 @@ Tree = Any
 
 EMOJI = "feedback.[wandb.reaction.1].payload.emoji"
 NOTE = "feedback.[wandb.note.1].payload.note"
-BOUND = "stores.calls.feedback.prequeries.MAX_FOUND"
+BOUND = "stores.calls.feedback.prequeries.MAX_FEEDBACK"
 
 
 def get(name: str) -> Tree:

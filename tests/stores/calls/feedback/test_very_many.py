@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
-from stores.calls.feedback.prequeries import Calls
+from stores.calls.feedback.prequeries import FoundCalls
 from stores.database import Database
 from stores.feedback import FeedbackStore
 from stores.paging import PageRequest
@@ -29,8 +29,8 @@ async def written(calls: CallsStore, feedback: FeedbackStore) -> None:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stores.calls.list_query.AT_FIRST", 100)
-    monkeypatch.setattr("stores.calls.list_query._PEEKED", 50)
+    monkeypatch.setattr("stores.calls.list_query.FIRST_MAX_FEEDBACK", 100)
+    monkeypatch.setattr("stores.calls.list_query._FIRST_LOOKED_UP", 50)
 
 
 def asked(commands: Commands) -> list[tuple[str, set[str]]]:
@@ -77,7 +77,7 @@ async def test_count_reads_all_matching_feedback_in_one_command(calls: CallsStor
 
 
 def test_ids_are_encoded_once_without_traversal() -> None:
-    found = Calls(["b", "a"], 2)
+    found = FoundCalls(["b", "a"], 2)
     matches: list[tuple[dict[str, Any], str, list[str]]] = [
         (found.by_id, "id", ["b", "a"]),
         (found.by_key(PROJECT), "_id", [f"{PROJECT}:b", f"{PROJECT}:a"]),

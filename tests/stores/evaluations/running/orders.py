@@ -61,7 +61,7 @@ async def evaluation(stores: Stores, scorers: object, rows: Sequence[Body] = ROW
 async def run(stores: Stores, evaluation_ref: str, model_ref: str, wb_user_id: str | None = None) -> str:
     """Order a run and see it through; the id of its call."""
     call_id = await stores.evaluation_runs.start(PROJECT, evaluation_ref, model_ref, wb_user_id)
-    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    await stores.evaluation_runs.execute(PROJECT, call_id)
     return call_id
 
 

@@ -18,8 +18,8 @@ from stores.errors import BadInputError, NotFoundError, UnavailableError
 from stores.evaluations.running import EvaluationRunsStore
 from stores.evaluations.running import run_worker as run_module
 from stores.evaluations.running.call_tree import RunCalls
-from stores.evaluations.running.row_worker import RowWork
-from stores.evaluations.running.run_queue import MAX_VAIN_TAKES, cancel_ordered_by
+from stores.evaluations.running.row_worker import RowWorker
+from stores.evaluations.running.run_queue import MAX_TAKES_WITHOUT_PROGRESS, cancel_ordered_by
 from stores.evaluations.status import Complete, Failed, NotFound, Status
 from stores.evaluations.status import Running as StillRunning
 from stores.evaluations.store import EvaluationsStore
@@ -43,7 +43,7 @@ def stores(database: Database, providers: EnvironmentProviders) -> Stores:
 
 @pytest.fixture(autouse=True)
 def keeping_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "_KEEP_SECONDS", 0.1)
+    monkeypatch.setattr(run_module, "_RENEW_SECONDS", 0.1)
 
 
 class Gate:
@@ -69,7 +69,7 @@ class Gate:
 @asynccontextmanager
 async def under_way(stores: Stores, call_id: str) -> AsyncIterator["asyncio.Task[None]"]:
     """Work on a run, until the block ends at the latest."""
-    task = asyncio.create_task(stores.evaluation_runs.work_on(PROJECT, call_id))
+    task = asyncio.create_task(stores.evaluation_runs.execute(PROJECT, call_id))
     try:
         yield task
     finally:
@@ -166,7 +166,7 @@ async def test_refused_cancellation_has_a_reason(stores: Stores, stand_in: Stand
     with pytest.raises(NotFoundError, match="there is no call") as unknown:
         await stores.evaluation_runs.cancel(PROJECT, ids.new_id())
     over = await order(stores, MANY[:1])
-    await stores.evaluation_runs.work_on(PROJECT, over)
+    await stores.evaluation_runs.execute(PROJECT, over)
     logged = start(1, project_id=PROJECT, op_name="Evaluation.evaluate")
     other = start(2, project_id=PROJECT)
     await stores.calls.write([logged, other])
@@ -174,9 +174,9 @@ async def test_refused_cancellation_has_a_reason(stores: Stores, stand_in: Stand
     assert unknown.value.argument == "call_id"
     assert not await stores.evaluation_runs.cancel(PROJECT, over)
     assert isinstance(await stores.evaluations.status(PROJECT, over), Complete)
-    with pytest.raises(BadInputError, match="not one of the server's runs; the program that logs it can end it"):
+    with pytest.raises(BadInputError, match="not a run of the server; the program that logs it can end it"):
         await stores.evaluation_runs.cancel(PROJECT, str(logged.id))
-    with pytest.raises(BadInputError, match="Call is not an evaluation"):
+    with pytest.raises(BadInputError, match="the call is not an evaluation"):
         await stores.evaluation_runs.cancel(PROJECT, str(other.id))
 
 
@@ -208,7 +208,7 @@ async def test_interrupted_run_resumes_without_repaying(
     before = {call["id"]: call async for call in database.calls.find({"id": {"$in": list(done)}})}
 
     stand_in.reply = Grader()
-    await Stores.for_database(database, providers).evaluation_runs.work_on(PROJECT, call_id)
+    await Stores.for_database(database, providers).evaluation_runs.execute(PROJECT, call_id)
 
     tree = await orders.tree(stores, call_id)
     assert (tree.root["status"], len(tree.rows())) == ("success", len(MANY))
@@ -244,7 +244,7 @@ async def test_external_writes_to_a_runs_calls_do_not_end_it(
     await stores.calls.write([begun, CallEnd(PROJECT, known, times.now(), summary, output="A thread.")])
     await database.evaluation_runs.update_one({}, {"$set": {"takes": 1}})  # it was cut off then
 
-    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    await stores.evaluation_runs.execute(PROJECT, call_id)
 
     tree = await orders.tree(stores, call_id)
     assert (tree.root["status"], len(tree.rows())) == ("success", 2)
@@ -257,7 +257,7 @@ async def test_run_interrupted_at_its_end_is_finished(stores: Stores, stand_in: 
     ended = {"status_counts": {"success": 1, "error": 0}}
     await stores.calls.write([CallEnd(PROJECT, call_id, times.now(), ended, output={"done": True})])
 
-    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    await stores.evaluation_runs.execute(PROJECT, call_id)
 
     assert await is_over(stores, call_id)
     assert await stores.evaluations.status(PROJECT, call_id) == Complete('{"done":true}')
@@ -270,7 +270,7 @@ async def test_order_interrupted_before_its_call_exists_is_deleted(
     call_id = await order(stores, MANY[:1])
     await database.calls.delete_many({})
 
-    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    await stores.evaluation_runs.execute(PROJECT, call_id)
 
     assert await is_over(stores, call_id)
     assert await database.calls.count_documents({}) == 0
@@ -288,11 +288,11 @@ async def test_timed_out_order_creates_no_run(
         await write(batch)
 
     monkeypatch.setattr(stores.calls, "write", dawdle)
-    with pytest.raises(UnavailableError, match="the database was too slow to begin the run; send it again"):
+    with pytest.raises(UnavailableError, match="the database was too slow to start the run; retry"):
         await stores.evaluation_runs.start(PROJECT, evaluation, model)
 
     [root] = await database.calls.find({}).to_list(None)
-    assert (root["status"], root["exception"]) == ("error", "The run could not begin")
+    assert (root["status"], root["exception"]) == ("error", "The run could not start")
 
 
 async def test_stopped_worker_releases_its_run_at_once(
@@ -302,12 +302,12 @@ async def test_stopped_worker_releases_its_run_at_once(
     call_id = await order(stores)
     async with under_way(stores, call_id):
         await until(lambda: gate.waiting > 0)
-        assert await stores.evaluation_runs.due(10) == []
+        assert await stores.evaluation_runs.available_runs(10) == []
     gate.open.set()
 
-    assert await stores.evaluation_runs.due(10) == [(PROJECT, call_id)]
+    assert await stores.evaluation_runs.available_runs(10) == [(PROJECT, call_id)]
     stand_in.reply = Grader()
-    await Stores.for_database(database, providers).evaluation_runs.work_on(PROJECT, call_id)
+    await Stores.for_database(database, providers).evaluation_runs.execute(PROJECT, call_id)
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
 
 
@@ -318,7 +318,7 @@ async def test_one_of_two_workers_gets_the_run(
     call_id = await order(stores)
 
     both = (stores, Stores.for_database(database, providers))
-    await asyncio.gather(*(each.evaluation_runs.work_on(PROJECT, call_id) for each in both))
+    await asyncio.gather(*(each.evaluation_runs.execute(PROJECT, call_id) for each in both))
 
     assert len(stand_in.asked) == 2 * len(MANY)
     assert (await orders.tree(stores, call_id)).root["status"] == "success"
@@ -359,12 +359,12 @@ async def test_run_lost_within_a_process_is_left_to_the_new_worker(
 async def test_run_interrupted_too_often_fails(stores: Stores, stand_in: StandIn) -> None:
     call_id = await order(stores)
     runs = stores.calls.database.evaluation_runs
-    await runs.update_one({}, {"$set": {"takes": MAX_VAIN_TAKES, "vain_takes": MAX_VAIN_TAKES}})
+    await runs.update_one({}, {"$set": {"takes": MAX_TAKES_WITHOUT_PROGRESS, "vain_takes": MAX_TAKES_WITHOUT_PROGRESS}})
 
-    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    await stores.evaluation_runs.execute(PROJECT, call_id)
 
     status = await stores.evaluations.status(PROJECT, call_id)
-    assert status == Failed("The run was cut off again and again before another of its rows was done")
+    assert status == Failed("The run was interrupted repeatedly without completing another row")
     assert stand_in.asked == []
     assert await is_over(stores, call_id)
 
@@ -372,17 +372,17 @@ async def test_run_interrupted_too_often_fails(stores: Stores, stand_in: StandIn
 async def test_unexpected_error_ends_the_run_and_is_logged(
     stores: Stores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fall_over(_self: RowWork) -> Any:  # noqa: ANN401 -- never comes
+    async def fall_over(_self: RowWorker) -> Any:  # noqa: ANN401 -- never comes
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(RowWork, "do", fall_over)
+    monkeypatch.setattr(RowWorker, "run", fall_over)
     call_id = await order(stores)
 
-    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    await stores.evaluation_runs.execute(PROJECT, call_id)
 
     status = await stores.evaluations.status(PROJECT, call_id)
     assert isinstance(status, Failed)
-    assert status.error.startswith("Something went wrong on the server; its log has the details under ")
+    assert status.error.startswith("Internal error; the server log has the details under ")
     assert status.error[-37:-1] in caplog.text
     assert "ZeroDivisionError" in caplog.text
 
@@ -393,18 +393,18 @@ async def test_run_waits_for_an_unavailable_database(
     stand_in.reply = Grader()
     call_id = await order(stores)
 
-    async def fail(_self: RowWork) -> Any:  # noqa: ANN401 -- never comes
+    async def fail(_self: RowWorker) -> Any:  # noqa: ANN401 -- never comes
         raise UnavailableError("the database is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(RowWork, "do", fail)
-        await stores.evaluation_runs.work_on(PROJECT, call_id)
+        patch.setattr(RowWorker, "run", fail)
+        await stores.evaluation_runs.execute(PROJECT, call_id)
 
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), StillRunning)
-    assert await stores.evaluation_runs.due(10) == []
+    assert await stores.evaluation_runs.available_runs(10) == []
     await database.evaluation_runs.update_one({}, {"$unset": {"held_until": ""}})  # the pause is over
-    assert await stores.evaluation_runs.due(10) == [(PROJECT, call_id)]
-    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    assert await stores.evaluation_runs.available_runs(10) == [(PROJECT, call_id)]
+    await stores.evaluation_runs.execute(PROJECT, call_id)
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
 
 
@@ -412,7 +412,7 @@ async def test_dataset_deleted_after_the_order_ends_the_run_with_a_reason(stores
     call_id = await order(stores)
     await stores.objects.delete(PROJECT, "questions")
 
-    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    await stores.evaluation_runs.execute(PROJECT, call_id)
 
     status = await stores.evaluations.status(PROJECT, call_id)
     assert isinstance(status, Failed)
@@ -438,7 +438,7 @@ async def test_run_whose_call_is_deleted_stops_and_leaves_nothing(stores: Stores
 async def test_run_that_ends_after_its_call_is_deleted_leaves_nothing(
     stores: Stores, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "_KEEP_SECONDS", 60)
+    monkeypatch.setattr(run_module, "_RENEW_SECONDS", 60)
     gate = Gate(stand_in, passing=5)
     call_id = await order(stores)
     async with under_way(stores, call_id) as work:
@@ -475,7 +475,7 @@ async def test_purged_project_deletes_its_runs(
 ) -> None:
     monkeypatch.setattr("stores.database.project_registry.LAG_SECONDS", 1)
     monkeypatch.setattr("stores.purges.purge._MARGIN_SECONDS", 1)
-    monkeypatch.setattr("stores.evaluations.running.row_worker._PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("stores.evaluations.running.row_worker._RETRY_SECONDS", 0.05)
     gate = Gate(stand_in, passing=5)
     call_id = await order(stores)
     async with under_way(stores, call_id) as work:
@@ -505,7 +505,7 @@ async def test_progress_is_sent_on_change_until_the_end(
     slow = await stores.evaluation_runs.start(PROJECT, evaluation, await orders.model(stores, "slow-0.2"))
     slowly = asyncio.create_task(told_by(stores.evaluation_runs, slow))
 
-    await asyncio.gather(*(stores.evaluation_runs.work_on(PROJECT, each) for each in (call_id, slow)))
+    await asyncio.gather(*(stores.evaluation_runs.execute(PROJECT, each) for each in (call_id, slow)))
 
     told = await watcher
     assert told[0] == StillRunning(0, len(MANY))
@@ -567,7 +567,7 @@ async def test_progress_of_a_missing_run_is_an_error(stores: Stores) -> None:
     await stores.calls.write([other])
 
     assert await told_by(stores.evaluation_runs, ids.new_id()) == [NotFound()]
-    with pytest.raises(BadInputError, match="Call is not an evaluation"):
+    with pytest.raises(BadInputError, match="the call is not an evaluation"):
         await told_by(stores.evaluation_runs, str(other.id))
 
 
@@ -578,6 +578,6 @@ async def test_progress_subscriber_is_notified_of_shutdown(stores: Stores) -> No
 
     await stores.close()
 
-    with pytest.raises(UnavailableError, match="the server stops"):
+    with pytest.raises(UnavailableError, match="the server is shutting down"):
         await asyncio.wait_for(watcher, 1)
-    await until_found(lambda: stores.evaluation_runs.due(1))
+    await until_found(lambda: stores.evaluation_runs.available_runs(1))

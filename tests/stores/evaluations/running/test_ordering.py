@@ -59,26 +59,32 @@ TABLE = f"weave:///{PROJECT}/table/{'0' * 64}"
         (having(trials=10**9), "its trials must be a whole number"),
         (having(scorers="all"), "its scorers must be a list of at most 50"),
         (having(scorers=[{}] * 51), "its scorers must be a list of at most 50"),
-        (having(scorers=[5]), "its scorers.0: is an object of no class; only one of LLMAsAJudgeScorer can be run"),
+        (having(scorers=[5]), "its scorers.0: is an object without a class; the server only runs objects of"),
         (having(scorers=["judge"]), "its scorers.0: 'judge' is not a ref"),
         (
             having(scorers=[f"weave:///{PROJECT}/op/overlap:{'a' * 43}"]),
-            "its scorers.0: must be the ref of an object of the class LLMAsAJudgeScorer",
+            "its scorers.0: must be the ref of an object of class LLMAsAJudgeScorer",
         ),
-        (scored_by(_type="HelpfulnessScorer"), "its scorers.0: is of the class HelpfulnessScorer; only one of"),
-        (scored_by(scoring_prompt=None), "its scorers.0: has no scoring_prompt that is a text"),
-        (scored_by(enable_image_input_scoring=True), "its scorers.0: has enable_image_input_scoring, and only texts"),
-        (scored_by(scoring_prompt='{"a": 1}'), "its scorers.0: has a scoring_prompt in which '{\"a\": 1}' is no place"),
-        (scored_by(column_map={"a": 1}), "its scorers.0: has a column_map that does not lead from placeholders"),
-        (scored_by(model={"_type": "GPT"}), "its scorers.0: its model: is of the class GPT; only one of LLMStructured"),
-        (scored_by(model=None), "its scorers.0: its model: is an object of no class"),
-        (having(preprocess_model_input="weave:///x"), "has a preprocess_model_input, which only the program that made"),
-        (having(dataset=None), "its dataset: is an object of no class; only one of Dataset can be run"),
-        (having(dataset={"_type": "Dataset", "rows": [{"a": 1}]}), "its dataset: has rows that are no table of this"),
+        (scored_by(_type="HelpfulnessScorer"), "its scorers.0: has the class HelpfulnessScorer; the server only"),
+        (scored_by(scoring_prompt=None), "its scorers.0: has no scoring_prompt; set it to the string"),
+        (scored_by(enable_image_input_scoring=True), "its scorers.0: sets enable_image_input_scoring, but the server"),
+        (scored_by(scoring_prompt='{"a": 1}'), "its scorers.0: has a scoring_prompt in which '{\"a\": 1}' is not a p"),
+        (scored_by(column_map={"a": 1}), "its scorers.0: has an invalid column_map; it must map"),
+        (
+            scored_by(model={"_type": "GPT"}),
+            "its scorers.0: its model: has the class GPT; the server only runs objects",
+        ),
+        (scored_by(model=None), "its scorers.0: its model: is an object without a class"),
+        (having(preprocess_model_input="weave:///x"), "has a preprocess_model_input, which the server cannot run"),
+        (having(dataset=None), "its dataset: is an object without a class; the server only runs"),
+        (
+            having(dataset={"_type": "Dataset", "rows": [{"a": 1}]}),
+            "its dataset: has rows that are not a table of",
+        ),
         (having(dataset={"_type": "Dataset", "rows": "rows"}), "its dataset: 'rows' is not a ref"),
         (
             having(dataset={"_type": "Dataset", "rows": TABLE.replace(PROJECT, "acme/other")}),
-            "its dataset: has rows that are no table of this project",
+            "its dataset: has rows that are not a table of this project",
         ),
     ],
 )
@@ -95,7 +101,7 @@ async def test_two_scorers_with_one_name_are_refused(stores: Stores) -> None:
 
     error = await refused(stores, await orders.evaluation(stores, [scorer, scorer]), await orders.model(stores))
 
-    assert error.message == "its scorers.1: is called LLMAsAJudgeScorer, as another is; give it a name of its own"
+    assert error.message == "its scorers.1: has the name LLMAsAJudgeScorer of another scorer; give it a unique name"
 
 
 async def test_empty_dataset_is_refused(stores: Stores) -> None:
@@ -104,7 +110,7 @@ async def test_empty_dataset_is_refused(stores: Stores) -> None:
     assert isinstance(error, BadInputError)
     assert (error.argument, error.message) == (
         "evaluation_ref",
-        "its dataset: has no rows; add some, and evaluate that version",
+        "its dataset: has no rows; add rows and evaluate the new version",
     )
 
 
@@ -138,17 +144,17 @@ async def test_deleted_objects_are_refused(stores: Stores, name: str, argument: 
     [
         ("", "'' is not a ref"),
         ("quality", "'quality' is not a ref"),
-        ("weave:///acme/support/object/quality", "an object or op is written name:version"),
-        (f"weave:///{PROJECT}/table/{'0' * 64}", "must be the ref of an object of the class Evaluation"),
-        (f"weave:///{PROJECT}/call/0123456789abcdef", "must be the ref of an object of the class Evaluation"),
+        ("weave:///acme/support/object/quality", "write an object or op as name:version"),
+        (f"weave:///{PROJECT}/table/{'0' * 64}", "must be the ref of an object of class Evaluation"),
+        (f"weave:///{PROJECT}/call/0123456789abcdef", "must be the ref of an object of class Evaluation"),
         (
             f"weave:///{PROJECT}/object/quality:latest/attr/dataset",
-            "must be the ref of an object of the class Evaluation",
+            "must be the ref of an object of class Evaluation",
         ),
-        ("weave:///acme/other/object/quality:latest", "leads into another project, acme/other"),
+        ("weave:///acme/other/object/quality:latest", "is in another project, acme/other"),
         (
             f"weave:///{PROJECT}/object/answerer:latest",
-            "is of the class LLMStructuredCompletionModel; only one of Evalua",
+            "has the class LLMStructuredCompletionModel; the server only runs",
         ),
         (f"weave:///{PROJECT}/object/quality:{'a' * 43}", f"object quality:{'a' * 43} not found"),
         (f"weave:///{PROJECT}/object/nothing:latest", "object nothing:latest not found"),
@@ -166,16 +172,16 @@ async def test_ref_of_another_kind_is_refused(stores: Stores, ref: str, told: st
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ({"llm_model_id": ""}, "names no model; set llm_model_id"),
-        ({"default_params": {"temperature": "hot"}}, "has default_params that are none: temperature: "),
-        ({"default_params": {"colour": "red"}}, "has default_params that are none: colour: "),
-        ({"default_params": {"prompt": "weave:///x"}}, "has default_params that are none: prompt: "),
+        ({"llm_model_id": ""}, "has no model name; set llm_model_id"),
+        ({"default_params": {"temperature": "hot"}}, "has invalid default_params: temperature: "),
+        ({"default_params": {"colour": "red"}}, "has invalid default_params: colour: "),
+        ({"default_params": {"prompt": "weave:///x"}}, "has invalid default_params: prompt: "),
         ({"default_params": {"prompt": None, "_type": "Params"}}, None),
         ({"default_params": []}, None),
-        ({"default_params": 5}, "has default_params that are none"),
+        ({"default_params": 5}, "has invalid default_params"),
         (
             {"default_params": {"messages_template": [{"role": "user", "content": "{"}]}},
-            "has a messages_template.0.content in which '{' is no placeholder",
+            "has a messages_template.0.content in which '{' is not a p",
         ),
         ({"llm_model_id": "acme/giant"}, None),
     ],
@@ -204,7 +210,7 @@ async def test_missing_key_is_named_before_the_run(database: Database) -> None:
 
     assert isinstance(error, BadInputError)
     assert error.argument == "model_ref"
-    assert "The key of openai is missing: set OPENAI_API_KEY in the server's environment." in error.message
+    assert "The API key of openai is missing: set OPENAI_API_KEY in the server's environment." in error.message
     judged = await orders.evaluation(stores, [await orders.judge(stores, "mistral/judge")])
     providers = EnvironmentProviders({"OPENAI_API_KEY": "sk-x"})
     error = await refused(Stores.for_database(database, providers), judged, model)
@@ -218,7 +224,7 @@ async def test_latest_is_resolved_when_ordered(stores: Stores, stand_in: StandIn
 
     call_id = await stores.evaluation_runs.start(PROJECT, named[0], named[1])
     await stores.objects.create(ObjectVersion(PROJECT, "answerer", {"another": "value"}))
-    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    await stores.evaluation_runs.execute(PROJECT, call_id)
 
     tree = await orders.tree(stores, call_id)
     assert tree.root["inputs"] == {"self": evaluation, "model": model}

@@ -9,14 +9,14 @@ from starlette.responses import JSONResponse
 from app.providers import EnvironmentProviders
 from graphql_schema.context import Stores
 from stores.database import Database
-from stores.evaluations.predictions import Wanted
+from stores.evaluations.predictions import PredictionSelection
 from stores.paging import PageRequest, Row
 from stores.query.sort import SortBy
 from tests.stand_in_provider import USAGE, StandIn
 from tests.stores.evaluations.running import orders
 from tests.stores.evaluations.running.orders import PROJECT, ROWS, Grader
 
-ALL = Wanted(frozenset({"output", "scores", "model_call", "model_latency_ms", "exception"}))
+ALL = PredictionSelection(frozenset({"output", "scores", "model_call", "model_latency_ms", "exception"}))
 
 
 @pytest.fixture

@@ -316,7 +316,7 @@ async def test_scorer_failure_on_one_row_does_not_stop_the_run(stores: Stores, s
     tree = await orders.tree(stores, call_id)
     [bad] = [row for row in tree.rows() if row["output"]["scores"] == {"helpfulness": None}]
     [score] = tree.below(bad, "LLMAsAJudgeScorer.score")
-    assert score["exception"] == "The model was asked for JSON and answered 'I would say a four.'"
+    assert score["exception"] == "The model was to return JSON but returned 'I would say a four.'"
     assert bad["output"]["output"] == "Of What is a warp?"
     assert (bad["status"], tree.root["status"]) == ("descendant_error", "descendant_error")
     assert tree.root["output"]["helpfulness"] == {"grade": {"mean": 3.0}}
@@ -358,9 +358,9 @@ async def test_run_reports_that_all_rows_failed(stores: Stores, stand_in: StandI
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ({"other": "Hm?"}, "Nothing is there for the placeholder {question}; the row has other"),
-        ({"question": "Hm?", "config": {"temperature": "hot"}}, "The row's column config are no parameters of a model"),
-        ({"question": "Hm?", "user_input": 5}, "The row's column user_input is neither a text nor a message"),
+        ({"other": "Hm?"}, "There is no value for the placeholder {question}; the row has other"),
+        ({"question": "Hm?", "config": {"temperature": "hot"}}, "The row's column config has invalid model parameters"),
+        ({"question": "Hm?", "user_input": 5}, "The row's column user_input must be a string, a message"),
     ],
 )
 async def test_row_that_cannot_be_sent_has_a_reason(stores: Stores, stand_in: StandIn, row: Body, told: str) -> None:
@@ -422,7 +422,9 @@ async def test_unstorable_response_fails_its_row(stores: Stores, stand_in: Stand
 
     [bad] = [row for row in tree.rows() if row["output"]["output"] is None]
     [predict] = tree.below(bad)
-    assert predict["exception"].startswith("What belongs here cannot be stored: refs from outside start with")
+    assert predict["exception"].startswith(
+        "The value cannot be stored: weave-trace-internal:/// is reserved for internal refs"
+    )
     assert {call["status"] for call in tree.every()} == {"success", "error", "descendant_error"}
     assert all("ended_at" in call for call in tree.every())
     assert tree.root["status"] == "descendant_error"
