@@ -49,7 +49,7 @@ def test_page_uses_the_bundle_and_is_not_cached(dist: Path) -> None:
 
 
 @pytest.mark.parametrize("has_docs", [True, False])
-def test_the_page_links_to_the_documentation_if_there_is_one(dist: Path, *, has_docs: bool) -> None:
+def test_page_links_to_the_documentation_if_there_is_one(dist: Path, *, has_docs: bool) -> None:
     source = Path(graphiql.__file__).parent / "index.html"
     (dist / "index.html").write_text(source.read_text())
 

@@ -40,7 +40,7 @@ async def test_graphiql_starts_with_a_name_an_icon_and_twelve_tabs(graphiql: Gra
     ]
 
 
-async def test_it_leads_to_the_documentation(graphiql: GraphiqlPage, demo_server_url: str) -> None:
+async def test_graphiql_links_to_the_documentation(graphiql: GraphiqlPage, demo_server_url: str) -> None:
     await graphiql.page.get_by_role("link", name="Docs", exact=True).click()
 
     await graphiql.page.wait_for_url(f"{demo_server_url}/docs")

@@ -166,7 +166,7 @@ async def test_graphiql_can_be_left_out(mongodb_uri: str, database_name: str) ->
     assert asset.status_code == 404
 
 
-async def test_anyone_may_read_the_documentation(mongodb_uri: str, database_name: str) -> None:
+async def test_documentation_needs_no_key(mongodb_uri: str, database_name: str) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, keys="required")
     async with running(settings) as client:
         page = await client.get("/docs")
@@ -177,7 +177,7 @@ async def test_anyone_may_read_the_documentation(mongodb_uri: str, database_name
     assert DOCS_LINK in graphiql_page.text
 
 
-async def test_the_documentation_can_be_left_out(mongodb_uri: str, database_name: str) -> None:
+async def test_documentation_can_be_left_out(mongodb_uri: str, database_name: str) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, docs=False)
     async with running(settings) as client:
         answers = [await client.get(path) for path in ("/docs", "/docs/style.css")]
