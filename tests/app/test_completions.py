@@ -21,7 +21,7 @@ from app.settings import Settings
 from stores.concurrency.request_budget import FREE_BYTES
 from stores.database import Database
 from tests.app.command import serving
-from tests.app.event_stream import EVENTS, all_of, streaming, told
+from tests.app.event_stream import EVENTS, all_of, results_of, streaming
 from tests.live_server import live_server
 from tests.stand_in_provider import KEY, StandIn
 from tests.waiting import TIMEOUT, until, until_found
@@ -102,7 +102,7 @@ async def test_completion_streams_over_server_sent_events(
 ) -> None:
     stand_in.reply = lambda body: f"{len(body['messages'][0]['content']):,} letters"
 
-    events = told(await all_of(client, STREAM, variables=asking(content)))
+    events = results_of(await all_of(client, STREAM, variables=asking(content)))
 
     check([event["data"]["completionsCreateStream"] for event in events], f"{len(content):,} letters")
 

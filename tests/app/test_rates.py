@@ -1,4 +1,4 @@
-"""Requests a second for each caller: the arithmetic, and what is answered at each door."""
+"""Requests a second for each caller: the arithmetic, and what is answered at each endpoint."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from app.admission.token_buckets import RateLimiter, TokenBuckets
 from stores.errors import RateLimitedError
 from stores.security.access import Caller
 from tests.app import command
-from tests.app.doors import DOORS, TYPENAME, Door, Server, answered, every_door, serving
+from tests.app.endpoints import ENDPOINTS, TYPENAME, Endpoint, Server, answered, every_endpoint, serving
 
 
 class Clock:
@@ -85,17 +85,17 @@ def slow(mongodb_uri: str, database_name: str) -> Iterator[Server]:
     yield from serving(mongodb_uri, database_name, rate_limit=0.001, rate_burst=3)
 
 
-@every_door
-def test_rate_limited_request_gets_retry_after_at_every_endpoint(slow: Server, door: Door) -> None:
-    taken = [door.knock(slow.client).status_code for _ in range(3)]
+@every_endpoint
+def test_rate_limited_request_gets_retry_after_at_every_endpoint(slow: Server, endpoint: Endpoint) -> None:
+    taken = [endpoint.send(slow.client).status_code for _ in range(3)]
 
-    answer = door.knock(slow.client)
+    answer = endpoint.send(slow.client)
 
-    assert taken == [door.status, 200, 200]
+    assert taken == [endpoint.status, 200, 200]
     assert answer.status_code == 429
     assert 900 <= int(answer.headers["retry-after"]) <= 1000
     assert "LOOMQL_RATE_LIMIT" in answer.text
-    assert door.code_of(answer) == (None if door.name in {"otlp", "weave"} else "RATE_LIMITED")
+    assert endpoint.code_of(answer) == (None if endpoint.name in {"otlp", "weave"} else "RATE_LIMITED")
 
 
 def test_otlp_rate_limit_uses_the_otlp_error_format(slow: Server) -> None:
@@ -113,7 +113,7 @@ def test_health_metrics_and_static_files_are_not_counted(slow: Server) -> None:
     statuses = [{slow.client.get(path).status_code for _ in range(4)} for path in paths]
 
     assert statuses == [{200}, {200}, {200}, {404}, {200}]
-    assert DOORS[0].knock(slow.client).status_code == 200
+    assert ENDPOINTS[0].send(slow.client).status_code == 200
 
 
 async def test_each_websocket_operation_counts(slow: Server) -> None:
@@ -124,11 +124,11 @@ async def test_each_websocket_operation_counts(slow: Server) -> None:
     [error] = found[3]["payload"]
     assert error["extensions"]["code"] == "RATE_LIMITED"
     assert error["extensions"]["retryAfterSeconds"] > 900
-    assert DOORS[1].knock(slow.client).status_code == 429
+    assert ENDPOINTS[1].send(slow.client).status_code == 429
 
 
 async def test_unauthenticated_websockets_have_their_own_limit_per_address(slow: Server) -> None:
-    statuses = [DOORS[1].knock(slow.client).status_code for _ in range(4)]
+    statuses = [ENDPOINTS[1].send(slow.client).status_code for _ in range(4)]
 
     for _ in range(3):
         async with slow.socket():

@@ -17,7 +17,7 @@ from stores.calls import CallsStore
 from stores.calls.events.change_stream import current_token
 from stores.database import Database
 from tests.app.command import serving
-from tests.app.event_stream import COMMENT, all_of, first_of, next_of, streaming, told
+from tests.app.event_stream import COMMENT, all_of, first_of, next_of, results_of, streaming
 from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.waiting import TIMEOUT
@@ -75,7 +75,7 @@ async def test_call_events_arrive_and_disconnect_removes_the_subscriber(
 async def test_invalid_cursor_is_an_error_at_its_field(client: httpx.AsyncClient) -> None:
     aliased = RESUME.replace("callEvents", "happened: callEvents")
     async with streaming(client, aliased, variables={"after": "nonsense"}) as events:
-        [failure] = told([event async for event in events if event.kind != COMMENT])
+        [failure] = results_of([event async for event in events if event.kind != COMMENT])
 
     [error] = failure["errors"]
     assert error["extensions"] == {"code": "BAD_USER_INPUT", "argument": "after"}
@@ -93,7 +93,7 @@ async def test_slow_subscriber_gets_a_resume_cursor(
         rest = [event async for event in events if event.kind != COMMENT]
     await ended(served[0].calls)
 
-    *results, failure = told(rest)
+    *results, failure = results_of(rest)
     ids = [result["data"]["callEvents"]["call"]["id"] for result in results]
     assert ids == [call_id(number) for number in range(len(ids))]
     assert 0 < len(ids) < 20
@@ -121,7 +121,7 @@ async def test_events_do_not_expose_the_database_time(client: httpx.AsyncClient,
 
 
 async def test_malformed_project_is_refused_in_the_stream(client: httpx.AsyncClient) -> None:
-    [refusal] = told(await all_of(client, 'subscription { callEvents(projectId: "acme") { type } }'))
+    [refusal] = results_of(await all_of(client, 'subscription { callEvents(projectId: "acme") { type } }'))
 
     assert refusal["errors"][0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "projectId"}
 
@@ -140,7 +140,7 @@ async def test_stopping_server_ends_streams_with_a_reason(
             rest = [event async for event in events if event.kind != COMMENT]
         server.process.wait(TIMEOUT)
 
-    *_others, failure = told(rest)
+    *_others, failure = results_of(rest)
     assert first["data"]["callEvents"]["type"] == "STARTED"
     extensions = failure["errors"][0]["extensions"]
     assert (extensions["code"], extensions["retryAfterSeconds"]) == ("UNAVAILABLE", 1)

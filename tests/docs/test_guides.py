@@ -13,7 +13,7 @@ from app.demo import PROJECT_ID
 from app.demo.vocabulary import SYSTEM_PROMPTS
 from stores.calls import CallsStore
 from stores.completions.known_providers import KNOWN_PROVIDERS
-from tests.app.event_stream import all_of, first_of, next_of, streaming, told
+from tests.app.event_stream import all_of, first_of, next_of, results_of, streaming
 from tests.docs.conftest import WEFT, answer
 from tests.docs.pages import page
 from tests.stand_in_provider import StandIn
@@ -175,7 +175,7 @@ def test_example_image_is_available_at_its_url(client: httpx.Client) -> None:
 
 async def test_example_completion_streams(client: httpx.Client) -> None:
     async with httpx.AsyncClient(base_url=client.base_url) as watcher:
-        results = told(await all_of(watcher, page("how-to/completions").containing("completionsCreateStream")))
+        results = results_of(await all_of(watcher, page("how-to/completions").containing("completionsCreateStream")))
 
     started, *chunks, finished = [result["data"]["completionsCreateStream"] for result in results]
     assert (started["type"], finished["type"], started["weaveCallId"]) == (

@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from tests.fuzz.callers import OPERATOR, Caller
-from tests.fuzz.doors import websocket
+from tests.fuzz.endpoints import websocket
 from tests.fuzz.oracle import problems
 from tests.fuzz.wire import Answer, Request
 

@@ -12,7 +12,7 @@ from graphql_schema.execution.executor import CompilingExecutor
 from graphql_schema.execution.roots import FewRootsExecutor
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
-from tests.waiting import turns_beside
+from tests.waiting import loop_turns_during
 
 SHORT = "{ greeting }"
 MISSPELT = " ".join(f"greting{number}" for number in range(2_000))
@@ -57,7 +57,7 @@ async def streamed(schema: LoomSchema, document: str) -> ExecutionResult:
 async def test_other_requests_run_while_a_long_document_is_parsed(
     schema: LoomSchema, run: Run, text: str, *, lets_others_in: bool
 ) -> None:
-    assert (await turns_beside(run(schema, text)) > 5) is lets_others_in
+    assert (await loop_turns_during(run(schema, text)) > 5) is lets_others_in
 
 
 @pytest.mark.parametrize("run", [executed, streamed])
@@ -89,15 +89,15 @@ async def test_operation_type_of_a_long_document_is_known_before_validation(sche
 async def test_inspection_of_a_long_document_yields_and_is_cached(schema: LoomSchema) -> None:
     text = padded("{ " + MISSPELT + " }")
 
-    assert await turns_beside(schema.look_at(text, None)) > 5
-    assert await turns_beside(schema.look_at(text, None)) == 0
+    assert await loop_turns_during(schema.look_at(text, None)) > 5
+    assert await loop_turns_during(schema.look_at(text, None)) == 0
     assert schema.is_query(text, None)
 
 
 async def test_documents_over_the_limit_are_inspected_in_no_time(schema: LoomSchema) -> None:
     text = "{" + "greeting " * 60_000 + "}"
 
-    assert await turns_beside(schema.look_at(text, None)) == 0
+    assert await loop_turns_during(schema.look_at(text, None)) == 0
     assert not schema.is_query(text, None)
     assert schema._documents._beginnings == {}
     errors = (await executed(schema, text)).errors or []
@@ -113,7 +113,7 @@ async def test_variable_types_of_a_long_document_are_read_cooperatively(schema: 
     async def read() -> None:
         found.append(await schema.variable_types(text, None))
 
-    assert await turns_beside(read()) > 5
+    assert await loop_turns_during(read()) > 5
     assert found == [{"a": "Boolean"}]
 
 
@@ -126,7 +126,7 @@ async def test_introspection_yields_to_other_requests(kind: type[FewRootsExecuto
         async def ask(into: list[ExecutionResult]) -> None:
             into.append(await executed(schema, get_introspection_query()))
 
-        assert await turns_beside(ask(results)) > 0
+        assert await loop_turns_during(ask(results)) > 0
         [result] = results
         assert result.errors is None
         assert result.data is not None

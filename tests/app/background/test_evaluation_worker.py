@@ -19,7 +19,7 @@ from stores.errors import UnavailableError
 from stores.evaluations.running import CONCURRENT_RUNS
 from stores.evaluations.status import Complete
 from tests.app.command import Server, serving
-from tests.app.event_stream import all_of, told
+from tests.app.event_stream import all_of, results_of
 from tests.docs.pages import page
 from tests.live_server import live_server
 from tests.stand_in_provider import KEY, Body, StandIn
@@ -106,7 +106,7 @@ async def test_server_runs_ordered_evaluations_and_reports_progress(
     with serving(tmp_path / "server", **environment) as server:
         call_id = await order(server, stores)
         async with httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=60) as client:
-            results = told(await all_of(client, PROGRESS, variables={"callId": call_id}))
+            results = results_of(await all_of(client, PROGRESS, variables={"callId": call_id}))
         await until_over(database)
 
     statuses: list[Any] = [result["data"]["evaluationProgress"] for result in results]
@@ -131,7 +131,7 @@ async def test_another_server_resumes_a_killed_servers_run_without_repaying(
 
     with serving(tmp_path / "other", **environment) as other:
         async with httpx.AsyncClient(base_url=other.url.removesuffix("/graphql"), timeout=60) as client:
-            results = told(await all_of(client, PROGRESS, variables={"callId": call_id}))
+            results = results_of(await all_of(client, PROGRESS, variables={"callId": call_id}))
         await until_over(database)
 
     assert results[-1]["data"]["evaluationProgress"] == {"code": "COMPLETE"}
@@ -231,7 +231,7 @@ async def test_evaluations_guide_matches_the_worker(
             made = (await client.post("/graphql", json={"query": objects})).json()
             ordered = (await client.post("/graphql", json={"query": ordering})).json()
             call_id = ordered["data"]["evaluateModel"]["callId"]
-            results = told(await all_of(client, watching, variables={"callId": call_id}))
+            results = results_of(await all_of(client, watching, variables={"callId": call_id}))
 
     assert "errors" not in made
     output = results[-1]["data"]["evaluationProgress"]["output"]

@@ -19,7 +19,7 @@ from app.graphql_http.event_stream import next_event
 from app.http import keepalive
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
-from tests.app.event_stream import COMMENT, EVENTS, Event, all_of, events_of, streaming, told
+from tests.app.event_stream import COMMENT, EVENTS, Event, all_of, events_of, results_of, streaming
 from tests.app.example_api import GRAPHQL_RESPONSE, MAX_BODY_BYTES, Mutation, agent_of, page
 from tests.app.example_api import Query as ExampleQuery
 from tests.live_server import live_server
@@ -99,14 +99,14 @@ async def client(address: str) -> AsyncIterator[httpx.AsyncClient]:
 async def test_subscription_streams_its_results_and_completes(client: httpx.AsyncClient) -> None:
     events = await all_of(client, "subscription ($to: Int!) { count(to: $to) }", variables={"to": 3})
 
-    assert told(events) == [{"data": {"count": number}} for number in range(3)]
+    assert results_of(events) == [{"data": {"count": number}} for number in range(3)]
 
 
 async def test_query_and_mutation_stream_one_result(client: httpx.AsyncClient) -> None:
     both = 'query Q { greeting agent failing } mutation M { rename(name: "x") }'
 
-    [queried] = told(await all_of(client, both, operationName="Q", extensions={"trace": 1}))
-    renamed = told(await all_of(client, both, operationName="M"))
+    [queried] = results_of(await all_of(client, both, operationName="Q", extensions={"trace": 1}))
+    renamed = results_of(await all_of(client, both, operationName="M"))
 
     assert queried["data"] == {"greeting": "Hello, you", "agent": "nobody", "failing": None}
     assert [error["path"] for error in queried["errors"]] == [["failing"]]
@@ -137,7 +137,7 @@ async def test_mutation_by_get_is_refused_in_the_stream(client: httpx.AsyncClien
     ) as response:
         events = [event async for event in events_of(response) if event.kind != COMMENT]
 
-    [result] = told(events)
+    [result] = results_of(events)
     assert result == {
         "errors": [
             {
@@ -164,7 +164,7 @@ async def test_mutation_by_get_is_refused_in_the_stream(client: httpx.AsyncClien
 async def test_invalid_operation_is_reported_in_the_stream(
     client: httpx.AsyncClient, request_body: dict[str, Any], code: str, words: str
 ) -> None:
-    [result] = told(await all_of(client, **request_body))
+    [result] = results_of(await all_of(client, **request_body))
 
     assert list(result) == ["errors"]
     assert words in result["errors"][0]["message"]
@@ -219,7 +219,7 @@ async def test_disconnect_closes_the_subscription_at_once(
         await until(lambda: Watchers.count == 1)
 
     await until(lambda: Watchers.count == 0)
-    assert told(await all_of(client, "{ greeting }")) == [{"data": {"greeting": "Hello, you"}}]
+    assert results_of(await all_of(client, "{ greeting }")) == [{"data": {"greeting": "Hello, you"}}]
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
@@ -236,7 +236,7 @@ async def test_source_error_is_masked_and_ends_the_stream(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR, "loomql"):
-        first, failure = told(await all_of(client, "subscription { broken }"))
+        first, failure = results_of(await all_of(client, "subscription { broken }"))
 
     [error] = failure["errors"]
     assert first == {"data": {"broken": 1}}
@@ -250,7 +250,7 @@ async def test_unserializable_result_returns_an_error_id_that_is_logged(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, query: str
 ) -> None:
     with caplog.at_level(logging.ERROR, "loomql"):
-        [result] = told(await all_of(client, query))
+        [result] = results_of(await all_of(client, query))
 
     [error] = result["errors"]
     assert error["extensions"]["code"] == "INTERNAL"

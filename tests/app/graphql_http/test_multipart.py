@@ -16,7 +16,7 @@ from app.server.application import create_app
 from app.settings import Settings
 from stores.database import Database
 from stores.files.uploads import CHUNK_BYTES
-from tests.app.observability.samples import sample, told
+from tests.app.observability.samples import read_samples, sample
 from tests.live_server import live_server
 from tests.stores.files.streams import left
 from tests.waiting import until_found
@@ -302,7 +302,7 @@ async def test_files_of_all_requests_use_bounded_disk_space(
 
 
 async def spooled_bytes(client: httpx.AsyncClient) -> float:
-    return (await told(client))[sample("loomql_in_use", resource="spooled_bytes")]
+    return (await read_samples(client))[sample("loomql_in_use", resource="spooled_bytes")]
 
 
 async def test_multipart_subscription_is_refused(client: httpx.AsyncClient) -> None:

@@ -17,12 +17,12 @@ from app.graphql_http.trusted_documents import (
 from app.server.application import create_app
 from app.settings import Settings
 from stores.errors import BadInputError
-from tests.app.doors import Server, answered, serving
+from tests.app.endpoints import Server, answered, serving
 from tests.app.event_stream import EVENTS
 
-COUNT = 'query Count { callsStats(projectId: "acme/doors") { count } }'
-WATCH = 'subscription Watch { callEvents(projectId: "acme/doors") { type } }'
-RENAME = 'mutation Make { ensureProjectExists(entity: "acme", project: "doors") { projectName } }'
+COUNT = 'query Count { callsStats(projectId: "acme/endpoints") { count } }'
+WATCH = 'subscription Watch { callEvents(projectId: "acme/endpoints") { type } }'
+RENAME = 'mutation Make { ensureProjectExists(entity: "acme", project: "endpoints") { projectName } }'
 SHA256 = hashlib.sha256(COUNT.encode()).hexdigest()
 OTHER = "{ __typename }"
 MANIFEST = {"c0ffee": COUNT, "watch-hash": WATCH, "make-hash": RENAME}

@@ -19,7 +19,7 @@ from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
 from tests.app.calls_client import CREATE_BATCH, call_id
-from tests.app.observability.samples import sample, told
+from tests.app.observability.samples import read_samples, sample
 from tests.live_server import live_server
 from tests.stores.otel.messages import body, span
 from tests.waiting import until_found
@@ -219,7 +219,7 @@ def bearer(key: str) -> dict[str, str]:
 
 
 async def pending_bytes(client: httpx.AsyncClient) -> float:
-    return (await told(client))[sample("loomql_in_use", resource="pending_bytes")]
+    return (await read_samples(client))[sample("loomql_in_use", resource="pending_bytes")]
 
 
 async def test_slow_requests_of_one_caller_leave_slots_for_another(keyed_host: str, keys: dict[str, str]) -> None:

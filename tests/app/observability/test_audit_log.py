@@ -21,7 +21,7 @@ from stores.purges import purge
 from stores.security import audit
 from tests.app.command import loomql, spoken
 from tests.app.command import serving as serving_process
-from tests.app.doors import Server, serving
+from tests.app.endpoints import Server, serving
 from tests.stores.calls.builders import call_id
 
 PROJECT = "acme/audited"

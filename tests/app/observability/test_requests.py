@@ -19,7 +19,7 @@ from graphql_schema.engine.operations import LimitedSchema
 from stores.files import MAX_FILE_BYTES
 from stores.projects import ProjectsStore
 from tests.app.event_stream import next_of, streaming
-from tests.app.observability.samples import sample, told
+from tests.app.observability.samples import read_samples, sample
 from tests.live_server import live_server
 
 PROJECTS = "query Hostile($first: Int) { projects(first: $first) { nodes { id } } }"
@@ -42,7 +42,7 @@ async def test_requests_are_counted_by_endpoint_and_root_field(client: httpx.Asy
     await client.get("/elsewhere/1")
     await client.get("/elsewhere/2")
 
-    found = await told(client)
+    found = await read_samples(client)
 
     assert found[sample("loomql_requests_total", door="graphql", operation="projects", status="200")] == 3
     assert found[sample("loomql_request_seconds_count", door="graphql", operation="projects")] == 3
@@ -59,7 +59,7 @@ async def test_requests_are_counted_by_endpoint_and_root_field(client: httpx.Asy
 async def test_usage_and_open_streams_are_reported(client: httpx.AsyncClient) -> None:
     await client.post("/graphql", json={"query": PROJECTS})
 
-    found = await told(client)
+    found = await read_samples(client)
 
     counts = {
         "operations": MAX_OPERATIONS,
@@ -120,8 +120,8 @@ async def test_events_and_their_lag_are_counted(client: httpx.AsyncClient) -> No
         first = await next_of(events)
         await client.post("/graphql", json=write)
         second = await next_of(events)
-        during = await told(client)
-    after = await told(client)
+        during = await read_samples(client)
+    after = await read_samples(client)
 
     assert first == second == {"data": {"callEvents": {"type": "STARTED"}}}
     assert during[sample("loomql_event_lag_seconds_count")] >= 1
@@ -172,7 +172,7 @@ async def test_unexpected_error_has_the_request_id(client: httpx.AsyncClient, mo
     answer = await client.post("/graphql", json={"query": PROJECTS}, headers={"X-Request-ID": "mine"})
 
     assert answer.json()["errors"][0]["extensions"]["requestId"] == answer.headers["x-request-id"] == "mine"
-    assert (await told(client))[sample("loomql_errors_total", door="graphql", code="INTERNAL")] == 1
+    assert (await read_samples(client))[sample("loomql_errors_total", door="graphql", code="INTERNAL")] == 1
 
 
 async def test_websocket_operation_ids_extend_the_connection_id(
@@ -198,9 +198,9 @@ async def test_websocket_operation_ids_extend_the_connection_id(
             await websocket.send(json.dumps({"id": number, "type": "subscribe", "payload": payload}))
             while json.loads(await websocket.recv())["type"] not in {"complete", "error"}:
                 pass
-        open_ones = (await told(client))[sample("loomql_in_flight", door="websocket")]
+        open_ones = (await read_samples(client))[sample("loomql_in_flight", door="websocket")]
 
-    found = await told(client)
+    found = await read_samples(client)
     assert answered == "mine"
     assert ids == ["mine.1", "mine.2"]
     assert open_ones == 1

@@ -1,4 +1,4 @@
-"""A LoomQL that traces itself into itself: its own OTLP door makes calls of its spans."""
+"""A LoomQL that traces itself into itself: its own OTLP endpoint makes calls of its spans."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A client of the Weave SDK's door that asks for a completion as it comes, and then reads nothing."""
+"""A client of the Weave API that asks for a completion as it comes, and then reads nothing."""
 
 import asyncio
 from collections.abc import AsyncGenerator

@@ -17,7 +17,7 @@ from tests.commands import Commands
 from tests.graphql_schema.permissions.arguments import NAMES, arguments, ruled
 from tests.graphql_schema.permissions.probes import Probe, Prober
 from tests.graphql_schema.permissions.questions import Asked
-from tests.graphql_schema.permissions.test_edges import HIDDEN, LIMITS, OURS, THEIRS, US, forget, is_unsteady
+from tests.graphql_schema.permissions.test_relations import HIDDEN, LIMITS, OURS, THEIRS, US, forget, is_unsteady
 from tests.graphql_schema.permissions.test_walk import first_errors, is_refused
 from tests.graphql_schema.permissions.twins import Builder, Twin
 from tests.stores.calls.builders import call_id, end, start, trace_id

@@ -15,7 +15,7 @@ from stores.database import Database
 from stores.errors import PayloadTooLargeError
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.json.test_codec import nested
-from tests.waiting import turns_beside
+from tests.waiting import loop_turns_during
 
 REF = "weave:///acme/chat/object/prompt:v1"
 
@@ -135,7 +135,7 @@ async def test_slow_preparation_yields_to_other_requests(part: CallStart | CallE
     async def make() -> None:
         assert await prepare_fields(part) == documents.stored_fields(part)
 
-    assert (await turns_beside(make()) > 1) is lets_others_in
+    assert (await loop_turns_during(make()) > 1) is lets_others_in
 
 
 async def test_too_large_text_is_not_encoded_first(calls: CallsStore) -> None:

@@ -10,7 +10,7 @@ from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
 from stores.database import Database
 from stores.errors import PayloadTooLargeError, RateLimitedError, UnavailableError
 from tests.stores.calls.builders import PROJECT, call_id, start
-from tests.waiting import turns_beside
+from tests.waiting import loop_turns_during
 
 ROOM = 100_000
 
@@ -227,7 +227,7 @@ async def test_timed_out_waiter_is_refused_and_leaves_the_queue(monkeypatch: pyt
             with pytest.raises(UnavailableError):
                 await second.reserve(FREE_BYTES + 1)
 
-        assert await turns_beside(refused()) < 100
+        assert await loop_turns_during(refused()) < 100
         third.release()
         second.reserve_now(FREE_BYTES + 1)
 

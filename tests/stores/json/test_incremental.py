@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.json import codec, incremental, memory_estimate
-from tests.waiting import turns_beside
+from tests.waiting import loop_turns_during
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -331,7 +331,7 @@ async def test_only_slow_texts_are_parsed_incrementally(value: object, *, lets_o
     async def read() -> None:
         assert await incremental.loads_request(text) == value
 
-    assert (await turns_beside(read()) > 1) is lets_others_in
+    assert (await loop_turns_during(read()) > 1) is lets_others_in
 
 
 async def test_invalid_text_full_of_values_is_refused() -> None:

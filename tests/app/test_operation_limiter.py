@@ -10,12 +10,12 @@ import pytest
 
 from app.admission.operation_limiter import OperationLimiter
 from stores.errors import RateLimitedError, UnavailableError
-from tests.app.doors import TYPENAME, Server, answered, serving
-from tests.app.test_giving_up import COUNT as SLOW_COUNT
-from tests.app.test_giving_up import slowed
+from tests.app.endpoints import TYPENAME, Server, answered, serving
+from tests.app.test_cancellation import COUNT as SLOW_COUNT
+from tests.app.test_cancellation import slowed
 from tests.waiting import TIMEOUT, until, until_found
 
-COUNT = '{ callsStats(projectId: "acme/doors") { count } }'
+COUNT = '{ callsStats(projectId: "acme/endpoints") { count } }'
 
 
 async def held(places: OperationLimiter, payer: str, let_go: asyncio.Event) -> str:
@@ -152,7 +152,7 @@ def narrow(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_subscriptions_use_no_slot(narrow: Server) -> None:
-    watch = 'subscription { callEvents(projectId: "acme/doors") { type } }'
+    watch = 'subscription { callEvents(projectId: "acme/endpoints") { type } }'
     async with narrow.socket() as socket:
         for number in range(3):
             payload = {"query": watch}
@@ -167,7 +167,7 @@ async def test_subscriptions_use_no_slot(narrow: Server) -> None:
 async def test_caller_over_the_subscription_limit_is_refused(
     mongodb_uri: str, database_name: str, limits: dict[str, int]
 ) -> None:
-    subscription = {"query": 'subscription { callEvents(projectId: "acme/doors") { type } }'}
+    subscription = {"query": 'subscription { callEvents(projectId: "acme/endpoints") { type } }'}
     with contextmanager(serving)(mongodb_uri, database_name, **limits) as server:
         async with server.socket() as socket:
             for number in range(3):

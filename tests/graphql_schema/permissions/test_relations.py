@@ -17,7 +17,7 @@ from graphql_schema.schema import build_schema
 from stores.database import Database
 from stores.json import codec
 from stores.security.access import Caller, Grant, Role
-from tests.graphql_schema.permissions.edges import edges, ruled
+from tests.graphql_schema.permissions.relations import edges, ruled
 from tests.graphql_schema.permissions.steps import Steps, objects, reached, selection
 from tests.graphql_schema.permissions.twins import RUNS, Builder, Twin
 from tests.stand_in_provider import StandIn

@@ -1,4 +1,4 @@
-"""Every door lets in who has a key, and nobody else; and who comes in is let out when the key ends."""
+"""Every endpoint authenticates its callers, and ends their requests when the key is revoked or expires."""
 
 import asyncio
 import base64

@@ -10,7 +10,7 @@ from graphql import build_schema, parse, validate
 from tests.app.command import ROOT
 from tests.fuzz import texts
 from tests.fuzz.documents import Documents
-from tests.fuzz.doors import files, graphql, otlp, weave, websocket
+from tests.fuzz.endpoints import files, graphql, otlp, weave, websocket
 from tests.fuzz.pool import Pool
 
 SCHEMA = build_schema((ROOT / "graphql_schema" / "schema.graphql").read_text())

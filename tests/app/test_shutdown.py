@@ -62,10 +62,10 @@ async def until_closed(websocket: ClientConnection, messages: list[dict[str, obj
             return closed
 
 
-async def asked_for(client: httpx.AsyncClient, door: str) -> float:
+async def asked_for(client: httpx.AsyncClient, endpoint: str) -> float:
     answer = await client.get("/metrics")
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
-    return sum(s.value for s in families["loomql_in_flight"].samples if s.labels["door"] == door)
+    return sum(s.value for s in families["loomql_in_flight"].samples if s.labels["door"] == endpoint)
 
 
 async def test_shutdown_answers_open_batch_and_subscribers_get_resume_cursor(
@@ -124,7 +124,7 @@ async def test_second_signal_stops_the_server_at_once(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_line", "door", "told"),
+    ("request_line", "endpoint", "told"),
     [
         ("POST /graphql", "graphql", '"code":"UNAVAILABLE"'),
         ("PUT /files/acme/chat", "files", '"code":"UNAVAILABLE"'),
@@ -133,7 +133,7 @@ async def test_second_signal_stops_the_server_at_once(server: Server) -> None:
     ],
 )
 async def test_request_cut_off_by_shutdown_is_retryable(
-    request_line: str, door: str, told: str, mongodb_uri: str, database_name: str, tmp_path: Path
+    request_line: str, endpoint: str, told: str, mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
     own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name, "LOOMQL_SHUTDOWN_SECONDS": "1"}
     with serving(tmp_path / "out", **own) as server:
@@ -143,7 +143,7 @@ async def test_request_cut_off_by_shutdown_is_retryable(
         writer.write(f"{request_line} HTTP/1.1\r\n{head}\r\n{{".encode())
         await writer.drain()
         async with httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=60) as client:
-            while not await asked_for(client, door):
+            while not await asked_for(client, endpoint):
                 pass
         server.process.send_signal(signal.SIGTERM)
         answer = (await reader.read()).decode()

@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from stores.database import Database
 from stores.keys import TRUSTED_SECONDS, KeysStore
 from stores.security.access import Grant, Role
-from tests.app.doors import Server, answered, serving
+from tests.app.endpoints import Server, answered, serving
 from tests.app.event_stream import EVENTS
 from tests.waiting import TIMEOUT, until
 
