@@ -1,1 +1,1 @@
-"""What the API says: Strawberry types, inputs and thin resolvers over the stores."""
+"""The GraphQL API: types, inputs, and resolvers that call the stores."""

@@ -1,4 +1,4 @@
-"""What resolvers stand on: the stores, and what a request may ask of them."""
+"""Context of resolvers: the stores, and the limits of one request."""
 
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -38,7 +38,7 @@ MAX_CONTENT_BYTES: Final = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Every store, over one database."""
+    """All stores over one database."""
 
     actions: ActionsStore
     aggregates: AggregatesStore
@@ -72,10 +72,14 @@ class Stores:
         evaluation_rows: int = CONCURRENT_ROWS,
         calls: CallsStore | None = None,
     ) -> "Stores":
-        """The stores of a database, with the providers of models that they may ask; by default none.
+        """Create the stores of a database.
 
-        So many completions are under way at once, and so many rows of evaluations, where anything works on runs. The
-        store of calls may be one that was made with limits of its own.
+        Args:
+            database: the project data.
+            providers: providers of models for completions; none by default.
+            max_completions: number of parallel completions.
+            evaluation_rows: number of evaluation rows processed in parallel.
+            calls: store of calls with limits of its own; a new one by default.
         """
         calls, objects = calls or CallsStore(database), ObjectsStore(database)
         feedback, files = FeedbackStore(database), FilesStore(database)
@@ -107,33 +111,33 @@ class Stores:
         )
 
     async def close(self) -> None:
-        """End what the stores keep going."""
+        """Stop the background work of the stores."""
         await self.evaluation_runs.close()
         await self.completions.close()
         await self.calls.close()
 
 
 class FileContentBudget:
-    """How many bytes of files one answer has in it, bounded: all of it is in memory at once, in Base64."""
+    """Limit of the bytes of file content in one response, which is in memory as a whole, in Base64."""
 
     def __init__(self, max_bytes: int = MAX_CONTENT_BYTES) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
 
     def renewed(self) -> "FileContentBudget":
-        """The same bound for another answer."""
+        """Return a fresh budget of the same size, for another response."""
         return FileContentBudget(self._max_bytes)
 
     def reserve(self, size: int) -> None:
-        """Count so many bytes in, before they are read.
+        """Reserve `size` bytes of the response, before they are read.
 
         Raises:
-            PayloadTooLargeError: that is too much for one answer.
+            PayloadTooLargeError: if the response would exceed the limit.
         """
         if self._bytes + size > self._max_bytes:
             raise PayloadTooLargeError(
-                f"has {size:,} bytes, too many beside the other files of this answer ({self._max_bytes:,} together); "
-                "leave content out and get the file from its url",
+                f"has {size:,} bytes, too many together with the other files of this response (limit "
+                f"{self._max_bytes:,}); omit content and download the file from its url",
                 "digest",
             )
         self._bytes += size
@@ -141,7 +145,7 @@ class FileContentBudget:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The context of one request."""
+    """Context of one request."""
 
     stores: Stores
     max_page_size: int = 10_000
@@ -150,10 +154,10 @@ class Context:
     file_contents: FileContentBudget = field(default_factory=FileContentBudget)
     caller: Caller = ANONYMOUS_WRITER
     payer: str = ""
-    """On whose account it goes: that of the caller, or of the address where these are not told apart."""
+    """Key of the quota that the request counts for: the caller, or the client address if callers are anonymous."""
 
     def renewed(self) -> "Context":
-        """The same for the next answer of a subscription, of which each may have as much as the first."""
+        """Return a copy for the next event of a subscription, with fresh loaders and a fresh budget."""
         return replace(self, loaders=Loaders(), file_contents=self.file_contents.renewed())
 
 

@@ -1,4 +1,4 @@
-"""`@skip` and `@include`: what they leave in, and which variables they look at."""
+"""`@skip` and `@include`: whether they include a selection, and their variables."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from graphql import (
 
 
 def is_included(selection: SelectionNode, variables: Mapping[str, Any]) -> bool:
-    """Whether a selection is left in, with these values of the variables."""
+    """Return True if the directives of a selection include it for these variable values."""
     return all(_holds(directive, variables) for directive in selection.directives or ())
 
 
@@ -32,7 +32,7 @@ def _holds(directive: DirectiveNode, variables: Mapping[str, Any]) -> bool:
 
 
 def flags(operation: OperationDefinitionNode, fragments: Iterable[FragmentDefinitionNode]) -> tuple[str, ...]:
-    """The variables that decide what is selected: those of `@skip` and `@include`."""
+    """Return the names of the variables that `@skip` and `@include` use."""
     found: dict[str, None] = {}
     waiting: list[SelectionSetNode] = [operation.selection_set, *(fragment.selection_set for fragment in fragments)]
     while waiting:

@@ -1,4 +1,4 @@
-"""Errors as clients see them: a code, the argument at fault, what to change; never a stack or a driver's words."""
+"""Errors for clients: a code, the argument and a remedy, without stack traces or driver messages."""
 
 import logging
 from collections.abc import Iterable
@@ -14,16 +14,16 @@ from stores.errors import StoreError, clear_tracebacks, retry_after
 from stores.ids import new_id
 
 _USERS_OWN = (GraphQLError, CannotGetOperationTypeError, InvalidOperationTypeError, MissingQueryError)
-"""What the language forbids: a syntax error, an invalid document, a variable that cannot be coerced."""
+"""Errors of the document: syntax, validation, coercion of variables."""
 
 RETRY_AFTER: Final = "retryAfterSeconds"
-"""The extension that says when what is unavailable may be asked again."""
+"""Extension with the number of seconds after which a client may retry."""
 
 _log = logging.getLogger("loomql")
 
 
 def assign_codes(errors: Iterable[GraphQLError]) -> None:
-    """Give each error its `extensions.code`, in place; what is not expected is logged under an id and masked."""
+    """Set `extensions.code` of each error in place; log unexpected errors under an id, and mask them."""
     for error in errors:
         if "code" not in (error.extensions or {}):
             _explain(error)
@@ -53,7 +53,7 @@ def _explain_store_error(error: GraphQLError, cause: StoreError) -> None:
 
 
 def client_error(cause: StoreError) -> GraphQLError:
-    """What a client sees of a store's error that no field of an operation met."""
+    """Convert a store's error that occurred outside of a field."""
     error = GraphQLError(cause.message, original_error=cause)
     assign_codes([error])
     return error
@@ -65,7 +65,7 @@ def _mask(error: GraphQLError, cause: Exception) -> None:
 
 
 def masked_error(cause: Exception, where: str) -> GraphQLError:
-    """What a client sees of a failure that nobody expected: an id, under which the log has the rest."""
+    """Return an INTERNAL error with an id, under which the log contains the exception."""
     error_id, request_id = new_id(), request_ids.CURRENT.get()
     _log.error("unexpected error %s %s", error_id, where, exc_info=cause)
     message = f"Something went wrong on the server; its log has the details under {error_id}."
@@ -74,10 +74,10 @@ def masked_error(cause: Exception, where: str) -> GraphQLError:
 
 
 def camel_path(argument: str) -> str:
-    """A dotted path of arguments as the schema spells it: `batch.3.start.trace_id` is `batch.3.start.traceId`.
+    """Convert a dotted path of arguments to camelCase: `batch.3.start.trace_id` becomes `batch.3.start.traceId`.
 
-    What lies below `$` is JSON, and stays as its writer spelled it; `$` itself, where it is no part of a key but only
-    says where JSON begins (`obj.val.$.field_schema`), is left out.
+    JSON keys below `$` are not converted. `$` itself is dropped where it only marks the start of JSON
+    (`obj.val.$.field_schema`), and kept where it is part of a key.
     """
     arguments, sigil, json = argument.partition(".$")
     sigil = "" if json.startswith(".") else sigil

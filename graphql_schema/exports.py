@@ -1,6 +1,6 @@
-"""What an export asks: the arguments of the field that lists the same, in a query string.
+"""Arguments of an export, parsed from a query string: those of the Query field with the same list.
 
-They are JSON, as they would stand in the variables of an operation, and the schema coerces them as it does those.
+Each is JSON as in the variables of an operation; the schema coerces it in the same way.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,12 +21,12 @@ from stores.json import codec
 PROJECT_ID: Final = "projectId"
 
 _MAX_DEPTH: Final = 100
-"""Levels of an argument's JSON: more than a query may have, and less than what it takes to run out of stack."""
+"""Maximum nesting of an argument's JSON: above the limit of queries, and below the recursion limit of Python."""
 
 
 @dataclass(frozen=True, slots=True)
 class Concept:
-    """A list by its name in exports: the field of Query that gives it, and which of its arguments an export takes."""
+    """A list that can be exported: its name, its Query field, and the arguments that an export accepts."""
 
     name: str
     field: str
@@ -45,49 +45,49 @@ _CONCEPTS: Final = {
 
 
 def concept_of(name: str) -> Concept:
-    """The concept of a name.
+    """Return the concept with a name.
 
     Raises:
-        NotFoundError: there is no such export.
+        NotFoundError: if there is no such export.
     """
     if name not in _CONCEPTS:
-        raise NotFoundError(f"there is no export of {name[:64]!r}; there are {', '.join(_CONCEPTS)}")
+        raise NotFoundError(f"there is no export of {name[:64]!r}; use one of {', '.join(_CONCEPTS)}")
     return _CONCEPTS[name]
 
 
-def single(parameters: Iterable[tuple[str, str]], known: Iterable[str]) -> dict[str, str]:
-    """The parameters of a query string by name.
+def unique_parameters(parameters: Iterable[tuple[str, str]], known: Iterable[str]) -> dict[str, str]:
+    """Return the parameters of a query string by name.
 
     Raises:
-        BadInputError: one is unknown, or there twice.
+        BadInputError: if a parameter is unknown or repeated.
     """
     known = list(known)
     found: dict[str, str] = {}
     for name, value in parameters:
         if name not in known:
-            raise BadInputError(f"is no parameter of this export; there are {', '.join(known)}", name[:64])
+            raise BadInputError(f"is not a parameter of this export; use {', '.join(known)}", name[:64])
         if name in found:
-            raise BadInputError("is given more than once", name)
+            raise BadInputError("is repeated; send it once", name)
         found[name] = value
     return found
 
 
-def asked(schema: LimitedSchema, concept: Concept, parameters: Mapping[str, str]) -> RowSelection:
-    """What some parameters ask.
+def parse_arguments(schema: LimitedSchema, concept: Concept, parameters: Mapping[str, str]) -> RowSelection:
+    """Convert parameters to the arguments of an export.
 
     Raises:
-        BadInputError: one is no JSON, or not what the field takes; the error names it, and the place in it.
+        BadInputError: if one is not JSON, or invalid for the field; the error names it and the location in it.
     """
     project_id = parameters.get(PROJECT_ID)
     if project_id is None:
         raise BadInputError("is required, as entity/project", PROJECT_ID)
     check_project_id(project_id, PROJECT_ID)
-    given = {name: _argument(schema, concept, name, parameters.get(name)) for name in concept.arguments}
+    values = {name: _argument(schema, concept, name, parameters.get(name)) for name in concept.arguments}
     return RowSelection(
         project_id,
-        to_store(given.get("filter")),
-        to_store(given.get("query")),
-        sort_keys(given.get("sortBy")),
+        to_store(values.get("filter")),
+        to_store(values.get("query")),
+        sort_keys(values.get("sortBy")),
     )
 
 
@@ -116,7 +116,7 @@ def _check_depth(value: object, name: str) -> None:
         level = [inner for outer in level for inner in _members(outer)]
         if not level:
             return
-    raise BadInputError(f"nests deeper than {_MAX_DEPTH} levels; take conditions out of each other", name)
+    raise BadInputError(f"nests deeper than {_MAX_DEPTH} levels; flatten the conditions", name)
 
 
 def _members(value: object) -> Iterable[object]:

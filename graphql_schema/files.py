@@ -1,4 +1,4 @@
-"""Files: content by its digest."""
+"""Files: content stored under its digest."""
 
 from dataclasses import replace
 from typing import Annotated
@@ -16,98 +16,98 @@ from stores.files import FilesStats, NewFile, StoredFile, check_size
 from stores.paging import Row
 from stores.refs import file_ref
 
-Digest = Annotated[str, strawberry.argument(description="The file's digest.")]
+Digest = Annotated[str, strawberry.argument(description="Digest of the file.")]
 Name = Annotated[
     str | None,
     strawberry.argument(
-        description="A name, of at most 1,024 characters, such as photo.png; an upload's own if left out. "
-        "The first name that a content was stored under stays."
+        description="Name of at most 1,024 characters, such as photo.png; the name of the upload if omitted. "
+        "Content that is already stored keeps its first name."
     ),
 ]
 
 
-@strawberry.type(description="A file that was stored.")
+@strawberry.type(description="Result of `fileCreate`.")
 class FileCreateRes:
-    """The digest."""
+    """Digest of the stored content."""
 
-    digest: str = plain_field("The digest of its content, by which it is found.")
+    digest: str = plain_field("Digest of the content, by which file finds it.")
 
 
-@strawberry.type(description="A file.")
+@strawberry.type(description="Stored file.")
 class FileContentReadRes(Node):
-    """A file; its source is `StoredFile.row`."""
+    """File; the source is `StoredFile.row`."""
 
     ref: strawberry.ID = node_ref(file_ref)
-    project_id: strawberry.ID = plain_field("The project, as entity/project.")
-    digest: str = plain_field("The digest of its content.")
-    name: str | None = plain_field("The name that it was first stored under; null if it has none.")
-    size_bytes: BigInt = plain_field("How many bytes it has.")
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    digest: str = plain_field("Digest of the content.")
+    name: str | None = plain_field("Name under which the content was first stored; null if it has none.")
+    size_bytes: BigInt = plain_field("Size of the content in bytes.")
     content_type: str = plain_field(
-        "What its first bytes say that it is, as a media type; application/octet-stream if they say nothing, and for "
-        "HTML, SVG and XML."
+        "Media type, detected from the first bytes; application/octet-stream if it is unknown, and for HTML, SVG and "
+        "XML."
     )
-    created_at: DateTime = plain_field("When it was first stored.")
+    created_at: DateTime = plain_field("Time when the content was first stored.")
 
-    @resolved_field("Where it can be had whole or in parts by GET, as a path on this server.")
+    @resolved_field("Path on this server from which GET downloads the file, whole or by byte range.")
     def url(self, parent: strawberry.Parent[Row]) -> str:
-        """Where it can be had."""
+        """Return the path of the file on the server."""
         return file_url(parent["project_id"], parent["digest"])
 
-    @resolved_field("Its content, of at most 8 MiB, and 32 MiB in one answer; get more from the files' urls.")
+    @resolved_field("Content of at most 8 MiB, and 32 MiB in one response; download larger files from their url.")
     async def content(self, info: Info, parent: strawberry.Parent[Row]) -> Base64:
-        """Its content."""
+        """Read the content, within the limit of the response."""
         stored: StoredFile = parent["stored"]
         stored.check_readable()
         info.context.file_contents.reserve(stored.size_bytes)
         return Base64(await info.context.stores.files.read(stored))
 
 
-@strawberry.type(description="What a project's files take.")
+@strawberry.type(description="Number and size of a project's files.")
 class FilesStatsRes:
-    """Numbers about files; the source is `stores.files.FilesStats`."""
+    """Number and size; the source is `stores.files.FilesStats`."""
 
-    total_size_bytes: BigInt = plain_field("The sum of their sizes, each content counted once.")
-    count: BigInt = plain_field("How many there are.")
+    total_size_bytes: BigInt = plain_field("Sum of the sizes in bytes, with each content counted once.")
+    count: BigInt = plain_field("Number of files.")
 
 
 @strawberry.type
 class FileQueries:
-    """The fields of Query that read files."""
+    """Query fields that read files."""
 
     @resolved_field(
-        "A file by its digest; null if there is none. Its content is read only when selected.",
+        "File with a digest; null if it is missing. Its content is read only if selected.",
         returns=FileContentReadRes | None,
     )
     async def file(self, info: Info, project_id: ProjectId, digest: Digest) -> Row | None:
-        """A file."""
+        """Read a file without its content; None if it is missing."""
         found = await found_or_null(info.context.stores.files.one(project_id, digest))
         return found.row if found else None
 
-    @resolved_field("How many files a project has, and what they take.", returns=FilesStatsRes, work=COUNT)
+    @resolved_field("Number and size of a project's files.", returns=FilesStatsRes, work=COUNT)
     async def files_stats(self, info: Info, project_id: ProjectId) -> FilesStats:
-        """Numbers about files."""
+        """Read the number and the size of the files."""
         return await info.context.stores.files.stats(project_id)
 
 
 @strawberry.type
 class FileMutations:
-    """The fields of Mutation that write files."""
+    """Mutation fields that write files."""
 
-    @resolved_field(
-        "Store a file, once for each content: send it in Base64 as content, or as upload in a multipart request."
-    )
+    @resolved_field("Storage of a file, once per content: as content in Base64, or as upload in a multipart request.")
     async def file_create(
         self,
         info: Info,
         project_id: ProjectId,
         name: Name = None,
-        content: Annotated[Base64 | None, strawberry.argument(description="The content; for small files.")] = None,
-        upload: Annotated[Upload | None, strawberry.argument(description="The file, as it is.")] = None,
+        content: Annotated[
+            Base64 | None, strawberry.argument(description="Content in Base64, for small files.")
+        ] = None,
+        upload: Annotated[Upload | None, strawberry.argument(description="File of a multipart request.")] = None,
     ) -> FileCreateRes:
-        """Store a file."""
+        """Store the content or the upload; return its digest."""
         files, limit = info.context.stores.files, info.context.max_file_bytes
         if (content is None) == (upload is None):
-            raise BadInputError("is required, or upload instead of it; send one of the two", "content")
+            raise BadInputError("is required, or upload instead; send exactly one of the two", "content")
         if upload is not None:
             digest, _, _ = await files.create(project_id, upload.read(), upload.name if name is None else name, limit)
             return FileCreateRes(digest=digest)
@@ -118,5 +118,5 @@ class FileMutations:
 
 
 def file_url(project_id: str, digest: str) -> str:
-    """The path of a file on the server."""
+    """Return the path of a file on the server."""
     return f"/files/{quote(project_id)}/{digest}"

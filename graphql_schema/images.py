@@ -1,4 +1,4 @@
-"""Images that models of providers paint."""
+"""Mutation that generates images with models of providers."""
 
 from typing import Annotated, Any
 
@@ -18,94 +18,101 @@ from stores.row_fields import JsonField
 
 RESPONSE = JsonField("response")
 
-User = Annotated[str | None, strawberry.argument(description="Who asks; the caller if left out.")]
+User = Annotated[str | None, strawberry.argument(description="User who writes; the caller if omitted.")]
 Track = Annotated[
-    bool | None, strawberry.argument(description="Whether it is kept as a call; the files are kept in any case.")
+    bool | None,
+    strawberry.argument(description="True if the result is stored as a call; files are stored in any case."),
 ]
 
 
-@strawberry.input(description="What is asked of a model that paints.")
+@strawberry.input(description="Parameters of an image generation.")
 class ImageGenerationRequestInputs:
-    """A prompt for a model."""
+    """Parameters of an image generation."""
 
     model: str = plain_field(
-        "The model, named as in completionsCreate: gpt-image-1, openai/dall-e-3, custom::<provider>::<model>, or the "
-        "ref of a ProviderModel."
+        "Model, named as in completionsCreate: gpt-image-1, openai/dall-e-3, custom::<provider>::<model>, or the ref "
+        "of a ProviderModel."
     )
-    prompt: str = plain_field("What is to be seen: 1 to 100,000 characters; providers take fewer.")
-    n: int | None = optional_input("How many images, from 1 to 10; 1 if left out. dall-e-3 makes no more than one.")
+    prompt: str = plain_field("Prompt of 1 to 100,000 characters; providers accept fewer.")
+    n: int | None = optional_input("Number of images, from 1 to 10; 1 if omitted. dall-e-3 generates only one.")
 
     def to_store(self) -> ImageInputs:
-        """The inputs as the stores take them."""
+        """Convert to the inputs of `stores.images`."""
         return ImageInputs(self.model, self.prompt, self.n)
 
 
-@strawberry.type(description="An image that was made, as a file of the project.")
+@strawberry.type(description="Generated image, stored as a file of the project.")
 class GeneratedImage:
-    """A file; its source is a row of `stores.images`."""
+    """Image; the source is a row of `stores.images`."""
 
-    digest: str = plain_field("The digest of its content, by which file finds it.")
-    name: str = plain_field("Its name, such as image-1.png.")
-    content_type: str = plain_field("Its media type, such as image/png.")
-    size_bytes: BigInt = plain_field("How many bytes it has.")
-    url: str = plain_field("Where it can be had by GET, as a path on this server.")
+    digest: str = plain_field("Digest of the content, by which file finds it.")
+    name: str = plain_field("Name of the file, such as image-1.png.")
+    content_type: str = plain_field("Media type, such as image/png.")
+    size_bytes: BigInt = plain_field("Size of the content in bytes.")
+    url: str = plain_field("Path on this server from which GET downloads the image.")
 
 
-@strawberry.type(description="Images that a model made, or why it made none.")
+@strawberry.type(description="Result of an image generation: images or an error.")
 class ImageGenerationCreateRes:
-    """What came of it; its source is a row of `_row`."""
+    """Result; the source is a row of `_row`."""
 
     response: JSON | None = json_field(
         RESPONSE,
-        'What the provider answered, each image in its data replaced by {"_type": "CustomWeaveType", …} with the '
-        'digests of its two files; {"error": message} where nothing came of it. An image that is lost while others are '
-        "not is an error in its place, and in error.",
+        'Response of the provider, with each image in its data replaced by {"_type": "CustomWeaveType", …} and '
+        'the digests of its two files; {"error": message} if there are no images. If only some images are unusable, '
+        "each of these is replaced by an error, which is also in error.",
     )
-    images: list[GeneratedImage] = plain_field("The images, in their order; none where nothing came of it.")
-    weave_call_id: strawberry.ID | None = plain_field("The id of its call; null if none is kept or nothing came of it.")
+    images: list[GeneratedImage] = plain_field("Images in the order of the response; empty if there are none.")
+    weave_call_id: strawberry.ID | None = plain_field(
+        "Id of the call; null if none is stored, or if there are no images."
+    )
 
-    @resolved_field("Its call; null as weaveCallId is.", returns=CallSchema | None)
+    @resolved_field("Call of the generation; null if weaveCallId is null.", returns=CallSchema | None)
     async def call(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
-        """Its call."""
+        """Load the call by its id."""
         if parent["weave_call_id"] is None:
             return None
         key, wanted = (parent["project_id"], parent["weave_call_id"]), frozenset(selected_fields(info))
         return await info.context.loaders.load(info.context.stores.calls.by_keys, key, wanted)
 
 
-def _row(made: GeneratedImages) -> dict[str, Any]:
+def _row(generated: GeneratedImages) -> dict[str, Any]:
     return {
-        "project_id": made.project_id,
-        "json": {"response": codec.encode(made.response)},
-        "images": [{**picture, "url": file_url(made.project_id, picture["digest"])} for picture in made.pictures],
-        "weave_call_id": made.call_id,
+        "project_id": generated.project_id,
+        "json": {"response": codec.encode(generated.response)},
+        "images": [
+            {**picture, "url": file_url(generated.project_id, picture["digest"])} for picture in generated.pictures
+        ],
+        "weave_call_id": generated.call_id,
     }
 
 
 @strawberry.type
 class ImageMutations:
-    """The fields of Mutation that let models paint."""
+    """Mutation fields that generate images."""
 
     @resolved_field(
-        "Let a model paint. Each image is stored as files of the project, and all of it is kept as a call, "
-        "weave.image_generation_create. What the provider does wrong, or a key that is missing, is told in the "
-        "response, and there is no call then.",
+        "Generation of images by a model. Each image is stored as files of the project, and the request as a call, "
+        "weave.image_generation_create. An error of the provider, or a missing API key, is part of the response; then "
+        "no call is stored.",
         ImageGenerationCreateRes,
     )
     async def image_create(
         self,
         info: Info,
         project_id: ProjectId,
-        inputs: Annotated[ImageGenerationRequestInputs, strawberry.argument(description="What is asked.")],
+        inputs: Annotated[
+            ImageGenerationRequestInputs, strawberry.argument(description="Parameters of the generation.")
+        ],
         wb_user_id: User = None,
         track_llm_call: Track = True,  # noqa: FBT002 -- a field's argument, which is named
     ) -> Row:
-        """Paint."""
-        made = await info.context.stores.images.create(
+        """Generate images; return the response, the images and the id of the call."""
+        generated = await info.context.stores.images.create(
             project_id,
             inputs.to_store(),
             is_tracked=track_llm_call is not False,
             wb_user_id=wb_user_id,
             max_file_bytes=info.context.max_file_bytes,
         )
-        return _row(made)
+        return _row(generated)

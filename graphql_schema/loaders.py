@@ -1,4 +1,4 @@
-"""Edges between entities, loaded for all rows of a page together: `await info.context.loaders.load(find, key)`."""
+"""Data loaders: `await info.context.loaders.load(find, key)` batches the keys of all rows of a page into one lookup."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
@@ -11,42 +11,42 @@ from stores.errors import StoreError, StoreTimeoutError, UnavailableError
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
-Given = TypeVarTuple("Given")
+Args = TypeVarTuple("Args")
 
 
 class _Batch:
-    """The keys that were asked for together, and what is found for them."""
+    """Keys collected for one lookup, and its result."""
 
     def __init__(self, find: Callable[["_Batch"], Awaitable[Mapping[Any, Any]]]) -> None:
         self.keys: dict[Hashable, None] = {}
         self.waiting = 0
-        self.beginnings: dict[StaggeredStart, None] = {}
-        self._asked = 0
+        self.starts: dict[StaggeredStart, None] = {}
+        self._waiters = 0
         self._found = asyncio.ensure_future(find(self))
         self._last = self._found
 
     def join(self, keys: Iterable[Hashable]) -> asyncio.Future[Mapping[Any, Any]]:
-        """What is found for some keys and all others.
+        """Add keys; return a future with the result for all keys of the batch.
 
-        Of very many who ask, some hear of it together, and then the next: what they do with it keeps all else waiting.
+        Waiters beyond `BATCH_SIZE` get a later future each, so that resuming them does not block the event loop.
         """
         self.keys |= dict.fromkeys(keys)
-        if beginning := StaggeredStart.current():
-            self.beginnings[beginning] = None
-        self._asked += 1
-        if self._asked > BATCH_SIZE and self._asked % BATCH_SIZE == 1:
+        if start := StaggeredStart.current():
+            self.starts[start] = None
+        self._waiters += 1
+        if self._waiters > BATCH_SIZE and self._waiters % BATCH_SIZE == 1:
             self._last = asyncio.ensure_future(_after(self._last))
         return self._last
 
     async def fill(self) -> None:
-        """Wait until all have asked who are about to."""
-        # All tasks that are ready by now come first, so that the rows of a page ask before the answer is sought.
+        """Wait until all tasks that are about to join have joined."""
+        # Ready tasks run first, so that the rows of a page join before the lookup starts.
         await asyncio.sleep(0)
-        while under_way := [beginning for beginning in self.beginnings if beginning.is_starting]:
-            await under_way[0].wait_started()
+        while starting := [start for start in self.starts if start.is_starting]:
+            await starting[0].wait_started()
 
     def cancel(self) -> None:
-        """Give it up; nobody waits for it any more."""
+        """Cancel the lookup, for which no task waits any more."""
         self._found.cancel()
 
 
@@ -58,41 +58,42 @@ async def _after(found: asyncio.Future[Mapping[Any, Any]]) -> Mapping[Any, Any]:
     return await found
 
 
-GIVEN_UP_SECONDS: Final = 5.0
-"""How long what could not be found in time is not sought again: whoever does has met the error, and would wait anew."""
+FAILURE_SECONDS: Final = 5.0
+"""Time in seconds during which a failed lookup is not repeated: its other callers get the error without waiting again.
+"""
 
 
 class Loaders:
-    """Gathers what is asked one by one, and asks for it at once. It keeps no answer, only what was given up just now.
+    """A data loader: batches keys into one lookup. Caches no results, only recent timeouts and outages.
 
-    What may be asked together is one method of a store with the same arguments, hashable ones, besides the keys.
+    Lookups are batched if they use one method of a store with equal arguments (hashable) besides the keys.
     """
 
     def __init__(self) -> None:
         self._open: dict[Hashable, _Batch] = {}
-        self._given_up: dict[Hashable, tuple[StoreError, float]] = {}
+        self._failures: dict[Hashable, tuple[StoreError, float]] = {}
 
     async def load(
         self,
-        find: Callable[[Sequence[Key], *Given], Awaitable[Mapping[Key, Value]]],
+        find: Callable[[Sequence[Key], *Args], Awaitable[Mapping[Key, Value]]],
         key: Key,
-        *given: *Given,
+        *args: *Args,
     ) -> Value:
-        """What `find` finds for a key, which it does for all those that are asked for meanwhile."""
-        return (await self.load_all(find, (key,), *given))[key]
+        """Return the value that `find` returns for a key, batched with concurrent calls."""
+        return (await self.load_all(find, (key,), *args))[key]
 
     async def load_all(
         self,
-        find: Callable[[Sequence[Key], *Given], Awaitable[Mapping[Key, Value]]],
+        find: Callable[[Sequence[Key], *Args], Awaitable[Mapping[Key, Value]]],
         keys: Iterable[Key],
-        *given: *Given,
+        *args: *Args,
     ) -> Mapping[Key, Value]:
-        """What `find` finds for some keys, and for all others that are asked for meanwhile."""
-        question = (find, given)
-        self._check(question)
-        batch = self._open.get(question)
+        """Return the values that `find` returns for the keys, batched with concurrent calls."""
+        lookup = (find, args)
+        self._check(lookup)
+        batch = self._open.get(lookup)
         if batch is None:
-            batch = self._open[question] = _Batch(partial(self._find, question))
+            batch = self._open[lookup] = _Batch(partial(self._find, lookup))
         found: asyncio.Future[Mapping[Key, Value]] = batch.join(keys)
         batch.waiting += 1
         try:
@@ -101,31 +102,31 @@ class Loaders:
             batch.waiting -= 1
             if not batch.waiting:
                 batch.cancel()
-                self._close(question, batch)
+                self._close(lookup, batch)
 
-    async def _find(self, question: tuple[Callable[..., Awaitable[Mapping[Any, Any]]], Any], batch: _Batch) -> Any:  # noqa: ANN401 -- whatever is found
+    async def _find(self, lookup: tuple[Callable[..., Awaitable[Mapping[Any, Any]]], Any], batch: _Batch) -> Any:  # noqa: ANN401 -- whatever is found
         await batch.fill()
-        self._close(question, batch)
-        find, given = question
+        self._close(lookup, batch)
+        find, args = lookup
         try:
-            return await find(list(batch.keys), *given)
+            return await find(list(batch.keys), *args)
         except (StoreTimeoutError, UnavailableError) as error:
-            self._given_up[question] = error, _now() + GIVEN_UP_SECONDS
+            self._failures[lookup] = error, _now() + FAILURE_SECONDS
             raise
 
-    def _check(self, question: Hashable) -> None:
-        """See that it was not given up just now.
+    def _check(self, lookup: Hashable) -> None:
+        """Raise the error of a lookup that failed a moment ago.
 
         Raises:
-            StoreTimeoutError, UnavailableError: it was.
+            StoreTimeoutError, UnavailableError: if it failed within the last seconds.
         """
-        if question in self._given_up:
-            error, until = self._given_up[question]
+        if lookup in self._failures:
+            error, until = self._failures[lookup]
             if _now() < until:
                 raise error.with_traceback(None)
-            del self._given_up[question]
+            del self._failures[lookup]
 
-    def _close(self, question: Hashable, batch: _Batch) -> None:
-        """Let those who come later ask anew."""
-        if self._open.get(question) is batch:
-            del self._open[question]
+    def _close(self, lookup: Hashable, batch: _Batch) -> None:
+        """Remove a batch, so that later keys start a new one."""
+        if self._open.get(lookup) is batch:
+            del self._open[lookup]

@@ -1,4 +1,4 @@
-"""Anything by its ref."""
+"""Root fields that look up any entity by its ref."""
 
 import asyncio
 from collections.abc import Callable, Hashable
@@ -11,25 +11,25 @@ from graphql_schema.context import Info, Stores
 from graphql_schema.fields import resolved_field
 from graphql_schema.fields.node_interface import TYPENAME, Node
 from graphql_schema.fields.relations import Find
-from graphql_schema.fields.selection import selected_of
+from graphql_schema.fields.selection import selected_fields_of_types
 from stores.errors import BadInputError
 from stores.paging import Row
 from stores.refs import EntityKind, EntityRef, parse_entity
 from stores.threads import Period
 
 MAX_NODES: Final = 1_000
-"""Asked for at once."""
+"""Maximum number of refs in one request."""
 
-Ref = Annotated[strawberry.ID, strawberry.argument(description="A ref, as the field ref of anything gives it.")]
+Ref = Annotated[strawberry.ID, strawberry.argument(description="Ref of an entity, as its field ref returns it.")]
 Refs = Annotated[
     list[strawberry.ID],
-    strawberry.argument(description=f"At most {MAX_NODES:,} refs, as the field ref of anything gives them."),
+    strawberry.argument(description=f"Refs of entities, as their field ref returns them; at most {MAX_NODES:,}."),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class NodeLookup:
-    """How entities of a kind are found: the name of their type, what finds them, and by which key."""
+    """Lookup of one kind of entity: name of the GraphQL type, lookup function, and key of a ref."""
 
     type: str
     find: Callable[[Stores], Find]
@@ -48,7 +48,7 @@ def _by_period(ref: EntityRef) -> Hashable:
     return ref.project_id, Period(ref.after, ref.before), ref.name
 
 
-FINDINGS: Final[dict[EntityKind, NodeLookup]] = {
+NODE_LOOKUPS: Final[dict[EntityKind, NodeLookup]] = {
     "call": NodeLookup("CallSchema", lambda stores: stores.calls.by_keys, _by_name),
     "trace": NodeLookup("Trace", lambda stores: stores.traces.by_keys, _by_name),
     "thread": NodeLookup("ThreadSchema", lambda stores: stores.threads.by_keys, _by_period),
@@ -67,35 +67,35 @@ FINDINGS: Final[dict[EntityKind, NodeLookup]] = {
 
 @strawberry.type
 class NodeQueries:
-    """The fields of Query that find anything."""
+    """Query fields that look up any entity by its ref."""
 
     @resolved_field(
-        "Anything by its ref; null if it was never there, or is deleted. Take its fields by fragments on its type: "
-        "`... on CallSchema { id }`.",
+        "Entity with a ref; null if it is missing or deleted. Select its fields by a fragment on its type: `... on "
+        "CallSchema { id }`.",
         returns=Node | None,
     )
     async def node(self, info: Info, id: Ref) -> Row | None:  # noqa: A002 -- Relay's name
-        """Anything by its ref."""
+        """Look up an entity by its ref; None if it is missing."""
         return await load_node(info, _parsed(id, "id"))
 
     @resolved_field(
-        "The same for several refs, in their order; null in the place of each that was never there, or is deleted.",
+        "Entities with refs, in the order of the refs; null for each that is missing or deleted.",
         returns=list[Node | None],
     )
     async def nodes(self, info: Info, ids: Refs) -> list[Row | None]:
-        """Anything by their refs."""
+        """Look up entities by their refs; None for each that is missing."""
         if len(ids) > MAX_NODES:
-            raise BadInputError(f"has {len(ids):,} refs; the limit is {MAX_NODES:,} at once", "ids")
+            raise BadInputError(f"has {len(ids):,} refs; the limit is {MAX_NODES:,} per request", "ids")
         refs = [_parsed(text, f"ids.{position}") for position, text in enumerate(ids)]
         return await asyncio.gather(*(load_node(info, ref) for ref in refs))
 
 
 async def load_node(info: Info, ref: EntityRef) -> Row | None:
-    """The row that a ref leads to, with what is selected of its type, and the name of that; None where nothing is."""
-    finding = FINDINGS[ref.kind]
-    wanted = frozenset(selected_of(info, finding.type, Node.__name__))
-    row = await info.context.loaders.load(finding.find(info.context.stores), finding.key(ref), wanted)
-    return None if row is None else row | {TYPENAME: finding.type}
+    """Load the row of a ref with the selected fields and its type name; None if it is missing."""
+    lookup = NODE_LOOKUPS[ref.kind]
+    wanted = frozenset(selected_fields_of_types(info, lookup.type, Node.__name__))
+    row = await info.context.loaders.load(lookup.find(info.context.stores), lookup.key(ref), wanted)
+    return None if row is None else row | {TYPENAME: lookup.type}
 
 
 def _parsed(text: str, argument: str) -> EntityRef:

@@ -1,4 +1,4 @@
-"""OpenTelemetry in the API: a request of its protocol as an argument."""
+"""Mutation that stores OpenTelemetry spans."""
 
 from typing import Annotated
 
@@ -13,40 +13,40 @@ from stores.errors import StoreError
 Traces = Annotated[
     JSON,
     strawberry.argument(
-        description='An ExportTraceServiceRequest in OTLP\'s JSON: {"resourceSpans": […]}, names in lowerCamelCase, '
-        "ids in hexadecimal."
+        description='ExportTraceServiceRequest in the JSON encoding of OTLP: {"resourceSpans": […]}, names in '
+        "lowerCamelCase, ids in hexadecimal."
     ),
 ]
-User = Annotated[str | None, strawberry.argument(description="Who writes; the caller if left out.")]
+User = Annotated[str | None, strawberry.argument(description="User who writes; the caller if omitted.")]
 
 
-@strawberry.type(description="Which spans of a request were not stored, while all others were.")
+@strawberry.type(description="Rejected spans of a request whose other spans were stored.")
 class ExportTracePartialSuccess:
-    """How many, and why."""
+    """Number of rejected spans, and reasons."""
 
-    rejected_spans: BigInt = plain_field("How many spans were rejected; sent again they would be rejected again.")
-    error_message: str = plain_field("Why the first 20 of them were, each with its id and name.")
+    rejected_spans: BigInt = plain_field("Number of rejected spans; a retry would reject them again.")
+    error_message: str = plain_field("Reasons for the first 20 rejected spans, each with its id and name.")
 
 
-@strawberry.type(description="What an export of spans stored: all of them, or all but some.")
+@strawberry.type(description="Result of `otelExport`.")
 class OtelExportRes:
-    """What was rejected."""
+    """Rejected spans, if any."""
 
-    partial_success: ExportTracePartialSuccess | None = plain_field("What was rejected; null if nothing was.")
+    partial_success: ExportTracePartialSuccess | None = plain_field("Rejected spans; null if all spans were stored.")
 
 
 @strawberry.type
 class OtelMutations:
-    """The fields of Mutation that write spans."""
+    """Mutation fields that store spans."""
 
     @resolved_field(
-        "Store spans of OpenTelemetry, each as a call, all in this project whatever their resources say. A span that "
-        "breaks a rule is rejected, and the others are stored; one that is sent again replaces itself."
+        "Storage of OpenTelemetry spans, each as a call, all in this project whatever their resources state. An "
+        "invalid span is rejected, and the others are stored; a span that is sent again replaces the first one."
     )
     async def otel_export(
         self, info: Info, project_id: ProjectId, traces: Traces, wb_user_id: User = None
     ) -> OtelExportRes:
-        """Export spans."""
+        """Store spans as calls; return the rejected ones."""
         try:
             exported = await info.context.stores.otel.export_json(traces, project_id, wb_user_id, fixed=True)
         except StoreError as error:

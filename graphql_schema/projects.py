@@ -1,4 +1,4 @@
-"""Projects: which there are, what is in each, and what it takes."""
+"""Projects: list, contents and storage sizes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,153 +32,157 @@ from stores.paging import PageRequest, Row
 from stores.projects import ProjectsFilter as StoreFilter
 from stores.refs import project_ref
 
-Entity = Annotated[str, strawberry.argument(description="Whose project it is: what comes before the slash in its id.")]
+Entity = Annotated[str, strawberry.argument(description="Entity of the project: the part of its id before the slash.")]
 Name = Annotated[
     str,
     strawberry.argument(
-        description="The project's name: 1 to 128 characters without any of / \\ # ? % : and control characters, not "
-        "all of them invisible, and neither . nor .. alone. Space around it is taken off, and letters with accents "
-        "are composed (NFC)."
+        description="Name of the project: 1 to 128 characters without any of / \\ # ? % : and control characters, "
+        "at least one of them visible, and neither . nor .. alone. Surrounding whitespace is removed, "
+        "and letters with accents are composed (NFC)."
     ),
 ]
 
 
-@strawberry.input(description="Which projects; what is null or empty asks nothing.")
+@strawberry.input(description="Filter of projects; null and empty fields set no condition.")
 class ProjectsFilter:
-    """A filter."""
+    """Filter of projects; `to_store` converts it to the filter of `stores.projects`."""
 
-    entity: str | None = optional_input("Those of this entity.")
-    name_prefix: str | None = optional_input("Those whose names begin with this text, in the same letter case.")
+    entity: str | None = optional_input("Entity of the projects.")
+    name_prefix: str | None = optional_input("Prefix of the names, case-sensitive.")
 
     def to_store(self) -> StoreFilter:
-        """The filter as the stores take it."""
+        """Convert to the filter of `stores.projects`."""
         return StoreFilter(self.entity, self.name_prefix)
 
 
-def _of_caller(info: Info, given: ProjectsFilter | None) -> StoreFilter:
-    """A filter of those projects that the caller may read."""
-    return replace(given.to_store() if given else StoreFilter(), among=info.context.caller.projects)
+def _of_caller(info: Info, projects_filter: ProjectsFilter | None) -> StoreFilter:
+    """Return a filter restricted to the projects that the caller may read."""
+    return replace(projects_filter.to_store() if projects_filter else StoreFilter(), among=info.context.caller.projects)
 
 
-Filter = Annotated[ProjectsFilter | None, strawberry.argument(description="Which projects; all if left out.")]
+Filter = Annotated[
+    ProjectsFilter | None, strawberry.argument(description="Filter of the projects; all projects if omitted.")
+]
 Sort = Annotated[
     list[SortBy] | None,
     strawberry.argument(
-        description="By which fields: id, entity, name, createdAt, lastActivityAt; by id if left out or empty."
+        description="Sort order, by id, entity, name, createdAt or lastActivityAt; by id if omitted or empty."
     ),
 ]
 
 
-@strawberry.type(description="What a project takes in bytes, without what is deleted; computed where it is selected.")
+@strawberry.type(description="Storage sizes of a project in bytes, without deleted data; computed only if selected.")
 class ProjectStatsRes:
-    """Four sizes; the source is a row of `stores.projects`."""
+    """Four sizes in bytes; the source is a row of `stores.projects`."""
 
     trace_storage_size_bytes: BigInt = plain_field(
-        "The JSON text of all calls: attributes, inputs, output and summary."
+        "Size of all calls as JSON text, in bytes: attributes, inputs, output and summary."
     )
-    objects_storage_size_bytes: BigInt = plain_field("The JSON text of the values of all versions of objects and ops.")
+    objects_storage_size_bytes: BigInt = plain_field(
+        "Size of the values of all versions of objects and ops as JSON text, in bytes."
+    )
     tables_storage_size_bytes: BigInt = plain_field(
-        "The JSON text of the rows of all tables, each row once however many tables have it."
+        "Size of the rows of all tables as JSON text, in bytes; rows shared by tables count once."
     )
-    files_storage_size_bytes: BigInt = plain_field("The content of all files, each content once.")
+    files_storage_size_bytes: BigInt = plain_field("Size of all files in bytes; each content counts once.")
 
 
 @contextmanager
-def _telling_whose_is_too_much(info: Info, instead: str = "ask for fewer projects at once (first)") -> Iterator[None]:
-    """Say of what is not counted in time which field it is, and what to do instead.
+def _explained_timeout(info: Info, instead: str = "ask for fewer projects per request (first)") -> Iterator[None]:
+    """Context manager that names the field and a remedy in the error of a count that times out.
 
     Raises:
-        StoreTimeoutError: it was not counted in time.
+        StoreTimeoutError: if the count times out.
     """
     try:
         yield
     except StoreTimeoutError as error:
         raise StoreTimeoutError(
-            f"the database did not get through with {info.field_name} in time; {instead}, or without it "
-            "(the setting LOOMQL_QUERY_TIMEOUT_SECONDS raises the limit)"
+            f"the database did not compute {info.field_name} in time; {instead}, or omit the field (the setting "
+            "LOOMQL_QUERY_TIMEOUT_SECONDS raises the limit)"
         ) from error
 
 
-@strawberry.type(description="A project: what all ids, names and digests are of.")
+@strawberry.type(description="Project: the namespace of ids, names and digests.")
 class Project(Node):
-    """A project; its source is a row of `stores.projects`."""
+    """Project; the source is a row of `stores.projects`."""
 
     ref: strawberry.ID = node_ref(lambda row: project_ref(row["id"]))
-    id: strawberry.ID = plain_field("Its id, entity/name: the projectId of all other fields.")
-    entity: str = plain_field("Whose it is.")
-    name: str = plain_field("Its name.")
-    created_at: DateTime = plain_field("When it was first asked for or stored in.")
+    id: strawberry.ID = plain_field("Id of the project, as entity/name: the projectId of all other fields.")
+    entity: str = plain_field("Entity of the project.")
+    name: str = plain_field("Name of the project.")
+    created_at: DateTime = plain_field("Time when the project was created, explicitly or by the first write to it.")
     last_activity_at: DateTime | None = plain_field(
-        "When something was last stored in it (a call's start or end, an object, a table, a file, feedback, a price): "
-        "never later than that, and at most 10 seconds earlier. Null while nothing was."
+        "Time of the last write of a call's start or end, an object, a table, a file, feedback or a price; up to 10 "
+        "seconds earlier than the actual time. Null if there was none."
     )
 
     @resolved_field(
-        "How many calls it has; counted only when selected, one by one in an index: some half a second for a million.",
+        "Number of calls; counted from an index only if selected, about half a second per million.",
         work=COUNT,
     )
     async def call_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
-        """How many calls it has."""
-        with _telling_whose_is_too_much(info):
+        """Count the calls, batched over the projects of the page."""
+        with _explained_timeout(info):
             return BigInt(await info.context.loaders.load(info.context.stores.projects.count_calls, parent["id"]))
 
-    @resolved_field(
-        "How many versions of objects and ops it has; counted only when selected, one by one in an index.", work=COUNT
-    )
+    @resolved_field("Number of versions of objects and ops; counted from an index only if selected.", work=COUNT)
     async def object_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
-        """How many versions it has."""
-        with _telling_whose_is_too_much(info):
+        """Count the versions, batched over the projects of the page."""
+        with _explained_timeout(info):
             return BigInt(await info.context.loaders.load(info.context.stores.projects.count_objects, parent["id"]))
 
-    @resolved_field("How much feedback it has; counted only when selected, one by one in an index.", work=COUNT)
+    @resolved_field("Number of feedback entries; counted from an index only if selected.", work=COUNT)
     async def feedback_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
-        """How much feedback it has."""
-        with _telling_whose_is_too_much(info):
+        """Count the feedback, batched over the projects of the page."""
+        with _explained_timeout(info):
             return BigInt(await info.context.loaders.load(info.context.stores.projects.count_feedback, parent["id"]))
 
     @resolved_field(
-        "What its data takes; each size that is selected is summed up in an index, some two seconds for a million "
+        "Storage sizes of the project; each selected size is summed up from an index, about two seconds per million "
         "calls.",
         returns=ProjectStatsRes,
         work=COUNT,
     )
     async def stats(self, info: Info, parent: strawberry.Parent[Row]) -> Row:
-        """What its data takes."""
+        """Read the selected sizes, batched over the projects of the page."""
         wanted = frozenset(selected_fields(info))
-        with _telling_whose_is_too_much(info):
+        with _explained_timeout(info):
             return await info.context.loaders.load(info.context.stores.projects.sizes, parent["id"], wanted)
 
-    calls = of_project("A page of its calls.", CallSchema, CallQueries, "calls")
+    calls = of_project("Page of the project's calls.", CallSchema, CallQueries, "calls")
     threads = of_project(
-        "A page of its threads; those of which no turn has ended yet are left out.",
+        "Page of the project's threads, without those of which no turn has ended yet.",
         ThreadSchema,
         ThreadQueries,
         "threads",
     )
-    objs = of_project("A page of its objects and ops, every version an entry.", ObjSchema, ObjectQueries, "objs")
-    ops = of_project("A page of its ops, every version an entry.", ObjSchema, ObjectQueries, "ops")
-    feedback = of_project("A page of its feedback.", Feedback, FeedbackQueries, "feedback")
+    objs = of_project(
+        "Page of the project's objects and ops, with one entry per version.", ObjSchema, ObjectQueries, "objs"
+    )
+    ops = of_project("Page of the project's ops, with one entry per version.", ObjSchema, ObjectQueries, "ops")
+    feedback = of_project("Page of the project's feedback.", Feedback, FeedbackQueries, "feedback")
     costs = of_project(
-        "A page of the prices that were set for it; those that LoomQL ships are not among them.",
+        "Page of the prices that the project set, without LoomQL's built-in prices.",
         CostQueryOutput,
         CostQueries,
         "costs",
     )
 
 
-@strawberry.type(description="A project that is there.")
+@strawberry.type(description="Result of `ensureProjectExists`.")
 class EnsureProjectExistsRes:
-    """The project's name, as it is to be used; its source is a row of `stores.projects`."""
+    """Normalized name and id; the source is a row of `stores.projects`."""
 
-    project_name: str = plain_field("Its normalised name, by which it is called from now on.")
-    project_id: strawberry.ID = plain_field("Its id, entity/name, with that name.")
+    project_name: str = plain_field("Normalized name of the project.")
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/name, with the normalized name.")
 
 
 @strawberry.type
 class ProjectQueries:
-    """The fields of Query that read projects."""
+    """Query fields that read projects."""
 
-    @connection_field("A page of the projects: all that were asked for or stored in.", of=Project)
+    @connection_field("Page of the projects: those that were created explicitly or written to.", of=Project)
     async def projects(
         self,
         info: Info,
@@ -187,36 +191,36 @@ class ProjectQueries:
         *,
         request: PageRequest,
     ) -> Listing:
-        """A page of projects."""
+        """Return a page of projects and a function that counts all of them."""
         projects = info.context.stores.projects
         which = _of_caller(info, filter)
-        page = await projects.page(request, connections.selected_of_nodes(info), which, sort_keys(sort_by))
+        page = await projects.page(request, connections.selected_node_fields(info), which, sort_keys(sort_by))
         return Listing(page, partial(projects.count, which))
 
-    @resolved_field("A project; null if nothing was ever stored in it and nobody asked for it.", returns=Project | None)
+    @resolved_field("Project; null if it was neither created explicitly nor written to.", returns=Project | None)
     async def project(self, info: Info, project_id: ProjectId) -> Row | None:
-        """A project."""
+        """Read a project; None if it is missing."""
         return await info.context.stores.projects.one(project_id, selected_fields(info))
 
     @resolved_field(
-        "What a project's data takes; zeros for one that is not there. Each size that is selected is summed up in an "
-        "index, some two seconds for a million calls.",
+        "Storage sizes of a project; zeros if it is missing. Each selected size is summed up from an index, about two "
+        "seconds per million calls.",
         returns=ProjectStatsRes,
         work=COUNT,
     )
     async def project_stats(self, info: Info, project_id: ProjectId) -> Row:
-        """What a project's data takes."""
-        with _telling_whose_is_too_much(info, "select fewer of the four sizes at once"):
+        """Read the selected sizes."""
+        with _explained_timeout(info, "select fewer of the four sizes per request"):
             sizes = await info.context.stores.projects.sizes([project_id], frozenset(selected_fields(info)))
         return sizes[project_id]
 
 
 @strawberry.type
 class ProjectMutations:
-    """The fields of Mutation that write projects."""
+    """Mutation fields that write projects."""
 
-    @resolved_field("List a project, unless it is there already; nothing must be done before data is stored in one.")
+    @resolved_field("Creation of a project, unless it exists. It is optional: the first write creates a project too.")
     async def ensure_project_exists(self, info: Info, entity: Entity, project: Name) -> EnsureProjectExistsRes:
-        """List a project."""
+        """Create the project unless it exists; return its normalized name and id."""
         found = await info.context.stores.projects.ensure(entity, project)
         return EnsureProjectExistsRes(project_name=found["name"], project_id=strawberry.ID(found["id"]))

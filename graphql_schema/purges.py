@@ -11,62 +11,61 @@ from stores.paging import Row
 from stores.purges import PurgeReport
 
 WAIT_SECONDS: Final = 60
-"""How long a mutation waits for a purge; what is not done by then goes on without it."""
+"""Time in seconds that the mutation waits for a purge; the purge continues after that."""
 
-Confirm = Annotated[
-    str, strawberry.argument(description="The project's id once more, so that nobody removes another by mistake.")
-]
+Confirm = Annotated[str, strawberry.argument(description="Id of the project again, as protection against mistakes.")]
 
 
 @strawberry.type(
-    description="A purge of a project; the counts are of what is gone for good, with what was deleted before."
+    description="Purge of a project. Its numbers count all permanently removed data, including data deleted earlier."
 )
 class ProjectPurgeRes:
-    """A purge; its source is a row of `_row`."""
+    """Purge; the source is a row of `_row`."""
 
-    project_id: strawberry.ID = plain_field("The project, as entity/project.")
-    is_done: bool = plain_field("Whether all of it is gone; while it is not, nothing can be stored in the project.")
-    started_at: DateTime = plain_field("When it began.")
-    ended_at: DateTime | None = plain_field("When all of it was gone; null before.")
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    is_done: bool = plain_field("True if all data is removed; until then, nothing can be stored in the project.")
+    started_at: DateTime = plain_field("Start time of the purge.")
+    ended_at: DateTime | None = plain_field("End time of the purge; null while it runs.")
     waits_until: DateTime | None = plain_field(
-        "Time until which it waits for servers that may not have noticed it, and may still store something; what they "
-        "store is removed then. Null if it does not wait."
+        "Time until which the purge waits for servers that may not know of it yet and may still store data, which it "
+        "then removes. Null if it does not wait."
     )
-    calls: BigInt = plain_field("Calls.")
-    feedback: BigInt = plain_field("Feedback.")
-    objects: BigInt = plain_field("Versions of objects and ops.")
-    tables: BigInt = plain_field("Tables.")
-    table_rows: BigInt = plain_field("Rows of tables, each once however many tables had it.")
-    files: BigInt = plain_field("Files.")
-    costs: BigInt = plain_field("The project's own prices.")
+    calls: BigInt = plain_field("Number of removed calls.")
+    feedback: BigInt = plain_field("Number of removed feedback entries.")
+    objects: BigInt = plain_field("Number of removed versions of objects and ops.")
+    tables: BigInt = plain_field("Number of removed tables.")
+    table_rows: BigInt = plain_field("Number of removed rows of tables; rows shared by tables count once.")
+    files: BigInt = plain_field("Number of removed files.")
+    costs: BigInt = plain_field("Number of removed prices of the project.")
 
 
 @strawberry.type
 class PurgeQueries:
-    """The fields of Query about purges."""
+    """Query fields about purges."""
 
     @resolved_field(
-        "The last purge of a project, under way or done; null if it was never purged.", returns=ProjectPurgeRes | None
+        "Last purge of a project, running or done; null if the project was never purged.",
+        returns=ProjectPurgeRes | None,
     )
     async def last_purge(self, info: Info, project_id: ProjectId) -> Row | None:
-        """The last purge."""
+        """Read the last purge; None if there was none."""
         found = await info.context.stores.purges.last(project_id)
         return _row(found) if found else None
 
 
 @strawberry.type
 class PurgeMutations:
-    """The fields of Mutation about purges."""
+    """Mutation fields about purges."""
 
     @resolved_field(
-        "Remove a project for good, with all that is in it and its rule of retention. Whoever stores something in it "
-        "meanwhile is answered UNAVAILABLE; afterwards, it is there anew. The answer comes when all that was stored is "
-        "gone, after a minute at most. If something was stored in the last two minutes, the purge then waits until "
-        "waitsUntil, and isDone is false; lastPurge tells when it is done. It takes the role admin.",
+        "Permanent removal of a project with all its data and its retention rule. Writes to the project during the "
+        "purge fail with UNAVAILABLE; later writes create it again. The response waits for the removal of stored "
+        "data, at most one minute. If something was stored in the last two minutes, the purge then waits until "
+        "waitsUntil, and isDone is false; lastPurge reports its end. It requires the role admin.",
         returns=ProjectPurgeRes,
     )
     async def project_purge(self, info: Info, project_id: ProjectId, confirm: Confirm) -> Row:
-        """Purge."""
+        """Start a purge; return its state after at most one minute."""
         return _row(await info.context.stores.purges.purge(project_id, confirm, WAIT_SECONDS, waits=False))
 
 

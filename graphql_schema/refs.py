@@ -1,4 +1,4 @@
-"""Refs in the API: what they lead to."""
+"""Refs in JSON values, and the root field that resolves refs."""
 
 from typing import Annotated
 
@@ -16,23 +16,23 @@ from stores.row_fields import JsonField
 _VALUE = JsonField("value")
 
 
-@strawberry.type(description="A ref in the value of a call or an object, and what it leads to inside the project.")
+@strawberry.type(description="Ref in the value of a call or an object, with its target in the project.")
 class ResolvedRef:
-    """A ref; its source is a dict of `project_id` and `ref`."""
+    """Ref; the source is a dict of `project_id` and `ref`."""
 
-    ref: str = plain_field("The ref as it was written.")
+    ref: str = plain_field("Ref as it was written.")
 
-    @resolved_field("What it is a ref to: object, op, table, call or artifact.")
+    @resolved_field("Kind of the target: object, op, table, call or artifact.")
     def kind(self, parent: strawberry.Parent[Row]) -> str:
-        """The kind of what it leads to."""
+        """Return the kind of the target."""
         return kind_of(parent["ref"])
 
     @resolved_field(
-        "The value that it leads to: of an object or op, at the ref's edges. Null where that is deleted, missing or in "
-        "another project, and for refs to tables, calls and artifacts."
+        "Value of the target: the value of an object or op, or the part of it at the ref's path. Null if the target "
+        "is deleted, missing or in another project, and for refs to tables, calls and artifacts."
     )
     async def value(self, info: Info, parent: strawberry.Parent[Row], path: JsonPath = None) -> JSON | None:
-        """The value that it leads to."""
+        """Read the value, batched over all refs of the page."""
         key = parent["project_id"], parent["ref"]
         found = await info.context.loaders.load(info.context.stores.refs.by_refs, key)
         try:
@@ -42,7 +42,7 @@ class ResolvedRef:
         return None if text is None else JSON(text)
 
     obj = to_one(
-        "The version of an object or op that it leads to, or into; null where value is null for the same reasons.",
+        "Version of the object or op that the ref points to or into; null in the same cases as value.",
         Version | None,
         lambda stores: stores.objects.by_refs,
         lambda row: (row["project_id"], without_steps(row["ref"])),
@@ -50,18 +50,18 @@ class ResolvedRef:
 
 
 def refs_of(row: Row, field: str) -> list[Row]:
-    """The refs that a row has in a field, as sources of `ResolvedRef`."""
+    """Return the refs in a field of a row, as sources of `ResolvedRef`."""
     return [{"project_id": row["project_id"], "ref": ref} for ref in row.get(field, ())]
 
 
 @strawberry.type
 class RefQueries:
-    """The field of Query that resolves refs."""
+    """Query field that resolves refs."""
 
     @resolved_field(
-        "Values that refs to objects and ops lead to, in their order: the value of a version, or what lies inside it "
-        "at the ref's edges; null where that is deleted, or was never there. Refs on the way are followed inside their "
-        "project, also to rows of tables."
+        "Values of refs to objects and ops, in the order of the refs: the value of a version, or the part of it at "
+        "the ref's path; null if the target is missing or deleted. Refs on that path are followed within their "
+        "project, including refs to rows of tables."
     )
     async def refs(
         self,
@@ -69,11 +69,11 @@ class RefQueries:
         refs: Annotated[
             list[str],
             strawberry.argument(
-                description="At most 1,000 refs, such as "
+                description="Refs to resolve, at most 1,000, such as "
                 "weave:///entity/project/object/name:digest/key/messages/index/0."
             ),
         ],
     ) -> list[JSON | None]:
-        """Values that refs lead to."""
+        """Return the values of the refs, in their order; None for a missing target."""
         found = await info.context.stores.refs.values(refs, allow_missing=True)
         return [None if text is None else JSON(text) for text in found]

@@ -1,4 +1,4 @@
-"""Retention: what of a project's calls is kept, what that would remove, and its removal."""
+"""Retention of a project's calls: rule, preview and sweep."""
 
 from enum import Enum
 from typing import Annotated, Final
@@ -16,17 +16,15 @@ from stores.retention import Counts, Report, Retention, Rule
 
 KeepDays = Annotated[
     int | None,
-    strawberry.argument(description="So many days are kept, from 1 to 36,500; without a limit if left out or null."),
+    strawberry.argument(description="Number of days to keep, from 1 to 36,500; no limit if null or omitted."),
 ]
 KeepCalls = Annotated[
     int | None,
-    strawberry.argument(
-        description="So many of the newest calls are kept, at least 1; without a limit if left out or null."
-    ),
+    strawberry.argument(description="Number of the newest calls to keep, at least 1; no limit if null or omitted."),
 ]
 
 WAIT_SECONDS: Final = 5
-"""How long a mutation waits for a sweep; what is not done by then goes on without it."""
+"""Time in seconds that the mutation waits for a sweep; the sweep continues after that."""
 
 _COUNTS: Final = {
     "traces": "traces",
@@ -37,125 +35,133 @@ _COUNTS: Final = {
     "trace_storage_size_bytes": "trace_bytes",
     "files_storage_size_bytes": "file_bytes",
 }
-"""The fields that count, and the stores' names for them."""
+"""Count fields, with their names in `stores.retention`."""
 
 
-@strawberry.enum(description="How far a sweep is.")
+@strawberry.enum(description="State of a sweep.")
 class SweepOutcome(Enum):
-    """The four states of a sweep; the values are those of the stores."""
+    """The four states of a sweep; the values are those of `stores.retention`."""
 
-    RUNNING = strawberry.enum_value("running", description="It is under way, or is taken up again within a minute.")
-    DONE = strawberry.enum_value("done", description="It removed all that it should.")
-    STOPPED = strawberry.enum_value("stopped", description="The rule was changed or taken away meanwhile.")
-    FAILED = strawberry.enum_value("failed", description="Something went wrong, as error says; it is tried again.")
+    RUNNING = strawberry.enum_value("running", description="Running, or interrupted and continued within a minute.")
+    DONE = strawberry.enum_value("done", description="Completed: everything beyond the rule was removed.")
+    STOPPED = strawberry.enum_value("stopped", description="Stopped: the rule was changed or removed during the sweep.")
+    FAILED = strawberry.enum_value("failed", description="Failed, as stated in error; the sweep is repeated.")
 
 
-@strawberry.type(description="A sweep of a project by its rule; the counts are of what is gone for good.")
+@strawberry.type(description="Sweep of a project by its retention rule. Its numbers count permanently removed data.")
 class RetentionSweepRes:
-    """A sweep; its source is a row of `_report_row`."""
+    """Sweep; the source is a row of `_report_row`."""
 
-    outcome: SweepOutcome = plain_field("How far it is.")
-    started_at: DateTime = plain_field("When it began.")
-    ended_at: DateTime | None = plain_field("When it ended; null while it is under way.")
-    duration_ms: BigInt | None = plain_field("How long it took in whole milliseconds, pauses included.")
-    traces: BigInt = plain_field("Traces, each with all its calls.")
-    calls: BigInt = plain_field("The calls of those traces.")
-    hidden_calls: BigInt = plain_field(
-        "Calls that were deleted seven days before, and ends and names of calls that never started."
+    outcome: SweepOutcome = plain_field("State of the sweep.")
+    started_at: DateTime = plain_field("Start time of the sweep.")
+    ended_at: DateTime | None = plain_field("End time of the sweep; null while it runs.")
+    duration_ms: BigInt | None = plain_field(
+        "Duration in whole milliseconds, including pauses; null while the sweep runs."
     )
-    feedback: BigInt = plain_field("Feedback on those calls, and on calls that were not there for a day.")
-    files: BigInt = plain_field("Files that nothing in the project spoke of any more.")
-    trace_storage_size_bytes: BigInt = plain_field("What the JSON text of the calls of whole traces took.")
-    files_storage_size_bytes: BigInt = plain_field("What the content of the files took.")
-    error: str | None = plain_field("What went wrong, or why it stopped; null otherwise.")
+    traces: BigInt = plain_field("Number of removed traces, each with all its calls.")
+    calls: BigInt = plain_field("Number of calls of the removed traces.")
+    hidden_calls: BigInt = plain_field(
+        "Number of removed calls that were deleted seven days before, and of ends and names of calls that never "
+        "started."
+    )
+    feedback: BigInt = plain_field(
+        "Number of removed feedback entries on the removed calls, and on calls missing for a day."
+    )
+    files: BigInt = plain_field("Number of removed files to which nothing in the project referred.")
+    trace_storage_size_bytes: BigInt = plain_field("Size of the removed traces' calls as JSON text, in bytes.")
+    files_storage_size_bytes: BigInt = plain_field("Size of the removed files in bytes.")
+    error: str | None = plain_field("Error message, or reason why the sweep stopped; null otherwise.")
 
 
-@strawberry.type(description="What is kept of a project's calls, and the last sweep by that.")
+@strawberry.type(description="Retention rule of a project, and its last sweep.")
 class RetentionRes:
-    """A project's retention; its source is a row of `_row`."""
+    """Retention; the source is a row of `_row`."""
 
-    project_id: strawberry.ID = plain_field("The project, as entity/project.")
-    keep_days: int | None = plain_field("So many days are kept; null without such a limit.")
-    keep_calls: int | None = plain_field("So many of the newest calls are kept; null without such a limit.")
-    set_at: DateTime | None = plain_field("When the rule was last set or taken away; null if it never was.")
-    next_sweep_at: DateTime | None = plain_field("When the next sweep is due; null without a rule.")
-    last_sweep: RetentionSweepRes | None = plain_field("The last sweep, under way or over; null if there was none.")
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    keep_days: int | None = plain_field("Number of days to keep; null for no limit.")
+    keep_calls: int | None = plain_field("Number of the newest calls to keep; null for no limit.")
+    set_at: DateTime | None = plain_field("Time when the rule was last set or removed; null if it never was.")
+    next_sweep_at: DateTime | None = plain_field("Time of the next sweep; null without a rule.")
+    last_sweep: RetentionSweepRes | None = plain_field("Last sweep, running or ended; null if there was none.")
 
 
 @strawberry.type(
-    description="What a rule would remove now: a dry run. What is selected is counted, by looking at all calls of the "
-    "project, some ten seconds for a million; for files, at all its JSON."
+    description="Data that a rule would remove now; nothing is removed. Only selected numbers are computed, by a "
+    "scan of all calls of the project, about ten seconds per million; numbers of files need a scan of "
+    "all its JSON."
 )
 class RetentionPreviewRes:
     """Counts; the source is a row of `_count_row`."""
 
-    traces: BigInt = plain_field("Traces, each with all its calls: those that are old as a whole.")
-    calls: BigInt = plain_field("The calls of those traces.")
-    hidden_calls: BigInt = plain_field("Calls that were deleted seven days ago.")
-    feedback: BigInt = plain_field("Feedback on all those calls.")
-    files: BigInt = plain_field("Files that nothing in the project would speak of any more.")
-    trace_storage_size_bytes: BigInt = plain_field("What the JSON text of the calls of whole traces takes.")
-    files_storage_size_bytes: BigInt = plain_field("What the content of the files takes.")
+    traces: BigInt = plain_field(
+        "Number of traces to remove, each with all its calls: those of which all calls are beyond the rule."
+    )
+    calls: BigInt = plain_field("Number of calls of these traces.")
+    hidden_calls: BigInt = plain_field("Number of calls that were deleted seven days ago.")
+    feedback: BigInt = plain_field("Number of feedback entries on all these calls.")
+    files: BigInt = plain_field("Number of files to which nothing in the project would refer.")
+    trace_storage_size_bytes: BigInt = plain_field("Size of the traces' calls as JSON text, in bytes.")
+    files_storage_size_bytes: BigInt = plain_field("Size of the files in bytes.")
 
 
 @strawberry.type
 class RetentionQueries:
-    """The fields of Query about retention."""
+    """Query fields about retention."""
 
     @resolved_field(
-        "What is kept of a project's calls, and the last sweep; null for a project that is not there.",
+        "Retention rule of a project, and its last sweep; null if the project is missing.",
         returns=RetentionRes | None,
     )
     async def retention(self, info: Info, project_id: ProjectId) -> Row | None:
-        """A project's retention."""
+        """Read the rule and the last sweep; None if the project is missing."""
         found = await info.context.stores.retention.one(project_id)
         return _row(found) if found else None
 
     @resolved_field(
-        "Counts of what a rule would remove now; nothing is removed. Without keepDays and keepCalls it is the "
-        "project's own rule. Null for a project that is not there.",
+        "Preview of a retention rule: numbers of what it would remove now. Nothing is removed. The project's own rule "
+        "if keepDays and keepCalls are omitted. Null if the project is missing.",
         returns=RetentionPreviewRes | None,
         work=SCAN,
     )
     async def retention_preview(
         self, info: Info, project_id: ProjectId, keep_days: KeepDays = None, keep_calls: KeepCalls = None
     ) -> Row | None:
-        """A dry run."""
+        """Count what a rule would remove; None if the project is missing."""
         wanted = {_COUNTS[name] for name in selected_fields(info) if name in _COUNTS}
         retention = info.context.stores.retention
         try:
             counts = await found_or_null(retention.preview(project_id, Rule(keep_days, keep_calls), wanted))
         except StoreTimeoutError as error:
             raise StoreTimeoutError(
-                "the database did not get through with it in time; select less of it, files and "
-                "filesStorageSizeBytes first (the setting LOOMQL_QUERY_TIMEOUT_SECONDS raises the limit)"
+                "the database did not compute the preview in time; select fewer numbers, first omit files and "
+                "filesStorageSizeBytes (the setting LOOMQL_QUERY_TIMEOUT_SECONDS raises the limit)"
             ) from error
         return _count_row(counts) if counts else None
 
 
 @strawberry.type
 class RetentionMutations:
-    """The fields of Mutation about retention."""
+    """Mutation fields about retention."""
 
     @resolved_field(
-        "Say what is kept of a project's calls, from now on: what is beyond keepDays or keepCalls goes for good, whole "
-        "traces at a time. The rule is replaced as a whole; without both it is taken away, and nothing goes any more. "
-        "It takes the role admin.",
+        "Change of a project's retention rule: calls beyond keepDays or keepCalls are removed permanently from now "
+        "on, whole traces at a time. The new rule replaces the old one; without both arguments the rule is removed, "
+        "and nothing more is. It requires the role admin.",
         returns=RetentionRes,
     )
     async def retention_set(
         self, info: Info, project_id: ProjectId, keep_days: KeepDays = None, keep_calls: KeepCalls = None
     ) -> Row:
-        """Set a rule."""
+        """Set or remove the rule; return the retention."""
         return _row(await info.context.stores.retention.set_rule(project_id, Rule(keep_days, keep_calls)))
 
     @resolved_field(
-        "Sweep a project by its rule now, and not only within the hour. The answer comes after five seconds at most; "
-        "what is not done by then goes on, and retention tells how far it is. It takes the role admin.",
+        "Sweep of a project by its rule now, instead of within the hour. The response waits at most five seconds; the "
+        "sweep continues after that, and retention reports its progress. It requires the role admin.",
         returns=RetentionSweepRes,
     )
     async def retention_sweep(self, info: Info, project_id: ProjectId) -> Row:
-        """Sweep."""
+        """Sweep; return its state after at most five seconds."""
         return _report_row(await info.context.stores.retention.sweep(project_id, WAIT_SECONDS))
 
 

@@ -1,7 +1,7 @@
-"""The scalars: JSON and times pass in the form in which the stores keep them.
+"""Scalars: JSON and times are exchanged in the form that the stores use.
 
-Inside LoomQL a JSON value that goes out is its text, spliced into the response unparsed; one that comes in is the
-parsed value. Times are microseconds since the epoch.
+An outgoing JSON value is text, inserted into the response unparsed; an incoming one is a parsed value. Times are
+microseconds since the epoch.
 """
 
 import math
@@ -38,7 +38,7 @@ Base64 = NewType("Base64", bytes)
 
 @dataclass(frozen=True, slots=True)
 class SentFile:
-    """A file that came beside its operation: the name that its client gave it, and what gives its content."""
+    """An uploaded file: the name that the client sent, and a function that yields its content."""
 
     name: str | None
     read: Callable[[], AsyncIterator[bytes]]
@@ -51,12 +51,12 @@ _INT64: Final = 1 << 63
 
 def _json_out(text: object) -> orjson.Fragment:
     if not isinstance(text, str):
-        raise TypeError("a JSON value goes out as its text")
+        raise TypeError("a JSON value must be serialized text")
     return orjson.Fragment(text)
 
 
 def _json_literal(node: ValueNode, variables: Mapping[str, Any] | None = None) -> object:
-    """The JSON value of a literal in a document; what a variable left out is left out of objects, null in lists."""
+    """Return the JSON value of a literal; missing variables are omitted from objects and null in lists."""
     match node:
         case ObjectValueNode():
             members = {field.name.value: field.value for field in node.fields if not _absent(field.value, variables)}
@@ -82,7 +82,7 @@ def _json_literal(node: ValueNode, variables: Mapping[str, Any] | None = None) -
 def _json_variable(name: str, variables: Mapping[str, Any]) -> object:
     value = variables.get(name)
     if isinstance(value, SentFile):
-        raise BadInputError(f"${name} is a file, which is no JSON; store it by fileCreate and send its digest")
+        raise BadInputError(f"${name} is a file, which is not JSON; store it by fileCreate and send its digest")
     return value
 
 
@@ -94,32 +94,32 @@ def _integer(digits: str) -> int:
     length = len(digits.removeprefix("-"))
     if length > MAX_DIGITS:
         raise BadInputError(
-            f"an integer of {length:,} digits is too long; send one of more than {MAX_DIGITS} as a string"
+            f"an integer of {length:,} digits is too long; send integers of more than {MAX_DIGITS} digits as strings"
         )
     return int(digits)
 
 
 def _finite(number: float) -> float:
     if math.isinf(number):
-        raise BadInputError("a number beyond a double's range is not JSON here")
+        raise BadInputError("a number beyond the range of doubles is not supported in JSON; send it as a string")
     return number
 
 
 def _time_in(value: object) -> int:
     if not isinstance(value, str):
-        raise BadInputError("a DateTime is a string in ISO 8601, such as 2026-01-31T12:00:00Z")
+        raise BadInputError("a DateTime must be a string in ISO 8601, such as 2026-01-31T12:00:00Z")
     return times.parse(value)
 
 
 def _big_int(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not -_INT64 <= value < _INT64:
-        raise BadInputError("a BigInt is an integer between -2^63 and 2^63 - 1")
+        raise BadInputError("a BigInt must be an integer between -2^63 and 2^63 - 1")
     return value
 
 
 def _scalar(value: object) -> object:
     if not isinstance(value, str | int | float):
-        raise BadInputError("a literal is a string, a number or a boolean; null is nullLiteral: true")
+        raise BadInputError("a literal must be a string, a number or a boolean; for null use nullLiteral: true")
     return value
 
 
@@ -131,7 +131,8 @@ def _base64_in(value: object) -> bytes:
     content = strict_base64.decode(value) if isinstance(value, str) else None
     if content is None:
         raise BadInputError(
-            "a Base64 is a string in the alphabet A-Z a-z 0-9 + / with its padding =, without spaces or line breaks"
+            "a Base64 must be a string in the alphabet A-Z a-z 0-9 + / with its padding =, without spaces or line "
+            "breaks"
         )
     return content
 
@@ -139,8 +140,8 @@ def _base64_in(value: object) -> bytes:
 def _upload_in(value: object) -> SentFile:
     if not isinstance(value, SentFile):
         raise BadInputError(
-            "an Upload is null in the variables, and the file a part of a multipart/form-data request "
-            "(the GraphQL multipart request specification)"
+            "an Upload must be null in the variables, with the file as a part of a multipart/form-data request (the "
+            "GraphQL multipart request specification)"
         )
     return value
 
@@ -148,8 +149,9 @@ def _upload_in(value: object) -> SentFile:
 SCALARS: Final[Mapping[object, ScalarDefinition]] = {
     JSON: strawberry.scalar(
         name="JSON",
-        description=f"Any JSON value, nested at most {MAX_DEPTH:,} levels deep. Integers of up to {MAX_DIGITS} digits, "
-        "the order of keys and unusual keys come back as they came; other numbers are doubles.",
+        description=f"JSON value of any type, nested at most {MAX_DEPTH:,} levels deep. Integers of up to "
+        f"{MAX_DIGITS} digits, the order of keys and unusual keys are preserved; other numbers are "
+        "doubles.",
         specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
         serialize=_json_out,
         parse_value=lambda value: value,
@@ -157,21 +159,21 @@ SCALARS: Final[Mapping[object, ScalarDefinition]] = {
     ),
     DateTime: strawberry.scalar(
         name="DateTime",
-        description="A time in ISO 8601, to the microsecond. Answers are in UTC with six digits and `Z`; "
-        "an input may be in any zone, and without one it is read as UTC.",
+        description="Time in ISO 8601 with microsecond precision. Output is in UTC with six digits and `Z`; input "
+        "may have any offset, and is UTC without one.",
         specified_by_url="https://www.rfc-editor.org/rfc/rfc3339",
         serialize=times.to_text,
         parse_value=_time_in,
     ),
     BigInt: strawberry.scalar(
         name="BigInt",
-        description="An integer of up to 64 bits, written as a JSON number.",
+        description="Integer of up to 64 bits, written as a JSON number.",
         serialize=int,
         parse_value=_big_int,
     ),
     Literal: strawberry.scalar(
         name="Literal",
-        description="A string, a number or a boolean.",
+        description="String, number or boolean.",
         parse_value=_scalar,
         parse_literal=_scalar_literal,
     ),
@@ -184,7 +186,7 @@ SCALARS: Final[Mapping[object, ScalarDefinition]] = {
     ),
     Upload: strawberry.scalar(
         name="Upload",
-        description="A file, sent as a part of a multipart request; null in the variables.",
+        description="File, sent as a part of a multipart request; null in the variables.",
         specified_by_url="https://github.com/jaydenseric/graphql-multipart-request-spec",
         parse_value=_upload_in,
     ),

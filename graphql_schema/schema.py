@@ -1,4 +1,4 @@
-"""The schema: every concept's fields, put together."""
+"""The schema: root types with the fields of all packages."""
 
 import functools
 from collections.abc import Iterator
@@ -29,17 +29,17 @@ from graphql_schema.engine.input_coercion import coerce_to_inputs
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.errors import assign_codes
 from graphql_schema.evaluations import EvaluationMutations, EvaluationQueries, EvaluationSubscriptions
-from graphql_schema.execution import CompilingExecutor, FewRootsExecutor, call_directly, field_of
+from graphql_schema.execution import CompilingExecutor, LimitedRootsExecutor, call_directly, field_of
 from graphql_schema.feedback import FeedbackMutations, FeedbackQueries
 from graphql_schema.fields.connections import ConnectionNames
-from graphql_schema.fields.node_interface import take_rows_as_they_are
+from graphql_schema.fields.node_interface import skip_type_checks
 from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.images import ImageMutations
 from graphql_schema.limits import Limits
 from graphql_schema.node_lookup import NodeQueries
 from graphql_schema.objects import ObjectMutations, ObjectQueries
 from graphql_schema.otel import OtelMutations
-from graphql_schema.permissions import FIELD_PERMISSIONS, Rulings, guard_root_fields
+from graphql_schema.permissions import FIELD_PERMISSIONS, RootPermissions, guard_root_fields
 from graphql_schema.projects import ProjectMutations, ProjectQueries
 from graphql_schema.purges import PurgeMutations, PurgeQueries
 from graphql_schema.refs import RefQueries
@@ -51,7 +51,7 @@ from graphql_schema.threads import ThreadQueries
 from graphql_schema.traces import TraceQueries
 
 
-@strawberry.type(description="Everything that can be asked.")
+@strawberry.type(description="Read operations.")
 class Query(
     NodeQueries,
     CallQueries,
@@ -71,10 +71,10 @@ class Query(
     SearchQueries,
     SearchIndexQueries,
 ):
-    """The root of queries."""
+    """Root type of queries."""
 
 
-@strawberry.type(description="Everything that can be changed.")
+@strawberry.type(description="Write operations.")
 class Mutation(
     CallMutations,
     ObjectMutations,
@@ -92,38 +92,38 @@ class Mutation(
     ActionMutations,
     ImageMutations,
 ):
-    """The root of mutations."""
+    """Root type of mutations."""
 
 
-@strawberry.type(description="Everything that can be watched.")
+@strawberry.type(description="Streams of events.")
 class Subscription(CallSubscriptions, CompletionSubscriptions, EvaluationSubscriptions):
-    """The root of subscriptions."""
+    """Root type of subscriptions."""
 
 
 class LoomSchema(LimitedSchema):
-    """A schema whose errors all carry a code, and in which what may be left out has no default of null.
+    """A schema that sets a code on every error, and removes null defaults of optional arguments.
 
-    With rulings, each field of its roots sees first that the caller may ask.
+    With `rulings`, each root field first checks the role of the caller.
     """
 
-    def __init__(self, *args: Any, rulings: Rulings | None = None, **kwargs: Any) -> None:  # noqa: ANN401 -- Strawberry's own
+    def __init__(self, *args: Any, permissions: RootPermissions | None = None, **kwargs: Any) -> None:  # noqa: ANN401 -- Strawberry's own
         super().__init__(*args, **kwargs)
         for argument in _arguments(self._schema):
             if argument.default_value is None:
                 argument.default_value = Undefined
         coerce_to_inputs(self._schema)
-        take_rows_as_they_are(self._schema)
+        skip_type_checks(self._schema)
         if issubclass(self.execution_context_class, CompilingExecutor):
             call_directly(self._schema, self.config.info_class)
-        if rulings is not None:
-            guard_root_fields(self._schema, rulings)
+        if permissions is not None:
+            guard_root_fields(self._schema, permissions)
 
     def process_errors(
         self,
         errors: list[GraphQLError],
         execution_context: ExecutionContext | None = None,  # noqa: ARG002 -- Strawberry's signature
     ) -> None:
-        """Explain the errors of an operation."""
+        """Set the codes of an operation's errors."""
         assign_codes(errors)
 
 
@@ -136,10 +136,11 @@ def _arguments(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInput
 
 
 def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
-    """The schema, every operation held to the limits; its rows compiled, or all made graphql-core's own way.
+    """Build the schema with limits on operations.
 
-    Each field of Query and Mutation may be null: its error leaves the other fields of an operation their results. A
-    subscription has one field.
+    `compiled` selects LoomQL's compiled execution of rows, otherwise graphql-core's. Each field of Query and Mutation
+    is
+    nullable, so that an error leaves the results of other fields intact. A subscription has only one field.
     """
     schema = LoomSchema(
         query=Query,
@@ -147,8 +148,8 @@ def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
         subscription=Subscription,
         config=StrawberryConfig(default_resolver=field_of, name_converter=ConnectionNames(), scalar_map=dict(SCALARS)),
         limits=bounds,
-        rulings=FIELD_PERMISSIONS,
-        execution_context_class=CompilingExecutor if compiled else FewRootsExecutor,
+        permissions=FIELD_PERMISSIONS,
+        execution_context_class=CompilingExecutor if compiled else LimitedRootsExecutor,
     )
     for root in (schema._schema.query_type, schema._schema.mutation_type):  # noqa: SLF001 -- no public way
         for field in root.fields.values() if root else ():
@@ -158,7 +159,7 @@ def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
 
 @functools.cache
 def sdl() -> str:
-    """The schema in GraphQL's schema definition language."""
-    # Strawberry defines @oneOf without what introspection says of it.
-    told = print_directive(GraphQLOneOfDirective)
-    return build_schema(Limits()).as_str().replace("directive @oneOf on INPUT_OBJECT", told) + "\n"
+    """Return the schema in the GraphQL schema definition language."""
+    # Strawberry prints @oneOf without its description.
+    described = print_directive(GraphQLOneOfDirective)
+    return build_schema(Limits()).as_str().replace("directive @oneOf on INPUT_OBJECT", described) + "\n"

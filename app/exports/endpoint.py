@@ -19,7 +19,7 @@ from app.exports.worker import Format, Job
 from app.exports.worker_processes import ExportProcessPool
 from app.settings import Settings
 from graphql_schema.engine.operations import LimitedSchema
-from graphql_schema.exports import PROJECT_ID, asked, concept_of, single
+from graphql_schema.exports import PROJECT_ID, concept_of, parse_arguments, unique_parameters
 from stores.database import Database
 from stores.errors import BadInputError
 
@@ -49,11 +49,15 @@ class ExportEndpoint:
     async def get(self, request: Request) -> Response:
         """Return the rows of a list and a trailer with their number; errors of the request come before any row."""
         concept = concept_of(request.path_params["concept"])
-        parameters = single(request.query_params.multi_items(), (PROJECT_ID, *concept.arguments, *_OWN_PARAMETERS))
+        parameters = unique_parameters(
+            request.query_params.multi_items(), (PROJECT_ID, *concept.arguments, *_OWN_PARAMETERS)
+        )
         form = cast("Format", _one_of(parameters, "format", _FORMATS))
         _check_pyarrow(form)
         after = parameters.get("after")
-        export = Export(concept.name, asked(self._schema, concept, parameters), after, is_resumed=after is not None)
+        export = Export(
+            concept.name, parse_arguments(self._schema, concept, parameters), after, is_resumed=after is not None
+        )
         job = Job(
             export,
             form,

@@ -157,7 +157,7 @@ class GraphQLHTTP:
             return result_response(await self._execute(request, operation), media_type)
 
     async def _execute(self, request: Request, operation: Operation) -> ExecutionResult:
-        await self.schema.look_at(operation.query, operation.operation_name)
+        await self.schema.prepare(operation.query, operation.operation_name)
         try:
             async with self._slot(request, operation):
                 with CancelOnDisconnect(
@@ -188,7 +188,7 @@ class GraphQLHTTP:
         return self.places.slot(quota_key_of(request.scope), is_query=is_query)
 
     async def _stream(self, request: Request, operation: Operation, reservation: Reservation) -> EventStream:
-        await self.schema.look_at(operation.query, operation.operation_name)
+        await self.schema.prepare(operation.query, operation.operation_name)
         if reservation.is_counted and self.schema.is_open_ended_subscription(operation.query, operation.operation_name):
             error = large_subscription_error()
             raise RequestError(TOO_LARGE, error.message, error.code)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from strawberry.types import ExecutionResult
 
 from app.observability.tracing import Tracing
-from graphql_schema.engine.operations import LimitedSchema, Tell
+from graphql_schema.engine.operations import LimitedSchema, OnResult
 
 _UNNAMED = "operation"
 
@@ -15,7 +15,7 @@ def trace_operations(schema: LimitedSchema, tracing: Tracing) -> None:
     """Trace each operation of a schema: queries and mutations until they end, streams until they start."""
 
     @contextmanager
-    def traced(query: str | None, name: str | None) -> Iterator[Tell]:
+    def traced(query: str | None, name: str | None) -> Iterator[OnResult]:
         root = schema.root_field(query, name) if isinstance(query, str) else ""
         attributes = {"graphql.operation.root": root, **({"graphql.operation.name": name[:128]} if name else {})}
         with tracing.span(root or _UNNAMED, "INTERNAL", attributes) as span:

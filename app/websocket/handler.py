@@ -199,7 +199,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         if view.rates:
             view.rates.check(quota_key_of(self.websocket.ws.scope))
         payload["query"] = trusted_text(payload, view.trusted) or payload.get("query") or ""
-        await self.schema.look_at(payload["query"], payload.get("operationName"))
+        await self.schema.prepare(payload["query"], payload.get("operationName"))
         is_large = self.websocket.received_bytes > FREE_BYTES
         if is_large and self.schema.is_open_ended_subscription(payload["query"], payload.get("operationName")):
             raise large_subscription_error()

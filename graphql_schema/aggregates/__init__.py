@@ -1,4 +1,4 @@
-"""Roll-ups of calls in the API."""
+"""GraphQL types and root fields of aggregates over calls."""
 
 from graphql_schema.aggregates.queries import AggregateQueries
 

@@ -1,4 +1,4 @@
-"""How clients ask for roll-ups."""
+"""Arguments and enums of aggregates over calls."""
 
 from collections.abc import Sequence
 from enum import Enum
@@ -10,95 +10,98 @@ from graphql_schema.fields.sorting import SortBy
 from stores.aggregates import Bucket, GroupBy, Grouping, UsageOf
 
 
-@strawberry.enum(description="What calls are grouped by; each is a key of the rows.")
+@strawberry.enum(description="Key to group calls by; it is a field of the rows.")
 class CallsGroupBy(Enum):
-    """The keys; the names are those of the stores."""
+    """Keys to group by; the names are those of `stores.aggregates`."""
 
     OP_NAME = strawberry.enum_value(
-        "op_name", description="The op by its name alone, all of its versions together: opName of the rows."
+        "op_name", description="Op name, with all versions of the op in one group; opName of the rows."
     )
     OP_VERSION = strawberry.enum_value(
-        "op_version", description="The op's version, by its ref, as calls have it in opName: opVersion of the rows."
+        "op_version",
+        description="Ref of the op's version, or the plain name, as in opName of a call; opVersion of the rows.",
     )
     MODEL = strawberry.enum_value(
         "model",
-        description="The model, by its name. A call is in the row of each model that it used, with its usage of that "
-        "one, and in the row of the model null if it used none.",
+        description="Model name. A call is in the row of each model that it used, with its usage of that model, "
+        "and in the row of null if it used none.",
     )
-    STATUS = strawberry.enum_value("status", description="How the calls went.")
-    THREAD = strawberry.enum_value("thread_id", description="The thread; null for calls in none.")
-    USER = strawberry.enum_value("wb_user_id", description="Who wrote them.")
+    STATUS = strawberry.enum_value("status", description="Status of the calls.")
+    THREAD = strawberry.enum_value("thread_id", description="Id of the thread; null for calls without a thread.")
+    USER = strawberry.enum_value("wb_user_id", description="User who wrote the calls.")
     TIME_BUCKET = strawberry.enum_value(
-        "bucket_start", description="When they started, in buckets of time: bucketStart and bucketEnd of the rows."
+        "bucket_start", description="Time bucket of the start; bucketStart and bucketEnd of the rows."
     )
 
 
-@strawberry.enum(description="How long a bucket of time is.")
+@strawberry.enum(description="Length of a time bucket.")
 class TimeBucket(Enum):
-    """The lengths; the names are those of the stores."""
+    """Lengths of buckets; the names are those of `stores.aggregates`."""
 
-    MINUTE = strawberry.enum_value("minute", description="A minute.")
-    HOUR = strawberry.enum_value("hour", description="An hour.")
-    DAY = strawberry.enum_value("day", description="A day of the zone's calendar, from 23 to 25 hours long.")
-    WEEK = strawberry.enum_value("week", description="A week from Monday, of the zone's calendar.")
-    MONTH = strawberry.enum_value("month", description="A month of the zone's calendar.")
+    MINUTE = strawberry.enum_value("minute", description="One minute.")
+    HOUR = strawberry.enum_value("hour", description="One hour.")
+    DAY = strawberry.enum_value("day", description="One calendar day of the time zone, 23 to 25 hours long.")
+    WEEK = strawberry.enum_value("week", description="One calendar week of the time zone, from Monday.")
+    MONTH = strawberry.enum_value("month", description="One calendar month of the time zone.")
 
 
-@strawberry.enum(description="Whose usage of models a call counts with.")
+@strawberry.enum(description="Usage that an aggregate counts for each call.")
 class UsageCounting(Enum):
-    """The ways; the names are those of the stores."""
+    """Choices of the counted usage; the names are those of `stores.aggregates`."""
 
     OWN = strawberry.enum_value(
         "own",
-        description="Each call's own, so that what parents sum up counts once. What a call reports is its own if its "
-        "summary.status_counts count one call, and nothing of it if they count more: then it sums up, as the parents "
-        "that Weave's client writes. Without such counts its own is what it reports of a model beyond what its "
-        "children do, and all of it if that is less than they do. usageTree also looks below children that report "
+        description="Own usage of each call, so that usage summed up by parents counts once. If "
+        "summary.status_counts counts one call, all reported usage is the call's own. If it counts "
+        "more, none is: the call reports a sum, as parents written by Weave's client do. Without "
+        "status_counts, the own usage of a model is the reported usage minus that of the children, or "
+        "all of it if the children report more. usageTree also looks below children that report "
         "nothing.",
     )
     REPORTED = strawberry.enum_value(
         "reported",
-        description="What each call reports. For calls of which none is below another, such as traceRootsOnly, where "
-        "their writer sums up.",
+        description="Usage as each call reports it. Use it if no call is below another, such as with "
+        "traceRootsOnly, and the client that wrote the calls reports sums.",
     )
 
 
 Keys = Annotated[
     list[CallsGroupBy] | None,
-    strawberry.argument(description="The keys of rows; without any there is one row of all calls."),
+    strawberry.argument(description="Keys of the rows; one row of all calls if empty or omitted."),
 ]
 BucketLength = Annotated[
-    TimeBucket | None, strawberry.argument(description="How long a bucket is: with TIME_BUCKET, and only with it.")
+    TimeBucket | None,
+    strawberry.argument(description="Length of the buckets; required with TIME_BUCKET and rejected without it."),
 ]
 Timezone = Annotated[
     str | None,
     strawberry.argument(
-        description="The zone of the buckets' calendar, by its IANA name such as Europe/Berlin, or as an offset such "
-        "as +05:30; UTC if left out."
+        description="Time zone of the buckets: an IANA name such as Europe/Berlin, or an offset such as +05:30; "
+        "UTC if omitted."
     ),
 ]
-Counting = Annotated[UsageCounting | None, strawberry.argument(description="Whose usage counts; OWN if left out.")]
+Counting = Annotated[UsageCounting | None, strawberry.argument(description="Usage to count; OWN if omitted.")]
 RowOrder = Annotated[
     list[SortBy] | None,
     strawberry.argument(
-        description="In which order, by keys that calls are grouped by and by numbers such as cost or p99_latency_ms; "
-        "by time and then by the other keys if left out, which also settle ties."
+        description="Sort order, by keys of the groups and by numbers such as cost or p99_latency_ms. Ties, and "
+        "all rows if omitted, are sorted by time and then by the other keys."
     ),
 ]
 RowLimit = Annotated[
     int | None,
     strawberry.argument(
-        description="How many rows at most, from 1 to 10,000: with sortBy, the top ones. Without it there must not be "
-        "more rows than 10,000; and never more than 100,000 groups."
+        description="Maximum number of rows, from 1 to 10,000; with sortBy, the first ones. If omitted, the "
+        "request fails beyond 10,000 rows. It always fails beyond 100,000 groups."
     ),
 ]
 
 
 def grouping(keys: Sequence[CallsGroupBy] | None, bucket: TimeBucket | None, timezone: str | None) -> Grouping:
-    """The keys as the stores take them."""
+    """Convert to the grouping of `stores.aggregates`."""
     return Grouping([GroupBy[key.name] for key in keys or ()], Bucket[bucket.name] if bucket else None, timezone)
 
 
 def usage_of(counting: UsageCounting | None) -> UsageOf:
-    """Whose usage counts, as the stores take it."""
+    """Convert to the choice of `stores.aggregates`; OWN if omitted."""
     return UsageOf[counting.name] if counting else UsageOf.OWN

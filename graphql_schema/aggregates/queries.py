@@ -1,4 +1,4 @@
-"""Reading roll-ups of calls."""
+"""Queries that aggregate calls."""
 
 from collections.abc import AsyncIterable
 from typing import Annotated
@@ -33,11 +33,11 @@ _USAGES = ("ownUsage", "totalUsage", "ownUsage.models", "totalUsage.models")
 
 @strawberry.type
 class AggregateQueries:
-    """The fields of Query that roll calls up."""
+    """Query fields that aggregate calls."""
 
     @resolved_field(
-        "The numbers of calls by group: how many, errors, latency, tokens, cost. What is selected of a row is what is "
-        "computed, so there is no list of metrics to ask for; aliases draw several charts in one request.",
+        "Aggregates of calls by group: number, errors, latency, tokens and cost. The server computes only the "
+        "selected fields. Aliases compute several aggregates in one request.",
         returns=CallsAggregateRes,
         size="limit",
         work=SCAN,
@@ -56,7 +56,7 @@ class AggregateQueries:
         limit: RowLimit = None,
         expand_columns: ExpandColumns = None,
     ) -> Aggregate:
-        """The numbers of calls by group."""
+        """Aggregate the selected numbers by group."""
         return await info.context.stores.aggregates.calls(
             project_id,
             grouping(group_by, bucket, timezone),
@@ -70,8 +70,8 @@ class AggregateQueries:
         )
 
     @resolved_field(
-        "Usage rolled up the calls of a trace, as a list in the order of the tree: each call comes after the one above "
-        "it and its elder siblings with all below them. At most 100,000 calls; empty if there are none.",
+        "Usage of the calls of a trace, rolled up the tree. The list is in depth-first order: a call follows its "
+        "parent, its earlier siblings and their descendants. At most 100,000 calls; empty if the trace is missing.",
         returns=list[UsageTreeNode],
         size=1_000,
     )
@@ -79,15 +79,16 @@ class AggregateQueries:
         self,
         info: Info,
         project_id: ProjectId,
-        trace_id: Annotated[strawberry.ID, strawberry.argument(description="The trace's id.")],
+        trace_id: Annotated[strawberry.ID, strawberry.argument(description="Id of the trace.")],
         max_depth: Annotated[
             int | None,
             strawberry.argument(
-                description="Leave out calls that are deeper; those shown still count all that is below them."
+                description="Maximum depth of the returned calls; all if omitted. Their totals still include "
+                "deeper calls."
             ),
         ] = None,
     ) -> AsyncIterable[Row]:
-        """Usage by call."""
+        """Return the calls of the tree, depth first, with the selected usage."""
         wanted = selected_fields(info) | (selected_fields(info, *_USAGES) & {"cost", "unpriced_tokens"})
         return ReleasedItems(
             await info.context.stores.aggregates.usage_tree(project_id, trace_id, wanted, max_depth), drop_parsed

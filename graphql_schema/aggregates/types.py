@@ -1,4 +1,4 @@
-"""What roll-ups look like."""
+"""GraphQL types of aggregates over calls."""
 
 import strawberry
 
@@ -7,103 +7,108 @@ from graphql_schema.fields import plain_field
 from graphql_schema.fields.token_counts import with_class_counts
 from graphql_schema.scalars import BigInt, DateTime
 
-_UNPRICED = "Tokens of models without a price in US dollars, which cost leaves out."
+_UNPRICED = "Number of tokens of models without a price in US dollars, which cost does not include."
 
 
 @strawberry.type(
-    description="The numbers of a group of calls; only those that are selected are computed. Keys that the calls are "
-    "not grouped by are null."
+    description="Aggregates of one group of calls; only selected fields are computed. Fields that are no key of "
+    "the grouping are null."
 )
 @with_class_counts
 class CallsAggregateRow:
-    """A row; its source is one of `stores.aggregates.Aggregate`."""
+    """Aggregates of a group; the source is a row of `stores.aggregates.Aggregate`."""
 
-    op_name: str | None = plain_field("Name of the op, whichever version, as filter.opNames takes it.")
-    op_version: str | None = plain_field("The ref of the op's version, or the plain name, as filter.opNames takes it.")
-    model: str | None = plain_field("The model; null for calls that used none.")
-    status: TraceStatus | None = plain_field("How the calls went.")
-    thread_id: str | None = plain_field("The thread; null for calls in none.")
-    wb_user_id: str | None = plain_field("Who wrote them.")
-    bucket_start: DateTime | None = plain_field("The bucket's first moment.")
-    bucket_end: DateTime | None = plain_field("The first moment after the bucket.")
-    count: BigInt = plain_field("How many calls there are.")
-    error_count: BigInt = plain_field("How many of them ended with an exception.")
-    error_rate: float | None = plain_field("errorCount by count, from 0 to 1; null if there are no calls.")
+    op_name: str | None = plain_field("Name of the op, for all versions; valid in filter.opNames.")
+    op_version: str | None = plain_field("Ref of the op's version, or the plain name; valid in filter.opNames.")
+    model: str | None = plain_field("Name of the model; null for calls without usage.")
+    status: TraceStatus | None = plain_field("Status of the calls.")
+    thread_id: str | None = plain_field("Id of the thread; null for calls without a thread.")
+    wb_user_id: str | None = plain_field("User who wrote the calls.")
+    bucket_start: DateTime | None = plain_field("Start of the bucket, inclusive.")
+    bucket_end: DateTime | None = plain_field("End of the bucket, exclusive.")
+    count: BigInt = plain_field("Number of calls.")
+    error_count: BigInt = plain_field("Number of calls that ended with an exception.")
+    error_rate: float | None = plain_field("Quotient errorCount / count, from 0 to 1; null if there are no calls.")
     p50_latency_ms: float | None = plain_field(
-        "The median of their latencies in milliseconds, of calls that have ended; null if none has. As all percentiles "
-        "it is exact: of n values in order the one at q * (n - 1) from 0, or between its two neighbours."
+        "Median latency in milliseconds, of calls that have ended; null if none has. All percentiles are exact: of n "
+        "sorted values, the one at position q * (n - 1) from 0, interpolated between neighbours."
     )
-    p95_latency_ms: float | None = plain_field("The 95th percentile of their latencies.")
-    p99_latency_ms: float | None = plain_field("The 99th percentile of their latencies.")
-    mean_latency_ms: float | None = plain_field("The mean of their latencies.")
-    min_latency_ms: BigInt | None = plain_field("The least of their latencies.")
-    max_latency_ms: BigInt | None = plain_field("The greatest of their latencies.")
-    prompt_tokens: BigInt = plain_field("Tokens of prompts.")
-    completion_tokens: BigInt = plain_field("Tokens of completions.")
-    total_tokens: BigInt = plain_field("All tokens.")
-    requests: BigInt = plain_field("Requests to models.")
+    p95_latency_ms: float | None = plain_field(
+        "95th percentile of the latency in milliseconds; null if no call has ended."
+    )
+    p99_latency_ms: float | None = plain_field(
+        "99th percentile of the latency in milliseconds; null if no call has ended."
+    )
+    mean_latency_ms: float | None = plain_field("Mean latency in milliseconds; null if no call has ended.")
+    min_latency_ms: BigInt | None = plain_field("Minimum latency in milliseconds; null if no call has ended.")
+    max_latency_ms: BigInt | None = plain_field("Maximum latency in milliseconds; null if no call has ended.")
+    prompt_tokens: BigInt = plain_field("Number of prompt tokens.")
+    completion_tokens: BigInt = plain_field("Number of completion tokens.")
+    total_tokens: BigInt = plain_field("Number of tokens in total.")
+    requests: BigInt = plain_field("Number of requests to models.")
     cost: float | None = plain_field(
-        "What that cost in US dollars, each call by the price at its start; null if nothing has a price."
+        "Cost in US dollars, by the prices at the start of each call; null if no model has a price."
     )
     unpriced_tokens: BigInt = plain_field(_UNPRICED)
 
 
-@strawberry.type(description="The numbers of calls, by group.")
+@strawberry.type(description="Aggregates of calls, by group.")
 class CallsAggregateRes:
     """Rows in order; the source is `stores.aggregates.Aggregate`."""
 
-    rows: list[CallsAggregateRow] = plain_field("A row for each group that has calls, in order.")
-    num_groups: int = plain_field("How many groups there are, also where limit leaves some out.")
+    rows: list[CallsAggregateRow] = plain_field("Rows in order, one for each group that has calls.")
+    num_groups: int = plain_field("Number of groups, including those beyond limit.")
 
 
-@strawberry.type(description="What was used of one model.")
+@strawberry.type(description="Usage of one model.")
 @with_class_counts
 class ModelUsage:
-    """Counts of a model."""
+    """Usage counts of one model."""
 
-    model: str = plain_field("The model's name.")
-    prompt_tokens: BigInt = plain_field("Tokens of prompts.")
-    completion_tokens: BigInt = plain_field("Tokens of completions.")
-    total_tokens: BigInt = plain_field("All tokens.")
-    requests: BigInt = plain_field("Requests to the model.")
-    cost: float | None = plain_field("What that cost in US dollars; null if the model has no price.")
+    model: str = plain_field("Name of the model.")
+    prompt_tokens: BigInt = plain_field("Number of prompt tokens.")
+    completion_tokens: BigInt = plain_field("Number of completion tokens.")
+    total_tokens: BigInt = plain_field("Number of tokens in total.")
+    requests: BigInt = plain_field("Number of requests to the model.")
+    cost: float | None = plain_field("Cost in US dollars; null if the model has no price.")
     unpriced_tokens: BigInt = plain_field(_UNPRICED)
 
 
-@strawberry.type(description="What was used of models.")
+@strawberry.type(description="Usage of all models.")
 @with_class_counts
 class UsageTotals:
-    """Counts over all models, and of each."""
+    """Usage counts over all models, and by model."""
 
-    prompt_tokens: BigInt = plain_field("Tokens of prompts.")
-    completion_tokens: BigInt = plain_field("Tokens of completions.")
-    total_tokens: BigInt = plain_field("All tokens.")
-    requests: BigInt = plain_field("Requests to models.")
-    cost: float | None = plain_field("What that cost in US dollars; null if nothing has a price.")
+    prompt_tokens: BigInt = plain_field("Number of prompt tokens.")
+    completion_tokens: BigInt = plain_field("Number of completion tokens.")
+    total_tokens: BigInt = plain_field("Number of tokens in total.")
+    requests: BigInt = plain_field("Number of requests to models.")
+    cost: float | None = plain_field("Cost in US dollars; null if no model has a price.")
     unpriced_tokens: BigInt = plain_field(_UNPRICED)
-    models: list[ModelUsage] = plain_field("The same for each model, by name.", size=3)
+    models: list[ModelUsage] = plain_field("Usage by model, sorted by name.", size=3)
 
 
-@strawberry.type(description="A call in the tree of its trace, with what it and all below it used.")
+@strawberry.type(description="Call in the tree of its trace, with its own usage and the sum over its subtree.")
 class UsageTreeNode:
-    """A call in its tree; its source is a row of `AggregatesStore.usage_tree`."""
+    """A call in its tree; the source is a row of `AggregatesStore.usage_tree`."""
 
-    id: strawberry.ID = plain_field("The call's id.")
+    id: strawberry.ID = plain_field("Id of the call.")
     parent_id: strawberry.ID | None = plain_field(
-        "The call above it in this tree; null for a root: a call whose parent is not there is one, and so is the "
-        "oldest of calls that are each other's parents in a circle."
+        "Id of the parent in this tree; null for a root. A call is a root if its parent is missing, or if it is the "
+        "oldest of calls whose parent ids form a cycle."
     )
-    depth: int = plain_field("How many calls are above it; 0 for a root.")
-    op_name: str = plain_field("What was called: a plain name, or the ref of an op's version.")
-    display_name: str | None = plain_field("A name given to this call; null if none was.")
-    trace_name: str = plain_field("Its display name; without one the op's name.")
-    status: TraceStatus = plain_field("How it went.")
-    started_at: DateTime = plain_field("When it started.")
-    ended_at: DateTime | None = plain_field("When it ended; null while it runs.")
-    latency_ms: BigInt | None = plain_field("From start to end in whole milliseconds; null while it runs.")
-    num_calls: int = plain_field("How many calls it and all below it are.")
-    num_errors: int = plain_field("How many of these ended with an exception.")
+    depth: int = plain_field("Number of ancestors; 0 for a root.")
+    op_name: str = plain_field("Name of the op, or ref of its version.")
+    display_name: str | None = plain_field("Display name of the call; null if none was set.")
+    trace_name: str = plain_field("Display name of the call, or the op's name if none was set.")
+    status: TraceStatus = plain_field("Status of the call.")
+    started_at: DateTime = plain_field("Start time of the call.")
+    ended_at: DateTime | None = plain_field("End time of the call; null while it runs.")
+    latency_ms: BigInt | None = plain_field("Duration of the call in whole milliseconds; null while it runs.")
+    num_calls: int = plain_field("Number of calls in the subtree, including this one.")
+    num_errors: int = plain_field("Number of calls in the subtree that ended with an exception.")
     own_usage: UsageTotals = plain_field(
-        "What it used itself, as UsageCounting.OWN says; here what is reported further below counts as the children's."
+        "Usage of the call itself, as defined by UsageCounting.OWN; usage reported by deeper descendants counts as "
+        "the children's."
     )
-    total_usage: UsageTotals = plain_field("What it and all below it used: the sum of their ownUsage.")
+    total_usage: UsageTotals = plain_field("Usage of the subtree: the sum of ownUsage over its calls.")

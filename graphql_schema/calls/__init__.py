@@ -1,4 +1,4 @@
-"""Calls in the API."""
+"""GraphQL types and root fields of calls."""
 
 from graphql_schema.calls.mutations import CallMutations
 from graphql_schema.calls.queries import CallQueries

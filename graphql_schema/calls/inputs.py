@@ -1,4 +1,4 @@
-"""What clients send about calls."""
+"""GraphQL inputs that filter and write calls."""
 
 import strawberry
 from strawberry.scalars import JSON
@@ -10,67 +10,73 @@ from stores import calls as store
 
 
 @strawberry.input(
-    description="Which calls: each list matches any of its members, all that is given must match, "
-    "and a list that is empty or left out asks nothing. A list holds at most 1,000 members."
+    description="Filter of calls. A call matches if each non-empty list contains its value and all other conditions "
+    "hold. An empty or omitted list sets no condition. Each list has at most 1,000 entries."
 )
 class CallsFilter:
-    """The filter of calls."""
+    """Filter of calls; `to_store` converts it to `stores.calls.CallsFilter`."""
 
     op_names: list[str] | None = optional_input(
-        "Op names: a plain name or `name:*` finds that name and every version of the op, as `traceName` and "
-        "`callsAggregate` show it; a ref finds its version, and `weave:///entity/project/op/name:*` every version."
+        "Op names: a plain name or `name:*` matches that name and every version of the op, as `traceName` and "
+        "`callsAggregate` show it. A ref matches one version, and `weave:///entity/project/op/name:*` every version."
     )
-    input_refs: list[str] | None = optional_input("Refs among the inputs, exactly.")
-    output_refs: list[str] | None = optional_input("Refs in the output, exactly.")
-    parent_ids: list[strawberry.ID] | None = optional_input("Calls that made them.")
-    trace_ids: list[strawberry.ID] | None = optional_input("Traces that they belong to.")
-    call_ids: list[strawberry.ID] | None = optional_input("The calls themselves.")
-    thread_ids: list[str] | None = optional_input("Threads that they belong to.")
-    turn_ids: list[strawberry.ID] | None = optional_input("Turns that they belong to.")
-    trace_roots_only: bool | None = optional_input("With true, only calls without a parent.")
-    wb_user_ids: list[str] | None = optional_input("Who wrote them.")
-    wb_run_ids: list[str] | None = optional_input("Runs that they were made in.")
-    statuses: list[TraceStatus] | None = optional_input("Statuses that they have.")
-    models: list[str] | None = optional_input("Models that they report usage of, by their exact names.")
-    started_after: DateTime | None = optional_input("Exclusive lower bound of their start.")
-    started_before: DateTime | None = optional_input("Exclusive upper bound of their start.")
+    input_refs: list[str] | None = optional_input(
+        "Refs of which at least one is in the inputs; each is compared as a whole."
+    )
+    output_refs: list[str] | None = optional_input(
+        "Refs of which at least one is in the output; each is compared as a whole."
+    )
+    parent_ids: list[strawberry.ID] | None = optional_input("Ids of parent calls.")
+    trace_ids: list[strawberry.ID] | None = optional_input("Ids of traces.")
+    call_ids: list[strawberry.ID] | None = optional_input("Ids of calls.")
+    thread_ids: list[str] | None = optional_input("Ids of threads.")
+    turn_ids: list[strawberry.ID] | None = optional_input("Ids of turns.")
+    trace_roots_only: bool | None = optional_input("True if only calls without a parent match.")
+    wb_user_ids: list[str] | None = optional_input("Users who wrote the calls.")
+    wb_run_ids: list[str] | None = optional_input("W&B runs of the calls, as entity/project/run.")
+    statuses: list[TraceStatus] | None = optional_input("Statuses of calls.")
+    models: list[str] | None = optional_input("Exact names of models of which the calls report usage.")
+    started_after: DateTime | None = optional_input("Exclusive lower bound of startedAt.")
+    started_before: DateTime | None = optional_input("Exclusive upper bound of startedAt.")
     errors_only: bool | None = optional_input(
-        "True if only calls with the status ERROR are wanted, those that ended with an exception."
+        "True if only calls with the status ERROR match: those that ended with an exception."
     )
 
     def to_store(self) -> store.CallsFilter:
-        """The filter as the store takes it."""
+        """Convert to the filter of `stores.calls`."""
         statuses = [status.value for status in self.statuses] if self.statuses else None
         return store.CallsFilter(**vars(self) | {"statuses": statuses})
 
 
-_SUMMARY = "JSON object: usage by model, status_counts, anything more; {} if left out."
+_SUMMARY = "Summary as a JSON object with usage by model, status_counts and any other keys; {} if omitted."
 
 
-@strawberry.input(description="The start of a call. Sent again for the same id it replaces the start that was there.")
+@strawberry.input(description="Start of a call. A second start with the same id replaces the first.")
 class StartedCallSchemaForInsert:
-    """The start of a call."""
+    """Start of a call; omitted attributes become an empty object."""
 
-    project_id: strawberry.ID = plain_field("The project, as entity/project.")
-    op_name: str = plain_field("What is called: the ref of an op's version, or a name of at most 128 characters.")
-    started_at: DateTime = plain_field("When it started.")
-    attributes: JSON | None = optional_input("JSON object with metadata of the call; {} if absent.")
-    inputs: JSON = plain_field("What it is called with: a JSON object.")
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    op_name: str = plain_field("Ref of an op's version, or a name of at most 128 characters.")
+    started_at: DateTime = plain_field("Start time of the call.")
+    attributes: JSON | None = optional_input("Metadata of the call, as a JSON object; {} if omitted.")
+    inputs: JSON = plain_field("Arguments of the call, as a JSON object.")
     id: strawberry.ID | None = optional_input(
-        "A lowercase UUID or 16 lowercase characters (a span id); a UUIDv7 is made if left out."
+        "Id of the call: a lowercase UUID, or 16 lowercase characters (a span id); a new UUIDv7 if omitted."
     )
-    display_name: str | None = optional_input("A name for this call, of at most 1,024 characters.")
+    display_name: str | None = optional_input("Display name of the call, at most 1,024 characters.")
     trace_id: strawberry.ID | None = optional_input(
-        "A lowercase UUID or 32 lowercase characters; a UUIDv7 is made if left out."
+        "Id of the trace: a lowercase UUID, or 32 lowercase characters; a new UUIDv7 if omitted."
     )
-    parent_id: strawberry.ID | None = optional_input("The call that makes this one; it need not be there yet.")
-    thread_id: str | None = optional_input("The conversation that it belongs to.")
-    turn_id: strawberry.ID | None = optional_input("The call that began the conversation's turn: this one, for a turn.")
-    wb_user_id: str | None = optional_input("Who writes; the caller if left out.")
-    wb_run_id: str | None = optional_input(
-        "The W&B run that it is made in, as entity/project/run; other texts are refused."
+    parent_id: strawberry.ID | None = optional_input(
+        "Id of the parent call, which may be stored later; null for a root."
     )
-    wb_run_step: BigInt | None = optional_input("The run's step, from 0.")
+    thread_id: str | None = optional_input("Id of the thread.")
+    turn_id: strawberry.ID | None = optional_input(
+        "Id of the call that starts the turn: the call's own id if it is the turn itself."
+    )
+    wb_user_id: str | None = optional_input("User who writes the call; the caller if omitted.")
+    wb_run_id: str | None = optional_input("W&B run of the call, as entity/project/run; any other format is rejected.")
+    wb_run_step: BigInt | None = optional_input("Step of the W&B run at the start, from 0.")
 
     def __post_init__(self) -> None:
         """Replace missing attributes by an empty object."""
@@ -78,21 +84,23 @@ class StartedCallSchemaForInsert:
             self.attributes = JSON({})
 
     def to_store(self) -> store.CallStart:
-        """The start as the store takes it."""
+        """Convert to the call start of `stores.calls`."""
         return store.CallStart(**vars(self))
 
 
-@strawberry.input(description="The end of a call. It may come before the start; sent again it replaces the end.")
+@strawberry.input(
+    description="End of a call. It may arrive before the start; a second end with the same id replaces the first."
+)
 class EndedCallSchemaForInsert:
-    """The end of a call."""
+    """End of a call; an omitted summary becomes an empty object."""
 
-    project_id: strawberry.ID = plain_field("The project, as entity/project.")
-    id: strawberry.ID = plain_field("The call's id.")
-    ended_at: DateTime = plain_field("When it ended.")
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    id: strawberry.ID = plain_field("Id of the call.")
+    ended_at: DateTime = plain_field("End time of the call.")
     summary: JSON | None = optional_input(_SUMMARY)
-    exception: str | None = optional_input("The exception that ended it, as text; empty is none.")
-    output: JSON | None = optional_input("What it gave back: any JSON value.")
-    wb_run_step_end: BigInt | None = optional_input("The run's step when it ended, from 0.")
+    exception: str | None = optional_input("Text of the exception that ended the call; empty for none.")
+    output: JSON | None = optional_input("Result of the call: any JSON value.")
+    wb_run_step_end: BigInt | None = optional_input("Step of the W&B run at the end, from 0.")
 
     def __post_init__(self) -> None:
         """Replace a missing summary by an empty object."""
@@ -100,22 +108,22 @@ class EndedCallSchemaForInsert:
             self.summary = JSON({})
 
     def to_store(self) -> store.CallEnd:
-        """The end as the store takes it."""
+        """Convert to the call end of `stores.calls`."""
         return store.CallEnd(**vars(self))
 
 
 _ENDED = ("ended_at", "summary", "exception", "output", "wb_run_step_end")
 
 
-@strawberry.input(description="Whole call: its start and its end. Sent again for the same id it replaces both.")
+@strawberry.input(description="Complete call: its start and its end. A second one with the same id replaces both.")
 class CompletedCallSchemaForInsert(StartedCallSchemaForInsert):
-    """A whole call."""
+    """Start and end of a call in one input."""
 
-    ended_at: DateTime = plain_field("Time when it ended.")
+    ended_at: DateTime = plain_field("End time of the call.")
     summary: JSON | None = optional_input(_SUMMARY)
-    exception: str | None = optional_input("Text of the exception that ended it; empty for none.")
+    exception: str | None = optional_input("Text of the exception that ended the call; empty for none.")
     output: JSON | None = optional_input("Result of the call: any JSON value.")
-    wb_run_step_end: BigInt | None = optional_input("Step of the run when it ended, from 0.")
+    wb_run_step_end: BigInt | None = optional_input("Step of the W&B run at the end, from 0.")
 
     def __post_init__(self) -> None:
         """Replace missing attributes and a missing summary by empty objects."""
@@ -124,24 +132,26 @@ class CompletedCallSchemaForInsert(StartedCallSchemaForInsert):
             self.summary = JSON({})
 
     def to_parts(self) -> tuple[store.CallStart, store.CallEnd]:
-        """Return its start and its end as the store takes them; the end has no id yet if the start has none."""
+        """Split into the start and the end of `stores.calls`; the end has an empty id if the input has no id."""
         started = dict(vars(self))
         ended = {name: started.pop(name) for name in _ENDED}
         return store.CallStart(**started), store.CallEnd(project_id=self.project_id, id=self.id or "", **ended)
 
 
-@strawberry.input(description="One item of a batch: a start or an end.", one_of=True)
+@strawberry.input(description="Entry of a batch: either the start or the end of a call.", one_of=True)
 class CallBatchMode:
-    """Exactly one of the two."""
+    """Start or end of a call; graphql-core ensures that exactly one is set."""
 
-    start: StartedCallSchemaForInsert | None = strawberry.field(description="A start.", default=strawberry.UNSET)
-    end: EndedCallSchemaForInsert | None = strawberry.field(description="An end.", default=strawberry.UNSET)
+    start: StartedCallSchemaForInsert | None = strawberry.field(
+        description="Start of a call.", default=strawberry.UNSET
+    )
+    end: EndedCallSchemaForInsert | None = strawberry.field(description="End of a call.", default=strawberry.UNSET)
 
     def to_store(self) -> store.CallStart | store.CallEnd:
-        """The one that was given, as the store takes it."""
+        """Convert the start or the end, whichever is set, to its form in `stores.calls`."""
         return self.start.to_store() if self.start else self._end().to_store()
 
     def _end(self) -> EndedCallSchemaForInsert:
         if not self.end:
-            raise TypeError("graphql-core lets exactly one of a @oneOf input's fields through")
+            raise TypeError("graphql-core accepts exactly one field of a @oneOf input")
         return self.end

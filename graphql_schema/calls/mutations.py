@@ -1,4 +1,4 @@
-"""Writing calls."""
+"""Mutations that write calls."""
 
 from typing import Annotated, Final
 
@@ -16,58 +16,64 @@ from stores.calls import CallEnd, CallStart
 from stores.concurrency.time_slices import cooperative_batches
 from stores.refs import call_ref
 
-_REF: Final = "Ref of the call: feedback and values name it by this, and node finds it again."
+_REF: Final = "Ref of the call. Feedback and JSON values refer to the call by it, and node resolves it."
 
-User = Annotated[str | None, strawberry.argument(description="Who writes; the caller if left out.")]
+User = Annotated[str | None, strawberry.argument(description="User who writes; the caller if omitted.")]
 
 
-@strawberry.type(description="A call that was started.")
+@strawberry.type(description="Result of storing the start of a call.")
 class CallStartRes:
-    """The ids, made or given, and the ref."""
+    """Ids of the call and the trace, generated if the client sent none, and the ref."""
 
-    id: strawberry.ID = plain_field("The call's id; its end needs it.")
-    trace_id: strawberry.ID = plain_field("The trace's id; its children need it.")
+    id: strawberry.ID = plain_field("Id of the call, which its end must repeat.")
+    trace_id: strawberry.ID = plain_field("Id of the trace, which child calls must repeat.")
     ref: strawberry.ID = plain_field(_REF)
 
 
-@strawberry.type(description="A call that was ended.")
+@strawberry.type(description="Result of storing the end of a call.")
 class CallEndRes:
-    """The id and the ref."""
+    """Id and ref of the call."""
 
-    id: strawberry.ID = plain_field("The call's id.")
+    id: strawberry.ID = plain_field("Id of the call.")
     ref: strawberry.ID = plain_field(_REF)
 
 
 @strawberry.type(description="Result of `callCreate`.")
 class CallCreateRes:
-    """The ids, made or given, and the ref."""
+    """Ids of the call and the trace, generated if the client sent none, and the ref."""
 
     id: strawberry.ID = plain_field("Id of the call.")
-    trace_id: strawberry.ID = plain_field("Id of its trace; the calls below it need it.")
+    trace_id: strawberry.ID = plain_field("Id of the trace, which child calls must repeat.")
     ref: strawberry.ID = plain_field(_REF)
 
 
-@strawberry.type(description="What a batch made, item by item.")
+@strawberry.type(description="Result of a batch.")
 class CallCreateBatchRes:
-    """Results in the batch's order."""
+    """Results in the order of the batch."""
 
-    res: list[Annotated[CallStartRes | CallEndRes, strawberry.union("CallBatchResult", description="One item.")]] = (
-        plain_field("What each item made, in the batch's order.")
+    res: list[
+        Annotated[
+            CallStartRes | CallEndRes,
+            strawberry.union("CallBatchResult", description="Result of one entry of a batch."),
+        ]
+    ] = plain_field("Results of the entries, in the order of the batch.")
+
+
+@strawberry.type(description="Result of `callUpdate`.")
+class CallUpdateRes:
+    """Number of renamed calls."""
+
+    num_updated: int = plain_field(
+        "Number of renamed calls: 1, or 0 if the call is not stored yet. The name is kept, and a start that arrives "
+        "later gets it."
     )
 
 
-@strawberry.type(description="A call's update.")
-class CallUpdateRes:
-    """How many."""
-
-    num_updated: int = plain_field("1, or 0 where there is no such call yet; a start that comes later has the name.")
-
-
-@strawberry.type(description="A delete of calls.")
+@strawberry.type(description="Result of `callsDelete`.")
 class CallsDeleteRes:
-    """How many."""
+    """Number of deleted calls."""
 
-    num_deleted: int = plain_field("How many calls were there and are gone, descendants included.")
+    num_deleted: int = plain_field("Number of calls deleted by this request, descendants included.")
 
 
 def _result(part: CallStart | CallEnd) -> CallStartRes | CallEndRes:
@@ -88,77 +94,81 @@ def _ref(part: CallStart | CallEnd) -> strawberry.ID:
 
 @strawberry.type
 class CallMutations:
-    """The fields of Mutation that write calls."""
+    """Mutation fields that write calls."""
 
-    @resolved_field("Start a call.")
+    @resolved_field("Storage of the start of a call.")
     async def call_start(
         self,
         info: Info,
-        start: Annotated[StartedCallSchemaForInsert, strawberry.argument(description="The call's start.")],
+        start: Annotated[StartedCallSchemaForInsert, strawberry.argument(description="Start of the call.")],
     ) -> CallStartRes:
-        """Start a call."""
+        """Store a start; return the ids and the ref."""
         part = start.to_store()
         await info.context.stores.calls.write_one(part)
         return _started(part)
 
-    @resolved_field("End a call.")
+    @resolved_field("Storage of the end of a call.")
     async def call_end(
-        self, info: Info, end: Annotated[EndedCallSchemaForInsert, strawberry.argument(description="The call's end.")]
+        self, info: Info, end: Annotated[EndedCallSchemaForInsert, strawberry.argument(description="End of the call.")]
     ) -> CallEndRes:
-        """End a call."""
+        """Store an end; return the id and the ref."""
         part = end.to_store()
         await info.context.stores.calls.write_one(part)
         return _ended(part)
 
     @resolved_field(
-        "Creation of a whole call, its start and its end in one write. Nothing is stored if either breaks a rule."
+        "Creation of a complete call: its start and its end in one write. Nothing is stored if either is invalid."
     )
     async def call_create(
         self,
         info: Info,
         call: Annotated[CompletedCallSchemaForInsert, strawberry.argument(description="Start and end of the call.")],
     ) -> CallCreateRes:
-        """Store a whole call."""
+        """Store a start and an end together; return the ids and the ref."""
         start, end = call.to_parts()
         await info.context.stores.calls.write_call(start, end)
         return CallCreateRes(id=strawberry.ID(end.id), trace_id=strawberry.ID(str(start.trace_id)), ref=_ref(end))
 
-    @resolved_field("Start and end many calls: all of them, or none if one breaks a rule.")
+    @resolved_field(
+        "Storage of starts and ends of many calls in one request. Nothing is stored if one of them is invalid."
+    )
     async def call_create_batch(
         self,
         info: Info,
         batch: Annotated[list[CallBatchMode], strawberry.argument(description="Starts and ends, in any order.")],
     ) -> CallCreateBatchRes:
-        """Write a batch."""
+        """Store all starts and ends, or none of them; return results in the order of `batch`."""
         parts = [item.to_store() async for some in cooperative_batches(batch) for item in some]
         await info.context.stores.calls.write(parts)
         return CallCreateBatchRes(res=[_result(part) for part in parts])
 
-    @resolved_field("Give a call another display name.")
+    @resolved_field("Change of a call's display name.")
     async def call_update(
         self,
         info: Info,
         project_id: ProjectId,
-        call_id: Annotated[strawberry.ID, strawberry.argument(description="The call.")],
+        call_id: Annotated[strawberry.ID, strawberry.argument(description="Id of the call.")],
         display_name: Annotated[
-            str | None, strawberry.argument(description="The name, of at most 1,024 characters; empty takes it away.")
+            str | None,
+            strawberry.argument(description="Display name, at most 1,024 characters; empty or null removes the name."),
         ] = None,
         wb_user_id: User = None,
     ) -> CallUpdateRes:
-        """Rename a call."""
+        """Set or remove the display name; return the number of renamed calls."""
         store = info.context.stores.calls
         return CallUpdateRes(num_updated=await store.rename(project_id, call_id, display_name, wb_user_id))
 
-    @resolved_field("Delete calls for good, with all that descends from them in their traces.")
+    @resolved_field("Permanent deletion of calls and of all their descendants in their traces.")
     async def calls_delete(
         self,
         info: Info,
         project_id: ProjectId,
         call_ids: Annotated[
-            list[strawberry.ID], strawberry.argument(description="The calls, at most 1,000; unknown ids do no harm.")
+            list[strawberry.ID],
+            strawberry.argument(description="Ids of the calls, at most 1,000; unknown ids are ignored."),
         ],
         wb_user_id: User = None,
     ) -> CallsDeleteRes:
-        """Delete calls."""
+        """Delete calls and their descendants; return the number of deleted calls."""
         deleted = await info.context.stores.calls.delete(project_id, call_ids, wb_user_id)
         return CallsDeleteRes(num_deleted=deleted)

@@ -1,4 +1,4 @@
-"""Reading calls."""
+"""Queries that read calls."""
 
 from functools import partial
 from typing import Annotated
@@ -22,79 +22,82 @@ from stores.ids import check_call_id
 from stores.paging import PageRequest, Row
 from stores.query.explain import Plan
 
-Filter = Annotated[CallsFilter | None, strawberry.argument(description="Which calls; all if left out.")]
+Filter = Annotated[CallsFilter | None, strawberry.argument(description="Filter of the calls; all calls if omitted.")]
 Sort = Annotated[
-    list[SortBy] | None, strawberry.argument(description="In which order; the oldest first if left out or empty.")
+    list[SortBy] | None,
+    strawberry.argument(description="Sort order; by start time, the oldest first, if omitted or empty."),
 ]
-Where = Annotated[QueryInput | None, strawberry.argument(description="Any condition on their fields, as well.")]
-Limit = Annotated[int | None, strawberry.argument(description="Stop counting here.")]
+Where = Annotated[
+    QueryInput | None, strawberry.argument(description="Further condition on fields of the calls; none if omitted.")
+]
+Limit = Annotated[int | None, strawberry.argument(description="Upper limit of the count; counting stops there.")]
 ExpandColumns = Annotated[
     list[str] | None,
     strawberry.argument(
-        description="Places in inputs, output, attributes or summary, such as inputs.model, at which there are refs to "
-        "objects. A path below one, such as inputs.model.temperature, is asked and sorted by in the object; it is null "
-        "where there is no such ref. At most 20, none of them through a list."
+        description="Paths into inputs, output, attributes or summary, such as inputs.model, whose values are refs to "
+        "objects. `query` and `sortBy` then read a longer path, such as inputs.model.temperature, from the "
+        "object; it is null if there is no such ref. At most 20 paths, none of them through a list."
     ),
 ]
 ReturnExpanded = Annotated[
     bool | None,
     strawberry.argument(
-        description="With true, the objects' values stand in the answer in place of the refs, each object with its ref "
-        "under _ref; a ref that leads to nothing in the project stays."
+        description="True if the response contains the objects' values in place of the refs, each object with its ref "
+        "under _ref. A ref that cannot be resolved in the project stays as it is."
     ),
 ]
-CallId = Annotated[strawberry.ID, strawberry.argument(description="The call's id.")]
+CallId = Annotated[strawberry.ID, strawberry.argument(description="Id of the call.")]
 
 
-@strawberry.type(description="How many calls there are, and what they take.")
+@strawberry.type(description="Number and storage size of calls.")
 class CallsQueryStatsRes:
-    """Numbers about calls; the source is `stores.calls.CallsStats`."""
+    """Count and size of matching calls; the source is `stores.calls.CallsStats`."""
 
-    count: BigInt = plain_field("How many calls match, at most the limit.")
+    count: BigInt = plain_field("Number of matching calls, at most `limit`.")
     total_storage_size_bytes: BigInt | None = plain_field(
-        "The sum of totalStorageSizeBytes over the roots among them; computed only when selected."
+        "Sum of totalStorageSizeBytes over the matching root calls, in bytes; computed only if selected."
     )
 
 
-@strawberry.type(description="How a list of calls is found.")
+@strawberry.type(description="Execution plan of a list of calls in MongoDB.")
 class ExplainRes:
-    """The source is `stores.query.explain.Plan`."""
+    """Execution plan; the source is `stores.query.explain.Plan`."""
 
-    sorts_in_memory: bool = plain_field("Whether no index gives the order, so that all that matches is sorted.")
-    keys_examined: BigInt = plain_field("Keys of indexes looked at.")
-    documents_examined: BigInt = plain_field("Documents looked at.")
-    returned: BigInt = plain_field("Documents that came of it, one more than a page where there are more.")
-    milliseconds: BigInt = plain_field("What it took the database.")
+    sorts_in_memory: bool = plain_field(
+        "True if no index provides the order, so that MongoDB sorts all matching documents."
+    )
+    keys_examined: BigInt = plain_field("Number of index keys that MongoDB examined.")
+    documents_examined: BigInt = plain_field("Number of documents that MongoDB examined.")
+    returned: BigInt = plain_field("Number of documents returned: page size plus one if there is a next page.")
+    milliseconds: BigInt = plain_field("Execution time in MongoDB, in milliseconds.")
 
-    @resolved_field("The indexes that lead to the calls, by name.")
+    @resolved_field("Names of the indexes that MongoDB uses.")
     def indexes(self, parent: strawberry.Parent[Plan]) -> list[str]:
-        """The indexes by name."""
+        """Return the names of the used indexes, sorted."""
         return sorted(parent.indexes)
 
-    @resolved_field("MongoDB's own names of what it does.")
+    @resolved_field("Names of the plan's stages, as MongoDB reports them.")
     def stages(self, parent: strawberry.Parent[Plan]) -> list[str]:
-        """The stages by name."""
+        """Return the names of the plan's stages, sorted."""
         return sorted(parent.stages)
 
-    @resolved_field("The pipeline that it is made into, in MongoDB's terms.")
+    @resolved_field("Aggregation pipeline that LoomQL sends to MongoDB.")
     def pipeline(self, parent: strawberry.Parent[Plan]) -> JSON:
-        """The pipeline as JSON."""
+        """Return the pipeline as JSON text."""
         return JSON(parent.pipeline_text)
 
 
 @strawberry.type
 class CallQueries:
-    """The fields of Query that read calls."""
+    """Query fields that read calls."""
 
-    @resolved_field("One call; null if there is none, or it is deleted.", returns=CallSchema | None)
+    @resolved_field("Call with an id; null if it is missing or deleted.", returns=CallSchema | None)
     async def call(self, info: Info, project_id: ProjectId, id: CallId) -> Row | None:  # noqa: A002 -- the API's name
-        """One call."""
+        """Return one call, or None if it is missing or deleted."""
         check_call_id(id, "id")
         return await info.context.stores.calls.one(project_id, id, selected_fields(info))
 
-    @connection_field(
-        "A page of the project's calls.", of=CallSchema, indexed=INDEXED_CALL_FIELDS, ids="filter.callIds"
-    )
+    @connection_field("Page of the project's calls.", of=CallSchema, indexed=INDEXED_CALL_FIELDS, ids="filter.callIds")
     async def calls(
         self,
         info: Info,
@@ -107,23 +110,28 @@ class CallQueries:
         expand_columns: ExpandColumns = None,
         return_expanded_column_values: ReturnExpanded = True,
     ) -> Listing:
-        """A page of calls."""
+        """Return a page of matching calls and a function that counts all of them."""
         calls = info.context.stores.calls
         which, where = to_store(filter), to_store(query)
-        wanted = connections.selected_of_nodes(info)
+        wanted = connections.selected_node_fields(info)
         expansion = Expansion(expand_columns or (), return_expanded_column_values is not False)
         page = await calls.page(project_id, request, wanted, which, sort_keys(sort_by), where, expansion)
         return Listing(page, partial(calls.count, project_id, which, where, expansion))
 
     @resolved_field(
-        "The present place in what happens to the project's calls, for `callEvents(after:)`: take it, list what there "
-        "is, and go on from it; so nothing is missed, and what changed meanwhile comes again as an event."
+        "Current position in the event stream of the project's calls, for `callEvents(after:)`. Read it, list the "
+        "calls, then subscribe after it: no event is missed, and changes made meanwhile are sent as events."
     )
     async def call_events_cursor(self, info: Info, project_id: ProjectId) -> str:
-        """The present place among the events."""
+        """Return the current cursor of the project's call events."""
         return await info.context.stores.calls.events_cursor(project_id)
 
-    @resolved_field("How many calls there are.", returns=CallsQueryStatsRes, work=COUNT, indexed=INDEXED_CALL_FIELDS)
+    @resolved_field(
+        "Number and storage size of matching calls.",
+        returns=CallsQueryStatsRes,
+        work=COUNT,
+        indexed=INDEXED_CALL_FIELDS,
+    )
     async def calls_stats(
         self,
         info: Info,
@@ -133,13 +141,13 @@ class CallQueries:
         limit: Limit = None,
         expand_columns: ExpandColumns = None,
     ) -> CallsStats:
-        """How many calls there are."""
+        """Count the matching calls and sum their sizes, as far as selected."""
         which, where = to_store(filter), to_store(query)
         wanted, expansion = selected_fields(info), Expansion(expand_columns or ())
         return await info.context.stores.calls.stats(project_id, wanted, which, limit, where, expansion)
 
     @resolved_field(
-        "How the first page of such a list is found: for those who run the server.",
+        "Execution plan of the first page of a list of calls, for operators of the server.",
         returns=ExplainRes,
         work=COUNT,
         indexed=INDEXED_CALL_FIELDS,
@@ -153,7 +161,7 @@ class CallQueries:
         sort_by: Sort = None,
         expand_columns: ExpandColumns = None,
     ) -> Plan:
-        """How a list is found."""
+        """Return MongoDB's execution plan of the first page."""
         which, where = to_store(filter), to_store(query)
         expansion = Expansion(expand_columns or ())
         return await info.context.stores.calls.explain(project_id, which, sort_keys(sort_by), where, expansion)

@@ -1,4 +1,4 @@
-"""Calls as they happen."""
+"""Subscriptions to changes of calls."""
 
 from collections.abc import AsyncGenerator
 from enum import Enum
@@ -16,45 +16,45 @@ from stores.calls import CallEvent as StoreCallEvent
 After = Annotated[
     str | None,
     strawberry.argument(
-        description="Go on after this cursor: that of an event, of `callEventsCursor`, or of an error's "
-        "`extensions.after`. Any filter and query over the same project may go on from it."
+        description="Cursor after which events are sent: of an event, of `callEventsCursor`, or of an error's "
+        "`extensions.after`. A cursor is valid for any filter and query over the same project."
     ),
 ]
 
 
-@strawberry.enum(description="What happened to a call.")
+@strawberry.enum(description="Kind of change of a call.")
 class CallEventType(Enum):
-    """The values are those of the stores."""
+    """Kinds of change; the values are those of `stores.calls`."""
 
     STARTED = strawberry.enum_value(
-        "started", description="It started; by the time that this is told it may have ended."
+        "started", description="Start of the call, which may have ended before the event arrives."
     )
-    ENDED = strawberry.enum_value("ended", description="It ended, or was written whole.")
-    UPDATED = strawberry.enum_value("updated", description="It was given another name, or written again.")
+    ENDED = strawberry.enum_value("ended", description="End of the call, or storage of a complete call.")
+    UPDATED = strawberry.enum_value("updated", description="Change of the display name, or a replaced start or end.")
     DELETED = strawberry.enum_value(
-        "deleted", description="It was deleted. What a purge or retention removes for good is no event."
+        "deleted", description="Deletion of the call. Removal by a purge or by retention sends no event."
     )
 
 
-@strawberry.type(description="Something that happened to a call.")
+@strawberry.type(description="Change of a call.")
 class CallEvent:
-    """The source is `stores.calls.CallEvent`."""
+    """Change of a call; the source is `stores.calls.CallEvent`."""
 
-    type: CallEventType = plain_field("What happened.")
+    type: CallEventType = plain_field("Kind of change.")
     call: CallSchema = plain_field(
-        "The call as it is when the event is told, which may be a little later; a deleted one as it was."
+        "Call as stored when the event is sent, shortly after the change; for DELETED, its last state."
     )
-    cursor: str = plain_field("The place after this event: give it as `after` to go on from here, at any server.")
+    cursor: str = plain_field("Cursor of this event; pass it as `after`, to any server, to continue after it.")
 
 
 @strawberry.type
 class CallSubscriptions:
-    """The fields of Subscription that tell of calls."""
+    """Subscription fields about calls."""
 
     @subscription_field(
-        "What happens to the project's calls: from now on, or after a place in the past without a gap. A deleted call "
-        "passes the filter and the query as it was. Conditions on feedback and costs look at what there is of these "
-        "when the event is told; that they change later is no event of the call.",
+        "Events of changes of the project's calls: from now on, or after a past cursor without gaps. A deleted call "
+        "is filtered by its last state. Conditions on feedback and costs use their values at the time the event is "
+        "sent; a later change of these sends no event.",
         of=CallEvent,
     )
     def call_events(
@@ -65,7 +65,7 @@ class CallSubscriptions:
         query: Where = None,
         after: After = None,
     ) -> AsyncGenerator[StoreCallEvent, None]:
-        """What happens to calls."""
+        """Stream the events of matching calls."""
         wanted, context = selected_fields(info, "call"), info.context
         return context.stores.calls.events(
             project_id, wanted, to_store(filter), to_store(query), after, quota_key=context.payer

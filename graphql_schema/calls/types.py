@@ -1,4 +1,4 @@
-"""What a call looks like."""
+"""GraphQL types of calls."""
 
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -30,7 +30,7 @@ from stores.traces.totals import CALLS_AND_ERRORS, TOKENS_AND_COST
 
 Types = Annotated[
     list[str] | None,
-    strawberry.argument(description="Of which types, at most 1,000; of all if left out or empty."),
+    strawberry.argument(description="Types of feedback, at most 1,000; all types if omitted or empty."),
 ]
 
 
@@ -42,7 +42,10 @@ def _thread_key(row: Row) -> tuple[str, Period, str] | None:
 
 
 def _of_trace(description: str, kind: object, wanted: frozenset[str], value: Callable[[Row], object]) -> Any:  # noqa: ANN401 -- a field
-    """A field of roots with a number of their traces' totals, of which `wanted` are read together; null for others."""
+    """Field of root calls with one number from the totals of their trace; null for other calls.
+
+    Totals of all traces of a page are read by one lookup, of the fields `wanted`.
+    """
 
     async def of_all(info: Info, parents: Sequence[Row]) -> list[object]:
         keys = [None if parent.get("parent_id") else (parent["project_id"], parent["trace_id"]) for parent in parents]
@@ -57,198 +60,201 @@ def _of_trace(description: str, kind: object, wanted: frozenset[str], value: Cal
     return resolved_field(description, returns=kind, work=COUNT)(resolve)
 
 
-@strawberry.enum(description="How a call went.")
+@strawberry.enum(description="Status of a call.")
 class TraceStatus(Enum):
-    """The four states of a call; the values are those of the stores."""
+    """Status of a call; the values are those of `stores.calls`."""
 
-    SUCCESS = strawberry.enum_value("success", description="It ended without an exception.")
-    ERROR = strawberry.enum_value("error", description="It ended with an exception.")
-    RUNNING = strawberry.enum_value("running", description="It has started and not ended.")
+    SUCCESS = strawberry.enum_value("success", description="Ended without an exception.")
+    ERROR = strawberry.enum_value("error", description="Ended with an exception.")
+    RUNNING = strawberry.enum_value("running", description="Started but not ended.")
     DESCENDANT_ERROR = strawberry.enum_value(
-        "descendant_error", description="It ended well itself, but calls below it failed."
+        "descendant_error", description="Ended without an exception, but descendants failed."
     )
 
 
 @strawberry.type(
-    description="What a call used of one model, as its writer counted. A count that was not sent is null, "
-    "and so is one that is no whole number of 64 bits (5.0 is whole, 1.7 is not). Counts of classes, such as "
-    "cacheReadTokens, do not overlap, whatever the writer's input includes."
+    description="Usage of one model by a call, as the client that wrote the call reported it. A count is null if it "
+    "was not sent or is not a 64-bit integer (5.0 is accepted, 1.7 is not). Counts by class, such as cacheReadTokens, "
+    "do not overlap, even if the reported input includes them."
 )
 @with_class_counts
 class LLMUsageSchema:
-    """Counts as the writer sent them."""
+    """Reported counts of one model."""
 
-    model: str = plain_field("The model's name.")
-    prompt_tokens: BigInt | None = plain_field("Tokens of the prompt.")
-    input_tokens: BigInt | None = plain_field("Tokens of the input, as some providers call the prompt.")
-    completion_tokens: BigInt | None = plain_field("Tokens of the completion.")
-    output_tokens: BigInt | None = plain_field("Tokens of the output, as some providers call the completion.")
-    requests: BigInt | None = plain_field("Requests made.")
-    total_tokens: BigInt | None = plain_field("All tokens, as the provider counts them.")
+    model: str = plain_field("Name of the model.")
+    prompt_tokens: BigInt | None = plain_field("Number of prompt tokens.")
+    input_tokens: BigInt | None = plain_field("Number of input tokens, another name for prompt tokens.")
+    completion_tokens: BigInt | None = plain_field("Number of completion tokens.")
+    output_tokens: BigInt | None = plain_field("Number of output tokens, another name for completion tokens.")
+    requests: BigInt | None = plain_field("Number of requests to the model.")
+    total_tokens: BigInt | None = plain_field("Number of tokens in total, as the provider counts them.")
 
 
-@strawberry.type(description="A call: one step of a trace, from its start to its end.")
+@strawberry.type(description="Call: one step of a trace, with a start and an end.")
 class CallSchema(Node):
-    """A call; its source is a row of `stores.calls`."""
+    """A call; the source is a row of `stores.calls`."""
 
-    id: strawberry.ID = plain_field("The call's id, unique in its project.")
-    project_id: strawberry.ID = plain_field("The project, as entity/project.")
-    op_name: str = plain_field("What was called: a plain name, or the ref of an op's version.")
-    display_name: str | None = plain_field("A name given to this call; null if none was.")
-    trace_id: strawberry.ID = plain_field("The trace that the call belongs to.")
-    parent_id: strawberry.ID | None = plain_field("The call that made this one; null for a root.")
-    thread_id: str | None = plain_field("The conversation that the call belongs to.")
-    turn_id: strawberry.ID | None = plain_field("The turn of the conversation: the id of the call that began it.")
-    started_at: DateTime = plain_field("When it started.")
-    ended_at: DateTime | None = plain_field("When it ended; null while it runs.")
-    exception: str | None = plain_field("The exception that ended it, as text.")
-    wb_user_id: str | None = plain_field("Who wrote it.")
-    wb_run_id: str | None = plain_field("The run that it was made in, as entity/project/run.")
-    wb_run_step: BigInt | None = plain_field("The run's step when it started.")
-    wb_run_step_end: BigInt | None = plain_field("The run's step when it ended.")
-    deleted_at: DateTime | None = plain_field(
-        "When it was deleted, in an event of that; null anywhere else: what is deleted is not found."
+    id: strawberry.ID = plain_field("Id of the call, unique in its project.")
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    op_name: str = plain_field("Name of the op, or ref of its version.")
+    display_name: str | None = plain_field("Display name of the call; null if none was set.")
+    trace_id: strawberry.ID = plain_field("Id of the trace.")
+    parent_id: strawberry.ID | None = plain_field("Id of the parent call; null for a root.")
+    thread_id: str | None = plain_field("Id of the thread; null if the call is in none.")
+    turn_id: strawberry.ID | None = plain_field(
+        "Id of the call that started the turn of the thread; null if the call is in none."
     )
-    status: TraceStatus = plain_field("How it went; the same as summary.weave.status.")
-    latency_ms: BigInt | None = plain_field("From start to end in whole milliseconds; null while it runs.")
-    trace_name: str = plain_field("Its display name; without one the op's name.")
+    started_at: DateTime = plain_field("Start time of the call.")
+    ended_at: DateTime | None = plain_field("End time of the call; null while it runs.")
+    exception: str | None = plain_field("Text of the exception that ended the call; null for none.")
+    wb_user_id: str | None = plain_field("User who wrote the call.")
+    wb_run_id: str | None = plain_field("W&B run of the call, as entity/project/run; null for none.")
+    wb_run_step: BigInt | None = plain_field("Step of the W&B run at the start; null if none was sent.")
+    wb_run_step_end: BigInt | None = plain_field("Step of the W&B run at the end; null if none was sent.")
+    deleted_at: DateTime | None = plain_field(
+        "Deletion time, in an event of a deletion; null otherwise, because queries do not return deleted calls."
+    )
+    status: TraceStatus = plain_field("Status of the call; equal to summary.weave.status.")
+    latency_ms: BigInt | None = plain_field("Duration of the call in whole milliseconds; null while it runs.")
+    trace_name: str = plain_field("Display name of the call, or the op's name if none was set.")
     total_tokens: BigInt | None = plain_field(
-        "All tokens that its usage counts, over all models; null where it has no usage. A call whose writer rolls up "
-        "what the calls below it used counts that, too."
+        "Number of tokens that the call reports, over all models; null without usage. A parent that reports the sum "
+        "of its descendants includes theirs."
     )
     storage_size_bytes: BigInt | None = plain_field(
-        "What its attributes, inputs, output and summary take as JSON text."
+        "Size of the attributes, inputs, output and summary as JSON text, in bytes."
     )
     total_storage_size_bytes: BigInt | None = plain_field(
-        "The sum of storageSizeBytes over its trace; null unless it is a root."
+        "Sum of storageSizeBytes over the trace, in bytes; null unless the call is a root."
     )
-    attributes: JSON | None = json_field(
-        JsonField("attributes"), "What the writer noted beside the inputs: a JSON object."
-    )
-    inputs: JSON | None = json_field(JsonField("inputs"), "What it was called with: a JSON object.")
-    output: JSON | None = json_field(JsonField("output"), "What it gave back: any JSON value; null while it runs.")
+    attributes: JSON | None = json_field(JsonField("attributes"), "Metadata of the call, as a JSON object.")
+    inputs: JSON | None = json_field(JsonField("inputs"), "Arguments of the call, as a JSON object.")
+    output: JSON | None = json_field(JsonField("output"), "Result of the call: any JSON value; null while it runs.")
     summary: JSON | None = json_field(
         SUMMARY,
-        "What the writer summed up (usage by model, status_counts, more), and under weave what LoomQL knows: "
-        "status, latency_ms, and display_name or trace_name.",
+        "Summary that the client sent (usage by model, status_counts and other keys). LoomQL adds status, latency_ms, "
+        "and display_name or trace_name under weave.",
     )
 
     @resolved_field(
-        "What it used of each model, from its summary; counts that are no whole numbers of 64 bits are null.",
+        "Usage by model, from the call's summary; counts that are not 64-bit integers are null.",
         returns=list[LLMUsageSchema],
         size=3,
     )
     def usage(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """What it used of each model."""
+        """Return the usage by model."""
         return usage(parent)
 
     @resolved_field(
-        "Usage of the call and its cost, by model; empty if no model has a price or a stated cost. A model without a "
-        "price has counts alone. LoomQL computes costs from current prices on each read, so summary lacks them.",
+        "Usage and cost of the call, by model; empty if no model has a price or a stated cost. A model without a "
+        "price has counts only. LoomQL computes costs from current prices on each read, so summary does not contain "
+        "them.",
         returns=list[LLMCostSchema],
         size=3,
     )
     def costs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """What it used of each model costs."""
+        """Return the usage and cost by model; empty without usage."""
         used = parent.get("usage")
         return bill(used, parent["started_at"], parent[PRICES]) if used else []
 
     @resolved_field(
-        "Cost of the usage that the call reports, in US dollars; null if no model has a price in US dollars. Prices in "
-        "other currencies are left out. The cost of a parent that reports the sum of its children includes theirs."
+        "Cost of the usage that the call reports, in US dollars; null if no model has a price in US dollars. Prices "
+        "in other currencies are left out. A parent that reports the sum of its descendants includes their cost."
     )
     def total_cost(self, parent: strawberry.Parent[Row]) -> float | None:
-        """What its usage costs."""
+        """Return the cost in US dollars; None without usage or a price."""
         used = parent.get("usage")
         cost: float | None = parent[PRICES].total_cost(used, parent["started_at"]) if used else None
         return cost
 
     trace_cost = _of_trace(
-        "Cost of all calls of the trace in US dollars, with the own usage of each call counted once; null unless the "
-        "call is a root, or if no model has a price in US dollars. totalCost is the cost of the usage that the call "
-        "itself reports: some senders sum the trace there, others report nothing.",
+        "Cost of all calls of the trace in US dollars, counting each call's own usage once; null unless the call is a "
+        "root, or if no model has a price in US dollars. totalCost, in contrast, is the cost of the usage that the "
+        "root itself reports, which may be the sum of the trace or nothing.",
         float | None,
         TOKENS_AND_COST,
         lambda totals: totals["usage"]["cost"],
     )
     trace_tokens = _of_trace(
-        "Tokens that all calls of its trace used, counted once; null unless the call is a root.",
+        "Number of tokens of all calls of the trace, each counted once; null unless the call is a root.",
         BigInt | None,
         TOKENS_AND_COST,
         lambda totals: totals["usage"]["total_tokens"],
     )
     trace_errors = _of_trace(
-        "Number of calls of its trace that ended with an exception; null unless the call is a root.",
+        "Number of calls of the trace that ended with an exception; null unless the call is a root.",
         BigInt | None,
         CALLS_AND_ERRORS,
         lambda totals: totals["num_errors"],
     )
     trace_calls = _of_trace(
-        "Number of calls of its trace; null unless the call is a root.",
+        "Number of calls of the trace; null unless the call is a root.",
         BigInt | None,
         CALLS_AND_ERRORS,
         lambda totals: totals["num_calls"],
     )
 
-    ref: strawberry.ID = node_ref(call_ref, "Its ref, by which values point to it, and node finds it again.")
+    ref: strawberry.ID = node_ref(
+        call_ref, "Ref of the call. JSON values refer to the call by it, and node resolves it."
+    )
     op = to_one(
-        "The op's version that was called; null if opName is no ref into this project, or leads to nothing.",
+        "Version of the op; null if opName is no ref into this project, or its version is missing.",
         ObjSchema | None,
         lambda stores: stores.objects.by_refs,
         key_of("project_id", "op_name"),
     )
     parent = to_one(
-        "The call that made this one; null for a root, and where that is not there: it never came, or is deleted.",
+        "Parent call; null for a root, and if the parent is missing or deleted.",
         Call | None,
         lambda stores: stores.calls.by_keys,
         key_of("project_id", "parent_id"),
     )
     children = to_many(
-        "The calls that it made, the oldest first.",
+        "Child calls, the oldest first.",
         Call,
         lambda stores: stores.calls.children,
         key_of("project_id", "id"),
     )
     turn = to_one(
-        "The call that began the turn of its conversation; null where it is in none, or that is not there.",
+        "Call that started the turn; null if the call is in no turn, or that call is missing or deleted.",
         Call | None,
         lambda stores: stores.calls.by_keys,
         key_of("project_id", "turn_id"),
     )
 
     thread = to_one(
-        "The conversation that it belongs to; null where that is none, or one of which no turn has ended yet.",
+        "Thread of the call; null if the call is in none, or no turn of the thread has ended yet.",
         ThreadOf | None,
         lambda stores: stores.threads.by_keys,
         _thread_key,
     )
     evaluation_run = to_one(
-        "The run of an evaluation that it is part of: the call itself, or one of the 4 above it; null if none is.",
+        "Evaluation run of the call: the call itself or one of its 4 nearest ancestors; null if none of them is a run.",
         Run | None,
         lambda stores: stores.evaluations.runs_above,
         key_of("project_id", "id"),
     )
 
-    @resolved_field("The trace that it belongs to.", returns=TraceOf)
+    @resolved_field("Trace of the call.", returns=TraceOf)
     def trace(self, parent: strawberry.Parent[Row]) -> Row:
-        """Its trace."""
+        """Return the key of the trace, from which its fields are read."""
         return {"project_id": parent["project_id"], "trace_id": parent["trace_id"]}
 
     feedback = to_many(
-        "The feedback on it, the oldest first; `last: 10` gives the newest.",
+        "Feedback on the call, the oldest first; `last: 10` returns the newest.",
         Feedback,
         lambda stores: stores.feedback.of_calls,
         key_of("project_id", "id"),
-        narrowed={"types": Types},
-        given=lambda types=None: (frozenset(types or ()),),
+        arguments={"types": Types},
+        to_key=lambda types=None: (frozenset(types or ()),),
     )
 
-    @resolved_field("The refs in its inputs, in their order, repeats included.", returns=list[ResolvedRef])
+    @resolved_field("Refs in the inputs, in their order, with duplicates.", returns=list[ResolvedRef])
     def input_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """The refs in its inputs."""
+        """Return the refs in the inputs."""
         return refs_of(parent, "input_refs")
 
-    @resolved_field("The refs in its output, in their order, repeats included.", returns=list[ResolvedRef])
+    @resolved_field("Refs in the output, in their order, with duplicates.", returns=list[ResolvedRef])
     def output_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """The refs in its output."""
+        """Return the refs in the output."""
         return refs_of(parent, "output_refs")

@@ -1,4 +1,4 @@
-"""Asking models, for the answer whole."""
+"""Mutations that request completions."""
 
 import strawberry
 
@@ -12,10 +12,10 @@ from stores.completions import Completion
 
 @strawberry.type
 class CompletionMutations:
-    """The fields of Mutation that ask models."""
+    """Mutation fields that request completions."""
 
     @resolved_field(
-        "Ask a model, and keep what came of it as a call. What its provider does wrong is in the response, and kept.",
+        "Completion by a model, stored as a call. Errors of the provider are part of the response and are stored too.",
         returns=CompletionsCreateRes,
     )
     async def completions_create(
@@ -27,6 +27,6 @@ class CompletionMutations:
         *,
         track_llm_call: Tracked = True,
     ) -> Completion:
-        """Ask a model."""
+        """Request a completion; return the provider's response and the id of the call."""
         store, is_tracked = info.context.stores.completions, track_llm_call is not False
         return await store.create(project_id, inputs.to_store(), is_tracked=is_tracked, wb_user_id=wb_user_id)

@@ -1,4 +1,4 @@
-"""Asking models, for the answer as it comes."""
+"""Subscriptions that stream completions."""
 
 from collections.abc import AsyncGenerator
 
@@ -14,11 +14,11 @@ from stores.completions import CompletionEvent
 
 @strawberry.type
 class CompletionSubscriptions:
-    """The fields of Subscription that ask models."""
+    """Subscription fields that stream completions."""
 
     @subscription_field(
-        "Ask a model, and get its answer as it comes: first the call's id, then the chunks, then the whole as it is "
-        "kept. Whoever leaves ends it; the call then has what came by then.",
+        "Streamed completion by a model: first the call's id, then the chunks, then the complete response as it is "
+        "stored. If the client disconnects, the completion ends, and the call contains the chunks received so far.",
         of=CompletionsCreateEvent,
     )
     def completions_create_stream(
@@ -30,6 +30,6 @@ class CompletionSubscriptions:
         *,
         track_llm_call: Tracked = True,
     ) -> AsyncGenerator[CompletionEvent, None]:
-        """Ask a model for a stream."""
+        """Stream the events of a completion."""
         store, is_tracked = info.context.stores.completions, track_llm_call is not False
         return store.stream(project_id, inputs.to_store(), is_tracked=is_tracked, wb_user_id=wb_user_id)

@@ -1,4 +1,4 @@
-"""What a completion looks like."""
+"""GraphQL types of completions."""
 
 from enum import Enum
 
@@ -14,72 +14,80 @@ from stores.paging import Row
 from stores.row_fields import ValueField
 
 
-@strawberry.type(description="What came of a completion.")
+@strawberry.type(description="Result of a completion.")
 class CompletionsCreateRes:
-    """The source is `stores.completions.Completion`."""
+    """Result of a completion; the source is `stores.completions.Completion`."""
 
     response: JSON | None = json_field(
         ValueField("response"),
-        "The provider's answer, as it came: a JSON object with choices and usage; or one whose error is a sentence "
+        "Response of the provider, unchanged: a JSON object with choices and usage; or one whose error is a sentence "
         "that says what to change.",
     )
 
     @resolved_field(
-        "The id of the call that it is kept as; null where it is not to be kept, or nothing could be asked since there "
-        "is no such model or its key is missing."
+        "Id of the call that stores the completion; null if it is not stored, or if no request was sent because the "
+        "model is unknown or its API key is missing."
     )
     def weave_call_id(self, parent: strawberry.Parent[Completion]) -> strawberry.ID | None:
-        """The call's id."""
+        """Return the call's id."""
         return None if parent.call_id is None else strawberry.ID(parent.call_id)
 
-    @resolved_field("The call that it is kept as, with usage and costs.", returns=CallSchema | None)
+    @resolved_field(
+        "Call that stores the completion, with usage and costs; null if weaveCallId is null.", returns=CallSchema | None
+    )
     async def call(self, info: Info, parent: strawberry.Parent[Completion]) -> Row | None:
-        """The call."""
+        """Load the call by its id."""
         return await _call(info, parent.project_id, parent.call_id)
 
 
-@strawberry.enum(description="What happens to a completion that is streamed.")
+@strawberry.enum(description="Kind of event of a streamed completion.")
 class CompletionEventType(Enum):
-    """The values are those of the stores."""
+    """Kinds of events; the values are those of `stores.completions`."""
 
-    STARTED = strawberry.enum_value("started", description="Its call was written, and the provider is asked.")
-    CHUNK = strawberry.enum_value("chunk", description="A part of the answer came.")
-    FINISHED = strawberry.enum_value("finished", description="It is whole, or broke off, and its call has ended.")
+    STARTED = strawberry.enum_value(
+        "started", description="Start: the call is stored, and the request to the provider is sent."
+    )
+    CHUNK = strawberry.enum_value("chunk", description="Chunk of the response from the provider.")
+    FINISHED = strawberry.enum_value(
+        "finished", description="End: the response is complete or was interrupted, and the call has ended."
+    )
 
 
-@strawberry.type(
-    description="What happens to a completion that is streamed: it starts, chunks come, and at last it is finished."
-)
+@strawberry.type(description="Event of a streamed completion: one STARTED, then CHUNKs, then one FINISHED.")
 class CompletionsCreateEvent:
-    """The source is `stores.completions.CompletionEvent`."""
+    """Event of a stream; the source is `stores.completions.CompletionEvent`."""
 
-    type: CompletionEventType = plain_field("What happened.")
+    type: CompletionEventType = plain_field("Kind of event.")
 
     @resolved_field(
-        "The id of the call that it is kept as, from the first event on; null where it is not to be kept, or nothing "
-        "could be asked."
+        "Id of the call that stores the completion, in every event; null if it is not stored, or if no request was "
+        "sent."
     )
     def weave_call_id(self, parent: strawberry.Parent[CompletionEvent]) -> strawberry.ID | None:
-        """The call's id."""
+        """Return the call's id."""
         return None if parent.call_id is None else strawberry.ID(parent.call_id)
 
-    @resolved_field("What a CHUNK adds to the text of the first choice; null where it adds none.")
+    @resolved_field("Text that a CHUNK adds to the first choice; null if it adds none.")
     def text(self, parent: strawberry.Parent[CompletionEvent]) -> str | None:
-        """The text that is added."""
+        """Return the added text."""
         return parent.text
 
     chunk: JSON | None = json_field(
-        ValueField("chunk"), "A CHUNK as the provider sent it: a JSON object with choices, in each of which is a delta."
+        ValueField("chunk"),
+        "JSON object of a CHUNK as the provider sent it, with choices that each contain a delta; null in other events.",
     )
     response: JSON | None = json_field(
         ValueField("response"),
-        "When it is FINISHED, the whole answer as completionsCreate would give it. Of one that broke off it has what "
-        "came, and beside that error, a sentence that says what to change.",
+        "Complete response of a FINISHED event, as completionsCreate returns it; null in other events. An interrupted "
+        "one has the parts received so far and an error, a sentence that says what to change.",
     )
 
-    @resolved_field("When it is FINISHED, the call that it is kept as.", returns=CallSchema | None)
+    @resolved_field(
+        "Call that stores the completion, in a FINISHED event; null in other events, and if it is not stored.",
+        returns=CallSchema | None,
+    )
     async def call(self, info: Info, parent: strawberry.Parent[CompletionEvent]) -> Row | None:
-        """The call."""
+        """Load the call by its id after the stream has finished."""
         return await _call(info, parent.project_id, parent.call_id) if parent.type == "finished" else None
 
 

@@ -1,4 +1,4 @@
-"""What clients send about costs."""
+"""GraphQL inputs that set prices."""
 
 import strawberry
 
@@ -10,27 +10,27 @@ from stores.costs.price_timeline import RATE_FIELDS
 
 
 @strawberry.input(
-    description="The price of a model's tokens from a date on. GraphQL has no maps, so the model that the price is of "
-    "stands in it, as llmId, where the reference API has it as the key."
+    description="Price of a model's tokens from a date on. The model is the field llmId, because GraphQL has no "
+    "maps; in the reference API it is a key."
 )
 @with_rate_inputs
 class CostCreateInput:
-    """A price to set."""
+    """A price to set; rate fields are added by `with_rate_inputs`."""
 
-    llm_id: str = plain_field("The model, as usage in summaries of calls names it: 1 to 1,024 characters.")
-    prompt_token_cost: float = plain_field("What one token of a prompt costs, from 0 to 1,000,000.")
-    completion_token_cost: float = plain_field("What one token of a completion costs, from 0 to 1,000,000.")
+    llm_id: str = plain_field("Name of the model, as in the usage of call summaries: 1 to 1,024 characters.")
+    prompt_token_cost: float = plain_field("Price of one prompt token, from 0 to 1,000,000.")
+    completion_token_cost: float = plain_field("Price of one completion token, from 0 to 1,000,000.")
     prompt_token_cost_unit: str | None = optional_input(
-        "The currency of promptTokenCost, of at most 64 characters; USD if left out. Only USD is in totalCost of calls."
+        "Currency of promptTokenCost, at most 64 characters; USD if omitted. totalCost of calls includes only USD."
     )
     completion_token_cost_unit: str | None = optional_input(
-        "The currency of completionTokenCost, of at most 64 characters; USD if left out."
+        "Currency of completionTokenCost, at most 64 characters; USD if omitted."
     )
-    effective_date: DateTime | None = optional_input("From when on it holds; from now on if left out.")
-    provider_id: str | None = optional_input("Who provides the model: 1 to 1,024 characters; `default` if left out.")
+    effective_date: DateTime | None = optional_input("Time from which the price applies; now if omitted.")
+    provider_id: str | None = optional_input("Provider of the model: 1 to 1,024 characters; `default` if omitted.")
 
     def to_store(self) -> store.NewCost:
-        """The price as the store takes it."""
-        given = vars(self)
-        rates = {name: given[name] for name in RATE_FIELDS if given[name] is not None}
-        return store.NewCost(**{name: given[name] for name in given if name not in RATE_FIELDS}, rates=rates)
+        """Convert to the price of `stores.costs`."""
+        values = vars(self)
+        rates = {name: values[name] for name in RATE_FIELDS if values[name] is not None}
+        return store.NewCost(**{name: values[name] for name in values if name not in RATE_FIELDS}, rates=rates)

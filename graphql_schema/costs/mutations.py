@@ -1,4 +1,4 @@
-"""Writing costs."""
+"""Mutations that write prices."""
 
 from typing import Annotated
 
@@ -11,51 +11,52 @@ from graphql_schema.fields.query_input import QueryInput
 from stores.costs.store import check_number
 
 
-@strawberry.type(description="A price that was set. The reference API has a pair here, in this order.")
+@strawberry.type(description="Ids of a new price. In the reference API it is a pair in this order.")
 class CostCreateResId:
-    """The ids."""
+    """Id of the price, and its model."""
 
-    id: strawberry.ID = plain_field("The price's id, by which costPurge takes it.")
-    llm_id: str = plain_field("The model that it is of.")
+    id: strawberry.ID = plain_field("Id of the price, for costPurge.")
+    llm_id: str = plain_field("Name of the model.")
 
 
-@strawberry.type(description="Prices that were set.")
+@strawberry.type(description="Result of `costCreate`.")
 class CostCreateRes:
-    """The ids."""
+    """Ids of the new prices."""
 
-    ids: list[CostCreateResId] = plain_field("The ids, in the order in which the prices were sent.")
+    ids: list[CostCreateResId] = plain_field("Ids of the prices, in the order of the request.")
 
 
-@strawberry.type(description="A purge of prices.")
+@strawberry.type(description="Result of `costPurge`.")
 class CostPurgeRes:
-    """How many."""
+    """Number of deleted prices."""
 
-    num_purged: int = plain_field("How many were there and are gone.")
+    num_purged: int = plain_field("Number of prices deleted by this request.")
 
 
 @strawberry.type
 class CostMutations:
-    """The fields of Mutation that write costs."""
+    """Mutation fields that write prices."""
 
     @resolved_field(
-        "Set prices, all of them or none if one breaks a rule. What was set before stays, for calls before it."
+        "Creation of prices. Nothing is stored if one of them is invalid. Earlier prices stay in effect for earlier "
+        "calls."
     )
     async def cost_create(
         self,
         info: Info,
         project_id: ProjectId,
-        costs: Annotated[list[CostCreateInput], strawberry.argument(description="The prices, at most 1,000.")],
+        costs: Annotated[list[CostCreateInput], strawberry.argument(description="Prices to set, at most 1,000.")],
         wb_user_id: Annotated[
-            str | None, strawberry.argument(description="Who writes; the caller if left out.")
+            str | None, strawberry.argument(description="User who writes; the caller if omitted.")
         ] = None,
     ) -> CostCreateRes:
-        """Set prices."""
+        """Store the prices; return their ids."""
         check_number(len(costs))
         made = await info.context.stores.costs.create(project_id, [cost.to_store() for cost in costs], wb_user_id)
         ids = zip(made, costs, strict=True)
         return CostCreateRes(ids=[CostCreateResId(id=strawberry.ID(id_), llm_id=cost.llm_id) for id_, cost in ids])
 
-    @resolved_field("Delete prices for good, by ids. What calls cost is told by those that are left.")
+    @resolved_field("Permanent deletion of prices by id. Costs of calls are then computed from the remaining prices.")
     async def cost_purge(
         self,
         info: Info,
@@ -63,10 +64,11 @@ class CostMutations:
         query: Annotated[
             QueryInput,
             strawberry.argument(
-                description='What goes: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, an `or` of such, or an `in` of '
-                "ids, and nothing else. Unknown ids do no harm."
+                description='Selection of the prices: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, an `or` '
+                "of several of these, or an `in` of ids. Any other query is rejected; unknown ids are "
+                "ignored."
             ),
         ],
     ) -> CostPurgeRes:
-        """Purge prices."""
+        """Delete prices; return their number."""
         return CostPurgeRes(num_purged=await info.context.stores.costs.purge(project_id, query.to_store()))

@@ -1,4 +1,4 @@
-"""Reading costs."""
+"""Queries that read prices."""
 
 from functools import partial
 from typing import Annotated
@@ -14,25 +14,27 @@ from graphql_schema.fields.sorting import SortBy, sort_keys
 from stores.costs.fields import INDEXED_COST_FIELDS
 from stores.paging import PageRequest
 
-Where = Annotated[QueryInput | None, strawberry.argument(description="Any condition on their fields.")]
+Where = Annotated[
+    QueryInput | None, strawberry.argument(description="Condition on fields of the prices; all prices if omitted.")
+]
 Sort = Annotated[
-    list[SortBy] | None, strawberry.argument(description="In which order; the oldest first if left out or empty.")
+    list[SortBy] | None, strawberry.argument(description="Sort order; the oldest first if omitted or empty.")
 ]
 
 
 @strawberry.type
 class CostQueries:
-    """The fields of Query that read costs."""
+    """Query fields that read prices."""
 
     @connection_field(
-        "A page of the prices that the project set; those that LoomQL ships are not among them.",
+        "Page of the prices that the project set, without LoomQL's built-in prices.",
         of=CostQueryOutput,
         indexed=INDEXED_COST_FIELDS,
     )
     async def costs(
         self, info: Info, project_id: ProjectId, query: Where = None, sort_by: Sort = None, *, request: PageRequest
     ) -> Listing:
-        """A page of prices."""
+        """Return a page of prices and a function that counts all of them."""
         costs, where = info.context.stores.costs, to_store(query)
-        page = await costs.page(project_id, request, connections.selected_of_nodes(info), sort_keys(sort_by), where)
+        page = await costs.page(project_id, request, connections.selected_node_fields(info), sort_keys(sort_by), where)
         return Listing(page, partial(costs.count, project_id, where))

@@ -1,4 +1,4 @@
-"""Fields for the rates of further classes of tokens, on the input and on the type of prices."""
+"""Fields for rates by class of tokens, shared by the input and the type of prices."""
 
 from typing import Final, TypeVar
 
@@ -12,23 +12,23 @@ _Type = TypeVar("_Type", bound=type)
 
 
 def with_rate_inputs(cls: _Type) -> _Type:
-    """Add an optional field for each rate to a class, which `strawberry.input` then makes a GraphQL input of."""
+    """Class decorator, applied below `strawberry.input`: add an optional field for each rate."""
     for name, each in RATE_FIELDS.items():
         cls.__annotations__[name] = float | None
-        setattr(cls, name, optional_input(f"{_price(each)}, from 0 to 1,000,000; {_fallback(each)} if left out."))
+        setattr(cls, name, optional_input(f"{_price(each)}, from 0 to 1,000,000; {_fallback(each)} if omitted."))
     return cls
 
 
 def with_rates(cls: _Type) -> _Type:
-    """Add a field for each rate to a class, which `strawberry.type` then makes a GraphQL type of."""
+    """Class decorator, applied below `strawberry.type`: add a field for each rate."""
     for name, each in RATE_FIELDS.items():
         cls.__annotations__[name] = float | None
-        setattr(cls, name, plain_field(f"{_price(each)}; null if none was set, which means {_fallback(each)}."))
+        setattr(cls, name, plain_field(f"{_price(each)}; null if none was set, then {_fallback(each)} applies."))
     return cls
 
 
 def _price(each: TokenClass) -> str:
-    return f"Price of one of the {each.description[0].lower()}{each.description[1:]}"
+    return f"Unit price of {each.description[0].lower()}{each.description[1:]}"
 
 
 def _fallback(each: TokenClass) -> str:

@@ -1,4 +1,4 @@
-"""What costs look like: prices that a project sets, and what calls cost by them."""
+"""GraphQL types of prices, and of the costs of calls."""
 
 import strawberry
 
@@ -11,100 +11,101 @@ from stores.paging import Row
 from stores.refs import cost_ref
 
 
-@strawberry.type(description="The price of a model's tokens from a date on, as the project set it.")
+@strawberry.type(description="Price of a model's tokens from a date on, set by the project.")
 @with_rates
 class CostQueryOutput(Node):
-    """A price; its source is a row of `stores.costs`."""
+    """A price; the source is a row of `stores.costs`."""
 
     ref: strawberry.ID = node_ref(cost_ref)
-    id: strawberry.ID | None = plain_field("Its id, by which costPurge takes it.")
-    llm_id: str | None = plain_field("The model, as usage in summaries of calls names it.")
-    prompt_token_cost: float | None = plain_field("What one token of a prompt costs.")
-    completion_token_cost: float | None = plain_field("What one token of a completion costs.")
-    prompt_token_cost_unit: str | None = plain_field("The currency of promptTokenCost; USD unless another was sent.")
-    completion_token_cost_unit: str | None = plain_field(
-        "The currency of completionTokenCost; USD unless another was sent."
-    )
-    effective_date: DateTime | None = plain_field("From when on it holds.")
-    provider_id: str | None = plain_field("Who provides the model; `default` unless it was sent.")
+    id: strawberry.ID | None = plain_field("Id of the price, for costPurge.")
+    llm_id: str | None = plain_field("Name of the model, as in the usage of call summaries.")
+    prompt_token_cost: float | None = plain_field("Price of one prompt token.")
+    completion_token_cost: float | None = plain_field("Price of one completion token.")
+    prompt_token_cost_unit: str | None = plain_field("Currency of promptTokenCost; USD by default.")
+    completion_token_cost_unit: str | None = plain_field("Currency of completionTokenCost; USD by default.")
+    effective_date: DateTime | None = plain_field("Time from which the price applies.")
+    provider_id: str | None = plain_field("Provider of the model; `default` by default.")
 
 
 @strawberry.type(
-    description="Tokens of one class that a call used of a model, and their cost. The counts of components do not "
-    "overlap, and their costs add up to the cost of the model's usage."
+    description="Tokens of one class that a call used of a model, with their cost. Components do not overlap, and "
+    "their costs add up to the cost of the model's usage."
 )
 class LLMCostComponent:
-    """A component; its source is one of a row of `stores.costs.bill`."""
+    """Usage and cost of one class; the source is a component of a row of `stores.costs.bill`."""
 
     name: str = plain_field(
-        "Class of the tokens: input, output, or one that providers price apart, such as cache_read, cache_write_5m, "
-        "reasoning or web_searches."
+        "Class of the tokens: input, output, or a class that providers price separately, such as cache_read, "
+        "cache_write_5m, reasoning or web_searches."
     )
-    tokens: BigInt = plain_field("Number of tokens; for web_searches that of searches.")
+    tokens: BigInt = plain_field("Number of tokens; number of searches for web_searches.")
     rate: float = plain_field(
-        "Price of one of them, at the tier of prices that promptTokens reach, in the currency of the model's output "
-        "for classes of output, and in that of its prompt for all others. No tier applies to several requests together."
+        "Price of one token, at the price tier that promptTokens reaches. The currency is that of the model's "
+        "completion price for classes of output, and that of its prompt price for all others. Tiers are ignored for "
+        "usage of several requests."
     )
-    cost: float = plain_field("Cost of all of them: tokens times rate, as a decimal number.")
+    cost: float = plain_field("Cost of the component: tokens times rate, in decimal arithmetic.")
 
 
 @strawberry.type(
-    description="What a call used of one model, and what that costs by the price that holds for the call: one in "
-    "effect when it started rather than one of the future, the project's own rather than one that LoomQL ships, the "
-    "latest."
+    description="Usage of one model by a call, and its cost by the price in effect at the start of the call. The "
+    "project's own prices take precedence over LoomQL's built-in prices, and later prices over "
+    "earlier ones."
 )
 @with_class_counts
 class LLMCostSchema:
-    """Counts and costs of a model; its source is a row of `stores.costs.bill`."""
+    """Usage and cost of one model; the source is a row of `stores.costs.bill`."""
 
-    model: str = plain_field("The model's name.")
+    model: str = plain_field("Name of the model.")
     prompt_tokens: BigInt | None = plain_field(
-        "Tokens of the prompt, under either name of theirs (promptTokens first); 0 if they were not counted."
+        "Number of prompt tokens, reported as promptTokens or else as inputTokens; 0 if not reported."
     )
-    input_tokens: BigInt | None = plain_field("The same as promptTokens, as some providers call them.")
+    input_tokens: BigInt | None = plain_field("Number of input tokens; equal to promptTokens.")
     completion_tokens: BigInt | None = plain_field(
-        "Tokens of the completion, under either name of theirs (completionTokens first); 0 if they were not counted."
+        "Number of completion tokens, reported as completionTokens or else as outputTokens; 0 if not reported."
     )
-    output_tokens: BigInt | None = plain_field("The same as completionTokens, as some providers call them.")
-    requests: BigInt | None = plain_field("Requests made; 0 if they were not counted.")
-    total_tokens: BigInt | None = plain_field("Tokens in all, as the writer counted them; 0 if they were not counted.")
+    output_tokens: BigInt | None = plain_field("Number of output tokens; equal to completionTokens.")
+    requests: BigInt | None = plain_field("Number of requests; 0 if not reported.")
+    total_tokens: BigInt | None = plain_field(
+        "Number of tokens in total, as the client reported it; 0 if not reported."
+    )
     components: list[LLMCostComponent] = plain_field(
-        "Costs by class of tokens, for classes that have any; empty for a model without a price.", size=3
+        "Costs by class of tokens, for classes with tokens; empty for a model without a price.", size=3
     )
     total_cost: float | None = plain_field(
-        "Sum of the components; null for a model without a price, and where prompts and completions are priced in two "
-        "currencies."
+        "Sum of the components' costs; null for a model without a price, or if prompts and completions are priced in "
+        "different currencies."
     )
     stated_cost: float | None = plain_field(
-        "Cost in US dollars that the writer stated itself; null if it stated none. No sum counts it."
+        "Cost in US dollars that the client stated; null if it stated none. It is part of no sum."
     )
     prompt_tokens_total_cost: float | None = plain_field(
-        "Cost of all tokens of the prompt, cached ones included; null, as all below, for a model without a price."
+        "Cost of all prompt tokens, including cached ones; null for a model without a price, as are all fields below."
     )
     completion_tokens_total_cost: float | None = plain_field(
-        "Cost of all tokens of the completion, reasoning included. Web searches are in neither of the two."
+        "Cost of all completion tokens, including reasoning. Neither total includes web searches."
     )
-    prompt_token_cost: float | None = plain_field("Price of one token of the prompt that is of no other class.")
-    completion_token_cost: float | None = plain_field("Price of one token of the completion that is of no other class.")
-    prompt_token_cost_unit: str | None = plain_field("The currency of the prompt's costs.")
-    completion_token_cost_unit: str | None = plain_field("The currency of the completion's costs.")
-    effective_date: DateTime | None = plain_field("From when on the price holds.")
-    provider_id: str | None = plain_field("Who provides the model.")
+    prompt_token_cost: float | None = plain_field("Price of one prompt token that belongs to no other class.")
+    completion_token_cost: float | None = plain_field("Price of one completion token that belongs to no other class.")
+    prompt_token_cost_unit: str | None = plain_field("Currency of the prompt costs.")
+    completion_token_cost_unit: str | None = plain_field("Currency of the completion costs.")
+    effective_date: DateTime | None = plain_field("Time from which the price applies.")
+    provider_id: str | None = plain_field("Provider of the model.")
     pricing_level: str | None = plain_field(
-        "project for a price of the project's own, default for one that LoomQL ships."
+        "Origin of the price: project if the project set it, default if it is built into LoomQL."
     )
-    pricing_level_id: str | None = plain_field("The project whose price it is; default for one that LoomQL ships.")
+    pricing_level_id: str | None = plain_field("Id of the project that set the price; default for a built-in price.")
     created_at: DateTime | None = plain_field(
-        "When the price was set; for one that LoomQL ships when it was looked up."
+        "Time when the price was set; for a built-in price, when it was looked up."
     )
-    created_by: str | None = plain_field("The user who set the price; system for one that LoomQL ships.")
+    created_by: str | None = plain_field("User who set the price; system for a built-in price.")
 
     @resolved_field(
-        "The price, if the project set it; null for one that LoomQL ships, and without one.",
+        "Price that was applied; null for a built-in price, and for a model without a price.",
         returns=CostQueryOutput | None,
     )
     def price(self, parent: strawberry.Parent[Row]) -> Row | None:
-        """The price."""
+        """Return the row of the project's price; None if there is none."""
         if not parent.get("price_id"):
             return None
         names = {"project_id": parent["pricing_level_id"], "id": parent["price_id"], "llm_id": parent["model"]}

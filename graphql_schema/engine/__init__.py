@@ -1,1 +1,1 @@
-"""From a document to its result: parse, limit, plan, execute, format."""
+"""Execution of GraphQL requests: parse, limit, plan, execute, format."""

@@ -1,4 +1,4 @@
-"""Documents on their way in: parsed, held to the limits, validated, and kept for when they come again."""
+"""Documents: parsed, checked against the limits, validated, and cached."""
 
 import asyncio
 import hashlib
@@ -36,31 +36,38 @@ from graphql_schema import limits as bounds
 from graphql_schema.limits import TOO_COMPLEX, Limits
 
 _CACHED_CHARACTERS: Final = 256_000
-MAX_KEPT: Final = _CACHED_CHARACTERS // 4
-"""Characters of a document that is kept."""
+MAX_CACHED_LENGTH: Final = _CACHED_CHARACTERS // 4
+"""Maximum length in characters of a cached document."""
 
-LONG: Final = 500
-"""Characters from which on a document is read in a thread: parsing and validating take 10 microseconds for each."""
+LONG_DOCUMENT: Final = 500
+"""Length in characters above which a thread reads a document: parsing and validation take 10 microseconds each per
+character.
+"""
 
-_BEGINNINGS: Final = 1_000
-"""Long documents of which it is kept how they begin, by a digest of them and of the name that was asked for."""
+_MAX_HEADS: Final = 1_000
+"""Maximum number of long documents whose operation type and first field are cached, by a digest of text and operation
+name.
+"""
 
 SEVERAL: Final = "several"
 
 
-_OF_DIRECTIVES_NOT_HERE: Final = {
+_RULES_OF_MISSING_DIRECTIVES: Final = {
     DeferStreamDirectiveLabel,
     DeferStreamDirectiveOnRootField,
     DeferStreamDirectiveOnValidOperationsRule,
     StreamDirectiveOnListField,
 }
-"""The schema has neither `@defer` nor `@stream`, so that they are refused as unknown; the last stumbles over unions."""
+"""Rules for `@defer` and `@stream`, which the schema does not have: it rejects them as unknown directives.
+
+The last of these rules fails on unions.
+"""
 
 
 class ValidDocuments:
-    """The documents that were parsed and found valid, by their text, the least recently used dropped first.
+    """LRU cache of parsed and valid documents by their text.
 
-    An AST takes 150 bytes and more for each character, so the texts' total length is what is bounded.
+    An AST takes at least 150 bytes per character, so the total length of the texts is bounded.
     """
 
     def __init__(self, max_characters: int = _CACHED_CHARACTERS) -> None:
@@ -69,15 +76,15 @@ class ValidDocuments:
         self._documents: OrderedDict[str, DocumentNode] = OrderedDict()
 
     def get(self, text: str) -> DocumentNode | None:
-        """The document of this text, or None when it is not kept."""
+        """Return the document of a text, or None if it is not cached."""
         document = self._documents.get(text)
         if document is not None:
             self._documents.move_to_end(text)
         return document
 
-    def keep(self, text: str, document: DocumentNode) -> None:
-        """Keep a document; one that would take more than a quarter of the room is not kept."""
-        if text in self._documents or len(text) > min(self._max_characters // 4, MAX_KEPT):
+    def add(self, text: str, document: DocumentNode) -> None:
+        """Cache a document, unless it would take more than a quarter of the cache."""
+        if text in self._documents or len(text) > min(self._max_characters // 4, MAX_CACHED_LENGTH):
             return
         self._documents[text] = document
         self._characters += len(text)
@@ -87,9 +94,9 @@ class ValidDocuments:
 
 
 def _unlink(document: DocumentNode) -> None:
-    """Let no token lead back to the one before it: only the garbage collector would end them, and rarely what is old.
+    """Remove the links of tokens to their predecessors: these cycles would keep old documents until a full collection.
 
-    The parser alone goes back.
+    Only the parser needs these links.
     """
     token = document.loc.start_token if document.loc else None
     while token:
@@ -97,36 +104,36 @@ def _unlink(document: DocumentNode) -> None:
         token = token.next
 
 
-def _digest(text: str, asked: str | None) -> bytes:
-    """Short stand-in for a document and the name of the operation that was asked for."""
-    whole = f"{len(text)}:{text}" if asked is None else f"{len(text)}:{text}:{asked}"
+def _digest(text: str, operation_name: str | None) -> bytes:
+    """Return a short digest of a document and the requested operation name."""
+    whole = f"{len(text)}:{text}" if operation_name is None else f"{len(text)}:{text}:{operation_name}"
     return hashlib.blake2b(whole.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 class InvalidDocumentError(Exception):
-    """A document that cannot run, with all that is wrong with it."""
+    """A document that cannot be executed, with all its errors."""
 
     def __init__(self, errors: list[GraphQLError]) -> None:
         super().__init__(*(error.message for error in errors))
         self.errors = errors
 
 
-class Beginning(NamedTuple):
-    """The type of an operation and its first field, "" where a fragment has it."""
+class OperationHead(NamedTuple):
+    """Type of an operation and its first field; "" if a fragment contains that field."""
 
     kind: OperationType
     field: str
 
 
 class OperationChoiceError(CannotGetOperationTypeError):
-    """The document lacks the operation asked for, or holds several and none was asked for."""
+    """The requested operation is missing, or none was requested of several."""
 
-    def __init__(self, asked: str | None, operations: list[OperationDefinitionNode]) -> None:
-        super().__init__(asked)
+    def __init__(self, operation_name: str | None, operations: list[OperationDefinitionNode]) -> None:
+        super().__init__(operation_name)
         self.operations = operations
 
     def as_http_error_reason(self) -> str:
-        """What is wrong and what to change."""
+        """Return the error message, with a remedy."""
         if not self.operations:
             return "The document has no operation to run; add a query, mutation or subscription."
         names = ", ".join(node.name.value for node in self.operations if node.name) or "none with a name"
@@ -135,30 +142,34 @@ class OperationChoiceError(CannotGetOperationTypeError):
         return f'No operation is named "{self.operation_name}"; the document has: {names}.'
 
 
-def _chosen(document: DocumentNode, asked: str | None) -> OperationDefinitionNode:
+def _requested_operation(document: DocumentNode, operation_name: str | None) -> OperationDefinitionNode:
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
-    chosen = [node for node in operations if asked is None or (node.name and node.name.value == asked)]
-    if not chosen or (asked is None and len(chosen) > 1):
-        raise OperationChoiceError(asked, operations)
+    chosen = [
+        node for node in operations if operation_name is None or (node.name and node.name.value == operation_name)
+    ]
+    if not chosen or (operation_name is None and len(chosen) > 1):
+        raise OperationChoiceError(operation_name, operations)
     return chosen[0]
 
 
-def _kind(document: DocumentNode, asked: str | None, allowed: Iterable[OperationType]) -> OperationType:
-    kind = OperationType(_chosen(document, asked).operation.value)
+def _kind(document: DocumentNode, operation_name: str | None, allowed: Iterable[OperationType]) -> OperationType:
+    kind = OperationType(_requested_operation(document, operation_name).operation.value)
     if kind not in allowed:
         raise InvalidOperationTypeError(kind)
     return kind
 
 
-def _beginning(operation: OperationDefinitionNode) -> Beginning:
+def _head(operation: OperationDefinitionNode) -> OperationHead:
     first = operation.selection_set.selections[0]
-    return Beginning(OperationType(operation.operation.value), first.name.value if isinstance(first, FieldNode) else "")
+    return OperationHead(
+        OperationType(operation.operation.value), first.name.value if isinstance(first, FieldNode) else ""
+    )
 
 
-def _beginning_of(parsed: Callable[[str], DocumentNode], text: str, asked: str | None) -> Beginning | None:
+def _parsed_head(parsed: Callable[[str], DocumentNode], text: str, operation_name: str | None) -> OperationHead | None:
     try:
-        return _beginning(_chosen(parsed(text), asked))
-    except Exception:  # noqa: BLE001 -- whatever it is, running the operation tells it
+        return _head(_requested_operation(parsed(text), operation_name))
+    except Exception:  # noqa: BLE001 -- executing the operation reports the error
         return None
 
 
@@ -169,7 +180,7 @@ def _named(kind: TypeNode) -> str:
 
 
 def _explain_abort(error: GraphQLError, limits: Limits) -> None:
-    """Give graphql-core's own emergency stops our code and words; other errors stay as they are."""
+    """Replace the messages of graphql-core's own limits, and set a code; leave other errors unchanged."""
     if "tokens. Parsing aborted." in error.message:
         error.message = (
             f"The document has more than {limits.max_tokens:,} tokens, the limit. "
@@ -184,106 +195,110 @@ def _explain_abort(error: GraphQLError, limits: Limits) -> None:
 
 
 class Documents:
-    """What a schema runs: documents within its limits, each parsed and validated once as long as it is kept."""
+    """Documents of a schema: each is checked and validated once while it is cached."""
 
     def __init__(self, schema: GraphQLSchema, limits: Limits) -> None:
         self._schema = schema
         self._limits = limits
-        secrecy = () if limits.introspection else (bounds.NoIntrospection,)
-        strawberrys = (MaybeNullValidationRule, OneOfInputValidationRule)
-        rules = [rule for rule in specified_rules if rule not in _OF_DIRECTIVES_NOT_HERE]
-        self._rules = (bounds.rule(limits), *secrecy, *rules, *strawberrys)
+        introspection_rules = () if limits.introspection else (bounds.NoIntrospection,)
+        strawberry_rules = (MaybeNullValidationRule, OneOfInputValidationRule)
+        rules = [rule for rule in specified_rules if rule not in _RULES_OF_MISSING_DIRECTIVES]
+        self._rules = (bounds.rule(limits), *introspection_rules, *rules, *strawberry_rules)
         self._valid = ValidDocuments()
-        self._beginnings: dict[bytes, Beginning | None] = {}
+        self._heads: dict[bytes, OperationHead | None] = {}
 
     def read(
-        self, text: str | None, asked: str | None, allowed: Iterable[OperationType]
+        self, text: str | None, operation_name: str | None, allowed: Iterable[OperationType]
     ) -> tuple[DocumentNode, OperationType]:
-        """A document that may run, and of which type its operation is that was asked for.
+        """Return a document that may be executed, and the type of its requested operation.
 
         Raises:
-            MissingQueryError: there is no text.
-            InvalidDocumentError: it cannot be read, goes beyond a limit or does not suit the schema.
-            OperationChoiceError: it is open which of the document's operations is to run.
-            InvalidOperationTypeError: that operation's type is not allowed.
+            MissingQueryError: if there is no text.
+            InvalidDocumentError: if it has a syntax error, exceeds a limit, or is invalid for the schema.
+            OperationChoiceError: if the requested operation is missing or ambiguous.
+            InvalidOperationTypeError: if the type of the operation is not allowed.
         """
         if not text:
             raise MissingQueryError
-        kept = self._valid.get(text)
-        if kept is not None:
-            return kept, _kind(kept, asked, allowed)
-        found = self._read_anew(text, asked, allowed)
-        self._valid.keep(text, found[0])
+        cached = self._valid.get(text)
+        if cached is not None:
+            return cached, _kind(cached, operation_name, allowed)
+        found = self._read_uncached(text, operation_name, allowed)
+        self._valid.add(text, found[0])
         return found
 
     async def read_in_thread(
-        self, text: str | None, asked: str | None, allowed: Iterable[OperationType]
+        self, text: str | None, operation_name: str | None, allowed: Iterable[OperationType]
     ) -> tuple[DocumentNode, OperationType]:
-        """The same as `read`; a long document that is not kept is read in a thread, which lets others in."""
-        if not text or len(text) <= LONG or self._valid.get(text) is not None:
-            return self.read(text, asked, allowed)
-        found = await asyncio.to_thread(self._read_anew, text, asked, allowed)
-        self._valid.keep(text, found[0])
+        """Like `read`, but read a long document in a thread if it is not cached."""
+        if not text or len(text) <= LONG_DOCUMENT or self._valid.get(text) is not None:
+            return self.read(text, operation_name, allowed)
+        found = await asyncio.to_thread(self._read_uncached, text, operation_name, allowed)
+        self._valid.add(text, found[0])
         return found
 
-    def _read_anew(
-        self, text: str, asked: str | None, allowed: Iterable[OperationType]
+    def _read_uncached(
+        self, text: str, operation_name: str | None, allowed: Iterable[OperationType]
     ) -> tuple[DocumentNode, OperationType]:
         document = self._parsed(text)
-        kind = _kind(document, asked, allowed)
+        kind = _kind(document, operation_name, allowed)
         self._validate(document)
         return document, kind
 
-    async def look_at(self, text: str | None, asked: str | None) -> None:
-        """Find how a long document begins, so that `begins_with` has it at once; a thread parses it."""
-        if not text or not LONG < len(text) <= self._limits.max_characters or self._valid.get(text) is not None:
+    async def prepare_head(self, text: str | None, operation_name: str | None) -> None:
+        """Determine the type and first field of a long document in a thread, so that `head_of` does not block."""
+        if (
+            not text
+            or not LONG_DOCUMENT < len(text) <= self._limits.max_characters
+            or self._valid.get(text) is not None
+        ):
             return
-        key = _digest(text, asked)
-        if key not in self._beginnings:
-            self._keep_beginning(key, await asyncio.to_thread(_beginning_of, self._parsed, text, asked))
+        key = _digest(text, operation_name)
+        if key not in self._heads:
+            self._cache_head(key, await asyncio.to_thread(_parsed_head, self._parsed, text, operation_name))
 
-    def begins_with(self, text: str | None, asked: str | None) -> Beginning | None:
-        """Of which type an operation is, and its first field; None of what cannot be read. It need not be valid."""
+    def head_of(self, text: str | None, operation_name: str | None) -> OperationHead | None:
+        """Return the type and first field of an operation, which need not be valid; None if it cannot be parsed."""
         if not text or len(text) > self._limits.max_characters:
             return None
 
         def parsed(text: str) -> DocumentNode:
             return self._valid.get(text) or self._parsed(text)
 
-        if len(text) <= LONG:
-            return _beginning_of(parsed, text, asked)
-        key = _digest(text, asked)
-        if key not in self._beginnings:
-            self._keep_beginning(key, _beginning_of(parsed, text, asked))
-        return self._beginnings[key]
+        if len(text) <= LONG_DOCUMENT:
+            return _parsed_head(parsed, text, operation_name)
+        key = _digest(text, operation_name)
+        if key not in self._heads:
+            self._cache_head(key, _parsed_head(parsed, text, operation_name))
+        return self._heads[key]
 
-    def _keep_beginning(self, key: bytes, beginning: Beginning | None) -> None:
-        if len(self._beginnings) >= _BEGINNINGS:
-            self._beginnings.clear()
-        self._beginnings[key] = beginning
+    def _cache_head(self, key: bytes, head: OperationHead | None) -> None:
+        if len(self._heads) >= _MAX_HEADS:
+            self._heads.clear()
+        self._heads[key] = head
 
-    def root_of(self, text: str, asked: str | None) -> str:
-        """The name of the one field at the root of a kept document's operation; "several" of others, "" of no such."""
+    def root_field_of(self, text: str, operation_name: str | None) -> str:
+        """Return the root field of a cached document's operation; "several" if there are more, "" if not cached."""
         document = self._valid.get(text)
         if document is None:
             return ""
         try:
-            selected = _chosen(document, asked).selection_set.selections
+            selected = _requested_operation(document, operation_name).selection_set.selections
         except OperationChoiceError:
             return ""
         names = {node.name.value if isinstance(node, FieldNode) else "" for node in selected}
         return SEVERAL if len(names) > 1 or "" in names else names.pop()
 
-    async def variable_types(self, text: str | None, asked: str | None) -> dict[str, str]:
-        """The type of each variable of an operation, by name, without the marks of lists and of what is required.
+    async def variable_types(self, text: str | None, operation_name: str | None) -> dict[str, str]:
+        """Return the named type of each variable of an operation, without list and non-null markers.
 
         Raises:
             MissingQueryError, InvalidDocumentError, OperationChoiceError: as `read` does.
         """
-        document, _kind = await self.read_in_thread(text, asked, OperationType)
+        document, _kind = await self.read_in_thread(text, operation_name, OperationType)
         return {
             definition.variable.name.value: _named(definition.type)
-            for definition in _chosen(document, asked).variable_definitions or ()
+            for definition in _requested_operation(document, operation_name).variable_definitions or ()
         }
 
     def _parsed(self, text: str) -> DocumentNode:
@@ -292,18 +307,18 @@ class Documents:
             document = parse(text, max_tokens=self._limits.max_tokens)
             bounds.check_lengths(document)
         except GraphQLError as error:
-            raise self._refused([error]) from error
+            raise self._invalid([error]) from error
         _unlink(document)
         return document
 
     def _validate(self, document: DocumentNode) -> None:
-        # What names near ones to a misspelt field tells, too, what the schema has.
+        # Suggestions for a misspelt field would reveal names of the schema.
         hidden = not self._limits.introspection
         errors = validate(self._schema, document, self._rules, hide_suggestions=hidden)
         if errors:
-            raise self._refused(errors)
+            raise self._invalid(errors)
 
-    def _refused(self, errors: list[GraphQLError]) -> InvalidDocumentError:
+    def _invalid(self, errors: list[GraphQLError]) -> InvalidDocumentError:
         for error in errors:
             _explain_abort(error, self._limits)
         return InvalidDocumentError(errors)

@@ -1,4 +1,4 @@
-"""Executors: operations whose variables are counted and coerced, and whose cost is known, ready to run."""
+"""Executors of operations, with counted and coerced variables and a known cost."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard, cast
@@ -10,7 +10,7 @@ from strawberry.execution import optimized_is_awaitable
 from graphql_schema.execution.variable_coercion import declared
 from graphql_schema.limits import Limits
 from graphql_schema.limits.cost import Costs, Extensions
-from graphql_schema.limits.input_values import AT_ONCE, are_few, check_values
+from graphql_schema.limits.input_values import MAX_INLINE_VALUES, are_few, check_values
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -21,7 +21,7 @@ is_awaitable: Final = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimiz
 
 
 class ExecutionInput(NamedTuple):
-    """What an execution takes beside the document."""
+    """Input of an execution besides the document."""
 
     root_value: object
     context_value: object
@@ -31,7 +31,7 @@ class ExecutionInput(NamedTuple):
 
 
 class ExecutorFactory:
-    """Makes the executors of a schema, all of one kind, within the limits."""
+    """Builds the executors of a schema, all of one class, within the limits."""
 
     def __init__(self, schema: GraphQLSchema, kind: type[Executor[Any]], limits: Limits) -> None:
         self._schema = schema
@@ -39,40 +39,44 @@ class ExecutorFactory:
         self._costs = Costs(schema, limits)
         self._max_input_values = limits.max_input_values
 
-    async def build(self, document: DocumentNode, given: ExecutionInput) -> list[GraphQLError] | Executor[Any]:
-        """What executes an operation, its variables counted and coerced; many are in a thread, which lets others in.
+    async def build(
+        self, document: DocumentNode, execution_input: ExecutionInput
+    ) -> list[GraphQLError] | Executor[Any]:
+        """Return the executor of an operation, or the errors of its variables; many variables are coerced in a thread.
 
         Raises:
-            GraphQLError: they hold more than the limit.
+            GraphQLError: if the variables have more values than the limit.
         """
-        counts = self._counts(document, given)
-        variables = given.variable_values or {}
-        if are_few(counts, variables, min(AT_ONCE, self._max_input_values)):
-            return self._executor(document, given)
+        counts = self._counts(document, execution_input)
+        variables = execution_input.variable_values or {}
+        if are_few(counts, variables, min(MAX_INLINE_VALUES, self._max_input_values)):
+            return self._executor(document, execution_input)
         await asyncio.to_thread(check_values, counts, variables, self._max_input_values)
-        return await asyncio.to_thread(self._executor, document, given)
+        return await asyncio.to_thread(self._executor, document, execution_input)
 
     def cost(self, executor: Executor[Any]) -> Extensions | None:
-        """What the answer tells of an operation's cost.
+        """Return the extensions with the cost of an operation.
 
         Raises:
-            TooCostlyError: it is more than the limit.
+            TooCostlyError: if the cost exceeds the limit.
         """
         return self._costs.of(executor.operation, executor.fragment_definitions, executor.variable_values.coerced)
 
-    def _counts(self, document: DocumentNode, given: ExecutionInput) -> "Mapping[str, Count]":
-        """How the values of the operation's variables are counted."""
-        operation = get_operation_ast(document, given.operation_name) if given.variable_values else None
+    def _counts(self, document: DocumentNode, execution_input: ExecutionInput) -> "Mapping[str, Count]":
+        """Return the value counters of the operation's variables."""
+        operation = (
+            get_operation_ast(document, execution_input.operation_name) if execution_input.variable_values else None
+        )
         return declared(self._schema, document, operation).counts if operation else {}
 
-    def _executor(self, document: DocumentNode, given: ExecutionInput) -> list[GraphQLError] | Executor[Any]:
+    def _executor(self, document: DocumentNode, execution_input: ExecutionInput) -> list[GraphQLError] | Executor[Any]:
         return self._kind.build(
             self._schema,
             document,
-            given.root_value,
-            given.context_value,
-            given.variable_values,
-            given.operation_name,
+            execution_input.root_value,
+            execution_input.context_value,
+            execution_input.variable_values,
+            execution_input.operation_name,
             is_awaitable=is_awaitable,
-            operation_extensions=given.operation_extensions,
+            operation_extensions=execution_input.operation_extensions,
         )

@@ -1,4 +1,4 @@
-"""Outcomes: what a client is told of what came of an operation."""
+"""Results in the form for clients."""
 
 from collections.abc import Awaitable, Callable
 
@@ -14,15 +14,15 @@ from graphql_schema.limits.introspection import hide_names
 
 
 class PartialFailure(ExecutionResult):
-    """The result of a mutation with errors that may have changed something, which stands."""
+    """The result of a mutation that had errors but may have changed data."""
 
 
 class ResultFormatter:
-    """Tells outcomes, the errors of a schema explained.
+    """Formats results, with codes on their errors.
 
     Args:
-        explain: what gives errors their codes, and logs what no client is told.
-        is_secret: whether errors are not to name what is in the schema.
+        explain: sets the codes of errors, and logs unexpected errors.
+        is_secret: True if error messages must not contain names of the schema.
     """
 
     def __init__(self, explain: Callable[[list[GraphQLError]], None], *, is_secret: bool) -> None:
@@ -30,20 +30,20 @@ class ResultFormatter:
         self._is_secret = is_secret
 
     def format(self, result: graphql.ExecutionResult, extensions: Extensions | None = None) -> ExecutionResult:
-        """What is told of a result."""
+        """Convert a result of graphql-core, and set the codes of its errors."""
         if result.errors:
             self._explain(result.errors)
         return ExecutionResult(result.data, result.errors, extensions)
 
-    async def told_then(self, result: Awaitable[graphql.ExecutionResult]) -> ExecutionResult:
-        """The same of one that is yet to come."""
+    async def format_awaited(self, result: Awaitable[graphql.ExecutionResult]) -> ExecutionResult:
+        """Await a result, then format it."""
         return self.format(await result)
 
     def format_rejection(self, errors: list[GraphQLError]) -> PreExecutionError:
-        """What is told where nothing ran."""
+        """Return the result of an operation that was not executed."""
         self._explain(errors)
-        told = errors[0].told if errors and isinstance(errors[0], TooCostlyError) else None
-        return PreExecutionError(None, errors, told)
+        extensions = errors[0].response_extensions if errors and isinstance(errors[0], TooCostlyError) else None
+        return PreExecutionError(None, errors, extensions)
 
     def _explain(self, errors: list[GraphQLError]) -> None:
         self._explain_all(errors)
@@ -52,7 +52,7 @@ class ResultFormatter:
 
 
 def errors_of(error: Exception) -> list[GraphQLError]:
-    """What a client is told of what was raised."""
+    """Convert an exception to the errors for clients."""
     match error:
         case InvalidDocumentError():
             return error.errors
@@ -67,13 +67,13 @@ def errors_of(error: Exception) -> list[GraphQLError]:
 
 
 def is_unanswered(result: ExecutionResult) -> bool:
-    """True if no root field has a result, and no mutation may have been done: the operation may be sent again."""
+    """Return True if no root field has a result, and no mutation may have been executed; a retry is then safe."""
     return not isinstance(result, PartialFailure) and not any(
         value is not None for value in (result.data or {}).values()
     )
 
 
 def may_have_changed(result: ExecutionResult) -> bool:
-    """True if a mutation with errors may have changed something: a root field has no error of its own."""
+    """Return True if a mutation with errors may have changed data: not every root field has its own error."""
     failed = {tuple(error.path or ()) for error in result.errors or ()}
     return result.data is None or failed != {(name,) for name in result.data}

@@ -1,8 +1,7 @@
-"""Results of subscriptions, made once for all who ask the same of one event, and encoded once.
+"""Results of subscriptions, computed and encoded once per event for all equal subscriptions.
 
-Who may see the same, and subscribes with the same document, operation and variables, gets the same bytes; a cursor to
-resume from may differ, since it says where a subscription begins and nothing of its results. Nothing else in a context
-may tell one subscriber from another.
+Subscriptions are equal if document, operation, variables and visible data are. The cursor to resume from may differ:
+it determines the start of a subscription but not its results. Nothing else in a context may affect results.
 """
 
 import asyncio
@@ -23,46 +22,48 @@ if TYPE_CHECKING:
     from graphql.pyutils import AwaitableOrValue
 
 RESUMES: Final = "after"
-"""The argument of a subscription's field that says where it begins."""
+"""Argument of a subscription field with the cursor to start after."""
 
 _COPIES: Final = 3
-"""A result as objects, as bytes and as text, each about as large as the others."""
+"""Number of copies of a result in memory: objects, bytes and text, each of about the same size."""
 
 
 class SharedEvent(Protocol):
-    """An event that many are told of; it keeps what is made of it, and counts how much that is."""
+    """An event for several subscribers; it caches results made from it, and counts their size."""
 
     made: dict[Hashable, Any]
 
     def grow(self, size: int) -> None:
-        """Count so many bytes in."""
+        """Add `size` bytes to the counted size."""
 
 
 class SharedResult(ExecutionResult):
-    """A result without errors that may go out to many."""
+    """A result without errors that several subscribers receive."""
 
     def __init__(self, data: dict[str, Any] | None) -> None:
         super().__init__(data, None)
         self.forms: dict[str, bytes] = {}
-        """What it is made into for those who send it."""
+        """Encoded forms for transports, by name."""
 
     @cached_property
     def encoded(self) -> bytes:
-        """The JSON of the response."""
+        """Return the response as JSON bytes."""
         return codec.dumps({"data": self.data})
 
     @cached_property
     def text(self) -> str:
-        """The same as text."""
+        """Return the response as JSON text."""
         return self.encoded.decode()
 
 
 Execute = Callable[[object], "AwaitableOrValue[ExecutionResult]"]
-"""Gives the result at once where nothing must be awaited for it: to wait for a task takes longer than most results."""
+"""Executes an operation for an event. It returns the result itself if nothing must be awaited: a task costs more than
+most results.
+"""
 
 
 class SharedResults:
-    """What makes the results of a schema's subscriptions."""
+    """Computes results of a schema's subscriptions, shared by equal ones."""
 
     def __init__(self) -> None:
         self._subscribed: Counter[bytes] = Counter()
@@ -75,15 +76,15 @@ class SharedResults:
         variables: dict[str, Any] | None,
         visible: object = None,
     ) -> bytes:
-        """The key of what is the same for all who ask this and to whom the same is visible."""
+        """Return the key of a subscription: equal for equal requests whose callers see the same data."""
         resumed = _resuming_variable(document, name)
         others = sorted((key, value) for key, value in (variables or {}).items() if key != resumed)
-        told = repr((query, name, others, visible)).encode(errors="surrogatepass")
-        return hashlib.blake2b(told, digest_size=32).digest()
+        request = repr((query, name, others, visible)).encode(errors="surrogatepass")
+        return hashlib.blake2b(request, digest_size=32).digest()
 
     @contextmanager
     def subscribed(self, key: bytes) -> Iterator[None]:
-        """A block in which one more asks what has the key."""
+        """Context manager that counts one more subscription with the key."""
         self._subscribed[key] += 1
         try:
             yield
@@ -93,22 +94,22 @@ class SharedResults:
                 del self._subscribed[key]
 
     async def result(self, key: bytes, event: object, execute: Execute) -> ExecutionResult:
-        """The result of an event: one that is there already, or is being made for another, or a new one."""
-        kept: dict[Hashable, Any] | None = getattr(event, "made", None)
-        made = None if kept is None else kept.get(key)
+        """Return the result of an event: a cached one, one that is being computed, or a new one."""
+        cached: dict[Hashable, Any] | None = getattr(event, "made", None)
+        made = None if cached is None else cached.get(key)
         if made is None:
             result = execute(event)
-            if kept is None or self._subscribed[key] == 1:
+            if cached is None or self._subscribed[key] == 1:
                 return result if isinstance(result, ExecutionResult) else await result
             shared = cast("SharedEvent", event)
             if isinstance(result, ExecutionResult):
-                return _kept(key, shared, result)
-            made = kept[key] = asyncio.create_task(_kept_then(key, shared, result))
+                return _share(key, shared, result)
+            made = cached[key] = asyncio.create_task(_share_awaited(key, shared, result))
         return made if isinstance(made, SharedResult) else await asyncio.shield(made)
 
 
-def _kept(key: bytes, event: SharedEvent, result: ExecutionResult) -> ExecutionResult:
-    """Keep a result if nothing is wrong with it: who resumes here should not find a failure."""
+def _share(key: bytes, event: SharedEvent, result: ExecutionResult) -> ExecutionResult:
+    """Cache a result without errors: a client that resumes must not receive an old failure."""
     if result.errors:
         return result
     shared = event.made[key] = SharedResult(result.data)
@@ -116,7 +117,7 @@ def _kept(key: bytes, event: SharedEvent, result: ExecutionResult) -> ExecutionR
     return shared
 
 
-async def _kept_then(key: bytes, event: SharedEvent, result: Awaitable[ExecutionResult]) -> ExecutionResult:
+async def _share_awaited(key: bytes, event: SharedEvent, result: Awaitable[ExecutionResult]) -> ExecutionResult:
     try:
         found = await result
     except BaseException:
@@ -124,32 +125,32 @@ async def _kept_then(key: bytes, event: SharedEvent, result: Awaitable[Execution
         raise
     if found.errors:
         del event.made[key]
-    return _kept(key, event, found)
+    return _share(key, event, found)
 
 
-class _Uses(Visitor):
-    """Counts how often each variable is named."""
+class _VariableUses(Visitor):
+    """Counts the uses of each variable."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
 
     def enter_variable(self, node: VariableNode, *_rest: object) -> None:
-        """Count one more."""
+        """Count one use."""
         self.counts[node.name.value] += 1
 
 
 def _resuming_variable(document: DocumentNode, name: str | None) -> str | None:
-    """The variable that says where a subscription begins, if it is named for nothing else; None if there is none."""
+    """Return the variable with the cursor to resume from, if it has no other use; None otherwise."""
     operation = get_operation_ast(document, name)
     first = operation.selection_set.selections[0] if operation else None
     if not isinstance(first, FieldNode):
         return None
     for argument in first.arguments or ():
         if argument.name.value == RESUMES and isinstance(argument.value, VariableNode):
-            uses = _Uses()
+            uses = _VariableUses()
             graphql.visit(document, uses)
             variable = argument.value.name.value
-            # It is declared once, and given once.
+            # One use is the declaration, the other the argument.
             return variable if uses.counts[variable] == 2 else None  # noqa: PLR2004 -- as the comment says
     return None

@@ -1,4 +1,4 @@
-"""Names near to a wrong one, which errors suggest: graphql-core fails on names that grow when they are lowered."""
+"""Name suggestions in errors: a fix for graphql-core, which fails on names that grow in lower case."""
 
 import sys
 
@@ -6,13 +6,13 @@ from graphql.pyutils.suggestion_list import LexicalDistance
 
 
 class CaseFoldSafeDistance(LexicalDistance):
-    """Has room for a name as it is compared, in lower case: of the dotted capital I that is two characters."""
+    """A distance with room for the lower-case name, which may be longer: dotted capital I becomes two characters."""
 
     def __init__(self, input_: str) -> None:
         super().__init__(input_.lower())
 
 
 def patch_graphql_core() -> None:
-    """Let graphql-core measure so, everywhere: else such a name in a variable is a fault of the server."""
-    # The package has a function of the module's name in the module's place.
+    """Use this distance in graphql-core: otherwise such a name in a variable is an internal error."""
+    # The package exports a function of the same name as the module, so the module is only in `sys.modules`.
     vars(sys.modules[LexicalDistance.__module__])["LexicalDistance"] = CaseFoldSafeDistance

@@ -1,4 +1,4 @@
-"""Evaluations in the API."""
+"""GraphQL types and root fields of evaluations."""
 
 from graphql_schema.evaluations.mutations import EvaluationMutations
 from graphql_schema.evaluations.queries import EvaluationQueries

@@ -1,4 +1,4 @@
-"""What runs look like side by side."""
+"""GraphQL types that compare evaluation runs."""
 
 from functools import partial
 from typing import Annotated
@@ -20,99 +20,107 @@ from stores.row_fields import JsonField
 Sort = Annotated[
     list[SortBy] | None,
     strawberry.argument(
-        description="In which order: by numbers as evaluationResults takes them, of which it is how much higher their "
-        "mean is in the last run than in the first, so that asc begins with what fell most; or by started_at, as if "
-        "left out or empty."
+        description="Sort order, by numbers of the scores named as in evaluationResults. The sort value is the "
+        "mean in the last run minus the mean in the first run, so asc starts with the largest "
+        "decrease. By started_at if omitted or empty."
     ),
 ]
 InCommon = Annotated[
     bool | None,
-    strawberry.argument(description="Only examples that all runs have; with false, those of any. True if left out."),
+    strawberry.argument(description="True if only examples of all runs are returned; false for those of any run."),
 ]
 
 
-@strawberry.type(description="What one of several runs has of a number in their scores, beside the first of them.")
+@strawberry.type(description="Metric of one of several runs, compared with the first run.")
 class ComparedRunMetric:
-    """A metric of a run; its source is a row of `stores.evaluations.metrics.compare_metrics`."""
+    """Metric of a run; the source is a row of `stores.evaluations.metrics.compare_metrics`."""
 
-    run_id: strawberry.ID = plain_field("The id of the run.")
-    mean: float | None = plain_field("The mean over its predictions, true as 1 and false as 0.")
-    min: float | None = plain_field("The least.")
-    max: float | None = plain_field("The greatest.")
-    count: BigInt = plain_field("How many of its predictions have it.")
-    true_count: BigInt | None = plain_field("How many of them have true; null unless all have true or false.")
+    run_id: strawberry.ID = plain_field("Id of the run.")
+    mean: float | None = plain_field(
+        "Mean over the run's predictions, with true as 1 and false as 0; null beyond the range of doubles."
+    )
+    min: float | None = plain_field("Minimum over the run's predictions.")
+    max: float | None = plain_field("Maximum over the run's predictions.")
+    count: BigInt = plain_field("Number of predictions with a value.")
+    true_count: BigInt | None = plain_field(
+        "Number of predictions with the value true; null unless all values are booleans."
+    )
     difference: float | None = plain_field(
-        "How much higher the mean is than the first run's; null for that, and where it has no such number."
+        "Mean minus the mean of the first run; null for the first run, and if the first run has no value."
     )
     mean_change: float | None = plain_field(
-        "The same over those examples alone of which both runs have the number, each counted once; null where there is "
-        "none."
+        "Mean difference to the first run over the examples of which both runs have a value, each counted once; null "
+        "if there are none."
     )
-    num_higher: BigInt | None = plain_field("Of how many of these examples it is higher than in the first run.")
-    num_lower: BigInt | None = plain_field("Of how many it is lower.")
-    num_equal: BigInt | None = plain_field("Of how many it is the same.")
+    num_higher: BigInt | None = plain_field(
+        "Number of these examples with a higher value than in the first run; null if there are none."
+    )
+    num_lower: BigInt | None = plain_field(
+        "Number of these examples with a lower value than in the first run; null if there are none."
+    )
+    num_equal: BigInt | None = plain_field("Number of these examples with an equal value; null if there are none.")
 
 
-@strawberry.type(description="A number in the scores of several runs.")
+@strawberry.type(description="Metric of several runs.")
 class ComparedMetric:
-    """A metric; its source is a row of `stores.evaluations.metrics.compare_metrics`."""
+    """Metric; the source is a row of `stores.evaluations.metrics.compare_metrics`."""
 
-    name: str = plain_field("Where it is in the scores, as EvaluationMetric.name.")
-    runs: list[ComparedRunMetric] = plain_field("What each run that has it has, in the order of the runs.")
+    name: str = plain_field("Path in the scores, as in EvaluationMetric.name.")
+    runs: list[ComparedRunMetric] = plain_field("Metrics of the runs that have a value, in the order of the runs.")
 
 
-@strawberry.type(description="What a run has of a number in the scores of one example, beside the first run.")
+@strawberry.type(description="Metric of one example in one run, compared with the first run.")
 class ComparedNumber:
-    """A number; its source is a row of `stores.evaluations.metrics.find_changes`."""
+    """Metric of an example; the source is a row of `stores.evaluations.metrics.find_changes`."""
 
-    name: str = plain_field("Where it is in the scores, as EvaluationMetric.name.")
-    mean: float | None = plain_field("The mean over the run's trials of the example, true as 1 and false as 0.")
+    name: str = plain_field("Path in the scores, as in EvaluationMetric.name.")
+    mean: float | None = plain_field("Mean over the run's trials of the example, with true as 1 and false as 0.")
     difference: float | None = plain_field(
-        "How much higher that is than in the first run; null for that, and where it has no such number."
+        "Mean minus the mean of the first run; null for the first run, and if the first run has no value."
     )
 
 
-@strawberry.type(description="What one of several runs made of an example.")
+@strawberry.type(description="Predictions of one run for an example.")
 class ComparedResult:
-    """A run's part of a row; its source is one of the `runs` of a row of `EvaluationsStore.joined_rows`."""
+    """Predictions of a run; the source is one of the `runs` of a row of `EvaluationsStore.joined_rows`."""
 
-    run_id: strawberry.ID = plain_field("The id of the run.")
+    run_id: strawberry.ID = plain_field("Id of the run.")
     predictions: list[EvaluationPrediction] = plain_field(
-        "What it made of the example in each trial; empty where it does not have it.", size=5
+        "Predictions for the example, one for each trial; empty if the run does not have the example.", size=5
     )
-    metrics: list[ComparedNumber] = plain_field("The numbers in its scores of the example, by name.")
+    metrics: list[ComparedNumber] = plain_field("Metrics of the example, sorted by name.")
 
 
-@strawberry.type(description="An example, and what each of several runs made of it.")
+@strawberry.type(description="Example with the predictions of several runs.")
 class ComparedExample:
-    """A row; its source is a row of `EvaluationsStore.joined_rows`."""
+    """Row of a comparison; the source is a row of `EvaluationsStore.joined_rows`."""
 
-    example_digest: str = plain_field("The example's digest, by which the runs are joined.")
+    example_digest: str = plain_field("Digest of the example, by which the runs are joined.")
     example_ref: ResolvedRef | None = plain_field(
-        "The ref by which it was given first; null where it was given as it is."
+        "Ref of the example in the first run that has one; null if the example was passed as a value."
     )
-    example: JSON | None = json_field(JsonField("example"), "The example itself, as EvaluationResult.example.")
-    runs: list[ComparedResult] = plain_field("What each run made of it, in the order of the runs.")
+    example: JSON | None = json_field(JsonField("example"), "Example as in EvaluationResult.example.")
+    runs: list[ComparedResult] = plain_field("Predictions of the runs, in the order of the runs.")
 
 
-@strawberry.type(description="Several runs of evaluations side by side. Each is compared with the first.")
+@strawberry.type(description="Comparison of several evaluation runs with the first of them.")
 class EvaluationComparison:
-    """A comparison; its source is a dict of `project_id`, `run_ids` and the headers of the `runs`."""
+    """Comparison; the source is a dict of `project_id`, `run_ids` and the headers of the `runs`."""
 
-    runs: list[EvaluationRun] = plain_field("The runs, in the order in which they were asked for.")
+    runs: list[EvaluationRun] = plain_field("Runs in the order of the request.")
 
-    @resolved_field("The numbers in their scores, by name.", returns=list[ComparedMetric], size=10)
+    @resolved_field("Metrics of the scores, sorted by name.", returns=list[ComparedMetric], size=10)
     async def metrics(self, info: Info, parent: strawberry.Parent[Row]) -> list[Row]:
-        """The numbers in their scores."""
+        """Read the metrics of all runs."""
         return await info.context.stores.evaluations.compared_metrics(parent["project_id"], parent["run_ids"])
 
-    @resolved_field("How many examples all of the runs have: those by which they can be compared.")
+    @resolved_field("Number of examples that all runs have in common.")
     async def num_in_common(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
-        """How many examples all runs have."""
+        """Count the examples that all runs have."""
         count = info.context.stores.evaluations.count_joined_rows
         return BigInt(await count(parent["project_id"], parent["run_ids"]))
 
-    @connection_field("A page of their examples, those first that were begun first in any run.", of=ComparedExample)
+    @connection_field("Page of the examples, sorted by their earliest start in any run.", of=ComparedExample)
     async def rows(
         self,
         info: Info,
@@ -122,16 +130,16 @@ class EvaluationComparison:
         request: PageRequest,
         only_in_common: InCommon = True,
     ) -> Listing:
-        """A page of their examples."""
-        store, asked = info.context.stores.evaluations, (parent["project_id"], parent["run_ids"])
+        """Return a page of examples and a function that counts all of them."""
+        store, key = info.context.stores.evaluations, (parent["project_id"], parent["run_ids"])
         only_common = only_in_common is not False
         page = await store.joined_rows(
-            *asked,
+            *key,
             request,
-            connections.selected_of_nodes(info),
+            connections.selected_node_fields(info),
             sort_keys(sort_by),
             wanted_of_predictions(info, "runs", "predictions"),
             only_common=only_common,
             with_metrics="metrics" in selected_below_nodes(info, "runs"),
         )
-        return Listing(page, partial(store.count_joined_rows, *asked, only_common=only_common))
+        return Listing(page, partial(store.count_joined_rows, *key, only_common=only_common))

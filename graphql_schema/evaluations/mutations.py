@@ -1,4 +1,4 @@
-"""Running evaluations on the server."""
+"""Mutations that run evaluations on the server."""
 
 from typing import Annotated
 
@@ -10,33 +10,33 @@ from graphql_schema.evaluations.queries import RunId
 from graphql_schema.fields import ProjectId, plain_field, resolved_field
 
 
-@strawberry.type(description="A run of an evaluation that was ordered.")
+@strawberry.type(description="Result of `evaluateModel`.")
 class EvaluateModelRes:
-    """The id."""
+    """Id of the new run."""
 
     call_id: strawberry.ID = plain_field(
-        "The id of the run: of its call, one of Evaluation.evaluate, which is there and runs. evaluationProgress tells "
-        "how it goes on."
+        "Id of the run: of its call of Evaluation.evaluate, which is stored and running. evaluationProgress reports "
+        "its progress."
     )
 
 
-@strawberry.type(description="A run of an evaluation that somebody wanted to end.")
+@strawberry.type(description="Result of `evaluationCancel`.")
 class EvaluationCancelRes:
-    """Whether it was."""
+    """Id of the run, and whether it was cancelled."""
 
-    call_id: strawberry.ID = plain_field("The id of the run.")
-    is_canceled: bool = plain_field("Whether it was ended before its end; false where it was over already.")
+    call_id: strawberry.ID = plain_field("Id of the run.")
+    is_canceled: bool = plain_field("True if this request cancelled the run; false if it had already ended.")
 
 
 @strawberry.type
 class EvaluationMutations:
-    """The fields of Mutation that run evaluations."""
+    """Mutation fields that run evaluations."""
 
     @resolved_field(
-        "Run an evaluation over a model on the server, and answer at once. What can be seen to be wrong before the "
-        "first row is an error here: a ref that leads elsewhere, a dataset that is empty or deleted, a model that is "
-        "not known or whose key the server lacks. What goes wrong with one row is the exception of that row's calls, "
-        "and the run goes on. A server that stops gives its runs to others, or goes on with them when it is back."
+        "Start of an evaluation run on the server; the response does not wait for its end. Errors known before the "
+        "first row fail the request: a ref to something else, an empty or deleted dataset, an unknown model or one "
+        "without an API key. An error of one row becomes the exception of that row's calls, and the run continues. If "
+        "a server stops, another server continues its runs, or it does itself after a restart."
     )
     async def evaluate_model(
         self,
@@ -45,26 +45,27 @@ class EvaluationMutations:
         evaluation_ref: Annotated[
             str,
             strawberry.argument(
-                description="The ref of a version of an Evaluation in the project, by its digest, an index such as v3, "
-                "or latest: its dataset is a table, and its scorers are all of the class LLMAsAJudgeScorer."
+                description="Ref of a version of an Evaluation in the project, by digest, index such as v3, or "
+                "latest. Its dataset must be a table, and its scorers of the class LLMAsAJudgeScorer."
             ),
         ],
         model_ref: Annotated[
-            str, strawberry.argument(description="The ref of a version of an LLMStructuredCompletionModel.")
+            str, strawberry.argument(description="Ref of a version of an LLMStructuredCompletionModel.")
         ],
         wb_user_id: User = None,
     ) -> EvaluateModelRes:
-        """Order a run."""
+        """Start a run; return the id of its call."""
         call_id = await info.context.stores.evaluation_runs.start(project_id, evaluation_ref, model_ref, wb_user_id)
         return EvaluateModelRes(call_id=strawberry.ID(call_id))
 
     @resolved_field(
-        "End a run that the server does: its call, and those that are under way below it, get an exception that says "
-        "so. The answer comes when it has ended, after half a minute at most; what has not ended by then still does."
+        "Cancellation of a run on the server. Its call and the running calls below it end with an exception that "
+        "states the cancellation. The response waits for the end of the run, at most 30 seconds; the cancellation "
+        "continues after that."
     )
     async def evaluation_cancel(
         self, info: Info, project_id: ProjectId, call_id: RunId, wb_user_id: User = None
     ) -> EvaluationCancelRes:
-        """End a run."""
+        """Cancel a run; return whether it was still running."""
         is_canceled = await info.context.stores.evaluation_runs.cancel(project_id, call_id, wb_user_id)
         return EvaluationCancelRes(call_id=call_id, is_canceled=is_canceled)

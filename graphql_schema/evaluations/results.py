@@ -1,4 +1,4 @@
-"""What the rows of a run look like."""
+"""GraphQL types of the rows of an evaluation run."""
 
 import strawberry
 from strawberry.scalars import JSON
@@ -13,60 +13,65 @@ from stores.evaluations.predictions import PredictionSelection
 from stores.row_fields import JsonField
 
 
-@strawberry.type(description="What one scorer made of a prediction.")
+@strawberry.type(description="Score of a prediction by one scorer.")
 class EvaluationScore:
-    """A score; its source is a row of `Predictions.of`."""
+    """Score; the source is a row of `Predictions.of`."""
 
-    name: str = plain_field("The scorer's name, as the prediction has it.")
+    name: str = plain_field("Name of the scorer, as in the prediction.")
     value: JSON | None = json_field(
-        JsonField("value"), "What the scorer gave: any JSON value; null where it failed, or gave null."
+        JsonField("value"), "Result of the scorer: any JSON value; null if the scorer failed or returned null."
     )
     scorer: ResolvedRef | None = plain_field(
-        "The scorer, an object or an op; null where its call is not there, or names neither."
+        "Scorer, an object or an op; null if its call is missing or refers to neither."
     )
-    call_id: strawberry.ID | None = plain_field("The id of the scorer's call; null where none is found.")
-    status: TraceStatus | None = plain_field("How the scorer's call went; null where none is found.")
-    exception: str | None = plain_field("The exception that ended the scorer's call, as text.")
+    call_id: strawberry.ID | None = plain_field("Id of the scorer's call; null if it is missing.")
+    status: TraceStatus | None = plain_field("Status of the scorer's call; null if it is missing.")
+    exception: str | None = plain_field("Text of the exception that ended the scorer's call; null for none.")
 
     call: CallSchema | None = plain_field(
-        "The scorer's call, with its latency, usage and costs; null where none is found."
+        "Call of the scorer, with its latency, usage and costs; null if it is missing."
     )
 
 
-@strawberry.type(description="What a model made of an example in one trial, and what the scorers made of that.")
+@strawberry.type(description="Prediction of a model for an example in one trial, with its scores.")
 class EvaluationPrediction:
-    """A prediction; its source is a row of `Predictions.of`."""
+    """Prediction; the source is a row of `Predictions.of`."""
 
-    id: strawberry.ID = plain_field("The id of its call, one of Evaluation.predict_and_score.")
-    trial: int = plain_field("Which of the example's trials it is, from 0, by when they were begun.")
-    status: TraceStatus = plain_field("How its call went.")
-    exception: str | None = plain_field("What ended its call, or the model's, as text.")
-    started_at: DateTime = plain_field("When it started.")
-    latency_ms: BigInt | None = plain_field("What it took with all scores, in whole milliseconds; null while it runs.")
+    id: strawberry.ID = plain_field("Id of the prediction's call of Evaluation.predict_and_score.")
+    trial: int = plain_field("Index of the trial of the example, from 0, by start time.")
+    status: TraceStatus = plain_field("Status of the prediction's call.")
+    exception: str | None = plain_field(
+        "Text of the exception that ended the prediction's call or the model's call; null for none."
+    )
+    started_at: DateTime = plain_field("Start time of the prediction.")
+    latency_ms: BigInt | None = plain_field(
+        "Duration of the prediction including all scores, in whole milliseconds; null while it runs."
+    )
     model_latency_ms: float | None = plain_field(
-        "What the model took, in milliseconds, as the evaluation measured it; null where it did not."
+        "Duration of the model's call in milliseconds, as the evaluation measured it; null if it did not."
     )
     output: JSON | None = json_field(
-        JsonField("output"), "What the model gave: any JSON value; null where it failed, or while the prediction runs."
+        JsonField("output"),
+        "Output of the model: any JSON value; null if the model failed, or while the prediction runs.",
     )
     scores: list[EvaluationScore] = plain_field(
-        "Its scores in the order in which it has them, and then those of scorers whose calls are there alone.",
+        "Scores in the order of the prediction's output, followed by scores that only scorer calls have.",
         size=5,
     )
 
-    call: CallSchema | None = plain_field("Its own call, of which the others are children.")
+    call: CallSchema | None = plain_field("Call of the prediction, the parent of the model's and the scorers' calls.")
     model_call: CallSchema | None = plain_field(
-        "The model's call, with its latency, usage and costs; null where it is not there."
+        "Call of the model, with its latency, usage and costs; null if it is missing."
     )
 
 
 def selected_below_nodes(info: Info, *path: str) -> frozenset[str]:
-    """The fields selected at a path below a connection's nodes, so that all rows get them at once."""
+    """Return the fields selected at a path below a connection's nodes."""
     return frozenset(selected_fields(info, *(".".join((nodes, *path)) for nodes in ("nodes", "edges.node"))))
 
 
 def wanted_of_predictions(info: Info, *path: str) -> PredictionSelection:
-    """What is selected of the predictions at a path below a connection's nodes, and of the calls at their edges."""
+    """Return the fields selected of the predictions at a path below a connection's nodes, and of their calls."""
     return PredictionSelection(
         fields=selected_below_nodes(info, *path),
         of_call=selected_below_nodes(info, *path, "call"),
@@ -75,18 +80,20 @@ def wanted_of_predictions(info: Info, *path: str) -> PredictionSelection:
     )
 
 
-@strawberry.type(description="A row of a run: an example, and what was made of it in each trial.")
+@strawberry.type(description="Row of an evaluation run: an example with its predictions.")
 class EvaluationResult:
-    """A row; its source is a row of `EvaluationsStore.rows`."""
+    """Row of a run; the source is a row of `EvaluationsStore.rows`."""
 
-    example_digest: str = plain_field("The example's digest, the same in every run over whichever dataset.")
+    example_digest: str = plain_field("Digest of the example, equal in every run and dataset.")
     example_ref: ResolvedRef | None = plain_field(
-        "The ref by which the example was given, mostly that of a row of a dataset; null where it was given as it is."
+        "Ref of the example, usually to a row of a dataset; null if the example was passed as a value."
     )
     example: JSON | None = json_field(
         JsonField("example"),
-        "The example itself; null where its ref leads to nothing in this project. A row is there for as long as its "
-        "project, also when its dataset was deleted.",
+        "Example as a value; null if its ref cannot be resolved in this project. A row of a dataset is kept as long "
+        "as the project, even if the dataset is deleted.",
     )
 
-    predictions: list[EvaluationPrediction] = plain_field("What was made of it, the first begun first.", size=5)
+    predictions: list[EvaluationPrediction] = plain_field(
+        "Predictions for the example, the earliest start first.", size=5
+    )

@@ -1,4 +1,4 @@
-"""What a run of an evaluation looks like: of what it is, how it went, and what its scores come to."""
+"""GraphQL types of an evaluation run and of the metrics of its scores."""
 
 import strawberry
 from strawberry.scalars import JSON
@@ -16,71 +16,76 @@ from stores.paging import Row
 from stores.row_fields import JsonField
 
 
-@strawberry.type(description="A number in the scores of a run: what it comes to over all predictions that have it.")
+@strawberry.type(description="Metric of a run: a number in its scores, aggregated over all predictions.")
 class EvaluationMetric:
-    """A metric; its source is a row of `EvaluationsStore.metrics`."""
+    """Metric; the source is a row of `EvaluationsStore.metrics`."""
 
     name: str = plain_field(
-        r"Where it is in the scores, such as helpfulness.grade: the scorer's name, and a path into what that gave. "
-        r"Written with \. for a dot in a key; of at most four keys. With scores. before it, it is a field of rows to "
-        r"sortBy and query."
+        "Path in the scores, such as helpfulness.grade: the scorer's name, and keys of its result, at most four keys "
+        "in all. A dot in a key is written \\. Prefixed with scores. it is a field of rows, for sortBy and query."
     )
-    mean: float | None = plain_field("The mean, true as 1 and false as 0; null beyond the range of doubles.")
-    min: float | None = plain_field("The least.")
-    max: float | None = plain_field("The greatest.")
-    count: BigInt = plain_field("How many predictions have it.")
-    true_count: BigInt | None = plain_field("How many of them have true; null unless all have true or false.")
+    mean: float | None = plain_field("Mean, with true as 1 and false as 0; null beyond the range of doubles.")
+    min: float | None = plain_field("Minimum over the predictions.")
+    max: float | None = plain_field("Maximum over the predictions.")
+    count: BigInt = plain_field("Number of predictions with a value.")
+    true_count: BigInt | None = plain_field(
+        "Number of predictions with the value true; null unless all values are booleans."
+    )
 
 
-@strawberry.type(description="A run of an evaluation: a call of Evaluation.evaluate, whoever made it.")
+@strawberry.type(description="Evaluation run: a call of Evaluation.evaluate, by a client or by the server.")
 class EvaluationRun:
-    """A run; its source is a row of `EvaluationsStore.run`."""
+    """Run; the source is a row of `EvaluationsStore.run`."""
 
-    id: strawberry.ID = plain_field("The id of its call.")
-    project_id: strawberry.ID = plain_field("The project, as entity/project.")
-    display_name: str | None = plain_field("A name given to it; null if none was.")
-    status: EvaluationStatusCode = plain_field("How it stands; evaluationStatus tells how far one under way is.")
-    exception: str | None = plain_field("The exception that ended it, as text.")
-    started_at: DateTime = plain_field("When it started.")
-    ended_at: DateTime | None = plain_field("When it ended; null while it is under way.")
-    latency_ms: BigInt | None = plain_field("From start to end in whole milliseconds; null while it is under way.")
+    id: strawberry.ID = plain_field("Id of the run's call.")
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    display_name: str | None = plain_field("Display name of the run; null if none was set.")
+    status: EvaluationStatusCode = plain_field(
+        "State of the run; evaluationStatus reports the progress of a running one."
+    )
+    exception: str | None = plain_field("Text of the exception that ended the run; null for none.")
+    started_at: DateTime = plain_field("Start time of the run.")
+    ended_at: DateTime | None = plain_field("End time of the run; null while it runs.")
+    latency_ms: BigInt | None = plain_field("Duration of the run in whole milliseconds; null while it runs.")
     output: JSON | None = json_field(
-        JsonField("output"), "What it summed up itself, by scorer: a JSON object; null while it is under way."
+        JsonField("output"), "Summary that the run computed itself, by scorer, as a JSON object; null while it runs."
     )
-    evaluation: ResolvedRef | None = plain_field("The evaluation that it is of; null where that is no object.")
-    model: ResolvedRef | None = plain_field("The model that it is of, an object or an op; null where that is neither.")
+    evaluation: ResolvedRef | None = plain_field("Evaluation of the run; null if it is no object.")
+    model: ResolvedRef | None = plain_field("Model of the run, an object or an op; null if it is neither.")
     dataset: ResolvedRef | None = plain_field(
-        "The dataset of the evaluation; null where the evaluation is deleted, missing or has none by ref."
+        "Dataset of the evaluation; null if the evaluation is deleted, missing or has none by ref."
     )
-    scorers: list[ResolvedRef] = plain_field("The scorers of the evaluation that it names by ref.")
-    trials: int = plain_field("How often the evaluation has each example tried.")
+    scorers: list[ResolvedRef] = plain_field("Scorers that the evaluation refers to by ref.")
+    trials: int = plain_field("Number of trials of each example.")
 
-    call = to_one("Its call.", CallSchema | None, lambda stores: stores.calls.by_keys, key_of("project_id", "id"))
+    call = to_one(
+        "Call of the run.", CallSchema | None, lambda stores: stores.calls.by_keys, key_of("project_id", "id")
+    )
 
     results = to_many(
-        "Its rows, one for each example, with what was made of it in all trials, those first that were begun first; "
-        "evaluationResults sorts them, and asks for some.",
+        "Rows of the run, one for each example, with its predictions in all trials, the earliest start first. "
+        "evaluationResults filters and sorts them.",
         EvaluationResult,
         lambda stores: stores.evaluations.rows_by_run,
         key_of("project_id", "id"),
-        deeper=lambda info: (wanted_of_predictions(info, "predictions"),),
+        select_deeper=lambda info: (wanted_of_predictions(info, "predictions"),),
     )
 
     @resolved_field(
-        "The numbers in its scores, by name, computed from its predictions: those that are there of one under way.",
+        "Metrics of the scores, sorted by name, computed from the predictions stored so far.",
         returns=list[EvaluationMetric],
     )
     async def metrics(self, info: Info, parent: strawberry.Parent[Row]) -> list[Row]:
-        """The numbers in its scores."""
+        """Read the metrics, batched over all runs of the page."""
         key = parent["project_id"], parent["id"]
         return await info.context.loaders.load(info.context.stores.evaluations.metrics, key)
 
     @resolved_field(
-        "What it used of models with all calls below it, each call's own usage counted once. Where its call sums that "
-        "up, as Weave's client does, it is that, and so it is for a run in the middle of a trace.",
+        "Usage of models by the run's call and its descendants, with each call's own usage counted once. If the call "
+        "reports the sum, as Weave's client does, or has a parent, it is the usage that the call reports.",
         returns=UsageTotals,
     )
     async def usage(self, info: Info, parent: strawberry.Parent[Row]) -> Row:
-        """What it used of models."""
+        """Read the usage, batched over all runs of the page."""
         key = parent["project_id"], parent["id"]
         return await info.context.loaders.load(info.context.stores.evaluations.usage, key)

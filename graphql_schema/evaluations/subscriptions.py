@@ -1,4 +1,4 @@
-"""Runs of evaluations as they go on."""
+"""Subscriptions to the progress of evaluation runs."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -13,17 +13,17 @@ from graphql_schema.fields import ProjectId, subscription_field
 
 @strawberry.type
 class EvaluationSubscriptions:
-    """The fields of Subscription that tell of evaluations."""
+    """Subscription fields about evaluations."""
 
     @subscription_field(
-        "How a run of an evaluation stands, whoever runs it: now, and whenever that changes, twice a second at most; "
-        "it ends with the run.",
+        "State of an evaluation run, by a client or by the server: now and after each change, at most twice a second. "
+        "The subscription ends with the run.",
         of=EvaluationStatus,
     )
     async def evaluation_progress(
         self, info: Info, project_id: ProjectId, call_id: RunId
     ) -> AsyncGenerator[object, None]:
-        """How a run goes on."""
+        """Stream the states of a run until it ends."""
         async with aclosing(info.context.stores.evaluation_runs.progress(project_id, call_id)) as statuses:
             async for status in statuses:
                 yield status_of(status)

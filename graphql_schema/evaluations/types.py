@@ -1,4 +1,4 @@
-"""What runs of evaluations look like."""
+"""GraphQL types of the state of an evaluation run."""
 
 from enum import Enum
 from typing import Annotated
@@ -11,61 +11,63 @@ from graphql_schema.scalars import BigInt
 from stores.evaluations import status as stored
 
 
-@strawberry.enum(description="How a run of an evaluation stands.")
+@strawberry.enum(description="State of an evaluation run.")
 class EvaluationStatusCode(Enum):
-    """The four states; the values are the reference's."""
+    """The four states; the values are those of the reference API."""
 
-    NOT_FOUND = strawberry.enum_value("not_found", description="There is no such call.")
-    RUNNING = strawberry.enum_value("running", description="It has started and not ended.")
-    FAILED = strawberry.enum_value("failed", description="It ended with an exception.")
-    COMPLETE = strawberry.enum_value("complete", description="It ended well, whatever it found.")
-
-
-@strawberry.type(description="There is no such call, or it is deleted.")
-class EvaluationStatusNotFound:
-    """No run."""
-
-    code: EvaluationStatusCode = plain_field("NOT_FOUND.")
-
-
-@strawberry.type(description="The evaluation is under way.")
-class EvaluationStatusRunning:
-    """How far a run is."""
-
-    code: EvaluationStatusCode = plain_field("RUNNING.")
-    completed_rows: BigInt = plain_field("How many of its rows are done, each trial of an example a row of its own.")
-    total_rows: BigInt = plain_field(
-        "How many rows it has in all: those of its dataset, as often as it tries each; completedRows where that is "
-        "more, or where the dataset is not known."
+    NOT_FOUND = strawberry.enum_value("not_found", description="No run: its call is missing or deleted.")
+    RUNNING = strawberry.enum_value("running", description="Running: started but not ended.")
+    FAILED = strawberry.enum_value("failed", description="Failed: ended with an exception.")
+    COMPLETE = strawberry.enum_value(
+        "complete", description="Complete: ended without an exception, whatever its scores."
     )
 
 
-@strawberry.type(description="The evaluation ended with an exception.")
+@strawberry.type(description="State of a missing or deleted run.")
+class EvaluationStatusNotFound:
+    """State of a missing run."""
+
+    code: EvaluationStatusCode = plain_field("Always NOT_FOUND.")
+
+
+@strawberry.type(description="State of a running evaluation.")
+class EvaluationStatusRunning:
+    """Progress of a run."""
+
+    code: EvaluationStatusCode = plain_field("Always RUNNING.")
+    completed_rows: BigInt = plain_field("Number of completed rows; each trial of an example counts as a row.")
+    total_rows: BigInt = plain_field(
+        "Number of all rows: dataset rows times trials, but at least completedRows; equal to completedRows if the "
+        "dataset is unknown."
+    )
+
+
+@strawberry.type(description="State of an evaluation that ended with an exception.")
 class EvaluationStatusFailed:
-    """Why a run ended."""
+    """Error of a failed run."""
 
-    code: EvaluationStatusCode = plain_field("FAILED.")
-    error: str | None = plain_field("The exception that ended it, as text.")
+    code: EvaluationStatusCode = plain_field("Always FAILED.")
+    error: str | None = plain_field("Text of the exception that ended the run.")
 
 
-@strawberry.type(description="The evaluation has ended.")
+@strawberry.type(description="State of an evaluation that ended without an exception.")
 class EvaluationStatusComplete:
-    """What a run found."""
+    """Summary of a complete run."""
 
-    code: EvaluationStatusCode = plain_field("COMPLETE.")
-    output: JSON = plain_field("What it summed up, by scorer: a JSON object.")
+    code: EvaluationStatusCode = plain_field("Always COMPLETE.")
+    output: JSON = plain_field("Summary that the run computed, by scorer, as a JSON object.")
 
 
 EvaluationStatus = Annotated[
     EvaluationStatusNotFound | EvaluationStatusRunning | EvaluationStatusFailed | EvaluationStatusComplete,
-    strawberry.union("EvaluationStatus", description="How a run of an evaluation stands: one of four, told by code."),
+    strawberry.union("EvaluationStatus", description="State of an evaluation run; the four types differ in code."),
 ]
 
 
 def status_of(
     status: stored.Status,
 ) -> EvaluationStatusNotFound | EvaluationStatusRunning | EvaluationStatusFailed | EvaluationStatusComplete:
-    """How a run stands, as the API says it."""
+    """Convert a state of `stores.evaluations` to its GraphQL type."""
     match status:
         case stored.NotFound():
             return EvaluationStatusNotFound(code=EvaluationStatusCode.NOT_FOUND)

@@ -1,4 +1,4 @@
-"""The arguments of a field: what of them is the same for all requests is found once, the rest is its variables'."""
+"""Arguments of a field: constants are computed once per document, and variables are read per request."""
 
 from collections.abc import Callable
 from enum import Enum
@@ -20,18 +20,18 @@ from graphql.execution.values import VariableValues, coerce_argument, get_argume
 from graphql.type import is_non_null_type
 
 IMMUTABLE: Final = (str, int, float, bool, NoneType, Enum)
-"""What no resolver can change for the next one."""
+"""Types whose values a resolver cannot change, so that requests can share them."""
 
 ReadArguments = Callable[[VariableValues], dict[str, Any]]
-"""Gives the arguments as the field's resolver takes them, by name; raises what graphql-core does."""
+"""Returns the arguments of the resolver by name; raises the same errors as graphql-core."""
 
 
 class _UnusualError(Exception):
-    """An argument that is neither a variable nor the same each time."""
+    """An argument that is neither a variable nor constant."""
 
 
 class _FromVariable(NamedTuple):
-    """An argument that is a variable's value, where that has one that the argument may be."""
+    """An argument whose value is a variable's value, if that is valid for it."""
 
     name: str
     variable: str
@@ -40,7 +40,7 @@ class _FromVariable(NamedTuple):
 
 
 def argument_reader(definition: GraphQLField, node: FieldNode) -> ReadArguments:
-    """How the arguments are read that a node gives to its field."""
+    """Return a function that reads the arguments of a node's field."""
     ordinary = partial(get_argument_values, definition, node)
     same: dict[str, Any] = {}
     try:
@@ -53,15 +53,15 @@ def argument_reader(definition: GraphQLField, node: FieldNode) -> ReadArguments:
         return ordinary
 
     def read(values: VariableValues) -> dict[str, Any]:
-        given, coerced = same.copy(), values.coerced
+        arguments, coerced = same.copy(), values.coerced
         for name, variable, is_required, is_nullable in variables:
             if variable in coerced:
-                value = given[name] = coerced[variable]
+                value = arguments[name] = coerced[variable]
                 if value is None and not is_nullable:
                     return ordinary(values)
             elif is_required:
                 return ordinary(values)
-        return given
+        return arguments
 
     return read
 
@@ -69,10 +69,10 @@ def argument_reader(definition: GraphQLField, node: FieldNode) -> ReadArguments:
 def _from_variable(
     node: FieldNode, name: str, definition: GraphQLArgument, same: dict[str, Any]
 ) -> _FromVariable | None:
-    """The variable that gives an argument, if one does; what it is without one is added to those that are the same."""
+    """Return the variable of an argument, or None; a constant value is added to `same`."""
     argument = next((argument for argument in node.arguments or () if argument.name.value == name), None)
     value, out_name = argument.value if argument else None, definition.out_name or name
-    if isinstance(value, ListValueNode | ObjectValueNode):  # which may have variables inside
+    if isinstance(value, ListValueNode | ObjectValueNode):  # may contain variables
         raise _UnusualError
     variable = value if isinstance(value, VariableNode) else None
     if variable is None or not is_required_argument(definition):

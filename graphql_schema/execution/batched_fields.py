@@ -1,8 +1,8 @@
-"""Links: fields of the rows of a list that are resolved for all of them at once, level by level.
+"""Fields of rows in lists that are resolved for all rows at once, level by level.
 
-A field that leads from a row to another mostly costs more by the tasks that wait for it, row by row, than by what it
-finds. So the rows of a list, and whatever rows are made inside them meanwhile, leave such fields open; then each is
-resolved once for all, and what it gives is put into its place.
+A field with a related row mostly costs more for the tasks that wait per row than for the lookup. So the rows of a
+list, and all rows nested in them, defer such fields; each field is then resolved once for all rows, and its values
+are inserted.
 """
 
 from collections.abc import Awaitable, Iterator
@@ -16,102 +16,102 @@ from stores.concurrency.time_slices import TimeSlice
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
-    from graphql_schema.execution.rows import Data, Place, Rows
+    from graphql_schema.execution.rows import Data, Location, Rows
 
-Noted = list[tuple[Any, "Place", "Data"]]
-"""Sources, where their rows stand, and the rows."""
+Deferred = list[tuple[Any, "Location", "Data"]]
+"""Sources, the locations of their rows, and the rows."""
 
 
 class BatchedFields:
-    """The fields that are open in rows of one list; where they are not gathered, each row sees to its own."""
+    """Deferred fields of the rows of one list; if it does not gather, each row resolves its own fields."""
 
     def __init__(self, executor: "CompilingExecutor", *, gathers: bool = True) -> None:
         self._executor = executor
         self.gathers = gathers
-        self.noted: dict[Rows, Noted] = {}
+        self.deferred: dict[Rows, Deferred] = {}
 
-    def defer(self, rows: "Rows", source: object, at: "Place", data: "Data") -> None:
-        """Leave the fields of a row open."""
-        self.noted.setdefault(rows, []).append((source, at, data))
+    def defer(self, rows: "Rows", source: object, at: "Location", data: "Data") -> None:
+        """Defer the batched fields of a row."""
+        self.deferred.setdefault(rows, []).append((source, at, data))
 
     @contextmanager
     def gathering(self) -> Iterator[None]:
-        """Let all rows that are made inside the block leave their fields open here; it must not wait for anything."""
-        self._executor.links = self
+        """Context manager in which all rows defer their fields to this object; its block must not await."""
+        self._executor.batched_fields = self
         try:
             yield
         finally:
-            self._executor.links = None
+            self._executor.batched_fields = None
 
     async def resolve_all(self) -> None:
-        """Resolve the fields, and those that are open in the rows that they give, and so on.
+        """Resolve the deferred fields, then those of the resulting rows, and so on.
 
         Raises:
-            Exception: one failed whose row cannot have null for it.
+            Exception: if a field fails in a row that cannot be null.
         """
-        asked = [(rows, position, noted) for rows, noted in self.noted.items() for position in rows.links]
-        found = await gather_with_cancel(*(self._resolved(*each) for each in asked))
+        lookups = [(rows, position, deferred) for rows, deferred in self.deferred.items() for position in rows.batched]
+        found = await gather_with_cancel(*(self._resolved(*each) for each in lookups))
         below = BatchedFields(self._executor)
         awaited: list[tuple[Data, str, Awaitable[Any]]] = []
         try:
-            for (rows, position, noted), values in zip(asked, found, strict=True):
-                await below._put(rows, position, noted, values, awaited)
+            for (rows, position, deferred), values in zip(lookups, found, strict=True):
+                await below._put(rows, position, deferred, values, awaited)
         except Exception:
             self._executor.settle_in_background([awaitable for _, _, awaitable in awaited])
             raise
-        further = [below.resolve_all()] if below.noted else []
-        await gather_with_cancel(*further, *(_put_when_there(*each) for each in awaited))
+        further = [below.resolve_all()] if below.deferred else []
+        await gather_with_cancel(*further, *(_put_awaited(*each) for each in awaited))
 
-    async def _resolved(self, rows: "Rows", position: int, noted: Noted) -> list[Any]:
-        """The values of a field, one for each row."""
+    async def _resolved(self, rows: "Rows", position: int, deferred: Deferred) -> list[Any]:
+        """Return the values of a field, one for each row."""
         executor, field = self._executor, rows.fields[position]
-        link = field.link
-        if link is None:
-            raise TypeError("only links are resolved for all rows at once")
-        given = field.read_arguments(executor.variable_values)
+        resolver = field.batch_resolver
+        if resolver is None:
+            raise TypeError("only fields with a batch resolver are resolved for all rows at once")
+        arguments = field.read_arguments(executor.variable_values)
         info = executor.strawberry_schema.config.info_class(
-            _raw_info=executor.info(field, path_at(noted[0][1], field)), _field=link.field
+            _raw_info=executor.info(field, path_at(deferred[0][1], field)), _field=resolver.field
         )
-        return await link.of_all(info, [source for source, _, _ in noted], **given)
+        return await resolver.of_all(info, [source for source, _, _ in deferred], **arguments)
 
     async def _put(
         self,
         rows: "Rows",
         position: int,
-        noted: Noted,
+        deferred: Deferred,
         values: list[Any],
         awaited: "list[tuple[Data, str, Awaitable[Any]]]",
     ) -> None:
-        """Put the values of a field into its rows, in turns with all else; what they leave open is noted here."""
-        turn, work, name = TimeSlice(), iter(zip(noted, values, strict=True)), rows.fields[position].name
+        """Insert the values of a field into its rows, in time slices; nested rows defer their fields to `self`."""
+        time_slice, pairs, name = TimeSlice(), iter(zip(deferred, values, strict=True)), rows.fields[position].name
         completed = _Values(rows, position).completed
         while True:
             with self.gathering():
-                for (_, at, data), value in work:
+                for (_, at, data), value in pairs:
                     data[name] = completed(value, at)
                     if rows.pending:
                         awaited += [(data, each, awaitable) for each, awaitable in rows.pending]
                         rows.pending.clear()
-                    if turn.is_used_up():
+                    if time_slice.is_used_up():
                         break
                 else:
                     return
-            await turn.yield_to_loop()
+            await time_slice.yield_to_loop()
 
 
 class _Values:
-    """What becomes of the values of one field: once for all places where it is the same, as many rows lead to one."""
+    """Completes the values of one field, each value once: many rows may have the same related row."""
 
     def __init__(self, rows: "Rows", position: int) -> None:
         self._rows, self._position = rows, position
         self._inner: Rows | None = None
         self._made: dict[int, object] = {}
 
-    def completed(self, value: object, at: "Place") -> object:
-        """What becomes of a value at a place.
+    def completed(self, value: object, at: "Location") -> object:
+        """Complete a value at a location.
 
         Raises:
-            GraphQLError: it must not be null, and is, or failed.
+            GraphQLError: if it must not be null, and is null or failed.
         """
         found = self._made.get(id(value))
         if found is not None:
@@ -119,13 +119,13 @@ class _Values:
         if type(value) is not dict:
             return self._rows.completed(self._position, value, at)
         inner = self._inner = self._inner or self._rows.inner(self._position)
-        odd = inner.odd if inner else 0
+        num_unusual = inner.num_unusual if inner else 0
         made = self._rows.completed(self._position, value, at)
-        # Where anything was odd, there may be an error, which has a place, or what is awaited.
-        if inner and inner.is_flat and inner.odd == odd:
+        # A value with an unusual part may contain an error with a path, or an awaitable, so it is not reused.
+        if inner and inner.is_flat and inner.num_unusual == num_unusual:
             self._made[id(value)] = made
         return made
 
 
-async def _put_when_there(data: "Data", name: str, awaitable: Awaitable[Any]) -> None:
+async def _put_awaited(data: "Data", name: str, awaitable: Awaitable[Any]) -> None:
     data[name] = await awaitable

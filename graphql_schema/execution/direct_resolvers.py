@@ -1,4 +1,4 @@
-"""Fields whose resolvers are awaited, called without the layers that Strawberry puts around each."""
+"""Direct calls of async resolvers, without Strawberry's wrappers."""
 
 from collections.abc import Awaitable, Callable
 from inspect import iscoroutinefunction
@@ -18,17 +18,17 @@ Resolve = Callable[..., Awaitable[object]]
 
 
 def call_directly(schema: GraphQLSchema, info_class: type[Info[Any, Any]]) -> None:
-    """Let the plain asynchronous fields of a schema call their resolvers themselves.
+    """Make the plain async fields of a schema call their resolvers directly.
 
-    Coercion must give the arguments as resolvers take them, as `graphql_schema.engine.input_coercion` sees to.
+    Coercion must return the arguments in the form of the resolvers, as `graphql_schema.engine.input_coercion` ensures.
     """
     for kind in schema.type_map.values():
         if isinstance(kind, GraphQLObjectType) and kind is not schema.subscription_type:
             for definition in kind.fields.values():
-                _shorten(definition, info_class)
+                _resolve_directly(definition, info_class)
 
 
-def _shorten(definition: GraphQLField, info_class: type[Info[Any, Any]]) -> None:
+def _resolve_directly(definition: GraphQLField, info_class: type[Info[Any, Any]]) -> None:
     field = definition.extensions.get(_DEFINITION)
     if not is_plain(field) or field.base_resolver is None or not iscoroutinefunction(field.base_resolver.wrapped_func):
         return
@@ -43,12 +43,12 @@ def _resolve(field: StrawberryField, resolver: StrawberryResolver[Any], info_cla
     sources = [parameter.name for parameter in (resolver.parent_parameter, resolver.root_parameter) if parameter]
     info_name = resolver.info_parameter.name if resolver.info_parameter else None
 
-    def resolve(source: object, info: GraphQLResolveInfo[Any], **given: object) -> Awaitable[object]:
+    def resolve(source: object, info: GraphQLResolveInfo[Any], **values: object) -> Awaitable[object]:
         for name in sources:
-            given[name] = source
+            values[name] = source
         if info_name:
-            given[info_name] = info_class(_raw_info=info, _field=field)
-        return function(source, **given) if has_self else function(**given)
+            values[info_name] = info_class(_raw_info=info, _field=field)
+        return function(source, **values) if has_self else function(**values)
 
     resolve._is_default = False  # type: ignore[attr-defined] # noqa: SLF001 -- Strawberry's own mark
     return resolve

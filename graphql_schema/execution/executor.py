@@ -1,4 +1,4 @@
-"""The executor: graphql-core's own, which makes the rows of objects by compiled functions where it can."""
+"""The executor: graphql-core's, with compiled functions for rows of objects."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -25,11 +25,11 @@ from graphql.pyutils import AwaitableOrValue, Path, RefMap
 from strawberry.schema.base import BaseSchema
 
 from graphql_schema.execution import plans
-from graphql_schema.execution.executor_template import PatternedExecutor
+from graphql_schema.execution.executor_template import TemplateExecutor
 from graphql_schema.execution.fields import Field
 from graphql_schema.execution.lists import Info, RowList
 from graphql_schema.execution.plans import Plans
-from graphql_schema.execution.rows import Begun, Place, Rows, path_of
+from graphql_schema.execution.rows import Location, PartialRows, Rows, path_of
 from stores.concurrency.time_slices import ReleasedItems, TimeSlice
 
 if TYPE_CHECKING:
@@ -38,44 +38,44 @@ if TYPE_CHECKING:
 Result = ExecutionResult | ExperimentalIncrementalExecutionResults
 
 Position = RefMap[DeferUsage, DeliveryGroup] | None
-"""What of `@defer` concerns a place; nothing, since the schema does not have it."""
+"""Part of `@defer` at a location; always None, because the schema has no `@defer`."""
 
 
 _ROOT: Final = 0, 0
-"""No type's and no selection's: the key of the root's rows."""
+"""Key of the root's rows, which no type and selection have."""
 
 
-class CompilingExecutor(PatternedExecutor):
-    """Answers as graphql-core does: the same data, errors, places and nulls, in a fraction of the time.
+class CompilingExecutor(TemplateExecutor):
+    """Returns the same data, errors, paths and nulls as graphql-core, several times faster.
 
-    The ordinary way costs some four microseconds a leaf, most of it spent on finding out what was known before.
+    graphql-core takes about four microseconds per leaf, mostly to look up what earlier rows have looked up.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- the base's own
         super().__init__(*args, **kwargs)
         self._rows: dict[tuple[int, int], tuple[FieldDetailsList, Rows | None]] = {}
         middlewares = self.middleware_manager.middlewares if self.middleware_manager else ()
-        self.links: BatchedFields | None = None
+        self.batched_fields: BatchedFields | None = None
         self._compiles = self.abort_signal is None and not middlewares
 
     def for_request(self, *request: Any) -> Self:  # noqa: ANN401 -- the base's own
-        """An executor like this one, with rows of its own."""
+        """Return a copy of this executor for another request, without rows."""
         made = super().for_request(*request)
-        vars(made).update(links=None, _rows={})
+        vars(made).update(batched_fields=None, _rows={})
         return made
 
     @cached_property
     def _plans(self) -> Plans:
-        return plans.KEPT.of(self.operation, self.fragment_definitions.values())
+        return plans.PLAN_CACHE.of(self.operation, self.fragment_definitions.values())
 
     @property
     def strawberry_schema(self) -> BaseSchema:
-        """The schema as Strawberry has it."""
+        """Return the Strawberry schema."""
         found: BaseSchema = self.schema._strawberry_schema  # type: ignore[attr-defined] # noqa: SLF001 -- no public way
         return found
 
     def rows(self, kind: GraphQLObjectType, details: FieldDetailsList) -> Rows | None:
-        """The compiled rows of what is selected of an object; None where they are worth nothing, or impossible."""
+        """Return the compiled rows of a selection on an object; None if compiling is not worth it, or impossible."""
         key = (id(kind), id(details))
         kept = self._rows.get(key)
         if kept is not None:
@@ -84,25 +84,25 @@ class CompilingExecutor(PatternedExecutor):
         if entry is None or not entry.is_known:
             return None
         rows = Rows.of(self, entry.plan) if entry.plan else None
-        # The details are kept, too, so that their id stays theirs.
+        # Keeping the details keeps their id unique.
         self._rows[key] = (details, rows)
         return rows
 
     def known_rows(self, kind: GraphQLObjectType, details: FieldDetailsList) -> Rows | None:
-        """The rows of a selection that this execution has had before."""
+        """Return the rows of a selection that this execution has used before; None otherwise."""
         kept = self._rows.get((id(kind), id(details)))
         return kept[1] if kept else None
 
     def build_per_event_executor(self, payload: object) -> Executor[Any]:
-        """The executor of one event, with rows of its own: they report their errors to the executor that made them."""
+        """Return the executor of one event with its own rows: rows report errors to the executor that made them."""
         executor = super().build_per_event_executor(payload)
         if isinstance(executor, CompilingExecutor):
-            executor.links = None
-            executor._rows = {}  # noqa: SLF001 -- it is a copy of this one
+            executor.batched_fields = None
+            executor._rows = {}  # noqa: SLF001 -- a copy of this executor
         return executor
 
     def execute_operation(self, serially: bool | None = None) -> AwaitableOrValue[Result]:  # noqa: FBT001 -- the base's own
-        """The result of an operation; the root of a query, or of an event, is as a row."""
+        """Execute the operation; the root of a query or of an event is completed like a row."""
         rows = self._root() if self._compiles and not serially else None
         if rows is None:
             return super().execute_operation(serially)
@@ -114,8 +114,8 @@ class CompilingExecutor(PatternedExecutor):
         return self.finish(self.build_response(data)) if isinstance(data, dict) else self._awaited_response(data)
 
     def _root(self) -> Rows | None:
-        """The rows of the root of a query or an event; None where they are not known yet, or impossible."""
-        # The fields of a mutation come one after the other.
+        """Return the rows of the root of a query or an event; None if they are not compiled yet, or cannot be."""
+        # The fields of a mutation are executed one after the other.
         kind = self.schema.get_root_type(self.operation.operation)
         if self.operation.operation is OperationType.MUTATION or kind is None:
             return None
@@ -125,15 +125,15 @@ class CompilingExecutor(PatternedExecutor):
         return rows
 
     def collect_root_fields(self, kind: GraphQLObjectType) -> CollectedFields:
-        """What the operation selects itself, of the type at its root."""
+        """Return the operation's own selection on its root type."""
         return collect_fields(self.schema, self.fragments, self.variable_values, kind, self.operation)
 
     def build_response(self, data: dict[str, Any] | None) -> Result:
-        """The response of what is done by now."""
+        """Build the response, and release the rows."""
         response = super().build_response(data)
         for _details, rows in self._rows.values():
             if rows:
-                rows.end()
+                rows.close()
         self._rows.clear()
         return response
 
@@ -152,7 +152,7 @@ class CompilingExecutor(PatternedExecutor):
         result: object,
         position_context: Position,
     ) -> AwaitableOrValue[dict[str, Any]]:
-        """The data of one object."""
+        """Return the data of one object."""
         # Introspection runs in a thread, which must not change the plans that all requests share.
         compiles = position_context is None and not is_introspection_type(return_type)
         rows = self.rows(return_type, field_details_list) if compiles else None
@@ -171,10 +171,10 @@ class CompilingExecutor(PatternedExecutor):
         items: Iterable[Any],
         position_context: Position,
     ) -> AwaitableOrValue[list[Any]]:
-        """The rows of a list."""
-        place = item_type, field_details_list, info, path
+        """Complete the items of a list."""
+        target = item_type, field_details_list, info, path
         if not self._may_compile(item_type, position_context):
-            return super().complete_iterable_value(*place, items, position_context)
+            return super().complete_iterable_value(*target, items, position_context)
         return self.complete_rows(item_type, field_details_list, lambda: info, path, items)
 
     def complete_rows(
@@ -182,10 +182,10 @@ class CompilingExecutor(PatternedExecutor):
         kind: GraphQLOutputType,
         details: FieldDetailsList,
         info: Callable[[], Info],
-        path: Place,
+        path: Location,
         items: Iterable[Any],
     ) -> AwaitableOrValue[list[Any]]:
-        """The rows of a list of plain objects."""
+        """Complete the items of a list of plain objects."""
         rows = RowList(self, kind, details, path, info)
         iterator = iter(items)
         try:
@@ -204,24 +204,24 @@ class CompilingExecutor(PatternedExecutor):
         result: AsyncIterable[Any] | Iterable[Any],
         position_context: Position,
     ) -> AwaitableOrValue[list[Any]]:
-        """The items of a list."""
+        """Complete the items of a list, in time slices if the resolver returned `ReleasedItems`."""
         if isinstance(result, ReleasedItems) and self._may_compile(return_type.of_type, position_context):
-            return self._complete_turns(
+            return self._complete_in_time_slices(
                 RowList(self, return_type.of_type, field_details_list, path, lambda: info), result
             )
         return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
 
-    async def _complete_turns(self, rows: RowList, turns: ReleasedItems[Any]) -> list[Any]:
-        """The rows of a list whose work takes turns with other work."""
-        turn, items, release = TimeSlice(), iter(turns.items), turns.release
+    async def _complete_in_time_slices(self, rows: RowList, turns: ReleasedItems[Any]) -> list[Any]:
+        """Complete the items of a list in time slices."""
+        time_slice, items, release = TimeSlice(), iter(turns.items), turns.release
 
         def is_enough(item: object) -> bool:
             release(item)
-            return turn.is_used_up()
+            return time_slice.is_used_up()
 
         try:
             while rows.add(items, is_enough):
-                await turn.yield_to_loop()
+                await time_slice.yield_to_loop()
         except Exception:
             self.track_async_work(rows.waiting())
             raise
@@ -237,10 +237,10 @@ class CompilingExecutor(PatternedExecutor):
         async_iterator: AsyncIterator[Any],
         position_context: Position,
     ) -> list[Any]:
-        """The rows of a list that comes bit by bit."""
-        place = item_type, field_details_list, info, path
+        """Complete the items of an async iterator."""
+        target = item_type, field_details_list, info, path
         if not self._may_compile(item_type, position_context):
-            return await super().complete_async_iterator_value(*place, async_iterator, position_context)
+            return await super().complete_async_iterator_value(*target, async_iterator, position_context)
         rows = RowList(self, item_type, field_details_list, path, lambda: info)
         try:
             while True:
@@ -261,18 +261,20 @@ class CompilingExecutor(PatternedExecutor):
     def _may_compile(self, item_type: GraphQLOutputType, position: Position) -> bool:
         return self._compiles and position is None and is_composite_type(get_nullable_type(item_type))
 
-    def complete_list(self, field: Field, at: Place, items: list[Any], begun: Begun | None) -> AwaitableOrValue[object]:
-        """What becomes of a field whose value is a list of plain objects, some of which may have been begun."""
+    def complete_list(
+        self, field: Field, at: Location, items: list[Any], partial: PartialRows | None
+    ) -> AwaitableOrValue[object]:
+        """Complete a field whose value is a list of plain objects, some of which `begun` may contain already."""
         kind, info = field.item_type, lambda: self.info(field, path_of(at))
         if kind is None:
-            raise TypeError("only a list has items")
+            raise TypeError("only a field of a list type has items")
 
         def complete() -> AwaitableOrValue[list[Any]]:
-            if begun is None:
+            if partial is None:
                 return self.complete_rows(kind, field.details, info, at, items)
             rows = RowList(self, kind, field.details, at, info)
             try:
-                rows.go_on(begun, items)
+                rows.continue_from(partial, items)
             except Exception:
                 self.track_async_work(rows.waiting())
                 raise
@@ -281,48 +283,52 @@ class CompilingExecutor(PatternedExecutor):
         return self._completed(field, at, complete)
 
     def execute_planned(self, field: Field, source: object, path: Path) -> AwaitableOrValue[object]:
-        """What becomes of a field of a plan, from its resolver on."""
+        """Resolve and complete a field of a plan."""
         resolve = field.definition.resolve or self.field_resolver
         try:
             value = resolve(source, self.info(field, path), **field.read_arguments(self.variable_values))
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the field's error
+        except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
             self.handle_field_error(error, field.type, field.details, path)
             return None
         return self.complete_field(field, path, value)
 
     async def _awaited(self, field: Field, path: Path, value: Awaitable[Any]) -> object:
-        """What becomes of a field whose value must be awaited."""
+        """Await the value of a field, and complete it."""
         try:
             found = await value
             rows = self.rows(field.object_type, field.details) if field.object_type and type(found) is dict else None
             completed: AwaitableOrValue[object] = (
-                rows.complete(found, path) if rows else self.complete_value(*self._place(field, path), found, None)
+                rows.complete(found, path)
+                if rows
+                else self.complete_value(*self._completion_arguments(field, path), found, None)
             )
             return await completed if self.is_awaitable(completed) else completed
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the field's error
+        except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
             self.handle_field_error(error, field.type, field.details, path)
             return None
 
-    def _place(self, field: Field, path: Path) -> tuple[GraphQLOutputType, FieldDetailsList, Info, Path]:
+    def _completion_arguments(self, field: Field, path: Path) -> tuple[GraphQLOutputType, FieldDetailsList, Info, Path]:
         return field.type, field.details, self.info(field, path), path
 
     def complete_field(self, field: Field, path: Path, value: object) -> AwaitableOrValue[object]:
-        """What becomes of the value that a field's resolver gave, or of the error that it raised."""
+        """Complete the value that a resolver returned, or the error that it raised."""
         if self.is_awaitable(value):
             if path.prev or self.root_slots is None:
                 return self._awaited(field, path, value)
             return self.in_slot(self.root_slots, value, lambda: self._awaited(field, path, value))
-        return self._completed(field, path, lambda: self.complete_value(*self._place(field, path), value, None))
+        return self._completed(
+            field, path, lambda: self.complete_value(*self._completion_arguments(field, path), value, None)
+        )
 
     def info(self, field: Field, path: Path) -> Info:
-        """The info of a field at a place."""
+        """Return the info of a field at a path."""
         return self.build_resolve_info(field.definition, to_nodes(field.details), field.parent, path)
 
-    def _completed(self, field: Field, at: Place, complete: Callable[[], Any]) -> AwaitableOrValue[object]:
-        """What a field becomes, null where that may be and completing it fails."""
+    def _completed(self, field: Field, at: Location, complete: Callable[[], Any]) -> AwaitableOrValue[object]:
+        """Complete a field; return null if that fails and the field is nullable."""
         try:
             completed: object = complete()
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the field's error
+        except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
             self.handle_field_error(error, field.type, field.details, path_of(at))
             return None
         if self.is_awaitable(completed):
@@ -332,16 +338,16 @@ class CompilingExecutor(PatternedExecutor):
     async def guarded(
         self, completed: Awaitable[Any], kind: GraphQLOutputType, details: FieldDetailsList, path: Path
     ) -> object:
-        """What comes of completing a value, null where that may be and it fails."""
+        """Await a completed value; return null if that fails and the field is nullable."""
         try:
             return await completed
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the field's error
+        except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
             self.handle_field_error(error, kind, details, path)
             return None
 
 
 async def _close(iterator: AsyncIterator[Any]) -> None:
-    """Let an iterator end early, if it knows how to; what it raises by that is of no interest to anyone."""
+    """Close an iterator early if it has `aclose`, ignoring its errors."""
     close = getattr(iterator, "aclose", None)
     if close is not None:
         with suppress(Exception):

@@ -1,4 +1,4 @@
-"""Executors made from a pattern: what is the same for all requests of an operation is made for the first of them."""
+"""Executors copied from a template, so that data common to all requests of an operation is computed once."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
@@ -17,10 +17,10 @@ from graphql.execution.executor import CollectedErrors, Executor
 from graphql.execution.values import VariableValues
 from graphql.pyutils import RefMap
 
-from graphql_schema.execution.roots import FewRootsExecutor
+from graphql_schema.execution.roots import LimitedRootsExecutor
 from graphql_schema.execution.variable_coercion import coerced, declared
 
-_WHEN_NEEDED: Final[Mapping[str, Callable[[], object]]] = {
+_LAZY_ATTRIBUTES: Final[Mapping[str, Callable[[], object]]] = {
     "pending_incremental_futures": set,
     "background_futures": set,
     "_relevant_sub_fields": dict,
@@ -28,13 +28,13 @@ _WHEN_NEEDED: Final[Mapping[str, Callable[[], object]]] = {
     "_initial_execution_plans": RefMap,
     "_deferred_execution_plans": RefMap,
 }
-"""What executors have that rows have no use for; the copy for one event makes its own of what it needs of it."""
+"""Attributes of executors that rows do not use; created on first access."""
 
 _RESOLVERS: Final = default_field_resolver, default_type_resolver, default_field_resolver
 
 
-class PatternedExecutor(FewRootsExecutor):
-    """Executes as graphql-core does; it begins as a copy, with its variables coerced by compiled functions."""
+class TemplateExecutor(LimitedRootsExecutor):
+    """An executor copied from a template, with variables coerced by compiled functions."""
 
     @classmethod
     def build(
@@ -48,27 +48,27 @@ class PatternedExecutor(FewRootsExecutor):
         *rest: Any,  # noqa: ANN401 -- the base's own
         **more: Any,  # noqa: ANN401 -- the base's own
     ) -> list[GraphQLError] | Executor[Any]:
-        """An executor of an operation, or why there is none."""
+        """Return an executor of an operation, or the errors of its variables."""
         operation = get_operation_ast(document, operation_name)
         known = declared(schema, document, operation) if operation and not rest else None
         values = coerced(known, raw_variable_values or {}) if known else None
         if operation is None or known is None or values is None:
-            given = root_value, context_value, raw_variable_values, operation_name, *rest
-            return super().build(schema, document, *given, **more)
+            arguments = root_value, context_value, raw_variable_values, operation_name, *rest
+            return super().build(schema, document, *arguments, **more)
         kind = cls, more.pop("is_awaitable", None)
         extensions = more.pop("operation_extensions", None)
-        pattern = None if more else known.executors.get(kind)
-        if pattern is None:
+        template = None if more else known.executors.get(kind)
+        if template is None:
             definitions = {name: details.definition for name, details in known.fragments.items()}
-            given = None, None, operation, values, *_RESOLVERS
-            pattern = cls(schema, definitions, known.fragments, *given, is_awaitable=kind[1], **more)
-            # It is kept for as long as the operation is, and so must not hold it; the values are those of one request.
-            del pattern.operation, pattern.variable_values
-            for name in _WHEN_NEEDED:
-                delattr(pattern, name)
+            arguments = None, None, operation, values, *_RESOLVERS
+            template = cls(schema, definitions, known.fragments, *arguments, is_awaitable=kind[1], **more)
+            # The template lives as long as the operation, so it must not refer to it; the values belong to one request.
+            del template.operation, template.variable_values
+            for name in _LAZY_ATTRIBUTES:
+                delattr(template, name)
             if not more:
-                known.executors[kind] = pattern
-        return pattern.for_request(operation, values, root_value, context_value, extensions)
+                known.executors[kind] = template
+        return template.for_request(operation, values, root_value, context_value, extensions)
 
     def for_request(
         self,
@@ -78,7 +78,7 @@ class PatternedExecutor(FewRootsExecutor):
         context_value: Any,  # noqa: ANN401 -- the base's own
         extensions: dict[str, Any] | None,
     ) -> Self:
-        """An executor like this one, which has executed nothing, with which it shares nothing that changes."""
+        """Return a copy of this executor for another request; the two share no mutable state."""
         made = object.__new__(type(self))
         made.__dict__ = {
             **self.__dict__,
@@ -96,7 +96,7 @@ class PatternedExecutor(FewRootsExecutor):
 
     @property
     def async_helpers(self) -> GraphQLResolveInfoHelpers:
-        """Made anew each time: kept, they would lead back to the executor, which only the garbage collector ends."""
+        """Return new helpers each time: stored ones would form a cycle with the executor."""
         return GraphQLResolveInfoHelpers(gather=self.gather_async_work, track=self.track_async_work)
 
     @async_helpers.setter
@@ -104,8 +104,8 @@ class PatternedExecutor(FewRootsExecutor):
         pass
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- whatever has the name
-        """What few requests need, made for the first time that it is asked for."""
-        make = _WHEN_NEEDED.get(name)
+        """Create a rarely used attribute on first access."""
+        make = _LAZY_ATTRIBUTES.get(name)
         if make is None:
             raise AttributeError(name, name=name, obj=self)
         made = self.__dict__[name] = make()

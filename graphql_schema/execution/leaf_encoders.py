@@ -1,7 +1,7 @@
-"""How values of scalars and enums are written, where a value is of the very type that is expected.
+"""Encoding of scalars and enums whose values have exactly the expected type.
 
-For each there is a condition on `v` under which it goes out as the text of an expression says; any other value is
-left to the scalar itself, which may convert it or refuse it.
+Each encoder has a condition on `v` and an expression for the encoded value. Any other value is left to the scalar
+itself, which may convert or reject it.
 """
 
 import math
@@ -17,7 +17,7 @@ from stores import times
 
 
 class Leaf(NamedTuple):
-    """Python expressions over `v`: whether it is as expected, and what then goes out; and the names they use."""
+    """Python expressions over `v`: the condition and the encoded value; and the names that they use."""
 
     condition: str
     written: str = "v"
@@ -33,7 +33,7 @@ _BUILT_IN: Final = {
 }
 _OWN: Final = {
     "JSON": Leaf("type(v) is str", "Fragment(v)", {"Fragment": orjson.Fragment}),
-    # The driver's integers are of a class of their own.
+    # The driver has an integer class of its own.
     "DateTime": Leaf(
         f"isinstance(v, int) and {times.FIRST} <= v <= {times.LAST}", "to_text(v)", {"to_text": times.to_text}
     ),
@@ -45,7 +45,7 @@ _OWN_WRITERS: Final[Mapping[str, Callable[[Any], Any]]] = {
 
 
 def leaf(kind: GraphQLLeafType) -> Leaf | None:
-    """How a scalar or an enum is written; None for one that only writes itself."""
+    """Return the encoder of a scalar or an enum; None if only the type itself can encode."""
     if isinstance(kind, GraphQLEnumType):
         return _enum(kind)
     if not isinstance(kind, GraphQLScalarType):
@@ -56,7 +56,7 @@ def leaf(kind: GraphQLLeafType) -> Leaf | None:
 
 
 def _enum(kind: GraphQLEnumType) -> Leaf | None:
-    """By the values that stand for its names in rows, or by the members of a Python enum."""
+    """Encode by the values of the enum in rows, and by the members of the Python enum."""
     members = getattr(kind, "wrapped_cls", None)
     by_value = {value.value: name for name, value in kind.values.items() if type(value.value) is str}
     if not isinstance(members, type) or not issubclass(members, Enum) or len(by_value) != len(kind.values):

@@ -1,4 +1,4 @@
-"""Lists of objects: their rows one by one, and what of them is awaited."""
+"""Lists of objects: completion of the items one by one, and awaitable items."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,11 @@ from graphql_schema.execution.batched_fields import BatchedFields
 from graphql_schema.execution.fields import plain_object
 from graphql_schema.execution.rows import path_of
 from graphql_schema.execution.staggered_tasks import gather
-from graphql_schema.execution.type_resolution import is_told_by_class, told_type
+from graphql_schema.execution.type_resolution import has_type_by_class, type_by_class
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
-    from graphql_schema.execution.rows import Begun, Place, Rows
+    from graphql_schema.execution.rows import Location, PartialRows, Rows
 
 Info = GraphQLResolveInfo[Any]
 
@@ -26,14 +26,14 @@ def _never(_item: object) -> bool:
 
 
 class RowList:
-    """The rows of one list as they are made.
+    """The completed items of one list.
 
     Args:
-        executor: the execution that they are made in.
+        executor: the execution of the list.
         kind: the type of the items.
         details: every node that selects the list.
-        path: where the list stands.
-        info: makes the info of the list's field, which only odd items need.
+        path: location of the list.
+        info: returns the info of the list's field, which only unusual items need.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class RowList:
         executor: "CompilingExecutor",
         kind: GraphQLOutputType,
         details: FieldDetailsList,
-        path: "Place",
+        path: "Location",
         info: Callable[[], Info],
     ) -> None:
         self._executor = executor
@@ -52,53 +52,53 @@ class RowList:
         self._completed: list[Any] = []
         self._awaited: list[int] = []
         self._by_class: dict[type, Rows] = {}
-        self._links: BatchedFields | None = None
+        self._batched_fields: BatchedFields | None = None
         self._items: list[Any] = []
 
     def add(self, items: Iterator[Any], is_enough: Callable[[Any], bool] = _never) -> bool:
-        """Add the rows of items until one is enough; whether one was.
+        """Add items until `is_enough` is true for one; return whether it was.
 
         Raises:
-            GraphQLError: one must not be null, and failed.
+            GraphQLError: if an item fails and must not be null.
         """
-        if self._executor.links is not None:
+        if self._executor.batched_fields is not None:
             return self._add(items, is_enough)
-        links = self._links = self._links or BatchedFields(self._executor)
-        with links.gathering():
-            return self._add(self._kept(items, links), is_enough)
+        batched_fields = self._batched_fields = self._batched_fields or BatchedFields(self._executor)
+        with batched_fields.gathering():
+            return self._add(self._stored(items, batched_fields), is_enough)
 
-    def go_on(self, begun: "Begun", items: Sequence[Any]) -> None:
-        """Add the rows of items of which some were begun.
+    def continue_from(self, partial: "PartialRows", items: Sequence[Any]) -> None:
+        """Add items of which some are already made.
 
         Raises:
-            GraphQLError: one must not be null, and failed.
+            GraphQLError: if an item fails and must not be null.
         """
-        self._completed = begun.made
-        if begun.error:
-            self._add_failed(begun.rows, begun.error)
+        self._completed = partial.made
+        if partial.error:
+            self._add_failed(partial.rows, partial.error)
         else:
-            self._await_last(begun.rows)
+            self._await_last(partial.rows)
         self.add(iter(items[len(self._completed) :]))
 
-    def _kept(self, items: Iterator[Any], links: BatchedFields) -> Iterator[Any]:
-        """The items, kept for when all must be done again."""
+    def _stored(self, items: Iterator[Any], batched_fields: BatchedFields) -> Iterator[Any]:
+        """Yield the items, and store them in case all must be completed again."""
         for item in items:
             self._items.append(item)
             yield item
-            if len(self._completed) == 1 and not links.noted:
-                # A first row that sees to its own fields should ask together with all others, which then do so, too.
-                links.gathers = False
+            if len(self._completed) == 1 and not batched_fields.deferred:
+                # If the first row resolves its own fields, the others can join its lookups, so they need no gathering.
+                batched_fields.gathers = False
 
     def _add(self, items: Iterator[Any], is_enough: Callable[[Any], bool]) -> bool:
         completed, path, by_class = self._completed, self._path, self._by_class
         for item in items:
             rows = by_class.get(type(item)) or self._find_rows(item)
             if rows is None or (type(item) is not dict and get_strawberry_type_cast(item) is not None):
-                self._add_odd(item)
+                self._add_unusual(item)
             else:
                 try:
                     completed.append(rows.row(item, (path, len(completed), None)))
-                except Exception as error:  # noqa: BLE001 -- whatever it is, it is the item's error
+                except Exception as error:  # noqa: BLE001 -- any exception becomes the item's error
                     self._add_failed(rows, error)
                 if rows.pending:
                     self._await_last(rows)
@@ -112,7 +112,7 @@ class RowList:
         self._completed.append(None)
 
     def _await_last(self, rows: "Rows") -> None:
-        """Make of the last row one that is awaited."""
+        """Make the last row an awaitable."""
         data = rows.gathered(self._completed.pop())
         path = self._next_path()
         self._awaited.append(len(self._completed))
@@ -122,46 +122,48 @@ class RowList:
         return Path(path_of(self._path), len(self._completed), None)
 
     def _find_rows(self, item: object) -> "Rows | None":
-        """The rows for an item's class: a row of a store, or an object whose class tells its type."""
+        """Return the rows for an item's class: a row of a store, or an object whose class determines its type."""
         if type(item) is dict:
             kind = plain_object(self._kind)
         else:
-            kind = told_type(self._kind, item, self._executor.schema, self._info) if is_told_by_class(item) else None
+            kind = (
+                type_by_class(self._kind, item, self._executor.schema, self._info) if has_type_by_class(item) else None
+            )
         if kind is None:
             return None
-        # The first row of a new selection goes the long way, on which that is met for the first time.
+        # The first row of a new selection is completed by graphql-core, and registers the selection.
         find = self._executor.rows if self._completed else self._executor.known_rows
         rows = find(kind, self._details)
         if rows:
             self._by_class[type(item)] = rows
         return rows
 
-    def _add_odd(self, item: object) -> None:
-        """Add what only graphql-core can complete."""
-        executor, place = self._executor, (self._kind, self._details, self._info(), self._next_path(), None)
+    def _add_unusual(self, item: object) -> None:
+        """Add an item that only graphql-core can complete."""
+        executor, target = self._executor, (self._kind, self._details, self._info(), self._next_path(), None)
         position = len(self._completed)
         if executor.is_awaitable(item):
-            self._completed.append(executor.complete_awaitable_list_item_value(item, *place))
+            self._completed.append(executor.complete_awaitable_list_item_value(item, *target))
             self._awaited.append(position)
-        elif executor.complete_list_item_value(item, self._completed, *place):
+        elif executor.complete_list_item_value(item, self._completed, *target):
             self._awaited.append(position)
 
     def all(self) -> AwaitableOrValue[list[Any]]:
-        """Every row."""
-        if self._links and self._links.noted:
-            return self._linked(self._links)
+        """Return all items, or an awaitable of them."""
+        if self._batched_fields and self._batched_fields.deferred:
+            return self._with_batched_fields(self._batched_fields)
         return self._gathered() if self._awaited else self._completed
 
-    async def _linked(self, links: BatchedFields) -> list[Any]:
-        """Every row, once what they leave open is there."""
+    async def _with_batched_fields(self, batched_fields: BatchedFields) -> list[Any]:
+        """Return all items after their deferred fields are resolved."""
         try:
-            await gather_with_cancel(links.resolve_all(), *([self._gathered()] if self._awaited else ()))
-        except Exception:  # noqa: BLE001 -- whatever it is, it is met again
+            await gather_with_cancel(batched_fields.resolve_all(), *([self._gathered()] if self._awaited else ()))
+        except Exception:  # noqa: BLE001 -- completing the items again raises it again
             return await self._again()
         return self._completed
 
     async def _again(self) -> list[Any]:
-        """Every row, each seeing to its own fields, since one failed that takes others with it."""
+        """Complete all items again without batching, because a field failed whose error spreads to other fields."""
         rows = RowList(self._executor, self._kind, self._details, self._path, self._info)
         with BatchedFields(self._executor, gathers=False).gathering():
             try:
@@ -183,5 +185,5 @@ class RowList:
         return self._completed
 
     def waiting(self) -> list[Any]:
-        """What is awaited still."""
+        """Return the items that must still be awaited."""
         return [self._completed[position] for position in self._awaited]

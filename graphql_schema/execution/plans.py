@@ -1,4 +1,4 @@
-"""What is known of a selection before its first row, kept from request to request."""
+"""Compiled selections, cached across requests."""
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,41 +21,40 @@ from graphql_schema.execution.row_codegen import RowMaker, argument_positions, r
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
 
-MOST_FIELDS: Final = 500
-"""Of one selection; what has more would take longer to compile than anyone would gain."""
+MAX_FIELDS: Final = 500
+"""Maximum number of fields of a compiled selection; a larger one takes longer to compile than it saves."""
 
-MOST_KEPT: Final = 20_000
-"""Fields of all plans together, each about a kilobyte."""
+MAX_CACHED_FIELDS: Final = 20_000
+"""Maximum number of fields in all plans together, each of about one kilobyte."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The fields of a selection on an object type, and the maker of its row function.
+    """The fields of a selection on an object type, and the factory of its row function.
 
-    Some positions are of fields `with_arguments` whose resolvers are called directly, some of `links`, which are
-    resolved for many rows at once. Where it `is_flat`, what it makes of a source is the same at any place, if nothing
-    of that is odd.
+    `with_arguments` are positions of fields with arguments whose resolvers are called directly, `links` those of fields
+    with batch resolvers. If it `is_flat`, a source has the same result at any location, unless a value is unusual.
     """
 
     fields: tuple[Field, ...]
     make_row: RowMaker
     with_arguments: tuple[int, ...]
-    links: tuple[int, ...]
+    batched: tuple[int, ...]
     is_flat: bool
 
     @classmethod
     def of(cls, fields: Sequence[Field]) -> "Plan":
-        """The plan of some fields."""
-        links = tuple(position for position, field in enumerate(fields) if field.link)
+        """Build the plan of some fields."""
+        links = tuple(position for position, field in enumerate(fields) if field.batch_resolver)
         is_flat = all(field.is_typename or (field.leaf and field.reading) for field in fields)
         return cls(tuple(fields), row_maker(fields), tuple(argument_positions(fields)), links, is_flat)
 
 
 @dataclass(slots=True)
 class Entry:
-    """The nodes of a selection, kept as long as their ids stand for them; and its plan, once it is known.
+    """The nodes of a selection, stored so that their ids stay unique, and its plan.
 
-    What is known not to be worth a plan, or to have none, has None.
+    `plan` is None until `is_known`, and afterwards for a selection without a plan.
     """
 
     nodes: tuple[FieldNode, ...]
@@ -64,10 +63,10 @@ class Entry:
 
 
 class Plans:
-    """The plans of the selections of one operation, and what its fields found to be selected below them.
+    """The plans of the selections of one operation, and the cached selections of its fields.
 
-    A selection is compiled when it is met for the second time, be it in the second row of a list or in the second
-    request of a document that is kept: compiling costs what some twenty rows do the ordinary way.
+    A selection is compiled on its second use, in the second row of a list or the second request of a cached document:
+    compiling takes as long as about twenty rows do in graphql-core.
     """
 
     def __init__(self, flags: tuple[str, ...], grow: Callable[[int], None]) -> None:
@@ -78,15 +77,15 @@ class Plans:
         self.size = 0
 
     def find(self, executor: "CompilingExecutor", kind: GraphQLObjectType, details: FieldDetailsList) -> Entry:
-        """What is known of a selection on an object type."""
+        """Return the entry of a selection on an object type."""
         nodes = tuple([detail.node for detail in details])
-        return self._met(executor, kind, nodes, lambda: executor.collect_subfields(kind, details))
+        return self._entry(executor, kind, nodes, lambda: executor.collect_subfields(kind, details))
 
     def root(self, executor: "CompilingExecutor", kind: GraphQLObjectType) -> Entry:
-        """What is known of the operation's own selection, on the type at its root."""
-        return self._met(executor, kind, (), lambda: executor.collect_root_fields(kind))
+        """Return the entry of the operation's root selection."""
+        return self._entry(executor, kind, (), lambda: executor.collect_root_fields(kind))
 
-    def _met(
+    def _entry(
         self,
         executor: "CompilingExecutor",
         kind: GraphQLObjectType,
@@ -112,11 +111,11 @@ class Plans:
         variables: Mapping[str, Any],
         find: Callable[[], frozenset[str]],
     ) -> frozenset[str]:
-        """The names of what is selected at some paths below some nodes, which is found once."""
+        """Return the selected names at some paths below some nodes; computed once."""
         key = (paths, *map(id, nodes), *map(variables.get, self._flags))
         kept = self._selected.get(key)
         if kept is None:
-            # The nodes are kept, too, so that their ids stay theirs.
+            # Keeping the nodes keeps their ids unique.
             kept = self._selected[key] = nodes, find()
             self._add(1)
         return kept[1]
@@ -126,40 +125,40 @@ class Plans:
         self._grow(size)
 
 
-class KeptPlans:
-    """The plans of all operations whose documents are kept; when they take too much room, they are made anew."""
+class PlanCache:
+    """The plans of all operations of cached documents; cleared when they become too large."""
 
-    def __init__(self, most: int = MOST_KEPT) -> None:
-        self._most = most
+    def __init__(self, limit: int = MAX_CACHED_FIELDS) -> None:
+        self._most = limit
         self.size = 0
         self._by_operation: dict[int, tuple[weakref.ref[OperationDefinitionNode], Plans]] = {}
 
     def __len__(self) -> int:
-        """Of how many operations there are plans."""
+        """Return the number of operations with plans."""
         return len(self._by_operation)
 
     def of(self, operation: OperationDefinitionNode, fragments: Iterable[FragmentDefinitionNode] = ()) -> Plans:
-        """The plans of an operation; they go when it goes."""
+        """Return the plans of an operation; they are removed with it."""
         key = id(operation)
         kept = self._by_operation.get(key)
         if kept is None:
             plans = Plans(flags(operation, fragments), self.grow)
-            kept = self._by_operation[key] = weakref.ref(operation, lambda _: self._forget(key)), plans
+            kept = self._by_operation[key] = weakref.ref(operation, lambda _: self._remove(key)), plans
         return kept[1]
 
-    def _forget(self, key: int) -> None:
+    def _remove(self, key: int) -> None:
         _, plans = self._by_operation.pop(key)
         self.size -= plans.size
 
     def grow(self, size: int) -> None:
-        """Note that plans take so much more room; all are let go of when it is too much."""
+        """Add to the size of all plans, and clear them if it exceeds the limit."""
         self.size += size
         if self.size > self._most:
             self._by_operation.clear()
             self.size = 0
 
 
-KEPT: Final = KeptPlans()
+PLAN_CACHE: Final = PlanCache()
 
 
 def _plan(
@@ -167,9 +166,9 @@ def _plan(
 ) -> Plan | None:
     try:
         collected = collect()
-    except GraphQLError:  # a directive's variable is null: the ordinary way meets it again, and tells it
+    except GraphQLError:  # null variable of a directive: graphql-core reports it
         return None
-    if collected.new_defer_usages or len(collected.grouped_field_set) > MOST_FIELDS:
+    if collected.new_defer_usages or len(collected.grouped_field_set) > MAX_FIELDS:
         return None
     fields = []
     for name, selected in collected.grouped_field_set.items():

@@ -1,4 +1,4 @@
-"""How the value of a field is had without going through Strawberry, once for each row."""
+"""Access to the values of fields without Strawberry's wrappers."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A field without a resolver: an attribute of the source, by this name."""
+    """A field without a resolver: an attribute of the source."""
 
     name: str
 
@@ -28,7 +28,7 @@ class Attribute:
 class Call:
     """A field whose resolver is a plain function of the source and the field's arguments.
 
-    `source` is how the source is passed, in Python: as the first argument, by name, or both.
+    `source` is the Python code that passes the source: as the first argument, by name, or both.
     """
 
     function: Callable[..., object]
@@ -39,20 +39,23 @@ class Call:
 Reading = Attribute | Call
 
 BATCH_RESOLVER: Final = "of_all"
-"""The attribute of a resolver that has another for many sources at once: it takes an info, the sources, and by name the
-arguments of the field; it is awaited, and gives a list of as many values."""
+"""Attribute of a resolver with its batch resolver: an async function of an info, the sources, and the arguments by
+name.
+
+It returns a list with one value for each source.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResolver:
-    """A field whose resolver knows the values of many sources at once."""
+    """A field whose resolver returns the values of many sources at once."""
 
     field: StrawberryField
     of_all: Callable[..., Awaitable[list[Any]]]
 
 
-def link(definition: GraphQLField) -> BatchResolver | None:
-    """How a field is resolved for many sources at once; None where it is not, or where anything else has a say."""
+def batch_resolver(definition: GraphQLField) -> BatchResolver | None:
+    """Return the batch resolver of a field; None if it has none, or if something else wraps its resolver."""
     field = definition.extensions.get(_DEFINITION)
     if not is_plain(field) or field.base_resolver is None:
         return None
@@ -61,9 +64,9 @@ def link(definition: GraphQLField) -> BatchResolver | None:
 
 
 def reading(definition: GraphQLField, node: FieldNode) -> Reading | None:
-    """How a field is read directly; None for one that needs an info, waits, or has extensions.
+    """Return the direct access to a field; None for a field that needs an info, is async, or has extensions.
 
-    A resolver may have a shorter way for when it is given no arguments: a function of the source, as its `bare`.
+    The attribute `bare` of a resolver is a faster function of the source alone, for fields without arguments.
     """
     field = definition.extensions.get(_DEFINITION)
     if not is_plain(field) or not hasattr(definition.resolve, "_is_default"):
@@ -83,24 +86,24 @@ def reading(definition: GraphQLField, node: FieldNode) -> Reading | None:
 
 
 def is_plain(field: object) -> TypeGuard[StrawberryField]:
-    """Whether nothing stands between a field and its resolver that has a say in the value."""
+    """Return True if nothing between a field and its resolver changes the value."""
     if not isinstance(field, StrawberryField):
         return False
     return type(field).get_result is StrawberryField.get_result and not field.extensions
 
 
-def arguments(
+def shared_arguments(
     definition: GraphQLField, node: FieldNode, variables: VariableValues, schema: BaseSchema
 ) -> Mapping[str, Any] | None:
-    """The arguments of a field as its resolver takes them; None if they cannot be the same for all rows.
+    """Return the arguments of a field for its resolver; None if all rows cannot share them.
 
-    They cannot where they are at fault, which each row then tells, and where a resolver could change them.
+    They cannot if they are invalid, which each row then reports, or if a resolver could change them.
     """
     try:
-        given = get_argument_values(definition, node, variables)
+        values = get_argument_values(definition, node, variables)
         converter = schema.schema_converter
         field = definition.extensions[_DEFINITION]
-        found = convert_arguments(given, field.arguments, converter.scalar_registry, schema.config)
-    except Exception:  # noqa: BLE001 -- the ordinary way meets it again, and tells it
+        found = convert_arguments(values, field.arguments, converter.scalar_registry, schema.config)
+    except Exception:  # noqa: BLE001 -- graphql-core reports it
         return None
     return found if all(isinstance(value, IMMUTABLE) for value in found.values()) else None

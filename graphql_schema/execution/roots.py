@@ -1,4 +1,4 @@
-"""Root fields: a few of one operation run at a time, since each may be a read as large as any request."""
+"""Root fields: a limited number per operation runs concurrently, because each may be as expensive as a request."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -11,14 +11,14 @@ from graphql.execution.collect_fields import FieldDetailsList
 from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-MOST_ROOT_FIELDS: Final = 4
-"""Root fields of an operation that run at a time, each with all that is selected in it; the others wait in order."""
+MAX_CONCURRENT_ROOT_FIELDS: Final = 4
+"""Number of root fields of an operation that run concurrently, with their selections; the others wait in order."""
 
 
 class _Owner(Coroutine[Any, Any, Any]):
-    """A coroutine that awaits a value, and closes that value if it ends before it does so.
+    """A coroutine that awaits a value, and closes that value if it ends before awaiting it.
 
-    A cancelled task throws into a coroutine that has not begun, of whose own code nothing runs then.
+    A cancelled task throws into a coroutine that has not started; none of its own code runs then.
     """
 
     __slots__ = ("_run", "_value")
@@ -52,16 +52,16 @@ class _Owner(Coroutine[Any, Any, Any]):
             self._value.close()
 
 
-class FewRootsExecutor(StrawberryGraphQLCoreExecutionContext):
-    """Executes as graphql-core does, but runs at most `MOST_ROOT_FIELDS` at a time of those that wait for anything."""
+class LimitedRootsExecutor(StrawberryGraphQLCoreExecutionContext):
+    """Executes as graphql-core does, but runs at most `MAX_CONCURRENT_ROOT_FIELDS` async root fields concurrently."""
 
     @cached_property
     def root_slots(self) -> asyncio.Semaphore | None:
-        """The slots for root fields; None if the operation has no more fields than slots."""
+        """Return the slots for root fields; None if the operation has no more fields than slots."""
         selections = self.operation.selection_set.selections
-        if len(selections) <= MOST_ROOT_FIELDS and all(isinstance(each, FieldNode) for each in selections):
+        if len(selections) <= MAX_CONCURRENT_ROOT_FIELDS and all(isinstance(each, FieldNode) for each in selections):
             return None
-        return asyncio.Semaphore(MOST_ROOT_FIELDS)
+        return asyncio.Semaphore(MAX_CONCURRENT_ROOT_FIELDS)
 
     def in_slot(
         self,
@@ -69,7 +69,7 @@ class FewRootsExecutor(StrawberryGraphQLCoreExecutionContext):
         value: Awaitable[Any],
         complete: Callable[[], Awaitable[Any]],
     ) -> Coroutine[Any, Any, Any]:
-        """Complete a root field, which awaits the value of its resolver, once there is a slot for it."""
+        """Wait for a slot, then await the value of a root field's resolver and complete it."""
 
         async def run() -> Any:  # noqa: ANN401 -- any value
             async with slots:
@@ -86,12 +86,12 @@ class FewRootsExecutor(StrawberryGraphQLCoreExecutionContext):
         result: Any,  # noqa: ANN401 -- the base's own
         position_context: Any,  # noqa: ANN401 -- the base's own
     ) -> Coroutine[Any, Any, Any]:
-        """The completed value of a field whose resolver gave an awaitable."""
-        given = return_type, field_details_list, info, path, result, position_context
+        """Complete a field whose resolver returned an awaitable."""
+        arguments = return_type, field_details_list, info, path, result, position_context
         complete = super().complete_awaitable_value
         if path.prev or self.root_slots is None:
-            return complete(*given)
-        return self.in_slot(self.root_slots, result, lambda: complete(*given))
+            return complete(*arguments)
+        return self.in_slot(self.root_slots, result, lambda: complete(*arguments))
 
     def collect_and_execute_subfields(
         self,
@@ -101,11 +101,11 @@ class FewRootsExecutor(StrawberryGraphQLCoreExecutionContext):
         result: object,
         position_context: Any,  # noqa: ANN401 -- the base's own
     ) -> AwaitableOrValue[dict[str, Any]]:
-        """The data of one object; that of `__schema` takes up to 150 ms and needs no loop, so a thread makes it."""
+        """Return the data of one object; `__schema` takes up to 150 ms and no event loop, so it runs in a thread."""
         execute: Callable[..., Any] = super().collect_and_execute_subfields
-        given = return_type, field_details_list, path, result, position_context
-        return self._in_thread(execute, *given) if result is self.schema else execute(*given)
+        arguments = return_type, field_details_list, path, result, position_context
+        return self._in_thread(execute, *arguments) if result is self.schema else execute(*arguments)
 
-    async def _in_thread(self, work: Callable[..., Any], *given: Any) -> Any:  # noqa: ANN401 -- any work
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 -- any function
         async with self.root_slots or nullcontext():
-            return await asyncio.to_thread(work, *given)
+            return await asyncio.to_thread(function, *arguments)

@@ -1,7 +1,6 @@
-"""The Python source of a row function: straight-line code that reads, checks and writes the fields of one object.
+"""The Python source of row functions: straight-line code that reads, checks and encodes the fields of one object.
 
-Nothing that a client sends becomes code: the source holds numbers, names of the schema, and response names as
-string literals.
+No client input becomes code: the source contains numbers, names of the schema, and response names as string literals.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,20 +11,20 @@ from graphql_schema.execution.resolvers import Attribute, Call
 from graphql_schema.execution.source_access import reader
 
 RowMaker = Callable[..., Callable[[Any, Any], dict[str, Any]]]
-"""Takes `odd`, `below`, `ordinary` and `linked` of `rows.Rows` and the arguments of calls by position.
+"""Takes `odd`, `below`, `ordinary` and `linked` of `rows.Rows`, and the arguments of calls by position.
 
-It gives the row function.
+Returns the row function.
 """
 
 
 def row_maker(fields: Sequence[Field]) -> RowMaker:
-    """The maker of row functions for a selection."""
+    """Compile the factory of row functions for a selection."""
     names: dict[str, Any] = {"reader": reader}
     for position, field in enumerate(fields):
         names |= field.leaf.names if field.leaf else {}
         if isinstance(field.reading, Call):
             names[f"call{position}"] = field.reading.function
-    exec(_source(fields), names)  # noqa: S102 -- made below, of the schema's own names
+    exec(_source(fields), names)  # noqa: S102 -- generated below, from names of the schema
     maker: RowMaker = names["make"]
     return maker
 
@@ -39,7 +38,7 @@ def _source(fields: Sequence[Field]) -> str:
     for position, field in enumerate(fields):
         lines += [f"        {line}" for line in _field(position, field)]
     entries = ", ".join(f"{field.name!r}: f{position}" for position, field in enumerate(fields))
-    if any(field.link for field in fields):
+    if any(field.batch_resolver for field in fields):
         lines += [f"        data = {{{entries}}}", "        linked(source, at, data)", "        return data"]
     else:
         lines += [f"        return {{{entries}}}"]
@@ -47,7 +46,7 @@ def _source(fields: Sequence[Field]) -> str:
 
 
 def argument_positions(fields: Sequence[Field]) -> list[int]:
-    """Where there are fields whose resolvers are called directly and take arguments."""
+    """Return the positions of fields whose resolvers are called directly with arguments."""
     readings = [field.reading for field in fields]
     return [position for position, found in enumerate(readings) if isinstance(found, Call) and found.has_arguments]
 
@@ -56,7 +55,7 @@ def _field(position: int, field: Field) -> Iterator[str]:
     if field.is_typename:
         yield f"f{position} = {field.parent.name!r}"
         return
-    if field.link:
+    if field.batch_resolver:
         yield f"f{position} = None"
         return
     match field.reading:

@@ -1,4 +1,4 @@
-"""The rows of one selection in one execution."""
+"""Rows of one selection in one execution."""
 
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final
@@ -7,62 +7,64 @@ from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
 
 from graphql_schema.execution.fields import Field, plain_object
 from graphql_schema.execution.plans import Plan
-from graphql_schema.execution.resolvers import arguments
+from graphql_schema.execution.resolvers import shared_arguments
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
 
 IS_ROW: Final = "IS_ROW"
-"""The attribute of classes of which every value is of the type that a field gives, as the dicts of stores are."""
+"""Attribute of classes whose values all have the type of their field, as the dicts of stores do."""
 
 _PLAIN: Final = {dict}
 
 Data = dict[str, Any]
-Place = Path | tuple[Any, str | int, str | None] | None
-"""Where an object stands: a path, or a tuple of what makes one (the place around it first), since few are needed.
+Location = Path | tuple[Any, str | int, str | None] | None
+"""Location of an object: a path, or a tuple of the parent location, key and type name, from which few paths are built.
 
-None is the root of all.
+None is the root.
 """
 
 
 class Rows:
-    """Makes rows by a plan; what its function cannot write itself goes graphql-core's way.
+    """Makes rows by a plan; unusual values are completed by graphql-core.
 
-    `row` gives the data of an object at a place; what must be awaited for it is `pending` then, by name.
+    `row` returns the data of an object at a location; the awaitables of its fields are then in `pending`, by name.
     """
 
-    def __init__(self, executor: "CompilingExecutor", plan: Plan, given: dict[int, Any]) -> None:
+    def __init__(self, executor: "CompilingExecutor", plan: Plan, arguments: dict[int, Any]) -> None:
         self._executor = executor
         self.fields = plan.fields
         self.pending: list[tuple[str, Awaitable[Any]]] = []
-        self.row = plan.make_row(self._odd, self._below, self._ordinary, self._linked, given)
-        self.links, self.is_flat = plan.links, plan.is_flat
-        self.odd = 0
-        """How many values were."""
+        self.row = plan.make_row(self._unusual, self._below, self._ordinary, self._defer_or_resolve, arguments)
+        self.batched, self.is_flat = plan.batched, plan.is_flat
+        self.num_unusual = 0
+        """Number of unusual values."""
         self._inner: dict[int, Rows] = {}
         self._items: dict[int, Rows] = {}
 
     @classmethod
     def of(cls, executor: "CompilingExecutor", plan: Plan) -> "Rows | None":
-        """The rows of a plan; None where the arguments of a field must be seen to for each row."""
-        given = {}
+        """Return the rows of a plan; None if arguments of a field must be computed for each row."""
+        arguments = {}
         for position in plan.with_arguments:
             field = plan.fields[position]
             node = field.details[0].node
-            given[position] = arguments(field.definition, node, executor.variable_values, executor.strawberry_schema)
-            if given[position] is None:
+            arguments[position] = shared_arguments(
+                field.definition, node, executor.variable_values, executor.strawberry_schema
+            )
+            if arguments[position] is None:
                 return None
-        return cls(executor, plan, given)
+        return cls(executor, plan, arguments)
 
-    def end(self) -> None:
-        """Make no more rows: what makes them leads back to here, which only the garbage collector would end."""
-        self.row = _ended
+    def close(self) -> None:
+        """Make no more rows: the row function refers back to this object, and the cycle would delay its release."""
+        self.row = _closed_row
 
-    def complete(self, source: object, at: Place) -> AwaitableOrValue[Data]:
-        """The data of one object; what is awaited for some of its fields is awaited together.
+    def complete(self, source: object, at: Location) -> AwaitableOrValue[Data]:
+        """Return the data of one object, or an awaitable if some of its fields must be awaited.
 
         Raises:
-            GraphQLError: a field that must not be null failed.
+            GraphQLError: if a field fails that must not be null.
         """
         try:
             data = self.row(source, at)
@@ -72,38 +74,38 @@ class Rows:
         return self.gathered(data) if self.pending else data
 
     def gathered(self, data: Data) -> Awaitable[Data]:
-        """A row with what is pending of it."""
+        """Return an awaitable of a row with its pending fields."""
         waiting = dict(self.pending)
         self.pending.clear()
         return _gathered(data, waiting)
 
     def abandon(self) -> None:
-        """Let what is pending of a row that failed end by itself."""
+        """Let the pending fields of a failed row finish in the background."""
         if self.pending:
             self._executor.settle_in_background([awaitable for _, awaitable in self.pending])
             self.pending.clear()
 
-    def _linked(self, source: object, at: Place, data: Data) -> None:
-        """The fields of a row that are resolved for many rows at once, if it is one of many."""
-        links = self._executor.links
-        if links is not None and links.gathers:
-            links.defer(self, source, at, data)
+    def _defer_or_resolve(self, source: object, at: Location, data: Data) -> None:
+        """Defer the batched fields of a row in a list; resolve those of a single row."""
+        batched_fields = self._executor.batched_fields
+        if batched_fields is not None and batched_fields.gathers:
+            batched_fields.defer(self, source, at, data)
             return
-        for position in self.links:
+        for position in self.batched:
             data[self.fields[position].name] = self._ordinary(position, source, at)
 
-    def completed(self, position: int, value: object, at: Place) -> object:
-        """What becomes of the value of a field that is resolved for many rows at once, what is awaited of it `pending`.
+    def completed(self, position: int, value: object, at: Location) -> object:
+        """Complete a value of a batched field; its awaitables are added to `pending`.
 
         Raises:
-            GraphQLError: it must not be null, and is, or failed.
+            GraphQLError: if it must not be null, and is null or failed.
         """
         if value is None and self.fields[position].is_nullable:
             return None
         return self._below(position, value, at)
 
     def inner(self, position: int) -> "Rows | None":
-        """The rows of the objects that a field gives."""
+        """Return the rows of a field's objects; None if there are none."""
         found = self._inner.get(position)
         if found is None:
             field = self.fields[position]
@@ -112,14 +114,14 @@ class Rows:
                 self._inner[position] = found
         return found
 
-    def _odd(self, position: int, value: object, at: Place) -> object:
-        """A value that only graphql-core can complete, be it an error or a value that must be awaited."""
+    def _unusual(self, position: int, value: object, at: Location) -> object:
+        """Complete a value that only graphql-core can complete, such as an error or an awaitable."""
         field = self.fields[position]
-        self.odd += 1
-        return self._noted(field, self._executor.complete_field(field, path_at(at, field), value))
+        self.num_unusual += 1
+        return self._pend(field, self._executor.complete_field(field, path_at(at, field), value))
 
-    def _below(self, position: int, value: object, at: Place) -> object:
-        """An object, or a list of objects, inside the row."""
+    def _below(self, position: int, value: object, at: Location) -> object:
+        """Complete an object, or a list of objects, inside the row."""
         field, executor = self.fields[position], self._executor
         if type(value) is list and field.plain_item_type:
             if not value:
@@ -127,28 +129,32 @@ class Rows:
             return self._list(position, value, (at, field.name, field.parent.name))
         rows = self.inner(position) if type(value) is dict or hasattr(type(value), IS_ROW) else None
         if rows is None:
-            return self._odd(position, value, at)
+            return self._unusual(position, value, at)
         try:
             data = rows.complete(value, (at, field.name, field.parent.name))
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the field's error
+        except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
             executor.handle_field_error(error, field.type, field.details, path_at(at, field))
             return None
         if isinstance(data, dict):
             return data
-        return self._noted(field, executor.guarded(data, field.type, field.details, path_at(at, field)))
+        return self._pend(field, executor.guarded(data, field.type, field.details, path_at(at, field)))
 
-    def _list(self, position: int, items: list[Any], place: "Place") -> object:
-        """A list of objects, of which those of stores are made here, up to one that fails or is awaited."""
-        field, executor, begun = self.fields[position], self._executor, None
-        # Only where there is a list around are the links of its rows left to that.
-        if executor.links is not None and (rows := self._rows_of_items(position)) and {*map(type, items)} == _PLAIN:
-            begun = Begun(rows)
-            if begun.is_all_of(items, place):
-                return begun.made
-        return self._noted(field, executor.complete_list(field, place, items, begun))
+    def _list(self, position: int, items: list[Any], location: "Location") -> object:
+        """Complete a list of objects; rows of stores are made here, up to one that fails or is awaitable."""
+        field, executor, partial = self.fields[position], self._executor, None
+        # Only rows inside another list defer their fields to that list.
+        if (
+            executor.batched_fields is not None
+            and (rows := self._rows_of_items(position))
+            and {*map(type, items)} == _PLAIN
+        ):
+            partial = PartialRows(rows)
+            if partial.add_all(items, location):
+                return partial.made
+        return self._pend(field, executor.complete_list(field, location, items, partial))
 
     def _rows_of_items(self, position: int) -> "Rows | None":
-        """The rows of the objects in the lists that a field gives; None where they were not met before."""
+        """Return the rows of the objects in a field's lists; None if the selection is not compiled yet."""
         found = self._items.get(position)
         if found is None:
             field = self.fields[position]
@@ -158,55 +164,55 @@ class Rows:
                 self._items[position] = found
         return found
 
-    def _ordinary(self, position: int, source: object, at: Place) -> object:
-        """A field that goes the ordinary way from its resolver on."""
+    def _ordinary(self, position: int, source: object, at: Location) -> object:
+        """Resolve and complete a field by graphql-core."""
         field = self.fields[position]
-        return self._noted(field, self._executor.execute_planned(field, source, path_at(at, field)))
+        return self._pend(field, self._executor.execute_planned(field, source, path_at(at, field)))
 
-    def _noted(self, field: Field, completed: Any) -> object:  # noqa: ANN401 -- any value
+    def _pend(self, field: Field, completed: Any) -> object:  # noqa: ANN401 -- any value
         if self._executor.is_awaitable(completed):
             self.pending.append((field.name, completed))
         return completed
 
 
-class Begun:
-    """The rows of a list as far as they are plain, and the error of the one after them, if that failed."""
+class PartialRows:
+    """The rows of the plain items at the start of a list, and the error of the next one if it failed."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
         self.made: list[Any] = []
         self.error: Exception | None = None
 
-    def is_all_of(self, items: list[Any], place: Place) -> bool:
-        """Make the rows of items; whether those are all, or else one failed, or the last is awaited."""
+    def add_all(self, items: list[Any], location: Location) -> bool:
+        """Make the rows of items; return False at the first that fails or must be awaited."""
         rows, made, row = self.rows, self.made, self.rows.row
         try:
             for item in items:
-                made.append(row(item, (place, len(made), None)))
+                made.append(row(item, (location, len(made), None)))
                 if rows.pending:
                     return False
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the item's error
+        except Exception as error:  # noqa: BLE001 -- any exception becomes the item's error
             self.error = error
             return False
         return True
 
 
-def path_at(at: Place, field: Field) -> Path:
-    """Where a field of an object stands."""
+def path_at(at: Location, field: Field) -> Path:
+    """Return the path of a field of an object."""
     return Path(at and path_of(at), field.name, field.parent.name)
 
 
-def path_of(at: Any) -> Path:  # noqa: ANN401 -- a place in a place, not the root itself
-    """The path of a place."""
+def path_of(at: Any) -> Path:  # noqa: ANN401 -- a location, not the root
+    """Return the path of a location."""
     if isinstance(at, Path):
         return at
     around, key, typename = at
     return Path(around and path_of(around), key, typename)
 
 
-def _ended(*_given: object) -> Data:
-    """What rows are made by that nobody waits for any more, such as those of a failed field's neighbours."""
-    raise RuntimeError("the answer has been given")
+def _closed_row(*_given: object) -> Data:
+    """Replaces the row function after the response, for tasks still running, such as siblings of a failed field."""
+    raise RuntimeError("the response has been sent")
 
 
 async def _gathered(data: Data, waiting: dict[str, Awaitable[Any]]) -> Data:

@@ -1,4 +1,4 @@
-"""Very many tasks that one list waits for, begun in turns with all else; those who gather what they ask can tell."""
+"""Staggered start of the tasks of one long list, which data loaders can wait for."""
 
 import asyncio
 from collections.abc import Awaitable, Iterator
@@ -10,61 +10,61 @@ from graphql.pyutils import gather_with_cancel
 
 from stores.concurrency.time_slices import BATCH_SIZE
 
-_TURNS_TO_ASK: Final = 2
-"""How many turns of the event loop a task may take from its beginning until it asks."""
+_ITERATIONS_TO_LOADER: Final = 2
+"""Number of event loop iterations in which a started task reaches its data loader."""
 
 
 class StaggeredStart:
-    """The beginning of the tasks of one list, perhaps within the task of another list."""
+    """The start of the tasks of one list, possibly within a task of another list."""
 
-    __slots__ = ("_around", "_over")
+    __slots__ = ("_outer", "_started")
 
     _CURRENT: Final[ContextVar[Optional["StaggeredStart"]]] = ContextVar("beginning", default=None)
 
     def __init__(self) -> None:
-        self._around = self._CURRENT.get()
-        self._over = asyncio.Event()
+        self._outer = self._CURRENT.get()
+        self._started = asyncio.Event()
 
     @classmethod
     def current(cls) -> Optional["StaggeredStart"]:
-        """That of the list for which the running task works, if it is under way."""
+        """Return the start that the running task belongs to, if it is not complete; None otherwise."""
         current = cls._CURRENT.get()
         return current if current is not None and current.is_starting else None
 
     @property
     def is_starting(self) -> bool:
-        """Whether there are tasks that have not begun, and so have not asked for anything yet."""
-        return not self._over.is_set() or (self._around is not None and self._around.is_starting)
+        """True while some tasks have not started, and so have not reached a data loader."""
+        return not self._started.is_set() or (self._outer is not None and self._outer.is_starting)
 
     async def wait_started(self) -> None:
-        """Wait until there are none."""
-        await self._over.wait()
-        if self._around is not None:
-            await self._around.wait_started()
+        """Wait until all tasks have started."""
+        await self._started.wait()
+        if self._outer is not None:
+            await self._outer.wait_started()
 
     async def start_all(self, awaitables: Iterator[Awaitable[Any]]) -> list[asyncio.Future[Any]]:
-        """The tasks of all awaitables."""
+        """Start a task for each awaitable in batches, and return the tasks."""
         token = self._CURRENT.set(self)
-        begun: list[asyncio.Future[Any]] = []
+        tasks: list[asyncio.Future[Any]] = []
         try:
-            while some := [asyncio.ensure_future(awaitable) for awaitable in islice(awaitables, BATCH_SIZE)]:
-                begun += some
+            while batch := [asyncio.ensure_future(awaitable) for awaitable in islice(awaitables, BATCH_SIZE)]:
+                tasks += batch
                 await asyncio.sleep(0)
-            for _ in range(_TURNS_TO_ASK):
+            for _ in range(_ITERATIONS_TO_LOADER):
                 await asyncio.sleep(0)
         except asyncio.CancelledError:
-            begun += map(asyncio.ensure_future, awaitables)
-            for task in begun:
+            tasks += map(asyncio.ensure_future, awaitables)
+            for task in tasks:
                 task.cancel()
             raise
         finally:
-            self._over.set()
+            self._started.set()
             self._CURRENT.reset(token)
-        return begun
+        return tasks
 
 
 async def gather(awaitables: list[Awaitable[Any]]) -> list[Any]:
-    """What comes of all of them; the first to fail cancels the others, and its error is raised."""
+    """Await all; the first failure cancels the others, and is raised."""
     if len(awaitables) <= BATCH_SIZE:
         return await gather_with_cancel(*awaitables)
     return await gather_with_cancel(*await StaggeredStart().start_all(iter(awaitables)))

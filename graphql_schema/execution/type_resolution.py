@@ -1,4 +1,4 @@
-"""Of which type a value of a union or an interface is, where its class tells."""
+"""Object type of a value of a union or interface, if its Python class determines it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,18 +10,18 @@ from strawberry.types.cast import get_strawberry_type_cast
 from graphql_schema.execution.fields import plain_object
 
 
-def is_told_by_class(item: object) -> bool:
-    """Whether every value of this one's class is of one type: it is of a type of the schema's own, and not cast."""
+def has_type_by_class(item: object) -> bool:
+    """Return True if every value of the item's class has one type: the class is a type of the schema, and not cast."""
     definition = getattr(type(item), "__strawberry_definition__", None)
     if not isinstance(definition, StrawberryObjectDefinition) or definition.is_graphql_generic:
         return False
     return get_strawberry_type_cast(item) is None and not hasattr(item, "__await__")
 
 
-def told_type(
+def type_by_class(
     kind: GraphQLOutputType, item: object, schema: GraphQLSchema, info: Callable[[], Any]
 ) -> GraphQLObjectType | None:
-    """The object type of a value whose class tells it; None where graphql-core must see to it."""
+    """Return the object type of a value whose class determines it; None if graphql-core must resolve it."""
     named = get_nullable_type(kind)
     if not is_abstract_type(named):
         return plain_object(kind)
@@ -29,7 +29,7 @@ def told_type(
         return None
     try:
         name = named.resolve_type(item, info(), named)
-    except Exception:  # noqa: BLE001 -- the ordinary way meets it again, and tells it
+    except Exception:  # noqa: BLE001 -- graphql-core reports it
         return None
     found = schema.get_type(name) if isinstance(name, str) else None
     is_one = isinstance(found, GraphQLObjectType) and schema.is_sub_type(named, found)

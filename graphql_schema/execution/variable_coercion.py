@@ -1,4 +1,7 @@
-"""The coercion of variables, compiled by type; whatever is unusual is left to graphql-core, which explains it, too."""
+"""Coercion of variables by functions compiled per type.
+
+graphql-core coerces unusual values and reports errors.
+"""
 
 import weakref
 from collections.abc import Callable, Mapping
@@ -28,16 +31,16 @@ from graphql_schema.limits.input_values import Count, counter
 Coerce = Callable[[Any], Any]
 
 _COERCE: Final = "loomql_coerce"
-"""Where an input type's extensions keep how it is coerced."""
+"""Key of the coercion function in the extensions of an input type."""
 
 
 class UnusualError(Exception):
-    """A value that the short way does not take: it is wrong, or right in some rarer form."""
+    """A value that the compiled function does not accept: it is invalid, or valid in a rare form."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Variable:
-    """A variable of an operation, how it is coerced, and whether it may be left out with nothing in its place."""
+    """A variable of an operation, its coercion, and whether it may be omitted without a default."""
 
     signature: GraphQLVariableSignature
     coerce: Coerce
@@ -46,10 +49,10 @@ class _Variable:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What an operation declares, found once for all its requests; `variables` is None where some of it is wrong.
+    """The declarations of an operation, computed once for all its requests.
 
-    `counts` are how the values of its variables are counted, of those that may have members. `fragments` are those of
-    its document, by name; `executors` is where what executes it keeps what it starts from.
+    `variables` is None if some of them are invalid. `counts` are the value counters of variables that may have members.
+    `fragments` are those of the document, by name; `executors` caches the executor templates.
     """
 
     schema: GraphQLSchema
@@ -60,11 +63,11 @@ class Declared:
 
 
 _DECLARED: Final[dict[int, tuple[weakref.ref[OperationDefinitionNode], Declared]]] = {}
-"""By the ids of the operations, which are there as long as their documents are kept."""
+"""Declarations by the ids of the operations, which live as long as their cached documents."""
 
 
 def declared(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> Declared:
-    """What an operation of a document declares."""
+    """Return the declarations of an operation of a document."""
     key = id(operation)
     kept = _DECLARED.get(key)
     if kept is None or kept[1].schema is not schema:
@@ -95,20 +98,20 @@ def _fragments(document: DocumentNode) -> dict[str, FragmentDetails]:
     return {node.name.value: FragmentDetails(node) for node in nodes}
 
 
-def coerced(declared: Declared, given: Mapping[str, Any]) -> VariableValues | None:
-    """The variables' values; None where it is graphql-core that has to find them, or what is wrong with them."""
+def coerced(declared: Declared, raw: Mapping[str, Any]) -> VariableValues | None:
+    """Return the values of the variables; None if graphql-core must coerce them, or report their errors."""
     if declared.variables is None:
         return None
     sources: dict[str, VariableValueSource] = {}
     values: dict[str, Any] = {}
     for variable in declared.variables:
         name = variable.signature.name
-        if name in given:
+        if name in raw:
             try:
-                values[name] = variable.coerce(given[name])
+                values[name] = variable.coerce(raw[name])
             except UnusualError:
                 return None
-            sources[name] = VariableValueSource(variable.signature, given[name])
+            sources[name] = VariableValueSource(variable.signature, raw[name])
         elif variable.may_be_left_out:
             sources[name] = VariableValueSource(variable.signature)
         else:
@@ -117,10 +120,10 @@ def coerced(declared: Declared, given: Mapping[str, Any]) -> VariableValues | No
 
 
 def _coerce_as(kind: GraphQLInputType) -> Coerce:
-    """How a value becomes one of the type.
+    """Return the coercion function of a type.
 
     Raises:
-        UnusualError: by the function returned, where a value is not plainly of the type.
+        UnusualError: by the returned function, if a value is not plainly of the type.
     """
     if isinstance(kind, GraphQLNonNull):
         return _required(_coerce_as(kind.of_type))
@@ -128,7 +131,7 @@ def _coerce_as(kind: GraphQLInputType) -> Coerce:
         return _list(_coerce_as(kind.of_type))
     if isinstance(kind, GraphQLInputObjectType):
         if _COERCE not in kind.extensions:
-            # Types that hold themselves can nest without end, which is for graphql-core to bound.
+            # Recursive types can nest without end; graphql-core bounds that.
             kind.extensions[_COERCE] = _unusual
             kind.extensions[_COERCE] = _object(kind)
         found: Coerce = kind.extensions[_COERCE]
@@ -188,11 +191,11 @@ def _object(kind: GraphQLInputObjectType) -> Coerce:
         if type(value) is not dict or not required <= value.keys() or (is_one_of and len(value) != 1):
             raise UnusualError
         made = dict(usual)
-        for name, given in value.items():
-            if name not in fields or (is_one_of and given is None):
+        for name, raw in value.items():
+            if name not in fields or (is_one_of and raw is None):
                 raise UnusualError
             out_name, coerce = fields[name]
-            made[out_name] = coerce(given)
+            made[out_name] = coerce(raw)
         return make(made)
 
     return members

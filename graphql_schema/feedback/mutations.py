@@ -1,4 +1,4 @@
-"""Writing feedback."""
+"""Mutations that write feedback."""
 
 from inspect import Parameter
 from typing import Annotated, Final
@@ -18,42 +18,42 @@ from stores.feedback.store import check_number
 from stores.paging import Row
 
 
-@strawberry.type(description="Feedback that was created.")
+@strawberry.type(description="Result of creating feedback.")
 class FeedbackCreateRes:
-    """What was made of it; the source is a row of `stores.feedback`."""
+    """New feedback; the source is a row of `stores.feedback`."""
 
-    id: strawberry.ID = plain_field("Its id, made or given.")
-    created_at: DateTime = plain_field("When it was written.")
-    wb_user_id: str = plain_field("Who wrote it.")
-    payload: JSON | None = json_field(PAYLOAD, "The payload as it is stored.")
+    id: strawberry.ID = plain_field("Id of the feedback, generated if the request had none.")
+    created_at: DateTime = plain_field("Creation time of the feedback.")
+    wb_user_id: str = plain_field("User who wrote the feedback.")
+    payload: JSON | None = json_field(PAYLOAD, "Payload as stored.")
 
 
-@strawberry.type(description="Feedback that was created in the place of other.")
+@strawberry.type(description="Result of `feedbackReplace`.")
 class FeedbackReplaceRes:
-    """What was made of it; the source is a row of `stores.feedback`."""
+    """New feedback; the source is a row of `stores.feedback`."""
 
-    id: strawberry.ID = plain_field("Its id, made or given.")
-    created_at: DateTime = plain_field("When it was written.")
-    wb_user_id: str = plain_field("Who wrote it.")
-    payload: JSON | None = json_field(PAYLOAD, "The payload as it is stored.")
+    id: strawberry.ID = plain_field("Id of the new feedback, generated if the request had none.")
+    created_at: DateTime = plain_field("Creation time of the new feedback.")
+    wb_user_id: str = plain_field("User who wrote the new feedback.")
+    payload: JSON | None = json_field(PAYLOAD, "Payload as stored.")
 
 
-@strawberry.type(description="What a batch made, item by item.")
+@strawberry.type(description="Result of a batch.")
 class FeedbackCreateBatchRes:
-    """Results in the batch's order; the source is an object with rows of `stores.feedback`."""
+    """Results in the order of the batch; the source is an object with rows of `stores.feedback`."""
 
-    res: list[FeedbackCreateRes] = plain_field("What each item made, in the batch's order.")
+    res: list[FeedbackCreateRes] = plain_field("Results of the entries, in the order of the batch.")
 
 
-@strawberry.type(description="A purge of feedback.")
+@strawberry.type(description="Result of `feedbackPurge`.")
 class FeedbackPurgeRes:
-    """How many."""
+    """Number of deleted feedback."""
 
-    num_purged: int = plain_field("How many were there and are gone.")
+    num_purged: int = plain_field("Number of feedback deleted by this request.")
 
 
 def _arguments() -> list[Parameter]:
-    """An argument for each field of `FeedbackCreateReq`."""
+    """Return a parameter for each field of `FeedbackCreateReq`."""
     return [
         Parameter(
             field.python_name,
@@ -68,56 +68,59 @@ def _arguments() -> list[Parameter]:
     ]
 
 
-_spread: Final = grouped_arguments("new", _arguments(), lambda _info, given: FeedbackCreateReq(**given))
+_spread: Final = grouped_arguments("new", _arguments(), lambda _info, arguments: FeedbackCreateReq(**arguments))
 
 
 @strawberry.type
 class FeedbackMutations:
-    """The fields of Mutation that write feedback."""
+    """Mutation fields that write feedback."""
 
     @resolved_field(
-        f"Create feedback. {get_object_definition(FeedbackCreateReq, strict=True).description}", FeedbackCreateRes
+        f"Creation of feedback. {get_object_definition(FeedbackCreateReq, strict=True).description}", FeedbackCreateRes
     )
     @_spread
     async def feedback_create(self, info: Info, *, new: FeedbackCreateReq) -> Row:
-        """Create feedback."""
+        """Store feedback; return its row."""
         return await info.context.stores.feedback.create_one(new.to_store())
 
-    @resolved_field("Create much feedback: all of it, or none if one breaks a rule.", FeedbackCreateBatchRes)
+    @resolved_field(
+        "Creation of feedback in a batch. Nothing is stored if one entry is invalid.", FeedbackCreateBatchRes
+    )
     async def feedback_create_batch(
         self,
         info: Info,
         batch: Annotated[
             list[FeedbackCreateReq],
             strawberry.argument(
-                description="At most 10,000, and 48 MiB as stored, about twice the JSON of their payloads; of two with "
-                "the same id the later counts."
+                description="Feedback to create: at most 10,000 entries, and 48 MiB as stored, which is about "
+                "twice the JSON of the payloads. If two entries have the same id, the later one is "
+                "stored."
             ),
         ],
     ) -> dict[str, list[Row]]:
-        """Create a batch."""
+        """Store all feedback or none; return results in the order of `batch`."""
         check_number(len(batch))
         return {"res": await info.context.stores.feedback.create([new.to_store() for new in batch])}
 
     @resolved_field(
-        "Replacement of feedback by other, at once, whoever wrote it. Nothing goes if the new breaks a rule. Of "
-        "several replacements of one id by others one succeeds, and the rest get NOT_FOUND; one with an id of its own "
-        "may be sent again. The new may have the old's id only if both are by the same user on the same weaveRef; it "
-        "overwrites the old then, and of several at once the last counts.",
+        "Atomic replacement of feedback by any user. Nothing is deleted if the new feedback is invalid. If several "
+        "requests replace the same id, one succeeds, and the others get NOT_FOUND. A request with a new id of its own "
+        "can be repeated. The new feedback may reuse the old id only if both have the same user and weaveRef; then it "
+        "overwrites the old one, and the last of several requests counts.",
         FeedbackReplaceRes,
     )
     @_spread
     async def feedback_replace(
         self,
         info: Info,
-        feedback_id: Annotated[strawberry.ID, strawberry.argument(description="The feedback that goes.")],
+        feedback_id: Annotated[strawberry.ID, strawberry.argument(description="Id of the feedback to replace.")],
         *,
         new: FeedbackCreateReq,
     ) -> Row:
-        """Replace feedback."""
+        """Replace feedback; return the new row."""
         return await info.context.stores.feedback.replace(feedback_id, new.to_store())
 
-    @resolved_field("Delete feedback for good, by ids.")
+    @resolved_field("Permanent deletion of feedback by id.")
     async def feedback_purge(
         self,
         info: Info,
@@ -125,11 +128,11 @@ class FeedbackMutations:
         query: Annotated[
             QueryInput,
             strawberry.argument(
-                description='What goes: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, or an `or` of such, and nothing '
-                "else. Unknown ids do no harm."
+                description='Selection of the feedback: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, or an '
+                "`or` of several of these. Any other query is rejected; unknown ids are ignored."
             ),
         ],
     ) -> FeedbackPurgeRes:
-        """Purge feedback."""
+        """Delete feedback; return the number."""
         purged = await info.context.stores.feedback.purge(project_id, query.to_store())
         return FeedbackPurgeRes(num_purged=purged)

@@ -1,4 +1,4 @@
-"""Reading feedback."""
+"""Queries that read feedback."""
 
 from functools import partial
 from typing import Annotated
@@ -19,34 +19,35 @@ from stores.paging import PageRequest
 Where = Annotated[
     QueryInput | None,
     strawberry.argument(
-        description="Any condition on its fields, and on paths into payload such as `payload.value.x`."
+        description="Condition on fields of the feedback, and on paths into payload such as `payload.value.x`; "
+        "none if omitted."
     ),
 ]
 Sort = Annotated[
     list[SortBy] | None,
     strawberry.argument(
-        description="In which order, also by paths into payload; the oldest first if left out or empty."
+        description="Sort order, by fields and by paths into payload; the oldest first if omitted or empty."
     ),
 ]
 
 
 @strawberry.type
 class FeedbackQueries:
-    """The fields of Query that read feedback."""
+    """Query fields that read feedback."""
 
-    @connection_field("A page of the project's feedback.", of=Feedback, indexed=INDEXED_FEEDBACK_FIELDS)
+    @connection_field("Page of the project's feedback.", of=Feedback, indexed=INDEXED_FEEDBACK_FIELDS)
     async def feedback(
         self, info: Info, project_id: ProjectId, query: Where = None, sort_by: Sort = None, *, request: PageRequest
     ) -> Listing:
-        """A page of feedback."""
+        """Return a page of feedback and a function that counts all of it."""
         feedback, where = info.context.stores.feedback, to_store(query)
-        wanted = connections.selected_of_nodes(info)
+        wanted = connections.selected_node_fields(info)
         page = await feedback.page(project_id, request, wanted, sort_keys(sort_by), where)
         return Listing(page, partial(feedback.count, project_id, where))
 
     @resolved_field(
-        "How much feedback there is, by type.", returns=FeedbackStatsRes, work=COUNT, indexed=INDEXED_FEEDBACK_FIELDS
+        "Number of feedback entries, by type.", returns=FeedbackStatsRes, work=COUNT, indexed=INDEXED_FEEDBACK_FIELDS
     )
     async def feedback_stats(self, info: Info, project_id: ProjectId, query: Where = None) -> FeedbackStats:
-        """How much feedback there is."""
+        """Count the matching feedback by type."""
         return await info.context.stores.feedback.stats(project_id, to_store(query))

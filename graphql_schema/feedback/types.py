@@ -1,4 +1,4 @@
-"""What feedback looks like."""
+"""GraphQL types of feedback."""
 
 import strawberry
 from strawberry.scalars import JSON
@@ -17,66 +17,69 @@ from stores.row_fields import JsonField
 PAYLOAD = JsonField("payload")
 
 
-@strawberry.type(description="What somebody or something says of what a ref leads to, most often a call.")
+@strawberry.type(description="Feedback of a user or a program on the target of a ref, usually a call.")
 class Feedback(Node):
-    """A piece of feedback; its source is a row of `stores.feedback`."""
+    """Feedback; the source is a row of `stores.feedback`."""
 
     ref: strawberry.ID = node_ref(feedback_ref)
-    id: strawberry.ID = plain_field("Its id, unique in its project.")
-    project_id: strawberry.ID = plain_field("The project, as entity/project.")
-    weave_ref: str = plain_field("Ref of its subject: a call or anything else; from the Weave SDK, any text.")
-    creator: str | None = plain_field("The name of who said it.")
+    id: strawberry.ID = plain_field("Id of the feedback, unique in its project.")
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    weave_ref: str = plain_field("Ref of the subject, such as a call; feedback from the Weave SDK may have any text.")
+    creator: str | None = plain_field("Display name of the author; null for none.")
     feedback_type: str = plain_field(
-        "Its type: wandb.reaction.1, wandb.note.1, wandb.annotation.<name>, wandb.runnable.<name>, or any other text."
+        "Type of the feedback: wandb.reaction.1, wandb.note.1, wandb.annotation.<name>, wandb.runnable.<name>, or any "
+        "other text."
     )
     payload: JSON | None = json_field(
         PAYLOAD,
-        "What it says: a JSON object. A reaction's has, beside its emoji, that emoji's alias, and both without the "
+        "Content of the feedback: a JSON object. A reaction also has the alias of its emoji, and both without the "
         "skin tone.",
     )
-    annotation_ref: str | None = plain_field("The ref of an annotation's AnnotationSpec.")
-    runnable_ref: str | None = plain_field("The ref of the object or op that gave a runnable's output.")
-    call_ref: str | None = plain_field("The ref of the call that gave a runnable's output.")
-    trigger_ref: str | None = plain_field("The ref of what set it off.")
-    wb_user_id: str | None = plain_field("Who wrote it.")
-    created_at: DateTime = plain_field("When it was written, or written anew.")
+    annotation_ref: str | None = plain_field("Ref of the AnnotationSpec of an annotation; null for other types.")
+    runnable_ref: str | None = plain_field(
+        "Ref of the object or op that produced a runnable's output; null for other types."
+    )
+    call_ref: str | None = plain_field("Ref of the call that produced a runnable's output; null for none.")
+    trigger_ref: str | None = plain_field("Ref of the cause of the feedback; null for none.")
+    wb_user_id: str | None = plain_field("User who wrote the feedback.")
+    created_at: DateTime = plain_field("Time when the feedback was created or last replaced.")
 
     call = to_one(
-        "The call that it is about; null if weaveRef is no ref of a call of the project, or leads to nothing.",
+        "Call that is the subject; null if weaveRef is no ref of a call of the project, or that call is missing.",
         Call | None,
         lambda stores: stores.calls.by_keys,
         key_of("project_id", "call_id"),
     )
     annotation = to_one(
-        "The AnnotationSpec that annotationRef leads to; null if there is none any more.",
+        "AnnotationSpec at annotationRef; null if it is missing or deleted.",
         ObjSchema | None,
         lambda stores: stores.objects.by_refs,
         key_of("project_id", "annotation_ref"),
     )
 
     @resolved_field(
-        "What it is about, be it a call, a version of an object, a trace or anything else with a ref; null if weaveRef "
-        "is no ref of an entity of the project, or leads to nothing.",
+        "Subject of the feedback, such as a call, a version of an object or a trace; null if weaveRef is no ref of an "
+        "entity of the project, or that entity is missing.",
         returns=Node | None,
     )
     async def on(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
-        """What it is about."""
+        """Load the entity at weaveRef; None if it is missing."""
         ref = inner_entity(parent["project_id"], parent["weave_ref"])
         return None if ref is None else await load_node(info, ref)
 
 
-@strawberry.type(description="How much feedback of one type there is.")
+@strawberry.type(description="Number of feedback entries of one type.")
 class FeedbackTypeStats:
-    """Numbers about a type; the source is a row of `stores.feedback`."""
+    """Count of a type; the source is a row of `stores.feedback`."""
 
-    feedback_type: str = plain_field("The type.")
-    count: BigInt = plain_field("How much of it there is.")
-    last_created_at: DateTime = plain_field("When the last of it was written.")
+    feedback_type: str = plain_field("Type of the feedback.")
+    count: BigInt = plain_field("Number of entries of the type.")
+    last_created_at: DateTime = plain_field("Creation time of the newest entry of the type.")
 
 
-@strawberry.type(description="How much feedback there is.")
+@strawberry.type(description="Number of feedback entries, in total and by type.")
 class FeedbackStatsRes:
-    """Numbers about feedback; the source is `stores.feedback.FeedbackStats`."""
+    """Counts of feedback; the source is `stores.feedback.FeedbackStats`."""
 
-    count: BigInt = plain_field("How much matches.")
-    types: list[FeedbackTypeStats] = plain_field("The same by type, the most first; at most 1,000 types.")
+    count: BigInt = plain_field("Number of matching entries.")
+    types: list[FeedbackTypeStats] = plain_field("Numbers by type, the most frequent first; at most 1,000 types.")

@@ -1,4 +1,4 @@
-"""Field factories, and the input and output types that several concepts share."""
+"""Field factories, and input and output types that several packages share."""
 
 from graphql_schema.fields.factories import (
     JsonPath,

@@ -1,4 +1,4 @@
-"""Arguments of fields that several have in common, made into one thing before the resolver takes it."""
+"""Groups of arguments that several fields share, passed to the resolver as one value."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
@@ -12,7 +12,7 @@ _Answer = TypeVar("_Answer")
 
 
 def optional(annotations: Mapping[str, object]) -> list[Parameter]:
-    """Parameters that may be left out, by name, of types that describe themselves."""
+    """Return keyword parameters with the default None, one for each annotated type."""
     kind = Parameter.KEYWORD_ONLY
     return [Parameter(name, kind, default=None, annotation=annotation) for name, annotation in annotations.items()]
 
@@ -20,28 +20,32 @@ def optional(annotations: Mapping[str, object]) -> list[Parameter]:
 def grouped_arguments(
     name: str, parameters: list[Parameter], make: Callable[[Info, dict[str, Any]], object]
 ) -> Callable[[Callable[..., Awaitable[_Answer]]], Callable[..., Awaitable[_Answer]]]:
-    """An asynchronous resolver with some arguments in place of one of that name, which `make` makes of what is given.
+    """Decorate an async resolver: replace its argument `name` by `parameters`, whose values `make` combines.
 
-    Strawberry reads the signature.
+    Strawberry reads the field's arguments from the signature of the decorated resolver.
     """
 
     def spread(resolver: Callable[..., Awaitable[_Answer]]) -> Callable[..., Awaitable[_Answer]]:
-        def put(info: Info, given: dict[str, Any]) -> dict[str, Any]:
-            taken = {each.name: given.pop(each.name) for each in parameters if each.name in given}
-            return {name: make(info, taken), **given}
+        def put(info: Info, arguments: dict[str, Any]) -> dict[str, Any]:
+            grouped = {each.name: arguments.pop(each.name) for each in parameters if each.name in arguments}
+            return {name: make(info, grouped), **arguments}
 
         @wraps(resolver)
-        async def resolve(*source: object, info: Info, **given: Any) -> _Answer:  # noqa: ANN401 -- the field's arguments
-            return await resolver(*source, info=info, **put(info, given))
+        async def resolve(*source: object, info: Info, **arguments: Any) -> _Answer:  # noqa: ANN401 -- the field's arguments
+            return await resolver(*source, info=info, **put(info, arguments))
 
         if hasattr(resolver, BATCH_RESOLVER):
             of_all = getattr(resolver, BATCH_RESOLVER)
-            setattr(resolve, BATCH_RESOLVER, lambda info, sources, **given: of_all(info, sources, **put(info, given)))
-        found = signature(resolver)
+            setattr(
+                resolve,
+                BATCH_RESOLVER,
+                lambda info, sources, **arguments: of_all(info, sources, **put(info, arguments)),
+            )
+        original = signature(resolver)
         spread_out: list[Parameter] = []
-        for own, parameter in found.parameters.items():
+        for own, parameter in original.parameters.items():
             spread_out += parameters if own == name else [parameter]
-        resolve.__signature__ = found.replace(parameters=spread_out)  # type: ignore[attr-defined] # of functions in general
+        resolve.__signature__ = original.replace(parameters=spread_out)  # type: ignore[attr-defined] # of functions in general
         return resolve
 
     return spread

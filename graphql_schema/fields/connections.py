@@ -1,4 +1,4 @@
-"""Lists as Relay connections, over the pages that the stores give."""
+"""Relay connections over the pages of the stores."""
 
 from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -24,29 +24,35 @@ Node = TypeVar("Node")
 First = Annotated[
     int | None,
     strawberry.argument(
-        description="Number of entries from the front: 100 if left out, 20 inside another list; 10,000 at most."
+        description="Number of entries from the start; 100 if omitted, 20 inside another list; 10,000 at most."
     ),
 ]
-After = Annotated[str | None, strawberry.argument(description="Continue after this cursor of the same query.")]
-Last = Annotated[int | None, strawberry.argument(description="How many to return from the end; with `before`.")]
-Before = Annotated[str | None, strawberry.argument(description="Continue backward before this cursor.")]
+After = Annotated[
+    str | None, strawberry.argument(description="Cursor after which the page starts, from the same query.")
+]
+Last = Annotated[int | None, strawberry.argument(description="Number of entries from the end; used with `before`.")]
+Before = Annotated[
+    str | None, strawberry.argument(description="Cursor before which the page ends, from the same query.")
+]
 Offset = Annotated[
     int | None,
-    strawberry.argument(description="How many to leave out first. A cursor is faster at depth and misses nothing."),
+    strawberry.argument(
+        description="Number of entries to skip. A cursor is faster for late pages, and misses no entry."
+    ),
 ]
 
 _PAGING: Final = {"first": First, "after": After, "last": Last, "before": Before, "offset": Offset}
 _REQUEST: Final = "request"
 
 FEW_CHARACTERS: Final = 4_096
-"""Of JSON in the rows of a page that is made at once: parsing much of it would keep all others waiting."""
+"""Limit of JSON characters in a page that is serialized without yielding to the event loop."""
 
 
 @dataclass(eq=False, slots=True)
 class Listing:
-    """A page with what a connection says beside it: how many there are in all, counted when asked.
+    """A page and a function that counts all entries; it runs only if totalCount is selected.
 
-    It is not frozen: a page of rows has as many of these, and to make one would take three times as long.
+    Not frozen: a page of rows creates one of these per row, and a frozen dataclass takes three times as long to create.
     """
 
     IS_ROW: ClassVar = True
@@ -55,14 +61,18 @@ class Listing:
     count: Callable[[], Awaitable[int]]
 
 
-@strawberry.type(description="Where a page stands in its list.")
+@strawberry.type(description="Position of a page in its list.")
 class PageInfo:
-    """Relay's page info."""
+    """Page info of a Relay connection."""
 
-    has_next_page: bool = plain_field("Whether there are more after the last of this page.")
-    has_previous_page: bool = plain_field("Whether there are more before the first of this page.")
-    start_cursor: str | None = plain_field("The cursor of the first of this page; pass it as `before`.")
-    end_cursor: str | None = plain_field("The cursor of the last of this page; pass it as `after`.")
+    has_next_page: bool = plain_field("True if there are entries after this page.")
+    has_previous_page: bool = plain_field("True if there are entries before this page.")
+    start_cursor: str | None = plain_field(
+        "Cursor of the first entry of this page, to pass as `before`; null for an empty page."
+    )
+    end_cursor: str | None = plain_field(
+        "Cursor of the last entry of this page, to pass as `after`; null for an empty page."
+    )
 
 
 def _cursor(parent: strawberry.Parent[Any]) -> str:
@@ -70,32 +80,32 @@ def _cursor(parent: strawberry.Parent[Any]) -> str:
     return page.cursor(parent["node"])
 
 
-@strawberry.type(description="One entry of a list, with its place in it.")
+@strawberry.type(description="Entry of a list, with its cursor.")
 class Edge(Generic[Node]):
-    """Relay's edge; its source is a dict of its node and the page that it is of."""
+    """Edge of a Relay connection; the source is a dict of the node and its page."""
 
-    cursor: str = strawberry.field(resolver=_cursor, description="Marks this entry's place; good for this query only.")
-    node: Node = plain_field("The entry itself.")
+    cursor: str = strawberry.field(resolver=_cursor, description="Cursor of this entry, valid for the same query only.")
+    node: Node = plain_field("Entry of the list.")
 
 
-@strawberry.type(description="A page of a list.")
+@strawberry.type(description="Page of a list.")
 class Connection(Generic[Node]):
-    """Relay's connection; its source is a `Listing`."""
+    """A Relay connection; the source is a `Listing`."""
 
-    @resolved_field("The entries with their cursors.", returns=list[Edge[Node]])
+    @resolved_field("Entries of the page, each with its cursor.", returns=list[Edge[Node]])
     def edges(self, parent: strawberry.Parent[Listing]) -> AsyncIterable[Row]:
-        """Each row with its page."""
+        """Return each row together with its page, from which the cursor is computed."""
         page = parent.page
-        return _in_turns([{"page": page, "node": row} for row in page.rows], _forget_node)
+        return _in_time_slices([{"page": page, "node": row} for row in page.rows], _drop_parsed_node)
 
-    @resolved_field("The entries, for those who need no cursor of each.", returns=list[Node])
+    @resolved_field("Entries of the page without cursors.", returns=list[Node])
     def nodes(self, parent: strawberry.Parent[Listing]) -> AsyncIterable[Row]:
-        """The rows."""
-        return _in_turns(parent.page.rows, drop_parsed)
+        """Return the rows of the page."""
+        return _in_time_slices(parent.page.rows, drop_parsed)
 
-    @resolved_field("Where this page stands.")
+    @resolved_field("Position of the page in the list.")
     def page_info(self, parent: strawberry.Parent[Listing]) -> PageInfo:
-        """Where this page stands."""
+        """Return whether there are more entries, and the first and last cursor."""
         page = parent.page
         return PageInfo(
             has_next_page=page.has_next,
@@ -104,9 +114,9 @@ class Connection(Generic[Node]):
             end_cursor=page.end_cursor,
         )
 
-    @resolved_field("How many entries all pages have together; counted only when selected.", work=COUNT)
+    @resolved_field("Number of entries on all pages; computed only if selected.", work=COUNT)
     async def total_count(self, parent: strawberry.Parent[Listing]) -> BigInt:
-        """How many entries match."""
+        """Count all entries with a query of its own."""
         return BigInt(await parent.count())
 
 
@@ -119,12 +129,17 @@ def connection_field(
     ids: str | None = None,
     scans: bool = False,
 ) -> Callable[[Callable[..., Awaitable[Listing | None]]], Any]:
-    """A connection of nodes `of` a type, which an asynchronous method resolves.
+    """Decorate an async method that returns a `Listing`: a field whose type is a connection of nodes `of` a type.
 
-    Where the method takes `request`, by its name alone, the field takes the five arguments that ask for a page.
-    `work` is what it makes the database do, for the cost of queries, where that is more than one look-up; `indexed` are
-    the fields that its `query` and `sort_by` may name without a scan, `ids` names the argument whose ids bound the
-    size; `scans` says that it always needs a scan.
+    A method that takes `request` gives the field the five paging arguments, from which the request is built.
+
+    Args:
+        description: text in the SDL.
+        of: GraphQL type of the nodes.
+        work: cost of the field in the database, if it is more than one lookup.
+        indexed: fields that `query` and `sort_by` may use without a scan.
+        ids: name of the argument whose ids bound the size.
+        scans: True if the field always scans.
     """
     kind = cast("Any", Connection)[of]
 
@@ -138,37 +153,36 @@ def connection_field(
     return make
 
 
-def _in_turns(rows: list[Row], release: Callable[[Row], None]) -> AsyncIterable[Row]:
-    """Rows to work on in turns with all else; a few small ones are none too many at once."""
+def _in_time_slices(rows: list[Row], release: Callable[[Row], None]) -> AsyncIterable[Row]:
+    """Return rows that are serialized in time slices; a page of few and small rows is returned as a list."""
     few = not rows or (len(rows) <= BATCH_SIZE and sum(map(_json_characters, rows)) <= FEW_CHARACTERS)
-    # Who completes a list takes either.
     return cast("AsyncIterable[Row]", rows) if few else ReleasedItems(rows, release)
 
 
 def _json_characters(row: Row) -> int:
-    """How much JSON text a row holds, or an edge's; what is no text is its field's to complain of."""
+    """Count characters of JSON text in a row or an edge's row; a value that is no text fails in its own field."""
     texts = row.get("node", row).get("json")
     return sum([len(text) for text in texts.values() if type(text) is str]) if texts else 0
 
 
-def _forget_node(edge: Row) -> None:
+def _drop_parsed_node(edge: Row) -> None:
     drop_parsed(edge["node"])
 
 
-def page_request(info: Info, given: dict[str, Any]) -> PageRequest:
-    """The page that a list's arguments ask for, held to the server's limit; of no rows if none are selected.
+def page_request(info: Info, arguments: dict[str, Any]) -> PageRequest:
+    """Build the page request from a list's arguments, bounded by the server's limit; of no rows if none are selected.
 
     Raises:
-        BadInputError: a number is out of its range, or forward and backward arguments are mixed.
+        BadInputError: if a number is out of range, or forward and backward arguments are mixed.
     """
     size = NESTED_PAGE if _is_in_list(info) else PAGE
-    asked = {name: given.get(name) for name in _PAGING}
-    request = PageRequest.from_arguments(**asked, default_size=size, max_size=info.context.max_page_size)
+    paging = {name: arguments.get(name) for name in _PAGING}
+    request = PageRequest.from_arguments(**paging, default_size=size, max_size=info.context.max_page_size)
     return request if _reads_rows(info) else replace(request, size=0)
 
 
 def _is_in_list(info: Info) -> bool:
-    """True for a field of a list's item, or of what an item leads to."""
+    """Return True for a field of a list's item, or of a field below such an item."""
     path = info.path.prev
     while path:
         if isinstance(path.key, int):
@@ -181,20 +195,20 @@ def _reads_rows(info: Info) -> bool:
     return not selected_fields(info).isdisjoint({"nodes", "edges", "page_info"})
 
 
-def selected_of_nodes(info: Info) -> set[str]:
-    """The fields selected of a connection's nodes, by way of `nodes` or of `edges`."""
+def selected_node_fields(info: Info) -> set[str]:
+    """Return the fields selected of a connection's nodes, through `nodes` and through `edges`."""
     return selected_fields(info, "nodes", "edges.node")
 
 
-def frozen_of_nodes(info: Info) -> frozenset[str]:
-    """The same, as one of what rows ask a loader."""
-    return frozenset(selected_of_nodes(info))
+def frozen_node_fields(info: Info) -> frozenset[str]:
+    """Like `selected_node_fields`, hashable for the key of a loader."""
+    return frozenset(selected_node_fields(info))
 
 
 class ConnectionNames(NameConverter):
-    """Names `CallConnection` and `CallEdge` what is a connection of `CallSchema`, and drops other endings as well."""
+    """Names connections of `CallSchema` `CallConnection` and their edges `CallEdge`; drops `QueryOutput` likewise."""
 
     def from_generic(self, generic_type: StrawberryObjectDefinition, types: list[StrawberryType | type]) -> str:
-        """The name of a generic type for one kind of node."""
+        """Return the name of a generic type for one node type."""
         name = super().from_generic(generic_type, types)
         return name.replace("Schema", "", 1).replace("QueryOutput", "", 1)

@@ -1,4 +1,4 @@
-"""Small makers of fields: described ones, and JSON ones that take a path."""
+"""Factories of described fields, and of JSON fields with the argument `path`."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import GenericAlias
@@ -17,19 +17,19 @@ _Found = TypeVar("_Found")
 _Stored = TypeVar("_Stored")
 _Stored_co = TypeVar("_Stored_co", covariant=True)
 
-ProjectId = Annotated[strawberry.ID, strawberry.argument(description="The project, as entity/project.")]
+ProjectId = Annotated[strawberry.ID, strawberry.argument(description="Id of the project, as entity/project.")]
 
 JsonPath = Annotated[
     str | None,
     strawberry.argument(
-        description=r"Only what lies at this dotted path, such as messages.0.content; null where it leads nowhere. "
-        r"Digits are a list index or a key, whichever is there; write a dot inside a key as \."
+        description="Dotted path of the part to return, such as messages.0.content; null if there is no such value. A "
+        "number is an index in a list and a key in an object; write a dot inside a key as \\."
     ),
 ]
 
 
 def plain_field(description: str, *, size: int | None = None) -> Any:  # noqa: ANN401 -- a dataclass field is whatever its annotation says
-    """A plain field with a description; `size` is how many its list has, for the cost of queries."""
+    """Plain field; `size` is the usual length of its list, for the cost of queries."""
     return strawberry.field(description=description, metadata=declared(size))
 
 
@@ -43,12 +43,18 @@ def resolved_field(
     ids: str | None = None,
     scans: bool = False,
 ) -> Callable[[_Resolver], _Resolver]:
-    """A field that a method resolves; `returns` is its GraphQL type where the method gives a store's row instead.
+    """Decorate a method that resolves a field.
 
-    For the cost of queries `size` is how many its list has, or the lists right below it, in numbers or by the argument
-    that tells; `work` is what it makes the database do. Both have defaults: see `limits.weights`. `indexed` are the
-    fields that its `query` and `sortBy` may name without a scan, `ids` names the argument whose ids bound its size;
-    `scans` says that it always needs a scan.
+    From `size` on, the arguments declare the cost of the field; defaults are in `limits.cost_weights`.
+
+    Args:
+        description: text in the SDL.
+        returns: GraphQL type if the method returns a row of a store; the method's annotation if None.
+        size: usual length of its list, or of the lists one level below; or the name of the argument that states it.
+        work: cost of the field in the database.
+        indexed: fields that its `query` and `sortBy` may use without a scan.
+        ids: name of the argument whose ids bound the size.
+        scans: True if the field always scans.
     """
     metadata = declared(size, work, indexed, ids, scans=scans)
     field = strawberry.field(description=description, graphql_type=returns, metadata=metadata)
@@ -56,13 +62,13 @@ def resolved_field(
 
 
 def subscription_field(description: str, of: object) -> Callable[[_Resolver], _Resolver]:
-    """A subscription that a method feeds with what the stores give, each of the GraphQL type `of`."""
+    """Decorate a method that yields rows of a store: a subscription with events of the GraphQL type `of`."""
     kind = GenericAlias(AsyncGenerator, (of, None))
     return cast("Callable[[_Resolver], _Resolver]", strawberry.subscription(description=description, graphql_type=kind))
 
 
 def computed_field(description: str, of: Callable[[Any], object]) -> Any:  # noqa: ANN401 -- as above
-    """A plain field that a function makes of the source."""
+    """Field whose value is `of(source)`."""
 
     def resolve(parent: strawberry.Parent[Any]) -> Any:  # noqa: ANN401 -- whatever the field's annotation says
         return of(parent)
@@ -72,12 +78,12 @@ def computed_field(description: str, of: Callable[[Any], object]) -> Any:  # noq
 
 
 def optional_input(description: str) -> Any:  # noqa: ANN401 -- a dataclass field is whatever its annotation says
-    """A field of an input that may be left out."""
+    """Optional field of an input; None if omitted."""
     return strawberry.field(description=description, default=None)
 
 
 async def found_or_null(search: Awaitable[_Found]) -> _Found | None:
-    """The result of a search; None where it fails because an entity is missing or deleted."""
+    """Await a lookup; return None if the entity is missing or deleted."""
     try:
         return await search
     except (NotFoundError, ObjectDeletedError):
@@ -85,18 +91,18 @@ async def found_or_null(search: Awaitable[_Found]) -> _Found | None:
 
 
 class _Input(Protocol[_Stored_co]):
-    """An input that the stores have their own form of."""
+    """An input that has an equivalent in the stores."""
 
     def to_store(self) -> _Stored_co: ...
 
 
-def to_store(given: _Input[_Stored] | None) -> _Stored | None:
-    """An input as the stores take it; None where it was left out."""
-    return None if given is None else given.to_store()
+def to_store(value: _Input[_Stored] | None) -> _Stored | None:
+    """Convert an input to its form in the stores; None if the client omitted it."""
+    return None if value is None else value.to_store()
 
 
 def json_field(source: JsonField | ValueField, description: str) -> Any:  # noqa: ANN401 -- as above
-    """A JSON field of rows, with the argument `path`."""
+    """JSON field of rows, with the argument `path`."""
 
     def resolve(parent: strawberry.Parent[Any], path: JsonPath = None) -> JSON | None:
         try:

@@ -1,4 +1,4 @@
-"""What all entities have in common: a ref, by which they are found again."""
+"""The interface `Node`: entities with a ref, by which the root field node resolves them."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -10,7 +10,7 @@ from graphql_schema.fields import computed_field, plain_field
 from stores.paging import Row
 
 TYPENAME: Final = "__typename"
-"""Where a row says of which type it is, as far as the field that gives it can be of several."""
+"""Key of a row with the name of its GraphQL type, for fields of several types."""
 
 
 @strawberry.interface(
@@ -26,18 +26,18 @@ class Node:
 
     @classmethod
     def resolve_type(cls, row: Row, *_: object) -> str:
-        """The name of the type that a row is of."""
+        """Return the name of a row's GraphQL type."""
         name: str = row[TYPENAME]
         return name
 
 
-def node_ref(of: Callable[[Row], str], description: str = "Its ref, by which node finds it again.") -> Any:  # noqa: ANN401 -- a dataclass field is whatever its annotation says
-    """The field `ref` of a type of entities, printed by a function of their rows."""
+def node_ref(of: Callable[[Row], str], description: str = "Ref of the entity, which node resolves.") -> Any:  # noqa: ANN401 -- a dataclass field is whatever its annotation says
+    """Field `ref` of an entity type, computed from a row by `of`."""
     return computed_field(description, of)
 
 
-def take_rows_as_they_are(schema: GraphQLSchema) -> None:
-    """Let no entity be asked whether it is of its type: rows are not, and `Node` tells the type of each."""
+def skip_type_checks(schema: GraphQLSchema) -> None:
+    """Remove the type check of entities: rows carry no type, and `Node.resolve_type` names it."""
     for kind in schema.type_map.values():
         if isinstance(kind, GraphQLObjectType) and any(each.name == Node.__name__ for each in kind.interfaces):
             kind.is_type_of = None

@@ -1,4 +1,4 @@
-"""The Query DSL as clients write it: typed to the leaves, so that GraphiQL completes it, or as raw JSON."""
+"""GraphQL input of the query language: typed, so that GraphiQL completes it, or as raw JSON."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -20,141 +20,141 @@ _PAIR = "Two operands."
 
 
 def _choice(description: str, name: str | None = None) -> Any:  # noqa: ANN401 -- as of any field
-    """One of the fields of a @oneOf input."""
+    """Field of a @oneOf input."""
     return strawberry.field(description=description, name=name, default=strawberry.UNSET)
 
 
-@strawberry.enum(description="What a value can be converted to.")
+@strawberry.enum(description="Target type of a conversion.")
 class ConvertTo(Enum):
-    """The values are the DSL's."""
+    """Target types; the values are those of the query language."""
 
-    DOUBLE = strawberry.enum_value("double", description="Numbers, and strings that are one.")
-    STRING = strawberry.enum_value("string", description="Strings, the text of numbers and booleans, JSON as a whole.")
-    INT = strawberry.enum_value("int", description="Integers, and strings that are one.")
-    BOOL = strawberry.enum_value("bool", description='Booleans, "true" and "false", numbers (0 is false).')
-    EXISTS = strawberry.enum_value("exists", description="True where there is a value that is not null.")
+    DOUBLE = strawberry.enum_value("double", description="Double: a number, or a string that contains one.")
+    STRING = strawberry.enum_value(
+        "string", description="String: a string, the text of a number or boolean, or any other JSON value as text."
+    )
+    INT = strawberry.enum_value("int", description="Integer: an integer, or a string that contains one.")
+    BOOL = strawberry.enum_value("bool", description='Boolean: a boolean, "true", "false", or a number (0 is false).')
+    EXISTS = strawberry.enum_value("exists", description="Boolean: true for any value but null.")
 
 
 @strawberry.input(
     one_of=True,
-    description="A condition: exactly one operation, such as "
-    '`{gt: [{getField: "latency_ms"}, {literal: 1000}]}`. Conditions nest in `and`, `or` and `not`.',
+    description='Condition: exactly one operation, such as `{gt: [{getField: "latency_ms"}, {literal: 1000}]}`. '
+    "Conditions nest in `and`, `or` and `not`.",
 )
 class Operation:
-    """The operations of the DSL."""
+    """Operations of the query language."""
 
-    and_: list["Operand"] | None = _choice("All of these hold.", "and")
-    or_: list["Operand"] | None = _choice("One of these holds.", "or")
-    not_: list["Operand"] | None = _choice("This one does not hold; a list of one.", "not")
+    and_: list["Operand"] | None = _choice("Conjunction: true if all operands are true.", "and")
+    or_: list["Operand"] | None = _choice("Disjunction: true if at least one operand is true.", "or")
+    not_: list["Operand"] | None = _choice("Negation: true if the operand is false; a list of one.", "not")
     eq: list["Operand"] | None = _choice(
-        f"Equal: {_PAIR} Numbers equal by value, lists and objects by their members in order, missing equals null. "
-        "A column with known values, such as `status`, ignores letter case. Beside `op_name` a plain name or `name:*` "
-        "also finds the versions of that op."
+        f"Equality: {_PAIR} Numbers are equal by value, lists and objects by their members in order, and a missing "
+        "value equals null. A field with a fixed set of values, such as `status`, ignores letter case. For `op_name`, "
+        "a plain name or `name:*` also matches the versions of that op."
     )
-    gt: list["Operand"] | None = _choice(f"Greater: {_PAIR} Numbers with numbers, strings with strings.")
-    gte: list["Operand"] | None = _choice(f"Greater or equal: {_PAIR}")
-    lt: list["Operand"] | None = _choice(f"Less: {_PAIR}")
-    lte: list["Operand"] | None = _choice(f"Less or equal: {_PAIR}")
-    ne: list["Operand"] | None = _choice(f"Not equal: {_PAIR} True exactly where eq is false.")
+    gt: list["Operand"] | None = _choice(
+        f"Greater than: {_PAIR} Numbers are compared with numbers, strings with strings."
+    )
+    gte: list["Operand"] | None = _choice(f"Greater than or equal: {_PAIR}")
+    lt: list["Operand"] | None = _choice(f"Less than: {_PAIR}")
+    lte: list["Operand"] | None = _choice(f"Less than or equal: {_PAIR}")
+    ne: list["Operand"] | None = _choice(f"Inequality: {_PAIR} True exactly if eq is false.")
     starts_with: list["Operand"] | None = _choice(
-        f"Prefix: {_PAIR} True if the first is a string that starts with the second."
+        f"Prefix test: {_PAIR} True if the first is a string that starts with the second."
     )
     is_null: Annotated["Operand", strawberry.lazy("graphql_schema.fields.query_input")] | None = _choice(
-        "True if the operand is null or missing."
+        "Null test: true if the operand is null or missing."
     )
     exists: Annotated["Operand", strawberry.lazy("graphql_schema.fields.query_input")] | None = _choice(
-        "True if the operand is there and not null."
+        "Existence test: true if the operand is present and not null."
     )
     convert: Annotated["ConvertOperation", strawberry.lazy("graphql_schema.fields.query_input")] | None = _choice(
-        "A value as another type; as a condition, one converted to BOOL or EXISTS."
+        "Conversion to another type; a condition must convert to BOOL or EXISTS."
     )
     in_: Annotated["InOperation", strawberry.lazy("graphql_schema.fields.query_input")] | None = _choice(
-        "Equal to one of several.", "in"
+        "Membership: true if the operand equals one of several values.", "in"
     )
     contains: Annotated["ContainsOperation", strawberry.lazy("graphql_schema.fields.query_input")] | None = _choice(
-        "A text that holds another text."
+        "Substring test: true if a text contains another."
     )
 
 
 @strawberry.input(
     one_of=True,
-    description="A value: a literal, a field, one of them converted, or whether an operation holds.",
+    description="Value: a literal, a field, a conversion, or the result of an operation.",
 )
 class Operand(Operation):
-    """The operations, and the values they work on."""
+    """Operations, and the values they compare."""
 
-    literal: Literal | None = _choice("A string, number or boolean, taken as it is.")
-    null_literal: bool | None = _choice("With true, null.")
+    literal: Literal | None = _choice("Literal string, number or boolean.")
+    null_literal: bool | None = _choice("True for the value null; false is rejected.")
     get_field: str | None = _choice(
-        r"A field: a plain one (`started_at`, `op_name`, `status`, …), or a path into inputs, output, attributes or "
-        r"summary, such as `inputs.messages.0.content`; a dot inside a key is written `\\.` Of calls "
-        r"also what is in the feedback on them, by type, or `*` for any: `feedback.[wandb.reaction.1].payload.emoji`. "
-        r"A comparison is true of a call where it is true of any such feedback; without any, all of it is null. "
-        r"A field of feedback that is null also equals an empty text."
+        "Field name, such as `started_at`, `op_name` or `status`, or a path into inputs, output, attributes or "
+        "summary, such as `inputs.messages.0.content`. Write a dot inside a key as `\\\\.` For calls, also a field of "
+        "their feedback by type, or `*` for any type: `feedback.[wandb.reaction.1].payload.emoji`. A comparison is "
+        "true if it is true for any such feedback; without feedback the value is null. A feedback field that is null "
+        "also equals an empty text."
     )
 
 
-@strawberry.input(description="Equal to one of several.")
+@strawberry.input(description="Membership: true if a value equals one of several.")
 class InOperation:
-    """`$in`."""
+    """Operands of `$in`."""
 
-    input: Operand = plain_field("The value to look for.")
-    values: list[Operand] = plain_field("The values of which it may be one.")
+    input: Operand = plain_field("Value to look for.")
+    values: list[Operand] = plain_field("Values to compare with.")
 
 
-@strawberry.input(
-    description='A text that holds another: `{input: {getField: "inputs"}, substr: {literal: "refund"}}`.'
-)
+@strawberry.input(description='Substring test: `{input: {getField: "inputs"}, substr: {literal: "refund"}}`.')
 class ContainsOperation:
-    """`$contains`."""
+    """Operands of `$contains`."""
 
-    input: Operand = plain_field(
-        "Where to look: a text, or what has one; a list or an object is searched as its compact JSON."
-    )
-    substr: Operand = plain_field("The text to look for.")
+    input: Operand = plain_field("Text to search; a list or an object is searched as its compact JSON.")
+    substr: Operand = plain_field("Text to look for.")
     case_insensitive: bool = strawberry.field(
-        description="With true, letter case is folded; the text may have up to 1,000 characters.", default=False
+        description="True if letter case is ignored; substr is then at most 1,000 characters long.", default=False
     )
 
 
-@strawberry.input(description='A value as another type: `{input: {getField: "inputs.age"}, to: INT}`.')
+@strawberry.input(description='Conversion: `{input: {getField: "inputs.age"}, to: INT}`.')
 class ConvertOperation:
-    """`$convert`."""
+    """Operands of `$convert`."""
 
-    input: Operand = plain_field("The value.")
-    to: ConvertTo = plain_field("The type; what has no counterpart in it is null.")
+    input: Operand = plain_field("Value to convert.")
+    to: ConvertTo = plain_field("Target type; the result is null if the value cannot be converted.")
 
 
-@strawberry.input(one_of=True, description="A query: which entries to take, by any condition on their fields.")
+@strawberry.input(one_of=True, description="Condition on fields of the entries, typed or as JSON.")
 class QueryInput:
-    """The DSL in one of its two forms."""
+    """A query in one of its two forms."""
 
-    expr: Operation | None = _choice("The condition, field by field as GraphiQL completes it.")
-    json: JSON | None = _choice('The same as JSON: {"$expr": {"$eq": [{"$getField": "op_name"}, {"$literal": "f"}]}}.')
+    expr: Operation | None = _choice("Condition as typed input, which GraphiQL completes.")
+    json: JSON | None = _choice('Condition as JSON: {"$expr": {"$eq": [{"$getField": "op_name"}, {"$literal": "f"}]}}.')
 
     def to_store(self) -> Query:
-        """The query as the stores take it."""
+        """Return the query of `stores.query`."""
         return self._stored
 
     @cached_property
     def _stored(self) -> Query:
-        # The cost of an operation looks at it before its resolver does.
+        # Cached: the cost check reads it before the resolver does.
         if not self.expr:
             return Query(self.json)
         return Query(_tree(self.expr, "query.expr", iter(range(MAX_NODES))), typed=True)
 
 
 def _tree(node: Operation, at: str, left: Iterator[int]) -> dict[str, Any]:
-    """The operation as the stores read it, with bare names; `at` is where it stands among the arguments.
+    """Convert an operation to the stores' JSON form, with bare names; `at` is its location in the arguments.
 
-    What is more than there are `left` stays empty: the stores refuse the query before they look at it.
+    Nodes beyond those `left` become empty: the stores reject the query by its size before they read them.
     """
     if next(left, None) is None:
         return {}
     [(name, value)] = [
-        (to_camel_case(field.name.rstrip("_")), given)
+        (to_camel_case(field.name.rstrip("_")), value)
         for field in dataclasses.fields(node)
-        if (given := getattr(node, field.name)) is not strawberry.UNSET
+        if (value := getattr(node, field.name)) is not strawberry.UNSET
     ]
     at = f"{at}.{name}"
     match value:
@@ -171,7 +171,7 @@ def _tree(node: Operation, at: str, left: Iterator[int]) -> dict[str, Any]:
         case Operation():
             return {name: _tree(value, at, left)}
         case False if name == "nullLiteral":
-            raise BadInputError("must be true, which stands for null; write any other value as a literal", at)
+            raise BadInputError("must be true, which means null; use literal for any other value", at)
         case _:
             return {"literal": None} if name == "nullLiteral" else {name: value}
 

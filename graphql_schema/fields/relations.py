@@ -1,6 +1,6 @@
-"""Edges of the graph, each in a line: from a row to one other by its key, or to pages of others.
+"""Relations between types: fields that lead from a row to one other row by its key, or to a page of rows.
 
-All rows of a page ask together, by `info.context.loaders`, so that an edge costs a constant number of commands.
+`info.context.loaders` batches the lookups of all rows of a page, so a relation costs a constant number of commands.
 """
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
@@ -35,42 +35,42 @@ ThreadOf = Annotated["ThreadSchema", strawberry.lazy("graphql_schema.threads.typ
 TraceOf = Annotated["Trace", strawberry.lazy("graphql_schema.traces.types")]
 
 Find = Callable[[Sequence[Any], frozenset[str]], Awaitable[Mapping[Any, Row | None]]]
-"""For keys and wanted fields the rows that are there."""
+"""Lookup of rows by key, with the selected fields; None for a missing row."""
 
 Relation = Any
-"""What has `pages` and `count` for keys, as `stores.relations.Edge` does; of what keys, each edge knows by itself."""
+"""An object with `pages` and `count` for keys, such as `stores.relations.OneToMany`; the key type varies."""
 
 File = Annotated["FileContentReadRes", strawberry.lazy("graphql_schema.files")]
 Run = Annotated["EvaluationRun", strawberry.lazy("graphql_schema.evaluations.runs")]
 
 KeyOf = Callable[[Row], Any]
-"""The key of what a row leads to; None where it leads nowhere."""
+"""Returns the key of the related row; None if there is none."""
 
 
 def key_of(*names: str) -> KeyOf:
-    """The key that some fields of a row make together; None where one is missing."""
+    """Return a function that reads a key from fields of a row; None if one is missing."""
 
     def key(row: Row) -> tuple[Any, ...] | None:
         try:
-            found = taken(row)
+            found = read(row)
         except KeyError:  # rows leave out what is null
             return None
         return None if None in found else found
 
-    taken: Callable[[Row], tuple[Any, ...]] = itemgetter(*names)
+    read: Callable[[Row], tuple[Any, ...]] = itemgetter(*names)
     return key
 
 
 def to_one(description: str, to: object, find: Callable[[Stores], Find], key: KeyOf) -> Any:  # noqa: ANN401 -- a field
-    """A field that leads to one other row of the type `to`, or to null."""
+    """Field with one related row of the type `to`; null if there is none."""
 
     async def of_all(info: Info, parents: Sequence[Row]) -> list[Row | None]:
         keys = [key(parent) for parent in parents]
-        asked = [each for each in keys if each is not None]
-        if not asked:
+        present = [each for each in keys if each is not None]
+        if not present:
             return [None] * len(keys)
         wanted = frozenset(selected_fields(info))
-        found = await info.context.loaders.load_all(find(info.context.stores), asked, wanted)
+        found = await info.context.loaders.load_all(find(info.context.stores), present, wanted)
         return [None if each is None else found[each] for each in keys]
 
     async def resolve(info: Info, parent: strawberry.Parent[Any]) -> Row | None:
@@ -83,33 +83,39 @@ def to_one(description: str, to: object, find: Callable[[Stores], Find], key: Ke
 def to_many(
     description: str,
     of: object,
-    by_way_of: Callable[[Stores], Relation],
+    relation_in: Callable[[Stores], Relation],
     key: KeyOf,
-    narrowed: Mapping[str, object] | None = None,
-    given: Callable[..., tuple[Hashable, ...]] = tuple,
-    deeper: Callable[[Info], tuple[Hashable, ...]] = lambda _: (),
+    arguments: Mapping[str, object] | None = None,
+    to_key: Callable[..., tuple[Hashable, ...]] = tuple,
+    select_deeper: Callable[[Info], tuple[Hashable, ...]] = lambda _: (),
 ) -> Any:  # noqa: ANN401 -- a field
-    """A field that leads to a page of rows of the type `of`.
+    """Field with a page of related rows of the type `of`.
 
-    It may be `narrowed` by further arguments, of which is made what the way is `given`. What it needs to know of the
-    selection `deeper` than a row's own fields, its pages are given last.
+    Args:
+        description: text in the SDL.
+        of: GraphQL type of the rows.
+        relation_in: picks the relation from the stores.
+        key: returns the key of the related rows.
+        arguments: optional further arguments of the field, by name.
+        to_key: converts these arguments to the last arguments of the relation's `pages` and `count`.
+        select_deeper: derives further arguments of `pages` from the selection below the rows.
     """
 
     async def of_all(
-        info: Info, parents: Sequence[Row], request: PageRequest, given: tuple[Hashable, ...]
+        info: Info, parents: Sequence[Row], request: PageRequest, narrowing: tuple[Hashable, ...]
     ) -> list[Listing]:
-        way, load_all = by_way_of(info.context.stores), info.context.loaders.load_all
+        relation, load_all = relation_in(info.context.stores), info.context.loaders.load_all
         keys = [key(parent) for parent in parents]
-        asked = (connections.frozen_of_nodes(info), request, *given, *deeper(info))
-        pages = await load_all(way.pages, keys, *asked)
-        count = partial(info.context.loaders.load, way.count)
-        return [Listing(pages[each], partial(count, each, *given)) for each in keys]
+        details = (connections.frozen_node_fields(info), request, *narrowing, *select_deeper(info))
+        pages = await load_all(relation.pages, keys, *details)
+        count = partial(info.context.loaders.load, relation.count)
+        return [Listing(pages[each], partial(count, each, *narrowing)) for each in keys]
 
     async def resolve(
-        info: Info, parent: strawberry.Parent[Any], *, given: tuple[Hashable, ...], request: PageRequest
+        info: Info, parent: strawberry.Parent[Any], *, narrowing: tuple[Hashable, ...], request: PageRequest
     ) -> Listing:
-        return (await of_all(info, [parent], request, given))[0]
+        return (await of_all(info, [parent], request, narrowing))[0]
 
     setattr(resolve, BATCH_RESOLVER, of_all)
-    make = grouped_arguments("given", optional(narrowed or {}), lambda _, taken: given(**taken))
+    make = grouped_arguments("narrowing", optional(arguments or {}), lambda _, values: to_key(**values))
     return connection_field(description, of=of)(make(resolve))

@@ -1,4 +1,4 @@
-"""What a request selects, so that nothing else is read: fragments, aliases, `@skip` and `@include` evaluated."""
+"""Fields that a request selects: fragments, aliases, `@skip` and `@include` are evaluated."""
 
 import functools
 import re
@@ -13,26 +13,29 @@ from graphql_schema.directives import is_included
 from graphql_schema.execution import plans
 
 RawInfo = Any
-"""graphql-core's resolve info, as Strawberry gives it: its variables are a plain dict."""
+"""Resolve info of graphql-core; Strawberry passes its variables as a plain dict."""
 
 
 _NUMBER: Final = re.compile("(?<=[a-z]{2})(?=[0-9])")
 
 
-@functools.lru_cache(2_000)  # what is selected by now are names of the schema
+@functools.lru_cache(2_000)  # bounded: fields outside the schema are rejected before
 def _python_name(name: str) -> str:
-    """The snake_case name of a field. A number after a word is a word itself: cacheWrite5mTokens, but not p50."""
+    """Return the snake_case name of a field.
+
+    A number after a word is a word of its own, as in cacheWrite5mTokens; p50 stays one word.
+    """
     return to_snake_case(_NUMBER.sub("_", name))
 
 
 def selected_fields(info: Info, *paths: str) -> set[str]:
-    """The snake_case names of the fields selected at dotted paths below the field being resolved.
+    """Return the snake_case names of the fields selected at dotted paths below the current field.
 
-    `selected_fields(info, "nodes", "edges.node")` is what is asked of a connection's nodes, by either way;
-    without a path it is what is asked of the field itself.
+    `selected_fields(info, "nodes", "edges.node")` are the fields of a connection's nodes by both paths. Without a path,
+    the selection of the current field itself is returned.
     """
     raw: RawInfo = info._raw_info  # noqa: SLF001 -- Strawberry has no public way to the nodes
-    kept = plans.KEPT.of(raw.operation, raw.fragments.values())
+    kept = plans.PLAN_CACHE.of(raw.operation, raw.fragments.values())
     return set(kept.selected(paths, raw.field_nodes, raw.variable_values, lambda: _selected(raw, paths or ("",))))
 
 
@@ -46,8 +49,8 @@ def _selected(raw: RawInfo, paths: Sequence[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def selected_of(info: Info, *types: str) -> set[str]:
-    """The same names of what is selected, without a path, of a value that is of some types, an object's and others."""
+def selected_fields_of_types(info: Info, *types: str) -> set[str]:
+    """Return the snake_case names selected of the current field for values of some object or interface types."""
     raw = info._raw_info  # noqa: SLF001 -- as above
     return {_python_name(node.name.value) for node in _children(raw.field_nodes, raw, types)}
 
@@ -76,6 +79,6 @@ def _fields(
 
 
 def _is_of(fragment: InlineFragmentNode | FragmentDefinitionNode, types: Sequence[str]) -> bool:
-    """Whether a fragment is for a value that is of some types; for any value where none are given."""
+    """Return True if a fragment applies to a value of `types`; without `types` it applies to any value."""
     condition = fragment.type_condition
     return not types or condition is None or condition.name.value in types

@@ -1,4 +1,4 @@
-"""How clients ask for an order."""
+"""Sort order as an argument."""
 
 from enum import Enum
 
@@ -8,25 +8,29 @@ from graphql_schema.fields import plain_field
 from stores.query.sort import SortBy as StoreSortBy
 
 
-@strawberry.enum(description="The direction of a sort; null and missing values come last in both.")
+@strawberry.enum(description="Direction of a sort; null and missing values are last in both directions.")
 class SortDirection(Enum):
-    """Up or down."""
+    """Ascending or descending."""
 
-    ASC = strawberry.enum_value("asc", description="Smallest, earliest or first in the alphabet first.")
-    DESC = strawberry.enum_value("desc", description="Largest, latest or last in the alphabet first.")
+    ASC = strawberry.enum_value(
+        "asc", description="Ascending: smallest, earliest or alphabetically first entries first."
+    )
+    DESC = strawberry.enum_value(
+        "desc", description="Descending: largest, latest or alphabetically last entries first."
+    )
 
 
-@strawberry.input(description="One key of a sort; ties end in the id, ascending.")
+@strawberry.input(description="Key of a sort; entries with equal keys are ordered by id, ascending.")
 class SortBy:
-    """A field and a direction."""
+    """Field name and direction."""
 
     field: str = plain_field(
-        "The field's name, such as started_at, latency_ms or op_name. A field of the feedback on calls, such as "
-        "feedback.[wandb.reaction.1].created_at, is that of the newest of the type."
+        "Field name, such as started_at, latency_ms or op_name. A field of the feedback on calls, such as "
+        "feedback.[wandb.reaction.1].created_at, is read from the newest feedback of the type."
     )
-    direction: SortDirection = plain_field("Which way.")
+    direction: SortDirection = plain_field("Direction of the sort.")
 
 
 def sort_keys(sort_by: list[SortBy] | None) -> list[StoreSortBy]:
-    """The sort as the stores take it."""
+    """Convert to the sort keys of the stores; empty if omitted."""
     return [StoreSortBy(key.field, key.direction is SortDirection.DESC) for key in sort_by or ()]

@@ -1,4 +1,4 @@
-"""Fields for the counts of tokens by class, on every type that reports usage."""
+"""Fields with token counts by class, shared by all types that report usage."""
 
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ _Type = TypeVar("_Type", bound=type)
 
 
 def with_class_counts(cls: _Type) -> _Type:
-    """Add a field for each class of the table to a class, which `strawberry.type` then makes a GraphQL type of."""
+    """Class decorator, applied below `strawberry.type`: add a field for each class of tokens."""
     for name, field in FIELDS.items():
         cls.__annotations__[field] = BigInt
         setattr(cls, field, plain_field(f"{BY_NAME[name].description}; 0 if there are none."))

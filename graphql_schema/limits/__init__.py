@@ -1,4 +1,4 @@
-"""What one GraphQL document may ask for: depth, aliases, tokens and cost are bounded before anything runs."""
+"""Limits of a GraphQL document, checked before execution: depth, aliases, tokens and cost."""
 
 from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
 from graphql_schema.limits.depth import measure, rule

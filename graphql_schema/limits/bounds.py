@@ -1,4 +1,4 @@
-"""The bounds themselves."""
+"""Values of the limits."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,10 +8,10 @@ TOO_COMPLEX: Final = "QUERY_TOO_COMPLEX"
 
 @dataclass(frozen=True)
 class Limits:
-    """What a document and its lists may ask for at most; `app.settings` says what each one is.
+    """Limits of a document and its lists; `app.settings` describes each.
 
-    Without a `max_cost` nothing is counted, and no answer tells its cost; without `max_seconds` a query takes as long
-    as it needs. Without `introspection` no answer tells what the schema has.
+    Without `max_cost` no cost is counted or returned; without `max_seconds` a query has no timeout. Without
+    `introspection` no response reveals the schema.
     """
 
     max_depth: int = 20

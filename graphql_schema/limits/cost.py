@@ -1,4 +1,4 @@
-"""The cost of operations: counted once for a document, found for each request before anything runs, and bounded."""
+"""Cost of operations: counted once per document, evaluated for each request before execution, and limited."""
 
 import weakref
 from collections.abc import Mapping
@@ -9,54 +9,54 @@ from graphql import FragmentDefinitionNode, GraphQLError, GraphQLSchema, Operati
 
 from graphql_schema.directives import flags
 from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
-from graphql_schema.limits.cost_counting import Counting, TooManySelectionsError
-from graphql_schema.limits.cost_explanation import MOST_TOLD, CostExplanation, number
+from graphql_schema.limits.cost_counting import CostCounter, TooManySelectionsError
+from graphql_schema.limits.cost_explanation import MAX_NUMBER, CostExplanation, number
 from graphql_schema.limits.cost_tree import Counted
 from graphql_schema.limits.cost_weights import Weights
 
 SETTING: Final = "LOOMQL_MAX_QUERY_COST"
-_MOST_KEPT: Final = 32
+_MAX_CACHED: Final = 32
 _FOR_A_SCAN: Final = " for a scan, since no index serves its condition, sort or grouping"
 
 Extensions = dict[str, Any]
 
 
 class TooCostlyError(GraphQLError):
-    """An operation that is not run for what it would cost; `told` are the extensions of its answer."""
+    """An operation that was refused for its cost; `told` are the extensions of its response."""
 
-    told: Extensions | None = None
+    response_extensions: Extensions | None = None
 
 
 @dataclass(slots=True)
-class _Kept:
-    """An operation's costs, by the values of those variables that decide what is selected."""
+class _CachedCosts:
+    """The costs of an operation, by the values of the variables that decide the selection."""
 
     operation: weakref.ref[OperationDefinitionNode]
     flags: tuple[str, ...]
-    by_flags: dict[tuple[Any, ...], "_Found"] = field(default_factory=dict)
+    by_flags: dict[tuple[Any, ...], "_CountedCost"] = field(default_factory=dict)
 
-    def keep(self, chosen: tuple[Any, ...], found: "_Found") -> None:
-        """Keep one of them, and no more than some."""
-        if len(self.by_flags) >= _MOST_KEPT:
+    def keep(self, chosen: tuple[Any, ...], counted_cost: "_CountedCost") -> None:
+        """Cache one cost; the cache is bounded."""
+        if len(self.by_flags) >= _MAX_CACHED:
             self.by_flags.clear()
-        self.by_flags[chosen] = found
+        self.by_flags[chosen] = counted_cost
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """A cost that was counted; `told` where it is within the limit, whatever the variables are."""
+class _CountedCost:
+    """A counted cost; `told` is set if it is within the limit for all values of the variables."""
 
     counted: Counted
-    told: Extensions | None
+    extensions: Extensions | None
 
 
 class Costs:
-    """Holds operations to a cost."""
+    """Checks the cost of operations."""
 
     def __init__(self, schema: GraphQLSchema, limits: Limits) -> None:
         self._schema, self._limits = schema, limits
         self._weights = Weights(schema)
-        self._kept: dict[int, _Kept] = {}
+        self._kept: dict[int, _CachedCosts] = {}
 
     def of(
         self,
@@ -64,40 +64,42 @@ class Costs:
         fragments: Mapping[str, FragmentDefinitionNode],
         values: Mapping[str, Any],
     ) -> Extensions | None:
-        """What an answer tells of an operation's cost, as its extensions; None where costs are not counted.
+        """Return the extensions with an operation's cost; None if costs are not counted.
 
         Args:
-            operation: one of a valid document.
-            fragments: those of the document, by name.
-            values: the variables' values, coerced.
+            operation: an operation of a valid document.
+            fragments: the fragments of the document, by name.
+            values: the coerced values of the variables.
 
         Raises:
-            TooCostlyError: it is more than the limit.
+            TooCostlyError: if the cost exceeds the limit.
         """
         limit = self._limits.max_cost
         if limit is None:
             return None
-        kept = self._kept_of(operation, fragments)
-        chosen = tuple(map(values.get, kept.flags)) if kept.flags else ()
-        found = kept.by_flags.get(chosen)
-        if found is None:
-            found = self._count(operation, fragments, values, limit)
-            kept.keep(chosen, found)
-        if found.told is not None:
-            return found.told
-        cost = found.counted.cost(values)
+        cached = self._cached(operation, fragments)
+        chosen = tuple(map(values.get, cached.flags)) if cached.flags else ()
+        counted_cost = cached.by_flags.get(chosen)
+        if counted_cost is None:
+            counted_cost = self._count(operation, fragments, values, limit)
+            cached.keep(chosen, counted_cost)
+        if counted_cost.extensions is not None:
+            return counted_cost.extensions
+        cost = counted_cost.counted.cost(values)
         if cost > limit:
-            self._hold(operation, fragments, values, found.counted, limit)
-        return _told(cost, limit)
+            self._refuse_if_costly(operation, fragments, values, counted_cost.counted, limit)
+        return _cost_extensions(cost, limit)
 
-    def _kept_of(self, operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> _Kept:
-        """What is kept of an operation for as long as it is there itself."""
+    def _cached(
+        self, operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]
+    ) -> _CachedCosts:
+        """Return the cached costs of an operation, which live as long as it does."""
         key = id(operation)
-        kept = self._kept.get(key)
-        if kept is None:
+        cached = self._kept.get(key)
+        if cached is None:
             reference = weakref.ref(operation, lambda _: self._kept.pop(key, None))
-            kept = self._kept[key] = _Kept(reference, flags(operation, fragments.values()))
-        return kept
+            cached = self._kept[key] = _CachedCosts(reference, flags(operation, fragments.values()))
+        return cached
 
     def _count(
         self,
@@ -105,10 +107,10 @@ class Costs:
         fragments: Mapping[str, FragmentDefinitionNode],
         values: Mapping[str, Any],
         limit: int,
-    ) -> _Found:
+    ) -> _CountedCost:
         counted = self._counted(operation, fragments, values)
         cost = counted.cost({}) if counted.root.constant is not None else None
-        return _Found(counted, _told(cost, limit) if cost is not None and cost <= limit else None)
+        return _CountedCost(counted, _cost_extensions(cost, limit) if cost is not None and cost <= limit else None)
 
     def _counted(
         self,
@@ -118,14 +120,14 @@ class Costs:
         *,
         counts_given: bool = True,
     ) -> Counted:
-        counting = Counting(
+        counting = CostCounter(
             self._schema,
             self._weights,
             operation,
             fragments,
             values,
             self._limits.max_page_size,
-            counts_given=counts_given,
+            counts_input=counts_given,
         )
         try:
             return counting.counted()
@@ -137,7 +139,7 @@ class Costs:
                 extensions={"code": TOO_COMPLEX},
             ) from None
 
-    def _hold(
+    def _refuse_if_costly(
         self,
         operation: OperationDefinitionNode,
         fragments: Mapping[str, FragmentDefinitionNode],
@@ -145,7 +147,7 @@ class Costs:
         counted: Counted,
         limit: int,
     ) -> None:
-        """Refuse an operation, unless it is a mutation that only is given much, which its fields bound themselves."""
+        """Refuse an operation, except a mutation that is only costly for its input, which its fields limit."""
         if operation.operation is OperationType.MUTATION:
             rest = self._counted(operation, fragments, values, counts_given=False)
             if rest.cost(values) <= limit:
@@ -153,28 +155,30 @@ class Costs:
         raise _refusal(operation, counted, values, limit)
 
 
-def _told(cost: int, limit: int) -> Extensions:
-    return {"cost": {"requested": min(cost, MOST_TOLD), "limit": limit}}
+def _cost_extensions(cost: int, limit: int) -> Extensions:
+    return {"cost": {"requested": min(cost, MAX_NUMBER), "limit": limit}}
 
 
 def _refusal(
     operation: OperationDefinitionNode, counted: Counted, values: Mapping[str, Any], limit: int
 ) -> TooCostlyError:
-    cost, arithmetic = counted.cost(values), CostExplanation(counted, values)
-    heavy = arithmetic.heaviest()
-    scans = " and the scans that it needs" if arithmetic.scans else ""
+    cost, explanation = counted.cost(values), CostExplanation(counted, values)
+    heavy = explanation.heaviest()
+    scans = " and the scans that it needs" if explanation.scans else ""
     message = (
         f"The {operation.operation.value} may cost {number(cost)}, and the limit is {limit:,}: "
-        f"{number(arithmetic.objects())} for the objects that it may return{scans}, {arithmetic.text()}, and "
-        f"{number(counted.root.work)} for what the database is asked. "
+        f"{number(explanation.objects())} for the objects that it may return{scans}, {explanation.text()}, and "
+        f"{number(counted.root.work)} for its work in the database. "
     )
-    extensions = {"code": TOO_COMPLEX, "cost": min(cost, MOST_TOLD), "limit": limit, "setting": SETTING}
-    advice = "Ask for less"
+    extensions = {"code": TOO_COMPLEX, "cost": min(cost, MAX_NUMBER), "limit": limit, "setting": SETTING}
+    advice = "Request less"
     if heavy and heavy.count > 1:
         message += f"The most is {heavy.path}, with {number(heavy.count)}{_FOR_A_SCAN if heavy.is_scan else ''}. "
         extensions["path"] = heavy.path
     if heavy and heavy.lists:
-        advice = f"Ask for fewer of {' or of '.join(heavy.lists[:-3:-1])} (a smaller `first`, and on by cursor)"
+        advice = (
+            f"Request fewer of {' or of '.join(heavy.lists[:-3:-1])} (a smaller `first`, and the next page by cursor)"
+        )
     error = TooCostlyError(f"{message}{advice}, or raise {SETTING} on the server.", [operation], extensions=extensions)
-    error.told = _told(cost, limit)
+    error.response_extensions = _cost_extensions(cost, limit)
     return error

@@ -1,4 +1,4 @@
-"""Counting: from an operation to its costed fields, fragments spread and those of one name merged as it is executed."""
+"""Counting of costs: from an operation to costed fields, with fragments and equal fields merged as in execution."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, cast
@@ -25,11 +25,11 @@ from graphql import (
 from graphql_schema.directives import is_included
 from graphql_schema.limits.cost_tree import CostedField, Counted, Selection, Size
 from graphql_schema.limits.cost_weights import COUNT, INNER, UNINDEXED, Weight, Weights
-from graphql_schema.limits.list_sizes import asked
+from graphql_schema.limits.list_sizes import requested_size
 from graphql_schema.limits.scans import scan
 
-MOST_LOOKS: Final = 50_000
-"""How many selections are looked at; each is met once for each way that fields of one name lead to it."""
+MAX_VISITED: Final = 50_000
+"""Limit of visited selections; each is visited once for each path of equal names that leads to it."""
 
 _PAGING: Final = "first"
 
@@ -37,20 +37,20 @@ _Sets = tuple[SelectionSetNode, ...]
 
 
 class TooManySelectionsError(Exception):
-    """It would take too long to count."""
+    """Counting would take too long."""
 
 
-class Counting:
-    """Counts one operation, with the values of those variables that decide what is selected.
+class CostCounter:
+    """Counts one operation for the values of the variables that decide its selection.
 
     Args:
-        schema: what it is valid for.
-        weights: those of the schema's fields.
-        operation: what is counted.
-        fragments: those of its document, by name.
-        values: of the variables of `@skip` and `@include`.
-        max_page_size: how many a page gives at most; asking for more is refused by the field.
-        counts_given: whether a mutation counts what it is given, and gives back for each of it.
+        schema: the schema of the operation.
+        weights: the weights of the schema's fields.
+        operation: the operation to count.
+        fragments: the fragments of its document, by name.
+        values: values of the variables of `@skip` and `@include`.
+        max_page_size: maximum size of a page; a field rejects a larger request.
+        counts_given: True if the size of a mutation's input counts, and so does one result for each part of it.
     """
 
     def __init__(
@@ -62,21 +62,21 @@ class Counting:
         values: Mapping[str, Any],
         max_page_size: int,
         *,
-        counts_given: bool = True,
+        counts_input: bool = True,
     ) -> None:
         self._schema, self._weights, self._operation = schema, weights, operation
         self._fragments, self._values = fragments, values
-        self._max_page_size, self._counts_given = max_page_size, counts_given
+        self._max_page_size, self._counts_input = max_page_size, counts_input
         self._mutation = schema.mutation_type if operation.operation is OperationType.MUTATION else None
         self._known: dict[tuple[Any, ...], Selection] = {}
         self._varying: list[Selection] = []
-        self._looks = 0
+        self._visited = 0
 
     def counted(self) -> Counted:
-        """The operation's cost.
+        """Count the cost of the operation.
 
         Raises:
-            TooManySelectionsError: it is too large, or nests too deeply, to be counted.
+            TooManySelectionsError: if it is too large or too deeply nested.
         """
         kind = cast("GraphQLCompositeType", self._schema.get_root_type(self._operation.operation))
         try:
@@ -85,25 +85,29 @@ class Counting:
             raise TooManySelectionsError from error
         return Counted(root, tuple(self._varying))
 
-    def _selection(self, kind: GraphQLCompositeType, sets: _Sets, handed: Size | None, *, in_list: bool) -> Selection:
-        key = (kind.name, handed, in_list, *map(id, sets))
+    def _selection(
+        self, kind: GraphQLCompositeType, sets: _Sets, inherited: Size | None, *, in_list: bool
+    ) -> Selection:
+        key = (kind.name, inherited, in_list, *map(id, sets))
         known = self._known.get(key)
         if known is None:
             kinds = [kind, *self._named(kind, sets)] if is_abstract_type(kind) else [kind]
-            known = Selection(tuple(tuple(self._costed_fields(each, sets, handed, in_list=in_list)) for each in kinds))
-            known.fix(self._varying)
+            known = Selection(
+                tuple(tuple(self._costed_fields(each, sets, inherited, in_list=in_list)) for each in kinds)
+            )
+            known.precompute(self._varying)
             self._known[key] = known
         return known
 
     def _costed_fields(
-        self, kind: GraphQLCompositeType, sets: _Sets, handed: Size | None, *, in_list: bool
+        self, kind: GraphQLCompositeType, sets: _Sets, inherited: Size | None, *, in_list: bool
     ) -> Iterator[CostedField]:
         for name, nodes in self._collected(kind, sets).items():
             definition = self._schema.get_field(cast("Any", kind), nodes[0].name.value)
             if definition is not None:
                 weight = self._weights.of(kind, nodes[0].name.value, definition)
                 result = get_named_type(definition.type)
-                yield self._costed_field(kind, name, nodes, result, weight, handed, in_list=in_list)
+                yield self._costed_field(kind, name, nodes, result, weight, inherited, in_list=in_list)
 
     def _costed_field(
         self,
@@ -112,46 +116,46 @@ class Counting:
         nodes: Sequence[FieldNode],
         result: GraphQLNamedType,
         weight: Weight,
-        handed: Size | None,
+        inherited: Size | None,
         *,
         in_list: bool,
     ) -> CostedField:
-        told = self._told(kind, nodes[0], weight, in_list=in_list)
+        stated = self._stated_size(kind, nodes[0], weight, in_list=in_list)
         size: Size = 1
         if weight.is_list:
-            size = next(each for each in (told, handed, INNER) if each is not None)
+            size = next(each for each in (stated, inherited, INNER) if each is not None)
         below = None
         if is_composite_type(result):
             sets = tuple(node.selection_set for node in nodes if node.selection_set)
-            handed_on = None if weight.is_list else told
-            below = self._selection(result, sets, handed_on, in_list=in_list or weight.is_list)
-        is_handed = weight.is_list and told is None and handed is not None
-        is_asked = is_handed or (weight.is_list and not isinstance(weight.size, int | None))
-        given = told if kind is self._mutation and not isinstance(weight.size, int | None) else None
+            passed_on = None if weight.is_list else stated
+            below = self._selection(result, sets, passed_on, in_list=in_list or weight.is_list)
+        is_inherited = weight.is_list and stated is None and inherited is not None
+        is_chosen = is_inherited or (weight.is_list and not isinstance(weight.size, int | None))
+        input_size = stated if kind is self._mutation and not isinstance(weight.size, int | None) else None
         if below is not None:
-            if given is not None:
-                below = self._with(below, CostedField("given", given, 1, 0, is_list=True))
+            if input_size is not None:
+                below = self._with(below, CostedField("input", input_size, 1, 0, is_list=True))
             if scans := scan(nodes[0], weight.indexed) if weight.indexed else int(weight.scans):
                 below = self._with(below, _scan_field(below, scans))
-        return CostedField(name, size, weight.own, weight.work, below, weight.is_list, is_asked, is_handed)
+        return CostedField(name, size, weight.own, weight.work, below, weight.is_list, is_chosen, is_inherited)
 
-    def _with(self, below: Selection, beside: CostedField) -> Selection:
-        """A selection, and what counts beside it: what a mutation is given, or scans."""
-        both = Selection(tuple((beside, *fields) for fields in below.kinds))
-        both.fix(self._varying)
+    def _with(self, below: Selection, extra: CostedField) -> Selection:
+        """Return a selection with an additional cost: the input of a mutation, or scans."""
+        both = Selection(tuple((extra, *fields) for fields in below.kinds))
+        both.precompute(self._varying)
         return both
 
-    def _told(self, kind: GraphQLNamedType, node: FieldNode, weight: Weight, *, in_list: bool) -> Size | None:
-        """How many a field is told to give, by its declaration or its arguments."""
+    def _stated_size(self, kind: GraphQLNamedType, node: FieldNode, weight: Weight, *, in_list: bool) -> Size | None:
+        """Return the requested size of a field, from its declaration or its arguments; None if neither states it."""
         if weight.size is None or isinstance(weight.size, int):
             return weight.size
-        if kind is self._mutation and not self._counts_given:
+        if kind is self._mutation and not self._counts_input:
             return 0
-        most = self._max_page_size if _PAGING in weight.size else weight.most
-        return asked(node, weight.size, weight.nested if in_list else weight.default, most, weight.ids)
+        max_size = self._max_page_size if _PAGING in weight.size else weight.max_size
+        return requested_size(node, weight.size, weight.nested if in_list else weight.default, max_size, weight.ids)
 
     def _collected(self, kind: GraphQLCompositeType, sets: _Sets) -> dict[str, list[FieldNode]]:
-        """The fields of one kind of object by their response names."""
+        """Return the fields of one object type by their response names."""
         found: dict[str, list[FieldNode]] = {}
         for node, conditions in self._flat(sets):
             if all(self._applies(kind, condition) for condition in conditions):
@@ -159,13 +163,13 @@ class Counting:
         return found
 
     def _flat(self, sets: _Sets) -> Iterator[tuple[FieldNode, tuple[str, ...]]]:
-        """The fields of selection sets with the types that they are for, fragments spread once each."""
+        """Yield the fields of selection sets with their type conditions; each fragment is spread once."""
         seen: set[tuple[str, tuple[str, ...]]] = set()
         waiting: list[tuple[SelectionSetNode, tuple[str, ...]]] = [(each, ()) for each in reversed(sets)]
         while waiting:
             selections, conditions = waiting.pop()
             for selection in selections.selections:
-                self._look()
+                self._visit()
                 if not is_included(selection, self._values):
                     continue
                 if isinstance(selection, FieldNode):
@@ -192,26 +196,26 @@ class Counting:
         return fragment.selection_set, (*conditions, name)
 
     def _named(self, kind: GraphQLCompositeType, sets: _Sets) -> list[GraphQLCompositeType]:
-        """The object types that an abstract one may be of and that the selections name."""
+        """Return the object types of an abstract type that the selections name."""
         names = {name: None for _node, conditions in self._flat(sets) for name in conditions}
         types = [self._schema.type_map.get(name) for name in names]
         abstract = cast("GraphQLAbstractType", kind)
         return [each for each in types if is_object_type(each) and self._schema.is_sub_type(abstract, each)]
 
     def _applies(self, kind: GraphQLCompositeType, condition: str) -> bool:
-        """Whether a fragment on a type says anything of a kind of object; of what is open, it may."""
+        """Return True if a fragment on a type may apply to an object or abstract type."""
         other = self._schema.type_map.get(condition)
         if other is kind or not is_abstract_type(other):
             return other is kind
         return is_abstract_type(kind) or self._schema.is_sub_type(other, cast("Any", kind))
 
-    def _look(self) -> None:
-        self._looks += 1
-        if self._looks > MOST_LOOKS:
+    def _visit(self) -> None:
+        self._visited += 1
+        if self._visited > MAX_VISITED:
             raise TooManySelectionsError
 
 
 def _scan_field(below: Selection, scans: Size) -> CostedField:
-    """The scans of a list: one finds its page, and each count of all that match is another."""
+    """Return the cost of the scans of a list: one for its page, and one for each count of all matches."""
     counts = sum(field.work >= COUNT for fields in below.kinds for field in fields)
     return CostedField("scan", scans, UNINDEXED * (1 + counts), 0, is_scan=True)

@@ -1,4 +1,4 @@
-"""The arithmetic of a cost, written out for whoever is refused: what is multiplied by what, and what weighs most."""
+"""Explanation of a cost in an error: the products and sums, and the most expensive field."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from typing import Any, Final
 
 from graphql_schema.limits.cost_tree import CostedField, Counted, Selection
 
-MOST_TOLD: Final = 10**15
-"""Larger numbers are not told: JavaScript's have no more digits, and nobody needs them."""
+MAX_NUMBER: Final = 10**15
+"""Largest number in messages: JavaScript numbers have no more digits."""
 
-_MOST_TERMS: Final = 12
+_MAX_TERMS: Final = 12
 _SMALL: Final = 100
 _NODES: Final = "nodes"
 
 
 @dataclass(frozen=True, slots=True)
-class Heavy:
-    """A field that costs much: its path in the answer, how many objects it may give, and the fields to ask less of.
+class ExpensiveField:
+    """An expensive field: its path in the response, its number of objects, and the lists to reduce.
 
-    If it `is_scan`, the count is what its scans cost.
+    If it `is_scan`, the count is the cost of its scans.
     """
 
     path: str
@@ -28,44 +28,44 @@ class Heavy:
 
 
 class CostExplanation:
-    """The cost of an operation with certain values of its variables, in words and numbers."""
+    """The cost of an operation for given values of its variables, as text and numbers."""
 
     def __init__(self, counted: Counted, values: Mapping[str, Any]) -> None:
         self._counts = counted.counts(values)
         self._root, self._values = counted.root, values
-        self._left = _MOST_TERMS
+        self._left = _MAX_TERMS
 
     def text(self) -> str:
-        """The sum of objects: `calls: 1 + 1,000 x (1 + feedback: 1 + 100 x 1)`; what weighs little is summed up."""
-        self._left = _MOST_TERMS
+        """Return the sum of objects: `calls: 1 + 1,000 x (1 + feedback: 1 + 100 x 1)`; small terms are added up."""
+        self._left = _MAX_TERMS
         return self._sum(self._root)
 
     @property
     def scans(self) -> bool:
-        """True if there may be scans in the sum."""
+        """True if the sum may contain scans."""
         return self._root.scans
 
     def objects(self) -> int:
-        """What the sum comes to."""
+        """Return the total of the sum."""
         return self._count(self._root)
 
-    def heaviest(self) -> Heavy | None:
-        """The field that gives the most objects, of those on the way that weighs most."""
+    def heaviest(self) -> ExpensiveField | None:
+        """Return the field with the most objects on the most expensive path; None if there is none."""
         return max(self._heavy(self._root, 1, (), ()), key=lambda each: each.count, default=None)
 
     def _sum(self, selection: Selection) -> str:
         fields = max(selection.kinds, key=lambda kind: sum(map(self._of, kind)), default=())
         total = sum(map(self._of, fields))
-        told = [field for field in self._by_weight(fields) if self._of(field) * _SMALL >= total and self._of(field)]
-        # A scan is told even where there is no room: it is what the client can change.
-        told = [field for position, field in enumerate(told) if field.is_scan or position < self._left]
-        self._left -= sum(not field.is_scan for field in told)
-        parts = [self._field(field) for field in fields if any(field is each for each in told)]
-        rest = total - sum(map(self._of, told))
+        shown = [field for field in self._by_weight(fields) if self._of(field) * _SMALL >= total and self._of(field)]
+        # A scan is always shown: the client can avoid it.
+        shown = [field for position, field in enumerate(shown) if field.is_scan or position < self._left]
+        self._left -= sum(not field.is_scan for field in shown)
+        parts = [self._field(field) for field in fields if any(field is each for each in shown)]
+        rest = total - sum(map(self._of, shown))
         return " + ".join([*parts, number(rest)] if rest or not parts else parts)
 
     def _field(self, field: CostedField) -> str:
-        label = "" if field.is_handed and field.name == _NODES else f"{field.name}: "
+        label = "" if field.is_size_inherited and field.name == _NODES else f"{field.name}: "
         below = self._sum(field.below) if field.below and self._count(field.below) else ""
         each = " + ".join(filter(None, [number(field.own) if field.own or not below else "", below]))
         if not field.is_list:
@@ -74,20 +74,20 @@ class CostExplanation:
 
     def _heavy(
         self, selection: Selection, times: int, path: tuple[str, ...], lists: tuple[str, ...]
-    ) -> Iterator[Heavy]:
+    ) -> Iterator[ExpensiveField]:
         fields = max(selection.kinds, key=lambda kind: sum(map(self._of, kind)), default=())
         for field in self._by_weight(fields)[:1]:
             if field.is_scan:
-                yield Heavy(".".join(path), times * self._of(field), lists, is_scan=True)
+                yield ExpensiveField(".".join(path), times * self._of(field), lists, is_scan=True)
                 return
-            here = (*path, field.name)
+            field_path = (*path, field.name)
             count = times * self._size(field)
-            asked = lists
-            if field.is_asked and self._size(field) > 1:
-                asked = (*lists, ".".join(path if field.is_handed else here))
-            yield Heavy(".".join(here), count * field.own, asked)
+            reducible = lists
+            if field.is_size_chosen and self._size(field) > 1:
+                reducible = (*lists, ".".join(path if field.is_size_inherited else field_path))
+            yield ExpensiveField(".".join(field_path), count * field.own, reducible)
             if field.below:
-                yield from self._heavy(field.below, count, here, asked)
+                yield from self._heavy(field.below, count, field_path, reducible)
 
     def _by_weight(self, fields: tuple[CostedField, ...]) -> list[CostedField]:
         return sorted(fields, key=self._of, reverse=True)
@@ -103,5 +103,5 @@ class CostExplanation:
 
 
 def number(value: int) -> str:
-    """A number as people read it."""
-    return f"{value:,}" if value <= MOST_TOLD else f"more than {MOST_TOLD:,}"
+    """Format a number for messages."""
+    return f"{value:,}" if value <= MAX_NUMBER else f"more than {MAX_NUMBER:,}"

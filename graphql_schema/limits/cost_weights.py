@@ -1,6 +1,6 @@
-"""What a field adds to the cost of a query: how many objects it may give, and what it makes the database do.
+"""Cost of fields: their number of objects, and their work in the database.
 
-All of it has defaults that follow from the field's type, arguments and resolver; a declaration says what differs.
+Defaults follow from a field's type, arguments and resolver; a declaration overrides them.
 """
 
 from collections.abc import Sequence
@@ -26,30 +26,35 @@ from graphql_schema.limits.introspection_sizes import TypicalSizes
 from stores.query.index_use import IndexedFields
 
 PAGE: Final = 100
-"""How many a list gives whose field is not told how many."""
+"""Assumed length of a list if the client does not state it."""
 
 NESTED_PAGE: Final = 20
-"""The same for a list inside a list, if the field takes `first`."""
+"""Assumed length of a list inside a list, if the field has the argument `first`."""
 
 INNER: Final = 10
-"""How many a list is taken to have that takes no number and declares none."""
+"""Assumed length of a list without a size argument or declaration."""
 
-MOST_ROWS: Final = 10_000
-"""How many a field gives at most that is told how many, unless it is a page; more than these it refuses."""
+MAX_ROWS: Final = 10_000
+"""Maximum size that a field accepts, except for pages; it rejects larger numbers."""
 
-ASKING: Final = 10
-"""What it costs to ask the database once: as much as ten objects, either of which takes tenths of a millisecond."""
+LOOKUP: Final = 10
+"""Cost of one database request, equal to ten objects: both take tenths of a millisecond."""
 
 COUNT: Final = 1_000
-"""What it costs to let it go through an index of a project, or a trace: tens of milliseconds for 100,000 calls."""
+"""Cost of reading an index of a project, or a trace: tens of milliseconds for 100,000 calls."""
 
 SCAN: Final = 8_000
-"""Cost of reading the calls of a project, half a second for 100,000: 25 charts of `callsAggregate` are within the
-default limit, with 1,900 rows each."""
+"""Cost of reading the calls of a project: half a second for 100,000.
+
+The default limit allows 25 charts of `callsAggregate` with 1,900 rows each.
+"""
 
 UNINDEXED: Final = 4_000
-"""Cost of a condition or a sort that no index serves, and of making threads of all turns of a project, beside what a
-list costs anyway: 25 lists, each with its `totalCount`, are within the default limit, and 90 are not."""
+"""Cost of a condition or a sort without an index, and of computing threads from all turns, in addition to a list's
+cost.
+
+The default limit allows 25 lists, each with its `totalCount`, but not 90.
+"""
 
 _UNBOUNDED: Final = 10**12
 _DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
@@ -73,14 +78,14 @@ def declared(
     *,
     scans: bool = False,
 ) -> dict[str, Any]:
-    """The metadata of a field that says what it weighs, where that is not what its type and arguments tell.
+    """Return the metadata of a field that declares its cost, where type and arguments do not determine it.
 
     Args:
-        size: how many objects its list has, or the lists right below it: a number, or the argument that tells.
-        work: what it makes the database do, once for all rows that ask.
-        indexed: the fields that its conditions and sorts may name without a scan.
-        ids: the argument, with dots on the way into its fields, whose ids are an upper bound of the list's size.
-        scans: whether it needs a scan whatever its arguments are.
+        size: length of its list, or of the lists one level below: a number, or the name of the argument that states it.
+        work: cost in the database, once for all rows of a batch.
+        indexed: fields that its conditions and sorts may use without a scan.
+        ids: dotted path of the argument whose ids bound the length of the list.
+        scans: True if it always scans.
     """
     declaration = _Declaration(size, work, indexed, ids, scans)
     return {_DECLARED: declaration} if declaration != _Declaration() else {}
@@ -88,20 +93,20 @@ def declared(
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """What a field weighs.
+    """The weight of a field.
 
-    `own` is what it gives one of: an object, or a value that has to be worked out. `work` is what it makes the
-    database do, once for all rows that ask. `size` is how many its list has, or else the lists right below it: a
-    number, or the names of arguments of which the first that is given tells: `most` at most, `default` if none is, or
-    `nested` in a list inside a list. `ids` is an argument with a list of ids, whose number bounds the size.
-    `indexed` are the fields that its conditions and sorts may name without a scan, None if it has neither.
-    A field that `scans` needs a scan whatever its arguments are.
+    `own` is the cost of one value: an object, or a value that is computed. `work` is the cost in the database, once for
+    all rows of a batch. `size` is the length of its list, or of the lists one level below: a number, or the names of
+    arguments. The first of these that is set counts, at most `max_size`; `default` applies if none is set, or `nested`
+    in a list inside a list. `ids` is an argument with a list of ids, whose number bounds the size. `indexed` are the
+    fields that its conditions and sorts may use without a scan; None if it has neither. A field that `scans` always
+    scans.
     """
 
     size: int | Sequence[str] | None
     default: int
     nested: int
-    most: int
+    max_size: int
     work: int
     own: int
     is_list: bool
@@ -118,7 +123,7 @@ class Weights:
         self._known: dict[int, tuple[GraphQLField, Weight]] = {}
 
     def of(self, parent: GraphQLNamedType, name: str, definition: GraphQLField) -> Weight:
-        """The weight of a field of a type."""
+        """Return the weight of a field of a type."""
         known = self._known.get(id(definition))
         if known is None:
             known = self._known[id(definition)] = definition, self._weigh(parent, name, definition)
@@ -128,28 +133,30 @@ class Weights:
         is_list = is_list_type(get_nullable_type(definition.type))
         is_leaf = is_leaf_type(get_named_type(definition.type))
         if is_introspection_type(parent):
-            # Every type leads to what it is a list of, most of them to nothing.
+            # Every type has ofType, but most have null there.
             return Weight(
                 self._typical.of(parent.name, name), 0, 0, 0, 0, int(not is_leaf and name != "ofType"), is_list
             )
         field = definition.extensions.get(_DEFINITION)
-        told = field.metadata.get(_DECLARED) if isinstance(field, StrawberryField) else None
-        size, is_number = _size(definition, told.size if told else None)
-        default, most = (PAGE, MOST_ROWS) if is_number else (0, _UNBOUNDED)
+        declaration = field.metadata.get(_DECLARED) if isinstance(field, StrawberryField) else None
+        size, is_number = _size(definition, declaration.size if declaration else None)
+        default, max_size = (PAGE, MAX_ROWS) if is_number else (0, _UNBOUNDED)
         nested = NESTED_PAGE if "first" in definition.args else default
-        work = told.work if told and told.work is not None else _work(field)
-        # A plain value costs nothing beside its object; one that takes arguments, as a path, has to be worked out.
+        work = declaration.work if declaration and declaration.work is not None else _work(field)
+        # A plain value is included in its object; one with arguments, such as a path, is computed.
         own = int(not is_leaf or bool(definition.args))
-        indexed, ids, scans = (told.indexed, told.ids, told.scans) if told else (None, None, False)
-        return Weight(size, default, nested, most, work, own, is_list, indexed, ids, scans)
+        indexed, ids, scans = (
+            (declaration.indexed, declaration.ids, declaration.scans) if declaration else (None, None, False)
+        )
+        return Weight(size, default, nested, max_size, work, own, is_list, indexed, ids, scans)
 
 
-def _size(definition: GraphQLField, told: int | str | None) -> tuple[int | Sequence[str] | None, bool]:
-    """By what a size is told, and whether that is a number that a client gives, or else as many as it gives."""
-    if isinstance(told, int):
-        return told, False
-    if told is not None:
-        return (told,), _is_number(definition, told)
+def _size(definition: GraphQLField, declared_size: int | str | None) -> tuple[int | Sequence[str] | None, bool]:
+    """Return the source of a size, and whether it is a number argument rather than the length of a list."""
+    if isinstance(declared_size, int):
+        return declared_size, False
+    if declared_size is not None:
+        return (declared_size,), _is_number(definition, declared_size)
     if "first" in definition.args:
         return ("first", "last"), True
     lists = [name for name, argument in definition.args.items() if _is_needed_list(argument.type)]
@@ -167,4 +174,4 @@ def _is_number(definition: GraphQLField, path: str) -> bool:
 
 def _work(field: object) -> int:
     resolver = field.base_resolver if isinstance(field, StrawberryField) else None
-    return ASKING if resolver and resolver.is_async else 0
+    return LOOKUP if resolver and resolver.is_async else 0

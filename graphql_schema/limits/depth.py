@@ -1,4 +1,4 @@
-"""How deep a document nests and how many aliases it has, bounded by a rule of validation."""
+"""Depth and number of aliases of a document, limited by a validation rule."""
 
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
@@ -19,19 +19,19 @@ from graphql.validation.validate import ValidationAbortedError
 from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
 
 _UNCOUNTED: Final = -1_000_000
-_MOST_COUNTED: Final = 1_000_000
-_MOST_COMPARED: Final = 50_000
+_MAX_COUNT: Final = 1_000_000
+_MAX_COMPARISONS: Final = 50_000
 
 
 def bound_comparisons() -> None:
-    """Have graphql-core compare fewer fields of one name, in this process: its bound lets 50 kB take seconds."""
-    overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = _MOST_COMPARED
+    """Lower graphql-core's limit of compared fields, process-wide: its default lets 50 kB of document take seconds."""
+    overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = _MAX_COMPARISONS
 
 
 def rule(limits: Limits) -> type[ASTValidationRule]:
-    """The validation rule for depth and aliases, in time linear in the document, fragment bombs included.
+    """Return the validation rule for depth and aliases, in linear time even for fragment bombs.
 
-    It ends the validation at the first operation beyond a limit, before the slow rules.
+    It aborts the validation at the first operation that exceeds a limit, before the slow rules.
     """
 
     class BoundedOperations(ASTValidationRule):
@@ -46,10 +46,10 @@ def rule(limits: Limits) -> type[ASTValidationRule]:
 def _check(what: str, found: int, limit: int, setting: str, operation: OperationDefinitionNode) -> None:
     if found <= limit:
         return
-    count = f"at least {_MOST_COUNTED:,}" if found >= _MOST_COUNTED else f"{found:,}"
+    count = f"at least {_MAX_COUNT:,}" if found >= _MAX_COUNT else f"{found:,}"
     raise ValidationAbortedError(
-        f"The operation has {count} {what}, fragments included; the limit is {limit:,}. "
-        f"Split it into smaller ones, or raise {setting} on the server.",
+        f"The operation has {count} {what}, fragments included; the limit is {limit:,}. Split it into smaller "
+        f"operations, or raise {setting} on the server.",
         [operation],
         extensions={"code": TOO_COMPLEX, "limit": limit, "found": found, "setting": setting},
     )
@@ -64,17 +64,17 @@ class Nesting:
     spreads: list[tuple[str, int]] = field(default_factory=list)
 
     def with_fragments(self, fragments: dict[str, "Nesting"]) -> "Nesting":
-        """The nesting when every spread counts what its fragment holds, each time anew."""
+        """Return the nesting with fragments spread; each spread counts separately."""
         depth, aliases = self.depth, self.aliases
         for name, level in self.spreads:
             fragment = fragments.get(name, Nesting())
             depth = max(depth, level + fragment.depth)
-            aliases = min(aliases + fragment.aliases, _MOST_COUNTED)
+            aliases = min(aliases + fragment.aliases, _MAX_COUNT)
         return Nesting(depth, aliases)
 
 
 def measure(document: DocumentNode) -> list[tuple[OperationDefinitionNode, Nesting]]:
-    """The nesting of each operation with its fragments spread; nothing where fragments spread in a circle."""
+    """Return the nesting of each operation with its fragments; empty if fragments form a cycle."""
     fragments = {
         node.name.value: _own_nesting(node) for node in document.definitions if isinstance(node, FragmentDefinitionNode)
     }
@@ -84,7 +84,7 @@ def measure(document: DocumentNode) -> list[tuple[OperationDefinitionNode, Nesti
         for name in TopologicalSorter(graph).static_order():
             whole[name] = fragments.get(name, Nesting()).with_fragments(whole)
     except CycleError:
-        # The standard rule NoFragmentCycles refuses such a document, so it never runs.
+        # The standard rule NoFragmentCycles rejects such a document, so it never runs.
         return []
     operations = (node for node in document.definitions if isinstance(node, OperationDefinitionNode))
     return [(operation, _own_nesting(operation).with_fragments(whole)) for operation in operations]
@@ -101,7 +101,7 @@ def _own_nesting(definition: ExecutableDefinitionNode) -> Nesting:
                 nesting.spreads.append((selection.name.value, level))
                 continue
             if isinstance(selection, FieldNode):
-                # Introspection nests by the schema's shape; graphql-core's own rule bounds it.
+                # Introspection nests as the schema requires; graphql-core's own rule limits it.
                 inner = _UNCOUNTED if selection.name.value in {"__schema", "__type"} else level + 1
                 nesting.depth = max(nesting.depth, inner)
                 nesting.aliases += selection.alias is not None

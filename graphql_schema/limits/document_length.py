@@ -1,4 +1,4 @@
-"""How long a document is, and the names and numbers in it."""
+"""Length of documents, and of their names and numbers."""
 
 from typing import Final
 
@@ -7,16 +7,18 @@ from graphql import DocumentNode, GraphQLError, Token, TokenKind
 from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
 
 MAX_LENGTH: Final = 1000
-"""Characters; Python makes no number of more than 4,300 digits, and it takes long to find what is near a long name."""
+"""Maximum length in characters: Python parses no number of more than 4,300 digits, and suggestions for long names are
+slow.
+"""
 
 _BARE: Final = {TokenKind.NAME: "name", TokenKind.INT: "number", TokenKind.FLOAT: "number"}
 
 
 def check_length(text: str, limits: Limits) -> None:
-    """See that a document is not too long to be read: one of some megabytes would keep all others waiting for seconds.
+    """Check the length of a document: parsing one of some megabytes would block the event loop for seconds.
 
     Raises:
-        GraphQLError: it is.
+        GraphQLError: if it exceeds the limit.
     """
     if len(text) > limits.max_characters:
         raise GraphQLError(
@@ -32,10 +34,10 @@ def check_length(text: str, limits: Limits) -> None:
 
 
 def check_lengths(document: DocumentNode) -> None:
-    """See that no name or number of a document is too long; strings may be as long as they like.
+    """Check the length of names and numbers of a document; strings may have any length.
 
     Raises:
-        GraphQLError: one is.
+        GraphQLError: if one exceeds the limit.
     """
     token: Token | None = document.loc.start_token if document.loc else None
     while token:

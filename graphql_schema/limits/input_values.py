@@ -1,4 +1,4 @@
-"""How many values variables hold, counted by their types before any is coerced, and no further than the limit."""
+"""Number of values in variables, counted by their types before coercion, up to the limit."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -7,55 +7,55 @@ from graphql import GraphQLError, GraphQLInputObjectType, GraphQLInputType, Grap
 
 from graphql_schema.limits.bounds import TOO_COMPLEX
 
-AT_ONCE: Final = 20_000
-"""Values that are counted and coerced at once, in a tenth of a second, where all of them have to be explained."""
+MAX_INLINE_VALUES: Final = 20_000
+"""Number of values that are counted and coerced without a thread: a tenth of a second if all have errors."""
 
-MOST_UNKNOWN: Final = 20
-"""Keys of an object beyond as many as its type has fields; each is told with what is near to it, and all beside it."""
+MAX_UNKNOWN_KEYS: Final = 20
+"""Allowed keys of an object beyond the fields of its type: each unknown key gets an error with suggestions."""
 
 SETTING: Final = "LOOMQL_MAX_INPUT_VALUES"
 
 Count = Callable[[Any, int], int]
-"""Takes the members of a value off a number, and gives what is left; what is inside JSON does not count."""
+"""Subtracts the members of a value from a number and returns the rest; JSON counts as one value."""
 
 _COUNT: Final = "loomql_count"
-"""Where an input type's extensions keep how its values are counted."""
+"""Key of the counter in the extensions of an input type."""
 
 
 class _TooManyError(Exception):
-    """There are more values than are left."""
+    """There are more values than the limit allows."""
 
 
-def are_few(counts: Mapping[str, Count], given: Mapping[str, Any], limit: int) -> bool:
-    """Whether the lists and objects in some variables have at most `limit` members, of those that are counted.
-
-    Raises:
-        GraphQLError: an object has far more keys than fields, or they nest too deeply.
-    """
-    return _first_beyond(counts, given, limit) is None
-
-
-def check_values(counts: Mapping[str, Count], given: Mapping[str, Any], limit: int) -> None:
-    """Hold some variables to the limit of members.
+def are_few(counts: Mapping[str, Count], values: Mapping[str, Any], limit: int) -> bool:
+    """Return True if the lists and objects in the counted variables have at most `limit` members.
 
     Raises:
-        GraphQLError: there are more than the limit, or as by `are_few`.
+        GraphQLError: if an object has far more keys than fields, or the values nest too deeply.
     """
-    if name := _first_beyond(counts, given, limit):
+    return _first_excess(counts, values, limit) is None
+
+
+def check_values(counts: Mapping[str, Count], values: Mapping[str, Any], limit: int) -> None:
+    """Check the number of members in the counted variables.
+
+    Raises:
+        GraphQLError: if it exceeds the limit, and as by `are_few`.
+    """
+    if name := _first_excess(counts, values, limit):
         raise GraphQLError(
-            f"The variables, counted up to ${name}, hold more than {limit:,} values, outside of JSON; "
-            f"send less at once, or raise {SETTING} on the server.",
+            f"The variables up to ${name} have more than {limit:,} values, outside of JSON; send fewer at once, or "
+            f"raise {SETTING} on the server.",
             extensions={"code": TOO_COMPLEX, "limit": limit, "setting": SETTING},
         )
 
 
-def _first_beyond(counts: Mapping[str, Count], given: Mapping[str, Any], limit: int) -> str | None:
-    """The first variable with which there are more members than the limit; None if there is none."""
-    left = limit
+def _first_excess(counts: Mapping[str, Count], values: Mapping[str, Any], limit: int) -> str | None:
+    """Return the first variable with which the members exceed the limit; None if they do not."""
+    remaining = limit
     for name, count in counts.items():
-        if name in given:
+        if name in values:
             try:
-                left = count(given[name], left)
+                remaining = count(values[name], remaining)
             except _TooManyError:
                 return name
             except RecursionError:
@@ -64,7 +64,7 @@ def _first_beyond(counts: Mapping[str, Count], given: Mapping[str, Any], limit: 
 
 
 def counter(kind: GraphQLInputType) -> Count | None:
-    """How the values of a type are counted; None where each is one."""
+    """Return the counter of a type; None if its values have no members."""
     nullable = get_nullable_type(kind)
     if isinstance(nullable, GraphQLList):
         return _list(counter(nullable.of_type))
@@ -73,7 +73,7 @@ def counter(kind: GraphQLInputType) -> Count | None:
     if _COUNT not in nullable.extensions:
         inner: dict[str, Count] = {}
         nullable.extensions[_COUNT] = _object(nullable, inner)
-        # Only now: types may hold themselves.
+        # Computed after the counter is stored, because types may be recursive.
         found = {name: counter(field.type) for name, field in nullable.fields.items()}
         inner.update({name: count for name, count in found.items() if count})
     kept: Count = nullable.extensions[_COUNT]
@@ -81,41 +81,41 @@ def counter(kind: GraphQLInputType) -> Count | None:
 
 
 def _list(inner: Count | None) -> Count:
-    def members(value: object, left: int) -> int:
+    def members(value: object, remaining: int) -> int:
         if type(value) is not list:
-            return inner(value, left) if inner else left
-        left -= len(value)
-        if left < 0:
+            return inner(value, remaining) if inner else remaining
+        remaining -= len(value)
+        if remaining < 0:
             raise _TooManyError
         if inner:
             for member in value:
-                left = inner(member, left)
-        return left
+                remaining = inner(member, remaining)
+        return remaining
 
     return members
 
 
 def _object(kind: GraphQLInputObjectType, inner: Mapping[str, Count]) -> Count:
-    most = len(kind.fields) + MOST_UNKNOWN
+    max_keys = len(kind.fields) + MAX_UNKNOWN_KEYS
 
-    def members(value: object, left: int) -> int:
+    def members(value: object, remaining: int) -> int:
         if type(value) is not dict:
-            return left
+            return remaining
         size = len(value)
-        left -= size
-        if left < 0 or size > most:
-            raise _unknown(kind, size) if size > most else _TooManyError
+        remaining -= size
+        if remaining < 0 or size > max_keys:
+            raise _unknown(kind, size) if size > max_keys else _TooManyError
         if inner:
             for key, member in value.items():
                 if key in inner:
-                    left = inner[key](member, left)
-        return left
+                    remaining = inner[key](member, remaining)
+        return remaining
 
     return members
 
 
 def _unknown(kind: GraphQLInputObjectType, size: int) -> GraphQLError:
     return GraphQLError(
-        f"An object of type '{kind.name}' has {size:,} keys, and the type {len(kind.fields)} fields; "
-        "leave out what is none of them."
+        f"An object of type '{kind.name}' has {size:,} keys, and the type {len(kind.fields)} fields; remove the "
+        "unknown keys."
     )

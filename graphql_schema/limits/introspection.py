@@ -1,4 +1,4 @@
-"""Keeping the schema to oneself: a rule of validation that refuses introspection."""
+"""Validation rule that refuses introspection."""
 
 import re
 from collections.abc import Iterable
@@ -6,20 +6,20 @@ from typing import Final
 
 from graphql import ASTValidationRule, FieldNode, GraphQLError
 
-_NEAR: Final = re.compile(r" ?Did you mean [^?]*\?")
-_TELLING: Final = frozenset({"__schema", "__type"})
+_SUGGESTION: Final = re.compile(r" ?Did you mean [^?]*\?")
+_INTROSPECTION_FIELDS: Final = frozenset({"__schema", "__type"})
 
 
 class NoIntrospection(ASTValidationRule):
-    """Refuses `__schema` and `__type`, wherever they are asked for; `__typename` tells nothing that is not known."""
+    """Refuses `__schema` and `__type` at any depth; `__typename` reveals nothing new."""
 
     def enter_field(self, node: FieldNode, *_args: object) -> None:
-        """Refuse a field."""
-        if node.name.value in _TELLING:
+        """Report an error for an introspection field."""
+        if node.name.value in _INTROSPECTION_FIELDS:
             self.report_error(
                 GraphQLError(
-                    f"{node.name.value} is not answered here: introspection is off (LOOMQL_INTROSPECTION=false). The "
-                    "schema is in schema.graphql of LoomQL's source, and `loomql schema` prints it.",
+                    f"{node.name.value} is refused: introspection is off (LOOMQL_INTROSPECTION=false). The schema is "
+                    "in schema.graphql of LoomQL's source, and `loomql schema` prints it.",
                     node,
                     extensions={"code": "FORBIDDEN"},
                 )
@@ -27,6 +27,6 @@ class NoIntrospection(ASTValidationRule):
 
 
 def hide_names(errors: Iterable[GraphQLError]) -> None:
-    """Take out of errors, in place, which names are near a wrong one; those of variables come with them."""
+    """Remove name suggestions from errors in place, including those for variables."""
     for error in errors:
-        error.message = _NEAR.sub("", error.message)
+        error.message = _SUGGESTION.sub("", error.message)

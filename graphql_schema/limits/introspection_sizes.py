@@ -1,4 +1,4 @@
-"""How large the lists of introspection are: as large as the schema makes them."""
+"""Lengths of introspection's lists, computed from the schema."""
 
 from collections.abc import Collection, Iterable
 
@@ -13,7 +13,7 @@ from graphql import (
 
 
 class TypicalSizes:
-    """The sizes of introspection's lists, those of types on an average over all types, so that sums come out right."""
+    """Lengths of introspection's lists; those of types are averages over all types, so that totals are right."""
 
     def __init__(self, schema: GraphQLSchema) -> None:
         kinds = list(schema.type_map.values())
@@ -35,10 +35,10 @@ class TypicalSizes:
         }
 
     def of(self, kind: str, field: str) -> int | None:
-        """How many a field of a type of introspection gives; None where it gives no list, or one of few names."""
+        """Return the length of an introspection type's list field; None for other fields, and short name lists."""
         return self._sizes.get((kind, field))
 
 
 def _average(lists: Iterable[Collection[object]], among: Collection[object]) -> int:
-    """Their lengths together by how many there are, rounded up."""
+    """Return the mean length, rounded up."""
     return -(-sum(map(len, lists)) // len(among)) if among else 0

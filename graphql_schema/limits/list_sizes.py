@@ -1,4 +1,4 @@
-"""How many there may be of what a field gives: what it was asked for, once the variables are known."""
+"""Requested sizes of lists, evaluated when the variables are known."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from strawberry.utils.str_converters import to_snake_case
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A variable, and the attributes on the way from its value to what counts."""
+    """A variable, and the attribute path from its value to the counted part."""
 
     name: str
     path: tuple[str, ...] = ()
 
     def read(self, values: Mapping[str, Any]) -> object:
-        """What it leads to; None where it was left out."""
+        """Return the value at the path; None if it is missing."""
         found = values.get(self.name)
         for step in self.path:
             found = getattr(found, step, None)
@@ -24,21 +24,21 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A number that a client chooses: the first of the sources that is given, within its bounds.
+class RequestedSize:
+    """A size that a client chooses: the first source with a value, within its bounds.
 
-    The number of `ids` bounds it, unless that list is null or empty, which is no condition.
+    The number of `ids` bounds it, unless that list is null or empty and so sets no condition.
     """
 
     sources: tuple[int | Variable, ...]
     default: int
-    most: int
+    max_size: int
     ids: int | Variable | None = None
 
     def read(self, values: Mapping[str, Any]) -> int:
-        """The number, with these values of the variables."""
+        """Return the size for these values of the variables."""
         found = next((number for each in self.sources if (number := _read(each, values)) is not None), None)
-        number = self.default if found is None else min(max(found, 0), self.most)
+        number = self.default if found is None else min(max(found, 0), self.max_size)
         ids = _read(self.ids, values) if self.ids is not None else None
         return min(number, ids) if ids else number
 
@@ -53,14 +53,16 @@ def _number(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def asked(node: FieldNode, arguments: Sequence[str], default: int, most: int, ids: str | None = None) -> int | Asked:
-    """The number that arguments of a field ask for, each named with dots on the way into its fields.
+def requested_size(
+    node: FieldNode, arguments: Sequence[str], default: int, max_size: int, ids: str | None = None
+) -> int | RequestedSize:
+    """Return the size that arguments of a field request, each named by a dotted path into its fields.
 
     `ids` names the argument whose ids bound it.
     """
     found = [_source(node, *argument.split(".")) for argument in arguments]
     bound = _source(node, *ids.split(".")) if ids else None
-    size = Asked(tuple(source for source in found if source is not None), default, most, bound)
+    size = RequestedSize(tuple(source for source in found if source is not None), default, max_size, bound)
     return size if any(isinstance(source, Variable) for source in (*size.sources, bound)) else size.read({})
 
 
@@ -86,4 +88,4 @@ def _literal(value: ValueNode, path: Sequence[str]) -> int | Variable | None:
         case ListValueNode():
             return len(value.values)
         case _:
-            return 1  # one value where a list is taken is a list of one
+            return 1  # a single value for a list argument is a list of one

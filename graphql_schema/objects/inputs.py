@@ -1,4 +1,4 @@
-"""What clients send about objects and ops."""
+"""GraphQL inputs that filter and write objects and ops."""
 
 import strawberry
 from strawberry.scalars import JSON
@@ -9,60 +9,63 @@ from stores.errors import BadInputError
 
 
 @strawberry.input(
-    description="Which versions: each list matches any of its members, all that is given must match, "
-    "and a list that is empty or left out asks nothing. A list holds at most 1,000 members."
+    description="Filter of versions. A version matches if each non-empty list contains its value and all other "
+    "conditions hold. An empty or omitted list sets no condition. Each list has at most 1,000 entries."
 )
 class ObjectVersionFilter:
-    """The filter of objects and ops."""
+    """Filter of objects and ops; `to_store` converts it to `stores.objects.ObjectsFilter`."""
 
-    base_object_classes: list[str] | None = optional_input("The classes that they descend from.")
+    base_object_classes: list[str] | None = optional_input("Base classes of the objects.")
     exclude_base_object_classes: list[str] | None = optional_input(
-        "The classes that they do not descend from; what has no class is left out, too."
+        "Base classes to exclude; objects without a class are excluded too."
     )
-    leaf_object_classes: list[str] | None = optional_input("The classes that they are of.")
-    object_ids: list[str] | None = optional_input("Their names.")
-    is_op: bool | None = optional_input("With true only ops, with false only other objects.")
-    latest_only: bool | None = optional_input("With true, only the latest version of each name.")
+    leaf_object_classes: list[str] | None = optional_input("Classes of the objects themselves.")
+    object_ids: list[str] | None = optional_input("Names of the objects.")
+    is_op: bool | None = optional_input(
+        "True if only ops match, false if only other objects match; both match if omitted."
+    )
+    latest_only: bool | None = optional_input("True if only the latest version of each name matches.")
 
     def to_store(self) -> store.ObjectsFilter:
-        """The filter as the store takes it."""
+        """Convert to the filter of `stores.objects`."""
         return store.ObjectsFilter(**vars(self))
 
 
-@strawberry.input(description="Which versions of ops; a list that is empty or left out asks nothing.")
+@strawberry.input(description="Filter of versions of ops; an empty or omitted list sets no condition.")
 class OpVersionFilter:
-    """The filter of ops."""
+    """Filter of ops."""
 
-    op_names: list[str] | None = optional_input("Their names, at most 1,000.")
-    latest_only: bool | None = optional_input("With true, only the latest version of each op.")
+    op_names: list[str] | None = optional_input("Names of the ops, at most 1,000.")
+    latest_only: bool | None = optional_input("True if only the latest version of each op matches.")
 
 
 @strawberry.input(
-    description="A version of an object or op. It is called by the digest of its value; one that is there already "
-    "keeps its index, comes back if it was deleted, and is the latest again."
+    description="Version of an object or op, identified by the digest of its value. An existing version keeps its "
+    "index, is restored if it was deleted, and becomes the latest."
 )
 class ObjSchemaForInsert:
-    """A version to make."""
+    """Version to create."""
 
-    project_id: strawberry.ID = plain_field("The project, as entity/project.")
-    object_id: str = plain_field("The name: 1 to 128 letters, digits, dots, underscores and hyphens.")
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    object_id: str = plain_field("Name of the object: 1 to 128 letters, digits, dots, underscores and hyphens.")
     val: JSON | None = strawberry.field(
-        description='The value: any JSON, null only if it is said. With `_type` "Op" it is an op; `_class_name` and '
-        "`_bases` say its class.",
+        description='Value of the version: any JSON value; null must be explicit. A value with `_type` "Op" '
+        "makes an op; `_class_name` and `_bases` state the class.",
         default=strawberry.UNSET,
     )
     builtin_object_class: str | None = optional_input(
-        "A built-in class, such as AnnotationSpec, Provider or SavedView: the value is checked and completed by it."
+        "Built-in class, such as AnnotationSpec, Provider or SavedView, that validates and completes the value; none "
+        "if omitted."
     )
-    set_base_object_class: str | None = optional_input("The same, by its old name.")
-    wb_user_id: str | None = optional_input("Who writes; the caller if left out.")
+    set_base_object_class: str | None = optional_input("Built-in class, under its old argument name.")
+    wb_user_id: str | None = optional_input("User who writes; the caller if omitted.")
 
     def to_store(self) -> store.ObjectVersion:
-        """The version as the store takes it.
+        """Convert to the version of `stores.objects`.
 
         Raises:
-            BadInputError: it has no value.
+            BadInputError: if the client omitted `val`.
         """
         if self.val is strawberry.UNSET:
-            raise BadInputError("is required; write null if that is the value", "val")
+            raise BadInputError("is required; send null explicitly if the value is null", "val")
         return store.ObjectVersion(**vars(self))

@@ -1,4 +1,4 @@
-"""Writing objects and ops."""
+"""Mutations that write objects and ops."""
 
 from dataclasses import replace
 from typing import Annotated
@@ -15,40 +15,44 @@ from stores.refs import object_ref
 Digests = Annotated[
     list[str] | None,
     strawberry.argument(
-        description="At most 100 versions, each a digest, an index such as v3, or latest. All versions if left out or "
-        "empty, and their values with them."
+        description="Versions to delete, at most 100: each a digest, an index such as v3, or latest. All versions "
+        "and their values if omitted or empty."
     ),
 ]
 
 
-@strawberry.type(description="A version of an object that is there now.")
+@strawberry.type(description="Result of `objCreate`.")
 class ObjCreateRes:
-    """The digest and the ref."""
+    """Digest and ref of the version."""
 
-    digest: str = plain_field("The digest of its value.")
-    ref: strawberry.ID = plain_field("Ref of the version: calls and objects name it by this, and node finds it again.")
+    digest: str = plain_field("Digest of the value.")
+    ref: strawberry.ID = plain_field(
+        "Ref of the version. Calls and objects refer to the version by it, and node resolves it."
+    )
 
 
-@strawberry.type(description="A version of an op that is there now.")
+@strawberry.type(description="Result of `opCreate`.")
 class OpCreateRes:
-    """The digest and the ref."""
+    """Digest and ref of the version."""
 
-    digest: str = plain_field("The digest of its value.")
-    ref: strawberry.ID = plain_field("Ref of the version: calls and objects name it by this, and node finds it again.")
+    digest: str = plain_field("Digest of the value.")
+    ref: strawberry.ID = plain_field(
+        "Ref of the version. Calls and objects refer to the version by it, and node resolves it."
+    )
 
 
-@strawberry.type(description="A delete of versions.")
+@strawberry.type(description="Result of `objDelete`.")
 class ObjDeleteRes:
-    """How many."""
+    """Number of deleted versions."""
 
-    num_deleted: int = plain_field("How many versions were there and are gone.")
+    num_deleted: int = plain_field("Number of versions deleted by this request.")
 
 
-@strawberry.type(description="The result of `opDelete`.")
+@strawberry.type(description="Result of `opDelete`.")
 class OpDeleteRes:
-    """How many."""
+    """Number of deleted versions."""
 
-    num_deleted: int = plain_field("The number of versions that were there and are gone.")
+    num_deleted: int = plain_field("Number of versions deleted by this request.")
 
 
 async def _create(info: Info, obj: ObjSchemaForInsert, argument: str, kind: Kind | None = None) -> tuple[str, str]:
@@ -64,49 +68,52 @@ async def _create(info: Info, obj: ObjSchemaForInsert, argument: str, kind: Kind
 
 @strawberry.type
 class ObjectMutations:
-    """The fields of Mutation that write objects and ops."""
+    """Mutation fields that write objects and ops."""
 
-    @resolved_field("Make a version of an object, or of an op if its value is one; it is the latest then.")
+    @resolved_field(
+        "Creation of a version of an object, or of an op if the value is one; it becomes the latest version."
+    )
     async def obj_create(
-        self, info: Info, obj: Annotated[ObjSchemaForInsert, strawberry.argument(description="The version.")]
+        self, info: Info, obj: Annotated[ObjSchemaForInsert, strawberry.argument(description="Version to create.")]
     ) -> ObjCreateRes:
-        """Make a version."""
+        """Create a version; return its digest and its ref."""
         digest, ref = await _create(info, obj, "obj")
         return ObjCreateRes(digest=digest, ref=strawberry.ID(ref))
 
-    @resolved_field("Make a version of an op, whatever its value; it is the latest then.")
+    @resolved_field("Creation of a version of an op, whatever its value; it becomes the latest version.")
     async def op_create(
-        self, info: Info, op_obj: Annotated[ObjSchemaForInsert, strawberry.argument(description="The version.")]
+        self, info: Info, op_obj: Annotated[ObjSchemaForInsert, strawberry.argument(description="Version to create.")]
     ) -> OpCreateRes:
-        """Make a version of an op."""
+        """Create a version of an op; return its digest and its ref."""
         digest, ref = await _create(info, op_obj, "op_obj", OP)
         return OpCreateRes(digest=digest, ref=strawberry.ID(ref))
 
     @resolved_field(
-        "Deletion of versions of an object and of the op of that name: those that `obj` reads, or all of both. If one "
-        "is not there, none is deleted."
+        "Deletion of versions of an object and of the op of the same name: those that `obj` returns, or all of both. "
+        "Nothing is deleted if one of the versions is missing."
     )
     async def obj_delete(
         self,
         info: Info,
         project_id: ProjectId,
-        object_id: Annotated[str, strawberry.argument(description="The object's name.")],
+        object_id: Annotated[str, strawberry.argument(description="Name of the object.")],
         digests: Digests = None,
     ) -> ObjDeleteRes:
-        """Delete versions of an object or an op."""
+        """Delete versions of an object or an op; return their number."""
         deleted = await info.context.stores.objects.delete(project_id, object_id, digests)
         return ObjDeleteRes(num_deleted=deleted)
 
     @resolved_field(
-        "Deletion of versions of an op; an object of that name stays. If one is not there, none is deleted."
+        "Deletion of versions of an op; an object of the same name is kept. Nothing is deleted if one of the versions "
+        "is missing."
     )
     async def op_delete(
         self,
         info: Info,
         project_id: ProjectId,
-        name: Annotated[str, strawberry.argument(description="The op's name.")],
+        name: Annotated[str, strawberry.argument(description="Name of the op.")],
         digests: Digests = None,
     ) -> OpDeleteRes:
-        """Delete versions of an op."""
+        """Delete versions of an op; return their number."""
         deleted = await info.context.stores.objects.delete(project_id, name, digests, OP, "name")
         return OpDeleteRes(num_deleted=deleted)

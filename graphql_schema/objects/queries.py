@@ -1,4 +1,4 @@
-"""Reading objects and ops."""
+"""Queries that read objects and ops."""
 
 from functools import partial
 from typing import Annotated
@@ -21,81 +21,86 @@ from stores.paging import PageRequest, Row
 
 Sort = Annotated[
     list[SortBy] | None,
-    strawberry.argument(description="In which order, also by paths into val; the oldest first if left out or empty."),
+    strawberry.argument(
+        description="Sort order, by fields and by paths into val; the oldest first if omitted or empty."
+    ),
 ]
 Where = Annotated[
-    QueryInput | None, strawberry.argument(description="Any condition on their fields, and on paths into val.")
+    QueryInput | None,
+    strawberry.argument(description="Condition on fields of the versions and on paths into val; none if omitted."),
 ]
-Version = Annotated[str, strawberry.argument(description="A digest, an index such as v3, or latest.")]
+Version = Annotated[str, strawberry.argument(description="Digest, index such as v3, or latest.")]
 
 
 @strawberry.type
 class ObjectQueries:
-    """The fields of Query that read objects and ops."""
+    """Query fields that read objects and ops."""
 
     @resolved_field(
-        "One version of an object or an op: the object's where both have such a version. Null if there is none, or it "
-        "is deleted.",
+        "Version of an object or op; the object's version if both exist. Null if it is missing or deleted.",
         returns=ObjSchema | None,
     )
     async def obj(
         self,
         info: Info,
         project_id: ProjectId,
-        object_id: Annotated[str, strawberry.argument(description="The object's name.")],
+        object_id: Annotated[str, strawberry.argument(description="Name of the object.")],
         digest: Version = "latest",
     ) -> Row | None:
-        """One version of an object."""
+        """Read a version of an object or op; None if it is missing or deleted."""
         check_object_id(object_id)
         objects = info.context.stores.objects
         return await found_or_null(objects.one(project_id, object_id, digest, selected_fields(info)))
 
     @connection_field(
-        "A page of the project's objects and ops, every version an entry.", of=ObjSchema, indexed=INDEXED_OBJECT_FIELDS
+        "Page of the project's objects and ops, with one entry per version.",
+        of=ObjSchema,
+        indexed=INDEXED_OBJECT_FIELDS,
     )
     async def objs(
         self,
         info: Info,
         project_id: ProjectId,
         filter: Annotated[  # noqa: A002 -- the API's name
-            ObjectVersionFilter | None, strawberry.argument(description="Which versions; all if left out.")
+            ObjectVersionFilter | None,
+            strawberry.argument(description="Filter of the versions; all versions if omitted."),
         ] = None,
         query: Where = None,
         sort_by: Sort = None,
         *,
         request: PageRequest,
     ) -> Listing:
-        """A page of objects and ops."""
+        """Return a page of versions and a function that counts all of them."""
         return await _listing(info, project_id, to_store(filter), query, sort_by, request)
 
-    @resolved_field("One version of an op; null if there is none, or it is deleted.", returns=ObjSchema | None)
+    @resolved_field("Version of an op; null if it is missing or deleted.", returns=ObjSchema | None)
     async def op(
         self,
         info: Info,
         project_id: ProjectId,
-        name: Annotated[str, strawberry.argument(description="The op's name.")],
+        name: Annotated[str, strawberry.argument(description="Name of the op.")],
         digest: Version = "latest",
     ) -> Row | None:
-        """One version of an op."""
+        """Read a version of an op; None if it is missing or deleted."""
         check_object_id(name, "name")
         return await found_or_null(info.context.stores.objects.one(project_id, name, digest, selected_fields(info), OP))
 
     @connection_field(
-        "A page of the project's ops, every version an entry.", of=ObjSchema, indexed=INDEXED_OBJECT_FIELDS
+        "Page of the project's ops, with one entry per version.", of=ObjSchema, indexed=INDEXED_OBJECT_FIELDS
     )
     async def ops(
         self,
         info: Info,
         project_id: ProjectId,
         filter: Annotated[  # noqa: A002 -- the API's name
-            OpVersionFilter | None, strawberry.argument(description="Which versions; all if left out.")
+            OpVersionFilter | None, strawberry.argument(description="Filter of the versions; all versions if omitted.")
         ] = None,
         query: Where = None,
         sort_by: Sort = None,
         *,
         request: PageRequest,
     ) -> Listing:
-        """A page of ops."""
+        """Return a page of versions of ops and a function that counts all of them."""
         names, latest_only = (filter.op_names, filter.latest_only) if filter else (None, None)
         which = ObjectsFilter(object_ids=names, latest_only=latest_only, is_op=True, ids_argument="op_names")
         return await _listing(info, project_id, which, query, sort_by, request)
@@ -110,6 +115,6 @@ async def _listing(
     request: PageRequest,
 ) -> Listing:
     objects, where = info.context.stores.objects, to_store(query)
-    wanted = connections.selected_of_nodes(info)
+    wanted = connections.selected_node_fields(info)
     page = await objects.page(project_id, request, wanted, which, sort_keys(sort_by), where)
     return Listing(page, partial(objects.count, project_id, which, where))

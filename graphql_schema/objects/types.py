@@ -1,4 +1,4 @@
-"""What a version of an object looks like."""
+"""GraphQL types of versions of objects and ops."""
 
 import strawberry
 from strawberry.scalars import JSON
@@ -14,72 +14,76 @@ from stores.refs import object_ref
 from stores.row_fields import JsonField
 
 
-@strawberry.type(description="A file that an object or op is made of.")
+@strawberry.type(description="File of an object or op.")
 class ObjFile:
-    """A file; its source is one of `stores.objects.linked_content.files_of`."""
+    """File; the source is one of `stores.objects.linked_content.files_of`."""
 
-    name: str = plain_field("Its name there, such as obj.py.")
-    digest: str = plain_field("The digest of its content.")
+    name: str = plain_field("Name of the file in the object, such as obj.py.")
+    digest: str = plain_field("Digest of the file's content.")
     file = to_one(
-        "The file; null where it was never stored.",
+        "File with this digest; null if it is not stored.",
         File | None,
         lambda stores: stores.files.by_keys,
         key_of("project_id", "digest"),
     )
 
 
-@strawberry.type(description="A version of an object or op: a value under a name, which never changes.")
+@strawberry.type(description="Version of an object or op: an immutable value under a name.")
 class ObjSchema(Node):
-    """A version; its source is a row of `stores.objects`."""
+    """Version; the source is a row of `stores.objects`."""
 
-    project_id: strawberry.ID = plain_field("The project, as entity/project.")
-    object_id: str = plain_field("The name that all versions share.")
-    created_at: DateTime = plain_field("When this version was first made.")
-    deleted_at: DateTime | None = plain_field("Always null: what is deleted is not found.")
-    digest: str = plain_field("The digest of its value, by which it is called.")
-    version_index: int = plain_field("Its place among the versions of the name, from 0; deleted ones count.")
-    is_latest: int = plain_field("1 for the version of the name that was written last, 0 for the others.")
-    kind: str = plain_field("object or op.")
-    base_object_class: str | None = plain_field("The class that it descends from; null for plain values.")
-    leaf_object_class: str | None = plain_field("The class that it is of; null for plain values.")
-    val: JSON | None = json_field(JsonField("val"), "The value: any JSON.")
-    wb_user_id: str | None = plain_field("Who made it first.")
-    size_bytes: BigInt | None = plain_field("What the value takes as JSON text.")
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    object_id: str = plain_field("Name of the object, shared by all versions.")
+    created_at: DateTime = plain_field("Creation time of the version.")
+    deleted_at: DateTime | None = plain_field("Always null, because queries do not return deleted versions.")
+    digest: str = plain_field("Digest of the value, which identifies the version.")
+    version_index: int = plain_field(
+        "Index of the version among all versions of the name, from 0; deleted versions count."
+    )
+    is_latest: int = plain_field("Flag of the latest version: 1 for the version that was written last, 0 for others.")
+    kind: str = plain_field("Kind: object or op.")
+    base_object_class: str | None = plain_field("Base class of the object; null for plain values.")
+    leaf_object_class: str | None = plain_field("Class of the object; null for plain values.")
+    val: JSON | None = json_field(JsonField("val"), "Value of the version: any JSON value.")
+    wb_user_id: str | None = plain_field("User who created the version.")
+    size_bytes: BigInt | None = plain_field("Size of the value as JSON text, in bytes.")
 
-    ref: strawberry.ID = node_ref(object_ref, "Its ref, by which values point to it, and node finds it again.")
+    ref: strawberry.ID = node_ref(
+        object_ref, "Ref of the version. JSON values refer to the version by it, and node resolves it."
+    )
     versions = to_many(
-        "All versions of the name, by index.",
+        "All versions of the name, sorted by index.",
         Version,
         lambda stores: stores.objects.versions,
         key_of("project_id", "kind", "object_id"),
     )
     used_by = to_many(
-        "The calls that took just this version as an input, the oldest first.",
+        "Calls with exactly this version as an input, the oldest first.",
         Call,
         lambda stores: stores.calls.consumers,
         lambda row: (row["project_id"], object_ref(row)),
     )
 
     evaluation_runs = to_many(
-        "The runs of evaluations that took just this version as an input, the oldest first: of an evaluation those of "
-        "it, of a model those that tried it.",
+        "Evaluation runs with exactly this version as an input, the oldest first: the runs of an evaluation, or those "
+        "that tested a model.",
         Run,
         lambda stores: stores.evaluations.runs_by_input,
         lambda row: (row["project_id"], object_ref(row)),
     )
     table = to_one(
-        "The table that its rows are in, if it is a dataset: what the ref at val.rows leads to.",
+        "Table at the ref in val.rows, if the object is a dataset; null otherwise.",
         TableOf | None,
         lambda stores: stores.tables.by_keys,
         table_key,
     )
 
-    @resolved_field("The files that it is made of, as an op is of its code: those at val.files.", returns=list[ObjFile])
+    @resolved_field("Files of the object from val.files, such as the code of an op.", returns=list[ObjFile])
     def files(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """Its files."""
+        """Return the files in val.files."""
         return files_of(parent)
 
-    @resolved_field("The refs in its value, in their order, each once.", returns=list[ResolvedRef])
+    @resolved_field("Refs in the value, in their order, without duplicates.", returns=list[ResolvedRef])
     def refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """The refs in its value."""
+        """Return the refs in the value."""
         return refs_of(parent, "refs")

@@ -1,6 +1,6 @@
-"""Permissions of root fields: the role that each requires, and the projects.
+"""Required role of each root field, and the arguments that name its projects.
 
-A schema with a root field that has no permission cannot be built (`guard.guard_root_fields`). The page
+`guard_root_fields` rejects a schema with a root field that is missing here. The page
 `app/docs/reference/permissions.md` is generated from this table.
 """
 
@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from graphql_schema.permissions import project_arguments
-from graphql_schema.permissions.project_arguments import Given, ProjectArgument
+from graphql_schema.permissions.project_arguments import Arguments, ProjectArgument
 from stores.security.access import Role
 
 
 @dataclass(frozen=True, slots=True)
 class FieldPermission:
-    """The role that a field takes in each project that its arguments name; `command` does the same on the server."""
+    """Role that a field requires in each project named by its arguments; `command` is the equivalent CLI command."""
 
     role: Role
-    place: ProjectArgument = project_arguments.PROJECT_ID
+    projects: ProjectArgument = project_arguments.PROJECT_ID
     command: str | None = None
 
-    def command_for(self, given: Given) -> str | None:
-        """The command that does the same as a field with some arguments."""
-        return self.command and self.command.format(**given, on_or_off="on" if given.get("is_on") else "off")
+    def command_for(self, arguments: Arguments) -> str | None:
+        """Return the CLI command that is equivalent to the field with some arguments; None if there is none."""
+        return self.command and self.command.format(**arguments, on_or_off="on" if arguments.get("is_on") else "off")
 
 
 _READER: Final = FieldPermission(Role.READER)
@@ -118,7 +118,7 @@ _SUBSCRIPTIONS: Final = {
     "evaluationProgress": _READER,
 }
 
-Rulings = Mapping[str, Mapping[str, FieldPermission]]
+RootPermissions = Mapping[str, Mapping[str, FieldPermission]]
 
-FIELD_PERMISSIONS: Final[Rulings] = {"Query": _QUERIES, "Mutation": _MUTATIONS, "Subscription": _SUBSCRIPTIONS}
-"""By the name of a root, the rulings of its fields."""
+FIELD_PERMISSIONS: Final[RootPermissions] = {"Query": _QUERIES, "Mutation": _MUTATIONS, "Subscription": _SUBSCRIPTIONS}
+"""Permissions by the name of the root type and of the field."""

@@ -1,4 +1,4 @@
-"""The guard before each field of the roots: it sees, before anything is looked up, that the caller may ask."""
+"""Permission check before each root field, and before any lookup."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,45 +6,45 @@ from typing import Any
 from graphql import GraphQLField, GraphQLResolveInfo, GraphQLSchema
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
-from graphql_schema.permissions.field_permissions import FieldPermission, Rulings
-from graphql_schema.permissions.project_arguments import Given
+from graphql_schema.permissions.field_permissions import FieldPermission, RootPermissions
+from graphql_schema.permissions.project_arguments import Arguments
 from stores.errors import ForbiddenError
 from stores.security.access import Caller, forbidden_error
 
 _Resolve = Callable[..., Any]
 
 
-def guard_root_fields(schema: GraphQLSchema, rulings: Rulings) -> None:
-    """Put the guard before each field of a schema's roots.
+def guard_root_fields(schema: GraphQLSchema, permissions: RootPermissions) -> None:
+    """Add the permission check to each root field of a schema.
 
     Raises:
-        TypeError: a field has no ruling, or a ruling no field.
+        TypeError: if a field has no permission, or a permission has no field.
     """
     for kind in (schema.query_type, schema.mutation_type, schema.subscription_type):
         if kind is None:
             continue
-        ruled = rulings[kind.name]
-        if amiss := kind.fields.keys() ^ ruled.keys():
-            raise TypeError(f"either no ruling or no field of {kind.name}: {', '.join(sorted(amiss))}")
-        way = "subscribe" if kind is schema.subscription_type else "resolve"
+        root_permissions = permissions[kind.name]
+        if differing := kind.fields.keys() ^ root_permissions.keys():
+            raise TypeError(f"fields of {kind.name} and FIELD_PERMISSIONS differ: {', '.join(sorted(differing))}")
+        attribute = "subscribe" if kind is schema.subscription_type else "resolve"
         for name, definition in kind.fields.items():
-            setattr(definition, way, _guarded(getattr(definition, way), definition, ruled[name]))
+            setattr(definition, attribute, _guarded(getattr(definition, attribute), definition, root_permissions[name]))
 
 
-def _guarded(resolve: _Resolve, definition: GraphQLField, ruling: FieldPermission) -> _Resolve:
-    role, names = ruling.role, _python_names(definition)
+def _guarded(resolve: _Resolve, definition: GraphQLField, permission: FieldPermission) -> _Resolve:
+    role, names = permission.role, _python_names(definition)
 
-    def guarded(source: object, info: GraphQLResolveInfo[Any], **given: Any) -> Any:  # noqa: ANN401 -- as the field
+    def guarded(source: object, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:  # noqa: ANN401 -- as the field
         caller: Caller = info.context.caller
         if caller.everywhere < role:
-            _check(caller, ruling, {names[name]: value for name, value in given.items()})
-        return resolve(source, info, **given)
+            _check(caller, permission, {names[name]: value for name, value in arguments.items()})
+        return resolve(source, info, **arguments)
 
     return guarded
 
 
 def _python_names(definition: GraphQLField) -> dict[str, str]:
-    """The names of arguments in Python, by those that resolvers are given them under."""
+    """Return the Python names of arguments by the names that resolvers receive."""
     backref = GraphQLCoreConverter.DEFINITION_BACKREF
     return {
         argument.out_name or name: argument.extensions[backref].python_name
@@ -52,16 +52,18 @@ def _python_names(definition: GraphQLField) -> dict[str, str]:
     }
 
 
-def _check(caller: Caller, ruling: FieldPermission, given: Given) -> None:
-    for project_id, argument in ruling.place.find(given):
-        if not caller.has_role(ruling.role, project_id):
-            raise _refusal(caller, ruling, given, project_id, argument)
+def _check(caller: Caller, permission: FieldPermission, arguments: Arguments) -> None:
+    for project_id, argument in permission.projects.find(arguments):
+        if not caller.has_role(permission.role, project_id):
+            raise _refusal(caller, permission, arguments, project_id, argument)
 
 
-def _refusal(caller: Caller, ruling: FieldPermission, given: Given, project_id: str, argument: str) -> ForbiddenError:
-    command = ruling.command_for(given)
+def _refusal(
+    caller: Caller, permission: FieldPermission, arguments: Arguments, project_id: str, argument: str
+) -> ForbiddenError:
+    command = permission.command_for(arguments)
     if not (caller.is_anonymous and command):
-        return forbidden_error(ruling.role, project_id, argument)
+        return forbidden_error(permission.role, project_id, argument)
     return ForbiddenError(
         f"is for administrators; set LOOMQL_ADMIN=true on the server, for all who reach it, or run `{command}` there"
     )

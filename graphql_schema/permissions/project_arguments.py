@@ -1,4 +1,4 @@
-"""The arguments of fields that name projects."""
+"""Arguments of fields that name projects."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,60 +8,60 @@ from stores.errors import BadInputError
 from stores.projects import normalised_id
 from stores.refs import parse, parse_entity
 
-Given = Mapping[str, Any]
-"""The arguments of a field by their names in Python."""
+Arguments = Mapping[str, Any]
+"""Arguments of a field by their Python names."""
 
-Named = tuple[str, str]
-"""A project, and the path of the argument that names it."""
+NamedProject = tuple[str, str]
+"""A project id, and the path of the argument that names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectArgument:
-    """How the projects are found in the arguments, and how people are told where that is."""
+    """Extraction of project ids from arguments, and a description of these arguments for the permission table."""
 
-    told: str
-    find: Callable[[Given], Iterable[Named]]
-
-
-def _project_id(given: Given) -> Iterator[Named]:
-    yield given["project_id"], "project_id"
+    description: str
+    find: Callable[[Arguments], Iterable[NamedProject]]
 
 
-def _inside(argument: str) -> Callable[[Given], Iterator[Named]]:
-    def find(given: Given) -> Iterator[Named]:
-        yield given[argument].project_id, f"{argument}.project_id"
+def _project_id(arguments: Arguments) -> Iterator[NamedProject]:
+    yield arguments["project_id"], "project_id"
+
+
+def _inside(argument: str) -> Callable[[Arguments], Iterator[NamedProject]]:
+    def find(arguments: Arguments) -> Iterator[NamedProject]:
+        yield arguments[argument].project_id, f"{argument}.project_id"
 
     return find
 
 
-def _batch_of_calls(given: Given) -> Iterator[Named]:
-    for position, item in enumerate(given["batch"]):
-        # The one that was not given is UNSET, which is no None.
+def _batch_of_calls(arguments: Arguments) -> Iterator[NamedProject]:
+    for position, item in enumerate(arguments["batch"]):
+        # The field of a @oneOf input that is not set is UNSET, not None.
         name = "start" if item.start else "end"
         yield getattr(item, name).project_id, f"batch.{position}.{name}.project_id"
 
 
-def _batch_of_feedback(given: Given) -> Iterator[Named]:
-    for position, item in enumerate(given["batch"]):
+def _batch_of_feedback(arguments: Arguments) -> Iterator[NamedProject]:
+    for position, item in enumerate(arguments["batch"]):
         yield item.project_id, f"batch.{position}.project_id"
 
 
-def _ids(given: Given) -> Iterator[Named]:
-    for position, text in enumerate(given["ids"]):
+def _ids(arguments: Arguments) -> Iterator[NamedProject]:
+    for position, text in enumerate(arguments["ids"]):
         yield from _named_by(_of_entity, f"ids.{position}", text)
 
 
-def _id(given: Given) -> Iterator[Named]:
-    return _named_by(_of_entity, "id", given["id"])
+def _id(arguments: Arguments) -> Iterator[NamedProject]:
+    return _named_by(_of_entity, "id", arguments["id"])
 
 
-def _refs(given: Given) -> Iterator[Named]:
-    for position, text in enumerate(given["refs"]):
+def _refs(arguments: Arguments) -> Iterator[NamedProject]:
+    for position, text in enumerate(arguments["refs"]):
         yield from _named_by(_of_ref, f"refs.{position}", text)
 
 
-def _entity_and_project(given: Given) -> Iterator[Named]:
-    return _named_by(normalised_id, "project", given["entity"], given["project"])
+def _entity_and_project(arguments: Arguments) -> Iterator[NamedProject]:
+    return _named_by(normalised_id, "project", arguments["entity"], arguments["project"])
 
 
 def _of_entity(text: str) -> str:
@@ -72,8 +72,8 @@ def _of_ref(text: str) -> str:
     return parse(text).project_id
 
 
-def _named_by(read: Callable[..., str], argument: str, *texts: str) -> Iterator[Named]:
-    """The project that some texts name; what breaks a rule names none, and its field refuses it without a look-up."""
+def _named_by(read: Callable[..., str], argument: str, *texts: str) -> Iterator[NamedProject]:
+    """Yield the project that some texts name; their field rejects invalid texts without a lookup."""
     try:
         project_id = read(*texts)
     except BadInputError:
@@ -81,7 +81,7 @@ def _named_by(read: Callable[..., str], argument: str, *texts: str) -> Iterator[
     yield project_id, argument
 
 
-def _nowhere(_given: Given) -> Iterable[Named]:
+def _no_projects(_arguments: Arguments) -> Iterable[NamedProject]:
     return ()
 
 
@@ -98,4 +98,4 @@ ID: Final = ProjectArgument("ref in `id`", _id)
 IDS: Final = ProjectArgument("each ref in `ids`", _ids)
 REFS: Final = ProjectArgument("each ref in `refs`", _refs)
 ENTITY_AND_PROJECT: Final = ProjectArgument("`entity` and `project`", _entity_and_project)
-OWN: Final = ProjectArgument("only projects where the caller has the role", _nowhere)
+OWN: Final = ProjectArgument("only projects where the caller has the role", _no_projects)

@@ -1,4 +1,4 @@
-"""What clients send about tables."""
+"""GraphQL inputs that filter rows and write tables."""
 
 import strawberry
 from strawberry.scalars import JSON
@@ -7,59 +7,63 @@ from graphql_schema.fields import optional_input, plain_field
 from stores import tables as store
 
 
-@strawberry.input(description="Which rows; what is empty or left out asks nothing.")
+@strawberry.input(description="Filter of rows; an empty or omitted list sets no condition.")
 class TableRowFilter:
-    """The filter of rows."""
+    """Filter of rows; `to_store` converts it to `stores.tables.RowFilter`."""
 
-    row_digests: list[str] | None = optional_input("The digests that they may have, at most 10,000.")
+    row_digests: list[str] | None = optional_input("Digests of the rows, at most 10,000.")
 
     def to_store(self) -> store.RowFilter:
-        """The filter as the store takes it."""
+        """Convert to the filter of `stores.tables`."""
         return store.RowFilter(self.row_digests)
 
 
-@strawberry.input(description="A table. The same rows in the same order are the same table, however often it is sent.")
+@strawberry.input(
+    description="Table. The same rows in the same order are one table, no matter how often they are sent."
+)
 class TableSchemaForInsert:
-    """A table."""
+    """Table to create."""
 
-    project_id: strawberry.ID = plain_field("The project, as entity/project.")
-    rows: list[JSON] = plain_field("The rows in order, each a JSON object; the same one may come more than once.")
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    rows: list[JSON] = plain_field("Rows in order, each a JSON object; duplicates are allowed.")
 
 
-@strawberry.input(description="A row to append.")
+@strawberry.input(description="Row to append.")
 class TableAppendSpecPayload:
-    """A row."""
+    """Row to append at the end."""
 
-    row: JSON = plain_field("The row, a JSON object.")
+    row: JSON = plain_field("Row as a JSON object.")
 
 
-@strawberry.input(description="A row to take out.")
+@strawberry.input(description="Row to remove.")
 class TablePopSpecPayload:
-    """An index."""
+    """Index of the row to remove."""
 
-    index: int = plain_field("Its index, from 0, in the table as the updates before have left it.")
+    index: int = plain_field("Index of the row, from 0, after the preceding updates.")
 
 
-@strawberry.input(description="A row to insert.")
+@strawberry.input(description="Row to insert.")
 class TableInsertSpecPayload:
-    """A row and an index."""
+    """Row to insert, and its index."""
 
-    index: int = plain_field("The index, from 0, that it will have; at most the number of rows.")
-    row: JSON = plain_field("The row, a JSON object.")
+    index: int = plain_field("Index of the new row, from 0 to the number of rows.")
+    row: JSON = plain_field("Row as a JSON object.")
 
 
-@strawberry.input(description="One change to a table: exactly one of the three.", one_of=True)
+@strawberry.input(description="Change of a table: exactly one of append, pop and insert.", one_of=True)
 class TableUpdateSpec:
-    """A change."""
+    """Change of a table; graphql-core ensures that exactly one field is set."""
 
-    append: TableAppendSpecPayload | None = strawberry.field(description="A row for the end.", default=strawberry.UNSET)
-    pop: TablePopSpecPayload | None = strawberry.field(description="A row goes.", default=strawberry.UNSET)
+    append: TableAppendSpecPayload | None = strawberry.field(
+        description="Row to append at the end.", default=strawberry.UNSET
+    )
+    pop: TablePopSpecPayload | None = strawberry.field(description="Row to remove.", default=strawberry.UNSET)
     insert: TableInsertSpecPayload | None = strawberry.field(
-        description="A row for any place.", default=strawberry.UNSET
+        description="Row to insert at an index.", default=strawberry.UNSET
     )
 
     def to_store(self) -> store.TableUpdate:
-        """The change as the store takes it."""
+        """Convert to the update of `stores.tables`."""
         if self.append:
             return store.Append(self.append.row)
         if self.insert:
@@ -68,5 +72,5 @@ class TableUpdateSpec:
 
     def _pop(self) -> TablePopSpecPayload:
         if not self.pop:
-            raise TypeError("graphql-core lets exactly one of a @oneOf input's fields through")
+            raise TypeError("graphql-core accepts exactly one field of a @oneOf input")
         return self.pop

@@ -1,4 +1,4 @@
-"""Writing tables."""
+"""Mutations that write tables."""
 
 from typing import Annotated
 
@@ -9,69 +9,70 @@ from graphql_schema.fields import ProjectId, plain_field, resolved_field
 from graphql_schema.tables.inputs import TableSchemaForInsert, TableUpdateSpec
 from stores.concurrency.time_slices import cooperative_batches
 
-Table = Annotated[TableSchemaForInsert, strawberry.argument(description="The table.")]
+Table = Annotated[TableSchemaForInsert, strawberry.argument(description="Table to create.")]
 RowDigests = Annotated[
-    list[str], strawberry.argument(description="The digests of its rows in order, as tableCreate gives them.")
+    list[str], strawberry.argument(description="Digests of the rows in order, as tableCreate returns them.")
 ]
-BaseDigest = Annotated[
-    str, strawberry.argument(description="The digest of the table to start from; it stays as it is.")
-]
+BaseDigest = Annotated[str, strawberry.argument(description="Digest of the table to copy, which does not change.")]
 Updates = Annotated[
-    list[TableUpdateSpec], strawberry.argument(description="The changes, each to what the ones before it have made.")
+    list[TableUpdateSpec],
+    strawberry.argument(description="Changes in order; each applies to the result of the preceding ones."),
 ]
 
 
-@strawberry.type(description="A table that was created.")
+@strawberry.type(description="Result of `tableCreate`.")
 class TableCreateRes:
-    """The digests."""
+    """Digests of the table and of its rows."""
 
-    digest: str = plain_field("The table's digest.")
-    row_digests: list[str] = plain_field("The digests of its rows, in order.")
+    digest: str = plain_field("Digest of the table.")
+    row_digests: list[str] = plain_field("Digests of the rows, in order.")
 
 
-@strawberry.type(description="A table that was created of rows that were there.")
+@strawberry.type(description="Result of `tableCreateFromDigests`.")
 class TableCreateFromDigestsRes:
-    """The digest."""
+    """Digest of the table."""
 
-    digest: str = plain_field("The table's digest.")
+    digest: str = plain_field("Digest of the table.")
 
 
-@strawberry.type(description="A table that was made of another.")
+@strawberry.type(description="Result of `tableUpdate`.")
 class TableUpdateRes:
-    """The digests."""
+    """Digests of the new table and of the changed rows."""
 
-    digest: str = plain_field("The new table's digest.")
-    updated_row_digests: list[str] = plain_field("For each change the digest of the row that came or went.")
+    digest: str = plain_field("Digest of the new table.")
+    updated_row_digests: list[str] = plain_field("Digests of the added or removed rows, one for each change.")
 
 
 @strawberry.type
 class TableMutations:
-    """The fields of Mutation that write tables."""
+    """Mutation fields that write tables."""
 
     @resolved_field(
-        "Create a table. Rows that the project has already, in whatever table, are not stored again.", size="table.rows"
+        "Creation of a table. Rows that another table of the project has are not stored again.", size="table.rows"
     )
     async def table_create(self, info: Info, table: Table) -> TableCreateRes:
-        """Create a table."""
+        """Store a table; return its digest and those of its rows."""
         digest, row_digests = await info.context.stores.tables.create(table.project_id, table.rows)
         return TableCreateRes(digest=digest, row_digests=row_digests)
 
     @resolved_field(
-        "Create a table of rows by their digests, such as one too large for a single request: send its rows in several "
-        "tables first. Rows that are not there count, and show once they are created."
+        "Creation of a table from digests of rows, for example one that is too large for a single request: first send "
+        "its rows in several tables. Missing rows count; tableRows returns them once they are stored."
     )
     async def table_create_from_digests(
         self, info: Info, project_id: ProjectId, row_digests: RowDigests
     ) -> TableCreateFromDigestsRes:
-        """Create a table of rows by their digests."""
+        """Store a table of rows by their digests; return its digest."""
         digest = await info.context.stores.tables.create_from_digests(project_id, row_digests)
         return TableCreateFromDigestsRes(digest=digest)
 
-    @resolved_field("Make another table of one. Only what changes is written; all of the table's digests are read.")
+    @resolved_field(
+        "Creation of a changed copy of a table. Only changed rows are written; all row digests of the table are read."
+    )
     async def table_update(
         self, info: Info, project_id: ProjectId, base_digest: BaseDigest, updates: Updates
     ) -> TableUpdateRes:
-        """Make another table of one."""
+        """Store a changed copy; return its digest and those of the changed rows."""
         changes = [update.to_store() async for some in cooperative_batches(updates) for update in some]
         digest, updated = await info.context.stores.tables.update(project_id, base_digest, changes)
         return TableUpdateRes(digest=digest, updated_row_digests=updated)

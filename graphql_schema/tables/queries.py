@@ -1,4 +1,4 @@
-"""Reading tables."""
+"""Queries that read tables."""
 
 from functools import partial
 from typing import Annotated
@@ -16,31 +16,34 @@ from graphql_schema.tables.types import TableRowSchema, TableStatsRow
 from stores.paging import PageRequest, Row
 from stores.tables.rows import INDEXED_ROW_FIELDS
 
-Digest = Annotated[str, strawberry.argument(description="The table's digest, as tableCreate gives it.")]
+Digest = Annotated[str, strawberry.argument(description="Digest of the table, as tableCreate returns it.")]
 Digests = Annotated[
-    list[str] | None, strawberry.argument(description="The tables' digests, at most 1,000; unknown ones do no harm.")
+    list[str] | None,
+    strawberry.argument(description="Digests of the tables, at most 1,000; unknown digests are ignored."),
 ]
-Filter = Annotated[TableRowFilter | None, strawberry.argument(description="Which rows; all if left out.")]
+Filter = Annotated[TableRowFilter | None, strawberry.argument(description="Filter of the rows; all rows if omitted.")]
 Where = Annotated[
     QueryInput | None,
-    strawberry.argument(description="Any condition on `digest`, `val` and paths into it such as `val.usage.tokens`."),
+    strawberry.argument(
+        description="Condition on `digest`, `val` and paths into it such as `val.usage.tokens`; none if omitted."
+    ),
 ]
 Sort = Annotated[
     list[SortBy] | None,
     strawberry.argument(
-        description="By which paths into the rows, such as `usage.tokens`; in the table's own order if left out or "
-        "empty, in which a page costs the same at any depth. A sort looks at all rows."
+        description="Sort order, by paths into the rows such as `usage.tokens`. The order of the table if omitted "
+        "or empty; the cost of a page then does not depend on its position. A sort reads all rows."
     ),
 ]
 
 
 @strawberry.type
 class TableQueries:
-    """The fields of Query that read tables."""
+    """Query fields that read tables."""
 
     @connection_field(
-        "A page of a table's rows; none if there is no such table. A row that was never created counts, but is not "
-        "among them.",
+        "Page of the rows of a table; empty if the table is missing. A row that was never stored counts but is not "
+        "returned.",
         of=TableRowSchema,
         indexed=INDEXED_ROW_FIELDS,
     )
@@ -55,20 +58,22 @@ class TableQueries:
         *,
         request: PageRequest,
     ) -> Listing:
-        """A page of rows."""
+        """Return a page of rows and a function that counts all of them."""
         tables = info.context.stores.tables
         which, where = to_store(filter), to_store(query)
-        wanted = connections.selected_of_nodes(info)
+        wanted = connections.selected_node_fields(info)
         page = await tables.rows(project_id, digest, request, wanted, which, sort_keys(sort_by), where)
         return Listing(page, partial(tables.count_rows, project_id, digest, which, where))
 
-    @resolved_field("Numbers about a table; null if there is none.", returns=TableStatsRow | None)
+    @resolved_field("Statistics of a table; null if it is missing.", returns=TableStatsRow | None)
     async def table_stats(self, info: Info, project_id: ProjectId, digest: Digest) -> Row | None:
-        """Numbers about a table."""
+        """Read the selected statistics of a table; None if it is missing."""
         tables = info.context.stores.tables
         return await found_or_null(tables.stats_of_one(project_id, digest, selected_fields(info)))
 
-    @resolved_field("Numbers about tables: of each that there is, once.", returns=list[TableStatsRow], size="digests")
+    @resolved_field(
+        "Statistics of tables, one entry for each table that exists.", returns=list[TableStatsRow], size="digests"
+    )
     async def tables_stats(self, info: Info, project_id: ProjectId, digests: Digests = None) -> list[Row]:
-        """Numbers about tables."""
+        """Read the selected statistics of tables; missing tables are left out."""
         return await info.context.stores.tables.stats(project_id, digests or [], selected_fields(info))

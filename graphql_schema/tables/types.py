@@ -1,4 +1,4 @@
-"""What a table's rows and numbers look like."""
+"""GraphQL types of tables and their rows."""
 
 import strawberry
 from strawberry.scalars import JSON
@@ -11,48 +11,48 @@ from stores.refs import table_ref, table_row_ref
 from stores.row_fields import JsonField
 
 
-@strawberry.type(description="A row of a table, at one of its positions.")
+@strawberry.type(description="Row at one position of a table.")
 class TableRowSchema(Node):
-    """A row; its source is a row of `stores.tables`."""
+    """Row; the source is a row of `stores.tables`."""
 
-    ref: strawberry.ID = node_ref(table_row_ref, "The ref of this position of the table, by which node finds it again.")
-    digest: str = plain_field("The row's digest: that of its content, whatever the order of its keys.")
-    val: JSON | None = json_field(JsonField("val"), "The row itself: a JSON object.")
-    original_index: BigInt | None = plain_field(
-        "Its position in the table, from 0, in whatever order rows are asked for."
-    )
+    ref: strawberry.ID = node_ref(table_row_ref, "Ref of this position of the table, which node resolves.")
+    digest: str = plain_field("Digest of the row's content, independent of the order of its keys.")
+    val: JSON | None = json_field(JsonField("val"), "Row as a JSON object.")
+    original_index: BigInt | None = plain_field("Position in the table, from 0, independent of the sort order.")
     table = to_one(
-        "The table that it is in.",
+        "Table of the row.",
         TableOf | None,
         lambda stores: stores.tables.by_keys,
         key_of("project_id", "table_digest"),
     )
 
 
-@strawberry.type(description="Numbers about a table.")
+@strawberry.type(description="Statistics of a table.")
 class TableStatsRow:
-    """Numbers; the source is a row of `stores.tables`."""
+    """Statistics; the source is a row of `stores.tables`."""
 
-    digest: str = plain_field("The table's digest.")
-    count: BigInt = plain_field("How many rows it has.")
+    digest: str = plain_field("Digest of the table.")
+    count: BigInt = plain_field("Number of rows.")
     storage_size_bytes: BigInt | None = plain_field(
-        "What its rows take as JSON text, each as often as it is in the table; computed only when selected."
+        "Size of the rows as JSON text in bytes, with duplicates counted each time; computed only if selected."
     )
 
 
-@strawberry.type(description="A table: rows in their order, which never change.")
+@strawberry.type(description="Table: an immutable sequence of rows.")
 class Table(Node):
-    """A table; its source is a row of `TablesStore.by_keys`."""
+    """Table; the source is a row of `TablesStore.by_keys`."""
 
-    ref: strawberry.ID = node_ref(table_ref, "Its ref, by which values point to it, and node finds it again.")
-    project_id: strawberry.ID = plain_field("The project, as entity/project.")
-    digest: str = plain_field("The table's digest.")
-    count: BigInt = plain_field("How many rows it has.")
+    ref: strawberry.ID = node_ref(
+        table_ref, "Ref of the table. JSON values refer to the table by it, and node resolves it."
+    )
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    digest: str = plain_field("Digest of the table.")
+    count: BigInt = plain_field("Number of rows.")
     storage_size_bytes: BigInt | None = plain_field(
-        "What its rows take as JSON text, each as often as it is in the table; computed only when selected."
+        "Size of the rows as JSON text in bytes, with duplicates counted each time; computed only if selected."
     )
     rows = to_many(
-        "Its rows in their order; one that was never created counts, but is not among them.",
+        "Rows in order; a row that was never stored counts but is not returned.",
         TableRowSchema,
         lambda stores: stores.tables.rows_of,
         key_of("project_id", "digest"),

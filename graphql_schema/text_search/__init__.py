@@ -1,4 +1,4 @@
-"""Text search in the API."""
+"""GraphQL types and root fields of text search."""
 
 from graphql_schema.text_search.indexes import SearchIndexMutations, SearchIndexQueries
 from graphql_schema.text_search.queries import SearchQueries

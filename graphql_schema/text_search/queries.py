@@ -1,4 +1,4 @@
-"""Searching calls by their texts."""
+"""Query that searches calls by text."""
 
 from functools import partial
 from typing import Annotated
@@ -18,30 +18,30 @@ from stores.text_search.highlights import DEFAULT
 Text = Annotated[
     str,
     strawberry.argument(
-        description='What calls must have, all of it: words, "phrases in quotes", -words that they must not have. '
-        "Letter case does not matter. At most 1,000 characters and 20 words and phrases, and 200 characters of those "
-        "that hold others than ASCII."
+        description='Text to search for: words, "phrases in quotes", and -words to exclude. Calls must match '
+        "all of it; letter case is ignored. At most 1,000 characters and 20 words and phrases; words "
+        "and phrases with non-ASCII characters have at most 200 characters in all."
     ),
 ]
 MethodAsked = Annotated[
     CallSearchMethod | None,
     strawberry.argument(
-        description="How to look for them; if left out, by the project's index where it is ready, and else by a scan. "
-        "A page by cursor is looked for as the one that gave the cursor."
+        description="Search method. If omitted, the index is used if it is ready, and a scan otherwise. A page "
+        "after a cursor uses the method of that cursor."
     ),
 ]
 MaxHighlights = Annotated[
-    int | None, strawberry.argument(description="How many highlights to give of each call, 5 if left out; at most 100.")
+    int | None, strawberry.argument(description="Maximum number of highlights per call, at most 100; 5 if omitted.")
 ]
 
 
 @strawberry.type
 class SearchQueries:
-    """The fields of Query that search."""
+    """Query field that searches."""
 
     @resolved_field(
-        "The calls that have a text in their inputs, output, exception or names. With an index (searchIndexSet) the "
-        "best come first; without one, the newest, for five seconds at most.",
+        "Calls with a text in their inputs, output, exception or names. With an index (searchIndexSet), the best "
+        "matches are first. Without one, the newest calls are first, and the search stops after five seconds.",
         returns=CallSearchConnection,
         work=SCAN,
     )
@@ -59,12 +59,12 @@ class SearchQueries:
         last: Last = None,
         before: Before = None,
     ) -> Listing:
-        """A page of what is found."""
+        """Return a page of hits and a function that counts all of them."""
         store = info.context.stores.text_search
         which, where = to_store(filter), to_store(query)
         request = page_request(info, {"first": first, "after": after, "last": last, "before": before})
         is_highlighted = "highlights" in selected_fields(info, "nodes", "edges.node")
-        most = DEFAULT if max_highlights is None else max_highlights
+        limit = DEFAULT if max_highlights is None else max_highlights
         page = await store.page(
             project_id,
             text,
@@ -73,6 +73,6 @@ class SearchQueries:
             which,
             where,
             Method(str(method.value)) if method else None,
-            most if is_highlighted else None,
+            limit if is_highlighted else None,
         )
         return Listing(page, partial(store.count, project_id, text, which, where, page.method))

@@ -1,4 +1,4 @@
-"""What a search finds."""
+"""GraphQL types of search results."""
 
 from enum import Enum
 from typing import Any
@@ -13,103 +13,106 @@ from stores.text_search import FoundPage, Highlight
 from stores.text_search.results import SCORE
 
 
-@strawberry.enum(description="How calls are looked for.")
+@strawberry.enum(description="Search method.")
 class CallSearchMethod(Enum):
-    """The values are those of the stores."""
+    """Search methods; the values are those of `stores.text_search`."""
 
     INDEX = strawberry.enum_value(
-        "index", description="By the project's index: calls that have the words, the best first, then the newest."
+        "index",
+        description="Index of the project: finds calls that contain the words; the best matches first, then the "
+        "newest.",
     )
     SCAN = strawberry.enum_value(
         "scan",
-        description="By looking through calls: those that have the texts in them, even inside words; the newest first.",
+        description="Scan of the calls: finds calls that contain the texts, even inside words; the newest first.",
     )
 
 
-@strawberry.enum(description="A part of a call that is searched.")
+@strawberry.enum(description="Searched field of a call.")
 class CallSearchField(Enum):
-    """The values are those of the stores."""
+    """Searched fields; the values are those of `stores.text_search`."""
 
-    OP_NAME = strawberry.enum_value("op_name", description="The op's name.")
-    DISPLAY_NAME = strawberry.enum_value("display_name", description="The name given to the call.")
-    EXCEPTION = strawberry.enum_value("exception", description="The exception that ended it.")
-    OUTPUT = strawberry.enum_value("output", description="What it gave back.")
-    INPUTS = strawberry.enum_value("inputs", description="What it was called with.")
+    OP_NAME = strawberry.enum_value("op_name", description="Name of the op.")
+    DISPLAY_NAME = strawberry.enum_value("display_name", description="Display name of the call.")
+    EXCEPTION = strawberry.enum_value("exception", description="Text of the exception that ended the call.")
+    OUTPUT = strawberry.enum_value("output", description="Result of the call.")
+    INPUTS = strawberry.enum_value("inputs", description="Arguments of the call.")
 
 
 @strawberry.type(
-    description="A stretch of a snippet that matches, counted in units of UTF-16, as JavaScript's strings are: "
+    description="Range of a match in a snippet, in UTF-16 code units as in JavaScript strings: "
     "snippet.slice(start, end)."
 )
 class CallSearchRange:
-    """The source is `stores.text_search.highlights.Range`."""
+    """Range; the source is `stores.text_search.highlights.Range`."""
 
-    start: int = plain_field("The first that matches, from 0.")
-    end: int = plain_field("The first behind it.")
+    start: int = plain_field("Start of the range, from 0.")
+    end: int = plain_field("End of the range, exclusive.")
 
 
-@strawberry.type(description="A place in a call where something stands that was looked for.")
+@strawberry.type(description="Match in a field of a call.")
 class CallSearchHighlight:
-    """The source is `stores.text_search.Highlight`."""
+    """Match; the source is `stores.text_search.Highlight`."""
 
-    field: CallSearchField = plain_field("The part of the call.")
+    field: CallSearchField = plain_field("Field of the call.")
     path: str | None = plain_field(
-        r"Where in the output or inputs, as the argument path of these takes it, such as messages.0.content; empty for "
-        r"the whole, null for the other parts."
+        "Path in the output or inputs, such as messages.0.content, valid for their argument path; empty for the whole "
+        "value, null for other fields."
     )
-    in_key: bool = plain_field("Whether the snippet is the key at the end of the path, and not of the value there.")
-    snippet: str = plain_field("Some of the text around the first match: plain text, 160 characters at most as a rule.")
-    ranges: list[CallSearchRange] = plain_field("What of the snippet matches, 20 ranges at most.")
-    is_cut_before: bool = plain_field("Whether there is more text before the snippet.")
-    is_cut_after: bool = plain_field("Whether there is more text after it.")
+    in_key: bool = plain_field("True if the snippet is the key at the end of the path; false if it is from the value.")
+    snippet: str = plain_field("Plain text around the first match, usually at most 160 characters.")
+    ranges: list[CallSearchRange] = plain_field("Ranges of the snippet that match, at most 20.")
+    is_cut_before: bool = plain_field("True if there is text before the snippet.")
+    is_cut_after: bool = plain_field("True if there is text after the snippet.")
 
 
-@strawberry.type(description="A call that was found.")
+@strawberry.type(description="Call that matches a search.")
 class CallSearchHit:
-    """A hit; its source is a row of the call with what the search adds."""
+    """Hit; the source is a row of a call with its score and highlights."""
 
-    @resolved_field("The call.", returns=CallSchema)
+    @resolved_field("Call that matches.", returns=CallSchema)
     def call(self, parent: strawberry.Parent[Row]) -> Row:
-        """The row itself."""
+        """Return the row, which is also the source of the call."""
         return parent
 
     @resolved_field(
-        "How well it matches: for each word or phrase 8 for the op's name, 8 for the display name, 4 for the "
-        "exception, 2 for the output and 1 for the inputs, wherever it stands."
+        "Relevance of the call. Each word or phrase adds 8 for the op's name, 8 for the display name, 4 for the "
+        "exception, 2 for the output and 1 for the inputs, if that field contains it."
     )
     def score(self, parent: strawberry.Parent[Row]) -> int:
-        """The score."""
+        """Return the score of the row."""
         score: int = parent[SCORE]
         return score
 
     @resolved_field(
-        "Where what was looked for stands in it: names first, then the exception, the output and the inputs. Found by "
-        "letter, inside words as well. What takes long is left out; payloads of some hundred kilobytes do not.",
+        "Matches in the call: first in the names, then in the exception, the output and the inputs. Matches are found "
+        "inside words too. The search for matches stops if it takes too long, which payloads of some hundred "
+        "kilobytes do not.",
         returns=list[CallSearchHighlight],
     )
     def highlights(self, parent: strawberry.Parent[Row]) -> list[Highlight]:
-        """The highlights that the search made."""
+        """Return the highlights of the row."""
         found: list[Highlight] = parent["highlights"]
         return found
 
 
-@strawberry.type(description="A page of calls that were found.")
+@strawberry.type(description="Page of search results.")
 class CallSearchConnection(Connection[CallSearchHit]):
-    """Relay's connection, and how the search went; its source is a `Listing` of a `FoundPage`."""
+    """Relay connection with the method and completeness of the search; the source is a `Listing` of a `FoundPage`."""
 
-    @resolved_field("How they were looked for.", returns=CallSearchMethod)
+    @resolved_field("Method of the search.", returns=CallSearchMethod)
     def method(self, parent: strawberry.Parent[Any]) -> str:
-        """The method."""
+        """Return the method of the page."""
         page: FoundPage = parent.page
         return str(page.method)
 
     @resolved_field(
-        "Whether all was looked at that could be on this page or on the way to it. If not, a scan took too long: "
-        "endCursor (or startCursor, backward) goes on where it stopped, even if nothing was found so far. Or an index "
-        "has more than 20,000 calls with the words, or too much waits to be indexed: those indexed last were put in "
-        "order. Narrow the search then."
+        "True if the search examined everything that could be on this page or before it. If false, a scan reached its "
+        "time limit: endCursor (or startCursor, backward) continues it, even if this page is empty. Or the index has "
+        "more than 20,000 calls with the words, or too many calls wait to be indexed: then the most recently indexed "
+        "ones were ranked. Narrow the search in that case."
     )
     def is_complete(self, parent: strawberry.Parent[Any]) -> bool:
-        """Whether all was looked at."""
+        """Return whether the search was complete."""
         page: FoundPage = parent.page
         return page.is_complete

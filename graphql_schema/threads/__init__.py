@@ -1,4 +1,4 @@
-"""Threads in the API."""
+"""GraphQL types and root field of threads."""
 
 from graphql_schema.threads.queries import ThreadQueries
 

@@ -1,4 +1,4 @@
-"""What clients ask of threads."""
+"""GraphQL input that filters threads."""
 
 import strawberry
 
@@ -8,18 +8,18 @@ from stores import threads as store
 
 
 @strawberry.input(
-    description="Which threads, and which of their turns count: all numbers and times of a thread are those of the "
-    "turns that started between the two times, and a thread without any that has ended is left out."
+    description="Filter of threads and of the turns that count. All numbers and times of a thread refer to the "
+    "turns that started between the two times. A thread without an ended turn among these is left out."
 )
 class ThreadsQueryFilter:
-    """The filter of threads."""
+    """Filter of threads; `to_store` converts it to `stores.threads.ThreadsFilter`."""
 
-    after_datetime: DateTime | None = optional_input("Only turns that started after this time count.")
-    before_datetime: DateTime | None = optional_input("Only turns that started before this time count.")
+    after_datetime: DateTime | None = optional_input("Exclusive lower bound of the start of turns.")
+    before_datetime: DateTime | None = optional_input("Exclusive upper bound of the start of turns.")
     thread_ids: list[str] | None = optional_input(
-        "The threads themselves, at most 1,000; a list that is empty or left out asks nothing."
+        "Ids of threads, at most 1,000; an empty or omitted list sets no condition."
     )
 
     def to_store(self) -> store.ThreadsFilter:
-        """The filter as the store takes it."""
+        """Convert to the filter of `stores.threads`."""
         return store.ThreadsFilter(**vars(self))

@@ -1,4 +1,4 @@
-"""Reading threads."""
+"""Query that reads threads."""
 
 from functools import partial
 from typing import Annotated
@@ -15,23 +15,23 @@ from stores.paging import PageRequest
 
 Filter = Annotated[
     ThreadsQueryFilter | None,
-    strawberry.argument(description="Which threads, made of which turns; all if left out."),
+    strawberry.argument(description="Filter of threads and of their turns; all if omitted."),
 ]
 Sort = Annotated[
     list[SortBy] | None,
     strawberry.argument(
-        description="In which order: by thread_id, turn_count, start_time, last_updated, p50_turn_duration_ms or "
-        "p99_turn_duration_ms; the last updated first if left out or empty."
+        description="Sort order: by thread_id, turn_count, start_time, last_updated, p50_turn_duration_ms or "
+        "p99_turn_duration_ms; the last updated first if omitted or empty."
     ),
 ]
 
 
 @strawberry.type
 class ThreadQueries:
-    """The field of Query that reads threads."""
+    """Query field that reads threads."""
 
     @connection_field(
-        "A page of the project's threads; those of which no turn has ended yet are left out.",
+        "Page of the project's threads, without those of which no turn has ended yet.",
         of=ThreadSchema,
         scans=True,
     )
@@ -44,7 +44,9 @@ class ThreadQueries:
         *,
         request: PageRequest,
     ) -> Listing:
-        """A page of threads."""
+        """Return a page of threads and a function that counts all of them."""
         threads, which = info.context.stores.threads, to_store(filter)
-        page = await threads.page(project_id, request, connections.selected_of_nodes(info), which, sort_keys(sort_by))
+        page = await threads.page(
+            project_id, request, connections.selected_node_fields(info), which, sort_keys(sort_by)
+        )
         return Listing(page, partial(threads.count, project_id, which))

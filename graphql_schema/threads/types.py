@@ -1,4 +1,4 @@
-"""What a thread looks like."""
+"""GraphQL type of threads."""
 
 import strawberry
 
@@ -18,41 +18,41 @@ def _ref(row: Row) -> str:
 
 
 @strawberry.type(
-    description="A thread: a conversation, as its turns make it. A turn is a call whose turnId is its own id; one that "
-    "was deleted counts no more."
+    description="Thread: a conversation, made of turns. A turn is a call whose turnId is its own id; deleted "
+    "turns do not count."
 )
 class ThreadSchema(Node):
-    """A thread; its source is a row of `stores.threads`."""
+    """Thread; the source is a row of `stores.threads`."""
 
-    project_id: strawberry.ID = plain_field("The project, as entity/project.")
-    thread_id: str = plain_field("The id that its calls share.")
-    turn_count: int = plain_field("How many turns it has, running ones, too.")
-    start_time: DateTime = plain_field("When its first turn started.")
-    last_updated: DateTime = plain_field("When the last of its turns to end did so.")
-    first_turn_id: strawberry.ID | None = plain_field("The turn that started first; the first by id of several.")
-    last_turn_id: strawberry.ID | None = plain_field("The turn that ended last; the last by id of several.")
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    thread_id: str = plain_field("Id of the thread, shared by its calls.")
+    turn_count: int = plain_field("Number of turns, including running ones.")
+    start_time: DateTime = plain_field("Start time of the first turn.")
+    last_updated: DateTime = plain_field("End time of the turn that ended last.")
+    first_turn_id: strawberry.ID | None = plain_field(
+        "Id of the turn that started first; the first by id if several did."
+    )
+    last_turn_id: strawberry.ID | None = plain_field("Id of the turn that ended last; the last by id if several did.")
     p50_turn_duration_ms: float | None = plain_field(
-        "The median of what its turns that have ended took, in milliseconds to the microsecond; between the two in the "
-        "middle of an even number."
+        "Median duration of the ended turns, in milliseconds with microsecond precision; interpolated for an even "
+        "number of turns."
     )
     p99_turn_duration_ms: float | None = plain_field(
-        "What 99 of 100 of them took at most; between two turns by the distance to each."
+        "99th percentile of the duration of the ended turns, in milliseconds, interpolated between two turns."
     )
 
     ref: strawberry.ID = node_ref(
-        _ref, "Its ref, by which node finds it again; where it is made of the turns of a period, one for that."
+        _ref, "Ref of the thread, which node resolves; if a filter bounds its turns, the ref contains these bounds."
     )
-    turns = to_many(
-        "Its turns that turnCount counts, the oldest first.", Call, lambda stores: stores.threads.turns, _KEY
-    )
+    turns = to_many("Turns that turnCount counts, the oldest first.", Call, lambda stores: stores.threads.turns, _KEY)
     calls = to_many(
-        "All its calls, turns and the steps in them, whenever they started; the oldest first.",
+        "All calls of the thread, turns and their steps, regardless of the filter's times; the oldest first.",
         Call,
         lambda stores: stores.threads.calls,
         _KEY,
     )
     traces = to_many(
-        "The traces that its calls are in, by when the first of these started.",
+        "Traces of the calls, sorted by the start of their first call.",
         TraceOf,
         lambda stores: stores.threads.traces,
         _KEY,

@@ -1,4 +1,4 @@
-"""Traces in the API."""
+"""GraphQL types and root field of traces."""
 
 from graphql_schema.traces.queries import TraceQueries
 

@@ -1,4 +1,4 @@
-"""Reading traces."""
+"""Query that reads a trace."""
 
 from typing import Annotated
 
@@ -12,14 +12,14 @@ from stores.paging import Row
 
 @strawberry.type
 class TraceQueries:
-    """The field of Query that reads traces."""
+    """Query field that reads traces."""
 
-    @resolved_field("A trace; null if it has no calls, or all of them are deleted.", returns=Trace | None)
+    @resolved_field("Trace; null if it has no calls, or all of them are deleted.", returns=Trace | None)
     async def trace(
         self,
         info: Info,
         project_id: ProjectId,
-        trace_id: Annotated[strawberry.ID, strawberry.argument(description="The id that its calls share.")],
+        trace_id: Annotated[strawberry.ID, strawberry.argument(description="Id of the trace, shared by its calls.")],
     ) -> Row | None:
-        """A trace."""
+        """Read a trace; None if it has no calls."""
         return await info.context.stores.traces.one(project_id, trace_id)

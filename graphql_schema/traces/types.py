@@ -1,4 +1,4 @@
-"""What a trace looks like."""
+"""GraphQL types of traces and of their trees."""
 
 from functools import partial
 from typing import Annotated
@@ -19,89 +19,97 @@ from stores.paging import PageRequest, Row
 from stores.refs import trace_ref
 
 MaxDepth = Annotated[
-    int | None, strawberry.argument(description="Leave out calls that are deeper; roots are at depth 0.")
+    int | None,
+    strawberry.argument(
+        description="Maximum depth of the returned calls, with roots at depth 0; all calls if omitted."
+    ),
 ]
 
 _KEY = key_of("project_id", "trace_id")
 
 
-@strawberry.type(description="A call at its place in the tree of its trace.")
+@strawberry.type(description="Call at its position in the tree of its trace.")
 class TraceTreeNode:
-    """A place in a tree; its source is a row of `TracesStore.trees`, which is one of the call's, too."""
+    """Node of a tree; the source is a row of `TracesStore.trees`, which is also a row of a call."""
 
-    depth: int = plain_field("How many calls are above it in the tree; 0 for a root.")
+    depth: int = plain_field("Number of ancestors in the tree; 0 for a root.")
     parent_id: strawberry.ID | None = computed_field(
-        "The call above it in the tree; null for a root: a call whose parent is not there is one, and so is the oldest "
-        "of calls that are each other's parents in a circle.",
+        "Id of the parent in the tree; null for a root. A call is a root if its parent is missing, or if it is the "
+        "oldest of calls whose parent ids form a cycle.",
         lambda row: row.get("tree_parent_id"),
     )
-    num_children: int = plain_field("How many calls are right below it.")
-    num_descendants: int = plain_field("How many calls are below it in all, those that maxDepth leaves out, too.")
+    num_children: int = plain_field("Number of direct children.")
+    num_descendants: int = plain_field("Number of descendants, including those that maxDepth leaves out.")
 
-    @resolved_field("The call.", returns=CallSchema)
+    @resolved_field("Call of this node.", returns=CallSchema)
     def call(self, parent: strawberry.Parent[Row]) -> Row:
-        """The call."""
+        """Return the row, which is also the source of the call."""
         return parent
 
 
-@strawberry.type(description="What the calls of a trace come to together; what is not selected is not computed.")
+@strawberry.type(description="Totals over all calls of a trace; only selected fields are computed.")
 class TraceTotals:
     """Totals; the source is a row of `TracesStore.totals`."""
 
-    num_calls: int = plain_field("How many calls it has.")
-    num_errors: int = plain_field("How many of them ended with an exception.")
-    num_running: int = plain_field("How many of them have not ended.")
-    started_at: DateTime | None = plain_field("When the first of them started.")
-    ended_at: DateTime | None = plain_field("When the last of them to end did so; null while none has.")
-    duration_ms: BigInt | None = plain_field("From startedAt to endedAt, in whole milliseconds.")
+    num_calls: int = plain_field("Number of calls.")
+    num_errors: int = plain_field("Number of calls that ended with an exception.")
+    num_running: int = plain_field("Number of calls that have not ended.")
+    started_at: DateTime | None = plain_field("Start time of the first call.")
+    ended_at: DateTime | None = plain_field("Latest end time of the calls; null while none has ended.")
+    duration_ms: BigInt | None = plain_field(
+        "Time from startedAt to endedAt in whole milliseconds; null while no call has ended."
+    )
     usage: UsageTotals = plain_field(
-        "What they used of models, each call's own usage counted once, as totalUsage of usageTree tells it of roots."
+        "Usage of all calls, with each call's own usage counted once; the sum of totalUsage over the roots of "
+        "usageTree."
     )
 
 
-@strawberry.type(description="A trace: the calls that share a trace id, as a tree. It is there as long as any is.")
+@strawberry.type(
+    description="Trace: the calls that share a trace id, as a tree. It exists as long as one of its calls does."
+)
 class Trace(Node):
-    """A trace; its source is a row of `stores.traces`."""
+    """Trace; the source is a row of `stores.traces`."""
 
     ref: strawberry.ID = node_ref(trace_ref)
-    project_id: strawberry.ID = plain_field("The project, as entity/project.")
-    trace_id: strawberry.ID = plain_field("The id that its calls share.")
+    project_id: strawberry.ID = plain_field("Id of the project, as entity/project.")
+    trace_id: strawberry.ID = plain_field("Id of the trace, shared by its calls.")
 
     root = to_one(
-        "The call that it began with: the oldest of those that have no parent. Null where that never came or was "
-        "deleted; roots has what is at the top of the tree then.",
+        "Root call: the oldest call without a parent. Null if it is missing or deleted; roots then contains the top "
+        "of the tree.",
         CallSchema | None,
         lambda stores: stores.traces.roots,
         _KEY,
     )
-    calls = to_many("Its calls, the oldest first.", CallSchema, lambda stores: stores.traces.calls, _KEY)
+    calls = to_many("Calls of the trace, the oldest first.", CallSchema, lambda stores: stores.traces.calls, _KEY)
 
     @connection_field(
-        "The calls at the top of its tree, the oldest first: those without a parent, those whose parent is not there, "
-        "and the oldest of calls that are each other's parents in a circle.",
+        "Calls at the top of the tree, the oldest first: calls without a parent, calls whose parent is missing, and "
+        "the oldest of calls whose parent ids form a cycle.",
         of=CallSchema,
         work=COUNT,
     )
     async def roots(self, info: Info, parent: strawberry.Parent[Row], *, request: PageRequest) -> Listing:
-        """A page of its roots."""
-        return await _tree(info, parent, request, connections.frozen_of_nodes(info), 0)
+        """Return a page of the calls at depth 0."""
+        return await _tree(info, parent, request, connections.frozen_node_fields(info), 0)
 
     @connection_field(
-        "Its calls as a tree, in the order in which it is drawn: each comes after the one above it and its elder "
-        "siblings with all below them. One page of 10,000 is the whole of most traces.",
+        "Calls as a tree in depth-first order: a call follows its parent, its earlier siblings and their descendants. "
+        "A page of 10,000 contains most traces completely.",
         of=TraceTreeNode,
         work=COUNT,
     )
     async def tree(
         self, info: Info, parent: strawberry.Parent[Row], max_depth: MaxDepth = None, *, request: PageRequest
     ) -> Listing:
-        """A page of its tree."""
+        """Return a page of the tree."""
         wanted = frozenset(selected_fields(info, "nodes.call", "edges.node.call"))
         return await _tree(info, parent, request, wanted, max_depth)
 
-    @resolved_field("What its calls come to together.", returns=TraceTotals, work=COUNT)
+    @resolved_field("Totals over all calls of the trace.", returns=TraceTotals, work=COUNT)
     async def totals(self, info: Info, parent: strawberry.Parent[Row]) -> Row:
-        """Its totals."""
+        """Read the selected totals, batched over all traces of the page."""
         wanted = frozenset(selected_fields(info) | selected_fields(info, "usage", "usage.models"))
         return await info.context.loaders.load(info.context.stores.traces.totals, _KEY(parent), wanted)
 

@@ -321,10 +321,10 @@ class _ParsedListQuery:
 
     def compile(self, results: PrequeryResults, prices: Prices | None) -> ListQuery:
         """Compile the list query from the prequery results and, if it uses costs, the prices."""
-        stored, behind = self._split_conditions(results)
+        stored, looked_up = self._split_conditions(results)
         match = calls_match(self._project_id, self._filter, conditions=stored, versions=self.versions)
         lookups = [*cost_stages(prices), *self._lookups(results)]
-        narrowing: Match = {"$and": behind} if behind else {}
+        narrowing: Match = {"$and": looked_up} if looked_up else {}
         compiled = ListQuery(match, self._order)
         if not self.can_look_up_in_order:
             source = self._newest.stages(self._collections, self._project_id, match, results)
@@ -332,9 +332,9 @@ class _ParsedListQuery:
         elif lookups:
             # Looked up in order, one by one, until a page is full.
             compiled = ListQuery(match, self._order, narrowing=[*lookups, {"$match": narrowing}])
-        is_by_question = self.prequeries or prices or self.prefixes
+        needs_scope = self.prequeries or prices or self.prefixes
         # Cursors belong to the same list, with or without evaluation in Python.
-        return replace(compiled, cursor_scope=self._cursor_scope if is_by_question else self._scope_without_python)
+        return replace(compiled, cursor_scope=self._cursor_scope if needs_scope else self._scope_without_python)
 
     def sorted_by_feedback(
         self, database: Database, results: PrequeryResults, prices: Prices | None, session: Session

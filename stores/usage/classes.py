@@ -41,18 +41,18 @@ INPUT: Final = "input"
 OUTPUT: Final = "output"
 
 CLASSES: Final = (
-    TokenClass(INPUT, Side.INPUT, None, "Input tokens that were not cached: text, and all that no other class names"),
+    TokenClass(INPUT, Side.INPUT, None, "Input tokens that were not cached: text, and all tokens of no other class"),
     TokenClass("cache_read", Side.INPUT, INPUT, "Input tokens read from the provider's cache"),
     TokenClass("cache_read_audio", Side.INPUT, "cache_read", "Audio input tokens read from the provider's cache"),
     TokenClass("cache_write_5m", Side.INPUT, INPUT, "Input tokens written to a cache that lives for about 5 minutes"),
     TokenClass("cache_write_1h", Side.INPUT, "cache_write_5m", "Input tokens written to a cache that lives for 1 hour"),
     TokenClass("audio_input", Side.INPUT, INPUT, "Audio input tokens that were not cached"),
     TokenClass("image_input", Side.INPUT, INPUT, "Image input tokens that were not cached"),
-    TokenClass(OUTPUT, Side.OUTPUT, None, "Output tokens: text, and all that no other class names"),
+    TokenClass(OUTPUT, Side.OUTPUT, None, "Output tokens: text, and all tokens of no other class"),
     TokenClass("reasoning", Side.OUTPUT, OUTPUT, "Output tokens of the model's reasoning"),
     TokenClass("audio_output", Side.OUTPUT, OUTPUT, "Audio output tokens"),
     TokenClass("image_output", Side.OUTPUT, OUTPUT, "Image output tokens"),
-    TokenClass("web_searches", Side.REQUEST, None, "Web searches that the provider made and charges for one by one"),
+    TokenClass("web_searches", Side.REQUEST, None, "Web searches that the provider charges per search"),
 )
 """All classes; on each side the rest comes first."""
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from graphql_schema.execution.roots import MOST_ROOT_FIELDS
+from graphql_schema.execution.roots import MAX_CONCURRENT_ROOT_FIELDS
 from stores.concurrency.scan_slots import MAX_SCANS
 from stores.database import Database
 from stores.keys import KeysStore
@@ -63,9 +63,9 @@ async def test_one_request_runs_a_few_counts_concurrently(mongodb_uri: str, data
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=3000) as slow:
         async with httpx.AsyncClient(base_url=f"http://{slow.server.host}", timeout=TIMEOUT) as client:
             counting = asyncio.create_task(client.post("/graphql", json={"query": f"{{ {counts} }}"}))
-            await until(lambda: len(slow.reads()) == MOST_ROOT_FIELDS)
+            await until(lambda: len(slow.reads()) == MAX_CONCURRENT_ROOT_FIELDS)
             for _ in range(5):
-                assert len(slow.reads()) == MOST_ROOT_FIELDS
+                assert len(slow.reads()) == MAX_CONCURRENT_ROOT_FIELDS
             counting.cancel()
             await asyncio.gather(counting, return_exceptions=True)
         await until(lambda: not slow.reads())

@@ -11,7 +11,7 @@ from app.http_connections import header_limits, write_timeout
 from app.otlp.endpoint import MAX_VALUES as MAX_OTLP_VALUES
 from app.settings import PREFIX, Settings, text
 from app.websocket import handler, ping_limits
-from graphql_schema.execution.roots import MOST_ROOT_FIELDS
+from graphql_schema.execution.roots import MAX_CONCURRENT_ROOT_FIELDS
 from stores.concurrency import scan_slots
 from stores.json import incremental
 from stores.query import fields, parser, sort, text_expressions
@@ -88,7 +88,7 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
         ("Queries and mutations of one caller", "MAX_CALLER_OPERATIONS", _CALLER_BUSY),
         ("Queries", f"{_QUERIES}", _BUSY),
         ("Queries of one caller", f"{_QUERIES // 2}", _CALLER_BUSY),
-        ("Root fields of one query", f"{MOST_ROOT_FIELDS}", "the other fields wait"),
+        ("Root fields of one query", f"{MAX_CONCURRENT_ROOT_FIELDS}", "the other fields wait"),
         (
             "Scans, aggregations and searches",
             f"{scan_slots.MAX_SCANS}; {scan_slots.MAX_SCANS // 2} of one caller",

@@ -98,7 +98,7 @@ def permissions() -> str:
     names: dict[tuple[Role, str, str], list[str]] = {}
     for root, fields in FIELD_PERMISSIONS.items():
         for name, field in fields.items():
-            names.setdefault((field.role, root, field.place.told), []).append(f"`{name}`")
+            names.setdefault((field.role, root, field.projects.description), []).append(f"`{name}`")
     for path, kind, permission, methods in _routes():
         name = f"`{', '.join(methods)} {path}`" if kind == "HTTP" else f"`{path}`"
         names.setdefault((permission.role, kind, permission.projects_label), []).append(name)

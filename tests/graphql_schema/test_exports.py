@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from graphql_schema.exports import asked, concept_of, single
+from graphql_schema.exports import concept_of, parse_arguments, unique_parameters
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
 from stores.calls import CallsFilter
@@ -18,7 +18,7 @@ SCHEMA = build_schema(Limits())
 
 
 def test_arguments_are_converted_for_the_stores() -> None:
-    calls = asked(
+    calls = parse_arguments(
         SCHEMA,
         concept_of("calls"),
         {
@@ -28,7 +28,7 @@ def test_arguments_are_converted_for_the_stores() -> None:
             "sortBy": '[{"field": "started_at", "direction": "DESC"}]',
         },
     )
-    threads = asked(
+    threads = parse_arguments(
         SCHEMA, concept_of("threads"), {"projectId": "acme/chat", "filter": '{"afterDatetime": "1970-01-01T00:00:01Z"}'}
     )
 
@@ -40,7 +40,9 @@ def test_arguments_are_converted_for_the_stores() -> None:
 
 
 def test_null_equals_a_missing_argument() -> None:
-    found = asked(SCHEMA, concept_of("objects"), {"projectId": "acme/chat", "filter": "null", "sortBy": "null"})
+    found = parse_arguments(
+        SCHEMA, concept_of("objects"), {"projectId": "acme/chat", "filter": "null", "sortBy": "null"}
+    )
 
     assert (found.filter, found.query, found.sort_by) == (None, None, [])
 
@@ -55,9 +57,9 @@ def test_each_list_can_be_exported(name: str) -> None:
 def test_unknown_argument_is_named() -> None:
     with pytest.raises(NotFoundError, match="calls, objects, feedback, threads"):
         concept_of("costs")
-    with pytest.raises(BadInputError, match="there are a, b") as refused:
-        single([("c", "1")], ["a", "b"])
-    with pytest.raises(BadInputError, match="more than once"):
-        single([("a", "1"), ("a", "1")], ["a", "b"])
+    with pytest.raises(BadInputError, match="use a, b") as refused:
+        unique_parameters([("c", "1")], ["a", "b"])
+    with pytest.raises(BadInputError, match="is repeated"):
+        unique_parameters([("a", "1"), ("a", "1")], ["a", "b"])
 
     assert refused.value.argument == "c"

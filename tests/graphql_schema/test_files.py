@@ -70,7 +70,7 @@ async def test_invalid_base64_is_refused(run: Run, database: Database, content: 
     answer = await run(CREATE, content=content, name="x")
 
     assert answer.code == "BAD_USER_INPUT"
-    assert "a Base64 is a string" in answer.errors[0]["message"]
+    assert "a Base64 must be a string" in answer.errors[0]["message"]
     assert await database.files.count_documents({}) == 0
 
 

@@ -308,11 +308,11 @@ def test_document_cache_evicts_the_least_recently_used() -> None:
     texts = [f"{{ a{number}aaaa }}" for number in range(4)]
     for text in texts:
         assert len(text) == 10
-        documents.keep(text, parse(text))
+        documents.add(text, parse(text))
 
     documents.get(texts[0])
-    documents.keep("{ bbbbbb }", parse("{ bbbbbb }"))
-    documents.keep("{ too_long_for_it }", parse("{ too_long_for_it }"))
+    documents.add("{ bbbbbb }", parse("{ bbbbbb }"))
+    documents.add("{ too_long_for_it }", parse("{ too_long_for_it }"))
 
     kept = [text for text in [*texts, "{ bbbbbb }", "{ too_long_for_it }"] if documents.get(text)]
     assert kept == [texts[0], texts[2], texts[3], "{ bbbbbb }"]

@@ -67,7 +67,7 @@ async def test_timed_out_load_is_not_repeated_for_a_while(monkeypatch: pytest.Mo
 
     assert await loaders.load(find, 3, 3) == 7, "another question"
     assert asked == [1, 3]
-    monkeypatch.setattr("graphql_schema.loaders.GIVEN_UP_SECONDS", 0)
+    monkeypatch.setattr("graphql_schema.loaders.FAILURE_SECONDS", 0)
     failing.append(StoreTimeoutError("again"))
     with pytest.raises(StoreTimeoutError, match="again"):
         await loaders.load(find, 4, 4)

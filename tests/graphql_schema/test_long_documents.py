@@ -7,9 +7,9 @@ import strawberry
 from graphql import get_introspection_query
 from strawberry.types import ExecutionResult
 
-from graphql_schema.engine.documents import LONG
+from graphql_schema.engine.documents import LONG_DOCUMENT
 from graphql_schema.execution.executor import CompilingExecutor
-from graphql_schema.execution.roots import FewRootsExecutor
+from graphql_schema.execution.roots import LimitedRootsExecutor
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from tests.waiting import loop_turns_during
@@ -39,7 +39,7 @@ def schema() -> LoomSchema:
 
 
 def padded(document: str) -> str:
-    return document + " " * LONG
+    return document + " " * LONG_DOCUMENT
 
 
 async def executed(schema: LoomSchema, document: str) -> ExecutionResult:
@@ -89,17 +89,17 @@ async def test_operation_type_of_a_long_document_is_known_before_validation(sche
 async def test_inspection_of_a_long_document_yields_and_is_cached(schema: LoomSchema) -> None:
     text = padded("{ " + MISSPELT + " }")
 
-    assert await loop_turns_during(schema.look_at(text, None)) > 5
-    assert await loop_turns_during(schema.look_at(text, None)) == 0
+    assert await loop_turns_during(schema.prepare(text, None)) > 5
+    assert await loop_turns_during(schema.prepare(text, None)) == 0
     assert schema.is_query(text, None)
 
 
 async def test_documents_over_the_limit_are_inspected_in_no_time(schema: LoomSchema) -> None:
     text = "{" + "greeting " * 60_000 + "}"
 
-    assert await loop_turns_during(schema.look_at(text, None)) == 0
+    assert await loop_turns_during(schema.prepare(text, None)) == 0
     assert not schema.is_query(text, None)
-    assert schema._documents._beginnings == {}
+    assert schema._documents._heads == {}
     errors = (await executed(schema, text)).errors or []
     assert [error.message.split(". ")[0] for error in errors] == [
         "The document has 540,002 characters; the limit is 500,000"
@@ -117,8 +117,8 @@ async def test_variable_types_of_a_long_document_are_read_cooperatively(schema: 
     assert found == [{"a": "Boolean"}]
 
 
-@pytest.mark.parametrize("kind", [FewRootsExecutor, CompilingExecutor])
-async def test_introspection_yields_to_other_requests(kind: type[FewRootsExecutor]) -> None:
+@pytest.mark.parametrize("kind", [LimitedRootsExecutor, CompilingExecutor])
+async def test_introspection_yields_to_other_requests(kind: type[LimitedRootsExecutor]) -> None:
     schema = LoomSchema(Query, limits=Limits(), execution_context_class=kind)
     for _ in range(3):  # a selection is compiled when the server meets it again
         results: list[ExecutionResult] = []
@@ -141,4 +141,4 @@ def test_operation_names_are_distinguished_and_take_no_memory(schema: LoomSchema
     found = [(schema.is_query(text, name), schema.is_subscription(text, name)) for name in names]
 
     assert found == [(True, False), (False, True), (False, False), (False, False), (False, False)]
-    assert sum(map(len, schema._documents._beginnings)) == len(names) * 16
+    assert sum(map(len, schema._documents._heads)) == len(names) * 16

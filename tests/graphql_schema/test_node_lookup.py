@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from graphql_schema.node_lookup import FINDINGS, MAX_NODES
+from graphql_schema.node_lookup import MAX_NODES, NODE_LOOKUPS
 from graphql_schema.schema import LoomSchema
 from stores.calls import CallsStore
 from stores.database import Database
@@ -125,7 +125,7 @@ async def test_every_entity_is_found_by_its_ref_with_its_selection(run: Run, ref
         {"__typename": "CostQueryOutput", "llmId": "m", "promptTokenCost": 1.0},
         {"__typename": "Project", "id": PROJECT, "name": "chat"},
     ]
-    assert {parse_entity(ref).kind for ref in refs} | {"table", "op"} == FINDINGS.keys()
+    assert {parse_entity(ref).kind for ref in refs} | {"table", "op"} == NODE_LOOKUPS.keys()
 
 
 async def test_table_is_found_by_the_ref_in_values(run: Run, refs: list[str]) -> None:
@@ -257,7 +257,7 @@ async def test_too_many_nodes_error_has_the_limit(run: Run) -> None:
     )
 
     assert answer.code == "BAD_USER_INPUT"
-    assert answer.errors[0]["message"] == "ids: has 1,001 refs; the limit is 1,000 at once"
+    assert answer.errors[0]["message"] == "ids: has 1,001 refs; the limit is 1,000 per request"
 
 
 async def test_only_fragments_of_the_actual_type_are_read(run: Run, refs: list[str], commands: Commands) -> None:
@@ -281,7 +281,7 @@ async def test_only_fragments_of_the_actual_type_are_read(run: Run, refs: list[s
 def test_every_type_with_its_own_ref_is_found(schema: LoomSchema) -> None:
     implementing = schema._schema.get_possible_types(schema._schema.type_map["Node"])  # type: ignore[arg-type]
 
-    assert {kind.name for kind in implementing} == {finding.type for finding in FINDINGS.values()}
+    assert {kind.name for kind in implementing} == {finding.type for finding in NODE_LOOKUPS.values()}
 
 
 def test_ids_of_any_text_are_quoted() -> None:

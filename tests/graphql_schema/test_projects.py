@@ -179,7 +179,7 @@ async def test_timed_out_count_is_an_error_at_its_field(
     name = field.partition(" ")[0]
     assert error.extensions == {"code": "TIMEOUT"}
     assert error.path == ["projects", "nodes", 0, name]
-    assert f"did not get through with {name} in time; ask for fewer projects at once (first)" in error.message
+    assert f"did not compute {name} in time; ask for fewer projects per request (first)" in error.message
 
 
 async def test_slow_project_sizes_error_suggests_fewer_fields(schema: LoomSchema, database: Database) -> None:
@@ -189,7 +189,7 @@ async def test_slow_project_sizes_error_suggests_fewer_fields(schema: LoomSchema
 
     [error] = list(result.errors or ())
     assert error.extensions == {"code": "TIMEOUT"}
-    assert "did not get through with projectStats in time; select fewer of the four sizes at once" in error.message
+    assert "did not compute projectStats in time; select fewer of the four sizes per request" in error.message
 
 
 async def test_projects_are_paged_sorted_and_filtered(run: Run, calls: CallsStore) -> None:

@@ -65,7 +65,7 @@ async def test_json_literal_accepts_variables_and_omits_absent_ones(run: Run) ->
     ("literal", "reason"),
     [
         ("{a: FOO}", 'write it in quotes, as "FOO"'),
-        ("{a: 1e400}", "beyond a double's range"),
+        ("{a: 1e400}", "beyond the range of doubles"),
         ("{a: 1" + "0" * 308 + "}", "309 digits is too long"),
         ("{a: -" + "9" * 900 + "}", "900 digits is too long"),
     ],

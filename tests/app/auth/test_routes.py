@@ -125,7 +125,7 @@ def outcome(answer: httpx.Response) -> str:
 
 
 def expected(endpoint: str, caller: str, *, takes_query: bool) -> str:
-    """What the table says of a caller at an endpoint; one that takes a query as its field does, which takes a reader."""
+    """The outcome by the table for a caller at an endpoint; `takes_query` stands for fields that need a reader."""
     permission = permission_of(endpoint)
     if permission is OPEN:
         return "in"

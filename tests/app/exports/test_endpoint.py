@@ -169,8 +169,8 @@ async def test_export_resumed_after_the_last_row_has_only_the_last_line(client: 
         ("calls", {"sortBy": '[{"field": "id", "direction": "UP"}]'}, "sortBy.0.direction", "SortDirection"),
         ("calls", {"sortBy": '[{"field": "nothing", "direction": "ASC"}]'}, "sortBy.0.field", "nothing"),
         ("threads", {"filter": '{"afterDatetime": "noon"}'}, "filter.afterDatetime", "ISO 8601"),
-        ("threads", {"query": "{}"}, "query", "is no parameter of this export"),
-        ("calls", {"first": "10"}, "first", "there are projectId, filter, query, sortBy, after, cursors, format"),
+        ("threads", {"query": "{}"}, "query", "is not a parameter of this export"),
+        ("calls", {"first": "10"}, "first", "use projectId, filter, query, sortBy, after, cursors, format"),
         ("calls", {"after": "abc"}, "after", "not a cursor of this query"),
         ("calls", {"cursors": "yes"}, "cursors", "not one of false, true"),
         ("calls", {"format": "csv"}, "format", "not one of ndjson, parquet"),
@@ -196,7 +196,7 @@ async def test_unknown_export_is_not_found(client: httpx.AsyncClient) -> None:
     assert (nowhere.status_code, of_nothing.status_code, twice.status_code) == (404, 400, 400)
     assert "calls, objects, feedback, threads" in nowhere.text
     assert "is required" in of_nothing.text
-    assert "more than once" in twice.text
+    assert "is repeated" in twice.text
 
 
 async def test_head_request_starts_no_export(client: httpx.AsyncClient) -> None:

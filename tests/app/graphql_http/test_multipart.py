@@ -228,7 +228,7 @@ async def test_file_inside_a_json_literal_is_refused(client: httpx.AsyncClient, 
 
     answer = await send(client, body(*fields(operations), part("0", b"hello", "x")))
 
-    assert_refused(answer, 200, "BAD_USER_INPUT", "$file is a file, which is no JSON")
+    assert_refused(answer, 200, "BAD_USER_INPUT", "$file is a file, which is not JSON")
     assert await database.objects.count_documents({}) == 0
 
 

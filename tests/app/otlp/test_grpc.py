@@ -68,7 +68,7 @@ async def test_valid_spans_are_stored_and_others_are_reported(export: Export, re
 @pytest.mark.parametrize(
     ("content", "project_id", "code", "reason"),
     [
-        (body(span(1))[:-3], "acme/chat", grpc.StatusCode.INVALID_ARGUMENT, "cut off"),
+        (body(span(1))[:-3], "acme/chat", grpc.StatusCode.INVALID_ARGUMENT, "truncated"),
         (body(span(1)), "nonsense", grpc.StatusCode.INVALID_ARGUMENT, "'nonsense' is not a project id"),
         (bytes(MAX_BODY_BYTES + 1), "acme/chat", grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max"),
     ],

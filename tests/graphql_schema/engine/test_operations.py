@@ -15,7 +15,7 @@ from strawberry.types.execution import PreExecutionError
 from strawberry.types.field import StrawberryField
 from strawberry.types.graphql import OperationType
 
-from graphql_schema.engine.operations import LimitedSchema, Tell
+from graphql_schema.engine.operations import LimitedSchema, OnResult
 from graphql_schema.engine.results import PartialFailure
 from graphql_schema.limits import Limits
 
@@ -198,7 +198,7 @@ async def test_observer_wraps_each_operation_and_gets_its_outcome(monkeypatch: p
     seen: list[object] = []
 
     @contextmanager
-    def beside(query: str | None, name: str | None) -> Iterator[Tell]:
+    def beside(query: str | None, name: str | None) -> Iterator[OnResult]:
         seen.append((query, name))
         yield seen.append
         seen.append("over")
@@ -246,5 +246,5 @@ def shout(value: str) -> str:
     ids=lambda given: str(*given),
 )
 def test_unsupported_schema_options_are_refused(given: dict[str, object]) -> None:
-    with pytest.raises(TypeError, match=f"{next(iter(given))} cannot be given"):
+    with pytest.raises(TypeError, match=f"{next(iter(given))} is not supported"):
         LimitedSchema(Query, limits=Limits(), **given)

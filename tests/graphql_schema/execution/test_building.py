@@ -7,7 +7,7 @@ from typing import Any
 from graphql import DocumentNode, parse
 
 from graphql_schema.execution import CompilingExecutor
-from graphql_schema.execution.executor_template import _WHEN_NEEDED, PatternedExecutor
+from graphql_schema.execution.executor_template import _LAZY_ATTRIBUTES, TemplateExecutor
 from graphql_schema.schema import LoomSchema
 
 ASKED = "query ($id: ID!) { call(projectId: $id, id: $id) { id } }"
@@ -36,10 +36,10 @@ def build(schema: LoomSchema, document: DocumentNode, **more: Any) -> CompilingE
 def test_built_executor_has_all_attributes_of_a_stock_one(schema: LoomSchema) -> None:
     document = parse(ASKED)
     executor = build(schema, document)
-    made = vars(executor) | {name: getattr(executor, name) for name in _WHEN_NEEDED}
+    made = vars(executor) | {name: getattr(executor, name) for name in _LAZY_ATTRIBUTES}
     # The build of graphql-core, past our own.
     ordinary = vars(
-        super(PatternedExecutor, CompilingExecutor).build(
+        super(TemplateExecutor, CompilingExecutor).build(
             schema._schema, document, None, "context", {"id": "x"}, operation_extensions=None
         )
     )

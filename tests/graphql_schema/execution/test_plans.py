@@ -8,10 +8,10 @@ from graphql import DocumentNode, ExecutionResult, OperationDefinitionNode, exec
 from strawberry.schema.config import StrawberryConfig
 
 from graphql_schema.execution import CompilingExecutor, field_of, plans, row_codegen
-from graphql_schema.execution.plans import KeptPlans
+from graphql_schema.execution.plans import PlanCache
 from graphql_schema.fields import resolved_field
 
-WIDE = " ".join(f"w{number}: name" for number in range(plans.MOST_FIELDS + 1))
+WIDE = " ".join(f"w{number}: name" for number in range(plans.MAX_FIELDS + 1))
 
 
 @strawberry.type
@@ -92,7 +92,7 @@ def test_variables_that_affect_the_selection_have_their_own_plans(compiled: list
 def test_too_wide_selection_uses_the_fallback(compiled: list[int]) -> None:
     rows = run(document(WIDE), 3)
 
-    assert [len(row) for row in rows] == [plans.MOST_FIELDS + 1] * 3
+    assert [len(row) for row in rows] == [plans.MAX_FIELDS + 1] * 3
     assert compiled == []
 
 
@@ -103,7 +103,7 @@ def operation_of(asked: DocumentNode) -> OperationDefinitionNode:
 
 
 def test_plans_are_freed_with_their_document() -> None:
-    kept, asked = KeptPlans(), document("name")
+    kept, asked = PlanCache(), document("name")
     assert kept.of(operation_of(asked)) is kept.of(operation_of(asked))
     assert len(kept) == 1
 
@@ -122,8 +122,8 @@ def test_flags_without_effect_make_no_plans(compiled: list[int]) -> None:
 
 
 def test_many_variants_use_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = KeptPlans(most=100)
-    monkeypatch.setattr(plans, "KEPT", kept)
+    kept = PlanCache(limit=100)
+    monkeypatch.setattr(plans, "PLAN_CACHE", kept)
     flags = [f"f{number}" for number in range(8)]
     selection = " ".join(f"{flag}: name @include(if: ${flag})" for flag in flags)
     asked = document(f"name {selection}", ", ".join(["$count: Int!", *(f"${flag}: Boolean!" for flag in flags)]))
@@ -135,7 +135,7 @@ def test_many_variants_use_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_plans_are_discarded_over_the_memory_limit() -> None:
-    kept, documents = KeptPlans(most=10), [document("name"), document("color")]
+    kept, documents = PlanCache(limit=10), [document("name"), document("color")]
     first, second = (operation_of(asked) for asked in documents)
     plans_of_first = kept.of(first)
     kept.of(second)

@@ -8,8 +8,8 @@ import pytest
 import strawberry
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from graphql_schema.execution import CompilingExecutor, FewRootsExecutor
-from graphql_schema.execution.roots import MOST_ROOT_FIELDS
+from graphql_schema.execution import CompilingExecutor, LimitedRootsExecutor
+from graphql_schema.execution.roots import MAX_CONCURRENT_ROOT_FIELDS
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from stores.errors import BadInputError
@@ -71,7 +71,7 @@ def schema(executor: type[StrawberryGraphQLCoreExecutionContext]) -> LoomSchema:
     return LoomSchema(query=Query, mutation=Mutation, limits=Limits(), execution_context_class=executor)
 
 
-@pytest.fixture(params=[CompilingExecutor, FewRootsExecutor])
+@pytest.fixture(params=[CompilingExecutor, LimitedRootsExecutor])
 def few(request: pytest.FixtureRequest) -> LoomSchema:
     return schema(request.param)
 
@@ -87,7 +87,7 @@ async def test_few_root_fields_run_concurrently(few: LoomSchema, times: int) -> 
         reads = Reads()
         result = await few.execute(document("item", "{ number again }"), context_value=reads)
 
-    assert (reads.most, reads.running) == (MOST_ROOT_FIELDS, 0)
+    assert (reads.most, reads.running) == (MAX_CONCURRENT_ROOT_FIELDS, 0)
     assert list(result.data or ()) == [f"a{number}" for number in range(FIELDS)]
     assert result.data["a5"] == {"number": 5, "again": 5}  # type: ignore[index] # it is a dict
     assert sorted(error.message for error in result.errors or ()) == ["no 13", "no 6"]
@@ -108,7 +108,7 @@ async def test_failed_operation_starts_no_more_fields(few: LoomSchema, times: in
 
     assert (result.data, [error.path for error in result.errors or ()]) == (None, [["a6"]])
     assert reads.running == 0
-    assert reads.ended <= 6 + MOST_ROOT_FIELDS
+    assert reads.ended <= 6 + MAX_CONCURRENT_ROOT_FIELDS
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -120,7 +120,7 @@ async def test_cancelled_operation_starts_no_more_fields(few: LoomSchema, times:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
-    assert (reads.running, reads.ended) == (0, MOST_ROOT_FIELDS)
+    assert (reads.running, reads.ended) == (0, MAX_CONCURRENT_ROOT_FIELDS)
 
 
 # Before the first step of a field's task, while it waits for a slot, and while it runs.

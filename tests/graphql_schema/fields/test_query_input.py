@@ -161,12 +161,12 @@ async def test_variable_is_accepted_at_any_level(
         (
             '{eq: [{getField: "op_name"}, {nullLiteral: false}]}',
             "query.expr.eq.1.nullLiteral",
-            "must be true, which stands for null",
+            "must be true, which means null",
         ),
         (
             '{and: [{in: {input: {getField: "op_name"}, values: [{literal: 1}, {nullLiteral: false}]}}]}',
             "query.expr.and.0.in.values.1.nullLiteral",
-            "must be true, which stands for null",
+            "must be true, which means null",
         ),
         ('{in: {input: {getField: "opname"}, values: []}}', "query.expr.in.input.getField", "did you mean op_name?"),
         (
@@ -215,10 +215,10 @@ async def test_error_in_the_raw_form_has_its_path(run: Run, query: Tree, argumen
     ("literal", "reason"),
     [
         ("null", "must be non-null"),
-        ("[1]", "a literal is a string, a number or a boolean; null is nullLiteral: true"),
-        ("{a: 1}", "a literal is a string, a number or a boolean; null is nullLiteral: true"),
+        ("[1]", "a literal must be a string, a number or a boolean; for null use nullLiteral: true"),
+        ("{a: 1}", "a literal must be a string, a number or a boolean; for null use nullLiteral: true"),
         ("FOO", 'write it in quotes, as "FOO"'),
-        ("1e400", "beyond a double's range"),
+        ("1e400", "beyond the range of doubles"),
     ],
 )
 async def test_literal_is_a_scalar(run: Run, literal: str, reason: str) -> None:

@@ -26,7 +26,7 @@ def limited(schema: LoomSchema) -> Limited:
 
 def sum_of(message: str) -> int:
     """What the sum in a message comes to, when its labels are taken away."""
-    [text] = re.findall(r"may return(?: and the scans that it needs)?, (.*), and [\d,]+ for what", message)
+    [text] = re.findall(r"may return(?: and the scans that it needs)?, (.*), and [\d,]+ for its work", message)
     plain = re.sub(r"\w+: ", "", text).replace(",", "").replace(" x ", " * ")
     assert re.fullmatch(r"[\d+*() ]+", plain), plain
     found: int = eval(plain)  # noqa: S307 -- digits and signs, as the line above sees to
@@ -38,9 +38,9 @@ def test_message_has_total_heaviest_fields_and_fix(limited: Limited) -> None:
 
     assert error.message == (
         "The query may cost 1,020,021, and the limit is 250,000: 1,020,001 for the objects that it may return, "
-        "calls: 1 + 10,000 x (1 + feedback: 1 + 100 x 1), and 20 for what the database is asked. "
-        "The most is calls.nodes.feedback.nodes, with 1,000,000. Ask for fewer of calls.nodes.feedback or of calls "
-        "(a smaller `first`, and on by cursor), or raise LOOMQL_MAX_QUERY_COST on the server."
+        "calls: 1 + 10,000 x (1 + feedback: 1 + 100 x 1), and 20 for its work in the database. "
+        "The most is calls.nodes.feedback.nodes, with 1,000,000. Request fewer of calls.nodes.feedback or of calls "
+        "(a smaller `first`, and the next page by cursor), or raise LOOMQL_MAX_QUERY_COST on the server."
     )
     assert error.extensions == {
         "code": "QUERY_TOO_COMPLEX",
@@ -69,7 +69,7 @@ def test_total_in_the_message_is_correct(limited: Limited, document: str) -> Non
 
     error = limited(cost - 1).refusal(document) if "mutation" not in document else limited(5).refusal(document)
 
-    [objects, work] = re.findall(r"([\d,]+) for (?:the objects|what the database)", error.message)
+    [objects, work] = re.findall(r"([\d,]+) for (?:the objects|its work in the database)", error.message)
     assert int(objects.replace(",", "")) + int(work.replace(",", "")) == cost
     assert sum_of(error.message) == int(objects.replace(",", ""))
     assert limited(cost).of(document) == cost
@@ -81,7 +81,7 @@ def test_too_many_database_queries_are_named_as_the_reason(limited: Limited) -> 
 
     error = limited(250_000).refusal(about(charts))
 
-    assert "and 320,000 for what the database is asked. Ask for less, or raise" in error.message
+    assert "and 320,000 for its work in the database. Request less, or raise" in error.message
 
 
 async def test_too_costly_operation_sends_no_database_command(database: Database, commands: Commands) -> None:

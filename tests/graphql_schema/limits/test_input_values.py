@@ -17,7 +17,7 @@ from graphql_schema.engine import executor_factory
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.execution import CompilingExecutor
 from graphql_schema.limits import Limits
-from graphql_schema.limits.input_values import AT_ONCE, MOST_UNKNOWN, check_values
+from graphql_schema.limits.input_values import MAX_INLINE_VALUES, MAX_UNKNOWN_KEYS, check_values
 from graphql_schema.scalars import SCALARS
 from graphql_schema.schema import LoomSchema, build_schema
 from stores.database import Database
@@ -92,8 +92,8 @@ async def test_values_at_the_limit_run_and_one_more_is_refused_before_coercion(
     assert data is None
     assert error.extensions == {"code": "QUERY_TOO_COMPLEX", "limit": LIMIT, "setting": "LOOMQL_MAX_INPUT_VALUES"}
     assert error.message == (
-        "The variables, counted up to $members, hold more than 1,000 values, outside of JSON; "
-        "send less at once, or raise LOOMQL_MAX_INPUT_VALUES on the server."
+        "The variables up to $members have more than 1,000 values, outside of JSON; "
+        "send fewer at once, or raise LOOMQL_MAX_INPUT_VALUES on the server."
     )
     assert COERCED == []
 
@@ -123,15 +123,13 @@ async def test_non_list_and_non_object_values_are_left_to_their_type(schema: Lim
 
 
 async def test_few_unknown_keys_are_listed_and_many_are_counted(schema: LimitedSchema) -> None:
-    few = {f"k{number}": 1 for number in range(3 + MOST_UNKNOWN)}
+    few = {f"k{number}": 1 for number in range(3 + MAX_UNKNOWN_KEYS)}
 
     _, told = await asked(schema, trees=[few])
     _, [error] = await asked(schema, trees=[few | {"more": 1}])
 
-    assert len(told) == 3 + MOST_UNKNOWN
-    assert (
-        error.message == "An object of type 'Tree' has 24 keys, and the type 3 fields; leave out what is none of them."
-    )
+    assert len(told) == 3 + MAX_UNKNOWN_KEYS
+    assert error.message == "An object of type 'Tree' has 24 keys, and the type 3 fields; remove the unknown keys."
     assert error.extensions == {"code": "BAD_USER_INPUT"}
     assert COERCED == []
 
@@ -161,18 +159,18 @@ async def test_large_input_is_coerced_in_a_thread(compiled: bool) -> None:  # no
             await asyncio.sleep(0)
 
     other = asyncio.create_task(wait_along())
-    few, _ = await asked(schema, trees=[], members=[0] * AT_ONCE)
-    assert others <= {0, AT_ONCE}
+    few, _ = await asked(schema, trees=[], members=[0] * MAX_INLINE_VALUES)
+    assert others <= {0, MAX_INLINE_VALUES}
     assert set(COERCED) == {threading.main_thread()}
     COERCED.clear()
     others.clear()
 
-    much, _ = await asked(schema, trees=[], members=[0] * 40 * AT_ONCE)
+    much, _ = await asked(schema, trees=[], members=[0] * 40 * MAX_INLINE_VALUES)
     other.cancel()
 
-    assert (few, much) == ({"count": AT_ONCE}, {"count": 40 * AT_ONCE})
+    assert (few, much) == ({"count": MAX_INLINE_VALUES}, {"count": 40 * MAX_INLINE_VALUES})
     assert threading.main_thread() not in COERCED
-    assert any(0 < met < 40 * AT_ONCE for met in others)
+    assert any(0 < met < 40 * MAX_INLINE_VALUES for met in others)
 
 
 @pytest.mark.parametrize("limit", [10**6, 10**5], ids=["allowed", "too many"])
@@ -186,7 +184,7 @@ async def test_many_values_are_counted_in_a_thread(limit: int, monkeypatch: pyte
     monkeypatch.setattr(executor_factory, "check_values", noted)
     schema = schema_of(limit, compiled=True)
 
-    await asked(schema, trees=[], members=[0] * AT_ONCE)
+    await asked(schema, trees=[], members=[0] * MAX_INLINE_VALUES)
     assert counting == []
     data, errors = await asked(schema, trees=[], members=[0] * 10**5 + [0])
 

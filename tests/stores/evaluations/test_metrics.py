@@ -104,7 +104,7 @@ async def test_too_many_metric_names_are_refused(
     await calls.write(whole_run([Prediction(row_ref(digest_of(1)), scores={f"s{n}": n for n in range(6)})]))
     monkeypatch.setattr(scores, "MAX_NAMES", 5)
 
-    with pytest.raises(BadInputError, match="more than 5 numbers of different names, the limit") as refused:
+    with pytest.raises(BadInputError, match="more than 5 different metric names, the limit") as refused:
         await metrics_of(evaluations)
     assert refused.value.argument == "call_id"
 
@@ -187,7 +187,7 @@ async def test_too_many_example_metrics_are_refused(database: Database, calls: C
     asked = database, PROJECT, [run_id(1), run_id(2)], [digest_of(1), digest_of(2)]
 
     found = await find_changes(*asked, limit=4)
-    with pytest.raises(BadInputError, match="more than 3 metrics, the limit of one answer") as refused:
+    with pytest.raises(BadInputError, match="more than 3 metrics, the limit of one response") as refused:
         await find_changes(*asked, limit=3)
 
     assert [[len(numbers) for numbers in runs] for runs in found.values()] == [[2, 1], [1, 0]]

@@ -301,7 +301,7 @@ async def test_too_many_calls_below_predictions_are_refused(database: Database, 
     key = PROJECT, run_id(), digest_of(1)
 
     assert len((await Predictions(database, 2).find([key], ALL))[key]) == 1
-    with pytest.raises(BadInputError, match="more than 5 calls below them, the limit of one answer") as refused:
+    with pytest.raises(BadInputError, match="more than 5 calls below them, the limit of one response") as refused:
         await Predictions(database, 1).find([key], ALL)
     assert refused.value.argument == "first"
 
@@ -311,7 +311,7 @@ async def test_too_many_scores_are_refused(database: Database, calls: CallsStore
     key = PROJECT, run_id(), digest_of(1)
 
     assert len((await Predictions(database, 2).find([key], ALL))[key][0]["scores"]) == 8
-    with pytest.raises(BadInputError, match="more than 5 scores, the limit of one answer"):
+    with pytest.raises(BadInputError, match="more than 5 scores, the limit of one response"):
         await Predictions(database, 1).find([key], ALL)
 
 

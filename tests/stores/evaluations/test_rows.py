@@ -208,10 +208,10 @@ async def test_rows_are_sorted_by_a_metric_name(evaluations: EvaluationsStore, c
 @pytest.mark.parametrize(
     ("field", "message"),
     [
-        ("status", "sorted by numbers"),
-        ("scores", "sorted by numbers"),
+        ("status", "is not a number"),
+        ("scores", "is not a number"),
         ("grade", "no field 'grade'"),
-        ("output", "sorted by numbers"),
+        ("output", "is not a number"),
     ],
 )
 async def test_sort_by_a_non_number_is_refused(

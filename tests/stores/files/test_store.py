@@ -177,7 +177,7 @@ async def test_too_large_file_is_refused_and_leaves_nothing(files: FilesStore, d
 async def test_file_too_large_for_a_response_names_its_url(files: FilesStore) -> None:
     digest, _, _ = await files.create(PROJECT, pieces(bytes(MAX_READ_BYTES + 1)))
 
-    with pytest.raises(PayloadTooLargeError, match="get the file from its url"):
+    with pytest.raises(PayloadTooLargeError, match="download the file from its url"):
         await files.read(await files.one(PROJECT, digest))
 
 

@@ -90,7 +90,7 @@ async def test_swept_upload_fails_on_its_next_chunk(
                 await files.sweep(silent_seconds=0)
             yield piece
 
-    with pytest.raises(ConflictError, match="given up"):
+    with pytest.raises(ConflictError, match="was cancelled"):
         await files.create(PROJECT, stalling())
 
     assert len(sent) == 50

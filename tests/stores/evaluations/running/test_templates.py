@@ -84,5 +84,5 @@ def test_missing_value_is_reported(text: str, told: str) -> None:
 def test_too_long_text_is_reported_before_it_is_built() -> None:
     template = Template.parse("{long}" * 1000)
 
-    with pytest.raises(RowError, match="more than 10,000,000 characters"):
+    with pytest.raises(RowError, match="longer than 10,000,000 characters"):
         template.fill({"long": "x" * (templates.MAX_CHARACTERS // 10)})
