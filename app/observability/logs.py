@@ -83,7 +83,7 @@ def _with_id(line: str) -> str:
 class JsonLine(logging.Formatter):
     """JSON formatter: one object per line with `time`, `level`, `logger`, `message`, and members of the request.
 
-    These are `request_id`, `caller`, `door` (the endpoint), `operation` (root field) and `operation_name` (the client's
+    These are `request_id`, `caller`, `endpoint`, `operation` (root field) and `operation_name` (the client's
     name, truncated). `exception` has the traceback, and `stack` a requested stack trace.
     """
 
@@ -116,7 +116,7 @@ def _request_members() -> dict[str, object]:
     members = {
         "request_id": current.request_id,
         "caller": current.caller_id,
-        "door": current.endpoint,
+        "endpoint": current.endpoint,
         "operation": current.operation,
         "operation_name": (current.name or "")[:_MAX_NAME_CHARACTERS],
     }

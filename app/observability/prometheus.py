@@ -53,15 +53,15 @@ class Family(NamedTuple):
 _COUNTER, _GAUGE, _HISTOGRAM = CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 INFO: Final = Family(_GAUGE, "loomql_info", ("version",), "Version of LoomQL, as a label; the value is always 1")
-REQUESTS: Final = Family(_COUNTER, "loomql_requests", ("door", "operation", "status"), "Answered requests")
+REQUESTS: Final = Family(_COUNTER, "loomql_requests", ("endpoint", "operation", "status"), "Answered requests")
 SECONDS: Final = Family(
     _HISTOGRAM,
     "loomql_request_seconds",
-    ("door", "operation"),
+    ("endpoint", "operation"),
     "Duration of requests in seconds; for streams and WebSocket operations until the first result",
 )
-ERRORS: Final = Family(_COUNTER, "loomql_errors", ("door", "code"), "Answers with an error, by error code")
-IN_FLIGHT: Final = Family(_GAUGE, "loomql_in_flight", ("door",), "Requests in flight, and open WebSockets")
+ERRORS: Final = Family(_COUNTER, "loomql_errors", ("endpoint", "code"), "Answers with an error, by error code")
+IN_FLIGHT: Final = Family(_GAUGE, "loomql_in_flight", ("endpoint",), "Requests in flight, and open WebSockets")
 IN_USE: Final = Family(_GAUGE, "loomql_in_use", ("resource",), "Used amount of each limited resource")
 LIMIT: Final = Family(_GAUGE, "loomql_limit", ("resource",), "Limit of each limited resource")
 CONNECTIONS: Final = Family(

@@ -92,7 +92,7 @@ class TracedRequests:
             return
         endpoint = endpoint_of(scope["path"])
         method = scope.get("method", "WEBSOCKET")
-        attributes = {"http.request.method": method, "loomql.door": endpoint}
+        attributes = {"http.request.method": method, "loomql.endpoint": endpoint}
         with self._tracing.span(f"{method} {endpoint}", "SERVER", attributes, self._tracing.sent(scope)) as span:
 
             async def send_with_status(message: Message) -> None:

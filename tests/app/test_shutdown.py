@@ -65,7 +65,7 @@ async def until_closed(websocket: ClientConnection, messages: list[dict[str, obj
 async def asked_for(client: httpx.AsyncClient, endpoint: str) -> float:
     answer = await client.get("/metrics")
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
-    return sum(s.value for s in families["loomql_in_flight"].samples if s.labels["door"] == endpoint)
+    return sum(s.value for s in families["loomql_in_flight"].samples if s.labels["endpoint"] == endpoint)
 
 
 async def test_shutdown_answers_open_batch_and_subscribers_get_resume_cursor(

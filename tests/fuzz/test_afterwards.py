@@ -13,11 +13,11 @@ from tests.live_server import live_server
 METRICS = """# HELP loomql_in_use What is in use of what has a limit
 loomql_in_use{resource="completions"} 1.0
 loomql_in_use{resource="event_bytes"} 48210.0
-loomql_in_flight{door="otlp-grpc"} 0.0
-loomql_in_flight{door="metrics"} 1.0
+loomql_in_flight{endpoint="otlp-grpc"} 0.0
+loomql_in_flight{endpoint="metrics"} 1.0
 loomql_limit{resource="completions"} 8.0
 """
-FREE = {'loomql_in_flight{door="metrics"}': 1.0}
+FREE = {'loomql_in_flight{endpoint="metrics"}': 1.0}
 
 
 def test_leaked_slot_is_reported() -> None:
@@ -25,8 +25,8 @@ def test_leaked_slot_is_reported() -> None:
 
     assert now == {
         'loomql_in_use{resource="completions"}': 1.0,
-        'loomql_in_flight{door="otlp-grpc"}': 0.0,
-        'loomql_in_flight{door="metrics"}': 1.0,
+        'loomql_in_flight{endpoint="otlp-grpc"}': 0.0,
+        'loomql_in_flight{endpoint="metrics"}': 1.0,
     }
     assert afterwards.held(now, now) == []
     assert afterwards.held(FREE, now) == ['loomql_in_use{resource="completions"} was 0 before and is 1']
@@ -47,7 +47,7 @@ async def test_server_that_answers_pings_but_no_query_is_reported(result: object
         return JSONResponse(result)
 
     def metrics(_request: Request) -> PlainTextResponse:
-        return PlainTextResponse('loomql_in_flight{door="metrics"} 1.0\n')
+        return PlainTextResponse('loomql_in_flight{endpoint="metrics"} 1.0\n')
 
     app = Starlette(routes=[Route("/graphql", graphql, methods=["POST"]), Route("/metrics", metrics)])
     with live_server(app) as address:

@@ -83,9 +83,9 @@ def test_json_line_has_request_and_exception_without_its_message(written: Writte
     assert failed["exception"].startswith("Traceback (most recent call last):\n")
     assert "test_logs.py" in failed["exception"]
     assert failed["exception"].rstrip().endswith("ValueError: no float: ***")
-    assert {name: failed[name] for name in ("request_id", "door", "operation", "operation_name")} == {
+    assert {name: failed[name] for name in ("request_id", "endpoint", "operation", "operation_name")} == {
         "request_id": "mine",
-        "door": "graphql",
+        "endpoint": "graphql",
         "operation": "projects",
         "operation_name": "N" * 128,
     }

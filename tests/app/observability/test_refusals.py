@@ -48,8 +48,8 @@ async def test_rate_limited_request_is_counted_as_refused(served: httpx.AsyncCli
 
     assert statuses == [429] * len(ENDPOINTS)
     for endpoint in ENDPOINTS:
-        assert found[sample("loomql_errors_total", door=endpoint, code="RATE_LIMITED")] == 1
-        assert found[sample("loomql_requests_total", door=endpoint, operation="", status="429")] == 1
+        assert found[sample("loomql_errors_total", endpoint=endpoint, code="RATE_LIMITED")] == 1
+        assert found[sample("loomql_requests_total", endpoint=endpoint, operation="", status="429")] == 1
 
 
 @pytest.mark.parametrize("served", [{}], ids=["open"], indirect=True)
@@ -62,8 +62,8 @@ async def test_request_with_another_host_name_is_counted_as_refused(served: http
 
     assert statuses == [403] * len(ENDPOINTS)
     for endpoint in ENDPOINTS:
-        assert found[sample("loomql_errors_total", door=endpoint, code="FORBIDDEN")] == 1
-        assert found[sample("loomql_requests_total", door=endpoint, operation="", status="403")] == 1
+        assert found[sample("loomql_errors_total", endpoint=endpoint, code="FORBIDDEN")] == 1
+        assert found[sample("loomql_requests_total", endpoint=endpoint, operation="", status="403")] == 1
 
 
 async def test_request_without_key_is_counted_as_refused(mongodb_uri: str, database: Database) -> None:
@@ -78,8 +78,8 @@ async def test_request_without_key_is_counted_as_refused(mongodb_uri: str, datab
 
     assert statuses == [401] * len(ENDPOINTS)
     for endpoint in (*ENDPOINTS, "metrics"):
-        assert found[sample("loomql_errors_total", door=endpoint, code="UNAUTHENTICATED")] == 1
-        assert found[sample("loomql_requests_total", door=endpoint, operation="", status="401")] == 1
+        assert found[sample("loomql_errors_total", endpoint=endpoint, code="UNAUTHENTICATED")] == 1
+        assert found[sample("loomql_requests_total", endpoint=endpoint, operation="", status="401")] == 1
 
 
 OPERATION = '{"id": "%s", "type": "subscribe", "payload": {"query": "%s"}}'
@@ -107,10 +107,10 @@ async def test_operation_over_the_websocket_limit_is_counted_as_refused(
         found = await read_samples(served)
 
     assert [refusal["payload"][0]["extensions"]["code"] for refusal in refusals] == ["RATE_LIMITED"] * 3
-    assert found[sample("loomql_errors_total", door="websocket", code="RATE_LIMITED")] == 3
+    assert found[sample("loomql_errors_total", endpoint="websocket", code="RATE_LIMITED")] == 3
     # Who waited for a place was read before.
     operation = "__typename" if is_full else ""
-    assert found[sample("loomql_requests_total", door="websocket", operation=operation, status="200")] == 3
+    assert found[sample("loomql_requests_total", endpoint="websocket", operation=operation, status="200")] == 3
 
 
 @asynccontextmanager

@@ -44,15 +44,15 @@ async def test_requests_are_counted_by_endpoint_and_root_field(client: httpx.Asy
 
     found = await read_samples(client)
 
-    assert found[sample("loomql_requests_total", door="graphql", operation="projects", status="200")] == 3
-    assert found[sample("loomql_request_seconds_count", door="graphql", operation="projects")] == 3
-    assert found[sample("loomql_request_seconds_bucket", door="graphql", operation="projects", le="+Inf")] == 3
-    assert found[sample("loomql_requests_total", door="graphql", operation="several", status="200")] == 1
-    assert found[sample("loomql_requests_total", door="graphql", operation="", status="200")] == 1
-    assert found[sample("loomql_errors_total", door="graphql", code="BAD_USER_INPUT")] == 1
-    assert found[sample("loomql_requests_total", door="other", operation="", status="404")] == 2
-    assert found[sample("loomql_in_flight", door="metrics")] == 1
-    assert found[sample("loomql_in_flight", door="graphql")] == 0
+    assert found[sample("loomql_requests_total", endpoint="graphql", operation="projects", status="200")] == 3
+    assert found[sample("loomql_request_seconds_count", endpoint="graphql", operation="projects")] == 3
+    assert found[sample("loomql_request_seconds_bucket", endpoint="graphql", operation="projects", le="+Inf")] == 3
+    assert found[sample("loomql_requests_total", endpoint="graphql", operation="several", status="200")] == 1
+    assert found[sample("loomql_requests_total", endpoint="graphql", operation="", status="200")] == 1
+    assert found[sample("loomql_errors_total", endpoint="graphql", code="BAD_USER_INPUT")] == 1
+    assert found[sample("loomql_requests_total", endpoint="other", operation="", status="404")] == 2
+    assert found[sample("loomql_in_flight", endpoint="metrics")] == 1
+    assert found[sample("loomql_in_flight", endpoint="graphql")] == 0
     assert not any("Hostile" in str(key) for key in found)
 
 
@@ -127,7 +127,7 @@ async def test_events_and_their_lag_are_counted(client: httpx.AsyncClient) -> No
     assert during[sample("loomql_event_lag_seconds_count")] >= 1
     assert 0 <= during[sample("loomql_event_lag_seconds_sum")] < 60
     assert during[sample("loomql_in_use", resource="subscriptions")] == 1
-    assert after[sample("loomql_requests_total", door="sse", operation="callEvents", status="200")] == 1
+    assert after[sample("loomql_requests_total", endpoint="sse", operation="callEvents", status="200")] == 1
 
 
 async def test_metrics_are_off_without_the_setting(mongodb_uri: str, database_name: str) -> None:
@@ -172,7 +172,7 @@ async def test_unexpected_error_has_the_request_id(client: httpx.AsyncClient, mo
     answer = await client.post("/graphql", json={"query": PROJECTS}, headers={"X-Request-ID": "mine"})
 
     assert answer.json()["errors"][0]["extensions"]["requestId"] == answer.headers["x-request-id"] == "mine"
-    assert (await read_samples(client))[sample("loomql_errors_total", door="graphql", code="INTERNAL")] == 1
+    assert (await read_samples(client))[sample("loomql_errors_total", endpoint="graphql", code="INTERNAL")] == 1
 
 
 async def test_websocket_operation_ids_extend_the_connection_id(
@@ -198,11 +198,11 @@ async def test_websocket_operation_ids_extend_the_connection_id(
             await websocket.send(json.dumps({"id": number, "type": "subscribe", "payload": payload}))
             while json.loads(await websocket.recv())["type"] not in {"complete", "error"}:
                 pass
-        open_ones = (await read_samples(client))[sample("loomql_in_flight", door="websocket")]
+        open_ones = (await read_samples(client))[sample("loomql_in_flight", endpoint="websocket")]
 
     found = await read_samples(client)
     assert answered == "mine"
     assert ids == ["mine.1", "mine.2"]
     assert open_ones == 1
-    assert found[sample("loomql_requests_total", door="websocket", operation="projects", status="200")] == 1
-    assert found[sample("loomql_errors_total", door="websocket", code="BAD_USER_INPUT")] == 1
+    assert found[sample("loomql_requests_total", endpoint="websocket", operation="projects", status="200")] == 1
+    assert found[sample("loomql_errors_total", endpoint="websocket", code="BAD_USER_INPUT")] == 1

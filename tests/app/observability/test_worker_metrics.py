@@ -21,7 +21,7 @@ def folder() -> Iterator[Path]:
 
 def worker(folder: Path, name: str, count: int) -> WorkerMetrics:
     def families() -> Iterator[Metric]:
-        counted = CounterMetricFamily("counted", "What was counted", labels=("door",))
+        counted = CounterMetricFamily("counted", "What was counted", labels=("endpoint",))
         counted.add_metric(("graphql",), count)
         yield counted
 

@@ -271,7 +271,9 @@ async def test_real_exporters_of_other_signals_do_not_retry(
 
     async def refused() -> int:
         metrics = (await http.get("/metrics")).text
-        return sum(int(count) for count in re.findall(r'errors_total\{code="NOT_FOUND",door="otlp"\} (\d+)', metrics))
+        return sum(
+            int(count) for count in re.findall(r'errors_total\{code="NOT_FOUND",endpoint="otlp"\} (\d+)', metrics)
+        )
 
     before = await refused()
     logs = await asyncio.to_thread(OTLPLogExporter().export, [])
