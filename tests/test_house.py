@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
     ],
     ids=["ruff check", "ruff format", "mypy", "import-linter"],
 )
-def test_the_house_is_in_order(command: list[str]) -> None:
+def test_code_passes_every_check(command: list[str]) -> None:
     tool = Path(sys.executable).parent / command[0]
     found = subprocess.run(  # noqa: S603 -- the commands stand above
         [str(tool) if tool.exists() else command[0], *command[1:]],

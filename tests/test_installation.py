@@ -32,7 +32,7 @@ def runs(folder: Path) -> int:
     return len((folder / "runs").read_text().splitlines())
 
 
-def test_one_that_was_begun_elsewhere_is_waited_for(tmp_path: Path) -> None:
+def test_install_by_another_process_is_awaited(tmp_path: Path) -> None:
     first, second = counting(tmp_path), counting(tmp_path)
 
     first.begin()
@@ -42,7 +42,7 @@ def test_one_that_was_begun_elsewhere_is_waited_for(tmp_path: Path) -> None:
     assert runs(tmp_path) == 1
 
 
-def test_what_is_there_is_not_installed_again(tmp_path: Path) -> None:
+def test_existing_install_is_not_repeated(tmp_path: Path) -> None:
     assert counting(tmp_path).finish() == ""
 
     later = counting(tmp_path)
@@ -52,7 +52,7 @@ def test_what_is_there_is_not_installed_again(tmp_path: Path) -> None:
     assert runs(tmp_path) == 1
 
 
-def test_what_failed_beside_other_tests_is_tried_again(tmp_path: Path) -> None:
+def test_failed_concurrent_install_is_retried(tmp_path: Path) -> None:
     flaky = counting(tmp_path, fails=1)
 
     flaky.begin()
@@ -61,11 +61,11 @@ def test_what_failed_beside_other_tests_is_tried_again(tmp_path: Path) -> None:
     assert runs(tmp_path) == 2
 
 
-def test_why_it_cannot_be_installed_is_told(tmp_path: Path) -> None:
+def test_failed_install_has_a_reason(tmp_path: Path) -> None:
     assert counting(tmp_path, fails=9).finish() == "no network"
 
 
-def test_who_gives_up_leaves_no_process(tmp_path: Path) -> None:
+def test_cancelled_install_leaves_no_process(tmp_path: Path) -> None:
     slow = Installation("slow", FIXTURE, tmp_path / "mark", lambda: ["sleep", "600"])
 
     slow.begin()
@@ -76,7 +76,7 @@ def test_who_gives_up_leaves_no_process(tmp_path: Path) -> None:
     assert not (tmp_path / "mark").exists()
 
 
-def test_one_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_install_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installation, "_PATIENCE_SECONDS", 0.1)
     hanging = Installation("hanging", FIXTURE, tmp_path / "mark", lambda: ["sh", "-c", "echo asking; exec sleep 600"])
 

@@ -26,7 +26,7 @@ from tests.requirements import go_without
 REQUIRED = "LOOMQL_REQUIRE_MONGODB7"
 TESTS = (
     "tests/stores/query/test_against_oracle.py",
-    "tests/stores/query/test_bad_input.py::test_what_is_within_the_limits_the_server_takes",
+    "tests/stores/query/test_bad_input.py::test_query_within_the_limits_is_accepted_by_mongodb",
     "tests/stores/query/test_index_use.py",
     "tests/stores/query/test_planning.py",
     "tests/stores/query/test_text_expressions.py",

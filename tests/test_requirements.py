@@ -10,21 +10,21 @@ from tests.installation import ROOT
 from tests.requirements import go_without
 
 
-def test_what_is_lacking_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_requirement_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOOMQL_REQUIRE_LUCK", raising=False)
 
     with pytest.raises(pytest.skip.Exception, match="no luck"):
         go_without("no luck", "LOOMQL_REQUIRE_LUCK")
 
 
-def test_it_fails_where_it_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_requirement_fails_if_it_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOMQL_REQUIRE_LUCK", "1")
 
     with pytest.raises(pytest.fail.Exception, match="no luck"):
         go_without("no luck", "LOOMQL_REQUIRE_LUCK")
 
 
-def test_ci_requires_all_that_may_be_lacking() -> None:
+def test_ci_requires_every_optional_tool() -> None:
     sources = [path.read_text() for path in (ROOT / "tests").glob("**/*.py") if path != Path(__file__)]
     variables = {name for text in sources for name in re.findall(r"\bLOOMQL_REQUIRE_[A-Z0-9]+\b", text)}
     exported = re.findall(r"\b(LOOMQL_REQUIRE_[A-Z0-9]+)=1\b", (ROOT / ".ci" / "run").read_text())

@@ -46,7 +46,7 @@ async def another_task(turns: Turns) -> AsyncIterator[None]:
         task.cancel()
 
 
-async def turns_beside(work: Awaitable[object]) -> int:
+async def loop_turns_during(work: Awaitable[object]) -> int:
     """How many turns another task has until some work is done."""
     turns = Turns()
     async with another_task(turns):

@@ -1,4 +1,4 @@
-"""Demo data that looks like life: two weeks of a support agent's traces, what they refer to, what is said of them."""
+"""Realistic demo data: two weeks of a support agent's traces with objects, prices and feedback."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,19 +22,24 @@ _BATCH: Final = 500
 
 
 async def load(stores: Stores, project_id: str, progress: Callable[[int, int], None], *, now: int | None = None) -> int:
-    """Write a few thousand calls of the two weeks before `now`; returns how many.
+    """Write a few thousand calls of the two weeks before `now`; return their number.
 
-    What they refer to comes first, then prices and feedback, so that whoever finds the calls finds those, too.
-    `now` is in microseconds since the epoch; without it, it is the present. A project gets the same ids every time, so
-    that loading again at the same `now` changes nothing but the time of feedback, and at a later one moves the same
-    calls there. `progress` hears how many calls of how many are written.
+    Objects, prices and feedback are written before the calls, so that clients that see a call find them too. A project
+    gets the same ids every time. Loading again at the same `now` changes only the time of feedback; a later `now` moves
+    the same calls.
+
+    Args:
+        stores: the stores to write to.
+        project_id: the project to write to.
+        progress: called with the number of written calls and the total.
+        now: end of the two weeks in microseconds since the epoch; by default the current time.
     """
     now = times.now() if now is None else now
-    story = _tell(Library(project_id), now)
-    await story.library.write(stores)
+    data = _generate(Library(project_id), now)
+    await data.library.write(stores)
     await prices.write(stores.costs, project_id, now)
-    await stores.feedback.create(list(story.feedback()))
-    parts = story.parts()
+    await stores.feedback.create(list(data.feedback()))
+    parts = data.parts()
     total = _starts(parts)
     done = 0
     for at in range(0, len(parts), _BATCH):
@@ -46,17 +51,17 @@ async def load(stores: Stores, project_id: str, progress: Callable[[int, int], N
 
 
 async def is_loaded(calls: CallsStore, project_id: str) -> bool:
-    """Whether a load of this project came to its end, and the call that it wrote last was not deleted since.
+    """True if a load of this project is complete and its last call still exists.
 
-    A load by a version that told another story did not.
+    A load by a version with other demo data does not count.
     """
     return await _loaded_at(calls, project_id) is not None
 
 
 async def complete(stores: Stores, project_id: str) -> None:
-    """Add prices and feedback, each where the project has none at all, to calls that are there without.
+    """Add prices and feedback to demo calls of an earlier version, each only if the project has none.
 
-    So it is where an earlier version wrote the calls. It is as if they had been written then; calls stay as they are.
+    The result is as if they had been written with the calls, which do not change.
     """
     has_prices, has_feedback = await stores.costs.count(project_id), await stores.feedback.count(project_id)
     now = None if has_prices and has_feedback else await _loaded_at(stores.calls, project_id)
@@ -65,18 +70,18 @@ async def complete(stores: Stores, project_id: str) -> None:
     if not has_prices:
         await prices.write(stores.costs, project_id, now)
     if not has_feedback:
-        story = _tell(Library(project_id), now)
-        await story.library.write(stores)
-        await stores.feedback.create(list(story.feedback()))
+        data = _generate(Library(project_id), now)
+        await data.library.write(stores)
+        await stores.feedback.create(list(data.feedback()))
 
 
 async def _loaded_at(calls: CallsStore, project_id: str) -> int | None:
-    """The `now` of the last load of a project; None where none came to its end."""
+    """Return the `now` of the last load of a project; None if no load is complete."""
     now = times.now()
-    last_at, last = _tell(Library(project_id), now).parts()[-1]
+    last_at, last = _generate(Library(project_id), now).parts()[-1]
     moment = "started_at" if isinstance(last, CallStart) else "ended_at"
     row = await calls.one(project_id, str(last.id), [moment])
-    # Each story ends as long before its `now` as every other.
+    # The last call has the same distance from `now` in every load.
     return row[moment] + now - last_at if row and moment in row else None
 
 
@@ -85,8 +90,8 @@ def _starts(parts: list[TimedPart]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Story:
-    """The traces of the two weeks, by their roots."""
+class _DemoData:
+    """All traces of the demo data, by their root spans."""
 
     library: Library
     turns: list[Span]
@@ -94,23 +99,23 @@ class _Story:
     evaluations: list[Span]
 
     def parts(self) -> list[TimedPart]:
-        """All starts and ends in the order of time."""
+        """Return all starts and ends, sorted by time."""
         roots = [*self.turns, *self.nights, *self.evaluations]
         return sorted((part for root in roots for part in root.parts()), key=itemgetter(0))
 
     def feedback(self) -> Iterator[NewFeedback]:
-        """What is said of it."""
+        """Yield the feedback on all traces."""
         yield from feedback.on_turns(self.turns)
         for run in self.evaluations:
             yield from feedback.on_evaluation(run)
 
 
-def _tell(library: Library, now: int) -> _Story:
-    """The story as of a time; the library gets the files that it refers to."""
-    world = World(library, Random(library.project_id), now)  # noqa: S311 -- a story, no secret
+def _generate(library: Library, now: int) -> _DemoData:
+    """Generate the demo data as of `now`; this adds the files of calls to the library."""
+    world = World(library, Random(library.project_id), now)  # noqa: S311 -- demo data, not a secret
     data = evaluation.examples(world)
     before, after = world.moment(7, 14 * HOUR), world.moment(3, 15 * HOUR)
-    return _Story(
+    return _DemoData(
         library,
         [
             *(turn for _ in range(_THREADS) for turn in support.thread(world)),

@@ -1,4 +1,4 @@
-"""The facts of one customer's case, which fill the gaps in what is said."""
+"""Facts of a customer's case, which fill the placeholders of message templates."""
 
 from dataclasses import asdict, dataclass
 from random import Random
@@ -8,7 +8,7 @@ from app.demo import vocabulary
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Who writes, about what. `amount` is in euros, `days` small enough to be months or pieces as well."""
+    """A customer and a problem. `amount` is in euros; `days` is small enough to be used as months or pieces too."""
 
     customer: str
     first_name: str
@@ -26,7 +26,7 @@ class Case:
 
     @classmethod
     def draw(cls, rng: Random) -> "Case":
-        """Another customer with another problem."""
+        """Draw a random customer and problem."""
         customer = rng.choice(vocabulary.CUSTOMERS)
         city, country = rng.choice(list(vocabulary.CITIES.items()))
         product, other_product = rng.sample(vocabulary.PRODUCTS, 2)
@@ -47,5 +47,5 @@ class Case:
         )
 
     def tell(self, template: str) -> str:
-        """The text with its gaps filled."""
+        """Fill the placeholders of a template."""
         return template.format(**asdict(self))

@@ -1,4 +1,4 @@
-"""The dataset: two hundred questions with the answers that are hoped for, the same in every project."""
+"""The dataset: two hundred questions with expected answers, identical in every project."""
 
 from random import Random
 from typing import Final
@@ -12,8 +12,8 @@ ROWS: Final = 200
 
 
 def rows() -> list[Json]:
-    """Its rows: questions of all areas in turn."""
-    rng = Random(NAME)  # noqa: S311 -- a story, no secret
+    """Return the rows; questions of different areas alternate."""
+    rng = Random(NAME)  # noqa: S311 -- demo data, not a secret
     return [_row(number, rng) for number in range(ROWS)]
 
 

@@ -1,4 +1,4 @@
-"""Evaluations of the assistant over rows of the dataset, in the shape that Weave's client gives evaluations."""
+"""Evaluations of the assistant on rows of the dataset, structured like those of Weave's client."""
 
 from dataclasses import dataclass
 from statistics import fmean
@@ -23,7 +23,7 @@ _GRADES: Final = ("does not help at all", "misses the question", "helps in part"
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A row of the dataset: its ref, a question with the answer that is hoped for, and an evasive one."""
+    """A row of the dataset: its ref, a question with the expected answer, and an evasive answer."""
 
     ref: str
     question: str
@@ -32,17 +32,17 @@ class Example:
 
 
 _QUALITY: Final = {"2.3.1": 0.62, "2.4.0": 0.87}
-"""How often the answers of a release are good, from 0 to 1."""
+"""Probability of a good answer by release, from 0 to 1."""
 
 
 def examples(world: World) -> list[Example]:
-    """Those rows of the dataset that both runs ask about."""
+    """Return the rows of the dataset that both evaluation runs use."""
     rows = world.rng.sample(list(zip(world.library.row_refs(), world.library.rows, strict=True)), SAMPLE)
     return [Example(ref, row["question"], row["expected"], world.rng.choice(_EVASIONS)) for ref, row in rows]
 
 
 def evaluate(world: World, data: list[Example], started_at: int) -> Span:
-    """One run over all examples, four at a time; an example whose model fails has no scores."""
+    """Run one evaluation over all examples, four at a time; an example whose model fails has no scores."""
     trace = world.trace(started_at, "staging", "eu-central-1", "mara.lind")
     inputs = {"self": trace.ref(EVALUATION), "model": trace.ref(ASSISTANT)}
     name = f"support quality: release {trace.release}"
@@ -84,7 +84,7 @@ def _predict(parent: Span, example: Example) -> str | None:
 
 
 def _overlap(parent: Span, example: Example, answer: str | None) -> Json | None:
-    """How many of the expected words are in the answer, from 0 to 1."""
+    """Score the fraction of expected words in the answer, from 0 to 1."""
     if answer is None:
         return None
     with parent.step(parent.trace.ref("answer_overlap"), {"expected": example.expected, "output": answer}) as call:

@@ -1,4 +1,4 @@
-"""What goes wrong in the demo, with the tracebacks that the programs leave."""
+"""Failures in the demo data, with the tracebacks that the programs record."""
 
 from dataclasses import dataclass
 from random import Random
@@ -18,14 +18,14 @@ _TOOL: Final = '  File "assistant/tools/{tool}.py", line {line}, in {tool}\n    
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The traceback of a failure, how many seconds pass before it shows, and how often it is the one."""
+    """A failure: its traceback, the seconds until it occurs, and its weight in the random choice."""
 
     traceback: str
     seconds: float
     weight: int = 1
 
     def strike(self, call: Span) -> StepError:
-        """Let the time pass, then give what to raise."""
+        """Let the time pass, then return the exception to raise."""
         call.work(self.seconds, spread=0.02)
         return StepError(self.traceback)
 
@@ -78,12 +78,12 @@ _CRM_DOWN: Final = (29, "response.raise_for_status()", "ConnectionError: crm.int
 
 
 def of_model(rng: Random) -> Failure:
-    """A failure of a model's provider: most often it asks for patience."""
+    """Return a failure of a model provider, most often a rate limit."""
     return rng.choices(_MODEL, [failure.weight for failure in _MODEL])[0]
 
 
 def of_tool(tool: str, case: Case) -> Failure:
-    """The failure of a tool, told with the facts of the case."""
+    """Return the failure of a tool, with the facts of the case."""
     line, code, error = _TOOLS.get(tool, _CRM_DOWN)
     frame = _TOOL.format(tool=tool, line=line, code=code)
     return Failure(_traceback(frame, case.tell(error)), 8.0 if error.startswith("TimeoutError") else 0.2)

@@ -1,4 +1,4 @@
-"""What is said of the calls: reactions of customers, notes and reviews of the team, grades of scorers."""
+"""Feedback on the demo calls: reactions of customers, notes and reviews of the team, scores of evaluations."""
 
 import uuid
 from collections.abc import Iterable, Iterator
@@ -12,16 +12,16 @@ from stores import refs
 from stores.feedback import NewFeedback
 from stores.times import SECOND
 
-_REACTS: Final = 0.45
+_REACTION_RATE: Final = 0.45
 _REVIEWED: Final = 0.08
 _REVIEWED_IF_DISPLEASING: Final = 0.4
-_NOTED: Final = 0.6
-_PRAISED: Final = 0.04
+_NOTE_RATE: Final = 0.6
+_PRAISE_RATE: Final = 0.04
 _SLOW: Final = 25 * SECOND
 
-_DISPLEASES: Final = {"2.3.1": 0.2, "2.4.0": 0.07}
-"""How often an answer of a release displeases, though nothing went wrong."""
-_TROUBLE_DISPLEASES: Final = 0.7
+_DISLIKE_RATES: Final = {"2.3.1": 0.2, "2.4.0": 0.07}
+"""Probability by release that a customer dislikes an answer without any failure."""
+_DISLIKE_RATE_OF_FAILURES: Final = 0.7
 
 _TONES: Final = ("", "🏻", "🏼", "🏽", "🏾", "🏿")
 _PLEASED: Final = ("👍", "👍", "👍", "👍", "🙏", "❤️", "🎉")
@@ -36,7 +36,7 @@ _ON_TROUBLE: Final = {
     "KeyError": "Old invoices have no VAT rate. A ticket for billing, not a matter of the prompt.",
     "ask_colleague": "It took a colleague this long to answer. Tell the customer before asking.",
 }
-"""By what went wrong, what somebody notes about it; the first that is found counts."""
+"""Notes by text that occurs in a failure; the first match is used."""
 
 _ON_DISPLEASING: Final = (
     "It answers the question, and then goes on for too long.",
@@ -48,14 +48,14 @@ _ON_PLEASING: Final = ("A good example for the dataset.", "Just how we want it."
 
 
 def on_turns(turns: Iterable[Span]) -> Iterator[NewFeedback]:
-    """What customers and the team say of the turns that have ended; of each by chance of its own."""
+    """Yield feedback of customers and the team on ended turns; each turn seeds its own random generator."""
     for turn in turns:
         if turn.ended_at is not None:
-            yield from _on_turn(turn, Random(turn.id))  # noqa: S311 -- a story, no secret
+            yield from _on_turn(turn, Random(turn.id))  # noqa: S311 -- demo data, not a secret
 
 
 def on_evaluation(run: Span) -> Iterator[NewFeedback]:
-    """What the scorers of an evaluation gave, about the calls whose answers they got."""
+    """Yield the scores of an evaluation as feedback on the scored calls."""
     for answer, *scorers in (call.children for call in run.children if call.children):
         for scorer in scorers:
             if scorer.output is not None:
@@ -70,8 +70,8 @@ def _on_turn(turn: Span, rng: Random) -> Iterator[NewFeedback]:
     slow = turn.clock - turn.started_at > _SLOW
     release = turn.trace.release
     author, reviewer = rng.sample(vocabulary.DEVELOPERS, 2)
-    displeasing = rng.random() < (_TROUBLE_DISPLEASES if trouble or slow else _DISPLEASES[release])
-    if rng.random() < _REACTS:
+    displeasing = rng.random() < (_DISLIKE_RATE_OF_FAILURES if trouble or slow else _DISLIKE_RATES[release])
+    if rng.random() < _REACTION_RATE:
         customer = turn.trace.attributes["customer"]["name"]
         emoji = "👎" if displeasing else rng.choice(_PLEASED)
         reaction = {"emoji": emoji if emoji in _TONELESS else emoji + _tone(customer)}
@@ -85,12 +85,12 @@ def _on_turn(turn: Span, rng: Random) -> Iterator[NewFeedback]:
 
 
 def _tone(customer: str) -> str:
-    """The tone of a customer's skin, the same in all of their reactions."""
+    """Return the skin tone of a customer's reactions, always the same for a customer."""
     return _TONES[vocabulary.CUSTOMERS.index(customer) % len(_TONES)]
 
 
 def _trouble(turn: Span) -> str:
-    """What went wrong in a turn, as text; empty if nothing did."""
+    """Return the failures of a turn as text; empty if there are none."""
     calls = [turn, *turn.children]
     waited = ["ask_colleague" for call in calls if call.op_name == "tools.ask_colleague"]
     return " ".join([*(call.exception for call in calls if call.exception), *waited])
@@ -99,14 +99,14 @@ def _trouble(turn: Span) -> str:
 def _note(trouble: str, rng: Random, *, displeasing: bool) -> str | None:
     known = next((text for sign, text in _ON_TROUBLE.items() if sign in trouble), None)
     if known:
-        return known if rng.random() < _NOTED else None
+        return known if rng.random() < _NOTE_RATE else None
     if displeasing:
-        return rng.choice(_ON_DISPLEASING) if rng.random() < _NOTED else None
-    return rng.choice(_ON_PLEASING) if rng.random() < _PRAISED else None
+        return rng.choice(_ON_DISPLEASING) if rng.random() < _NOTE_RATE else None
+    return rng.choice(_ON_PLEASING) if rng.random() < _PRAISE_RATE else None
 
 
 def _new(about: Span, feedback_type: str, payload: Json, by: str, creator: str | None = None) -> NewFeedback:
-    """Feedback that has the same id each time, so that to write it again replaces it."""
+    """Return feedback with a deterministic id, so that writing it again replaces it."""
     feedback_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{about.ref} {feedback_type} {by}"))
     names = feedback_id, creator or by
     return NewFeedback(about.trace.project_id, about.ref, feedback_type, payload, *names, wb_user_id=by)

@@ -1,4 +1,4 @@
-"""Topics of customers who write in other languages than English."""
+"""Topics of customers who write in languages other than English."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from app.demo.topics import Exchange, Topic
 def _topic(
     language: str, intent: str, thanks: Exchange, apology: str, articles: tuple[str, ...], *exchanges: Exchange
 ) -> Topic:
-    """A topic whose exchanges fit anywhere in a conversation; it adds nothing in English."""
+    """Return a topic in another language; its exchanges fit anywhere in a conversation."""
     plain = ("",)
     return Topic(
         intent,

@@ -1,6 +1,6 @@
-"""What calls and feedback refer to: ops with their code, prompts, models, a dataset, an evaluation, forms, files.
+"""Everything that calls and feedback refer to: ops with code, prompts, models, a dataset, an evaluation, forms, files.
 
-Everything is called by its content, so that refs are known before anything is written.
+Digests depend on content only, so refs are known before anything is written.
 """
 
 from typing import Final
@@ -20,18 +20,18 @@ JUDGE_PROMPT: Final = "judge-prompt"
 JUDGE: Final = "helpfulness"
 EVALUATION: Final = "support-quality"
 SAMPLE: Final = 40
-"""How many rows of the dataset a run of the evaluation asks about."""
+"""Number of dataset rows that an evaluation run uses."""
 
 JUDGED_BY: Final = "2.3.1"
-"""The release whose judge grades the answers, in every run."""
+"""Release of the judge that grades the answers of every run."""
 
 _FIRST: Final = "2.1.0"
 _OF_ASSISTANT: Final = ("2.2.0", "2.3.1", "2.4.0")
-"""The releases that changed the assistant."""
+"""Releases that changed the assistant."""
 
 
 class Library:
-    """The objects, rows and files of a project; each version of an object is used from some release on."""
+    """The objects, rows and files of a project; each object version is in use from a certain release on."""
 
     def __init__(self, project_id: str) -> None:
         self.project_id = project_id
@@ -45,12 +45,12 @@ class Library:
         self._add_review_forms()
 
     def ref(self, name: str, release: str) -> str:
-        """The ref of an object or op in the version that a release works with."""
+        """Return the ref of the object or op version that a release uses."""
         since = self._refs[name]
         return since[max(first for first in since if first <= release)]
 
     def row_refs(self) -> list[str]:
-        """The refs of the dataset's rows, in order."""
+        """Return the refs of the dataset's rows, in order."""
         whole = refs.parse(self.ref(dataset.NAME, _FIRST))
         return [
             str(Ref(whole.project_id, whole.kind, whole.name, whole.version, (("attr", "rows"), ("id", digest))))
@@ -58,11 +58,11 @@ class Library:
         ]
 
     async def write(self, stores: Stores) -> None:
-        """Store all of it that is not there yet."""
+        """Store all objects, rows and files that do not exist yet."""
         await stores.files.create_all(self.project_id, self.files)
         await stores.tables.create(self.project_id, self.rows)
         there = await stores.objects.by_refs([(self.project_id, ref) for ref in self.versions], frozenset())
-        # A name that lacks a version gets all of them in order, so that the last one is the latest.
+        # If a version is missing, write all versions of the name in order, so that the last one is the latest.
         lacking = {self.versions[ref].object_id for (_, ref), row in there.items() if row is None}
         for version in self.versions.values():
             if version.object_id in lacking:
@@ -130,7 +130,7 @@ def _prompt(name: str, description: str, text: str) -> Json:
 
 
 def _instance(kind: str, base: str | None, name: str, description: str, fields: Json) -> Json:
-    """A value as Weave's client writes an instance of a class of its own or of the user's."""
+    """Return a value with the structure that Weave's client uses for an instance of its own or the user's class."""
     bases = [*([base] if base else []), "Object", "BaseModel"]
     named = {"_type": kind, "name": name, "description": description}
     return {**named, **fields, "_class_name": kind, "_bases": bases}

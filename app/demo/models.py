@@ -1,4 +1,4 @@
-"""Calls to language models, with requests and responses in the shape of OpenAI's chat completions."""
+"""Calls to language models, with requests and responses like OpenAI's chat completions."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +14,7 @@ _FAILS: Final = 0.018
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model: the name it is billed by, its exact version, and median seconds to begin and for each token."""
+    """A model: billing name, exact version, and median seconds until the first token and for each token."""
 
     name: str
     version: str
@@ -23,7 +23,7 @@ class Model:
     op: str = "openai.chat.completions.create"
 
     def op_name(self, trace: Trace) -> str:
-        """How its calls are recorded: by the ref of a traced client's op, or by a plain name."""
+        """Return the op of its calls: the ref of a traced client's op, or a plain name."""
         return trace.ref(self.op) if self.op.startswith("openai.") else self.op
 
 
@@ -33,20 +33,20 @@ OWN: Final = Model("lindqvist-planner-8b", "lindqvist-planner-8b", 0.25, 0.011)
 OPEN: Final = Model("mistral-small-2506", "mistral-small-2506", 0.4, 0.025, "mistral.chat.complete")
 
 PLANNERS: Final = {"2.3.1": SMALL, "2.4.0": OWN}
-"""Which one plans, by the release that began with it; the last one runs on the company's own machines."""
+"""The planning model, by the first release that uses it; the last one runs on the company's own machines."""
 
 
 def message(role: str, content: str) -> Json:
-    """One message of a chat."""
+    """Return one message of a chat."""
     return {"role": role, "content": content}
 
 
 def chat(parent: Span, model: Model, messages: Messages, reply: str, *, hangs: bool = False) -> str:
-    """Ask a model, which gives the reply; now and then its provider fails.
+    """Record a call to a model and return its reply; some calls fail.
 
     Raises:
         StepError: the provider failed.
-        StillRunning: it hangs, so that the answer lies in the future.
+        StillRunning: the call hangs and has no response yet.
     """
     request = {"model": model.name, "messages": messages, "temperature": 0.2, "max_tokens": 800}
     with parent.step(model.op_name(parent.trace), request) as call:
@@ -62,7 +62,7 @@ def chat(parent: Span, model: Model, messages: Messages, reply: str, *, hangs: b
 
 
 def _tokens(text: str) -> int:
-    """About as many as a tokenizer finds: four letters of English each, fewer of other scripts."""
+    """Estimate the number of tokens, with 4.5 bytes of UTF-8 in each."""
     return 1 + len(text.encode()) * 2 // 9
 
 

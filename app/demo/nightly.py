@@ -1,4 +1,4 @@
-"""A batch job that summarises the day's tickets every night, with a chart, for the meeting in the morning."""
+"""A nightly batch job that summarises the day's tickets, with a chart, for the morning meeting."""
 
 from collections import Counter
 
@@ -12,7 +12,7 @@ _MOODS = ("calm", "calm", "hopeful", "impatient", "angry")
 
 
 def night(world: World, days_ago: int) -> Span:
-    """One night's run, at two o'clock in UTC."""
+    """Record the run of one night, at 02:00 UTC."""
     rng = world.rng
     started_at = world.moment(days_ago, 2 * HOUR + rng.randrange(HOUR // 60))
     run_id = f"{world.library.project_id}/nightly-{rng.getrandbits(32):08x}"
@@ -31,7 +31,7 @@ def night(world: World, days_ago: int) -> Span:
 
 
 def _chart(world: World, areas: Counter[str]) -> Json:
-    """A bar for each area, as a file."""
+    """Return a bar chart of the areas, as a file."""
     chart = pictures.bar_chart(list(areas.values()))
     value, files = pictures.content(chart, "tickets-by-area.png", new_id(world.rng))
     world.library.files += files
@@ -39,7 +39,7 @@ def _chart(world: World, areas: Counter[str]) -> Json:
 
 
 def _summarise(batch: Span, topic: Topic, case: Case) -> Json | None:
-    """A line for the meeting; a ticket whose summary fails is left for the next night."""
+    """Return one line for the meeting; None if the summary fails, so that the ticket waits for the next night."""
     rng = batch.trace.rng
     ticket = case.tell(rng.choice(topic.exchanges)[0])
     line = (

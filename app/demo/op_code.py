@@ -1,9 +1,9 @@
-"""The code of the ops that the demo's calls were made by, release by release, as a tracing client would store it."""
+"""Source code of the demo's ops by release, as a tracing client stores it."""
 
 from typing import Final
 
 OBJ_FILE: Final = "obj.py"
-"""The name of an op's file of code, as Weave's client has it."""
+"""File name of an op's code in Weave's client."""
 
 _ANSWER_AT_FIRST: Final = '''\
 @weave.op(name="assistant.answer")
@@ -86,4 +86,4 @@ CODE: Final = {
     "Evaluation.predict_and_score": {"2.1.0": _PREDICT_AND_SCORE},
     "Evaluation.summarize": {"2.1.0": _SUMMARIZE},
 }
-"""By an op's name the code that it has from a release on."""
+"""Code of each op, by the first release that uses it."""

@@ -1,4 +1,4 @@
-"""Pictures: a bar chart as a PNG, and how a tracing client stores one in a call."""
+"""Pictures: a bar chart as PNG, and the value with which a tracing client stores a picture in a call."""
 
 import struct
 import zlib
@@ -12,12 +12,12 @@ from stores.files.weave_content import METADATA_NAME, value_of
 
 _WIDTH, _HEIGHT, _BAR, _GAP = 320, 120, 24, 12
 _COLOURS: Final = bytes.fromhex("ffffff 6b4eff 00a38d f2a541 e4572e 3d5a80 9c89b8 7a9e7e b56576 4f6d7a")
-"""Of the paper, then of one bar after the other: red, green and blue of each."""
+"""RGB colours of the background, then of the bars in order."""
 _BAR_COLOURS: Final = len(_COLOURS) // 3 - 1
 
 
 def bar_chart(counts: Sequence[int]) -> bytes:
-    """A PNG with a bar for each count, the highest as high as the picture."""
+    """Return a PNG with one bar for each count; the highest bar has the height of the picture."""
     highest = max([*counts, 1])
     tops = [_HEIGHT - (_HEIGHT - _GAP) * count // highest for count in counts]
     colours = [1 + number % _BAR_COLOURS for number in range(len(counts))]
@@ -31,7 +31,7 @@ def bar_chart(counts: Sequence[int]) -> bytes:
 
 
 def _png(lines: list[bytes]) -> bytes:
-    """The picture whose pixels are the numbers of colours, a byte each."""
+    """Encode lines of pixels as a PNG; each byte is an index into the colours."""
     size_and_kind = struct.pack(">2I5B", _WIDTH, len(lines), 8, 3, 0, 0, 0)
     unfiltered = b"".join(b"\0" + line for line in lines)
     chunks = [(b"IHDR", size_and_kind), (b"PLTE", _COLOURS), (b"IDAT", zlib.compress(unfiltered, 9)), (b"IEND", b"")]
@@ -43,7 +43,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def content(png: bytes, name: str, content_id: str) -> tuple[dict[str, Any], list[NewFile]]:
-    """The value that stands for a picture in a call, and the files that it refers to."""
+    """Return the value that represents a picture in a call, and the files that it refers to."""
     picture = NewFile.of(png, name)
     known = {
         "id": content_id,

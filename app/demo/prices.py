@@ -1,4 +1,4 @@
-"""What the company pays for models: less than the list says by a contract, and where no list has a price."""
+"""Prices that the company pays for models: a contract below list price, and prices of models without a list price."""
 
 from app.demo import models, vocabulary
 from app.demo.world import DAY
@@ -8,7 +8,7 @@ from stores.query import Query
 
 
 async def write(costs: CostsStore, project_id: str, now: int) -> None:
-    """Set the prices of those models that the project has none of; what it has stays as it is."""
+    """Set the prices of models that have none in the project; existing prices do not change."""
     wanted = _prices(now - now % DAY)
     members = [{"literal": price.llm_id} for price in wanted]
     ours = Query({"in": [{"getField": "llm_id"}, members]}, typed=True)
@@ -18,7 +18,7 @@ async def write(costs: CostsStore, project_id: str, now: int) -> None:
 
 
 def _prices(midnight: int) -> list[NewCost]:
-    """The large model costs a fifth less since five days ago; the others have no price but these."""
+    """Return the prices: the large model is a fifth cheaper since five days ago, the others have no list price."""
     large, planner, small = models.LARGE.name, models.PLANNERS["2.4.0"].name, models.OPEN.name
     return [
         NewCost(large, 2e-06, 8e-06, effective_date=midnight - 5 * DAY, provider_id="openai"),

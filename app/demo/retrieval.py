@@ -1,4 +1,4 @@
-"""Finding articles that may answer a question: embed it, search the index, and sometimes rank again."""
+"""Retrieval of articles for a question: embed it, search the index, and sometimes rerank."""
 
 from typing import Final
 
@@ -13,10 +13,10 @@ _RANKS_AGAIN: Final = 0.3
 
 
 def retrieve(parent: Span, topic: Topic, question: str) -> list[str]:
-    """The titles of the articles found, best first.
+    """Return the titles of the retrieved articles, best first.
 
     Raises:
-        StepError: the index did not answer, or the model that ranks failed.
+        StepError: the index did not answer, or the reranking model failed.
     """
     with parent.step("retrieve", {"query": question, "area": topic.area, "language": topic.language}) as call:
         _embed(call, question)

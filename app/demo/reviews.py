@@ -1,4 +1,4 @@
-"""Reviews: what the team notes about some answers, in the three forms that it agreed on."""
+"""Reviews: the team's annotations of some answers, with three forms."""
 
 from collections.abc import Sequence
 from random import Random
@@ -13,7 +13,7 @@ FOLLOW_UP: Final = "needs-follow-up"
 
 _PROBLEMS: Final = ("incomplete", "outdated", "off topic", "too long", "wrong tone")
 _GOOD: Final = 4
-"""The rating from which on an answer has no problem."""
+"""Lowest rating of an answer without a problem."""
 
 _FORMS: Final[dict[str, Json]] = {
     RATING: {
@@ -33,13 +33,13 @@ _FORMS: Final[dict[str, Json]] = {
 
 
 def specs(ops: Sequence[str]) -> dict[str, Json]:
-    """The AnnotationSpec of each form by its name, for calls of the versions of an op."""
+    """Return the AnnotationSpec of each form by name, for calls of the given op versions."""
     given = {name: {"name": name, **form, "op_scope": list(ops)} for name, form in _FORMS.items()}
     return {name: cast("Json", builtin.completed(value, "AnnotationSpec", "val")) for name, value in given.items()}
 
 
 def review(rng: Random, *, displeasing: bool) -> dict[str, Any]:
-    """What a member of the team notes about an answer, by the names of the forms."""
+    """Return a reviewer's annotations of an answer, by form name."""
     rating = rng.choice((1, 1, 2, 2, 3) if displeasing else (3, 4, 4, 5, 5))
     problem = "none" if rating >= _GOOD else rng.choice(_PROBLEMS)
     return {RATING: rating, PROBLEM: problem, FOLLOW_UP: rating == 1 or (displeasing and rng.random() < 1 / 3)}

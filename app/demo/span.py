@@ -1,4 +1,4 @@
-"""A tree of calls in the making: every span has a clock of its own and tells its parent what became of it."""
+"""A tree of generated calls: each span has its own clock and reports its result to its parent."""
 
 import math
 import uuid
@@ -20,26 +20,26 @@ Json = dict[str, Any]
 TimedPart = tuple[int, CallStart | CallEnd]
 """A start or an end with its time, in microseconds since the epoch."""
 
-_SLOWEST: Final = 6
-"""No work takes more than this many times its median, so that a scene's length has a bound."""
+_MAX_MEDIANS: Final = 6
+"""Upper limit of a step's duration as a multiple of its median, which bounds the duration of a trace."""
 
 
 class StepError(Exception):
-    """The failure of a step in the story; its text is the exception of each call that it passes through."""
+    """Failure of a simulated step; its text becomes the exception of each call that it passes through."""
 
 
-class StillRunning(Exception):  # noqa: N818 -- not an error: the story stops here, the calls stay open
-    """The present has caught up with a step: it and the calls around it have no end yet."""
+class StillRunning(Exception):  # noqa: N818 -- not an error: generation stops here, and the calls stay open
+    """A step has reached the present: it and its ancestors have no end yet."""
 
 
 def new_id(rng: Random) -> str:
-    """A random UUID that comes back with the generator's seed."""
+    """Return a random UUID, determined by the generator's seed."""
     return str(uuid.UUID(int=rng.getrandbits(128), version=4))
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What all calls of a trace share. The release is the version of the program that made it."""
+    """Attributes shared by all calls of a trace."""
 
     library: "Library"
     rng: Random
@@ -51,27 +51,28 @@ class Trace:
 
     @property
     def project_id(self) -> str:
-        """The project that it lies in."""
+        """The project of the trace."""
         return self.library.project_id
 
     @property
     def release(self) -> str:
-        """The version of the program that made it."""
+        """Version of the program that recorded the trace."""
         return str(self.attributes["release"])
 
     def ref(self, name: str) -> str:
-        """The ref of an op or object, in the version that the release works with."""
+        """Return the ref of the object or op version that the release uses."""
         return self.library.ref(name, self.release)
 
     def root(self, op_name: str, inputs: Json, started_at: int, display_name: str | None = None) -> "Span":
-        """The call that the trace begins with; in a thread it is a turn."""
+        """Return the root call of the trace; in a thread it is a turn."""
         return Span(self, op_name, inputs, started_at, display_name=display_name)
 
 
 class Span:
-    """A call whose block in a `with` is what it does; a `StepError` or `StillRunning` ends at the root.
+    """A generated call, used as a context manager around its steps.
 
-    `clock` is the time in microseconds since the epoch that the story has reached inside of it.
+    The root span suppresses `StepError` and `StillRunning`. `clock` is the simulated time inside the call, in
+    microseconds since the epoch.
     """
 
     def __init__(
@@ -99,23 +100,23 @@ class Span:
 
     @property
     def ref(self) -> str:
-        """Its ref, by which feedback points to it."""
+        """Ref of the call, for feedback."""
         return str(Ref(self.trace.project_id, "call", self.id))
 
     def step(self, op_name: str, inputs: Json, at: int | None = None) -> "Span":
-        """A child that starts now, or at a given time, beside others."""
+        """Return a child that starts now, or at the time `at`, in parallel to others."""
         started_at = (self.clock if at is None else at) + self.trace.rng.randint(150, 2500)
         child = Span(self.trace, op_name, inputs, started_at, self)
         self.children.append(child)
         return child
 
     def work(self, seconds: float, spread: float = 0.45) -> None:
-        """Let time pass: log-normal around a median, as latencies are."""
-        took = min(self.trace.rng.lognormvariate(math.log(seconds), spread), _SLOWEST * seconds)
+        """Advance the clock by a log-normal latency with the given median in seconds."""
+        took = min(self.trace.rng.lognormvariate(math.log(seconds), spread), _MAX_MEDIANS * seconds)
         self.clock += int(took * SECOND)
 
     def spend(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
-        """Count one request to a model, here and in all calls around."""
+        """Add one model request to the usage of this call; ancestors add it when the call ends."""
         tokens = Counter(requests=1, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
         tokens["total_tokens"] = prompt_tokens + completion_tokens
         self.usage.setdefault(model, Counter()).update(tokens)
@@ -137,14 +138,14 @@ class Span:
             self.parent.hear(self)
 
     def hear(self, child: "Span") -> None:
-        """Take over what a finished child has used, how its calls ended, and its time if it is the latest."""
+        """Add the usage and statuses of a finished child, and advance the clock to its end."""
         self.clock = max(self.clock, child.clock)
         self.statuses.update(child.statuses)
         for model, tokens in child.usage.items():
             self.usage.setdefault(model, Counter()).update(tokens)
 
     def parts(self) -> Iterator[TimedPart]:
-        """The start and, once it is over, the end of this call, with those of all below it in between."""
+        """Yield the start of this call, the parts of its descendants, and the end if it has ended."""
         yield self.started_at, self._start()
         for child in self.children:
             yield from child.parts()

@@ -1,4 +1,4 @@
-"""The company's support agent at work: threads of turns, each turn a trace that plans, looks things up and answers."""
+"""The company's support agent: threads of turns; each turn is a trace that plans, looks things up and answers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,16 +20,16 @@ _FOREIGN: Final = 0.2
 _STAGING: Final = 0.12
 _ESCALATED: Final = 0.08
 _LONG: Final = (4, 7)
-"""A thread in which a colleague is asked has so many turns at least, and gets some more up to so many."""
+"""Minimum number of turns in an escalated thread, drawn from this range."""
 
-_GIVES_UP: Final = 0.35
+_NO_FALLBACK_RATE: Final = 0.35
 _LENGTHS: Final = (24, 26, 20, 12, 8, 5, 3, 2)
-"""How common threads of one, two, ... eight turns are."""
+"""Weights of threads with one, two, ... eight turns."""
 
 
 @dataclass(slots=True)
 class Conversation:
-    """A thread: who talks with the assistant about what, and what was said until now."""
+    """A thread: the customer, the topic, and the messages so far."""
 
     world: World
     topic: Topic
@@ -41,7 +41,7 @@ class Conversation:
     history: Messages = field(default_factory=list)
 
     def trace(self, started_at: int) -> Trace:
-        """The trace of another turn."""
+        """Return the trace of another turn."""
         customer = {"name": self.case.customer, "tier": self.case.tier, "language": self.topic.language}
         return self.world.trace(
             started_at,
@@ -54,21 +54,21 @@ class Conversation:
 
 
 def thread(world: World) -> Iterator[Span]:
-    """A conversation of one to eight turns somewhere in the two weeks."""
+    """Yield the turns of a conversation of one to eight turns at a random time in the two weeks."""
     length = world.rng.choices(range(1, len(_LENGTHS) + 1), _LENGTHS)[0]
     escalates = world.rng.random() < _ESCALATED
     length = max(length, world.rng.randint(*_LONG)) if escalates else length
-    yield from _turns(_meet(world), length, world.busy_moment(), escalated=length - 2 if escalates else None)
+    yield from _turns(_new_talk(world), length, world.busy_moment(), escalated=length - 2 if escalates else None)
 
 
 def live_thread(world: World) -> Iterator[Span]:
-    """A conversation whose last turn began a minute or two ago and waits for a tool or a model."""
-    talk = _meet(world)
+    """Yield the turns of a conversation whose last turn started a minute or two ago and waits for a tool or a model."""
+    talk = _new_talk(world)
     yield from _turns(talk, world.rng.randint(1, 2), world.now - 20 * 60 * SECOND)
     yield _turn(talk, _opening(talk), world.now - world.rng.randint(60, 150) * SECOND, hangs=True)
 
 
-def _meet(world: World) -> Conversation:
+def _new_talk(world: World) -> Conversation:
     rng = world.rng
     topic = rng.choice(FOREIGN_TOPICS if rng.random() < _FOREIGN else TOPICS)
     region = rng.choice(vocabulary.REGIONS)
@@ -139,7 +139,7 @@ def _plan(turn: Span, talk: Conversation, question: str, *, smalltalk: bool, esc
 
 
 def _look_up(turn: Span, topic: Topic, question: str) -> list[str]:
-    """The articles found; without an index the assistant answers from memory."""
+    """Return the retrieved articles; if the index fails, the assistant answers from memory."""
     try:
         return retrieval.retrieve(turn, topic, question)
     except StepError:
@@ -147,7 +147,7 @@ def _look_up(turn: Span, topic: Topic, question: str) -> list[str]:
 
 
 def _use_tools(turn: Span, talk: Conversation, steps: list[str], *, hangs: bool) -> list[Json | None]:
-    """The results of the tools planned, None for one that failed; if it is to hang, the last one does."""
+    """Return the results of the planned tools, None for a failed one; with `hangs` the last one does not return."""
     chosen = [step for step in steps if step != "retrieve"]
     stuck = chosen[-1:] if hangs else []
     return [_use(turn, tool, talk.case, hangs=tool in stuck) for tool in chosen]
@@ -171,10 +171,10 @@ def _messages(
 
 
 def _write(turn: Span, messages: Messages, reply: str, *, hangs: bool) -> str:
-    """Ask the large model, and if it fails most often another one."""
+    """Write the reply with the large model; if it fails, usually with another one."""
     try:
         return models.chat(turn, models.LARGE, messages, reply, hangs=hangs)
     except StepError:
-        if turn.trace.rng.random() < _GIVES_UP:
+        if turn.trace.rng.random() < _NO_FALLBACK_RATE:
             raise
         return models.chat(turn, models.OPEN, messages, reply)

@@ -1,4 +1,4 @@
-"""The systems that the assistant asks and changes: orders, refunds, invoices, devices, plans, the warehouse."""
+"""Systems that the assistant queries and changes: orders, refunds, invoices, devices, plans, the warehouse."""
 
 from collections.abc import Callable
 from random import Random
@@ -17,11 +17,11 @@ Answer = tuple[Json, Json, float]
 
 
 def run(parent: Span, tool: str, case: Case, *, hangs: bool = False) -> Json:
-    """Call a tool; now and then it fails.
+    """Record a call to a tool and return its result; some calls fail.
 
     Raises:
-        StepError: the tool failed, or the model that it asks.
-        StillRunning: it hangs, so that its result lies in the future.
+        StepError: the tool failed, or the model that it calls.
+        StillRunning: the call hangs and has no result yet.
     """
     arguments, result, seconds = _TOOLS[tool](case, parent.trace.rng)
     with parent.step(f"tools.{tool}", arguments) as call:

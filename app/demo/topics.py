@@ -1,4 +1,4 @@
-"""What customers ask the assistant about, area by area; the gaps in braces are the facts of a case."""
+"""Topics of customers' questions by area; the placeholders in braces are facts of a case."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,12 +6,12 @@ from typing import Final
 from app.demo import vocabulary
 
 Exchange = tuple[str, str]
-"""What the customer says and what the assistant answers."""
+"""A message of the customer and the assistant's answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A kind of request: ways to open it with their answers, ways to go on, articles about it, tools it may need."""
+    """A kind of request: openings and follow-ups with their answers, related articles, and tools it may need."""
 
     intent: str
     area: str

@@ -1,4 +1,4 @@
-"""The words of the demo: a company that sells things for the home, its people, its customers and how they talk."""
+"""Words of the demo: a company that sells household goods, its staff, its customers and their phrases."""
 
 from typing import Final
 
@@ -124,7 +124,7 @@ SYSTEM_PROMPTS: Final = {
         "only from the articles and tool results given. Say so when you don't know."
     ),
 }
-"""What the assistant is told, by the release that each text came with."""
+"""System prompts of the assistant, by the release that introduced each."""
 PLANNER_PROMPT: Final = "Decide which steps answer the customer's last message. Reply with JSON only."
 RERANKER_PROMPT: Final = "Order the passages by how well they answer the question. Reply with a JSON list of numbers."
 POLICY_PROMPT: Final = "Does the refund policy allow this refund? Reply with JSON: allowed, rule, reason."
@@ -133,7 +133,7 @@ JUDGE_PROMPTS: Final = {
     "2.1.0": "Is the answer helpful? Reply with JSON.",
     "2.3.1": "Grade how helpful the answer is, from 1 to 5, and say why in one sentence. Reply with JSON.",
 }
-"""What the model that grades answers is told, by the release that each text came with."""
+"""System prompts of the judge model, by the release that introduced each."""
 
 REGIONS: Final = ("eu-central-1", "eu-central-1", "eu-central-1", "us-east-1", "us-east-1", "ap-southeast-2")
 SERVICE_USERS: Final = {"eu-central-1": "assistant-eu", "us-east-1": "assistant-us", "ap-southeast-2": "assistant-ap"}

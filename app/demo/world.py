@@ -1,4 +1,4 @@
-"""The two weeks before now in which the demo takes place: its hours, its releases, and who is at work."""
+"""The simulated two weeks before now: working hours, releases and environments."""
 
 from dataclasses import dataclass
 from random import Random
@@ -14,20 +14,21 @@ DAY: Final = 24 * HOUR
 DAYS: Final = 14
 
 _RELEASES: Final = (("2.4.0", 6 * DAY), ("2.3.1", 15 * DAY))
-"""Each release with how long ago it came."""
+"""Each release with its age."""
 
 _BUSY: Final = (3, 2, 1, 1, 1, 2, 4, 8, 14, 19, 21, 20, 16, 18, 20, 19, 17, 14, 12, 12, 13, 11, 8, 5)
-"""How much is asked in each hour of the day, in UTC."""
+"""Weights of requests in each hour of the day, in UTC."""
 
 _QUIET_END: Final = 2 * HOUR
-"""What is placed by the hour of the day lies at least this long ago, so that it is over by now."""
+"""Minimum age of traces placed by time of day, so that they have ended by now."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What a project's calls refer to, the source of all chance, and the present in microseconds since the epoch.
+    """Context of generation: a project's library, a random generator, and the present.
 
-    Chance does not depend on the present: told at another time, the same story has other times and the same ids.
+    `now` is in microseconds since the epoch. Random choices do not depend on it: generated at another time, the data
+    has other times but the same ids.
     """
 
     library: Library
@@ -35,12 +36,12 @@ class World:
     now: int
 
     def busy_moment(self) -> int:
-        """A time at which customers write: more by day than by night."""
+        """Return a random time at which customers write, more likely by day than by night."""
         hour = self.rng.choices(range(24), _BUSY)[0]
         return self.moment(self.rng.randrange(DAYS), hour * HOUR + self.rng.randrange(HOUR))
 
     def moment(self, days_ago: int, time_of_day: int) -> int:
-        """A time of a day; what would lie too close to the present moves to the first of the fourteen days."""
+        """Return a time of day some days ago; a time too close to the present moves 14 days back."""
         midnight = self.now - self.now % DAY
         moment = midnight - days_ago * DAY + time_of_day
         return moment - DAYS * DAY if moment > self.now - _QUIET_END else moment
@@ -56,7 +57,7 @@ class World:
         wb_run_id: str | None = None,
         more: Json | None = None,
     ) -> Trace:
-        """The trace of a program that runs somewhere, in the release of that day."""
+        """Return a trace of a program in an environment and region, with the release of that day."""
         attributes = {
             "environment": environment,
             "region": region,

@@ -20,12 +20,12 @@ class ResumeState:
 
 
 class ResumeFile:
-    """The saved state of one file; `question` identifies the list and its arguments."""
+    """The saved state of one file; `request` identifies the list and its arguments."""
 
-    def __init__(self, file: Path, question: str) -> None:
+    def __init__(self, file: Path, request: str) -> None:
         self.path = file.with_name(f"{file.name}{SUFFIX}")
         self._file = file
-        self._of = hashlib.sha256(question.encode()).hexdigest()
+        self._of = hashlib.sha256(request.encode()).hexdigest()
 
     def read(self) -> ResumeState | None:
         """Return the state; None if it is missing, belongs to another export, or the file is shorter."""

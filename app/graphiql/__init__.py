@@ -1,4 +1,4 @@
-"""GraphiQL, the API's workbench in the browser: its page and the assets bundled for it by the build hook."""
+"""GraphiQL, the browser IDE for the API: its page, and the assets that the build hook bundles."""
 
 from os import PathLike, stat_result
 from pathlib import Path
@@ -11,7 +11,7 @@ from app.browser_security.page_headers import page_headers
 
 DIST = Path(__file__).parent / "dist"
 
-# Monaco, the editor, styles itself with <style> elements; GraphiQL's fonts are data URLs in its style sheet.
+# Monaco, the editor, adds <style> elements; GraphiQL's style sheet contains fonts as data URLs.
 PAGE_HEADERS = page_headers(
     {
         "worker-src": "'self'",
@@ -51,9 +51,9 @@ def page(dist: Path = DIST, *, has_docs: bool = True) -> Response:
 
 
 class Assets(StaticFiles):
-    """The page's scripts, styles and fonts, to be mounted at /graphiql.
+    """Scripts, styles and fonts of the page, to be mounted at /graphiql.
 
-    Their names carry a hash of their content, so a browser may keep them for good.
+    File names contain a hash of the content, so browsers may cache them permanently.
     """
 
     def __init__(self, dist: Path = DIST) -> None:
@@ -61,7 +61,7 @@ class Assets(StaticFiles):
         super().__init__(directory=self.folder, check_dir=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with the file, or 404 where there is none or nothing was built."""
+        """Send the file; 404 if it does not exist or the bundle was not built."""
         if self.folder.is_dir():
             await super().__call__(scope, receive, send)
         else:
@@ -70,7 +70,7 @@ class Assets(StaticFiles):
     def file_response(
         self, full_path: str | PathLike[str], stat_result: stat_result, scope: Scope, status_code: int = 200
     ) -> Response:
-        """The file, with headers that let a browser keep it."""
+        """Return the file with headers that let browsers cache it permanently."""
         response = super().file_response(full_path, stat_result, scope, status_code)
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         response.headers["X-Content-Type-Options"] = "nosniff"

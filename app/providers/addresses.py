@@ -1,7 +1,7 @@
-"""Which addresses are the world's, and which lead into the server's own network.
+"""Distinguish public addresses from those that can lead into the server's own network.
 
 The blocks are those of IANA's special-purpose registries that are not globally reachable. The standard library's
-`is_global` has other blocks in each version of Python.
+`is_global` differs between Python versions.
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -15,12 +15,12 @@ _INTERNAL_V4: Final = tuple(
             "10.0.0.0/8",  # private
             "100.64.0.0/10",  # carrier-grade NAT
             "127.0.0.0/8",  # loopback
-            "168.63.129.16/32",  # Azure's, of which its virtual machines ask their secrets; not in the registry
+            "168.63.129.16/32",  # Azure's metadata and secrets for virtual machines; not in the registry
             "169.254.0.0/16",  # link-local, where clouds serve credentials
             "172.16.0.0/12",  # private
             "192.0.0.0/24",  # IETF protocols
             "192.0.2.0/24",  # documentation
-            "192.88.99.0/24",  # relays of 6to4, deprecated
+            "192.88.99.0/24",  # 6to4 relays, deprecated
             "192.168.0.0/16",  # private
             "198.18.0.0/15",  # benchmarks
             "198.51.100.0/24",  # documentation
@@ -31,7 +31,7 @@ _INTERNAL_V4: Final = tuple(
     )
 )
 _GLOBAL_UNICAST_V6: Final = IPv6Network("2000::/3")
-"""The only block of which IANA assigns public addresses."""
+"""The only block from which IANA assigns public addresses."""
 
 _INTERNAL_V6: Final = tuple(
     map(
@@ -45,11 +45,11 @@ _INTERNAL_V6: Final = tuple(
     )
 )
 _NAT64: Final = IPv6Network("64:ff9b::/96")
-"""An IPv6-only network reaches IPv4 addresses here, which are the last 32 bits (RFC 6052)."""
+"""IPv6-only networks reach IPv4 addresses here, embedded in the last 32 bits (RFC 6052)."""
 
 
 def is_public(text: str) -> bool:
-    """Whether an address, as the resolver gives it, is one of the world's, with the IPv4 address embedded in it."""
+    """True if an address from the resolver is public, and so is the IPv4 address embedded in it."""
     try:
         address = ip_address(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""OpenAI's client library, held to our bounds: imported only when a provider is asked for something."""
+"""OpenAI's client library with limits on time, size and addresses; imported at the first request to a provider."""
 
 import asyncio
 import logging
@@ -22,29 +22,29 @@ from stores.json import codec
 from stores.providers import Endpoint, JsonObject, ProviderError
 
 MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
-"""The largest chat completion, streamed or not."""
+"""Limit in bytes of a chat completion, streamed or not."""
 
 MAX_IMAGES_BYTES: Final = 64 * 1024 * 1024
-"""The largest answer with images in it."""
+"""Limit in bytes of a response with images."""
 
 _LARGE_BYTES: Final = 256 * 1024
-"""What takes so long to parse that a thread does it."""
+"""Bytes of a response above which a thread parses it."""
 
 _CHECK: Final = "check that the base URL is that of an API like OpenAI's"
-_TRIES: Final = 3
+_MAX_ATTEMPTS: Final = 3
 _PAUSE_SECONDS: Final = 0.5
-_LONGEST_PAUSE: Final = 20.0
+_MAX_PAUSE_SECONDS: Final = 20.0
 _FAILURES: Final = (openai.OpenAIError, httpx2.RequestError, httpx2.InvalidURL, TimeoutError, ProviderError)
 
 _T = TypeVar("_T")
 
-# At debug these write down requests; what is in them is not for logs.
+# At level DEBUG these libraries log requests, whose content must not be in logs.
 for _name in ("openai", "httpx2", "httpcore2"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class _Client(AsyncOpenAI):
-    """The library's client, without what it would add of the process's environment and machine to each request."""
+    """The library's client, which sends no headers derived from the process's environment or machine."""
 
     @property
     def default_headers(self) -> dict[str, str | Omit]:
@@ -52,7 +52,7 @@ class _Client(AsyncOpenAI):
 
 
 class _Texts(AsyncStream[str]):
-    """The data of each event of a stream, up to the one that says that it is done."""
+    """The data of each event of a stream, up to the final `[DONE]`."""
 
     async def __stream__(self) -> AsyncIterator[str]:
         try:
@@ -66,12 +66,12 @@ class _Texts(AsyncStream[str]):
 
 
 class ProviderClient:
-    """Connections to providers.
+    """HTTP clients for providers.
 
     Args:
-        timeout_seconds: the longest that one answer may take; requests may ask for less.
-        allow_private: whether custom providers, and what they name, may be in the server's own network.
-        gateways: where any header may be sent beside a key of the server's.
+        timeout_seconds: the limit for one response; an endpoint can set a shorter timeout.
+        allow_private: True if custom providers, and the URLs they return, may be in the server's own network.
+        gateways: origins that may receive any header together with a key of the server.
     """
 
     def __init__(
@@ -88,27 +88,27 @@ class ProviderClient:
             await client.aclose()
 
     async def complete(self, endpoint: Endpoint, request: JsonObject) -> JsonObject:
-        """The chat completion that answers a request.
+        """Return the chat completion for a request.
 
         Raises:
-            ProviderError: there is none.
+            ProviderError: the provider fails, or its response is not a chat completion.
         """
         answer = await self._posted("/chat/completions", endpoint, request, MAX_ANSWER_BYTES)
         if not isinstance(answer.get("choices"), list):
             if answer.get("error"):
-                raise failure_of(_told(answer["error"]), endpoint, request, 0)
-            raise _no_answer(f"has no choices, so it is no chat completion; {_CHECK}", endpoint, request)
+                raise failure_of(_reported_error(answer["error"]), endpoint, request, 0)
+            raise _invalid_response(f"has no choices, so it is no chat completion; {_CHECK}", endpoint, request)
         return answer
 
     async def generate_images(self, endpoint: Endpoint, request: JsonObject) -> JsonObject:
-        """The images that answer a request.
+        """Return the provider's response with images.
 
         Raises:
-            ProviderError: there are none.
+            ProviderError: the provider fails, or its response has no images.
         """
         answer = await self._posted("/images/generations", endpoint, request, MAX_IMAGES_BYTES)
         if not isinstance(answer.get("data"), list):
-            raise _no_answer(f"has no data, so there are no images in it; {_CHECK}", endpoint, request)
+            raise _invalid_response(f"has no data, so there are no images in it; {_CHECK}", endpoint, request)
         return answer
 
     async def _posted(self, path: str, endpoint: Endpoint, request: JsonObject, max_bytes: int) -> JsonObject:
@@ -121,16 +121,18 @@ class ProviderClient:
                 return client.post(path, cast_to=httpx2.Response, content=body, options=options)
 
             async with asyncio.timeout(seconds):
-                response = await _tried(post, seconds)
+                response = await _with_retries(post, seconds)
         except _FAILURES as error:
             raise failure_of(error, endpoint, request, seconds) from None
         return await _parsed(response.content, endpoint, request)
 
     async def stream(self, endpoint: Endpoint, request: JsonObject) -> AsyncGenerator[JsonObject, None]:
-        """The chunks of a chat completion; between them the timeout holds anew, and the server's for all waiting.
+        """Yield the chunks of a chat completion.
+
+        The endpoint's timeout applies to each chunk, the server's to the sum of all waiting.
 
         Raises:
-            ProviderError: there are none, or the stream was cut off.
+            ProviderError: the provider fails, or the stream is empty or truncated.
         """
         secrets = StreamedSecrets(secrets_of(endpoint))
         try:
@@ -151,13 +153,13 @@ class ProviderClient:
             async for text in texts:
                 chunk = await _parsed(text.encode(errors="surrogatepass"), endpoint, request)
                 if chunk.get("error"):
-                    raise failure_of(_told(chunk["error"]), endpoint, request, 0)
+                    raise failure_of(_reported_error(chunk["error"]), endpoint, request, 0)
                 is_empty, is_finished = False, is_finished or _finishes(chunk)
                 yield chunk
         if is_empty:
-            raise _no_answer(f"has no chunks, so it is no stream; {_CHECK}", endpoint, request)
+            raise _invalid_response(f"has no chunks, so it is no stream; {_CHECK}", endpoint, request)
         if not is_finished:
-            raise _no_answer("was cut off before it was finished; ask again", endpoint, request)
+            raise _invalid_response("was cut off before it was finished; ask again", endpoint, request)
 
     async def _texts(self, endpoint: Endpoint, request: JsonObject) -> AsyncGenerator[str, None]:
         seconds, left = self._seconds(endpoint), self._timeout_seconds
@@ -171,7 +173,7 @@ class ProviderClient:
                 )
 
             async with asyncio.timeout(seconds):
-                stream = await _tried(post, seconds)
+                stream = await _with_retries(post, seconds)
             async with stream:
                 texts, is_more = stream.__aiter__(), True
                 while is_more:
@@ -186,12 +188,13 @@ class ProviderClient:
             raise failure_of(error, endpoint, request, seconds) from None
 
     async def download(self, endpoint: Endpoint, url: str, max_bytes: int) -> bytes:
-        """The content of a URL that the provider at an endpoint named.
+        """Download the content of a URL that a provider returned.
 
-        It may be in the server's own network only where whoever runs the server put that very endpoint.
+        The URL may be in the server's own network only if the provider's configured base URL has the same origin, or if
+        the server allows private addresses.
 
         Raises:
-            ProviderError: it cannot be had, or is larger.
+            ProviderError: the download fails, or the content is larger than `max_bytes`.
         """
         origin = origin_of(url)
         if origin is None:
@@ -201,10 +204,10 @@ class ProviderClient:
         try:
             async with asyncio.timeout(self._timeout_seconds), client.stream("GET", url) as response:
                 if not response.is_success:
-                    raise ProviderError(f"{origin} answered {response.status_code} where the answer should be.")
+                    raise ProviderError(f"{origin} answered {response.status_code} instead of the provider's file.")
                 return await _read(response, max_bytes)
         except (httpx2.RequestError, httpx2.InvalidURL, TimeoutError):
-            raise ProviderError(f"What the provider made cannot be downloaded from {origin}.") from None
+            raise ProviderError(f"The provider's file cannot be downloaded from {origin}.") from None
 
     def _seconds(self, endpoint: Endpoint) -> float:
         return min(endpoint.timeout_seconds or self._timeout_seconds, self._timeout_seconds)
@@ -216,7 +219,7 @@ class ProviderClient:
     def _client(self, endpoint: Endpoint, max_bytes: int) -> _Client:
         origin_of_base_url(endpoint.base_url, endpoint.provider)
         http = self._http(max_bytes, public_only=endpoint.is_custom and not self._allow_private)
-        # A key that is none keeps the library from looking for others; the header is among the options.
+        # A dummy key keeps the library from searching for one; the real header is among the options.
         return _Client(api_key="-", base_url=endpoint.base_url, max_retries=0, http_client=http)
 
     def _http(self, max_bytes: int, *, public_only: bool) -> httpx2.AsyncClient:
@@ -228,42 +231,42 @@ class ProviderClient:
 
 
 async def _encoded(request: JsonObject) -> bytes:
-    # Of all that is in it the messages alone may be megabytes, which others need not wait for.
+    # The messages may be megabytes; encoding them in a thread does not delay other requests.
     return (await asyncio.to_thread(codec.encode, request)).encode()
 
 
-async def _tried(post: Callable[[], Awaitable[_T]], seconds: float) -> _T:
-    """What comes of a request, sent again where nothing was done of it yet; there are so many seconds for all of it."""
+async def _with_retries(post: Callable[[], Awaitable[_T]], seconds: float) -> _T:
+    """Send a request, and retry it if the provider has not processed it; `seconds` limits all attempts together."""
     deadline = time.monotonic() + seconds
-    for number in range(1, _TRIES):
+    for number in range(1, _MAX_ATTEMPTS):
         try:
             return await post()
         except openai.APIError as error:
             asked = retry_after(error)
             pause = _PAUSE_SECONDS * number if asked is None else asked
-            if not may_be_tried_again(error) or pause > min(_LONGEST_PAUSE, deadline - time.monotonic()):
+            if not may_be_tried_again(error) or pause > min(_MAX_PAUSE_SECONDS, deadline - time.monotonic()):
                 raise
         await asyncio.sleep(pause)
     return await post()
 
 
 async def _parsed(text: bytes, endpoint: Endpoint, request: JsonObject) -> JsonObject:
-    """The JSON object that a provider sent, without the secrets that it was sent, should they be in it."""
+    """Parse the JSON object that a provider sent, and hide secrets of the endpoint in it."""
     secrets = secrets_of(endpoint)
     try:
         value = await asyncio.to_thread(parsed, text, secrets) if len(text) > _LARGE_BYTES else parsed(text, secrets)
     except BadInputError as error:
-        raise _no_answer(f"is {error.message}; {_CHECK}", endpoint, request) from None
+        raise _invalid_response(f"is {error.message}; {_CHECK}", endpoint, request) from None
     if not isinstance(value, dict):
-        raise _no_answer(f"is no JSON object; {_CHECK}", endpoint, request)
+        raise _invalid_response(f"is no JSON object; {_CHECK}", endpoint, request)
     return value
 
 
-def _no_answer(reason: str, endpoint: Endpoint, request: JsonObject) -> ProviderError:
+def _invalid_response(reason: str, endpoint: Endpoint, request: JsonObject) -> ProviderError:
     return failure_of(ProviderError(f"the answer {reason}."), endpoint, request, 0)
 
 
-def _told(error: object) -> ProviderError:
+def _reported_error(error: object) -> ProviderError:
     message = error.get("message") if isinstance(error, dict) else error
     return ProviderError(str(message)[:500])
 

@@ -1,4 +1,4 @@
-"""The port to providers, on this process's environment."""
+"""Implementation of the provider interface with this process's environment variables."""
 
 import asyncio
 import importlib
@@ -19,14 +19,14 @@ _BASE_URLS: Final = {"openai": "OPENAI_BASE_URL"}
 
 
 class EnvironmentProviders:
-    """Providers whose secrets are in environment variables, reached by OpenAI's client library.
+    """Providers whose secrets are in environment variables, called with OpenAI's client library.
 
     Args:
         environment: the variables; by default those of the process.
-        grants: the secrets that custom providers may use, and where.
-        timeout_seconds: the longest that one answer may take.
-        allow_private: whether custom providers, and what they name, may be in the server's own network.
-        gateways: where any header may be sent beside a key of the server's.
+        grants: the secrets that custom providers may use, and their destinations.
+        timeout_seconds: the limit for one response.
+        allow_private: True if custom providers, and the URLs they return, may be in the server's own network.
+        gateways: origins that may receive any header together with a key of the server.
     """
 
     def __init__(
@@ -46,50 +46,50 @@ class EnvironmentProviders:
         self._importing = asyncio.Lock()
 
     def secret(self, name: str) -> str | None:
-        """The secret of a known provider; None where there is none."""
+        """Return the secret of a known provider; None if it is not set."""
         return self._secrets.of(name)
 
     def secret_at(self, name: str, base_url: str) -> str | None:
-        """The secret that a custom provider names; None where there is none.
+        """Return the secret that a custom provider names; None if it is not set.
 
         Raises:
-            ProviderError: it may not be sent there.
+            ProviderError: the secret may not be sent to the base URL.
         """
         return self._secrets.at(name, base_url)
 
     def base_url(self, provider: str) -> str | None:
-        """What OPENAI_BASE_URL says, of OpenAI; None of any other."""
+        """Return OPENAI_BASE_URL for OpenAI, None for other providers or if it is not set."""
         variable = _BASE_URLS.get(provider)
         return self._secrets.of(variable) if variable else None
 
     async def complete(self, endpoint: Endpoint, request: JsonObject) -> JsonObject:
-        """The chat completion that answers a request."""
+        """Return the chat completion for a request."""
         return await (await self._ready()).complete(endpoint, request)
 
     async def stream(self, endpoint: Endpoint, request: JsonObject) -> AsyncGenerator[JsonObject, None]:
-        """The chunks of a chat completion as they come."""
+        """Yield the chunks of a chat completion as they arrive."""
         client = await self._ready()
         async with aclosing(client.stream(endpoint, request)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     async def generate_images(self, endpoint: Endpoint, request: JsonObject) -> JsonObject:
-        """The images that answer a request."""
+        """Return the provider's response with images."""
         return await (await self._ready()).generate_images(endpoint, request)
 
     async def download(self, endpoint: Endpoint, url: str, max_bytes: int) -> bytes:
-        """The content of a URL that the provider at an endpoint named."""
+        """Download the content of a URL that a provider returned."""
         return await (await self._ready()).download(endpoint, url, max_bytes)
 
     async def close(self) -> None:
-        """Give the connections back; the providers must not be used afterwards."""
+        """Close the connections; the providers must not be used afterwards."""
         if self._client:
             await self._client.close()
 
     async def _ready(self) -> "ProviderClient":
         async with self._importing:
             if self._client is None:
-                # The library takes a second or so to import, which others need not wait for.
+                # The import takes about a second; in a thread it does not block other requests.
                 try:
                     module = await asyncio.to_thread(importlib.import_module, "app.providers.client")
                 except ImportError:

@@ -1,4 +1,4 @@
-"""What providers do wrong, told so that whoever asked knows whose fault it is and what to change."""
+"""Errors of providers, with messages that say who must change what."""
 
 import json
 import math
@@ -10,13 +10,13 @@ import openai
 from app.providers.secrets import hidden
 from stores.providers import Endpoint, JsonObject, ProviderError
 
-_MOST_WORDS: Final = 500
+_MAX_MESSAGE_LENGTH: Final = 500
 _RETRIED: Final = frozenset({429, 503})
 _LONGEST_RETRY_AFTER: Final = 86_400.0
 
 
 def failure_of(error: Exception, endpoint: Endpoint, request: JsonObject, seconds: float) -> ProviderError:
-    """What is told of an exception of the client library, or of time that ran out; no secret is in it."""
+    """Convert an exception of the client library, or a timeout, to an error without secrets."""
     who = f"{endpoint.provider} (model {str(request.get('model'))[:200]})"
     match error:
         case ProviderError():
@@ -29,7 +29,7 @@ def failure_of(error: Exception, endpoint: Endpoint, request: JsonObject, second
         case openai.APIConnectionError() | httpx2.RequestError():
             return _of_connection(error, who, endpoint)
         case httpx2.InvalidURL():
-            return ProviderError(f"{who} cannot be reached: its base URL is none; check it.")
+            return ProviderError(f"{who} cannot be reached: its base URL is invalid; check it.")
         case openai.APIError():
             return ProviderError(f"{who} failed: {_shortened(hidden(error.message, endpoint))}")
         case _:
@@ -37,7 +37,7 @@ def failure_of(error: Exception, endpoint: Endpoint, request: JsonObject, second
 
 
 def may_be_tried_again(error: Exception) -> bool:
-    """Whether nothing was done yet of a request that failed so: it never arrived, or was put off until later."""
+    """True if the provider has not processed the failed request: it never arrived, or was postponed."""
     if isinstance(error, openai.APIStatusError):
         return error.status_code in _RETRIED and "insufficient_quota" not in (error.code or "", error.type or "")
     cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else None
@@ -45,7 +45,7 @@ def may_be_tried_again(error: Exception) -> bool:
 
 
 def retry_after(error: Exception) -> float | None:
-    """The seconds that a provider asks to wait, None where it asks for none."""
+    """Return the seconds to wait before a retry, None if the provider sends none."""
     if not isinstance(error, openai.APIStatusError):
         return None
     try:
@@ -57,7 +57,7 @@ def retry_after(error: Exception) -> float | None:
 
 def _of_status(error: openai.APIStatusError, who: str, endpoint: Endpoint) -> ProviderError:
     status = error.status_code
-    words = _shortened(hidden(_words(error), endpoint))
+    words = _shortened(hidden(_provider_message(error), endpoint))
     said = f": {words}" if words else "."
     return ProviderError(f"{who} answered {status}, {_meaning(status, endpoint)}{said}", status, retry_after(error))
 
@@ -100,8 +100,8 @@ def _of_connection(error: Exception, who: str, endpoint: Endpoint) -> ProviderEr
     return ProviderError(f"{who} cannot be reached; check {whose}, and whether it is up.")
 
 
-def _words(error: openai.APIStatusError) -> str:
-    """The provider's own words: the message in its JSON, else the beginning of its text."""
+def _provider_message(error: openai.APIStatusError) -> str:
+    """Return the provider's message: from its JSON, otherwise its text."""
     body: Any = error.body
     if isinstance(body, dict):
         words = body.get("message") or body.get("error") or body.get("detail")
@@ -110,6 +110,6 @@ def _words(error: openai.APIStatusError) -> str:
 
 
 def _shortened(words: str) -> str:
-    """The beginning of what a provider says, on one line; secrets must be hidden before, or a part of one may stay."""
-    line = " ".join(words[: 8 * _MOST_WORDS].split()).encode(errors="replace").decode()
-    return line if len(line) <= _MOST_WORDS else f"{line[:_MOST_WORDS]}…"
+    """Return the start of a provider's message on one line. Hide secrets first, or part of one may remain."""
+    line = " ".join(words[: 8 * _MAX_MESSAGE_LENGTH].split()).encode(errors="replace").decode()
+    return line if len(line) <= _MAX_MESSAGE_LENGTH else f"{line[:_MAX_MESSAGE_LENGTH]}…"

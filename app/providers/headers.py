@@ -1,4 +1,4 @@
-"""The headers of a request to a provider: those that it needs, and those that its endpoint adds."""
+"""Headers of requests to providers: required ones, and extra ones of the endpoint."""
 
 import re
 from collections.abc import Set as AbstractSet
@@ -13,13 +13,13 @@ from stores.providers import Endpoint, ProviderError
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110, a token
 _VALUE: Final = re.compile(r"[\x20-\x7e]{0,8192}")
 
-# What says where a request goes, where it ends and how it is packed is not for others to say.
+# Endpoints must not set headers that control routing, framing or encoding.
 _RESERVED: Final = frozenset(
     {"connection", "expect", "forwarded", "host", "keep-alive", "te", "trailer", "upgrade", "via"}
 )
-_RESERVED_BEGINNINGS: Final = ("accept-", "content-", "proxy-", "sec-", "transfer-", "x-forwarded-", "x-stainless-")
-# Gateways that take from such headers where to send a request would take what opens it there.
-_ROUTING_BEGINNINGS: Final = (
+_RESERVED_PREFIXES: Final = ("accept-", "content-", "proxy-", "sec-", "transfer-", "x-forwarded-", "x-stainless-")
+# Gateways that take the destination from such headers would forward the key there.
+_ROUTING_PREFIXES: Final = (
     "helicone-",
     "x-portkey-",
     "x-litellm-",
@@ -28,7 +28,7 @@ _ROUTING_BEGINNINGS: Final = (
     "x-target-",
     "x-upstream-",
 )
-_PLAIN: Final = frozenset(
+_HARMLESS: Final = frozenset(
     {
         "anthropic-beta",
         "anthropic-version",
@@ -39,22 +39,22 @@ _PLAIN: Final = frozenset(
         "x-title",
     }
 )
-"""Those of the known providers' own APIs, which lead nowhere."""
+"""Headers of the known providers' own APIs; they do not affect routing."""
 
 _OWN_APIS: Final = frozenset(origin_of_base_url(known.base_url, name) for name, known in KNOWN_PROVIDERS.items())
-_OF_THE_LIBRARY: Final = ("x-stainless-retry-count", "x-stainless-read-timeout")
+_LIBRARY_HEADERS: Final = ("x-stainless-retry-count", "x-stainless-read-timeout")
 
 
 def headers_of(endpoint: Endpoint, gateways: AbstractSet[Origin] = frozenset()) -> dict[str, str | Omit]:
-    """The headers that are added to a request, by name; the library's own are left out.
+    """Return the headers to add to a request by name; `Omit` removes a header of the library.
 
-    Beside a key of the server's they are only those that cannot lead it elsewhere, unless the endpoint is the API of a
-    provider itself, or among the gateways: one that is between may go by any header.
+    A key of the server limits extra headers to those that cannot redirect it, because a gateway may route by any
+    header. Exceptions are the known providers' own APIs and the origins in `gateways`.
 
     Raises:
-        ProviderError: the endpoint has a header that it must not have.
+        ProviderError: the endpoint has a header that is invalid or not allowed.
     """
-    headers: dict[str, str | Omit] = dict.fromkeys(_OF_THE_LIBRARY, Omit())
+    headers: dict[str, str | Omit] = dict.fromkeys(_LIBRARY_HEADERS, Omit())
     headers["Authorization"] = f"Bearer {endpoint.api_key}" if endpoint.api_key else Omit()
     origin = origin_of_base_url(endpoint.base_url, endpoint.provider)
     for name, value in endpoint.headers.items():
@@ -70,9 +70,9 @@ def headers_of(endpoint: Endpoint, gateways: AbstractSet[Origin] = frozenset()) 
 
 def _check(name: str, value: str) -> None:
     lower = name.lower()
-    # Some servers read these two alike.
+    # Some servers treat "_" and "-" alike.
     meant = lower.replace("_", "-")
-    if meant in _RESERVED or meant.startswith(_RESERVED_BEGINNINGS):
+    if meant in _RESERVED or meant.startswith(_RESERVED_PREFIXES):
         raise ProviderError(f"The extra header {lower[:128]} cannot be set. Leave it out.")
     if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
         raise ProviderError(
@@ -84,10 +84,10 @@ def _check(name: str, value: str) -> None:
 def _check_route(name: str, endpoint: Endpoint, origin: Origin) -> None:
     meant = name.lower().replace("_", "-")
     has_our_key = endpoint.api_key is not None and endpoint.api_key_name is not None
-    is_unknown = has_our_key and origin not in _OWN_APIS and meant not in _PLAIN
-    if is_unknown or meant.startswith(_ROUTING_BEGINNINGS):
+    is_unknown = has_our_key and origin not in _OWN_APIS and meant not in _HARMLESS
+    if is_unknown or meant.startswith(_ROUTING_PREFIXES):
         raise ProviderError(
-            f"The extra header {name.lower()[:128]} may not be sent to {origin}: should that be a gateway, it could "
-            "lead the key elsewhere. Leave it out; or whoever runs the server allows it by "
+            f"The extra header {name.lower()[:128]} may not be sent to {origin}: a gateway there could forward the key "
+            "elsewhere. Omit the header, or ask the server's administrator to set "
             f"LOOMQL_PROVIDER_HEADERS={str(origin).removeprefix('https://')}."
         )

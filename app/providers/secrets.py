@@ -1,4 +1,4 @@
-"""The secrets of providers: what the environment of the server has, and which of it may be sent where."""
+"""Secrets of providers: environment variables, and the destinations to which each may be sent."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,32 +12,32 @@ from stores.providers import Endpoint, ProviderError
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SECRET_HEADER: Final = re.compile(r"auth|key|token|secret|cookie|pass|credential|session|signature", re.IGNORECASE)
 _PARTS: Final = re.compile(r"[^\s;,]+")
-# Keys of servers that want none are words such as EMPTY, which answers may have in them.
+# Servers that need no key get words such as EMPTY as key; responses may contain such words.
 SHORTEST_HIDDEN: Final = 12
 HIDDEN: Final = "***"
 
 
 class Grant(NamedTuple):
-    """A secret, and where a custom provider may have it sent."""
+    """A secret, and an origin to which custom providers may send it."""
 
     name: str
     origin: Origin
 
 
 def parse_grants(text: str) -> frozenset[Grant]:
-    """The grants in a list such as `ACME_KEY@llm.acme.com, OTHER_KEY@http://10.0.0.5:8000`.
+    """Parse a list of grants such as `ACME_KEY@llm.acme.com, OTHER_KEY@http://10.0.0.5:8000`.
 
     Raises:
-        ValueError: an item is none; the message says what one is.
+        ValueError: an item is not a grant; the message describes the format.
     """
     return frozenset(_grant(item.strip()) for item in text.split(",") if item.strip())
 
 
 def parse_hosts(text: str) -> frozenset[Origin]:
-    """The origins in a list of hosts such as `gateway.acme.com, http://10.0.0.5:4000`.
+    """Parse a list of hosts such as `gateway.acme.com, http://10.0.0.5:4000` to origins.
 
     Raises:
-        ValueError: an item is none; the message says what one is.
+        ValueError: an item is not a host; the message describes the format.
     """
     found = {item.strip(): _origin(item.strip()) for item in text.split(",") if item.strip()}
     for item, origin in found.items():
@@ -63,23 +63,23 @@ def _grant(item: str) -> Grant:
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """Secrets by the names of their environment variables, read when they are used."""
+    """Secrets by the names of their environment variables, read at each use."""
 
     environment: Mapping[str, str]
     grants: frozenset[Grant] = frozenset()
 
     def of(self, name: str) -> str | None:
-        """A secret; None where there is none."""
+        """Return a secret; None if it is not set or empty."""
         return self.environment.get(name, "").strip() or None
 
     def at(self, name: str, base_url: str) -> str | None:
-        """A secret that a custom provider names, if it may be sent to that base URL.
+        """Return a secret that a custom provider names, if it may be sent to the base URL.
 
-        Who may write objects can name any variable and any address; so it takes whoever runs the server to say which
-        secret may go where. Nothing is told here of what the environment has.
+        Users who can write objects can name any variable and any address. So the server's administrator must allow each
+        pair of secret and destination. The error does not reveal which variables are set.
 
         Raises:
-            ProviderError: it may not.
+            ProviderError: the secret may not be sent to the base URL.
         """
         origin = origin_of_base_url(base_url, "the provider")
         if Grant(name, origin) not in self.grants:
@@ -92,24 +92,24 @@ class Secrets:
 
 
 def secrets_of(endpoint: Endpoint) -> list[str]:
-    """What of an endpoint is secret: its key, and the values of headers that have such names."""
+    """Return the secrets of an endpoint: its key, and the values of headers with secret names."""
     found = [endpoint.api_key or ""]
     for name, value in endpoint.headers.items():
         if _SECRET_HEADER.search(name):
             parts = _PARTS.findall(value)
-            # Of cookies each value, too, which is behind its name.
+            # Of cookies also each value, which follows its name.
             found += [value, *parts, *(part.partition("=")[2] for part in parts)]
     return sorted({secret for secret in found if len(secret) >= SHORTEST_HIDDEN}, key=len, reverse=True)
 
 
 def parsed(text: bytes, secrets: Sequence[str]) -> object:
-    """The value of a JSON text without secrets in it, however its strings are spelled.
+    """Parse a JSON text and hide secrets in it, however its strings are escaped.
 
     Raises:
-        BadInputError: it is no JSON.
+        BadInputError: the text is not valid JSON.
     """
     value = codec.loads(text)
-    # What has no escapes in it is spelled in one way only.
+    # A text without escapes has only one spelling of each secret.
     plain = codec.encode(value) if b"\\" in text and secrets else text.decode()
     safe = plain
     for secret in secrets:
@@ -118,7 +118,7 @@ def parsed(text: bytes, secrets: Sequence[str]) -> object:
 
 
 def hidden(text: str, endpoint: Endpoint) -> str:
-    """A text without the secrets of an endpoint, which it may repeat."""
+    """Hide the secrets of an endpoint in a text, which may repeat them."""
     for secret in secrets_of(endpoint):
         text = text.replace(secret, HIDDEN)
     return text

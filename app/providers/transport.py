@@ -1,4 +1,4 @@
-"""How connections to providers are made: to public addresses alone where strangers chose the host, answers bounded."""
+"""HTTP transports for providers: custom hosts must have public addresses, and response sizes are limited."""
 
 import asyncio
 import socket
@@ -15,9 +15,9 @@ _CONNECTIONS: Final = httpx2.Limits(max_connections=200, max_keepalive_connectio
 
 
 class PublicOnly(httpcore2.AsyncNetworkBackend):
-    """Connections to public addresses: the address that is looked at is the one that is connected to.
+    """Connects only to public addresses: it connects to the same address that it has checked.
 
-    So a name that leads elsewhere at each look-up gains nothing.
+    A hostname that resolves differently at each lookup (DNS rebinding) cannot bypass the check.
     """
 
     def __init__(self) -> None:
@@ -31,11 +31,11 @@ class PublicOnly(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        """Connect to a host, by the first of its addresses that answers.
+        """Connect to the first address of a host that accepts the connection.
 
         Raises:
             ProviderError: one of its addresses is not public.
-            httpcore2.ConnectError: none of them answers, or it has none.
+            httpcore2.ConnectError: the host has no address, or none accepts the connection.
         """
         failure: Exception = httpcore2.ConnectError("the name has no address")
         for address in await _public_addresses(host, port):
@@ -54,14 +54,14 @@ async def _public_addresses(host: str, port: int) -> list[str]:
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     if not all(map(is_public, addresses)):
         raise ProviderError(
-            f"{host} is in the server's own network, where addresses from elsewhere must not lead. Give a public one; "
-            "or whoever runs the server allows it by LOOMQL_ALLOW_PRIVATE_PROVIDERS=true."
+            f"{host} is in the server's own network, which requests to providers must not reach. Use a public "
+            "address, or ask the server's administrator to set LOOMQL_ALLOW_PRIVATE_PROVIDERS=true."
         )
     return addresses
 
 
 class BoundedTransport(httpx2.AsyncHTTPTransport):
-    """HTTP whose answers are at most so many bytes, and as they are: what is packed might be anything unpacked."""
+    """Limits the bytes of responses, and rejects compressed responses, whose decompressed size is unknown."""
 
     def __init__(self, max_bytes: int, *, public_only: bool) -> None:
         super().__init__(limits=_CONNECTIONS)
@@ -76,14 +76,14 @@ class BoundedTransport(httpx2.AsyncHTTPTransport):
             )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send a request.
+        """Send a request, and return a response whose stream is limited.
 
         Raises:
-            ProviderError: the answer is packed, or says that it is too large.
+            ProviderError: the response is compressed, or announces too many bytes.
         """
         request.headers["Accept-Encoding"] = "identity"
         response = await super().handle_async_request(request)
-        refusal = self._refusal(response)
+        refusal = self._rejection(response)
         if refusal:
             await response.aclose()
             raise refusal
@@ -91,7 +91,7 @@ class BoundedTransport(httpx2.AsyncHTTPTransport):
             response.stream = _BoundedStream(response.stream, self._max_bytes)
         return response
 
-    def _refusal(self, response: httpx2.Response) -> ProviderError | None:
+    def _rejection(self, response: httpx2.Response) -> ProviderError | None:
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             return ProviderError("The answer is packed (Content-Encoding), though it was asked for as it is.")
         length = response.headers.get("Content-Length", "0")
@@ -99,7 +99,7 @@ class BoundedTransport(httpx2.AsyncHTTPTransport):
 
 
 class _BoundedStream(httpx2.AsyncByteStream):
-    """The bytes of an answer, up to a limit."""
+    """The bytes of a response, up to a limit."""
 
     def __init__(self, stream: httpx2.AsyncByteStream, max_bytes: int) -> None:
         self._stream = stream
@@ -118,5 +118,5 @@ class _BoundedStream(httpx2.AsyncByteStream):
 
 
 def too_large(max_bytes: int) -> ProviderError:
-    """What is said of an answer beyond the limit."""
-    return ProviderError(f"The answer is larger than {max_bytes:,} bytes, the most that is taken. Ask for less.")
+    """Return the error for a response above the limit."""
+    return ProviderError(f"The answer is larger than {max_bytes:,} bytes, the limit. Ask for less.")

@@ -1,4 +1,4 @@
-"""The URLs that a provider may have: a form so plain that no two parsers read it differently."""
+"""URLs of providers, limited to a form that all URL parsers read alike."""
 
 import re
 from typing import Final, NamedTuple
@@ -14,22 +14,22 @@ _MAX_LENGTH: Final = 8192
 
 
 class Origin(NamedTuple):
-    """Where a URL leads, whatever its path."""
+    """Origin of a URL: scheme, lower-case host and port."""
 
     scheme: str
     host: str
     port: int
 
     def __str__(self) -> str:
-        """As it is written: `https://host`, with the port where it is not the scheme's own."""
+        """Return `https://host`, with the port if it is not the scheme's default."""
         return f"{self.scheme}://{self.host}" + ("" if self.port == _PORTS[self.scheme] else f":{self.port}")
 
 
 def origin_of_base_url(url: str, whose: str) -> Origin:
-    """Where a base URL leads.
+    """Return the origin of a base URL; `whose` names its owner in the error.
 
     Raises:
-        ProviderError: it is none that LoomQL takes.
+        ProviderError: the base URL has a form that LoomQL does not accept.
     """
     found = _origin(_BASE_URL, url)
     if found is None:
@@ -41,7 +41,7 @@ def origin_of_base_url(url: str, whose: str) -> Origin:
 
 
 def origin_of(url: str) -> Origin | None:
-    """Where any URL leads; None for what is none that LoomQL takes."""
+    """Return the origin of any URL, None if LoomQL does not accept its form."""
     return _origin(_ANY_URL, url)
 
 

@@ -1,4 +1,4 @@
-"""The Weave SDK's door: a program that is instrumented with `weave` logs into LoomQL as it is."""
+"""API of the Weave SDK: programs instrumented with `weave` log into LoomQL without changes."""
 
 from app.weave.routes import PREFIX, WeaveDoor
 

@@ -1,4 +1,4 @@
-"""Actions at the Weave SDK's door."""
+"""The endpoint of the Weave SDK that runs actions on calls."""
 
 from starlette.responses import Response
 
@@ -9,7 +9,7 @@ from graphql_schema.context import Stores
 
 
 async def execute_batch(stores: Stores, body: Body) -> Response:
-    """Carry out an action on calls; the reference tells nothing of them, so that what failed is told besides."""
+    """Run an action on calls; the response adds the errors of failed calls, which the reference does not return."""
     asked = await body.read(ActionsExecuteBatchReq)
     done = await stores.actions.execute(asked.project_id, asked.action_ref, asked.call_ids, asked.wb_user_id)
     failed = {row["call_id"]: row["error"]["message"] for row in done.results if "error" in row}

@@ -1,9 +1,8 @@
-"""Batches at the Weave SDK's door: whatever is wrong with one item, the others are stored.
+"""Batches of the Weave SDK: one invalid item does not stop the others from being stored.
 
-The SDK drops a batch that is refused, and does not look into the answer to one that is taken. So a batch of which
-anything could be stored is answered by 200, with `error` in the place of the result of each item that is not; only a
-batch of which nothing could be is refused as a whole, which its program's log tells. The server's log has a line for
-each batch with such items.
+The SDK drops a rejected batch, and ignores the body of a successful response. A batch of which anything could be stored
+gets 200, and the result of each rejected item is an `error`. A batch of which nothing could be stored is rejected as a
+whole, so that the program's log shows the reason. The server logs one line for each batch with rejected items.
 """
 
 from copy import copy
@@ -18,7 +17,7 @@ from stores.concurrency.time_slices import cooperative
 from stores.errors import PayloadTooLargeError, StoreError
 
 MAX_ITEMS: Final = 100_000
-"""More than the SDK sends, whose batches grow to 31 MiB of items that have some hundred bytes each."""
+"""Limit of items. The SDK sends fewer: its batches are at most 31 MiB, and an item has some hundred bytes."""
 
 _MOST_REASONS: Final = 1_000
 _NO_REASON: Final = f"is not stored; only the first {_MOST_REASONS:,} such items of a batch are told why"
@@ -28,11 +27,11 @@ _LOGGED: Final = 3
 
 
 async def batch_of(body: Body) -> Items:
-    """The items of a batch.
+    """Return the items of a batch.
 
     Raises:
-        InvalidRequestError: the body is no JSON as a whole, or has no such list.
-        PayloadTooLargeError: there are more than `MAX_ITEMS`.
+        InvalidRequestError: the body is not valid JSON, or has no list `batch`.
+        PayloadTooLargeError: there are more than `MAX_ITEMS` items.
     """
     items = await body.items(_BATCH)
     if len(items) > MAX_ITEMS:
@@ -42,29 +41,29 @@ async def batch_of(body: Body) -> Items:
 
 @dataclass
 class Outcome:
-    """What came of each item of a batch, by position: a result, or the reason why it is not stored."""
+    """The outcome of a batch: for each position a result, or the reason why the item is not stored."""
 
     items: Items
     results: dict[int, dict[str, Any]] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
     is_partly_stored: bool = False
-    """Whether items may be stored already, so that no error may say that nothing is."""
+    """True if some items may be stored already; then no error may claim that nothing is stored."""
     _first: tuple[int, StoreError] | None = None
 
     def __post_init__(self) -> None:
-        """Note the memory of the body, to which `release` leads back."""
+        """Record the reserved bytes of the body, to which `release` returns."""
         self._body_bytes = self.items.share.size
 
     def release(self) -> None:
-        """Release the memory of the items that are stored, or refused."""
+        """Release the memory reserved for items that are now stored or rejected."""
         self.items.share.release_to(self._body_bytes)
 
     def passing(self, error: StoreError, position: int) -> StoreError:
-        """The error for the whole batch, to be sent again, if the server cannot take or store the item now."""
+        """Return the error for the whole batch if the server cannot store the item now and the client should retry."""
         cause, claim, _ = error.message.partition("; nothing of this ")
         if not claim or not self.is_partly_stored:
             return error
-        # The intake knows nothing of the items before.
+        # The error comes from code that does not know about earlier items of the batch.
         partly = copy(error)
         partly.message = (
             f"{cause}; items before {self.items.at(position)} may be stored, send the whole batch again a little later"
@@ -72,15 +71,15 @@ class Outcome:
         return partly
 
     def refuse(self, position: int, error: StoreError) -> None:
-        """Note why an item is not stored; of several reasons the first counts."""
+        """Record why an item is not stored; the first reason of an item is kept."""
         if position in self.refused:
             return
         self.refused[position] = reason(error) if len(self.refused) < _MOST_REASONS else _NO_REASON
         if self._first is None or position < self._first[0]:
-            self._first = position, _by_itself(error)
+            self._first = position, _without_traceback(error)
 
     async def answer(self) -> Response:
-        """The answer to the batch."""
+        """Return the response to the batch."""
         if self.refused:
             self._log()
         if self._first and len(self.refused) == len(self.items):
@@ -99,7 +98,7 @@ class Outcome:
         log.warning("%d of %d items of a batch at /weave are not stored: %s%s", count, total, reasons, more)
 
 
-def _by_itself(error: StoreError) -> StoreError:
-    """The error without what it was raised in, which leads back to the whole body."""
+def _without_traceback(error: StoreError) -> StoreError:
+    """Return the error without its traceback and causes, which would keep the whole body in memory."""
     error.__context__ = error.__cause__ = None
     return error.with_traceback(None)

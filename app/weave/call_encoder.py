@@ -1,4 +1,4 @@
-"""Calls as the Weave SDK reads them: the reference's CallSchema, in JSON that is put together and never parsed."""
+"""Calls as JSON for the Weave SDK: the reference's CallSchema, built from stored JSON texts without parsing them."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -36,12 +36,12 @@ _SIZES: Final = ("storage_size_bytes", "total_storage_size_bytes")
 _TIMES: Final = ("started_at", "ended_at")
 _REQUIRED_OBJECTS: Final = {"attributes": orjson.Fragment(b"{}"), "inputs": orjson.Fragment(b"{}")}
 _FEW: Final = 16
-"""Pieces of feedback that are read at once, of up to a mebibyte each."""
+"""Number of feedback items read in one batch; each has at most 1 MiB."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What is asked of each call."""
+    """The fields requested of each call."""
 
     fields: frozenset[str] = frozenset(_FIELDS)
     has_costs: bool = False
@@ -50,7 +50,10 @@ class Shape:
 
     @classmethod
     def of(cls, asked: CallsQueryReq | CallReadReq) -> "Shape":
-        """What a request asks; columns are known by their first step, and an unknown one asks nothing."""
+        """Return the fields that a request selects.
+
+        Only the first step of a column's path counts; unknown columns are ignored.
+        """
         given = (asked.include_storage_size, asked.include_total_storage_size)
         sizes = tuple(name for name, is_asked in zip(_SIZES, given, strict=True) if is_asked)
         columns = asked.columns if isinstance(asked, CallsQueryReq) else None
@@ -63,12 +66,12 @@ class Shape:
 
     @property
     def wanted(self) -> frozenset[str]:
-        """The fields as the store knows them."""
+        """Names of the fields to request from the store."""
         return self.fields | {*self.sizes} | ({"costs"} if self.has_costs else set())
 
 
 async def call_json(stores: Stores, rows: Sequence[Row], shape: Shape) -> AsyncGenerator[bytes, None]:
-    """The calls of rows, each in pieces of JSON of which the last ends in a newline."""
+    """Yield the calls of `rows` in chunks of JSON; the last chunk of each call ends in a newline."""
     feedback = _Feedback(stores, [_key(row) for row in rows]) if shape.has_feedback else None
     for row in rows:
         head, tail = _parts(row, shape)
@@ -82,7 +85,10 @@ async def call_json(stores: Stores, rows: Sequence[Row], shape: Shape) -> AsyncG
 
 
 def _parts(row: Row, shape: Shape) -> tuple[bytes, bytes]:
-    """The JSON of a call up to the end of `summary.weave`, and the rest; all of it where no summary is asked for."""
+    """Return the JSON of a call in two chunks, split at the end of `summary.weave`.
+
+    Without a summary the first chunk is the whole call.
+    """
     fields: dict[str, Any] = {name: row.get(name) for name in (*_ALWAYS, *_PLAIN) if name in shape.fields}
     for name in _TIMES:
         if fields.get(name) is not None:
@@ -98,19 +104,19 @@ def _parts(row: Row, shape: Shape) -> tuple[bytes, bytes]:
 
 
 def _summary(row: Row, shape: Shape) -> bytes:
-    """The JSON of a summary but for its last two brackets: that of `weave`, which comes last, and its own."""
+    """Return the JSON of a summary without its last two brackets, which close `weave` and the summary."""
     text = SUMMARY.text(row)
     if not text.endswith("}}") or '"weave"' in (row.get("json", {}).get(_SUMMARY) or ""):
         summary = dict(SUMMARY.value(row))
         weave = summary.pop("weave")
         text = codec.encode(summary | {"weave": weave})
     costs = _costs(row) if shape.has_costs else {}
-    told = f',"costs":{codec.encode(costs)}' if costs else ""
-    return (text[:-2] + told).encode()
+    costs_json = f',"costs":{codec.encode(costs)}' if costs else ""
+    return (text[:-2] + costs_json).encode()
 
 
 def _costs(row: Row) -> dict[str, Any]:
-    """What the call's usage costs, by model."""
+    """Return the cost of the call's usage by model."""
     used = row.get("usage")
     lines = bill(used, row["started_at"], row[PRICES]) if used else []
     return {line["model"]: _cost(line) for line in lines}
@@ -122,13 +128,13 @@ _COST_KEYS: Final[tuple[str, ...]] = (
     *("prompt_token_cost_unit", "completion_token_cost_unit", "effective_date", "provider_id"),
     *("pricing_level", "pricing_level_id", "created_at", "created_by"),
 )
-"""Keys of Weave's own server."""
+"""Keys that the Weave trace server returns."""
 
 
 def _cost(line: Row) -> dict[str, Any]:
-    told = {name: line[name] for name in _COST_KEYS if name in line}
-    dates = {name: times.to_text(told[name]) for name in ("effective_date", "created_at") if name in told}
-    return told | dates
+    fields = {name: line[name] for name in _COST_KEYS if name in line}
+    dates = {name: times.to_text(fields[name]) for name in ("effective_date", "created_at") if name in fields}
+    return fields | dates
 
 
 def _key(row: Row) -> tuple[str, str]:
@@ -136,7 +142,7 @@ def _key(row: Row) -> tuple[str, str]:
 
 
 class _Feedback:
-    """The feedback on some calls, of which few pieces are held at once, however many there are."""
+    """Feedback on a list of calls, read in batches so that memory does not grow with its amount."""
 
     def __init__(self, stores: Stores, keys: Sequence[tuple[str, str]]) -> None:
         self._store = stores.feedback
@@ -145,7 +151,7 @@ class _Feedback:
         self._read: dict[tuple[str, str], Page] = {}
 
     async def on(self, key: tuple[str, str]) -> AsyncGenerator[bytes, None]:
-        """The feedback on one call, in pieces of a JSON list; calls come in the order in which they were given."""
+        """Yield the feedback on one call in chunks of a JSON list; call it in the order of the keys."""
         if self._counts is None:
             self._counts = await self._store.of_calls.count(self._keys, frozenset())
         if not self._counts[key]:
@@ -162,7 +168,7 @@ class _Feedback:
             page = (await self._pages([key], PageRequest(_FEW, page.cursor(page.rows[-1]))))[key]
 
     def _from(self, first: tuple[str, str]) -> list[tuple[str, str]]:
-        """A call, and those after it as long as there is little on all of them together."""
+        """Return a call and as many of the next ones as fit into one batch of feedback."""
         counts = self._counts or {}
         together, left = [first], _FEW - counts[first]
         for key in self._keys[self._keys.index(first) + 1 :]:

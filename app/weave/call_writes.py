@@ -1,4 +1,4 @@
-"""Writing calls at the Weave SDK's door."""
+"""Endpoints of the Weave SDK that write calls."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,33 +16,35 @@ from stores.calls import CallEnd, CallStart
 from stores.concurrency.time_slices import cooperative
 from stores.errors import PayloadTooLargeError, StoreError
 
-_PARTS_AT_ONCE: Final = 500
+_MAX_BATCH_PARTS: Final = 500
 _BYTES_AT_ONCE: Final = 1024 * 1024
-_MOST_WITHOUT_FILES: Final = 12_000_000
-"""Bytes of an item's text, each letter of it perhaps escaped; more fit into a document only if files are taken out."""
+_MAX_BYTES_WITHOUT_FILES: Final = 12_000_000
+"""Limit in bytes of an item's text without files. A larger text never fits into a document, even if every character is
+escaped.
+"""
 
 _MAX_VALUES: Final = 800_000
-"""Values in one item; more do not fit into a call's document."""
+"""Limit of JSON values in one item; more do not fit into a call's document."""
 
 Part = CallStart | CallEnd
 _Read = Callable[[object, str, bool], list[Part]]
-"""Makes the parts of an item, which stands at a place and may be large."""
+"""Converts an item to call parts. Arguments: the item, its location in the request, and whether it is large."""
 
 
 async def upsert_batch(stores: Stores, body: Body) -> Response:
-    """Store starts and ends."""
+    """Store a batch of starts and ends."""
     items = await batch_of(body)
     return await _store(stores, items, partial(_start_or_end, items))
 
 
 async def complete(stores: Stores, body: Body) -> Response:
-    """Store calls that are complete, of the project in the address."""
+    """Store a batch of complete calls in the project of the URL."""
     project_id, items = body.project_id, await batch_of(body)
 
     def read(value: object, at: str, is_large: bool) -> list[Part]:  # noqa: FBT001 -- as `_Read` has it
         value = {"project_id": project_id, **value} if isinstance(value, dict) else value
         start, end = items.read(Start, value, at), items.read(End, value, at)
-        _check_place(body, start.project_id, at)
+        _check_project(body, start.project_id, at)
         parts: list[Part] = [start.to_store(is_large=is_large), end.to_store(is_large=is_large)]
         return parts
 
@@ -50,26 +52,26 @@ async def complete(stores: Stores, body: Body) -> Response:
 
 
 async def start(stores: Stores, body: Body) -> Response:
-    """Store one start, of the project in the address if there is one."""
+    """Store one start; if the URL names a project, the start must belong to it."""
     part = (await body.read(CallStartReq)).start.to_store(is_large=body.is_large)
-    _check_place(body, part.project_id, "start")
+    _check_project(body, part.project_id, "start")
     await stores.calls.write_one(part)
     return answer({"id": part.id, "trace_id": part.trace_id})
 
 
 async def end(stores: Stores, body: Body) -> Response:
-    """Store one end, likewise."""
+    """Store one end; if the URL names a project, the end must belong to it."""
     part = (await body.read(CallEndReq)).end.to_store(is_large=body.is_large)
-    _check_place(body, part.project_id, "end")
+    _check_project(body, part.project_id, "end")
     await stores.calls.write_one(part)
     return answer({})
 
 
-def _check_place(body: Body, project_id: str, at: str) -> None:
-    """Hold a call to the project in the address, where one is in it.
+def _check_project(body: Body, project_id: str, at: str) -> None:
+    """Check that a call belongs to the project in the URL, if the URL has one.
 
     Raises:
-        InvalidRequestError: it is of another.
+        InvalidRequestError: the call belongs to another project.
     """
     if body.path and project_id != body.project_id:
         raise InvalidRequestError(f"is not {body.project_id}, the project in the address", f"{at}.project_id")
@@ -84,7 +86,7 @@ def _start_or_end(items: Items, value: object, at: str, is_large: bool) -> list[
 
 @dataclass
 class _Waiting:
-    """The parts that are stored next, each with the position of its item."""
+    """The next parts to store, each with the position of its item."""
 
     parts: list[Part] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
@@ -92,7 +94,7 @@ class _Waiting:
 
     @property
     def is_full(self) -> bool:
-        return len(self.parts) >= _PARTS_AT_ONCE or self.size >= _BYTES_AT_ONCE
+        return len(self.parts) >= _MAX_BATCH_PARTS or self.size >= _BYTES_AT_ONCE
 
     def add(self, position: int, parts: list[Part], size: int) -> None:
         self.parts += parts
@@ -101,7 +103,7 @@ class _Waiting:
 
 
 async def _store(stores: Stores, items: Items, read: _Read) -> Response:
-    """Store the items, few at once; of a large body not all is ever parsed."""
+    """Store the items in small batches, so that a large body is never parsed as a whole."""
     outcome, waiting = Outcome(items), _Waiting()
     async for position in cooperative(range(len(items))):
         try:
@@ -124,15 +126,15 @@ async def _store(stores: Stores, items: Items, read: _Read) -> Response:
 
 
 def _check_size(items: Items, position: int) -> None:
-    """Refuse what is too large before it is parsed, which would take several times its memory.
+    """Reject an item that is too large before parsing, which would take several times its memory.
 
     Raises:
-        PayloadTooLargeError: it is.
+        PayloadTooLargeError: the item has more than `_MAX_BYTES_WITHOUT_FILES` bytes and no embedded file.
     """
     size = items.size(position)
-    if size > _MOST_WITHOUT_FILES and not items.has(position, b";base64,"):
+    if size > _MAX_BYTES_WITHOUT_FILES and not items.has(position, b";base64,"):
         raise PayloadTooLargeError(
-            f"has {size:,} bytes, of which not even a third fits into a document; keep large content elsewhere and "
+            f"has {size:,} bytes, but a document holds less than a third of that; keep large content elsewhere and "
             "send a reference to it",
             items.at(position),
         )

@@ -1,4 +1,4 @@
-"""Reading, renaming and deleting calls at the Weave SDK's door."""
+"""Endpoints of the Weave SDK that read, rename and delete calls."""
 
 from collections.abc import AsyncGenerator
 from typing import Final
@@ -21,7 +21,7 @@ _JSON: Final = "application/json"
 
 
 async def read(stores: Stores, body: Body) -> Response:
-    """One call; null if there is none."""
+    """Return one call; null if it does not exist."""
     asked = await body.read(CallReadReq)
     shape = Shape.of(asked)
     row = await stores.calls.one(asked.project_id, asked.id, shape.wanted | {"project_id"})
@@ -32,17 +32,17 @@ async def read(stores: Stores, body: Body) -> Response:
 
 
 async def stream_query(stores: Stores, body: Body) -> Response:
-    """Calls as JSON lines."""
-    return await responses.lines(_found(stores, await body.read(CallsQueryReq)))
+    """Return matching calls as JSON lines."""
+    return await responses.lines(_row_chunks(stores, await body.read(CallsQueryReq)))
 
 
 async def query(stores: Stores, body: Body) -> Response:
-    """Calls as one JSON list."""
-    return await responses.listed("calls", _found(stores, await body.read(CallsQueryReq)))
+    """Return matching calls as one JSON list."""
+    return await responses.listed("calls", _row_chunks(stores, await body.read(CallsQueryReq)))
 
 
-async def _found(stores: Stores, asked: CallsQueryReq) -> AsyncGenerator[bytes, None]:
-    """The calls that pass, in pieces of JSON: searches find them, and they are read as far as memory goes."""
+async def _row_chunks(stores: Stores, asked: CallsQueryReq) -> AsyncGenerator[bytes, None]:
+    """Yield the matching calls as JSON chunks: find ids and sizes, then read as many calls as fit into memory."""
     shape = Shape.of(asked)
     expansion = None
     if asked.expand_columns:
@@ -52,14 +52,14 @@ async def _found(stores: Stores, asked: CallsQueryReq) -> AsyncGenerator[bytes, 
         for part in in_parts(rows, _SIZE, _EXPANDED_AT_ONCE if expansion else None):
             keys = [(asked.project_id, row["id"]) for row in part]
             found = await stores.calls.by_keys(keys, wanted, expansion)
-            # What was deleted since the search found it is left out.
+            # Leave out calls that were deleted since their ids were found.
             there = [row for key in keys if (row := found[key]) is not None]
             async for piece in call_json(stores, there, shape):
                 yield piece
 
 
 async def _pages(stores: Stores, asked: CallsQueryReq, expansion: Expansion | None) -> AsyncGenerator[list[Row], None]:
-    """The ids and sizes of the calls that pass, up to the limit."""
+    """Yield the ids and sizes of the matching calls, up to the limit."""
 
     async def read(request: PageRequest) -> Page:
         which, where = asked.which, asked.where
@@ -72,7 +72,7 @@ async def _pages(stores: Stores, asked: CallsQueryReq, expansion: Expansion | No
 
 
 async def query_stats(stores: Stores, body: Body) -> Response:
-    """How many calls pass."""
+    """Return the number of matching calls and, if requested, their total size in bytes."""
     asked = await body.read(CallsQueryReq)
     wanted = {"count"} | ({"total_storage_size_bytes"} if asked.include_total_storage_size else set())
     expansion = Expansion(asked.expand_columns) if asked.expand_columns else None
@@ -81,14 +81,14 @@ async def query_stats(stores: Stores, body: Body) -> Response:
 
 
 async def update(stores: Stores, body: Body) -> Response:
-    """Rename a call."""
+    """Set the display name of a call."""
     asked = await body.read(CallUpdateReq)
     await stores.calls.rename(asked.project_id, asked.call_id, asked.display_name, asked.wb_user_id)
     return answer({})
 
 
 async def delete(stores: Stores, body: Body) -> Response:
-    """Delete calls with all below them."""
+    """Delete calls and all their descendants; return how many were deleted."""
     asked = await body.read(CallsDeleteReq)
     deleted = await stores.calls.delete(asked.project_id, asked.call_ids, asked.wb_user_id)
     return answer({"num_deleted": deleted})

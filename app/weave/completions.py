@@ -1,4 +1,4 @@
-"""Completions at the Weave SDK's door: whole, and as JSON lines."""
+"""Endpoints of the Weave SDK for chat completions, as one response or as JSON lines."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -17,7 +17,7 @@ from stores.json import codec
 
 
 async def create(stores: Stores, body: Body) -> Response:
-    """Ask a model."""
+    """Return a chat completion."""
     asked = await body.read(CompletionsCreateReq)
     made = await stores.completions.create(
         asked.project_id, asked.inputs, is_tracked=asked.track_llm_call is not False, wb_user_id=asked.wb_user_id
@@ -26,7 +26,7 @@ async def create(stores: Stores, body: Body) -> Response:
 
 
 async def create_stream(stores: Stores, body: Body) -> Response:
-    """Ask a model for its answer as it comes; what breaks a rule is refused before the answer begins."""
+    """Stream a chat completion; an invalid request gets an error status, because the first event is awaited."""
     asked = await body.read(CompletionsCreateReq)
     events = stores.completions.stream(
         asked.project_id, asked.inputs, is_tracked=asked.track_llm_call is not False, wb_user_id=asked.wb_user_id
@@ -36,14 +36,14 @@ async def create_stream(stores: Stores, body: Body) -> Response:
 
 
 class _Lines(StreamingResponse):
-    """The events of a completion as lines, whose source is closed however they end."""
+    """A completion's events as JSON lines; always closes their source at the end."""
 
     def __init__(self, first: CompletionEvent, events: AsyncGenerator[CompletionEvent, None]) -> None:
         self._events = events
         super().__init__(_lines(first, events), headers={"Cache-Control": "no-store"}, media_type="application/jsonl")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; a client that takes nothing for too long is let go, and with it the completion."""
+        """Send the response; if the client stops reading, cancel it and the completion."""
 
         async def send_in_time(message: Message) -> None:
             async with asyncio.timeout(keepalive.PATIENCE_SECONDS):
@@ -54,7 +54,7 @@ class _Lines(StreamingResponse):
 
 
 async def _lines(first: CompletionEvent, events: AsyncGenerator[CompletionEvent, None]) -> AsyncGenerator[bytes, None]:
-    """The call's id, the chunks, and the error if there is one."""
+    """Yield the call's id, the chunks, and the error if there is one."""
     if first.type == "started" and first.call_id:
         yield _line({"_meta": {"weave_call_id": first.call_id}})
     elif first.response:

@@ -1,4 +1,4 @@
-"""Costs at the Weave SDK's door: what a project says that tokens cost."""
+"""Endpoints of the Weave SDK for token prices of a project."""
 
 from collections.abc import AsyncGenerator
 from typing import Any, Final
@@ -31,24 +31,24 @@ _DATE: Final = "effective_date"
 
 
 async def create(stores: Stores, body: Body) -> Response:
-    """Set prices; the ids as pairs with the models."""
+    """Set prices; return pairs of price id and model."""
     asked = await body.read(CostCreateReq)
     made = await stores.costs.create(asked.project_id, asked.to_store(), asked.wb_user_id)
     return answer({"ids": [list(pair) for pair in zip(made, asked.costs, strict=True)]})
 
 
 async def query(stores: Stores, body: Body) -> Response:
-    """The prices that pass a query."""
+    """Return the prices that match a query."""
     asked = await body.read(FieldsQueryReq)
     for position, name in enumerate(asked.fields or ()):
         if name not in _FIELDS:
             raise BadInputError(
                 f"there is no field {name[:100]!r}; there are {', '.join(_FIELDS)}", f"fields.{position}"
             )
-    return await responses.listed("results", _found(stores, asked))
+    return await responses.listed("results", _row_chunks(stores, asked))
 
 
-async def _found(stores: Stores, asked: FieldsQueryReq) -> AsyncGenerator[bytes, None]:
+async def _row_chunks(stores: Stores, asked: FieldsQueryReq) -> AsyncGenerator[bytes, None]:
     names = tuple(asked.fields or _FIELDS)
 
     async def read(request: PageRequest) -> Page:
@@ -65,6 +65,6 @@ def _cost(row: Row, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 async def purge(stores: Stores, body: Body) -> Response:
-    """Delete prices."""
+    """Delete the prices that match a query; return how many were deleted."""
     asked = await body.read(PurgeReq)
     return answer({"num_purged": await stores.costs.purge(asked.project_id, Query(asked.query))})

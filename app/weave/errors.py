@@ -1,4 +1,4 @@
-"""What is refused at the Weave SDK's door, told as its client understands it: a status, and the reason in JSON."""
+"""Error responses for the Weave SDK: a status, and the reason as JSON."""
 
 import logging
 from typing import Final
@@ -40,29 +40,34 @@ log: Final = logging.getLogger("loomql")
 
 
 class InvalidRequestError(BadInputError):
-    """A request lacks a field, or has one of the wrong type."""
+    """A required field of the request is missing or has the wrong type."""
 
 
 def invalid(error: ValidationError, at: str = "") -> InvalidRequestError:
-    """What is wrong with the fields of a request, the first of which the argument names; `at` is where they stand."""
+    """Convert pydantic's validation error; its argument is the first invalid field.
+
+    Args:
+        error: the validation error.
+        at: location of the validated value in the request.
+    """
     problems = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [f"{_place(problem['loc'], at)}: {problem['msg']}" for problem in problems[:_SHOWN]]
+    messages = [f"{_location(problem['loc'], at)}: {problem['msg']}" for problem in problems[:_SHOWN]]
     more = f"; and {len(problems) - _SHOWN:,} more" if len(problems) > _SHOWN else ""
-    first = told[0].partition(": ")
-    return InvalidRequestError("; ".join([first[2], *told[1:]]) + more, first[0])
+    first = messages[0].partition(": ")
+    return InvalidRequestError("; ".join([first[2], *messages[1:]]) + more, first[0])
 
 
-def _place(steps: tuple[int | str, ...], at: str) -> str:
+def _location(steps: tuple[int | str, ...], at: str) -> str:
     return ".".join(map(str, (*([at] if at else ()), *steps))) or "the body"
 
 
 def reason(error: StoreError) -> str:
-    """The error in one sentence, the argument at fault first."""
+    """Return the error as one sentence that starts with the invalid argument."""
     return error.message if error.argument is None else f"{error.argument}: {error.message}"
 
 
 def status_of(error: StoreError) -> int:
-    """The HTTP status of an error; its client sends again what is answered by 5xx, and by nothing else."""
+    """Return the HTTP status of an error. The SDK retries 5xx, so only errors that can pass get one."""
     match error:
         case InvalidRequestError():
             return INVALID
@@ -73,12 +78,12 @@ def status_of(error: StoreError) -> int:
 
 
 def is_passing(error: StoreError) -> bool:
-    """Whether it may be stored when it is sent again, as its client does then."""
+    """True if the item may be stored when the client sends it again."""
     return status_of(error) >= _INTERNAL or isinstance(error, RateLimitedError)
 
 
 def refusal(error: StoreError) -> Response:
-    """The answer to what was refused."""
+    """Return the response to a refused or invalid request."""
     seconds = retry_after(error)
     if isinstance(error, ConflictError) and is_passing(error):
         seconds = UnavailableError.retry_after_seconds
@@ -88,11 +93,11 @@ def refusal(error: StoreError) -> Response:
 
 
 def failure(error: Exception, where: str) -> Response:
-    """The answer to a failure that nobody expected; the log has the rest under the id in it."""
+    """Return the response to an unexpected failure; its message has the id under which the log has the details."""
     request_record.record_error(request_record.INTERNAL)
     return answer({"reason": masked_error(error, where).message}, _INTERNAL)
 
 
 def answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Any answer in JSON."""
+    """Return a JSON response."""
     return Response(codec.dumps(content), status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")

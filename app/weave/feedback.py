@@ -1,4 +1,4 @@
-"""Feedback at the Weave SDK's door."""
+"""Endpoints of the Weave SDK for feedback."""
 
 from collections.abc import AsyncGenerator
 from typing import Any, Final
@@ -21,9 +21,9 @@ from stores.query import Query
 from stores.row_fields import JsonField, drop_parsed
 
 _READ_AT_ONCE: Final = 32
-"""Each has a payload of at most a mebibyte."""
+"""Number of feedback items read in one batch; each has a payload of at most 1 MiB."""
 
-_STORED_AT_ONCE: Final = 100
+_WRITE_BATCH_SIZE: Final = 100
 _BYTES_AT_ONCE: Final = 4 * 1024 * 1024
 _COUNT: Final = "count(*)"
 _PAYLOAD: Final = JsonField("payload")
@@ -31,14 +31,14 @@ _ANSWERED: Final = ("id", "created_at", "wb_user_id", "payload")
 
 
 async def create(stores: Stores, body: Body) -> Response:
-    """Store a piece of feedback; sent again by a client that got no answer, it is the same piece."""
+    """Store one feedback item; a retry of the same request stores no second item."""
     new = (await body.read(FeedbackCreateReq)).to_store()
     new.id = new.id if new.id is not None else body.retry_id
     return answer(feedback_fields(await stores.feedback.create_one(new), _ANSWERED))
 
 
 async def create_batch(stores: Stores, body: Body) -> Response:
-    """Store feedback, whatever is wrong with other feedback in the batch, as batches of calls are stored."""
+    """Store a batch of feedback; invalid items do not stop the others from being stored."""
     items = await batch_of(body)
     outcome = Outcome(items)
     waiting: dict[int, FeedbackCreateReq] = {}
@@ -54,7 +54,7 @@ async def create_batch(stores: Stores, body: Body) -> Response:
                 outcome.release()
             continue
         size += items.size(position)
-        if len(waiting) == _STORED_AT_ONCE or size >= _BYTES_AT_ONCE:
+        if len(waiting) == _WRITE_BATCH_SIZE or size >= _BYTES_AT_ONCE:
             await _flush(stores, waiting, outcome)
             waiting, size = {}, 0
     await _flush(stores, waiting, outcome)
@@ -62,10 +62,10 @@ async def create_batch(stores: Stores, body: Body) -> Response:
 
 
 async def _flush(stores: Stores, waiting: dict[int, FeedbackCreateReq], outcome: Outcome) -> None:
-    """Store all that waits at once, or piece by piece where something is wrong with one.
+    """Store the waiting items together, or one by one if one of them is invalid.
 
     Raises:
-        StoreError: nothing is wrong with any, and all may be sent again.
+        StoreError: the server cannot store them now, and the client may retry the batch.
     """
     if not waiting:
         return
@@ -96,7 +96,7 @@ async def _store_singly(stores: Stores, waiting: dict[int, FeedbackCreateReq], o
 
 
 async def replace(stores: Stores, body: Body) -> Response:
-    """Put a piece of feedback in the place of another."""
+    """Replace a feedback item by a new one."""
     asked = await body.read(FeedbackReplaceReq)
     new = asked.to_store()
     new.id = new.id if new.id is not None else body.retry_id
@@ -104,13 +104,13 @@ async def replace(stores: Stores, body: Body) -> Response:
 
 
 async def purge(stores: Stores, body: Body) -> Response:
-    """Delete feedback."""
+    """Delete the feedback that matches a query; return how many items were deleted."""
     asked = await body.read(PurgeReq)
     return answer({"num_purged": await stores.feedback.purge(asked.project_id, Query(asked.query))})
 
 
 async def query(stores: Stores, body: Body) -> Response:
-    """The feedback that passes a query."""
+    """Return the feedback that matches a query, or its number if only `count(*)` is requested."""
     asked = await body.read(FieldsQueryReq)
     if asked.fields == [_COUNT]:
         return answer({"result": [{_COUNT: await stores.feedback.count(asked.project_id, asked.where)}]})
@@ -119,10 +119,10 @@ async def query(stores: Stores, body: Body) -> Response:
             raise BadInputError(
                 f"there is no field {name[:100]!r}; there are {', '.join(FEEDBACK)}", f"fields.{position}"
             )
-    return await responses.listed("result", _found(stores, asked))
+    return await responses.listed("result", _row_chunks(stores, asked))
 
 
-async def _found(stores: Stores, asked: FieldsQueryReq) -> AsyncGenerator[bytes, None]:
+async def _row_chunks(stores: Stores, asked: FieldsQueryReq) -> AsyncGenerator[bytes, None]:
     names = tuple(asked.fields or FEEDBACK)
     wanted = {name.partition(".")[0] for name in names}
 
@@ -136,7 +136,10 @@ async def _found(stores: Stores, asked: FieldsQueryReq) -> AsyncGenerator[bytes,
 
 
 def _fields(row: Row, names: tuple[str, ...]) -> dict[str, Any]:
-    """The named fields; a path into the payload gives a text, as the reference does, and an empty one for nothing."""
+    """Return the named fields.
+
+    A path into the payload yields text, as in the reference, and empty text if the path is missing.
+    """
     plain = feedback_fields(row, tuple(name for name in names if "." not in name))
     return {name: plain[name] if name in plain else _text(row, name) for name in names}
 

@@ -1,4 +1,4 @@
-"""Feedback as the Weave SDK reads it."""
+"""Feedback as JSON for the Weave SDK."""
 
 from typing import Any, Final
 
@@ -21,19 +21,19 @@ _FIELDS: Final = (
     "annotation_ref",
 )
 FEEDBACK_ON_CALLS: Final = frozenset({*_FIELDS, "payload"})
-"""What is told of the feedback on a call."""
+"""Fields of feedback that is part of a call's summary."""
 
 FEEDBACK: Final = ("project_id", *_FIELDS, "payload")
-"""All that is told of feedback."""
+"""All fields of feedback."""
 
 
 def feedback_json(row: Row) -> bytes:
-    """A piece of feedback as it stands in a call's summary."""
+    """Return a feedback item as JSON for a call's summary."""
     return codec.dumps(feedback_fields(row, (*_FIELDS, "payload")))
 
 
 def feedback_fields(row: Row, names: tuple[str, ...]) -> dict[str, Any]:
-    """The named fields of a row, the payload as its JSON text."""
+    """Return the named fields of a row, with the payload as its stored JSON text."""
     fields = {name: row.get(name) for name in names}
     if fields.get("created_at") is not None:
         fields["created_at"] = times.to_text(row["created_at"])

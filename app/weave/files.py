@@ -1,4 +1,7 @@
-"""Files at the Weave SDK's door: a form with the field project_id and the part file, streamed in and out."""
+"""Endpoints of the Weave SDK that stream files in and out.
+
+An upload is a form with the field `project_id` and then the part `file`.
+"""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -23,21 +26,21 @@ from stores.files import HELD_BYTES, check_size
 
 _PROJECT_ID: Final = "project_id"
 _FILE: Final = "file"
-_LONGEST_FIELD: Final = 1024
-_PASSES_BY: Final = 32 * 1024 * 1024
+_MAX_FIELD_BYTES: Final = 1024
+_MAX_DISCARDED_BYTES: Final = 32 * 1024 * 1024
 _COPIES: Final = 2
-"""What comes is held twice while it is written, the second time by the driver."""
+"""Copies of the content in memory during a write; the driver holds the second one."""
 
 _RULE: Final = "send multipart/form-data with the field project_id, and after it the file as the part file"
 
 
 async def create(stores: Stores, request: Request, share: Reservation, max_bytes: int) -> Response:
-    """Store the file of a form as it comes."""
+    """Store the file of a form while it arrives; return its digest."""
     if not is_multipart(request.headers):
         raise InvalidRequestError(f"the body is no form; {_RULE}")
     length = request.headers.get("content-length", "")
     if length.isdecimal():
-        check_size(int(length) - _LONGEST_FIELD, max_bytes)
+        check_size(int(length) - _MAX_FIELD_BYTES, max_bytes)
         await share.wait_for_room(min(HELD_BYTES, _COPIES * int(length)))
     async with aclosing(iter_chunks(request, never)) as body:
         form = _Form(body, _parser(request), share)
@@ -48,22 +51,22 @@ async def create(stores: Stores, request: Request, share: Reservation, max_bytes
         except BodyTimeoutError:
             raise
         except StoreError:
-            await _pass_by(body)
+            await _discard(body)
             raise
     return answer({"digest": digest})
 
 
-async def _pass_by(body: AsyncGenerator[bytes, None]) -> None:
-    """Let the rest of a form that is refused pass by, unless it is long: its sender hears why once all is sent."""
+async def _discard(body: AsyncGenerator[bytes, None]) -> None:
+    """Discard the rest of a rejected form, up to a limit: the client reads the error only after it sent the body."""
     size = 0
     async for piece in body:
         size += len(piece)
-        if size > _PASSES_BY:
+        if size > _MAX_DISCARDED_BYTES:
             return
 
 
 async def content(stores: Stores, body: Body) -> Response:
-    """The bytes of a file."""
+    """Return the content of a file."""
     asked = await body.read(FileReq)
     file = await stores.files.one(asked.project_id, asked.digest)
     headers = {"Content-Length": str(file.size_bytes), "X-Content-Type-Options": "nosniff"}
@@ -79,7 +82,7 @@ def _parser(request: Request) -> PartParser:
 
 @dataclass
 class _Form:
-    """A form of one field and one file, read as far as it is asked for."""
+    """A form with one field and one file, parsed while it arrives."""
 
     body: AsyncGenerator[bytes, None]
     parser: PartParser
@@ -90,10 +93,10 @@ class _Form:
     _held: int = 0
 
     async def read_head(self) -> None:
-        """Read all that comes before the file's content.
+        """Read the form up to the start of the file's content.
 
         Raises:
-            InvalidRequestError: the file comes before the project, or there is none.
+            InvalidRequestError: the project is missing before the file, or there is no file.
         """
         reading, text = "", bytearray()
         while (event := await self._next()) is not _END:
@@ -105,15 +108,15 @@ class _Form:
                         return
                 case bytes() as piece if reading == _PROJECT_ID:
                     text += piece
-                    if len(text) > _LONGEST_FIELD:
+                    if len(text) > _MAX_FIELD_BYTES:
                         raise InvalidRequestError("is too long for a project id", _PROJECT_ID)
         raise InvalidRequestError(f"there is no file in the form; {_RULE}")
 
     async def content(self) -> AsyncGenerator[bytes, None]:
-        """The content of the file, to its end and that of the form.
+        """Yield the content of the file and read the form to its end.
 
         Raises:
-            BadInputError: the form breaks off; nothing is stored then.
+            BadInputError: the form is incomplete; then nothing is stored.
         """
         is_over = False
         while (event := await self._next()) is not _END:
@@ -140,7 +143,7 @@ class _Form:
 
 
 class _End:
-    """Nothing more comes."""
+    """Marks the end of the body."""
 
 
 _END: Final = _End()

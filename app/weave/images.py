@@ -1,4 +1,4 @@
-"""Images at the Weave SDK's door."""
+"""The endpoint of the Weave SDK that generates images."""
 
 from starlette.responses import Response
 
@@ -9,7 +9,7 @@ from graphql_schema.context import Stores
 
 
 async def create(stores: Stores, body: Body, max_bytes: int) -> Response:
-    """Let a model paint; an image may have so many bytes."""
+    """Generate images; each may have at most `max_bytes`."""
     asked = await body.read(ImageGenerationCreateReq)
     made = await stores.images.create(
         asked.project_id,

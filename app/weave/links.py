@@ -1,4 +1,4 @@
-"""The links to W&B's pages that the Weave SDK prints: here they lead to GraphiQL with a query filled in."""
+"""Links to W&B pages that the Weave SDK prints: LoomQL redirects them to GraphiQL with a query filled in."""
 
 import json
 import re
@@ -53,7 +53,8 @@ _LINK: Final = re.compile(
 def query_string_of(path: str) -> str | None:
     """Return GraphiQL's query string for the path of a link below the prefix, None if the SDK prints no such link.
 
-    Links to a call and to a version of an object or op query that; all other pages of a project list its latest traces.
+    A link to a call or to a version of an object or op queries that entity. Any other page of a project lists its
+    latest traces.
     """
     link = _LINK.fullmatch(path)
     if link is None:

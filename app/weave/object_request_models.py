@@ -1,4 +1,4 @@
-"""What the Weave SDK sends of objects and tables."""
+"""Requests of the Weave SDK about objects and tables."""
 
 from pydantic import ValidationInfo, field_validator
 
@@ -11,7 +11,7 @@ from stores.tables.inputs import Append, Insert, Pop, RowFilter, TableUpdate
 
 
 class ObjectForInsert(OfProject):
-    """A version of an object."""
+    """A version of an object or op."""
 
     object_id: str
     val: Json
@@ -21,17 +21,17 @@ class ObjectForInsert(OfProject):
 
 
 class ObjCreateReq(Request):
-    """A version of an object that is to be made."""
+    """Request to create a version of an object or op."""
 
     obj: ObjectForInsert
 
     def to_store(self, *, is_large: bool = False) -> ObjectVersion:
-        """The version as the store takes it."""
+        """Return the version as input for the store."""
         return ObjectVersion(**dict(self.obj), is_large=is_large)
 
 
 class ObjReadReq(OfProject):
-    """Which version."""
+    """Request for one version; `digest` may also be `latest` or an index such as `v3`."""
 
     object_id: str
     digest: str
@@ -39,7 +39,7 @@ class ObjReadReq(OfProject):
 
 
 class ObjectFilter(Request):
-    """The filter of objects."""
+    """Filter of object versions."""
 
     base_object_classes: list[str] | None = None
     exclude_base_object_classes: list[str] | None = None
@@ -50,7 +50,7 @@ class ObjectFilter(Request):
 
 
 class ObjQueryReq(Listing):
-    """Which objects, and what of them."""
+    """Request for object versions: filter, sort, limit and the fields to return."""
 
     filter: ObjectFilter | None = None
     metadata_only: bool | None = None
@@ -58,75 +58,76 @@ class ObjQueryReq(Listing):
 
     @property
     def which(self) -> ObjectsFilter | None:
-        """The filter as the store takes it."""
+        """The filter as input for the store."""
         return ObjectsFilter(**dict(self.filter)) if self.filter else None
 
 
 class ObjDeleteReq(OfProject):
-    """The versions that go."""
+    """Request to delete versions of an object; without digests it deletes all."""
 
     object_id: str
     digests: list[str] | None = None
 
 
 class RefsReadBatchReq(Request):
-    """The refs to look up."""
+    """Request for the values of refs."""
 
     refs: list[str]
 
     @field_validator("refs")
     @classmethod
     def _are_accessible(cls, refs: list[str], info: ValidationInfo) -> list[str]:
-        for ref in refs if len(refs) <= MAX_REFS else ():  # more are refused by their number
-            # What is no ref, or that of a file of W&B's, leads nowhere here: it is refused without a look.
+        for ref in refs if len(refs) <= MAX_REFS else ():  # the store rejects longer lists
+            # Texts that are not refs, and refs to W&B files, never resolve here; the store rejects them without a
+            # lookup.
             if is_ref(ref):
                 check_access(parse(ref).project_id, info)
         return refs
 
 
 class TableAround(Request):
-    """A table that is to be made, without its rows."""
+    """A request to create a table, without its rows."""
 
     table: OfProject
 
 
 class TableCreateFromDigestsReq(OfProject):
-    """The digests of a table's rows."""
+    """Request to create a table from the digests of stored rows."""
 
     row_digests: list[str]
 
 
 class RowPayload(Request):
-    """A row for the end."""
+    """A row to append."""
 
     row: Json
 
 
 class IndexPayload(Request):
-    """A position."""
+    """Position of the row to remove."""
 
     index: int
 
 
 class InsertPayload(Request):
-    """A row and the position before which it goes."""
+    """A row and the position at which to insert it."""
 
     index: int
     row: Json
 
 
 class UpdateSpec(Request):
-    """One change of a table: just one of the three."""
+    """One change of a table; exactly one of the three fields is set."""
 
     append: RowPayload | None = None
     pop: IndexPayload | None = None
     insert: InsertPayload | None = None
 
     def to_store(self, at: str) -> TableUpdate:
-        """The change as the store takes it.
+        """Return the change as input for the store.
 
         Raises:
-            BadInputError: it is none of the three, or several.
+            BadInputError: none or several of the three fields are set.
         """
         match self.append, self.pop, self.insert:
             case RowPayload() as appended, None, None:
@@ -140,38 +141,38 @@ class UpdateSpec(Request):
 
 
 class TableUpdateReq(OfProject):
-    """Changes of a table, each an `UpdateSpec`; there may be so many that they are read in turns."""
+    """Request to change a table. Each update is an `UpdateSpec`, validated one by one, because there may be many."""
 
     base_digest: str
     updates: list[Json]
 
 
 class TableFilter(Request):
-    """The filter of rows."""
+    """Filter of table rows."""
 
     row_digests: list[str] | None = None
 
 
 class TableQueryReq(Listing):
-    """Which rows."""
+    """Request for rows of a table."""
 
     digest: str
     filter: TableFilter | None = None
 
     @property
     def which(self) -> RowFilter | None:
-        """The filter as the store takes it."""
+        """The filter as input for the store."""
         return RowFilter(self.filter.row_digests) if self.filter else None
 
 
 class TableStatsReq(OfProject):
-    """Which table."""
+    """Request for the number of rows of a table."""
 
     digest: str
 
 
 class TablesStatsReq(OfProject):
-    """Which tables, and what of them."""
+    """Request for row counts, and storage sizes if requested, of several tables."""
 
     digests: list[str] | None = None
     include_storage_size: bool | None = None

@@ -1,4 +1,4 @@
-"""Objects, ops and refs at the Weave SDK's door."""
+"""Endpoints of the Weave SDK for objects, ops and refs."""
 
 from collections.abc import AsyncGenerator
 from functools import partial
@@ -36,7 +36,7 @@ _EMPTY: Final = orjson.Fragment(b"{}")
 
 
 async def create(stores: Stores, body: Body) -> Response:
-    """Make a version."""
+    """Create a version of an object or op; return its digest."""
     asked = await body.read(ObjCreateReq)
     try:
         return answer({"digest": await stores.objects.create(asked.to_store(is_large=body.is_large))})
@@ -45,7 +45,7 @@ async def create(stores: Stores, body: Body) -> Response:
 
 
 async def read(stores: Stores, body: Body) -> Response:
-    """One version."""
+    """Return one version, with or without its value."""
     asked = await body.read(ObjReadReq)
     wanted = [*_FIELDS] if asked.metadata_only else [*_FIELDS, "val"]
     row = await stores.objects.one(asked.project_id, asked.object_id, asked.digest, wanted)
@@ -53,25 +53,25 @@ async def read(stores: Stores, body: Body) -> Response:
 
 
 async def query(stores: Stores, body: Body) -> Response:
-    """The versions that pass a filter."""
-    return await responses.listed("objs", _found(stores, await body.read(ObjQueryReq)))
+    """Return the versions that match a filter."""
+    return await responses.listed("objs", _row_chunks(stores, await body.read(ObjQueryReq)))
 
 
 async def delete(stores: Stores, body: Body) -> Response:
-    """Delete versions."""
+    """Delete versions of an object; return how many were deleted."""
     asked = await body.read(ObjDeleteReq)
     return answer({"num_deleted": await stores.objects.delete(asked.project_id, asked.object_id, asked.digests)})
 
 
 async def read_refs(stores: Stores, body: Body) -> Response:
-    """What refs lead to."""
+    """Return the values of refs; null for a ref that does not resolve."""
     asked = await body.read(RefsReadBatchReq)
     texts = await stores.refs.values(asked.refs)
     return answer({"vals": [None if text is None else orjson.Fragment(text) for text in texts]})
 
 
-async def _found(stores: Stores, asked: ObjQueryReq) -> AsyncGenerator[bytes, None]:
-    """The versions in JSON: they are found by what is known of them, and their values read as far as memory goes."""
+async def _row_chunks(stores: Stores, asked: ObjQueryReq) -> AsyncGenerator[bytes, None]:
+    """Yield the matching versions as JSON: find their metadata first, then read as many values as fit into memory."""
     async for rows in _pages(stores, asked):
         if asked.metadata_only:
             for row in rows:
@@ -81,13 +81,13 @@ async def _found(stores: Stores, asked: ObjQueryReq) -> AsyncGenerator[bytes, No
             keys = [(asked.project_id, object_ref(row)) for row in part]
             values = await stores.objects.by_refs(keys, frozenset({"val"}))
             for row, key in zip(part, keys, strict=True):
-                # What was deleted since it was found is left out.
+                # Leave out versions that were deleted since they were found.
                 if found := values[key]:
                     yield _line(row | found, asked)
 
 
 async def _pages(stores: Stores, asked: ObjQueryReq) -> AsyncGenerator[list[Row], None]:
-    """What is known of the versions that pass, but for their values, up to the limit."""
+    """Yield the metadata of the matching versions, up to the limit."""
     read = partial(stores.objects.page, asked.project_id)
     async for page in pages(
         lambda request: read(request, [*_FIELDS, _SIZE], asked.which, asked.sort_keys, asked.where), asked

@@ -1,4 +1,4 @@
-"""Lists of any length at the Weave SDK's door: found page by page, and read in parts that memory has room for."""
+"""Paging for list endpoints of the Weave SDK: find rows page by page, and read them in batches that fit into memory."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from typing import Final
@@ -9,13 +9,13 @@ from stores.paging import Page, PageRequest, Row
 FOUND_AT_ONCE: Final = 1_000
 READ_AT_ONCE: Final = 200
 BYTES_AT_ONCE: Final = 4 * 1024 * 1024
-"""Of rows that are read at once; one may be larger by itself."""
+"""Limit of a batch of rows; a single larger row is a batch of its own."""
 
 
 async def pages(
     read: Callable[[PageRequest], Awaitable[Page]], asked: Listing, size: int | None = None
 ) -> AsyncGenerator[Page, None]:
-    """The pages of a list from its offset up to its limit, of at most so many rows each."""
+    """Yield the pages of a list from its offset up to its limit; `size` is the maximum number of rows of a page."""
     size = size or FOUND_AT_ONCE
     left, cursor, offset = asked.limit, None, asked.offset or 0
     while left is None or left > 0:
@@ -28,7 +28,7 @@ async def pages(
 
 
 def in_parts(rows: Sequence[Row], size_field: str, at_once: int | None = None) -> Iterator[list[Row]]:
-    """The rows in parts that are read at once, by the size that each has in a field."""
+    """Yield the rows in batches, limited by their number and by the sum of `size_field`, in bytes."""
     part: list[Row] = []
     size = 0
     for row in rows:

@@ -1,4 +1,4 @@
-"""What the Weave SDK asks of the server, its projects and their threads."""
+"""Endpoints of the Weave SDK for the server, projects and threads."""
 
 from collections.abc import AsyncGenerator
 from typing import Any, Final
@@ -16,7 +16,7 @@ from stores.json import codec
 from stores.paging import Page, PageRequest, Row
 
 SERVER_INFO: Final = {"min_required_weave_python_version": "0.0.1", "trace_server_version": "1.0.0"}
-"""Any client will do; the client, too, knows a least version of the server."""
+"""Accepts every version of the SDK; the SDK in turn requires a minimum version of the trace server."""
 
 _SIZES: Final = frozenset(f"{kind}_storage_size_bytes" for kind in ("trace", "objects", "tables", "files"))
 _THREAD_TIMES: Final = ("start_time", "last_updated")
@@ -32,13 +32,13 @@ _THREAD: Final = (
 
 
 async def stats(stores: Stores, body: Body) -> Response:
-    """What a project takes, in bytes."""
+    """Return the storage sizes of a project in bytes."""
     project_id = (await body.read(OfProject)).project_id
     return answer((await stores.projects.sizes([project_id], _SIZES))[project_id])
 
 
 async def threads(stores: Stores, body: Body) -> Response:
-    """Threads as JSON lines."""
+    """Return matching threads as JSON lines."""
     return await responses.lines(_threads(stores, await body.read(ThreadsQueryReq)))
 
 
@@ -56,6 +56,6 @@ def _thread(row: Row) -> dict[str, Any]:
 
 
 async def files_stats(stores: Stores, body: Body) -> Response:
-    """What a project's files take, in bytes."""
+    """Return the total size of a project's files in bytes."""
     found = await stores.files.stats((await body.read(OfProject)).project_id)
     return answer({"total_size_bytes": found.total_size_bytes})

@@ -1,4 +1,4 @@
-"""Bodies of requests to the Weave SDK's door: JSON whatever Content-Type says, held once, and read in slices."""
+"""Request bodies of the Weave SDK: JSON with any Content-Type, kept in memory once, and parsed in time slices."""
 
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -15,15 +15,15 @@ from stores.json import incremental
 
 LARGE: Final = 4 * incremental.SMALL
 _RETRY_ID: Final = "x-weave-retry-id"
-_PASSES_BY: Final = 4
-"""So many times the largest body passes by unread, so that its sender hears why it is refused."""
+_DISCARDED_BODIES: Final = 4
+"""Multiple of the body limit that is read and discarded, so that the client receives the error."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
 @dataclass
 class Body:
-    """The body of one request, and what its address and headers say."""
+    """The body of a request, with its path parameters and headers."""
 
     text: bytearray
     access: RouteAccess
@@ -33,38 +33,41 @@ class Body:
 
     @property
     def is_large(self) -> bool:
-        """Whether it takes so long to work on it that a thread had better do it."""
+        """True if the body is so large that a thread should process it."""
         return len(self.text) > LARGE
 
     @property
     def retry_id(self) -> str | None:
-        """What all attempts at one request have in common, if its client says that."""
+        """Id that all retries of a request share; None if the client sends none."""
         return self.headers.get(_RETRY_ID)
 
     @property
     def project_id(self) -> str:
-        """The project in the address."""
+        """The project in the URL."""
         return f"{self.path['entity']}/{self.path['project']}"
 
     async def read(self, model: type[_Model]) -> _Model:
-        """The request as a model; what the model does not know is left out.
+        """Validate the body as a model; unknown fields are ignored.
 
         Raises:
-            InvalidRequestError: it is no JSON, or a field is missing or of the wrong type.
+            InvalidRequestError: the body is not valid JSON, or a field is missing or has the wrong type.
         """
         return _validated(model, await self._decoded(), self.access)
 
     async def items(self, *path: str) -> "Items":
-        """The request's list at a path of keys, none of its members read yet.
+        """Return the list at a path of keys, without parsing the members of a large body.
 
         Raises:
-            InvalidRequestError: it is no JSON as a whole, or has no such list.
+            InvalidRequestError: the body is not valid JSON, or has no list at the path.
         """
         small = await self._small_items(path)
         return await self._sliced_items(path) if small is None else small
 
     async def _small_items(self, path: tuple[str, ...]) -> "Items | None":
-        """The same of a body that is soon parsed; None where it is none, or all of it is no JSON for one member."""
+        """Return the list of a small body, parsed as a whole.
+
+        None if the body is large, has no such list, or is invalid JSON; one invalid member is enough for that.
+        """
         if len(self.text) > LARGE:
             return None
         try:
@@ -95,7 +98,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Items:
-    """The members of a list, each read when it is asked for, and what stands around the list."""
+    """The members of a list, each parsed on demand, and the JSON around the list."""
 
     members: incremental.ArraySpans | list[object]
     around: object
@@ -107,19 +110,21 @@ class Items:
         return len(self.members)
 
     def at(self, position: int) -> str:
-        """Where a member stands."""
+        """Return the location of a member in the request, for error messages."""
         return f"{self.name}.{position}"
 
     def size(self, position: int) -> int:
-        """The length of a member's text; 0 in a body that was soon parsed."""
+        """Return the length of a member's text in bytes; 0 if the body was parsed as a whole."""
         return self.members.size(position) if isinstance(self.members, incremental.ArraySpans) else 0
 
     async def value(self, position: int, max_values: int = incremental.MAX_VALUES) -> object:
-        """A member.
+        """Parse and return a member.
 
         Raises:
-            BadInputError, PayloadTooLargeError: it is no JSON, or holds too much.
-            RateLimitedError, UnavailableError: there is no room for it beside other requests.
+            BadInputError: the member is not valid JSON.
+            PayloadTooLargeError: it has more than `max_values` values.
+            RateLimitedError: the caller has used its half of the memory.
+            UnavailableError: the memory for request bodies is full.
         """
         if isinstance(self.members, list):
             return self.members[position]
@@ -130,26 +135,26 @@ class Items:
             raise error.prefixed(self.at(position)) from None
 
     def has(self, position: int, part: bytes) -> bool:
-        """Whether some bytes are in a member's text, as far as that is at hand."""
+        """True if a member's text contains `part`; False if the body was parsed as a whole."""
         return (
             isinstance(self.members, incremental.ArraySpans)
             and self.members.text.find(part, *self.members.span(position)) >= 0
         )
 
     def read_around(self, model: type[_Model]) -> _Model:
-        """What stands around the list.
+        """Validate the JSON around the list as a model.
 
         Raises:
-            InvalidRequestError: a field is missing or of the wrong type.
+            InvalidRequestError: a field is missing or has the wrong type.
         """
         return _validated(model, self.around, self.access)
 
     def read(self, model: type[_Model], value: object, at: str) -> _Model:
-        """What stands at a place in a member, as a model.
+        """Validate a value at the location `at` as a model.
 
         Raises:
-            InvalidRequestError: a field is missing or of the wrong type.
-            ForbiddenError: the caller may not do this in the project that it names.
+            InvalidRequestError: a field is missing or has the wrong type.
+            ForbiddenError: the caller lacks the role in the project that the value names.
         """
         return _validated(model, value, self.access, at)
 
@@ -164,15 +169,16 @@ def _validated(model: type[_Model], value: object, access: RouteAccess, at: str 
 
 
 async def read_body(request: Request, max_bytes: int, share: Reservation) -> Body:
-    """The body as it comes, kept from others who send as long as the share is open.
+    """Read the body of a request, and reserve its memory until the reservation is closed.
 
-    What is refused passes by to its end: a client that still sends would find no answer but a cut connection.
+    The rest of a rejected body is read and discarded: a client that is still sending would only see a closed
+    connection.
 
     Raises:
-        PayloadTooLargeError: it is larger than that.
-        RateLimitedError: other requests of this caller have the rest of their half of the memory.
-        UnavailableError: there is no room for it beside other requests.
-        BodyTimeoutError: it comes too slowly, or no more of it.
+        PayloadTooLargeError: the body is larger than `max_bytes`.
+        RateLimitedError: other requests of this caller use its half of the memory.
+        UnavailableError: the memory for request bodies is full.
+        BodyTimeoutError: the client sends too slowly, or stops.
     """
     refused: StoreError | None = _encoded(request)
     text, size = bytearray(), 0
@@ -183,7 +189,7 @@ async def read_body(request: Request, max_bytes: int, share: Reservation) -> Bod
         size += len(piece)
         if size > max_bytes:
             refused = _too_large(max_bytes)
-        if size > _PASSES_BY * max_bytes:
+        if size > _DISCARDED_BODIES * max_bytes:
             break
         refused = refused or await refusal_by(share.reserve, len(piece))
         if refused is None:
@@ -195,7 +201,7 @@ async def read_body(request: Request, max_bytes: int, share: Reservation) -> Bod
         try:
             raise refused
         finally:
-            del refused  # it leads to what it was raised in, which would stay for long
+            del refused  # its traceback refers to this frame, a cycle that would keep the body in memory
     return Body(text, access_of(request), share, request.path_params, dict(request.headers))
 
 

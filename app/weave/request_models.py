@@ -1,4 +1,4 @@
-"""What the Weave SDK sends, class by class as its API names them; fields that are not known here are left out."""
+"""Requests of the Weave SDK, with the class names of its API; unknown fields are ignored."""
 
 from typing import Annotated, Any, Final, Literal
 
@@ -29,32 +29,32 @@ def _micros(value: object) -> object:
 
 
 Time = Annotated[int, BeforeValidator(_micros)]
-"""Microseconds since the epoch, of a time in ISO 8601."""
+"""Microseconds since the epoch, parsed from ISO 8601."""
 
 Json = Any
 
 _END_OF_INTEGERS: Final = 2**63
-"""What MongoDB's integers do not reach."""
+"""First integer that is too large for MongoDB."""
 
 
 class Request(BaseModel):
-    """What all requests have in common."""
+    """Base of all requests."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 def check_access(project_id: str, info: ValidationInfo) -> None:
-    """See, as soon as a request is read, that its caller may do there what the route is for.
+    """Check during validation that the caller has the role that the route requires in the project.
 
     Raises:
-        ForbiddenError: they may not.
+        ForbiddenError: the caller does not have the role.
     """
     access = (info.context or {})[ACCESS]
     access.check(project_id)
 
 
 class OfProject(Request):
-    """A request that concerns one project."""
+    """A request about one project."""
 
     project_id: str
 
@@ -66,7 +66,7 @@ class OfProject(Request):
 
 
 class Start(OfProject):
-    """The start of a call."""
+    """Start of a call."""
 
     op_name: str
     started_at: Time
@@ -83,12 +83,12 @@ class Start(OfProject):
     wb_run_step: int | None = None
 
     def to_store(self, *, is_large: bool = False) -> CallStart:
-        """The start as the store takes it."""
+        """Return the start as input for the store."""
         return CallStart(**{name: getattr(self, name) for name in Start.model_fields}, is_large=is_large)
 
 
 class End(OfProject):
-    """The end of a call."""
+    """End of a call."""
 
     id: str
     ended_at: Time
@@ -98,7 +98,7 @@ class End(OfProject):
     wb_run_step_end: int | None = None
 
     def to_store(self, *, is_large: bool = False) -> CallEnd:
-        """The end as the store takes it; an exception that is too long is cut, so that all else of the end is kept."""
+        """Return the end as input for the store; an exception that is too long is truncated, not rejected."""
         fields = {name: getattr(self, name) for name in End.model_fields}
         return CallEnd(**fields | {"exception": self._short_exception()}, is_large=is_large)
 
@@ -115,13 +115,13 @@ class End(OfProject):
 
 
 class CallStartReq(Request):
-    """One start."""
+    """Request to store one start."""
 
     start: Start
 
 
 class CallEndReq(Request):
-    """One end."""
+    """Request to store one end."""
 
     end: End
 
@@ -134,7 +134,7 @@ class BatchItem(Request):
 
 
 class CallReadReq(OfProject):
-    """Which call, and what of it."""
+    """Request for one call, and for optional fields of it."""
 
     id: str
     include_costs: bool | None = None
@@ -143,21 +143,21 @@ class CallReadReq(OfProject):
 
 
 class Sort(Request):
-    """One key of a sort."""
+    """One sort key."""
 
     field: str
     direction: Literal["asc", "desc"]
 
 
 def _few_keys(value: object) -> object:
-    """The keys of a sort, unless there are more than the stores take."""
+    """Reject too many sort keys before pydantic validates each of them."""
     if isinstance(value, list):
         check_key_count(len(value))
     return value
 
 
 class Filter(Request):
-    """The filter of calls."""
+    """Filter of calls."""
 
     op_names: list[str] | None = None
     input_refs: list[str] | None = None
@@ -173,7 +173,7 @@ class Filter(Request):
 
 
 class Listing(OfProject):
-    """What lists are asked: an order and a part of it, all of it where there is no limit."""
+    """A list query: query, sort, limit and offset; without a limit it returns all rows."""
 
     query: Json = None
     sort_by: Annotated[list[Sort] | None, BeforeValidator(_few_keys)] = None
@@ -182,17 +182,17 @@ class Listing(OfProject):
 
     @property
     def sort_keys(self) -> list[SortBy]:
-        """The sort as the stores take it."""
+        """The sort as input for the stores."""
         return [SortBy(key.field, key.direction == "desc") for key in self.sort_by or ()]
 
     @property
     def where(self) -> Query | None:
-        """The query as the stores take it."""
+        """The query as input for the stores; None if there is none."""
         return None if self.query is None else Query(self.query)
 
 
 class CallsQueryReq(Listing):
-    """Which calls, and what of them."""
+    """Request for calls: filter, columns, refs to expand, and optional fields."""
 
     filter: Filter | None = None
     include_costs: bool | None = None
@@ -205,12 +205,12 @@ class CallsQueryReq(Listing):
 
     @property
     def which(self) -> CallsFilter | None:
-        """The filter as the store takes it."""
+        """The filter as input for the store."""
         return CallsFilter(**dict(self.filter)) if self.filter else None
 
 
 class CallUpdateReq(OfProject):
-    """A call's new name."""
+    """Request to rename a call."""
 
     call_id: str
     display_name: str | None = None
@@ -218,20 +218,20 @@ class CallUpdateReq(OfProject):
 
 
 class CallsDeleteReq(OfProject):
-    """The calls that go."""
+    """Request to delete calls."""
 
     call_ids: list[str]
     wb_user_id: str | None = None
 
 
 class FileReq(OfProject):
-    """Which file."""
+    """Request for the content of a file."""
 
     digest: str
 
 
 class FeedbackCreateReq(OfProject):
-    """A piece of feedback."""
+    """A new feedback item."""
 
     weave_ref: str
     feedback_type: str
@@ -245,30 +245,30 @@ class FeedbackCreateReq(OfProject):
     wb_user_id: str | None = None
 
     def to_store(self) -> NewFeedback:
-        """The feedback as the store takes it."""
+        """Return the feedback as input for the store."""
         return NewFeedback(**{name: getattr(self, name) for name in FeedbackCreateReq.model_fields})
 
 
 class FeedbackReplaceReq(FeedbackCreateReq):
-    """A piece of feedback, and which goes for it."""
+    """A new feedback item, and the id of the one that it replaces."""
 
     feedback_id: str
 
 
 class FieldsQueryReq(Listing):
-    """Which feedback or costs, and which fields of theirs; all where none are named."""
+    """Request for feedback or costs; without `fields` it returns all fields."""
 
     fields: list[str] | None = None
 
 
 class PurgeReq(OfProject):
-    """What goes, by ids."""
+    """Request to delete rows; the query selects them by id."""
 
     query: Json
 
 
 class Cost(Request):
-    """The prices of a model."""
+    """Prices of a model."""
 
     prompt_token_cost: float
     completion_token_cost: float
@@ -279,25 +279,25 @@ class Cost(Request):
 
 
 def _few_costs(value: object) -> object:
-    """The costs, unless there are more than the store takes: to look at each of them would take long."""
+    """Reject too many costs before pydantic validates each of them, which takes long."""
     if isinstance(value, dict):
         check_number(len(value))
     return value
 
 
 class CostCreateReq(OfProject):
-    """Prices by model."""
+    """Request to set prices, by model."""
 
     costs: Annotated[dict[str, Cost], BeforeValidator(_few_costs)]
     wb_user_id: str | None = None
 
     def to_store(self) -> list[NewCost]:
-        """The prices as the store takes them."""
+        """Return the prices as input for the store."""
         return [NewCost(llm_id, **dict(cost)) for llm_id, cost in self.costs.items()]
 
 
 class ThreadFilter(Request):
-    """The filter of threads."""
+    """Filter of threads."""
 
     after_datetime: Time | None = None
     before_datetime: Time | None = None
@@ -305,18 +305,18 @@ class ThreadFilter(Request):
 
 
 class ThreadsQueryReq(Listing):
-    """Which threads."""
+    """Request for threads."""
 
     filter: ThreadFilter | None = None
 
     @property
     def which(self) -> ThreadsFilter | None:
-        """The filter as the store takes it."""
+        """The filter as input for the store."""
         return ThreadsFilter(**dict(self.filter)) if self.filter else None
 
 
 class Lookup(Request):
-    """A GraphQL request."""
+    """A GraphQL request to the W&B API."""
 
     query: str
     variables: dict[str, Json] | None = None
@@ -324,7 +324,7 @@ class Lookup(Request):
 
 
 class ActionsExecuteBatchReq(OfProject):
-    """An action, and the calls that it is carried out on."""
+    """Request to run an action on calls."""
 
     action_ref: str
     call_ids: list[str]
@@ -332,19 +332,19 @@ class ActionsExecuteBatchReq(OfProject):
 
 
 class ImageGenerationRequestInputs(Request):
-    """What is asked of a model that paints."""
+    """Model, prompt and number of images to generate."""
 
     model: str
     prompt: str
     n: int | None = None
 
     def to_store(self) -> ImageInputs:
-        """The inputs as the store takes them."""
+        """Return the inputs as input for the store."""
         return ImageInputs(self.model, self.prompt, self.n)
 
 
 class ImageGenerationCreateReq(OfProject):
-    """A request for images."""
+    """Request to generate images."""
 
     inputs: ImageGenerationRequestInputs
     wb_user_id: str | None = None
@@ -352,7 +352,7 @@ class ImageGenerationCreateReq(OfProject):
 
 
 class CompletionsCreateReq(OfProject):
-    """A request for a completion; the inputs are held to their forms where they are used."""
+    """Request for a chat completion; the store validates the inputs."""
 
     inputs: dict[str, Json]
     wb_user_id: str | None = None

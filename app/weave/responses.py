@@ -1,4 +1,4 @@
-"""Long answers of the Weave SDK's door: JSON lines and JSON lists, page by page, so that few rows are held at once."""
+"""Long responses for the Weave SDK: JSON lines and JSON lists, sent page by page to limit memory."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -7,40 +7,40 @@ from typing import Final
 from starlette.responses import StreamingResponse
 
 Rows = AsyncGenerator[bytes, None]
-"""Pieces of JSON, each a row or a part of one; a row ends in a newline."""
+"""Chunks of JSON, each a row or a section of one; a row ends in a newline."""
 
-_AT_ONCE: Final = 64 * 1024
+_CHUNK_BYTES: Final = 64 * 1024
 _HEADERS: Final = {"Cache-Control": "no-store"}
 
 
 async def lines(rows: Rows) -> StreamingResponse:
-    """An answer of a JSON text in each line.
+    """Return a response with one JSON text in each line.
 
-    Whatever is refused is raised before the answer begins; what fails later cuts it off, which its client notices.
+    Errors before the first row are raised. A later error truncates the response, which its client notices.
     """
-    return StreamingResponse(await _begun(rows), headers=_HEADERS, media_type="application/jsonl")
+    return StreamingResponse(await _started(rows), headers=_HEADERS, media_type="application/jsonl")
 
 
 async def listed(name: str, rows: Rows) -> StreamingResponse:
-    """An answer of a JSON object whose one member is the list of the rows; raises as `lines` does."""
-    return StreamingResponse(_as_list(name, await _begun(rows)), headers=_HEADERS, media_type="application/json")
+    """Return a JSON object whose only member is the list of rows; raises as `lines` does."""
+    return StreamingResponse(_as_list(name, await _started(rows)), headers=_HEADERS, media_type="application/json")
 
 
-async def _begun(rows: Rows) -> AsyncIterator[bytes]:
-    """The rows, of which the first is there already."""
+async def _started(rows: Rows) -> AsyncIterator[bytes]:
+    """Return the rows after waiting for the first one, so that early errors are raised."""
     first = await anext(rows, None)
-    return _gathered(first, rows)
+    return _buffered(first, rows)
 
 
-async def _gathered(first: bytes | None, rows: Rows) -> AsyncIterator[bytes]:
-    """The same in fewer and larger pieces, since each that is sent takes its time."""
+async def _buffered(first: bytes | None, rows: Rows) -> AsyncIterator[bytes]:
+    """Yield the rows in fewer and larger chunks, because each send has a cost."""
     async with aclosing(rows):
         if first is None:
             return
         waiting = bytearray(first)
         async for piece in rows:
             waiting += piece
-            if len(waiting) >= _AT_ONCE:
+            if len(waiting) >= _CHUNK_BYTES:
                 yield bytes(waiting)
                 waiting = bytearray()
         if waiting:
@@ -48,7 +48,7 @@ async def _gathered(first: bytes | None, rows: Rows) -> AsyncIterator[bytes]:
 
 
 async def _as_list(name: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Rows, in whose JSON there is no newline but at the end, as a list."""
+    """Yield rows as a JSON list; each row has one newline, at its end."""
     yield b'{"' + name.encode() + b'":['
     comma = b""
     async for piece in pieces:

@@ -1,4 +1,4 @@
-"""The Weave SDK's door: its trace server's API and W&B's look-ups under one prefix, over the stores of all else."""
+"""Routes of the Weave SDK: the API of its trace server and W&B's GraphQL lookups, under one prefix."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -88,10 +88,10 @@ _UNCOUNTED: Final = frozenset({completions.create, completions.create_stream})
 
 
 class WeaveDoor:
-    """The routes of the door; a body is at most `max_body_bytes` large, a file `max_file_bytes`.
+    """The routes of the Weave SDK; bodies have at most `max_body_bytes`, files at most `max_file_bytes`.
 
-    What is asked has one of `places` until its answer begins; completions have a limit of their own. Look-ups tell of
-    their schema where there is `introspection`.
+    A request occupies one of the slots in `places` until its response starts; completions have a limit of their own.
+    `introspection` allows schema introspection in W&B lookups.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class WeaveDoor:
         }
 
     def mount(self) -> Mount:
-        """All of them under the prefix, and an answer in JSON to whatever else is asked there."""
+        """Return the routes under the prefix, with a JSON 404 for unknown paths."""
         routes: list[BaseRoute] = [
             Route(path, partial(self._post, endpoint), methods=["POST"]) for path, endpoint in self._posts.items()
         ]
@@ -146,9 +146,9 @@ class WeaveDoor:
         )
 
     async def _unknown(self, request: Request) -> Response:
-        """Lead a link that the SDK prints to GraphiQL; answer all else by 404, after which the SDK does without.
+        """Redirect a link that the SDK prints to GraphiQL; answer anything else with 404.
 
-        The SDK retries requests that are answered by 501.
+        The SDK works without endpoints that return 404, and retries those that return 501.
         """
         path = f"/{request.path_params['path']}"
         if request.method in {"GET", "HEAD"} and (query := links.query_string_of(path)):
@@ -160,7 +160,7 @@ class WeaveDoor:
         return answer({"reason": f"LoomQL has no {path} for the Weave SDK"}, _NOT_FOUND)
 
     async def _guarded(self, request: Request, answered: Callable[[Reservation], Awaitable[Response]]) -> Response:
-        """An answer whatever happens; what was asked is done with once it is there, long as it may take to read it."""
+        """Return a response for every outcome, and release the reserved memory when it is ready to send."""
         with self._intake.reservation(quota_key_of(request.scope)) as share:
             try:
                 return await answered(share)
@@ -169,8 +169,8 @@ class WeaveDoor:
             except StoreError as error:
                 return refusal(error)
             except ClientDisconnect:
-                return Response(status_code=400)  # nobody is there to read it
-            except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+                return Response(status_code=400)  # the client has disconnected
+            except Exception as error:  # noqa: BLE001 -- the client gets a response, the log the details
                 return failure(error, f"at {request.url.path}")
 
 

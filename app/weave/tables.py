@@ -1,4 +1,4 @@
-"""Tables at the Weave SDK's door."""
+"""Endpoints of the Weave SDK for tables."""
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
@@ -32,7 +32,7 @@ _COUNT, _STORAGE_SIZE = "count", "storage_size_bytes"
 
 
 async def create(stores: Stores, body: Body) -> Response:
-    """Make a table of its rows, few of which are held at once."""
+    """Create a table from its rows, written in batches to limit memory; return its digest and those of the rows."""
     items = await body.items(*_ROWS)
     project_id = items.read_around(TableAround).table.project_id
     digest, row_digests = await stores.tables.create_in_parts(project_id, _row_parts(items))
@@ -53,13 +53,13 @@ async def _row_parts(items: Items) -> AsyncGenerator[Sequence[object], None]:
 
 
 async def create_from_digests(stores: Stores, body: Body) -> Response:
-    """Make a table of rows that are there."""
+    """Create a table from the digests of stored rows."""
     asked = await body.read(TableCreateFromDigestsReq)
     return answer({"digest": await stores.tables.create_from_digests(asked.project_id, asked.row_digests)})
 
 
 async def update(stores: Stores, body: Body) -> Response:
-    """Make a table of another."""
+    """Create a table from another one and a list of changes."""
     asked = await body.read(TableUpdateReq)
     items = Items(asked.updates, None, "updates", body.access, body.share)
     changes = [
@@ -71,12 +71,12 @@ async def update(stores: Stores, body: Body) -> Response:
 
 
 async def query(stores: Stores, body: Body) -> Response:
-    """Rows of a table."""
-    return await responses.listed("rows", _found(stores, await body.read(TableQueryReq)))
+    """Return rows of a table."""
+    return await responses.listed("rows", _row_chunks(stores, await body.read(TableQueryReq)))
 
 
-async def _found(stores: Stores, asked: TableQueryReq) -> AsyncGenerator[bytes, None]:
-    """The rows in JSON: a look at their sizes first, then as many at once as memory has room for."""
+async def _row_chunks(stores: Stores, asked: TableQueryReq) -> AsyncGenerator[bytes, None]:
+    """Yield the rows as JSON: read their sizes first, then as many values as fit into memory."""
 
     async def read(request: PageRequest, wanted: str) -> Page:
         return await stores.tables.rows(
@@ -100,14 +100,14 @@ def _row(row: Row) -> dict[str, Any]:
 
 
 async def query_stats(stores: Stores, body: Body) -> Response:
-    """How many rows a table has."""
+    """Return the number of rows of a table."""
     asked = await body.read(TableStatsReq)
     row = await stores.tables.stats_of_one(asked.project_id, asked.digest, [_COUNT])
     return answer({_COUNT: row[_COUNT]})
 
 
 async def query_stats_batch(stores: Stores, body: Body) -> Response:
-    """Numbers about tables."""
+    """Return row counts, and storage sizes if requested, of several tables."""
     asked = await body.read(TablesStatsReq)
     wanted = [_COUNT, _STORAGE_SIZE] if asked.include_storage_size else [_COUNT]
     rows = await stores.tables.stats(asked.project_id, asked.digests or [], wanted)

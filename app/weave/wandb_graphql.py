@@ -1,7 +1,6 @@
-"""The few look-ups that the Weave SDK makes on W&B's GraphQL API before it sends traces: who asks, and which project.
+"""W&B GraphQL lookups that the Weave SDK makes before it sends traces: the current user and the project.
 
-They have a schema of their own beside LoomQL's, which has no more than these look-ups. Whoever asks is
-the user `local`.
+They have a schema of their own, apart from LoomQL's, with these lookups only. The current user is always `local`.
 """
 
 from typing import Any, Final
@@ -33,8 +32,8 @@ from stores.security.access import Caller, Role
 
 Info = GraphQLResolveInfo[None]
 
-_LONGEST: Final = 2_000
-"""The SDK's own have half as many. It takes the square of what is selected twice to see that it fits together."""
+_MAX_QUERY_LENGTH: Final = 2_000
+"""Limit of a query's characters, twice what the SDK sends. Validation time grows with the square of repeated fields."""
 
 _SCHEMA: Final = build_schema(
     """
@@ -56,18 +55,18 @@ _SCHEMA: Final = build_schema(
 
 
 async def look_up(stores: Stores, body: Body, *, introspection: bool) -> Response:
-    """Answer a GraphQL request; without `introspection` nothing tells of the schema.
+    """Execute a GraphQL request; without `introspection` neither fields nor errors reveal the schema.
 
     Raises:
-        PayloadTooLargeError: its query is longer than any that the SDK sends.
+        PayloadTooLargeError: the query is longer than `_MAX_QUERY_LENGTH`.
     """
     asked = await body.read(Lookup)
-    if len(asked.query) > _LONGEST:
-        raise PayloadTooLargeError(f"has {len(asked.query):,} characters; the limit is {_LONGEST:,}", "query")
+    if len(asked.query) > _MAX_QUERY_LENGTH:
+        raise PayloadTooLargeError(f"has {len(asked.query):,} characters; the limit is {_MAX_QUERY_LENGTH:,}", "query")
     result = await _result(asked, _Root(stores, body.access.caller), () if introspection else (NoIntrospection,))
     if not introspection:
         hide_names(result.errors or ())
-    errors = [_told(error) for error in result.errors or ()]
+    errors = [_formatted(error) for error in result.errors or ()]
     return answer({"data": result.data, **({"errors": errors} if errors else {})})
 
 
@@ -82,7 +81,7 @@ async def _result(asked: Lookup, root: "_Root", rules: tuple[type[ASTValidationR
     return result if isinstance(result, ExecutionResult) else await result
 
 
-def _told(error: GraphQLError) -> dict[str, Any]:
+def _formatted(error: GraphQLError) -> dict[str, Any]:
     cause = error.original_error
     if isinstance(cause, StoreError):
         error = GraphQLError(reason(cause), path=error.path)
@@ -92,37 +91,37 @@ def _told(error: GraphQLError) -> dict[str, Any]:
 
 
 class _Root:
-    """The root of both types: a method for each field."""
+    """Root value of queries and mutations, with a method for each field."""
 
     def __init__(self, stores: Stores, caller: Caller) -> None:
         self._projects = stores.projects
         self._caller = caller
 
     async def project(self, _info: Info, name: str, entityName: str | None = None) -> Row | None:  # noqa: N803 -- W&B's name
-        """A project, None where there is none of the name."""
+        """Return a project; None if it does not exist."""
         project_id = f"{entityName or LOCAL_USER}/{name}"
         self._caller.require_role(Role.READER, project_id)
         found = await self._projects.one(project_id, ["id", "entity", "name"])
         return None if found is None else _project(found)
 
     async def upsertModel(self, _info: Info, input: dict[str, str]) -> Row:  # noqa: A002, N802 -- W&B's names
-        """Make sure that a project is listed."""
+        """Create the project if it does not exist, and return it."""
         entity, name = input.get("entityName") or LOCAL_USER, input.get("name") or ""
         self._caller.require_role(Role.WRITER, normalised_id(entity, name))
         made = _project(await self._projects.ensure(entity, name))
         return {"model": made, "project": made, "inserted": True}
 
     def entity(self, _info: Info, name: str) -> Row:
-        """An entity, whatever its name: there is none until something is sent to it."""
+        """Return an entity for any name, because entities exist only as prefixes of projects."""
         return {"id": name, "name": name, "readOnly": False}
 
     def viewer(self, info: Info) -> Row:
-        """Who asks."""
+        """Return the current user, always `local`."""
         me = {"id": LOCAL_USER, "username": LOCAL_USER, "name": LOCAL_USER, "entity": LOCAL_USER}
         return me | {"defaultEntity": self.entity(info, LOCAL_USER)}
 
     def serverInfo(self, _info: Info) -> Row:  # noqa: N802 -- W&B's name
-        """What there is to say of the server."""
+        """Return the server info without a frontend URL."""
         return {"frontendHost": None}
 
 

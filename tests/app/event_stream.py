@@ -68,7 +68,7 @@ async def all_of(client: httpx.AsyncClient, query: str, **request: object) -> li
         return [event async for event in events if event.kind != COMMENT]
 
 
-def told(events: list[Event]) -> list[Any]:
+def results_of(events: list[Event]) -> list[Any]:
     """The results of a stream that was completed, without the cost that the first one tells."""
     assert events[-1] == Event("complete")
     return [without_cost(event.result) for event in events[:-1]]

@@ -22,7 +22,7 @@ def lose_as_a_named_tuple_is_made(held: list[Any]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
-def test_a_coroutine_that_python_cannot_warn_of_is_passed_over(
+def test_coroutine_that_python_cannot_warn_about_is_ignored(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "unraisablehook", server_process._exit_again)
@@ -32,7 +32,7 @@ def test_a_coroutine_that_python_cannot_warn_of_is_passed_over(
     assert capfd.readouterr().err == ""
 
 
-def test_what_else_is_raised_where_nobody_catches_it_is_told(
+def test_other_unraisable_exceptions_are_reported(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Failing:

@@ -49,7 +49,7 @@ def feedback(calls: CallsStore) -> FeedbackStore:
     return FeedbackStore(calls.database)
 
 
-async def test_who_leaves_has_asked_for_all_of_it(
+async def test_disconnected_client_still_gets_all_results_stored(
     body: dict[str, Any],
     feedback: FeedbackStore,
     stand_in: StandIn,
@@ -71,7 +71,7 @@ async def test_who_leaves_has_asked_for_all_of_it(
         await until_found(all_is_there)
 
 
-async def test_what_was_judged_before_a_kill_stands_and_running_it_again_judges_all(
+async def test_results_before_a_kill_remain_and_a_rerun_judges_all(
     body: dict[str, Any],
     feedback: FeedbackStore,
     stand_in: StandIn,

@@ -34,7 +34,7 @@ def total_count(url: str, project_id: str) -> int:
 
 
 @pytest.mark.parametrize("arguments", [(), ("sing",), ("serve", "--port", "http"), ("demo", "--workers", "2")])
-def test_wrong_usage_ends_with_2_and_the_usage(arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_exits_with_2_and_prints_usage(arguments: tuple[str, ...]) -> None:
     done = spoken(*arguments)
 
     assert (done.returncode, done.stdout) == (2, "")
@@ -56,7 +56,7 @@ def test_schema_prints_the_sdl() -> None:
     assert done.stdout.strip() == sdl().strip()
 
 
-def test_a_reader_that_has_seen_enough_causes_no_traceback() -> None:
+def test_closed_output_pipe_causes_no_traceback() -> None:
     command = subprocess.Popen(
         [sys.executable, "-m", "app.cli", "schema"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -69,7 +69,7 @@ def test_a_reader_that_has_seen_enough_causes_no_traceback() -> None:
     assert (command.returncode, said) == (1, b"")
 
 
-def test_a_bad_setting_is_one_plain_line_without_the_secret() -> None:
+def test_bad_setting_is_one_plain_line_without_the_secret() -> None:
     done = spoken("doctor", LOOMQL_PORT="99999", LOOMQL_MONGODB_URI="http://user:secret@host")
 
     assert done.returncode == 1
@@ -79,7 +79,7 @@ def test_a_bad_setting_is_one_plain_line_without_the_secret() -> None:
     assert "secret" not in done.stderr
 
 
-def test_a_bad_flag_is_named_as_it_was_given() -> None:
+def test_invalid_flag_is_named_as_typed() -> None:
     done = spoken("serve", "--port", "99999", LOOMQL_PORT="8000", LOOMQL_MONGODB_DATABASE="a.b")
 
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
@@ -88,14 +88,14 @@ def test_a_bad_flag_is_named_as_it_was_given() -> None:
     assert "LOOMQL_MONGODB_DATABASE: must be 1 to 63 bytes long, without spaces and without any of /" in done.stderr
 
 
-def test_it_tells_its_version() -> None:
+def test_version_option_prints_the_version() -> None:
     done = spoken("--version")
 
     assert (done.returncode, done.stdout.split()[0]) == (0, "loomql")
 
 
 @pytest.mark.parametrize("uri", ["mongodb://user:se@c:re/t@host/", "mongodb://user:secret%@host/"])
-def test_an_unescaped_password_is_told_what_to_change_and_not_repeated(uri: str) -> None:
+def test_unescaped_password_error_says_what_to_change_and_hides_it(uri: str) -> None:
     done = spoken("serve", "--port", "0", LOOMQL_MONGODB_URI=uri)
 
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
@@ -105,7 +105,7 @@ def test_an_unescaped_password_is_told_what_to_change_and_not_repeated(uri: str)
 
 
 @pytest.mark.parametrize(("level", "lines"), [("info", 0), ("debug", 1)])
-def test_a_request_is_logged_only_by_a_server_that_logs_everything(tmp_path: Path, level: str, lines: int) -> None:
+def test_request_is_logged_only_by_a_server_that_logs_everything(tmp_path: Path, level: str, lines: int) -> None:
     away = {"LOOMQL_MONGODB_URI": "mongodb://127.0.0.1:9/", "LOOMQL_DATABASE_TIMEOUT_SECONDS": "1"}
     with serving(tmp_path / "out", LOOMQL_LOG_LEVEL=level, LOOMQL_KEYS="off", **away) as server:
         assert httpx.get(server.url + "?query={__typename}").json()["data"] == {"__typename": "Query"}
@@ -124,7 +124,7 @@ def test_serve_without_its_database_says_that_it_is_not_ready(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 1), (signal.SIGTERM, 2), (signal.SIGINT, 2)])
-def test_serve_comes_up_says_where_and_goes_down_whole(
+def test_serve_prints_its_address_and_stops_cleanly(
     number: signal.Signals, workers: int, data_dir: Path, tmp_path: Path
 ) -> None:
     # given
@@ -146,7 +146,7 @@ def test_serve_comes_up_says_where_and_goes_down_whole(
     assert not server.accepts()
 
 
-def test_a_signal_in_the_middle_of_the_start_ends_it_whole(data_dir: Path, tmp_path: Path) -> None:
+def test_signal_during_startup_stops_cleanly(data_dir: Path, tmp_path: Path) -> None:
     # given
     output = tmp_path / "out"
     process = start(output, "serve", "--demo", "--port", "0", "--data-dir", str(data_dir))
@@ -164,7 +164,7 @@ def test_a_signal_in_the_middle_of_the_start_ends_it_whole(data_dir: Path, tmp_p
 
 @on_linux
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_killed_serve_leaves_no_process_and_the_folder_opens_again(
+def test_killed_serve_leaves_no_process_and_its_folder_opens_again(
     workers: int, data_dir: Path, tmp_path: Path
 ) -> None:
     with serving(tmp_path / "out", "--data-dir", str(data_dir), "--workers", str(workers)) as server:
@@ -177,7 +177,7 @@ def test_a_killed_serve_leaves_no_process_and_the_folder_opens_again(
         assert total_count(server.url, "acme/chat") == 0
 
 
-def test_requests_work_again_after_mongod_was_killed_under_the_server(data_dir: Path, tmp_path: Path) -> None:
+def test_requests_work_again_after_mongod_was_killed(data_dir: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "out", "--data-dir", str(data_dir)) as server:
         os.kill(mongod_pid(data_dir), signal.SIGKILL)
 
@@ -186,7 +186,7 @@ def test_requests_work_again_after_mongod_was_killed_under_the_server(data_dir: 
         assert total_count(server.url, "acme/chat") == 0
 
 
-def test_a_port_in_use_is_said_before_anything_is_started(data_dir: Path) -> None:
+def test_port_in_use_is_reported_before_anything_starts(data_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = loomql("serve", "--port", str(port), "--data-dir", str(data_dir))
@@ -197,7 +197,7 @@ def test_a_port_in_use_is_said_before_anything_is_started(data_dir: Path) -> Non
     assert not data_dir.exists()
 
 
-def test_an_address_of_another_machine_is_refused() -> None:
+def test_non_local_address_is_refused() -> None:
     done = loomql("serve", "--host", "192.0.2.1")
 
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
@@ -205,7 +205,7 @@ def test_an_address_of_another_machine_is_refused() -> None:
     assert "--host" in done.stderr
 
 
-def test_a_second_serve_on_the_folder_is_refused_with_the_pid(data_dir: Path, tmp_path: Path) -> None:
+def test_second_serve_on_a_folder_is_refused_with_the_pid(data_dir: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "out", "--data-dir", str(data_dir)) as server:
         done = loomql("serve", "--port", "0", "--data-dir", str(data_dir))
 
@@ -214,7 +214,7 @@ def test_a_second_serve_on_the_folder_is_refused_with_the_pid(data_dir: Path, tm
         assert total_count(server.url, "acme/chat") == 0
 
 
-def test_with_a_uri_no_mongod_of_its_own_is_started(
+def test_uri_setting_starts_no_embedded_mongod(
     mongodb_uri: str, database_name: str, data_dir: Path, tmp_path: Path
 ) -> None:
     own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
@@ -224,7 +224,7 @@ def test_with_a_uri_no_mongod_of_its_own_is_started(
     assert not data_dir.exists()
 
 
-def test_serve_with_demo_loads_the_demo_calls_once_and_feedback_that_is_missing(data_dir: Path, tmp_path: Path) -> None:
+def test_serve_with_demo_loads_calls_once_and_missing_feedback(data_dir: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "out", "--demo", "--data-dir", str(data_dir)) as server:
         first = total_count(server.url, "demo/assistant")
         said = server.output.read_text()
@@ -241,7 +241,7 @@ def test_serve_with_demo_loads_the_demo_calls_once_and_feedback_that_is_missing(
     assert "Demo calls into" not in (tmp_path / "again").read_text()
 
 
-def test_demo_loads_into_a_project_also_while_a_server_runs(data_dir: Path, tmp_path: Path) -> None:
+def test_demo_loads_into_a_project_while_a_server_runs(data_dir: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "out", "--data-dir", str(data_dir)) as server:
         done = loomql("demo", "--project", "acme/demo", "--data-dir", str(data_dir))
 
@@ -260,7 +260,7 @@ def test_demo_loads_into_a_project_also_while_a_server_runs(data_dir: Path, tmp_
         ({"LOOMQL_MONGOD": "nowhere"}, (), "LOOMQL_MONGOD names nowhere"),
     ],
 )
-def test_what_keeps_the_demo_from_loading_is_one_plain_line(
+def test_failed_demo_load_prints_one_line(
     environment: dict[str, str], arguments: tuple[str, ...], said: str, data_dir: Path
 ) -> None:
     timeout = {"LOOMQL_DATABASE_TIMEOUT_SECONDS": "0.5"}
@@ -271,7 +271,7 @@ def test_what_keeps_the_demo_from_loading_is_one_plain_line(
     assert said in done.stderr
 
 
-def test_a_project_id_that_is_none_is_refused_before_anything_is_started(data_dir: Path) -> None:
+def test_invalid_project_id_is_refused_before_anything_starts(data_dir: Path) -> None:
     done = spoken("demo", "--data-dir", str(data_dir), "--project", "nonsense")
 
     assert (done.returncode, len(done.stderr.splitlines()), done.stdout) == (1, 1, "")
@@ -279,7 +279,7 @@ def test_a_project_id_that_is_none_is_refused_before_anything_is_started(data_di
     assert not data_dir.exists()
 
 
-def test_what_a_query_gets_through_serve_is_json_with_the_data(data_dir: Path, tmp_path: Path) -> None:
+def test_query_through_serve_returns_json_data(data_dir: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "out", "--data-dir", str(data_dir)) as server:
         answer = httpx.post(server.url, json={"query": "{ __typename }"})
 

@@ -46,7 +46,7 @@ def printed(done: "subprocess.CompletedProcess[str]") -> str:
     return done.stdout
 
 
-def test_indexes_come_are_listed_and_go(own: dict[str, str]) -> None:
+def test_indexes_are_created_listed_and_dropped(own: dict[str, str]) -> None:
     assert index("list", **own) == "No index has been added.\n"
     assert index("add", "acme/chat", r"inputs.a\.b", **own) == "inputs.a\\.b is indexed in acme/chat.\n"
     assert index("add", "ALL", "attributes.env", **own) == "attributes.env is indexed in all projects.\n"
@@ -56,7 +56,7 @@ def test_indexes_come_are_listed_and_go(own: dict[str, str]) -> None:
     assert index("list", **own) == "acme/chat  inputs.a\\.b  0.0 MiB\n"
 
 
-def test_an_index_made_while_the_server_runs_serves_its_next_query(data_dir: Path, tmp_path: Path) -> None:
+def test_index_created_on_a_running_server_serves_the_next_query(data_dir: Path, tmp_path: Path) -> None:
     # given
     with serving(tmp_path / "out", "--data-dir", str(data_dir)) as server:
         written = httpx.post(server.url, json={"query": CALLS}).json()
@@ -70,7 +70,7 @@ def test_an_index_made_while_the_server_runs_serves_its_next_query(data_dir: Pat
     }
 
 
-def test_an_index_made_without_a_server_stays_for_the_next(data_dir: Path) -> None:
+def test_index_created_without_a_server_is_used_by_the_next(data_dir: Path) -> None:
     index_apart("add", "acme/chat", "inputs.customer_id", "--data-dir", str(data_dir))
 
     assert index_apart("list", LOOMQL_DATA_DIR=str(data_dir)).startswith("acme/chat  inputs.customer_id  ")
@@ -85,7 +85,7 @@ def test_an_index_made_without_a_server_stays_for_the_next(data_dir: Path) -> No
         (("drop", "ALL", "inputs.a"), "no index on inputs.a in all projects; `loomql index list` shows"),
     ],
 )
-def test_what_cannot_be_done_is_one_plain_line(arguments: tuple[str, ...], said: str, own: dict[str, str]) -> None:
+def test_failed_index_command_prints_one_line(arguments: tuple[str, ...], said: str, own: dict[str, str]) -> None:
     done = spoken("index", *arguments, **own)
 
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
@@ -93,7 +93,7 @@ def test_what_cannot_be_done_is_one_plain_line(arguments: tuple[str, ...], said:
 
 
 @pytest.mark.parametrize("arguments", [(), ("add", "acme/chat"), ("drop",), ("list", "acme/chat"), ("sing",)])
-def test_wrong_usage_ends_with_2_and_the_usage(arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_exits_with_2_and_prints_usage(arguments: tuple[str, ...]) -> None:
     done = spoken("index", *arguments)
 
     assert (done.returncode, done.stdout) == (2, "")

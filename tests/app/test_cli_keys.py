@@ -52,7 +52,7 @@ def made(command: Command, *arguments: str) -> str:
     return found[1]
 
 
-def test_a_key_is_printed_alone_and_once(command: Command) -> None:
+def test_new_key_is_printed_alone_and_once(command: Command) -> None:
     first = command("create", "--project", "acme/chat", "--role", "writer", "--name", "the chat", "--expires", "90d")
     second = command("create", "--project", "*", "--role", "admin")
     listed = command("list")
@@ -68,13 +68,13 @@ def test_a_key_is_printed_alone_and_once(command: Command) -> None:
     assert re.search(r"no expiry  admin of \*$", listed[1], re.MULTILINE)
 
 
-def test_a_key_is_for_several_projects(command: Command) -> None:
+def test_key_may_cover_several_projects(command: Command) -> None:
     made(command, "create", "--project", "acme/*", "--project", "b/c", "--role", "reader")
 
     assert "reader of acme/*, reader of b/c" in command("list")[1]
 
 
-def test_a_key_is_revoked_and_stays_so(command: Command) -> None:
+def test_revoked_key_stays_revoked(command: Command) -> None:
     key = made(command, "create", "--project", "a/b", "--role", "reader")
 
     answers = [command("revoke", key) for _ in range(2)]
@@ -84,7 +84,7 @@ def test_a_key_is_revoked_and_stays_so(command: Command) -> None:
     assert command("rotate", key)[2] == "loomql: the key has ended; create a new one instead\n"
 
 
-async def test_what_a_revoked_key_ordered_is_canceled(command: Command, database: Database) -> None:
+async def test_revoking_a_key_cancels_its_evaluation_runs(command: Command, database: Database) -> None:
     keys = [await asyncio.to_thread(made, command, "create", "--project", "a/b", "--role", "writer") for _ in range(2)]
     runs = [{"_id": f"a/b:{number}", "ordered_by": key} for number, key in enumerate([*keys, keys[0]])]
     await database.evaluation_runs.insert_many(runs)
@@ -97,7 +97,7 @@ async def test_what_a_revoked_key_ordered_is_canceled(command: Command, database
     assert out.endswith("Evaluation runs that it started and that are now canceled: 2.\n")
 
 
-def test_a_key_that_lasts_until_the_end_of_time_is_rotated_and_listed(command: Command) -> None:
+def test_key_that_never_expires_is_rotated_and_listed(command: Command) -> None:
     old = made(command, "create", "--project", "a/b", "--role", "reader", "--expires", "9999-12-31T23:59:59Z")
     new = made(command, "rotate", old, "--grace", "1h")
     again = command("rotate", old)
@@ -107,7 +107,7 @@ def test_a_key_that_lasts_until_the_end_of_time_is_rotated_and_listed(command: C
     assert f"the key was already replaced by {new}; rotate that one" in again[2]
 
 
-def test_a_key_is_rotated(command: Command) -> None:
+def test_key_is_rotated(command: Command) -> None:
     old = made(command, "create", "--project", "a/b", "--role", "reader", "--expires", "30d")
     new = made(command, "rotate", old, "--grace", "1h")
     last = made(command, "rotate", new)
@@ -139,18 +139,18 @@ def test_a_key_is_rotated(command: Command) -> None:
         (("rotate", "x", "--grace", "1 day"), "not a duration"),
     ],
 )
-def test_what_is_wrong_is_said(command: Command, arguments: tuple[str, ...], reason: str) -> None:
+def test_invalid_key_commands_are_reported(command: Command, arguments: tuple[str, ...], reason: str) -> None:
     code, out, err = command(*arguments)
 
     assert (code, out) == (1, "")
     assert reason in err
 
 
-def test_without_keys_the_list_says_how_to_make_one(command: Command) -> None:
+def test_list_without_keys_says_how_to_create_one(command: Command) -> None:
     assert command("list")[1] == "No key exists; create one with `loomql key create --project '*' --role admin`.\n"
 
 
-def test_the_first_key_is_to_be_made_where_the_server_looks_for_it(
+def test_hint_for_the_first_key_names_the_servers_database(
     mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
     settings = Settings(mongodb_database=database_name, host="0.0.0.0", data_dir=tmp_path / "their data")  # noqa: S104 -- what is tested
@@ -163,7 +163,7 @@ def test_the_first_key_is_to_be_made_where_the_server_looks_for_it(
     assert (options.project, options.role, options.data_dir) == (["*"], "admin", tmp_path / "their data")
 
 
-def test_where_mongodb_is_ones_own_the_first_key_needs_no_folder(
+def test_hint_for_the_first_key_with_a_uri_names_no_folder(
     mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, data_dir=tmp_path, keys="required")
@@ -174,7 +174,7 @@ def test_where_mongodb_is_ones_own_the_first_key_needs_no_folder(
     assert "or set it to auto and listen on 127.0.0.1" in str(refused.value)
 
 
-async def test_another_address_is_not_served_without_keys(
+async def test_non_local_address_needs_keys(
     mongodb_uri: str, database: Database, database_name: str, command: Command, tmp_path: Path
 ) -> None:
     environment = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}

@@ -30,7 +30,7 @@ def table(said: str) -> dict[str, list[str]]:
     return {name: cells for name, *cells in rows}
 
 
-def test_a_router_name_is_explained_rule_by_rule_with_tiers_fallbacks_and_sources(price: Command) -> None:
+def test_router_name_is_explained_with_rules_tiers_and_sources(price: Command) -> None:
     code, said, error = price("openrouter/anthropic/claude-sonnet-4", "--at", "2025-06-01")
 
     assert (code, error) == (0, "")
@@ -62,7 +62,7 @@ def test_a_router_name_is_explained_rule_by_rule_with_tiers_fallbacks_and_source
     }
 
 
-def test_the_price_is_the_one_in_effect_at_the_date_or_one_of_the_future(price: Command) -> None:
+def test_price_is_the_one_in_effect_at_the_date_or_the_next(price: Command) -> None:
     def shown(date: str) -> tuple[list[str], bool]:
         said = price("gpt-4o", "--at", date)[1]
         return table(said)["input"], "a later price is used instead" in said
@@ -72,7 +72,7 @@ def test_the_price_is_the_one_in_effect_at_the_date_or_one_of_the_future(price: 
     assert shown("2020-01-01") == (["2.5", "input"], True)
 
 
-def test_a_model_without_a_price_is_an_error_that_lists_its_names(price: Command) -> None:
+def test_model_without_a_price_is_an_error_with_its_tried_names(price: Command) -> None:
     code, said, error = price("openai/GPT-99")
 
     assert (code, error) == (1, "")
@@ -86,7 +86,7 @@ def test_a_model_without_a_price_is_an_error_that_lists_its_names(price: Command
 
 
 @pytest.mark.parametrize("model", ["deepseek/deepseek-r1:free", "openai/gpt-oss-20b:free:online"])
-def test_a_variant_free_of_charge_has_no_price_and_the_command_says_why(price: Command, model: str) -> None:
+def test_free_variant_has_no_price_and_says_why(price: Command, model: str) -> None:
     code, said, error = price(model)
 
     assert (code, error) == (1, "")
@@ -101,14 +101,14 @@ def test_a_variant_free_of_charge_has_no_price_and_the_command_says_why(price: C
         ("deepseek/deepseek-r1:free", "deepseek-r1"),
     ],
 )
-def test_a_model_without_a_price_is_shown_similar_names(price: Command, name: str, nearest: str) -> None:
+def test_model_without_a_price_gets_similar_names(price: Command, name: str, nearest: str) -> None:
     code, said, _ = price(name)
 
     _, near = said.split("Default prices exist for these similar names, which may be other models:\n")
     assert (code, near.splitlines()[0]) == (1, f"  {nearest}")
 
 
-def test_a_date_that_is_none_is_an_error(price: Command) -> None:
+def test_invalid_date_is_an_error(price: Command) -> None:
     code, said, error = price("gpt-4o", "--at", "yesterday")
 
     assert (code, said) == (1, "")
@@ -126,7 +126,7 @@ async def cost_id(mongodb_uri: str, database: Database, monkeypatch: pytest.Monk
     return made
 
 
-def test_the_price_of_a_project_wins(price: Command, cost_id: str) -> None:
+def test_project_price_overrides_the_shipped_price(price: Command, cost_id: str) -> None:
     code, said, _ = price("openai/gpt-4o", "--project", "acme/chat")
 
     assert code == 0

@@ -61,7 +61,7 @@ def said(command: Command) -> Callable[..., str]:
     return run
 
 
-def test_a_rule_is_tried_set_shown_swept_by_and_dropped(said: Callable[..., str]) -> None:
+def test_rule_is_previewed_set_shown_applied_and_dropped(said: Callable[..., str]) -> None:
     gone = "3 traces of 3 calls (30 bytes), 0 calls deleted earlier, 0 feedback items, 0 files (0 bytes)"
 
     assert said("retention", "show") == "No project has a rule.\n"
@@ -76,7 +76,7 @@ def test_a_rule_is_tried_set_shown_swept_by_and_dropped(said: Callable[..., str]
     assert said("retention", "drop", PROJECT).splitlines()[0] == f"{PROJECT} keeps everything."
 
 
-def test_a_project_is_purged_once_its_id_is_given_twice(
+def test_purge_needs_the_project_id_twice(
     mongodb_uri: str, stored: Database, command: Command, said: Callable[..., str]
 ) -> None:
     code, out, err = command("project", "purge", PROJECT)
@@ -93,9 +93,7 @@ def test_a_project_is_purged_once_its_id_is_given_twice(
         assert database.calls.find_one() is None
 
 
-def test_a_purge_that_waits_for_servers_shows_what_it_removed_and_how_long_it_waits(
-    command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_purge_shows_what_it_deleted_and_the_wait(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 2)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 1)
     monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
@@ -106,12 +104,12 @@ def test_a_purge_that_waits_for_servers_shows_what_it_removed_and_how_long_it_wa
 
     counts = "4 calls, 0 feedback, 0 objects, 0 tables, 0 table rows, 0 files, 0 costs"
     assert (code, out) == (0, f"Removed {PROJECT}: {counts}.\n")
-    shown = re.findall(rf"Purging {PROJECT}: removed {counts}; waiting (\d) s for servers", err)
+    shown = re.findall(rf"Purging {PROJECT}: removed {counts}; waiting (\d) s until all servers", err)
     assert set(shown) <= {"3", "2", "1", "0"}
     assert shown
 
 
-def test_a_purge_shows_lines_of_progress_without_a_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_purge_prints_progress_lines_without_a_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 2)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 1)
     monkeypatch.setattr(projects, "_LINE_SECONDS", 0.5)
@@ -119,7 +117,7 @@ def test_a_purge_shows_lines_of_progress_without_a_terminal(command: Command, mo
     code, _, err = command("project", "purge", PROJECT, "--confirm", PROJECT)
 
     assert code == 0
-    waiting = rf"Purging {PROJECT}: removed 4 calls, .*; waiting \d s for servers that may not have noticed the purge …"
+    waiting = rf"Purging {PROJECT}: removed 4 calls, .*; waiting \d s until all servers know of the purge …"
     assert any(re.fullmatch(waiting, line) for line in err.splitlines())
 
 
@@ -135,7 +133,7 @@ def test_a_purge_shows_lines_of_progress_without_a_terminal(command: Command, mo
         (("project", "purge", "acme/typo", "--confirm", "acme/typo"), 1, "project acme/typo does not exist"),
     ],
 )
-def test_what_cannot_be_done_is_one_plain_line(
+def test_failed_retention_command_prints_one_line(
     command: Command, arguments: tuple[str, ...], code: int, told: str
 ) -> None:
     ended, out, err = command(*arguments)

@@ -32,7 +32,7 @@ async def command(
     return run
 
 
-def test_an_index_is_switched_on_told_of_and_switched_off(command: Command) -> None:
+def test_text_index_is_switched_on_shown_and_switched_off(command: Command) -> None:
     none = (0, f"{PROJECT} has no text index, so searches scan its calls.\n", "")
 
     assert command("search", "status", PROJECT) == none
@@ -45,7 +45,7 @@ def test_an_index_is_switched_on_told_of_and_switched_off(command: Command) -> N
     assert command("search", "off", PROJECT)[:2] == none[:2]
 
 
-def test_a_project_that_is_not_there_is_told(command: Command) -> None:
+def test_missing_project_is_reported(command: Command) -> None:
     for action in ("on", "off", "status"):
         code, said, error = command("search", action, "acme/nowhere")
 

@@ -21,7 +21,7 @@ from app.settings import Settings
 from stores.concurrency.request_budget import FREE_BYTES
 from stores.database import Database
 from tests.app.command import serving
-from tests.app.event_stream import EVENTS, all_of, streaming, told
+from tests.app.event_stream import EVENTS, all_of, results_of, streaming
 from tests.live_server import live_server
 from tests.stand_in_provider import KEY, StandIn
 from tests.waiting import TIMEOUT, until, until_found
@@ -97,16 +97,18 @@ def check(events: list[dict[str, Any]], text: str) -> None:
 
 
 @pytest.mark.parametrize("content", ["Hello", LARGE], ids=["small", "half a megabyte"])
-async def test_a_stream_over_server_sent_events(client: httpx.AsyncClient, stand_in: StandIn, content: str) -> None:
+async def test_completion_streams_over_server_sent_events(
+    client: httpx.AsyncClient, stand_in: StandIn, content: str
+) -> None:
     stand_in.reply = lambda body: f"{len(body['messages'][0]['content']):,} letters"
 
-    events = told(await all_of(client, STREAM, variables=asking(content)))
+    events = results_of(await all_of(client, STREAM, variables=asking(content)))
 
     check([event["data"]["completionsCreateStream"] for event in events], f"{len(content):,} letters")
 
 
 @pytest.mark.parametrize("content", ["Hello", LARGE], ids=["small", "half a megabyte"])
-async def test_a_stream_over_websocket(client: httpx.AsyncClient, stand_in: StandIn, content: str) -> None:
+async def test_completion_streams_over_websocket(client: httpx.AsyncClient, stand_in: StandIn, content: str) -> None:
     stand_in.reply = lambda body: f"{len(body['messages'][0]['content']):,} letters"
     events = []
 
@@ -120,7 +122,7 @@ async def test_a_stream_over_websocket(client: httpx.AsyncClient, stand_in: Stan
 
 
 @pytest.mark.parametrize("transport", ["sse", "websocket", "websocket that completes"])
-async def test_a_client_that_goes_away_ends_the_providers_stream_and_its_call(
+async def test_disconnect_ends_the_provider_stream_and_its_call(
     client: httpx.AsyncClient, stand_in: StandIn, database: Database, transport: str
 ) -> None:
     stand_in.reply = lambda _body: "word " * 10_000
@@ -145,9 +147,7 @@ async def test_a_client_that_goes_away_ends_the_providers_stream_and_its_call(
     assert len(call["output"]["choices"][0]["message"]["content"]) < 5_000
 
 
-async def test_a_client_that_reads_nothing_keeps_the_provider_waiting(
-    client: httpx.AsyncClient, stand_in: StandIn
-) -> None:
+async def test_client_that_reads_nothing_slows_the_provider_down(client: httpx.AsyncClient, stand_in: StandIn) -> None:
     async with asyncio.timeout(TIMEOUT), connected(client) as websocket:
         await subscribe(websocket, asking("Hello", "endless"))
         before = -1
@@ -160,7 +160,7 @@ async def test_a_client_that_reads_nothing_keeps_the_provider_waiting(
         assert stand_in.left == 0
 
 
-async def test_a_body_of_ten_megabytes_is_refused_before_the_provider_is_asked(
+async def test_ten_megabyte_body_is_refused_before_the_provider_request(
     client: httpx.AsyncClient, stand_in: StandIn
 ) -> None:
     answer = await client.post("/graphql", json={"query": CREATE, "variables": asking("word " * 2_000_000)})
@@ -170,7 +170,7 @@ async def test_a_body_of_ten_megabytes_is_refused_before_the_provider_is_asked(
     assert stand_in.asked == []
 
 
-async def test_more_completions_than_may_be_are_told_to_come_again(
+async def test_completions_over_the_limit_are_refused_with_retry_after(
     client: httpx.AsyncClient, database: Database
 ) -> None:
     slow = {"query": CREATE, "variables": asking("Hello", "slow-2")}
@@ -188,7 +188,7 @@ async def test_more_completions_than_may_be_are_told_to_come_again(
         assert answer.json()["data"]["completionsCreate"]["call"]["status"] == "SUCCESS"
 
 
-async def test_a_long_request_for_a_stream_is_held_until_its_end(
+async def test_long_stream_request_keeps_its_reservation_until_the_end(
     mongodb_uri: str, database_name: str, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
@@ -214,7 +214,7 @@ async def test_a_long_request_for_a_stream_is_held_until_its_end(
             await until_found(is_free)
 
 
-async def test_a_server_that_stops_ends_the_calls_of_its_streams(
+async def test_stopping_server_ends_the_calls_of_its_streams(
     mongodb_uri: str, database: Database, database_name: str, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
@@ -238,7 +238,7 @@ async def test_a_server_that_stops_ends_the_calls_of_its_streams(
 
 
 @pytest.mark.parametrize("document", [CREATE, STREAM], ids=["whole", "streamed"])
-async def test_the_call_of_a_killed_server_is_ended_by_another(
+async def test_call_of_a_killed_server_is_ended_by_another(
     mongodb_uri: str, database: Database, database_name: str, stand_in: StandIn, tmp_path: Path, document: str
 ) -> None:
     environment = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
@@ -261,7 +261,7 @@ async def test_the_call_of_a_killed_server_is_ended_by_another(
     assert len(stand_in.asked) == 1
 
 
-async def test_no_log_has_a_secret(
+async def test_logs_contain_no_secret(
     client: httpx.AsyncClient, stand_in: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -43,7 +43,7 @@ async def over_websocket(client: httpx.AsyncClient, query: str, variables: dict[
     return message
 
 
-async def test_every_answer_tells_what_it_cost(client: httpx.AsyncClient) -> None:
+async def test_every_response_states_its_cost(client: httpx.AsyncClient) -> None:
     posted = await client.post("/graphql", json={"query": CALLS, "variables": {"first": 7}})
     got = await client.get("/graphql", params={"query": CALLS, "variables": '{"first":7}'})
     [event, _complete] = await all_of(client, CALLS, variables={"first": 7})
@@ -57,7 +57,7 @@ async def test_every_answer_tells_what_it_cost(client: httpx.AsyncClient) -> Non
     assert failed.json()["extensions"] == {"cost": {"requested": 11, "limit": 500}}
 
 
-async def test_what_costs_too_much_is_refused_whichever_way_it_comes(client: httpx.AsyncClient) -> None:
+async def test_too_costly_operation_is_refused_on_every_transport(client: httpx.AsyncClient) -> None:
     body: dict[str, Any] = {"query": CALLS, "variables": {"first": 1000}}
     newer = {"accept": "application/graphql-response+json"}
 
@@ -76,7 +76,7 @@ async def test_what_costs_too_much_is_refused_whichever_way_it_comes(client: htt
     assert "calls: 1 + 1,000 x 1, and 10 for" in error["message"]
 
 
-async def test_a_subscription_tells_once_what_an_event_costs(client: httpx.AsyncClient, calls: CallsStore) -> None:
+async def test_subscription_states_once_the_cost_of_an_event(client: httpx.AsyncClient, calls: CallsStore) -> None:
     async with streaming(client, WATCH) as events:
         first = await first_of(events, calls, PROJECT, next_whole)
         await calls.write([start(500)])

@@ -30,7 +30,7 @@ def depth(rows: dict[str, Row], row: Row) -> int:
     return 1 + depth(rows, rows[row["parent_id"]]) if "parent_id" in row else 1
 
 
-async def test_load_returns_how_many_calls_there_are_then(loaded: Loaded) -> None:
+async def test_load_returns_the_number_of_calls(loaded: Loaded) -> None:
     assert await loaded.stores.calls.count(PROJECT) == loaded.returned
     assert 3_000 <= loaded.returned <= 5_000
 
@@ -70,7 +70,7 @@ async def test_loading_later_moves_the_same_calls_to_the_present(fresh: Stores, 
     )
 
 
-async def test_a_load_is_seen_only_once_it_came_to_its_end(fresh: Stores) -> None:
+async def test_demo_load_is_visible_only_when_complete(fresh: Stores) -> None:
     def stop_half_way(done: int, total: int) -> None:
         if done > total / 2:
             raise InterruptedError
@@ -86,7 +86,7 @@ async def test_a_load_is_seen_only_once_it_came_to_its_end(fresh: Stores) -> Non
     assert not await demo.is_loaded(fresh.calls, "demo/another")
 
 
-async def test_ids_keep_their_rules(rows: dict[str, Row]) -> None:
+async def test_demo_ids_are_valid(rows: dict[str, Row]) -> None:
     for row in rows.values():
         ids.check_call_id(row["id"], "id")
         ids.check_trace_id(row["trace_id"], "trace_id")
@@ -94,7 +94,7 @@ async def test_ids_keep_their_rules(rows: dict[str, Row]) -> None:
         assert str(uuid.UUID(row["trace_id"])) == row["trace_id"]
 
 
-async def test_a_child_lies_within_the_time_the_trace_and_the_turn_of_its_parent(rows: dict[str, Row]) -> None:
+async def test_child_lies_within_its_parents_time_trace_and_turn(rows: dict[str, Row]) -> None:
     for child, parent in parents(rows):
         assert child["trace_id"] == parent["trace_id"]
         assert child.get("turn_id") == parent.get("turn_id")
@@ -103,7 +103,7 @@ async def test_a_child_lies_within_the_time_the_trace_and_the_turn_of_its_parent
             assert child["started_at"] <= child["ended_at"] <= parent["ended_at"]
 
 
-async def test_all_takes_place_in_the_two_weeks_before_now_and_some_of_it_just_before(rows: dict[str, Row]) -> None:
+async def test_demo_covers_two_weeks_up_to_now(rows: dict[str, Row]) -> None:
     moments = [row[name] for row in rows.values() for name in ("started_at", "ended_at") if name in row]
 
     assert max(moments) <= NOW
@@ -111,13 +111,13 @@ async def test_all_takes_place_in_the_two_weeks_before_now_and_some_of_it_just_b
     assert 13 * DAY < NOW - min(moments) < 14 * DAY + 3 * HOUR
 
 
-async def test_more_is_asked_by_day_than_by_night(rows: dict[str, Row]) -> None:
+async def test_more_calls_happen_by_day_than_by_night(rows: dict[str, Row]) -> None:
     hours = Counter(row["started_at"] % DAY // HOUR for row in turns(rows))
 
     assert sum(hours[hour] for hour in range(9, 17)) > 5 * sum(hours[hour] for hour in range(6))
 
 
-async def test_threads_have_one_to_eight_turns_one_after_the_other(rows: dict[str, Row]) -> None:
+async def test_threads_have_one_to_eight_consecutive_turns(rows: dict[str, Row]) -> None:
     threads: dict[str, list[Row]] = {}
     for turn in sorted(turns(rows), key=lambda turn: turn["started_at"]):
         threads.setdefault(turn["thread_id"], []).append(turn)
@@ -129,7 +129,7 @@ async def test_threads_have_one_to_eight_turns_one_after_the_other(rows: dict[st
             assert turn["ended_at"] < following["started_at"]
 
 
-async def test_a_thread_is_found_with_all_calls_of_its_turns(loaded: Loaded, rows: dict[str, Row]) -> None:
+async def test_thread_is_found_with_all_calls_of_its_turns(loaded: Loaded, rows: dict[str, Row]) -> None:
     turn = turns(rows)[0]
 
     found = await loaded.stores.calls.count(PROJECT, CallsFilter(turn_ids=[turn["id"]]))
@@ -145,7 +145,7 @@ async def test_traces_nest_four_deep(rows: dict[str, Row]) -> None:
     assert depths[4] > 100
 
 
-async def test_calls_end_in_all_four_ways(rows: dict[str, Row]) -> None:
+async def test_calls_have_all_four_statuses(rows: dict[str, Row]) -> None:
     statuses = Counter(row["status"] for row in rows.values())
 
     assert set(statuses) == {"success", "error", "descendant_error", "running"}
@@ -154,14 +154,14 @@ async def test_calls_end_in_all_four_ways(rows: dict[str, Row]) -> None:
     assert statuses["descendant_error"] > 20
 
 
-async def test_no_parent_of_a_failure_is_a_success(rows: dict[str, Row]) -> None:
+async def test_parent_of_a_failure_never_succeeds(rows: dict[str, Row]) -> None:
     failed = {"error", "descendant_error"}
     above_failures = {parent["status"] for child, parent in parents(rows) if child["status"] in failed}
 
     assert above_failures - {"running"} == failed
 
 
-async def test_failures_are_of_many_kinds_and_look_like_tracebacks(rows: dict[str, Row]) -> None:
+async def test_failures_vary_and_look_like_tracebacks(rows: dict[str, Row]) -> None:
     exceptions = [row["exception"] for row in rows.values() if "exception" in row]
     errors = [exception.splitlines()[-1] for exception in exceptions]
     kinds = {error.partition(":")[0] for error in errors}
@@ -171,7 +171,7 @@ async def test_failures_are_of_many_kinds_and_look_like_tracebacks(rows: dict[st
     assert not any("{" in error for error in errors if error.startswith(("ValueError", "TimeoutError")))
 
 
-async def test_what_parents_count_is_the_sum_of_what_is_below(rows: dict[str, Row]) -> None:
+async def test_parent_usage_is_the_sum_of_its_children(rows: dict[str, Row]) -> None:
     below: dict[str, Counter[str]] = {}
     for row in sorted(rows.values(), key=lambda row: -depth(rows, row)):
         if row["status"] == "running":
@@ -187,7 +187,7 @@ async def test_what_parents_count_is_the_sum_of_what_is_below(rows: dict[str, Ro
             assert counted == {"success": below[call_id]["success"], "error": below[call_id]["error"]}
 
 
-async def test_four_models_are_used_and_the_roots_have_what_the_leaves_spent(rows: dict[str, Row]) -> None:
+async def test_four_models_are_used_and_roots_sum_their_usage(rows: dict[str, Row]) -> None:
     spent: dict[str, Counter[str]] = {}
     leaves: dict[str, Counter[str]] = {}
     unfinished = {row["trace_id"] for row in rows.values() if row["status"] == "running"}
@@ -208,7 +208,7 @@ async def test_four_models_are_used_and_the_roots_have_what_the_leaves_spent(row
         assert min(tokens.values()) > 100
 
 
-async def test_chats_have_the_shape_of_chat_completions(rows: dict[str, Row]) -> None:
+async def test_chats_have_the_chat_completions_format(rows: dict[str, Row]) -> None:
     chats = [row for row in rows.values() if "openai.chat.completions.create:" in row["op_name"]]
     answered = [row for row in chats if row["status"] == "success"]
 
@@ -233,7 +233,7 @@ async def test_models_take_seconds_and_embeddings_milliseconds(rows: dict[str, R
     assert 1_500 < median("assistant.answer") < 10_000
 
 
-async def test_the_same_op_has_versions_that_are_found_together(loaded: Loaded) -> None:
+async def test_versions_of_an_op_are_found_together(loaded: Loaded) -> None:
     versions = CallsFilter(op_names=[f"weave:///{PROJECT}/op/openai.chat.completions.create:*"])
     page = await loaded.stores.calls.page(PROJECT, PageRequest(size=10_000), ["op_name", "trace_name"], versions)
 
@@ -241,7 +241,7 @@ async def test_the_same_op_has_versions_that_are_found_together(loaded: Loaded) 
     assert {row["trace_name"] for row in page.rows} == {"openai.chat.completions.create"}
 
 
-async def test_users_places_and_releases_differ(rows: dict[str, Row]) -> None:
+async def test_users_locations_and_releases_vary(rows: dict[str, Row]) -> None:
     attributes = [payload(row, "attributes") for row in rows.values()]
 
     assert len({row["wb_user_id"] for row in rows.values()}) >= 5
@@ -251,7 +251,7 @@ async def test_users_places_and_releases_differ(rows: dict[str, Row]) -> None:
     assert {each["weave"]["source"] for each in attributes} == {"python-sdk"}
 
 
-async def test_questions_are_varied_filled_in_and_of_many_languages(rows: dict[str, Row]) -> None:
+async def test_questions_are_varied_filled_in_and_multilingual(rows: dict[str, Row]) -> None:
     questions = [payload(turn, "inputs")["question"] for turn in turns(rows)]
     spoken = {payload(turn, "attributes")["customer"]["language"] for turn in turns(rows)}
 
@@ -273,7 +273,7 @@ async def test_every_night_a_batch_of_tickets_is_summarised(rows: dict[str, Row]
         assert output["failed"] == sum(child["status"] == "error" for child in children)
 
 
-async def test_two_evaluations_of_the_same_examples_have_means_that_add_up(rows: dict[str, Row]) -> None:
+async def test_two_evaluations_of_the_same_examples_have_consistent_means(rows: dict[str, Row]) -> None:
     runs = [row for row in rows.values() if "Evaluation.evaluate:" in row["op_name"]]
     examples, recalls = [], []
     for run in sorted(runs, key=lambda run: run["started_at"]):

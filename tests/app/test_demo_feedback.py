@@ -71,9 +71,7 @@ def test_customers_react_to_turns_with_thumbs_of_all_skin_tones(said: list[Row],
     assert {tone for found in tones.values() for tone in found} == {"", "🏻", "🏼", "🏽", "🏾", "🏿"}
 
 
-def test_what_went_wrong_gets_more_thumbs_down_and_so_does_the_older_release(
-    said: list[Row], rows: dict[str, Row]
-) -> None:
+def test_failures_and_older_releases_get_more_thumbs_down(said: list[Row], rows: dict[str, Row]) -> None:
     down: dict[tuple[str, bool], list[bool]] = {}
     for row in of_kind(said, "wandb.reaction.1"):
         turn = rows[about(row)]
@@ -87,7 +85,7 @@ def test_what_went_wrong_gets_more_thumbs_down_and_so_does_the_older_release(
     assert share["2.3.1", True] > share["2.4.0", True] > 0
 
 
-def test_the_team_notes_what_it_sees(said: list[Row], rows: dict[str, Row]) -> None:
+def test_team_members_write_notes(said: list[Row], rows: dict[str, Row]) -> None:
     notes = of_kind(said, "wandb.note.1")
     texts = {payload(row, "payload")["note"] for row in notes}
     of_limits = [row for row in notes if "rate limit" in payload(row, "payload")["note"]]
@@ -102,7 +100,7 @@ def test_the_team_notes_what_it_sees(said: list[Row], rows: dict[str, Row]) -> N
         assert any("RateLimitError" in exception for exception in below)
 
 
-async def test_reviews_are_in_three_forms_that_are_objects(loaded: Loaded, said: list[Row]) -> None:
+async def test_reviews_are_objects_of_three_forms(loaded: Loaded, said: list[Row]) -> None:
     values: dict[str, list[Any]] = {}
     for row in of_kind(said, "wandb.annotation."):
         values.setdefault(row["feedback_type"], []).append(payload(row, "payload")["value"])
@@ -124,7 +122,7 @@ async def test_reviews_are_in_three_forms_that_are_objects(loaded: Loaded, said:
     }
 
 
-def test_scores_are_on_the_answers_and_say_what_the_scorers_gave(said: list[Row], rows: dict[str, Row]) -> None:
+def test_scores_are_on_responses_and_match_the_scorers(said: list[Row], rows: dict[str, Row]) -> None:
     scores = of_kind(said, "wandb.runnable.")
 
     assert {row["feedback_type"] for row in scores} == {"wandb.runnable.answer_overlap", f"wandb.runnable.{JUDGE}"}
@@ -138,7 +136,7 @@ def test_scores_are_on_the_answers_and_say_what_the_scorers_gave(said: list[Row]
         assert refs.parse(row["trigger_ref"]).name == rows[scorer["parent_id"]]["parent_id"]
 
 
-async def test_every_ref_of_feedback_leads_to_something(loaded: Loaded, said: list[Row], rows: dict[str, Row]) -> None:
+async def test_every_feedback_ref_resolves(loaded: Loaded, said: list[Row], rows: dict[str, Row]) -> None:
     names = ("weave_ref", "annotation_ref", "runnable_ref", "call_ref", "trigger_ref")
     found = {row[name] for row in said for name in names if name in row}
     calls = {ref for ref in found if refs.parse(ref).kind == "call"}
@@ -150,7 +148,7 @@ async def test_every_ref_of_feedback_leads_to_something(loaded: Loaded, said: li
     assert None not in objects.values()
 
 
-async def test_all_models_have_a_price_and_one_of_them_another_than_the_shipped_one(
+async def test_all_models_have_a_price_and_one_overrides_the_shipped_price(
     loaded: Loaded, rows: dict[str, Row]
 ) -> None:
     prices = await prices_of(loaded.stores.calls.database, PROJECT)
@@ -169,7 +167,7 @@ async def test_all_models_have_a_price_and_one_of_them_another_than_the_shipped_
     }
 
 
-def test_the_models_of_each_day_are_a_chart(rows: dict[str, Row]) -> None:
+def test_model_usage_per_day_makes_a_chart(rows: dict[str, Row]) -> None:
     by_day: dict[str, set[int]] = {}
     for row in rows.values():
         for model in payload(row, "summary").get("usage", {}) if "summary" in row["json"] else ():
@@ -184,7 +182,7 @@ def test_the_models_of_each_day_are_a_chart(rows: dict[str, Row]) -> None:
     assert len(by_day["lindqvist-planner-8b"]) >= 6
 
 
-async def test_the_worst_threads_have_a_slow_turn_among_quick_ones(loaded: Loaded) -> None:
+async def test_worst_threads_have_one_slow_turn(loaded: Loaded) -> None:
     worst_first = [SortBy("p99_turn_duration_ms", descending=True)]
     wanted = ("thread_id", "turn_count", "start_time", "p50_turn_duration_ms", "p99_turn_duration_ms")
     page = await loaded.stores.threads.page(PROJECT, PageRequest(size=5), wanted, None, worst_first)
@@ -194,7 +192,7 @@ async def test_the_worst_threads_have_a_slow_turn_among_quick_ones(loaded: Loade
     assert len({row["start_time"] // times.parse("1970-01-02T00:00:00Z") for row in page.rows}) >= 3
 
 
-async def test_loading_again_doubles_neither_feedback_nor_prices(fresh: Stores) -> None:
+async def test_reloading_duplicates_neither_feedback_nor_prices(fresh: Stores) -> None:
     await demo.load(fresh, PROJECT, ignore, now=NOW)
     before = await all_feedback(fresh), await all_prices(fresh)
 
@@ -203,7 +201,7 @@ async def test_loading_again_doubles_neither_feedback_nor_prices(fresh: Stores) 
     assert (await all_feedback(fresh), await all_prices(fresh)) == before
 
 
-async def test_loading_again_leaves_what_others_said_and_the_prices_that_they_set(fresh: Stores) -> None:
+async def test_reloading_keeps_feedback_and_prices_of_others(fresh: Stores) -> None:
     await fresh.costs.create(PROJECT, [NewCost("gpt-4o", 1e-06, 2e-06)])
     await demo.load(fresh, PROJECT, ignore, now=NOW)
     said = await all_feedback(fresh)
@@ -225,7 +223,7 @@ async def test_loading_again_leaves_what_others_said_and_the_prices_that_they_se
     ]
 
 
-async def test_a_demo_that_lacks_feedback_and_prices_gets_both_and_its_calls_stay(fresh: Stores) -> None:
+async def test_demo_without_feedback_and_prices_gets_both_and_keeps_calls(fresh: Stores) -> None:
     await demo.load(fresh, PROJECT, ignore, now=NOW)
     said, calls, paid = await all_feedback(fresh), await rows_of(fresh.calls), await all_prices(fresh)
     for collection in (fresh.calls.database.feedback, fresh.calls.database.costs):
@@ -237,7 +235,7 @@ async def test_a_demo_that_lacks_feedback_and_prices_gets_both_and_its_calls_sta
     assert [row | {"id": ""} for row in await all_prices(fresh)] == [row | {"id": ""} for row in paid]
 
 
-async def test_what_a_user_left_of_the_feedback_and_prices_of_the_demo_stays_so(fresh: Stores) -> None:
+async def test_reloading_keeps_a_users_deletions_of_feedback_and_prices(fresh: Stores) -> None:
     await demo.load(fresh, PROJECT, ignore, now=NOW)
     database = fresh.calls.database
     await database.feedback.delete_many({"feedback_type": {"$ne": "wandb.note.1"}})
@@ -249,7 +247,7 @@ async def test_what_a_user_left_of_the_feedback_and_prices_of_the_demo_stays_so(
     assert (await all_feedback(fresh), await all_prices(fresh)) == left
 
 
-async def test_a_project_without_the_calls_of_the_demo_gets_neither_feedback_nor_prices(fresh: Stores) -> None:
+async def test_project_without_demo_calls_gets_neither_feedback_nor_prices(fresh: Stores) -> None:
     await demo.complete(fresh, PROJECT)
 
     assert (await all_feedback(fresh), await all_prices(fresh)) == ([], [])

@@ -45,7 +45,7 @@ async def table_rows(loaded: Loaded) -> dict[str, Any]:
     return {row["digest"]: payload(row, "val") for row in page.rows}
 
 
-async def test_the_prompt_has_a_version_for_each_text_and_the_last_one_is_the_latest(loaded: Loaded) -> None:
+async def test_each_prompt_text_is_a_version_and_the_last_is_the_latest(loaded: Loaded) -> None:
     found = await versions(loaded.stores, PROMPT)
 
     assert [payload(row, "val")["content"] for row in found] == list(vocabulary.SYSTEM_PROMPTS.values())
@@ -53,7 +53,7 @@ async def test_the_prompt_has_a_version_for_each_text_and_the_last_one_is_the_la
     assert [row["is_latest"] for row in found] == [0, 0, 0, 1]
 
 
-async def test_each_version_of_the_assistant_refers_to_another_version_of_the_prompt(loaded: Loaded) -> None:
+async def test_each_assistant_version_refers_to_another_prompt_version(loaded: Loaded) -> None:
     found = await versions(loaded.stores, ASSISTANT)
 
     prompts = [payload(row, "val")["prompt"] for row in found]
@@ -61,7 +61,7 @@ async def test_each_version_of_the_assistant_refers_to_another_version_of_the_pr
     assert [row and row["version_index"] for row in followed.values()] == [1, 2, 3]
 
 
-async def test_every_ref_leads_to_something(loaded: Loaded, rows: dict[str, Row], table_rows: dict[str, Any]) -> None:
+async def test_every_ref_resolves(loaded: Loaded, rows: dict[str, Row], table_rows: dict[str, Any]) -> None:
     said = [payload(row, "val") for row in await versions(loaded.stores)]
     for row in rows.values():
         said += [row["op_name"], payload(row, "inputs"), *([payload(row, "output")] if "output" in row["json"] else [])]
@@ -81,14 +81,14 @@ async def test_every_ref_leads_to_something(loaded: Loaded, rows: dict[str, Row]
     ]
 
 
-async def test_the_dataset_has_two_hundred_rows_of_all_areas(table_rows: dict[str, Any]) -> None:
+async def test_dataset_has_two_hundred_rows_of_all_areas(table_rows: dict[str, Any]) -> None:
     assert len(table_rows) == 200
     assert [row["id"] for row in table_rows.values()] == [f"q-{number:03}" for number in range(1, 201)]
     assert len({row["area"] for row in table_rows.values()}) == 8
     assert not any("{" in row["question"] + row["expected"] for row in table_rows.values())
 
 
-async def test_an_evaluation_asks_what_the_rows_of_its_examples_say(
+async def test_evaluation_inputs_match_the_rows_of_its_examples(
     loaded: Loaded, rows: dict[str, Row], table_rows: dict[str, Any]
 ) -> None:
     scored = [row for row in rows.values() if "Evaluation.predict_and_score:" in row["op_name"]]
@@ -104,7 +104,7 @@ async def test_an_evaluation_asks_what_the_rows_of_its_examples_say(
         assert table_rows[example.steps[1][1]]["question"] == asked[row["id"]]
 
 
-async def test_the_calls_that_took_a_model_are_found_by_it(loaded: Loaded, rows: dict[str, Row]) -> None:
+async def test_calls_that_used_a_model_are_found_by_it(loaded: Loaded, rows: dict[str, Row]) -> None:
     found = await versions(loaded.stores, ASSISTANT)
     keys = [(PROJECT, f"weave:///{PROJECT}/object/{ASSISTANT}:{row['digest']}") for row in found]
 
@@ -145,7 +145,7 @@ def bar_heights(png: bytes) -> list[int]:
     return [height for before, height in itertools.pairwise(heights) if height and not before]
 
 
-async def test_every_night_has_a_chart_of_its_areas(loaded: Loaded, rows: dict[str, Row]) -> None:
+async def test_every_night_has_a_chart_of_its_topics(loaded: Loaded, rows: dict[str, Row]) -> None:
     nights = [payload(row, "output") for row in rows.values() if row["op_name"] == "tickets.summarise_night"]
 
     assert len(nights) == 14
@@ -162,7 +162,7 @@ async def test_every_night_has_a_chart_of_its_areas(loaded: Loaded, rows: dict[s
         ]
 
 
-async def test_loading_again_leaves_the_objects_and_what_came_after_them_alone(fresh: Stores) -> None:
+async def test_reloading_keeps_objects_and_later_versions(fresh: Stores) -> None:
     await demo.load(fresh, PROJECT, ignore, now=NOW)
     await fresh.objects.create(ObjectVersion(PROJECT, PROMPT, "mine"))
     before, files = await versions(fresh), await fresh.files.stats(PROJECT)
@@ -174,7 +174,7 @@ async def test_loading_again_leaves_the_objects_and_what_came_after_them_alone(f
     assert await one(fresh, PROMPT) == "mine"
 
 
-async def test_loading_again_brings_back_what_was_deleted(fresh: Stores) -> None:
+async def test_reloading_restores_what_was_deleted(fresh: Stores) -> None:
     await demo.load(fresh, PROJECT, ignore, now=NOW)
     before = await versions(fresh)
     await fresh.objects.delete(PROJECT, PROMPT)

@@ -60,7 +60,7 @@ def memory() -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
-async def test_a_text_of_too_many_values_is_refused_unparsed(*, as_form: bool) -> None:
+async def test_json_with_too_many_values_is_refused_before_parsing(*, as_form: bool) -> None:
     text, intake = request(b"[" + b"{}," * 10_000_000 + b"{}]"), RequestBudget()
 
     async with client_of(GraphQLHTTP(schema, agent_of, 2**25, intake=intake)) as client:
@@ -75,7 +75,7 @@ async def test_a_text_of_too_many_values_is_refused_unparsed(*, as_form: bool) -
 
 
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
-async def test_a_text_within_the_limit_of_values_that_takes_too_much_memory_is_refused(*, as_form: bool) -> None:
+async def test_json_within_the_value_limit_but_over_memory_is_refused(*, as_form: bool) -> None:
     intake = RequestBudget()
     async with client_of(GraphQLHTTP(schema, agent_of, 2**25, intake=intake)) as client:
         answer = await send(client, request(b"[" + b'{"a":0},' * 1_040_000 + b"0]"), as_form=as_form)
@@ -88,7 +88,7 @@ async def test_a_text_within_the_limit_of_values_that_takes_too_much_memory_is_r
 
 
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
-async def test_a_largest_body_of_emoji_is_taken(*, as_form: bool) -> None:
+async def test_largest_body_of_emoji_is_accepted(*, as_form: bool) -> None:
     text = "🍵 " * 6_000_000
     async with client_of(GraphQLHTTP(schema, agent_of, 2**25, intake=RequestBudget())) as client:
         answer = await send(client, request(f'"{text}"'.encode()), as_form=as_form)
@@ -97,9 +97,7 @@ async def test_a_largest_body_of_emoji_is_taken(*, as_form: bool) -> None:
 
 
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
-async def test_a_dense_text_waits_for_the_memory_of_its_values(
-    client: httpx.AsyncClient, intake: RequestBudget, *, as_form: bool
-) -> None:
+async def test_dense_json_waits_for_memory(client: httpx.AsyncClient, intake: RequestBudget, *, as_form: bool) -> None:
     text = request(b"[" + b"{}," * 12_000 + b"{}]")
     with intake.reservation() as other:
         other.reserve_now(FREE_BYTES + ROOM - 500_000)
@@ -113,7 +111,7 @@ async def test_a_dense_text_waits_for_the_memory_of_its_values(
     assert answer.json()["data"] == {"echo": [{}] * 12_001}
 
 
-async def test_the_setting_raises_the_limit() -> None:
+async def test_setting_raises_the_limit() -> None:
     limits = Limits(max_input_values=1_000)
     text = request(b"[" + b"0," * 1_600_990 + b"0]")
     less = GraphQLHTTP(LoomSchema(Query, Mutation, Subscription, limits=limits), agent_of, 2**25)
@@ -129,7 +127,7 @@ async def test_the_setting_raises_the_limit() -> None:
     assert len(taken.json()["data"]["echo"]) == 1_601_011
 
 
-async def test_the_variables_of_a_url_are_counted(client: httpx.AsyncClient, intake: RequestBudget) -> None:
+async def test_variables_in_the_url_are_counted(client: httpx.AsyncClient, intake: RequestBudget) -> None:
     variables = '{"value":[' + "{}," * 12_000 + "{}]}"
     with intake.reservation() as other:
         other.reserve_now(FREE_BYTES + ROOM - 500_000)

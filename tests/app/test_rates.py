@@ -1,4 +1,4 @@
-"""Requests a second for each caller: the arithmetic, and what is answered at each door."""
+"""Requests a second for each caller: the arithmetic, and what is answered at each endpoint."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from app.admission.token_buckets import RateLimiter, TokenBuckets
 from stores.errors import RateLimitedError
 from stores.security.access import Caller
 from tests.app import command
-from tests.app.doors import DOORS, TYPENAME, Door, Server, answered, every_door, serving
+from tests.app.endpoints import ENDPOINTS, TYPENAME, Endpoint, Server, answered, every_endpoint, serving
 
 
 class Clock:
@@ -23,7 +23,7 @@ class Clock:
         return self.now
 
 
-def test_a_bucket_gives_its_burst_at_once_and_then_as_many_as_the_rate() -> None:
+def test_bucket_allows_its_burst_and_then_its_rate() -> None:
     clock = Clock()
     buckets = TokenBuckets(2, 3, clock=clock)
 
@@ -35,7 +35,7 @@ def test_a_bucket_gives_its_burst_at_once_and_then_as_many_as_the_rate() -> None
     assert [buckets.try_acquire("a") == 0 for _ in range(5)] == [True, True, True, False, False]
 
 
-def test_what_is_refused_costs_nothing() -> None:
+def test_refused_request_costs_no_token() -> None:
     clock = Clock()
     buckets = TokenBuckets(1, 1, clock=clock)
     buckets.try_acquire("a")
@@ -47,7 +47,7 @@ def test_what_is_refused_costs_nothing() -> None:
     assert buckets.try_acquire("a") == 0
 
 
-def test_each_caller_has_a_bucket_of_their_own_and_few_are_kept() -> None:
+def test_each_caller_has_a_bucket_and_idle_ones_are_dropped() -> None:
     buckets = TokenBuckets(1, 1, limit=10, clock=Clock())
 
     assert [buckets.try_acquire(str(number)) for number in range(1000)] == [0] * 1000
@@ -55,7 +55,7 @@ def test_each_caller_has_a_bucket_of_their_own_and_few_are_kept() -> None:
     assert buckets.try_acquire("999") > 0
 
 
-def test_a_refusal_says_when_to_come_again() -> None:
+def test_refusal_has_retry_after() -> None:
     rates = RateLimiter(0.1, 1, clock=Clock())
     rates.check("a")
 
@@ -64,7 +64,7 @@ def test_a_refusal_says_when_to_come_again() -> None:
     assert refused.value.retry_after_seconds == 10
 
 
-def test_who_has_a_key_pays_with_it_and_others_by_their_address() -> None:
+def test_rate_limit_applies_per_key_or_else_per_address() -> None:
     scope = {"client": ("10.0.0.5", 4000), "state": {"caller": Caller("key-1", ())}}
 
     assert quota_key_of(scope) == "key key-1"
@@ -72,7 +72,7 @@ def test_who_has_a_key_pays_with_it_and_others_by_their_address() -> None:
     assert quota_key_of({"client": None}) == "unknown"
 
 
-def test_addresses_of_one_network_of_ipv6_are_one_caller() -> None:
+def test_ipv6_addresses_of_one_network_are_one_caller() -> None:
     assert network_of("2001:db8:1:2:3::4") == network_of("2001:db8:1:2:ffff::1") == "2001:db8:1:2::/64"
     assert network_of("2001:db8:1:3::1") != network_of("2001:db8:1:2::1")
     assert network_of("fe80::1%eth0") == "fe80::/64"
@@ -85,20 +85,20 @@ def slow(mongodb_uri: str, database_name: str) -> Iterator[Server]:
     yield from serving(mongodb_uri, database_name, rate_limit=0.001, rate_burst=3)
 
 
-@every_door
-def test_who_asks_too_often_is_told_at_every_door_when_to_come_again(slow: Server, door: Door) -> None:
-    taken = [door.knock(slow.client).status_code for _ in range(3)]
+@every_endpoint
+def test_rate_limited_request_gets_retry_after_at_every_endpoint(slow: Server, endpoint: Endpoint) -> None:
+    taken = [endpoint.send(slow.client).status_code for _ in range(3)]
 
-    answer = door.knock(slow.client)
+    answer = endpoint.send(slow.client)
 
-    assert taken == [door.status, 200, 200]
+    assert taken == [endpoint.status, 200, 200]
     assert answer.status_code == 429
     assert 900 <= int(answer.headers["retry-after"]) <= 1000
     assert "LOOMQL_RATE_LIMIT" in answer.text
-    assert door.code_of(answer) == (None if door.name in {"otlp", "weave"} else "RATE_LIMITED")
+    assert endpoint.code_of(answer) == (None if endpoint.name in {"otlp", "weave"} else "RATE_LIMITED")
 
 
-def test_otlp_is_told_in_its_own_form(slow: Server) -> None:
+def test_otlp_rate_limit_uses_the_otlp_error_format(slow: Server) -> None:
     for _ in range(3):
         slow.client.get("/graphql")
 
@@ -113,10 +113,10 @@ def test_health_metrics_and_static_files_are_not_counted(slow: Server) -> None:
     statuses = [{slow.client.get(path).status_code for _ in range(4)} for path in paths]
 
     assert statuses == [{200}, {200}, {200}, {404}, {200}]
-    assert DOORS[0].knock(slow.client).status_code == 200
+    assert ENDPOINTS[0].send(slow.client).status_code == 200
 
 
-async def test_each_operation_of_a_websocket_counts(slow: Server) -> None:
+async def test_each_websocket_operation_counts(slow: Server) -> None:
     async with slow.socket() as socket:
         found = [await answered(socket, str(number), query=TYPENAME) for number in range(4)]
 
@@ -124,11 +124,11 @@ async def test_each_operation_of_a_websocket_counts(slow: Server) -> None:
     [error] = found[3]["payload"]
     assert error["extensions"]["code"] == "RATE_LIMITED"
     assert error["extensions"]["retryAfterSeconds"] > 900
-    assert DOORS[1].knock(slow.client).status_code == 429
+    assert ENDPOINTS[1].send(slow.client).status_code == 429
 
 
-async def test_who_may_say_later_who_they_are_is_not_kept_out_by_others_at_their_address(slow: Server) -> None:
-    statuses = [DOORS[1].knock(slow.client).status_code for _ in range(4)]
+async def test_unauthenticated_websockets_have_their_own_limit_per_address(slow: Server) -> None:
+    statuses = [ENDPOINTS[1].send(slow.client).status_code for _ in range(4)]
 
     for _ in range(3):
         async with slow.socket():
@@ -142,7 +142,7 @@ async def test_who_may_say_later_who_they_are_is_not_kept_out_by_others_at_their
 
 
 @pytest.mark.parametrize(("trusted", "statuses"), [(None, [200, 200, 429, 429]), ("127.0.0.1", [200] * 4)])
-def test_who_says_to_come_from_elsewhere_is_believed_where_that_was_set(
+def test_forwarded_address_is_trusted_only_if_configured(
     mongodb_uri: str, database_name: str, tmp_path: Path, trusted: str | None, statuses: list[int]
 ) -> None:
     environment = {

@@ -10,7 +10,7 @@ from stores.concurrency.scan_slots import MAX_SCANS
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
-from tests.app.test_giving_up import PROJECT, slowed
+from tests.app.test_cancellation import PROJECT, slowed
 from tests.waiting import TIMEOUT, until
 
 ALIASES = 60
@@ -23,7 +23,7 @@ TOO_EXPENSIVE = "{ " + " ".join(f"a{number}: {SCAN}" for number in range(90)) + 
 SMALL = '{ objs(projectId: "acme/other") { nodes { digest } } }'
 
 
-async def test_the_scans_of_one_caller_leave_room_for_others(
+async def test_scans_of_one_caller_leave_slots_for_others(
     mongodb_uri: str, database_name: str, database: Database
 ) -> None:
     keys = KeysStore(database, settle_seconds=0)
@@ -58,7 +58,7 @@ async def test_the_scans_of_one_caller_leave_room_for_others(
         await until(lambda: not slow.reads())
 
 
-async def test_one_request_runs_a_few_of_its_counts_at_a_time(mongodb_uri: str, database_name: str) -> None:
+async def test_one_request_runs_a_few_counts_concurrently(mongodb_uri: str, database_name: str) -> None:
     counts = " ".join(f'a{number}: callsStats(projectId: "{PROJECT}") {{ count }}' for number in range(20))
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=3000) as slow:
         async with httpx.AsyncClient(base_url=f"http://{slow.server.host}", timeout=TIMEOUT) as client:

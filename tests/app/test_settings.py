@@ -15,7 +15,7 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable(field), raising=False)
 
 
-def test_the_environment_sets_what_it_names_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_sets_only_what_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOMQL_PORT", "9000")
     monkeypatch.setenv("LOOMQL_DATA_DIR", "elsewhere")
     monkeypatch.setenv("PORT", "1")
@@ -25,7 +25,7 @@ def test_the_environment_sets_what_it_names_and_nothing_else(monkeypatch: pytest
     assert (settings.port, settings.data_dir, settings.host) == (9000, Path("elsewhere"), "127.0.0.1")
 
 
-def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOMQL_MONGODB_URI", "")
     monkeypatch.setenv("LOOMQL_PORT", "")
 
@@ -56,7 +56,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("LOOMQL_MONGODB_DATABASE", "admin"),
     ],
 )
-def test_a_value_that_makes_no_sense_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_value_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
 
     with pytest.raises(ValidationError) as caught:
@@ -65,7 +65,7 @@ def test_a_value_that_makes_no_sense_is_refused(name: str, value: str, monkeypat
     assert [variable(str(error["loc"][0])) for error in caught.value.errors()] == [name]
 
 
-def test_settings_cannot_change_and_do_not_show_the_uri() -> None:
+def test_settings_are_immutable_and_hide_the_uri() -> None:
     settings = Settings(mongodb_uri="mongodb://user:hush-hush@host/")
 
     with pytest.raises(ValidationError, match="frozen"):
@@ -73,7 +73,7 @@ def test_settings_cannot_change_and_do_not_show_the_uri() -> None:
     assert "hush-hush" not in repr(settings)
 
 
-def test_the_table_has_every_setting_with_a_sentence_and_a_default_that_is_the_same_everywhere() -> None:
+def test_table_lists_every_setting_with_a_sentence_and_its_default() -> None:
     rows = table()
 
     assert [row.variable for row in rows] == [variable(field) for field in Settings.model_fields]
@@ -85,7 +85,7 @@ def test_the_table_has_every_setting_with_a_sentence_and_a_default_that_is_the_s
     assert defaults["LOOMQL_DATA_DIR"] == "the user's data folder"
 
 
-def test_the_table_states_the_types_and_bounds_of_settings() -> None:
+def test_table_states_the_types_and_bounds_of_settings() -> None:
     types = {row.variable: row.type for row in table()}
 
     assert types["LOOMQL_PORT"] == "integer, at least 0, at most 65,535"
@@ -104,7 +104,7 @@ def test_every_setting_has_a_group() -> None:
 @pytest.mark.parametrize(
     ("value", "shown"), [(None, "unset"), (True, "true"), (1, "1"), (0.5, "0.5"), (Path("a"), "a")]
 )
-def test_values_are_shown_as_the_environment_would_hold_them(value: object, shown: str) -> None:
+def test_values_are_shown_in_environment_syntax(value: object, shown: str) -> None:
     assert text(value) == shown
 
 
@@ -119,5 +119,5 @@ def test_values_are_shown_as_the_environment_would_hold_them(value: object, show
         ("mongodb://h/?authMechanismProperties=AWS_SESSION_TOKEN:x", "mongodb://h/?authMechanismProperties=***"),
     ],
 )
-def test_a_shown_uri_has_no_secret(uri: str, shown: str) -> None:
+def test_shown_uri_has_no_secret(uri: str, shown: str) -> None:
     assert masked(uri) == shown

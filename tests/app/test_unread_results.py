@@ -68,7 +68,7 @@ async def reading_nothing(address: str) -> AsyncIterator[Client]:
         client.socket.transport.abort()
 
 
-async def test_who_does_not_read_keeps_no_place_from_others(address: str, places: OperationLimiter) -> None:
+async def test_client_that_does_not_read_keeps_no_slot(address: str, places: OperationLimiter) -> None:
     async with reading_nothing(address), client_of(address) as other:
         await until(lambda: Made.count > 2 and not places.in_use)
         await other.subscribe("a", "{ greeting }")
@@ -76,7 +76,7 @@ async def test_who_does_not_read_keeps_no_place_from_others(address: str, places
         assert await other.receive() == next_of("a", {"greeting": "Hello"})
 
 
-async def test_no_more_is_made_for_who_does_not_read(address: str) -> None:
+async def test_results_are_not_produced_for_a_client_that_does_not_read(address: str) -> None:
     async with reading_nothing(address), client_of(address) as other:
         await until(lambda: Made.count >= MAX_RUNNING)
         # Those that wait for their turn would have had it by then.
@@ -88,7 +88,7 @@ async def test_no_more_is_made_for_who_does_not_read(address: str) -> None:
         assert Made.count <= MAX_RUNNING + 3  # of which some are in the buffers of the sockets
 
 
-async def test_who_reads_has_all_made(address: str) -> None:
+async def test_client_that_reads_gets_all_results(address: str) -> None:
     async with reading_nothing(address) as client:
         await until(lambda: Made.count >= MAX_RUNNING)
         client.socket.transport.resume_reading()
@@ -108,7 +108,7 @@ def no_collector() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("is_completed", [False, True])
-async def test_what_nobody_reads_is_gone_with_its_connection(address: str, *, is_completed: bool) -> None:
+async def test_unread_results_are_dropped_with_the_connection(address: str, *, is_completed: bool) -> None:
     async with reading_nothing(address) as client:
         await until(lambda: Made.count >= MAX_RUNNING)
         held = results_held()

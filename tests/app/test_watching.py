@@ -17,7 +17,7 @@ from stores.calls import CallsStore
 from stores.calls.events.change_stream import current_token
 from stores.database import Database
 from tests.app.command import serving
-from tests.app.event_stream import COMMENT, all_of, first_of, next_of, streaming, told
+from tests.app.event_stream import COMMENT, all_of, first_of, next_of, results_of, streaming
 from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.waiting import TIMEOUT
@@ -55,7 +55,7 @@ async def client(mongodb_uri: str, database_name: str, served: list[Stores]) -> 
             yield client
 
 
-async def test_the_life_of_a_call_is_told_and_who_leaves_is_no_subscriber_any_more(
+async def test_call_events_arrive_and_disconnect_removes_the_subscriber(
     client: httpx.AsyncClient, served: list[Stores], calls: CallsStore
 ) -> None:
     async with streaming(client, WATCH) as events:
@@ -72,17 +72,17 @@ async def test_the_life_of_a_call_is_told_and_who_leaves_is_no_subscriber_any_mo
     ]
 
 
-async def test_a_cursor_that_is_none_is_an_error_at_its_field(client: httpx.AsyncClient) -> None:
+async def test_invalid_cursor_is_an_error_at_its_field(client: httpx.AsyncClient) -> None:
     aliased = RESUME.replace("callEvents", "happened: callEvents")
     async with streaming(client, aliased, variables={"after": "nonsense"}) as events:
-        [failure] = told([event async for event in events if event.kind != COMMENT])
+        [failure] = results_of([event async for event in events if event.kind != COMMENT])
 
     [error] = failure["errors"]
     assert error["extensions"] == {"code": "BAD_USER_INPUT", "argument": "after"}
     assert (error["path"], error["locations"]) == (["happened"], [{"line": 2, "column": 3}])
 
 
-async def test_who_does_not_read_is_told_where_to_resume(
+async def test_slow_subscriber_gets_a_resume_cursor(
     client: httpx.AsyncClient, served: list[Stores], calls: CallsStore
 ) -> None:
     async with streaming(client, WATCH) as events:
@@ -93,7 +93,7 @@ async def test_who_does_not_read_is_told_where_to_resume(
         rest = [event async for event in events if event.kind != COMMENT]
     await ended(served[0].calls)
 
-    *results, failure = told(rest)
+    *results, failure = results_of(rest)
     ids = [result["data"]["callEvents"]["call"]["id"] for result in results]
     assert ids == [call_id(number) for number in range(len(ids))]
     assert 0 < len(ids) < 20
@@ -107,9 +107,7 @@ async def test_who_does_not_read_is_told_where_to_resume(
     assert ids == [call_id(number) for number in range(24)]
 
 
-async def test_nothing_that_a_client_is_told_has_the_time_of_the_database(
-    client: httpx.AsyncClient, calls: CallsStore
-) -> None:
+async def test_events_do_not_expose_the_database_time(client: httpx.AsyncClient, calls: CallsStore) -> None:
     asked = await client.post("/graphql", json={"query": f'{{ callEventsCursor(projectId: "{PROJECT}") }}'})
     cursor = asked.json()["data"]["callEventsCursor"]
     await calls.write([start(1), end(1), start(2, project_id="acme/other")])
@@ -122,13 +120,13 @@ async def test_nothing_that_a_client_is_told_has_the_time_of_the_database(
     assert tells_time(base64.b64encode(bytes.fromhex(place)).decode())
 
 
-async def test_a_malformed_project_is_refused_in_the_stream(client: httpx.AsyncClient) -> None:
-    [refusal] = told(await all_of(client, 'subscription { callEvents(projectId: "acme") { type } }'))
+async def test_malformed_project_is_refused_in_the_stream(client: httpx.AsyncClient) -> None:
+    [refusal] = results_of(await all_of(client, 'subscription { callEvents(projectId: "acme") { type } }'))
 
     assert refusal["errors"][0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "projectId"}
 
 
-async def test_a_server_that_stops_says_so_in_its_streams(
+async def test_stopping_server_ends_streams_with_a_reason(
     mongodb_uri: str, database_name: str, calls: CallsStore, tmp_path: Path
 ) -> None:
     environment = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
@@ -142,7 +140,7 @@ async def test_a_server_that_stops_says_so_in_its_streams(
             rest = [event async for event in events if event.kind != COMMENT]
         server.process.wait(TIMEOUT)
 
-    *_others, failure = told(rest)
+    *_others, failure = results_of(rest)
     assert first["data"]["callEvents"]["type"] == "STARTED"
     extensions = failure["errors"][0]["extensions"]
     assert (extensions["code"], extensions["retryAfterSeconds"]) == ("UNAVAILABLE", 1)

@@ -137,7 +137,7 @@ def send_fragment(client: ClientConnection, text: str, *, goes_on: bool = False)
     client.transport.write(b"".join(client.protocol.data_to_send()))
 
 
-async def test_a_large_message_is_reserved_while_it_arrives_and_released_with_its_answer(
+async def test_large_message_is_reserved_on_arrival_and_released_with_its_result(
     address: str, intake: RequestBudget
 ) -> None:
     whole = asking(300_000)
@@ -155,9 +155,7 @@ async def test_a_large_message_is_reserved_while_it_arrives_and_released_with_it
     assert answer["payload"]["data"] == {"length": 300_000}
 
 
-async def test_unfinished_messages_of_one_caller_take_half_and_another_caller_is_served(
-    address: str, intake: RequestBudget
-) -> None:
+async def test_unfinished_messages_of_one_caller_use_half_the_budget(address: str, intake: RequestBudget) -> None:
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(opened(address)) for _ in range(10)]
         for client in clients:
@@ -176,9 +174,7 @@ async def test_unfinished_messages_of_one_caller_take_half_and_another_caller_is
     await until(lambda: intake.reserved_bytes == 0)
 
 
-async def test_a_whole_message_that_does_not_fit_is_refused_by_itself_or_closes_the_connection(
-    address: str, intake: RequestBudget
-) -> None:
+async def test_message_over_the_budget_is_refused_or_closes_the_connection(address: str, intake: RequestBudget) -> None:
     async with opened(address) as client:
         with intake.reservation() as others:
             others.reserve_now(BUDGET)
@@ -196,7 +192,7 @@ async def test_a_whole_message_that_does_not_fit_is_refused_by_itself_or_closes_
     await until(lambda: intake.reserved_bytes == 0)
 
 
-async def test_a_message_of_very_many_values_is_not_parsed(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_message_with_too_many_values_is_not_parsed(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "_max_text_values", 100_000)
     dense = "[" + "0," * 100_000 + "0]"
     async with opened(address) as client:
@@ -208,7 +204,7 @@ async def test_a_message_of_very_many_values_is_not_parsed(address: str, monkeyp
     assert reason.startswith("A message is too large: it has more than 100,000 values")
 
 
-async def test_containers_of_a_dense_message_are_reserved(address: str, intake: RequestBudget) -> None:
+async def test_memory_of_a_dense_message_is_reserved(address: str, intake: RequestBudget) -> None:
     async with opened(address) as client:
         with intake.reservation() as others:
             others.reserve_now(BUDGET // 2)
@@ -219,7 +215,7 @@ async def test_containers_of_a_dense_message_are_reserved(address: str, intake: 
     assert reason == "requests in flight take all of LOOMQL_MAX_PENDING_BYTES; send the message again later"
 
 
-async def test_reading_waits_for_memory_that_others_release(
+async def test_reading_waits_for_released_memory(
     address: str, intake: RequestBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", float(TIMEOUT))
@@ -234,7 +230,7 @@ async def test_reading_waits_for_memory_that_others_release(
     assert answer["payload"]["data"] == {"length": 400_000}
 
 
-async def test_what_a_client_leaves_unfinished_is_released(address: str, intake: RequestBudget) -> None:
+async def test_disconnect_releases_an_unfinished_message(address: str, intake: RequestBudget) -> None:
     async with opened(address) as client:
         send_fragment(client, "x" * 200_000)
         await until(lambda: intake.reserved_bytes > 0)
@@ -243,7 +239,7 @@ async def test_what_a_client_leaves_unfinished_is_released(address: str, intake:
 
 
 @pytest.mark.parametrize("is_large", [True, False])
-async def test_a_message_that_comes_slowly_closes_the_connection(
+async def test_slow_message_closes_the_connection(
     address: str, intake: RequestBudget, monkeypatch: pytest.MonkeyPatch, *, is_large: bool
 ) -> None:
     monkeypatch.setattr(reserving, "PACE", Pace(grace_seconds=0.5, bytes_per_second=1_000_000))
@@ -260,7 +256,7 @@ async def test_a_message_that_comes_slowly_closes_the_connection(
     await until(lambda: intake.reserved_bytes == 0)
 
 
-async def test_a_message_has_a_deadline_whatever_its_pace(
+async def test_message_has_a_deadline_at_any_rate(
     address: str, intake: RequestBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reserving, "PACE", Pace(grace_seconds=2.0, bytes_per_second=1_000, max_seconds=0.5))
@@ -276,7 +272,7 @@ async def test_a_message_has_a_deadline_whatever_its_pace(
     await until(lambda: intake.reserved_bytes == 0)
 
 
-async def test_a_message_that_the_application_refuses_by_its_size_is_released(intake: RequestBudget) -> None:
+async def test_message_refused_for_its_size_is_released(intake: RequestBudget) -> None:
     endpoint = GraphQLWebSocket(schema, lambda _: None, 100_000, intake=intake, websockets=WebSockets(40))
     app = FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]))
     with live_server(app, ws=HandshakeLimitProtocol, ws_max_size=BUDGET) as host:
@@ -288,7 +284,7 @@ async def test_a_message_that_the_application_refuses_by_its_size_is_released(in
     assert code == 1009
 
 
-async def test_an_error_of_the_intake_closes_the_connection(
+async def test_request_budget_error_closes_the_connection(
     address: str, intake: RequestBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(_share: Reservation, _size: int) -> None:
@@ -304,7 +300,7 @@ async def test_an_error_of_the_intake_closes_the_connection(
     await until(lambda: intake.reserved_bytes == 0)
 
 
-async def test_a_message_that_takes_more_than_one_may_is_refused(address: str, intake: RequestBudget) -> None:
+async def test_message_over_the_callers_limit_is_refused(address: str, intake: RequestBudget) -> None:
     async with opened(address) as client:
         await client.send(asking(1).replace('"x"', "[" + '{"a":0},' * 20_000 + "0]"))
         code, reason = await closed(client)
@@ -315,7 +311,7 @@ async def test_a_message_that_takes_more_than_one_may_is_refused(address: str, i
     await until(lambda: intake.reserved_bytes == 0)
 
 
-async def test_a_message_that_keeps_its_pace_may_take_longer_than_the_grace(
+async def test_message_above_the_minimum_rate_may_exceed_the_grace_period(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reserving, "PACE", Pace(grace_seconds=1.0, bytes_per_second=50_000))
@@ -340,7 +336,7 @@ async def test_messages_are_not_compressed(address: str) -> None:
     assert (extensions, length) == ([], 10)
 
 
-async def test_small_messages_that_come_at_once_are_taken_a_few_at_a_time(address: str, intake: RequestBudget) -> None:
+async def test_concurrent_small_messages_are_read_a_few_at_a_time(address: str, intake: RequestBudget) -> None:
     QueueWatch.longest = 0
     async with opened(address) as client:
         for _ in range(20_000):
@@ -353,7 +349,7 @@ async def test_small_messages_that_come_at_once_are_taken_a_few_at_a_time(addres
     await until(lambda: intake.reserved_bytes == 0)
 
 
-async def test_what_comes_before_the_ack_is_small_in_all(address: str) -> None:
+async def test_messages_before_the_ack_have_a_total_size_limit(address: str) -> None:
     async with connect(address, subprotocols=[PROTOCOL], additional_headers={"X-Caller": "192.0.2.1"}) as client:
         async with asyncio.timeout(TIMEOUT):
             while client.state is State.OPEN:
@@ -366,7 +362,7 @@ async def test_what_comes_before_the_ack_is_small_in_all(address: str) -> None:
     assert (client.close_code, client.close_reason) == (1009, "the messages before connection_ack are too large")
 
 
-async def test_one_caller_has_half_of_the_connections_and_all_callers_have_the_rest() -> None:
+async def test_one_caller_may_use_half_of_the_connections() -> None:
     websockets = WebSockets(4)
     endpoint = GraphQLWebSocket(schema, lambda _: None, BUDGET, websockets=websockets)
     with live_server(
@@ -398,7 +394,7 @@ async def refusal_of(address: str, caller: str) -> tuple[int, str | None, str]:
     return response.status_code, response.headers.get("Retry-After"), error["extensions"]["code"]
 
 
-async def test_a_connection_counts_for_the_key_of_its_first_message(mongodb_uri: str, database: Database) -> None:
+async def test_connection_counts_for_the_key_of_its_first_message(mongodb_uri: str, database: Database) -> None:
     name = database.calls.database.name
     keys = [(await KeysStore(database, settle_seconds=0).create([Grant("*", Role.READER)])).text for _ in range(2)]
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=name, max_websockets=2, keys="required")
@@ -426,7 +422,7 @@ def init_with(key: str) -> str:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
-async def test_a_real_server_keeps_its_memory_while_one_caller_sends_large_messages(
+async def test_memory_stays_bounded_while_one_caller_sends_large_messages(
     mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
     """24 messages of 8 MB, half of them unfinished: all but one or two of each kind are refused."""

@@ -31,7 +31,7 @@ CALM = {name: samples(name, *[0.004] * 50) for name in (PING, READ, WRITE, TRACE
 WITHSTOOD = Row("none", 3.0, Memory(120, 180, 130), 0.5, CALM, CALM, Counter({"403": 2, "503": 1}), is_alive=True)
 
 
-async def test_a_harmless_attack_is_withstood(mongodb_uri: str, database_name: str, tmp_path: Path) -> None:
+async def test_harmless_attack_passes(mongodb_uri: str, database_name: str, tmp_path: Path) -> None:
     async def attack(target: Target) -> Results:
         connection = await RawWebSocket.open(target.url, target.reader)
         await connection.send(ASKED)
@@ -56,7 +56,7 @@ async def test_a_harmless_attack_is_withstood(mongodb_uri: str, database_name: s
     assert row.cells()[:1] == ("harmless",)
 
 
-async def test_a_server_withstands_hostile_names_dense_variables_and_many_scans(
+async def test_server_survives_hostile_names_dense_variables_and_many_scans(
     mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
     async def attack(target: Target) -> Results:
@@ -91,5 +91,5 @@ async def test_a_server_withstands_hostile_names_dense_variables_and_many_scans(
         ),
     ],
 )
-def test_a_row_says_how_an_attack_was_not_withstood(row: Row, told: list[str]) -> None:
+def test_row_explains_a_failed_defence(row: Row, told: list[str]) -> None:
     assert row.problems() == told

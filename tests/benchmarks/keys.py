@@ -33,7 +33,7 @@ Once = Callable[[], Awaitable[object]]
 
 
 def measure_keys(uri: str, name: str, requests: int = REQUESTS) -> Section:
-    """What a key costs at the door, and at a field; and a token that was seen before, at the door."""
+    """What a key costs at the endpoint, and at a field; and a token that was seen before, at the endpoint."""
     return asyncio.run(_measure(uri, name, requests))
 
 
@@ -44,18 +44,18 @@ async def _measure(uri: str, name: str, requests: int) -> Section:
         made = await KeysStore(database, settle_seconds=0).create(grants)
         keyring = KeyCache(KeysStore(database))
         bare = _through(_Nothing(), keyring, None)
-        door = _through(_door(), keyring, made.text)
-        section = {"check of a key": await _compared(door, bare, requests)}
+        endpoint = _through(_endpoint(), keyring, made.text)
+        section = {"check of a key": await _compared(endpoint, bare, requests)}
         with stand_in_issuer() as issuer:
             tokens = OidcTokens(issuer.url, AUDIENCE, parse_claim_grants(_TOKENS))
-            door = _through(_door(tokens), keyring, issuer.token())
-            section["check of an issuer's token"] = await _compared(door, bare, requests)
+            endpoint = _through(_endpoint(tokens), keyring, issuer.token())
+            section["check of an issuer's token"] = await _compared(endpoint, bare, requests)
         section["check of a key's grants at a field"] = await _fields(database, made.key.caller, requests)
         await keyring.close()
         return section
 
 
-def _door(tokens: OidcTokens | None = None) -> ASGIApp:
+def _endpoint(tokens: OidcTokens | None = None) -> ASGIApp:
     """The way in, as the server has it: authentication, and the guard of a route behind it."""
     [route] = guard_routes([Route("/graphql", _Nothing())], error_response_for_path)
     assert isinstance(route, Route)

@@ -15,7 +15,7 @@ from tests.benchmarks.stock import batches
 COUNT = 1000
 
 
-async def test_both_sides_of_each_case_give_the_same_numbers(
+async def test_both_sides_of_each_case_return_the_same_numbers(
     mongodb_uri: str, database_name: str, calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert database.calls.database.name == database_name

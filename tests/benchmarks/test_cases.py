@@ -8,7 +8,7 @@ from tests.benchmarks.stock import PROJECT, batches
 COUNT = 1000
 
 
-async def test_both_sides_of_each_case_give_the_same_page(calls: CallsStore, database: Database) -> None:
+async def test_both_sides_of_each_case_return_the_same_page(calls: CallsStore, database: Database) -> None:
     async def ids(pipeline: Pipeline) -> list[str]:
         return [row["id"] for row in await database.calls.aggregate(pipeline).to_list(None)]
 
@@ -21,7 +21,7 @@ async def test_both_sides_of_each_case_give_the_same_page(calls: CallsStore, dat
         assert await ids(case.compiled) == found, case.name
 
 
-async def test_a_call_is_about_two_kilobytes(calls: CallsStore, database: Database) -> None:
+async def test_call_is_about_two_kilobytes(calls: CallsStore, database: Database) -> None:
     for batch in batches(COUNT):
         await calls.write(batch)
 

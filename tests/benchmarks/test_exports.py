@@ -10,7 +10,7 @@ from tests.benchmarks.loading import load_stock
 from tests.benchmarks.servers import server
 
 
-def test_an_export_and_a_client_beside_it_are_measured(
+def test_export_and_a_concurrent_client_are_measured(
     mongodb_uri: str, database_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_stock(mongodb_uri, database_name, 600)

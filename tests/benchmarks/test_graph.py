@@ -10,7 +10,7 @@ from tests.benchmarks.graph import MUST, NAME, check, linked_page, load_graph, m
 from tests.benchmarks.servers import server
 
 
-def test_a_linked_page_is_held_to_the_slim_one(
+def test_linked_page_is_compared_with_the_slim_page(
     mongodb_uri: str, database_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(graph, "CALLS", 500)

@@ -15,7 +15,7 @@ from tests.benchmarks.stock import BEGIN, SECOND
 COUNT = 2500
 
 
-def test_copies_are_calls_of_their_own(
+def test_copied_calls_have_their_own_ids(
     mongodb_uri: str, database_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "TEMPLATES", 1000)

@@ -3,7 +3,7 @@
 from tests.benchmarks.keys import measure_keys
 
 
-def test_all_ways_are_measured(mongodb_uri: str, database_name: str) -> None:
+def test_every_kind_of_key_check_is_measured(mongodb_uri: str, database_name: str) -> None:
     section = measure_keys(mongodb_uri, database_name, 3)
 
     assert list(section) == ["check of a key", "check of an issuer's token", "check of a key's grants at a field"]

@@ -30,7 +30,7 @@ def bench(mongodb_uri: str, database_name: str, tmp_path: Path) -> Iterator[Benc
         yield Bench(started, started, runner, nested, rounds=1)
 
 
-def test_all_that_is_read_is_what_the_floor_finds(bench: Bench) -> None:
+def test_each_case_reads_the_same_rows_as_the_floor(bench: Bench) -> None:
     section = measure_reads(bench, COUNT, DEPTH)
 
     assert {"list 1,000, 22 fields", "trace of 200 calls, slim", f"page of 100 at {DEPTH} by cursor"} < section.keys()
@@ -40,7 +40,7 @@ def test_all_that_is_read_is_what_the_floor_finds(bench: Bench) -> None:
         assert row.ratio, name
 
 
-def test_one_value_that_differs_is_seen(bench: Bench, mongodb_uri: str, database_name: str) -> None:
+def test_single_differing_value_is_detected(bench: Bench, mongodb_uri: str, database_name: str) -> None:
     case = newest("list", 50, FULL)
     with Connection(bench.compiled.url) as connection, MongoClient[dict[str, object]](mongodb_uri) as client:
         check(bench, connection, case)
@@ -53,7 +53,7 @@ def test_one_value_that_differs_is_seen(bench: Bench, mongodb_uri: str, database
             check(bench, connection, case)
 
 
-def test_each_case_has_a_name_of_its_own() -> None:
+def test_each_case_has_a_unique_name() -> None:
     names = [case.name for case in reads(COUNT, "", DEPTH)]
 
     assert len(set(names)) == len(names)

@@ -16,7 +16,7 @@ from tests.benchmarks.report import Must, Report, Row, as_json, as_markdown, is_
         (Must("stock/LoomQL CPU", 10, at_least=True), 9.9, False),
     ],
 )
-def test_a_must_is_kept_or_missed(must: Must, seen: float, met: bool) -> None:  # noqa: FBT001 -- a parameter
+def test_report_states_met_and_missed_limits(must: Must, seen: float, met: bool) -> None:  # noqa: FBT001 -- a parameter
     report: Report = {"reading": {"list": Row(ratio=seen).held_to(must, seen), "count": Row(ratio=99.0)}}
 
     assert is_met(report) is met
@@ -25,7 +25,7 @@ def test_a_must_is_kept_or_missed(must: Must, seen: float, met: bool) -> None:  
     assert ("**missed**" in as_markdown(report)) is not met
 
 
-def test_markdown_has_a_line_for_each_case() -> None:
+def test_markdown_has_one_line_per_case() -> None:
     report: Report = {"reading": {"list 50": Row(1.234, 1.0, 1.234)}, "writing": {"one": Row(a_second=12345.6)}}
 
     lines = as_markdown(report).splitlines()
@@ -36,7 +36,7 @@ def test_markdown_has_a_line_for_each_case() -> None:
     assert len({line.count("|") for line in lines}) == 1
 
 
-def test_what_never_came_is_null_for_machines_which_know_no_infinity() -> None:
+def test_missing_measurement_is_null_in_json() -> None:
     row = Row(loomql_ms=float("inf"), floor_ms=float("inf"), ratio=float("nan")).held_to(
         Must("p99 ms", 250), float("inf")
     )

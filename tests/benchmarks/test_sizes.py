@@ -10,7 +10,7 @@ from tests.benchmarks.loading import load_stock
 from tests.benchmarks.sizes import CASES, measure_sizes
 
 
-def test_both_sides_of_each_case_give_the_same(
+def test_both_sides_of_each_case_return_the_same_sizes(
     mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_stock(mongodb_uri, database_name, 300)

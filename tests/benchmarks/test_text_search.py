@@ -5,7 +5,7 @@ import time
 from tests.benchmarks.text_search import MONGODB, NONE, SEGMENTS, measure_search
 
 
-async def test_each_kind_is_measured(mongodb_uri: str) -> None:
+async def test_each_kind_of_index_is_measured(mongodb_uri: str) -> None:
     found = await measure_search(mongodb_uri, 1_000, time.perf_counter)
 
     assert list(found) == [NONE, SEGMENTS, MONGODB]

@@ -11,7 +11,7 @@ from tests.benchmarks.threads import cases, load_threads, measure_threads
 THREADS = 120
 
 
-def test_both_sides_of_each_case_give_the_same_threads(
+def test_both_sides_of_each_case_return_the_same_threads(
     mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_threads(mongodb_uri, database_name, THREADS)

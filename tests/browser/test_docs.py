@@ -60,7 +60,7 @@ async def test_search_finds_a_heading_by_keyboard(page: "Page", docs_url: str) -
     assert found == ["Thread the shuttle\nWeave cloth"]
 
 
-async def test_search_puts_pages_before_headings_and_says_when_nothing_is_found(page: "Page", docs_url: str) -> None:
+async def test_search_lists_pages_before_headings_and_reports_no_results(page: "Page", docs_url: str) -> None:
     await page.goto(f"{docs_url}/guides/spin")
     search = page.get_by_role("combobox")
 
@@ -78,7 +78,7 @@ async def test_search_puts_pages_before_headings_and_says_when_nothing_is_found(
     assert await page.get_by_role("listbox").count() == 0
 
 
-async def test_a_page_is_as_wide_as_its_window(page: "Page", docs_url: str) -> None:
+async def test_page_is_as_wide_as_its_window(page: "Page", docs_url: str) -> None:
     await page.goto(f"{docs_url}/guides/weave")
 
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -87,7 +87,7 @@ async def test_a_page_is_as_wide_as_its_window(page: "Page", docs_url: str) -> N
     )
 
 
-async def test_all_pages_and_headings_can_be_reached(page: "Page", docs_url: str) -> None:
+async def test_all_pages_and_headings_are_reachable(page: "Page", docs_url: str) -> None:
     await page.goto(f"{docs_url}/guides/weave")
     is_narrow = await page.evaluate("innerWidth < 600")
 
@@ -102,7 +102,7 @@ async def test_all_pages_and_headings_can_be_reached(page: "Page", docs_url: str
     await page.wait_for_url(f"{docs_url}/guides/spin")
 
 
-async def test_pages_need_no_script(chromium: "Browser", docs_url: str) -> None:
+async def test_pages_work_without_scripts(chromium: "Browser", docs_url: str) -> None:
     context = await chromium.new_context(java_script_enabled=False, viewport={"width": 360, "height": 800})
     page = await context.new_page()
     await page.goto(docs_url)

@@ -18,7 +18,7 @@ from tests.browser.graphiql_page import GraphiqlPage, until
 MISSPELT = r"No call among the newest [0-9,]+ has inputs\.modle\. inputs\.model occurs in [0-9]+ of "
 
 
-async def test_it_has_a_name_an_icon_and_twelve_tabs_to_begin_with(graphiql: GraphiqlPage) -> None:
+async def test_graphiql_starts_with_a_name_an_icon_and_twelve_tabs(graphiql: GraphiqlPage) -> None:
     icon = await graphiql.page.evaluate("document.querySelector('link[rel=icon]').href")
 
     assert await graphiql.page.title() == "LoomQL"
@@ -40,7 +40,7 @@ async def test_it_has_a_name_an_icon_and_twelve_tabs_to_begin_with(graphiql: Gra
     ]
 
 
-async def test_it_leads_to_the_documentation(graphiql: GraphiqlPage, demo_server_url: str) -> None:
+async def test_graphiql_links_to_the_documentation(graphiql: GraphiqlPage, demo_server_url: str) -> None:
     await graphiql.page.get_by_role("link", name="Docs", exact=True).click()
 
     await graphiql.page.wait_for_url(f"{demo_server_url}/docs")
@@ -48,7 +48,7 @@ async def test_it_leads_to_the_documentation(graphiql: GraphiqlPage, demo_server
 
 
 @pytest.mark.parametrize("visits", [1, 2])
-async def test_a_link_of_the_weave_sdk_opens_a_tab_with_a_query_of_the_call(
+async def test_weave_sdk_link_opens_a_tab_with_a_query_of_the_call(
     graphiql: GraphiqlPage, demo_server_url: str, visits: int
 ) -> None:
     query = '{ calls(projectId: "demo/assistant", first: 1) { nodes { id traceName } } }'
@@ -69,7 +69,7 @@ async def test_a_link_of_the_weave_sdk_opens_a_tab_with_a_query_of_the_call(
     assert (shown["id"], shown["traceName"]) == (call["id"], call["traceName"])
 
 
-async def test_a_typed_query_shows_its_result_and_no_other_host_is_asked(
+async def test_typed_query_shows_its_result_and_contacts_no_other_host(
     graphiql: GraphiqlPage, demo_server_url: str, tmp_path: Path
 ) -> None:
     await graphiql.write('{ calls(projectId: "demo/assistant", first: 3) { totalCount nodes { traceName status } } }')
@@ -85,9 +85,7 @@ async def test_a_typed_query_shows_its_result_and_no_other_host_is_asked(
     assert graphiql.hosts() == {urlsplit(demo_server_url).netloc}
 
 
-async def test_a_misspelt_path_shows_the_hint_beside_the_empty_result_until_there_is_another(
-    graphiql: GraphiqlPage, tmp_path: Path
-) -> None:
+async def test_misspelt_path_shows_a_hint_with_the_empty_result(graphiql: GraphiqlPage, tmp_path: Path) -> None:
     notice = graphiql.page.get_by_role("status", name="Hints")
 
     async def ask(path: str) -> dict[str, Any]:
@@ -111,7 +109,7 @@ async def test_a_misspelt_path_shows_the_hint_beside_the_empty_result_until_ther
     await until(notice.count, lambda count: count == 0)
 
 
-async def test_a_subscription_that_waits_shows_its_hint(graphiql: GraphiqlPage) -> None:
+async def test_waiting_subscription_shows_its_hint(graphiql: GraphiqlPage) -> None:
     condition = '{expr: {eq: [{getField: "inputs.modle"}, {literal: "gpt-4o"}]}}'
     await graphiql.write(f'subscription {{ callEvents(projectId: "demo/assistant", query: {condition}) {{ type }} }}')
     await graphiql.run()
@@ -129,7 +127,7 @@ async def test_a_subscription_that_waits_shows_its_hint(graphiql: GraphiqlPage) 
         *("CostByDay", "WorstThreads", "ThumbsDown"),
     ],
 )
-async def test_a_default_tab_answers_from_the_demo_data(graphiql: GraphiqlPage, tab: str) -> None:
+async def test_default_tab_returns_demo_data(graphiql: GraphiqlPage, tab: str) -> None:
     await graphiql.choose(tab)
     await graphiql.run()
 
@@ -141,7 +139,7 @@ async def test_a_default_tab_answers_from_the_demo_data(graphiql: GraphiqlPage, 
     assert await graphiql.problems() == []
 
 
-async def test_the_schema_is_fetched_again_when_asked_for(graphiql: GraphiqlPage) -> None:
+async def test_refetch_button_fetches_the_schema_again(graphiql: GraphiqlPage) -> None:
     async with graphiql.page.expect_request(lambda request: "isOneOf" in (request.post_data or "")) as fetched:
         await graphiql.page.get_by_label("Re-fetch GraphQL schema").click()
 
@@ -150,13 +148,13 @@ async def test_the_schema_is_fetched_again_when_asked_for(graphiql: GraphiqlPage
     assert response.status == 200
 
 
-async def test_the_members_of_a_one_of_input_are_offered(graphiql: GraphiqlPage) -> None:
+async def test_fields_of_a_one_of_input_are_suggested(graphiql: GraphiqlPage) -> None:
     await graphiql.write("mutation { callCreateBatch(batch: [{ ")
 
     assert await graphiql.completions() == ["end", "start"]
 
 
-async def test_a_nested_condition_is_completed_down_to_its_leaves_and_runs(graphiql: GraphiqlPage) -> None:
+async def test_nested_condition_is_completed_down_to_its_leaves_and_runs(graphiql: GraphiqlPage) -> None:
     async def composed() -> tuple[set[str], list[str]] | None:
         await graphiql.write('{ calls(projectId: "demo/assistant", query: {expr: {and: [{ ')
         operations = await graphiql.completions("contains", "isNull")
@@ -184,7 +182,7 @@ async def test_a_nested_condition_is_completed_down_to_its_leaves_and_runs(graph
     assert {node["model"] for node in answer["data"]["calls"]["nodes"]} == {"gpt-4o", "gpt-4o-mini"}
 
 
-async def test_two_members_of_a_one_of_input_are_underlined(graphiql: GraphiqlPage) -> None:
+async def test_two_fields_of_a_one_of_input_are_marked_as_an_error(graphiql: GraphiqlPage) -> None:
     await graphiql.write(
         'mutation { callCreateBatch(batch: [{ start: { projectId: "a/b", opName: "op", '
         'startedAt: "2026-01-01T00:00:00Z", attributes: {}, inputs: {} }, '
@@ -195,7 +193,7 @@ async def test_two_members_of_a_one_of_input_are_underlined(graphiql: GraphiqlPa
     await until(graphiql.problems, lambda problems: problems == told)
 
 
-async def test_a_subscription_shows_what_happens_elsewhere(graphiql: GraphiqlPage, demo_server_url: str) -> None:
+async def test_subscription_shows_changes_by_other_clients(graphiql: GraphiqlPage, demo_server_url: str) -> None:
     project = f"browser/{uuid.uuid4().hex}"
     start = {
         "projectId": project,
@@ -224,7 +222,7 @@ async def test_a_subscription_shows_what_happens_elsewhere(graphiql: GraphiqlPag
     assert (await websocket.value).url == f"{demo_server_url}/graphql".replace("http", "ws", 1)
 
 
-async def test_a_live_query_shows_the_life_of_a_call_until_it_is_stopped(
+async def test_live_query_shows_call_events_until_it_is_stopped(
     graphiql: GraphiqlPage, demo_server_url: str, tmp_path: Path
 ) -> None:
     await graphiql.choose("LiveCalls")

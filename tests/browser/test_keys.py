@@ -38,7 +38,7 @@ async def locked(mongodb_uri: str, database: Database, database_name: str) -> As
         yield Locked(f"http://{host}", made.text)
 
 
-async def test_a_key_in_the_tab_for_headers_opens_queries_and_subscriptions(
+async def test_key_in_the_headers_tab_authenticates_queries_and_subscriptions(
     chromium: "Browser", locked: Locked, calls: CallsStore
 ) -> None:
     context = await chromium.new_context(viewport={"width": 1400, "height": 850})

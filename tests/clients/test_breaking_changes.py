@@ -73,7 +73,7 @@ async def changes(node: Node, *sdls: Path, since: Path = RELEASED) -> list[list[
     return [[(grave, where, what) for grave, where, what in found] for found in said]
 
 
-async def test_nothing_that_clients_use_changed_since_the_last_release(node: Node) -> None:
+async def test_schema_has_no_breaking_change_since_the_last_release(node: Node) -> None:
     [found] = await changes(node, PRESENT)
 
     assert [change for change in found if change[0] == "BREAKING"] == [], (
@@ -101,14 +101,14 @@ def changed(tmp_path: Path) -> Callable[[str, str], Path]:
     return write
 
 
-async def test_what_breaks_clients_is_caught(node: Node, changed: Callable[[str, str], Path]) -> None:
+async def test_breaking_change_is_detected(node: Node, changed: Callable[[str, str], Path]) -> None:
     found = await changes(node, *(changed(before, after) for before, after, _ in BREAKING))
 
     broken = [[place for grave, place, _ in each if grave == "BREAKING"] for each in found]
     assert [place for places, (*_, place) in zip(broken, BREAKING, strict=True) if place not in places] == []
 
 
-async def test_what_is_added_or_deprecated_breaks_nobody(node: Node, changed: Callable[[str, str], Path]) -> None:
+async def test_additions_and_deprecations_are_not_breaking(node: Node, changed: Callable[[str, str], Path]) -> None:
     found = await changes(node, *(changed(before, after) for before, after in HARMLESS))
 
     assert all(each and not any(grave == "BREAKING" for grave, *_ in each) for each in found)
@@ -127,7 +127,7 @@ def small(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-async def test_what_was_deprecated_in_a_release_may_go(node: Node, small: Callable[[str], Path]) -> None:
+async def test_field_deprecated_in_a_release_may_be_removed(node: Node, small: Callable[[str], Path]) -> None:
     before, after = small(DEPRECATING), small(RID_OF_IT)
 
     assert await changes(node, after, since=before) == [
@@ -144,7 +144,7 @@ async def test_what_was_deprecated_in_a_release_may_go(node: Node, small: Callab
         ("b: Int\n", "", "Range.b"),
     ],
 )
-async def test_what_goes_otherwise_is_caught(
+async def test_removal_without_deprecation_is_detected(
     node: Node, small: Callable[[str], Path], passage: str, changed_to: str, place: str
 ) -> None:
     assert passage in DEPRECATING
@@ -153,7 +153,7 @@ async def test_what_goes_otherwise_is_caught(
     assert place in [where for grave, where, _ in found if grave == "BREAKING"]
 
 
-def test_the_kept_sdl_is_that_of_the_last_release() -> None:
+def test_stored_sdl_is_that_of_the_last_release() -> None:
     (newest, is_released), *_ = versions()
     released = [version for version, done in versions() if done]
     version, sdl = promised()

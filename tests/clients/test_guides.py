@@ -73,7 +73,7 @@ async def check(client: Client, found: Found, told: Watch) -> None:
 """
 
 
-def test_the_packages_that_the_guide_installs_for_typescript_are_those_of_the_tests() -> None:
+def test_typescript_guide_installs_the_tested_packages() -> None:
     locked = json.loads((ROOT / "tests" / "package.json").read_text())["dependencies"]
 
     words = set(TYPESCRIPT.packages) - {"npm", "install"}
@@ -81,7 +81,7 @@ def test_the_packages_that_the_guide_installs_for_typescript_are_those_of_the_te
     assert words <= locked.keys()
 
 
-def test_what_the_guide_installs_for_python_is_there() -> None:
+def test_python_guide_installs_available_packages() -> None:
     words = set(PYTHON.packages) - {"pip", "pipx", "install"}
 
     assert words == {"httpx", "pydantic", "websockets", "ariadne-codegen"}
@@ -106,7 +106,7 @@ async def test_scalars_and_inputs_are_typed_in_python(python_client: Built) -> N
     assert code == 0, said
 
 
-async def test_the_programs_log_find_and_watch_and_go_on_after_a_server_is_killed(
+async def test_programs_log_find_watch_and_resume_after_a_server_is_killed(
     typescript_client: Built, python_client: Built, life: Life, calls: CallsStore
 ) -> None:
     projects = {f"{PROJECT}-typescript": typescript_client, f"{PROJECT}-python": python_client}

@@ -51,11 +51,11 @@ async def lint(node: Node, folder: Path) -> tuple[int | None, list[dict[str, Any
     return code, file["messages"]
 
 
-async def test_the_schema_follows_the_recommended_rules_and_relays(node: Node) -> None:
+async def test_schema_follows_the_recommended_and_relay_rules(node: Node) -> None:
     assert await lint(node, ROOT) == (0, [])
 
 
-async def test_an_exception_that_is_not_needed_is_told(node: Node, tmp_path: Path) -> None:
+async def test_unneeded_exception_is_reported(node: Node, tmp_path: Path) -> None:
     mended = tmp_path / SDL
     mended.parent.mkdir()
     mended.write_text(PRESENT.read_text().replace("feedbackType:", "kind:"))
@@ -65,7 +65,7 @@ async def test_an_exception_that_is_not_needed_is_told(node: Node, tmp_path: Pat
     assert (code, found["message"]) == (1, "Feedback.feedbackType needs no exception.")
 
 
-async def test_what_does_not_is_told(node: Node, tmp_path: Path) -> None:
+async def test_rule_violations_are_reported(node: Node, tmp_path: Path) -> None:
     flawed = tmp_path / SDL
     flawed.parent.mkdir()
     flawed.write_text(PRESENT.read_text() + FLAWED)

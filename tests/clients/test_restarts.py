@@ -39,7 +39,7 @@ class Writer:
                 await asyncio.sleep(0.01)
 
 
-async def test_clients_go_on_where_a_killed_server_left_them(node: Node, life: Life, calls: CallsStore) -> None:
+async def test_clients_resume_after_a_server_is_killed(node: Node, life: Life, calls: CallsStore) -> None:
     writer = Writer(calls)
     async with AsyncExitStack() as stack:
         with life() as server:

@@ -55,7 +55,7 @@ async def test_queries_and_mutations_are_answered(client: NodeClient) -> None:
     assert all(answer.keys() == {"data", "extensions"} for answer in (before, made, after))
 
 
-async def test_the_life_of_a_call_is_seen(client: NodeClient, calls: CallsStore) -> None:
+async def test_subscription_receives_call_events(client: NodeClient, calls: CallsStore) -> None:
     await watch(client, "watch")
     await calls.write([start(1)])
     await calls.write([end(1)])
@@ -70,7 +70,7 @@ async def test_the_life_of_a_call_is_seen(client: NodeClient, calls: CallsStore)
     ]
 
 
-async def test_operations_go_on_side_by_side_until_each_is_ended(client: NodeClient, calls: CallsStore) -> None:
+async def test_concurrent_operations_run_until_each_is_stopped(client: NodeClient, calls: CallsStore) -> None:
     await watch(client, "all")
     await watch(client, "some", filter={"opNames": ["g"]})
     await watch(client, "others", query={"json": {"$expr": {"$eq": [{"$getField": "op_name"}, {"$literal": "f"}]}}})
@@ -89,9 +89,7 @@ async def test_operations_go_on_side_by_side_until_each_is_ended(client: NodeCli
     assert len(client.sockets()) <= 1
 
 
-async def test_what_is_wrong_with_an_operation_is_told_and_the_others_go_on(
-    client: NodeClient, calls: CallsStore
-) -> None:
+async def test_invalid_operation_is_reported_and_the_others_continue(client: NodeClient, calls: CallsStore) -> None:
     await watch(client, "watch")
     unknown = await failure(client, "unknown", "subscription { callEventz }")
     refused = await failure(client, "refused", WATCH, projectId="acme")
@@ -117,7 +115,7 @@ async def failure(client: NodeClient, name: str, document: str, /, **variables: 
             raise AssertionError(other)
 
 
-async def test_a_request_that_is_too_large_ends_the_socket_or_is_refused_with_a_status(
+async def test_too_large_request_closes_the_socket_or_gets_a_status(
     client: NodeClient, request: pytest.FixtureRequest
 ) -> None:
     await client.begin("large", COUNT, padding="x" * 100_000)

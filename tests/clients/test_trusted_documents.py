@@ -39,7 +39,7 @@ async def client(node: Node, tmp_path: Path) -> Built:
     return built
 
 
-async def test_the_client_asks_by_hash_where_nothing_else_runs(
+async def test_client_sends_hashes_to_a_strict_server(
     client: Built, mongodb_uri: str, database_name: str, calls: CallsStore
 ) -> None:
     settings = Settings(

@@ -22,7 +22,7 @@ async def url(mongodb_uri: str, database_name: str) -> AsyncIterator[str]:
         yield f"http://{host}/graphql"
 
 
-async def test_every_audit_of_graphql_over_http_is_ok(url: str, node: Node) -> None:
+async def test_graphql_over_http_audits_pass(url: str, node: Node) -> None:
     outcomes = json.loads(await node.run(str(SOURCES / "audit.mjs"), url))
 
     failed = [outcome for outcome in outcomes if outcome["status"] != "ok"]

@@ -26,11 +26,11 @@ def schema() -> GraphQLSchema:
     return parse_sdl(sdl())
 
 
-def test_the_schema_has_every_class_and_field_of_the_listing(schema: GraphQLSchema) -> None:
+def test_schema_has_every_class_and_field_of_the_listing(schema: GraphQLSchema) -> None:
     assert list(faults(schema)) == []
 
 
-def test_no_exception_is_needless(schema: GraphQLSchema) -> None:
+def test_every_exception_is_needed(schema: GraphQLSchema) -> None:
     assert list(needless(schema)) == []
 
 
@@ -42,13 +42,13 @@ def test_every_exception_has_its_reason_in_the_table() -> None:
     assert any(line.startswith("| `BaseModelStrict` | it has no fields") for line in lines)
 
 
-def test_every_class_has_a_test_that_shows_it() -> None:
+def test_every_class_has_a_test() -> None:
     markers = {name for name, instead in CLASSES.items() if instead.place is None}
 
     assert PROOFS.keys() == read().keys() - markers
 
 
-def test_the_tests_that_show_classes_are_there() -> None:
+def test_listed_tests_exist() -> None:
     assert [proof for proof in sorted(set(PROOFS.values())) if not is_there(proof)] == []
 
 
@@ -121,7 +121,7 @@ def is_there(proof: str) -> bool:
         ),
     ],
 )
-def test_what_is_missing_or_otherwise_is_told(schema: GraphQLSchema, change: Change, fault: str) -> None:
+def test_missing_and_different_fields_are_reported(schema: GraphQLSchema, change: Change, fault: str) -> None:
     change(schema, lambda name: schema.type_map[name].fields)  # type: ignore[attr-defined]
 
     assert [found for found in faults(schema) if found.startswith(fault)]
@@ -139,7 +139,7 @@ def may_not_be_null(node: Any) -> None:  # noqa: ANN401 -- a field or an argumen
     node.type = GraphQLNonNull(node.type)
 
 
-def test_an_exception_that_is_not_needed_is_told(schema: GraphQLSchema, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unneeded_exception_is_reported(schema: GraphQLSchema, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.conformance import coverage  # noqa: PLC0415
 
     monkeypatch.setitem(coverage.FIELDS, "CallSchema.id", coverage.Instead("no reason", "CallSchema.id"))

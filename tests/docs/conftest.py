@@ -1,4 +1,4 @@
-"""Servers that answer the pages: one over an empty database, one over the demo."""
+"""Servers for the examples of the pages: one with an empty database, one with the demo data."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,7 @@ WEFT = "A thread that crosses the warp."
 def client(
     mongodb_uri: str, database_name: str, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[httpx.Client]:
-    """A client of a server over an empty database, whose models answer one sentence."""
+    """A client of a server with an empty database; its models return one sentence."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
     stand_in.reply = lambda _body: WEFT
@@ -40,12 +40,12 @@ def demo(mongodb_uri: str, databases: DatabasePool) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def exploring(mongodb_uri: str, demo: str) -> Iterator[httpx.Client]:
-    """A client of a server over the demo."""
+    """A client of a server with the demo data."""
     app = create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=demo))
     with live_server(app) as address, httpx.Client(base_url=f"http://{address}", timeout=30) as client:
         yield client
 
 
 def answer(client: httpx.Client, document: str) -> Any:  # noqa: ANN401 -- any JSON
-    """The whole answer to a document."""
+    """Return the whole response to a GraphQL document."""
     return client.post("/graphql", json={"query": document}).json()

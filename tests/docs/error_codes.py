@@ -18,7 +18,7 @@ INTERNAL: Final = StoreError.code
 
 
 class _Code(NamedTuple):
-    """What a client needs to know of a code, and the endpoints that send it besides `/graphql`."""
+    """Meaning, statuses and retry advice of a code, and the endpoints besides `/graphql` that send it."""
 
     meaning: str
     retry: str

@@ -160,7 +160,7 @@ def _lines() -> Iterator[str]:
 
 
 def _defaults(limit: str) -> Iterator[str]:
-    """The defaults of the settings that a limit names."""
+    """Yield the defaults of the settings that a limit names."""
     for name in _SETTING.findall(limit):
         default = Settings.model_fields[name.lower()].default
         yield f"{default:,}" if isinstance(default, int) and not isinstance(default, bool) else text(default) or "none"

@@ -137,7 +137,7 @@ PAGES: Final = [Page("README.md"), *(Page(str(path.relative_to(ROOT))) for path 
 
 
 def page(name: str) -> Page:
-    """The page `app/docs/NAME.md`, or README."""
+    """Return the page `app/docs/NAME.md`, or README."""
     path = "README.md" if name == "README" else f"app/docs/{name}.md"
     [found] = [each for each in PAGES if each.path == path]
     return found

@@ -84,7 +84,7 @@ def stale_pages(folder: Path = FOLDER) -> Iterator[tuple[Path, str]]:
 
 
 def generated(page: str) -> str:
-    """Return a page with its generated sections made anew."""
+    """Return a page with its generated sections replaced."""
     return _SECTION.sub(lambda section: f"{section[1]}\n{SECTIONS[section[2]]()}\n\n", page)
 
 

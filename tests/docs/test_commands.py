@@ -1,4 +1,4 @@
-"""Every command of README and the pages is one that LoomQL or a named tool has, and requests get an answer."""
+"""Every command in README and the pages belongs to LoomQL or a known tool, and every request gets an answer."""
 
 import json
 import re
@@ -54,7 +54,7 @@ def request_of(words: list[str]) -> tuple[str, str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("words", OF_LOOMQL, ids=" ".join)
-def test_loomql_has_the_command(words: tuple[str, ...]) -> None:
+def test_documented_loomql_command_exists(words: tuple[str, ...]) -> None:
     if words[-1] in {"--version", "--help"}:
         with pytest.raises(SystemExit, match="0"):
             parser().parse_args(words[1:])
@@ -62,20 +62,20 @@ def test_loomql_has_the_command(words: tuple[str, ...]) -> None:
         assert parser().parse_args(words[1:]).command
 
 
-def test_other_commands_are_those_of_known_tools() -> None:
+def test_other_documented_commands_are_known_tools() -> None:
     named = {Path(words[0]).name for words in COMMANDS}
 
     assert named - OF_TOOLS == {"loomql", "curl"}
 
 
-def test_the_variables_that_pages_set_are_settings() -> None:
+def test_documented_variables_are_settings() -> None:
     settings = {variable(name) for name in Settings.model_fields}
 
     named = {name for each in PAGES for name in each.environment}
     assert named - settings == ITS_OWN | OF_WEAVE
 
 
-def test_the_extras_that_pages_install_exist() -> None:
+def test_documented_extras_exist() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
     named = {name for each in PAGES for name in re.findall(r"loomql\[(\w+)\]", each.text)}
@@ -84,7 +84,7 @@ def test_the_extras_that_pages_install_exist() -> None:
 
 
 @pytest.mark.parametrize("words", REQUESTS, ids=lambda words: words[-1][:40])
-def test_a_request_by_curl_is_answered(words: list[str], exploring: httpx.Client, client: httpx.Client) -> None:
+def test_documented_curl_request_is_answered(words: list[str], exploring: httpx.Client, client: httpx.Client) -> None:
     method, path, options = request_of(words)
 
     response = (client if method == "PUT" else exploring).request(method, path, **options)
@@ -93,7 +93,7 @@ def test_a_request_by_curl_is_answered(words: list[str], exploring: httpx.Client
     assert method != "POST" or response.json()["data"]["callsStats"]["count"] > 20
 
 
-def test_exports_can_be_imported(
+def test_documented_exports_can_be_imported(
     exploring: httpx.Client, mongodb_uri: str, demo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

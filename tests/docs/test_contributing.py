@@ -11,16 +11,16 @@ PATHS = sorted(set(re.findall(r"`((?:app|graphql_schema|stores|tests)/(?!NAME)[\
 COMMANDS = re.findall(r"`pytest ([^`]+)`", PAGE.read_text())
 
 
-def test_the_page_names_files() -> None:
+def test_contributing_page_names_files() -> None:
     assert len(PATHS) > 80
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_named_file_or_folder_exists(path: str) -> None:
+def test_named_file_or_folder_exists(path: str) -> None:
     assert (ROOT / path).exists()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_test_command_names_files_that_exist(command: str) -> None:
+def test_test_command_names_files_that_exist(command: str) -> None:
     for path in command.split("(", maxsplit=1)[0].split():
         assert (ROOT / path).exists()

@@ -43,9 +43,7 @@ OF_DEMO = [(page, text) for page, text in LONE if of_demo(text) and is_query(tex
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.examples], ids=str)
-def test_the_answers_of_a_page_are_those_of_the_server(
-    page: Page, client: httpx.Client, exploring: httpx.Client
-) -> None:
+def test_documented_responses_match_the_server(page: Page, client: httpx.Client, exploring: httpx.Client) -> None:
     for document, expected in page.examples:
         found = answer(exploring if of_demo(document) else client, document)
         if "extensions" not in expected:  # pages show the cost where they explain it
@@ -54,9 +52,7 @@ def test_the_answers_of_a_page_are_those_of_the_server(
 
 
 @pytest.mark.parametrize(("page", "document"), OF_DEMO, ids=lambda value: " ".join(str(value).split())[:40])
-def test_a_query_without_an_answer_finds_something_in_the_demo(
-    page: Page, document: str, exploring: httpx.Client
-) -> None:
+def test_query_without_a_response_returns_demo_rows(page: Page, document: str, exploring: httpx.Client) -> None:
     found = answer(exploring, document)
 
     assert "errors" not in found, f"{page}: {found['errors']}"
@@ -68,7 +64,7 @@ def is_empty(value: Any) -> bool:  # noqa: ANN401 -- any JSON
     return value is None or not all(row if isinstance(row, list) else True for row in rows)
 
 
-def test_the_other_documents_are_those_that_other_tests_run() -> None:
+def test_other_documents_are_run_by_other_tests() -> None:
     others = [(page, text) for page, text in LONE if (page, text) not in OF_DEMO]
 
     named = [
@@ -79,6 +75,6 @@ def test_the_other_documents_are_those_that_other_tests_run() -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.examples or page.lone_queries], ids=str)
-def test_the_documents_of_a_page_are_valid(page: Page) -> None:
+def test_documents_on_a_page_are_valid(page: Page) -> None:
     for document in [*page.lone_queries, *(text for text, _ in page.examples)]:
         assert validate(SCHEMA, parse(document)) == []

@@ -1,4 +1,4 @@
-"""The guides' queries find in the demo what the pages say, and their programs and streams work."""
+"""The guides' queries return the results in the demo that the pages describe; programs and streams work."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from app.demo import PROJECT_ID
 from app.demo.vocabulary import SYSTEM_PROMPTS
 from stores.calls import CallsStore
 from stores.completions.known_providers import KNOWN_PROVIDERS
-from tests.app.event_stream import all_of, first_of, next_of, streaming, told
+from tests.app.event_stream import all_of, first_of, next_of, results_of, streaming
 from tests.docs.conftest import WEFT, answer
 from tests.docs.pages import page
 from tests.stand_in_provider import StandIn
@@ -21,11 +21,11 @@ from tests.stores.calls.builders import call_id, end, start
 
 
 def data_of(client: httpx.Client, guide: str, part: str) -> Any:  # noqa: ANN401 -- any JSON
-    """The data that the query with `part` of a guide gives."""
+    """Return the data of the guide's query that contains `part`."""
     return answer(client, page(f"how-to/{guide}").containing(part))["data"]
 
 
-def test_the_query_for_failures_finds_them_in_the_demo(exploring: httpx.Client) -> None:
+def test_failures_query_finds_demo_failures(exploring: httpx.Client) -> None:
     found = answer(exploring, page("how-to/query").containing('field: "status", direction: ASC'))
 
     assert "errors" not in found
@@ -36,7 +36,7 @@ def test_the_query_for_failures_finds_them_in_the_demo(exploring: httpx.Client) 
     assert any(node["usage"] for node in nodes)
 
 
-def test_anything_can_be_asked_of_the_demo(exploring: httpx.Client) -> None:
+def test_demo_guide_queries_return_rows(exploring: httpx.Client) -> None:
     found = data_of(exploring, "query", "contains:")["calls"]
     plan = data_of(exploring, "query", "explain(")["explain"]
 
@@ -53,7 +53,7 @@ def test_anything_can_be_asked_of_the_demo(exploring: httpx.Client) -> None:
     assert plan["pipeline"][0]["$match"]["project_id"] == PROJECT_ID
 
 
-def test_one_query_goes_from_calls_to_their_prompts(exploring: httpx.Client) -> None:
+def test_one_query_leads_from_calls_to_their_prompts(exploring: httpx.Client) -> None:
     found = data_of(exploring, "datasets", "inputRefs")["calls"]["nodes"]
 
     assert len(found) == 3
@@ -65,7 +65,7 @@ def test_one_query_goes_from_calls_to_their_prompts(exploring: httpx.Client) -> 
         assert node["question"]
 
 
-def test_traces_are_walked_as_they_are_drawn(exploring: httpx.Client) -> None:
+def test_trace_tree_matches_the_guide(exploring: httpx.Client) -> None:
     found = data_of(exploring, "threads-and-traces", "tree(first: 10000)")["calls"]["nodes"]
     project, trace = data_of(exploring, "threads-and-traces", "nodes(ids:")["nodes"]
 
@@ -77,7 +77,7 @@ def test_traces_are_walked_as_they_are_drawn(exploring: httpx.Client) -> None:
     assert (project["__typename"], project["name"], trace) == ("Project", "assistant", None)
 
 
-def test_the_chart_of_costs_has_a_line_for_each_model(exploring: httpx.Client) -> None:
+def test_cost_chart_has_a_line_per_model(exploring: httpx.Client) -> None:
     rows = data_of(exploring, "charts", "groupBy: [TIME_BUCKET, MODEL]")["callsAggregate"]["rows"]
 
     days: dict[str | None, list[str]] = {}
@@ -91,7 +91,7 @@ def test_the_chart_of_costs_has_a_line_for_each_model(exploring: httpx.Client) -
     assert {start[11:] for start in days["gpt-4o"]} <= {"22:00:00.000000Z", "23:00:00.000000Z"}
 
 
-def test_the_chart_of_latency_has_a_line_for_each_op(exploring: httpx.Client) -> None:
+def test_latency_chart_has_a_line_per_op(exploring: httpx.Client) -> None:
     rows = data_of(exploring, "charts", "groupBy: [TIME_BUCKET, OP_NAME]")["callsAggregate"]["rows"]
 
     slowest: dict[str, float] = {}
@@ -105,7 +105,7 @@ def test_the_chart_of_latency_has_a_line_for_each_op(exploring: httpx.Client) ->
     assert len({row["bucketStart"] for row in rows if row["opName"] == "assistant.answer"}) >= 14
 
 
-def test_the_chart_of_rates_has_failures_and_thumbs_down(exploring: httpx.Client) -> None:
+def test_rate_chart_has_failures_and_thumbs_down(exploring: httpx.Client) -> None:
     data = data_of(exploring, "charts", "down: callsAggregate")
 
     count = {name: {row["bucketStart"]: row["count"] for row in found["rows"]} for name, found in data.items()}
@@ -116,14 +116,14 @@ def test_the_chart_of_rates_has_failures_and_thumbs_down(exploring: httpx.Client
     assert 25 < sum(count["down"].values()) < sum(count["rated"].values()) / 2 < sum(count["all"].values()) / 4
 
 
-def test_the_runs_of_the_demo_are_those_that_are_read(exploring: httpx.Client) -> None:
+def test_evaluations_guide_reads_the_demo_runs(exploring: httpx.Client) -> None:
     found = data_of(exploring, "evaluations", "op/Evaluation.evaluate:*")["calls"]["nodes"]
 
     assert [run["displayName"][-5:] for run in found[:2]] == ["2.4.0", "2.3.1"]
     assert all(run["id"] in page("how-to/evaluations").containing("evaluationCompare(") for run in found[:2])
 
 
-async def test_the_command_that_watches_is_told_what_happens(client: httpx.Client, calls: CallsStore) -> None:
+async def test_watch_command_receives_events(client: httpx.Client, calls: CallsStore) -> None:
     [command] = [words for words in page("how-to/live").commands if words[0] == "curl"]
     body = json.loads(command[-1])
 
@@ -134,7 +134,7 @@ async def test_the_command_that_watches_is_told_what_happens(client: httpx.Clien
     assert event["call"]["status"] == "RUNNING"
 
 
-async def test_a_list_and_the_events_after_it_go_on_from_one_cursor(client: httpx.Client, calls: CallsStore) -> None:
+async def test_list_and_later_events_continue_from_one_cursor(client: httpx.Client, calls: CallsStore) -> None:
     listed = data_of(client, "live", "callEventsCursor")
     await calls.write([start(1, project_id=PROJECT_ID), end(1, project_id=PROJECT_ID)])
     await calls.write([start(2, project_id=PROJECT_ID), end(2, project_id=PROJECT_ID, exception="No.")])
@@ -151,7 +151,7 @@ async def test_a_list_and_the_events_after_it_go_on_from_one_cursor(client: http
     assert event["cursor"]
 
 
-async def test_the_judge_of_the_example_judges(client: httpx.Client, stand_in: StandIn, calls: CallsStore) -> None:
+async def test_example_judge_returns_scores(client: httpx.Client, stand_in: StandIn, calls: CallsStore) -> None:
     await calls.write([start(1, project_id="acme/reviews"), end(1, project_id="acme/reviews", output="As you wish.")])
     stand_in.reply = lambda _body: '{"response": 9}'
     digest = data_of(client, "actions", "llm_judge")["objCreate"]["digest"]
@@ -164,7 +164,7 @@ async def test_the_judge_of_the_example_judges(client: httpx.Client, stand_in: S
     assert [body["model"] for body in stand_in.bodies] == ["gpt-4o-mini"]
 
 
-def test_the_image_of_the_example_is_at_its_url(client: httpx.Client) -> None:
+def test_example_image_is_available_at_its_url(client: httpx.Client) -> None:
     made = data_of(client, "files-and-images", "imageCreate(")["imageCreate"]
 
     [image] = made["images"]
@@ -173,9 +173,9 @@ def test_the_image_of_the_example_is_at_its_url(client: httpx.Client) -> None:
     assert len(client.get(image["url"]).content) == image["sizeBytes"]
 
 
-async def test_the_completion_comes_as_a_stream(client: httpx.Client) -> None:
+async def test_example_completion_streams(client: httpx.Client) -> None:
     async with httpx.AsyncClient(base_url=client.base_url) as watcher:
-        results = told(await all_of(watcher, page("how-to/completions").containing("completionsCreateStream")))
+        results = results_of(await all_of(watcher, page("how-to/completions").containing("completionsCreateStream")))
 
     started, *chunks, finished = [result["data"]["completionsCreateStream"] for result in results]
     assert (started["type"], finished["type"], started["weaveCallId"]) == (
@@ -187,7 +187,7 @@ async def test_the_completion_comes_as_a_stream(client: httpx.Client) -> None:
     assert finished["response"]["choices"][0]["message"]["content"] == WEFT
 
 
-def test_every_known_provider_is_named_with_its_keys() -> None:
+def test_every_known_provider_is_listed_with_its_keys() -> None:
     rows = dict(re.findall(r"^\| `(\w+)/…`.*? \| (.*?) \|$", page("how-to/completions").text, re.MULTILINE))
 
     named = {provider: tuple(re.findall(r"`(\w+)`", keys)) for provider, keys in rows.items()}
@@ -200,7 +200,7 @@ def run(program: str, client: httpx.Client, **environment: str) -> None:
     subprocess.run(command, env={**os.environ, **environment}, check=True, timeout=60)  # noqa: S603 -- from a page
 
 
-def test_the_program_sends_its_spans(client: httpx.Client) -> None:
+def test_guide_program_sends_its_spans(client: httpx.Client) -> None:
     run(page("how-to/send-traces").containing("OTLPSpanExporter", "python"), client)
     chat, root = data_of(client, "send-traces", "otel/weaver")["calls"]["nodes"]
 
@@ -211,7 +211,7 @@ def test_the_program_sends_its_spans(client: httpx.Client) -> None:
     assert chat["usage"] == [{"model": "small", "inputTokens": 12, "outputTokens": 3, "totalTokens": 15}]
 
 
-def test_the_program_of_the_readme_sends_its_span(client: httpx.Client) -> None:
+def test_readme_program_sends_its_span(client: httpx.Client) -> None:
     readme = page("README")
     name = readme.environment["OTEL_SERVICE_NAME"]
 

@@ -1,4 +1,4 @@
-"""Links of README and the pages lead somewhere, and index.md lists every page."""
+"""Links in README and the pages resolve, and index.md lists every page."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ GROUPS = ["Tutorial", "How-to guides", "Reference", "Explanation", "Contributing
 
 
 def broken(found: Page, link: str) -> str | None:
-    """The reason why a link leads nowhere, or None."""
+    """Return the reason why a link is broken, or None."""
     if re.match(r"https?://", link):
         return None
     path, _, anchor = link.partition("#")
@@ -25,11 +25,11 @@ def broken(found: Page, link: str) -> str | None:
 
 
 @pytest.mark.parametrize("found", PAGES, ids=str)
-def test_the_links_of_a_page_lead_somewhere(found: Page) -> None:
+def test_links_on_a_page_resolve(found: Page) -> None:
     assert [reason for link in found.links if (reason := broken(found, link))] == []
 
 
-def test_the_index_lists_every_page_once_by_kind() -> None:
+def test_index_lists_every_page_once_by_kind() -> None:
     listed = page("index").links
 
     assert re.findall(r"^## (.+)$", page("index").text, re.MULTILINE) == GROUPS
@@ -40,11 +40,11 @@ def test_the_index_lists_every_page_once_by_kind() -> None:
     assert sorted(folders[1:-1], key=["how-to", "reference", "explanation"].index) == folders[1:-1]
 
 
-def test_the_readme_is_short() -> None:
+def test_readme_is_short() -> None:
     assert len(page("README").text.splitlines()) <= 250
 
 
-def test_the_pages_name_no_tests_that_are_not_there() -> None:
+def test_pages_name_only_existing_tests() -> None:
     named = {name for each in PAGES for name in re.findall(r"`([\w/]+/test_\w+\.py)`", each.text)}
 
     assert [name for name in sorted(named) if not (ROOT / "tests" / name.removeprefix("tests/")).exists()] == []

@@ -15,13 +15,13 @@ from tests.docs.reference import COMMAND, FOLDER, SECTIONS, generated, stale_pag
 PAGES = {str(path.relative_to(FOLDER)): path.read_text("utf-8") for path in FOLDER.rglob("*.md")}
 
 
-def test_the_generated_sections_are_up_to_date() -> None:
+def test_generated_sections_are_up_to_date() -> None:
     stale = [str(path.relative_to(FOLDER)) for path, _ in stale_pages()]
 
     assert not stale, f"these pages differ from the code; run `{COMMAND}`: {', '.join(stale)}"
 
 
-def test_every_section_is_in_one_page() -> None:
+def test_every_section_is_on_one_page() -> None:
     names = [
         name for page in PAGES.values() for name in re.findall(r"^\[//\]: # \(generated: (\w+)\)$", page, re.MULTILINE)
     ]
@@ -42,7 +42,7 @@ def test_only_the_generated_section_of_a_page_is_written(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("page", sorted(PAGES))
-def test_a_page_begins_with_a_title_and_a_summary(page: str) -> None:
+def test_page_starts_with_a_title_and_a_summary(page: str) -> None:
     title, blank, summary, *_ = PAGES[page].splitlines()
 
     assert title.startswith("# ")
@@ -68,7 +68,7 @@ def _classes(kind: type[StoreError]) -> set[type[StoreError]]:
     return {kind}.union(*map(_classes, kind.__subclasses__()))
 
 
-def test_every_setting_that_limits_something_is_among_the_limits() -> None:
+def test_every_limiting_setting_is_listed_among_the_limits() -> None:
     named = " ".join(limit for rows in GROUPS.values() for _, limit, _ in rows)
     limits = [name for name in Settings.model_fields if name.startswith(("max_", "rate_"))]
 

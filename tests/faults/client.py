@@ -65,7 +65,7 @@ class FaultsClient:
         return None if None in data.values() else data
 
     async def post(self, path: str, body: object, **headers: str) -> None:
-        """Have one of the other doors take JSON."""
+        """Have one of the other endpoints take JSON."""
         url = f"{self._root}{path}"
         response = await self._send("POST", url, json=body, headers=headers)
         if response.status_code == _OK:

@@ -114,7 +114,7 @@ async def taken(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Taken
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
-async def test_all_of_it_is_whole(taken: Taken, mongod: str, way: Way) -> None:
+async def test_restored_backup_is_complete(taken: Taken, mongod: str, way: Way) -> None:
     if not way.is_here:
         pytest.skip("MongoDB's Database Tools are not on the PATH; no package of PyPI, npm or Debian brings them")
     with MongoClient[dict[str, object]](mongod) as mongo:

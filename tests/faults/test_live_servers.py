@@ -94,7 +94,7 @@ def lives(numbers: range) -> list[tuple[str, str]]:
     return [(kind, call_id(number)) for number in numbers for kind in ("STARTED", "ENDED")]
 
 
-async def test_mongod_is_killed_under_load_and_every_event_is_told_once_at_each_server(
+async def test_each_event_arrives_once_per_server_though_mongod_is_killed(
     first: Server, other: Server, calls: CallsStore
 ) -> None:
     project = "acme/killed-database"
@@ -111,7 +111,7 @@ async def test_mongod_is_killed_under_load_and_every_event_is_told_once_at_each_
         assert at_server == (lives(range(CALLS)), [("STARTED", call_id(CALLS))])
 
 
-async def test_a_server_is_killed_and_its_subscriber_goes_on_at_the_other_without_a_gap(
+async def test_subscriber_resumes_at_another_server_without_a_gap(
     first: Server, other: Server, calls: CallsStore
 ) -> None:
     project = "acme/killed-server"

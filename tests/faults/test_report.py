@@ -12,7 +12,7 @@ PAGE = (Path(__file__).parents[2] / "app/docs/explanation/fault-tolerance.md").r
 FAULTS = (*faults.ON_THE_WIRE, *faults.ON_REPLICA_SETS, *faults.OF_SERVERS, *faults.OF_A_SINGLE_MONGOD)
 
 
-def test_the_table_has_every_fault_at_its_full_length_and_nothing_was_lost() -> None:
+def test_table_has_every_fault_at_full_length_without_losses() -> None:
     assert HEAD in PAGE
     table = PAGE.partition(HEAD)[2].partition("\n\n")[0]
     rows = re.findall(r"^\| (.*?) \| (.*?) \| (.*?) \| .*? \| (.*?) \|$", table, re.MULTILINE)
@@ -23,13 +23,13 @@ def test_the_table_has_every_fault_at_its_full_length_and_nothing_was_lost() -> 
     assert not [seen for _, _, seen, _ in rows if "WRONG" in seen]
 
 
-def test_the_page_states_the_version_and_the_date_of_the_table() -> None:
+def test_page_states_the_version_and_the_date_of_the_table() -> None:
     before = " ".join(PAGE.partition(HEAD)[0].split())
 
     assert re.search(r"The table shows LoomQL \d+\.\d+\.\d+ at [0-9a-f]{8} \(\d{4}-\d\d-\d\d\)", before)
 
 
-def test_a_row_tells_what_is_wrong_and_what_is_lost() -> None:
+def test_row_states_errors_and_losses() -> None:
     seen = Counter({"acknowledged": 1_200, "UNAVAILABLE": 3})
 
     told = line(Row("a flood", 5, seen, Counter({"status 500": 2}), 1.25, ["a call", "a file"]))

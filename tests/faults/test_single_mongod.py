@@ -27,7 +27,7 @@ PART = bytes(range(256)) * (CHUNK_BYTES // 256)
 
 
 @pytest.mark.parametrize("fault", [fault for fault in faults.OF_A_SINGLE_MONGOD if fault.is_short], ids=str)
-async def test_it_fails(single: tuple[Alone, Trial], fault: Fault) -> None:
+async def test_fault_loses_no_data(single: tuple[Alone, Trial], fault: Fault) -> None:
     alone, trial = single
     pid = alone.server.pid
 
@@ -57,9 +57,7 @@ async def start_upload(url: str) -> asyncio.StreamWriter:
     return writer
 
 
-async def test_a_server_that_is_killed_leaves_whole_files_and_a_sweep_takes_back_torn_ones(
-    single: tuple[Alone, Trial], database: Database
-) -> None:
+async def test_sweep_deletes_torn_files_of_a_killed_server(single: tuple[Alone, Trial], database: Database) -> None:
     # given a file, and an upload that is under way
     server, files = single[0].server, FilesStore(database)
     async with httpx.AsyncClient(timeout=TIMEOUT) as client:
@@ -87,9 +85,7 @@ async def test_a_server_that_is_killed_leaves_whole_files_and_a_sweep_takes_back
     assert await files.read(await files.one("acme/torn", whole)) == PART * 3
 
 
-async def test_a_server_that_is_killed_within_a_large_table_leaves_rows_that_a_sweep_takes_back(
-    single: tuple[Alone, Trial], database: Database
-) -> None:
+async def test_sweep_deletes_rows_of_a_table_cut_off_by_a_kill(single: tuple[Alone, Trial], database: Database) -> None:
     # given a table, and a much larger one under way that has rows in common with it
     server, project = single[0].server, {"project_id": "acme/torn-table"}
     rows = [{"row": row, "text": "weft " * 50} for row in range(60_000)]

@@ -88,7 +88,7 @@ def peak_bytes(server: Server) -> int:
     return int(line.split()[1]) * 1024
 
 
-async def test_writers_wait_or_come_again_until_every_call_is_there_once(mongod: str, server: Server) -> None:
+async def test_writers_wait_or_retry_until_every_call_is_stored_once(mongod: str, server: Server) -> None:
     # A connection that was idle for seconds may be hung up just as it is used again.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(timeout=60, limits=limits) as client:
@@ -124,7 +124,7 @@ async def test_writers_wait_or_come_again_until_every_call_is_there_once(mongod:
         assert sorted(ids) == [call_id(number) for number in range((WRITERS + 1) * CALLS)]
 
 
-async def test_many_small_writes_wait_or_are_refused_each_whole(mongod: str, server: Server) -> None:
+async def test_small_writes_are_each_stored_whole_or_refused(mongod: str, server: Server) -> None:
     start = "mutation ($start: StartedCallSchemaForInsert!) { callStart(start: $start) { id } }"
     starts = [
         batch("small", 0)["variables"]["batch"][0]["start"] | {"id": call_id(n), "inputs": {}} for n in range(400)
@@ -150,9 +150,7 @@ async def test_many_small_writes_wait_or_are_refused_each_whole(mongod: str, ser
         assert sorted(ids) == [call_id(n) for n in range(len(starts)) if n not in refused]
 
 
-async def test_a_websocket_that_sends_more_than_its_half_is_closed_and_a_new_one_reads(
-    mongod: str, server: Server
-) -> None:
+async def test_websocket_over_its_half_is_closed_and_a_new_one_works(mongod: str, server: Server) -> None:
     address = server.url.replace("http", "ws", 1)
     with writes_held_up(mongod):
         async with connect(address, subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]

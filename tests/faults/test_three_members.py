@@ -24,7 +24,7 @@ LOSSES = [fault for fault in faults.LOSSES if fault.is_short]
 REFUSALS = [fault for fault in faults.REFUSALS if fault.is_short]
 
 
-async def test_the_wire_is_toxic_in_one_way_after_the_other(stage: Three) -> None:
+async def test_network_faults_lose_no_data(stage: Three) -> None:
     toxics = [fault for fault in faults.ON_THE_WIRE if fault.is_short]
 
     row = await stage.behind_proxy.run("toxics", partial(faults.in_turn, toxics, stage.proxy), 0)
@@ -33,7 +33,7 @@ async def test_the_wire_is_toxic_in_one_way_after_the_other(stage: Three) -> Non
     assert row.seen["UNAVAILABLE"] > 0
 
 
-async def test_mongodb_refuses_in_one_way_after_the_other(stage: Three) -> None:
+async def test_mongodb_errors_lose_no_data(stage: Three) -> None:
     row = await stage.trial.run("refusals", partial(faults.in_turn, REFUSALS, stage.members), 0)
 
     row.check()
@@ -41,14 +41,14 @@ async def test_mongodb_refuses_in_one_way_after_the_other(stage: Three) -> None:
     assert row.seen["TIMEOUT"] > 0  # of slow reads
 
 
-async def test_one_member_after_the_other_fails_and_who_watches_is_told_every_event_once(stage: Three) -> None:
+async def test_member_failures_lose_no_event(stage: Three) -> None:
     async with watched(stage.members.uri):
         row = await stage.trial.run("losses", partial(faults.in_turn, LOSSES, stage.members), 0)
 
     row.check()
 
 
-async def test_the_server_is_ended_and_started_again_in_one_way_after_the_other(stage: Three) -> None:
+async def test_server_restarts_lose_no_data(stage: Three) -> None:
     done = partial(faults.in_turn, faults.OF_SERVERS, stage.trial.server)
     row = await stage.trial.run("ends of the server", done, 0, server_may_go=True)
 
@@ -56,7 +56,7 @@ async def test_the_server_is_ended_and_started_again_in_one_way_after_the_other(
     assert row.seen["connection lost"] > 0
 
 
-async def test_an_upgrade_that_is_cut_off_again_and_again_fills_in_every_call(stage: Three) -> None:
+async def test_migration_interrupted_repeatedly_fills_in_every_call(stage: Three) -> None:
     # given calls as an older version left them
     database = Database.open(stage.members.uri, "upgraded", timeout_seconds=TIMEOUT)
     await database.ensure_indexes()
@@ -79,7 +79,7 @@ async def test_an_upgrade_that_is_cut_off_again_and_again_fills_in_every_call(st
     database.close()
 
 
-async def test_every_evaluation_that_was_ordered_comes_to_its_end_though_the_server_is_killed(stage: Three) -> None:
+async def test_every_ordered_evaluation_finishes_though_the_server_is_killed(stage: Three) -> None:
     assert stage.trial.evaluations is not None
     ordered = len(stage.trial.evaluations.acknowledged)  # by the tests before, whose runs are looked at, too
 

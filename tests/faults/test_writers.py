@@ -50,7 +50,7 @@ async def lost(writer: Writer) -> list[str]:
     return [sentence async for sentence in writer.lost()]
 
 
-async def test_what_is_lost_is_told_by_who_sent_it(client: FaultsClient, database: Database) -> None:
+async def test_writer_reports_lost_calls(client: FaultsClient, database: Database) -> None:
     writers = await written(client)
     assert [await lost(writer) for writer in writers] == [[]] * len(writers)
 
@@ -62,7 +62,7 @@ async def test_what_is_lost_is_told_by_who_sent_it(client: FaultsClient, databas
     assert client.wrong == {}
 
 
-async def test_what_is_there_twice_or_was_never_sent_is_told(
+async def test_duplicate_and_unknown_calls_are_reported(
     client: FaultsClient, database: Database, mongodb_uri: str, database_name: str
 ) -> None:
     writers = await written(client)
@@ -113,7 +113,7 @@ SENDS_AGAIN = (
 )
 
 
-async def test_what_is_sent_again_is_there_once(client: FaultsClient, mongodb_uri: str, database_name: str) -> None:
+async def test_retried_call_is_stored_once(client: FaultsClient, mongodb_uri: str, database_name: str) -> None:
     lossy = {make: LossyClient(client.url, f"acme/{make.__name__}") for make in SENDS_AGAIN}
     writers, stopped = [make(its) for make, its in lossy.items()], asyncio.Event()
     async with asyncio.TaskGroup() as tasks:

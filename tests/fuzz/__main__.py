@@ -50,7 +50,7 @@ def main() -> int:
     print(report(outcome, options.seed, logged, options.most_ratio), "" if is_alive else "\nthe server is dead")  # noqa: T201 - the report is what the command is for
     if options.keep:
         found = [
-            f"{finding.door} #{finding.number}: {finding.problem}\n{finding.sent}\n" for finding in outcome.findings
+            f"{finding.endpoint} #{finding.number}: {finding.problem}\n{finding.sent}\n" for finding in outcome.findings
         ]
         stalls = [f"stall of {seconds:.2f} s:\n" + "\n".join(at_once) for seconds, at_once in outcome.stalls]
         options.keep.write_text("\n".join([*found, *logged, *stalls]), errors="replace")

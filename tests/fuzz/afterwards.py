@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from tests.fuzz import oracle, reading, seeding
 from tests.fuzz.callers import Caller
-from tests.fuzz.doors.graphql import NAME
+from tests.fuzz.endpoints.graphql import NAME
 from tests.fuzz.wire import Request, Wire
 
 PROJECT: Final = "fuzz/afterwards"

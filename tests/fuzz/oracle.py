@@ -14,7 +14,7 @@ CODES: Final = {
 """What errors may be called; INTERNAL is what nobody expected."""
 
 _TELLING: Final = ("reason", "message", "detail", "error")
-"""The members by which doors other than GraphQL's say what is wrong."""
+"""The members by which endpoints other than GraphQL's say what is wrong."""
 
 _TOLD: Final = {503: "UNAVAILABLE", 504: "TIMEOUT"}
 _MALFORMED: Final = b"Invalid HTTP request received."
@@ -48,9 +48,9 @@ def problems(request: Request, answer: Answer) -> list[str]:
     found += _of_status(answer, {code for value in values for code in codes(value)})
     if _tells_results(request, answer):
         found += [problem for value in values for problem in of_result(value)]
-    elif request.door == "graphql" and answer.status < _ERROR:
+    elif request.endpoint == "graphql" and answer.status < _ERROR:
         found.append(f"the answer is {answer.media_type!r}")
-    if request.door == "files" and request.method == "PUT" and answer.status < _ERROR:
+    if request.endpoint == "files" and request.method == "PUT" and answer.status < _ERROR:
         found += [problem for value in values for problem in _of_file(request, value)]
     told = [text for value in values for text in messages(value)]
     if _came_whole(request) and answer.status in _UNREADABLE and any(_NO_BODY in text for text in told):
@@ -74,9 +74,9 @@ def _of_file(request: Request, stored: Any) -> list[str]:  # noqa: ANN401 -- any
 
 def _tells_results(request: Request, answer: Answer) -> bool:
     """Whether what is in an answer is GraphQL's results."""
-    if request.door in {"graphql", "schemathesis"}:
+    if request.endpoint in {"graphql", "schemathesis"}:
         return answer.media_type in {*reading.JSON, reading.EVENTS}
-    return request.door in {"files", "exports"} and answer.status >= _ERROR and answer.media_type in reading.JSON
+    return request.endpoint in {"files", "exports"} and answer.status >= _ERROR and answer.media_type in reading.JSON
 
 
 def _of_status(answer: Answer, told: set[str]) -> list[str]:

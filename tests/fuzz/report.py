@@ -30,7 +30,8 @@ def report(outcome: Outcome, seed: int, logged: list[str], most_ratio: float = M
     """The counts, the slowest, the memory, and what was found."""
     lines = [f"seed {seed}: {outcome.requests:,} requests in {outcome.seconds:.0f} s"]
     lines += [
-        f"  {door:10} {count:7,}  {_counts(outcome.by_status, door)}" for door, count in outcome.by_door.most_common()
+        f"  {endpoint:10} {count:7,}  {_counts(outcome.by_status, endpoint)}"
+        for endpoint, count in outcome.by_endpoint.most_common()
     ]
     names = Counter(name for name, _ in outcome.by_caller.elements())
     lines += [f"  {name:10} {count:7,}  {_counts(outcome.by_caller, name)}" for name, count in names.most_common()]
@@ -128,16 +129,16 @@ def _second_caller(outcome: Outcome) -> str:
 
 
 def _counts(by_status: Counter[tuple[str, int]], of: str) -> str:
-    """The statuses of what was answered at a door, or to somebody."""
+    """The statuses of what was answered at an endpoint, or to somebody."""
     counts = sorted((status, count) for (name, status), count in by_status.items() if name == of)
     return ", ".join(f"{status or 'none'}: {count:,}" for status, count in counts)
 
 
 def _findings(findings: list[Finding]) -> list[str]:
     """One of each sort, with how often it was."""
-    counts = Counter((finding.door, finding.problem[:60]) for finding in findings)
+    counts = Counter((finding.endpoint, finding.problem[:60]) for finding in findings)
     lines = []
-    for (door, problem), count in counts.most_common(_SHOWN):
-        first = next(found for found in findings if found.door == door and found.problem.startswith(problem))
-        lines += [f"- {door}, {count} times: {first.problem}", f"    #{first.number}: {first.sent[:1500]}"]
+    for (endpoint, problem), count in counts.most_common(_SHOWN):
+        first = next(found for found in findings if found.endpoint == endpoint and found.problem.startswith(problem))
+        lines += [f"- {endpoint}, {count} times: {first.problem}", f"    #{first.number}: {first.sent[:1500]}"]
     return lines

@@ -16,7 +16,7 @@ from graphql import GraphQLSchema
 from tests.fuzz import access, afterwards, callers, oracle, reading
 from tests.fuzz.callers import Caller, Keys
 from tests.fuzz.documents import Documents
-from tests.fuzz.doors import exports, files, graphql, otlp, weave, websocket
+from tests.fuzz.endpoints import exports, files, graphql, otlp, weave, websocket
 from tests.fuzz.pool import Pool
 from tests.fuzz.second_caller import READ, Sample, SecondCaller, second_caller, small_query
 from tests.fuzz.seeding import seed
@@ -48,7 +48,7 @@ class Finding:
     """What is wrong, and the request after which it was."""
 
     number: int
-    door: str
+    endpoint: str
     problem: str
     sent: str
 
@@ -58,7 +58,7 @@ class Outcome:
     """What came of a run."""
 
     requests: int = 0
-    by_door: Counter[str] = field(default_factory=Counter)
+    by_endpoint: Counter[str] = field(default_factory=Counter)
     by_status: Counter[tuple[str, int]] = field(default_factory=Counter)
     by_code: Counter[str] = field(default_factory=Counter)
     by_caller: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -188,35 +188,35 @@ class Fuzzer:
         self._number += 1
         number = self._number
         random = Random(f"{self.seed}:{number}")  # noqa: S311 -- no secret
-        door = random.choices(list(_WEIGHTS), weights=list(_WEIGHTS.values()))[0]
+        endpoint = random.choices(list(_WEIGHTS), weights=list(_WEIGHTS.values()))[0]
         caller = callers.pick(random, self.keys)
-        if door == websocket.NAME:
+        if endpoint == websocket.NAME:
             await self._hold(number, random, caller)
             return wire
-        return await self._ask(number, self._made(random, door, caller), wire, caller)
+        return await self._ask(number, self._made(random, endpoint, caller), wire, caller)
 
-    def _made(self, random: Random, door: str, caller: Caller) -> Request:
-        request = self._makers[door](random)
+    def _made(self, random: Random, endpoint: str, caller: Caller) -> Request:
+        request = self._makers[endpoint](random)
         return shaped(random, replace(request, headers=(*request.headers, *caller.headers)))
 
     async def _ask(self, number: int, request: Request, wire: Wire, caller: Caller) -> Wire:
         """Send one request and judge its answer; the connection that is to be used next."""
         outcome = self.outcome
-        self._count(request.door)
+        self._count(request.endpoint)
         try:
             answer = await wire.ask(request)
         except (TimeoutError, OSError) as error:
-            self._find(number, request.door, f"no answer: {error!r}", request.encoded)
+            self._find(number, request.endpoint, f"no answer: {error!r}", request.encoded)
             return Wire(self.url)
         now = time.monotonic()
         self._lately.append((now - answer.seconds, now, f"#{number} {request.encoded[:3000].decode(errors='replace')}"))
-        outcome.by_status[request.door, answer.status] += 1
+        outcome.by_status[request.endpoint, answer.status] += 1
         outcome.by_caller[caller.name, answer.status] += 1
         outcome.took(
             answer.seconds, f"#{number} {request.method} {request.target[:60]} {answer.status} {request.body[:160]!r}"
         )
         for problem in oracle.problems(request, answer) + access.problems(caller, request, answer):
-            self._find(number, request.door, problem, request.encoded)
+            self._find(number, request.endpoint, problem, request.encoded)
         if len(answer.body) < 200_000:
             for value in reading.values(answer)[0]:
                 outcome.by_code.update(oracle.codes(value))
@@ -244,12 +244,12 @@ class Fuzzer:
         at_once = [told for start, stop, told in self._lately if start < began + _SOON and stop > ended - _SOON]
         self.outcome.stalls.append((ended - began, at_once))
 
-    def _count(self, door: str) -> None:
+    def _count(self, endpoint: str) -> None:
         self.outcome.requests += 1
-        self.outcome.by_door[door] += 1
+        self.outcome.by_endpoint[endpoint] += 1
 
-    def _find(self, number: int, door: str, problem: str, sent: bytes) -> None:
-        self.outcome.findings.append(Finding(number, door, problem, sent[:20_000].decode(errors="replace")))
+    def _find(self, number: int, endpoint: str, problem: str, sent: bytes) -> None:
+        self.outcome.findings.append(Finding(number, endpoint, problem, sent[:20_000].decode(errors="replace")))
 
 
 async def _samples(second: SecondCaller, spans: list[tuple[float, float]]) -> list[Sample]:

@@ -4,7 +4,7 @@ import json
 from typing import Any, Final
 
 from tests.fuzz.callers import Caller
-from tests.fuzz.doors.graphql import NAME
+from tests.fuzz.endpoints.graphql import NAME
 from tests.fuzz.pool import Pool
 from tests.fuzz.second_caller import SECOND_PROJECT
 from tests.fuzz.values import DEMO, OWN_PROJECTS

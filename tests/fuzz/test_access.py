@@ -23,7 +23,7 @@ def answer(content: object, status: int = 200, media_type: str = "application/js
 
 
 @pytest.mark.parametrize("name", [EXPIRED, STRANGE, NOBODY])
-def test_who_has_no_key_is_answered_with_nothing(name: str) -> None:
+def test_request_without_key_returns_nothing(name: str) -> None:
     assert access.problems(caller(name), ASKED, answer(DATA)) == [
         f"{name} is given data",
         f"{name} is answered with 200",
@@ -32,7 +32,7 @@ def test_who_has_no_key_is_answered_with_nothing(name: str) -> None:
     assert access.problems(caller(name), ASKED, answer({"data": None, "errors": []}, 401)) == []
 
 
-def test_a_key_shows_what_is_in_its_projects() -> None:
+def test_key_returns_data_of_its_projects() -> None:
     assert access.problems(caller(READER), ASKED, answer(DATA)) == ["reader is told of fuzz/other"]
     for may in (caller(WRITER), caller(OPERATOR), EVERYBODY):
         assert access.problems(may, ASKED, answer(DATA)) == []
@@ -40,14 +40,14 @@ def test_a_key_shows_what_is_in_its_projects() -> None:
     assert access.problems(caller(READER), ASKED, listed) == []
 
 
-def test_a_redirect_gives_nothing() -> None:
+def test_redirect_returns_nothing() -> None:
     asked = Request("files", "GET", "/files/fuzz/other/")
 
     assert access.problems(caller(READER), asked, answer("", 307)) == []
     assert access.problems(caller(READER), asked, answer("", 200)) == ["reader may GET fuzz/other"]
 
 
-def test_what_only_another_project_holds_is_found_in_any_answer() -> None:
+def test_data_of_another_project_is_detected_in_any_response() -> None:
     secret = answer(MARK.format("fuzz/other"), media_type="application/jsonl")
 
     assert access.problems(caller(READER), ASKED, secret) == ["reader is told what only fuzz/other holds"]
@@ -68,11 +68,11 @@ def test_what_only_another_project_holds_is_found_in_any_answer() -> None:
         (READER, "GET", "/export/calls?projectId=demo/assistant", []),
     ],
 )
-def test_an_address_names_a_project_of_the_key(name: str, method: str, target: str, told: list[str]) -> None:
+def test_url_names_a_project_of_the_key(name: str, method: str, target: str, told: list[str]) -> None:
     assert access.problems(caller(name), Request("files", method, target), answer(None, 206)) == told
 
 
-def test_a_reader_changes_nothing() -> None:
+def test_reader_changes_nothing() -> None:
     changed = answer({"data": {"r0_callUpdate": {"id": "1"}}})
 
     assert access.problems(caller(READER), CHANGED, changed) == ["reader writes"]

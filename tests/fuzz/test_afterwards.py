@@ -20,7 +20,7 @@ loomql_limit{resource="completions"} 8.0
 FREE = {'loomql_in_flight{door="metrics"}': 1.0}
 
 
-def test_a_place_that_is_still_held_is_told() -> None:
+def test_leaked_slot_is_reported() -> None:
     now = afterwards.places(METRICS)
 
     assert now == {
@@ -42,7 +42,7 @@ def test_a_place_that_is_still_held_is_told() -> None:
         ),
     ],
 )
-async def test_a_server_that_answers_pings_but_no_query_is_told(result: object, told: list[str]) -> None:
+async def test_server_that_answers_pings_but_no_query_is_reported(result: object, told: list[str]) -> None:
     def graphql(_request: Request) -> JSONResponse:
         return JSONResponse(result)
 

@@ -51,7 +51,7 @@ def test_more_aliases_than_the_limit_are_refused(address: str) -> None:
     assert "data" not in answer
 
 
-def test_operations_in_an_array_are_refused_so_that_one_request_is_one_operation(address: str) -> None:
+def test_array_of_operations_is_refused(address: str) -> None:
     response = httpx.post(f"{address}/graphql", json=[{"query": "{ __typename }"}] * 10)
 
     assert response.status_code == 400
@@ -59,7 +59,7 @@ def test_operations_in_an_array_are_refused_so_that_one_request_is_one_operation
     assert "one by one" in response.json()["errors"][0]["message"]
 
 
-def test_each_unknown_directive_is_told_up_to_a_hundred(address: str) -> None:
+def test_each_unknown_directive_is_reported_up_to_a_hundred(address: str) -> None:
     """Who writes a document wants to know all that is wrong with it; no answer is larger than a hundred such errors."""
     few = ask(address, "{ __typename " + "@aa" * 10 + " }")
     many = ask(address, "{ __typename " + "@aa" * 3000 + " }")
@@ -69,13 +69,13 @@ def test_each_unknown_directive_is_told_up_to_a_hundred(address: str) -> None:
     assert len(many["errors"]) <= 101
 
 
-def test_more_directives_than_a_document_may_have_tokens_are_not_even_parsed(address: str) -> None:
+def test_directives_over_the_token_limit_are_not_parsed(address: str) -> None:
     answer = ask(address, "{ __typename " + "@include(if: true)" * 5000 + " }")
 
     assert codes(answer) == ["QUERY_TOO_COMPLEX"]
 
 
-def test_introspection_in_circles_is_refused(address: str) -> None:
+def test_circular_introspection_is_refused(address: str) -> None:
     """The whole schema is told to whoever asks, but not each type in each type."""
     inner = "name"
     for _ in range(4):
@@ -87,14 +87,14 @@ def test_introspection_in_circles_is_refused(address: str) -> None:
     assert set(codes(answer)) <= {"QUERY_TOO_COMPLEX", "BAD_USER_INPUT"}
 
 
-def test_a_field_asked_for_again_and_again_is_worked_on_once_and_not_five_hundred_times(address: str) -> None:
+def test_field_repeated_500_times_is_refused_as_too_complex(address: str) -> None:
     """Equal selections are one by the language, but to see that they are equal takes time, and more with each."""
     assert ask(address, "{ " + "__typename " * 20 + "}")["data"] == {"__typename": "Query"}
     assert codes(ask(address, "{ " + "__typename " * 500 + "}")) == ["QUERY_TOO_COMPLEX"]
 
 
 @pytest.mark.parametrize("accept", ["application/json", "*/*"])
-def test_no_mutation_runs_by_get_since_any_page_can_make_a_browser_get(address: str, accept: str) -> None:
+def test_mutation_by_get_is_refused(address: str, accept: str) -> None:
     response = httpx.get(f"{address}/graphql", params={"query": MUTATION}, headers={"accept": accept})
 
     assert response.status_code == 405
@@ -110,14 +110,14 @@ def test_no_mutation_runs_by_get_since_any_page_can_make_a_browser_get(address: 
     ],
     ids=["form", "text", "multipart"],
 )
-def test_no_form_that_a_page_can_post_without_asking_is_run(address: str, body: dict[str, Any]) -> None:
+def test_form_post_without_preflight_is_refused(address: str, body: dict[str, Any]) -> None:
     response = httpx.post(f"{address}/graphql", **body)
 
     assert response.status_code in {400, 403, 415}
     assert ask(address, PROJECTS)["data"] == {"projects": {"nodes": []}}
 
 
-def test_a_query_by_get_is_answered_but_no_page_of_another_site_may_read_it(address: str) -> None:
+def test_query_by_get_is_not_readable_across_origins(address: str) -> None:
     """It changes nothing."""
     query = {"query": "{ __typename }"}
 
@@ -128,7 +128,7 @@ def test_a_query_by_get_is_answered_but_no_page_of_another_site_may_read_it(addr
     assert "access-control-allow-origin" not in foreign.headers
 
 
-def test_graphiql_is_shown_to_browsers_until_it_is_turned_off(address: str, closed: str) -> None:
+def test_graphiql_is_served_until_it_is_turned_off(address: str, closed: str) -> None:
     """It shows no more than the API does, and runs in the rights of who opens it."""
     assert httpx.get(f"{address}/graphql", headers=HTML).headers["content-type"].startswith("text/html")
     response = httpx.get(f"{closed}/graphql", headers=HTML)
@@ -137,7 +137,7 @@ def test_graphiql_is_shown_to_browsers_until_it_is_turned_off(address: str, clos
         assert httpx.get(f"{closed}{path}", headers=HTML).status_code == 404
 
 
-def test_the_schema_is_told_until_introspection_is_turned_off(address: str, closed: str) -> None:
+def test_schema_is_returned_until_introspection_is_turned_off(address: str, closed: str) -> None:
     """It is public, in a file of this repository: telling it gives nothing away."""
     question = "{ __schema { types { name } } }"
 
@@ -152,7 +152,7 @@ def test_fields_are_suggested_until_introspection_is_turned_off(address: str, cl
     assert "Did you mean" not in ask(closed, question)["errors"][0]["message"]
 
 
-def test_an_answer_has_no_trace_of_how_it_was_made(address: str) -> None:
+def test_response_has_no_trace_of_its_implementation(address: str) -> None:
     response = httpx.post(f"{address}/graphql", json={"query": "{ __typename }"}, headers={"apollo-tracing": "1"})
 
     assert set(response.json().get("extensions", {})) <= {"cost"}
@@ -161,7 +161,7 @@ def test_an_answer_has_no_trace_of_how_it_was_made(address: str) -> None:
 @pytest.mark.parametrize(
     "query", ["qwerty cop { abc }", "{", "query { ", "{ calls }", "{ call(projectId: 5, id: {}) { id } }"]
 )
-def test_an_error_tells_a_code_and_what_to_change_but_no_innards(address: str, query: str) -> None:
+def test_error_has_a_code_and_a_fix_but_no_internals(address: str, query: str) -> None:
     answer = ask(address, query)
 
     assert set(codes(answer)) == {"BAD_USER_INPUT"}

@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from tests.fuzz.callers import OPERATOR, Caller
-from tests.fuzz.doors import websocket
+from tests.fuzz.endpoints import websocket
 from tests.fuzz.oracle import problems
 from tests.fuzz.wire import Answer, Request
 
@@ -28,7 +28,7 @@ def answer(body: bytes, media_type: str = "application/json", status: int = 200,
 
 
 @pytest.mark.parametrize("value", [b"NaN", b"-Infinity", b'"\\ud800"', b'"\xff"', b"1e999"])
-def test_what_strict_readers_take_for_no_json_is_none(value: bytes) -> None:
+def test_text_rejected_by_strict_parsers_is_not_json(value: bytes) -> None:
     result = b'{"data": {"x": %s}}' % value
 
     assert problems(GRAPHQL, answer(b'{"data": {"x": 18446744073709551616, "y": "\\ud83d\\ude00"}}')) == []
@@ -40,7 +40,7 @@ def test_what_strict_readers_take_for_no_json_is_none(value: bytes) -> None:
     assert found.startswith("the answer is no text/event-stream: ")
 
 
-def test_each_event_is_judged_as_a_result_but_for_one_that_is_cut() -> None:
+def test_each_event_is_checked_as_a_result_unless_truncated() -> None:
     right = b'event: next\ndata: {"data": {"a": 1}}\n\n'
     wrong = b"event: next\r\ndata: %s\n\n" % json.dumps(INTERNAL).encode()
     end = b":\n\nevent: complete\ndata:\n\n"
@@ -68,13 +68,11 @@ def test_each_event_is_judged_as_a_result_but_for_one_that_is_cut() -> None:
         ),
     ],
 )
-def test_whatever_form_a_door_tells_an_error_in_its_words_are_judged(
-    request_: Request, body: bytes, media_type: str
-) -> None:
+def test_errors_in_every_endpoints_format_are_checked(request_: Request, body: bytes, media_type: str) -> None:
     assert problems(request_, answer(body, media_type)) == [TOLD]
 
 
-def test_a_refusal_of_otlp_and_one_in_plain_text_are_judged() -> None:
+def test_otlp_and_plain_text_refusals_are_checked() -> None:
     told = "KeyError in pymongo"
 
     assert problems(OTLP, answer(Status(message=told).SerializeToString(), "application/x-protobuf", 400)) == [TOLD]
@@ -82,7 +80,7 @@ def test_a_refusal_of_otlp_and_one_in_plain_text_are_judged() -> None:
     assert problems(OTLP, answer(b"\xff\xff", "application/x-protobuf")) != []
 
 
-def test_a_message_of_a_websocket_is_read_strictly() -> None:
+def test_websocket_message_is_parsed_strictly() -> None:
     held = websocket.Session(Caller.of(OPERATOR, "Bearer x", OPERATOR), [])
 
     websocket.judge('{"type": "next", "id": "1", "payload": {"data": {"a": 1}}}', held)
@@ -92,7 +90,7 @@ def test_a_message_of_a_websocket_is_read_strictly() -> None:
     assert held.problems[0].startswith("a message is no JSON: ")
 
 
-def test_only_what_is_no_http_is_told_so() -> None:
+def test_only_invalid_http_gets_a_bare_400() -> None:
     told = answer(b"Invalid HTTP request received.", "text/plain", 400)
 
     assert problems(GRAPHQL, told) == ["it is told to be no HTTP"]
@@ -120,7 +118,7 @@ def test_only_what_is_no_http_is_told_so() -> None:
         (1011, False, ["the connection was closed with 1011: "]),
     ],
 )
-def test_a_websocket_that_the_server_breaks_off_is_told(code: int, told: list[str], *, breaks_off: bool) -> None:
+def test_websocket_closed_by_the_server_is_reported(code: int, told: list[str], *, breaks_off: bool) -> None:
     held = websocket.Session(Caller.of(OPERATOR, "Bearer x", OPERATOR), [], closed_with=code, breaks_off=breaks_off)
 
     websocket.judge_end(held, "", is_ours=False)
@@ -137,9 +135,7 @@ def test_a_websocket_that_the_server_breaks_off_is_told(code: int, told: list[st
         (1011, True, ["the connection was closed with 1011: "]),
     ],
 )
-def test_a_client_that_ends_in_the_middle_of_a_message_expects_1002(
-    code: int, told: list[str], *, breaks_protocol: bool
-) -> None:
+def test_client_that_stops_within_a_message_expects_1002(code: int, told: list[str], *, breaks_protocol: bool) -> None:
     caller = Caller.of(OPERATOR, "Bearer x", OPERATOR)
     held = websocket.Session(caller, [], closed_with=code, breaks_protocol=breaks_protocol)
 
@@ -148,7 +144,7 @@ def test_a_client_that_ends_in_the_middle_of_a_message_expects_1002(
     assert held.problems == told
 
 
-def test_a_word_of_ours_that_somebody_sent_may_come_back() -> None:
+def test_internal_word_sent_by_the_client_may_be_returned() -> None:
     told = answer(
         b'{"errors": [{"message": "no field \'a.bson\'", "extensions": {"code": "BAD_USER_INPUT"}}]}', status=400
     )
@@ -158,7 +154,7 @@ def test_a_word_of_ours_that_somebody_sent_may_come_back() -> None:
     assert problems(replace(GRAPHQL, target="/graphql?query=a%2Ebson"), told) == []
 
 
-def test_an_unavailable_server_says_when_to_come_again() -> None:
+def test_unavailable_response_has_retry_after() -> None:
     refused = answer(b'{"errors": [{"message": "busy", "extensions": {"code": "UNAVAILABLE"}}]}', status=503)
 
     assert problems(GRAPHQL, refused) == ["it does not say when to come again"]
@@ -168,7 +164,7 @@ def test_an_unavailable_server_says_when_to_come_again() -> None:
         assert problems(WEAVE, answer(b'{"reason": "too slow"}', status=status)) == []
 
 
-def test_a_body_that_was_lost_on_its_way_is_told() -> None:
+def test_truncated_body_is_reported() -> None:
     told = answer(b'{"reason": "not JSON: Input is a zero-length, empty document"}', status=422)
     asked = replace(WEAVE, headers=(("Content-Type", "application/json"),), body=b'{"id": "1"}')
 

@@ -32,18 +32,18 @@ def samples(*seconds: float, result: str = "200") -> list[Sample]:
     return [Sample(READ, at / 10, took, result) for at, took in enumerate(seconds)]
 
 
-def test_a_healthy_run_is_steady_though_it_warms_up_and_its_machine_is_busy() -> None:
+def test_healthy_run_is_steady_on_a_busy_machine() -> None:
     assert unsteady(outcome(HEALTHY, QUICK)) == []
     assert unsteady(outcome(HEALTHY, [*[0.046] * 980, *[1.13] * 19, 5.9])) == []
 
 
-def test_a_leak_of_four_kib_a_request_is_told() -> None:
+def test_leak_of_four_kib_per_request_is_reported() -> None:
     leaking = [memory + 50_000 * tenth / 10 * 4 / 1024 for tenth, memory in enumerate(HEALTHY)]
 
     assert unsteady(outcome(leaking, QUICK)) == ["memory: 154 MiB more"]
 
 
-def test_a_server_that_sends_many_away_is_told() -> None:
+def test_server_that_refuses_many_requests_is_reported() -> None:
     def run(requests: int, *, of_503: int, of_504: int = 0) -> Outcome:
         told = Counter({("graphql", 200): requests, ("otlp", 503): of_503, ("graphql", 504): of_504})
         run = outcome(HEALTHY, QUICK)
@@ -59,7 +59,7 @@ def test_a_server_that_sends_many_away_is_told() -> None:
     assert unsteady(run(200_000, of_503=2_001)) == ["turned away: 2,001 of 200,000"]
 
 
-def test_open_files_and_threads_that_stay_are_told() -> None:
+def test_leaked_files_and_threads_are_reported() -> None:
     first, last = Seen(0, 250, 27, 16), Seen(1, 250, 31, 23)
     leaking = Seen(1, 250, 77, 316)
 
@@ -68,7 +68,7 @@ def test_open_files_and_threads_that_stay_are_told() -> None:
     assert unsteady(replace(steady, seen=[first] * 99 + [leaking])) == ["open files: 50 more", "threads: 300 more"]
 
 
-def test_a_second_caller_that_waits_longer_than_at_a_quiet_server_is_reported() -> None:
+def test_second_caller_slower_than_on_a_quiet_server_is_reported() -> None:
     healthy = outcome(HEALTHY, QUICK)
 
     assert ratio(healthy) == pytest.approx(1.5)
@@ -82,7 +82,7 @@ def test_a_second_caller_that_waits_longer_than_at_a_quiet_server_is_reported() 
     ) in report(healthy, 1, [])
 
 
-def test_a_second_caller_that_is_refused_is_reported() -> None:
+def test_second_caller_that_is_refused_is_reported() -> None:
     refused = outcome(HEALTHY, QUICK)
     refused.fuzzed += samples(0.004, 0.004, result="503 UNAVAILABLE")
 
@@ -97,5 +97,5 @@ def test_a_second_caller_that_is_refused_is_reported() -> None:
         ([11.2] * 20, ["p99 of pings: 11.2 s", "longest ping: 11.2 s"]),
     ],
 )
-def test_a_stall_is_told_where_it_is_long_or_comes_again_and_again(waits: list[float], told: list[str]) -> None:
+def test_long_or_repeated_stall_is_reported(waits: list[float], told: list[str]) -> None:
     assert unsteady(outcome(HEALTHY, [*waits, *QUICK])) == told

@@ -17,7 +17,7 @@ PLAN = [Repeated("read", Request("graphql", "GET", "/read"), 0.05)]
 UNAVAILABLE = {"errors": [{"message": "busy", "extensions": {"code": "UNAVAILABLE"}}]}
 
 
-async def test_a_stall_counts_for_each_request_that_was_due_in_it(tmp_path: Path) -> None:
+async def test_stall_counts_for_each_request_due_during_it(tmp_path: Path) -> None:
     stalls = False
 
     async def read(_asked: Asked) -> JSONResponse:
@@ -45,7 +45,7 @@ async def test_a_stall_counts_for_each_request_that_was_due_in_it(tmp_path: Path
     assert all(sample.due + sample.seconds > stalled.due + 1 for sample in late)
 
 
-async def test_a_server_that_is_gone_gives_no_answer(tmp_path: Path) -> None:
+async def test_stopped_server_counts_as_no_response(tmp_path: Path) -> None:
     with live_server(Starlette()) as address:
         pass
     with second_caller(f"http://{address}", PLAN, tmp_path / "samples") as second:
@@ -55,7 +55,7 @@ async def test_a_server_that_is_gone_gives_no_answer(tmp_path: Path) -> None:
     assert sample.result == NO_ANSWER
 
 
-def test_a_percentile_is_one_of_the_samples() -> None:
+def test_percentile_is_one_of_the_samples() -> None:
     samples = [Sample("read", 0, seconds / 100, "200") for seconds in range(100)]
 
     assert [percentile(samples, share) for share in (0.0, 0.5, 0.99, 1.0)] == [0, 0.5, 0.99, 0.99]

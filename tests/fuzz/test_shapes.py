@@ -30,7 +30,7 @@ def ping(_asked: Asked) -> PlainTextResponse:
 @pytest.mark.parametrize(
     "request_", [replace(PUT, chunks=(3, 2, 100)), replace(PUT, follows=3), replace(PUT, host="[::1]:8000")]
 )
-async def test_a_request_of_any_shape_has_the_same_answer(request_: Request) -> None:
+async def test_request_in_any_framing_gets_the_same_response(request_: Request) -> None:
     app = Starlette(routes=[Route("/healthz", ping), Route("/files/fuzz/own", body_of, methods=["PUT"])])
     with live_server(app) as address:
         wire = Wire(f"http://{address}")
@@ -40,13 +40,13 @@ async def test_a_request_of_any_shape_has_the_same_answer(request_: Request) -> 
     assert [(answer.status, answer.body, answer.is_whole) for answer in answers] == [(200, b'"0123456789"', True)] * 2
 
 
-def test_chunks_are_spelled_as_they_are_sent() -> None:
+def test_chunks_are_framed_as_sent() -> None:
     assert replace(PUT, chunks=(3, 2, 100)).encoded.endswith(
         b"Transfer-Encoding: chunked\r\n\r\n3\r\n012\r\n2\r\n34\r\n5\r\n56789\r\n0\r\n\r\n"
     )
 
 
-async def test_a_connection_that_was_used_just_now_is_not_asked_again() -> None:
+async def test_recently_used_connection_is_not_checked_again() -> None:
     times = 0
 
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -65,7 +65,7 @@ async def test_a_connection_that_was_used_just_now_is_not_asked_again() -> None:
     assert times == 1
 
 
-def test_only_what_is_right_otherwise_is_shaped() -> None:
+def test_only_otherwise_valid_requests_are_reframed() -> None:
     random = Random(1)  # noqa: S311 -- no secret
     torn = replace(PUT, cut_at=3)
 
@@ -77,7 +77,7 @@ def test_only_what_is_right_otherwise_is_shaped() -> None:
     assert any(("Upgrade", "h2c") in request.headers for request in shapes)
 
 
-def test_hostile_headers_are_shapes_too() -> None:
+def test_hostile_headers_are_framings_too() -> None:
     random = Random(2)  # noqa: S311 -- no secret
     shapes = [shaped(random, PUT) for _ in range(20_000)]
 
@@ -93,7 +93,7 @@ def test_hostile_headers_are_shapes_too() -> None:
     assert len(slow) < len(shapes) / 100
 
 
-async def test_a_slow_body_comes_whole_in_its_time() -> None:
+async def test_slow_body_arrives_complete_in_time() -> None:
     slow = replace(PUT, trickle=Trickle(rest=4, pieces=2, pause=0.2))
     assert slow.trickle is not None
     assert slow.trickle.split(slow.encoded) == [slow.encoded[:-4], b"67", b"89"]
@@ -107,7 +107,7 @@ async def test_a_slow_body_comes_whole_in_its_time() -> None:
     assert answers[0].seconds > 0.4
 
 
-async def test_an_answer_that_comes_before_the_body_is_read() -> None:
+async def test_response_before_the_body_is_read() -> None:
     def refuse(_asked: Asked) -> PlainTextResponse:
         return PlainTextResponse("too large", 413)
 
@@ -120,7 +120,7 @@ async def test_an_answer_that_comes_before_the_body_is_read() -> None:
     assert answer.seconds < 5
 
 
-def test_a_file_that_is_not_stored_whole_is_told() -> None:
+def test_partially_stored_file_is_reported() -> None:
     def stored(size: int) -> Answer:
         return Answer(201, {"content-type": "application/json"}, b'{"sizeBytes": %d}' % size, is_whole=True)
 
@@ -128,7 +128,7 @@ def test_a_file_that_is_not_stored_whole_is_told() -> None:
     assert oracle.problems(PUT, stored(0)) == ["of 10 bytes 0 are stored"]
 
 
-def test_a_page_of_elsewhere_is_refused() -> None:
+def test_cross_origin_page_is_refused() -> None:
     operator = Caller.of(OPERATOR, "Bearer x", OPERATOR)
     asked = replace(PUT, headers=(("Origin", ELSEWHERE),))
 

@@ -48,7 +48,7 @@ class Trickle:
 class Request:
     """What is sent: a method, a target and headers as they are, and a body of which `cut_at` sends a part."""
 
-    door: str
+    endpoint: str
     method: str
     target: str
     headers: tuple[tuple[str, str], ...] = ()

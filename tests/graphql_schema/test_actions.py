@@ -46,7 +46,7 @@ def run(schema: LoomSchema, database: Database, providers: EnvironmentProviders)
     return running(schema, Context(Stores.for_database(database, providers)))
 
 
-async def test_words_are_looked_for_and_what_is_found_is_feedback(run: Run, calls: CallsStore) -> None:
+async def test_contained_words_are_stored_as_feedback(run: Run, calls: CallsStore) -> None:
     await calls.write([start(1), end(1, output={"text": "a weft"}), start(2), end(2, output="a warp")])
     spec = {"name": "checker", "config": looking_for("weft")}
     digest = (await run(SPEC, val=spec)).data["objCreate"]["digest"]
@@ -82,7 +82,7 @@ async def test_words_are_looked_for_and_what_is_found_is_feedback(run: Run, call
     assert {node["id"] for node in listed.data["feedback"]["nodes"]} == set(ids)
 
 
-async def test_a_judges_answer_takes_a_path_and_is_feedback_on_its_call(
+async def test_judge_response_accepts_a_path_and_is_feedback_on_its_call(
     run: Run, calls: CallsStore, objects: ObjectsStore, stand_in: StandIn
 ) -> None:
     await calls.write([start(), end(output="x")])
@@ -108,7 +108,7 @@ async def test_a_judges_answer_takes_a_path_and_is_feedback_on_its_call(
     assert [each["payload"] for each in node["feedback"]["nodes"]] == [{"output": result["output"]}]
 
 
-async def test_a_provider_that_fails_on_one_call_is_told_with_it(
+async def test_provider_failure_is_reported_with_its_call(
     run: Run, calls: CallsStore, objects: ObjectsStore, stand_in: StandIn
 ) -> None:
     await calls.write([start(1), end(1, output="good"), start(2), end(2, output="odd")])
@@ -123,13 +123,13 @@ async def test_a_provider_that_fails_on_one_call_is_told_with_it(
     assert done["results"][1]["error"]["message"].startswith("the model's response is not JSON")
 
 
-async def test_no_calls_are_no_results(run: Run, objects: ObjectsStore) -> None:
+async def test_empty_call_list_returns_no_results(run: Run, objects: ObjectsStore) -> None:
     answer = await run(EXECUTE, ref=await action(objects, looking_for("weft")), calls=[])
 
     assert answer.data["actionsExecuteBatch"] == {"numSucceeded": 0, "numFailed": 0, "results": []}
 
 
-async def test_the_calls_of_any_number_of_results_are_read_at_once(
+async def test_calls_of_all_results_are_read_in_one_batch(
     run: Run, calls: CallsStore, objects: ObjectsStore, commands: Commands
 ) -> None:
     numbers = range(1, 51)
@@ -154,7 +154,7 @@ async def test_the_calls_of_any_number_of_results_are_read_at_once(
         ({"user": "x" * 1_025}, "BAD_USER_INPUT", "wbUserId"),
     ],
 )
-async def test_what_breaks_a_rule_is_refused_by_its_argument(
+async def test_invalid_arguments_are_named(
     run: Run, objects: ObjectsStore, changes: dict[str, Any], code: str, argument: str
 ) -> None:
     given = {"ref": await action(objects, looking_for("weft")), "calls": [call_id(1)], **changes}
@@ -166,7 +166,7 @@ async def test_what_breaks_a_rule_is_refused_by_its_argument(
     assert answer.data == {"actionsExecuteBatch": None}
 
 
-async def test_a_deleted_action_says_when_it_was_deleted(run: Run, objects: ObjectsStore) -> None:
+async def test_deleted_action_error_has_the_deletion_time(run: Run, objects: ObjectsStore) -> None:
     ref = await action(objects, looking_for("weft"))
     await objects.delete(PROJECT, "checker")
 
@@ -177,7 +177,7 @@ async def test_a_deleted_action_says_when_it_was_deleted(run: Run, objects: Obje
     assert answer.errors[0]["extensions"]["argument"] == "actionRef"
 
 
-async def test_a_server_without_providers_looks_for_words_and_says_why_it_judges_nothing(
+async def test_server_without_providers_matches_words_and_explains_judges(
     schema: LoomSchema, database: Database, calls: CallsStore, objects: ObjectsStore
 ) -> None:
     run = running(schema, Context(Stores.for_database(database)))

@@ -11,7 +11,7 @@ from stores.database import Database
 from tests.graphql_schema.conftest import Run
 
 
-async def test_an_argument_at_fault_is_named_as_the_schema_spells_it(run: Run) -> None:
+async def test_invalid_argument_is_named_as_in_the_schema(run: Run) -> None:
     answer = await run(
         '{ calls(projectId: "acme/chat", sortBy: [{field: "latncy_ms", direction: ASC}]) { totalCount } }'
     )
@@ -25,13 +25,13 @@ async def test_an_argument_at_fault_is_named_as_the_schema_spells_it(run: Run) -
 @pytest.mark.parametrize(
     "document", ["{", "{ nothing }", "{ calls { totalCount } }", "query ($x: Int!) { __typename }"]
 )
-async def test_what_the_language_forbids_is_the_users_to_mend(run: Run, document: str) -> None:
+async def test_graphql_language_errors_are_client_errors(run: Run, document: str) -> None:
     answer = await run(document)
 
     assert {error["extensions"]["code"] for error in answer.errors} == {"BAD_USER_INPUT"}
 
 
-async def test_a_database_that_is_away_is_unavailable_and_its_words_are_kept(schema: LoomSchema) -> None:
+async def test_missing_database_is_unavailable_and_its_message_is_kept(schema: LoomSchema) -> None:
     away = Database.open("mongodb://127.0.0.1:1/?directConnection=true", "loomql", timeout_seconds=0.2)
 
     result = await schema.execute(
@@ -44,7 +44,7 @@ async def test_a_database_that_is_away_is_unavailable_and_its_words_are_kept(sch
     assert "127.0.0.1" not in error.message
 
 
-async def test_what_nobody_expected_is_masked_and_logged_under_its_id(
+async def test_unexpected_error_is_masked_and_logged_under_its_id(
     schema: LoomSchema, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = Context(stores=None)  # type: ignore[arg-type]  # the fault that nobody expects
@@ -60,5 +60,5 @@ async def test_what_nobody_expected_is_masked_and_logged_under_its_id(
     assert "AttributeError" in caplog.text
 
 
-def test_paths_of_arguments_are_told_in_camel_case() -> None:
+def test_argument_paths_are_in_camel_case() -> None:
     assert camel_path("batch.3.start.trace_id") == "batch.3.start.traceId"

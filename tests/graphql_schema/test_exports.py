@@ -17,7 +17,7 @@ from stores.threads import ThreadsFilter
 SCHEMA = build_schema(Limits())
 
 
-def test_arguments_become_what_the_stores_take() -> None:
+def test_arguments_are_converted_for_the_stores() -> None:
     calls = parse_arguments(
         SCHEMA,
         concept_of("calls"),
@@ -39,7 +39,7 @@ def test_arguments_become_what_the_stores_take() -> None:
     assert pickle.loads(pickle.dumps(calls)) == calls  # noqa: S301 -- our own
 
 
-def test_null_is_as_good_as_left_out() -> None:
+def test_null_equals_a_missing_argument() -> None:
     found = parse_arguments(
         SCHEMA, concept_of("objects"), {"projectId": "acme/chat", "filter": "null", "sortBy": "null"}
     )
@@ -48,13 +48,13 @@ def test_null_is_as_good_as_left_out() -> None:
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_each_list_can_be_asked_for(name: str) -> None:
+def test_each_list_can_be_exported(name: str) -> None:
     concept = concept_of(name)
 
     assert [SCHEMA.argument_type(concept.field, argument) for argument in concept.arguments]
 
 
-def test_what_is_unknown_is_refused_by_its_name() -> None:
+def test_unknown_argument_is_named() -> None:
     with pytest.raises(NotFoundError, match="calls, objects, feedback, threads"):
         concept_of("costs")
     with pytest.raises(BadInputError, match="use a, b") as refused:

@@ -29,7 +29,7 @@ READ = """
 """
 
 
-async def test_a_file_is_stored_and_read(run: Run) -> None:
+async def test_file_is_stored_and_read(run: Run) -> None:
     created = await run(CREATE, content="aGVsbG8=", name="hello.txt")
     read = await run(READ, digest=HELLO)
 
@@ -47,7 +47,7 @@ async def test_a_file_is_stored_and_read(run: Run) -> None:
     }
 
 
-async def test_the_empty_file_is_a_file(run: Run) -> None:
+async def test_empty_file_is_a_file(run: Run) -> None:
     digest = (await run(CREATE, content="", name="empty")).data["fileCreate"]["digest"]
 
     file = (await run(READ, digest=digest)).data["file"]
@@ -56,7 +56,7 @@ async def test_the_empty_file_is_a_file(run: Run) -> None:
     assert (file["content"], file["sizeBytes"], file["contentType"]) == ("", 0, "application/octet-stream")
 
 
-async def test_a_literal_is_as_good_as_a_variable(run: Run) -> None:
+async def test_content_may_be_a_literal_or_a_variable(run: Run) -> None:
     created = await run('mutation { fileCreate(projectId: "acme/files", name: "a", content: "aGVsbG8=") { digest } }')
 
     assert created.data == {"fileCreate": {"digest": HELLO}}
@@ -66,7 +66,7 @@ async def test_a_literal_is_as_good_as_a_variable(run: Run) -> None:
     "content",
     ["aGVsbG8", "aGVsbG9=", "aGVs bG8=", "aGVsbG8=\n", "====", "aGVsbG8=aGVs", "aGV-", "ä", 5, ["aGVsbG8="], {}],
 )
-async def test_what_is_no_strict_base64_is_refused(run: Run, database: Database, content: object) -> None:
+async def test_invalid_base64_is_refused(run: Run, database: Database, content: object) -> None:
     answer = await run(CREATE, content=content, name="x")
 
     assert answer.code == "BAD_USER_INPUT"
@@ -83,14 +83,14 @@ async def test_what_is_no_strict_base64_is_refused(run: Run, database: Database,
         ({"name": "x"}, "content"),
     ],
 )
-async def test_bad_input_is_refused_by_name(run: Run, variables: dict[str, object], argument: str) -> None:
+async def test_invalid_input_is_named(run: Run, variables: dict[str, object], argument: str) -> None:
     answer = await run(CREATE, **variables)
 
     assert answer.code == "BAD_USER_INPUT"
     assert answer.errors[0]["extensions"]["argument"] == argument
 
 
-async def test_an_upload_is_no_json(run: Run) -> None:
+async def test_upload_is_not_json(run: Run) -> None:
     answer = await run(CREATE, upload="aGVsbG8=")
 
     assert answer.code == "BAD_USER_INPUT"
@@ -103,7 +103,7 @@ async def hello() -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize(("name", "stored"), [(None, "sent.txt"), ("other.txt", "other.txt")])
-async def test_an_upload_has_the_name_that_is_given_or_its_own(run: Run, name: str | None, stored: str) -> None:
+async def test_upload_has_the_given_name_or_its_own(run: Run, name: str | None, stored: str) -> None:
     created = await run(CREATE, upload=SentFile("sent.txt", hello), name=name)
     read = await run(READ, digest=HELLO)
 
@@ -118,7 +118,7 @@ async def test_content_and_upload_exclude_each_other(run: Run, database: Databas
     assert await database.files.count_documents({}) == 0
 
 
-async def test_a_file_larger_than_the_server_takes_is_refused(schema: LoomSchema, database: Database) -> None:
+async def test_file_over_the_server_limit_is_refused(schema: LoomSchema, database: Database) -> None:
     context = Context(Stores.for_database(database), max_file_bytes=4)
 
     for variables in ({"content": "aGVsbG8=", "name": "x"}, {"upload": SentFile("x", hello)}):
@@ -129,7 +129,7 @@ async def test_a_file_larger_than_the_server_takes_is_refused(schema: LoomSchema
         assert "LOOMQL_MAX_FILE_BYTES" in error.message
 
 
-async def test_an_unknown_file_is_null(run: Run) -> None:
+async def test_unknown_file_is_null(run: Run) -> None:
     assert await run(READ, digest=HELLO) == ({"file": None}, [])
 
 
@@ -143,7 +143,7 @@ async def test_content_is_read_only_when_selected(run: Run, commands: Commands) 
     assert commands.names == ["find"]
 
 
-async def test_a_file_too_large_for_an_answer_says_where_to_get_it(run: Run) -> None:
+async def test_file_too_large_for_a_response_names_its_url(run: Run) -> None:
     content = base64.b64encode(bytes(MAX_READ_BYTES + 1)).decode()
     digest = (await run(CREATE, content=content, name="zeros")).data["fileCreate"]["digest"]
 
@@ -155,7 +155,7 @@ async def test_a_file_too_large_for_an_answer_says_where_to_get_it(run: Run) -> 
     assert told.data == {"file": {"url": f"/files/acme/files/{digest}"}}
 
 
-async def test_the_contents_of_one_answer_are_bounded_together(schema: LoomSchema, database: Database) -> None:
+async def test_file_contents_of_one_response_share_a_limit(schema: LoomSchema, database: Database) -> None:
     stores = Stores.for_database(database)
     digest, _, _ = await stores.files.create("acme/files", pieces(bytes(MAX_READ_BYTES)), "zeros")
     file = f'file(projectId: "acme/files", digest: "{digest}")'

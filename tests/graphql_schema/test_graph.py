@@ -43,7 +43,7 @@ def stores(database: Database) -> Stores:
     return Stores.for_database(database)
 
 
-async def test_a_page_of_a_hundred_linked_calls_costs_a_constant_number_of_commands(
+async def test_page_of_a_hundred_linked_calls_costs_a_constant_number_of_commands(
     run: Run, stores: Stores, commands: Commands
 ) -> None:
     await build(stores, 120)
@@ -67,7 +67,9 @@ async def test_a_page_of_a_hundred_linked_calls_costs_a_constant_number_of_comma
     assert [await sent(first) for first in (20, 20, 100, 100)] == [expected] * 4
 
 
-async def test_a_deep_walk_costs_the_same_for_few_and_for_many(run: Run, stores: Stores, commands: Commands) -> None:
+async def test_command_count_of_a_deep_query_does_not_depend_on_rows(
+    run: Run, stores: Stores, commands: Commands
+) -> None:
     await build(stores, 48)
     document = """
     query ($project: ID!, $first: Int) {
@@ -90,7 +92,7 @@ async def test_a_deep_walk_costs_the_same_for_few_and_for_many(run: Run, stores:
     assert await sent(8) == await sent(48)
 
 
-async def test_every_edge_of_a_call_leads_where_it_should(run: Run, stores: Stores) -> None:
+async def test_every_relation_of_a_call_returns_its_target(run: Run, stores: Stores) -> None:
     await build(stores)
 
     [node] = (
@@ -130,7 +132,7 @@ async def test_every_edge_of_a_call_leads_where_it_should(run: Run, stores: Stor
     }
 
 
-async def test_a_thread_leads_to_its_traces_page_by_page(run: Run, calls: CallsStore) -> None:
+async def test_traces_of_a_thread_are_paged(run: Run, calls: CallsStore) -> None:
     for number in range(5):
         await calls.write([start(number, thread_id="t", turn_id=call_id(number)), end(number)])
         await calls.write([start(10 + number, thread_id="t", trace_id=trace_id(number), parent_id=call_id(number))])
@@ -154,7 +156,7 @@ async def test_a_thread_leads_to_its_traces_page_by_page(run: Run, calls: CallsS
     assert [first["pageInfo"]["hasNextPage"], second["pageInfo"]["hasNextPage"]] == [True, False]
 
 
-async def test_a_dataset_leads_to_its_rows_and_an_op_to_its_code(run: Run, stores: Stores) -> None:
+async def test_dataset_returns_its_rows_and_op_its_code(run: Run, stores: Stores) -> None:
     table, rows = await stores.tables.create(PROJECT, [{"q": text} for text in "abc"])
     await stores.objects.create(version({"rows": f"weave:///{PROJECT}/table/{table}"}, object_id="data"))
     await stores.objects.create(version({"rows": f"weave:///{OTHER}/table/{table}"}, object_id="foreign"))
@@ -190,7 +192,7 @@ async def test_a_dataset_leads_to_its_rows_and_an_op_to_its_code(run: Run, store
     assert code["files"] == [{"name": "obj.py", "file": {"content": "aGk="}}, {"name": "a%b", "file": None}]
 
 
-async def test_calls_of_a_run_lead_to_it_and_so_does_what_it_is_of(run: Run, calls: CallsStore, stores: Stores) -> None:
+async def test_calls_of_a_run_return_the_run_and_its_inputs(run: Run, calls: CallsStore, stores: Stores) -> None:
     evaluation = await stores.objects.create(version({"trials": 1}, object_id="quality"))
     ref = f"weave:///{PROJECT}/object/quality:{evaluation}"
     chain = range(MAX_LEVELS_ABOVE + 2)
@@ -225,7 +227,7 @@ async def test_calls_of_a_run_lead_to_it_and_so_does_what_it_is_of(run: Run, cal
     ]
 
 
-async def test_no_edge_leads_to_what_is_deleted_or_in_another_project(
+async def test_relations_omit_deleted_entities_and_other_projects(
     run: Run, calls: CallsStore, database: Database
 ) -> None:
     await calls.write([start(1, project_id=OTHER, thread_id="t", turn_id=call_id(1)), end(1, project_id=OTHER)])
@@ -264,9 +266,7 @@ async def test_no_edge_leads_to_what_is_deleted_or_in_another_project(
 
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "stock"])
-async def test_a_list_inside_a_list_returns_and_counts_20_where_it_is_not_told_how_many(
-    stores: Stores, *, compiled: bool
-) -> None:
+async def test_nested_list_returns_20_rows_by_default(stores: Stores, *, compiled: bool) -> None:
     await stores.calls.write([start(0), *(start(number, parent_id=call_id(0)) for number in range(1, 131))])
     schema, context = build_schema(Limits(max_cost=250_000), compiled=compiled), Context(stores)
     ref = f"weave:///{PROJECT}/call/{call_id(0)}"
@@ -290,7 +290,7 @@ async def test_a_list_inside_a_list_returns_and_counts_20_where_it_is_not_told_h
             assert result.extensions["cost"]["requested"] == 20 + count + 2 + field.startswith("calls(")
 
 
-async def test_an_edge_that_fails_is_told_once_with_its_place(run: Run, stores: Stores) -> None:
+async def test_failed_relation_is_reported_once_with_its_path(run: Run, stores: Stores) -> None:
     await build(stores)
     document = (
         "query ($p: ID!) { calls(projectId: $p, first: 3) { nodes { id children(first: -1) { nodes { id } } } } }"
@@ -305,7 +305,7 @@ async def test_an_edge_that_fails_is_told_once_with_its_place(run: Run, stores: 
 
 
 @pytest.mark.parametrize(("field", "places"), [("feedback { nodes { id } }", 1), ("parent { id }", 12)])
-async def test_an_edge_that_takes_too_long_is_asked_once_and_told_as_graphql_tells_it(
+async def test_slow_relation_is_tried_once_and_reported_per_row(
     stores: Stores, monkeypatch: pytest.MonkeyPatch, field: str, places: int
 ) -> None:
     await build(stores)
@@ -331,7 +331,7 @@ async def test_an_edge_that_takes_too_long_is_asked_once_and_told_as_graphql_tel
         assert [error["path"] for error in ours.errors[:places]] == [error["path"] for error in theirs.errors[:places]]
 
 
-async def test_all_edges_answer_as_stock_graphql_does(stores: Stores) -> None:
+async def test_relations_return_the_same_as_stock_graphql(stores: Stores) -> None:
     await build(stores)
     schemas = [build_schema(Limits(max_aliases=1_000), compiled=compiled) for compiled in (True, False)]
     compiled, stock = [running(schema, Context(stores)) for schema in schemas]

@@ -44,7 +44,7 @@ def inputs(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any input
     return {"model": "gpt-image-1", "prompt": "a weft"} | changes
 
 
-async def test_an_image_tells_its_file_and_its_call(run: Run, database: Database, stand_in: StandIn) -> None:
+async def test_image_has_its_file_and_its_call(run: Run, database: Database, stand_in: StandIn) -> None:
     await CostsStore(database).create(PROJECT, [NewCost("gpt-image-1", 0.01, 0.1)])
     stand_in.reply = lambda _body: answer(encoded(), usage=USAGE)
 
@@ -73,7 +73,7 @@ async def test_an_image_tells_its_file_and_its_call(run: Run, database: Database
     }
 
 
-async def test_the_response_takes_a_path(run: Run, stand_in: StandIn) -> None:
+async def test_response_field_accepts_a_path(run: Run, stand_in: StandIn) -> None:
     stand_in.reply = lambda _body: answer(encoded())
     document = """
         mutation ($inputs: ImageGenerationRequestInputs!) {
@@ -87,7 +87,7 @@ async def test_the_response_takes_a_path(run: Run, stand_in: StandIn) -> None:
 
 
 @pytest.mark.parametrize("track", [True, None])
-async def test_it_is_kept_as_a_call_unless_that_is_forbidden(
+async def test_image_call_is_stored_unless_tracking_is_off(
     run: Run, calls: CallsStore, stand_in: StandIn, track: object
 ) -> None:
     stand_in.reply = lambda _body: answer(encoded())
@@ -100,7 +100,7 @@ async def test_it_is_kept_as_a_call_unless_that_is_forbidden(
     assert await calls.count(PROJECT) == 1
 
 
-async def test_what_a_provider_does_wrong_is_in_the_response(run: Run, stand_in: StandIn) -> None:
+async def test_provider_error_is_in_the_response(run: Run, stand_in: StandIn) -> None:
     stand_in.reply = lambda _body: JSONResponse({"error": {"message": f"Not with {KEY}."}}, 401)
 
     made = await run(CREATE, inputs=inputs())
@@ -112,7 +112,7 @@ async def test_what_a_provider_does_wrong_is_in_the_response(run: Run, stand_in:
     assert (result["images"], result["weaveCallId"], result["call"]) == ([], None, None)
 
 
-async def test_without_providers_the_response_says_so(schema: LoomSchema, database: Database) -> None:
+async def test_missing_providers_are_reported_in_the_response(schema: LoomSchema, database: Database) -> None:
     made = await running(schema, Context(Stores.for_database(database)))(CREATE, inputs=inputs())
 
     assert made.data["imageCreate"]["response"].keys() == {"error"}
@@ -127,9 +127,7 @@ async def test_without_providers_the_response_says_so(schema: LoomSchema, databa
         ({"model": ""}, "inputs.model"),
     ],
 )
-async def test_what_breaks_a_rule_is_refused_by_its_argument(
-    run: Run, stand_in: StandIn, changes: dict[str, Any], argument: str
-) -> None:
+async def test_invalid_arguments_are_named(run: Run, stand_in: StandIn, changes: dict[str, Any], argument: str) -> None:
     made = await run(CREATE, inputs=inputs(**changes))
 
     assert made.code == "BAD_USER_INPUT"
@@ -137,7 +135,7 @@ async def test_what_breaks_a_rule_is_refused_by_its_argument(
     assert stand_in.asked == []
 
 
-async def test_the_servers_limit_for_files_holds_for_images(
+async def test_file_size_limit_applies_to_images(
     schema: LoomSchema, database: Database, providers: EnvironmentProviders, stand_in: StandIn
 ) -> None:
     run = running(schema, Context(Stores.for_database(database, providers), max_file_bytes=20))
@@ -148,7 +146,7 @@ async def test_the_servers_limit_for_files_holds_for_images(
     assert "it is larger than 20 bytes" in made.data["imageCreate"]["response"]["error"]
 
 
-async def test_a_browser_gets_the_image_from_its_url(
+async def test_image_url_returns_the_image(
     mongodb_uri: str, database_name: str, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)

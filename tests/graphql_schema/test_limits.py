@@ -53,7 +53,7 @@ def nested(levels: int) -> str:
     return "{ node " + "{ child " * (levels - 2) + "{ name " + "}" * levels
 
 
-async def test_the_deepest_allowed_document_runs_and_one_level_more_is_refused() -> None:
+async def test_deepest_allowed_document_runs_and_one_level_more_is_refused() -> None:
     schema = schema_with(max_depth=5)
 
     allowed = await schema.execute(nested(5))
@@ -72,7 +72,7 @@ async def test_the_deepest_allowed_document_runs_and_one_level_more_is_refused()
     assert "LOOMQL_MAX_QUERY_DEPTH" in error.message
 
 
-async def test_depth_counts_through_fragments_but_not_their_brackets() -> None:
+async def test_depth_counts_fields_in_fragments_but_not_the_fragments() -> None:
     schema = schema_with(max_depth=3)
     fragments = "fragment A on Node { ... on Node { ...B } } fragment B on Node { child { name } }"
 
@@ -99,7 +99,7 @@ async def test_aliases_count_once_for_each_spread_of_their_fragment() -> None:
     assert "LOOMQL_MAX_QUERY_ALIASES" in error.message
 
 
-async def test_each_operation_of_a_document_is_measured_by_itself() -> None:
+async def test_each_operation_of_a_document_is_limited_separately() -> None:
     schema = schema_with(max_aliases=2)
     document = "query A { a: node { name } b: node { name } } query B { c: node { name } d: node { name } }"
 
@@ -109,7 +109,7 @@ async def test_each_operation_of_a_document_is_measured_by_itself() -> None:
     assert result.data == {"c": {"name": "node"}, "d": {"name": "node"}}
 
 
-async def test_a_bomb_of_nested_fragments_is_measured_without_unfolding_it() -> None:
+async def test_fragment_bomb_is_measured_without_expanding_it() -> None:
     levels = 150
     bomb = "{ node { ...F0 } }" + "".join(
         f"fragment F{level} on Node {{ a: child {{ ...F{level + 1} }} b: child {{ ...F{level + 1} }} }}"
@@ -125,7 +125,7 @@ async def test_a_bomb_of_nested_fragments_is_measured_without_unfolding_it() -> 
     assert "at least 1,000,000 aliases" in error.message
 
 
-async def test_a_long_chain_of_fragments_is_measured_without_recursion() -> None:
+async def test_long_chain_of_fragments_is_measured_without_recursion() -> None:
     chain = "{ node { ...F0 } }" + "".join(
         f"fragment F{level} on Node {{ child {{ ...F{level + 1} }} }}" for level in range(3000)
     )
@@ -137,7 +137,7 @@ async def test_a_long_chain_of_fragments_is_measured_without_recursion() -> None
     assert error.extensions["found"] == 3002
 
 
-async def test_fragments_in_a_circle_are_the_standard_error() -> None:
+async def test_circular_fragments_are_a_standard_error() -> None:
     circle = "{ node { ...A } } fragment A on Node { ...B } fragment B on Node { child { ...A } }"
 
     error = await only_error(schema_with(), circle)
@@ -157,14 +157,14 @@ async def test_fragments_in_a_circle_are_the_standard_error() -> None:
     ],
     ids=["selections", "a list literal", "inline fragments", "fragments within fragments"],
 )
-async def test_a_document_too_deep_to_be_read_is_an_error_that_says_so(document: str) -> None:
+async def test_document_too_deep_to_parse_is_reported(document: str) -> None:
     error = await only_error(schema_with(max_tokens=100_000), document)
 
     assert error.extensions == {"code": "QUERY_TOO_COMPLEX"}
     assert "too deeply" in error.message
 
 
-async def test_a_field_repeated_a_hundred_times_is_merged_and_ten_thousand_times_is_refused() -> None:
+async def test_field_repeated_100_times_is_merged_and_10_000_times_is_refused() -> None:
     merged = await schema_with().execute("{ node { " + "name " * 100 + "} }")
     error = await only_error(schema_with(), "{ node { " + "name " * 10_000 + "} }")
 
@@ -197,7 +197,7 @@ async def test_tokens_beyond_the_limit_are_refused_by_the_parser() -> None:
         (f"query {'n' * 5000} {{ node {{ name }} }}", "name"),
     ],
 )
-async def test_a_name_or_number_that_is_far_too_long_is_refused_by_its_length(document: str, what: str) -> None:
+async def test_too_long_name_or_number_is_refused(document: str, what: str) -> None:
     error = await only_error(schema_with(), document)
 
     assert f"A {what} in the document has 5,00" in error.message
@@ -205,7 +205,7 @@ async def test_a_name_or_number_that_is_far_too_long_is_refused_by_its_length(do
     assert error.extensions["code"] == "QUERY_TOO_COMPLEX"
 
 
-async def test_a_document_that_is_too_long_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_long_document_is_refused_before_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
     schema = schema_with(max_characters=2000)
     monkeypatch.setattr("graphql_schema.engine.documents.parse", None)
 
@@ -220,13 +220,13 @@ async def test_a_document_that_is_too_long_is_refused_before_it_is_read(monkeypa
     }
 
 
-async def test_names_and_numbers_may_be_long_and_comments_and_strings_as_long_as_they_like() -> None:
+async def test_names_have_a_length_limit_but_comments_and_strings_do_not() -> None:
     result = await schema_with().execute(f"query {'n' * 1000} {{ node(key: 5) {{ name }} }} # {'c' * 5000}")
 
     assert result.data == {"node": {"name": "node"}}
 
 
-async def test_the_introspection_of_graphiql_is_not_held_to_the_depth() -> None:
+async def test_graphiql_introspection_is_exempt_from_the_depth_limit() -> None:
     query = get_introspection_query(
         specified_by_url=True,
         directive_is_repeatable=True,
@@ -242,7 +242,7 @@ async def test_the_introspection_of_graphiql_is_not_held_to_the_depth() -> None:
     assert "Node" in [each["name"] for each in result.data["__schema"]["types"]]
 
 
-async def test_introspection_that_nests_lists_without_end_is_refused() -> None:
+async def test_deeply_nested_introspection_is_refused() -> None:
     query = "{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }"
 
     error = await only_error(schema_with(), query)
@@ -250,7 +250,7 @@ async def test_introspection_that_nests_lists_without_end_is_refused() -> None:
     assert error.message == "Maximum introspection depth exceeded"
 
 
-async def test_a_kept_document_still_runs_with_its_own_variables_and_operation() -> None:
+async def test_cached_document_runs_with_its_own_variables_and_operation() -> None:
     schema = schema_with()
     document = "query A($with: Boolean!) { node { name @include(if: $with) child { name } } } query B { __typename }"
 
@@ -268,7 +268,7 @@ async def test_a_kept_document_still_runs_with_its_own_variables_and_operation()
     ]
 
 
-async def test_an_invalid_document_is_invalid_every_time() -> None:
+async def test_invalid_document_is_invalid_every_time() -> None:
     schema = schema_with(max_depth=3)
 
     codes = [((await only_error(schema, nested(4))).extensions or {}).get("code") for _ in range(3)]
@@ -278,7 +278,7 @@ async def test_an_invalid_document_is_invalid_every_time() -> None:
     assert messages == ["Cannot query field 'nothing' on type 'Query'."] * 3
 
 
-async def test_what_one_schema_keeps_does_not_pass_the_limits_of_another() -> None:
+async def test_document_cached_by_one_schema_is_checked_by_another() -> None:
     generous, strict = schema_with(max_depth=10), schema_with(max_depth=3)
 
     assert (await generous.execute(nested(4))).errors is None
@@ -288,7 +288,7 @@ async def test_what_one_schema_keeps_does_not_pass_the_limits_of_another() -> No
     assert error.extensions["limit"] == 3
 
 
-async def test_a_valid_document_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_valid_document_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     schema = schema_with()
     parsed: list[str] = []
 
@@ -303,7 +303,7 @@ async def test_a_valid_document_is_parsed_once(monkeypatch: pytest.MonkeyPatch) 
     assert parsed == ["{ node { name } }"]
 
 
-def test_kept_documents_give_way_to_newer_ones_by_last_use() -> None:
+def test_document_cache_evicts_the_least_recently_used() -> None:
     documents = ValidDocuments(max_characters=40)
     texts = [f"{{ a{number}aaaa }}" for number in range(4)]
     for text in texts:
@@ -343,7 +343,7 @@ def test_kept_documents_give_way_to_newer_ones_by_last_use() -> None:
         ),
     ],
 )
-async def test_an_operation_that_cannot_be_chosen_is_an_error(document: str, name: str | None, message: str) -> None:
+async def test_ambiguous_operation_is_an_error(document: str, name: str | None, message: str) -> None:
     schema = schema_with()
 
     for _ in range(2):
@@ -352,7 +352,7 @@ async def test_an_operation_that_cannot_be_chosen_is_an_error(document: str, nam
         assert caught.value.as_http_error_reason() == message
 
 
-async def test_the_limits_hold_for_streamed_operations_too() -> None:
+async def test_limits_apply_to_streamed_operations() -> None:
     schema = schema_with(max_aliases=0)
 
     counted = [result async for result in await schema.stream("subscription { count(to: 3) }")]

@@ -22,7 +22,7 @@ class Doubler:
         return {key: key * times for key in keys}
 
 
-async def test_what_is_asked_together_is_found_together_each_key_once() -> None:
+async def test_concurrent_keys_are_loaded_in_one_batch_each_once() -> None:
     loaders, doubler = Loaders(), Doubler()
 
     found = await asyncio.gather(*(loaders.load(doubler.find, key, 2) for key in (1, 2, 1)))
@@ -33,7 +33,7 @@ async def test_what_is_asked_together_is_found_together_each_key_once() -> None:
     assert doubler.asked == [[1, 2], [1]]
 
 
-async def test_what_differs_in_more_than_its_key_is_asked_apart() -> None:
+async def test_loads_with_different_arguments_are_separate_batches() -> None:
     loaders, doubler = Loaders(), Doubler()
 
     found = await asyncio.gather(*(loaders.load(doubler.find, 1, times) for times in (2, 3)))
@@ -42,7 +42,7 @@ async def test_what_differs_in_more_than_its_key_is_asked_apart() -> None:
     assert doubler.asked == [[1], [1]]
 
 
-async def test_a_failure_is_told_to_all_who_asked_and_to_nobody_later() -> None:
+async def test_failure_reaches_all_waiters_and_is_not_cached() -> None:
     loaders, doubler = Loaders(), Doubler()
 
     found = await asyncio.gather(*(loaders.load(doubler.find, key, 2) for key in (1, 13)), return_exceptions=True)
@@ -51,7 +51,7 @@ async def test_a_failure_is_told_to_all_who_asked_and_to_nobody_later() -> None:
     assert await loaders.load(doubler.find, 1, 2) == 2
 
 
-async def test_what_took_too_long_is_not_sought_again_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_timed_out_load_is_not_repeated_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     loaders, asked, failing = Loaders(), list[int](), [StoreTimeoutError("too slow")]
 
     async def find(keys: Sequence[int], _: int) -> dict[int, int]:
@@ -75,7 +75,7 @@ async def test_what_took_too_long_is_not_sought_again_for_a_while(monkeypatch: p
     assert await loaders.load(find, 5, 4) == 7, "the while is over"
 
 
-async def test_one_who_gives_up_leaves_the_others_their_answer_and_the_last_ends_the_work() -> None:
+async def test_cancelled_waiter_leaves_the_rest_and_the_last_cancels_the_load() -> None:
     loaders, doubler = Loaders(), Doubler()
     first, second = [asyncio.ensure_future(loaders.load(doubler.find, key, 2)) for key in (1, 2)]
     await asyncio.sleep(0)
@@ -92,7 +92,7 @@ async def test_one_who_gives_up_leaves_the_others_their_answer_and_the_last_ends
     assert doubler.asked == [[1, 2], [4]]
 
 
-async def test_very_many_who_ask_hear_of_a_failure_and_of_an_answer_each_once() -> None:
+async def test_many_waiters_each_get_the_failure_or_the_result_once() -> None:
     loaders, doubler = Loaders(), Doubler()
     keys = [*range(20, 20 + 3 * BATCH_SIZE)]
 

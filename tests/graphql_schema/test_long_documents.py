@@ -12,7 +12,7 @@ from graphql_schema.execution.executor import CompilingExecutor
 from graphql_schema.execution.roots import LimitedRootsExecutor
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
-from tests.waiting import turns_beside
+from tests.waiting import loop_turns_during
 
 SHORT = "{ greeting }"
 MISSPELT = " ".join(f"greting{number}" for number in range(2_000))
@@ -54,14 +54,14 @@ async def streamed(schema: LoomSchema, document: str) -> ExecutionResult:
 
 @pytest.mark.parametrize("run", [executed, streamed])
 @pytest.mark.parametrize(("text", "lets_others_in"), [(SHORT, False), (padded("{ " + MISSPELT + " }"), True)])
-async def test_others_go_on_while_a_long_one_is_read(
+async def test_other_requests_run_while_a_long_document_is_parsed(
     schema: LoomSchema, run: Run, text: str, *, lets_others_in: bool
 ) -> None:
-    assert (await turns_beside(run(schema, text)) > 5) is lets_others_in
+    assert (await loop_turns_during(run(schema, text)) > 5) is lets_others_in
 
 
 @pytest.mark.parametrize("run", [executed, streamed])
-async def test_what_comes_of_a_long_one_is_the_same(schema: LoomSchema, run: Run) -> None:
+async def test_long_document_gives_the_same_result(schema: LoomSchema, run: Run) -> None:
     for _ in range(2):  # read anew, and kept
         assert (await run(schema, padded(SHORT))).data == {"greeting": "Hello"}
     for document in ("{ greting }", "{ greeting(to: 1) }", "{"):
@@ -70,7 +70,7 @@ async def test_what_comes_of_a_long_one_is_the_same(schema: LoomSchema, run: Run
         assert [error.message for error in long.errors or ()] == [error.message for error in short.errors]
 
 
-async def test_what_a_long_one_does_is_known_before_it_is_valid(schema: LoomSchema) -> None:
+async def test_operation_type_of_a_long_document_is_known_before_validation(schema: LoomSchema) -> None:
     query, invalid, watching = padded(SHORT), padded("{ greting }"), padded("subscription { count }")
     for _ in range(2):
         assert [schema.is_query(text, None) for text in (query, invalid, watching, padded("{"))] == [
@@ -86,18 +86,18 @@ async def test_what_a_long_one_does_is_known_before_it_is_valid(schema: LoomSche
         ]
 
 
-async def test_a_look_at_a_long_document_lets_others_in_and_is_kept(schema: LoomSchema) -> None:
+async def test_inspection_of_a_long_document_yields_and_is_cached(schema: LoomSchema) -> None:
     text = padded("{ " + MISSPELT + " }")
 
-    assert await turns_beside(schema.prepare(text, None)) > 5
-    assert await turns_beside(schema.prepare(text, None)) == 0
+    assert await loop_turns_during(schema.prepare(text, None)) > 5
+    assert await loop_turns_during(schema.prepare(text, None)) == 0
     assert schema.is_query(text, None)
 
 
-async def test_documents_beyond_the_limit_take_no_time_to_look_at(schema: LoomSchema) -> None:
+async def test_documents_over_the_limit_are_inspected_in_no_time(schema: LoomSchema) -> None:
     text = "{" + "greeting " * 60_000 + "}"
 
-    assert await turns_beside(schema.prepare(text, None)) == 0
+    assert await loop_turns_during(schema.prepare(text, None)) == 0
     assert not schema.is_query(text, None)
     assert schema._documents._heads == {}
     errors = (await executed(schema, text)).errors or []
@@ -106,19 +106,19 @@ async def test_documents_beyond_the_limit_take_no_time_to_look_at(schema: LoomSc
     ]
 
 
-async def test_variable_types_of_a_long_document_are_read_while_others_go_on(schema: LoomSchema) -> None:
+async def test_variable_types_of_a_long_document_are_read_cooperatively(schema: LoomSchema) -> None:
     text = padded("query ($a: Boolean!) { " + " ".join(f"g{n}: greeting @skip(if: $a)" for n in range(90)) + " }")
     found: list[dict[str, str]] = []
 
     async def read() -> None:
         found.append(await schema.variable_types(text, None))
 
-    assert await turns_beside(read()) > 5
+    assert await loop_turns_during(read()) > 5
     assert found == [{"a": "Boolean"}]
 
 
 @pytest.mark.parametrize("kind", [LimitedRootsExecutor, CompilingExecutor])
-async def test_introspection_of_the_schema_lets_others_in(kind: type[LimitedRootsExecutor]) -> None:
+async def test_introspection_yields_to_other_requests(kind: type[LimitedRootsExecutor]) -> None:
     schema = LoomSchema(Query, limits=Limits(), execution_context_class=kind)
     for _ in range(3):  # a selection is compiled when the server meets it again
         results: list[ExecutionResult] = []
@@ -126,7 +126,7 @@ async def test_introspection_of_the_schema_lets_others_in(kind: type[LimitedRoot
         async def ask(into: list[ExecutionResult]) -> None:
             into.append(await executed(schema, get_introspection_query()))
 
-        assert await turns_beside(ask(results)) > 0
+        assert await loop_turns_during(ask(results)) > 0
         [result] = results
         assert result.errors is None
         assert result.data is not None
@@ -134,7 +134,7 @@ async def test_introspection_of_the_schema_lets_others_in(kind: type[LimitedRoot
         assert [field["name"] for field in kinds["Query"]["fields"]] == ["greeting"]
 
 
-def test_operations_of_one_are_told_apart_and_their_names_take_no_room(schema: LoomSchema) -> None:
+def test_operation_names_are_distinguished_and_take_no_memory(schema: LoomSchema) -> None:
     text = padded("query a { greeting } subscription b { count }")
     names = ["a", "b", "", None, "x" * 100_000]
 

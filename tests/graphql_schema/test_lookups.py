@@ -65,7 +65,7 @@ def several(question: Question) -> dict[str, Any]:
     return {"callIds": [call_id(98), call_id(99)]} if question.field == "evaluationCompare" else {}
 
 
-async def test_what_is_missing_is_null_without_an_error(run: Run, schema: LoomSchema) -> None:
+async def test_missing_entity_is_null_without_an_error(run: Run, schema: LoomSchema) -> None:
     found: dict[str, Any] = {}
     for question in questions(schema, "acme/none", number=99):
         if question.root == "Query":
@@ -78,7 +78,7 @@ async def test_what_is_missing_is_null_without_an_error(run: Run, schema: LoomSc
     assert found.keys() == schema._schema.query_type.fields.keys()  # type: ignore[union-attr]
 
 
-async def test_what_is_missing_in_a_project_is_null_too(run: Run, schema: LoomSchema, calls: CallsStore) -> None:
+async def test_missing_entity_in_a_project_is_null(run: Run, schema: LoomSchema, calls: CallsStore) -> None:
     await calls.write([start(1)])
 
     for question in questions(schema, PROJECT, number=99):
@@ -87,7 +87,7 @@ async def test_what_is_missing_in_a_project_is_null_too(run: Run, schema: LoomSc
             assert answer == ({question.field: MISSING[question.field]}, [])
 
 
-async def test_a_malformed_project_id_is_an_error_of_every_field(run: Run, schema: LoomSchema) -> None:
+async def test_malformed_project_id_is_an_error_of_every_field(run: Run, schema: LoomSchema) -> None:
     asked = 0
     for question in questions(schema, PROJECT, number=99):
         if question.root == "Query" and "projectId" in question.variables:
@@ -117,7 +117,7 @@ async def test_a_malformed_project_id_is_an_error_of_every_field(run: Run, schem
         ('usageTree(%s, traceId: "nope") { id }', "traceId"),
     ],
 )
-async def test_a_malformed_id_is_an_error(run: Run, field: str, argument: str) -> None:
+async def test_malformed_id_is_an_error(run: Run, field: str, argument: str) -> None:
     answer = await run(f"{{ {field} }}".replace("%s", f'projectId: "{PROJECT}"'))
 
     [error] = answer.errors
@@ -125,7 +125,7 @@ async def test_a_malformed_id_is_an_error(run: Run, field: str, argument: str) -
     assert list(answer.data.values()) == [None]
 
 
-async def test_what_is_deleted_is_null(run: Run, calls: CallsStore, objects: ObjectsStore) -> None:
+async def test_deleted_entity_is_null(run: Run, calls: CallsStore, objects: ObjectsStore) -> None:
     await calls.write([start(1)])
     await calls.delete(PROJECT, [call_id(1)])
     digest = await objects.create(version(1))
@@ -141,7 +141,7 @@ async def test_what_is_deleted_is_null(run: Run, calls: CallsStore, objects: Obj
     assert answer == ({"call": None, "obj": None, "latest": None, "op": None, "node": None}, [])
 
 
-def test_every_field_of_query_and_mutation_may_be_null(schema: LoomSchema) -> None:
+def test_every_root_field_is_nullable(schema: LoomSchema) -> None:
     core = schema._schema
     assert core.query_type
     assert core.mutation_type
@@ -151,7 +151,7 @@ def test_every_field_of_query_and_mutation_may_be_null(schema: LoomSchema) -> No
     assert [name for name, field in fields.items() if is_non_null_type(field.type)] == []
 
 
-async def test_an_error_in_one_field_leaves_the_others(run: Run, calls: CallsStore) -> None:
+async def test_error_in_one_field_keeps_the_others(run: Run, calls: CallsStore) -> None:
     await calls.write([start(1)])
     document = """{
       before: callsStats(projectId: "acme/chat") { count }
@@ -167,7 +167,7 @@ async def test_an_error_in_one_field_leaves_the_others(run: Run, calls: CallsSto
 
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "stock"])
-async def test_a_mutation_that_fails_leaves_the_others(database: Database, *, compiled: bool) -> None:
+async def test_failed_mutation_keeps_the_others(database: Database, *, compiled: bool) -> None:
     schema, context = build_schema(Limits(), compiled=compiled), Context(Stores.for_database(database))
     made = {"opName": "f", "startedAt": "2026-01-31T12:00:00Z", "attributes": {}, "inputs": {}}
     good = {**made, "projectId": PROJECT, "id": call_id(1)}

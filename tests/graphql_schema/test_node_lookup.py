@@ -100,7 +100,7 @@ async def refs(run: Run, calls: CallsStore, objects: ObjectsStore, database: Dat
     return refs_in(answer.data)
 
 
-async def test_every_entity_is_found_by_its_ref_with_what_is_selected_of_its_type(run: Run, refs: list[str]) -> None:
+async def test_every_entity_is_found_by_its_ref_with_its_selection(run: Run, refs: list[str]) -> None:
     nodes = (await run(NODES, ids=refs)).data["nodes"]
 
     assert [node["ref"] for node in nodes] == refs
@@ -128,7 +128,7 @@ async def test_every_entity_is_found_by_its_ref_with_what_is_selected_of_its_typ
     assert {parse_entity(ref).kind for ref in refs} | {"table", "op"} == NODE_LOOKUPS.keys()
 
 
-async def test_a_table_is_found_by_the_ref_that_values_have_of_it(run: Run, refs: list[str]) -> None:
+async def test_table_is_found_by_the_ref_in_values(run: Run, refs: list[str]) -> None:
     [table] = {ref.partition("/index/")[0] for ref in refs if "/table/" in ref}
 
     [node] = (await run(NODES, ids=[table])).data["nodes"]
@@ -136,7 +136,7 @@ async def test_a_table_is_found_by_the_ref_that_values_have_of_it(run: Run, refs
     assert node == {"__typename": "Table", "ref": table, "digest": table.rpartition("/")[2], "count": 3}
 
 
-async def test_one_node_is_what_it_is_among_several(run: Run, refs: list[str]) -> None:
+async def test_node_and_nodes_return_the_same(run: Run, refs: list[str]) -> None:
     alone = [
         (await run(NODES.replace("[ID!]!", "ID!").replace("nodes(ids: $ids)", "node(id: $ids)"), ids=ref)).data["node"]
         for ref in refs
@@ -145,7 +145,7 @@ async def test_one_node_is_what_it_is_among_several(run: Run, refs: list[str]) -
     assert alone == (await run(NODES, ids=refs)).data["nodes"]
 
 
-async def test_nodes_keep_their_order_and_come_as_often_as_they_are_asked_for(run: Run, refs: list[str]) -> None:
+async def test_nodes_keep_order_and_repeats(run: Run, refs: list[str]) -> None:
     asked = [refs[5], refs[0], refs[5], f"weave:///{PROJECT}/call/{call_id(9)}", refs[0]]
 
     nodes = (await run("query ($ids: [ID!]!) { nodes(ids: $ids) { ref } }", ids=asked)).data["nodes"]
@@ -153,7 +153,7 @@ async def test_nodes_keep_their_order_and_come_as_often_as_they_are_asked_for(ru
     assert nodes == [{"ref": refs[5]}, {"ref": refs[0]}, {"ref": refs[5]}, None, {"ref": refs[0]}]
 
 
-async def test_many_nodes_cost_a_command_for_each_kind_and_project(
+async def test_many_nodes_take_one_command_per_kind_and_project(
     run: Run, calls: CallsStore, commands: Commands
 ) -> None:
     other = "acme/other"
@@ -168,7 +168,7 @@ async def test_many_nodes_cost_a_command_for_each_kind_and_project(
     assert Counter(commands.names) == {"find": 1, "distinct": 2}
 
 
-async def test_what_is_not_there_or_deleted_is_null(
+async def test_missing_or_deleted_node_is_null(
     run: Run, refs: list[str], calls: CallsStore, objects: ObjectsStore
 ) -> None:
     await calls.delete(PROJECT, [call_id(1), call_id(2)])
@@ -197,7 +197,7 @@ async def test_what_is_not_there_or_deleted_is_null(
     assert answer.data["nodes"] == [None] * (len(gone) + len(never) + len(beyond) + 1)
 
 
-async def test_no_ref_leads_to_what_another_project_has(run: Run, refs: list[str]) -> None:
+async def test_refs_into_another_project_return_null(run: Run, refs: list[str]) -> None:
     foreign = [ref.replace(PROJECT, "acme/other") for ref in refs]
 
     assert (await run(NODES, ids=foreign)).data["nodes"] == [None] * len(refs)
@@ -242,7 +242,7 @@ async def test_no_ref_leads_to_what_another_project_has(run: Run, refs: list[str
         "weave:///acme/chat/thread/" + "x" * 100_000 + "/",
     ],
 )
-async def test_what_is_no_ref_of_an_entity_is_told_with_its_place(run: Run, ref: str) -> None:
+async def test_invalid_ref_is_reported_with_its_position(run: Run, ref: str) -> None:
     one = await run("query ($id: ID!) { node(id: $id) { ref } }", id=ref)
     several = await run("query ($ids: [ID!]!) { nodes(ids: $ids) { ref } }", ids=[f"weave:///{PROJECT}", ref, "worse"])
 
@@ -251,7 +251,7 @@ async def test_what_is_no_ref_of_an_entity_is_told_with_its_place(run: Run, ref:
     assert len(one.errors[0]["message"]) < 600
 
 
-async def test_too_many_nodes_are_told_with_the_limit(run: Run) -> None:
+async def test_too_many_nodes_error_has_the_limit(run: Run) -> None:
     answer = await run(
         "query ($ids: [ID!]!) { nodes(ids: $ids) { ref } }", ids=[f"weave:///{PROJECT}"] * (MAX_NODES + 1)
     )
@@ -260,7 +260,7 @@ async def test_too_many_nodes_are_told_with_the_limit(run: Run) -> None:
     assert answer.errors[0]["message"] == "ids: has 1,001 refs; the limit is 1,000 per request"
 
 
-async def test_only_fragments_of_the_type_that_is_there_are_read(run: Run, refs: list[str], commands: Commands) -> None:
+async def test_only_fragments_of_the_actual_type_are_read(run: Run, refs: list[str], commands: Commands) -> None:
     commands.sent.clear()
 
     await run(
@@ -278,7 +278,7 @@ async def test_only_fragments_of_the_type_that_is_there_are_read(run: Run, refs:
     assert set(body["projection"]) - {"__typename"} == {"_id", "id", "project_id", "json.output"}
 
 
-def test_every_type_with_a_ref_of_its_own_is_found(schema: LoomSchema) -> None:
+def test_every_type_with_its_own_ref_is_found(schema: LoomSchema) -> None:
     implementing = schema._schema.get_possible_types(schema._schema.type_map["Node"])  # type: ignore[arg-type]
 
     assert {kind.name for kind in implementing} == {finding.type for finding in NODE_LOOKUPS.values()}

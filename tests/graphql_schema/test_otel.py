@@ -30,7 +30,7 @@ async def test_spans_are_stored_in_the_project_of_the_mutation(run: Run) -> None
     ]
 
 
-async def test_what_is_rejected_is_told(run: Run) -> None:
+async def test_rejected_spans_are_reported(run: Run) -> None:
     answer = await run(EXPORT, project="acme/chat", traces=otlp_json(request(span(1), span(2, {"." * 64: 1}))))
 
     told = answer.data["otelExport"]["partialSuccess"]
@@ -39,7 +39,7 @@ async def test_what_is_rejected_is_told(run: Run) -> None:
     assert [node["id"] for node in (await run(CALLS)).data["calls"]["nodes"]] == [span_id(1)]
 
 
-async def test_what_is_no_request_is_refused_by_name(run: Run) -> None:
+async def test_invalid_request_is_refused_by_name(run: Run) -> None:
     traces = await run(EXPORT, project="acme/chat", traces={"spans": []})
     project = await run(EXPORT, project="nonsense", traces={})
     user = await run(EXPORT, project="acme/chat", traces={}, user="u" * 1025)

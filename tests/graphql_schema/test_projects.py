@@ -47,7 +47,7 @@ async def chat(database: Database, calls: CallsStore, objects: ObjectsStore) -> 
     await FilesStore(database).create_all(PROJECT, [NewFile.of(b"hello")])
 
 
-async def test_a_project_is_ensured_again_and_again(run: Run) -> None:
+async def test_project_can_be_ensured_repeatedly(run: Run) -> None:
     for _ in range(2):
         answer = await run(ENSURE, entity="acme", project=" my chat ")
         assert answer.data == {"ensureProjectExists": {"projectName": "my chat", "projectId": "acme/my chat"}}
@@ -73,7 +73,7 @@ async def test_a_project_is_ensured_again_and_again(run: Run) -> None:
         ("acme", "\N{ZERO WIDTH SPACE}", "project"),
     ],
 )
-async def test_what_names_no_project_is_refused(run: Run, entity: str, project: str, argument: str) -> None:
+async def test_invalid_project_name_is_refused(run: Run, entity: str, project: str, argument: str) -> None:
     answer = await run(ENSURE, entity=entity, project=project)
 
     assert answer.code == "BAD_USER_INPUT"
@@ -82,7 +82,7 @@ async def test_what_names_no_project_is_refused(run: Run, entity: str, project: 
 
 
 @pytest.mark.usefixtures("chat")
-async def test_a_project_has_all_that_was_stored_in_it(run: Run) -> None:
+async def test_project_has_everything_stored_in_it(run: Run) -> None:
     answer = await run(EVERYTHING)
 
     [node] = answer.data["projects"]["nodes"]
@@ -105,7 +105,7 @@ async def test_a_project_has_all_that_was_stored_in_it(run: Run) -> None:
     assert alone.data["projectStats"] == node["stats"]
 
 
-async def test_a_project_that_is_not_there_is_null_and_takes_nothing(run: Run) -> None:
+async def test_missing_project_is_null_and_costs_nothing(run: Run) -> None:
     answer = await run(STATS, project="acme/none")
     assert set(answer.data["projectStats"].values()) == {0}
 
@@ -114,7 +114,7 @@ async def test_a_project_that_is_not_there_is_null_and_takes_nothing(run: Run) -
 
 
 @pytest.mark.parametrize("bad", ["acme", "a/b/c", "a/b:c", "/", "x" * 1000, "é/\x01"])
-async def test_what_is_no_project_id_is_refused(run: Run, bad: str) -> None:
+async def test_invalid_project_id_is_refused(run: Run, bad: str) -> None:
     for document in (STATS, "query ($project: ID!) { project(projectId: $project) { id } }"):
         answer = await run(document, project=bad)
         assert answer.code == "BAD_USER_INPUT"
@@ -122,7 +122,7 @@ async def test_what_is_no_project_id_is_refused(run: Run, bad: str) -> None:
 
 
 @pytest.mark.usefixtures("chat")
-async def test_what_is_not_selected_is_not_computed(run: Run, commands: Commands) -> None:
+async def test_unselected_fields_are_not_computed(run: Run, commands: Commands) -> None:
     async def asked(document: str) -> list[Any]:
         commands.sent.clear()
         assert not (await run(document)).errors
@@ -138,9 +138,7 @@ async def test_what_is_not_selected_is_not_computed(run: Run, commands: Commands
     assert await asked("{ projects { nodes { stats { tablesStorageSizeBytes } } } }") == ["projects", "table_rows"]
 
 
-async def test_a_page_of_any_size_takes_the_same_number_of_commands(
-    run: Run, calls: CallsStore, commands: Commands
-) -> None:
+async def test_command_count_does_not_depend_on_page_size(run: Run, calls: CallsStore, commands: Commands) -> None:
     await calls.write([start(number, project_id=f"acme/p{number:02}") for number in range(60)])
 
     async def ask(first: int) -> tuple[list[Any], Counter[str]]:
@@ -169,7 +167,7 @@ class Slow(ProjectsStore):
 
 
 @pytest.mark.parametrize("field", ["callCount", "objectCount", "feedbackCount", f"stats {{ {SIZES} }}"])
-async def test_what_is_not_counted_in_time_is_told_by_its_field(
+async def test_timed_out_count_is_an_error_at_its_field(
     schema: LoomSchema, database: Database, calls: CallsStore, field: str
 ) -> None:
     await calls.write([start(number, project_id=f"acme/p{number}") for number in range(3)])
@@ -184,9 +182,7 @@ async def test_what_is_not_counted_in_time_is_told_by_its_field(
     assert f"did not compute {name} in time; ask for fewer projects per request (first)" in error.message
 
 
-async def test_a_project_whose_sizes_take_too_long_is_told_to_select_fewer(
-    schema: LoomSchema, database: Database
-) -> None:
+async def test_slow_project_sizes_error_suggests_fewer_fields(schema: LoomSchema, database: Database) -> None:
     context = Context(replace(Stores.for_database(database), projects=Slow(database)))
 
     result = await schema.execute(STATS, variable_values={"project": PROJECT}, context_value=context)
@@ -231,7 +227,7 @@ async def test_projects_are_paged_sorted_and_filtered(run: Run, calls: CallsStor
         ('after: "x"', "after"),
     ],
 )
-async def test_a_bad_question_names_its_argument(run: Run, arguments: str, argument: str) -> None:
+async def test_invalid_query_names_its_argument(run: Run, arguments: str, argument: str) -> None:
     answer = await run(f"{{ projects({arguments}) {{ nodes {{ id }} }} }}")
 
     assert answer.code == "BAD_USER_INPUT"
@@ -254,7 +250,7 @@ query ($project: ID!, $where: QueryInput, $sort: [SortBy!]) {
 """
 
 
-async def test_a_project_leads_to_what_it_has(
+async def test_project_returns_its_entities(
     run: Run, calls: CallsStore, objects: ObjectsStore, database: Database
 ) -> None:
     turn = {"thread_id": "talk", "turn_id": call_id(1)}
@@ -278,7 +274,7 @@ async def test_a_project_leads_to_what_it_has(
     assert found["costs"]["nodes"] == [{"llmId": "loom-large"}]
 
 
-async def test_lists_of_a_project_are_those_of_the_root(run: Run, calls: CallsStore) -> None:
+async def test_project_lists_equal_the_root_lists(run: Run, calls: CallsStore) -> None:
     await calls.write([start(number) for number in range(1, 6)])
     page = "pageInfo { hasNextPage endCursor } edges { cursor node { id ref } }"
     asked = {"project": PROJECT, "after": None}
@@ -320,7 +316,7 @@ async def test_each_project_of_a_page_has_its_own_lists(run: Run, calls: CallsSt
     assert [await asked(first) for first in (1, 3)] == [2, 4]
 
 
-async def test_what_a_list_of_a_project_refuses_names_its_argument(run: Run, calls: CallsStore) -> None:
+async def test_error_in_a_project_list_names_its_argument(run: Run, calls: CallsStore) -> None:
     await calls.write([start(1)])
 
     answer = await run("query ($project: ID!) { project(projectId: $project) { calls(first: -1) { nodes { id } } } }",
@@ -331,7 +327,7 @@ async def test_what_a_list_of_a_project_refuses_names_its_argument(run: Run, cal
     assert answer.errors[0]["path"] == ["project", "calls"]
 
 
-async def test_lists_of_projects_are_counted_in_the_cost(database: Database) -> None:
+async def test_project_lists_are_counted_in_the_cost(database: Database) -> None:
     run = running(build_schema(Limits(max_cost=250_000)), Context(Stores.for_database(database)))
 
     answer = await run("{ projects(first: 100) { nodes { calls(first: 10000) { nodes { id } } } } }")

@@ -23,7 +23,7 @@ async def made(objects: ObjectsStore, val: object, object_id: str = "prompt") ->
     return f"weave:///{PROJECT}/object/{object_id}:{await objects.create(version(val, object_id=object_id))}"
 
 
-async def test_refs_answer_in_order(run: Run, objects: ObjectsStore) -> None:
+async def test_refs_are_resolved_in_order(run: Run, objects: ObjectsStore) -> None:
     ref = await made(objects, {"messages": [{"content": "Be kind."}], "wide": 1 << 80})
     gone = await made(objects, 1, "gone")
     await objects.delete(PROJECT, "gone", ["latest"])
@@ -36,7 +36,7 @@ async def test_refs_answer_in_order(run: Run, objects: ObjectsStore) -> None:
     }
 
 
-async def test_what_is_missing_is_null_and_what_is_wrong_says_so(run: Run, objects: ObjectsStore) -> None:
+async def test_missing_ref_is_null_and_invalid_ref_is_an_error(run: Run, objects: ObjectsStore) -> None:
     ref = await made(objects, {"a": 1})
     missing = f"weave:///{PROJECT}/object/prompt:v0"
 
@@ -59,7 +59,7 @@ query ($project: ID!) {
 """
 
 
-async def test_a_call_leads_to_what_it_took_and_gave(
+async def test_call_returns_entities_in_its_inputs_and_output(
     run: Run, objects: ObjectsStore, calls: CallsStore, tables: TablesStore
 ) -> None:
     prompt = await made(objects, {"text": "Be kind."})
@@ -109,7 +109,7 @@ async def test_a_call_leads_to_what_it_took_and_gave(
     assert node["outputRefs"] == [{"ref": prompt, "value": {"text": "Be kind."}}] * 2
 
 
-async def test_a_call_without_refs_has_none(run: Run, calls: CallsStore) -> None:
+async def test_call_without_refs_has_no_ref_entities(run: Run, calls: CallsStore) -> None:
     await calls.write([start(inputs={"text": "weave:///acme"})])
 
     answer = await run(WALK, project=PROJECT)
@@ -117,7 +117,7 @@ async def test_a_call_without_refs_has_none(run: Run, calls: CallsStore) -> None
     assert answer.data == {"calls": {"nodes": [{"inputRefs": [], "outputRefs": []}]}}
 
 
-async def test_a_page_of_calls_costs_the_same_commands_whatever_it_refers_to(
+async def test_command_count_does_not_depend_on_the_refs_of_a_page(
     run: Run, objects: ObjectsStore, calls: CallsStore, commands: Commands
 ) -> None:
     prompts = [await made(objects, {"text": n}, f"prompt{n}") for n in range(10)]
@@ -136,7 +136,7 @@ async def test_a_page_of_calls_costs_the_same_commands_whatever_it_refers_to(
     assert len(sent[0]) <= 4
 
 
-async def test_an_error_in_a_path_into_a_value_names_it(run: Run, objects: ObjectsStore, calls: CallsStore) -> None:
+async def test_error_in_a_path_into_a_value_names_it(run: Run, objects: ObjectsStore, calls: CallsStore) -> None:
     await calls.write([start(inputs={"prompt": await made(objects, {"text": 1})})])
 
     answer = await run(WALK.replace('"text"', '"a..b"'), project=PROJECT)

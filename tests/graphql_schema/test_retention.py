@@ -57,7 +57,7 @@ async def logged(calls: CallsStore) -> None:
 
 
 @pytest.mark.usefixtures("logged")
-async def test_a_rule_is_tried_set_swept_by_and_taken_away(administer: Run, run: Run) -> None:
+async def test_rule_is_previewed_set_applied_and_removed(administer: Run, run: Run) -> None:
     nothing = {"hiddenCalls": 0, "feedback": 0, "files": 0, "filesStorageSizeBytes": 0}
     old = {"traces": 5, "calls": 5, "traceStorageSizeBytes": 5 * len("{}{}null{}")}
 
@@ -86,7 +86,7 @@ async def test_a_rule_is_tried_set_swept_by_and_taken_away(administer: Run, run:
 
 
 @pytest.mark.usefixtures("logged")
-async def test_a_project_is_purged(administer: Run, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_project_is_purged(administer: Run, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
     last = (
@@ -105,7 +105,7 @@ async def test_a_project_is_purged(administer: Run, run: Run, monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("logged")
-async def test_who_is_no_administrator_is_told_what_opens_it(run: Run) -> None:
+async def test_non_admin_error_says_how_to_get_access(run: Run) -> None:
     for document, command in (
         (SET, "loomql retention set acme/chat"),
         (SWEEP, "loomql retention sweep acme/chat"),
@@ -140,7 +140,7 @@ async def test_who_is_no_administrator_is_told_what_opens_it(run: Run) -> None:
     ],
 )
 @pytest.mark.usefixtures("logged")
-async def test_what_cannot_be_is_refused(
+async def test_invalid_rules_are_refused(
     administer: Run, document: str, variables: dict[str, object], code: str, message: str
 ) -> None:
     answer = await administer(document, **variables)
@@ -149,11 +149,11 @@ async def test_what_cannot_be_is_refused(
     assert answer.errors[0]["message"].startswith(message)
 
 
-async def test_a_project_that_is_not_there_has_no_retention(run: Run) -> None:
+async def test_missing_project_has_no_retention(run: Run) -> None:
     assert (await run(READ)).data == {"retention": None}
 
 
-async def test_without_a_database_all_is_unavailable(schema: LoomSchema) -> None:
+async def test_missing_database_is_unavailable(schema: LoomSchema) -> None:
     away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
     run = run_with(schema, Context(Stores.for_database(away), caller=ANONYMOUS_ADMIN))
 

@@ -36,7 +36,7 @@ def with_literal(inputs: str, started_at: str = "2026-01-01T00:00:00Z", variable
     ],
     ids=["integers", "floats", "keys", "order and kinds", "text"],
 )
-async def test_json_comes_back_as_it_came(run: Run, inputs: dict[str, Any]) -> None:
+async def test_json_is_returned_as_sent(run: Run, inputs: dict[str, Any]) -> None:
     written = await run(WITH_VARIABLE, inputs=inputs)
     read = await run(READ)
 
@@ -44,7 +44,7 @@ async def test_json_comes_back_as_it_came(run: Run, inputs: dict[str, Any]) -> N
     assert repr(read.data["call"]["inputs"]) == repr(inputs)
 
 
-async def test_a_json_literal_holds_variables_and_leaves_out_absent_ones(run: Run) -> None:
+async def test_json_literal_accepts_variables_and_omits_absent_ones(run: Run) -> None:
     literal = (
         '{number: 1, text: "x", list: [$given, $absent, 1.5], given: $given, absent: $absent, yes: true, no: null}'
     )
@@ -70,7 +70,7 @@ async def test_a_json_literal_holds_variables_and_leaves_out_absent_ones(run: Ru
         ("{a: -" + "9" * 900 + "}", "900 digits is too long"),
     ],
 )
-async def test_a_literal_that_is_no_json_is_refused(run: Run, literal: str, reason: str) -> None:
+async def test_invalid_json_literal_is_refused(run: Run, literal: str, reason: str) -> None:
     answer = await run(with_literal(literal))
 
     assert answer.code == "BAD_USER_INPUT"
@@ -88,14 +88,14 @@ async def test_a_literal_that_is_no_json_is_refused(run: Run, literal: str, reas
         ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
     ],
 )
-async def test_times_are_read_in_any_zone_and_told_in_utc(run: Run, given: str, read: str) -> None:
+async def test_times_are_read_in_any_zone_and_returned_in_utc(run: Run, given: str, read: str) -> None:
     await run(with_literal("{}", given))
 
     assert (await run(READ)).data["call"]["startedAt"] == read
 
 
 @pytest.mark.parametrize("given", ["", "yesterday", "2026-13-01T00:00:00Z", "1767225600"])
-async def test_what_is_no_time_is_refused_with_an_example(run: Run, given: str) -> None:
+async def test_invalid_time_is_refused_with_an_example(run: Run, given: str) -> None:
     answer = await run(with_literal("{}", given))
 
     assert answer.code == "BAD_USER_INPUT"
@@ -103,7 +103,7 @@ async def test_what_is_no_time_is_refused_with_an_example(run: Run, given: str) 
 
 
 @pytest.mark.parametrize("step", [2**63, 1.5, "7", True])
-async def test_a_big_int_is_an_integer_of_64_bits(run: Run, step: object) -> None:
+async def test_big_int_is_a_64_bit_integer(run: Run, step: object) -> None:
     answer = await run(
         """
         mutation ($step: BigInt) {

@@ -12,11 +12,11 @@ from graphql_schema.schema import LoomSchema, sdl
 COMMITTED = Path(module.__file__).with_name("schema.graphql")
 
 
-def test_the_committed_sdl_is_the_schema() -> None:
+def test_committed_sdl_matches_the_schema() -> None:
     assert COMMITTED.read_text() == sdl(), "run: loomql schema > graphql_schema/schema.graphql"
 
 
-def test_the_sdl_is_valid_for_other_tools() -> None:
+def test_sdl_is_valid_for_other_tools() -> None:
     assert {"Query", "Mutation", "Subscription"} <= set(parse_sdl(sdl()).type_map)
 
 

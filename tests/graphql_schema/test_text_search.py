@@ -41,7 +41,7 @@ async def _stored(calls: CallsStore) -> None:
 
 
 @pytest.mark.usefixtures("_stored")
-async def test_a_search_tells_where_what_was_found_and_how(run: Run) -> None:
+async def test_result_has_the_match_positions_and_the_method(run: Run) -> None:
     answer = await run(SEARCH, text="weft", first=1)
 
     assert answer.errors == []
@@ -70,7 +70,7 @@ async def test_a_search_tells_where_what_was_found_and_how(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("_stored")
-async def test_pages_go_back(run: Run) -> None:
+async def test_pages_go_backward(run: Run) -> None:
     back = """query($before: String) { search(projectId: "acme/chat", text: "answer", last: 1, before: $before) {
       nodes { call { id } } pageInfo { hasNextPage hasPreviousPage startCursor } } }"""
 
@@ -98,7 +98,7 @@ async def test_pages_go_back(run: Run) -> None:
         ({"text": "x", "max": 101}, "maxHighlights"),
     ],
 )
-async def test_what_cannot_be_asked_is_refused_by_name(run: Run, given: dict[str, object], argument: str) -> None:
+async def test_invalid_arguments_are_named(run: Run, given: dict[str, object], argument: str) -> None:
     answer = await run(SEARCH, **given)
 
     assert answer.code == "BAD_USER_INPUT"
@@ -106,7 +106,7 @@ async def test_what_cannot_be_asked_is_refused_by_name(run: Run, given: dict[str
 
 
 @pytest.mark.usefixtures("_stored")
-async def test_what_is_not_selected_is_not_read(run: Run, commands: Commands) -> None:
+async def test_unselected_fields_are_not_read(run: Run, commands: Commands) -> None:
     commands.sent.clear()
 
     answer = await run('{ search(projectId: "acme/chat", text: "weft") { nodes { score } } }')
@@ -116,7 +116,7 @@ async def test_what_is_not_selected_is_not_read(run: Run, commands: Commands) ->
 
 
 @pytest.mark.usefixtures("_stored")
-async def test_an_index_is_switched_by_administrators_alone(
+async def test_only_administrators_switch_an_index(
     schema: LoomSchema, database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
@@ -142,7 +142,7 @@ async def test_an_index_is_switched_by_administrators_alone(
     assert off.data["searchIndexSet"]["isOn"] is False
 
 
-async def test_a_project_that_is_not_there_has_no_index(run: Run, schema: LoomSchema, database: Database) -> None:
+async def test_missing_project_has_no_index(run: Run, schema: LoomSchema, database: Database) -> None:
     admin = running(schema, Context(Stores.for_database(database), caller=ANONYMOUS_ADMIN))
 
     assert (await run(f"{{ {INDEX} }}")).data == {"searchIndex": None}

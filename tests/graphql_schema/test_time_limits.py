@@ -38,7 +38,7 @@ FIELDS: Final = {
 
 
 @pytest.mark.parametrize("field", FIELDS)
-async def test_every_command_of_a_query_says_how_long_it_may_take(
+async def test_every_command_of_a_query_has_a_time_limit(
     run: Run, database: Database, commands: Commands, field: str
 ) -> None:
     await build(Stores.for_database(database))

@@ -12,7 +12,7 @@ SECONDS = 5
 MOST_GROWTH_MIB = 120
 
 
-async def test_everything_at_once_makes_no_errors_and_leaves_nothing_open(
+async def test_full_load_makes_no_errors_and_leaves_nothing_open(
     mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
     with counted_server(tmp_path, mongodb_uri, database_name) as server:

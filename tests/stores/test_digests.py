@@ -23,11 +23,11 @@ from tests.stores.json.test_codec import JSON, nested
         ([1], "CAqe1ChVnvYCZotMAPEU8aEcP2sCpDXwvcFUV45NfyI"),
     ],
 )
-def test_objects_have_the_known_digests(value: object, digest: str) -> None:
+def test_object_digests_match_known_values(value: object, digest: str) -> None:
     assert digests.object_digest(value) == digest
 
 
-def test_a_table_has_the_known_digest() -> None:
+def test_table_digest_matches_a_known_value() -> None:
     rows: list[Any] = [{"a": 1, "n": {"x": 3}}, {"a": 2, "n": {"x": 1}}, {"a": 1, "n": {"x": 3}}, {"a": "z"}]
 
     digest = digests.table_digest(map(digests.object_digest, rows))
@@ -43,7 +43,7 @@ def test_a_table_has_the_known_digest() -> None:
         (b"", "47DEQpj8HBSaXYTImWX5JCeuQeRkm5NMpJWZG3hSuFU"),
     ],
 )
-def test_files_have_the_known_digests(content: bytes, digest: str) -> None:
+def test_file_digests_match_known_values(content: bytes, digest: str) -> None:
     running = hashlib.sha256()
     for byte in content:
         running.update(bytes([byte]))
@@ -51,7 +51,7 @@ def test_files_have_the_known_digests(content: bytes, digest: str) -> None:
     assert digests.bytes_digest(content) == digests.sha256_digest(running) == digest
 
 
-def test_the_order_of_keys_is_of_no_matter_and_the_kind_of_number_is() -> None:
+def test_digest_depends_on_number_type_but_not_on_key_order() -> None:
     assert digests.object_digest({"a": 1, "b": {"c": 2, "d": 3}}) == digests.object_digest(
         {"b": {"d": 3, "c": 2}, "a": 1}
     )
@@ -59,14 +59,14 @@ def test_the_order_of_keys_is_of_no_matter_and_the_kind_of_number_is() -> None:
 
 
 @given(JSON)
-def test_what_is_digested_is_pythons_own_text(value: object) -> None:
+def test_digest_is_computed_over_pythons_json_text(value: object) -> None:
     text = json.dumps(value, sort_keys=True)
 
     assert codec.canonical(value) == text
     assert digests.object_digest(value) == digests.text_digest(text)
 
 
-def test_what_nests_too_deeply_for_python_has_the_text_that_python_would_write() -> None:
+def test_value_too_deep_for_python_has_the_same_text() -> None:
     inner = {"b": [1.5, "é"], "a": {}, "": []}
     text = json.dumps(inner, sort_keys=True)
     for level in range(MAX_DEPTH - 2):

@@ -19,7 +19,7 @@ def keys(database: Database) -> KeysStore:
     return KeysStore(database, settle_seconds=0)
 
 
-async def test_a_key_that_is_rotated_by_many_at_once_has_one_in_its_place(keys: KeysStore) -> None:
+async def test_key_rotated_concurrently_has_one_successor(keys: KeysStore) -> None:
     old = await keys.create([Grant("acme/chat", Role.WRITER)])
 
     outcomes = await asyncio.gather(*(keys.rotate(old.key.id) for _ in range(4)), return_exceptions=True)
@@ -31,7 +31,7 @@ async def test_a_key_that_is_rotated_by_many_at_once_has_one_in_its_place(keys: 
     assert live == [made[0].key.id]
 
 
-async def test_a_key_is_rotated_once_and_keeps_the_end_that_it_was_made_with(keys: KeysStore) -> None:
+async def test_key_is_rotated_once_and_keeps_its_expiry(keys: KeysStore) -> None:
     old = await keys.create([Grant("acme/chat", Role.WRITER)])
 
     new = await keys.rotate(old.key.id, grace_seconds=3_600)
@@ -46,7 +46,7 @@ async def test_a_key_is_rotated_once_and_keeps_the_end_that_it_was_made_with(key
     assert [key.id for key in await keys.all() if key.is_live(times.now())] == [made.id]
 
 
-async def test_what_ends_at_the_end_of_time_is_rotated_and_nothing_ends_after_it(keys: KeysStore) -> None:
+async def test_key_expiring_at_the_maximum_time_can_be_rotated(keys: KeysStore) -> None:
     with pytest.raises(BadInputError, match="before the year 10000"):
         await keys.create([Grant("acme/chat", Role.WRITER)], expires_at=times.LAST + 1)
     old = await keys.create([Grant("acme/chat", Role.WRITER)], expires_at=times.LAST)
@@ -60,7 +60,7 @@ def _is_told(caplog: pytest.LogCaptureFixture, action: str) -> bool:
     return f'"{action}"' in caplog.text
 
 
-async def test_a_change_is_in_the_audit_log_before_all_processes_go_by_it(
+async def test_key_change_is_audited_before_processes_apply_it(
     keys: KeysStore, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     old = await keys.create([Grant("acme/chat", Role.WRITER)])
@@ -77,7 +77,7 @@ async def test_a_change_is_in_the_audit_log_before_all_processes_go_by_it(
         waiting.cancel()
 
 
-async def test_the_first_keys_are_all_there_when_they_are_made_at_once(keys: KeysStore) -> None:
+async def test_first_keys_created_concurrently_all_exist(keys: KeysStore) -> None:
     made = await asyncio.gather(*(keys.create([Grant("*", Role.ADMIN)]) for _ in range(8)))
 
     known = await keys.live_keys(await keys.change_number())
@@ -86,7 +86,7 @@ async def test_the_first_keys_are_all_there_when_they_are_made_at_once(keys: Key
     assert known.by_id.keys() == {each.key.id for each in made} == {key_id_of(each.text) for each in made}
 
 
-async def test_a_key_that_is_not_there_is_neither_revoked_nor_rotated(keys: KeysStore) -> None:
+async def test_missing_key_cannot_be_revoked_or_rotated(keys: KeysStore) -> None:
     for change in (keys.revoke("0" * 16), keys.rotate("0" * 16)):
         with pytest.raises(NotFoundError):
             await change

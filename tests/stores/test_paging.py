@@ -24,7 +24,7 @@ from tests.stores.calls.builders import PROJECT, call_id, start
         ({"before": "c", "offset": 0}, PageRequest(DEFAULT_SIZE, "c", backward=True)),
     ],
 )
-def test_arguments_become_a_request(arguments: dict[str, Any], request_: PageRequest) -> None:
+def test_arguments_become_a_page_request(arguments: dict[str, Any], request_: PageRequest) -> None:
     assert PageRequest.from_arguments(**arguments) == request_
 
 
@@ -42,7 +42,7 @@ def test_arguments_become_a_request(arguments: dict[str, Any], request_: PageReq
         ({"last": 1, "offset": 1}, "offset", "counts from the start"),
     ],
 )
-def test_arguments_that_make_no_page_are_refused(arguments: dict[str, Any], argument: str, reason: str) -> None:
+def test_invalid_page_arguments_are_refused(arguments: dict[str, Any], argument: str, reason: str) -> None:
     with pytest.raises(BadInputError) as refused:
         PageRequest.from_arguments(**arguments)
 
@@ -64,7 +64,7 @@ async def page(calls: CallsStore, **arguments: Any) -> Page:  # noqa: ANN401 -- 
 
 
 @pytest.mark.usefixtures("ten_calls")
-async def test_a_page_tells_whether_there_is_more_on_either_side(calls: CallsStore) -> None:
+async def test_page_reports_rows_before_and_after_it(calls: CallsStore) -> None:
     first = await page(calls, first=4)
     middle = await page(calls, first=4, after=first.cursor(first.rows[-1]))
     last = await page(calls, first=4, after=middle.cursor(middle.rows[-1]))
@@ -79,14 +79,14 @@ async def test_a_page_tells_whether_there_is_more_on_either_side(calls: CallsSto
 
 
 @pytest.mark.usefixtures("ten_calls")
-async def test_the_last_rows_come_in_the_order_of_the_list(calls: CallsStore) -> None:
+async def test_last_rows_are_in_list_order(calls: CallsStore) -> None:
     end_ = await page(calls, last=3)
 
     assert (numbers(end_), end_.has_previous, end_.has_next) == ([7, 8, 9], True, False)
 
 
 @pytest.mark.usefixtures("ten_calls")
-async def test_an_offset_leaves_rows_out(calls: CallsStore) -> None:
+async def test_offset_skips_rows(calls: CallsStore) -> None:
     skipped = await page(calls, first=2, offset=3)
     after = await page(calls, first=2, offset=3, after=skipped.cursor(skipped.rows[-1]))
     beyond = await page(calls, offset=11)
@@ -97,7 +97,7 @@ async def test_an_offset_leaves_rows_out(calls: CallsStore) -> None:
 
 
 @pytest.mark.usefixtures("ten_calls")
-async def test_a_page_of_nothing_still_tells_whether_there_is_more(calls: CallsStore) -> None:
+async def test_empty_page_reports_rows_before_and_after_it(calls: CallsStore) -> None:
     nothing = await page(calls, first=0)
 
     assert (nothing.rows, nothing.has_next) == ([], True)
@@ -105,7 +105,7 @@ async def test_a_page_of_nothing_still_tells_whether_there_is_more(calls: CallsS
 
 
 @pytest.mark.usefixtures("ten_calls")
-async def test_a_cursor_outlives_its_row(calls: CallsStore) -> None:
+async def test_cursor_works_after_its_row_is_deleted(calls: CallsStore) -> None:
     first = await page(calls, first=4)
     await calls.delete(PROJECT, [call_id(3), call_id(5)])
 
@@ -113,7 +113,7 @@ async def test_a_cursor_outlives_its_row(calls: CallsStore) -> None:
 
 
 @pytest.mark.usefixtures("ten_calls")
-async def test_a_cursor_is_good_for_its_own_query_only(calls: CallsStore) -> None:
+async def test_cursor_is_valid_only_for_its_query(calls: CallsStore) -> None:
     first = await page(calls, first=4)
     cursor = first.cursor(first.rows[-1])
     request = PageRequest(4, cursor)
@@ -131,7 +131,7 @@ async def test_a_cursor_is_good_for_its_own_query_only(calls: CallsStore) -> Non
 
 
 @pytest.mark.usefixtures("ten_calls")
-async def test_a_cursor_of_one_path_into_json_is_none_of_another(calls: CallsStore) -> None:
+async def test_cursor_of_one_json_path_is_invalid_for_another(calls: CallsStore) -> None:
     first = await calls.page(PROJECT, PageRequest(4), {"id"}, None, [SortBy("inputs.a")])
     request = PageRequest(4, first.cursor(first.rows[-1]))
 
@@ -148,7 +148,7 @@ def altered(cursor: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("ten_calls")
-async def test_a_cursor_that_was_tampered_with_is_refused(calls: CallsStore, commands: Commands) -> None:
+async def test_forged_cursor_is_refused(calls: CallsStore, commands: Commands) -> None:
     first = await page(calls, first=4)
     commands.sent.clear()
 
@@ -159,7 +159,7 @@ async def test_a_cursor_that_was_tampered_with_is_refused(calls: CallsStore, com
     assert commands.sent == []
 
 
-async def test_a_page_is_one_command_that_reads_only_what_is_wanted(calls: CallsStore, commands: Commands) -> None:
+async def test_page_is_one_command_that_reads_only_selected_fields(calls: CallsStore, commands: Commands) -> None:
     await calls.write([start(number, inputs={"text": "x" * 1000}) for number in range(300)])
     commands.sent.clear()
 
@@ -171,7 +171,7 @@ async def test_a_page_is_one_command_that_reads_only_what_is_wanted(calls: Calls
     assert len(narrow.rows) == 250
 
 
-async def test_what_is_wanted_is_read_and_no_more(calls: CallsStore, commands: Commands) -> None:
+async def test_page_reads_exactly_the_selected_fields(calls: CallsStore, commands: Commands) -> None:
     await calls.write([start(1, inputs={"a": 1}, attributes={"b": 2})])
     commands.sent.clear()
 
@@ -183,7 +183,7 @@ async def test_what_is_wanted_is_read_and_no_more(calls: CallsStore, commands: C
     assert commands.names == ["find", "find"]
 
 
-async def test_total_sizes_take_one_command_more_whatever_the_page(calls: CallsStore, commands: Commands) -> None:
+async def test_total_sizes_take_one_command_for_any_page(calls: CallsStore, commands: Commands) -> None:
     await calls.write([start(number) for number in range(300)])
     commands.sent.clear()
 

@@ -17,7 +17,7 @@ DIGITS = st.integers(15, MAX_DIGITS + 5).flatmap(lambda digits: st.sampled_from(
 
 
 @given(st.integers(0, MAX_DEPTH + 3) | st.integers(MAX_DEPTH - 4, MAX_DEPTH + 1), SCALARS | DIGITS)
-def test_a_value_is_refused_at_writing_or_can_be_read_in_all_ways(depth: int, leaf: object) -> None:
+def test_accepted_value_is_readable_in_every_form(depth: int, leaf: object) -> None:
     # given
     value = {"usage": {"model": {"requests": 1}}, "deep": nested(depth, leaf)}
     within = depth + 1 <= MAX_DEPTH and not (isinstance(leaf, int) and abs(leaf) >= 10**MAX_DIGITS)
@@ -40,17 +40,17 @@ def test_a_value_is_refused_at_writing_or_can_be_read_in_all_ways(depth: int, le
     ("path", "found"),
     [(None, '{"a":[1,{"b":null}]}'), ("", '{"a":[1,{"b":null}]}'), ("a.1", '{"b":null}'), ("a.1.b", None), ("x", None)],
 )
-def test_a_field_reads_whole_or_at_a_path(path: str | None, found: str | None) -> None:
+def test_field_is_read_whole_or_at_a_path(path: str | None, found: str | None) -> None:
     assert INPUTS.text_at({"json": {"inputs": '{"a":[1,{"b":null}]}'}}, path) == found
 
 
 @pytest.mark.parametrize("row", [{}, {"json": {}}], ids=["no JSON", "other JSON"])
 @pytest.mark.parametrize("path", [None, "a"])
-def test_a_row_without_the_field_has_nothing_at_any_path(row: dict[str, object], path: str | None) -> None:
+def test_row_without_the_field_has_nothing_at_any_path(row: dict[str, object], path: str | None) -> None:
     assert INPUTS.text_at(row, path) is None
 
 
-def test_a_rows_json_is_parsed_once_until_it_is_forgotten() -> None:
+def test_json_of_a_row_is_parsed_once_until_dropped() -> None:
     row = {"id": "x", "json": {"inputs": '{"a":[1]}', "output": "[2]"}}
 
     first = INPUTS.value(row)

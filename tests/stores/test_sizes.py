@@ -156,7 +156,7 @@ class Life:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_sizes_are_what_a_recount_gives(database: Database, projects: ProjectsStore, seed: int) -> None:
+async def test_sizes_equal_a_recount(database: Database, projects: ProjectsStore, seed: int) -> None:
     life = Life(database, seed)
     for _ in range(5):
         for _ in range(25):
@@ -206,7 +206,7 @@ async def check_numbers(database: Database, project: str, life: Life, sizes: dic
         )
 
 
-async def test_deleted_versions_take_nothing(projects: ProjectsStore, objects: ObjectsStore) -> None:
+async def test_deleted_versions_have_no_size(projects: ProjectsStore, objects: ObjectsStore) -> None:
     async def size() -> int:
         sizes = await projects.sizes([PROJECT], frozenset({"objects_storage_size_bytes"}))
         size: int = sizes[PROJECT]["objects_storage_size_bytes"]
@@ -223,9 +223,7 @@ async def test_deleted_versions_take_nothing(projects: ProjectsStore, objects: O
     assert await size() == 0
 
 
-async def test_neither_deleted_calls_nor_those_that_never_started_take_anything(
-    projects: ProjectsStore, calls: CallsStore
-) -> None:
+async def test_deleted_and_unstarted_calls_have_no_size(projects: ProjectsStore, calls: CallsStore) -> None:
     await calls.write([start(1, inputs={"a": 1}), start(2, inputs={"a": 1}), end(3, output="x")])
     await calls.delete(PROJECT, [call_id(1), call_id(9)])
 
@@ -234,7 +232,7 @@ async def test_neither_deleted_calls_nor_those_that_never_started_take_anything(
     assert sizes == {PROJECT: {"trace_storage_size_bytes": len('{}{"a": 1}')}}
 
 
-async def test_a_table_keeps_its_size_once_all_its_rows_are_there(
+async def test_table_keeps_its_size_once_all_its_rows_exist(
     database: Database, projects: ProjectsStore, commands: Commands
 ) -> None:
     tables = TablesStore(database)
@@ -258,7 +256,7 @@ async def test_a_table_keeps_its_size_once_all_its_rows_are_there(
     assert (await projects.sizes([PROJECT], SIZES))[PROJECT]["tables_storage_size_bytes"] == 8
 
 
-async def test_a_size_only_shrinks_while_calls_are_deleted(projects: ProjectsStore, calls: CallsStore) -> None:
+async def test_size_only_shrinks_while_calls_are_deleted(projects: ProjectsStore, calls: CallsStore) -> None:
     for root in range(0, 6000, 1500):  # a delete moves each call to another place in the index that is being read
         below = {"trace_id": trace_id(root), "parent_id": call_id(root)}
         await calls.write([start(root), *(start(number, **below) for number in range(root + 1, root + 1500))])
@@ -281,7 +279,7 @@ async def test_a_size_only_shrinks_while_calls_are_deleted(projects: ProjectsSto
     assert await calls.count(PROJECT) == 0
 
 
-async def test_only_what_is_wanted_is_asked_and_for_all_projects_together(
+async def test_only_selected_sizes_are_read_in_one_query_for_all_projects(
     projects: ProjectsStore, calls: CallsStore, commands: Commands
 ) -> None:
     many = [f"acme/p{number}" for number in range(25)]
@@ -299,7 +297,7 @@ async def test_only_what_is_wanted_is_asked_and_for_all_projects_together(
     assert [body["aggregate"] for _, body in commands.sent] == ["files.files"]
 
 
-async def test_an_id_that_is_no_projects_is_refused(projects: ProjectsStore) -> None:
+async def test_invalid_project_id_is_refused(projects: ProjectsStore) -> None:
     for bad in ("acme", "acme/a/b", "acme/a:b", "", "x" * 1000 + "/y", "acme/\x00", "acme/\ud800"):
         with pytest.raises(BadInputError, match="is not a project id; write entity/project") as caught:
             await projects.sizes([bad], SIZES)
@@ -339,7 +337,7 @@ async def test_every_size_is_read_from_an_index_alone(
     }
 
 
-async def test_the_sizes_of_a_pages_traces_are_read_from_an_index_alone(
+async def test_trace_sizes_of_a_page_are_read_from_an_index_alone(
     database: Database, calls: CallsStore, commands: Commands
 ) -> None:
     traces: list[dict[str, Any]] = [

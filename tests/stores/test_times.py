@@ -14,7 +14,7 @@ ZONES = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=
 
 
 @given(MOMENTS, ZONES)
-def test_a_moment_is_the_same_in_every_zone(naive: datetime, zone: timezone) -> None:
+def test_timestamp_is_the_same_in_every_zone(naive: datetime, zone: timezone) -> None:
     moment = naive.replace(tzinfo=UTC)
 
     assert times.parse(moment.astimezone(zone).isoformat()) == times.parse(moment.isoformat())
@@ -22,7 +22,7 @@ def test_a_moment_is_the_same_in_every_zone(naive: datetime, zone: timezone) -> 
 
 
 @given(MOMENTS)
-def test_a_time_reads_back_to_the_microsecond(naive: datetime) -> None:
+def test_time_is_exact_to_the_microsecond(naive: datetime) -> None:
     text = times.to_text(times.from_datetime(naive))
 
     assert len(text) == len("2026-01-31T12:00:00.000000Z")
@@ -42,7 +42,7 @@ def test_a_time_reads_back_to_the_microsecond(naive: datetime) -> None:
         ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
     ],
 )
-def test_times_are_told_in_utc_with_six_digits(text: str, same: str) -> None:
+def test_times_are_printed_in_utc_with_six_digits(text: str, same: str) -> None:
     assert times.to_text(times.parse(text)) == same
 
 
@@ -58,18 +58,18 @@ def test_times_are_told_in_utc_with_six_digits(text: str, same: str) -> None:
         "2026-01-31T12:00:00 Europe/Berlin",
     ],
 )
-def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
+def test_invalid_time_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(BadInputError, match=r"such as 2026-01-31T12:00:00\.000000Z"):
         times.parse(text)
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-01:00"])
-def test_a_time_outside_of_the_calendar_in_utc_is_refused_as_that(text: str) -> None:
+def test_time_outside_the_utc_calendar_is_refused(text: str) -> None:
     with pytest.raises(BadInputError, match="outside the years 1 to 9999 in UTC"):
         times.parse(text)
 
 
-def test_now_lies_between_its_neighbours() -> None:
+def test_now_lies_between_two_clock_readings() -> None:
     before = datetime.now(UTC)
 
     now = times.now()

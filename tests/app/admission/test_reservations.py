@@ -119,7 +119,7 @@ class Exchange:
 
 
 @pytest.mark.parametrize(("accept", "takes"), [("application/json", 1), (EVENTS, 2)])
-async def test_an_answer_that_nobody_reads_holds_nothing(intake: RequestBudget, accept: str, takes: int) -> None:
+async def test_unread_response_keeps_no_reservation(intake: RequestBudget, accept: str, takes: int) -> None:
     app = GraphQLHTTP(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, intake=intake)
 
     unread = Exchange(app, asking("length"), accept, takes)
@@ -130,7 +130,7 @@ async def test_an_answer_that_nobody_reads_holds_nothing(intake: RequestBudget, 
 
 
 @pytest.mark.parametrize("accept", ["application/json", EVENTS])
-async def test_an_operation_counts_until_there_is_a_result(intake: RequestBudget, accept: str) -> None:
+async def test_operation_keeps_its_reservation_until_its_result(intake: RequestBudget, accept: str) -> None:
     go = asyncio.Event()
     app = GraphQLHTTP(schema, lambda _: go, MAX_BODY_BYTES, intake=intake)
 
@@ -149,7 +149,7 @@ async def test_an_operation_counts_until_there_is_a_result(intake: RequestBudget
         await exchange.leave()
 
 
-async def test_a_large_request_to_subscribe_is_refused_over_server_sent_events(intake: RequestBudget) -> None:
+async def test_large_sse_subscription_request_is_refused(intake: RequestBudget) -> None:
     app = GraphQLHTTP(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, intake=intake)
 
     large, small = Exchange(app, asking("forever", FREE_BYTES), EVENTS), Exchange(app, asking("forever", 9_000), EVENTS)
@@ -167,7 +167,7 @@ async def test_a_large_request_to_subscribe_is_refused_over_server_sent_events(i
     await small.leave()
 
 
-async def test_over_websocket_the_same_holds(intake: RequestBudget) -> None:
+async def test_websocket_reservations_end_with_the_result(intake: RequestBudget) -> None:
     endpoint = GraphQLWebSocket(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, intake=intake)
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])) as host:
         protocols = [Subprotocol("graphql-transport-ws")]

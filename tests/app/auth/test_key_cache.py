@@ -29,9 +29,7 @@ class SlowAnswers(KeysStore):
         return found
 
 
-async def test_nobody_goes_by_an_answer_that_was_under_way_when_the_key_was_revoked(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_read_in_flight_at_revocation_is_not_cached(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_cache, "TRUSTED_SECONDS", 0.05)
     monkeypatch.setattr(key_cache, "FRESH_SECONDS", 0.01)
     keys = SlowAnswers(database)
@@ -70,7 +68,7 @@ class Unreadable(KeysStore):
         return await super().change_number()
 
 
-async def test_a_key_that_ends_after_keys_could_not_be_read_is_noticed(
+async def test_key_that_expires_after_a_failed_read_is_refused(
     database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(key_cache, "TRUSTED_SECONDS", 0.05)
@@ -92,7 +90,7 @@ async def test_a_key_that_ends_after_keys_could_not_be_read_is_noticed(
     await known.close()
 
 
-async def test_it_is_closed_also_while_keys_cannot_be_read(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_key_cache_closes_while_keys_cannot_be_read(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_cache, "FRESH_SECONDS", 0.01)
     keys = Unreadable(database, settle_seconds=0)
     keys.is_refused = True

@@ -42,7 +42,7 @@ def tokens(issuer: StandInIssuer) -> OidcTokens:
     return OidcTokens(issuer.url, AUDIENCE, GRANTS)
 
 
-async def test_good_tokens_say_who_comes_and_what_they_may(issuer: StandInIssuer, tokens: OidcTokens) -> None:
+async def test_valid_token_gives_caller_and_grants(issuer: StandInIssuer, tokens: OidcTokens) -> None:
     by_rsa = await tokens.session(issuer.token())
     by_ec = await tokens.session(issuer.token(issuer.ec, "ES256", "ec", groups="ml", aud=["other", AUDIENCE]))
     operator = await tokens.session(issuer.token(groups=None, sub="bob", realm={"roles": ["ops"]}, scope="a traces"))
@@ -77,7 +77,7 @@ async def test_good_tokens_say_who_comes_and_what_they_may(issuer: StandInIssuer
         ("realm=*", {"roles": []}),
     ],
 )
-def test_claims_are_compared_as_json_writes_them(condition: str, value: object) -> None:
+def test_claims_are_compared_in_json_notation(condition: str, value: object) -> None:
     [grant] = parse_claim_grants(f"{condition} admin *")
 
     assert grant.matches({condition.partition("=")[0]: value})
@@ -100,14 +100,14 @@ def test_claims_are_compared_as_json_writes_them(condition: str, value: object) 
         ("realm.roles=*", {"roles": []}),
     ],
 )
-def test_what_says_nothing_grants_nothing(condition: str, value: object) -> None:
+def test_empty_or_missing_claim_grants_nothing(condition: str, value: object) -> None:
     [grant] = parse_claim_grants(f"{condition} admin *")
 
     assert not grant.matches({condition.partition("=")[0].partition(".")[0]: value})
     assert not grant.matches({})
 
 
-async def test_who_has_not_confirmed_an_address_has_no_grant(issuer: StandInIssuer) -> None:
+async def test_unverified_email_has_no_grant(issuer: StandInIssuer) -> None:
     tokens = OidcTokens(issuer.url, AUDIENCE, parse_claim_grants("email_verified=true reader demo/assistant"))
     asking = [await tokens.session(issuer.token(email_verified=value)) for value in (True, False, None)]
 
@@ -132,7 +132,7 @@ def encoded(value: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
 
 
-async def test_others_are_refused(issuer: StandInIssuer, tokens: OidcTokens) -> None:
+async def test_invalid_tokens_are_refused(issuer: StandInIssuer, tokens: OidcTokens) -> None:
     other = rsa.generate_private_key(65_537, 2048)
     good = issuer.token()
     head, claims, signature = good.split(".")
@@ -166,13 +166,13 @@ async def test_others_are_refused(issuer: StandInIssuer, tokens: OidcTokens) -> 
     assert await tokens.session(good)
 
 
-async def test_a_secret_among_the_keys_is_none(issuer: StandInIssuer, tokens: OidcTokens) -> None:
+async def test_symmetric_key_from_the_issuer_is_ignored(issuer: StandInIssuer, tokens: OidcTokens) -> None:
     issuer.keys = [{"kty": "oct", "k": encoded("x" * 40), "kid": "rsa", "alg": "HS256"}]
 
     assert await tokens.session(issuer.token()) is None
 
 
-async def test_keys_are_fetched_once_and_again_for_another_but_not_for_each(issuer: StandInIssuer) -> None:
+async def test_issuer_keys_are_fetched_once_per_unknown_key_id(issuer: StandInIssuer) -> None:
     tokens = OidcTokens(issuer.url, AUDIENCE, GRANTS, Issuer(issuer.url, min_interval_seconds=0))
     for _ in range(3):
         assert await tokens.session(issuer.token())
@@ -184,14 +184,14 @@ async def test_keys_are_fetched_once_and_again_for_another_but_not_for_each(issu
     assert (fetched, issuer.asked.count("/keys")) == (1, 2)
 
 
-async def test_unknown_keys_do_not_make_fetches_without_end(issuer: StandInIssuer, tokens: OidcTokens) -> None:
+async def test_unknown_key_ids_cause_a_bounded_number_of_fetches(issuer: StandInIssuer, tokens: OidcTokens) -> None:
     for number in range(20):
         assert await tokens.session(issuer.token(kid=f"unknown {number}")) is None
 
     assert issuer.asked.count("/keys") == 1
 
 
-async def test_an_issuer_that_is_away_is_told_and_missed_only_where_it_was_never_there(issuer: StandInIssuer) -> None:
+async def test_unreachable_issuer_is_reported_and_old_keys_still_work(issuer: StandInIssuer) -> None:
     tokens = OidcTokens(issuer.url, AUDIENCE, GRANTS, Issuer(issuer.url, min_interval_seconds=0))
     issuer.is_away = True
     with pytest.raises(UnavailableError):
@@ -204,7 +204,7 @@ async def test_an_issuer_that_is_away_is_told_and_missed_only_where_it_was_never
     assert await tokens.session(issuer.token())
 
 
-async def test_a_server_takes_tokens_beside_keys(
+async def test_server_accepts_tokens_and_keys(
     mongodb_uri: str, database: Database, database_name: str, issuer: StandInIssuer
 ) -> None:
     settings = Settings(
@@ -244,6 +244,6 @@ async def test_a_server_takes_tokens_beside_keys(
         ({"oidc_grants": "groups=ml reader acme"}, "does not name projects"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(given: dict[str, Any], reason: str) -> None:
+def test_invalid_oidc_settings_are_refused(given: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         Settings(**given)

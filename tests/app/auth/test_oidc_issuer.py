@@ -48,7 +48,7 @@ def age(issuer: Issuer, seconds: float) -> None:
     issuer._tried_at -= seconds
 
 
-async def test_who_has_a_known_key_does_not_wait_for_an_issuer_that_hangs(issuer: StandInIssuer) -> None:
+async def test_token_with_a_known_key_does_not_wait_for_a_hanging_issuer(issuer: StandInIssuer) -> None:
     keys = Issuer(issuer.url)
     tokens = OidcTokens(issuer.url, AUDIENCE, GRANTS, keys)
     assert await tokens.session(issuer.token())
@@ -65,7 +65,7 @@ async def test_who_has_a_known_key_does_not_wait_for_an_issuer_that_hangs(issuer
     assert len(issuer.asked) == 3  # both documents, and the first one again
 
 
-async def test_who_names_an_unknown_key_waits_once_and_not_for_long(issuer: StandInIssuer) -> None:
+async def test_token_with_an_unknown_key_waits_once_and_briefly(issuer: StandInIssuer) -> None:
     keys = Issuer(issuer.url, timeout_seconds=0.5)
     tokens = OidcTokens(issuer.url, AUDIENCE, GRANTS, keys)
     assert await tokens.session(issuer.token())
@@ -84,7 +84,7 @@ async def test_who_names_an_unknown_key_waits_once_and_not_for_long(issuer: Stan
     assert len(issuer.asked) == 3
 
 
-async def test_a_key_that_the_issuer_takes_back_is_taken_no_more_even_of_a_token_that_was_just_good(
+async def test_token_of_a_withdrawn_issuer_key_is_refused_though_cached(
     issuer: StandInIssuer,
 ) -> None:
     keys = Issuer(issuer.url)
@@ -99,7 +99,7 @@ async def test_a_key_that_the_issuer_takes_back_is_taken_no_more_even_of_a_token
     assert [bool(await tokens.session(token)) for token in (by_rsa, by_ec)] == [False, True]
 
 
-async def test_keys_are_kept_fresh_while_nobody_comes(issuer: StandInIssuer) -> None:
+async def test_issuer_keys_are_refreshed_without_requests(issuer: StandInIssuer) -> None:
     keys = Issuer(issuer.url, min_interval_seconds=0.01)
     task = asyncio.create_task(OidcTokens(issuer.url, AUDIENCE, GRANTS, keys).keep_fresh())
     await until(lambda: keys._find("rsa") is not None)
@@ -112,7 +112,7 @@ async def test_keys_are_kept_fresh_while_nobody_comes(issuer: StandInIssuer) -> 
     assert issuer.asked.count("/keys") == 2
 
 
-async def test_keys_of_a_day_ago_hold_no_longer_nor_do_tokens_that_were_good(issuer: StandInIssuer) -> None:
+async def test_day_old_issuer_keys_and_cached_tokens_expire(issuer: StandInIssuer) -> None:
     keys = Issuer(issuer.url, min_interval_seconds=0)
     tokens = OidcTokens(issuer.url, AUDIENCE, GRANTS, keys)
     token = issuer.token()
@@ -126,7 +126,7 @@ async def test_keys_of_a_day_ago_hold_no_longer_nor_do_tokens_that_were_good(iss
         await tokens.session(token)
 
 
-def test_a_server_asks_before_anybody_comes_and_stops_at_once_while_the_issuer_hangs(
+def test_server_fetches_issuer_keys_at_start_and_stops_during_a_hang(
     issuer: StandInIssuer, mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
     issuer.answers.clear()
@@ -144,9 +144,7 @@ def test_a_server_asks_before_anybody_comes_and_stops_at_once_while_the_issuer_h
     assert time.monotonic() - began < 3
 
 
-async def test_the_log_hears_once_why_there_are_no_keys(
-    issuer: StandInIssuer, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_missing_issuer_keys_are_logged_once(issuer: StandInIssuer, caplog: pytest.LogCaptureFixture) -> None:
     keys = Issuer(issuer.url, min_interval_seconds=0)
     issuer.is_away = True
     with caplog.at_level(logging.WARNING, "loomql"):
@@ -167,7 +165,7 @@ def session(seconds: float = 60) -> TokenSession:
     return TokenSession(Caller("oidc:ann", ()), times.now() + int(seconds * 1_000_000))
 
 
-def test_a_verified_token_is_kept_until_its_end_or_other_keys() -> None:
+def test_verified_token_is_cached_until_expiry_or_key_change() -> None:
     verified, good = TokenCache(), session()
     verified.keep("good", 1, good)
     verified.keep("over", 1, session(-1))
@@ -179,7 +177,7 @@ def test_a_verified_token_is_kept_until_its_end_or_other_keys() -> None:
     assert verified.find("good", 1) is None
 
 
-def test_a_verified_token_is_kept_for_minutes_and_as_a_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verified_token_is_cached_for_minutes_and_as_a_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     verified = TokenCache()
     verified.keep("good \ud800", 1, session(HOUR))
     now = time.monotonic()
@@ -192,7 +190,7 @@ def test_a_verified_token_is_kept_for_minutes_and_as_a_hash(monkeypatch: pytest.
     assert len(verified) == 0
 
 
-def test_of_verified_tokens_the_least_recently_used_goes_first() -> None:
+def test_token_cache_evicts_the_least_recently_used() -> None:
     verified = TokenCache(limit=3)
     for number in range(3):
         verified.keep(f"{number}", 1, session())
@@ -203,7 +201,7 @@ def test_of_verified_tokens_the_least_recently_used_goes_first() -> None:
     assert [name for name in "01234" if verified.find(name, 1)] == ["0", "3", "4"]
 
 
-async def test_a_token_is_over_at_its_end_though_it_was_verified(issuer: StandInIssuer) -> None:
+async def test_cached_token_expires_at_its_end(issuer: StandInIssuer) -> None:
     tokens = OidcTokens(issuer.url, AUDIENCE, GRANTS)
     token = issuer.token(exp=int(time.time()) + 1)
     first = await tokens.session(token)
@@ -254,7 +252,7 @@ HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
     ],
     ids=["head", "body", "body of a length", "chunks", "headers"],
 )
-def test_who_drips_is_left_when_the_time_is_over(parts: list[bytes]) -> None:
+def test_slow_issuer_response_times_out(parts: list[bytes]) -> None:
     with answering(parts, 0.05) as url:
         began = time.monotonic()
         with pytest.raises(IssuerError):
@@ -277,12 +275,12 @@ def test_who_drips_is_left_when_the_time_is_over(parts: list[bytes]) -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ],
 )
-def test_what_is_no_document_is_said_to_be_none(sent: bytes) -> None:
+def test_invalid_issuer_document_is_reported(sent: bytes) -> None:
     with answering([sent], 0) as url, pytest.raises(IssuerError):
         fetch_json(url, time.monotonic() + 5)
 
 
-def test_documents_come_over_tls_from_who_has_a_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_issuer_document_needs_a_valid_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate = certified(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
@@ -327,7 +325,7 @@ def certified(folder: Path) -> Path:
     return file
 
 
-def test_no_redirect_leads_over_an_address_that_is_not_safe() -> None:
+def test_redirect_over_an_insecure_address_is_refused() -> None:
     away = b"HTTP/1.1 302 Found\r\nLocation: http://issuer.example/keys\r\n\r\n"
 
     with answering([away], 0) as url, pytest.raises(IssuerError, match="must be an https:// URL"):

@@ -49,7 +49,7 @@ BODY: Final[dict[str, Any]] = {
     "query": '{ project(name: "chat", entityName: "acme") { id } }',
 }
 QUERY: Final = '{ callsStats(projectId: "acme/chat") { count } }'
-OVER_GRPC: Final = [door for door in ROUTE_PERMISSIONS if door.startswith("GRPC ")]
+OVER_GRPC: Final = [endpoint for endpoint in ROUTE_PERMISSIONS if endpoint.startswith("GRPC ")]
 METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 OUTCOMES: Final = {
@@ -59,13 +59,13 @@ OUTCOMES: Final = {
 }
 
 
-def doors_of(app: Any, prefix: str = "") -> set[str]:  # noqa: ANN401 -- an application or a mount
+def endpoints_of(app: Any, prefix: str = "") -> set[str]:  # noqa: ANN401 -- an application or a mount
     """Each method of each route, and each WebSocket."""
     found: set[str] = set()
     for route in app.routes:
         path = f"{prefix}{route.path}"
         if isinstance(route, Mount) and route.routes:
-            found |= doors_of(route, path)
+            found |= endpoints_of(route, path)
         elif isinstance(route, WebSocketRoute):
             found.add(f"WEBSOCKET {path}")
         else:
@@ -74,21 +74,27 @@ def doors_of(app: Any, prefix: str = "") -> set[str]:  # noqa: ANN401 -- an appl
     return found
 
 
-def ruling_of(door: str) -> RoutePermission:
-    """What is ruled on a door, of which HEAD is the same as GET."""
-    return ROUTE_PERMISSIONS[door.replace("HEAD ", "GET ")]
+def permission_of(endpoint: str) -> RoutePermission:
+    """The permission of an endpoint; HEAD has that of GET."""
+    return ROUTE_PERMISSIONS[endpoint.replace("HEAD ", "GET ")]
 
 
 @pytest.fixture(scope="session")
-def doors(mongodb_uri: str) -> set[str]:
-    return doors_of(create_app(Settings(mongodb_uri=mongodb_uri)))
+def endpoints(mongodb_uri: str) -> set[str]:
+    return endpoints_of(create_app(Settings(mongodb_uri=mongodb_uri)))
 
 
 @pytest.fixture(scope="session")
-def requests(doors: set[str]) -> list[tuple[str, str, str]]:
-    """Of each door over HTTP with each of its methods: the door, the method and the path."""
-    parts = [(door, *door.split(" ")) for door in sorted(doors) if not door.startswith("WEBSOCKET ")]
-    return [(door, each, path) for door, method, path in parts for each in (METHODS if method == "ANY" else [method])]
+def requests(endpoints: set[str]) -> list[tuple[str, str, str]]:
+    """Of each endpoint over HTTP with each of its methods: the endpoint, the method and the path."""
+    parts = [
+        (endpoint, *endpoint.split(" ")) for endpoint in sorted(endpoints) if not endpoint.startswith("WEBSOCKET ")
+    ]
+    return [
+        (endpoint, each, path)
+        for endpoint, method, path in parts
+        for each in (METHODS if method == "ANY" else [method])
+    ]
 
 
 async def ask(client: httpx.AsyncClient, method: str, path: str) -> httpx.Response:
@@ -118,25 +124,25 @@ def outcome(answer: httpx.Response) -> str:
     return "forbidden" if b"takes the role" in answer.content else "in"
 
 
-def expected(door: str, caller: str, *, takes_query: bool) -> str:
-    """What the table says of a caller at a door; one that takes a query as its field does, which takes a reader."""
-    ruling = ruling_of(door)
-    if ruling is OPEN:
+def expected(endpoint: str, caller: str, *, takes_query: bool) -> str:
+    """The outcome by the table for a caller at an endpoint; `takes_query` stands for fields that need a reader."""
+    permission = permission_of(endpoint)
+    if permission is OPEN:
         return "in"
     if caller == NOBODY:
         return "unauthenticated"
     grant = OF_CALLERS[caller]
-    role = grant.role if grant.covers(EVERY_PROJECT if ruling is EVERYWHERE else OURS) else Role.NONE
-    return "in" if role >= (Role.READER if takes_query else ruling.role) else "forbidden"
+    role = grant.role if grant.covers(EVERY_PROJECT if permission is EVERYWHERE else OURS) else Role.NONE
+    return "in" if role >= (Role.READER if takes_query else permission.role) else "forbidden"
 
 
 @pytest.mark.parametrize("caller", [NOBODY, *OF_CALLERS])
-async def test_every_method_of_every_route_takes_the_role_that_the_table_says(
+async def test_every_route_method_needs_the_role_in_the_table(
     keyed: Keyed, requests: list[tuple[str, str, str]], caller: str
 ) -> None:
     said = {
-        (method, path): expected(door, caller, takes_query=path == "/graphql" and method in {"GET", "POST"})
-        for door, method, path in requests
+        (method, path): expected(endpoint, caller, takes_query=path == "/graphql" and method in {"GET", "POST"})
+        for endpoint, method, path in requests
     }
 
     async with keyed.client(caller) as client:
@@ -147,12 +153,14 @@ async def test_every_method_of_every_route_takes_the_role_that_the_table_says(
 
 
 @pytest.mark.parametrize("caller", [NOBODY, *OF_CALLERS])
-async def test_every_websocket_takes_the_role_that_the_table_says(keyed: Keyed, doors: set[str], caller: str) -> None:
-    sockets = [door for door in doors if door.startswith("WEBSOCKET ")]
+async def test_every_websocket_needs_the_role_in_the_table(keyed: Keyed, endpoints: set[str], caller: str) -> None:
+    sockets = [endpoint for endpoint in endpoints if endpoint.startswith("WEBSOCKET ")]
 
-    found = {door: await outcome_of_websocket(keyed, door.removeprefix("WEBSOCKET "), caller) for door in sockets}
+    found = {
+        endpoint: await outcome_of_websocket(keyed, endpoint.removeprefix("WEBSOCKET "), caller) for endpoint in sockets
+    }
 
-    assert found == {door: expected(door, caller, takes_query=True) for door in sockets}
+    assert found == {endpoint: expected(endpoint, caller, takes_query=True) for endpoint in sockets}
 
 
 async def outcome_of_websocket(keyed: Keyed, path: str, caller: str) -> str:
@@ -173,18 +181,18 @@ async def outcome_of_websocket(keyed: Keyed, path: str, caller: str) -> str:
 
 
 @pytest.mark.parametrize("caller", [NOBODY, *OF_CALLERS])
-async def test_every_method_over_grpc_takes_the_role_that_the_table_says(keyed: Keyed, caller: str) -> None:
+async def test_every_grpc_method_needs_the_role_in_the_table(keyed: Keyed, caller: str) -> None:
     metadata = (("project_id", OURS), *keyed.header(caller).items())
     found = {}
     async with grpc.aio.insecure_channel(keyed.grpc_address) as channel:
-        for door in OVER_GRPC:
-            method: Any = channel.unary_unary(door.removeprefix("GRPC "))
-            found[door] = OUTCOMES[await method(body(span(1)), metadata=metadata).code()]
+        for endpoint in OVER_GRPC:
+            method: Any = channel.unary_unary(endpoint.removeprefix("GRPC "))
+            found[endpoint] = OUTCOMES[await method(body(span(1)), metadata=metadata).code()]
 
-    assert found == {door: expected(door, caller, takes_query=False) for door in OVER_GRPC}
+    assert found == {endpoint: expected(endpoint, caller, takes_query=False) for endpoint in OVER_GRPC}
 
 
-async def test_there_is_a_ruling_for_every_method_over_grpc_and_none_too_many(
+async def test_permissions_and_grpc_methods_match_one_to_one(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: set[str] = set()
@@ -209,7 +217,7 @@ async def test_there_is_a_ruling_for_every_method_over_grpc_and_none_too_many(
     assert served == set(OVER_GRPC)
 
 
-async def test_a_method_over_grpc_that_nobody_ruled_on_is_not_served(
+async def test_grpc_method_without_permission_is_not_served(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(ROUTE_PERMISSIONS, OVER_GRPC[0])
@@ -229,10 +237,10 @@ def over_grpc(database: Database) -> AbstractAsyncContextManager[None]:
     return traces_over_grpc(GrpcAddress("127.0.0.1", free_port()), store, 1_000, "otel", RequestBudget(), admit)
 
 
-def test_there_is_a_ruling_for_every_door_and_none_too_many(doors: set[str]) -> None:
-    ruled_on = {door for door in ROUTE_PERMISSIONS if door not in OVER_GRPC}
+def test_permissions_and_routes_match_one_to_one(endpoints: set[str]) -> None:
+    permitted = {endpoint for endpoint in ROUTE_PERMISSIONS if endpoint not in OVER_GRPC}
 
-    assert {door for door in doors if not door.startswith("HEAD ")} == ruled_on
+    assert {endpoint for endpoint in endpoints if not endpoint.startswith("HEAD ")} == permitted
 
 
 def _answer(_request: Request) -> Response:
@@ -244,7 +252,7 @@ async def _watch(*_given: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("route", "door"),
+    ("route", "endpoint"),
     [
         (Route("/secrets", _answer), "GET /secrets"),
         (Route("/secrets", PlainTextResponse("secret")), "ANY /secrets"),
@@ -257,12 +265,12 @@ async def _watch(*_given: object) -> None:
         (Route("/graphql", _answer, methods=["POST"]), "POST /graphql"),
     ],
 )
-def test_a_door_that_nobody_ruled_on_makes_no_application(route: BaseRoute, door: str) -> None:
-    with pytest.raises(TypeError, match=f"^{re.escape(door)}.* has no permission"):
+def test_route_without_permission_fails_startup(route: BaseRoute, endpoint: str) -> None:
+    with pytest.raises(TypeError, match=f"^{re.escape(endpoint)}.* has no permission"):
         guard_routes([route], error_response_for_path)
 
 
-async def test_each_method_of_a_route_goes_by_its_own_ruling() -> None:
+async def test_each_method_of_a_route_has_its_own_permission() -> None:
     path, reader = "/things/{entity}/{project}", ROUTE_PERMISSIONS["GET /files/{entity}/{project}/{digest}"]
     rulings = {
         f"GET {path}": reader,
@@ -296,14 +304,14 @@ class _Within(httpx.ASGITransport):
         super().__init__(app)
 
 
-def test_what_is_mounted_gets_no_websocket() -> None:
+def test_mounted_application_rejects_websockets() -> None:
     routes = guard_routes([Mount("/graphiql", _watch)], error_response_for_path)
 
     with pytest.raises(WebSocketDisconnect), TestClient(Router(routes)).websocket_connect("/graphiql/x"):
         pytest.fail("it is opened")
 
 
-async def test_a_forbidden_project_is_refused_alike_whether_it_is_there_or_not(keyed: Keyed) -> None:
+async def test_forbidden_project_gets_the_same_error_if_it_does_not_exist(keyed: Keyed) -> None:
     told = set()
     async with keyed.client("admin") as client:
         for project_id in (THEIRS, "nobody/there"):

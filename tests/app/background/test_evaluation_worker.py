@@ -19,7 +19,7 @@ from stores.errors import UnavailableError
 from stores.evaluations.running import CONCURRENT_RUNS
 from stores.evaluations.status import Complete
 from tests.app.command import Server, serving
-from tests.app.event_stream import all_of, told
+from tests.app.event_stream import all_of, results_of
 from tests.docs.pages import page
 from tests.live_server import live_server
 from tests.stand_in_provider import KEY, Body, StandIn
@@ -100,13 +100,13 @@ async def check_whole(stores: Stores, call_id: str) -> None:
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
 
 
-async def test_a_server_works_on_what_is_ordered_and_tells_of_it(
+async def test_server_runs_ordered_evaluations_and_reports_progress(
     stores: Stores, database: Database, environment: dict[str, str], tmp_path: Path, stand_in: StandIn
 ) -> None:
     with serving(tmp_path / "server", **environment) as server:
         call_id = await order(server, stores)
         async with httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=60) as client:
-            results = told(await all_of(client, PROGRESS, variables={"callId": call_id}))
+            results = results_of(await all_of(client, PROGRESS, variables={"callId": call_id}))
         await until_over(database)
 
     statuses: list[Any] = [result["data"]["evaluationProgress"] for result in results]
@@ -118,7 +118,7 @@ async def test_a_server_works_on_what_is_ordered_and_tells_of_it(
     await check_whole(stores, call_id)
 
 
-async def test_what_a_killed_server_left_another_goes_on_with_and_pays_for_no_row_again(
+async def test_another_server_resumes_a_killed_servers_run_without_repaying(
     stores: Stores, database: Database, environment: dict[str, str], tmp_path: Path, stand_in: StandIn
 ) -> None:
     with serving(tmp_path / "doomed", **environment) as doomed:
@@ -131,7 +131,7 @@ async def test_what_a_killed_server_left_another_goes_on_with_and_pays_for_no_ro
 
     with serving(tmp_path / "other", **environment) as other:
         async with httpx.AsyncClient(base_url=other.url.removesuffix("/graphql"), timeout=60) as client:
-            results = told(await all_of(client, PROGRESS, variables={"callId": call_id}))
+            results = results_of(await all_of(client, PROGRESS, variables={"callId": call_id}))
         await until_over(database)
 
     assert results[-1]["data"]["evaluationProgress"] == {"code": "COMPLETE"}
@@ -143,7 +143,7 @@ async def test_what_a_killed_server_left_another_goes_on_with_and_pays_for_no_ro
     assert all(after[one] == call for one, call in done.items())
 
 
-async def test_a_server_that_stops_hands_its_runs_over_at_once(
+async def test_stopping_server_releases_its_runs_at_once(
     stores: Stores, database: Database, environment: dict[str, str], tmp_path: Path, stand_in: StandIn
 ) -> None:
     with serving(tmp_path / "first", **environment) as first:
@@ -169,9 +169,7 @@ async def ordered(stores: Stores) -> list[str]:
     return [await stores.evaluation_runs.start(PROJECT, evaluation, model) for _ in range(CONCURRENT_RUNS + 2)]
 
 
-async def test_all_that_is_ordered_is_worked_on_but_not_at_once(
-    stores: Stores, database: Database, ordered: list[str]
-) -> None:
+async def test_ordered_runs_have_bounded_concurrency(stores: Stores, database: Database, ordered: list[str]) -> None:
     working = asyncio.create_task(run_evaluation_worker(stores.evaluation_runs, rows=8, pause_seconds=0.02))
     most = 0
     while await database.evaluation_runs.find_one():
@@ -185,14 +183,14 @@ async def test_all_that_is_ordered_is_worked_on_but_not_at_once(
         assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
 
 
-async def test_a_process_without_rows_leaves_runs_to_others(stores: Stores, ordered: list[str]) -> None:
+async def test_process_with_zero_rows_leaves_runs_to_others(stores: Stores, ordered: list[str]) -> None:
     await asyncio.wait_for(run_evaluation_worker(stores.evaluation_runs, rows=0), 1)
 
     assert len(await stores.evaluation_runs.available_runs(10)) == len(ordered)
 
 
 @pytest.mark.usefixtures("ordered")
-async def test_a_database_that_is_away_is_asked_again(
+async def test_evaluation_worker_retries_while_the_database_is_away(
     stores: Stores, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     due, failures = stores.evaluation_runs.available_runs, [UnavailableError("the database is away")] * 3
@@ -217,7 +215,7 @@ def answer_as_in_the_guide(body: Body) -> str:
     return f"As for {body['messages'][1]['content']}"
 
 
-async def test_the_guide_is_right_about_evaluations(
+async def test_evaluations_guide_matches_the_worker(
     mongodb_uri: str, database_name: str, stores: Stores, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     objects, ordering, watching = (
@@ -233,7 +231,7 @@ async def test_the_guide_is_right_about_evaluations(
             made = (await client.post("/graphql", json={"query": objects})).json()
             ordered = (await client.post("/graphql", json={"query": ordering})).json()
             call_id = ordered["data"]["evaluateModel"]["callId"]
-            results = told(await all_of(client, watching, variables={"callId": call_id}))
+            results = results_of(await all_of(client, watching, variables={"callId": call_id}))
 
     assert "errors" not in made
     output = results[-1]["data"]["evaluationProgress"]["output"]

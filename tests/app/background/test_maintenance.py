@@ -50,9 +50,7 @@ def own(mongodb_uri: str, database: Database) -> dict[str, str]:
     return {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database.calls.database.name}
 
 
-async def test_a_server_indexes_texts_by_itself(
-    mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_server_runs_text_indexing(mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
     await fill(database, 20)
@@ -72,7 +70,7 @@ async def test_a_server_indexes_texts_by_itself(
     assert index.looked_at == 20
 
 
-async def test_a_server_sweeps_by_itself_and_says_so(
+async def test_server_sweeps_and_logs_it(
     mongodb_uri: str, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     await fill(database, 20)
@@ -93,7 +91,7 @@ async def is_done(retention: RetentionStore) -> bool:
     return bool(found and found.report and found.report.outcome is Outcome.DONE)
 
 
-async def test_of_two_processes_one_sweeps(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+async def test_one_of_two_processes_sweeps(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     await fill(database)
     retention = RetentionStore(database)
     await retention.set_rule(PROJECT, Rule(keep_days=5))
@@ -116,7 +114,7 @@ def started(*arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
     )
 
 
-async def test_a_sweep_that_is_killed_leaves_no_orphan_and_goes_on(database: Database, own: dict[str, str]) -> None:
+async def test_killed_sweep_leaves_no_orphan_and_resumes(database: Database, own: dict[str, str]) -> None:
     await fill(database)
     retention = RetentionStore(database)
     await retention.set_rule(PROJECT, Rule(keep_days=5))
@@ -141,7 +139,7 @@ async def test_a_sweep_that_is_killed_leaves_no_orphan_and_goes_on(database: Dat
     assert await database.feedback.find_one() is None
 
 
-async def test_a_purge_that_is_killed_is_seen_through_by_a_server(database: Database, own: dict[str, str]) -> None:
+async def test_server_finishes_a_killed_purge(database: Database, own: dict[str, str]) -> None:
     await fill(database)
     await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": 0}})
     process = started("project", "purge", PROJECT, "--confirm", PROJECT, **own)
@@ -159,7 +157,7 @@ async def test_a_purge_that_is_killed_is_seen_through_by_a_server(database: Data
         assert await collection.find_one() is None
 
 
-async def test_an_index_whose_maker_is_killed_is_made_by_a_server(database: Database, own: dict[str, str]) -> None:
+async def test_server_finishes_a_killed_index_build(database: Database, own: dict[str, str]) -> None:
     count = 5_000
     await fill(database, count)
     await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": 0}})
@@ -190,7 +188,7 @@ async def test_an_index_whose_maker_is_killed_is_made_by_a_server(database: Data
     assert len(there) <= len(named) + 1  # one of whose calls nobody was told, if it died just then
 
 
-async def test_one_process_removes_at_a_time_and_another_when_that_is_gone(database: Database) -> None:
+async def test_one_process_deletes_at_a_time_and_another_succeeds_it(database: Database) -> None:
     await fill(database, 5)
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
     until = times.now() + 3600 * SECOND
@@ -209,7 +207,7 @@ def _date(moment: int) -> datetime:
 
 
 @pytest.mark.parametrize("is_server", [True, False], ids=["a server that stops", "a client that leaves"])
-async def test_who_is_stopped_within_a_step_stops_and_the_sweep_can_go_on(
+async def test_cancelled_step_stops_and_the_sweep_can_resume(
     database: Database, monkeypatch: pytest.MonkeyPatch, *, is_server: bool
 ) -> None:
     await fill(database, 20)
@@ -238,7 +236,7 @@ async def test_who_is_stopped_within_a_step_stops_and_the_sweep_can_go_on(
     assert (await retention.sweep(PROJECT)).counts.calls == 20
 
 
-async def test_a_purge_that_was_left_waits_for_no_sweep(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_abandoned_purge_does_not_wait_for_a_sweep(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     await fill(database, 20)
     await CallsStore(database).write([start(1, project_id="acme/left")])
     await database.projects.update_one({"_id": "acme/left"}, {"$set": {"last_activity_at": 0}})
@@ -261,7 +259,7 @@ async def test_a_purge_that_was_left_waits_for_no_sweep(database: Database, monk
     assert await CallsStore(database).count("acme/left") == 0
 
 
-async def test_one_purge_or_sweep_that_fails_keeps_no_other_from_its_end(
+async def test_failed_purge_or_sweep_does_not_stop_the_others(
     database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("acme/bad", "acme/good"):
@@ -286,7 +284,7 @@ async def test_one_purge_or_sweep_that_fails_keeps_no_other_from_its_end(
     assert told == "sweeping acme/bad failed; it is tried again: it is in the way"
 
 
-async def test_who_has_nothing_to_do_writes_nothing_and_who_is_done_gives_the_lease_back(
+async def test_idle_maintenance_writes_nothing_and_finished_one_releases_lease(
     database: Database, commands: Commands
 ) -> None:
     upkeep = MaintenanceJobs(database, Stores.for_database(database))
@@ -301,7 +299,7 @@ async def test_who_has_nothing_to_do_writes_nothing_and_who_is_done_gives_the_le
     assert [set(lease) async for lease in database.leases.find({})] == [{"_id", "holder"}]
 
 
-async def test_without_a_database_it_is_tried_again_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_maintenance_retries_without_a_database_and_logs_once(caplog: pytest.LogCaptureFixture) -> None:
     away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
     upkeep = MaintenanceJobs(away, Stores.for_database(away))
 
@@ -316,7 +314,7 @@ async def test_without_a_database_it_is_tried_again_and_told_once(caplog: pytest
     away.close()
 
 
-async def test_the_guide_is_right_about_rules(mongodb_uri: str, database: Database) -> None:
+async def test_retention_guide_matches_the_sweep(mongodb_uri: str, database: Database) -> None:
     asking, changing = GUIDE.containing("retentionPreview("), GUIDE.containing("retentionSet(")
     began = times.now() - 9 * DAY
     project = "demo/assistant"

@@ -62,15 +62,13 @@ async def ready(client: httpx.AsyncClient) -> Any:  # noqa: ANN401 -- any JSON
     return (await client.get("/readyz")).json()
 
 
-async def test_calls_of_an_older_version_are_whole_before_the_first_request(mongodb_uri: str, old: Database) -> None:
+async def test_old_calls_are_migrated_before_the_first_request(mongodb_uri: str, old: Database) -> None:
     async with running(mongodb_uri, old) as client:
         assert await ready(client) == {"status": "ok"}
         assert await ask(client) == RIGHT
 
 
-async def test_it_answers_while_another_process_is_at_it_and_says_how_far_that_is(
-    mongodb_uri: str, old: Database
-) -> None:
+async def test_server_reports_progress_of_another_process_migration(mongodb_uri: str, old: Database) -> None:
     its = {"position": "", "looked_at": 1, "changed": 0, "total": 3, "is_done": False, "holder": "another"}
     until = datetime.now(UTC) + timedelta(hours=1)
     await old.upgrades.insert_one({"_id": f"calls:{DERIVED_VERSION}", **its, "held_until": until})
@@ -85,7 +83,7 @@ async def test_it_answers_while_another_process_is_at_it_and_says_how_far_that_i
         assert await ask(client) == RIGHT
 
 
-async def test_two_server_processes_make_it_right_and_say_so(
+async def test_two_processes_migrate_correctly_and_log_it(
     mongodb_uri: str, old: Database, data_dir: Path, tmp_path: Path
 ) -> None:
     name = old.calls.database.name
@@ -101,7 +99,7 @@ async def test_two_server_processes_make_it_right_and_say_so(
     assert "LoomQL is up.\n" in said
 
 
-async def test_what_the_database_refuses_is_tried_again_and_logged_once(
+async def test_refused_migration_is_retried_and_logged_once(
     old: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     refusals = [UnavailableError("away")] * 2
@@ -123,7 +121,7 @@ async def test_what_the_database_refuses_is_tried_again_and_logged_once(
     assert await old.calls.count_documents({"turn_of": "talk", "total_tokens": 1_000_000}) == 3
 
 
-async def test_what_nobody_foresaw_stops_it_with_a_trace_in_the_log_and_not_the_server(
+async def test_unexpected_error_stops_the_migration_but_not_the_server(
     mongodb_uri: str, old: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(_self: CallsBackfill) -> Progress | None:

@@ -69,7 +69,7 @@ async def taken(database: Database, client: Client, path: Path) -> str:
     return name
 
 
-async def test_all_is_there_again_with_its_indexes(
+async def test_restore_returns_all_data_and_indexes(
     database: Database, client: Client, empty: str, tmp_path: Path
 ) -> None:
     stores = await filled(database)
@@ -91,7 +91,7 @@ async def test_all_is_there_again_with_its_indexes(
     assert counts["calls"] == 20
 
 
-async def test_cursors_of_events_from_before_are_refused_in_what_was_restored(
+async def test_event_cursors_from_before_a_restore_are_refused(
     database: Database, client: Client, empty: str, tmp_path: Path
 ) -> None:
     stores = await filled(database)
@@ -113,7 +113,7 @@ async def test_cursors_of_events_from_before_are_refused_in_what_was_restored(
     await restored.close()
 
 
-async def test_a_backup_is_of_one_moment_while_others_write(
+async def test_backup_is_a_snapshot_during_writes(
     database: Database, client: Client, empty: str, tmp_path: Path
 ) -> None:
     """Each object names a call that was stored before it: at no moment is there one without the other."""
@@ -145,7 +145,7 @@ async def test_a_backup_is_of_one_moment_while_others_write(
     assert await CallsStore(database).count("acme/chat", None, None) == 20 + written
 
 
-async def test_a_purge_that_was_under_way_goes_on_in_what_was_restored(
+async def test_running_purge_continues_after_restore(
     database: Database, client: Client, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
@@ -170,7 +170,7 @@ async def test_a_purge_that_was_under_way_goes_on_in_what_was_restored(
     assert not client[empty]["calls"].find_one()
 
 
-def test_a_file_with_any_bit_turned_is_said_to_be_damaged(tmp_path: Path) -> None:
+def test_backup_with_a_flipped_bit_is_reported_as_damaged(tmp_path: Path) -> None:
     file, count = io.BytesIO(), DocumentCount()
     writer = BackupWriter(file)
     writer.put(b"H", {"format": FORMAT})
@@ -190,7 +190,7 @@ def test_a_file_with_any_bit_turned_is_said_to_be_damaged(tmp_path: Path) -> Non
             verified(path)
 
 
-async def test_what_is_damaged_is_refused_before_anything_is_written(
+async def test_damaged_backup_is_refused_before_any_write(
     database: Database, client: Client, empty: str, tmp_path: Path
 ) -> None:
     await filled(database)
@@ -214,9 +214,7 @@ async def test_what_is_damaged_is_refused_before_anything_is_written(
         assert everything(client, empty) == {}
 
 
-async def test_a_database_with_something_in_it_is_left_alone(
-    database: Database, client: Client, tmp_path: Path
-) -> None:
+async def test_non_empty_database_is_not_overwritten(database: Database, client: Client, tmp_path: Path) -> None:
     name = await taken(database, client, tmp_path / "backup")
     before = everything(client, name)
 
@@ -228,7 +226,7 @@ async def test_a_database_with_something_in_it_is_left_alone(
     assert everything(client, name) == before
 
 
-async def test_a_database_that_only_servers_have_seen_is_an_empty_one(
+async def test_database_with_only_server_metadata_counts_as_empty(
     database: Database, client: Client, empty: str, tmp_path: Path
 ) -> None:
     name = await taken(database, client, tmp_path / "backup")
@@ -242,7 +240,7 @@ async def test_a_database_that_only_servers_have_seen_is_an_empty_one(
     assert everything(client, empty) == everything(client, name)
 
 
-async def test_of_two_restores_at_once_the_one_that_loses_says_what_was_in_its_way(
+async def test_losing_concurrent_restore_names_the_conflict(
     database: Database, client: Client, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = await taken(database, client, tmp_path / "backup")
@@ -258,7 +256,7 @@ async def test_of_two_restores_at_once_the_one_that_loses_says_what_was_in_its_w
         restore(client, empty, tmp_path / "backup")
 
 
-async def test_a_try_that_was_cut_off_keeps_servers_away_and_the_next_begins_anew(
+async def test_interrupted_restore_blocks_servers_and_the_next_starts_over(
     database: Database, client: Client, empty: str, tmp_path: Path
 ) -> None:
     name = await taken(database, client, tmp_path / "backup")
@@ -272,7 +270,7 @@ async def test_a_try_that_was_cut_off_keeps_servers_away_and_the_next_begins_ane
     assert everything(client, empty) == everything(client, name)
 
 
-async def test_the_commands_say_what_they_did(
+async def test_backup_commands_print_a_summary(
     database: Database,
     mongodb_uri: str,
     empty: str,

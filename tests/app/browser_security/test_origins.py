@@ -25,7 +25,7 @@ from app.settings import Settings
         ("http://a:99999999", "a", False),
     ],
 )
-def test_an_origin_is_the_hosts_or_another(origin: str, host: str, same: bool) -> None:  # noqa: FBT001 -- of a table
+def test_origin_matches_the_host_or_not(origin: str, host: str, same: bool) -> None:  # noqa: FBT001 -- of a table
     assert is_same(origin, host) is same
 
 
@@ -50,12 +50,12 @@ OURS, EVIL = {"host": "127.0.0.1:8000"}, "https://evil.example"
         ("GET", {"sec-fetch-site": "none"}, False),
     ],
 )
-def test_pages_of_other_origins_are_refused(method: str | None, headers: dict[str, str], refused: bool) -> None:  # noqa: FBT001 -- of a table
+def test_cross_origin_pages_are_refused(method: str | None, headers: dict[str, str], refused: bool) -> None:  # noqa: FBT001 -- of a table
     assert Origins().refuses(method, Headers(OURS | headers)) is refused
     assert Origins({EVIL, "null"}).refuses(method, Headers(OURS | {"origin": EVIL})) is False
 
 
-def test_origins_are_read_from_the_setting_as_browsers_say_them() -> None:
+def test_origins_setting_is_read_as_browsers_send_it() -> None:
     origins = Origins.parse(" https://App.acme.com:443/ , http://localhost:3000,http://[::1]:80 ")
 
     assert origins.names == {"https://app.acme.com", "http://localhost:3000", "http://[::1]"}
@@ -68,12 +68,12 @@ def test_origins_are_read_from_the_setting_as_browsers_say_them() -> None:
     "text",
     ["acme.com", "ftp://acme.com", "https://acme.com/app", "https://u@acme.com", "https://[x", "https://", "null"],
 )
-def test_what_is_no_origin_is_refused_when_the_server_starts(text: str) -> None:
+def test_invalid_origin_fails_startup(text: str) -> None:
     with pytest.raises(ValidationError, match="origin"):
         Settings(cors_origins=text)
 
 
-def test_a_server_on_the_loopback_has_no_names_but_the_loopbacks_and_those_it_is_given() -> None:
+def test_loopback_server_allows_loopback_and_configured_names_only() -> None:
     assert allowed_hosts("127.0.0.1", "") == frozenset()
     assert allowed_hosts("::1", "Loom.local, [fd00::1]") == frozenset({"loom.local", "fd00::1"})
     assert allowed_hosts("127.0.0.1", "*") is None

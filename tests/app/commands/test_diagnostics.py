@@ -31,7 +31,7 @@ def findings(settings: Settings, **flags: str) -> dict[str, Finding]:
     return {finding.subject: finding for finding in examine(settings, flags)}
 
 
-def test_before_the_first_start_all_is_well_and_nothing_is_touched(data_dir: Path) -> None:
+def test_first_start_reports_no_problem_and_changes_nothing(data_dir: Path) -> None:
     found = findings(Settings(data_dir=data_dir, mongod_cache_gb=0.25, port=free_port()))
 
     assert {finding.level for name, finding in found.items() if name not in {"GraphiQL", "disk"}} == {Level.OK}
@@ -41,7 +41,7 @@ def test_before_the_first_start_all_is_well_and_nothing_is_touched(data_dir: Pat
     assert not data_dir.exists()
 
 
-def test_a_running_mongod_is_asked_itself(data_dir: Path) -> None:
+def test_running_mongod_is_queried_directly(data_dir: Path) -> None:
     with embedded_mongod(data_dir, cache_gb=0.25):
         found = findings(Settings(data_dir=data_dir, port=0))
 
@@ -66,7 +66,7 @@ def lone_server(data_dir: Path) -> Iterator[str]:
         process.terminate()
 
 
-def test_a_lone_server_is_a_problem_and_is_not_served(lone_server: str) -> None:
+def test_standalone_mongod_is_a_problem_and_is_not_served(lone_server: str) -> None:
     found = findings(Settings(mongodb_uri=lone_server, port=0, database_timeout_seconds=30))
     served = loomql("serve", "--port", "0", LOOMQL_MONGODB_URI=lone_server, LOOMQL_DATABASE_TIMEOUT_SECONDS="30")
 
@@ -92,7 +92,7 @@ class Untested:
         return {"version": "8.0.4"}
 
 
-def test_what_is_not_tested_is_a_warning() -> None:
+def test_untested_version_is_a_warning() -> None:
     client = cast("Client", Untested())
 
     assert _topology(client) == Finding(
@@ -101,7 +101,7 @@ def test_what_is_not_tested_is_a_warning() -> None:
     assert _version(client) == Finding(Level.WARNING, "MongoDB", "version 8.0.4; LoomQL is tested on 6.0 and 7.0 only.")
 
 
-def test_a_serving_loomql_is_recognised_and_its_indexes_are_there(data_dir: Path, tmp_path: Path) -> None:
+def test_serving_loomql_and_its_indexes_are_recognised(data_dir: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "out", "--data-dir", str(data_dir)) as server:
         port = int(server.url.removesuffix("/graphql").rpartition(":")[2])
         found = findings(Settings(data_dir=data_dir, port=port))
@@ -110,7 +110,7 @@ def test_a_serving_loomql_is_recognised_and_its_indexes_are_there(data_dir: Path
     assert found["port"] == Finding(Level.OK, "port", f"LoomQL answers on 127.0.0.1 port {port}")
 
 
-def test_a_port_that_something_else_has_is_a_problem(mongodb_uri: str) -> None:
+def test_port_in_use_by_another_program_is_a_problem(mongodb_uri: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         found = findings(Settings(mongodb_uri=mongodb_uri, port=other.getsockname()[1]))
 
@@ -118,7 +118,7 @@ def test_a_port_that_something_else_has_is_a_problem(mongodb_uri: str) -> None:
     assert "another --port" in found["port"].text
 
 
-def test_a_database_that_does_not_answer_is_a_problem_and_its_password_stays_hidden() -> None:
+def test_unreachable_database_is_a_problem_without_its_password() -> None:
     uri = "mongodb://user:secret@127.0.0.1:1/"
     found = findings(Settings(mongodb_uri=uri, database_timeout_seconds=0.3, port=0))
 
@@ -127,7 +127,7 @@ def test_a_database_that_does_not_answer_is_a_problem_and_its_password_stays_hid
     assert "secret" not in "".join(finding.text for finding in found.values())
 
 
-def test_a_missing_binary_is_a_problem_with_the_ways_out(data_dir: Path) -> None:
+def test_missing_binary_is_a_problem_with_fixes(data_dir: Path) -> None:
     found = findings(Settings(data_dir=data_dir, mongod=Path("nowhere"), port=0))
 
     assert found["mongod"].level is Level.PROBLEM
@@ -135,7 +135,7 @@ def test_a_missing_binary_is_a_problem_with_the_ways_out(data_dir: Path) -> None
     assert "embedded MongoDB" not in found
 
 
-def test_a_file_in_the_way_of_the_data_folder_is_a_problem(tmp_path: Path) -> None:
+def test_file_at_the_data_folder_path_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("in the way")
     levels = {
         finding.level
@@ -146,9 +146,7 @@ def test_a_file_in_the_way_of_the_data_folder_is_a_problem(tmp_path: Path) -> No
     assert levels == {Level.PROBLEM}
 
 
-def test_it_says_where_each_setting_came_from_and_finds_misspelt_ones(
-    mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_setting_sources_are_shown_and_misspelt_ones_found(mongodb_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOMQL_HOST", "127.0.0.1")
     monkeypatch.setenv("LOOMQL_WORKRES", "2")
     monkeypatch.setenv("LOOMQL_COLOUR_OF_THE_YARN", "red")
@@ -177,9 +175,7 @@ def test_missing_graphiql_assets_are_a_warning(
     assert "LOOMQL_SKIP_GRAPHIQL" in missing.text
 
 
-def test_the_command_prints_a_line_for_each_finding_and_its_exit_code_tells_of_problems(
-    mongodb_uri: str, database_name: str
-) -> None:
+def test_doctor_prints_each_finding_and_exits_nonzero_on_problems(mongodb_uri: str, database_name: str) -> None:
     well = loomql("doctor", "--port", "0", LOOMQL_MONGODB_URI=mongodb_uri, LOOMQL_MONGODB_DATABASE=database_name)
     ill = loomql("doctor", LOOMQL_MONGODB_URI="mongodb://127.0.0.1:1/", LOOMQL_DATABASE_TIMEOUT_SECONDS="0.3")
 

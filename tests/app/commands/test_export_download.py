@@ -31,7 +31,9 @@ def lines(file: Path) -> list[Any]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def test_the_command_writes_a_whole_file(exporting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_command_writes_a_complete_file(
+    exporting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "calls.ndjson"
     newest_first = '[{"field": "started_at", "direction": "DESC"}]'
 
@@ -46,9 +48,7 @@ def test_the_command_writes_a_whole_file(exporting: str, tmp_path: Path, capsys:
     assert files_in(tmp_path) == [file]
 
 
-async def test_a_file_that_was_cut_off_goes_on_where_it_was(
-    exporting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_interrupted_export_resumes(exporting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, file = tmp_path / "whole.ndjson", tmp_path / "cut.ndjson"
     await export(exporting, "calls", whole)
     content = ExportClient.content
@@ -74,7 +74,7 @@ async def test_a_file_that_was_cut_off_goes_on_where_it_was(
     assert not file.with_name(file.name + SUFFIX).exists()
 
 
-async def test_an_export_that_was_refused_is_not_in_its_own_way(exporting: str, tmp_path: Path) -> None:
+async def test_refused_export_can_be_repeated(exporting: str, tmp_path: Path) -> None:
     file = tmp_path / "calls.ndjson"
     with pytest.raises(ExportError, match="sortBy"):
         await export(exporting, "calls", file, sortBy='[{"field": "x", "direction": "ASC"}]')
@@ -86,7 +86,7 @@ async def test_an_export_that_was_refused_is_not_in_its_own_way(exporting: str, 
 
 
 @pytest.mark.parametrize("rest", ["", '{"project_id":"ac'])
-async def test_an_export_that_was_killed_at_its_beginning_begins_anew(
+async def test_export_killed_at_the_start_starts_over(
     exporting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: str
 ) -> None:
     file = tmp_path / "objects.ndjson"
@@ -110,7 +110,7 @@ async def test_an_export_that_was_killed_at_its_beginning_begins_anew(
     assert files_in(tmp_path) == [file]
 
 
-async def test_a_file_that_is_there_is_left_alone(exporting: str, tmp_path: Path) -> None:
+async def test_existing_file_is_not_overwritten(exporting: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.ndjson"
     file.write_text("mine")
 
@@ -122,7 +122,7 @@ async def test_a_file_that_is_there_is_left_alone(exporting: str, tmp_path: Path
     assert file.read_text() == "mine"
 
 
-def test_parquet_is_written_under_its_name_when_it_is_whole(
+def test_parquet_gets_its_final_name_when_complete(
     exporting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "feedback.parquet"
@@ -146,7 +146,7 @@ def test_parquet_is_written_under_its_name_when_it_is_whole(
         ("", {"filter": '{"opName": ["a"]}'}, "opNames"),
     ],
 )
-async def test_what_is_wrong_is_said_and_nothing_is_written(
+async def test_failed_export_prints_the_reason_and_writes_nothing(
     exporting: str, tmp_path: Path, url: str, parameters: dict[str, str], part: str
 ) -> None:
     file = tmp_path / "calls.ndjson"

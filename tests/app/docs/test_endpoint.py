@@ -26,7 +26,7 @@ def links(response: httpx.Response) -> set[str]:
 
 
 @pytest.mark.parametrize("prefix", ["", "/behind/a/proxy"])
-async def test_every_link_of_every_page_leads_somewhere(folder: Path, prefix: str) -> None:
+async def test_links_on_every_page_resolve(folder: Path, prefix: str) -> None:
     start = f"http://loomql{prefix}/docs"
     async with client(folder, prefix=prefix) as http:
         seen, ahead = dict[str, int](), {start}
@@ -44,7 +44,7 @@ async def test_every_link_of_every_page_leads_somewhere(folder: Path, prefix: st
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/how-to/query", "/docs/style.css", "/docs/none"])
-async def test_a_page_loads_and_runs_nothing_but_the_servers_own_files(folder: Path, path: str) -> None:
+async def test_page_loads_only_the_servers_own_files(folder: Path, path: str) -> None:
     async with client(folder) as http:
         response = await http.get(path)
 
@@ -55,7 +55,7 @@ async def test_a_page_loads_and_runs_nothing_but_the_servers_own_files(folder: P
     assert not re.search(r"<style|style=|<script>| on\w+=", response.text)
 
 
-async def test_no_heading_has_an_id_of_the_layout(folder: Path) -> None:
+async def test_heading_ids_differ_from_layout_ids(folder: Path) -> None:
     async with client(folder) as http:
         html = (await http.get("/docs/how-to/query")).text
     article = re.findall(r"<article>.*</article>", html, re.DOTALL)[0]
@@ -80,7 +80,7 @@ async def test_navigation_follows_the_index_and_marks_the_page(folder: Path) -> 
     ]
 
 
-async def test_a_page_has_its_headings_its_group_and_its_neighbours(folder: Path) -> None:
+async def test_page_has_its_headings_group_and_neighbours(folder: Path) -> None:
     async with client(folder) as http:
         html = (await http.get("/docs/how-to/query")).text
 
@@ -94,7 +94,7 @@ async def test_a_page_has_its_headings_its_group_and_its_neighbours(folder: Path
     assert f"{previous}\n{following}" in html
 
 
-async def test_the_search_index_has_titles_and_headings(folder: Path) -> None:
+async def test_search_index_has_titles_and_headings(folder: Path) -> None:
     async with client(folder) as http:
         response = await http.get("/docs/search.json")
 
@@ -112,7 +112,7 @@ async def test_the_search_index_has_titles_and_headings(folder: Path) -> None:
 @pytest.mark.parametrize(
     "path", ["none", "how-to/none/at/all", "module.py", "index.md", "images/notes.txt", "how-to", "%2e%2e/LICENSE"]
 )
-async def test_an_unknown_page_leads_to_the_start(folder: Path, path: str) -> None:
+async def test_unknown_page_links_to_the_start_page(folder: Path, path: str) -> None:
     async with client(folder) as http:
         response = await http.get(f"/docs/{path}")
         link = re.search(r'<a href="([^"]+)">Go to the start', response.text)
@@ -124,14 +124,14 @@ async def test_an_unknown_page_leads_to_the_start(folder: Path, path: str) -> No
     assert start.status_code == 200
 
 
-async def test_a_slash_at_the_end_of_the_start_page_is_taken_away(folder: Path) -> None:
+async def test_trailing_slash_of_the_start_page_redirects(folder: Path) -> None:
     async with client(folder, prefix="/behind") as http:
         response = await http.get("/behind/docs/", follow_redirects=True)
 
     assert (response.status_code, response.url.path) == (200, "/behind/docs")
 
 
-async def test_a_browser_that_has_a_page_is_sent_only_its_tag(folder: Path) -> None:
+async def test_cached_page_gets_304(folder: Path) -> None:
     async with client(folder) as http:
         first = await http.get("/docs/tutorial")
         again = await http.get("/docs/tutorial", headers={"If-None-Match": f"W/{first.headers['etag']}"})
@@ -152,7 +152,7 @@ async def test_pages_are_rendered_once(folder: Path) -> None:
     assert after.text == before.text
 
 
-async def test_only_reading_is_allowed(folder: Path) -> None:
+async def test_only_get_and_head_are_allowed(folder: Path) -> None:
     async with client(folder) as http:
         head = await http.head("/docs/tutorial")
         post = await http.post("/docs/tutorial")

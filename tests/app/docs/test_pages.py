@@ -22,7 +22,7 @@ def test_every_markdown_file_is_a_page_with_an_address(folder: Path) -> None:
     }
 
 
-def test_a_page_has_a_title_a_summary_and_headings_with_the_anchors_of_github(page: Page) -> None:
+def test_page_has_title_summary_and_headings_with_github_anchors(page: Page) -> None:
     assert page.title == "Query calls"
     assert page.summary == "Find calls by a condition."
     assert page.headings == (
@@ -42,7 +42,7 @@ def test_headings_link_themselves_except_the_title(page: Page) -> None:
     assert 'aria-label="Link to Two words &amp; more"' in html
 
 
-def test_links_lead_to_addresses_and_those_out_of_the_folder_are_text(page: Page) -> None:
+def test_links_become_addresses_and_outside_links_become_text(page: Page) -> None:
     html = page.html()
 
     assert '<a href="../../docs/reference#top">page</a>' in html
@@ -52,7 +52,7 @@ def test_links_lead_to_addresses_and_those_out_of_the_folder_are_text(page: Page
     assert '<a href="https://example.com/x.md">another host</a>' in html
 
 
-def test_a_page_knows_its_links_and_the_sections_that_they_are_in(folder: Path, page: Page) -> None:
+def test_page_lists_its_links_by_section(folder: Path, page: Page) -> None:
     index = next(page for page in read_pages(folder) if page.source == "index.md")
 
     assert index.sections == {
@@ -76,7 +76,7 @@ def test_images_are_those_of_the_folder(page: Page) -> None:
     assert "Elsewhere" in html
 
 
-def test_code_is_highlighted_where_its_language_is_known(page: Page) -> None:
+def test_code_in_a_known_language_is_highlighted(page: Page) -> None:
     html = page.html()
 
     assert """<span class="s">"demo/assistant"</span>""" in html.replace("&quot;", '"')
@@ -85,7 +85,7 @@ def test_code_is_highlighted_where_its_language_is_known(page: Page) -> None:
 
 
 @pytest.mark.parametrize("language", ["graphql", "sh", "json", "python", "typescript", "yaml", "console"])
-def test_the_languages_of_the_pages_are_known(tmp_path: Path, language: str) -> None:
+def test_languages_of_the_pages_are_known(tmp_path: Path, language: str) -> None:
     sample = {"graphql": "query { a }", "json": "[1]", "console": "$ ls"}.get(language, "export a='b'  # c")
     (tmp_path / "index.md").write_text(f"# T\n\n```{language}\n{sample}\n```\n")
 
@@ -94,7 +94,7 @@ def test_the_languages_of_the_pages_are_known(tmp_path: Path, language: str) -> 
     assert '<span class="' in page.html()
 
 
-def test_a_table_scrolls_in_a_box_of_its_own(page: Page) -> None:
+def test_table_scrolls_in_its_own_box(page: Page) -> None:
     html = page.html()
 
     assert '<div class="table" tabindex="0"><table>' in html
@@ -102,7 +102,7 @@ def test_a_table_scrolls_in_a_box_of_its_own(page: Page) -> None:
     assert '<td class="right">16</td>' in html
 
 
-def test_markdown_cannot_hold_html_or_scripts(page: Page) -> None:
+def test_markdown_cannot_contain_html_or_scripts(page: Page) -> None:
     html = page.html()
 
     assert "&lt;script&gt;" in html
@@ -110,7 +110,7 @@ def test_markdown_cannot_hold_html_or_scripts(page: Page) -> None:
     assert 'href="javascript' not in html
 
 
-def test_long_code_may_break(tmp_path: Path) -> None:
+def test_long_code_may_wrap(tmp_path: Path) -> None:
     (tmp_path / "index.md").write_text(f"# T\n\n`{'x' * 40}`\n")
 
     [page] = read_pages(tmp_path)

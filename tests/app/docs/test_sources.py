@@ -19,7 +19,7 @@ def test_every_page_is_linked_once_below_a_heading_of_the_index() -> None:
 
 
 @pytest.mark.parametrize("source", PAGES)
-def test_a_page_begins_with_its_title_and_a_paragraph(source: str) -> None:
+def test_page_starts_with_its_title_and_a_paragraph(source: str) -> None:
     types = [token.type for token in PAGES[source].tokens if token.nesting == 1]
 
     assert types[:2] == ["heading_open", "paragraph_open"]
@@ -27,7 +27,7 @@ def test_a_page_begins_with_its_title_and_a_paragraph(source: str) -> None:
 
 
 @pytest.mark.parametrize("source", PAGES)
-def test_every_link_and_image_of_a_page_is_there(source: str) -> None:
+def test_every_link_and_image_of_a_page_exists(source: str) -> None:
     there = addresses(FOLDER)
     dead = []
     for link in PAGES[source].links:
@@ -45,13 +45,13 @@ def test_every_link_and_image_of_a_page_is_there(source: str) -> None:
 
 
 @pytest.mark.parametrize("source", PAGES)
-def test_images_come_from_no_other_host(source: str) -> None:
+def test_images_are_served_from_the_same_host(source: str) -> None:
     text = (FOLDER / source).read_text("utf-8")
 
     assert "](http" not in "".join(line for line in text.splitlines() if "![" in line)
 
 
-def test_the_wheel_has_all_that_the_site_is_made_of() -> None:
+def test_wheel_contains_all_files_of_the_site() -> None:
     packed = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
 
     made_of = [FOLDER / source for source in addresses(FOLDER)] + list((FOLDER / "assets").iterdir())

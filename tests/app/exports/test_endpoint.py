@@ -27,7 +27,7 @@ async def export(client: httpx.AsyncClient, concept: str, **parameters: object) 
     return rows, last["loomql_export"]
 
 
-async def test_all_calls_come_once_each_and_a_last_line_says_how_many(client: httpx.AsyncClient) -> None:
+async def test_each_call_is_exported_once_and_the_last_line_has_the_count(client: httpx.AsyncClient) -> None:
     rows, end = await export(client, "calls")
 
     assert [row["id"] for row in rows] == [call_id(number) for number in range(COUNT + 1)]
@@ -40,7 +40,7 @@ async def test_all_calls_come_once_each_and_a_last_line_says_how_many(client: ht
     }
 
 
-async def test_a_call_has_the_form_of_the_reference(client: httpx.AsyncClient) -> None:
+async def test_exported_call_has_the_documented_form(client: httpx.AsyncClient) -> None:
     rows, _ = await export(client, "calls", filter={"callIds": [call_id(0), call_id(1), call_id(COUNT)]})
 
     first, second, running = rows
@@ -80,7 +80,7 @@ async def test_a_call_has_the_form_of_the_reference(client: httpx.AsyncClient) -
     assert (running["ended_at"], running["output"], running["summary"]["weave"]["status"]) == (None, None, "running")
 
 
-async def test_the_other_lists_come_too(client: httpx.AsyncClient) -> None:
+async def test_other_lists_can_be_exported(client: httpx.AsyncClient) -> None:
     objects, _ = await export(client, "objects")
     feedback, _ = await export(client, "feedback")
     threads, _ = await export(client, "threads")
@@ -104,13 +104,13 @@ async def test_the_other_lists_come_too(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("concept", ["calls", "objects", "feedback", "threads"])
-async def test_a_list_of_nothing_has_its_last_line(client: httpx.AsyncClient, concept: str) -> None:
+async def test_empty_list_has_only_the_last_line(client: httpx.AsyncClient, concept: str) -> None:
     rows, end = await export(client, concept, projectId=EMPTY)
 
     assert (rows, end["count"], end["complete"], end["cursor"]) == ([], 0, True, None)
 
 
-async def test_filter_query_and_sort_are_those_of_the_field(client: httpx.AsyncClient) -> None:
+async def test_filter_query_and_sort_match_those_of_the_field(client: httpx.AsyncClient) -> None:
     typed = {"expr": {"lt": [{"getField": "inputs.n"}, {"literal": 7}]}}
     raw = {"json": {"$expr": {"$lt": [{"$getField": "inputs.n"}, {"$literal": 7}]}}}
     sort = [{"field": "inputs.n", "direction": "DESC"}]
@@ -134,7 +134,7 @@ async def test_filter_query_and_sort_are_those_of_the_field(client: httpx.AsyncC
     assert [row["val"] for row in latest] == ["one"]
 
 
-async def test_an_export_goes_on_after_any_of_its_rows(client: httpx.AsyncClient) -> None:
+async def test_export_resumes_after_any_row(client: httpx.AsyncClient) -> None:
     whole, _ = await export(client, "calls", cursors="true")
 
     for number in (49, COUNT - 1):
@@ -143,7 +143,7 @@ async def test_an_export_goes_on_after_any_of_its_rows(client: httpx.AsyncClient
         assert (end["count"], end["resumed"], end["cursor"]) == (COUNT - number, True, whole[-1]["_cursor"])
 
 
-async def test_after_the_last_row_there_is_nothing_but_the_last_line(client: httpx.AsyncClient) -> None:
+async def test_export_resumed_after_the_last_row_has_only_the_last_line(client: httpx.AsyncClient) -> None:
     _, end = await export(client, "calls")
 
     rest, again = await export(client, "calls", after=end["cursor"])
@@ -177,7 +177,7 @@ async def test_after_the_last_row_there_is_nothing_but_the_last_line(client: htt
         ("calls", {"projectId": "acme"}, "projectId", "is not a project id"),
     ],
 )
-async def test_what_is_wrong_is_told_before_anything_comes(
+async def test_invalid_request_is_refused_before_the_first_byte(
     client: httpx.AsyncClient, concept: str, parameters: dict[str, str], argument: str, part: str
 ) -> None:
     answer = await client.get(f"/export/{concept}", params={"projectId": PROJECT} | parameters)
@@ -188,7 +188,7 @@ async def test_what_is_wrong_is_told_before_anything_comes(
     assert part in error["message"]
 
 
-async def test_an_export_that_is_not_there_is_not_found(client: httpx.AsyncClient) -> None:
+async def test_unknown_export_is_not_found(client: httpx.AsyncClient) -> None:
     nowhere = await client.get("/export/costs", params={"projectId": PROJECT})
     of_nothing = await client.get("/export/calls")
     twice = await client.get(f"/export/calls?projectId={PROJECT}&projectId={PROJECT}")
@@ -199,14 +199,14 @@ async def test_an_export_that_is_not_there_is_not_found(client: httpx.AsyncClien
     assert "is repeated" in twice.text
 
 
-async def test_whoever_asks_for_the_headers_alone_starts_nothing(client: httpx.AsyncClient) -> None:
+async def test_head_request_starts_no_export(client: httpx.AsyncClient) -> None:
     answer = await client.head("/export/calls", params={"projectId": PROJECT})
 
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-ndjson")
     assert worker() is None
 
 
-async def test_more_exports_than_may_run_are_told_to_come_again_until_a_client_goes_away(
+async def test_exports_over_the_limit_are_refused_until_a_client_disconnects(
     client: httpx.AsyncClient,
 ) -> None:
     await until(lambda: worker() is None)
@@ -240,7 +240,7 @@ def worker() -> int | None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists processes so")
-async def test_an_export_whose_process_dies_has_no_end(client: httpx.AsyncClient) -> None:
+async def test_export_of_a_dead_process_has_no_last_line(client: httpx.AsyncClient) -> None:
     with pytest.raises(httpx.RemoteProtocolError):  # noqa: PT012 -- reading on is what raises
         async with client.stream("GET", "/export/calls", params={"projectId": PROJECT}) as running:
             pid = worker()

@@ -60,7 +60,7 @@ async def test_calls_have_their_status_latency_tokens_and_cost_in_columns(client
     assert types == ["string", "int64", "string", "int64", "int64", "int64", "double"]
 
 
-async def test_values_of_objects_are_text_whatever_they_are(client: httpx.AsyncClient) -> None:
+async def test_object_values_are_text(client: httpx.AsyncClient) -> None:
     file = await parquet(client, "objects", cursors="true")
 
     rows = file.read().to_pylist()
@@ -68,14 +68,14 @@ async def test_values_of_objects_are_text_whatever_they_are(client: httpx.AsyncC
     assert rows[-1]["_cursor"] == trailer(file)["cursor"]
 
 
-async def test_a_list_of_nothing_is_a_table_without_rows(client: httpx.AsyncClient) -> None:
+async def test_empty_list_is_a_table_without_rows(client: httpx.AsyncClient) -> None:
     file = await parquet(client, "threads", projectId=EMPTY)
 
     assert (file.metadata.num_rows, trailer(file)["count"]) == (0, 0)
     assert file.schema_arrow.field("p99_turn_duration_ms").type == pa.float64()
 
 
-async def test_a_server_without_pyarrow_says_what_to_install(
+async def test_server_without_pyarrow_says_what_to_install(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(endpoint, "find_spec", lambda _name: None)

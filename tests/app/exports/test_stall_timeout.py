@@ -51,7 +51,7 @@ async def answer(content: Content, *, is_gone: bool) -> list[str]:
 
 
 @pytest.mark.parametrize("is_gone", [True, False])
-async def test_no_part_is_made_that_the_client_does_not_take(is_gone: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001 -- a case
+async def test_no_chunk_is_produced_before_the_client_reads(is_gone: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001 -- a case
     monkeypatch.setattr(stall_timeout, "STALLED_SECONDS", 30 if is_gone else 0.01)
     content = Content()
 

@@ -41,7 +41,7 @@ async def filled(database: Database) -> None:
 
 
 @pytest.mark.usefixtures("filled")
-def test_a_server_that_stops_ends_its_exports_where_they_can_go_on(
+def test_stopping_server_ends_exports_at_a_resumable_point(
     mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
     environment = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
@@ -64,7 +64,7 @@ def test_a_server_that_stops_ends_its_exports_where_they_can_go_on(
 
 
 @pytest.mark.usefixtures("filled")
-async def test_so_does_one_that_begins_when_it_stops_already(mongodb_uri: str, database_name: str) -> None:
+async def test_export_started_during_shutdown_ends_at_a_resumable_point(mongodb_uri: str, database_name: str) -> None:
     processes = ExportProcessPool(2)
     given = Export("calls", RowSelection(PROJECT))
     job = Job(given, "ndjson", with_cursors=False, uri=mongodb_uri, database=database_name, **TIMEOUTS)
@@ -95,7 +95,7 @@ def streamed(way: Relay, database_name: str, **parameters: str) -> Iterator[http
 
 
 @pytest.mark.usefixtures("filled")
-def test_an_export_whose_database_goes_away_says_where_it_goes_on(mongodb_uri: str, database_name: str) -> None:
+def test_export_reports_its_resume_point_if_the_database_goes_away(mongodb_uri: str, database_name: str) -> None:
     with relay(mongodb_uri) as way, streamed(way, database_name, cursors="true") as answer:
         lines = answer.iter_lines()
         rows = [json.loads(next(lines))]
@@ -110,7 +110,7 @@ def test_an_export_whose_database_goes_away_says_where_it_goes_on(mongodb_uri: s
 
 
 @pytest.mark.usefixtures("filled")
-def test_a_table_whose_database_goes_away_has_no_end(mongodb_uri: str, database_name: str) -> None:
+def test_parquet_is_incomplete_if_the_database_goes_away(mongodb_uri: str, database_name: str) -> None:
     came = b""
     with relay(mongodb_uri) as way, streamed(way, database_name, format="parquet") as answer:
         parts = answer.iter_raw()

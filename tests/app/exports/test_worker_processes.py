@@ -44,7 +44,7 @@ async def leave(processes: ExportProcessPool, passes: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no uvloop")
-async def test_who_leaves_at_any_moment_of_the_beginning_gives_the_place_back() -> None:
+async def test_export_cancelled_during_start_releases_its_slot() -> None:
     processes = ExportProcessPool(1)
 
     def leave_often() -> None:
@@ -57,7 +57,7 @@ async def test_who_leaves_at_any_moment_of_the_beginning_gives_the_place_back() 
     assert processes.count == 0
 
 
-async def test_whatever_lies_where_the_server_was_started_is_no_part_of_it(
+async def test_modules_in_the_working_directory_are_not_imported(
     calls: CallsStore, mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
     count = 1_200

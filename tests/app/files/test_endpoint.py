@@ -60,7 +60,7 @@ async def until(database: Database, is_so: Callable[[tuple[int, int, int]], bool
     pytest.fail(f"it did not come to this: {await left(database)}")
 
 
-async def test_a_file_goes_up_and_comes_down(client: httpx.AsyncClient) -> None:
+async def test_file_is_uploaded_and_downloaded(client: httpx.AsyncClient) -> None:
     first = await client.put("/files/acme/files?name=hello.txt", content=b"hello")
     again = await client.put("/files/acme/files?name=again.txt", content=b"hello")
     down = await client.get(HELLO_URL)
@@ -85,7 +85,7 @@ async def test_a_file_goes_up_and_comes_down(client: httpx.AsyncClient) -> None:
     )
 
 
-async def test_a_stream_of_unknown_length_is_stored(client: httpx.AsyncClient) -> None:
+async def test_upload_of_unknown_length_is_stored(client: httpx.AsyncClient) -> None:
     async def stream() -> AsyncIterator[bytes]:
         for start in range(0, len(LARGE), 70_001):
             yield LARGE[start : start + 70_001]
@@ -96,14 +96,14 @@ async def test_a_stream_of_unknown_length_is_stored(client: httpx.AsyncClient) -
     assert (await client.get(answer.json()["url"])).content == LARGE
 
 
-async def test_the_empty_file_comes_down_empty(client: httpx.AsyncClient) -> None:
+async def test_empty_file_is_downloaded_empty(client: httpx.AsyncClient) -> None:
     down = await client.get(await put(client, b""))
 
     assert (down.status_code, down.content, down.headers["content-length"]) == (200, b"", "0")
     assert (await client.get(str(down.url), headers={"range": "bytes=0-"})).status_code == 416
 
 
-async def test_head_tells_of_a_file_and_sends_nothing(client: httpx.AsyncClient) -> None:
+async def test_head_returns_headers_without_content(client: httpx.AsyncClient) -> None:
     url = await put(client, LARGE)
 
     head = await client.head(url)
@@ -125,7 +125,9 @@ async def test_head_tells_of_a_file_and_sends_nothing(client: httpx.AsyncClient)
         ("BYTES = 1 - 2", 1, 3),
     ],
 )
-async def test_a_part_is_sent_alone(client: httpx.AsyncClient, asked: str, start: int, stop: int | None) -> None:
+async def test_range_request_returns_one_range(
+    client: httpx.AsyncClient, asked: str, start: int, stop: int | None
+) -> None:
     url = await put(client, LARGE)
 
     part = await client.get(url, headers={"range": asked})
@@ -138,7 +140,7 @@ async def test_a_part_is_sent_alone(client: httpx.AsyncClient, asked: str, start
 
 
 @pytest.mark.parametrize("asked", [f"bytes={len(LARGE)}-", "bytes=99999999-99999999", "bytes=-0", f"bytes={10**17}-"])
-async def test_a_part_beyond_the_end_is_refused(client: httpx.AsyncClient, asked: str) -> None:
+async def test_range_beyond_the_end_is_refused(client: httpx.AsyncClient, asked: str) -> None:
     answer = await client.get(await put(client, LARGE), headers={"range": asked})
 
     assert answer.status_code == 416
@@ -147,7 +149,7 @@ async def test_a_part_beyond_the_end_is_refused(client: httpx.AsyncClient, asked
 
 
 @pytest.mark.parametrize("asked", ["bytes=0-1,3-4", "lines=1-2", "bytes=5-2", "bytes=a-b", "bytes=-", "bytes=1", ""])
-async def test_other_ranges_get_the_whole(client: httpx.AsyncClient, asked: str) -> None:
+async def test_unsupported_ranges_return_the_whole_file(client: httpx.AsyncClient, asked: str) -> None:
     answer = await client.get(await put(client, LARGE), headers={"range": asked})
 
     assert (answer.status_code, answer.content) == (200, LARGE)
@@ -166,7 +168,7 @@ async def test_other_ranges_get_the_whole(client: httpx.AsyncClient, asked: str)
         ({"range": "bytes=0-1", "if-range": '"other"'}, 200),
     ],
 )
-async def test_who_has_it_already_is_told_so(client: httpx.AsyncClient, headers: dict[str, str], status: int) -> None:
+async def test_matching_etag_gets_304(client: httpx.AsyncClient, headers: dict[str, str], status: int) -> None:
     answer = await client.get(await put(client, b"hello"), headers=headers)
 
     assert answer.status_code == status
@@ -186,7 +188,7 @@ async def test_who_has_it_already_is_told_so(client: httpx.AsyncClient, headers:
         (b"just text", "text/plain; charset=utf-8", "inline"),
     ],
 )
-async def test_what_could_be_a_page_is_a_download(
+async def test_html_and_similar_files_are_sent_as_downloads(
     client: httpx.AsyncClient, content: bytes, content_type: str, kind: str
 ) -> None:
     answer = await client.get(await put(client, content, "page.html"))
@@ -212,7 +214,7 @@ async def test_what_could_be_a_page_is_a_download(
         ("a/", f'filename="{HELLO}"'),
     ],
 )
-async def test_a_name_is_only_a_name(client: httpx.AsyncClient, name: str, told: str) -> None:
+async def test_file_name_cannot_inject_headers(client: httpx.AsyncClient, name: str, told: str) -> None:
     answer = await client.get(await put(client, b"hello", name))
 
     assert answer.headers["content-disposition"] == f"inline; {told}"
@@ -231,7 +233,7 @@ async def test_a_name_is_only_a_name(client: httpx.AsyncClient, name: str, told:
         (f"attachment; filename*{'1' * 4400}=digits.txt", f'filename="{HELLO}"'),
     ],
 )
-async def test_a_name_may_come_as_a_header(client: httpx.AsyncClient, disposition: str, told: str) -> None:
+async def test_file_name_may_be_sent_as_a_header(client: httpx.AsyncClient, disposition: str, told: str) -> None:
     await client.put("/files/acme/files", content=b"hello", headers={"content-disposition": disposition})
 
     assert (await client.get(HELLO_URL)).headers["content-disposition"] == f"inline; {told}"
@@ -250,7 +252,7 @@ async def test_a_name_may_come_as_a_header(client: httpx.AsyncClient, dispositio
         ("utf-8''" + "1" * 4400, "name: has 4,400 characters; the limit is 1,024"),
     ],
 )
-async def test_an_unreadable_name_in_a_header_is_refused(client: httpx.AsyncClient, value: str, words: str) -> None:
+async def test_unreadable_name_in_a_header_is_refused(client: httpx.AsyncClient, value: str, words: str) -> None:
     answer = await client.put(
         "/files/acme/files", content=b"hello", headers={"content-disposition": f"attachment; filename*={value}"}
     )
@@ -299,7 +301,9 @@ SAME_SERVER = settings(suppress_health_check=[HealthCheck.function_scoped_fixtur
 @given(rest=SENDABLE, prefix=st.sampled_from([b"", b"attachment; filename*=", b"attachment; filename="]))
 @example(rest=b"undefined''abc", prefix=b"attachment; filename*=")
 @example(rest=b"1" * 4400 + b"=a", prefix=b"attachment; filename*")
-def test_no_content_disposition_fails_the_server(connection: HTTPConnection, rest: bytes, prefix: bytes) -> None:
+def test_invalid_content_disposition_is_never_a_server_error(
+    connection: HTTPConnection, rest: bytes, prefix: bytes
+) -> None:
     status, _ = exchange(connection, "PUT", "/files/acme/files", b"hello", prefix + rest)
 
     assert status in {200, 201, 400}
@@ -311,7 +315,7 @@ CONTENTS = count()
 
 @SAME_SERVER
 @given(name=NAMES.filter(lambda name: name != ".."))
-def test_an_encoded_name_comes_back_as_it_was_sent(connection: HTTPConnection, name: str) -> None:
+def test_encoded_file_name_is_returned_as_sent(connection: HTTPConnection, name: str) -> None:
     content = str(next(CONTENTS)).encode()  # a file keeps the name under which its content first came
     sent = f"attachment; filename*=UTF-8''{quote(name, safe='')}".encode()
 
@@ -337,7 +341,7 @@ def test_an_encoded_name_comes_back_as_it_was_sent(connection: HTTPConnection, n
         ("DELETE", HELLO_URL, {}, 405, None, "Method Not Allowed"),
     ],
 )
-async def test_bad_requests_are_refused_with_a_reason(
+async def test_invalid_requests_are_refused_with_a_reason(
     client: httpx.AsyncClient, method: str, url: str, headers: dict[str, str], status: int, code: str | None, words: str
 ) -> None:
     answer = await client.request(method, url, content=b"hello", headers=headers)
@@ -349,7 +353,7 @@ async def test_bad_requests_are_refused_with_a_reason(
         assert error["extensions"]["code"] == code
 
 
-async def test_what_is_too_large_is_refused_and_leaves_nothing(client: httpx.AsyncClient, database: Database) -> None:
+async def test_too_large_upload_is_refused_and_leaves_nothing(client: httpx.AsyncClient, database: Database) -> None:
     async def far_too_much() -> AsyncIterator[bytes]:
         for _ in range(200):
             yield bytes(100_000)
@@ -364,7 +368,7 @@ async def test_what_is_too_large_is_refused_and_leaves_nothing(client: httpx.Asy
     assert (await left(database))[0::2] == (1, 0)
 
 
-async def test_a_client_that_hangs_up_leaves_nothing(client: httpx.AsyncClient, database: Database) -> None:
+async def test_disconnected_upload_leaves_nothing(client: httpx.AsyncClient, database: Database) -> None:
     reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
     head = "PUT /files/acme/files HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2500000\r\n\r\n"
     writer.write(head.encode() + LARGE[:2_000_000])
@@ -387,7 +391,7 @@ async def test_a_client_that_hangs_up_leaves_nothing(client: httpx.AsyncClient, 
     assert await left(database) == (0, 0, 0)
 
 
-async def test_uploads_hold_a_bounded_part_of_memory_and_the_rest_is_told_when_to_come_again(
+async def test_concurrent_uploads_have_bounded_memory_and_others_retry_later(
     mongodb_uri: str, database_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_budget, "_WAIT_SECONDS", 0.05)
@@ -415,7 +419,7 @@ async def test_uploads_hold_a_bounded_part_of_memory_and_the_rest_is_told_when_t
     assert (stored.status_code, stored.json()["sizeBytes"], again.status_code) == (201, 2 * len(LARGE) + 1, 201)
 
 
-async def test_an_upload_that_grows_beyond_the_bound_is_refused_and_leaves_nothing(
+async def test_upload_that_exceeds_the_limit_is_refused_and_leaves_nothing(
     mongodb_uri: str, database_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_budget, "_WAIT_SECONDS", 0.05)
@@ -451,9 +455,7 @@ async def test_an_upload_that_grows_beyond_the_bound_is_refused_and_leaves_nothi
 SILENT = b"PUT /files/acme/files HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999\r\n\r\n"
 
 
-async def test_who_only_announces_much_keeps_nobody_out(
-    mongodb_uri: str, database_name: str, database: Database
-) -> None:
+async def test_declared_length_alone_reserves_nothing(mongodb_uri: str, database_name: str, database: Database) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=HELD_BYTES)
     with live_server(create_app(settings), lifespan="on") as host, ExitStack() as sockets:
         for _ in range(40):
@@ -468,7 +470,7 @@ async def test_who_only_announces_much_keeps_nobody_out(
     assert (answer.status_code, answer.json()["sizeBytes"]) == (201, len(LARGE))
 
 
-async def test_who_falls_silent_is_let_go_and_leaves_nothing(
+async def test_silent_upload_times_out_and_leaves_nothing(
     mongodb_uri: str, database_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.http.request_body.PACE", Pace(1.0))
@@ -489,7 +491,7 @@ async def test_who_falls_silent_is_let_go_and_leaves_nothing(
     assert stored.status_code == 201
 
 
-async def test_a_file_of_one_way_in_comes_out_by_the_other(client: httpx.AsyncClient) -> None:
+async def test_file_is_readable_over_graphql_and_http(client: httpx.AsyncClient) -> None:
     url = await put(client, b"hello", "hello.txt")
     query = f'{{ file(projectId: "acme/files", digest: "{HELLO}") {{ url name content }} }}'
 
@@ -498,7 +500,7 @@ async def test_a_file_of_one_way_in_comes_out_by_the_other(client: httpx.AsyncCl
     assert answer.json()["data"] == {"file": {"url": url, "name": "hello.txt", "content": "aGVsbG8="}}
 
 
-async def test_a_project_may_be_named_in_any_script(client: httpx.AsyncClient) -> None:
+async def test_project_name_may_use_any_script(client: httpx.AsyncClient) -> None:
     answer = await client.put("/files/größe ä/мир", content=b"hello")
 
     assert answer.status_code == 201

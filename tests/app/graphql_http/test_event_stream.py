@@ -19,7 +19,7 @@ from app.graphql_http.event_stream import next_event
 from app.http import keepalive
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
-from tests.app.event_stream import COMMENT, EVENTS, Event, all_of, events_of, streaming, told
+from tests.app.event_stream import COMMENT, EVENTS, Event, all_of, events_of, results_of, streaming
 from tests.app.example_api import GRAPHQL_RESPONSE, MAX_BODY_BYTES, Mutation, agent_of, page
 from tests.app.example_api import Query as ExampleQuery
 from tests.live_server import live_server
@@ -96,24 +96,24 @@ async def client(address: str) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_a_subscription_streams_its_results_and_completes(client: httpx.AsyncClient) -> None:
+async def test_subscription_streams_its_results_and_completes(client: httpx.AsyncClient) -> None:
     events = await all_of(client, "subscription ($to: Int!) { count(to: $to) }", variables={"to": 3})
 
-    assert told(events) == [{"data": {"count": number}} for number in range(3)]
+    assert results_of(events) == [{"data": {"count": number}} for number in range(3)]
 
 
-async def test_a_query_and_a_mutation_stream_their_only_result(client: httpx.AsyncClient) -> None:
+async def test_query_and_mutation_stream_one_result(client: httpx.AsyncClient) -> None:
     both = 'query Q { greeting agent failing } mutation M { rename(name: "x") }'
 
-    [queried] = told(await all_of(client, both, operationName="Q", extensions={"trace": 1}))
-    renamed = told(await all_of(client, both, operationName="M"))
+    [queried] = results_of(await all_of(client, both, operationName="Q", extensions={"trace": 1}))
+    renamed = results_of(await all_of(client, both, operationName="M"))
 
     assert queried["data"] == {"greeting": "Hello, you", "agent": "nobody", "failing": None}
     assert [error["path"] for error in queried["errors"]] == [["failing"]]
     assert renamed == [{"data": {"rename": "x"}}]
 
 
-async def test_the_stream_is_what_the_protocol_and_proxies_need(client: httpx.AsyncClient) -> None:
+async def test_stream_has_sse_framing_and_no_caching_or_buffering(client: httpx.AsyncClient) -> None:
     response = await client.post("/graphql", json={"query": "{ greeting }"}, headers=EVENTS)
 
     assert response.text == ':\n\nevent: next\ndata: {"data":{"greeting":"Hello, you"}}\n\nevent: complete\ndata:\n\n'
@@ -123,7 +123,7 @@ async def test_the_stream_is_what_the_protocol_and_proxies_need(client: httpx.As
     assert "content-length" not in response.headers
 
 
-async def test_a_get_subscribes_as_the_event_source_of_a_browser_does(client: httpx.AsyncClient) -> None:
+async def test_get_subscribes_as_browser_event_source_does(client: httpx.AsyncClient) -> None:
     parameters = {"query": "subscription ($to: Int!) { count(to: $to) }", "variables": '{"to": 1}'}
 
     response = await client.get("/graphql", params=parameters, headers=EVENTS)
@@ -131,13 +131,13 @@ async def test_a_get_subscribes_as_the_event_source_of_a_browser_does(client: ht
     assert response.text == ':\n\nevent: next\ndata: {"data":{"count":0}}\n\nevent: complete\ndata:\n\n'
 
 
-async def test_a_mutation_by_get_is_refused_in_the_stream(client: httpx.AsyncClient) -> None:
+async def test_mutation_by_get_is_refused_in_the_stream(client: httpx.AsyncClient) -> None:
     async with client.stream(
         "GET", "/graphql", params={"query": 'mutation { rename(name: "x") }'}, headers=EVENTS
     ) as response:
         events = [event async for event in events_of(response) if event.kind != COMMENT]
 
-    [result] = told(events)
+    [result] = results_of(events)
     assert result == {
         "errors": [
             {
@@ -161,10 +161,10 @@ async def test_a_mutation_by_get_is_refused_in_the_stream(client: httpx.AsyncCli
     ],
     ids=["syntax", "validation", "wrong name", "no name", "query's variable", "subscription's variable", "limit"],
 )
-async def test_an_operation_that_cannot_run_is_told_so_in_the_stream(
+async def test_invalid_operation_is_reported_in_the_stream(
     client: httpx.AsyncClient, request_body: dict[str, Any], code: str, words: str
 ) -> None:
-    [result] = told(await all_of(client, **request_body))
+    [result] = results_of(await all_of(client, **request_body))
 
     assert list(result) == ["errors"]
     assert words in result["errors"][0]["message"]
@@ -184,7 +184,7 @@ async def test_an_operation_that_cannot_run_is_told_so_in_the_stream(
         (b'{"query": "{ greeting }"}', {"accept": "text/event-stream;q=0"}, 406, GRAPHQL_RESPONSE),
     ],
 )
-async def test_a_malformed_request_is_refused_before_a_stream_begins(
+async def test_malformed_request_is_refused_before_the_stream_starts(
     client: httpx.AsyncClient, body: bytes, headers: dict[str, str], status: int, words: str
 ) -> None:
     all_headers = {"content-type": "application/json", **EVENTS, **headers}
@@ -197,7 +197,7 @@ async def test_a_malformed_request_is_refused_before_a_stream_begins(
     assert words in error["message"]
 
 
-async def test_a_client_that_takes_json_as_well_gets_json(client: httpx.AsyncClient) -> None:
+async def test_client_that_also_accepts_json_gets_json(client: httpx.AsyncClient) -> None:
     accept = f"{GRAPHQL_RESPONSE}, application/json, text/event-stream"
 
     response = await client.post("/graphql", json={"query": "{ greeting }"}, headers={"accept": accept})
@@ -211,7 +211,7 @@ async def test_a_client_that_takes_json_as_well_gets_json(client: httpx.AsyncCli
 @pytest.mark.parametrize(
     "query", ["subscription { forever }", "subscription { flood }", "{ endless }"], ids=["idle", "busy", "query"]
 )
-async def test_what_a_client_leaves_is_closed_at_once(
+async def test_disconnect_closes_the_subscription_at_once(
     client: httpx.AsyncClient, query: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with streaming(client, query) as events:
@@ -219,13 +219,11 @@ async def test_what_a_client_leaves_is_closed_at_once(
         await until(lambda: Watchers.count == 1)
 
     await until(lambda: Watchers.count == 0)
-    assert told(await all_of(client, "{ greeting }")) == [{"data": {"greeting": "Hello, you"}}]
+    assert results_of(await all_of(client, "{ greeting }")) == [{"data": {"greeting": "Hello, you"}}]
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_an_idle_stream_is_kept_open_by_comments(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_idle_stream_sends_keepalive_comments(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keepalive, "BEAT_SECONDS", 0.05)
 
     async with streaming(client, "subscription { forever }") as events:
@@ -234,11 +232,11 @@ async def test_an_idle_stream_is_kept_open_by_comments(
     assert sorted(event.kind for event in first) == [COMMENT] * 4 + ["next"]
 
 
-async def test_a_failure_of_a_source_is_masked_and_ends_the_stream(
+async def test_source_error_is_masked_and_ends_the_stream(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR, "loomql"):
-        first, failure = told(await all_of(client, "subscription { broken }"))
+        first, failure = results_of(await all_of(client, "subscription { broken }"))
 
     [error] = failure["errors"]
     assert first == {"data": {"broken": 1}}
@@ -248,11 +246,11 @@ async def test_a_failure_of_a_source_is_masked_and_ends_the_stream(
 
 
 @pytest.mark.parametrize("query", ["subscription { unserializable }", "{ unserializable }"])
-async def test_a_result_that_is_no_json_is_an_id_that_the_log_has_too(
+async def test_unserializable_result_returns_an_error_id_that_is_logged(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, query: str
 ) -> None:
     with caplog.at_level(logging.ERROR, "loomql"):
-        [result] = told(await all_of(client, query))
+        [result] = results_of(await all_of(client, query))
 
     [error] = result["errors"]
     assert error["extensions"]["code"] == "INTERNAL"
@@ -260,13 +258,13 @@ async def test_a_result_that_is_no_json_is_an_id_that_the_log_has_too(
 
 
 @pytest.mark.parametrize("line_break", ["\n", "\r", "\r\n"])
-def test_a_line_break_inside_of_json_text_does_not_end_the_data(line_break: str) -> None:
+def test_line_break_in_json_text_does_not_end_the_data(line_break: str) -> None:
     text = orjson.Fragment(f'{{{line_break}"a": 1}}')
 
     assert next_event({"data": text}) == b'event: next\ndata: {"data":{\ndata: "a": 1}}\n\n'
 
 
-async def test_a_client_that_takes_nothing_is_let_go(
+async def test_client_that_does_not_read_is_disconnected(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keepalive, "PATIENCE_SECONDS", 0.3)

@@ -16,7 +16,7 @@ from app.server.application import create_app
 from app.settings import Settings
 from stores.database import Database
 from stores.files.uploads import CHUNK_BYTES
-from tests.app.observability.samples import sample, told
+from tests.app.observability.samples import read_samples, sample
 from tests.live_server import live_server
 from tests.stores.files.streams import left
 from tests.waiting import until_found
@@ -61,7 +61,7 @@ async def send(
     return await client.post("/graphql", content=content, headers={**kind, **headers})
 
 
-async def test_a_file_comes_with_its_operation(client: httpx.AsyncClient) -> None:
+async def test_file_is_uploaded_with_its_operation(client: httpx.AsyncClient) -> None:
     answer = await send(client, body(*fields(), part("0", b"hello", "a%22b.txt")))
     query = f'{{ file(projectId: "acme/files", digest: "{HELLO}") {{ name content contentType }} }}'
     read = await client.post("/graphql", json={"query": query})
@@ -75,7 +75,7 @@ async def test_a_file_comes_with_its_operation(client: httpx.AsyncClient) -> Non
 
 
 @pytest.mark.parametrize("header", multipart.PREFLIGHT_HEADERS)
-async def test_any_client_of_the_specification_may_send(client: httpx.AsyncClient, header: str) -> None:
+async def test_any_client_of_the_multipart_spec_can_upload(client: httpx.AsyncClient, header: str) -> None:
     form = {"operations": json.dumps(OPERATION), "map": json.dumps(MAP)}
     files = {"0": ("large.bin", LARGE, "application/octet-stream")}
 
@@ -85,7 +85,7 @@ async def test_any_client_of_the_specification_may_send(client: httpx.AsyncClien
     assert (await client.get(f"/files/acme/files/{digest}")).content == LARGE
 
 
-async def test_several_files_stand_in_lists_and_in_several_places(client: httpx.AsyncClient) -> None:
+async def test_files_in_lists_and_several_variables_are_accepted(client: httpx.AsyncClient) -> None:
     query = """
         mutation ($a: Upload!, $b: Upload!, $again: Upload!) {
             a: fileCreate(projectId: "acme/files", upload: $a) { digest }
@@ -105,14 +105,14 @@ async def test_several_files_stand_in_lists_and_in_several_places(client: httpx.
 
 
 @pytest.mark.parametrize("content", [b"", b"\r\n--edg", b"\r\n", b"--edge--", LARGE], ids=range(5))
-async def test_content_may_look_like_a_boundary(client: httpx.AsyncClient, content: bytes) -> None:
+async def test_content_that_contains_a_boundary_is_accepted(client: httpx.AsyncClient, content: bytes) -> None:
     answer = await send(client, body(*fields(), part("0", content, "x")))
 
     url = f"/files/acme/files/{answer.json()['data']['fileCreate']['digest']}"
     assert (await client.get(url)).content == content
 
 
-async def test_a_body_may_come_byte_by_byte(client: httpx.AsyncClient) -> None:
+async def test_body_sent_byte_by_byte_is_accepted(client: httpx.AsyncClient) -> None:
     content = body(*fields(), part("0", b"hello", "x"))
 
     async def stream() -> AsyncIterator[bytes]:
@@ -126,7 +126,7 @@ async def test_a_body_may_come_byte_by_byte(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"Apollo-Require-Preflight": ""}, {"X-Other": "1"}])
-async def test_a_form_of_another_site_is_refused(
+async def test_cross_site_form_is_refused(
     client: httpx.AsyncClient, database: Database, headers: dict[str, str]
 ) -> None:
     answer = await send(client, body(*fields(), part("0", b"hello", "x")), headers)
@@ -182,7 +182,7 @@ def bad_bodies() -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize(("words", "content"), list(bad_bodies()))
-async def test_what_the_specification_does_not_allow_is_refused(
+async def test_invalid_multipart_requests_are_refused(
     client: httpx.AsyncClient, database: Database, words: str, content: bytes
 ) -> None:
     answer = await send(client, content)
@@ -211,7 +211,7 @@ IN_JSON = [
 
 
 @pytest.mark.parametrize(("query", "variables", "place", "kind"), IN_JSON, ids=[row[2] for row in IN_JSON])
-async def test_a_file_is_no_json(
+async def test_file_is_not_a_json_value(
     client: httpx.AsyncClient, query: str, variables: dict[str, Any], place: str, kind: str
 ) -> None:
     operations = {"query": query, "variables": variables}
@@ -222,7 +222,7 @@ async def test_a_file_is_no_json(
     assert_refused(answer, 400, "BAD_USER_INPUT", words)
 
 
-async def test_a_file_is_no_part_of_json_in_the_document(client: httpx.AsyncClient, database: Database) -> None:
+async def test_file_inside_a_json_literal_is_refused(client: httpx.AsyncClient, database: Database) -> None:
     obj = '{projectId: "acme/files", objectId: "a", val: {a: [$file]}}'
     operations = {**OPERATION, "query": f"mutation ($file: Upload!) {{ objCreate(obj: {obj}) {{ digest }} }}"}
 
@@ -233,7 +233,7 @@ async def test_a_file_is_no_part_of_json_in_the_document(client: httpx.AsyncClie
 
 
 @pytest.mark.parametrize("boundary", ["", "x" * 300, "ä"])
-async def test_a_boundary_that_is_none_is_refused(client: httpx.AsyncClient, boundary: str) -> None:
+async def test_invalid_boundary_is_refused(client: httpx.AsyncClient, boundary: str) -> None:
     kind = {b"content-type": f"multipart/form-data; boundary={boundary}".encode("latin-1")}
 
     answer = await client.post(
@@ -244,7 +244,7 @@ async def test_a_boundary_that_is_none_is_refused(client: httpx.AsyncClient, bou
     assert answer.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
 
 
-async def test_what_is_too_large_is_refused(client: httpx.AsyncClient, database: Database) -> None:
+async def test_too_large_parts_are_refused(client: httpx.AsyncClient, database: Database) -> None:
     too_long = {**OPERATION, "query": CREATE + "#" * 100_000}
     wide = {"query": CREATE, "variables": {"file": None, "other": None}}
     both = {"0": ["variables.file"], "1": ["variables.other"]}
@@ -262,7 +262,7 @@ async def test_what_is_too_large_is_refused(client: httpx.AsyncClient, database:
     assert (await left(database))[0::2] == (1, 0)
 
 
-async def test_files_of_all_requests_take_a_bounded_part_of_the_disk(
+async def test_files_of_all_requests_use_bounded_disk_space(
     mongodb_uri: str, database_name: str, database: Database
 ) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_spooled_bytes=len(LARGE))
@@ -302,16 +302,18 @@ async def test_files_of_all_requests_take_a_bounded_part_of_the_disk(
 
 
 async def spooled_bytes(client: httpx.AsyncClient) -> float:
-    return (await told(client))[sample("loomql_in_use", resource="spooled_bytes")]
+    return (await read_samples(client))[sample("loomql_in_use", resource="spooled_bytes")]
 
 
-async def test_events_are_refused(client: httpx.AsyncClient) -> None:
+async def test_multipart_subscription_is_refused(client: httpx.AsyncClient) -> None:
     answer = await send(client, body(*fields()), {**PREFLIGHT, "accept": "text/event-stream"})
 
     assert answer.status_code == 406
 
 
-async def test_the_files_are_gone_with_the_request(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_uploaded_temporary_files_are_deleted_after_the_request(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[Any] = []
 
     @contextmanager

@@ -17,12 +17,12 @@ from app.graphql_http.trusted_documents import (
 from app.server.application import create_app
 from app.settings import Settings
 from stores.errors import BadInputError
-from tests.app.doors import Server, answered, serving
+from tests.app.endpoints import Server, answered, serving
 from tests.app.event_stream import EVENTS
 
-COUNT = 'query Count { callsStats(projectId: "acme/doors") { count } }'
-WATCH = 'subscription Watch { callEvents(projectId: "acme/doors") { type } }'
-RENAME = 'mutation Make { ensureProjectExists(entity: "acme", project: "doors") { projectName } }'
+COUNT = 'query Count { callsStats(projectId: "acme/endpoints") { count } }'
+WATCH = 'subscription Watch { callEvents(projectId: "acme/endpoints") { type } }'
+RENAME = 'mutation Make { ensureProjectExists(entity: "acme", project: "endpoints") { projectName } }'
 SHA256 = hashlib.sha256(COUNT.encode()).hexdigest()
 OTHER = "{ __typename }"
 MANIFEST = {"c0ffee": COUNT, "watch-hash": WATCH, "make-hash": RENAME}
@@ -65,13 +65,13 @@ def persisted(sha256: str) -> dict[str, Any]:
     ],
     ids=["codegen", "apollo"],
 )
-def test_manifests_are_read_as_tools_write_them(tmp_path: Path, content: object) -> None:
+def test_manifests_of_common_tools_are_read(tmp_path: Path, content: object) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(content))
 
     assert read_documents(tmp_path / "manifest.json") == {"h1": COUNT, "h2": WATCH}
 
 
-def test_a_folder_may_have_manifests_and_documents(tmp_path: Path, manifest: Path) -> None:
+def test_folder_may_contain_manifests_and_documents(tmp_path: Path, manifest: Path) -> None:
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "count.graphql").write_text(COUNT)
     (tmp_path / "more" / "README.md").write_text("of no concern")
@@ -89,9 +89,7 @@ def test_a_folder_may_have_manifests_and_documents(tmp_path: Path, manifest: Pat
         ("{}", "no documents"),
     ],
 )
-def test_what_is_no_manifest_keeps_the_server_from_starting(
-    tmp_path: Path, mongodb_uri: str, content: str, reason: str
-) -> None:
+def test_invalid_manifest_fails_startup(tmp_path: Path, mongodb_uri: str, content: str, reason: str) -> None:
     file = tmp_path / "manifest.json"
     file.write_text(content)
 
@@ -99,7 +97,7 @@ def test_what_is_no_manifest_keeps_the_server_from_starting(
         create_app(Settings(mongodb_uri=mongodb_uri, trusted_documents=file))
 
 
-def test_so_does_none_and_one_hash_for_two_documents(tmp_path: Path, mongodb_uri: str) -> None:
+def test_missing_manifest_or_conflicting_hash_fails_startup(tmp_path: Path, mongodb_uri: str) -> None:
     with pytest.raises(ValueError, match="does not exist"):
         TrustedDocuments.of(tmp_path / "none.json", is_strict=False)
     with pytest.raises(ValueError, match="no document could run"):
@@ -110,7 +108,7 @@ def test_so_does_none_and_one_hash_for_two_documents(tmp_path: Path, mongodb_uri
         read_documents(tmp_path)
 
 
-def test_a_hash_that_is_not_there_is_no_syntax_error() -> None:
+def test_unknown_hash_is_not_a_syntax_error() -> None:
     trusted = TrustedDocuments(MANIFEST, is_strict=False)
 
     assert trusted.text_of({"documentId": f"sha256:{SHA256}"}) == COUNT
@@ -126,7 +124,7 @@ def test_a_hash_that_is_not_there_is_no_syntax_error() -> None:
             trusted.text_of(asked)
 
 
-def test_documents_are_asked_for_by_post_and_get(trusting: Server) -> None:
+def test_documents_are_requested_by_hash_with_post_and_get(trusting: Server) -> None:
     client = trusting.client
     answers = [
         client.post("/graphql", json={"documentId": "c0ffee"}),
@@ -141,7 +139,7 @@ def test_documents_are_asked_for_by_post_and_get(trusting: Server) -> None:
     assert client.get("/graphql", params={"documentId": "make-hash"}).status_code == 405
 
 
-def test_a_document_that_is_not_there_is_told_as_clients_understand_it(trusting: Server) -> None:
+def test_unknown_document_gets_the_error_code_clients_expect(trusting: Server) -> None:
     asked = [{"documentId": "none"}, persisted("0" * 64)]
 
     for parameters in asked:
@@ -154,7 +152,7 @@ def test_a_document_that_is_not_there_is_told_as_clients_understand_it(trusting:
     assert trusting.client.post("/graphql", json=persisted("0" * 64)).status_code == 404
 
 
-def test_without_a_manifest_a_hash_leads_to_none(mongodb_uri: str, database_name: str) -> None:
+def test_hash_without_a_manifest_is_not_found(mongodb_uri: str, database_name: str) -> None:
     for server in serving(mongodb_uri, database_name):
         assert server.client.post("/graphql", json=persisted(SHA256)).status_code == 404
         assert server.asked(COUNT, **persisted(SHA256)).json()["data"] == FOUND
@@ -173,7 +171,7 @@ NO_HASHES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("asked", NO_HASHES, ids=str)
-def test_what_is_no_hash_is_refused_with_and_without_a_manifest(
+def test_invalid_hash_is_refused_with_and_without_a_manifest(
     mongodb_uri: str, database_name: str, manifest: Path, asked: dict[str, Any]
 ) -> None:
     for given in ({}, {"trusted_documents": manifest}):
@@ -187,7 +185,7 @@ def test_what_is_no_hash_is_refused_with_and_without_a_manifest(
             assert "hash" in answers[0].text
 
 
-def test_where_only_trusted_ones_run_nothing_else_does(strict: Server) -> None:
+def test_strict_server_refuses_untrusted_documents(strict: Server) -> None:
     answers = [strict.asked(OTHER), strict.asked("{ __schema { types { name } } }"), strict.asked("not GraphQL")]
     answers += [strict.client.get("/graphql", params={"query": OTHER}), strict.asked(OTHER, **persisted("0" * 64))]
     form = {"operations": (None, json.dumps({"query": OTHER})), "map": (None, "{}")}
@@ -201,20 +199,20 @@ def test_where_only_trusted_ones_run_nothing_else_does(strict: Server) -> None:
 
 
 @pytest.mark.parametrize("query", [[OTHER], {"text": OTHER}, 5, True])
-def test_what_is_no_document_is_refused_as_that(strict: Server, query: object) -> None:
+def test_invalid_trusted_document_is_refused(strict: Server, query: object) -> None:
     answer = strict.client.post("/graphql", json={"query": query})
 
     assert answer.status_code == 400
     assert "query must be a string" in answer.text
 
 
-def test_events_are_asked_for_by_hash_too(strict: Server) -> None:
+def test_subscription_can_be_requested_by_hash(strict: Server) -> None:
     with strict.client.stream("POST", "/graphql", json={"documentId": "watch-hash"}, headers=EVENTS) as stream:
         assert (stream.status_code, next(stream.iter_lines())) == (200, ":")
     assert strict.client.post("/graphql", json={"query": WATCH + " "}, headers=EVENTS).status_code == 403
 
 
-async def test_so_are_operations_of_a_websocket(strict: Server) -> None:
+async def test_websocket_operation_can_be_requested_by_hash(strict: Server) -> None:
     async with strict.socket() as socket:
         by_id = await answered(socket, "1", documentId="c0ffee")
         by_hash = await answered(socket, "2", query="", **persisted(SHA256))

@@ -28,7 +28,7 @@ from tests.app.example_api import BROWSER, GRAPHQL_RESPONSE
         ("application/json;q=0", None),
     ],
 )
-def test_the_accept_header_chooses_the_media_type(accept: str, answer: str | None) -> None:
+def test_accept_header_chooses_the_media_type(accept: str, answer: str | None) -> None:
     assert negotiate(accept) == answer
 
 
@@ -44,7 +44,7 @@ def test_the_accept_header_chooses_the_media_type(accept: str, answer: str | Non
         (f"text/html, {GRAPHQL_RESPONSE}", False),
     ],
 )
-def test_only_who_would_rather_have_html_gets_a_page(accept: str, *, html: bool) -> None:
+def test_only_clients_that_prefer_html_get_a_page(accept: str, *, html: bool) -> None:
     assert prefers_html(accept) is html
 
 
@@ -65,5 +65,5 @@ def test_only_who_would_rather_have_html_gets_a_page(accept: str, *, html: bool)
         (BROWSER, False),
     ],
 )
-def test_only_who_names_events_and_would_rather_have_them_gets_a_stream(accept: str, *, events: bool) -> None:
+def test_only_clients_that_prefer_event_streams_get_one(accept: str, *, events: bool) -> None:
     assert prefers_events(accept) is events

@@ -19,7 +19,7 @@ from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
 from tests.app.calls_client import CREATE_BATCH, call_id
-from tests.app.observability.samples import sample, told
+from tests.app.observability.samples import read_samples, sample
 from tests.live_server import live_server
 from tests.stores.otel.messages import body, span
 from tests.waiting import until_found
@@ -89,7 +89,7 @@ async def answers(connections: list[Connection]) -> list[bytes]:
         return await asyncio.gather(*(reader.read() for reader, _ in connections))
 
 
-async def test_a_silent_client_gets_408(host: str) -> None:
+async def test_silent_client_gets_408(host: str) -> None:
     silent = [await begin(host, *endpoint) for endpoint in ENDPOINTS.values()]
 
     for answer in await answers(silent):
@@ -101,7 +101,7 @@ async def test_a_silent_client_gets_408(host: str) -> None:
         writer.close()
 
 
-async def test_a_slow_client_gets_408_and_what_it_reserved_is_released(host: str) -> None:
+async def test_slow_client_gets_408_and_what_it_reserved_is_released(host: str) -> None:
     async with httpx.AsyncClient(base_url=f"http://{host}") as client:
         slow = [
             await begin(host, request, headers, beginning + b"x" * 50_000)
@@ -120,7 +120,7 @@ async def test_a_slow_client_gets_408_and_what_it_reserved_is_released(host: str
         assert await pending_bytes(client) == 0
 
 
-async def test_a_slow_client_that_keeps_the_pace_is_answered(host: str) -> None:
+async def test_slow_client_above_the_minimum_rate_is_answered(host: str) -> None:
     content = json.dumps({"query": "{ __typename }", "variables": {"a": "x" * 8_000}}).encode()
     reader, writer = await begin(host, "POST /graphql", [JSON, "Connection: close"], b"", len(content))
 
@@ -134,7 +134,7 @@ async def test_a_slow_client_that_keeps_the_pace_is_answered(host: str) -> None:
     assert b'{"data":{"__typename":"Query"}' in answer
 
 
-async def test_a_client_that_sends_a_byte_and_then_nothing_has_the_time_that_is_left(host: str) -> None:
+async def test_client_that_stalls_after_one_byte_has_the_remaining_time(host: str) -> None:
     connections = [await begin(host, *ENDPOINTS[name]) for name in ("JSON", "a file")]
 
     await asyncio.sleep(1.0)
@@ -150,7 +150,7 @@ async def test_a_client_that_sends_a_byte_and_then_nothing_has_the_time_that_is_
         assert b"the body arrived more slowly than 1,000 bytes/s for 2 seconds" in answer
 
 
-async def test_a_body_in_memory_has_a_deadline_whatever_its_pace(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_body_in_memory_has_a_deadline_at_any_rate(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.http.request_body.PACE", Pace(2.0, 1_000, max_seconds=1.0))
     content = b"x" * 20_000
     slow = [
@@ -176,7 +176,7 @@ async def test_a_body_in_memory_has_a_deadline_whatever_its_pace(host: str, monk
     assert stored.startswith(b"HTTP/1.1 201 ")
 
 
-async def test_a_form_has_the_deadline_while_its_text_takes_a_large_slot() -> None:
+async def test_form_has_the_deadline_while_its_text_uses_a_large_slot() -> None:
     intake = RequestBudget(4 * FREE_BYTES)
     reasons = []
     for size in (FREE_BYTES, 3 * FREE_BYTES):
@@ -219,10 +219,10 @@ def bearer(key: str) -> dict[str, str]:
 
 
 async def pending_bytes(client: httpx.AsyncClient) -> float:
-    return (await told(client))[sample("loomql_in_use", resource="pending_bytes")]
+    return (await read_samples(client))[sample("loomql_in_use", resource="pending_bytes")]
 
 
-async def test_slow_requests_of_one_caller_leave_room_to_another(keyed_host: str, keys: dict[str, str]) -> None:
+async def test_slow_requests_of_one_caller_leave_slots_for_another(keyed_host: str, keys: dict[str, str]) -> None:
     headers = [JSON, f"Authorization: Bearer {keys['reader']}"]
     beginning = b'{"query": "{ __typename }", "variables": {"a": "' + b"x" * (6 * MB - 1_000)
     start = {"projectId": "rival/chat", "opName": "f", "startedAt": "2026-03-01T08:00:00Z", "attributes": {}}
@@ -246,7 +246,7 @@ async def test_slow_requests_of_one_caller_leave_room_to_another(keyed_host: str
     assert 29 * MB < held <= 32 * 1024 * 1024  # five of the slow requests; six are refused
 
 
-async def test_slow_gzip_of_one_caller_leaves_room_to_another(keyed_host: str, keys: dict[str, str]) -> None:
+async def test_slow_gzip_of_one_caller_leaves_slots_for_another(keyed_host: str, keys: dict[str, str]) -> None:
     authorization = f"Authorization: Bearer {keys['writer']}"
     headers = [PROTOBUF, "Content-Encoding: gzip", "project_id: acme/slow", authorization]
     compressor = zlib.compressobj(wbits=31)
@@ -283,7 +283,7 @@ async def test_slow_gzip_of_one_caller_leaves_room_to_another(keyed_host: str, k
         ("POST /weave/v2/acme/slow/calls/complete", [JSON]),
     ],
 )
-async def test_a_reader_is_refused_before_the_body_of_a_write(
+async def test_reader_is_refused_before_the_body_of_a_write_is_read(
     keyed_host: str, keys: dict[str, str], request_line: str, headers: list[str]
 ) -> None:
     headers = [*headers, f"Authorization: Bearer {keys['reader']}", "Expect: 100-continue"]
@@ -300,9 +300,7 @@ async def test_a_reader_is_refused_before_the_body_of_a_write(
     assert b"takes the role writer" in reason
 
 
-async def test_a_writer_elsewhere_is_refused_before_the_body_by_the_header(
-    keyed_host: str, keys: dict[str, str]
-) -> None:
+async def test_writer_of_another_project_is_refused_by_the_header(keyed_host: str, keys: dict[str, str]) -> None:
     headers = [PROTOBUF, "project_id: acme/slow", f"Authorization: Bearer {keys['other']}", "Expect: 100-continue"]
     reader, writer = await begin(keyed_host, "POST /v1/traces", headers, b"")
 

@@ -64,23 +64,23 @@ def answers(host: tuple[str, int], data: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ["quick", "slow"])
-def test_who_sends_no_more_is_answered(host: tuple[str, int], path: str) -> None:
+def test_half_closed_client_is_answered(host: tuple[str, int], path: str) -> None:
     assert answers(host, request(path, b"one")) == ["read one;"]
     assert answers(host, request(path, b"x" * 300_000)) == [f"read {'x' * 300_000};"]
 
 
-def test_all_that_came_is_answered(host: tuple[str, int]) -> None:
+def test_all_complete_requests_are_answered(host: tuple[str, int]) -> None:
     requests = request("slow", b"one") + request("quick", b"two") + request("slow", b"three")
 
     assert answers(host, requests) == ["read one;", "read two;", "read three;"]
     assert answers(host, requests + b"POST /quick HT") == ["read one;", "read two;", "read three;"]
 
 
-def test_what_did_not_come_whole_is_not(host: tuple[str, int]) -> None:
+def test_incomplete_request_is_not_answered(host: tuple[str, int]) -> None:
     assert answers(host, request("quick", b"one")[:-1]) == []
 
 
-async def test_who_asks_whether_the_client_is_there_is_told_that_it_left(app: Starlette, host: tuple[str, int]) -> None:
+async def test_half_closed_client_counts_as_disconnected(app: Starlette, host: tuple[str, int]) -> None:
     with socket.create_connection(host, timeout=30) as client:
         client.sendall(request("attending", b"one"))
         await until(lambda: app.state.attending)

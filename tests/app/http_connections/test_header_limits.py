@@ -98,7 +98,7 @@ def headers(count: int) -> bytes:
         HEAD + headers(MAX_HEADERS) + b"Content-Length: 0\r\n\r\n",
     ],
 )
-def test_a_large_head_is_refused(host: tuple[str, int], head: bytes) -> None:
+def test_too_large_header_is_refused(host: tuple[str, int], head: bytes) -> None:
     assert sent(host, head)[0] == REFUSED
     assert sent(host, *(head[at : at + 8_000] for at in range(0, len(head), 8_000)), pause=0.005)[0] in {REFUSED, b""}
 
@@ -106,7 +106,7 @@ def test_a_large_head_is_refused(host: tuple[str, int], head: bytes) -> None:
 @pytest.mark.parametrize(
     ("header", "refusal"), [(b"Authorization: Bearer \x01", INVALID), (b"X: " + b"y" * MAX_BYTES, REFUSED)]
 )
-async def test_who_still_sends_a_large_body_hears_why_its_head_is_refused(
+async def test_client_sending_a_large_body_receives_the_header_error(
     host: tuple[str, int], header: bytes, refusal: bytes
 ) -> None:
     reader, writer = await asyncio.open_connection(*host)
@@ -121,7 +121,7 @@ async def test_who_still_sends_a_large_body_hears_why_its_head_is_refused(
     assert answered == refusal
 
 
-def test_as_much_as_may_be_is_taken(host: tuple[str, int]) -> None:
+def test_largest_allowed_header_is_accepted(host: tuple[str, int]) -> None:
     head = HEAD + headers(MAX_HEADERS - 4) + b"Connection: close\r\nContent-Length: 3\r\nX: "
     whole = head + b"a" * (MAX_BYTES - len(head) - 4) + b"\r\n\r\nabc"
 
@@ -129,28 +129,28 @@ def test_as_much_as_may_be_is_taken(host: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize("behind", [b"0\r\nX: ", b"3;x="])
-def test_what_has_no_end_between_or_behind_pieces_of_a_body_is_refused(host: tuple[str, int], behind: bytes) -> None:
+def test_unbounded_chunk_extensions_or_trailers_are_refused(host: tuple[str, int], behind: bytes) -> None:
     assert sent(host, CHUNKED + behind, *([b"a" * 50_000] * 4)) == (REFUSED, len(CHUNKED + behind) + 200_000)
 
 
-def test_a_body_of_many_small_pieces_is_taken(host: tuple[str, int]) -> None:
+def test_body_of_many_small_chunks_is_accepted(host: tuple[str, int]) -> None:
     pieces = [b"1\r\nx\r\n" * 1_000] * 100
 
     assert sent(host, CHUNKED, *pieces, b"0\r\nTrailer: some\r\n\r\n")[0].endswith(b"\r\n\r\n100000 bytes")
 
 
 @pytest.mark.parametrize(("begun", "told"), [(b"", b""), (HEAD, LATE)])
-def test_who_falls_silent_in_a_head_is_let_go(hurried: tuple[str, int], begun: bytes, told: bytes) -> None:
+def test_silent_client_in_a_header_is_disconnected(hurried: tuple[str, int], begun: bytes, told: bytes) -> None:
     assert sent(hurried, begun)[0] == told
 
 
-def test_a_head_that_comes_in_drops_is_let_go(hurried: tuple[str, int]) -> None:
+def test_slowly_sent_header_is_disconnected(hurried: tuple[str, int]) -> None:
     drops = [bytes([letter]) for letter in HEAD * 10]
 
     assert sent(hurried, *drops, pause=0.02)[1] < len(HEAD)
 
 
-def test_a_second_head_has_as_long_as_the_first(hurried: tuple[str, int]) -> None:
+def test_second_header_has_the_full_timeout(hurried: tuple[str, int]) -> None:
     with socket.create_connection(hurried, timeout=30) as client:
         client.sendall(HEAD + b"Content-Length: 0\r\n\r\n")
         while not client.recv(65_536).endswith(b"0 bytes"):
@@ -161,7 +161,7 @@ def test_a_second_head_has_as_long_as_the_first(hurried: tuple[str, int]) -> Non
         assert answer(client) == LATE
 
 
-def test_an_empty_line_after_a_request_keeps_no_connection_open(hurried: tuple[str, int]) -> None:
+def test_empty_line_after_a_request_keeps_no_connection_open(hurried: tuple[str, int]) -> None:
     with socket.create_connection(hurried, timeout=30) as client:
         client.sendall(HEAD + b"Content-Length: 0\r\n\r\n")
         while not client.recv(65_536).endswith(b"0 bytes"):
@@ -173,7 +173,7 @@ def test_an_empty_line_after_a_request_keeps_no_connection_open(hurried: tuple[s
         assert time.monotonic() - began < KEPT_ALIVE
 
 
-def test_a_body_may_take_longer(hurried: tuple[str, int]) -> None:
+def test_body_may_exceed_the_header_timeout(hurried: tuple[str, int]) -> None:
     head = HEAD + b"Content-Length: 10\r\nConnection: close\r\n\r\n"
 
     assert sent(hurried, head, *([b"x"] * 10), pause=0.05)[0].endswith(b"\r\n\r\n10 bytes")
@@ -188,7 +188,7 @@ UPGRADE = (
 @pytest.mark.parametrize(
     ("header", "status"), [(b"X: y", 101), (b"X: " + b"y" * 9_000, 431), (b"X: " + b"y" * MAX_BYTES, 431)]
 )
-def test_a_websocket_that_cannot_open_is_told_why(host: tuple[str, int], header: bytes, status: int) -> None:
+def test_refused_websocket_handshake_has_a_reason(host: tuple[str, int], header: bytes, status: int) -> None:
     answered, _ = sent(host, UPGRADE + header + b"\r\n\r\n")
 
     assert answered.startswith(b"HTTP/1.1 %d " % status)
@@ -204,9 +204,7 @@ def test_a_websocket_that_cannot_open_is_told_why(host: tuple[str, int], header:
         (UPGRADE.replace(b"Sec-WebSocket-Key", b"X"), 400),
     ],
 )
-def test_a_refused_websocket_tells_browsers_what_each_answer_does(
-    host: tuple[str, int], request_: bytes, status: int
-) -> None:
+def test_refused_websocket_handshake_has_security_headers(host: tuple[str, int], request_: bytes, status: int) -> None:
     answered, _ = sent(host, request_ + b"\r\n")
 
     assert answered.startswith(b"HTTP/1.1 %d " % status)

@@ -79,21 +79,21 @@ def answers(host: tuple[str, int], data: bytes, of: str = ANSWERS) -> list[str]:
 
 
 @pytest.mark.parametrize("stray", [b"x", b"}\r\n\r\n", b"\x00" * 70_000, b"POST / HTTP/1.1\r\nbroken\r\n\r\n"])
-def test_what_came_whole_is_answered_whatever_follows(host: tuple[str, int], stray: bytes) -> None:
+def test_complete_request_is_answered_before_stray_bytes(host: tuple[str, int], stray: bytes) -> None:
     assert answers(host, request(b"one") + stray) == ["200", "read one;"]
 
 
-def test_all_that_came_whole_is_answered(host: tuple[str, int]) -> None:
+def test_all_complete_requests_are_answered_before_stray_bytes(host: tuple[str, int]) -> None:
     assert answers(host, request(b"one") + request(b"two") + b"\x00") == ["200", "read one;", "200", "read two;"]
 
 
 @pytest.mark.parametrize("rest", MALFORMED)
-def test_a_malformed_body_is_told_of(host: tuple[str, int], rest: bytes) -> None:
+def test_malformed_body_gets_an_error(host: tuple[str, int], rest: bytes) -> None:
     assert answers(host, broken(rest)) == ["400", "Invalid HTTP request received."]
 
 
 @pytest.mark.parametrize("rest", MALFORMED)
-def test_a_malformed_body_is_told_of_after_what_came_whole(host: tuple[str, int], rest: bytes) -> None:
+def test_malformed_body_gets_an_error_after_complete_requests(host: tuple[str, int], rest: bytes) -> None:
     assert answers(host, request(b"one") + broken(rest)) == [
         "200",
         "read one;",
@@ -102,7 +102,7 @@ def test_a_malformed_body_is_told_of_after_what_came_whole(host: tuple[str, int]
     ]
 
 
-def test_who_waits_for_a_malformed_body_hears_that_nothing_comes(app: Starlette, host: tuple[str, int]) -> None:
+def test_application_waiting_for_a_malformed_body_gets_disconnect(app: Starlette, host: tuple[str, int]) -> None:
     with socket.create_connection(host, timeout=30) as client:
         client.sendall(broken(b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"))
         client.sendall(b"no number\r\n")
@@ -111,7 +111,7 @@ def test_who_waits_for_a_malformed_body_hears_that_nothing_comes(app: Starlette,
     assert app.state.left == {"type": "http.disconnect"}
 
 
-def test_an_answer_that_has_begun_is_cut(host: tuple[str, int]) -> None:
+def test_started_response_is_cut_off(host: tuple[str, int]) -> None:
     with socket.create_connection(host, timeout=30) as client:
         client.sendall(broken(b"Transfer-Encoding: chunked\r\n\r\n", path="early"))
         begun = b""

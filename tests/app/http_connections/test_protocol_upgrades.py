@@ -55,11 +55,11 @@ def bodies(host: tuple[str, int], *pieces: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("offer", [HTTP_2, OTHER, NEARLY, WEBSOCKET])
-def test_its_body_is_read_and_the_connection_goes_on(host: tuple[str, int], offer: bytes) -> None:
+def test_body_of_an_upgrade_request_is_read_and_connection_continues(host: tuple[str, int], offer: bytes) -> None:
     assert bodies(host, post(offer, b"first"), LAST) == ["POST a=%20b first;", "POST a=%20b last;"]
 
 
-def test_requests_sent_at_once_are_all_read(host: tuple[str, int]) -> None:
+def test_pipelined_upgrade_requests_are_all_read(host: tuple[str, int]) -> None:
     requests = [post(HTTP_2, b"one"), post(b"", b"two"), post(HTTP_2, b""), post(HTTP_2, b"x" * 100_000)]
 
     found = bodies(host, b"".join([*requests * 20, LAST]))
@@ -67,14 +67,14 @@ def test_requests_sent_at_once_are_all_read(host: tuple[str, int]) -> None:
     assert found == [f"POST a=%20b {body};" for body in ["one", "two", "", "x" * 100_000] * 20 + ["last"]]
 
 
-def test_a_body_in_pieces_comes_whole(host: tuple[str, int]) -> None:
+def test_chunked_body_of_an_upgrade_request_is_complete(host: tuple[str, int]) -> None:
     head = b"POST /told HTTP/1.1\r\nHost: x\r\n" + HTTP_2 + b"Transfer-Encoding: chunked\r\n\r\n"
     request = head + b"3\r\nabc\r\n" + b"2\r\nde\r\n" + b"0\r\nTrailer: some\r\n\r\n"
 
     assert bodies(host, *(bytes([letter]) for letter in request), LAST) == ["POST  abcde;", "POST a=%20b last;"]
 
 
-def test_what_has_no_body_is_answered(host: tuple[str, int]) -> None:
+def test_upgrade_request_without_body_is_answered(host: tuple[str, int]) -> None:
     assert bodies(host, b"GET /told HTTP/1.1\r\nHost: x\r\n" + HTTP_2 + b"\r\n", LAST)[0] == "GET  ;"
 
 
@@ -87,11 +87,11 @@ def test_what_has_no_body_is_answered(host: tuple[str, int]) -> None:
         b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n" + HTTP_2 + b"\r\n",
     ],
 )
-def test_what_would_be_refused_is_refused(host: tuple[str, int], request_: bytes) -> None:
+def test_invalid_upgrade_request_is_refused(host: tuple[str, int], request_: bytes) -> None:
     assert bodies(host, request_) == ["Invalid HTTP request received."]
 
 
-async def test_a_file_that_comes_so_is_stored(mongodb_uri: str, database_name: str) -> None:
+async def test_file_uploaded_with_an_upgrade_header_is_stored(mongodb_uri: str, database_name: str) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
     with live_server(create_app(settings), lifespan="on", ws=HandshakeLimitProtocol) as address:
         async with httpx.AsyncClient(base_url=f"http://{address}") as client:

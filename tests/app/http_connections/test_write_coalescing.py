@@ -72,7 +72,7 @@ def segments_of(client: socket.socket) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a connection's segments")
-def test_a_head_arrives_with_its_body(host: str) -> None:
+def test_header_and_body_arrive_in_one_write(host: str) -> None:
     with connected(host) as client:
         for _ in range(20):
             ask(client, "/plain")
@@ -83,7 +83,7 @@ def test_a_head_arrives_with_its_body(host: str) -> None:
         assert segments_of(client) == 20
 
 
-def test_a_head_without_a_body_yet_is_not_kept_waiting(host: str) -> None:
+def test_header_without_a_body_is_not_delayed(host: str) -> None:
     with connected(host) as client, connected(host) as other:
         ask(client, "/slow", "Connection: close")
         head = client.recv(65_536)
@@ -95,7 +95,7 @@ def test_a_head_without_a_body_yet_is_not_kept_waiting(host: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "body"), [("/plain", b"whole"), ("/large", LARGE), ("/go_on", b"")])
-def test_all_arrives_before_the_connection_is_closed(host: str, path: str, body: bytes) -> None:
+def test_everything_is_written_before_the_connection_closes(host: str, path: str, body: bytes) -> None:
     with connected(host) as client:
         ask(client, path, "Connection: close")
         received = b"".join(iter(lambda: client.recv(65_536), b""))
@@ -103,7 +103,7 @@ def test_all_arrives_before_the_connection_is_closed(host: str, path: str, body:
     assert received.partition(b"\r\n\r\n")[2] == body
 
 
-def test_requests_sent_at_once_are_answered_in_turn(host: str) -> None:
+def test_pipelined_requests_are_answered_in_order(host: str) -> None:
     with connected(host) as client:
         for path in ("/plain", "/large", "/plain"):
             ask(client, path)
@@ -118,7 +118,7 @@ def test_requests_sent_at_once_are_answered_in_turn(host: str) -> None:
     ]
 
 
-def test_a_websocket_begins_over_it(host: str) -> None:
+def test_websocket_works_over_coalesced_writes(host: str) -> None:
     with connect(f"ws://{host}/echo") as websocket:
         websocket.send("hello")
         assert websocket.recv(timeout=30) == "hello"

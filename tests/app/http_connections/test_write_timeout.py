@@ -32,14 +32,14 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
 
 
 @pytest.mark.parametrize("headers", [b"", b"Connection: close\r\n"])
-def test_who_reads_nothing_is_let_go(client: socket.socket, headers: bytes) -> None:
+def test_client_that_reads_nothing_is_disconnected(client: socket.socket, headers: bytes) -> None:
     client.sendall(ASKED % headers)
     time.sleep(2.5)
 
     assert sum(map(len, iter(lambda: client.recv(1_000_000), b""))) < len(LARGE)
 
 
-def test_who_reads_slowly_gets_all(client: socket.socket) -> None:
+def test_slow_reader_gets_the_whole_response(client: socket.socket) -> None:
     client.sendall(ASKED % b"Connection: close\r\n")
     began, taken = time.monotonic(), 0
     while part := client.recv(1_000_000, socket.MSG_WAITALL):

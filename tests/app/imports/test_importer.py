@@ -107,7 +107,7 @@ def rejects(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-async def test_weaves_own_export_becomes_calls(fresh: Stores, import_file: Import, tmp_path: Path) -> None:
+async def test_weave_export_becomes_calls(fresh: Stores, import_file: Import, tmp_path: Path) -> None:
     running = call(2, ended_at=None, output=None, summary={"weave": {"status": "running"}}, otel_dump={"a": 1})
 
     outcome = await import_file(written(tmp_path / "weave.jsonl", call(1), running))
@@ -124,9 +124,7 @@ async def test_weaves_own_export_becomes_calls(fresh: Stores, import_file: Impor
     assert files_in(tmp_path) == ["weave.jsonl"]
 
 
-async def test_computed_columns_are_ignored_and_computed_anew(
-    fresh: Stores, import_file: Import, tmp_path: Path
-) -> None:
+async def test_computed_columns_are_ignored_and_recomputed(fresh: Stores, import_file: Import, tmp_path: Path) -> None:
     wrong = {"status": "error", "latency_ms": 7, "trace_name": "x", "prompt_tokens": "y", "total_cost": -1.0}
 
     outcome = await import_file(written(tmp_path / "calls.ndjson", call(1, **wrong)))
@@ -136,7 +134,9 @@ async def test_computed_columns_are_ignored_and_computed_anew(
     assert {name: value for name, value in CALL_COLUMNS.values(row).items() if name in COMPUTED} == COMPUTED
 
 
-async def test_spans_come_in_lines_and_in_one_document(fresh: Stores, import_file: Import, tmp_path: Path) -> None:
+async def test_spans_are_read_from_lines_and_from_one_document(
+    fresh: Stores, import_file: Import, tmp_path: Path
+) -> None:
     lines = written(tmp_path / "lines.jsonl", SPANS, SPANS)
     document = tmp_path / "document.json"
     document.write_text(json.dumps(SPANS, indent=2))
@@ -150,9 +150,7 @@ async def test_spans_come_in_lines_and_in_one_document(fresh: Stores, import_fil
     assert row["started_at"] % 1_000_000 == 1
 
 
-async def test_a_mark_of_the_byte_order_is_no_part_of_the_text(
-    fresh: Stores, import_file: Import, tmp_path: Path
-) -> None:
+async def test_byte_order_mark_is_ignored(fresh: Stores, import_file: Import, tmp_path: Path) -> None:
     mark = "\ufeff"
     lines = written(tmp_path / "lines.jsonl", mark, call(1), call(2))
     document = written(tmp_path / "document.json", mark, json.dumps(SPANS, indent=2))
@@ -176,7 +174,7 @@ async def test_spans_go_where_the_server_would_store_them(
     assert [row["op_name"] for row in page.rows] == ["checkout"]
 
 
-async def test_what_breaks_a_rule_is_written_down_and_the_rest_is_stored(
+async def test_invalid_rows_are_listed_and_the_rest_is_stored(
     fresh: Stores, import_file: Import, tmp_path: Path
 ) -> None:
     source = written(
@@ -212,7 +210,7 @@ async def test_what_breaks_a_rule_is_written_down_and_the_rest_is_stored(
     assert "7 lines are rejected" in "\n".join(outcome.lines())
 
 
-async def test_a_file_cut_in_the_middle_of_a_line_says_so(fresh: Stores, import_file: Import, tmp_path: Path) -> None:
+async def test_file_truncated_within_a_line_is_reported(fresh: Stores, import_file: Import, tmp_path: Path) -> None:
     line = json.dumps(call(2))
     source = written(tmp_path / "calls.jsonl", call(1), line[: len(line) // 2])
 
@@ -236,7 +234,7 @@ async def test_a_file_cut_in_the_middle_of_a_line_says_so(fresh: Stores, import_
         ),
     ],
 )
-async def test_an_export_that_is_not_whole_is_told(
+async def test_incomplete_export_is_reported(
     import_file: Import, tmp_path: Path, end: list[object], complaint: str
 ) -> None:
     ours = {"project_id": PROJECT} | call(1)
@@ -249,7 +247,7 @@ async def test_an_export_that_is_not_whole_is_told(
     assert outcome.progress.stored["calls"] == 1
 
 
-async def test_parts_of_an_export_one_after_the_other_are_whole(import_file: Import, tmp_path: Path) -> None:
+async def test_concatenated_export_parts_are_complete(import_file: Import, tmp_path: Path) -> None:
     ours = [json.dumps({"project_id": PROJECT} | call(number), separators=(",", ":")) + "\n" for number in range(3)]
     end = {"loomql_export": {"count": 1, "complete": True, "resumed": True}}
 
@@ -258,7 +256,7 @@ async def test_parts_of_an_export_one_after_the_other_are_whole(import_file: Imp
     assert outcome.is_whole
 
 
-async def test_an_import_that_was_cut_off_goes_on_where_it_was(
+async def test_interrupted_import_resumes(
     fresh: Stores, import_file: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = call(0, started_at="never")
@@ -296,7 +294,7 @@ async def test_an_import_that_was_cut_off_goes_on_where_it_was(
 
 
 @pytest.mark.parametrize(("store", "line"), [(CallsStore, call(1)), (OtelStore, SPANS)])
-async def test_what_only_others_stood_in_the_way_of_is_no_reject(
+async def test_write_conflict_is_not_a_rejected_row(
     store: type, line: object, import_file: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = written(tmp_path / "lines.jsonl", line)
@@ -313,7 +311,7 @@ async def test_what_only_others_stood_in_the_way_of_is_no_reject(
     assert (await import_file(source)).is_whole
 
 
-async def test_an_id_of_other_feedback_is_a_reject(fresh: Stores, import_file: Import, tmp_path: Path) -> None:
+async def test_id_of_other_feedback_is_a_rejected_row(fresh: Stores, import_file: Import, tmp_path: Path) -> None:
     await fresh.feedback.create([feedback(id="taken", wb_user_id="bob")])
     row = {"id": "taken", "project_id": PROJECT, "weave_ref": call_ref(), "feedback_type": "custom", "payload": {}}
     times = {"created_at": "2026-01-31T12:00:00Z"}
@@ -332,7 +330,9 @@ async def test_an_id_of_other_feedback_is_a_reject(fresh: Stores, import_file: I
         (b'[{"id": 1}]', "jq -c"),
     ],
 )
-async def test_other_kinds_of_files_are_refused(import_file: Import, tmp_path: Path, content: bytes, part: str) -> None:
+async def test_unsupported_file_types_are_refused(
+    import_file: Import, tmp_path: Path, content: bytes, part: str
+) -> None:
     file = tmp_path / "file"
     file.write_bytes(content)
 
@@ -340,7 +340,7 @@ async def test_other_kinds_of_files_are_refused(import_file: Import, tmp_path: P
         await import_file(file)
 
 
-def test_the_exit_code_tells_whether_all_is_stored(
+def test_exit_code_is_zero_only_if_everything_is_stored(
     mongodb_uri: str,
     database_name: str,
     tmp_path: Path,

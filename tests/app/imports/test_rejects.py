@@ -18,7 +18,7 @@ from app.imports.rejects import Rejects
     ],
     ids=["left alone", "removed", "emptied"],
 )
-def test_what_was_written_after_the_last_progress_goes(
+def test_rejects_after_the_last_progress_are_discarded(
     tmp_path: Path, meanwhile: Callable[[Path], object], lines: list[int]
 ) -> None:
     source = tmp_path / "calls.jsonl"

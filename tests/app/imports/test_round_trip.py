@@ -46,7 +46,7 @@ def rows(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()[:-1]]
 
 
-async def test_an_empty_database_has_the_same_afterwards_however_often(
+async def test_repeated_import_into_an_empty_database_equals_the_export(
     exporting: str, copying: str, import_file: Import, tmp_path: Path
 ) -> None:
     originals = await exported(exporting, tmp_path / "originals")
@@ -63,7 +63,7 @@ async def test_an_empty_database_has_the_same_afterwards_however_often(
         assert copies[concept].read_bytes().splitlines()[:-1] == originals[concept].read_bytes().splitlines()[:-1]
 
 
-async def test_another_project_has_the_same_under_its_own_name(
+async def test_import_into_another_project_uses_its_name(
     exporting: str, copying: str, import_file: Import, tmp_path: Path
 ) -> None:
     originals = await exported(exporting, tmp_path / "originals")
@@ -79,7 +79,7 @@ async def test_another_project_has_the_same_under_its_own_name(
         assert rows(copies[concept]) == moved
 
 
-async def test_an_older_export_undoes_nothing_that_came_since(
+async def test_older_export_undoes_no_later_change(
     exporting: str, fresh: Stores, import_file: Import, tmp_path: Path
 ) -> None:
     originals = await exported(exporting, tmp_path / "originals")

@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 Sample = tuple[str, frozenset[tuple[str, str]]]
 
 
-async def told(client: httpx.AsyncClient) -> dict[Sample, float]:
+async def read_samples(client: httpx.AsyncClient) -> dict[Sample, float]:
     """Every sample of /metrics by its name and labels."""
     answer = await client.get("/metrics")
     assert answer.status_code == 200

@@ -21,7 +21,7 @@ from stores.purges import purge
 from stores.security import audit
 from tests.app.command import loomql, spoken
 from tests.app.command import serving as serving_process
-from tests.app.doors import Server, serving
+from tests.app.endpoints import Server, serving
 from tests.stores.calls.builders import call_id
 
 PROJECT = "acme/audited"
@@ -49,9 +49,7 @@ def entries(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     return found
 
 
-def test_deletes_purges_and_retention_are_written_down_with_how_many(
-    server: Server, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_deletes_purges_and_retention_are_logged_with_counts(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     assert "errors" not in server.asked(CREATE).json()
     assert entries(caplog) == []
     ref = f"weave:///{PROJECT}/call/{call_id(1)}"
@@ -92,7 +90,7 @@ def test_deletes_purges_and_retention_are_written_down_with_how_many(
     assert STORED not in str(found)
 
 
-def test_what_was_refused_is_not_written_down(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+def test_refused_action_is_not_logged(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     for change in (
         f'objDelete(projectId: "{PROJECT}", objectId: "none") {{ numDeleted }}',
         f'projectPurge(projectId: "{PROJECT}", confirm: "other") {{ isDone }}',
@@ -102,7 +100,7 @@ def test_what_was_refused_is_not_written_down(server: Server, caplog: pytest.Log
     assert entries(caplog) == []
 
 
-def test_so_is_what_the_weave_sdk_deletes(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+def test_deletes_by_the_weave_sdk_are_logged(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     server.asked(CREATE)
     body = {"project_id": PROJECT, "call_ids": [call_id(1)]}
 
@@ -112,15 +110,13 @@ def test_so_is_what_the_weave_sdk_deletes(server: Server, caplog: pytest.LogCapt
     assert (entry["action"], entry["detail"]["num_deleted"], entry["caller"]) == ("calls.deleted", 1, "anonymous")
 
 
-async def test_what_a_server_does_by_itself_has_it_as_caller(
-    calls: CallsStore, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_actions_of_the_server_have_it_as_caller(calls: CallsStore, caplog: pytest.LogCaptureFixture) -> None:
     await calls.delete(PROJECT, [call_id(1)])
 
     assert [entry["caller"] for entry in entries(caplog)] == ["server", "server"]
 
 
-def test_many_ids_are_counted_and_not_all_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_many_ids_are_counted_and_only_some_named(caplog: pytest.LogCaptureFixture) -> None:
     audit.record("calls.delete", "key-1", PROJECT, {"call_ids": [str(number) for number in range(1000)]})
 
     [entry] = entries(caplog)
@@ -129,7 +125,7 @@ def test_many_ids_are_counted_and_not_all_named(caplog: pytest.LogCaptureFixture
     assert entry["caller"] == "key-1"
 
 
-def test_an_entry_is_a_line_whatever_is_in_it(tmp_path: Path) -> None:
+def test_entry_is_always_one_line(tmp_path: Path) -> None:
     odd = "oidc:\ud800\u2028\x85\n é"
     handler = logging.FileHandler(tmp_path / "audit.jsonl", encoding="utf-8")
     audit.logger.addHandler(handler)
@@ -143,7 +139,7 @@ def test_an_entry_is_a_line_whatever_is_in_it(tmp_path: Path) -> None:
     assert json.loads(line)["caller"] == odd
 
 
-def test_a_command_writes_into_the_same_file_as_the_server_also_when_that_is_moved_away(
+def test_command_appends_to_the_servers_file_also_after_rotation(
     mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
     log, moved = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
@@ -174,7 +170,7 @@ def test_a_command_writes_into_the_same_file_as_the_server_also_when_that_is_mov
     ]
 
 
-def test_what_the_file_does_not_take_is_told_to_standard_error(
+def test_entry_that_cannot_be_written_goes_to_standard_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "audit.jsonl"
@@ -209,7 +205,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run([unmount, folder], check=True)  # noqa: S603
 
 
-def test_so_is_what_a_full_disk_does_not_take_and_what_it_took_of_an_entry_spoils_no_other(
+def test_entry_cut_by_a_full_disk_goes_to_standard_error(
     small_disk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log, rest = small_disk / "audit.jsonl", small_disk / "rest"
@@ -232,7 +228,7 @@ def test_so_is_what_a_full_disk_does_not_take_and_what_it_took_of_an_entry_spoil
     assert set(refused[1::2]) == {f"loomql: the audit log {log}: No space left on device"}
 
 
-def test_a_command_that_may_not_go_on_makes_no_file(tmp_path: Path) -> None:
+def test_refused_command_creates_no_file(tmp_path: Path) -> None:
     log, uri = tmp_path / "audit.jsonl", "mongodb://127.0.0.1:1/?directConnection=true"
     refused = spoken(
         *("key", "create", "--project", "*", "--role", "admin"),
@@ -246,7 +242,7 @@ def test_a_command_that_may_not_go_on_makes_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
-def test_the_file_is_its_folders_owners_whoever_makes_it(tmp_path: Path) -> None:
+def test_audit_file_belongs_to_the_owner_of_its_folder(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     os.chown(tmp_path / "log", 12345, 12345)
     AuditFile(tmp_path / "log" / "audit.jsonl").check()
@@ -255,7 +251,7 @@ def test_the_file_is_its_folders_owners_whoever_makes_it(tmp_path: Path) -> None
     assert (made.st_uid, made.st_gid) == (12345, 12345)
 
 
-def test_without_a_place_for_it_nothing_is_done_and_no_server_starts(
+def test_missing_audit_folder_prevents_actions_and_startup(
     mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
     log = tmp_path / "none" / "audit.jsonl"
@@ -281,7 +277,7 @@ def told(line: str) -> tuple[str, str]:
     return entry["action"], entry["caller"]
 
 
-def test_without_a_file_a_command_tells_standard_error(mongodb_uri: str, database_name: str) -> None:
+def test_command_without_a_file_logs_to_standard_error(mongodb_uri: str, database_name: str) -> None:
     environment = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
 
     made = loomql("key", "create", "--project", PROJECT, "--role", "reader", **environment)

@@ -60,12 +60,12 @@ def told(entry: logging.LogRecord) -> str:
         ("swept acme/support: 12 calls", "swept acme/support: 12 calls"),
     ],
 )  # fmt: skip
-def test_what_is_secret_is_taken_out_of_messages(message: str, expected: str) -> None:
+def test_secrets_are_removed_from_messages(message: str, expected: str) -> None:
     assert told(record(message)) == expected
     assert told(record("%s", message)) == expected
 
 
-def test_the_access_log_has_no_query() -> None:
+def test_access_log_omits_the_query_string() -> None:
     path = f'/graphql?query={{x}}&variables={{"a":"{VARIABLE}"}}'
     entry = record('%s - "%s %s HTTP/%s" %d', "127.0.0.1:1", "GET", path, "1.1", 200, name="uvicorn.access")
 
@@ -79,7 +79,7 @@ def failure(raised: Exception, cause: Exception | None = None) -> Exception:
         return error
 
 
-def test_a_traceback_has_its_frames_and_of_what_was_said_nothing_in_quotes() -> None:
+def test_traceback_keeps_frames_and_drops_quoted_text() -> None:
     cause = failure(KeyError(VARIABLE))
     text = told(
         record("unexpected", error=failure(ValueError(f'no float: \'{VARIABLE}\' of {{"a": "{LITERAL}'), cause))
@@ -101,14 +101,14 @@ def test_a_traceback_has_its_frames_and_of_what_was_said_nothing_in_quotes() -> 
         UnicodeDecodeError("utf-8", VARIABLE.encode(), 0, 1, f"'{VARIABLE}'"),
     ],
 )
-def test_drivers_errors_say_their_code_and_no_document(error: Exception) -> None:
+def test_driver_error_is_logged_with_its_code_and_no_document(error: Exception) -> None:
     text = told(record("unexpected", error=failure(error)))
 
     assert VARIABLE not in text
     assert type(error).__name__ in text
 
 
-def test_libraries_are_not_heard_at_debug() -> None:
+def test_libraries_do_not_log_at_debug() -> None:
     config = log_config(Settings(log_level="debug"))
 
     assert config["root"]["level"] == "INFO"
@@ -116,7 +116,7 @@ def test_libraries_are_not_heard_at_debug() -> None:
     assert all("redaction" in handler["filters"] for name, handler in config["handlers"].items() if name != "audit")
 
 
-async def test_a_real_server_at_debug_writes_no_secret(mongodb_uri: str, database_name: str, tmp_path: Path) -> None:
+async def test_real_server_at_debug_writes_no_secret(mongodb_uri: str, database_name: str, tmp_path: Path) -> None:
     environment = {
         "LOOMQL_MONGODB_URI": mongodb_uri,
         "LOOMQL_MONGODB_DATABASE": database_name,

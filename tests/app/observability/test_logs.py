@@ -75,7 +75,7 @@ def fail_and_answer() -> None:
 
 
 @pytest.mark.usefixtures("under_way")
-def test_a_line_of_json_has_the_request_and_what_was_raised_without_what_it_said(written: Written) -> None:
+def test_json_line_has_request_and_exception_without_its_message(written: Written) -> None:
     failed, accessed = map(json.loads, written("json", fail_and_answer))
 
     assert SECRET not in str((failed, accessed))
@@ -92,7 +92,7 @@ def test_a_line_of_json_has_the_request_and_what_was_raised_without_what_it_said
     assert accessed["message"] == '::1 - "GET /x?*** HTTP/1.1" 200'
 
 
-def test_a_line_is_one_whatever_is_in_it(written: Written) -> None:
+def test_entry_is_always_one_line(written: Written) -> None:
     message = 'two\nlines, a \u2028 and a "quote"'
 
     [line] = written("json", lambda: logging.getLogger("loomql").error(message))
@@ -102,7 +102,7 @@ def test_a_line_is_one_whatever_is_in_it(written: Written) -> None:
 
 
 @pytest.mark.usefixtures("under_way")
-def test_a_line_for_people_ends_with_the_id_and_what_was_raised_follows(written: Written) -> None:
+def test_text_line_ends_with_the_request_id_then_the_traceback(written: Written) -> None:
     lines = written("text", fail_and_answer)
 
     assert SECRET not in "\n".join(lines)
@@ -115,7 +115,7 @@ def test_a_line_for_people_ends_with_the_id_and_what_was_raised_follows(written:
     assert accessed.endswith(" [mine]")
 
 
-def test_a_line_that_is_of_no_request_has_no_id(written: Written) -> None:
+def test_line_outside_a_request_has_no_id(written: Written) -> None:
     assert written("text", lambda: logging.getLogger("loomql").warning("swept")) == ["WARNING:  swept"]
 
 
@@ -137,7 +137,7 @@ def write_hostile_lines() -> None:
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])
-def test_no_text_of_a_client_begins_a_line_or_reaches_a_terminal(
+def test_client_text_starts_no_line_and_sends_no_terminal_escape(
     written: Written, monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool
 ) -> None:
     monkeypatch.setattr(Output, "isatty", lambda _self: is_terminal)
@@ -155,7 +155,7 @@ def test_no_text_of_a_client_begins_a_line_or_reaches_a_terminal(
     assert plain[-1] == f'INFO:     {ESCAPED} - "WebSocket /{ESCAPED}" [accepted]'
 
 
-def test_json_holds_the_text_of_a_client_in_ascii(written: Written) -> None:
+def test_json_escapes_client_text_to_ascii(written: Written) -> None:
     lines = written("json", write_hostile_lines)
 
     assert all(line.isascii() and line.isprintable() for line in lines)
@@ -166,9 +166,7 @@ def test_json_holds_the_text_of_a_client_in_ascii(written: Written) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_a_real_server_writes_no_line_that_a_client_made_up(
-    mongodb_uri: str, database_name: str, tmp_path: Path, form: Form
-) -> None:
+def test_real_server_logs_no_forged_line(mongodb_uri: str, database_name: str, tmp_path: Path, form: Form) -> None:
     environment = {
         "LOOMQL_MONGODB_URI": mongodb_uri,
         "LOOMQL_MONGODB_DATABASE": database_name,

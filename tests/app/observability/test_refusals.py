@@ -1,4 +1,4 @@
-"""Who is refused at any door is counted there by the code, whatever refuses them."""
+"""Who is refused at any endpoint is counted there by the code, whatever refuses them."""
 
 import asyncio
 import json
@@ -17,11 +17,11 @@ from stores.database import Database
 from stores.errors import RateLimitedError
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
-from tests.app.observability.samples import sample, told
+from tests.app.observability.samples import read_samples, sample
 from tests.live_server import live_server
 from tests.waiting import TIMEOUT
 
-DOORS: dict[str, Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]] = {
+ENDPOINTS: dict[str, Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]] = {
     "graphql": lambda client: client.post("/graphql", json={"query": "{ __typename }"}),
     "files": lambda client: client.put("/files/acme/chat", content=b"x"),
     "export": lambda client: client.get("/export/calls", params={"projectId": "acme/chat"}),
@@ -41,45 +41,45 @@ async def served(
 
 
 @pytest.mark.parametrize("served", [{"rate_limit": 0.001, "rate_burst": 1}], ids=["slow"], indirect=True)
-async def test_who_asks_too_often(served: httpx.AsyncClient) -> None:
+async def test_rate_limited_request_is_counted_as_refused(served: httpx.AsyncClient) -> None:
     await served.post("/graphql", json={"query": "{ __typename }"})
-    statuses = [(await ask(served)).status_code for ask in DOORS.values()]
-    found = await told(served)
+    statuses = [(await ask(served)).status_code for ask in ENDPOINTS.values()]
+    found = await read_samples(served)
 
-    assert statuses == [429] * len(DOORS)
-    for door in DOORS:
-        assert found[sample("loomql_errors_total", door=door, code="RATE_LIMITED")] == 1
-        assert found[sample("loomql_requests_total", door=door, operation="", status="429")] == 1
+    assert statuses == [429] * len(ENDPOINTS)
+    for endpoint in ENDPOINTS:
+        assert found[sample("loomql_errors_total", door=endpoint, code="RATE_LIMITED")] == 1
+        assert found[sample("loomql_requests_total", door=endpoint, operation="", status="429")] == 1
 
 
 @pytest.mark.parametrize("served", [{}], ids=["open"], indirect=True)
-async def test_who_comes_by_another_name(served: httpx.AsyncClient) -> None:
+async def test_request_with_another_host_name_is_counted_as_refused(served: httpx.AsyncClient) -> None:
     own = served.headers
     served.headers = httpx.Headers({"Host": "evil.example"})
-    statuses = [(await ask(served)).status_code for ask in DOORS.values()]
+    statuses = [(await ask(served)).status_code for ask in ENDPOINTS.values()]
     served.headers = own
-    found = await told(served)
+    found = await read_samples(served)
 
-    assert statuses == [403] * len(DOORS)
-    for door in DOORS:
-        assert found[sample("loomql_errors_total", door=door, code="FORBIDDEN")] == 1
-        assert found[sample("loomql_requests_total", door=door, operation="", status="403")] == 1
+    assert statuses == [403] * len(ENDPOINTS)
+    for endpoint in ENDPOINTS:
+        assert found[sample("loomql_errors_total", door=endpoint, code="FORBIDDEN")] == 1
+        assert found[sample("loomql_requests_total", door=endpoint, operation="", status="403")] == 1
 
 
-async def test_who_has_no_key(mongodb_uri: str, database: Database) -> None:
+async def test_request_without_key_is_counted_as_refused(mongodb_uri: str, database: Database) -> None:
     made = await KeysStore(database).create([Grant.parse("*", Role.READER)])
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database.calls.database.name)
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
-            statuses = [(await ask(client)).status_code for ask in DOORS.values()]
+            statuses = [(await ask(client)).status_code for ask in ENDPOINTS.values()]
             assert (await client.get("/metrics")).status_code == 401
             client.headers["Authorization"] = f"Bearer {made.text}"
-            found = await told(client)
+            found = await read_samples(client)
 
-    assert statuses == [401] * len(DOORS)
-    for door in (*DOORS, "metrics"):
-        assert found[sample("loomql_errors_total", door=door, code="UNAUTHENTICATED")] == 1
-        assert found[sample("loomql_requests_total", door=door, operation="", status="401")] == 1
+    assert statuses == [401] * len(ENDPOINTS)
+    for endpoint in (*ENDPOINTS, "metrics"):
+        assert found[sample("loomql_errors_total", door=endpoint, code="UNAUTHENTICATED")] == 1
+        assert found[sample("loomql_requests_total", door=endpoint, operation="", status="401")] == 1
 
 
 OPERATION = '{"id": "%s", "type": "subscribe", "payload": {"query": "%s"}}'
@@ -88,7 +88,7 @@ WATCH = 'subscription { callEvents(projectId: \\"acme/chat\\") { type } }'
 
 @pytest.mark.parametrize("served", [{"max_connection_operations": 1}], ids=["one at once"], indirect=True)
 @pytest.mark.parametrize("is_full", [False, True], ids=["of the connection", "of the server"])
-async def test_who_asks_for_too_much_over_one_websocket(
+async def test_operation_over_the_websocket_limit_is_counted_as_refused(
     served: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, *, is_full: bool
 ) -> None:
     if is_full:
@@ -104,7 +104,7 @@ async def test_who_asks_for_too_much_over_one_websocket(
             await socket.send(OPERATION % (number, "{ __typename }"))
             async with asyncio.timeout(TIMEOUT):
                 refusals.append(json.loads(await socket.recv()))
-        found = await told(served)
+        found = await read_samples(served)
 
     assert [refusal["payload"][0]["extensions"]["code"] for refusal in refusals] == ["RATE_LIMITED"] * 3
     assert found[sample("loomql_errors_total", door="websocket", code="RATE_LIMITED")] == 3

@@ -19,7 +19,7 @@ from graphql_schema.engine.operations import LimitedSchema
 from stores.files import MAX_FILE_BYTES
 from stores.projects import ProjectsStore
 from tests.app.event_stream import next_of, streaming
-from tests.app.observability.samples import sample, told
+from tests.app.observability.samples import read_samples, sample
 from tests.live_server import live_server
 
 PROJECTS = "query Hostile($first: Int) { projects(first: $first) { nodes { id } } }"
@@ -33,7 +33,7 @@ async def client(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.As
             yield client
 
 
-async def test_requests_are_counted_by_door_and_by_the_schemas_names(client: httpx.AsyncClient) -> None:
+async def test_requests_are_counted_by_endpoint_and_root_field(client: httpx.AsyncClient) -> None:
     for number in range(3):
         query = PROJECTS.replace("Hostile", f"Hostile{number}")
         await client.post("/graphql", json={"query": query, "operationName": f"Hostile{number}"})
@@ -42,7 +42,7 @@ async def test_requests_are_counted_by_door_and_by_the_schemas_names(client: htt
     await client.get("/elsewhere/1")
     await client.get("/elsewhere/2")
 
-    found = await told(client)
+    found = await read_samples(client)
 
     assert found[sample("loomql_requests_total", door="graphql", operation="projects", status="200")] == 3
     assert found[sample("loomql_request_seconds_count", door="graphql", operation="projects")] == 3
@@ -56,10 +56,10 @@ async def test_requests_are_counted_by_door_and_by_the_schemas_names(client: htt
     assert not any("Hostile" in str(key) for key in found)
 
 
-async def test_what_is_in_use_and_what_goes_on_is_told(client: httpx.AsyncClient) -> None:
+async def test_usage_and_open_streams_are_reported(client: httpx.AsyncClient) -> None:
     await client.post("/graphql", json={"query": PROJECTS})
 
-    found = await told(client)
+    found = await read_samples(client)
 
     counts = {
         "operations": MAX_OPERATIONS,
@@ -80,7 +80,7 @@ async def test_what_is_in_use_and_what_goes_on_is_told(client: httpx.AsyncClient
     assert found[sample("loomql_work_total", work="sweeping", outcome="succeeded")] >= 1
 
 
-async def test_of_tasks_those_are_told_that_go_on_or_broke_off() -> None:
+async def test_running_and_failed_tasks_are_reported() -> None:
     background = BackgroundTasks()
 
     async def come_to_an_end() -> None:
@@ -120,8 +120,8 @@ async def test_events_and_their_lag_are_counted(client: httpx.AsyncClient) -> No
         first = await next_of(events)
         await client.post("/graphql", json=write)
         second = await next_of(events)
-        during = await told(client)
-    after = await told(client)
+        during = await read_samples(client)
+    after = await read_samples(client)
 
     assert first == second == {"data": {"callEvents": {"type": "STARTED"}}}
     assert during[sample("loomql_event_lag_seconds_count")] >= 1
@@ -130,7 +130,7 @@ async def test_events_and_their_lag_are_counted(client: httpx.AsyncClient) -> No
     assert after[sample("loomql_requests_total", door="sse", operation="callEvents", status="200")] == 1
 
 
-async def test_without_the_setting_nothing_is_told(mongodb_uri: str, database_name: str) -> None:
+async def test_metrics_are_off_without_the_setting(mongodb_uri: str, database_name: str) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, metrics=False)
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
@@ -139,7 +139,7 @@ async def test_without_the_setting_nothing_is_told(mongodb_uri: str, database_na
 
 
 @pytest.mark.parametrize("path", ["/graphql?query={__typename}", "/healthz", "/elsewhere", "/files/a/b/c", "/metrics"])
-async def test_every_answer_has_an_id_of_its_own(client: httpx.AsyncClient, path: str) -> None:
+async def test_every_response_has_its_own_request_id(client: httpx.AsyncClient, path: str) -> None:
     first, second = [(await client.get(path)).headers["x-request-id"] for _ in range(2)]
 
     assert re.fullmatch(r"[0-9a-f]{16}-[0-9a-f]+", first)
@@ -157,14 +157,14 @@ async def test_every_answer_has_an_id_of_its_own(client: httpx.AsyncClient, path
         ('"><script>', False),
     ],
 )
-async def test_an_id_that_comes_is_kept_where_it_is_sane(client: httpx.AsyncClient, sent: str, is_kept: bool) -> None:  # noqa: FBT001
+async def test_valid_request_id_from_the_client_is_kept(client: httpx.AsyncClient, sent: str, is_kept: bool) -> None:  # noqa: FBT001
     answer = await client.get("/healthz", headers={"X-Request-ID": sent})
 
     assert (answer.headers["x-request-id"] == sent) is is_kept
     assert len(answer.headers.get_list("x-request-id")) == 1
 
 
-async def test_what_nobody_expected_has_the_id_too(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unexpected_error_has_the_request_id(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*_given: object, **_more: object) -> None:
         raise ZeroDivisionError
 
@@ -172,10 +172,10 @@ async def test_what_nobody_expected_has_the_id_too(client: httpx.AsyncClient, mo
     answer = await client.post("/graphql", json={"query": PROJECTS}, headers={"X-Request-ID": "mine"})
 
     assert answer.json()["errors"][0]["extensions"]["requestId"] == answer.headers["x-request-id"] == "mine"
-    assert (await told(client))[sample("loomql_errors_total", door="graphql", code="INTERNAL")] == 1
+    assert (await read_samples(client))[sample("loomql_errors_total", door="graphql", code="INTERNAL")] == 1
 
 
-async def test_operations_over_a_websocket_have_ids_below_its_own(
+async def test_websocket_operation_ids_extend_the_connection_id(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = list[str]()
@@ -198,9 +198,9 @@ async def test_operations_over_a_websocket_have_ids_below_its_own(
             await websocket.send(json.dumps({"id": number, "type": "subscribe", "payload": payload}))
             while json.loads(await websocket.recv())["type"] not in {"complete", "error"}:
                 pass
-        open_ones = (await told(client))[sample("loomql_in_flight", door="websocket")]
+        open_ones = (await read_samples(client))[sample("loomql_in_flight", door="websocket")]
 
-    found = await told(client)
+    found = await read_samples(client)
     assert answered == "mine"
     assert ids == ["mine.1", "mine.2"]
     assert open_ones == 1

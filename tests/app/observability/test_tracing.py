@@ -1,4 +1,4 @@
-"""A LoomQL that traces itself into itself: its own OTLP door makes calls of its spans."""
+"""A LoomQL that traces itself into itself: its own OTLP endpoint makes calls of its spans."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ SPANS = """{ calls(projectId: "loomql/self", first: 1000) { nodes { id parentId 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-async def test_requests_and_commands_become_calls_and_the_spans_own_requests_do_not(
+async def test_requests_and_commands_are_traced_but_not_span_uploads(
     mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -54,7 +54,7 @@ async def test_requests_and_commands_become_calls_and_the_spans_own_requests_do_
     assert "hush" not in json.dumps(everything)
 
 
-def test_without_the_sdk_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_sdk_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
 
     with pytest.raises(TracingError, match="pip install 'loomql"):

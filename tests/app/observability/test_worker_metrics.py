@@ -34,7 +34,7 @@ def samples(families: list[Metric], name: str) -> dict[str, float]:
     return {each.labels["worker"]: each.value for family in families for each in family.samples if each.name == name}
 
 
-async def test_the_counts_of_all_are_told_and_who_does_not_answer_is_down(folder: Path) -> None:
+async def test_metrics_sum_all_workers_and_mark_silent_ones_as_down(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as stuck, socket.socket(socket.AF_UNIX) as dead:
         stuck.bind(str(folder / "3.sock"))
         stuck.listen()  # and never answers
@@ -53,7 +53,7 @@ async def test_the_counts_of_all_are_told_and_who_does_not_answer_is_down(folder
     assert [path.name for path in left] == ["3.sock"]
 
 
-async def test_what_is_no_answer_hides_nobody(folder: Path) -> None:
+async def test_invalid_worker_response_hides_no_other_worker(folder: Path) -> None:
     async def nonsense(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"{not json")
         writer.close()

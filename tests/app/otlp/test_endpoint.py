@@ -77,7 +77,7 @@ async def test_protobuf_is_stored_in_every_encoding(
     assert (call["id"], call["inputs"]) == (span_id(1), {"input.value": "hi"})
 
 
-def test_raw_deflate_ends_wherever_its_last_part_does() -> None:
+def test_raw_deflate_in_any_chunks_is_decompressed() -> None:
     for beyond in range(0, 260, 4):
         content = bytes(256 * 1024 + beyond)
         decompression = Decompression("deflate")
@@ -88,7 +88,7 @@ def test_raw_deflate_ends_wherever_its_last_part_does() -> None:
         assert b"".join(parts) == content, beyond
 
 
-async def test_json_is_stored_and_answered_in_json(
+async def test_json_is_stored_and_gets_a_json_response(
     http: httpx.AsyncClient, headers: dict[str, str], receiver: Receiver
 ) -> None:
     whole = otlp_json(request(span(1), span(2, TOO_DEEP)))
@@ -106,7 +106,7 @@ async def test_json_is_stored_and_answered_in_json(
     assert list(await receiver.stored(headers["project_id"])) == [span_id(1)]
 
 
-async def test_a_partial_success_says_how_many_and_why(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
+async def test_partial_success_has_count_and_reason(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
     answer = await http.post("/v1/traces", content=body(span(1), span(2, TOO_DEEP)), headers=headers)
 
     told = ExportTraceServiceResponse.FromString(answer.content).partial_success
@@ -114,7 +114,7 @@ async def test_a_partial_success_says_how_many_and_why(http: httpx.AsyncClient, 
     assert "has 64 dots; the limit is 63" in told.error_message
 
 
-async def test_a_span_of_20_mb_is_refused_by_its_size(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
+async def test_span_of_20_mb_is_refused_for_its_size(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
     large = body(span(1, {"input.value": "x" * 20_000_000}))
 
     answer = await http.post(
@@ -158,7 +158,7 @@ async def test_a_span_of_20_mb_is_refused_by_its_size(http: httpx.AsyncClient, h
         *("countless values", "countless resources"),
     ],
 )
-async def test_what_cannot_be_read_is_refused_in_the_senders_form(
+async def test_invalid_body_is_refused_in_the_senders_format(
     content: bytes, changes: dict[str, str], status: int, reason: str, http: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
     sent = headers | changes
@@ -172,7 +172,7 @@ async def test_what_cannot_be_read_is_refused_in_the_senders_form(
     assert "retry-after" not in answer.headers
 
 
-async def test_the_memory_of_dense_json_is_reserved() -> None:
+async def test_memory_of_dense_json_is_reserved() -> None:
     room = RequestBudget()
     text = bytearray(b"[" + b"{}," * 99_999 + b"{}]")
 
@@ -182,14 +182,14 @@ async def test_the_memory_of_dense_json_is_reserved() -> None:
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/grpc", ""])
-async def test_another_media_type_is_refused(content_type: str, http: httpx.AsyncClient) -> None:
+async def test_unsupported_media_type_is_refused(content_type: str, http: httpx.AsyncClient) -> None:
     answer = await http.post("/v1/traces", content=body(span(1)), headers={"content-type": content_type})
 
     assert (answer.status_code, answer.headers["content-type"]) == (415, "application/json")
     assert answer.json()["message"].startswith("send application/x-protobuf or application/json")
 
 
-def test_empty_members_take_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_protobuf_fields_take_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     begun, decompressobj = Counter[int](), zlib.decompressobj
 
     def counted(wbits: int) -> object:
@@ -203,7 +203,7 @@ def test_empty_members_take_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> N
     assert begun == {31: 1_000}
 
 
-async def test_what_is_sent_is_bounded_though_it_decompresses_to_nothing(
+async def test_compressed_size_is_limited_though_it_decompresses_to_nothing(
     http: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
     empty_block, last_block, check = b"\x00\x00\x00\xff\xff", b"\x01\x00\x00\xff\xff", bytes(8)
@@ -220,7 +220,7 @@ async def test_what_is_sent_is_bounded_though_it_decompresses_to_nothing(
     assert "larger than 4,000,000 bytes as it is sent" in Status.FromString(answer.content).message
 
 
-async def test_a_large_body_is_decompressed_in_a_thread(
+async def test_large_body_is_decompressed_in_a_thread(
     http: httpx.AsyncClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = set()
@@ -246,7 +246,7 @@ async def test_a_large_body_is_decompressed_in_a_thread(
 
 @pytest.mark.parametrize("prefix", ["", "/otel"])
 @pytest.mark.parametrize("signal", ["logs", "metrics"])
-async def test_a_signal_that_is_not_stored_names_the_variable_that_stops_its_sender(
+async def test_unsupported_signal_names_the_variable_that_disables_it(
     prefix: str, signal: str, http: httpx.AsyncClient
 ) -> None:
     answers = [
@@ -264,7 +264,7 @@ async def test_a_signal_that_is_not_stored_names_the_variable_that_stops_its_sen
     assert all("retry-after" not in answer.headers for answer in answers)
 
 
-async def test_real_exporters_of_other_signals_send_once(
+async def test_real_exporters_of_other_signals_do_not_retry(
     receiver: Receiver, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
@@ -297,7 +297,7 @@ async def narrow(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.As
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
-async def test_who_sends_too_much_at_once_is_told_when_to_come_again(
+async def test_sender_over_the_limit_gets_retry_after(
     narrow: httpx.AsyncClient, encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_budget, "_WAIT_SECONDS", 0.05)
@@ -324,7 +324,7 @@ async def test_who_sends_too_much_at_once_is_told_when_to_come_again(
     assert [answer.status_code for answer in answers] == [200, 200]
 
 
-async def test_without_a_database_senders_are_told_to_come_again() -> None:
+async def test_missing_database_returns_a_retryable_error() -> None:
     settings = Settings(mongodb_uri="mongodb://127.0.0.1:1", database_timeout_seconds=0.5)
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:

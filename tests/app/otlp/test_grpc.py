@@ -53,7 +53,7 @@ def status_of(error: grpc.aio.AioRpcError) -> Status:
     return Status.FromString(details)
 
 
-async def test_valid_spans_are_stored_and_others_are_told(export: Export, receiver: Receiver) -> None:
+async def test_valid_spans_are_stored_and_others_are_reported(export: Export, receiver: Receiver) -> None:
     metadata = (("project_id", "acme/over-grpc"),)
 
     answer = await export(body(span(1), span(2, {"." * 64: 1})), metadata=metadata)
@@ -73,7 +73,7 @@ async def test_valid_spans_are_stored_and_others_are_told(export: Export, receiv
         (bytes(MAX_BODY_BYTES + 1), "acme/chat", grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max"),
     ],
 )
-async def test_what_cannot_be_read_is_refused(
+async def test_invalid_message_is_refused(
     content: bytes, project_id: str, code: grpc.StatusCode, reason: str, export: Export
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -83,7 +83,7 @@ async def test_what_cannot_be_read_is_refused(
     assert reason in (caught.value.details() or "")
 
 
-async def test_who_comes_while_it_is_full_is_told_when_to_come_again(calls: CallsStore) -> None:
+async def test_request_to_a_full_server_gets_retry_after(calls: CallsStore) -> None:
     address, intake = GrpcAddress("127.0.0.1", free_port()), RequestBudget(100_000)
     with intake.reservation() as share:
         async with traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", intake, anybody):
@@ -125,7 +125,7 @@ async def test_requests_have_ids_and_are_counted_with_their_errors(calls: CallsS
     assert +tally.in_flight == {}
 
 
-async def test_a_server_that_stops_lets_nobody_new_in_and_answers_who_was_there(calls: CallsStore) -> None:
+async def test_stopping_server_refuses_new_requests_and_finishes_open_ones(calls: CallsStore) -> None:
     address, tally, stopping = GrpcAddress("127.0.0.1", free_port()), RequestCounters(), Shutdown()
     goes_on, name = asyncio.Event(), f"/{SERVICE}/Export"
 
@@ -172,7 +172,7 @@ async def one_by_one(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> Asyn
 
 
 @pytest.mark.parametrize("is_silent", [False, True], ids=["it comes", "it never comes"])
-async def test_messages_come_one_after_the_other(one_by_one: Channel, *, is_silent: bool) -> None:
+async def test_messages_are_processed_one_at_a_time(one_by_one: Channel, *, is_silent: bool) -> None:
     goes_on, name = asyncio.Event(), f"/{SERVICE}/Export"
 
     async def slowly() -> AsyncIterator[bytes]:
@@ -195,9 +195,7 @@ async def test_messages_come_one_after_the_other(one_by_one: Channel, *, is_sile
         assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-async def test_a_request_waits_for_a_slot_for_some_seconds(
-    one_by_one: Channel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_request_waits_for_a_slot_for_some_seconds(one_by_one: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpc_server, "_MESSAGE_SECONDS", 60.0)
     monkeypatch.setattr(grpc_server, "_SLOT_SECONDS", 0.2)
     name = f"/{SERVICE}/Export"
@@ -216,9 +214,7 @@ async def test_a_request_waits_for_a_slot_for_some_seconds(
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_message_that_waits_for_memory_keeps_no_other_from_coming(
-    calls: CallsStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_message_waiting_for_memory_blocks_no_other(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpc_server, "_COMING_AT_ONCE", 1)
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 60.0)
     address, intake, name = GrpcAddress("127.0.0.1", free_port()), RequestBudget(100_000), f"/{SERVICE}/Export"
@@ -239,7 +235,7 @@ async def test_a_message_that_waits_for_memory_keeps_no_other_from_coming(
     assert (small, was_waiting, stored) == (b"", True, b"")
 
 
-async def test_slow_messages_of_one_caller_leave_room_to_another(calls: CallsStore) -> None:
+async def test_slow_messages_of_one_caller_leave_slots_for_another(calls: CallsStore) -> None:
     address, name = GrpcAddress("127.0.0.1", free_port()), f"/{SERVICE}/Export"
 
     async def admit(authorization: str | None) -> Caller:
@@ -273,7 +269,7 @@ async def test_slow_messages_of_one_caller_leave_room_to_another(calls: CallsSto
     assert stored == b""
 
 
-async def test_a_bomb_is_refused(export: Export, receiver: Receiver) -> None:
+async def test_decompression_bomb_is_refused(export: Export, receiver: Receiver) -> None:
     metadata = (("project_id", "acme/large-over-grpc"),)
 
     with pytest.raises(grpc.aio.AioRpcError) as bomb:
@@ -287,7 +283,7 @@ async def test_a_bomb_is_refused(export: Export, receiver: Receiver) -> None:
     assert list(await receiver.stored("acme/large-over-grpc")) == [span_id(1)]
 
 
-async def test_a_port_that_is_taken_is_named(calls: CallsStore) -> None:
+async def test_port_in_use_is_named(calls: CallsStore) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = GrpcAddress("127.0.0.1", taken.getsockname()[1])
         reason = f"cannot listen on {address} for OTLP over gRPC: stop what uses it"
@@ -298,7 +294,7 @@ async def test_a_port_that_is_taken_is_named(calls: CallsStore) -> None:
                 pytest.fail("it listens")
 
 
-def test_without_grpcio_the_error_says_what_to_install() -> None:
+def test_missing_grpcio_error_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['grpc', 'grpc.aio']))\n"
         "from app.otlp.grpc_server import *\n"

@@ -45,7 +45,9 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
-async def test_one_environment_variable_is_enough(protocol: str, program: Program, receiver: Receiver) -> None:
+async def test_one_environment_variable_configures_an_exporter(
+    protocol: str, program: Program, receiver: Receiver
+) -> None:
     endpoint = receiver.url if protocol == "http" else receiver.grpc_endpoint
     sent = await program("sdk_program", protocol, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
 
@@ -68,7 +70,7 @@ async def test_one_environment_variable_is_enough(protocol: str, program: Progra
     assert link["attributes"] == {"why": "follow-up"}
 
 
-async def test_a_header_names_the_project(program: Program, receiver: Receiver) -> None:
+async def test_header_selects_the_project(program: Program, receiver: Receiver) -> None:
     header = "project_id=acme%2Fweather"
     over_http, over_grpc = await asyncio.gather(
         program("sdk_program", "http", OTEL_EXPORTER_OTLP_HEADERS=header),
@@ -83,9 +85,7 @@ async def test_a_header_names_the_project(program: Program, receiver: Receiver) 
     check_frames(over_http + over_grpc, await receiver.stored("acme/weather"))
 
 
-async def test_openinference_says_what_a_model_was_asked_and_answered(
-    program: Program, receiver: Receiver, model: str
-) -> None:
+async def test_openinference_spans_have_prompt_and_response(program: Program, receiver: Receiver, model: str) -> None:
     sent = await program("openai_program", "openinference", model, OTEL_SERVICE_NAME="openinference")
 
     stored = await receiver.stored("otel/openinference")
@@ -111,9 +111,7 @@ async def test_openinference_says_what_a_model_was_asked_and_answered(
     assert tool_call["0"]["tool_call"]["function"] == {"name": "weather", "arguments": {"city": "Lund"}}
 
 
-async def test_openllmetry_says_what_a_model_was_asked_and_answered(
-    program: Program, receiver: Receiver, model: str
-) -> None:
+async def test_openllmetry_spans_have_prompt_and_response(program: Program, receiver: Receiver, model: str) -> None:
     sent = await program("openai_program", "openllmetry", model, OTEL_SERVICE_NAME="openllmetry")
 
     stored = await receiver.stored("otel/openllmetry")
@@ -138,7 +136,7 @@ async def test_openllmetry_says_what_a_model_was_asked_and_answered(
     assert second["output"]["gen_ai.output.messages"][0]["parts"][0]["arguments"] == {"city": "Lund"}
 
 
-async def test_none_of_10_000_spans_of_8_senders_is_lost_or_doubled(program: Program, receiver: Receiver) -> None:
+async def test_each_of_10_000_spans_from_8_senders_is_stored_once(program: Program, receiver: Receiver) -> None:
     parts = await asyncio.gather(*(program("many_program", "4", "1250", "many") for _ in range(2)))
 
     sent = [span for part in parts for span in part]

@@ -8,7 +8,7 @@ from app.providers.addresses import is_public
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "172.15.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
-def test_addresses_of_the_world_are_public(address: str) -> None:
+def test_internet_addresses_are_public(address: str) -> None:
     assert is_public(address)
 
 
@@ -64,7 +64,7 @@ def test_addresses_of_the_world_are_public(address: str) -> None:
         "127.0.0.1 ",
     ],
 )
-def test_what_leads_inside_is_not(address: str) -> None:
+def test_internal_addresses_are_not_public(address: str) -> None:
     assert not is_public(address)
 
 
@@ -85,7 +85,7 @@ REACHABLE = ["192.31.196.0/24", "192.52.193.0/24", "192.175.48.0/24", "2620:4f:8
 
 
 @pytest.mark.parametrize("block", NOT_REACHABLE)
-def test_no_address_of_a_special_block_is_public(block: str) -> None:
+def test_addresses_of_special_blocks_are_not_public(block: str) -> None:
     network = ip_network(block)
     found = {network[0], network[network.num_addresses // 2], network[-1]}
     forms = [str(address) for address in found]
@@ -110,5 +110,5 @@ def test_reachable_special_blocks_are_public(block: str) -> None:
         *("2000::", "2001:200::", "2001:db7:ffff::", "2001:db9::", "2003::", "3fff:1000::", "64:ff9b::100:0"),
     ],
 )
-def test_the_neighbours_of_special_blocks_are_public(address: str) -> None:
+def test_addresses_next_to_special_blocks_are_public(address: str) -> None:
     assert is_public(address)

@@ -31,7 +31,7 @@ async def error_of(providers: EnvironmentProviders, reached: Endpoint, model: st
     return refused.value
 
 
-async def test_the_environment_adds_nothing_to_a_request(
+async def test_environment_adds_nothing_to_a_request(
     providers: EnvironmentProviders, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "HTTP_PROXY", "ALL_PROXY"):
@@ -56,7 +56,7 @@ async def test_the_environment_adds_nothing_to_a_request(
         *("Upgrade", "Content_Length"),
     ],
 )
-async def test_headers_that_say_where_a_request_goes_or_ends_are_refused(
+async def test_routing_and_framing_headers_are_refused(
     providers: EnvironmentProviders, stand_in: StandIn, name: str
 ) -> None:
     error = await error_of(providers, endpoint(stand_in.base_url, headers={name: "evil"}))
@@ -66,9 +66,7 @@ async def test_headers_that_say_where_a_request_goes_or_ends_are_refused(
 
 
 @pytest.mark.parametrize("name", ["Helicone-Target-URL", "x_portkey-custom-host", "X-Team", "X-Anything"])
-async def test_headers_go_beside_a_key_of_the_servers_only_where_whoever_runs_it_says_so(
-    stand_in: StandIn, name: str
-) -> None:
+async def test_headers_with_a_server_key_need_the_operators_setting(stand_in: StandIn, name: str) -> None:
     # A gateway may take from any header where to send the request, and the key with it.
     unnamed, named = EnvironmentProviders({}), EnvironmentProviders({}, gateways=parse_hosts(stand_in.base_url))
     ours = endpoint(stand_in.base_url, headers={name: "elsewhere"}, api_key_name="OPENAI_API_KEY")
@@ -85,7 +83,7 @@ async def test_headers_go_beside_a_key_of_the_servers_only_where_whoever_runs_it
         await port.close()
 
 
-async def test_headers_that_lead_nowhere_and_those_beside_a_key_of_ones_own_may_go_anywhere(stand_in: StandIn) -> None:
+async def test_harmless_headers_and_headers_without_a_server_key_are_sent(stand_in: StandIn) -> None:
     port = EnvironmentProviders({})
     plain = endpoint(stand_in.base_url, headers={"OpenAI-Project": "acme"}, api_key_name="OPENAI_API_KEY")
     own = endpoint(stand_in.base_url, headers={"X-Team": "weavers"}, api_key_name=None)
@@ -102,14 +100,14 @@ async def test_headers_that_lead_nowhere_and_those_beside_a_key_of_ones_own_may_
 @pytest.mark.parametrize(
     "base_url", ["https://api.openai.com/v1", "https://openrouter.ai/api/v1", "https://api.openai.com:443/v1"]
 )
-def test_a_providers_own_api_takes_all_headers_of_requests(base_url: str) -> None:
+def test_providers_own_api_gets_all_request_headers(base_url: str) -> None:
     headers = headers_of(endpoint(base_url, headers={"X-Team": "weavers"}, api_key_name="OPENAI_API_KEY"))
 
     assert headers["X-Team"] == "weavers"
 
 
 @pytest.mark.parametrize(("name", "value"), [("X\r\nHost", "a"), ("X-A", "a\r\nHost: b"), ("", "a"), ("X-A", "ü")])
-async def test_headers_that_are_none_are_refused(
+async def test_invalid_headers_are_refused(
     providers: EnvironmentProviders, stand_in: StandIn, name: str, value: str
 ) -> None:
     assert "is none of HTTP" in (await error_of(providers, endpoint(stand_in.base_url, headers={name: value}))).message
@@ -129,7 +127,7 @@ async def test_headers_that_are_none_are_refused(
         ("redirect", 307, "leads elsewhere and is not followed"),
     ],
 )
-async def test_an_error_says_who_which_model_which_status_and_what_to_change(
+async def test_error_names_provider_model_status_and_fix(
     providers: EnvironmentProviders, stand_in: StandIn, model: str, status: int, told: str
 ) -> None:
     error = await error_of(providers, endpoint(stand_in.base_url), model)
@@ -142,9 +140,7 @@ async def test_an_error_says_who_which_model_which_status_and_what_to_change(
         assert "It is so for the key ***." in error.message
 
 
-async def test_no_part_of_a_key_is_left_where_an_error_is_cut(
-    providers: EnvironmentProviders, stand_in: StandIn
-) -> None:
+async def test_truncated_error_contains_no_part_of_a_key(providers: EnvironmentProviders, stand_in: StandIn) -> None:
     stand_in.reply = lambda _body: JSONResponse({"error": {"message": "x" * 480 + KEY}}, 400)
 
     assert (await error_of(providers, endpoint(stand_in.base_url))).message.endswith("x***")
@@ -158,13 +154,13 @@ async def test_no_part_of_a_key_is_left_where_an_error_is_cut(
         ({"api_key": None}, "it wants a key"),
     ],
 )
-async def test_whose_key_is_refused_is_told(
+async def test_rejected_key_error_names_the_keys_owner(
     providers: EnvironmentProviders, stand_in: StandIn, changes: dict[str, Any], told: str
 ) -> None:
     assert told in (await error_of(providers, endpoint(stand_in.base_url, **changes), "status-401")).message
 
 
-async def test_a_redirect_to_another_place_is_not_followed(providers: EnvironmentProviders, stand_in: StandIn) -> None:
+async def test_redirect_to_another_host_is_not_followed(providers: EnvironmentProviders, stand_in: StandIn) -> None:
     with stand_in_provider() as other:
         stand_in.redirects_to = other.base_url.replace("/v1", "/elsewhere")
         await error_of(providers, endpoint(stand_in.base_url), "redirect")
@@ -172,7 +168,7 @@ async def test_a_redirect_to_another_place_is_not_followed(providers: Environmen
         assert other.asked == []
 
 
-async def test_what_was_put_off_is_asked_again(providers: EnvironmentProviders, stand_in: StandIn) -> None:
+async def test_rate_limited_request_is_retried(providers: EnvironmentProviders, stand_in: StandIn) -> None:
     answer = await providers.complete(endpoint(stand_in.base_url), {"model": "limited-2", **HELLO})
     error = await error_of(providers, endpoint(stand_in.base_url), "limited-9")
 
@@ -182,7 +178,7 @@ async def test_what_was_put_off_is_asked_again(providers: EnvironmentProviders, 
 
 
 @pytest.mark.parametrize("model", ["status-500", "status-400", "cut", "slow-5", "no-json"])
-async def test_what_may_have_been_done_is_not_asked_again(
+async def test_request_that_may_have_run_is_not_retried(
     providers: EnvironmentProviders, stand_in: StandIn, model: str
 ) -> None:
     await error_of(providers, endpoint(stand_in.base_url, timeout_seconds=0.3), model)
@@ -190,7 +186,7 @@ async def test_what_may_have_been_done_is_not_asked_again(
     assert len(stand_in.asked) == 1
 
 
-async def test_a_server_that_is_not_there_is_told(providers: EnvironmentProviders) -> None:
+async def test_unreachable_provider_is_reported(providers: EnvironmentProviders) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
@@ -214,7 +210,7 @@ async def test_a_server_that_is_not_there_is_told(providers: EnvironmentProvider
         ("slow-5", "did not answer within 0.3 seconds"),
     ],
 )
-async def test_an_answer_that_is_none_is_told(
+async def test_invalid_provider_response_is_reported(
     providers: EnvironmentProviders, stand_in: StandIn, model: str, told: str
 ) -> None:
     error = await error_of(providers, endpoint(stand_in.base_url, timeout_seconds=0.3), model)
@@ -223,7 +219,7 @@ async def test_an_answer_that_is_none_is_told(
     assert error.message.startswith(f"acme (model {model})")
 
 
-async def test_no_request_may_take_longer_than_the_server_allows(stand_in: StandIn) -> None:
+async def test_requests_timeout_is_capped_by_the_server(stand_in: StandIn) -> None:
     providers = EnvironmentProviders({}, timeout_seconds=0.2)
 
     whole = await error_of(providers, endpoint(stand_in.base_url, timeout_seconds=600), "slow-5")
@@ -257,7 +253,9 @@ async def test_no_request_may_take_longer_than_the_server_allows(stand_in: Stand
         "224.0.0.1",
     ],
 )
-async def test_no_custom_provider_leads_inside(providers: EnvironmentProviders, stand_in: StandIn, host: str) -> None:
+async def test_custom_provider_cannot_reach_internal_addresses(
+    providers: EnvironmentProviders, stand_in: StandIn, host: str
+) -> None:
     port = stand_in.base_url.rpartition(":")[2].removesuffix("/v1")
 
     error = await error_of(providers, endpoint(f"http://{host}:{port}/v1", is_custom=True))
@@ -268,7 +266,7 @@ async def test_no_custom_provider_leads_inside(providers: EnvironmentProviders, 
 
 
 @pytest.mark.parametrize("host", ["0177.0.0.1", "256.1.1.1", "1.2.3.4.", "xn--a.test", "[::1::]", "[1:2]", "-"])
-async def test_a_host_that_is_none_is_told(providers: EnvironmentProviders, host: str) -> None:
+async def test_invalid_host_is_reported(providers: EnvironmentProviders, host: str) -> None:
     error = await error_of(providers, endpoint(f"http://{host}:9/v1", is_custom=True))
 
     assert error.message.startswith("acme (model small)")
@@ -296,7 +294,7 @@ def resolving(monkeypatch: pytest.MonkeyPatch) -> Resolve:
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["8.8.8.8", "127.0.0.1"], ["::ffff:10.0.0.1"]])
-async def test_a_name_that_leads_inside_is_refused(
+async def test_name_that_resolves_to_an_internal_address_is_refused(
     providers: EnvironmentProviders, stand_in: StandIn, resolving: Resolve, addresses: list[str]
 ) -> None:
     asked = resolving([addresses])
@@ -310,7 +308,7 @@ async def test_a_name_that_leads_inside_is_refused(
     assert stand_in.asked == []
 
 
-async def test_the_address_that_is_looked_at_is_the_one_that_is_connected_to(
+async def test_checked_address_is_the_connected_address(
     providers: EnvironmentProviders, stand_in: StandIn, resolving: Resolve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The first look-up gives an address that passes, any other one would give the loopback, as in DNS rebinding.
@@ -332,7 +330,7 @@ async def test_the_address_that_is_looked_at_is_the_one_that_is_connected_to(
     assert stand_in.asked[0].headers["host"] == f"llm.test:{port}"
 
 
-async def test_images_are_made_and_downloaded(providers: EnvironmentProviders, stand_in: StandIn) -> None:
+async def test_images_are_generated_and_downloaded(providers: EnvironmentProviders, stand_in: StandIn) -> None:
     request: JsonObject = {"model": "dall-e-3", "prompt": "A loom", "n": 2}
 
     answer = await providers.generate_images(endpoint(stand_in.base_url), request)
@@ -355,14 +353,14 @@ async def test_images_are_made_and_downloaded(providers: EnvironmentProviders, s
         ("http://nowhere.invalid/x.png", 1000, "cannot be downloaded from http://nowhere.invalid"),
     ],
 )
-async def test_what_cannot_be_downloaded_is_told(
+async def test_failed_image_download_is_reported(
     providers: EnvironmentProviders, stand_in: StandIn, url: str, max_bytes: int, told: str
 ) -> None:
     with pytest.raises(ProviderError, match=told):
         await providers.download(endpoint(stand_in.base_url), url.format(stand_in.base_url), max_bytes)
 
 
-async def test_what_strangers_providers_name_is_not_fetched_from_the_servers_own_network(
+async def test_image_url_of_a_custom_provider_cannot_reach_the_servers_network(
     providers: EnvironmentProviders, stand_in: StandIn
 ) -> None:
     custom = endpoint("https://llm.example.com/v1", is_custom=True)
@@ -372,12 +370,12 @@ async def test_what_strangers_providers_name_is_not_fetched_from_the_servers_own
     assert stand_in.asked == []
 
 
-async def test_images_that_are_none_are_told(providers: EnvironmentProviders, stand_in: StandIn) -> None:
+async def test_invalid_images_are_reported(providers: EnvironmentProviders, stand_in: StandIn) -> None:
     with pytest.raises(ProviderError, match="the answer has no data, so there are no images in it"):
         await providers.generate_images(endpoint(stand_in.base_url), {"model": "no-completion", "prompt": "A loom"})
 
 
-def test_the_library_is_imported_when_it_is_used() -> None:
+def test_provider_library_is_imported_on_first_use() -> None:
     program = (
         "import sys, app.server; print([name for name in sys.modules if name in ('openai', 'httpx2', 'httpcore2')])"
     )
@@ -387,7 +385,7 @@ def test_the_library_is_imported_when_it_is_used() -> None:
     assert found.stdout == "[]\n"
 
 
-async def test_without_the_library_it_is_told_how_to_get_it(
+async def test_missing_library_error_says_what_to_install(
     providers: EnvironmentProviders, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "app.providers.client", None)
@@ -397,7 +395,7 @@ async def test_without_the_library_it_is_told_how_to_get_it(
     )
 
 
-async def test_a_process_without_providers_says_so() -> None:
+async def test_process_without_providers_reports_it() -> None:
     none, reached = NoProviders(), Endpoint("https://llm.test")
 
     assert (none.secret("A"), none.secret_at("A", "https://b"), none.base_url("openai")) == (None, None, None)

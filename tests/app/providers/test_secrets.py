@@ -17,7 +17,7 @@ HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
 
 @pytest.mark.parametrize("key", [KEY, "sk/with/slashes+and=more", 'sk-with-a-"quote"'])
 @pytest.mark.parametrize("escaped", ["", "s", "/"])
-async def test_a_key_is_hidden_however_it_is_spelled(
+async def test_key_is_redacted_in_any_spelling(
     providers: EnvironmentProviders, stand_in: StandIn, key: str, escaped: str
 ) -> None:
     spelled = json.dumps(key)[1:-1]
@@ -39,7 +39,7 @@ async def test_a_key_is_hidden_however_it_is_spelled(
         ({"X-Acme-Pass": "with some words"}, "with some words"),
     ],
 )
-async def test_what_headers_say_in_secret_is_hidden(
+async def test_secret_header_values_are_redacted(
     providers: EnvironmentProviders, stand_in: StandIn, headers: dict[str, str], secret: str
 ) -> None:
     stand_in.reply = lambda _body: f"You sent {secret}."
@@ -66,7 +66,7 @@ def passed(*chunks: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 13, 27, 100])
-def test_a_key_that_comes_in_parts_is_hidden_in_all_of_them(size: int) -> None:
+def test_key_split_over_chunks_is_redacted(size: int) -> None:
     text = f"sk-stand Your key is {KEY}{KEY}, sk-stand-in is none; another-secret sk"
 
     told, whole = passed(
@@ -78,7 +78,7 @@ def test_a_key_that_comes_in_parts_is_hidden_in_all_of_them(size: int) -> None:
 
 
 @pytest.mark.parametrize("end", [{}, {"content": ""}, {"content": "f"}, None])
-def test_what_was_kept_back_comes_at_the_end_and_is_hidden_if_it_is_most_of_a_key(end: dict[str, Any] | None) -> None:
+def test_withheld_text_is_sent_at_the_end_and_redacted_if_mostly_a_key(end: dict[str, Any] | None) -> None:
     last = [] if end is None else [chunk(end, "stop")]
 
     _, short = passed(chunk({"content": "It is sk-st"}), *last)
@@ -88,7 +88,7 @@ def test_what_was_kept_back_comes_at_the_end_and_is_hidden_if_it_is_most_of_a_ke
     assert long["choices"][0]["message"]["content"] == "It is ***"
 
 
-def test_texts_of_several_choices_and_tools_are_each_followed() -> None:
+def test_each_choice_and_tool_text_is_redacted_separately() -> None:
     def call(part: str, tool: int) -> dict[str, Any]:
         return {"tool_calls": [{"index": tool, "function": {"arguments": part}}]}
 
@@ -115,7 +115,9 @@ def test_chunks_of_any_form_pass() -> None:
     assert json.loads(told) == odd
 
 
-async def test_a_stream_that_repeats_the_key_has_it_nowhere(providers: EnvironmentProviders, stand_in: StandIn) -> None:
+async def test_stream_that_repeats_the_key_never_contains_it(
+    providers: EnvironmentProviders, stand_in: StandIn
+) -> None:
     stand_in.reply = lambda _body: f"Your key is {KEY}."
     whole = AssembledCompletion()
 

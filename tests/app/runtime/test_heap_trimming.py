@@ -24,7 +24,7 @@ def held() -> int:
     return int(line.split()[1]) * 1024
 
 
-async def test_what_is_free_goes_back_though_it_lies_below_what_is_not() -> None:
+async def test_free_memory_below_used_memory_is_returned() -> None:
     blocks = [bytearray(BLOCK) for _ in range(2_000)]
     last = bytearray(BLOCK)
     full = held()
@@ -62,7 +62,7 @@ def freed(how: str) -> int:
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603 -- our own
 
 
-def test_a_large_block_goes_back_at_once_wherever_it_lies() -> None:
+def test_large_freed_block_is_returned_at_once() -> None:
     assert freed("told") >= COUNT * 2 * MMAP_THRESHOLD_BYTES * 0.9
     # If this fails, the allocator does so by itself now, and need not be told.
     assert freed("untold") < COUNT * 2 * MMAP_THRESHOLD_BYTES * 0.1

@@ -37,7 +37,7 @@ def workers() -> Iterator[WorkerSupervisor]:
     made.sockets[0].close()
 
 
-def test_who_hurries_them_hurries_those_that_are_left(
+def test_second_signal_reaches_the_remaining_workers(
     workers: WorkerSupervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The signal comes while one is waited for, which has ended when it is passed on."""
@@ -49,7 +49,7 @@ def test_who_hurries_them_hurries_those_that_are_left(
     assert [worker.exitcode for worker in workers.processes] == [0, -signal.SIGTERM]
 
 
-def test_nobody_waits_at_the_address_of_those_that_are_to_end(workers: WorkerSupervisor) -> None:
+def test_terminated_workers_close_the_listening_socket(workers: WorkerSupervisor) -> None:
     [listener] = workers.sockets
 
     workers.terminate_all()

@@ -47,7 +47,7 @@ async def client(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.As
         yield client
 
 
-async def test_the_service_is_up_ready_and_answers_queries(client: httpx.AsyncClient) -> None:
+async def test_service_is_up_ready_and_answers_queries(client: httpx.AsyncClient) -> None:
     health = await client.get("/healthz")
     ready = await client.get("/readyz")
     answer = await client.post("/graphql", json={"query": CALLS})
@@ -57,7 +57,7 @@ async def test_the_service_is_up_ready_and_answers_queries(client: httpx.AsyncCl
     assert answer.json()["data"] == {"calls": {"totalCount": 0, "nodes": []}}
 
 
-async def test_the_indexes_are_there_before_the_first_request(
+async def test_indexes_are_there_before_the_first_request(
     client: httpx.AsyncClient, mongodb_uri: str, database_name: str
 ) -> None:
     assert (await client.get("/healthz")).status_code == 200
@@ -69,7 +69,7 @@ async def test_the_indexes_are_there_before_the_first_request(
     assert len(names) > 1
 
 
-async def test_a_browser_is_led_to_graphiql(client: httpx.AsyncClient) -> None:
+async def test_root_redirects_a_browser_to_graphiql(client: httpx.AsyncClient) -> None:
     home = await client.get("/", headers=BROWSER)
     page = await client.get("/", headers=BROWSER, follow_redirects=True)
 
@@ -79,7 +79,7 @@ async def test_a_browser_is_led_to_graphiql(client: httpx.AsyncClient) -> None:
     assert "LoomQL" in page.text
 
 
-async def test_whoever_looks_elsewhere_is_told_where_the_api_is(client: httpx.AsyncClient) -> None:
+async def test_unknown_path_names_the_api_path(client: httpx.AsyncClient) -> None:
     elsewhere = await client.post("/api/graphql", json={"query": "{ __typename }"})
 
     assert elsewhere.status_code == 404
@@ -127,7 +127,7 @@ async def log(client: httpx.AsyncClient) -> Callable[[object], Awaitable[None]]:
 
 
 @pytest.mark.parametrize("ask", [over_http, over_websocket, over_events])
-async def test_json_travels_as_it_came(
+async def test_json_is_returned_as_sent(
     client: httpx.AsyncClient,
     log: Callable[[object], Awaitable[None]],
     ask: Callable[[httpx.AsyncClient, str], Awaitable[bytes]],
@@ -141,7 +141,7 @@ async def test_json_travels_as_it_came(
 
 
 @pytest.mark.parametrize("ask", [over_http, over_websocket, over_events])
-async def test_the_text_in_the_database_reaches_the_socket_unparsed(
+async def test_stored_json_text_is_sent_without_parsing(
     client: httpx.AsyncClient,
     log: Callable[[object], Awaitable[None]],
     ask: Callable[[httpx.AsyncClient, str], Awaitable[bytes]],
@@ -166,7 +166,7 @@ async def test_graphiql_can_be_left_out(mongodb_uri: str, database_name: str) ->
     assert asset.status_code == 404
 
 
-async def test_anyone_may_read_the_documentation(mongodb_uri: str, database_name: str) -> None:
+async def test_documentation_needs_no_key(mongodb_uri: str, database_name: str) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, keys="required")
     async with running(settings) as client:
         page = await client.get("/docs")
@@ -177,7 +177,7 @@ async def test_anyone_may_read_the_documentation(mongodb_uri: str, database_name
     assert DOCS_LINK in graphiql_page.text
 
 
-async def test_the_documentation_can_be_left_out(mongodb_uri: str, database_name: str) -> None:
+async def test_documentation_can_be_left_out(mongodb_uri: str, database_name: str) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, docs=False)
     async with running(settings) as client:
         answers = [await client.get(path) for path in ("/docs", "/docs/style.css")]
@@ -188,7 +188,7 @@ async def test_the_documentation_can_be_left_out(mongodb_uri: str, database_name
     assert DOCS_LINK not in graphiql_page.text
 
 
-async def test_the_settings_bound_documents_and_bodies(mongodb_uri: str, database_name: str) -> None:
+async def test_settings_limit_documents_and_bodies(mongodb_uri: str, database_name: str) -> None:
     settings = Settings(
         mongodb_uri=mongodb_uri,
         mongodb_database=database_name,
@@ -217,7 +217,7 @@ async def test_the_settings_bound_documents_and_bodies(mongodb_uri: str, databas
         assert words in answer["errors"][0]["message"]
 
 
-async def test_a_body_too_large_is_refused_over_a_real_connection(client: httpx.AsyncClient) -> None:
+async def test_too_large_body_is_refused_over_a_real_connection(client: httpx.AsyncClient) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(100):
             yield b" " * 100_000
@@ -237,7 +237,7 @@ def test_without_a_database_the_error_names_the_setting(monkeypatch: pytest.Monk
         create_app()
 
 
-async def test_the_settings_come_from_the_environment(
+async def test_settings_come_from_the_environment(
     monkeypatch: pytest.MonkeyPatch, mongodb_uri: str, database_name: str
 ) -> None:
     monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
@@ -248,7 +248,7 @@ async def test_the_settings_come_from_the_environment(
             assert (await client.get("/readyz")).json() == {"status": "ok"}
 
 
-async def test_the_service_comes_up_without_its_database_and_works_when_it_returns() -> None:
+async def test_server_starts_without_its_database_and_works_when_it_returns() -> None:
     with TemporaryDirectory(prefix="loomql-") as name:
         folder = Path(name)
         with embedded_mongod(folder, cache_gb=0.25) as uri:
@@ -290,7 +290,7 @@ def silent_server() -> Iterator[str]:
         yield f"mongodb://127.0.0.1:{listener.getsockname()[1]}/?directConnection=true"
 
 
-async def test_a_database_that_keeps_silent_is_not_ready(silent_server: str) -> None:
+async def test_hanging_database_is_not_ready(silent_server: str) -> None:
     database = Database.open(silent_server, "loomql", timeout_seconds=30)
 
     reason = await Readiness(database, timeout_seconds=0.2).check()
@@ -299,7 +299,7 @@ async def test_a_database_that_keeps_silent_is_not_ready(silent_server: str) -> 
     assert reason == "the database did not answer within 0.2 s"
 
 
-async def test_a_database_that_refuses_is_not_ready_and_the_log_says_why_once(
+async def test_refusing_database_is_not_ready_and_is_logged_once(
     mongodb_uri: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     socket_path = urlsplit(mongodb_uri).netloc
@@ -316,7 +316,7 @@ async def test_a_database_that_refuses_is_not_ready_and_the_log_says_why_once(
     assert record.exc_info is None
 
 
-async def test_a_database_from_before_is_made_ready(database: Database) -> None:
+async def test_database_of_an_older_version_is_migrated(database: Database) -> None:
     # given
     await CallsStore(database).write([start(number, project_id=f"acme/p{number}") for number in range(3)])
     await database.projects.drop()
@@ -334,7 +334,7 @@ async def test_a_database_from_before_is_made_ready(database: Database) -> None:
     assert "somebody's own" in built
 
 
-async def test_an_address_that_no_name_server_knows_is_not_ready_and_one_line_of_the_log(
+async def test_unresolvable_address_is_not_ready_and_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     database = Database.open("mongodb+srv://user:secret@nowhere.invalid/", "loomql", 5)
@@ -352,7 +352,7 @@ async def test_an_address_that_no_name_server_knows_is_not_ready_and_one_line_of
     assert record.exc_info is None
 
 
-def test_a_worker_may_take_long_to_import_all_before_it_has_to_say_that_it_is_there(
+def test_worker_has_time_to_import_before_the_health_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[uvicorn.Config] = []

@@ -34,7 +34,7 @@ async def nothing(*_told: object) -> None:
         ({"type": "http", "path": "/prefix/graphql", "root_path": "/prefix", "method": "POST"}, "through the router"),
     ],
 )
-async def test_the_way_that_a_request_takes(scope: Scope, way: str) -> None:
+async def test_request_takes_the_fast_or_the_general_route(scope: Scope, way: str) -> None:
     taken.clear()
     route = Route("/graphql", There())
 
@@ -44,7 +44,7 @@ async def test_the_way_that_a_request_takes(scope: Scope, way: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "taken_by"), [("/ws", ["short"]), ("/graphql", [])])
-async def test_a_websocket_has_a_way_of_its_own(path: str, taken_by: list[str]) -> None:
+async def test_websocket_has_its_own_fast_route(path: str, taken_by: list[str]) -> None:
     taken.clear()
     sent: list[str] = []
 
@@ -59,14 +59,14 @@ async def test_a_websocket_has_a_way_of_its_own(path: str, taken_by: list[str]) 
     assert sent == ([] if taken_by else ["websocket.close"])
 
 
-def test_a_route_of_which_more_counts_than_its_path_has_no_short_way() -> None:
+def test_route_with_parameters_or_methods_cannot_be_fast() -> None:
     with pytest.raises(TypeError, match="more than the path"):
         DirectRoutes(Router([]), [Route("/files/{digest}", There())])
     with pytest.raises(TypeError, match="more than the path"):
         DirectRoutes(Router([]), [Route("/", There(), methods=["GET"])])
 
 
-def test_the_short_way_leads_through_the_guard() -> None:
+def test_fast_route_checks_permissions() -> None:
     app = create_app(Settings(mongodb_uri="mongodb://127.0.0.1:1"))
     layers: list[Any] = app.user_middleware
     [way] = [each for each in layers if each.cls is DirectRoutes]

@@ -1,4 +1,4 @@
-"""What tests of the Weave SDK's door send and ask."""
+"""What tests of the Weave API send and ask."""
 
 import json
 import uuid
@@ -16,22 +16,22 @@ def asked(client: httpx.Client, document: str, **variables: Any) -> Any:  # noqa
     return answer["data"]
 
 
-def posted(door: httpx.Client, path: str, **body: Any) -> Any:  # noqa: ANN401 -- any JSON
-    """What the door answers to a request that it takes."""
-    answer = door.post(path, json=body)
+def posted(weave_api: httpx.Client, path: str, **body: Any) -> Any:  # noqa: ANN401 -- any JSON
+    """What the API answers to a request that it takes."""
+    answer = weave_api.post(path, json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-def refused(door: httpx.Client, path: str, **body: Any) -> tuple[int, str]:  # noqa: ANN401 -- any JSON
+def refused(weave_api: httpx.Client, path: str, **body: Any) -> tuple[int, str]:  # noqa: ANN401 -- any JSON
     """The status and the reason of a refusal."""
-    answer = door.post(path, json=body)
+    answer = weave_api.post(path, json=body)
     return answer.status_code, answer.json()["reason"]
 
 
-def streamed(door: httpx.Client, path: str, **body: Any) -> list[Any]:  # noqa: ANN401 -- any JSON
+def streamed(weave_api: httpx.Client, path: str, **body: Any) -> list[Any]:  # noqa: ANN401 -- any JSON
     """The lines of an answer."""
-    answer = door.post(path, json=body)
+    answer = weave_api.post(path, json=body)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/jsonl"
     return [json.loads(line) for line in answer.text.splitlines()]
@@ -67,9 +67,9 @@ def end(project: str, call_id: str, **fields: object) -> dict[str, Any]:
     return {"mode": "end", "req": {"end": made | fields}}
 
 
-def started(door: httpx.Client, project: str, **fields: object) -> str:
+def started(weave_api: httpx.Client, project: str, **fields: object) -> str:
     """The id of a call that is started."""
-    [result] = posted(door, "/call/upsert_batch", batch=[start(project, **fields)])["res"]
+    [result] = posted(weave_api, "/call/upsert_batch", batch=[start(project, **fields)])["res"]
     return str(result["id"])
 
 

@@ -1,4 +1,4 @@
-"""A server with the Weave SDK's door for all tests of it, and the SDKs."""
+"""A server with the Weave API for all tests of it, and the SDKs."""
 
 import uuid
 from collections.abc import Iterator
@@ -36,8 +36,8 @@ def url(mongodb_uri: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def door(url: str) -> Iterator[httpx.Client]:
-    """A client of the door, as an SDK is one."""
+def weave_api(url: str) -> Iterator[httpx.Client]:
+    """A client of the weave_api, as an SDK is one."""
     with httpx.Client(base_url=f"{url}/weave", auth=("api", "k" * 40), timeout=60) as client:
         yield client
 

@@ -1,4 +1,4 @@
-"""Batches at the Weave SDK's door: whatever is wrong with one item, the others are stored, and it is told."""
+"""Batches at the Weave API: whatever is wrong with one item, the others are stored, and it is told."""
 
 import json
 import logging
@@ -28,8 +28,8 @@ LARGE = 300_000
 """Bytes of a body that is read in slices."""
 
 
-def ids_of(door: httpx.Client, project: str) -> set[str]:
-    return {call["id"] for call in streamed(door, "/calls/stream_query", project_id=project, columns=["id"])}
+def ids_of(weave_api: httpx.Client, project: str) -> set[str]:
+    return {call["id"] for call in streamed(weave_api, "/calls/stream_query", project_id=project, columns=["id"])}
 
 
 def bad_items(project: str) -> dict[str, tuple[Any, str]]:
@@ -67,8 +67,8 @@ def bad_items(project: str) -> dict[str, tuple[Any, str]]:
 
 
 @pytest.mark.parametrize("name", bad_items("acme/names").keys())
-def test_one_bad_item_loses_no_other(
-    door: httpx.Client,
+def test_invalid_item_does_not_lose_the_others(
+    weave_api: httpx.Client,
     project: str,
     name: str,
     caplog: pytest.LogCaptureFixture,
@@ -79,12 +79,12 @@ def test_one_bad_item_loses_no_other(
     first, last = start(project), start(project)
 
     with caplog.at_level(logging.WARNING, "loomql"):
-        results = posted(door, BATCH, batch=[first, item, last])["res"]
+        results = posted(weave_api, BATCH, batch=[first, item, last])["res"]
 
     stored = [each["req"]["start"] for each in (first, last)]
     assert [results[0], results[2]] == [{"id": each["id"], "trace_id": each["trace_id"]} for each in stored]
     assert reason in results[1]["error"]
-    assert ids_of(door, project) == {each["id"] for each in stored}
+    assert ids_of(weave_api, project) == {each["id"] for each in stored}
     [line] = [record.message for record in caplog.records if record.name == "loomql"]
     assert line.startswith("1 of 3 items of a batch at /weave are not stored: batch.1")
 
@@ -101,25 +101,25 @@ def test_one_bad_item_loses_no_other(
     ],
     ids=["NaN", "surrogate", "number", "depth", "colon"],
 )
-def test_an_item_that_is_no_json_loses_no_other(
-    door: httpx.Client, project: str, text: bytes, reason: str, padding: int
+def test_item_with_invalid_json_does_not_lose_the_others(
+    weave_api: httpx.Client, project: str, text: bytes, reason: str, padding: int
 ) -> None:
     good, bad = start(project, inputs={"a": "x" * padding}), start(project, inputs="HERE")
     body = json.dumps({"batch": [good, bad, good]}).encode().replace(b'"HERE"', text)
 
-    answer = door.post(BATCH, content=body)
+    answer = weave_api.post(BATCH, content=body)
 
     assert answer.status_code == 200
     assert reason in answer.json()["res"][1]["error"]
-    assert ids_of(door, project) == {good["req"]["start"]["id"]}
+    assert ids_of(weave_api, project) == {good["req"]["start"]["id"]}
 
 
-def test_a_batch_of_nothing_good_is_refused(door: httpx.Client, project: str) -> None:
-    assert refused(door, BATCH, batch=[start(project, id="BAD"), 7])[0] == 400
-    status, reason = refused(door, BATCH, batch=[7, start(project, id="BAD")])
+def test_batch_without_valid_items_is_refused(weave_api: httpx.Client, project: str) -> None:
+    assert refused(weave_api, BATCH, batch=[start(project, id="BAD"), 7])[0] == 400
+    status, reason = refused(weave_api, BATCH, batch=[7, start(project, id="BAD")])
 
     assert (status, reason) == (422, "batch.0: Input should be a valid dictionary or instance of BatchItem")
-    assert ids_of(door, project) == set()
+    assert ids_of(weave_api, project) == set()
 
 
 @pytest.mark.parametrize(
@@ -133,29 +133,29 @@ def test_a_batch_of_nothing_good_is_refused(door: httpx.Client, project: str) ->
         (b'{"batch": [' + b"[" * 5, "ends before"),
     ],
 )
-def test_a_body_without_a_batch_is_refused(door: httpx.Client, body: bytes, reason: str) -> None:
-    answer = door.post(BATCH, content=body)
+def test_body_without_a_batch_is_refused(weave_api: httpx.Client, body: bytes, reason: str) -> None:
+    answer = weave_api.post(BATCH, content=body)
 
     assert answer.status_code == 422
     assert reason in answer.json()["reason"]
 
 
-def test_an_empty_batch_is_taken(door: httpx.Client) -> None:
-    assert posted(door, BATCH, batch=[]) == {"res": []}
+def test_empty_batch_is_accepted(weave_api: httpx.Client) -> None:
+    assert posted(weave_api, BATCH, batch=[]) == {"res": []}
 
 
-def test_ends_may_come_first_and_all_may_come_again(door: httpx.Client, project: str) -> None:
+def test_ends_may_arrive_first_and_items_may_repeat(weave_api: httpx.Client, project: str) -> None:
     call_id = str(uuid.uuid4())
     ended = end(project, call_id, output={"b": [1, None]}, exception="", wb_run_step_end=3)
     begun = start(project, id=call_id, wb_run_step=2, inputs={"wide": 2**70, "": {"$a.b": -0.5}})
 
-    assert posted(door, BATCH, batch=[ended])["res"] == [{}]
-    assert ids_of(door, project) == set()
+    assert posted(weave_api, BATCH, batch=[ended])["res"] == [{}]
+    assert ids_of(weave_api, project) == set()
     for _ in range(2):
-        posted(door, BATCH, batch=[begun])
-        posted(door, BATCH, batch=[ended])
+        posted(weave_api, BATCH, batch=[begun])
+        posted(weave_api, BATCH, batch=[ended])
 
-    text = door.post("/calls/stream_query", json={"project_id": project}).text
+    text = weave_api.post("/calls/stream_query", json={"project_id": project}).text
     [call] = [json.loads(line) for line in text.splitlines()]
     assert f'"wide":{2**70}' in text
     assert call["inputs"] == {"wide": 2**70, "": {"$a.b": -0.5}}
@@ -169,20 +169,20 @@ def test_ends_may_come_first_and_all_may_come_again(door: httpx.Client, project:
 
 
 @pytest.mark.parametrize("way", ["batch", "end", "complete"])
-def test_an_exception_that_is_too_long_is_cut_and_the_rest_is_kept(
-    door: httpx.Client, project: str, way: str, caplog: pytest.LogCaptureFixture
+def test_too_long_exception_is_cut_and_the_rest_is_stored(
+    weave_api: httpx.Client, project: str, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = '{"type": "KeyError", "message": "' + "ü" * MAX_EXCEPTION
     whole = complete(project, exception=text, output={"a": 1}, summary={"b": 2})
     item = end(project, whole["id"], exception=text, output={"a": 1}, summary={"b": 2})
 
     if way == "complete":
-        posted(door, f"/v2/{project}/calls/complete", batch=[whole])
+        posted(weave_api, f"/v2/{project}/calls/complete", batch=[whole])
     else:
-        started(door, project, id=whole["id"])
-        _ = posted(door, "/call/end", **item["req"]) if way == "end" else posted(door, BATCH, batch=[item])
+        started(weave_api, project, id=whole["id"])
+        _ = posted(weave_api, "/call/end", **item["req"]) if way == "end" else posted(weave_api, BATCH, batch=[item])
 
-    [read] = streamed(door, "/calls/stream_query", project_id=project)
+    [read] = streamed(weave_api, "/calls/stream_query", project_id=project)
     mark = f"… [cut by LoomQL, of {len(text):,} characters]"
     assert read["exception"] == text[: MAX_EXCEPTION - len(mark)] + mark
     assert (read["output"], read["summary"]["b"], read["summary"]["weave"]["status"]) == ({"a": 1}, 2, "error")
@@ -190,19 +190,19 @@ def test_an_exception_that_is_too_long_is_cut_and_the_rest_is_kept(
     assert line == f"the exception of call {whole['id']} of {project} has 262177 characters and is cut to 262144"
 
 
-def test_single_starts_and_ends_are_told_by_their_status(door: httpx.Client, project: str) -> None:
+def test_single_starts_and_ends_are_reported_by_status(weave_api: httpx.Client, project: str) -> None:
     begun = start(project)["req"]
-    made = posted(door, "/call/start", **begun)
-    without_ids = posted(door, "/call/start", start={**begun["start"], "id": None, "trace_id": None})
+    made = posted(weave_api, "/call/start", **begun)
+    without_ids = posted(weave_api, "/call/start", start={**begun["start"], "id": None, "trace_id": None})
 
     assert made == {"id": begun["start"]["id"], "trace_id": begun["start"]["trace_id"]}
     assert uuid.UUID(without_ids["id"]).version == uuid.UUID(without_ids["trace_id"]).version == 7
-    assert posted(door, "/call/end", **end(project, made["id"])["req"]) == {}
-    assert refused(door, "/call/start", start={**begun["start"], "id": "BAD"})[0] == 400
+    assert posted(weave_api, "/call/end", **end(project, made["id"])["req"]) == {}
+    assert refused(weave_api, "/call/start", start={**begun["start"], "id": "BAD"})[0] == 400
     missing = ("project_id", "op_name", "started_at", "attributes", "inputs")
     told = "; ".join(f"start.{name}: Field required" for name in missing)
-    assert refused(door, "/call/start", start={}) == (422, told)
-    assert refused(door, "/call/end", end={**end(project, "b" * 16)["req"]["end"], "summary": [1]})[0] == 400
+    assert refused(weave_api, "/call/start", start={}) == (422, told)
+    assert refused(weave_api, "/call/end", end={**end(project, "b" * 16)["req"]["end"], "summary": [1]})[0] == 400
 
 
 def complete(project: str, **fields: object) -> dict[str, Any]:
@@ -211,43 +211,43 @@ def complete(project: str, **fields: object) -> dict[str, Any]:
     return {**begun, **end(project, begun["id"])["req"]["end"], "is_eval": False, **fields}
 
 
-def test_complete_calls_are_stored(door: httpx.Client, project: str) -> None:
+def test_complete_calls_are_stored(weave_api: httpx.Client, project: str) -> None:
     whole = complete(project, output=5, summary={"usage": {"m": {"total_tokens": 7}}})
     elsewhere, unnamed = complete("acme/elsewhere"), complete(project)
     del unnamed["project_id"]
 
-    results = posted(door, f"/v2/{project}/calls/complete", batch=[whole, elsewhere, unnamed, {"id": "x"}])["res"]
+    results = posted(weave_api, f"/v2/{project}/calls/complete", batch=[whole, elsewhere, unnamed, {"id": "x"}])["res"]
 
     assert results[0] == {"id": whole["id"], "trace_id": whole["trace_id"]}
     assert results[1]["error"] == f"batch.1.project_id: is not {project}, the project in the address"
     assert "batch.3.op_name: Field required" in results[3]["error"]
-    assert ids_of(door, project) == {whole["id"], unnamed["id"]}
-    [read] = streamed(door, "/calls/stream_query", project_id=project, filter={"call_ids": [whole["id"]]})
+    assert ids_of(weave_api, project) == {whole["id"], unnamed["id"]}
+    [read] = streamed(weave_api, "/calls/stream_query", project_id=project, filter={"call_ids": [whole["id"]]})
     assert (read["output"], read["summary"]["usage"]) == (5, {"m": {"total_tokens": 7}})
 
 
-def test_an_eager_start_and_end_are_stored(door: httpx.Client, project: str) -> None:
+def test_eager_start_and_end_are_stored(weave_api: httpx.Client, project: str) -> None:
     begun = start(project)["req"]
     ended = end(project, begun["start"]["id"], trace_id=begun["start"]["trace_id"], started_at=MOMENT, is_eval=True)
 
-    posted(door, f"/v2/{project}/call/start", **begun)
-    posted(door, f"/v2/{project}/call/end", **ended["req"])
+    posted(weave_api, f"/v2/{project}/call/start", **begun)
+    posted(weave_api, f"/v2/{project}/call/end", **ended["req"])
 
-    [read] = streamed(door, "/calls/stream_query", project_id=project)
+    [read] = streamed(weave_api, "/calls/stream_query", project_id=project)
     assert read["ended_at"] == MOMENT
     for path, sent in (("start", begun), ("end", ended["req"])):
-        status, told = refused(door, f"/v2/acme/elsewhere/call/{path}", **sent)
+        status, told = refused(weave_api, f"/v2/acme/elsewhere/call/{path}", **sent)
         assert status == 422
         assert f"{path}.project_id: is not acme/elsewhere, the project in the address" in str(told)
 
 
-def test_a_large_batch_is_stored_in_parts(door: httpx.Client, project: str, graphql: httpx.Client) -> None:
+def test_large_batch_is_stored_in_chunks(weave_api: httpx.Client, project: str, graphql: httpx.Client) -> None:
     # 1,300 calls in 6 MB, their ends in the same body, and one among them that is no JSON.
     begun = [start(project, inputs={"text": 'word, [word] {word} \\" ü ' * 160}) for _ in range(1300)]
     ended = [end(project, item["req"]["start"]["id"], output={"n": number}) for number, item in enumerate(begun)]
     body = json.dumps({"batch": [*begun[:700], "HERE", *begun[700:], *ended]}).encode()
 
-    results = door.post(BATCH, content=body.replace(b'"HERE"', b'{"mode": nul}')).json()["res"]
+    results = weave_api.post(BATCH, content=body.replace(b'"HERE"', b'{"mode": nul}')).json()["res"]
 
     assert len(results) == 2601
     assert [at for at, result in enumerate(results) if "error" in result] == [700]
@@ -263,18 +263,18 @@ def test_a_large_batch_is_stored_in_parts(door: httpx.Client, project: str, grap
     ]
 
 
-def test_a_data_url_of_megabytes_becomes_a_file(door: httpx.Client, project: str) -> None:
-    call_id = started(door, project, inputs={"picture": "data:image/png;base64," + "QUFB" * 3_500_000})
+def test_data_url_of_megabytes_becomes_a_file(weave_api: httpx.Client, project: str) -> None:
+    call_id = started(weave_api, project, inputs={"picture": "data:image/png;base64," + "QUFB" * 3_500_000})
 
-    [call] = streamed(door, "/calls/stream_query", project_id=project)
+    [call] = streamed(weave_api, "/calls/stream_query", project_id=project)
     digest = call["inputs"]["picture"]["files"]["content"]
-    content = door.post("/files/content", json={"project_id": project, "digest": digest})
+    content = weave_api.post("/files/content", json={"project_id": project, "digest": digest})
     assert call["id"] == call_id
     assert content.content == b"AAA" * 3_500_000
 
 
-def test_one_bad_piece_of_feedback_loses_no_other(
-    door: httpx.Client, project: str, caplog: pytest.LogCaptureFixture
+def test_invalid_feedback_does_not_lose_the_others(
+    weave_api: httpx.Client, project: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def piece(**fields: object) -> dict[str, object]:
         return {
@@ -288,13 +288,13 @@ def test_one_bad_piece_of_feedback_loses_no_other(
     mine = str(uuid.uuid4())
     batch = [piece(id=mine), piece(feedback_type="wandb.note.1"), 7, piece(payload={"stars": 2**70}), piece(payload=3)]
     with caplog.at_level(logging.WARNING, "loomql"):
-        results = posted(door, "/feedback/batch/create", batch=batch)["res"]
-    again = posted(door, "/feedback/batch/create", batch=batch[:1])["res"]
+        results = posted(weave_api, "/feedback/batch/create", batch=batch)["res"]
+    again = posted(weave_api, "/feedback/batch/create", batch=batch[:1])["res"]
 
     assert [("error" in result) for result in results] == [False, True, True, False, True]
     assert "batch.1.payload" in results[1]["error"]
     assert (results[0]["id"], results[0]["wb_user_id"], again[0]["id"]) == (mine, "local", mine)
-    found = posted(door, "/feedback/query", project_id=project)["result"]
+    found = posted(weave_api, "/feedback/query", project_id=project)["result"]
     assert sorted(each["payload"]["stars"] for each in found) == [5, 2**70]
     assert [record.message[:8] for record in caplog.records if record.name == "loomql"] == ["3 of 5 i"]
 
@@ -306,8 +306,8 @@ def notes(project: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("name", ["calls", "feedback", "object", "file"])
-def test_what_others_stood_in_the_way_of_is_asked_for_again(
-    door: httpx.Client, project: str, name: str, monkeypatch: pytest.MonkeyPatch
+def test_write_conflict_is_returned_as_retryable(
+    weave_api: httpx.Client, project: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The SDK sends again what is answered by 5xx, and drops what is answered by 409.
     ended = [end(project, "a" * 16), end(project, "b" * 16)]
@@ -323,28 +323,28 @@ def test_what_others_stood_in_the_way_of_is_asked_for_again(
     with monkeypatch.context() as patch:
         for module in (writes, transactions, uploads):
             patch.setattr(module, "_ATTEMPTS", 0)
-        answer = door.post(path, **request)  # type: ignore[arg-type] # one of several kinds of bodies
+        answer = weave_api.post(path, **request)  # type: ignore[arg-type] # one of several kinds of bodies
 
     assert (answer.status_code, answer.headers.get("retry-after")) == (503, "1")
     assert "send it again" in answer.json()["reason"]
-    again = door.post(path, **request)  # type: ignore[arg-type] # one of several kinds of bodies
+    again = weave_api.post(path, **request)  # type: ignore[arg-type] # one of several kinds of bodies
     assert (again.status_code, "error" in again.text) == (200, False)
 
 
-def test_an_id_of_another_is_refused_for_good(door: httpx.Client, project: str) -> None:
+def test_id_of_another_users_feedback_is_rejected_permanently(weave_api: httpx.Client, project: str) -> None:
     mine, other = notes(project)
     theirs = {**mine, "wb_user_id": "somebody"}
 
-    posted(door, "/feedback/batch/create", batch=[mine])
-    results = posted(door, "/feedback/batch/create", batch=[theirs, other])["res"]
+    posted(weave_api, "/feedback/batch/create", batch=[mine])
+    results = posted(weave_api, "/feedback/batch/create", batch=[theirs, other])["res"]
 
     assert "is the id of feedback of another user" in results[0]["error"]
     assert results[1]["id"] == other["id"]
-    assert door.post("/feedback/batch/create", json={"batch": [theirs]}).status_code == 409
+    assert weave_api.post("/feedback/batch/create", json={"batch": [theirs]}).status_code == 409
 
 
 @pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create"])
-async def test_a_batch_of_very_many_bad_items_keeps_nobody_waiting(
+async def test_batch_of_many_invalid_items_blocks_no_other_request(
     database: Database, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("stores.concurrency.time_slices.SLICE_SECONDS", 0.0)
@@ -366,7 +366,7 @@ async def test_a_batch_of_very_many_bad_items_keeps_nobody_waiting(
 
 @pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create"])
 @pytest.mark.parametrize("error", [UnavailableError("full"), RateLimitedError("half", retry_after_seconds=1)], ids=repr)
-async def test_a_batch_without_memory_for_an_item_is_refused_as_a_whole(
+async def test_batch_without_memory_for_an_item_is_refused_whole(
     database: Database, path: str, error: StoreError
 ) -> None:
     sizes: list[int] = []
@@ -389,10 +389,10 @@ async def test_a_batch_without_memory_for_an_item_is_refused_as_a_whole(
 
 
 @pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create", "/v2/acme/dense/calls/complete"])
-def test_a_dense_batch_is_refused_before_any_item_is_read(door: httpx.Client, path: str) -> None:
+def test_dense_batch_is_refused_before_any_item_is_read(weave_api: httpx.Client, path: str) -> None:
     dense = b'{"batch":[[' + b"{}," * 10_000_000 + b"{}]]}"
 
-    answer = door.post(path, content=dense)
+    answer = weave_api.post(path, content=dense)
 
     reason = "has more than 2,500,000 strings, lists and objects; send fewer per request"
     assert (answer.status_code, answer.json()) == (413, {"reason": reason})
@@ -417,9 +417,7 @@ def dense_batch(project: str, path: str, share: Reservation) -> Body:
 
 @pytest.mark.usefixtures("one_at_a_time")
 @pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create"])
-async def test_the_memory_of_items_is_released_once_they_are_stored(
-    database: Database, project: str, path: str
-) -> None:
+async def test_memory_of_items_is_released_once_they_are_stored(database: Database, project: str, path: str) -> None:
     taken: list[int] = []
 
     class Noting(Reservation):
@@ -440,7 +438,7 @@ async def test_the_memory_of_items_is_released_once_they_are_stored(
 
 @pytest.mark.usefixtures("one_at_a_time")
 @pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create"])
-async def test_a_batch_whose_first_items_are_stored_does_not_say_that_nothing_is(
+async def test_partly_stored_batch_does_not_report_that_nothing_is_stored(
     database: Database, project: str, path: str
 ) -> None:
     create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
@@ -465,31 +463,31 @@ async def test_a_batch_whose_first_items_are_stored_does_not_say_that_nothing_is
     assert refusal.value.retry_after_seconds == 1
 
 
-def test_very_many_items_are_refused_before_any_is_read(
-    door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
+def test_too_many_items_are_refused_before_any_is_read(
+    weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "MAX_ITEMS", 2)
     for path in (BATCH, "/feedback/batch/create", f"/v2/{project}/calls/complete"):
-        assert refused(door, path, batch=[0, 0, 0]) == (
+        assert refused(weave_api, path, batch=[0, 0, 0]) == (
             413,
             "batch: has 3 items; the limit is 2; send fewer at once",
         )
 
 
-def test_of_very_many_bad_items_the_first_are_told_why(
-    door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
+def test_first_of_many_invalid_items_get_a_reason(
+    weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "_MOST_REASONS", 2)
     good = start(project)
 
-    results = posted(door, BATCH, batch=[0, good, 0, 0])["res"]
+    results = posted(weave_api, BATCH, batch=[0, good, 0, 0])["res"]
 
     assert results[1]["id"] == good["req"]["start"]["id"]
     assert [results[at]["error"][:8] for at in (0, 2)] == ["batch.0:", "batch.2:"]
     assert results[3] == {"error": "is not stored; only the first 1,000 such items of a batch are told why"}
 
 
-async def test_what_is_kept_of_a_bad_item_does_not_lead_to_the_body() -> None:
+async def test_rejected_item_keeps_no_reference_to_the_body() -> None:
     items = Items([0], None, "batch", RouteAccess(ANONYMOUS_WRITER, Role.WRITER), RequestBudget().reservation())
     outcome = batches.Outcome(items)
     with pytest.raises(StoreError) as caught:

@@ -1,4 +1,4 @@
-"""Reading calls at the Weave SDK's door, by plain HTTP."""
+"""Reading calls at the Weave API, by plain HTTP."""
 
 import json
 from typing import Any
@@ -15,20 +15,20 @@ from tests.app.weave.asking import MOMENT, call_ref, end, posted, refused, start
 STREAM = "/calls/stream_query"
 
 
-def with_calls(door: httpx.Client, project: str, count: int, **fields: object) -> list[str]:
+def with_calls(weave_api: httpx.Client, project: str, count: int, **fields: object) -> list[str]:
     """The ids of calls that are there then, a second apart."""
     batch = [
         start(project, started_at=f"2026-01-01T00:{at // 60:02}:{at % 60:02}Z", inputs={"n": at}, **fields)
         for at in range(count)
     ]
-    return [result["id"] for result in posted(door, "/call/upsert_batch", batch=batch)["res"]]
+    return [result["id"] for result in posted(weave_api, "/call/upsert_batch", batch=batch)["res"]]
 
 
-def found(door: httpx.Client, project: str, **asked: object) -> list[int]:
-    return [call["inputs"]["n"] for call in streamed(door, STREAM, project_id=project, **asked)]
+def found(weave_api: httpx.Client, project: str, **asked: object) -> list[int]:
+    return [call["inputs"]["n"] for call in streamed(weave_api, STREAM, project_id=project, **asked)]
 
 
-def test_a_call_is_read_whole(door: httpx.Client, project: str) -> None:
+def test_call_is_read_with_all_fields(weave_api: httpx.Client, project: str) -> None:
     fields = {
         "parent_id": "b" * 16,
         "thread_id": "t",
@@ -37,11 +37,11 @@ def test_a_call_is_read_whole(door: httpx.Client, project: str) -> None:
         "wb_run_step": 4,
         "display_name": "mine",
     }
-    call_id = started(door, project, attributes={"a": 1}, inputs={"b": "weave:///e/p/object/o:d"}, **fields)
+    call_id = started(weave_api, project, attributes={"a": 1}, inputs={"b": "weave:///e/p/object/o:d"}, **fields)
     ended = end(project, call_id, summary={"weave": {"own": 1, "status": "x"}, "more": 2}, exception="E", output=[0.1])
-    posted(door, "/call/upsert_batch", batch=[ended])
+    posted(weave_api, "/call/upsert_batch", batch=[ended])
 
-    [call] = streamed(door, STREAM, project_id=project)
+    [call] = streamed(weave_api, STREAM, project_id=project)
 
     assert call.pop("trace_id")
     assert call == {
@@ -60,8 +60,8 @@ def test_a_call_is_read_whole(door: httpx.Client, project: str) -> None:
         "wb_run_step_end": None,
         "deleted_at": None,
     }
-    assert posted(door, "/call/read", project_id=project, id=call_id)["call"]["inputs"] == call["inputs"]
-    assert posted(door, "/call/read", project_id=project, id="c" * 16) == {"call": None}
+    assert posted(weave_api, "/call/read", project_id=project, id=call_id)["call"]["inputs"] == call["inputs"]
+    assert posted(weave_api, "/call/read", project_id=project, id="c" * 16) == {"call": None}
 
 
 @pytest.mark.parametrize(
@@ -80,39 +80,39 @@ def test_a_call_is_read_whole(door: httpx.Client, project: str) -> None:
         ({"filter": {"op_names": ["other"]}}, []),
     ],
 )
-def test_calls_are_found_page_by_page(
-    door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], expected: list[int]
+def test_calls_are_listed_page_by_page(
+    weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], expected: list[int]
 ) -> None:
     monkeypatch.setattr(paging, "FOUND_AT_ONCE", 3)
     monkeypatch.setattr(paging, "READ_AT_ONCE", 2)
-    with_calls(door, project, 7)
+    with_calls(weave_api, project, 7)
 
-    assert found(door, project, **asked) == expected
+    assert found(weave_api, project, **asked) == expected
     assert [
-        call["inputs"]["n"] for call in posted(door, "/calls/query", project_id=project, **asked)["calls"]
+        call["inputs"]["n"] for call in posted(weave_api, "/calls/query", project_id=project, **asked)["calls"]
     ] == expected
-    count = posted(door, "/calls/query_stats", project_id=project, **{**asked, "offset": None, "sort_by": None})
+    count = posted(weave_api, "/calls/query_stats", project_id=project, **{**asked, "offset": None, "sort_by": None})
     assert count["count"] == (len(expected) if "offset" not in asked else min(7, asked.get("limit", 7)))
 
 
-def test_calls_of_many_bytes_are_read_one_by_one(
-    door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
+def test_large_calls_are_read_one_by_one(
+    weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paging, "BYTES_AT_ONCE", 10_000)
     posted(
-        door,
+        weave_api,
         "/call/upsert_batch",
         batch=[start(project, inputs={"n": at, "text": "x" * size}) for at, size in enumerate((1, 20_000, 5_000, 1))],
     )
 
-    assert sorted(found(door, project)) == [0, 1, 2, 3]
+    assert sorted(found(weave_api, project)) == [0, 1, 2, 3]
 
 
-def test_only_columns_that_are_asked_for_come(door: httpx.Client, project: str) -> None:
-    started(door, project, inputs={"a": {"b": 1}}, attributes={"c": 2})
+def test_only_requested_columns_are_returned(weave_api: httpx.Client, project: str) -> None:
+    started(weave_api, project, inputs={"a": {"b": 1}}, attributes={"c": 2})
 
-    [call] = streamed(door, STREAM, project_id=project, columns=["inputs.a", "wb_user_id", "nothing"])
-    [summed] = streamed(door, STREAM, project_id=project, columns=["summary.weave.status"])
+    [call] = streamed(weave_api, STREAM, project_id=project, columns=["inputs.a", "wb_user_id", "nothing"])
+    [summed] = streamed(weave_api, STREAM, project_id=project, columns=["summary.weave.status"])
 
     always = {"id", "project_id", "trace_id", "op_name", "started_at", "attributes", "inputs", "deleted_at"}
     assert call.keys() == always | {"wb_user_id"}
@@ -121,33 +121,33 @@ def test_only_columns_that_are_asked_for_come(door: httpx.Client, project: str) 
     assert summed["summary"] == {"weave": {"status": "running", "trace_name": "chat"}}
 
 
-def test_sizes_come_where_they_are_asked_for(door: httpx.Client, project: str) -> None:
-    root = started(door, project, trace_id="t" * 32)
-    started(door, project, trace_id="t" * 32, parent_id=root, inputs={"a": 1})
+def test_sizes_are_returned_if_requested(weave_api: httpx.Client, project: str) -> None:
+    root = started(weave_api, project, trace_id="t" * 32)
+    started(weave_api, project, trace_id="t" * 32, parent_id=root, inputs={"a": 1})
 
-    calls = streamed(door, STREAM, project_id=project, include_storage_size=True, include_total_storage_size=True)
-    stats = posted(door, "/calls/query_stats", project_id=project, include_total_storage_size=True)
+    calls = streamed(weave_api, STREAM, project_id=project, include_storage_size=True, include_total_storage_size=True)
+    stats = posted(weave_api, "/calls/query_stats", project_id=project, include_total_storage_size=True)
 
     sizes = {call["id"] == root: (call["storage_size_bytes"], call["total_storage_size_bytes"]) for call in calls}
     assert sizes == {True: (4, 14), False: (10, None)}
     assert stats == {"count": 2, "total_storage_size_bytes": 14}
 
 
-def test_costs_and_feedback_come_in_the_summary(door: httpx.Client, project: str) -> None:
-    call_id = started(door, project)
+def test_costs_and_feedback_are_in_the_summary(weave_api: httpx.Client, project: str) -> None:
+    call_id = started(weave_api, project)
     usage = {"m": {"prompt_tokens": 3, "completion_tokens": 2}, "unpriced": {"requests": 1}}
-    posted(door, "/call/upsert_batch", batch=[end(project, call_id, summary={"usage": usage})])
+    posted(weave_api, "/call/upsert_batch", batch=[end(project, call_id, summary={"usage": usage})])
     posted(
-        door,
+        weave_api,
         "/cost/create",
         project_id=project,
         costs={"m": {"prompt_token_cost": 2, "completion_token_cost": 0.5, "effective_date": "2026-01-01T00:00:00Z"}},
     )
     note = {"project_id": project, "weave_ref": call_ref(project, call_id), "feedback_type": "stars"}
-    posted(door, "/feedback/create", **note, payload={"stars": 1})
+    posted(weave_api, "/feedback/create", **note, payload={"stars": 1})
 
-    [call] = streamed(door, STREAM, project_id=project, include_costs=True, include_feedback=True)
-    read = posted(door, "/call/read", project_id=project, id=call_id, include_costs=True)["call"]
+    [call] = streamed(weave_api, STREAM, project_id=project, include_costs=True, include_feedback=True)
+    read = posted(weave_api, "/call/read", project_id=project, id=call_id, include_costs=True)["call"]
 
     costs = call["summary"]["weave"]["costs"]
     assert call["summary"]["usage"] == usage
@@ -181,12 +181,12 @@ def test_costs_and_feedback_come_in_the_summary(door: httpx.Client, project: str
     assert said["payload"] == {"stars": 1}
 
 
-def test_much_feedback_on_calls_is_read_bit_by_bit(
-    door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
+def test_much_feedback_is_read_in_batches(
+    weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(call_encoder, "_FEW", 3)
     counts = [1, 0, 2, 1, 7, 3, 0, 4]
-    calls = with_calls(door, project, len(counts))
+    calls = with_calls(weave_api, project, len(counts))
     pieces = [
         {
             "project_id": project,
@@ -198,29 +198,31 @@ def test_much_feedback_on_calls_is_read_bit_by_bit(
         for number in range(count)
     ]
     for piece in pieces:
-        posted(door, "/feedback/create", **piece)
+        posted(weave_api, "/feedback/create", **piece)
 
     told = [
         [each["payload"]["n"] for each in call["summary"]["weave"]["feedback"]]
-        for call in streamed(door, STREAM, project_id=project, include_feedback=True)
+        for call in streamed(weave_api, STREAM, project_id=project, include_feedback=True)
     ]
 
     assert told == [list(range(count)) for count in counts]
 
 
-def test_columns_are_expanded(door: httpx.Client, project: str) -> None:
+def test_columns_are_expanded(weave_api: httpx.Client, project: str) -> None:
     obj = {"project_id": project, "object_id": "o", "val": {"x": 7}}
-    ref = f"weave:///{project}/object/o:{posted(door, '/obj/create', obj=obj)['digest']}"
+    ref = f"weave:///{project}/object/o:{posted(weave_api, '/obj/create', obj=obj)['digest']}"
     for at in (ref, "plain"):
-        started(door, project, inputs={"at": at})
+        started(weave_api, project, inputs={"at": at})
     query = {"$expr": {"$eq": [{"$getField": "inputs.at.x"}, {"$literal": 7}]}}
 
-    [call] = streamed(door, STREAM, project_id=project, expand_columns=["inputs.at"], query=query)
-    both = streamed(door, STREAM, project_id=project, expand_columns=["inputs.at"], return_expanded_column_values=False)
+    [call] = streamed(weave_api, STREAM, project_id=project, expand_columns=["inputs.at"], query=query)
+    both = streamed(
+        weave_api, STREAM, project_id=project, expand_columns=["inputs.at"], return_expanded_column_values=False
+    )
 
     assert call["inputs"] == {"at": {"x": 7, "_ref": ref}}
     assert {call["inputs"]["at"] for call in both} == {ref, "plain"}
-    stats = posted(door, "/calls/query_stats", project_id=project, expand_columns=["inputs.at"], query=query)
+    stats = posted(weave_api, "/calls/query_stats", project_id=project, expand_columns=["inputs.at"], query=query)
     assert stats["count"] == 1
 
 
@@ -239,42 +241,44 @@ def test_columns_are_expanded(door: httpx.Client, project: str) -> None:
         ({"project_id": None}, 422, "project_id"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(door: httpx.Client, asked: dict[str, Any], status: int, reason: str) -> None:
-    found = refused(door, STREAM, **{"project_id": "acme/empty", **asked})
+def test_invalid_requests_are_refused(weave_api: httpx.Client, asked: dict[str, Any], status: int, reason: str) -> None:
+    found = refused(weave_api, STREAM, **{"project_id": "acme/empty", **asked})
 
     assert found[0] == status
     assert reason in found[1]
 
 
-def test_calls_are_renamed_and_deleted(door: httpx.Client, project: str) -> None:
-    root, other = with_calls(door, project, 2)
+def test_calls_are_renamed_and_deleted(weave_api: httpx.Client, project: str) -> None:
+    root, other = with_calls(weave_api, project, 2)
     [(trace_id, _)] = [
-        (call["trace_id"], call) for call in streamed(door, STREAM, project_id=project) if call["id"] == root
+        (call["trace_id"], call) for call in streamed(weave_api, STREAM, project_id=project) if call["id"] == root
     ]
-    started(door, project, trace_id=trace_id, parent_id=root)
+    started(weave_api, project, trace_id=trace_id, parent_id=root)
 
-    assert posted(door, "/call/update", project_id=project, call_id=other, display_name="new", wb_user_id=None) == {}
-    assert posted(door, "/calls/delete", project_id=project, call_ids=[root, "d" * 16]) == {"num_deleted": 2}
+    assert (
+        posted(weave_api, "/call/update", project_id=project, call_id=other, display_name="new", wb_user_id=None) == {}
+    )
+    assert posted(weave_api, "/calls/delete", project_id=project, call_ids=[root, "d" * 16]) == {"num_deleted": 2}
 
-    [left] = streamed(door, STREAM, project_id=project)
+    [left] = streamed(weave_api, STREAM, project_id=project)
     assert (left["id"], left["display_name"]) == (other, "new")
-    assert refused(door, "/call/update", project_id=project, call_id=other)[0] == 400
-    assert refused(door, "/calls/delete", project_id=project, call_ids=["a" * 16] * 1001)[0] == 400
+    assert refused(weave_api, "/call/update", project_id=project, call_id=other)[0] == 400
+    assert refused(weave_api, "/calls/delete", project_id=project, call_ids=["a" * 16] * 1001)[0] == 400
 
 
-def test_an_answer_of_no_calls_is_empty(door: httpx.Client, project: str) -> None:
-    answer = door.post(STREAM, json={"project_id": project})
+def test_response_without_calls_is_empty(weave_api: httpx.Client, project: str) -> None:
+    answer = weave_api.post(STREAM, json={"project_id": project})
 
     assert (answer.status_code, answer.content) == (200, b"")
-    assert door.post("/calls/query", json={"project_id": project}).content == b'{"calls":[]}'
-    assert json.loads(door.post("/calls/query_stats", json={"project_id": project}).content)["count"] == 0
+    assert weave_api.post("/calls/query", json={"project_id": project}).content == b'{"calls":[]}'
+    assert json.loads(weave_api.post("/calls/query_stats", json={"project_id": project}).content)["count"] == 0
 
 
-def test_an_answer_that_fails_on_its_way_is_cut_off(
-    door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
+def test_response_that_fails_midway_is_cut_off(
+    weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paging, "FOUND_AT_ONCE", 2)
-    with_calls(door, project, 5)
+    with_calls(weave_api, project, 5)
     page = CallsStore.page
     left = 2
 
@@ -288,7 +292,7 @@ def test_an_answer_that_fails_on_its_way_is_cut_off(
     monkeypatch.setattr(CallsStore, "page", page_until_the_database_is_away)
 
     with pytest.raises(httpx.RemoteProtocolError):
-        streamed(door, STREAM, project_id=project)
-    early = door.post(STREAM, json={"project_id": project})
+        streamed(weave_api, STREAM, project_id=project)
+    early = weave_api.post(STREAM, json={"project_id": project})
     assert (early.status_code, early.headers["retry-after"]) == (503, "1")
     assert early.json() == {"reason": "the database is away"}

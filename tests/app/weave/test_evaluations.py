@@ -107,7 +107,7 @@ def test_each_row_has_its_trials_with_scores_and_their_calls(graphql: httpx.Clie
             assert all(score["call"]["output"] == score["value"] for score in each["scores"])
 
 
-def test_a_run_tells_of_what_it_is_and_what_it_came_to(graphql: httpx.Client, project: str) -> None:
+def test_run_has_its_inputs_and_summary(graphql: httpx.Client, project: str) -> None:
     first, *_ = runs_of(graphql, project)
 
     found = asked(graphql, RESULTS, project=project, id=first)
@@ -126,7 +126,7 @@ def test_a_run_tells_of_what_it_is_and_what_it_came_to(graphql: httpx.Client, pr
     assert summed_up["CloseEnough"]["share"]["mean"] == pytest.approx(share)
 
 
-def test_a_model_that_fails_on_a_row_has_no_scores_there(graphql: httpx.Client, project: str) -> None:
+def test_model_that_fails_on_a_row_has_no_scores_there(graphql: httpx.Client, project: str) -> None:
     _, second, _ = runs_of(graphql, project)
 
     nodes = asked(graphql, RESULTS, project=project, id=second)["evaluationResults"]["nodes"]
@@ -156,7 +156,7 @@ def test_two_runs_of_an_evaluation_are_compared_by_its_rows(graphql: httpx.Clien
     assert changes["three"] == {}
 
 
-def test_what_evaluation_logger_logs_is_read_alike(graphql: httpx.Client, project: str) -> None:
+def test_evaluation_logger_runs_are_read_like_others(graphql: httpx.Client, project: str) -> None:
     *_, logged = runs_of(graphql, project)
 
     found = asked(graphql, RESULTS, project=project, id=logged)

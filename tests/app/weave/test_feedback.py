@@ -1,4 +1,4 @@
-"""Feedback and costs at the Weave SDK's door, by plain HTTP."""
+"""Feedback and costs at the Weave API, by plain HTTP."""
 
 import uuid
 from typing import Any
@@ -6,29 +6,29 @@ from typing import Any
 import httpx
 import pytest
 
-from app.weave import feedback as feedback_door
+from app.weave import feedback as feedback_routes
 from tests.app.weave.asking import call_ref, posted, refused
 
 PIECE = {"feedback_type": "stars", "weave_ref": "anything", "creator": "Ann", "scorer_tags": ["unknown"]}
 BY_ID = {"$getField": "id"}
 
 
-def made(door: httpx.Client, project: str, stars: Any, **fields: object) -> dict[str, Any]:  # noqa: ANN401 -- any JSON
+def made(weave_api: httpx.Client, project: str, stars: Any, **fields: object) -> dict[str, Any]:  # noqa: ANN401 -- any JSON
     answer: dict[str, Any] = posted(
-        door, "/feedback/create", project_id=project, **PIECE, payload={"stars": stars}, **fields
+        weave_api, "/feedback/create", project_id=project, **PIECE, payload={"stars": stars}, **fields
     )
     return answer
 
 
-def found(door: httpx.Client, project: str, **asked: object) -> list[dict[str, Any]]:
-    result: list[dict[str, Any]] = posted(door, "/feedback/query", project_id=project, **asked)["result"]
+def found(weave_api: httpx.Client, project: str, **asked: object) -> list[dict[str, Any]]:
+    result: list[dict[str, Any]] = posted(weave_api, "/feedback/query", project_id=project, **asked)["result"]
     return result
 
 
-def test_feedback_is_read_as_it_was_made(door: httpx.Client, project: str) -> None:
-    answer = made(door, project, 5)
+def test_feedback_is_read_as_created(weave_api: httpx.Client, project: str) -> None:
+    answer = made(weave_api, project, 5)
 
-    [read] = found(door, project)
+    [read] = found(weave_api, project)
 
     assert answer == {name: read[name] for name in ("id", "created_at", "wb_user_id", "payload")}
     assert read == {
@@ -47,24 +47,24 @@ def test_feedback_is_read_as_it_was_made(door: httpx.Client, project: str) -> No
     }
 
 
-def test_what_is_sent_again_is_the_same_piece(door: httpx.Client, project: str) -> None:
+def test_repeated_create_is_the_same_feedback(weave_api: httpx.Client, project: str) -> None:
     body = {"project_id": project, **PIECE, "payload": {"stars": 1}}
     retry_id = str(uuid.uuid4())
 
-    answers = [door.post("/feedback/create", json=body, headers={"X-Weave-Retry-Id": retry_id}) for _ in range(2)]
+    answers = [weave_api.post("/feedback/create", json=body, headers={"X-Weave-Retry-Id": retry_id}) for _ in range(2)]
 
     assert [answer.json()["id"] for answer in answers] == [retry_id] * 2
-    assert len(found(door, project)) == 1
+    assert len(found(weave_api, project)) == 1
 
 
-def test_a_replacement_that_is_sent_again_is_the_same_piece(door: httpx.Client, project: str) -> None:
-    body = {"project_id": project, **PIECE, "payload": {"stars": 2}, "feedback_id": made(door, project, 1)["id"]}
+def test_repeated_replacement_is_the_same_feedback(weave_api: httpx.Client, project: str) -> None:
+    body = {"project_id": project, **PIECE, "payload": {"stars": 2}, "feedback_id": made(weave_api, project, 1)["id"]}
     retry_id = str(uuid.uuid4())
 
-    answers = [door.post("/feedback/replace", json=body, headers={"X-Weave-Retry-Id": retry_id}) for _ in range(2)]
+    answers = [weave_api.post("/feedback/replace", json=body, headers={"X-Weave-Retry-Id": retry_id}) for _ in range(2)]
 
     assert [answer.json()["id"] for answer in answers] == [retry_id] * 2
-    assert [each["payload"]["stars"] for each in found(door, project)] == [2]
+    assert [each["payload"]["stars"] for each in found(weave_api, project)] == [2]
 
 
 @pytest.mark.parametrize(
@@ -88,54 +88,54 @@ def test_a_replacement_that_is_sent_again_is_the_same_piece(door: httpx.Client, 
         ),
     ],
 )
-def test_feedback_is_found(
-    door: httpx.Client,
+def test_feedback_is_queried(
+    weave_api: httpx.Client,
     project: str,
     monkeypatch: pytest.MonkeyPatch,
     asked: dict[str, Any],
     expected: list[dict[str, Any]],
 ) -> None:
-    monkeypatch.setattr(feedback_door, "_READ_AT_ONCE", 2)
+    monkeypatch.setattr(feedback_routes, "_READ_AT_ONCE", 2)
     for stars in (0, 1, "two", None, [4]):
-        made(door, project, stars)
+        made(weave_api, project, stars)
 
-    assert found(door, project, **asked) == expected
+    assert found(weave_api, project, **asked) == expected
 
 
-def test_feedback_is_replaced_and_purged(door: httpx.Client, project: str) -> None:
-    old = made(door, project, 1)["id"]
+def test_feedback_is_replaced_and_purged(weave_api: httpx.Client, project: str) -> None:
+    old = made(weave_api, project, 1)["id"]
     replacing = {"project_id": project, **PIECE, "feedback_id": old}
 
-    assert refused(door, "/feedback/replace", **replacing, payload=5)[0] == 400
-    new = posted(door, "/feedback/replace", **replacing, payload={"stars": 2})["id"]
-    assert [each["payload"]["stars"] for each in found(door, project)] == [2]
-    assert refused(door, "/feedback/replace", **replacing, payload={"stars": 3})[0] == 404
+    assert refused(weave_api, "/feedback/replace", **replacing, payload=5)[0] == 400
+    new = posted(weave_api, "/feedback/replace", **replacing, payload={"stars": 2})["id"]
+    assert [each["payload"]["stars"] for each in found(weave_api, project)] == [2]
+    assert refused(weave_api, "/feedback/replace", **replacing, payload={"stars": 3})[0] == 404
 
     purge = {"project_id": project, "query": {"$expr": {"$eq": [BY_ID, {"$literal": new}]}}}
-    assert [posted(door, "/feedback/purge", **purge)["num_purged"] for _ in range(2)] == [1, 0]
-    assert door.post("/feedback/query", json={"project_id": project}).content == b'{"result":[]}'
+    assert [posted(weave_api, "/feedback/purge", **purge)["num_purged"] for _ in range(2)] == [1, 0]
+    assert weave_api.post("/feedback/query", json={"project_id": project}).content == b'{"result":[]}'
     wide = {"$expr": {"$gt": [BY_ID, {"$literal": ""}]}}
-    assert refused(door, "/feedback/purge", project_id=project, query=wide)[0] == 400
+    assert refused(weave_api, "/feedback/purge", project_id=project, query=wide)[0] == 400
 
 
-def test_feedback_that_breaks_a_rule_is_refused(door: httpx.Client, project: str) -> None:
+def test_invalid_feedback_is_refused(weave_api: httpx.Client, project: str) -> None:
     piece = {"project_id": project, "weave_ref": call_ref(project, "a" * 16)}
-    taken = made(door, project, 1)["id"]
+    taken = made(weave_api, project, 1)["id"]
 
-    assert refused(door, "/feedback/create", **piece, feedback_type="wandb.note.1", payload={})[0] == 400
-    assert refused(door, "/feedback/create", **piece, feedback_type="n") == (422, "payload: Field required")
+    assert refused(weave_api, "/feedback/create", **piece, feedback_type="wandb.note.1", payload={})[0] == 400
+    assert refused(weave_api, "/feedback/create", **piece, feedback_type="n") == (422, "payload: Field required")
     large = {"text": "x" * 1_100_000}
-    assert refused(door, "/feedback/create", **piece, feedback_type="n", payload=large)[0] == 413
-    assert refused(door, "/feedback/create", **piece, feedback_type="n", payload={}, id=taken)[0] == 409
-    assert refused(door, "/feedback/query", project_id=project, fields=["nothing"])[0] == 400
+    assert refused(weave_api, "/feedback/create", **piece, feedback_type="n", payload=large)[0] == 413
+    assert refused(weave_api, "/feedback/create", **piece, feedback_type="n", payload={}, id=taken)[0] == 409
+    assert refused(weave_api, "/feedback/query", project_id=project, fields=["nothing"])[0] == 400
 
 
-def test_prices_are_set_found_and_purged(door: httpx.Client, project: str) -> None:
+def test_prices_are_set_queried_and_purged(weave_api: httpx.Client, project: str) -> None:
     price = {"prompt_token_cost": 1, "completion_token_cost": 0.25}
     costs = {"a": price, "b": {**price, "effective_date": "2026-01-01T00:00:00", "provider_id": "p"}}
 
-    ids = posted(door, "/cost/create", project_id=project, costs=costs, wb_user_id=None)["ids"]
-    read = posted(door, "/cost/query", project_id=project)["results"]
+    ids = posted(weave_api, "/cost/create", project_id=project, costs=costs, wb_user_id=None)["ids"]
+    read = posted(weave_api, "/cost/query", project_id=project)["results"]
 
     assert [name for _, name in ids] == ["a", "b"]
     assert sorted(read, key=lambda each: str(each["llm_id"]))[1] == {
@@ -149,23 +149,23 @@ def test_prices_are_set_found_and_purged(door: httpx.Client, project: str) -> No
         "provider_id": "p",
     }
     by_model = {"$expr": {"$eq": [{"$getField": "llm_id"}, {"$literal": "a"}]}}
-    assert posted(door, "/cost/query", project_id=project, query=by_model, fields=["llm_id"])["results"] == [
+    assert posted(weave_api, "/cost/query", project_id=project, query=by_model, fields=["llm_id"])["results"] == [
         {"llm_id": "a"}
     ]
     purge = {"$expr": {"$or": [{"$eq": [BY_ID, {"$literal": each}]} for each, _ in ids]}}
-    assert posted(door, "/cost/purge", project_id=project, query=purge) == {"num_purged": 2}
-    assert door.post("/cost/query", json={"project_id": project}).content == b'{"results":[]}'
+    assert posted(weave_api, "/cost/purge", project_id=project, query=purge) == {"num_purged": 2}
+    assert weave_api.post("/cost/query", json={"project_id": project}).content == b'{"results":[]}'
 
 
-def test_prices_that_break_a_rule_are_refused(door: httpx.Client, project: str) -> None:
+def test_invalid_prices_are_refused(weave_api: httpx.Client, project: str) -> None:
     negative = {"a": {"prompt_token_cost": -1, "completion_token_cost": 0}}
 
-    assert refused(door, "/cost/create", project_id=project, costs=negative)[0] == 400
-    assert refused(door, "/cost/create", project_id=project, costs={"a": {}})[0] == 422
+    assert refused(weave_api, "/cost/create", project_id=project, costs=negative)[0] == 400
+    assert refused(weave_api, "/cost/create", project_id=project, costs={"a": {}})[0] == 422
     many: dict[str, object] = {f"m{number}": {} for number in range(1001)}
-    assert refused(door, "/cost/create", project_id=project, costs=many) == (
+    assert refused(weave_api, "/cost/create", project_id=project, costs=many) == (
         400,
         "costs: has 1,001 costs; the limit of one request is 1,000",
     )
-    assert refused(door, "/cost/query", project_id=project, fields=["nothing"])[0] == 400
-    assert refused(door, "/cost/purge", project_id=project, query={"$expr": {"$not": [{"$literal": 1}]}})[0] == 400
+    assert refused(weave_api, "/cost/query", project_id=project, fields=["nothing"])[0] == 400
+    assert refused(weave_api, "/cost/purge", project_id=project, query={"$expr": {"$not": [{"$literal": 1}]}})[0] == 400

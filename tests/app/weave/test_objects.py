@@ -1,4 +1,4 @@
-"""Objects, ops and refs at the Weave SDK's door, by plain HTTP."""
+"""Objects, ops and refs at the Weave API, by plain HTTP."""
 
 from typing import Any
 
@@ -13,20 +13,20 @@ KNOWN_DIGEST = "XdhgKMbg1k4iUYb5astpM4ssWXZN95FiEH9cS7NNExA"
 """Of {"a": 1}, as the reference computes it."""
 
 
-def made(door: httpx.Client, project: str, name: str, val: object, **fields: object) -> str:
+def made(weave_api: httpx.Client, project: str, name: str, val: object, **fields: object) -> str:
     obj = {"project_id": project, "object_id": name, "val": val, "wb_user_id": None, **fields}
-    return str(posted(door, "/obj/create", obj=obj, expected_digest=None)["digest"])
+    return str(posted(weave_api, "/obj/create", obj=obj, expected_digest=None)["digest"])
 
 
-def found(door: httpx.Client, project: str, **asked: object) -> list[Any]:
-    return [each["val"] for each in posted(door, "/objs/query", project_id=project, **asked)["objs"]]
+def found(weave_api: httpx.Client, project: str, **asked: object) -> list[Any]:
+    return [each["val"] for each in posted(weave_api, "/objs/query", project_id=project, **asked)["objs"]]
 
 
-def test_a_version_is_read_as_it_was_made(door: httpx.Client, project: str) -> None:
-    digest = made(door, project, "o", {"a": 1})
-    wide = made(door, project, "wide", {"n": 2**80, "text": "x" * 300_000})
+def test_version_is_read_as_created(weave_api: httpx.Client, project: str) -> None:
+    digest = made(weave_api, project, "o", {"a": 1})
+    wide = made(weave_api, project, "wide", {"n": 2**80, "text": "x" * 300_000})
 
-    obj = posted(door, "/obj/read", project_id=project, object_id="o", digest="latest")["obj"]
+    obj = posted(weave_api, "/obj/read", project_id=project, object_id="o", digest="latest")["obj"]
 
     assert digest == KNOWN_DIGEST
     assert obj.pop("created_at").endswith("Z")
@@ -43,9 +43,9 @@ def test_a_version_is_read_as_it_was_made(door: httpx.Client, project: str) -> N
         "val": {"a": 1},
         "deleted_at": None,
     }
-    light = posted(door, "/obj/read", project_id=project, object_id="o", digest="v0", metadata_only=True)["obj"]
+    light = posted(weave_api, "/obj/read", project_id=project, object_id="o", digest="v0", metadata_only=True)["obj"]
     assert (light["val"], light["digest"]) == ({}, digest)
-    text = door.post("/obj/read", json={"project_id": project, "object_id": "wide", "digest": wide}).text
+    text = weave_api.post("/obj/read", json={"project_id": project, "object_id": "wide", "digest": wide}).text
     assert f'"n":{2**80}' in text
 
 
@@ -63,58 +63,56 @@ def test_a_version_is_read_as_it_was_made(door: httpx.Client, project: str) -> N
         ({"metadata_only": True, "limit": 2}, [{}, {}]),
     ],
 )
-def test_versions_are_found(
-    door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], expected: list[Any]
+def test_versions_are_queried(
+    weave_api: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], expected: list[Any]
 ) -> None:
     monkeypatch.setattr(paging, "FOUND_AT_ONCE", 2)
     monkeypatch.setattr(paging, "BYTES_AT_ONCE", 10)
     for number in range(4):
-        made(door, project, "o", {"v": number})
-    made(door, project, "f", {"_type": "Op", "v": 4})
+        made(weave_api, project, "o", {"v": number})
+    made(weave_api, project, "f", {"_type": "Op", "v": 4})
 
-    assert found(door, project, **asked) == expected
+    assert found(weave_api, project, **asked) == expected
 
 
-def test_sizes_come_where_they_are_asked_for(door: httpx.Client, project: str) -> None:
-    made(door, project, "o", {"v": 1})
+def test_sizes_are_returned_if_requested(weave_api: httpx.Client, project: str) -> None:
+    made(weave_api, project, "o", {"v": 1})
 
     told = [
-        posted(door, "/objs/query", project_id=project, include_storage_size=asked)["objs"][0]["size_bytes"]
+        posted(weave_api, "/objs/query", project_id=project, include_storage_size=asked)["objs"][0]["size_bytes"]
         for asked in (True, False)
     ]
 
     assert told == [8, None]
 
 
-def test_deleted_versions_are_told_from_unknown_ones(door: httpx.Client, project: str) -> None:
-    digest = made(door, project, "o", {"v": 1})
-    made(door, project, "o", {"v": 2})
+def test_deleted_and_unknown_versions_get_different_errors(weave_api: httpx.Client, project: str) -> None:
+    digest = made(weave_api, project, "o", {"v": 1})
+    made(weave_api, project, "o", {"v": 2})
     deleting = {"project_id": project, "object_id": "o"}
 
-    assert posted(door, "/obj/delete", **deleting, digests=[digest]) == {"num_deleted": 1}
+    assert posted(weave_api, "/obj/delete", **deleting, digests=[digest]) == {"num_deleted": 1}
 
-    gone = door.post("/obj/read", json={**deleting, "digest": digest})
+    gone = weave_api.post("/obj/read", json={**deleting, "digest": digest})
     assert gone.status_code == 404
     assert gone.json().keys() == {"reason", "deleted_at"}
     assert gone.json()["deleted_at"].endswith("Z")
-    unknown = door.post("/obj/read", json={**deleting, "digest": "x"})
+    unknown = weave_api.post("/obj/read", json={**deleting, "digest": "x"})
     assert (unknown.status_code, unknown.json().keys()) == (404, {"reason"})
-    assert refused(door, "/obj/delete", **deleting, digests=[digest])[0] == 404
-    assert found(door, project) == [{"v": 2}]
+    assert refused(weave_api, "/obj/delete", **deleting, digests=[digest])[0] == 404
+    assert found(weave_api, project) == [{"v": 2}]
 
 
-def test_an_op_that_shares_its_name_with_an_object_is_read_and_deleted_by_its_digest(
-    door: httpx.Client, project: str
-) -> None:
-    op, plain = made(door, project, "o", {"_type": "Op"}), made(door, project, "o", {"v": 1})
+def test_op_with_an_objects_name_is_read_and_deleted_by_digest(weave_api: httpx.Client, project: str) -> None:
+    op, plain = made(weave_api, project, "o", {"_type": "Op"}), made(weave_api, project, "o", {"v": 1})
     named = {"project_id": project, "object_id": "o"}
 
-    read = posted(door, "/obj/read", **named, digest=op)["obj"]
+    read = posted(weave_api, "/obj/read", **named, digest=op)["obj"]
     assert (read["kind"], read["val"]) == ("op", {"_type": "Op"})
-    assert posted(door, "/obj/read", **named, digest="latest")["obj"]["digest"] == plain
+    assert posted(weave_api, "/obj/read", **named, digest="latest")["obj"]["digest"] == plain
 
-    assert posted(door, "/obj/delete", **named, digests=[op]) == {"num_deleted": 1}
-    assert found(door, project) == [{"v": 1}]
+    assert posted(weave_api, "/obj/delete", **named, digests=[op]) == {"num_deleted": 1}
+    assert found(weave_api, project) == [{"v": 1}]
 
 
 @pytest.mark.parametrize(
@@ -128,8 +126,8 @@ def test_an_op_that_shares_its_name_with_an_object_is_read_and_deleted_by_its_di
         ({"object_id": None}, 422, "obj.object_id: Input should be a valid string"),
     ],
 )
-def test_what_cannot_be_an_object_is_refused(
-    door: httpx.Client,
+def test_invalid_object_is_refused(
+    weave_api: httpx.Client,
     project: str,
     monkeypatch: pytest.MonkeyPatch,
     obj: dict[str, Any],
@@ -138,19 +136,22 @@ def test_what_cannot_be_an_object_is_refused(
 ) -> None:
     monkeypatch.setattr(incremental, "MAX_VALUES", 50_000)
 
-    found = refused(door, "/obj/create", obj={"project_id": project, "object_id": "o", "val": 1, **obj})
+    found = refused(weave_api, "/obj/create", obj={"project_id": project, "object_id": "o", "val": 1, **obj})
 
     assert found[0] == status
     assert reason in found[1]
 
 
-def test_refs_are_read(door: httpx.Client, project: str) -> None:
-    ref = f"weave:///{project}/object/o:{made(door, project, 'o', {'a': [{'b': 5}], 'n': None})}"
+def test_refs_are_read(weave_api: httpx.Client, project: str) -> None:
+    ref = f"weave:///{project}/object/o:{made(weave_api, project, 'o', {'a': [{'b': 5}], 'n': None})}"
 
-    vals = posted(door, "/refs/read_batch", refs=[f"{ref}/key/a/index/0", ref, f"{ref}/key/n", ref])["vals"]
+    vals = posted(weave_api, "/refs/read_batch", refs=[f"{ref}/key/a/index/0", ref, f"{ref}/key/n", ref])["vals"]
 
     assert vals == [{"b": 5}, {"a": [{"b": 5}], "n": None}, None, {"a": [{"b": 5}], "n": None}]
-    assert refused(door, "/refs/read_batch", refs=[f"weave:///{project}/object/o:nothing"])[0] == 404
-    assert refused(door, "/refs/read_batch", refs=["nothing"])[0] == 400
-    assert refused(door, "/refs/read_batch", refs=[ref] * 1001) == (400, "refs: has 1,001 refs; the limit is 1,000")
-    assert posted(door, "/refs/read_batch", refs=[]) == {"vals": []}
+    assert refused(weave_api, "/refs/read_batch", refs=[f"weave:///{project}/object/o:nothing"])[0] == 404
+    assert refused(weave_api, "/refs/read_batch", refs=["nothing"])[0] == 400
+    assert refused(weave_api, "/refs/read_batch", refs=[ref] * 1001) == (
+        400,
+        "refs: has 1,001 refs; the limit is 1,000",
+    )
+    assert posted(weave_api, "/refs/read_batch", refs=[]) == {"vals": []}

@@ -1,4 +1,4 @@
-"""The Weave SDK's door as a whole: its bodies, refusals and look-ups, by plain HTTP."""
+"""The Weave API as a whole: its bodies, refusals and look-ups, by plain HTTP."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -21,7 +21,7 @@ from tests.live_server import live_server
 MAX_BODY_BYTES = 100_000
 
 
-def test_the_server_tells_of_itself(url: str) -> None:
+def test_server_info_is_returned(url: str) -> None:
     with httpx.Client(base_url=f"{url}/weave") as nobody:
         told = nobody.get("/server_info")
 
@@ -29,14 +29,14 @@ def test_the_server_tells_of_itself(url: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/completions/nothing", "/service/projects_info", "/x/y/z", "/"])
-def test_what_is_not_served_is_told_by_404(door: httpx.Client, path: str) -> None:
-    status, reason = refused(door, path, project_id="acme/x")
+def test_unsupported_route_gets_404(weave_api: httpx.Client, path: str) -> None:
+    status, reason = refused(weave_api, path, project_id="acme/x")
 
     assert (status, reason) == (404, f"LoomQL has no {path} for the Weave SDK")
 
 
-def test_a_link_to_a_call_leads_to_a_query_of_it(door: httpx.Client, url: str, project: str) -> None:
-    posted(door, "/call/upsert_batch", batch=[start(project, id="1" * 16, inputs={"question": "tea?"})])
+def test_call_link_opens_a_query_of_the_call(weave_api: httpx.Client, url: str, project: str) -> None:
+    posted(weave_api, "/call/upsert_batch", batch=[start(project, id="1" * 16, inputs={"question": "tea?"})])
     link = f"{url}/weave/{project}/r/call/{'1' * 16}"
     with httpx.Client(headers={"accept": "application/json"}) as person:
         first = person.get(link)
@@ -63,7 +63,7 @@ def test_a_link_to_a_call_leads_to_a_query_of_it(door: httpx.Client, url: str, p
         ("/a/b/weave/ops/shout/versions/d2", {"ref": "weave:///a/b/op/shout:d2"}),
     ],
 )
-def test_a_link_that_the_sdk_prints_leads_to_the_same_server(url: str, path: str, variables: dict[str, str]) -> None:
+def test_sdk_link_leads_to_the_same_server(url: str, path: str, variables: dict[str, str]) -> None:
     with httpx.Client(headers={"accept": "application/json"}) as person:
         answer = person.get(f"{url}/weave{path}", follow_redirects=True)
 
@@ -73,25 +73,27 @@ def test_a_link_that_the_sdk_prints_leads_to_the_same_server(url: str, path: str
 
 
 @pytest.mark.parametrize("path", ["/a/b", "/a/b/r/call/", "/a/b/r/call/x/y", "/a/b/weaver", "/x/a/b/r/call/x"])
-def test_other_addresses_are_no_links(url: str, path: str) -> None:
+def test_unknown_addresses_are_not_links(url: str, path: str) -> None:
     answer = httpx.get(f"{url}/weave{path}")
 
     assert (answer.status_code, answer.json()) == (404, {"reason": f"LoomQL has no {path} for the Weave SDK"})
 
 
-def test_a_route_takes_post_only(door: httpx.Client) -> None:
-    answer = door.get("/call/read")
+def test_route_accepts_post_only(weave_api: httpx.Client) -> None:
+    answer = weave_api.get("/call/read")
 
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     assert answer.json() == {"reason": "/call/read takes POST only"}
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
-def test_a_body_is_json_whatever_its_type_says(door: httpx.Client, project: str, content_type: str | None) -> None:
+def test_body_is_read_as_json_with_any_content_type(
+    weave_api: httpx.Client, project: str, content_type: str | None
+) -> None:
     headers = {"content-type": content_type} if content_type else {}
     body = json.dumps({"project_id": project, "id": "a" * 16, "unknown": [1]}).encode()
 
-    assert door.post("/call/read", content=body, headers=headers).json() == {"call": None}
+    assert weave_api.post("/call/read", content=body, headers=headers).json() == {"call": None}
 
 
 EVIL = "https://evil.example"
@@ -110,11 +112,11 @@ EVIL = "https://evil.example"
     ids=lambda headers: " ".join(map(":".join, headers.items())),
 )
 @pytest.mark.parametrize("auth", [None, ("api", "k" * 40)], ids=["nobody", "somebody"])
-def test_a_page_of_another_site_writes_nothing(
-    door: httpx.Client, url: str, project: str, headers: dict[str, str], auth: tuple[str, str] | None
+def test_cross_site_page_writes_nothing(
+    weave_api: httpx.Client, url: str, project: str, headers: dict[str, str], auth: tuple[str, str] | None
 ) -> None:
     # A page may send these to any server, and the browser may know a password for it.
-    call_id = started(door, project)
+    call_id = started(weave_api, project)
     body = json.dumps({"project_id": project, "call_ids": [call_id]})
     form = {"data": {"project_id": project}, "files": {"file": ("x", b"hello")}}
 
@@ -124,14 +126,14 @@ def test_a_page_of_another_site_writes_nothing(
 
     assert [deleted.status_code, uploaded.status_code] == [403, 403]
     assert "may not send requests to this server" in deleted.json()["reason"]
-    assert [call["id"] for call in streamed(door, "/calls/stream_query", project_id=project)] == [call_id]
-    assert posted(door, "/files/stats", project_id=project) == {"total_size_bytes": 0}
+    assert [call["id"] for call in streamed(weave_api, "/calls/stream_query", project_id=project)] == [call_id]
+    assert posted(weave_api, "/files/stats", project_id=project) == {"total_size_bytes": 0}
 
 
 @pytest.mark.parametrize(
     "headers", [{}, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}, {"origin": "OURS"}]
 )
-def test_programs_and_pages_of_its_own_may_write(url: str, project: str, headers: dict[str, str]) -> None:
+def test_programs_and_same_origin_pages_may_write(url: str, project: str, headers: dict[str, str]) -> None:
     headers = {name: value.replace("OURS", url) for name, value in headers.items()}
 
     with httpx.Client(base_url=f"{url}/weave", headers=headers) as client:
@@ -148,10 +150,10 @@ def test_programs_and_pages_of_its_own_may_write(url: str, project: str, headers
         ({}, b'{"a":' + b"[" * 70_000, 422, "the body cannot be read"),
     ],
 )
-def test_a_body_that_cannot_be_read_is_refused(
-    door: httpx.Client, headers: dict[str, str], body: bytes, status: int, reason: str
+def test_unreadable_body_is_refused(
+    weave_api: httpx.Client, headers: dict[str, str], body: bytes, status: int, reason: str
 ) -> None:
-    answer = door.post("/call/read", content=body, headers=headers)
+    answer = weave_api.post("/call/read", content=body, headers=headers)
 
     assert answer.status_code == status
     assert reason in answer.json()["reason"]
@@ -164,20 +166,20 @@ def intake() -> RequestBudget:
 
 @pytest.fixture
 def narrow(database: Database, intake: RequestBudget) -> Iterator[httpx.Client]:
-    """A client of a door that takes little."""
+    """A client of a weave_api that takes little."""
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
         own = Database(database._client, database.calls.database.name, request_budget=intake)
         yield {"stores": Stores.for_database(own)}
 
-    door = WeaveDoor(MAX_BODY_BYTES, MAX_BODY_BYTES, intake)
-    app = Starlette(routes=[door.mount()], lifespan=lifespan)
+    weave_api = WeaveDoor(MAX_BODY_BYTES, MAX_BODY_BYTES, intake)
+    app = Starlette(routes=[weave_api.mount()], lifespan=lifespan)
     with live_server(app, lifespan="on") as address, httpx.Client(base_url=f"http://{address}/weave") as client:
         yield client
 
 
-def test_a_body_that_is_too_large_is_refused(narrow: httpx.Client) -> None:
+def test_body_that_is_too_large_is_refused(narrow: httpx.Client) -> None:
     def pieces() -> Iterator[bytes]:
         for _ in range(20):
             yield b" " * 10_000
@@ -190,7 +192,7 @@ def test_a_body_that_is_too_large_is_refused(narrow: httpx.Client) -> None:
     assert (form.status_code, "LOOMQL_MAX_FILE_BYTES" in form.json()["reason"]) == (413, True)
 
 
-def test_a_full_server_asks_to_come_again(narrow: httpx.Client, intake: RequestBudget) -> None:
+def test_full_server_returns_retry_after(narrow: httpx.Client, intake: RequestBudget) -> None:
     # Not so large that they would go beside the room.
     body = {"batch": [start("acme/full", inputs={"text": "x" * 40_000})]}
 
@@ -205,11 +207,11 @@ def test_a_full_server_asks_to_come_again(narrow: httpx.Client, intake: RequestB
     assert intake.reserved_bytes == 0
 
 
-def looked_up(door: httpx.Client, query: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
-    return posted(door, "/graphql", query=query, variables=variables)
+def looked_up(weave_api: httpx.Client, query: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
+    return posted(weave_api, "/graphql", query=query, variables=variables)
 
 
-def test_projects_are_looked_up_and_made(door: httpx.Client, project: str, graphql: httpx.Client) -> None:
+def test_projects_are_looked_up_and_created(weave_api: httpx.Client, project: str, graphql: httpx.Client) -> None:
     entity, name = project.split("/")
     asking = (
         "query Project($name: String!, $entityName: String!) { project(name: $name, entityName: $entityName) { name } }"
@@ -220,9 +222,9 @@ def test_projects_are_looked_up_and_made(door: httpx.Client, project: str, graph
         " model { name description } } }"
     )
 
-    before = looked_up(door, asking, name=name, entityName=entity)
-    made = looked_up(door, making, name=name, entity=entity)
-    after = looked_up(door, asking, name=name, entityName=entity)
+    before = looked_up(weave_api, asking, name=name, entityName=entity)
+    made = looked_up(weave_api, making, name=name, entity=entity)
+    after = looked_up(weave_api, asking, name=name, entityName=entity)
 
     assert before == {"data": {"project": None}}
     assert made == {"data": {"upsertModel": {"model": {"name": name, "description": None}}}}
@@ -231,29 +233,29 @@ def test_projects_are_looked_up_and_made(door: httpx.Client, project: str, graph
     assert listed["data"]["project"]["id"] == project
 
 
-def test_who_asks_is_local(door: httpx.Client) -> None:
+def test_caller_is_reported_as_local(weave_api: httpx.Client) -> None:
     answer = looked_up(
-        door, "query DefaultEntity { viewer { username defaultEntity { name } } serverInfo { frontendHost } }"
+        weave_api, "query DefaultEntity { viewer { username defaultEntity { name } } serverInfo { frontendHost } }"
     )
 
     assert answer["data"]["viewer"] == {"username": "local", "defaultEntity": {"name": "local"}}
-    assert looked_up(door, '{ entity(name: "x") { name readOnly } }')["data"]["entity"]["readOnly"] is False
+    assert looked_up(weave_api, '{ entity(name: "x") { name readOnly } }')["data"]["entity"]["readOnly"] is False
 
 
-def test_a_look_up_that_makes_no_sense_is_told(door: httpx.Client) -> None:
-    [unknown] = looked_up(door, "{ artifacts }")["errors"]
-    [unfit] = looked_up(door, 'mutation { upsertModel(input: {name: "a/b"}) { model { name } } }')["errors"]
-    [no_query] = looked_up(door, "{")["errors"]
+def test_invalid_wandb_query_is_reported(weave_api: httpx.Client) -> None:
+    [unknown] = looked_up(weave_api, "{ artifacts }")["errors"]
+    [unfit] = looked_up(weave_api, 'mutation { upsertModel(input: {name: "a/b"}) { model { name } } }')["errors"]
+    [no_query] = looked_up(weave_api, "{")["errors"]
 
     assert "artifacts" in unknown["message"]
     assert unfit["message"].startswith("project: 'a/b' is not valid as half of a project id")
     assert "Syntax Error" in no_query["message"]
-    assert refused(door, "/graphql", query="{ viewer { id } }" + " " * 10_000)[0] == 413
-    assert refused(door, "/graphql", variables={}) == (422, "query: Field required")
+    assert refused(weave_api, "/graphql", query="{ viewer { id } }" + " " * 10_000)[0] == 413
+    assert refused(weave_api, "/graphql", variables={}) == (422, "query: Field required")
 
 
-def test_a_look_up_tells_of_its_schema_only_where_introspection_is_on(
-    mongodb_uri: str, database_name: str, door: httpx.Client
+def test_wandb_schema_is_shown_only_with_introspection(
+    mongodb_uri: str, database_name: str, weave_api: httpx.Client
 ) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, introspection=False)
     with (
@@ -268,8 +270,8 @@ def test_a_look_up_tells_of_its_schema_only_where_introspection_is_on(
     assert hidden["errors"][0]["extensions"]["code"] == "FORBIDDEN"
     assert misspelt["errors"][0]["message"] == "Cannot query field 'viewr' on type 'Query'."
     assert known == {"data": {"viewer": {"id": "local", "__typename": "User"}}}
-    assert "User" in str(looked_up(door, "{ __schema { types { name } } }"))
-    assert looked_up(door, "{ viewr { id } }")["errors"][0]["message"].endswith("Did you mean 'viewer'?")
+    assert "User" in str(looked_up(weave_api, "{ __schema { types { name } } }"))
+    assert looked_up(weave_api, "{ viewr { id } }")["errors"][0]["message"].endswith("Did you mean 'viewer'?")
 
 
 LISTS = {
@@ -284,36 +286,38 @@ LISTS = {
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_lists_have_a_part_as_far_as_integers_go(door: httpx.Client, project: str, path: str) -> None:
-    table = posted(door, "/table/create", table={"project_id": project, "rows": [{}]})["digest"]
+def test_list_limit_accepts_any_64_bit_integer(weave_api: httpx.Client, project: str, path: str) -> None:
+    table = posted(weave_api, "/table/create", table={"project_id": project, "rows": [{}]})["digest"]
     name, asked = LISTS[path], {"project_id": project, **({"digest": table} if path == "/table/query" else {})}
 
     for field in ("limit", "offset"):
-        status, reason = refused(door, path, **asked, **{field: 2**63})
+        status, reason = refused(weave_api, path, **asked, **{field: 2**63})
         assert (status, reason) == (422, f"{field}: Input should be less than {2**63}")
-        assert refused(door, path, **asked, **{field: -1})[0] == 422
+        assert refused(weave_api, path, **asked, **{field: -1})[0] == 422
     farthest = {**asked, "limit": 2**63 - 1, "offset": 2**63 - 1}
-    assert (posted(door, path, **farthest) == {name: []}) if name else (streamed(door, path, **farthest) == [])
+    assert (
+        (posted(weave_api, path, **farthest) == {name: []}) if name else (streamed(weave_api, path, **farthest) == [])
+    )
 
 
-def test_a_count_goes_as_far_as_integers_do(door: httpx.Client, project: str) -> None:
-    started(door, project)
+def test_count_limit_accepts_any_64_bit_integer(weave_api: httpx.Client, project: str) -> None:
+    started(weave_api, project)
 
-    assert posted(door, "/calls/query_stats", project_id=project, limit=2**63 - 1)["count"] == 1
-    assert refused(door, "/calls/query_stats", project_id=project, limit=2**63)[0] == 422
+    assert posted(weave_api, "/calls/query_stats", project_id=project, limit=2**63 - 1)["count"] == 1
+    assert refused(weave_api, "/calls/query_stats", project_id=project, limit=2**63)[0] == 422
 
 
-def test_threads_and_sizes_are_told(door: httpx.Client, project: str) -> None:
+def test_threads_and_sizes_are_returned(weave_api: httpx.Client, project: str) -> None:
     for name, last in (("a", "05"), ("b", "06")):
-        call_id = started(door, project, thread_id=name, turn_id="u" * 16, id=name * 16)
+        call_id = started(weave_api, project, thread_id=name, turn_id="u" * 16, id=name * 16)
         assert call_id == name * 16
         turn = start(project, id=("t" + name) * 8, turn_id=("t" + name) * 8, thread_id=name)
         ended = end(project, ("t" + name) * 8, ended_at=f"2026-01-02T03:04:{last}.678901Z")
-        posted(door, "/call/upsert_batch", batch=[turn, ended])
+        posted(weave_api, "/call/upsert_batch", batch=[turn, ended])
 
-    threads = streamed(door, "/threads/stream_query", project_id=project, limit=1)
+    threads = streamed(weave_api, "/threads/stream_query", project_id=project, limit=1)
     filtered = streamed(
-        door,
+        weave_api,
         "/threads/stream_query",
         project_id=project,
         filter={"thread_ids": ["a"], "after_datetime": "2026-01-01T00:00:00Z"},
@@ -332,7 +336,7 @@ def test_threads_and_sizes_are_told(door: httpx.Client, project: str) -> None:
         }
     ]
     assert [thread["thread_id"] for thread in filtered] == ["a"]
-    sizes = posted(door, "/project/stats", project_id=project, include_trace_storage_size=True)
+    sizes = posted(weave_api, "/project/stats", project_id=project, include_trace_storage_size=True)
     assert sizes == {
         "trace_storage_size_bytes": 28,
         "objects_storage_size_bytes": 0,

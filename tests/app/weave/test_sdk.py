@@ -67,7 +67,7 @@ def calls_of(graphql: httpx.Client, project: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_links_that_the_sdk_prints_lead_to_what_they_name(
+def test_sdk_links_lead_to_the_named_entities(
     runs: dict[str, "subprocess.CompletedProcess[str]"], seen: dict[str, Any], version: str, url: str
 ) -> None:
     printed = re.findall(rf"{url}/weave/\S+", runs[version].stderr + runs[version].stdout)
@@ -89,7 +89,7 @@ def test_links_that_the_sdk_prints_lead_to_what_they_name(
     assert versions >= set(seen["published"]["config"])
 
 
-def test_calls_are_stored_as_they_were_made(seen: dict[str, Any], version: str, graphql: httpx.Client) -> None:
+def test_calls_are_stored_as_created(seen: dict[str, Any], version: str, graphql: httpx.Client) -> None:
     stored = calls_of(graphql, project_of(version))
 
     assert seen["answer"]["result"] == {"text": QUESTION.upper(), "sum": 6}
@@ -105,13 +105,13 @@ def test_calls_are_stored_as_they_were_made(seen: dict[str, Any], version: str, 
     assert (failed["traceName"], json.loads(failed["exception"])["message"]) == ("fail", "out of tea")
 
 
-def test_one_bad_call_loses_no_other(seen: dict[str, Any]) -> None:
+def test_invalid_call_does_not_lose_the_others(seen: dict[str, Any]) -> None:
     # One call is in a thread whose name is too long: it alone is missing from the twenty that were made.
     assert seen["read"]["count"] == [19, 19]
     assert seen["left"] == 16
 
 
-def test_threads_are_told(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
+def test_threads_are_returned(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
     threads = asked(
         graphql,
         "query ($project: ID!) { threads(projectId: $project) { nodes {"
@@ -131,7 +131,7 @@ def test_threads_are_told(version: str, seen: dict[str, Any], graphql: httpx.Cli
     ] * 2
 
 
-def test_what_is_published_can_be_got(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
+def test_published_object_can_be_read(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
     versions = asked(
         graphql,
         'query ($project: ID!) { objs(projectId: $project, filter: {objectIds: ["config"]}) {'
@@ -152,11 +152,11 @@ def test_what_is_published_can_be_got(version: str, seen: dict[str, Any], graphq
     assert {each["wbUserId"] for each in versions} == {"local"}
 
 
-def test_an_op_that_shares_its_name_with_an_object_can_be_got(seen: dict[str, Any]) -> None:
+def test_op_with_an_objects_name_can_be_read(seen: dict[str, Any]) -> None:
     assert seen["shared"] == ["add", 23, 1]
 
 
-def test_an_evaluation_runs_and_is_stored(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
+def test_evaluation_runs_and_is_stored(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
     calls = calls_of(graphql, project_of(version))
 
     assert seen["evaluation"] == {"right": {"true_count": 2, "true_fraction": 1.0}}
@@ -184,7 +184,7 @@ def test_calls_are_found_by_the_scorer_that_scored_them(seen: dict[str, Any]) ->
     assert seen["scored"] == {"by_ref": 2, "by_none": 0}
 
 
-def test_feedback_names_and_prices_are_taken(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
+def test_feedback_names_and_prices_are_accepted(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
     feedback = asked(
         graphql,
         "query ($project: ID!) { feedback(projectId: $project) { nodes { feedbackType weaveRef } } }",
@@ -212,7 +212,7 @@ def test_feedback_names_and_prices_are_taken(version: str, seen: dict[str, Any],
     assert seen["renamed"] == "renamed"
 
 
-def test_the_program_of_the_guide_logs_its_calls(
+def test_program_in_the_guide_logs_its_calls(
     runs: dict[str, "subprocess.CompletedProcess[str]"], graphql: httpx.Client
 ) -> None:
     run = runs["guide"]
@@ -228,7 +228,7 @@ def test_the_program_of_the_guide_logs_its_calls(
 
 
 @pytest.mark.parametrize("name", ["README", "how-to/send-traces"])
-def test_the_pages_name_the_variables_that_the_programs_had(name: str) -> None:
+def test_guide_names_the_variables_of_the_programs(name: str) -> None:
     named = page(name).environment
     given = {key: named[key] for key in ("WANDB_BASE_URL", "WF_TRACE_SERVER_URL", "WANDB_API_KEY")}
 

@@ -1,4 +1,4 @@
-"""A client of the Weave SDK's door that asks for a completion as it comes, and then reads nothing."""
+"""A client of the Weave API that asks for a completion as it comes, and then reads nothing."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -12,7 +12,7 @@ from stores.completions import CompletionEvent
 from tests.waiting import until
 
 
-async def test_who_takes_nothing_of_a_completion_is_let_go_and_so_is_its_place(
+async def test_completion_reader_that_stalls_is_disconnected_and_frees_its_slot(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(keepalive, "PATIENCE_SECONDS", 0.05)

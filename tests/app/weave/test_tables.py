@@ -1,4 +1,4 @@
-"""Tables at the Weave SDK's door, by plain HTTP."""
+"""Tables at the Weave API, by plain HTTP."""
 
 import json
 from typing import Any
@@ -11,21 +11,21 @@ from stores.digests import object_digest, table_digest
 from tests.app.weave.asking import posted, refused
 
 
-def made(door: httpx.Client, project: str, rows: list[Any]) -> dict[str, Any]:
-    table: dict[str, Any] = posted(door, "/table/create", table={"project_id": project, "rows": rows})
+def made(weave_api: httpx.Client, project: str, rows: list[Any]) -> dict[str, Any]:
+    table: dict[str, Any] = posted(weave_api, "/table/create", table={"project_id": project, "rows": rows})
     return table
 
 
-def found(door: httpx.Client, project: str, digest: str, **asked: object) -> list[tuple[int, Any]]:
-    rows = posted(door, "/table/query", project_id=project, digest=digest, **asked)["rows"]
+def found(weave_api: httpx.Client, project: str, digest: str, **asked: object) -> list[tuple[int, Any]]:
+    rows = posted(weave_api, "/table/query", project_id=project, digest=digest, **asked)["rows"]
     return [(row["original_index"], row["val"]["n"]) for row in rows]
 
 
-def test_a_table_is_made_and_read(door: httpx.Client, project: str) -> None:
+def test_table_is_created_and_read(weave_api: httpx.Client, project: str) -> None:
     rows = [{"n": 1, "wide": 2**70}, {"n": 2}, {"n": 1, "wide": 2**70}]
-    table = made(door, project, rows)
+    table = made(weave_api, project, rows)
 
-    read = posted(door, "/table/query", project_id=project, digest=table["digest"])["rows"]
+    read = posted(weave_api, "/table/query", project_id=project, digest=table["digest"])["rows"]
 
     assert table["row_digests"] == [object_digest(row) for row in rows]
     assert table["digest"] == table_digest(table["row_digests"])
@@ -33,10 +33,10 @@ def test_a_table_is_made_and_read(door: httpx.Client, project: str) -> None:
         {"digest": digest, "val": row, "original_index": at}
         for at, (digest, row) in enumerate(zip(table["row_digests"], rows, strict=True))
     ]
-    again = posted(door, "/table/create_from_digests", project_id=project, row_digests=table["row_digests"])
+    again = posted(weave_api, "/table/create_from_digests", project_id=project, row_digests=table["row_digests"])
     assert again == {"digest": table["digest"]}
-    assert posted(door, "/table/query_stats", project_id=project, digest=table["digest"]) == {"count": 3}
-    stats = posted(door, "/table/query_stats_batch", project_id=project, digests=[table["digest"], "nothing"])
+    assert posted(weave_api, "/table/query_stats", project_id=project, digest=table["digest"]) == {"count": 3}
+    stats = posted(weave_api, "/table/query_stats_batch", project_id=project, digests=[table["digest"], "nothing"])
     assert stats == {"tables": [{"digest": table["digest"], "count": 3, "storage_size_bytes": None}]}
 
 
@@ -51,8 +51,8 @@ def test_a_table_is_made_and_read(door: httpx.Client, project: str) -> None:
         ({"filter": {"row_digests": [object_digest({"n": 3})]}}, [(1, 3), (3, 3)]),
     ],
 )
-def test_rows_are_found(
-    door: httpx.Client,
+def test_rows_are_queried(
+    weave_api: httpx.Client,
     project: str,
     monkeypatch: pytest.MonkeyPatch,
     asked: dict[str, Any],
@@ -60,40 +60,41 @@ def test_rows_are_found(
 ) -> None:
     monkeypatch.setattr(paging, "FOUND_AT_ONCE", 3)
     monkeypatch.setattr(paging, "BYTES_AT_ONCE", 17)
-    digest = made(door, project, [{"n": n} for n in (5, 3, 4, 3, 9)])["digest"]
+    digest = made(weave_api, project, [{"n": n} for n in (5, 3, 4, 3, 9)])["digest"]
 
-    assert found(door, project, digest, **asked) == expected
+    assert found(weave_api, project, digest, **asked) == expected
 
 
-def test_a_table_of_megabytes_is_made_in_parts(door: httpx.Client, project: str) -> None:
+def test_large_table_is_created_in_chunks(weave_api: httpx.Client, project: str) -> None:
     rows = [{"n": n, "text": f'{n} [ü] {{}}, \\" ' * 60} for n in range(3000)]
-    table = made(door, project, rows)
+    table = made(weave_api, project, rows)
 
     assert table["digest"] == table_digest([object_digest(row) for row in rows])
-    assert [n for _, n in found(door, project, table["digest"], offset=2990)] == list(range(2990, 3000))
+    assert [n for _, n in found(weave_api, project, table["digest"], offset=2990)] == list(range(2990, 3000))
     [stats] = posted(
-        door, "/table/query_stats_batch", project_id=project, digests=[table["digest"]], include_storage_size=True
+        weave_api, "/table/query_stats_batch", project_id=project, digests=[table["digest"]], include_storage_size=True
     )["tables"]
     assert stats["storage_size_bytes"] == sum(len(json.dumps(row)) for row in rows)
 
 
-def test_a_table_is_changed(door: httpx.Client, project: str) -> None:
-    base = made(door, project, [{"n": 1}, {"n": 2}])["digest"]
+def test_table_is_updated(weave_api: httpx.Client, project: str) -> None:
+    base = made(weave_api, project, [{"n": 1}, {"n": 2}])["digest"]
     updates = [{"append": {"row": {"n": 3}}}, {"pop": {"index": 0}}, {"insert": {"index": 0, "row": {"n": 0}}}]
 
-    changed = posted(door, "/table/update", project_id=project, base_digest=base, updates=updates)
+    changed = posted(weave_api, "/table/update", project_id=project, base_digest=base, updates=updates)
 
     assert changed["updated_row_digests"] == [object_digest({"n": n}) for n in (3, 1, 0)]
-    assert found(door, project, changed["digest"]) == [(0, 0), (1, 2), (2, 3)]
+    assert found(weave_api, project, changed["digest"]) == [(0, 0), (1, 2), (2, 3)]
     for wrong in ({}, {"pop": {"index": 0}, "append": {"row": {}}}):
-        status, reason = refused(door, "/table/update", project_id=project, base_digest=base, updates=[wrong])
+        status, reason = refused(weave_api, "/table/update", project_id=project, base_digest=base, updates=[wrong])
         assert (status, reason) == (400, "updates.0: must be just one of append, pop and insert")
     misspelt = [{"pop": {"index": 0}}, {"pop": {"index": "x"}}]
-    status, reason = refused(door, "/table/update", project_id=project, base_digest=base, updates=misspelt)
+    status, reason = refused(weave_api, "/table/update", project_id=project, base_digest=base, updates=misspelt)
     assert status == 422
     assert reason.startswith("updates.1.pop.index: ")
     assert (
-        refused(door, "/table/update", project_id=project, base_digest="x", updates=[{"pop": {"index": 0}}])[0] == 404
+        refused(weave_api, "/table/update", project_id=project, base_digest="x", updates=[{"pop": {"index": 0}}])[0]
+        == 404
     )
 
 
@@ -107,16 +108,16 @@ def test_a_table_is_changed(door: httpx.Client, project: str) -> None:
         ({"rows": [], "project_id": "nowhere"}, 400, "table.project_id: 'nowhere' is not a project id"),
     ],
 )
-def test_what_cannot_be_a_table_is_refused(
-    door: httpx.Client, project: str, table: dict[str, Any], status: int, reason: str
+def test_invalid_table_is_refused(
+    weave_api: httpx.Client, project: str, table: dict[str, Any], status: int, reason: str
 ) -> None:
-    told = refused(door, "/table/create", table={"project_id": project, **table})
+    told = refused(weave_api, "/table/create", table={"project_id": project, **table})
 
     assert told[0] == status
     assert reason in told[1]
 
 
-def test_an_unknown_table_has_no_rows(door: httpx.Client, project: str) -> None:
-    assert door.post("/table/query", json={"project_id": project, "digest": "x"}).content == b'{"rows":[]}'
-    assert refused(door, "/table/query_stats", project_id=project, digest="x")[0] == 404
-    assert made(door, project, [])["row_digests"] == []
+def test_unknown_table_has_no_rows(weave_api: httpx.Client, project: str) -> None:
+    assert weave_api.post("/table/query", json={"project_id": project, "digest": "x"}).content == b'{"rows":[]}'
+    assert refused(weave_api, "/table/query_stats", project_id=project, digest="x")[0] == 404
+    assert made(weave_api, project, [])["row_digests"] == []

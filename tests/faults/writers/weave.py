@@ -6,7 +6,7 @@ from tests.faults.writers.calls import BatchWriter
 
 
 class WeaveWriter(BatchWriter):
-    """Writes calls whole at the door of the Weave SDK; each other batch that is refused is sent again as it is."""
+    """Writes calls whole at the endpoint of the Weave SDK; each other batch that is refused is sent again as it is."""
 
     async def create(self, numbers: list[int]) -> None:
         items = [item for number in numbers for item in (self._start(number), self._end(number))]

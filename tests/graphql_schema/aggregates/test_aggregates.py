@@ -42,7 +42,7 @@ async def write(calls: CallsStore) -> None:
     )
 
 
-async def test_the_charts_of_a_page_come_in_one_request(calls: CallsStore, run: Run) -> None:
+async def test_charts_of_a_page_take_one_request(calls: CallsStore, run: Run) -> None:
     await write(calls)
     costs = '[{llmId: "loom", promptTokenCost: 0.5, completionTokenCost: 0.25, effectiveDate: "2026-01-01"}]'
     made = await run(f'mutation {{ costCreate(projectId: "acme/chat", costs: {costs}) {{ ids {{ id }} }} }}')
@@ -98,7 +98,7 @@ def _version(op: str, status: str, errors: int) -> dict[str, object]:
     return {"opVersion": op, "status": status, "errorRate": float(errors), "errorCount": errors, "count": 1}
 
 
-async def test_what_is_not_selected_is_not_computed(calls: CallsStore, run: Run, commands: Commands) -> None:
+async def test_unselected_numbers_are_not_computed(calls: CallsStore, run: Run, commands: Commands) -> None:
     await write(calls)
     commands.sent.clear()
 
@@ -109,7 +109,7 @@ async def test_what_is_not_selected_is_not_computed(calls: CallsStore, run: Run,
     assert not any(word in str(sent["pipeline"]) for word in ("usage", "latency", "cost"))
 
 
-async def test_a_day_on_which_clocks_change_has_its_length(run: Run) -> None:
+async def test_day_with_a_clock_change_has_its_real_length(run: Run) -> None:
     times = ("2026-10-24T22:00:00Z", "2026-10-25T22:59:59Z", "2026-10-25T23:00:00Z")
     mutation = """mutation ($at: DateTime!) { callStart(start: {projectId: "acme/chat", opName: "f", startedAt: $at,
         attributes: {}, inputs: {}}) { id } }"""
@@ -144,7 +144,7 @@ async def test_a_day_on_which_clocks_change_has_its_length(run: Run) -> None:
         ({"query": {"expr": {"eq": [{"getField": "nope"}, {"literal": 1}]}}}, "query.expr.eq.0.getField"),
     ],
 )
-async def test_what_breaks_a_rule_is_refused_by_name(run: Run, variables: dict[str, Any], argument: str) -> None:
+async def test_invalid_arguments_are_named(run: Run, variables: dict[str, Any], argument: str) -> None:
     answer = await run(AGGREGATE, **variables)
 
     assert answer.code == "BAD_USER_INPUT"
@@ -160,7 +160,7 @@ async def test_arguments_may_be_null(calls: CallsStore, run: Run) -> None:
     assert answer.data == {"callsAggregate": {"numGroups": 1, "rows": [{"count": 4}]}}
 
 
-async def test_the_tree_of_a_trace_comes_as_a_list(calls: CallsStore, run: Run) -> None:
+async def test_trace_tree_is_returned_as_a_list(calls: CallsStore, run: Run) -> None:
     await write(calls)
 
     answer = await run(
@@ -213,7 +213,7 @@ async def test_the_tree_of_a_trace_comes_as_a_list(calls: CallsStore, run: Run) 
 
 
 @pytest.mark.parametrize(("trace", "depth", "argument"), [("no trace", 0, "traceId"), (trace_id(1), -1, "maxDepth")])
-async def test_a_tree_names_the_argument_that_breaks_a_rule(run: Run, trace: str, depth: int, argument: str) -> None:
+async def test_tree_names_the_invalid_argument(run: Run, trace: str, depth: int, argument: str) -> None:
     document = """query ($trace: ID!, $depth: Int) {
       usageTree(projectId: "acme/chat", traceId: $trace, maxDepth: $depth) { id } }"""
 

@@ -27,7 +27,7 @@ async def written(objects: ObjectsStore, calls: CallsStore) -> list[str]:
     return refs
 
 
-async def test_calls_counts_and_plans_see_through_refs(run: Run, objects: ObjectsStore, calls: CallsStore) -> None:
+async def test_calls_counts_and_plans_read_through_refs(run: Run, objects: ObjectsStore, calls: CallsStore) -> None:
     refs = await written(objects, calls)
 
     answer = await run(ASK, project=PROJECT, columns=["inputs.model"], query=WARM)
@@ -41,7 +41,7 @@ async def test_calls_counts_and_plans_see_through_refs(run: Run, objects: Object
     assert any("$lookup" in stage for stage in answer.data["explain"]["pipeline"])
 
 
-async def test_refs_stay_where_their_values_are_not_asked_for(
+async def test_refs_are_not_resolved_if_their_values_are_not_requested(
     run: Run, objects: ObjectsStore, calls: CallsStore
 ) -> None:
     refs = await written(objects, calls)
@@ -51,7 +51,7 @@ async def test_refs_stay_where_their_values_are_not_asked_for(
     assert answer.data["calls"]["nodes"] == [{"id": call_id(n), "model": refs[n]} for n in (2, 1, 0)]
 
 
-async def test_without_columns_refs_are_texts(run: Run, objects: ObjectsStore, calls: CallsStore) -> None:
+async def test_refs_are_text_without_expand_columns(run: Run, objects: ObjectsStore, calls: CallsStore) -> None:
     refs = await written(objects, calls)
 
     none = await run(ASK, project=PROJECT, query=WARM)
@@ -61,7 +61,7 @@ async def test_without_columns_refs_are_texts(run: Run, objects: ObjectsStore, c
     assert [node["model"] for node in empty.data["calls"]["nodes"]] == refs
 
 
-async def test_what_is_no_column_is_named(run: Run) -> None:
+async def test_invalid_expand_column_is_named(run: Run) -> None:
     answer = await run(ASK, project=PROJECT, columns=["inputs.model", "op_name"])
 
     assert {error["extensions"]["argument"] for error in answer.errors} == {"expandColumns.1"}

@@ -33,9 +33,7 @@ def in_literal(depth: int) -> str:
     return END % ("[" * depth + "$deep" + "]" * depth)
 
 
-async def test_a_deep_literal_around_a_deep_variable_with_a_long_integer_is_read_at_every_place(
-    run: Run, calls: CallsStore
-) -> None:
+async def test_deep_literal_with_deep_variable_and_long_integer_is_read(run: Run, calls: CallsStore) -> None:
     # given
     await calls.write([start(1), start(2)])
     leaf = 10**300
@@ -61,7 +59,7 @@ async def test_a_deep_literal_around_a_deep_variable_with_a_long_integer_is_read
     ],
     ids=["deep", "long"],
 )
-async def test_what_could_not_be_read_is_refused_at_its_place(
+async def test_unreadable_json_is_refused_with_its_path(
     run: Run, calls: CallsStore, depth: int, deep: object, reason: str
 ) -> None:
     await calls.write([start(1)])
@@ -91,7 +89,7 @@ async def write_two(calls: CallsStore) -> None:
         await calls.write([start(number, inputs={"a": number, "b": [5]}), end(number, summary={"s": "x", "usage": {}})])
 
 
-async def test_many_parts_of_one_rows_json_take_one_parse(
+async def test_many_paths_into_one_json_field_take_one_parse(
     run: Run, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given
@@ -112,9 +110,7 @@ async def test_many_parts_of_one_rows_json_take_one_parse(
     assert parsed == [b'{"a":1,"b":[5]}', summary, b'{"a":2,"b":[5]}', summary]
 
 
-async def test_a_list_is_answered_in_turns_with_other_work(
-    run: Run, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_long_list_yields_to_other_requests(run: Run, calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> None:
     # given
     await write_two(calls)
     monkeypatch.setattr(time_slices, "SLICE_SECONDS", 0)

@@ -91,18 +91,20 @@ FILTERS: list[tuple[dict[str, Any], list[int]]] = [
 ]
 
 
-def test_the_times_of_the_filters_are_those_of_the_calls() -> None:
+def test_filter_times_match_those_of_the_calls() -> None:
     assert start(0).started_at == NOON == start(2).started_at - 2 * SECOND
 
 
 @pytest.mark.parametrize(("tree", "numbers"), QUERIES, ids=str)
-async def test_a_query_finds_what_its_author_means(run: Run, tree: Tree, numbers: list[int]) -> None:
+async def test_imprecise_query_finds_the_intended_calls(run: Run, tree: Tree, numbers: list[int]) -> None:
     assert await found(run, {"json": {"$expr": tree}}) == numbers
     assert await found(run, {"expr": typed(tree)}) == numbers
 
 
 @pytest.mark.parametrize(("calls_filter", "numbers"), FILTERS, ids=str)
-async def test_a_filter_finds_what_its_author_means(run: Run, calls_filter: dict[str, Any], numbers: list[int]) -> None:
+async def test_imprecise_filter_finds_the_intended_calls(
+    run: Run, calls_filter: dict[str, Any], numbers: list[int]
+) -> None:
     assert await found(run, calls_filter=calls_filter) == numbers
 
 
@@ -142,7 +144,7 @@ WRONG: list[tuple[Tree, str, str]] = [
 
 
 @pytest.mark.parametrize(("tree", "place", "message"), WRONG, ids=[row[2] for row in WRONG])
-async def test_a_literal_that_a_column_never_holds_is_refused_with_its_place(
+async def test_literal_of_an_impossible_type_is_refused_with_its_path(
     run: Run, tree: Tree, place: str, message: str
 ) -> None:
     raw = await run('query ($query: QueryInput) { calls(projectId: "acme/chat", query: $query) { totalCount } }',
@@ -154,7 +156,7 @@ async def test_a_literal_that_a_column_never_holds_is_refused_with_its_place(
     assert error["message"].endswith(f": {message}")
 
 
-async def test_a_text_that_is_no_time_is_refused_by_name(run: Run) -> None:
+async def test_invalid_time_is_refused_by_name(run: Run) -> None:
     answer = await run(CALLS, query={"expr": typed({"$gt": [field("started_at"), lit("yesterday")]})})
 
     assert [error["path"] for error in answer.errors] == [["calls"], ["callsStats"], ["callsAggregate"]]
@@ -164,7 +166,7 @@ async def test_a_text_that_is_no_time_is_refused_by_name(run: Run) -> None:
 
 
 @pytest.mark.parametrize("name", ["started_at", "op_name", "status"])
-async def test_null_where_every_call_has_a_value_is_refused(run: Run, name: str) -> None:
+async def test_null_for_a_non_null_column_is_refused(run: Run, name: str) -> None:
     is_null = {"$isNull": field(name)}
     answer = await run(CALLS, query={"expr": typed({"$and": [{"$not": [is_null]}, is_null]})})
 
@@ -175,14 +177,14 @@ async def test_null_where_every_call_has_a_value_is_refused(run: Run, name: str)
     assert await found(run, {"json": {"$expr": {"$or": [is_null, eq("op_name", "assistant.answer")]}}}) == [1, 2, 3]
 
 
-async def test_a_status_that_is_none_is_refused_by_the_filter(run: Run) -> None:
+async def test_unknown_status_is_refused_by_the_filter(run: Run) -> None:
     answer = await run(CALLS, filter={"statuses": ["FAILED"]})
 
     assert answer.code == "BAD_USER_INPUT"
     assert "FAILED" in answer.errors[0]["message"]
 
 
-async def test_the_names_that_rows_and_calls_show_lead_back_to_their_calls(run: Run) -> None:
+async def test_displayed_names_find_their_calls(run: Run) -> None:
     rows = await run('{ callsAggregate(projectId: "acme/chat", groupBy: [OP_NAME]) { rows { opName count } } }')
     call = await run('query ($id: ID!) { call(projectId: "acme/chat", id: $id) { traceName } }', id=call_id(1))
 

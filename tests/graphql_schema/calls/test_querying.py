@@ -151,24 +151,24 @@ async def check_both_forms(run: Run, tree: Tree, numbers: list[int]) -> None:
 
 @pytest.mark.usefixtures("stocked")
 @cases(OPERATIONS)
-async def test_an_operation_means_the_same_in_both_forms(run: Run, tree: Tree, numbers: list[int]) -> None:
+async def test_operation_means_the_same_in_both_forms(run: Run, tree: Tree, numbers: list[int]) -> None:
     await check_both_forms(run, tree, numbers)
 
 
 @pytest.mark.usefixtures("stocked")
 @cases(LITERALS)
-async def test_a_literal_means_the_same_in_both_forms(run: Run, tree: Tree, numbers: list[int]) -> None:
+async def test_literal_means_the_same_in_both_forms(run: Run, tree: Tree, numbers: list[int]) -> None:
     await check_both_forms(run, tree, numbers)
 
 
 @pytest.mark.usefixtures("stocked")
 @cases(FIELDS)
-async def test_a_field_is_found_by_each_of_its_names(run: Run, tree: Tree, numbers: list[int]) -> None:
+async def test_field_is_found_by_each_of_its_names(run: Run, tree: Tree, numbers: list[int]) -> None:
     await check_both_forms(run, tree, numbers)
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_a_query_is_written_in_the_document(run: Run) -> None:
+async def test_query_can_be_written_inline(run: Run) -> None:
     answer = await run(
         r"""{
             calls(projectId: "acme/chat", query: {expr: {and: [
@@ -189,7 +189,7 @@ async def test_a_query_is_written_in_the_document(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_stats_count_what_a_query_finds_up_to_the_limit(run: Run) -> None:
+async def test_stats_count_matching_calls_up_to_the_limit(run: Run) -> None:
     answer = await run(
         """
         query ($query: QueryInput!) {
@@ -213,7 +213,7 @@ async def test_stats_count_what_a_query_finds_up_to_the_limit(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_a_filter_and_a_query_must_both_hold(run: Run) -> None:
+async def test_filter_and_query_are_combined_with_and(run: Run) -> None:
     answer = await run(
         """
         query ($query: QueryInput!) {
@@ -242,7 +242,7 @@ async def test_a_filter_and_a_query_must_both_hold(run: Run) -> None:
         (r"inputs.a\.b", "ASC", [1, 2, 3, 4, 5]),
     ],
 )
-async def test_a_sort_by_a_path_is_walked_by_cursor_both_ways(
+async def test_sort_by_a_path_is_paged_in_both_directions(
     run: Run, field_name: str, direction: str, order: list[int]
 ) -> None:
     sort_by = [{"field": field_name, "direction": direction}]
@@ -268,7 +268,7 @@ async def walk(run: Run, sort_by: object, size: str, cursor: str, at_end: str, h
         place = listing["pageInfo"][at_end]
 
 
-async def test_a_plan_tells_the_index_and_the_pipeline(run: Run, calls: CallsStore) -> None:
+async def test_plan_names_the_index_and_the_pipeline(run: Run, calls: CallsStore) -> None:
     ref = "weave:///acme/chat/op/f:v1"
     await calls.write([start(number, op_name=ref if number % 10 == 0 else "g") for number in range(1, 101)])
     document = """

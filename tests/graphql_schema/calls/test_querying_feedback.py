@@ -55,7 +55,7 @@ def numbers(data: Tree) -> list[int]:
     ],
 )
 @pytest.mark.parametrize("form", ["typed", "raw"])
-async def test_every_list_and_number_of_calls_heeds_their_feedback(
+async def test_every_list_and_count_of_calls_applies_feedback_conditions(
     run: Run, tree: Tree, expected: list[int], form: str
 ) -> None:
     query = {"expr": typed(tree)} if form == "typed" else {"json": {"$expr": tree}}
@@ -70,7 +70,7 @@ async def test_every_list_and_number_of_calls_heeds_their_feedback(
 
 
 @pytest.mark.parametrize(("direction", "expected"), [("ASC", [2, 3, 4, 5, 0, 1]), ("DESC", [5, 4, 3, 2, 0, 1])])
-async def test_cursors_go_through_a_sort_by_feedback_both_ways(run: Run, direction: str, expected: list[int]) -> None:
+async def test_sort_by_feedback_is_paged_in_both_directions(run: Run, direction: str, expected: list[int]) -> None:
     sort_by = [{"field": NOTE, "direction": direction}]
     forward: list[int] = []
     backward: list[int] = []
@@ -108,7 +108,7 @@ async def test_cursors_go_through_a_sort_by_feedback_both_ways(run: Run, directi
         ),
     ],
 )
-async def test_a_bad_name_is_refused_in_its_place(run: Run, arguments: Tree, at: str, message: str) -> None:
+async def test_invalid_field_name_is_refused_with_its_path(run: Run, arguments: Tree, at: str, message: str) -> None:
     answer = await run(ASK, **arguments)
 
     assert {error["extensions"]["code"] for error in answer.errors} == {"BAD_USER_INPUT"}
@@ -116,7 +116,7 @@ async def test_a_bad_name_is_refused_in_its_place(run: Run, arguments: Tree, at:
     assert all(message in error["message"] for error in answer.errors)
 
 
-async def test_a_call_that_is_deleted_goes_and_its_feedback_does_no_harm(run: Run, calls: CallsStore) -> None:
+async def test_deleted_call_disappears_and_its_feedback_is_harmless(run: Run, calls: CallsStore) -> None:
     await calls.delete("acme/chat", [call_id(4)])
 
     answer = await run(ASK, query={"json": {"$expr": DOWN}}, sortBy=[{"field": EMOJI, "direction": "DESC"}])

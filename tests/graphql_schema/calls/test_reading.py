@@ -7,7 +7,7 @@ from tests.graphql_schema.conftest import Run
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 
 
-async def test_a_finished_call_reads_as_it_was_written(run: Run, calls: CallsStore) -> None:
+async def test_finished_call_is_read_as_written(run: Run, calls: CallsStore) -> None:
     await calls.write(
         [
             start(
@@ -79,7 +79,7 @@ async def test_a_finished_call_reads_as_it_was_written(run: Run, calls: CallsSto
     }
 
 
-async def test_a_running_call_has_no_end(run: Run, calls: CallsStore) -> None:
+async def test_running_call_has_no_end(run: Run, calls: CallsStore) -> None:
     await calls.write([start(1, parent_id=call_id(9), display_name="mine")])
 
     answer = await run(
@@ -112,7 +112,7 @@ async def test_a_running_call_has_no_end(run: Run, calls: CallsStore) -> None:
         (None, {"status_counts": "odd", "usage": ["odd"]}, "SUCCESS"),
     ],
 )
-async def test_status_tells_how_it_went(
+async def test_status_reflects_the_outcome(
     run: Run, calls: CallsStore, exception: str | None, summary: dict[str, object], status: str
 ) -> None:
     await calls.write([start(1), end(1, exception=exception, summary=summary)])
@@ -124,7 +124,7 @@ async def test_status_tells_how_it_went(
     assert answer.data["call"]["summary"]["weave"]["status"] == status.lower()
 
 
-async def test_what_a_writer_put_under_weave_survives(run: Run, calls: CallsStore) -> None:
+async def test_keys_written_under_weave_are_kept(run: Run, calls: CallsStore) -> None:
     await calls.write([start(1), end(1, summary={"weave": {"mine": 1, "status": "odd"}, "last": 2})])
 
     answer = await run(f'{{ call(projectId: "{PROJECT}", id: "{call_id(1)}") {{ summary }} }}')
@@ -149,7 +149,7 @@ async def test_what_a_writer_put_under_weave_survives(run: Run, calls: CallsStor
         ("", {"messages": [{"content": "hi"}], "a.b": 1, "0": "key", "big": 2**70, "no": None}),
     ],
 )
-async def test_json_takes_a_path(run: Run, calls: CallsStore, path: str, found: object) -> None:
+async def test_json_field_accepts_a_path(run: Run, calls: CallsStore, path: str, found: object) -> None:
     inputs = {"messages": [{"content": "hi"}], "a.b": 1, "0": "key", "big": 2**70, "no": None}
     await calls.write([start(1, inputs=inputs)])
 
@@ -163,7 +163,7 @@ async def test_json_takes_a_path(run: Run, calls: CallsStore, path: str, found: 
     assert answer.data["call"]["inputs"] == found
 
 
-async def test_a_path_with_an_empty_key_is_refused(run: Run, calls: CallsStore) -> None:
+async def test_path_with_an_empty_key_is_refused(run: Run, calls: CallsStore) -> None:
     await calls.write([start(1)])
 
     answer = await run(f'{{ call(projectId: "{PROJECT}", id: "{call_id(1)}") {{ id inputs(path: "a..b") }} }}')
@@ -173,7 +173,7 @@ async def test_a_path_with_an_empty_key_is_refused(run: Run, calls: CallsStore) 
 
 
 @pytest.mark.parametrize("project", ["nobody/nothing", "acme/other"])
-async def test_an_unknown_project_is_empty_and_no_error(run: Run, calls: CallsStore, project: str) -> None:
+async def test_unknown_project_returns_an_empty_list(run: Run, calls: CallsStore, project: str) -> None:
     await calls.write([start(1)])
 
     answer = await run(
@@ -225,7 +225,7 @@ async def test_pages_go_forward_and_backward_by_cursor(run: Run, calls: CallsSto
     assert [tail_info["hasPreviousPage"], tail_info["hasNextPage"]] == [True, False]
 
 
-async def test_a_cursor_of_another_query_or_tampered_with_is_refused(run: Run, calls: CallsStore) -> None:
+async def test_cursor_of_another_query_or_forged_is_refused(run: Run, calls: CallsStore) -> None:
     await calls.write([start(number) for number in range(3)])
     first = await run(f'{{ calls(projectId: "{PROJECT}", first: 1) {{ pageInfo {{ endCursor }} }} }}')
     cursor: str = first.data["calls"]["pageInfo"]["endCursor"]
@@ -261,14 +261,14 @@ async def test_a_cursor_of_another_query_or_tampered_with_is_refused(run: Run, c
         ("last: 1, offset: 1", "offset", "counts from the start"),
     ],
 )
-async def test_a_page_that_cannot_be_is_refused(run: Run, arguments: str, argument: str, reason: str) -> None:
+async def test_invalid_page_arguments_are_refused(run: Run, arguments: str, argument: str, reason: str) -> None:
     answer = await run(f'{{ calls(projectId: "{PROJECT}", {arguments}) {{ nodes {{ id }} }} }}')
 
     assert answer.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": argument}
     assert reason in answer.errors[0]["message"]
 
 
-async def test_a_page_of_none_still_knows_of_more(run: Run, calls: CallsStore) -> None:
+async def test_page_of_zero_rows_has_a_next_page(run: Run, calls: CallsStore) -> None:
     await calls.write([start(1)])
 
     answer = await run(
@@ -278,7 +278,7 @@ async def test_a_page_of_none_still_knows_of_more(run: Run, calls: CallsStore) -
     assert answer.data["calls"] == {"totalCount": 1, "nodes": [], "pageInfo": {"hasNextPage": True}}
 
 
-async def test_stats_count_to_the_limit_and_sum_the_traces_of_roots(run: Run, calls: CallsStore) -> None:
+async def test_stats_count_to_the_limit_and_sum_trace_sizes_of_roots(run: Run, calls: CallsStore) -> None:
     child = {"trace_id": trace_id(1), "parent_id": call_id(1), "inputs": {"x": 1}}
     await calls.write([start(1), start(2, **child), start(3)])
 
@@ -305,20 +305,20 @@ async def test_stats_count_to_the_limit_and_sum_the_traces_of_roots(run: Run, ca
     }
 
 
-async def test_a_negative_limit_is_refused(run: Run) -> None:
+async def test_negative_limit_is_refused(run: Run) -> None:
     answer = await run(f'{{ callsStats(projectId: "{PROJECT}", limit: -1) {{ count }} }}')
 
     assert answer.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "limit"}
 
 
-async def test_a_malformed_project_is_refused_with_the_rule(run: Run) -> None:
+async def test_malformed_project_is_refused_with_the_rule(run: Run) -> None:
     answer = await run('{ calls(projectId: "acme") { nodes { id } } }')
 
     assert answer.code == "BAD_USER_INPUT"
     assert "write entity/project" in answer.errors[0]["message"]
 
 
-async def test_the_filter_reaches_the_store_whole(run: Run, calls: CallsStore) -> None:
+async def test_filter_is_passed_to_the_store_completely(run: Run, calls: CallsStore) -> None:
     ref = "weave:///acme/chat/object/prompt:abc"
     await calls.write(
         [
@@ -361,7 +361,7 @@ async def test_the_filter_reaches_the_store_whole(run: Run, calls: CallsStore) -
     assert [node["id"] for node in roots.data["calls"]["nodes"]] == [call_id(3), call_id(2)]
 
 
-async def test_a_list_of_the_filter_beyond_its_limit_is_named(run: Run) -> None:
+async def test_filter_list_over_its_limit_is_named(run: Run) -> None:
     answer = await run(
         'query ($ids: [ID!]) { calls(projectId: "acme/chat", filter: {callIds: $ids}) { nodes { id } } }',
         ids=[call_id(number) for number in range(1001)],

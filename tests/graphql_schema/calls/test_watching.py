@@ -78,7 +78,7 @@ async def take(queue: asyncio.Queue[Any], count: int) -> list[Any]:
         return [await queue.get() for _ in range(count)]
 
 
-async def test_a_life_is_told_as_it_happens(schema: LoomSchema, stores: Stores) -> None:
+async def test_call_events_are_sent_as_they_happen(schema: LoomSchema, stores: Stores) -> None:
     calls = stores.calls
     async with watchers(schema, stores, LIFE) as [told]:
         await calls.write([start(1, inputs={"q": 2**70}), start(2, project_id="acme/other")])
@@ -101,7 +101,7 @@ async def test_a_life_is_told_as_it_happens(schema: LoomSchema, stores: Stores) 
     ]
 
 
-async def test_a_call_tells_when_it_was_deleted_in_the_event_of_that(schema: LoomSchema, stores: Stores) -> None:
+async def test_delete_event_has_the_deletion_time(schema: LoomSchema, stores: Stores) -> None:
     async with watchers(schema, stores, "type call { deletedAt }") as [told]:
         await stores.calls.write([start(1)])
         await take(told, 1)
@@ -113,7 +113,7 @@ async def test_a_call_tells_when_it_was_deleted_in_the_event_of_that(schema: Loo
     assert before // 1000 * 1000 <= times.parse(event["call"]["deletedAt"]) <= times.now()
 
 
-async def test_calls_are_told_with_what_they_cost_by_now(schema: LoomSchema, stores: Stores) -> None:
+async def test_events_have_the_current_cost(schema: LoomSchema, stores: Stores) -> None:
     await stores.costs.create(PROJECT, [NewCost("m", 0.5, 0.0, effective_date=0)])
     async with watchers(schema, stores, "type call { totalCost costs { totalTokens } }") as [told]:
         await stores.calls.write([start(1)])
@@ -124,7 +124,7 @@ async def test_calls_are_told_with_what_they_cost_by_now(schema: LoomSchema, sto
     assert [tuple(event["call"].values()) for event in events] == [(None, []), (1.5, [{"totalTokens": 3}])]
 
 
-async def test_a_hundred_subscriptions_are_one_stream_beside_which_all_else_is_answered(
+async def test_hundred_subscriptions_share_one_stream_and_delay_no_request(
     schema: LoomSchema, stores: Stores, run: Run, commands: Commands
 ) -> None:
     async with watchers(schema, stores, LIFE, count=100) as queues:
@@ -140,7 +140,7 @@ async def test_a_hundred_subscriptions_are_one_stream_beside_which_all_else_is_a
     assert readers(stores.calls) == 0
 
 
-async def test_the_size_of_a_trace_is_told_as_it_is_by_then(schema: LoomSchema, stores: Stores, run: Run) -> None:
+async def test_event_has_the_current_trace_size(schema: LoomSchema, stores: Stores, run: Run) -> None:
     sizes = "call { id storageSizeBytes totalStorageSizeBytes }"
     await stores.calls.write([start(2, trace_id=trace_id(1), parent_id=call_id(1), inputs={"q": "x" * 100})])
 
@@ -154,7 +154,7 @@ async def test_the_size_of_a_trace_is_told_as_it_is_by_then(schema: LoomSchema, 
     assert first["call"]["totalStorageSizeBytes"] > 100
 
 
-async def test_a_subscription_that_is_not_read_is_told_where_to_resume(schema: LoomSchema, database: Database) -> None:
+async def test_slow_subscriber_gets_a_resume_cursor(schema: LoomSchema, database: Database) -> None:
     stores = replace(Stores.for_database(database), calls=CallsStore(database, max_event_bytes=15_000))
     async with aclosing(watch(schema, stores, LIFE)) as answers:
         reading = asyncio.create_task(anext(answers))
@@ -179,9 +179,7 @@ async def test_a_subscription_that_is_not_read_is_told_where_to_resume(schema: L
     assert sorted(resumed) == [call_id(number) for number in range(2, 10)]
 
 
-async def test_watching_a_malformed_project_is_refused_by_the_name_of_the_argument(
-    schema: LoomSchema, stores: Stores
-) -> None:
+async def test_subscription_to_a_malformed_project_names_the_argument(schema: LoomSchema, stores: Stores) -> None:
     [answer] = [answer async for answer in watch(schema, stores, "type", project_id="acme")]
 
     [error] = answer.errors
@@ -189,7 +187,7 @@ async def test_watching_a_malformed_project_is_refused_by_the_name_of_the_argume
     assert error["message"].startswith("projectId: ")
 
 
-async def test_watching_while_the_database_is_away_is_unavailable(schema: LoomSchema) -> None:
+async def test_subscription_without_a_database_is_unavailable(schema: LoomSchema) -> None:
     away = Database.open("mongodb://127.0.0.1:1/?directConnection=true", "loomql", timeout_seconds=0.2)
     stores = Stores.for_database(away)
 
@@ -200,7 +198,7 @@ async def test_watching_while_the_database_is_away_is_unavailable(schema: LoomSc
     assert [answer.code for answer in answers] == ["UNAVAILABLE"]
 
 
-async def test_each_event_may_have_as_much_of_files_as_one_answer(schema: LoomSchema, stores: Stores, run: Run) -> None:
+async def test_each_event_has_the_file_budget_of_a_response(schema: LoomSchema, stores: Stores, run: Run) -> None:
     made = await run(
         'mutation ($project: ID!) { fileCreate(projectId: $project, name: "x", content: "aGk=") { digest } }',
         project=PROJECT,
@@ -220,9 +218,7 @@ async def test_each_event_may_have_as_much_of_files_as_one_answer(schema: LoomSc
     assert [json.loads(codec.dumps(result.data)) for result in told] == [event] * 3
 
 
-async def test_results_are_made_once_for_all_who_ask_the_same_wherever_they_began(
-    schema: LoomSchema, stores: Stores
-) -> None:
+async def test_results_are_shared_by_equal_subscriptions_at_any_start(schema: LoomSchema, stores: Stores) -> None:
     cursor = await stores.calls.events_cursor(PROJECT)
     await stores.calls.write([start(1)])
 
@@ -252,7 +248,7 @@ async def test_results_are_made_once_for_all_who_ask_the_same_wherever_they_bega
     assert different[1].data == {"callEvents": {"call": {"id": call_id(2), "op": None}}}
 
 
-async def test_a_wrong_place_and_variables_too_deep_are_told_as_results(schema: LoomSchema, stores: Stores) -> None:
+async def test_wrong_path_and_too_deep_variables_are_reported_as_results(schema: LoomSchema, stores: Stores) -> None:
     """What goes wrong is the result of the stream, never what the call of `stream` raises."""
     deep: Any = "x"
     for _ in range(1_000):

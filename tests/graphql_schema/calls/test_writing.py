@@ -49,7 +49,7 @@ READ_WHOLE = """
 """
 
 
-async def test_a_whole_call_is_one_write_and_reads_as_it_was_sent(run: Run, commands: Commands) -> None:
+async def test_complete_call_is_one_write_and_read_as_sent(run: Run, commands: Commands) -> None:
     usage = {"m": {"prompt_tokens": 5}}
     sent = {
         "opName": "answer",
@@ -87,7 +87,7 @@ async def test_a_whole_call_is_one_write_and_reads_as_it_was_sent(run: Run, comm
     }
 
 
-async def test_a_whole_call_sent_again_replaces_its_start_and_its_end(run: Run, calls: CallsStore) -> None:
+async def test_repeated_complete_call_replaces_its_start_and_end(run: Run, calls: CallsStore) -> None:
     await run(CREATE, call=whole(id=call_id(1), inputs={"old": 1}, output="old", exception="old"))
 
     await run(CREATE, call=whole(id=call_id(1), inputs={"new": 1}))
@@ -98,7 +98,7 @@ async def test_a_whole_call_sent_again_replaces_its_start_and_its_end(run: Run, 
     assert await calls.count(PROJECT) == 1
 
 
-async def test_ids_of_a_whole_call_left_out_are_made(run: Run, calls: CallsStore) -> None:
+async def test_missing_ids_of_a_complete_call_are_generated(run: Run, calls: CallsStore) -> None:
     ids = (await run(CREATE, call=whole())).data["callCreate"]
 
     assert await calls.one(PROJECT, ids["id"], ["id", "trace_id", "status"]) == {
@@ -125,7 +125,7 @@ async def test_ids_of_a_whole_call_left_out_are_made(run: Run, calls: CallsStore
     ],
     ids=lambda value: str(value)[:40],
 )
-async def test_a_whole_call_that_breaks_a_rule_is_refused_by_name_and_nothing_is_stored(
+async def test_invalid_complete_call_is_refused_and_not_stored(
     run: Run, calls: CallsStore, changes: dict[str, Any], code: str, argument: str
 ) -> None:
     answer = await run(CREATE, call=whole(**changes))
@@ -134,14 +134,14 @@ async def test_a_whole_call_that_breaks_a_rule_is_refused_by_name_and_nothing_is
     assert await calls.database.calls.count_documents({}) == 0
 
 
-async def test_a_whole_call_needs_its_end(run: Run) -> None:
+async def test_complete_call_needs_its_end(run: Run) -> None:
     answer = await run(CREATE, call=started())
 
     assert answer.code == "BAD_USER_INPUT"
     assert "endedAt" in answer.errors[0]["message"]
 
 
-async def test_ids_left_out_are_made_and_told(run: Run, calls: CallsStore) -> None:
+async def test_missing_ids_are_generated_and_returned(run: Run, calls: CallsStore) -> None:
     answer = await run(START, start=started())
 
     ids = answer.data["callStart"]
@@ -150,7 +150,7 @@ async def test_ids_left_out_are_made_and_told(run: Run, calls: CallsStore) -> No
     assert ids["id"][14] == "7"
 
 
-async def test_each_write_of_a_call_answers_with_its_ref(run: Run) -> None:
+async def test_each_write_of_a_call_returns_its_ref(run: Run) -> None:
     parts = [{"start": started(id=call_id(3))}, {"end": ended(id=call_id(4))}]
 
     answers = [
@@ -173,7 +173,7 @@ async def test_each_write_of_a_call_answers_with_its_ref(run: Run) -> None:
 
 
 @pytest.mark.parametrize("left_out", [{}, {"attributes": None, "summary": None}])
-async def test_attributes_and_a_summary_left_out_are_empty(run: Run, left_out: dict[str, None]) -> None:
+async def test_missing_attributes_and_summary_are_empty(run: Run, left_out: dict[str, None]) -> None:
     attributes = {"attributes": None} if left_out else {}
     summary = {"summary": None} if left_out else {}
     new_start = {name: value for name, value in started(id=call_id(1)).items() if name != "attributes"} | attributes
@@ -194,7 +194,7 @@ async def test_attributes_and_a_summary_left_out_are_empty(run: Run, left_out: d
 
 
 @pytest.mark.parametrize("value", [0, "", [], False])
-async def test_attributes_and_a_summary_that_are_no_objects_are_refused(run: Run, value: object) -> None:
+async def test_non_object_attributes_and_summary_are_refused(run: Run, value: object) -> None:
     start_answer = await run(START, start=started(attributes=value))
     end_answer = await run(END, end=ended(summary=value))
 
@@ -202,7 +202,7 @@ async def test_attributes_and_a_summary_that_are_no_objects_are_refused(run: Run
     assert end_answer.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "end.summary"}
 
 
-async def test_an_end_may_come_before_its_start(run: Run) -> None:
+async def test_end_may_arrive_before_its_start(run: Run) -> None:
     read = f'{{ call(projectId: "{PROJECT}", id: "{call_id(1)}") {{ status output }} }}'
 
     assert (await run(END, end=ended(output=[1]))).data == {"callEnd": {"id": call_id(1)}}
@@ -213,7 +213,7 @@ async def test_an_end_may_come_before_its_start(run: Run) -> None:
     assert (await run(read)).data["call"] == {"status": "SUCCESS", "output": [1]}
 
 
-async def test_a_batch_answers_item_by_item(run: Run, calls: CallsStore) -> None:
+async def test_batch_returns_one_result_per_item(run: Run, calls: CallsStore) -> None:
     answer = await run(
         BATCH,
         batch=[{"start": started(id=call_id(1), traceId=trace_id(1))}, {"end": ended()}, {"end": ended(id=call_id(2))}],
@@ -227,11 +227,11 @@ async def test_a_batch_answers_item_by_item(run: Run, calls: CallsStore) -> None
     assert await calls.count(PROJECT) == 1
 
 
-async def test_an_empty_batch_does_nothing(run: Run) -> None:
+async def test_empty_batch_does_nothing(run: Run) -> None:
     assert (await run(BATCH, batch=[])).data == {"callCreateBatch": {"res": []}}
 
 
-async def test_one_bad_item_is_named_and_nothing_is_stored(run: Run, calls: CallsStore) -> None:
+async def test_invalid_item_is_named_and_nothing_is_stored(run: Run, calls: CallsStore) -> None:
     good = [{"start": started(id=call_id(number))} for number in range(4)]
 
     answer = await run(BATCH, batch=[*good[:2], {"start": started(id="UPPER")}, *good[2:]])
@@ -242,7 +242,7 @@ async def test_one_bad_item_is_named_and_nothing_is_stored(run: Run, calls: Call
 
 
 @pytest.mark.parametrize("item", [{}, {"start": None}, {"start": started(), "end": ended()}])
-async def test_an_item_is_exactly_one_of_start_and_end(run: Run, item: dict[str, Any]) -> None:
+async def test_item_is_exactly_one_of_start_and_end(run: Run, item: dict[str, Any]) -> None:
     answer = await run(BATCH, batch=[{"start": started()}, {"end": ended()}, item, {"end": ended()}])
 
     assert answer.code == "BAD_USER_INPUT"
@@ -270,7 +270,7 @@ async def test_an_item_is_exactly_one_of_start_and_end(run: Run, item: dict[str,
         ({"inputs": {"ref": "weave-trace-internal:///x/object/f:v"}}, "start.inputs"),
     ],
 )
-async def test_a_start_that_breaks_a_rule_is_refused_by_name(
+async def test_invalid_start_is_refused_by_name(
     run: Run, calls: CallsStore, changes: dict[str, Any], argument: str
 ) -> None:
     answer = await run(START, start=started(**changes))
@@ -288,14 +288,14 @@ async def test_a_start_that_breaks_a_rule_is_refused_by_name(
         {"opName": "weave:///acme/chat/op/f:v"},
     ],
 )
-async def test_a_start_at_the_edge_of_the_rules_is_stored(run: Run, calls: CallsStore, changes: dict[str, Any]) -> None:
+async def test_start_at_the_limits_is_stored(run: Run, calls: CallsStore, changes: dict[str, Any]) -> None:
     answer = await run(START, start=started(**changes))
 
     assert answer.errors == []
     assert await calls.count(PROJECT) == 1
 
 
-async def test_a_name_is_given_cleared_and_counted(run: Run, calls: CallsStore) -> None:
+async def test_display_name_is_set_cleared_and_counted(run: Run, calls: CallsStore) -> None:
     await calls.write([start(1), end(1)])
     read = f'{{ call(projectId: "{PROJECT}", id: "{call_id(1)}") {{ displayName traceName summary(path: "weave") }} }}'
 
@@ -317,19 +317,19 @@ async def test_a_name_is_given_cleared_and_counted(run: Run, calls: CallsStore) 
     }
 
 
-async def test_a_name_for_a_call_that_is_not_there_counts_nothing(run: Run) -> None:
+async def test_rename_of_a_missing_call_counts_zero(run: Run) -> None:
     assert (await run(UPDATE, id=call_id(1), name="Nora")).data == {"callUpdate": {"numUpdated": 0}}
 
 
 @pytest.mark.parametrize(("name", "reason"), [(None, "is required"), ("n" * 1025, "the limit is 1,024")])
-async def test_a_name_that_breaks_a_rule_is_refused(run: Run, name: str | None, reason: str) -> None:
+async def test_invalid_display_name_is_refused(run: Run, name: str | None, reason: str) -> None:
     answer = await run(UPDATE, id=call_id(1), name=name)
 
     assert answer.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "displayName"}
     assert reason in answer.errors[0]["message"]
 
 
-async def test_a_delete_takes_descendants_and_the_next_read_agrees(run: Run, calls: CallsStore) -> None:
+async def test_delete_includes_descendants_and_is_visible_at_once(run: Run, calls: CallsStore) -> None:
     in_trace = {"trace_id": trace_id(1)}
     await calls.write(
         [
@@ -350,13 +350,13 @@ async def test_a_delete_takes_descendants_and_the_next_read_agrees(run: Run, cal
     assert left.data["calls"] == {"totalCount": 1, "nodes": [{"id": call_id(4)}]}
 
 
-async def test_a_delete_of_too_many_is_refused(run: Run) -> None:
+async def test_delete_of_too_many_calls_is_refused(run: Run) -> None:
     answer = await run(DELETE, ids=[call_id(number) for number in range(1001)])
 
     assert answer.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "callIds"}
 
 
-async def test_a_payload_beyond_a_document_is_refused_before_anything_is_written(run: Run, calls: CallsStore) -> None:
+async def test_payload_over_the_document_limit_is_refused_before_any_write(run: Run, calls: CallsStore) -> None:
     answer = await run(
         BATCH, batch=[{"start": started(id=call_id(1))}, {"start": started(inputs={"text": "x" * 20_000_000})}]
     )

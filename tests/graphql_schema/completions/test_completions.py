@@ -35,7 +35,7 @@ subscription ($inputs: CompletionsCreateRequestInputs!) {
 """
 
 
-async def test_a_completion_leads_to_its_call_with_usage_and_costs(ask: Ask, stores: Stores) -> None:
+async def test_completion_has_its_call_with_usage_and_costs(ask: Ask, stores: Stores) -> None:
     await stores.costs.create(PROJECT, [NewCost("gpt-4o", 0.5, 1.0)])
 
     answer = await ask(CREATE, inputs={"model": "gpt-4o", "messages": HELLO, "temperature": 0})
@@ -53,7 +53,7 @@ async def test_a_completion_leads_to_its_call_with_usage_and_costs(ask: Ask, sto
 
 
 @pytest.mark.parametrize(("track", "is_kept"), [(True, True), (None, True), (False, False)])
-async def test_a_completion_is_kept_unless_it_is_not_to_be(
+async def test_completion_is_stored_unless_tracking_is_off(
     ask: Ask, database: Database, *, track: bool | None, is_kept: bool
 ) -> None:
     answer = await ask(CREATE, inputs={"model": "gpt-4o"}, track=track)
@@ -108,7 +108,7 @@ def _snake(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
-async def test_what_a_provider_does_wrong_is_in_the_response(ask: Ask) -> None:
+async def test_provider_error_is_in_the_response(ask: Ask) -> None:
     answer = await ask(CREATE, inputs={"model": "status-401", "messages": HELLO})
 
     told = answer.data["completionsCreate"]
@@ -127,7 +127,7 @@ async def test_what_a_provider_does_wrong_is_in_the_response(ask: Ask) -> None:
         ({"model": "gpt-4o", "user": "weave-trace-internal:///x"}, "BAD_USER_INPUT", "inputs"),
     ],
 )
-async def test_inputs_that_break_a_rule_are_named(
+async def test_invalid_inputs_are_named(
     ask: Ask, stand_in: StandIn, inputs: dict[str, Any], code: str, argument: str
 ) -> None:
     answer = await ask(CREATE, inputs=inputs)
@@ -138,7 +138,7 @@ async def test_inputs_that_break_a_rule_are_named(
     assert stand_in.asked == []
 
 
-async def test_a_stream_has_the_call_first_then_chunks_then_the_whole(follow: Follow) -> None:
+async def test_stream_has_the_call_then_chunks_then_the_response(follow: Follow) -> None:
     events = [
         answer.data["completionsCreateStream"]
         async for answer in follow(STREAM, inputs={"model": "gpt-4o", "messages": HELLO})
@@ -155,7 +155,7 @@ async def test_a_stream_has_the_call_first_then_chunks_then_the_whole(follow: Fo
     assert finished["call"] == {"id": started["weaveCallId"], "status": "SUCCESS", "output": finished["response"]}
 
 
-async def test_answers_and_chunks_are_read_by_path(ask: Ask, follow: Follow) -> None:
+async def test_responses_and_chunks_are_read_by_path(ask: Ask, follow: Follow) -> None:
     mutation = """mutation ($path: String) {
       completionsCreate(projectId: "acme/support", inputs: {model: "gpt-4o"}) { response(path: $path) }
     }"""
@@ -180,7 +180,7 @@ async def test_answers_and_chunks_are_read_by_path(ask: Ask, follow: Follow) -> 
     ]
 
 
-async def test_a_stream_of_a_model_that_is_none_is_finished_at_once(follow: Follow) -> None:
+async def test_stream_of_an_unknown_model_ends_at_once(follow: Follow) -> None:
     [answer] = [answer async for answer in follow(STREAM, inputs={"model": "custom::acme"})]
 
     event = answer.data["completionsCreateStream"]
@@ -188,14 +188,14 @@ async def test_a_stream_of_a_model_that_is_none_is_finished_at_once(follow: Foll
     assert event["response"].keys() == {"error"}
 
 
-async def test_a_stream_whose_inputs_break_a_rule_is_an_error(follow: Follow) -> None:
+async def test_stream_with_invalid_inputs_is_an_error(follow: Follow) -> None:
     [answer] = [answer async for answer in follow(STREAM, inputs={"model": "gpt-4o", "stop": 5})]
 
     assert answer.code == "BAD_USER_INPUT"
     assert answer.errors[0]["extensions"]["argument"] == "inputs.stop"
 
 
-async def test_who_leaves_a_stream_ends_it(follow: Follow, database: Database, stand_in: StandIn) -> None:
+async def test_disconnect_ends_the_stream(follow: Follow, database: Database, stand_in: StandIn) -> None:
     stand_in.reply = lambda _body: "word " * 10_000
     async with aclosing(follow(STREAM, inputs={"model": "drip", "messages": HELLO})) as answers:
         for _ in range(4):

@@ -22,7 +22,7 @@ COSTS = """query ($first: Int = 100) {
 }"""
 
 
-async def test_calls_cost_by_the_price_that_held_when_they_started(run: Run, calls: CallsStore) -> None:
+async def test_call_is_priced_by_the_price_in_effect_at_its_start(run: Run, calls: CallsStore) -> None:
     await create(
         run,
         cost(promptTokenCost=0.5, effectiveDate="0001-01-01T00:00:00Z", providerId="first"),
@@ -86,7 +86,7 @@ CLASSES = """{ calls(projectId: "acme/chat") { nodes {
 }"""
 
 
-async def test_costs_are_shown_by_class_of_tokens_and_add_up(run: Run, calls: CallsStore) -> None:
+async def test_costs_are_listed_by_token_class_and_add_up(run: Run, calls: CallsStore) -> None:
     await create(run, cost(promptTokenCost=0.000003, completionTokenCost=0.000015, cacheReadTokenCost=0.0000003))
     used = {
         "prompt_tokens": 1_000,
@@ -150,7 +150,7 @@ async def test_costs_are_shown_by_class_of_tokens_and_add_up(run: Run, calls: Ca
     }
 
 
-async def test_a_cost_that_the_sender_states_is_shown_and_in_no_sum(run: Run, calls: CallsStore) -> None:
+async def test_cost_reported_by_the_sender_is_shown_but_not_summed(run: Run, calls: CallsStore) -> None:
     await calls.write([start(), end(summary={"usage": {"unknown": {"prompt_tokens": 4, "cost": 0.5}}})])
 
     data = (await run(CLASSES % trace_id(1))).data
@@ -163,7 +163,7 @@ async def test_a_cost_that_the_sender_states_is_shown_and_in_no_sum(run: Run, ca
     assert (row["cost"], row["unpricedTokens"]) == (None, 4)
 
 
-async def test_five_calls_at_a_millionth_cost_five_millionths_in_every_sum(run: Run, calls: CallsStore) -> None:
+async def test_five_tokens_at_a_millionth_cost_five_millionths_in_every_sum(run: Run, calls: CallsStore) -> None:
     await create(run, cost(promptTokenCost=0.000001, completionTokenCost=0))
     for number in range(5):
         above = {"parent_id": call_id(0)} if number else {}
@@ -188,7 +188,7 @@ async def test_five_calls_at_a_millionth_cost_five_millionths_in_every_sum(run: 
     }
 
 
-async def test_a_price_of_the_future_still_holds_where_there_is_no_other(run: Run, calls: CallsStore) -> None:
+async def test_future_price_applies_if_there_is_no_other(run: Run, calls: CallsStore) -> None:
     await create(run, cost(effectiveDate="9999-12-31T23:59:59.999999Z"))
     await calls.write([start(), end(summary={"usage": {"m": {"prompt_tokens": 1}}})])
 
@@ -198,7 +198,7 @@ async def test_a_price_of_the_future_still_holds_where_there_is_no_other(run: Ru
     assert node["costs"][0]["effectiveDate"] == "9999-12-31T23:59:59.999999Z"
 
 
-async def test_without_a_price_or_usage_there_are_no_costs(run: Run, calls: CallsStore) -> None:
+async def test_call_without_price_or_usage_has_no_costs(run: Run, calls: CallsStore) -> None:
     await create(run, cost(), project="acme/other")
     await calls.write([start(1), start(2), end(2), start(3), end(3, summary={"usage": {"m": {"prompt_tokens": 1}}})])
 
@@ -211,7 +211,7 @@ async def test_without_a_price_or_usage_there_are_no_costs(run: Run, calls: Call
     ]
 
 
-async def test_a_shipped_price_holds_until_the_project_sets_its_own(run: Run, calls: CallsStore) -> None:
+async def test_shipped_price_applies_until_the_project_sets_its_own(run: Run, calls: CallsStore) -> None:
     used = {"gpt-4o": {"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000}}
     await calls.write([start(), end(summary={"usage": used})])
 
@@ -229,7 +229,7 @@ async def test_a_shipped_price_holds_until_the_project_sets_its_own(run: Run, ca
     assert after == shipped
 
 
-async def test_other_currencies_are_told_by_model_and_in_no_total(run: Run, calls: CallsStore) -> None:
+async def test_other_currencies_are_listed_by_model_and_not_totalled(run: Run, calls: CallsStore) -> None:
     await create(
         run, cost(llmId="euro", promptTokenCostUnit="EUR", completionTokenCostUnit="EUR"), cost(llmId="dollar")
     )
@@ -247,7 +247,7 @@ async def test_other_currencies_are_told_by_model_and_in_no_total(run: Run, call
     assert euro["costs"][0]["promptTokensTotalCost"] == 1.0
 
 
-async def test_a_page_of_any_size_costs_as_many_commands(run: Run, calls: CallsStore, commands: Commands) -> None:
+async def test_cost_queries_do_not_depend_on_page_size(run: Run, calls: CallsStore, commands: Commands) -> None:
     await create(run, *(cost(llmId=f"m{number}") for number in range(40)))
     for number in range(40):
         await calls.write([start(number), end(number, summary={"usage": {f"m{number}": {"prompt_tokens": number}}})])
@@ -265,7 +265,7 @@ async def test_a_page_of_any_size_costs_as_many_commands(run: Run, calls: CallsS
     assert "usage" not in str(commands.last("find"))
 
 
-async def test_calls_cost_the_same_wherever_they_are_come_upon(
+async def test_call_has_the_same_cost_in_every_field(
     run: Run, calls: CallsStore, objects: ObjectsStore, commands: Commands
 ) -> None:
     await create(run, cost())
@@ -327,7 +327,7 @@ async def test_calls_sort_and_filter_by_cost_and_tokens(run: Run, calls: CallsSt
         assert answer.data["explain"] == {"sortsInMemory": name == "total_cost"}
 
 
-async def test_summary_stays_what_it_is_without_costs(run: Run, calls: CallsStore) -> None:
+async def test_summary_is_unchanged_without_costs(run: Run, calls: CallsStore) -> None:
     await create(run, cost())
     await calls.write([start(), end(summary={"usage": {"m": {"prompt_tokens": 1}}})])
 

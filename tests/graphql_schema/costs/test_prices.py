@@ -9,7 +9,7 @@ from tests.graphql_schema.conftest import Run
 from tests.graphql_schema.costs.asking import LIST, PURGE, RATES, by_id, cost, create, listed
 
 
-async def test_a_price_is_listed_as_it_was_set(run: Run) -> None:
+async def test_price_is_listed_as_set(run: Run) -> None:
     before = parse("2026-01-01T00:00:00Z")
     first, second = await create(
         run,
@@ -36,7 +36,7 @@ async def test_a_price_is_listed_as_it_was_set(run: Run) -> None:
     assert parse(found[1]["effectiveDate"]) > before
 
 
-async def test_further_rates_are_listed_filtered_and_sorted_as_they_were_set(run: Run) -> None:
+async def test_further_rates_are_listed_filtered_and_sorted_as_set(run: Run) -> None:
     rates = {name: place / 8 for place, name in enumerate(RATES)}
     await create(run, cost(llmId="all", **rates), cost(llmId="one", cacheReadTokenCost=0.25), cost(llmId="none"))
 
@@ -51,7 +51,7 @@ async def test_further_rates_are_listed_filtered_and_sorted_as_they_were_set(run
     assert (await listed(run, sort=down))[0]["llmId"] == "all"
 
 
-async def test_the_same_price_again_is_another_one(run: Run) -> None:
+async def test_repeated_price_is_a_new_price(run: Run) -> None:
     first, again = await create(run, cost(), cost())
     [third] = await create(run, cost())
 
@@ -59,12 +59,12 @@ async def test_the_same_price_again_is_another_one(run: Run) -> None:
     assert len(await listed(run)) == 3
 
 
-async def test_no_prices_are_set_for_none(run: Run, commands: Commands) -> None:
+async def test_empty_list_sets_no_prices(run: Run, commands: Commands) -> None:
     assert await create(run) == []
     assert commands.names == []
 
 
-async def test_prices_are_asked_sorted_and_paged_within_their_project(run: Run) -> None:
+async def test_prices_are_queried_sorted_and_paged_within_their_project(run: Run) -> None:
     await create(run, *(cost(llmId=f"m{number}", promptTokenCost=number % 3 / 10) for number in range(7)))
     await create(run, cost(llmId="m1"), project="acme/other")
 
@@ -82,7 +82,7 @@ async def test_prices_are_asked_sorted_and_paged_within_their_project(run: Run) 
     assert await listed(run, query=recent) == []
 
 
-async def test_a_purge_takes_just_the_prices_of_the_project_that_it_names(run: Run) -> None:
+async def test_purge_deletes_only_the_named_prices_of_its_project(run: Run) -> None:
     ids = await create(run, *(cost(llmId=name) for name in "abcdef"))
     [other] = await create(run, cost(), project="acme/other")
     shapes: list[tuple[dict[str, Any], int]] = [
@@ -102,5 +102,5 @@ async def test_a_purge_takes_just_the_prices_of_the_project_that_it_names(run: R
     assert len(await listed(run, project="acme/other")) == 1
 
 
-def test_the_list_is_a_connection_by_the_name_of_what_it_lists() -> None:
+def test_price_list_is_a_connection_named_after_its_entity() -> None:
     assert "type CostConnection {" in sdl()

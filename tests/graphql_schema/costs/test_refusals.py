@@ -25,7 +25,7 @@ from tests.stores.calls.builders import call_id
         {"in": {"input": {"getField": "id"}, "values": [{"nullLiteral": True}]}},
     ],
 )
-async def test_a_purge_of_any_other_shape_is_refused_and_takes_nothing(run: Run, expr: dict[str, Any]) -> None:
+async def test_purge_query_of_any_other_form_is_refused(run: Run, expr: dict[str, Any]) -> None:
     await create(run, cost())
 
     answer = await run(PURGE, query={"expr": expr})
@@ -52,7 +52,7 @@ async def test_a_purge_of_any_other_shape_is_refused_and_takes_nothing(run: Run,
         ({"completionTokenCostUnit": "x" * 65}, "costs.1.completionTokenCostUnit", "the limit is 64"),
     ],
 )
-async def test_a_wrong_price_is_named_and_nothing_is_set(
+async def test_invalid_price_is_named_and_nothing_is_set(
     run: Run, wrong: dict[str, Any], argument: str, says: str
 ) -> None:
     answer = await run(CREATE, costs=[cost(), cost(**wrong)])
@@ -73,7 +73,7 @@ async def test_a_wrong_price_is_named_and_nothing_is_set(
         ({"effectiveDate": 5}, "a string in ISO 8601"),
     ],
 )
-async def test_what_is_no_price_at_all_is_refused(run: Run, wrong: dict[str, Any], says: str) -> None:
+async def test_non_object_price_is_refused(run: Run, wrong: dict[str, Any], says: str) -> None:
     answer = await run(CREATE, costs=[cost(**wrong)])
 
     assert answer.code == "BAD_USER_INPUT"
@@ -82,7 +82,7 @@ async def test_what_is_no_price_at_all_is_refused(run: Run, wrong: dict[str, Any
 
 
 @pytest.mark.parametrize("number", ["1e400", "NaN", "-Infinity"])
-async def test_a_price_that_is_no_number_is_refused(run: Run, number: str) -> None:
+async def test_non_numeric_price_is_refused(run: Run, number: str) -> None:
     document = f"""mutation {{ costCreate(projectId: "acme/chat", costs: [
       {{llmId: "m", promptTokenCost: {number}, completionTokenCost: 0}}]) {{ ids {{ id }} }} }}"""
 
@@ -103,7 +103,7 @@ async def test_more_prices_than_a_thousand_at_once_are_refused(run: Run) -> None
 
 
 @pytest.mark.parametrize("project", ["acme", "a/b/c", ""])
-async def test_a_wrong_project_is_refused_everywhere(run: Run, project: str) -> None:
+async def test_invalid_project_is_refused_everywhere(run: Run, project: str) -> None:
     for document, variables in (
         (CREATE, {"costs": [cost()]}),
         (LIST, {}),
@@ -113,7 +113,7 @@ async def test_a_wrong_project_is_refused_everywhere(run: Run, project: str) -> 
         assert (answer.code, answer.errors[0]["extensions"]["argument"]) == ("BAD_USER_INPUT", "projectId")
 
 
-async def test_a_user_with_a_name_too_long_is_refused_wherever_one_writes(run: Run) -> None:
+async def test_too_long_user_name_is_refused_by_every_mutation(run: Run) -> None:
     documents = {
         "costCreate": CREATE,
         "callUpdate": """mutation ($user: String, $id: ID!) {

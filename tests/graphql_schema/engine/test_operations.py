@@ -92,7 +92,7 @@ def messages(result: ExecutionResult) -> list[str]:
     return [error.message for error in result.errors or ()]
 
 
-async def test_a_query_gives_one_result_streamed_or_not() -> None:
+async def test_query_returns_one_result_streamed_or_not() -> None:
     document = "query($n: Int!) { half(of: $n) }"
 
     whole, odd = [await schema.execute(document, {"n": n}) for n in (8, 7)]
@@ -105,7 +105,7 @@ async def test_a_query_gives_one_result_streamed_or_not() -> None:
     assert messages(odd) == messages(streamed_odd) == ["7 is odd"]
 
 
-async def test_a_subscription_tells_what_came_before_the_error_that_ends_it() -> None:
+async def test_subscription_sends_earlier_events_before_its_final_error() -> None:
     results = await streamed("subscription { down(start: 2) }")
 
     assert [result.data for result in results] == [{"down": 2}, {"down": 1}, None]
@@ -122,7 +122,7 @@ async def test_a_subscription_tells_what_came_before_the_error_that_ends_it() ->
         (None, 'Request data is missing a "query" value'),
     ],
 )
-async def test_what_cannot_start_is_told_before_anything_runs(document: str | None, message: str) -> None:
+async def test_invalid_operation_is_reported_before_execution(document: str | None, message: str) -> None:
     [result] = await streamed(document)
 
     assert isinstance(result, PreExecutionError)
@@ -131,7 +131,7 @@ async def test_what_cannot_start_is_told_before_anything_runs(document: str | No
     assert message in told
 
 
-async def test_a_subscription_with_a_variable_that_does_not_suit_cannot_start() -> None:
+async def test_subscription_with_an_invalid_variable_cannot_start() -> None:
     [result] = await streamed("subscription($n: Int!) { down(start: $n) }", variable_values={"n": "two"})
 
     assert isinstance(result, PreExecutionError)
@@ -147,7 +147,7 @@ async def test_a_subscription_with_a_variable_that_does_not_suit_cannot_start() 
     ],
     ids=["field", "value", "literal"],
 )
-async def test_a_wrong_name_that_grows_when_it_is_lowered_is_told_as_any_other(
+async def test_misspelt_name_that_grows_in_lower_case_is_reported(
     document: str, given: dict[str, object], told: str
 ) -> None:
     result = await schema.execute(document, given)
@@ -157,7 +157,7 @@ async def test_a_wrong_name_that_grows_when_it_is_lowered_is_told_as_any_other(
     assert "index" not in message
 
 
-async def test_a_type_of_operation_that_is_not_allowed_is_refused() -> None:
+async def test_disallowed_operation_type_is_refused() -> None:
     allowed = {OperationType.MUTATION}
 
     with pytest.raises(InvalidOperationTypeError):
@@ -167,7 +167,7 @@ async def test_a_type_of_operation_that_is_not_allowed_is_refused() -> None:
     assert messages(result) == ["A query cannot be run here."]
 
 
-async def test_a_missing_document_is_the_callers_error() -> None:
+async def test_missing_document_is_a_client_error() -> None:
     with pytest.raises(MissingQueryError):
         await schema.execute("")
 
@@ -187,14 +187,14 @@ async def test_a_missing_document_is_the_callers_error() -> None:
         ("query { half(of: 2) unavailable }", ExecutionResult),
     ],
 )
-async def test_a_mutation_after_which_something_may_stand_says_so(document: str, kind: type[ExecutionResult]) -> None:
+async def test_partly_executed_mutation_reports_possible_effects(document: str, kind: type[ExecutionResult]) -> None:
     result = await schema.execute(document)
 
     assert type(result) is kind
     assert messages(result)
 
 
-async def test_an_observer_is_beside_each_operation_and_told_what_came_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_observer_wraps_each_operation_and_gets_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
 
     @contextmanager
@@ -245,6 +245,6 @@ def shout(value: str) -> str:
     ],
     ids=lambda given: str(*given),
 )
-def test_what_would_not_run_is_refused(given: dict[str, object]) -> None:
+def test_unsupported_schema_options_are_refused(given: dict[str, object]) -> None:
     with pytest.raises(TypeError, match=f"{next(iter(given))} is not supported"):
         LimitedSchema(Query, limits=Limits(), **given)

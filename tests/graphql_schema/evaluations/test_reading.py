@@ -100,7 +100,7 @@ USAGE = {"gpt-4o": {"prompt_tokens": 100, "completion_tokens": 20, "requests": 1
         (4, {"__typename": "EvaluationStatusNotFound", "code": "NOT_FOUND"}),
     ],
 )
-async def test_each_status_is_a_type_of_its_own(run: Run, calls: CallsStore, number: int, expected: Any) -> None:  # noqa: ANN401
+async def test_each_status_has_its_own_type(run: Run, calls: CallsStore, number: int, expected: Any) -> None:  # noqa: ANN401
     inputs = {"self": {"dataset": {"rows": [1, 2, 3]}}}
     await calls.write(
         [
@@ -115,7 +115,7 @@ async def test_each_status_is_a_type_of_its_own(run: Run, calls: CallsStore, num
     assert (answer.data, answer.errors) == ({"evaluationStatus": expected}, [])
 
 
-async def test_a_row_tells_all_that_belongs_to_it(run: Run, calls: CallsStore, tables: TablesStore) -> None:
+async def test_row_has_all_its_fields(run: Run, calls: CallsStore, tables: TablesStore) -> None:
     _, [digest] = await tables.create(PROJECT, [{"question": "Why?"}])
     scores = {"helpfulness": {"grade": 4, "reason": "so"}, "passed": True}
     await calls.write(whole_run([Prediction(row_ref(digest), {"text": "Because."}, scores, usage=USAGE)]))
@@ -174,7 +174,7 @@ async def test_a_row_tells_all_that_belongs_to_it(run: Run, calls: CallsStore, t
     ]
 
 
-async def test_calls_at_the_edges_are_there_whichever_way_they_are_asked_for(run: Run, calls: CallsStore) -> None:
+async def test_related_calls_are_returned_by_every_selection(run: Run, calls: CallsStore) -> None:
     await calls.write([*whole_run([graded(1, 4)]), *whole_run([graded(1, 5)], 2)])
     document = """
     query ($project: ID!, $id: ID!, $ids: [ID!]!, $no: Boolean = false) {
@@ -204,7 +204,7 @@ async def test_calls_at_the_edges_are_there_whichever_way_they_are_asked_for(run
     ]
 
 
-async def test_rows_whose_parts_are_missing_answer_with_null(run: Run, calls: CallsStore) -> None:
+async def test_incomplete_rows_have_null_fields(run: Run, calls: CallsStore) -> None:
     bad = [Prediction({"question": "Why?"}, own_output="garbage"), Prediction("x", own_output={"scores": {"s": None}})]
     await calls.write(whole_run(bad))
     await calls.delete(PROJECT, [below(0, 1), below(1, 1)])
@@ -221,7 +221,7 @@ async def test_rows_whose_parts_are_missing_answer_with_null(run: Run, calls: Ca
     assert score == {"name": "s"} | dict.fromkeys(("value", "grade", "scorer", "callId", "status", "exception", "call"))
 
 
-async def test_pages_go_both_ways_and_the_worst_come_first_where_asked(run: Run, calls: CallsStore) -> None:
+async def test_pages_go_both_ways_with_the_worst_rows_first(run: Run, calls: CallsStore) -> None:
     await calls.write(whole_run([graded(n, grade) for n, grade in enumerate([3, 1, 4, 5, 2])]))
 
     async def page(**asked: Any) -> Any:  # noqa: ANN401
@@ -243,7 +243,7 @@ async def test_pages_go_both_ways_and_the_worst_come_first_where_asked(run: Run,
     assert (await page(query=typed))[::2] == ([3], 1)
 
 
-async def test_a_run_tells_of_what_it_is(run: Run, calls: CallsStore, objects: ObjectsStore) -> None:
+async def test_run_has_its_fields(run: Run, calls: CallsStore, objects: ObjectsStore) -> None:
     digest = await objects.create(ObjectVersion(PROJECT, "quality", {"scorers": [JUDGE], "trials": 2, "name": "q"}))
     inputs = {"self": f"weave:///{PROJECT}/object/quality:{digest}", "model": MODEL}
     predictions = [graded(n % 2, n, passed=n > 1, usage=USAGE) for n in range(4)]
@@ -296,14 +296,14 @@ async def test_a_run_tells_of_what_it_is(run: Run, calls: CallsStore, objects: O
 
 
 @pytest.mark.parametrize("trials", [True, 2**31, 2**70, 1.5, "2"])
-async def test_trials_that_are_no_number_of_use_are_one(run: Run, calls: CallsStore, trials: object) -> None:
+async def test_invalid_number_of_trials_counts_as_one(run: Run, calls: CallsStore, trials: object) -> None:
     await calls.write(of_run(inputs={"self": {"trials": trials}}))
     document = "query ($project: ID!, $id: ID!) { evaluationRun(projectId: $project, callId: $id) { trials } }"
 
     assert (await run(document, project=PROJECT, id=run_id())).data == {"evaluationRun": {"trials": 1}}
 
 
-async def test_a_run_inside_of_a_trace_tells_what_its_call_reports(run: Run, calls: CallsStore) -> None:
+async def test_nested_run_reports_the_usage_of_its_call(run: Run, calls: CallsStore) -> None:
     own = of_run(parent_id=call_id(7), summary={"usage": USAGE})
     await calls.write(
         [*own, start(8, trace_id="11111111-0000-7000-8000-000000000001"), end(8, summary={"usage": USAGE})]
@@ -319,7 +319,7 @@ async def test_a_run_inside_of_a_trace_tells_what_its_call_reports(run: Run, cal
     assert answer.data["evaluationRun"]["usage"] == {"totalTokens": 120, "models": [{"model": "gpt-4o"}]}
 
 
-async def test_a_run_whose_call_sums_up_is_not_added_up_again(run: Run, calls: CallsStore, commands: Commands) -> None:
+async def test_run_whose_call_sums_usage_is_not_summed_twice(run: Run, calls: CallsStore, commands: Commands) -> None:
     told = {"usage": {"gpt-4o": {"prompt_tokens": 7}}, "status_counts": {"success": 9}}
     await calls.write(whole_run([graded(n, 1, usage=USAGE) for n in range(3)], summary=told))
     commands.sent.clear()
@@ -334,7 +334,7 @@ async def test_a_run_whose_call_sums_up_is_not_added_up_again(run: Run, calls: C
     assert "aggregate" not in commands.names
 
 
-async def test_a_run_that_failed_or_goes_on_shows_what_is_there(run: Run, calls: CallsStore) -> None:
+async def test_failed_or_running_run_shows_existing_rows(run: Run, calls: CallsStore) -> None:
     predictions = [graded(1, 4), graded(2, None, output=None, exception="cut off"), graded(3, 2, is_running=True)]
     await calls.write(whole_run(predictions, 1, output=None, exception="out of tea"))
     await calls.write(whole_run(predictions, 2, runs=True))
@@ -347,7 +347,7 @@ async def test_a_run_that_failed_or_goes_on_shows_what_is_there(run: Run, calls:
         assert [[score["grade"] for score in each["scores"]] for each in found] == [[4], [], [2]]
 
 
-async def test_an_example_stays_when_its_dataset_is_deleted(
+async def test_example_remains_after_its_dataset_is_deleted(
     run: Run, calls: CallsStore, tables: TablesStore, objects: ObjectsStore
 ) -> None:
     table, [row] = await tables.create(PROJECT, [{"question": "Why?"}])
@@ -373,7 +373,7 @@ async def test_an_example_stays_when_its_dataset_is_deleted(
     assert after.data["evaluationRun"]["dataset"] == {"ref": dataset, "obj": None}
 
 
-async def test_runs_are_shown_side_by_side(run: Run, calls: CallsStore) -> None:
+async def test_runs_are_compared(run: Run, calls: CallsStore) -> None:
     await calls.write(
         [
             *whole_run([graded(1, 5, usage=USAGE), graded(2, 2), graded(3, 3)], display_name="old"),
@@ -421,7 +421,7 @@ async def test_runs_are_shown_side_by_side(run: Run, calls: CallsStore) -> None:
     ]
 
 
-async def test_what_fell_most_comes_first_where_asked(run: Run, calls: CallsStore) -> None:
+async def test_largest_regression_is_sorted_first(run: Run, calls: CallsStore) -> None:
     await calls.write([*whole_run([graded(n, 3) for n in range(4)]), *whole_run([graded(n, n) for n in range(3)], 2)])
     asked = {"project": PROJECT, "ids": [run_id(1), run_id(2)]}
     fell = [{"field": "scores.helpfulness.grade", "direction": "ASC"}]
@@ -434,7 +434,7 @@ async def test_what_fell_most_comes_first_where_asked(run: Run, calls: CallsStor
     assert more["evaluationCompare"]["rows"]["totalCount"] == 4
 
 
-async def test_a_page_costs_the_same_commands_whatever_it_has(run: Run, calls: CallsStore, commands: Commands) -> None:
+async def test_command_count_does_not_depend_on_page_content(run: Run, calls: CallsStore, commands: Commands) -> None:
     for number, size in ((1, 2), (2, 150), (3, 2), (4, 150)):
         scores = [graded(n, n % 5, passed=True, usage=USAGE) for n in range(size)]
         await calls.write(whole_run(scores, number))
@@ -477,7 +477,7 @@ COMPARE_OF = 'evaluationCompare(projectId: "acme/chat", callIds:'
         (COMPARE_OF + '["{no}", "{run}"]) { numInCommon }', "BAD_USER_INPUT", "callIds.0"),
     ],
 )
-async def test_what_breaks_a_rule_says_which(run: Run, calls: CallsStore, field: str, code: str, argument: str) -> None:
+async def test_invalid_arguments_are_named(run: Run, calls: CallsStore, field: str, code: str, argument: str) -> None:
     await calls.write([*of_run(), start(1), end(1)])
     for name, value in (("no", call_id(1)), ("run", run_id())):
         field = field.replace(f"{{{name}}}", value)
@@ -488,7 +488,7 @@ async def test_what_breaks_a_rule_says_which(run: Run, calls: CallsStore, field:
     assert (error["extensions"]["code"], error["extensions"].get("argument")) == (code, argument)
 
 
-async def test_a_run_that_is_not_there_is_null(run: Run, calls: CallsStore) -> None:
+async def test_missing_run_is_null(run: Run, calls: CallsStore) -> None:
     await calls.write(of_run())
     document = (
         "query ($project: ID!, $id: ID!) { evaluationRun(projectId: $project, callId: $id) { id metrics { name } } }"
@@ -524,7 +524,7 @@ query ($project: ID!, $ids: [ID!]!, $first: Int) {
 """
 
 
-async def test_runs_have_their_rows_as_each_by_itself(run: Run, calls: CallsStore) -> None:
+async def test_rows_in_a_list_of_runs_equal_those_of_single_runs(run: Run, calls: CallsStore) -> None:
     await calls.write(
         [
             *whole_run([graded(0, 5), graded(1, 4), Prediction({"question": "inline"}, "said")]),
@@ -564,7 +564,7 @@ async def test_runs_have_their_rows_as_each_by_itself(run: Run, calls: CallsStor
         assert alone.data["evaluationResults"]["nodes"] == rows
 
 
-async def test_each_run_has_the_ref_that_it_was_given(run: Run, calls: CallsStore) -> None:
+async def test_each_run_has_the_ref_that_was_requested(run: Run, calls: CallsStore) -> None:
     elsewhere = row_ref(digest_of(0)).replace("Questions", "Others")
     await calls.write([*whole_run([graded(0, 5)]), *whole_run([Prediction(elsewhere, "said")], 2)])
 
@@ -574,7 +574,7 @@ async def test_each_run_has_the_ref_that_it_was_given(run: Run, calls: CallsStor
     assert given == [elsewhere, row_ref(digest_of(0))]
 
 
-async def test_the_rows_of_a_run_go_on_by_cursor(run: Run, calls: CallsStore) -> None:
+async def test_rows_of_a_run_continue_by_cursor(run: Run, calls: CallsStore) -> None:
     await calls.write(whole_run([graded(number, 1) for number in range(5)]))
     document = """
     query ($project: ID!, $id: ID!, $after: String) {
@@ -596,7 +596,7 @@ async def test_the_rows_of_a_run_go_on_by_cursor(run: Run, calls: CallsStore) ->
     assert (answer.code, answer.errors[0]["extensions"]["argument"]) == ("BAD_USER_INPUT", "after")
 
 
-async def test_the_rows_of_few_and_many_runs_cost_the_same_commands(
+async def test_command_count_does_not_depend_on_the_number_of_runs(
     run: Run, calls: CallsStore, commands: Commands
 ) -> None:
     for number in range(1, 9):

@@ -89,7 +89,7 @@ def api(schema: LoomSchema, stores: Stores) -> Api:
     return Api(schema, stores)
 
 
-async def test_a_run_is_ordered_watched_and_read(api: Api, stores: Stores, stand_in: StandIn) -> None:
+async def test_run_is_ordered_watched_and_read(api: Api, stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader([{"grade": 3}] * 3)
     evaluation = await orders.evaluation(stores, [await orders.judge(stores)])
 
@@ -109,7 +109,7 @@ async def test_a_run_is_ordered_watched_and_read(api: Api, stores: Stores, stand
     assert (root["wb_user_id"], root["output"]["helpfulness"]) == ("ada", {"grade": {"mean": 3.0}})
 
 
-async def test_a_run_is_canceled(api: Api, stores: Stores) -> None:
+async def test_run_is_canceled(api: Api, stores: Stores) -> None:
     evaluation = await orders.evaluation(stores, [])
     answer = await api.ask(EVALUATE, evaluationRef=evaluation, modelRef=await orders.model(stores))
     call_id = answer.data["evaluateModel"]["callId"]
@@ -126,7 +126,7 @@ async def test_a_run_is_canceled(api: Api, stores: Stores) -> None:
     }
 
 
-async def test_what_is_wrong_names_its_argument(api: Api, stores: Stores) -> None:
+async def test_invalid_arguments_are_named(api: Api, stores: Stores) -> None:
     evaluation, model = await orders.evaluation(stores, []), await orders.model(stores)
     unknown = "01a21651-a452-74ae-b3c2-2054a3e440ec"
 
@@ -147,7 +147,7 @@ async def test_what_is_wrong_names_its_argument(api: Api, stores: Stores) -> Non
     assert no_run.data["evaluationProgress"] == {"__typename": "EvaluationStatusNotFound"}
 
 
-async def test_a_run_of_the_server_is_read_as_any_other(api: Api, stores: Stores, stand_in: StandIn) -> None:
+async def test_run_of_the_server_is_read_like_any_other(api: Api, stores: Stores, stand_in: StandIn) -> None:
     fails = {"answer to What is a warp?": "no JSON", "What is a loom?": JSONResponse({"error": "broken"}, 500)}
     stand_in.reply = Grader([{"grade": 3, "good": True}], fails)
     judge = await orders.judge(stores)

@@ -45,7 +45,7 @@ class CountingExecutor(CompilingExecutor):
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-async def test_random_documents_over_faulty_data_answer_as_graphql_core_does(stock: LoomSchema, part: int) -> None:
+async def test_random_documents_over_faulty_data_equal_graphql_core(stock: LoomSchema, part: int) -> None:
     ours = build_example(CountingExecutor)
     counts = Counter[str]()
     COMPILED.clear()
@@ -128,7 +128,7 @@ class Sorting(StrawberryGraphQLCoreExecutionContext):
         (Sorting, ".data"),
     ],
 )
-async def test_an_executor_that_is_wrong_in_one_way_is_found_out(
+async def test_executor_with_one_defect_is_detected(
     stock: LoomSchema, executor: type[Executor[Any]], place: str
 ) -> None:
     wrong = build_example(executor)
@@ -139,7 +139,7 @@ async def test_an_executor_that_is_wrong_in_one_way_is_found_out(
     pytest.fail(f"{executor.__name__} goes unnoticed")
 
 
-async def test_a_difference_is_told_with_the_smallest_document_that_shows_it(stock: LoomSchema) -> None:
+async def test_difference_is_reported_with_the_smallest_document(stock: LoomSchema) -> None:
     wrong = build_example(Sorting)
     found = [await told(case, wrong, stock) for case in random_cases(stock, 1, range(5), Counter())]
     first = next(text for text in found if text)
@@ -148,7 +148,7 @@ async def test_a_difference_is_told_with_the_smallest_document_that_shows_it(sto
     assert len(first.splitlines()) < 12
 
 
-async def test_graphql_core_answers_twice_the_same(stock: LoomSchema) -> None:
+async def test_graphql_core_is_deterministic(stock: LoomSchema) -> None:
     found = [await told(case, stock, stock) for case in random_cases(stock, SEED, range(25), Counter())]
     assert len(found) > 75
     assert not any(found)

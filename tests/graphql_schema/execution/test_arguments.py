@@ -50,7 +50,7 @@ def outcome(read: Any, *given: Any) -> object:  # noqa: ANN401 -- any reader of 
 
 
 @pytest.mark.parametrize("given", GIVEN, ids=["nothing given", "all given", "all null"])
-def test_every_form_of_every_argument_is_read_as_by_graphql_core(given: dict[str, Any]) -> None:
+def test_every_form_of_argument_is_read_as_by_graphql_core(given: dict[str, Any]) -> None:
     assert SCHEMA.query_type
     definition: GraphQLField = SCHEMA.query_type.fields["f"]
     for forms in itertools.product(*FORMS.values()):
@@ -65,7 +65,7 @@ def test_every_form_of_every_argument_is_read_as_by_graphql_core(given: dict[str
         assert outcome(read, values) == asked
 
 
-def test_no_request_can_change_what_the_next_is_given() -> None:
+def test_resolver_cannot_change_the_arguments_of_the_next_request() -> None:
     assert SCHEMA.query_type
     node, _ = field_of('{ f(id: "a", names: ["x"]) }')
     read = argument_reader(SCHEMA.query_type.fields["f"], node)

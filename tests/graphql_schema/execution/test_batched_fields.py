@@ -116,20 +116,20 @@ def three() -> list[Source]:
     ],
     ids=["one", "arguments", "two levels", "aliases", "a list", "a list below"],
 )
-async def test_each_level_is_asked_once(selection: str, asked: list[Any]) -> None:
+async def test_each_level_is_fetched_once(selection: str, asked: list[Any]) -> None:
     _, found = await both(selection, three)
 
     assert found == asked
 
 
-async def test_a_row_that_lacks_what_must_be_there_is_null_and_the_others_are_whole() -> None:
+async def test_row_without_a_required_value_is_null_and_others_are_complete() -> None:
     found, _ = await both("name friend { name }", lambda: [*three(), person("lonely")])
 
     assert len(found.errors) == 1
     assert '"path":["people",3,"friend"]' in found.errors[0][0]
 
 
-async def test_the_error_of_one_is_that_ones_alone() -> None:
+async def test_error_of_one_row_affects_only_that_row() -> None:
     found, asked = await both("name boss { name }", lambda: [*three(), person("bad", boss=ValueError("no boss"))])
 
     assert [(kind, text) for _, kind, text in found.errors] == [("ValueError", "no boss")]
@@ -139,7 +139,7 @@ async def test_the_error_of_one_is_that_ones_alone() -> None:
     assert sorted(names for _, _, names in asked[1:]) == [["a"], ["b"], ["bad"], ["c"]]
 
 
-async def test_an_error_below_takes_the_row_that_cannot_be_without() -> None:
+async def test_nested_error_nulls_the_row_that_requires_it() -> None:
     def people() -> list[Source]:
         return [*three(), person("d", boss=person("e", friend=person("f", friend=KeyError("gone"))))]
 
@@ -149,13 +149,13 @@ async def test_an_error_below_takes_the_row_that_cannot_be_without() -> None:
 
 
 @pytest.mark.parametrize("people", [list, lambda: [None, None]], ids=["no rows", "null rows"])
-async def test_nobody_is_asked_where_there_is_nobody(people: Callable[[], list[Source]]) -> None:
+async def test_empty_parent_sends_no_lookup(people: Callable[[], list[Source]]) -> None:
     _, asked = await both("boss { name }", people)
 
     assert asked == []
 
 
-async def test_rows_of_other_classes_see_to_their_own_fields_among_those_that_ask_together() -> None:
+async def test_rows_of_other_classes_resolve_their_own_fields_in_a_batch() -> None:
     class Stranger:
         name = "stranger"
 
@@ -175,7 +175,7 @@ async def test_rows_of_other_classes_see_to_their_own_fields_among_those_that_as
     assert sorted(name for _, _, names in found.calls for name in names) == ["a", "b", "stranger"]
 
 
-async def test_a_thousand_rows_that_lead_to_one_are_asked_for_once_and_all_have_it() -> None:
+async def test_thousand_rows_with_one_target_fetch_it_once() -> None:
     boss = person("boss", team=[person("x")])
     document = parse("{ people { boss { name team { name } } } }")
     root = {"people": [person(str(number), boss=boss) for number in range(1_000)]}

@@ -33,7 +33,7 @@ def build(schema: LoomSchema, document: DocumentNode, **more: Any) -> CompilingE
     return executor
 
 
-def test_an_executor_has_all_that_an_ordinary_one_has(schema: LoomSchema) -> None:
+def test_built_executor_has_all_attributes_of_a_stock_one(schema: LoomSchema) -> None:
     document = parse(ASKED)
     executor = build(schema, document)
     made = vars(executor) | {name: getattr(executor, name) for name in _LAZY_ATTRIBUTES}
@@ -50,7 +50,7 @@ def test_an_executor_has_all_that_an_ordinary_one_has(schema: LoomSchema) -> Non
     }
 
 
-def test_no_executor_shares_what_another_changes(schema: LoomSchema) -> None:
+def test_executors_share_no_mutable_state(schema: LoomSchema) -> None:
     document = parse(ASKED)
     first, second = vars(build(schema, document)), vars(build(schema, document))
 
@@ -59,7 +59,7 @@ def test_no_executor_shares_what_another_changes(schema: LoomSchema) -> None:
     assert common <= SHARED
 
 
-def test_what_an_operation_started_from_goes_with_it(schema: LoomSchema) -> None:
+def test_documents_are_freed_with_their_operation(schema: LoomSchema) -> None:
     document = parse(ASKED)
     build(schema, document)
     gone = weakref.ref(document.definitions[0])

@@ -66,21 +66,21 @@ def document(selection: str, variables: str = "$count: Int!") -> DocumentNode:
     return parse(f"query({variables}) {{ threads(count: $count) {{ {selection} }} }}")
 
 
-def test_what_comes_once_is_not_compiled(compiled: list[int]) -> None:
+def test_selection_run_once_is_not_compiled(compiled: list[int]) -> None:
     asked = document("name color")
 
     assert run(asked, 1) == [{"name": "thread 0", "color": None}]
     assert compiled == []
 
 
-def test_what_comes_again_is_compiled_once(compiled: list[int]) -> None:
+def test_selection_run_again_is_compiled_once(compiled: list[int]) -> None:
     asked = document("name color")
 
     assert [len(run(asked, count)) for count in (3, 1, 200)] == [3, 1, 200]
     assert compiled == [2, 1]  # the rows in the first request, the root in the second
 
 
-def test_variables_that_select_have_plans_of_their_own(compiled: list[int]) -> None:
+def test_variables_that_affect_the_selection_have_their_own_plans(compiled: list[int]) -> None:
     asked = document("name color @include(if: $with)", "$count: Int!, $with: Boolean!")
 
     rows = [run(asked, 2, **{"with": value})[1] for value in (True, False, True)]
@@ -89,7 +89,7 @@ def test_variables_that_select_have_plans_of_their_own(compiled: list[int]) -> N
     assert compiled == [2, 1, 1]  # and the root of the first in the third request
 
 
-def test_a_selection_that_is_too_wide_goes_the_ordinary_way(compiled: list[int]) -> None:
+def test_too_wide_selection_uses_the_fallback(compiled: list[int]) -> None:
     rows = run(document(WIDE), 3)
 
     assert [len(row) for row in rows] == [plans.MAX_FIELDS + 1] * 3
@@ -102,7 +102,7 @@ def operation_of(asked: DocumentNode) -> OperationDefinitionNode:
     return operation
 
 
-def test_plans_go_with_their_document() -> None:
+def test_plans_are_freed_with_their_document() -> None:
     kept, asked = PlanCache(), document("name")
     assert kept.of(operation_of(asked)) is kept.of(operation_of(asked))
     assert len(kept) == 1
@@ -112,7 +112,7 @@ def test_plans_go_with_their_document() -> None:
     assert len(kept) == 0
 
 
-def test_flags_that_select_nothing_make_no_plans(compiled: list[int]) -> None:
+def test_flags_without_effect_make_no_plans(compiled: list[int]) -> None:
     asked = document("name", "$count: Int!, $spare: Boolean")
 
     for value in (True, False, None, True):
@@ -121,7 +121,7 @@ def test_flags_that_select_nothing_make_no_plans(compiled: list[int]) -> None:
     assert compiled == [1, 1]  # rows and root
 
 
-def test_variants_without_end_take_no_more_room_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_variants_use_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = PlanCache(limit=100)
     monkeypatch.setattr(plans, "PLAN_CACHE", kept)
     flags = [f"f{number}" for number in range(8)]
@@ -134,7 +134,7 @@ def test_variants_without_end_take_no_more_room_than_there_is(monkeypatch: pytes
         assert kept.size <= 100
 
 
-def test_plans_are_made_anew_when_they_take_too_much_room() -> None:
+def test_plans_are_discarded_over_the_memory_limit() -> None:
     kept, documents = PlanCache(limit=10), [document("name"), document("color")]
     first, second = (operation_of(asked) for asked in documents)
     plans_of_first = kept.of(first)

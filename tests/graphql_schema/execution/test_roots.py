@@ -82,7 +82,7 @@ def document(field: str, selected: str = "", kind: str = "query") -> str:
 
 # The first time a document is met it goes graphql-core's way, and then by compiled rows.
 @pytest.mark.parametrize("times", [1, 2, 3])
-async def test_a_few_root_fields_run_at_a_time(few: LoomSchema, times: int) -> None:
+async def test_few_root_fields_run_concurrently(few: LoomSchema, times: int) -> None:
     for _ in range(times):
         reads = Reads()
         result = await few.execute(document("item", "{ number again }"), context_value=reads)
@@ -93,7 +93,7 @@ async def test_a_few_root_fields_run_at_a_time(few: LoomSchema, times: int) -> N
     assert sorted(error.message for error in result.errors or ()) == ["no 13", "no 6"]
 
 
-async def test_a_mutation_runs_one_root_field_at_a_time(few: LoomSchema) -> None:
+async def test_mutation_runs_one_root_field_at_a_time(few: LoomSchema) -> None:
     reads = Reads()
     await few.execute(document("item", "{ number }", "mutation"), context_value=reads)
 
@@ -101,7 +101,7 @@ async def test_a_mutation_runs_one_root_field_at_a_time(few: LoomSchema) -> None
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_an_operation_that_fails_as_a_whole_starts_no_more_fields(few: LoomSchema, times: int) -> None:
+async def test_failed_operation_starts_no_more_fields(few: LoomSchema, times: int) -> None:
     for _ in range(times):
         reads = Reads()
         result = await few.execute(document("needed"), context_value=reads)
@@ -112,7 +112,7 @@ async def test_an_operation_that_fails_as_a_whole_starts_no_more_fields(few: Loo
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_a_cancelled_operation_starts_no_more_fields(few: LoomSchema, times: int) -> None:
+async def test_cancelled_operation_starts_no_more_fields(few: LoomSchema, times: int) -> None:
     for _ in range(times):
         reads = Reads()
         running = asyncio.ensure_future(few.execute(document("item", "{ number again }"), context_value=reads))
@@ -125,7 +125,7 @@ async def test_a_cancelled_operation_starts_no_more_fields(few: LoomSchema, time
 
 # Before the first step of a field's task, while it waits for a slot, and while it runs.
 @pytest.mark.parametrize("steps", range(12))
-async def test_a_cancelled_operation_leaves_no_resolver_unawaited(few: LoomSchema, steps: int) -> None:
+async def test_cancelled_operation_leaves_no_resolver_unawaited(few: LoomSchema, steps: int) -> None:
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         for _ in range(2):
@@ -140,7 +140,7 @@ async def test_a_cancelled_operation_leaves_no_resolver_unawaited(few: LoomSchem
     assert [str(warning.message) for warning in warned] == []
 
 
-async def test_answers_are_those_of_graphql_core(few: LoomSchema) -> None:
+async def test_results_equal_those_of_graphql_core(few: LoomSchema) -> None:
     stock = schema(StrawberryGraphQLCoreExecutionContext)
     for _ in range(2):
         ours = await few.execute(document("item", "{ number again }"), context_value=Reads())

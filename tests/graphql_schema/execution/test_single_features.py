@@ -126,7 +126,7 @@ async def same(
     ],
     ids=repr,
 )
-async def test_a_value_of_any_kind_where_a_scalar_stands(
+async def test_scalar_field_with_a_value_of_any_type(
     ours: LoomSchema, stock: LoomSchema, field: str, value: object
 ) -> None:
     found = await same(ours, stock, f"{{ leafList {{ {field} }} }}", lambda: leaves(**{field: value}))
@@ -153,7 +153,7 @@ async def test_a_value_of_any_kind_where_a_scalar_stands(
     ],
 )
 @pytest.mark.parametrize("name", ["leafList", "documents: drawn"])
-async def test_a_source_of_any_kind_in_a_list(
+async def test_list_with_a_source_of_any_type(
     ours: LoomSchema, stock: LoomSchema, source: Callable[[], object], name: str
 ) -> None:
     def root() -> dict[str, Any]:
@@ -188,7 +188,9 @@ async def test_a_source_of_any_kind_in_a_list(
     ],
 )
 @pytest.mark.parametrize("name", ["nodes", "maybeNodes", "optionalNodes", "laterNodes", "streamed", "generated"])
-async def test_a_list_of_any_kind(ours: LoomSchema, stock: LoomSchema, rows: Callable[[], object], name: str) -> None:
+async def test_list_field_with_any_iterable(
+    ours: LoomSchema, stock: LoomSchema, rows: Callable[[], object], name: str
+) -> None:
     names = ["nodes", "maybe_nodes", "optional_nodes", "later_nodes", "streamed", "generated"]
     found = await same(ours, stock, f"{{ name rows: {name} {{ id name }} }}", lambda: {n: rows() for n in names})
     assert found.data[0] in ("dict", "NoneType")
@@ -230,7 +232,7 @@ RESOLVERS = {
     ],
     ids=repr,
 )
-async def test_a_resolver_of_each_kind(ours: LoomSchema, stock: LoomSchema, field: str, fault: object) -> None:
+async def test_resolver_of_each_kind(ours: LoomSchema, stock: LoomSchema, field: str, fault: object) -> None:
     name = to_snake_case(re.split(r"\W", field)[0])
     right = {name: RESOLVERS[field], "id": "a"}
     odd = right if fault == "none" else right | {name: fault}
@@ -285,7 +287,7 @@ FLAGS = """query ($yes: Boolean!, $no: Boolean = false) {
 fragment Names on Node { other: name __typename }"""
 
 
-async def test_a_document_run_again_with_other_variables_has_other_fields(ours: LoomSchema, stock: LoomSchema) -> None:
+async def test_document_run_with_other_variables_selects_other_fields(ours: LoomSchema, stock: LoomSchema) -> None:
     row = {"id": "a", "name": "n", "by_self": "s", "nodes": [{"id": "b", "name": "m"}] * 2}
     document = parse(FLAGS)
     names = set()
@@ -297,7 +299,7 @@ async def test_a_document_run_again_with_other_variables_has_other_fields(ours: 
     assert len(names) == 4
 
 
-async def test_a_document_run_again_with_other_arguments_calls_with_them(ours: LoomSchema, stock: LoomSchema) -> None:
+async def test_document_run_with_other_arguments_passes_them(ours: LoomSchema, stock: LoomSchema) -> None:
     document = parse("query ($n: Int!) { nodes { byParent(times: $n) } }")
     for n in (1, 2, 3, 1):
         mine, theirs = await outcomes(
@@ -307,7 +309,7 @@ async def test_a_document_run_again_with_other_arguments_calls_with_them(ours: L
         assert mine.calls == [("by_parent", n, None, True)] * 2
 
 
-async def test_one_document_over_many_sources_at_once(ours: LoomSchema, stock: LoomSchema) -> None:
+async def test_one_document_over_many_sources_concurrently(ours: LoomSchema, stock: LoomSchema) -> None:
     document = parse("query ($n: Int!) { nodes { id later(ticks: $n) nodes { id mustLater } } }")
 
     def root(n: int) -> dict[str, Any]:
@@ -401,14 +403,14 @@ async def test_connections(ours: LoomSchema, stock: LoomSchema, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("path", ["", "a", "a.1", "a..b", "x.y"])
-async def test_a_json_field_with_a_path(ours: LoomSchema, stock: LoomSchema, path: str) -> None:
+async def test_json_field_with_a_path(ours: LoomSchema, stock: LoomSchema, path: str) -> None:
     rows = [{"json": {"payload": text}} for text in ('{"a":  [1, {"b": null}]}', "[]", "null", None, "{broken", 5)]
     query = "query ($path: String) { maybeNodes { payload(path: $path) } }"
     found = await same(ours, stock, query, lambda: {"maybe_nodes": [*map(dict, rows), {}, Thing({})]}, path=path)
     assert found.errors
 
 
-async def test_nulls_climb_as_far_as_they_must(ours: LoomSchema, stock: LoomSchema) -> None:
+async def test_nulls_propagate_to_the_nearest_nullable_field(ours: LoomSchema, stock: LoomSchema) -> None:
     bad = {"leaves": LEAVES | {"text": None}}
     good = {"leaves": LEAVES, "must_later": 1}
     query = """{
@@ -433,7 +435,7 @@ async def test_nulls_climb_as_far_as_they_must(ours: LoomSchema, stock: LoomSche
     assert len(found.errors) >= 5
 
 
-async def test_a_mutation_runs_its_fields_one_after_the_other(ours: LoomSchema, stock: LoomSchema) -> None:
+async def test_mutation_runs_its_fields_sequentially(ours: LoomSchema, stock: LoomSchema) -> None:
     query = """mutation {
       a: rename(name: "a") { id later byParent }
       b: rename(name: "b") { id bySelf leaves { text } }
@@ -445,7 +447,7 @@ async def test_a_mutation_runs_its_fields_one_after_the_other(ours: LoomSchema, 
     assert found.calls.index(("rename", "b")) > found.calls.index(("later", 1))
 
 
-async def test_a_subscription_gives_the_same_events(ours: LoomSchema, stock: LoomSchema) -> None:
+async def test_subscription_yields_the_same_events(ours: LoomSchema, stock: LoomSchema) -> None:
     document = parse("subscription { events { id byParent leaves { text } } }")
     row = {"id": "x", "by_parent": 1, "leaves": LEAVES}
     events = [[row] * 3, [], [row, {"id": None}], Raising(ValueError("given, not raised")), [row, Thing(row), row]]
@@ -465,7 +467,7 @@ async def test_each_event_of_a_subscription_has_its_own_errors(ours: LoomSchema,
 
 
 @pytest.mark.parametrize("selection", ["id @include(if: $x)", "id maybeLeaves { text @skip(if: $x) }"])
-async def test_a_directive_whose_variable_is_null(ours: LoomSchema, stock: LoomSchema, selection: str) -> None:
+async def test_directive_with_a_null_variable(ours: LoomSchema, stock: LoomSchema, selection: str) -> None:
     document = parse(f"query($x: Boolean = true) {{ maybeNodes {{ {selection} }} }}")
     root = {"maybe_nodes": [{"id": str(number), "maybe_leaves": {"text": "x"}} for number in range(3)]}
 

@@ -42,7 +42,7 @@ class Finder:
 
 
 @pytest.mark.parametrize("count", [0, 1, BATCH_SIZE, BATCH_SIZE + 1, MANY])
-async def test_all_results_come_in_order(count: int) -> None:
+async def test_all_results_are_in_order(count: int) -> None:
     async def row(number: int) -> int:
         for _ in range(number % 3):
             await asyncio.sleep(0)
@@ -51,7 +51,7 @@ async def test_all_results_come_in_order(count: int) -> None:
     assert await gather([row(number) for number in range(count)]) == list(range(count))
 
 
-async def test_rows_begin_and_go_on_in_turns_and_are_asked_for_at_once() -> None:
+async def test_rows_start_in_batches_and_are_fetched_together() -> None:
     loaders, finder = Loaders(), Finder()
     begun: Counter[int] = Counter()
     woken: Counter[int] = Counter()
@@ -73,7 +73,7 @@ async def test_rows_begin_and_go_on_in_turns_and_are_asked_for_at_once() -> None
     assert max(woken.values()) <= BATCH_SIZE
 
 
-async def test_what_only_the_first_and_the_last_row_ask_is_asked_at_once() -> None:
+async def test_fetches_of_the_first_and_last_row_are_batched() -> None:
     loaders, finder = Loaders(), Finder()
 
     async def row(number: int) -> int | None:
@@ -84,7 +84,7 @@ async def test_what_only_the_first_and_the_last_row_ask_is_asked_at_once() -> No
     assert finder.asked == [[0, MANY - 1]]
 
 
-async def test_what_lists_in_lists_ask_by_tasks_of_their_own_is_asked_at_once() -> None:
+async def test_fetches_of_nested_lists_are_batched() -> None:
     loaders, finder = Loaders(), Finder()
 
     async def row(number: int) -> list[int]:
@@ -99,7 +99,7 @@ async def test_what_lists_in_lists_ask_by_tasks_of_their_own_is_asked_at_once() 
     assert sorted(finder.asked[0]) == list(range(BATCH_SIZE + 6))
 
 
-async def test_a_row_that_fails_ends_the_others() -> None:
+async def test_failed_row_cancels_the_others() -> None:
     ended: list[int] = []
 
     async def row(number: int) -> None:
@@ -115,7 +115,7 @@ async def test_a_row_that_fails_ends_the_others() -> None:
     assert len(ended) == MANY - 1
 
 
-async def test_who_gives_up_ends_what_has_begun_and_what_has_not() -> None:
+async def test_cancellation_stops_started_and_pending_rows() -> None:
     before = asyncio.all_tasks()
     begun: list[int] = []
     ended: list[int] = []

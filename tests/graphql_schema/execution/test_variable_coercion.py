@@ -37,7 +37,7 @@ def both(schema: LoomSchema, document: str, given: dict[str, Any]) -> tuple[Vari
 MUTATION = "mutation ($batch: [CallBatchMode!]!, $first: Int) { callCreateBatch(batch: $batch) { __typename } }"
 
 
-def test_what_is_plain_goes_the_short_way(schema: LoomSchema) -> None:
+def test_plain_variables_use_the_fast_path(schema: LoomSchema) -> None:
     short, stock = both(schema, MUTATION, {"batch": BATCH, "first": None})
 
     assert short is not None
@@ -58,7 +58,7 @@ PLAIN = "query ($id: ID!, $ids: [ID!], $size: Int, $at: DateTime, $json: JSON) {
     ],
     ids=["left out", "all", "null", "more"],
 )
-def test_plain_variables_of_queries_go_the_short_way_too(schema: LoomSchema, given: dict[str, Any]) -> None:
+def test_plain_query_variables_use_the_fast_path(schema: LoomSchema, given: dict[str, Any]) -> None:
     short, stock = both(schema, PLAIN, given)
 
     assert short is not None
@@ -67,7 +67,7 @@ def test_plain_variables_of_queries_go_the_short_way_too(schema: LoomSchema, giv
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_whatever_is_changed_in_it_both_ways_agree(schema: LoomSchema, seed: int) -> None:
+def test_fast_path_equals_graphql_core_for_random_changes(schema: LoomSchema, seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 -- a seed, so that a failure comes again
     refused = taken = 0
     for _ in range(100):
@@ -104,13 +104,13 @@ def test_whatever_is_changed_in_it_both_ways_agree(schema: LoomSchema, seed: int
     ],
     ids=["left out", "wrong", "a default", "no such type", "a list of one", "null", "nesting without end"],
 )
-def test_what_is_rare_is_left_to_graphql_core(schema: LoomSchema, document: str, given: dict[str, Any]) -> None:
+def test_rare_types_are_left_to_graphql_core(schema: LoomSchema, document: str, given: dict[str, Any]) -> None:
     short, _ = both(schema, document, given)
 
     assert short is None
 
 
-def test_what_operations_declare_goes_with_them(schema: LoomSchema) -> None:
+def test_variable_declarations_are_freed_with_their_operation(schema: LoomSchema) -> None:
     parsed = parse("query a($id: ID!) { ...f } query b { ...f } fragment f on Query { __typename }")
     operations = [node for node in parsed.definitions if isinstance(node, OperationDefinitionNode)]
     for operation in operations:

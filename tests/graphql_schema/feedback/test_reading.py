@@ -13,7 +13,7 @@ from tests.stores.feedback.builders import annotation, call_ref, feedback, note,
 from tests.stores.feedback.conftest import store as store  # noqa: PLC0414 -- a fixture
 
 
-async def test_a_list_is_asked_sorted_paged_and_counted(run: Run, store: FeedbackStore) -> None:
+async def test_feedback_list_is_queried_sorted_paged_and_counted(run: Run, store: FeedbackStore) -> None:
     await store.create([feedback({"value": {"score": n % 5}}, id=f"f{n}") for n in range(10)])
     document = """
     query ($project: ID!, $after: String) {
@@ -34,7 +34,7 @@ async def test_a_list_is_asked_sorted_paged_and_counted(run: Run, store: Feedbac
     assert (first["pageInfo"]["hasNextPage"], second["pageInfo"]["hasNextPage"]) == (True, False)
 
 
-async def test_numbers_by_type_with_a_query(run: Run, store: FeedbackStore) -> None:
+async def test_stats_by_type_apply_a_query(run: Run, store: FeedbackStore) -> None:
     await store.create([note("a", creator="Ann"), note("b"), reaction(creator="Ann"), feedback(feedback_type="")])
 
     answer = await run(
@@ -57,7 +57,7 @@ async def test_numbers_by_type_with_a_query(run: Run, store: FeedbackStore) -> N
     assert [row["feedbackType"] for row in answer.data["anns"]["types"]] == ["wandb.note.1", "wandb.reaction.1"]
 
 
-async def test_calls_have_their_feedback_and_feedback_its_call(
+async def test_calls_have_feedback_and_feedback_has_its_call(
     run: Run, store: FeedbackStore, calls: CallsStore, objects: ObjectsStore
 ) -> None:
     await calls.write([start(n) for n in range(3)])
@@ -116,7 +116,7 @@ async def test_calls_have_their_feedback_and_feedback_its_call(
     ]
 
 
-async def test_the_feedback_on_a_deleted_call_stays_without_its_call(
+async def test_feedback_on_a_deleted_call_remains_without_its_call(
     run: Run, store: FeedbackStore, calls: CallsStore
 ) -> None:
     await calls.write([start(1)])
@@ -160,7 +160,7 @@ query ($project: ID!, $first: Int!) {
 }
 
 
-async def test_a_page_of_any_size_takes_the_same_number_of_commands(
+async def test_command_count_does_not_depend_on_page_size(
     run: Run, store: FeedbackStore, calls: CallsStore, objects: ObjectsStore, commands: Commands
 ) -> None:
     await calls.write([start(n) for n in range(60)])

@@ -51,7 +51,7 @@ def item(**changes: object) -> dict[str, Any]:
     return plain | changes
 
 
-async def test_a_reaction_is_created_and_reads_as_it_is_stored(run: Run) -> None:
+async def test_reaction_is_created_and_read_as_stored(run: Run) -> None:
     created = await run(CREATE, **given(type="wandb.reaction.1", payload={"emoji": "🎉"}, creator="Ann", user="ann"))
 
     made = created.data["feedbackCreate"]
@@ -75,7 +75,7 @@ async def test_a_reaction_is_created_and_reads_as_it_is_stored(run: Run) -> None
     ]
 
 
-async def test_a_runnable_keeps_its_refs(run: Run) -> None:
+async def test_runnable_feedback_keeps_its_refs(run: Run) -> None:
     op, call, trigger = (f"weave:///{PROJECT}/{rest}" for rest in ("op/judge:v", "call/c", "object/monitor:v"))
 
     await run(
@@ -88,7 +88,7 @@ async def test_a_runnable_keeps_its_refs(run: Run) -> None:
     assert (node["payload"], node["wbUserId"]) == ({"output": 1}, "local")
 
 
-async def test_an_annotation_that_breaks_its_schema_is_refused_with_the_path(run: Run, objects: ObjectsStore) -> None:
+async def test_annotation_that_violates_its_schema_is_refused_with_the_path(run: Run, objects: ObjectsStore) -> None:
     ref = await spec(objects, {"properties": {"lines": {"items": {"enum": ["good", "bad"]}}}})
     annotated = given(type="wandb.annotation.score", annotation=ref)
 
@@ -139,7 +139,7 @@ async def test_an_annotation_that_breaks_its_schema_is_refused_with_the_path(run
     ],
     ids=str,
 )
-async def test_what_breaks_a_rule_is_refused_by_name_and_nothing_is_stored(
+async def test_invalid_input_is_named_and_nothing_is_stored(
     run: Run, store: FeedbackStore, changes: dict[str, Any], code: str, argument: str | None
 ) -> None:
     await run(CREATE, **given(id="taken", about=call_ref(2)))
@@ -221,7 +221,7 @@ async def test_feedback_on_neither_a_ref_nor_a_call_id_is_refused(
     assert await store.count(PROJECT) == 0
 
 
-async def test_a_batch_answers_in_its_order_or_names_the_item_at_fault(run: Run, store: FeedbackStore) -> None:
+async def test_batch_results_are_in_order_or_the_invalid_item_is_named(run: Run, store: FeedbackStore) -> None:
     answer = await run(BATCH, batch=[item(id="a"), item(feedbackType="x", payload={}), item(id="b")])
     broken = await run(BATCH, batch=[item(), item(payload={"note": ""}), item()])
     taken = await run(BATCH, batch=[item(), item(id="a", wbUserId="bob")])
@@ -235,7 +235,7 @@ async def test_a_batch_answers_in_its_order_or_names_the_item_at_fault(run: Run,
     assert await store.count(PROJECT) == 3
 
 
-async def test_replacing_leaves_the_old_where_the_new_is_refused(run: Run) -> None:
+async def test_refused_replacement_keeps_the_old_feedback(run: Run) -> None:
     await run(CREATE, **given(id="old"))
 
     refused = await run(REPLACE, **given(gone="old", payload={"note": "x" * 1025}))
@@ -251,7 +251,7 @@ async def test_replacing_leaves_the_old_where_the_new_is_refused(run: Run) -> No
     assert again.errors[0]["extensions"] == {"code": "NOT_FOUND", "argument": "feedbackId"}
 
 
-async def test_a_replacement_names_what_goes_and_takes_no_id_of_another(run: Run, store: FeedbackStore) -> None:
+async def test_replacement_names_the_old_feedback_and_no_id_of_another(run: Run, store: FeedbackStore) -> None:
     await run(CREATE, **given(id="theirs", user="ann"))
 
     taken = await run(REPLACE, **given(gone="theirs", id="theirs"))
@@ -264,7 +264,7 @@ async def test_a_replacement_names_what_goes_and_takes_no_id_of_another(run: Run
     assert await store.count(PROJECT) == 1
 
 
-async def test_a_purge_goes_by_ids_in_both_forms_of_the_query(run: Run) -> None:
+async def test_purge_accepts_ids_in_both_query_forms(run: Run) -> None:
     await run(BATCH, batch=[item(id=name) for name in "abc"])
     equals = [{"eq": [{"getField": "id"}, {"literal": name}]} for name in "ab"]
 

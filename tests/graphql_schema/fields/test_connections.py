@@ -48,7 +48,7 @@ async def _words(schema: strawberry.Schema, arguments: str, selected: str = "nod
     return result
 
 
-def test_the_arguments_of_a_page_stand_where_the_request_does(schema: strawberry.Schema) -> None:
+def test_page_arguments_replace_the_page_request_parameter(schema: strawberry.Schema) -> None:
     names = list(schema._schema.query_type.fields["words"].args)  # type: ignore[union-attr]
     assert names == ["letter", "first", "after", "last", "before", "offset", "loud"]
 
@@ -61,14 +61,16 @@ def test_the_arguments_of_a_page_stand_where_the_request_does(schema: strawberry
         ("(first: null, offset: null, last: 2)", ["a0", "a1"]),
     ],
 )
-async def test_a_resolver_takes_them_as_one(schema: strawberry.Schema, arguments: str, texts: list[str]) -> None:
+async def test_resolver_receives_page_arguments_as_one_object(
+    schema: strawberry.Schema, arguments: str, texts: list[str]
+) -> None:
     result = await _words(schema, arguments)
 
     assert result.errors is None
     assert result.data == {"words": {"nodes": [{"text": text} for text in texts]}}
 
 
-async def test_a_list_of_which_no_rows_are_selected_reads_none(schema: strawberry.Schema) -> None:
+async def test_list_without_selected_rows_reads_none(schema: strawberry.Schema) -> None:
     counted = await _words(schema, "(first: 5)", "totalCount")
     listing = await _words(schema, "(first: 5)", "totalCount pageInfo { hasNextPage }")
 
@@ -84,7 +86,7 @@ async def test_a_list_of_which_no_rows_are_selected_reads_none(schema: strawberr
         ('(first: 1, before: "x")', "pages forward"),
     ],
 )
-async def test_a_page_that_cannot_be_is_refused(schema: strawberry.Schema, arguments: str, told: str) -> None:
+async def test_invalid_page_arguments_are_refused(schema: strawberry.Schema, arguments: str, told: str) -> None:
     result = await _words(schema, arguments)
 
     assert told in str(result.errors)

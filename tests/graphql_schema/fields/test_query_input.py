@@ -51,7 +51,7 @@ def examples(schema: LoomSchema) -> dict[str, list[str]]:
     return {name: snippets for name, snippets in found.items() if snippets}
 
 
-async def test_the_examples_of_the_descriptions_can_be_asked(run: Run, schema: LoomSchema) -> None:
+async def test_examples_in_descriptions_are_valid_queries(run: Run, schema: LoomSchema) -> None:
     found = examples(schema)
 
     assert found.keys() == SNIPPETS.keys()
@@ -61,7 +61,7 @@ async def test_the_examples_of_the_descriptions_can_be_asked(run: Run, schema: L
             assert answer == ({"callsStats": {"count": 0}}, []), snippet
 
 
-async def test_the_example_of_the_raw_form_can_be_asked(run: Run, schema: LoomSchema, calls: CallsStore) -> None:
+async def test_example_of_the_raw_form_is_a_valid_query(run: Run, schema: LoomSchema, calls: CallsStore) -> None:
     kind = schema._schema.type_map["QueryInput"]
     assert isinstance(kind, GraphQLInputObjectType)
     example = re.search(r"\{.*\}", kind.fields["json"].description or "")
@@ -73,7 +73,7 @@ async def test_the_example_of_the_raw_form_can_be_asked(run: Run, schema: LoomSc
     assert answer == ({"callsStats": {"count": 1}}, [])
 
 
-async def test_random_queries_compile_alike_in_both_forms(run: Run) -> None:
+async def test_random_queries_compile_equally_in_both_forms(run: Run) -> None:
     generator = Generator(seed=3)
     parts = generator.calls(20)
     rows = [asdict(part) for part in parts]
@@ -127,7 +127,7 @@ async def test_random_queries_compile_alike_in_both_forms(run: Run) -> None:
         ),
     ],
 )
-async def test_a_variable_may_stand_at_any_level(
+async def test_variable_is_accepted_at_any_level(
     run: Run, calls: CallsStore, variables: str, expr: str, values: dict[str, object]
 ) -> None:
     await calls.write([start(1, inputs={"a": 1, "b": "one"}), start(2, parent_id=call_id(1))])
@@ -176,7 +176,7 @@ async def test_a_variable_may_stand_at_any_level(
         ),
     ],
 )
-async def test_a_fault_in_the_typed_form_is_found_by_its_path(run: Run, expr: str, argument: str, message: str) -> None:
+async def test_error_in_the_typed_form_has_its_path(run: Run, expr: str, argument: str, message: str) -> None:
     where, told = fault(await inline(run, expr))
 
     assert where == argument
@@ -204,7 +204,7 @@ async def test_a_fault_in_the_typed_form_is_found_by_its_path(run: Run, expr: st
         ),
     ],
 )
-async def test_a_fault_in_the_raw_form_is_found_by_its_path(run: Run, query: Tree, argument: str, message: str) -> None:
+async def test_error_in_the_raw_form_has_its_path(run: Run, query: Tree, argument: str, message: str) -> None:
     where, told = fault(await run(QUERY, query={"json": query}))
 
     assert where == argument
@@ -221,7 +221,7 @@ async def test_a_fault_in_the_raw_form_is_found_by_its_path(run: Run, query: Tre
         ("1e400", "beyond the range of doubles"),
     ],
 )
-async def test_a_literal_is_a_scalar(run: Run, literal: str, reason: str) -> None:
+async def test_literal_is_a_scalar(run: Run, literal: str, reason: str) -> None:
     answer = await inline(run, f"{{eq: [{{literal: {literal}}}, {{literal: 1}}]}}")
 
     assert {error["extensions"]["code"] for error in answer.errors} == {"BAD_USER_INPUT"}
@@ -241,7 +241,7 @@ async def test_a_literal_is_a_scalar(run: Run, literal: str, reason: str) -> Non
         ({"expr": {"eq": [{"literal": 1}, {"literal": None}]}}, " at .expr.eq[1].literal"),
     ],
 )
-async def test_exactly_one_key_is_given_at_each_level(run: Run, query: Tree, place: str) -> None:
+async def test_exactly_one_key_per_level_is_required(run: Run, query: Tree, place: str) -> None:
     answer = await run(QUERY, query=query)
 
     assert answer.code == "BAD_USER_INPUT"
@@ -249,7 +249,7 @@ async def test_exactly_one_key_is_given_at_each_level(run: Run, query: Tree, pla
     assert "exactly one field must be specified" in answer.errors[0]["message"]
 
 
-async def test_a_bare_value_is_no_query(run: Run) -> None:
+async def test_scalar_is_not_a_query(run: Run) -> None:
     answer = await run(QUERY, query={"expr": typed(field("id"))})
 
     assert {error["extensions"]["code"] for error in answer.errors} == {"BAD_USER_INPUT"}
@@ -257,7 +257,7 @@ async def test_a_bare_value_is_no_query(run: Run) -> None:
 
 
 @pytest.mark.parametrize("levels", [40, 200, 2000])
-async def test_nesting_without_end_is_refused(run: Run, levels: int) -> None:
+async def test_too_deep_nesting_is_refused(run: Run, levels: int) -> None:
     tree: Tree = eq("id", "x")
     for _ in range(levels):
         tree = {"$not": [tree]}
@@ -278,7 +278,7 @@ def nested(levels: int) -> dict[str, Any]:
     return dict(tree)
 
 
-async def test_terms_without_end_are_refused(run: Run) -> None:
+async def test_too_many_terms_are_refused(run: Run) -> None:
     tree = {"$or": [eq("id", str(number)) for number in range(3400)]}
 
     answers = [await run(QUERY, query={"json": {"$expr": tree}}), await run(QUERY, query={"expr": typed(tree)})]

@@ -35,7 +35,7 @@ def projected(commands: Commands) -> set[str]:
         ("totalCount pageInfo { hasNextPage }", set()),
     ],
 )
-async def test_a_page_reads_what_is_selected_and_the_keys_of_its_sort(
+async def test_page_reads_selected_fields_and_sort_keys(
     run: Run, commands: Commands, calls: CallsStore, selection: str, paths: set[str]
 ) -> None:
     await calls.write([start(1)])  # an empty page would look for hints
@@ -54,7 +54,7 @@ async def test_a_page_reads_what_is_selected_and_the_keys_of_its_sort(
     assert projected(commands) == paths | {"started_at", "id"}
 
 
-async def test_one_call_reads_what_is_selected(run: Run, commands: Commands, calls: CallsStore) -> None:
+async def test_single_call_reads_selected_fields(run: Run, commands: Commands, calls: CallsStore) -> None:
     await calls.write([start(1), end(1)])
 
     await run(f'{{ call(projectId: "{PROJECT}", id: "{call_id(1)}") {{ status outcome: output }} }}')
@@ -62,7 +62,7 @@ async def test_one_call_reads_what_is_selected(run: Run, commands: Commands, cal
     assert projected(commands) == {"id", "status", "json.output"}
 
 
-async def test_a_page_is_one_command_and_the_count_another(run: Run, commands: Commands, calls: CallsStore) -> None:
+async def test_page_is_one_command_and_its_count_another(run: Run, commands: Commands, calls: CallsStore) -> None:
     await calls.write([start(number) for number in range(300)])
     commands.sent.clear()
 
@@ -76,7 +76,7 @@ async def test_a_page_is_one_command_and_the_count_another(run: Run, commands: C
     assert sorted(commands.names) == ["aggregate", "find", "find"]
 
 
-async def test_a_count_alone_reads_no_rows(run: Run, commands: Commands, calls: CallsStore) -> None:
+async def test_count_alone_reads_no_rows(run: Run, commands: Commands, calls: CallsStore) -> None:
     await calls.write([start(number) for number in range(5)])
     commands.sent.clear()
 
@@ -87,7 +87,7 @@ async def test_a_count_alone_reads_no_rows(run: Run, commands: Commands, calls: 
     assert commands.names == ["find", "aggregate"]
 
 
-async def test_sizes_of_traces_cost_one_command_however_many_roots(
+async def test_trace_sizes_take_one_command_for_any_number_of_roots(
     run: Run, commands: Commands, calls: CallsStore
 ) -> None:
     await calls.write([start(number) for number in range(50)])

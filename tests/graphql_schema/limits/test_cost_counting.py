@@ -90,7 +90,9 @@ def things() -> Pricing:
         ("{ thing { ...A @skip(if: true) } } fragment A on Thing { children(first: 4) { name } }", 1),
     ],
 )
-def test_selections_are_merged_spread_and_left_out(things: Pricing, document: str, cost: int) -> None:
+def test_merged_fragment_and_skipped_selections_are_counted_correctly(
+    things: Pricing, document: str, cost: int
+) -> None:
     assert things.of(document) == cost
 
 
@@ -105,7 +107,7 @@ def test_directives_are_evaluated_with_their_variables(things: Pricing) -> None:
     assert things.of(document, a=True, n=4) == 1 + 4
 
 
-def test_a_document_with_many_flags_is_counted_right_each_time(things: Pricing) -> None:
+def test_document_with_many_flags_is_counted_correctly_each_time(things: Pricing) -> None:
     flags = range(8)
     document = f"query ({' '.join(f'$f{each}: Boolean!' for each in flags)}) {{ thing {{ "
     document += " ".join(f"a{each}: children(first: {2**each}) @include(if: $f{each}) {{ name }}" for each in flags)
@@ -118,7 +120,7 @@ def test_a_document_with_many_flags_is_counted_right_each_time(things: Pricing) 
         assert told["cost"]["requested"] == 1 + number
 
 
-def test_what_is_known_of_a_document_goes_with_it(things: Pricing) -> None:
+def test_cost_caches_are_freed_with_their_document(things: Pricing) -> None:
     gc.collect()
     known = len(things.costs._kept)
 
@@ -127,7 +129,7 @@ def test_what_is_known_of_a_document_goes_with_it(things: Pricing) -> None:
     assert len(things.costs._kept) == known
 
 
-def test_a_bomb_of_fragments_is_counted_without_unfolding_it(things: Pricing) -> None:
+def test_fragment_bomb_is_counted_without_expanding_it(things: Pricing) -> None:
     levels = 100
     bomb = "{ thing { ...F0 } }" + "".join(
         f"fragment F{level} on Thing {{ a: children(first: 9) {{ ...F{level + 1} }}"
@@ -140,7 +142,7 @@ def test_a_bomb_of_fragments_is_counted_without_unfolding_it(things: Pricing) ->
     assert "more than 1,000,000,000,000,000" in Pricing(things.schema, 1000).refusal(bomb, is_bomb=True).message
 
 
-def test_a_bomb_with_variables_is_counted_without_unfolding_it(things: Pricing) -> None:
+def test_fragment_bomb_with_variables_is_counted_without_expanding_it(things: Pricing) -> None:
     levels = 40
     bomb = "query ($n: Int!) { thing { ...F0 } }" + "".join(
         f"fragment F{level} on Thing {{ a: children(first: $n) {{ ...F{level + 1} }}"
@@ -154,7 +156,7 @@ def test_a_bomb_with_variables_is_counted_without_unfolding_it(things: Pricing) 
     assert things.of(bomb, is_bomb=True, n=10_000) == MAX_NUMBER
 
 
-def test_names_that_lead_to_many_merged_selections_are_refused_instead_of_counted(things: Pricing) -> None:
+def test_names_with_too_many_merged_selections_are_refused(things: Pricing) -> None:
     """Every two fragments of a level merge into another pair below: ever more pairs, which nobody needs."""
     levels, width = 12, 40
     text = "{ thing { " + " ".join(f"...F0x{n}" for n in range(width)) + " } }"
@@ -170,7 +172,7 @@ def test_names_that_lead_to_many_merged_selections_are_refused_instead_of_counte
     assert error.extensions == {"code": "QUERY_TOO_COMPLEX"}
 
 
-def test_what_nests_beyond_the_stack_is_refused(things: Pricing) -> None:
+def test_document_deeper_than_the_stack_is_refused(things: Pricing) -> None:
     deep = "{ thing { ...F0 } }" + "".join(
         f"fragment F{level} on Thing {{ children(first: 1) {{ ...F{level + 1} }} }}" for level in range(2000)
     )
@@ -194,7 +196,7 @@ def has_fields(kind: GraphQLInputType) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_random_documents_cost_what_unfolding_them_gives(schema: LoomSchema, pricing: Pricing, seed: int) -> None:
+def test_random_documents_cost_the_same_as_when_expanded(schema: LoomSchema, pricing: Pricing, seed: int) -> None:
     """The oracle collects each selection by graphql-core, unfolds everything, and takes arguments as resolvers do."""
     compared = nested = 0
     for number in range(DOCUMENTS):
@@ -264,7 +266,7 @@ def size_of(rule: Any, default: int, given: dict[str, Any]) -> int | None:  # no
     return default
 
 
-def test_the_projects_argument_is_no_size(pricing: Pricing) -> None:
+def test_projects_argument_is_not_a_list_size(pricing: Pricing) -> None:
     assert pricing.of(about("{ a: calls(%s) { nodes { id } } b: calls(%s, first: 1) { nodes { id } } }")) == (
         20 + 1 + 100 + 1 + 1
     )

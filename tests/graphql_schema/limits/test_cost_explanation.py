@@ -33,7 +33,7 @@ def sum_of(message: str) -> int:
     return found
 
 
-def test_the_message_has_the_sum_what_weighs_most_and_what_to_change(limited: Limited) -> None:
+def test_message_has_total_heaviest_fields_and_fix(limited: Limited) -> None:
     error = limited(250_000).refusal(FEEDBACK)
 
     assert error.message == (
@@ -63,7 +63,7 @@ def test_the_message_has_the_sum_what_weighs_most_and_what_to_change(limited: Li
         'mutation { callsDelete(%s, callIds: ["a", "b"]) { numDeleted } callUpdate(%s, callId: 5) { __typename } }',
     ],
 )
-def test_the_sum_in_the_message_is_right(limited: Limited, document: str) -> None:
+def test_total_in_the_message_is_correct(limited: Limited, document: str) -> None:
     document = about(document)
     cost = limited(10**9).of(document)
 
@@ -76,7 +76,7 @@ def test_the_sum_in_the_message_is_right(limited: Limited, document: str) -> Non
     assert len(error.message) < 1_200
 
 
-def test_what_asks_the_database_too_often_is_told_so(limited: Limited) -> None:
+def test_too_many_database_queries_are_named_as_the_reason(limited: Limited) -> None:
     charts = "{ " + " ".join(f"c{n}: callsAggregate(%s) {{ numGroups }}" for n in range(40)) + " }"
 
     error = limited(250_000).refusal(about(charts))
@@ -84,7 +84,7 @@ def test_what_asks_the_database_too_often_is_told_so(limited: Limited) -> None:
     assert "and 320,000 for its work in the database. Request less, or raise" in error.message
 
 
-async def test_what_is_too_costly_sends_nothing_to_the_database(database: Database, commands: Commands) -> None:
+async def test_too_costly_operation_sends_no_database_command(database: Database, commands: Commands) -> None:
     schema = build_schema(Limits(max_cost=250_000))
     context = Context(Stores.for_database(database))
     commands.sent.clear()
@@ -99,7 +99,7 @@ async def test_what_is_too_costly_sends_nothing_to_the_database(database: Databa
     assert commands.sent == []
 
 
-async def test_a_subscription_is_held_to_what_one_event_costs(database: Database) -> None:
+async def test_subscription_limit_applies_to_the_cost_of_one_event(database: Database) -> None:
     schema = build_schema(Limits(max_cost=50))
     document = about("subscription { callEvents(%s) { call { feedback { nodes { id } } } } }")
 
@@ -112,7 +112,7 @@ async def test_a_subscription_is_held_to_what_one_event_costs(database: Database
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-async def test_a_mutation_is_not_refused_for_what_it_is_given(database: Database, *, compiled: bool) -> None:
+async def test_mutation_is_not_refused_for_its_input_size(database: Database, *, compiled: bool) -> None:
     schema = build_schema(Limits(max_cost=100), compiled=compiled)
     context = Context(Stores.for_database(database))
     made = [
@@ -163,7 +163,7 @@ def objects_in(value: Any) -> int:  # noqa: ANN401 -- any JSON
     return 0
 
 
-async def test_a_page_size_that_is_refused_anyway_is_refused_by_its_field(database: Database) -> None:
+async def test_invalid_page_size_is_reported_by_its_field(database: Database) -> None:
     schema = build_schema(Limits(max_cost=250_000))
     document = about("{ calls(%s, first: 1000000) { nodes { id } } }")
 

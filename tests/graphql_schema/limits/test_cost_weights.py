@@ -93,7 +93,7 @@ START = {
         (BATCH, {"batch": [START] * 20}, ASKED + 1 + 20 + 20),
     ],
 )
-def test_a_document_costs(pricing: Pricing, document: str, variables: dict[str, Any], cost: int) -> None:
+def test_document_has_its_expected_cost(pricing: Pricing, document: str, variables: dict[str, Any], cost: int) -> None:
     document = about(document)
 
     assert pricing.of(document, **variables) == cost
@@ -114,19 +114,19 @@ def test_a_document_costs(pricing: Pricing, document: str, variables: dict[str, 
         ({"first": -5}, 0),
     ],
 )
-def test_a_page_is_as_large_as_its_variables_say(pricing: Pricing, variables: dict[str, Any], size: int) -> None:
+def test_page_size_is_read_from_variables(pricing: Pricing, variables: dict[str, Any], size: int) -> None:
     document = about("query ($first: Int, $last: Int) { calls(%s, first: $first, last: $last) { nodes { id } } }")
 
     assert pricing.of(document, **variables) == ASKED + 1 + size
 
 
-def test_the_default_of_a_variable_is_a_page_size_too(pricing: Pricing) -> None:
+def test_default_of_a_variable_is_used_as_page_size(pricing: Pricing) -> None:
     document = about("query ($first: Int = 3) { calls(%s, first: $first) { nodes { id } } }")
 
     assert [pricing.of(document), pricing.of(document, first=5), pricing.of(document, first=None)] == [14, 16, 111]
 
 
-def test_a_page_with_25_charts_is_within_the_default_limit(schema: LoomSchema) -> None:
+def test_page_with_25_charts_is_within_the_default_limit(schema: LoomSchema) -> None:
     grouped = "bucket: DAY, groupBy: [TIME_BUCKET, MODEL]"
     chart = f"callsAggregate(%s, {grouped}) {{ numGroups rows {{ bucketStart model count cost }} }}"
     charts = " ".join(f"c{number}: {chart}" for number in range(25))
@@ -139,13 +139,13 @@ def test_a_page_with_25_charts_is_within_the_default_limit(schema: LoomSchema) -
     assert limited.of(about(f"{{ {charts} {page} }}")) < default
 
 
-def test_pages_are_no_larger_than_the_server_gives(schema: Any) -> None:  # noqa: ANN401 -- as the fixture
+def test_page_size_is_capped_by_the_server_maximum(schema: Any) -> None:  # noqa: ANN401 -- as the fixture
     small = Pricing(schema._schema, max_page_size=50)
 
     assert small.of(about("{ calls(%s, first: 1000) { nodes { id } } }")) == ASKED + 1 + 50
 
 
-def test_the_rows_of_a_table_count_wherever_they_stand(pricing: Pricing) -> None:
+def test_table_rows_count_in_every_position(pricing: Pricing) -> None:
     rows = [{"a": 1}, {"a": 2}, {"a": 3}]
     whole = "mutation ($table: TableSchemaForInsert!) { tableCreate(table: $table) { digest rowDigests } }"
     part = 'mutation ($rows: [JSON!]!) { tableCreate(table: { projectId: "acme/chat", rows: $rows }) { digest } }'
@@ -158,7 +158,7 @@ def test_the_rows_of_a_table_count_wherever_they_stand(pricing: Pricing) -> None
     assert pricing.of(literal) == ASKED + 1 + 3
 
 
-def test_the_introspection_of_graphiql_costs_little(pricing: Pricing) -> None:
+def test_graphiql_introspection_costs_little(pricing: Pricing) -> None:
     query = get_introspection_query(
         specified_by_url=True,
         directive_is_repeatable=True,
@@ -170,7 +170,7 @@ def test_the_introspection_of_graphiql_costs_little(pricing: Pricing) -> None:
     assert 1_000 < pricing.of(query) < 25_000
 
 
-def test_introspection_is_counted_by_the_size_of_the_schema(pricing: Pricing) -> None:
+def test_introspection_cost_grows_with_the_schema(pricing: Pricing) -> None:
     kinds = pricing.schema.type_map
 
     assert pricing.of("{ __schema { types { name } } }") == 1 + len(kinds)

@@ -78,7 +78,7 @@ async def asked(schema: LimitedSchema, **variables: Any) -> tuple[Any, list[Grap
     return result.data, result.errors or []
 
 
-async def test_as_many_values_as_the_limit_run_and_one_more_is_refused_before_any_is_coerced(
+async def test_values_at_the_limit_run_and_one_more_is_refused_before_coercion(
     schema: LimitedSchema,
 ) -> None:
     trees = [{"branches": [{"value": 1}] * 249}, {}]  # 2 and 1, and 249 with a value each
@@ -98,7 +98,7 @@ async def test_as_many_values_as_the_limit_run_and_one_more_is_refused_before_an
     assert COERCED == []
 
 
-async def test_what_is_streamed_is_held_to_the_same(schema: LimitedSchema) -> None:
+async def test_streamed_operations_have_the_same_limit(schema: LimitedSchema) -> None:
     results = await schema.stream(DOCUMENT, variable_values={"trees": [{}] * (LIMIT + 1)})
 
     [result] = [result async for result in results]
@@ -108,11 +108,11 @@ async def test_what_is_streamed_is_held_to_the_same(schema: LimitedSchema) -> No
     assert [error.extensions["code"] for error in result.errors or () if error.extensions] == ["QUERY_TOO_COMPLEX"]
 
 
-async def test_what_is_inside_json_does_not_count(schema: LimitedSchema) -> None:
+async def test_values_inside_json_do_not_count(schema: LimitedSchema) -> None:
     assert await asked(schema, trees=[{"json": list(range(5 * LIMIT))}]) == ({"count": 1}, [])
 
 
-async def test_what_is_no_list_and_no_object_is_left_to_its_type(schema: LimitedSchema) -> None:
+async def test_non_list_and_non_object_values_are_left_to_their_type(schema: LimitedSchema) -> None:
     assert await asked(schema, trees={"branches": {"value": 1}}) == ({"count": 1}, [])
     _, [error] = await asked(schema, trees=[5])
 
@@ -122,7 +122,7 @@ async def test_what_is_no_list_and_no_object_is_left_to_its_type(schema: Limited
     )
 
 
-async def test_few_unknown_keys_are_told_one_by_one_and_many_as_a_number(schema: LimitedSchema) -> None:
+async def test_few_unknown_keys_are_listed_and_many_are_counted(schema: LimitedSchema) -> None:
     few = {f"k{number}": 1 for number in range(3 + MAX_UNKNOWN_KEYS)}
 
     _, told = await asked(schema, trees=[few])
@@ -135,7 +135,7 @@ async def test_few_unknown_keys_are_told_one_by_one_and_many_as_a_number(schema:
 
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "stock"])
-async def test_what_nests_without_end_is_refused(compiled: bool) -> None:  # noqa: FBT001 -- a parameter
+async def test_too_deep_input_is_refused(compiled: bool) -> None:  # noqa: FBT001 -- a parameter
     COERCED.clear()
     deep: dict[str, Any] = {}
     for _ in range(2_000):
@@ -148,7 +148,7 @@ async def test_what_nests_without_end_is_refused(compiled: bool) -> None:  # noq
 
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "stock"])
-async def test_much_is_coerced_in_a_thread_while_others_have_their_turns(compiled: bool) -> None:  # noqa: FBT001 -- a parameter
+async def test_large_input_is_coerced_in_a_thread(compiled: bool) -> None:  # noqa: FBT001 -- a parameter
     COERCED.clear()
     schema = schema_of(10**6, compiled=compiled)
     others: set[int] = set()
@@ -222,7 +222,7 @@ ATTACKS: dict[str, tuple[str, object]] = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=list(ATTACKS))
-async def test_what_kept_others_waiting_for_seconds_is_refused(run: Run, attack: tuple[str, object]) -> None:
+async def test_input_that_once_blocked_the_loop_for_seconds_is_refused(run: Run, attack: tuple[str, object]) -> None:
     document, given = attack
 
     answer = await run(document, given=given)
@@ -231,7 +231,7 @@ async def test_what_kept_others_waiting_for_seconds_is_refused(run: Run, attack:
     assert answer.errors[0]["extensions"]["setting"] == "LOOMQL_MAX_INPUT_VALUES"
 
 
-async def test_a_query_below_the_limit_is_refused_for_its_operations_as_before(run: Run) -> None:
+async def test_query_within_the_value_limit_still_has_its_operation_limit(run: Run) -> None:
     values = [{"literal": number} for number in range(100_000)]
     expression = {"in": {"input": {"getField": "inputs.a"}, "values": values}}
 
@@ -241,5 +241,5 @@ async def test_a_query_below_the_limit_is_refused_for_its_operations_as_before(r
     assert answer.errors[0]["extensions"]["argument"] == "query.expr.in.values.9998"
 
 
-def test_the_limit_is_a_setting_several_times_the_largest_batch() -> None:
+def test_default_limit_is_several_times_the_largest_batch() -> None:
     assert Settings().max_input_values == Limits().max_input_values == 500_000

@@ -24,7 +24,7 @@ def secret(database: Database) -> Run:
         "query ($i: Boolean = false) { __schema @include(if: $i) { queryType { name } } __typename }",
     ],
 )
-async def test_introspection_is_refused_however_it_is_asked_for(secret: Run, document: str) -> None:
+async def test_introspection_is_refused_in_every_form(secret: Run, document: str) -> None:
     answer = await secret(document)
 
     assert answer.data is None
@@ -33,7 +33,7 @@ async def test_introspection_is_refused_however_it_is_asked_for(secret: Run, doc
     assert "queryType" not in str(answer.data)
 
 
-async def test_typename_is_answered(secret: Run) -> None:
+async def test_typename_is_allowed(secret: Run) -> None:
     assert (await secret("{ __typename }")).data == {"__typename": "Query"}
 
 
@@ -52,7 +52,7 @@ async def test_typename_is_answered(secret: Run) -> None:
         ),
     ],
 )
-async def test_no_error_names_what_is_near(secret: Run, run: Run, document: str, variables: dict[str, object]) -> None:
+async def test_errors_suggest_no_names(secret: Run, run: Run, document: str, variables: dict[str, object]) -> None:
     told, hidden = await run(document, **variables), await secret(document, **variables)
 
     assert "Did you mean" in str(told.errors)

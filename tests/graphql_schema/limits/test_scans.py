@@ -75,7 +75,7 @@ def aliases(number: int, field: str) -> str:
         ),
     ],
 )  # fmt: skip
-def test_a_condition_or_a_sort_that_no_index_serves_costs_a_scan(pricing: Pricing, document: str, cost: int) -> None:
+def test_condition_or_sort_without_an_index_costs_a_scan(pricing: Pricing, document: str, cost: int) -> None:
     assert pricing.of(about(document)) == cost
 
 
@@ -105,7 +105,7 @@ BY_VARIABLES = about(
         ({"filter": {"opNames": ["op"], "traceRootsOnly": True}}, 0),
     ],
 )
-def test_variables_decide_whether_a_list_is_a_scan(pricing: Pricing, variables: dict[str, Any], scans: int) -> None:
+def test_variables_determine_if_a_list_is_a_scan(pricing: Pricing, variables: dict[str, Any], scans: int) -> None:
     assert pricing.of(BY_VARIABLES, **variables) == 2 * (ASKED + 2) + scans * SCAN
 
 

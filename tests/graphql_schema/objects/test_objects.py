@@ -38,7 +38,7 @@ def made(val: object, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any 
     return {"projectId": PROJECT, "objectId": "prompt", "val": val} | changes
 
 
-async def test_a_version_reads_as_it_was_made(run: Run) -> None:
+async def test_version_is_read_as_created(run: Run) -> None:
     val = {"_class_name": "GPT", "_bases": ["Model", "Object", "BaseModel"], "temperature": 0.5, "n": 2**70}
     created = (await run(CREATE, obj=made(val, wbUserId="ann"))).data["objCreate"]
 
@@ -76,7 +76,7 @@ async def test_a_version_reads_as_it_was_made(run: Run) -> None:
     assert created["ref"] == f"weave:///{PROJECT}/object/prompt:{created['digest']}"
 
 
-async def test_an_op_is_read_as_an_op_whatever_made_it(run: Run) -> None:
+async def test_op_is_read_as_an_op_however_created(run: Run) -> None:
     by_value = (await run(CREATE, obj=made({"_type": "Op"}, objectId="f"))).data["objCreate"]
     forced = (await run(CREATE_OP, obj=made("source", objectId="g"))).data["opCreate"]
     await run(CREATE, obj=made("source", objectId="h"))
@@ -94,7 +94,7 @@ async def test_an_op_is_read_as_an_op_whatever_made_it(run: Run) -> None:
     assert named.data["ops"]["nodes"] == [{"objectId": "g"}]
 
 
-async def test_an_op_that_shares_its_name_with_an_object_is_reached_and_deleted(run: Run) -> None:
+async def test_op_with_an_objects_name_is_found_and_deleted(run: Run) -> None:
     created = (await run(CREATE, obj=made(OP))).data["objCreate"]
     op = created["digest"]
     plain = (await run(CREATE, obj=made(1))).data["objCreate"]["digest"]
@@ -108,7 +108,7 @@ async def test_an_op_that_shares_its_name_with_an_object_is_reached_and_deleted(
     assert (refused.code, refused.errors[0]["extensions"]["argument"]) == ("NOT_FOUND", "name")
 
 
-async def test_too_many_names_are_blamed_as_the_api_calls_them(run: Run) -> None:
+async def test_too_many_names_error_uses_the_argument_name(run: Run) -> None:
     for field, kind, argument in (("ops", "OpVersionFilter", "opNames"), ("objs", "ObjectVersionFilter", "objectIds")):
         document = f'query ($f: {kind}!) {{ {field}(projectId: "acme/chat", filter: $f) {{ totalCount }} }}'
 
@@ -118,21 +118,21 @@ async def test_too_many_names_are_blamed_as_the_api_calls_them(run: Run) -> None
         assert answer.errors[0]["extensions"]["argument"] == f"filter.{argument}"
 
 
-async def test_null_is_a_value_like_any_other(run: Run) -> None:
+async def test_null_is_a_valid_value(run: Run) -> None:
     created = (await run(CREATE, obj=made(None))).data["objCreate"]
 
     assert created["digest"] == "dCNOmKYnSYX12vHzasLXiswzlGT5UHA7jAGYkvmCuQs"
     assert (await run(READ, id="prompt")).data == {"obj": created | {"versionIndex": 0, "val": None}}
 
 
-async def test_a_deleted_version_is_null(run: Run, objects: ObjectsStore) -> None:
+async def test_deleted_version_is_null(run: Run, objects: ObjectsStore) -> None:
     await objects.create(version(1))
     assert (await run(DELETE, id="prompt", digests=["v0"])).data == {"objDelete": {"numDeleted": 1}}
 
     assert await run(READ, id="prompt") == ({"obj": None}, [])
 
 
-async def test_what_is_not_there_is_null_to_read_and_not_found_to_delete(run: Run, objects: ObjectsStore) -> None:
+async def test_missing_version_is_null_to_read_and_not_found_to_delete(run: Run, objects: ObjectsStore) -> None:
     await objects.create(version(OP, object_id="f"))
     await objects.create(version(1, object_id="known"))
     for document, field, variables in (
@@ -163,9 +163,7 @@ async def test_what_is_not_there_is_null_to_read_and_not_found_to_delete(run: Ru
     ],
     ids=lambda given: str(given)[:40],
 )
-async def test_what_breaks_a_rule_is_refused_by_its_argument(
-    run: Run, obj: dict[str, Any], argument: str, code: str | None
-) -> None:
+async def test_invalid_arguments_are_named(run: Run, obj: dict[str, Any], argument: str, code: str | None) -> None:
     answer = await run(CREATE, obj=obj)
 
     assert answer.code == code or code is None
@@ -173,7 +171,7 @@ async def test_what_breaks_a_rule_is_refused_by_its_argument(
     assert answer.errors[0]["message"].startswith(f"{argument}: ")
 
 
-async def test_objects_are_asked_sorted_and_paged(run: Run, objects: ObjectsStore) -> None:
+async def test_objects_are_queried_sorted_and_paged(run: Run, objects: ObjectsStore) -> None:
     for number in range(5):
         await objects.create(version({"n": number, "even": not number % 2}))
     document = """
@@ -195,7 +193,7 @@ async def test_objects_are_asked_sorted_and_paged(run: Run, objects: ObjectsStor
     assert (first["pageInfo"]["hasNextPage"], second["pageInfo"]["hasNextPage"]) == (True, False)
 
 
-async def test_the_versions_of_one_object_page_by_cursor(run: Run, objects: ObjectsStore) -> None:
+async def test_versions_of_one_object_are_paged_by_cursor(run: Run, objects: ObjectsStore) -> None:
     digests = [await objects.create(version(number)) for number in range(5)]
     document = """
         query ($after: String) {
@@ -217,7 +215,7 @@ async def test_the_versions_of_one_object_page_by_cursor(run: Run, objects: Obje
     assert (await run(document, after="x")).code == "BAD_USER_INPUT"
 
 
-async def test_the_last_versions_come_from_the_end(run: Run, objects: ObjectsStore) -> None:
+async def test_last_versions_are_read_from_the_end(run: Run, objects: ObjectsStore) -> None:
     for number in range(5):
         await objects.create(version(number))
 

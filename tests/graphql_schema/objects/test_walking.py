@@ -17,7 +17,7 @@ def ref(object_id: str, digest: str, kind: str = "object") -> str:
     return f"weave:///{PROJECT}/{kind}/{object_id}:{digest}"
 
 
-async def test_one_query_walks_from_a_call_to_its_op_to_its_versions_and_back(
+async def test_one_query_leads_from_a_call_to_its_op_versions_and_back(
     run: Run, objects: ObjectsStore, calls: CallsStore
 ) -> None:
     digests = [await objects.create(version(OP | {"n": n}, object_id="answer")) for n in range(3)]
@@ -68,7 +68,7 @@ async def test_one_query_walks_from_a_call_to_its_op_to_its_versions_and_back(
     }
 
 
-async def test_a_call_has_no_op_where_its_name_is_plain_or_leads_nowhere(
+async def test_call_with_a_plain_or_unknown_op_name_has_no_op(
     run: Run, objects: ObjectsStore, calls: CallsStore
 ) -> None:
     digest = await objects.create(version(OP, object_id="answer"))
@@ -102,7 +102,7 @@ query ($project: ID!, $first: Int!) {
 """
 
 
-async def test_a_page_of_any_size_takes_the_same_number_of_commands(
+async def test_command_count_does_not_depend_on_page_size(
     run: Run, objects: ObjectsStore, calls: CallsStore, commands: Commands
 ) -> None:
     for number in range(40):
@@ -129,7 +129,7 @@ async def test_a_page_of_any_size_takes_the_same_number_of_commands(
     assert sum(many.values()) <= 12
 
 
-async def test_a_value_leads_to_what_it_refers_to_each_once_and_on_from_there(run: Run, objects: ObjectsStore) -> None:
+async def test_value_returns_each_referenced_entity_once_and_recursively(run: Run, objects: ObjectsStore) -> None:
     prompts = [ref("prompt", await objects.create(version({"text": text}))) for text in ("Be kind.", "Be brief.")]
     gone = ref("gone", await objects.create(version(1, object_id="gone")))
     await objects.delete(PROJECT, "gone", ["latest"])
@@ -173,7 +173,7 @@ REFERRING = (
 )
 
 
-async def test_a_page_of_values_that_refer_to_others_takes_the_same_number_of_commands(
+async def test_command_count_does_not_depend_on_the_refs_of_a_page(
     run: Run, objects: ObjectsStore, commands: Commands
 ) -> None:
     for number in range(30):

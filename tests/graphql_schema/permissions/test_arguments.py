@@ -17,7 +17,7 @@ from tests.commands import Commands
 from tests.graphql_schema.permissions.arguments import NAMES, arguments, ruled
 from tests.graphql_schema.permissions.probes import Probe, Prober
 from tests.graphql_schema.permissions.questions import Asked
-from tests.graphql_schema.permissions.test_edges import HIDDEN, LIMITS, OURS, THEIRS, US, forget, is_unsteady
+from tests.graphql_schema.permissions.test_relations import HIDDEN, LIMITS, OURS, THEIRS, US, forget, is_unsteady
 from tests.graphql_schema.permissions.test_walk import first_errors, is_refused
 from tests.graphql_schema.permissions.twins import Builder, Twin
 from tests.stores.calls.builders import call_id, end, start, trace_id
@@ -44,11 +44,11 @@ def names(twin: Twin) -> list[str]:
     return [THEIRS, call_id(1), trace_id(1), "thread", "words", twin.file, twin.table, twin.row, twin.refs["words"]]
 
 
-def test_every_argument_is_ruled_on(schema: LimitedSchema) -> None:
+def test_every_argument_has_a_permission(schema: LimitedSchema) -> None:
     assert arguments(schema._schema) == ruled()
 
 
-def test_an_argument_that_nobody_ruled_on_is_seen() -> None:
+def test_argument_without_permission_is_detected() -> None:
     core = build_schema(LIMITS)._schema
     field, given = core.type_map["Query"], core.type_map["CallsFilter"]
     assert isinstance(field, GraphQLObjectType)
@@ -60,7 +60,7 @@ def test_an_argument_that_nobody_ruled_on_is_seen() -> None:
     assert arguments(core) - ruled() == {"Query.trace.like", "CallsFilter.likeRefs"}
 
 
-def test_every_argument_that_may_name_something_is_probed(schema: LimitedSchema) -> None:
+def test_every_identifying_argument_is_probed(schema: LimitedSchema) -> None:
     probed = {probe.argument for probe in Prober(Asked(OURS, OUR_CALL), ["x"]).probes(schema)}
 
     # A filter is probed by its fields, and of a project's own lists `test_isolation` tells.
@@ -68,7 +68,7 @@ def test_every_argument_that_may_name_something_is_probed(schema: LimitedSchema)
     assert ruled(reason=NAMES) - filters - probed == {"Project.calls.expandColumns"}
 
 
-async def test_no_argument_tells_of_another_project(schema: LimitedSchema, database: Database) -> None:
+async def test_arguments_reveal_nothing_of_another_project(schema: LimitedSchema, database: Database) -> None:
     async def told(probe: Probe) -> Any:  # noqa: ANN401 -- any JSON
         asked = probe.question
         result = await schema.execute(asked.document, asked.variables, Context(stores, caller=US))
@@ -95,7 +95,7 @@ def is_steady_query(probe: Probe) -> bool:
     return probe.question.root == "Query" and not is_unsteady(f"Query_{probe.question.field}:")
 
 
-async def test_no_argument_changes_another_project(
+async def test_arguments_change_nothing_in_another_project(
     schema: LimitedSchema, database: Database, commands: Commands
 ) -> None:
     async def errors_of(stores: Stores, probes: list[Probe]) -> list[Any]:

@@ -77,7 +77,7 @@ def told(errors: list[Any], project_id: str) -> list[Any]:
     return [(error.message.replace(project_id, "*"), error.path, error.extensions) for error in errors]
 
 
-async def test_no_field_tells_whether_something_of_another_project_is_there(
+async def test_fields_do_not_reveal_if_another_projects_entity_exists(
     schema: LimitedSchema, stores: Stores, commands: Commands
 ) -> None:
     """What is there, what is not there in a project that is, and a project that is not are answered alike."""
@@ -103,7 +103,7 @@ async def test_no_field_tells_whether_something_of_another_project_is_there(
     assert fields > 60
 
 
-async def test_every_field_answers_about_our_own_project(
+async def test_every_field_returns_data_of_the_own_project(
     schema: LimitedSchema, stores: Stores, commands: Commands
 ) -> None:
     context = Context(stores, caller=US)
@@ -114,7 +114,7 @@ async def test_every_field_answers_about_our_own_project(
         assert HIDDEN not in repr(errors)
 
 
-async def test_a_list_of_both_projects_is_refused_as_a_whole(
+async def test_list_over_own_and_other_projects_is_refused_whole(
     schema: LimitedSchema, stores: Stores, commands: Commands
 ) -> None:
     ours = f"weave:///{OURS}/call/{call_id(1)}"
@@ -152,7 +152,7 @@ def _start(project_id: str, number: int) -> dict[str, Any]:
     return {"start": {"projectId": project_id, "startedAt": "2026-01-31T12:00:00Z", **given}}
 
 
-async def test_an_operation_that_asks_both_projects_gets_what_is_its_own(schema: LimitedSchema, stores: Stores) -> None:
+async def test_operation_over_both_projects_gets_only_its_own_data(schema: LimitedSchema, stores: Stores) -> None:
     query = """query ($id: ID!) {
       ours: call(projectId: "acme/chat", id: $id) { id } theirs: call(projectId: "rival/chat", id: $id) { id } }"""
 
@@ -164,7 +164,7 @@ async def test_an_operation_that_asks_both_projects_gets_what_is_its_own(schema:
     ]
 
 
-async def test_edges_and_refs_lead_nowhere_in_another_project(schema: LimitedSchema, stores: Stores) -> None:
+async def test_relations_and_refs_return_nothing_of_another_project(schema: LimitedSchema, stores: Stores) -> None:
     query = """query ($p: ID!, $id: ID!, $mine: CallsFilter) {
       call(projectId: $p, id: $id) {
         inputRefs { ref kind value obj { digest } } outputRefs { ref value obj { digest } }
@@ -181,7 +181,7 @@ async def test_edges_and_refs_lead_nowhere_in_another_project(schema: LimitedSch
     assert HIDDEN.encode() not in codec.dumps(found)
 
 
-async def test_conditions_through_refs_learn_nothing_of_another_project(schema: LimitedSchema, stores: Stores) -> None:
+async def test_conditions_through_refs_reveal_nothing_of_another_project(schema: LimitedSchema, stores: Stores) -> None:
     query = """query ($p: ID!, $q: QueryInput, $sort: [SortBy!]) {
       calls(projectId: $p, query: $q, sortBy: $sort, expandColumns: ["inputs.theirs"]) { nodes { id } totalCount }
       callsStats(projectId: $p, query: $q, expandColumns: ["inputs.theirs"]) { count } }"""
@@ -195,7 +195,7 @@ async def test_conditions_through_refs_learn_nothing_of_another_project(schema: 
     assert found["callsStats"]["count"] == 0
 
 
-async def test_feedback_on_what_is_in_another_project_leads_to_nothing(schema: LimitedSchema, stores: Stores) -> None:
+async def test_feedback_on_another_projects_entity_returns_no_entity(schema: LimitedSchema, stores: Stores) -> None:
     create = """mutation ($p: ID!, $ref: String!, $payload: JSON!) {
       feedbackCreate(projectId: $p, weaveRef: $ref, feedbackType: "note", payload: $payload) { id } }"""
     await ask(schema, stores, create, p=OURS, ref=THEIR_CALL, payload={})
@@ -209,7 +209,7 @@ async def test_feedback_on_what_is_in_another_project_leads_to_nothing(schema: L
     assert seen == 1
 
 
-async def test_what_takes_a_ref_takes_none_into_another_project(schema: LimitedSchema, stores: Stores) -> None:
+async def test_ref_arguments_refuse_refs_into_another_project(schema: LimitedSchema, stores: Stores) -> None:
     asked = {
         "evaluateModel(projectId: $p, evaluationRef: $ref, modelRef: $ref) { callId }": "evaluate",
         "actionsExecuteBatch(projectId: $p, actionRef: $ref, callIds: []) { numFailed }": "act",
@@ -242,13 +242,13 @@ LISTS = {
 """The lists of a project, and what is selected of each."""
 
 
-def test_every_list_of_a_project_is_tried(schema: LimitedSchema) -> None:
+def test_every_list_of_a_project_is_tested(schema: LimitedSchema) -> None:
     fields = schema._schema.type_map["Project"].fields  # type: ignore[attr-defined] # it is an object type
 
     assert {name for name, field in fields.items() if str(field.type).endswith("Connection!")} == LISTS.keys()
 
 
-async def test_a_project_leads_to_what_is_its_own(schema: LimitedSchema, stores: Stores) -> None:
+async def test_project_returns_only_its_own_entities(schema: LimitedSchema, stores: Stores) -> None:
     lists = " ".join(f"{name} {{ totalCount {selected} }}" for name, selected in LISTS.items())
     query = f"""query ($p: ID!, $ref: ID!) {{
       project(projectId: $p) {{ ...P }} node(id: $ref) {{ ...P }} projects {{ nodes {{ ...P }} }} }}
@@ -271,9 +271,7 @@ async def test_a_project_leads_to_what_is_its_own(schema: LimitedSchema, stores:
     assert (listed["id"], listed["callCount"], listed["objectCount"], listed["feedbackCount"]) == (OURS, 1, 2, 1)
 
 
-async def test_lists_of_a_project_take_neither_cursors_nor_columns_of_another(
-    schema: LimitedSchema, stores: Stores
-) -> None:
+async def test_project_lists_refuse_cursors_and_columns_of_another(schema: LimitedSchema, stores: Stores) -> None:
     listing = """query ($p: ID!, $a: String) { project(projectId: $p) { calls(first: 1, after: $a) {
       pageInfo { endCursor } } } }"""
     theirs = await schema.execute(listing, {"p": THEIRS}, Context(stores, caller=ANONYMOUS_ADMIN))
@@ -290,7 +288,7 @@ async def test_lists_of_a_project_take_neither_cursors_nor_columns_of_another(
     assert found["project"]["calls"] == {"nodes": [], "totalCount": 0}
 
 
-async def test_a_run_of_an_evaluation_leads_nowhere_in_another_project(schema: LimitedSchema, stores: Stores) -> None:
+async def test_evaluation_run_returns_nothing_of_another_project(schema: LimitedSchema, stores: Stores) -> None:
     [words] = [
         row["digest"] async for row in stores.files.database.table_rows.find({"project_id": THEIRS}, {"digest": 1})
     ]
@@ -326,7 +324,7 @@ async def test_a_run_of_an_evaluation_leads_nowhere_in_another_project(schema: L
     assert HIDDEN not in repr(found)
 
 
-async def test_cursors_of_another_project_are_none_of_ours(schema: LimitedSchema, stores: Stores) -> None:
+async def test_cursors_of_another_project_are_refused(schema: LimitedSchema, stores: Stores) -> None:
     listing = "query ($p: ID!, $a: String) { calls(projectId: $p, first: 1, after: $a) { pageInfo { endCursor } } }"
     theirs = await schema.execute(listing, {"p": THEIRS}, Context(stores, caller=ANONYMOUS_ADMIN))
     events = await schema.execute(
@@ -347,7 +345,7 @@ async def test_cursors_of_another_project_are_none_of_ours(schema: LimitedSchema
     assert first.errors[0].extensions["code"] == "BAD_USER_INPUT"
 
 
-async def test_the_same_digest_is_another_file_in_another_project(schema: LimitedSchema, stores: Stores) -> None:
+async def test_equal_digest_in_another_project_is_another_file(schema: LimitedSchema, stores: Stores) -> None:
     [digest] = [row["digest"] async for row in stores.files.database.files.find({"project_id": THEIRS}, {"digest": 1})]
     await stores.files.create(THEIRS, _content(HIDDEN.encode()), "secret.txt")
     [secret] = [
@@ -363,7 +361,7 @@ async def test_the_same_digest_is_another_file_in_another_project(schema: Limite
     assert theirs == {"file": None}
 
 
-async def test_projects_lists_and_counts_our_own(schema: LimitedSchema, stores: Stores) -> None:
+async def test_projects_field_lists_and_counts_own_projects_only(schema: LimitedSchema, stores: Stores) -> None:
     for name in ("one", "two"):
         await stores.projects.ensure("team", name)
         await stores.projects.ensure("teams", name)
@@ -386,7 +384,7 @@ async def test_projects_lists_and_counts_our_own(schema: LimitedSchema, stores: 
     assert (await listed(ANONYMOUS_ADMIN))[1] == 6
 
 
-async def test_a_name_that_becomes_anothers_is_ruled_on_as_what_it_becomes(
+async def test_permission_is_checked_on_the_normalised_project_name(
     schema: LimitedSchema, stores: Stores, commands: Commands
 ) -> None:
     caller = Caller("odd", (Grant("rival/ chat", Role.ADMIN),))
@@ -399,7 +397,7 @@ async def test_a_name_that_becomes_anothers_is_ruled_on_as_what_it_becomes(
     assert commands.sent == []
 
 
-async def test_events_are_shared_by_those_to_whom_the_same_is_visible(schema: LimitedSchema, stores: Stores) -> None:
+async def test_events_are_shared_only_by_callers_with_equal_visibility(schema: LimitedSchema, stores: Stores) -> None:
     watch = "subscription ($p: ID!) { callEvents(projectId: $p) { type call { id } } }"
     refused: Any = await schema.stream(
         watch, {"p": OURS}, Context(stores, caller=Caller("x", (Grant(THEIRS, Role.ADMIN),)))
@@ -416,7 +414,7 @@ async def test_events_are_shared_by_those_to_whom_the_same_is_visible(schema: Li
     assert waiting.result().data["callEvents"]["type"] == "STARTED"
 
 
-def test_what_is_asked_covers_every_field(schema: LimitedSchema) -> None:
+def test_isolation_queries_cover_every_field(schema: LimitedSchema) -> None:
     core = schema._schema
     roots = [core.query_type, core.mutation_type, core.subscription_type]
     asked = {str(question) for question in questions(schema, OURS)}
@@ -424,7 +422,7 @@ def test_what_is_asked_covers_every_field(schema: LimitedSchema) -> None:
     assert asked == {f"{kind.name}.{field}" for kind in roots if kind for field in kind.fields}
 
 
-def test_every_member_of_a_one_of_is_asked_alone_and_with_the_others(schema: LimitedSchema) -> None:
+def test_every_one_of_field_is_tested_alone_and_combined(schema: LimitedSchema) -> None:
     asked: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for question in questions(schema, OURS):
         asked[question.field].append(question.variables)

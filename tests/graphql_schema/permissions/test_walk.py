@@ -90,7 +90,7 @@ def schema(request: pytest.FixtureRequest) -> LimitedSchema:
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-async def test_every_field_takes_the_role_that_the_table_says(
+async def test_every_field_needs_the_role_in_the_table(
     schema: LimitedSchema, database: Database, commands: Commands, caller: str
 ) -> None:
     stores = Stores.for_database(database)
@@ -114,22 +114,20 @@ async def test_every_field_takes_the_role_that_the_table_says(
     assert {field: names for field, names in sent.items() if names} == {}
 
 
-def test_a_field_that_nobody_ruled_on_makes_no_schema(schema: LimitedSchema) -> None:
+def test_field_without_permission_fails_schema_creation(schema: LimitedSchema) -> None:
     for root in FIELD_PERMISSIONS:
         lacking = {**FIELD_PERMISSIONS, root: dict(list(FIELD_PERMISSIONS[root].items())[1:])}
         with pytest.raises(TypeError, match=rf"fields of {root} .*: {next(iter(FIELD_PERMISSIONS[root]))}"):
             guard_root_fields(schema._schema, lacking)
 
 
-def test_a_ruling_on_no_field_makes_no_schema(schema: LimitedSchema) -> None:
+def test_permission_without_field_fails_schema_creation(schema: LimitedSchema) -> None:
     more = {**FIELD_PERMISSIONS, "Query": {**FIELD_PERMISSIONS["Query"], "secrets": FieldPermission(Role.ADMIN)}}
     with pytest.raises(TypeError, match=r"fields of Query .*: secrets"):
         guard_root_fields(schema._schema, more)
 
 
-async def test_who_is_no_administrator_where_there_are_no_keys_is_told_how_to_become_one(
-    schema: LimitedSchema, database: Database
-) -> None:
+async def test_error_without_keys_names_the_command_for_an_admin_key(schema: LimitedSchema, database: Database) -> None:
     document = '{ a: retentionSet(projectId: "acme/chat") { projectId } }'
 
     result = await schema.execute(f"mutation {document}", context_value=Context(Stores.for_database(database)))

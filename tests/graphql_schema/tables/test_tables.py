@@ -53,7 +53,7 @@ async def indexes(run: Run, digest: str, **asked: Any) -> list[int]:  # noqa: AN
     return [node["originalIndex"] for node in answer.data["tableRows"]["nodes"]]
 
 
-async def test_a_table_is_created_and_read(run: Run) -> None:
+async def test_table_is_created_and_read(run: Run) -> None:
     created = await run(CREATE, table={"projectId": "acme/chat", "rows": ROWS})
     again = await run(FROM_DIGESTS, rows=ROW_DIGESTS)
     read = await run(ROWS_OF, digest=DIGEST)
@@ -96,7 +96,7 @@ async def test_pages_go_both_ways(run: Run, table: str) -> None:
     assert await indexes(run, table, first=0) == []
 
 
-async def test_parts_of_rows_are_read_by_path(run: Run, table: str) -> None:
+async def test_row_values_are_read_by_path(run: Run, table: str) -> None:
     answer = await run(
         'query ($digest: String!) { tableRows(projectId: "acme/chat", digest: $digest) '
         '{ edges { cursor node { x: val(path: "n.x") } } } }',
@@ -108,7 +108,7 @@ async def test_parts_of_rows_are_read_by_path(run: Run, table: str) -> None:
     assert len({edge["cursor"] for edge in edges}) == 4
 
 
-async def test_updates_make_another_table(run: Run, table: str) -> None:
+async def test_update_creates_another_table(run: Run, table: str) -> None:
     updates = [{"append": {"row": {"b": 1}}}, {"pop": {"index": 0}}, {"insert": {"index": 0, "row": {"c": 1}}}]
 
     answer = await run(UPDATE, base=table, updates=updates)
@@ -125,7 +125,7 @@ async def test_updates_make_another_table(run: Run, table: str) -> None:
     assert (await run(UPDATE, base=table, updates=[])).data["tableUpdate"] == {"digest": table, "updatedRowDigests": []}
 
 
-async def test_tables_are_counted_and_sized(run: Run, table: str) -> None:
+async def test_tables_have_row_counts_and_sizes(run: Run, table: str) -> None:
     several = 'query ($digests: [String!]) { tablesStats(projectId: "acme/chat", digests: $digests) { digest count } }'
 
     one = await run(STATS, digest=table)
@@ -137,7 +137,7 @@ async def test_tables_are_counted_and_sized(run: Run, table: str) -> None:
     assert (await run(several, digests=None)).data["tablesStats"] == []
 
 
-async def test_an_unknown_table_is_empty_null_or_not_found(run: Run) -> None:
+async def test_unknown_table_is_empty_null_or_not_found(run: Run) -> None:
     read = await run(ROWS_OF, digest="none")
     stats = await run(STATS, digest="none")
     update = await run(UPDATE, base="none", updates=[{"pop": {"index": 0}}])
@@ -157,9 +157,7 @@ async def test_an_unknown_table_is_empty_null_or_not_found(run: Run) -> None:
         ({"append": {"row": "text"}}, "updates.1.append.row"),
     ],
 )
-async def test_an_update_that_breaks_a_rule_is_named(
-    run: Run, table: str, update: dict[str, Any], argument: str
-) -> None:
+async def test_invalid_update_is_named(run: Run, table: str, update: dict[str, Any], argument: str) -> None:
     answer = await run(UPDATE, base=table, updates=[{"pop": {"index": 3}}, update])
 
     assert answer.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": argument}
@@ -168,7 +166,7 @@ async def test_an_update_that_breaks_a_rule_is_named(
 @pytest.mark.parametrize(
     "update", [{}, {"drop": {"index": 0}}, {"pop": {"index": 0}, "append": {"row": {}}}, {"pop": {}}]
 )
-async def test_an_update_is_exactly_one_of_the_three(run: Run, table: str, update: dict[str, Any]) -> None:
+async def test_update_is_exactly_one_of_the_three(run: Run, table: str, update: dict[str, Any]) -> None:
     answer = await run(UPDATE, base=table, updates=[update])
 
     assert {error["extensions"]["code"] for error in answer.errors} == {"BAD_USER_INPUT"}
@@ -186,7 +184,7 @@ async def test_an_update_is_exactly_one_of_the_three(run: Run, table: str, updat
         (ROWS_OF, {"digest": DIGEST, "filter": {"rowDigests": ["x"] * 10_001}}, "filter.rowDigests"),
     ],
 )
-async def test_bad_input_is_refused_by_name(run: Run, document: str, variables: dict[str, Any], argument: str) -> None:
+async def test_invalid_input_is_named(run: Run, document: str, variables: dict[str, Any], argument: str) -> None:
     answer = await run(document, **variables)
 
     assert answer.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": argument}

@@ -37,7 +37,7 @@ async def stock(calls: CallsStore, commands: Commands) -> None:
 
 
 @pytest.mark.usefixtures("stock")
-async def test_a_thread_tells_all_its_fields_and_leads_to_its_calls(run: Run) -> None:
+async def test_thread_has_all_its_fields_and_its_calls(run: Run) -> None:
     answer = await run(
         """
         query ($project: ID!, $after: DateTime!) {
@@ -95,7 +95,7 @@ async def test_a_thread_tells_all_its_fields_and_leads_to_its_calls(run: Run) ->
 
 
 @pytest.mark.usefixtures("stock")
-async def test_pages_go_both_ways_over_any_sort(run: Run) -> None:
+async def test_pages_go_both_ways_with_any_sort(run: Run) -> None:
     async def page(**variables: Any) -> dict[str, Any]:  # noqa: ANN401 -- any variables
         answer = await run(LIST, project=PROJECT, **variables)
         assert answer.errors == []
@@ -129,7 +129,7 @@ async def test_pages_go_both_ways_over_any_sort(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("stock")
-async def test_a_page_costs_the_same_number_of_commands_at_any_size(run: Run, commands: Commands) -> None:
+async def test_command_count_does_not_depend_on_page_size(run: Run, commands: Commands) -> None:
     document = """
     query ($project: ID!, $first: Int!) {
         threads(projectId: $project, first: $first) {
@@ -153,7 +153,7 @@ async def test_a_page_costs_the_same_number_of_commands_at_any_size(run: Run, co
 
 
 @pytest.mark.usefixtures("stock")
-async def test_a_cursor_does_not_depend_on_what_is_selected(run: Run) -> None:
+async def test_cursor_does_not_depend_on_the_selection(run: Run) -> None:
     answer = await run(LIST, project=PROJECT, first=1)
 
     onward = await run(
@@ -187,7 +187,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-async def test_what_cannot_be_asked_is_refused_by_its_argument(run: Run) -> None:
+async def test_invalid_arguments_are_named(run: Run) -> None:
     for variables, argument, told in REFUSED:
         answer = await run(LIST, project=PROJECT, **variables)
 
@@ -196,7 +196,7 @@ async def test_what_cannot_be_asked_is_refused_by_its_argument(run: Run) -> None
         assert argument in answer.errors[0]["message"]
 
 
-async def test_a_time_that_is_none_is_refused(run: Run) -> None:
+async def test_invalid_time_is_refused(run: Run) -> None:
     for name in ("afterDatetime", "beforeDatetime"):
         for time in ("yesterday", "2026-13-01T00:00:00Z", "", 5, True):
             answer = await run(LIST, project=PROJECT, filter={name: time})
@@ -206,7 +206,7 @@ async def test_a_time_that_is_none_is_refused(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("stock")
-async def test_a_cursor_of_another_filter_is_refused(run: Run) -> None:
+async def test_cursor_of_another_filter_is_refused(run: Run) -> None:
     cursor = (await run(LIST, project=PROJECT, first=1)).data["threads"]["pageInfo"]["endCursor"]
 
     answer = await run(LIST, project=PROJECT, after=cursor, filter={"threadIds": ["thread 01"]})
@@ -214,7 +214,7 @@ async def test_a_cursor_of_another_filter_is_refused(run: Run) -> None:
     assert answer.code == "BAD_USER_INPUT"
 
 
-async def test_odd_ids_pass_both_ways(run: Run, calls: CallsStore) -> None:
+async def test_ids_with_special_characters_round_trip(run: Run, calls: CallsStore) -> None:
     odd = ["$t", "a.b", "a\0b", "'\"`\\", "😀", "x" * 1024, "\u202e", "weave:///a/b"]
     await calls.write([part for number, name in enumerate(odd) for part in turn(number, name, number)])
 

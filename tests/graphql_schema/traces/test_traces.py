@@ -54,7 +54,7 @@ async def read(run: Run, document: str = TREE, **variables: Any) -> Any:  # noqa
     return answer.data["trace"]
 
 
-async def test_a_tree_comes_in_the_order_in_which_it_is_drawn(run: Run, calls: CallsStore) -> None:
+async def test_tree_is_in_display_order(run: Run, calls: CallsStore) -> None:
     parents = [None, 0, 0, 1, 2, 1, 3]
     await calls.write([call(number, parent) for number, parent in enumerate(parents)])
     await calls.write([end(6, output="six")])
@@ -76,7 +76,7 @@ async def test_a_tree_comes_in_the_order_in_which_it_is_drawn(run: Run, calls: C
     assert trace["tree"]["pageInfo"]["hasNextPage"] is False
 
 
-async def test_a_tree_is_paged_both_ways_and_cut_at_a_depth(run: Run, calls: CallsStore) -> None:
+async def test_tree_is_paged_both_ways_and_limited_in_depth(run: Run, calls: CallsStore) -> None:
     parents = [None, 0, 0, 1, 2, 1, 3]
     await calls.write([call(number, parent) for number, parent in enumerate(parents)])
 
@@ -92,7 +92,7 @@ async def test_a_tree_is_paged_both_ways_and_cut_at_a_depth(run: Run, calls: Cal
     assert [node["numDescendants"] for node in shallow["nodes"]] == [6, 3, 1]
 
 
-async def test_a_cursor_holds_where_the_tree_grows_and_where_its_call_is_deleted(run: Run, calls: CallsStore) -> None:
+async def test_cursor_remains_valid_if_the_tree_grows_or_its_call_is_deleted(run: Run, calls: CallsStore) -> None:
     await calls.write([call(0), *(call(number, 0) for number in (2, 4, 6, 8))])
     cursor = (await read(run, first=3))["tree"]["pageInfo"]["endCursor"]
 
@@ -105,7 +105,7 @@ async def test_a_cursor_holds_where_the_tree_grows_and_where_its_call_is_deleted
     assert numbers(shrunk["nodes"]) == [6, 8]
 
 
-async def test_a_cursor_of_another_tree_is_refused(run: Run, calls: CallsStore) -> None:
+async def test_cursor_of_another_tree_is_refused(run: Run, calls: CallsStore) -> None:
     await calls.write([call(0), call(1, 0), start(9)])
     cursor = (await read(run, first=1))["tree"]["pageInfo"]["endCursor"]
 
@@ -116,7 +116,7 @@ async def test_a_cursor_of_another_tree_is_refused(run: Run, calls: CallsStore) 
     assert (negative.code, negative.errors[0]["extensions"]["argument"]) == ("BAD_USER_INPUT", "maxDepth")
 
 
-async def test_a_trace_without_a_root_has_roots(run: Run, calls: CallsStore) -> None:
+async def test_trace_without_a_root_has_roots(run: Run, calls: CallsStore) -> None:
     await calls.write([call(1, 9), call(2, 1), call(3, 8)])
 
     trace = await read(run, IDS)
@@ -126,7 +126,7 @@ async def test_a_trace_without_a_root_has_roots(run: Run, calls: CallsStore) -> 
     assert [(node["depth"], *numbers([node])) for node in trace["tree"]["nodes"]] == [(0, 1), (1, 2), (0, 3)]
 
 
-async def test_calls_that_are_each_others_parents_end_somewhere(run: Run, calls: CallsStore) -> None:
+async def test_circular_parents_terminate(run: Run, calls: CallsStore) -> None:
     await calls.write([call(1, 3), call(2, 1), call(3, 2), call(4, 4), call(5)])
 
     trace = await read(run, IDS)
@@ -139,7 +139,7 @@ async def test_calls_that_are_each_others_parents_end_somewhere(run: Run, calls:
     assert answer.data["call"]["parent"]["parent"]["parent"]["parent"]["id"] == call_id(3)
 
 
-async def test_what_is_deleted_and_what_another_project_has_is_in_no_trace(run: Run, calls: CallsStore) -> None:
+async def test_deleted_calls_and_those_of_another_project_are_in_no_trace(run: Run, calls: CallsStore) -> None:
     await calls.write([call(0), call(1, 0), call(2, 1), call(3, 0, project_id="acme/other")])
     await calls.delete(PROJECT, [call_id(1)])
 
@@ -152,13 +152,13 @@ async def test_what_is_deleted_and_what_another_project_has_is_in_no_trace(run: 
     assert await read(run, IDS, project="acme/none") is None
 
 
-async def test_an_id_that_is_no_traces_is_told(run: Run) -> None:
+async def test_invalid_trace_id_is_reported(run: Run) -> None:
     answer = await run(IDS, project=PROJECT, trace="x")
 
     assert (answer.code, answer.errors[0]["extensions"]["argument"]) == ("BAD_USER_INPUT", "traceId")
 
 
-async def test_totals_count_each_calls_own_usage_once(run: Run, calls: CallsStore) -> None:
+async def test_totals_count_the_own_usage_of_each_call_once(run: Run, calls: CallsStore) -> None:
     used = {"usage": {"gpt-4o": {"prompt_tokens": 10, "completion_tokens": 5}}}
     await calls.write([call(0), call(1, 0), call(2, 0), call(3, 0)])
     await calls.write([end(1, summary=used), end(2, summary=used, exception="no")])
@@ -179,7 +179,7 @@ async def test_totals_count_each_calls_own_usage_once(run: Run, calls: CallsStor
     }
 
 
-async def test_totals_are_what_the_tree_of_usage_tells_of_roots(run: Run, calls: CallsStore) -> None:
+async def test_totals_equal_the_usage_tree_of_the_roots(run: Run, calls: CallsStore) -> None:
     used = {"usage": {"m": {"prompt_tokens": 7}, "n": {"completion_tokens": 2}}}
     await calls.write([call(0), call(1, 0), call(2, 1), call(5, 9)])
     await calls.write([end(number, summary=used) for number in (0, 1, 2, 5)])
@@ -198,7 +198,7 @@ async def test_totals_are_what_the_tree_of_usage_tells_of_roots(run: Run, calls:
     assert answer.data["trace"]["totals"]["usage"]["totalTokens"] == sum(of_roots) > 0
 
 
-async def test_a_trace_of_ten_thousand_calls_comes_whole(run: Run, calls: CallsStore, commands: Commands) -> None:
+async def test_trace_of_ten_thousand_calls_is_complete(run: Run, calls: CallsStore, commands: Commands) -> None:
     parts: list[CallStart | CallEnd] = [call(n, (n - 1) // 3 if n else None) for n in range(10_000)]
     for first in range(0, len(parts), 2_000):
         await calls.write(parts[first : first + 2_000])
@@ -218,9 +218,7 @@ async def test_a_trace_of_ten_thousand_calls_comes_whole(run: Run, calls: CallsS
     assert [name for name in commands.names if name != "getMore"] == ["distinct", "find", "find"]
 
 
-async def test_the_traces_of_a_page_cost_the_same_number_of_commands_at_any_size(
-    run: Run, calls: CallsStore, commands: Commands
-) -> None:
+async def test_command_count_does_not_depend_on_page_size(run: Run, calls: CallsStore, commands: Commands) -> None:
     for number in range(30):
         await calls.write([start(number), start(1_000 + number, trace_id=trace_id(number), parent_id=call_id(number))])
     document = """
@@ -249,7 +247,7 @@ query ($project: ID!, $first: Int) {
 """
 
 
-async def test_roots_count_each_call_of_their_trace_once_whoever_wrote_it(run: Run, calls: CallsStore) -> None:
+async def test_root_counts_each_call_of_its_trace_once_from_any_writer(run: Run, calls: CallsStore) -> None:
     await CostsStore(calls.database).create(PROJECT, [NewCost("m", 0.5, 0.0, effective_date=0)])
     used = {"usage": {"m": {"prompt_tokens": 4}}}
     sums_up = used | {"status_counts": {"success": 1, "error": 1}}
@@ -272,7 +270,7 @@ async def test_roots_count_each_call_of_their_trace_once_whoever_wrote_it(run: R
     ]
 
 
-async def test_totals_of_the_roots_of_a_page_cost_as_many_commands_at_any_size(
+async def test_command_count_of_root_totals_does_not_depend_on_page_size(
     run: Run, calls: CallsStore, commands: Commands
 ) -> None:
     used = {"usage": {"m": {"prompt_tokens": 4}}}

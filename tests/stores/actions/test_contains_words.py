@@ -48,7 +48,7 @@ from tests.stores.feedback.stored import everything
         ({"a": 1}, ['{"a":1}'], True),
     ],
 )
-async def test_a_word_is_found_wherever_it_stands_in_the_output(
+async def test_word_is_found_anywhere_in_the_output(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, output: object, words: list[str], found: object
 ) -> None:
     await calls.write([start(), end(output=output)])
@@ -59,7 +59,7 @@ async def test_a_word_is_found_wherever_it_stands_in_the_output(
     assert row["json"] == {"output": json.dumps(found)}
 
 
-async def test_more_words_than_anybody_looks_for_are_refused_before_any_output_is_read(
+async def test_too_many_words_are_refused_before_any_output_is_read(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore
 ) -> None:
     await calls.write([start(), end(output="word-1000")])
@@ -74,7 +74,7 @@ async def test_more_words_than_anybody_looks_for_are_refused_before_any_output_i
     assert len(await everything(feedback)) == 1
 
 
-def test_words_that_stand_in_json_as_they_are_are_not_looked_for_in_each_string(
+def test_words_found_in_raw_json_are_not_searched_per_string(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looked_into: list[object] = []
@@ -92,7 +92,7 @@ def test_words_that_stand_in_json_as_they_are_are_not_looked_for_in_each_string(
     assert looked_into == [[r"back\slash"]]
 
 
-async def test_what_is_found_is_kept_as_feedback_of_the_action(
+async def test_matches_are_stored_as_feedback_of_the_action(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore
 ) -> None:
     await calls.write([start(1), end(1, output="weft"), start(2), end(2, output="warp"), start(3)])
@@ -115,14 +115,16 @@ async def test_what_is_found_is_kept_as_feedback_of_the_action(
     assert "call_ref" not in row
 
 
-async def test_no_calls_are_no_work(actions: ActionsStore, objects: ObjectsStore, feedback: FeedbackStore) -> None:
+async def test_empty_call_list_does_nothing(
+    actions: ActionsStore, objects: ObjectsStore, feedback: FeedbackStore
+) -> None:
     done = await actions.execute(PROJECT, await action(objects, looking_for("weft")), [])
 
     assert (done.results, done.num_failed) == ([], 0)
     assert await everything(feedback) == []
 
 
-async def test_a_call_that_is_not_there_is_told_and_the_others_are_looked_at(
+async def test_missing_call_is_reported_and_the_others_are_checked(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore
 ) -> None:
     await calls.write([start(1), end(1, output="weft"), start(2), end(2, output="weft")])
@@ -142,7 +144,7 @@ async def test_a_call_that_is_not_there_is_told_and_the_others_are_looked_at(
     assert [row["weave_ref"] for row in await everything(feedback)] == [call_ref(1)]
 
 
-async def test_a_call_that_is_named_twice_is_looked_at_once_and_answered_twice(
+async def test_call_named_twice_is_checked_once_and_returned_twice(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore
 ) -> None:
     await calls.write([start(1), end(1, output="weft")])
@@ -155,7 +157,7 @@ async def test_a_call_that_is_named_twice_is_looked_at_once_and_answered_twice(
     assert done.num_failed == 2
 
 
-async def test_a_thousand_calls_take_few_commands(
+async def test_thousand_calls_take_few_commands(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore, commands: Commands
 ) -> None:
     numbers = range(1, 1_001)
@@ -171,7 +173,7 @@ async def test_a_thousand_calls_take_few_commands(
     assert len(await everything(feedback)) == 1_000
 
 
-async def test_large_outputs_are_read_some_at_a_time(
+async def test_large_outputs_are_read_in_batches(
     actions: ActionsStore,
     calls: CallsStore,
     objects: ObjectsStore,
@@ -191,7 +193,7 @@ async def test_large_outputs_are_read_some_at_a_time(
     assert len([body for name, body in commands.sent if name == "find" and body["find"] == "calls"]) == 1 + 4
 
 
-async def test_the_same_twice_at_once_is_kept_twice(
+async def test_concurrent_equal_actions_are_stored_twice(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore
 ) -> None:
     numbers = range(1, 301)
@@ -215,7 +217,7 @@ async def test_the_same_twice_at_once_is_kept_twice(
     ],
     ids=["no id", "too many"],
 )
-async def test_ids_that_can_be_no_calls_are_refused_before_anything_is_done(
+async def test_invalid_call_ids_are_refused_before_any_work(
     actions: ActionsStore,
     calls: CallsStore,
     objects: ObjectsStore,
@@ -234,7 +236,7 @@ async def test_ids_that_can_be_no_calls_are_refused_before_anything_is_done(
     assert await everything(feedback) == []
 
 
-async def test_a_wrong_project_or_user_is_refused(actions: ActionsStore, objects: ObjectsStore) -> None:
+async def test_invalid_project_or_user_is_refused(actions: ActionsStore, objects: ObjectsStore) -> None:
     ref = await action(objects, looking_for("weft"))
 
     with pytest.raises(BadInputError, match="is not a project id"):
@@ -244,7 +246,7 @@ async def test_a_wrong_project_or_user_is_refused(actions: ActionsStore, objects
     assert raised.value.argument == "wb_user_id"
 
 
-async def test_while_its_project_is_purged_no_action_is_carried_out(
+async def test_action_on_a_project_being_purged_is_refused(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, database: Database
 ) -> None:
     await calls.write([start(), end(output="weft")])

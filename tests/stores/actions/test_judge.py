@@ -44,7 +44,7 @@ async def store(calls: CallsStore, *outputs: object) -> list[str]:
     return [call_id(number) for number in range(1, len(outputs) + 1)]
 
 
-async def test_a_model_is_asked_with_the_prompt_the_call_and_the_schema(
+async def test_judge_request_has_prompt_call_and_schema(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore, stand_in: StandIn
 ) -> None:
     await calls.write([start(inputs={"q": "Größe?", "n": 2**70}), end(output={"a": ["x"]})])
@@ -71,7 +71,7 @@ async def test_a_model_is_asked_with_the_prompt_the_call_and_the_schema(
     assert (row["feedback"]["runnable_ref"], row["feedback"]["wb_user_id"]) == (ref, "ann")
 
 
-async def test_what_a_judge_says_is_no_call_of_its_own(
+async def test_judge_request_creates_no_call(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, stand_in: StandIn
 ) -> None:
     ids = await store(calls, "x")
@@ -95,7 +95,7 @@ async def test_what_a_judge_says_is_no_call_of_its_own(
         ),
     ],
 )
-async def test_what_is_no_object_is_asked_for_and_taken_out_of_one(
+async def test_non_object_response_schema_is_wrapped_and_unwrapped(
     actions: ActionsStore,
     calls: CallsStore,
     objects: ObjectsStore,
@@ -121,7 +121,7 @@ async def test_what_is_no_object_is_asked_for_and_taken_out_of_one(
     assert done.results[0]["json"] == {"output": output}
 
 
-async def test_a_call_that_runs_is_judged_without_an_output(
+async def test_running_call_is_judged_without_an_output(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, stand_in: StandIn
 ) -> None:
     await calls.write([start()])
@@ -167,7 +167,7 @@ async def test_a_call_that_runs_is_judged_without_an_output(
         (JSONResponse({"error": {"message": "Slower."}}, 429, {"Retry-After": "60"}), "PROVIDER_ERROR", "429"),
     ],
 )
-async def test_what_goes_wrong_with_one_call_is_told_with_it_and_the_others_are_judged(
+async def test_failure_of_one_call_is_reported_and_the_others_are_judged(
     actions: ActionsStore,
     calls: CallsStore,
     objects: ObjectsStore,
@@ -189,7 +189,7 @@ async def test_what_goes_wrong_with_one_call_is_told_with_it_and_the_others_are_
     assert {row["weave_ref"] for row in await everything(feedback)} == {call_ref(1), call_ref(3)}
 
 
-async def test_a_wrapped_answer_without_its_key_is_told(
+async def test_wrapped_response_without_its_key_is_reported(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, stand_in: StandIn
 ) -> None:
     ids = await store(calls, "x")
@@ -200,7 +200,7 @@ async def test_a_wrapped_answer_without_its_key_is_told(
     assert "lacks the key 'response' of its schema" in done.results[0]["error"]["message"]
 
 
-async def test_who_is_shut_out_by_the_provider_does_not_ask_on(
+async def test_authentication_failure_stops_further_requests(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, stand_in: StandIn
 ) -> None:
     ids = await store(calls, *range(60))
@@ -213,7 +213,7 @@ async def test_who_is_shut_out_by_the_provider_does_not_ask_on(
     assert 1 <= len(stand_in.asked) <= CONCURRENT_JUDGEMENTS
 
 
-async def test_a_missing_key_is_named_with_each_call(
+async def test_missing_api_key_is_named_for_each_call(
     calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore, database: Database
 ) -> None:
     ids = await store(calls, "x", "y")
@@ -225,7 +225,7 @@ async def test_a_missing_key_is_named_with_each_call(
     assert ["OPENAI_API_KEY" in row["error"]["message"] for row in done.results] == [True, True]
 
 
-async def test_a_call_too_large_for_a_judge_is_told_before_anything_is_asked(
+async def test_too_large_call_is_reported_before_any_request(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, stand_in: StandIn
 ) -> None:
     ids = await store(calls, "x" * 2_000_000, "y")
@@ -240,7 +240,7 @@ async def test_a_call_too_large_for_a_judge_is_told_before_anything_is_asked(
     assert [judged(body)["output"] for body in stand_in.bodies] == ["y"]
 
 
-async def test_judgements_that_are_too_much_together_are_told_before_the_rest_is_asked(
+async def test_too_large_total_is_reported_before_the_remaining_requests(
     actions: ActionsStore,
     calls: CallsStore,
     objects: ObjectsStore,
@@ -262,7 +262,7 @@ async def test_judgements_that_are_too_much_together_are_told_before_the_rest_is
     assert len(stand_in.asked) == len(await everything(feedback)) == judged_ones
 
 
-async def test_attributes_and_summaries_of_any_size_are_no_matter(
+async def test_size_of_attributes_and_summary_does_not_matter(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, stand_in: StandIn
 ) -> None:
     await calls.write([start(attributes={"log": "x" * 2_000_000}), end(output="y", summary={"log": "x" * 2_000_000})])
@@ -273,7 +273,7 @@ async def test_attributes_and_summaries_of_any_size_are_no_matter(
     assert done.num_failed == 0
 
 
-async def test_a_thousand_calls_are_judged_some_at_a_time(
+async def test_thousand_calls_are_judged_in_batches(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore, stand_in: StandIn
 ) -> None:
     numbers = range(1, 1_001)
@@ -287,7 +287,7 @@ async def test_a_thousand_calls_are_judged_some_at_a_time(
     assert len(await everything(feedback)) == len(stand_in.asked) == 1_000
 
 
-async def test_batches_at_once_share_the_judges(
+async def test_concurrent_batches_share_the_request_limit(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore, stand_in: StandIn
 ) -> None:
     ids = await store(calls, *range(20))
@@ -321,7 +321,7 @@ async def test_batches_at_once_share_the_judges(
     assert len(await everything(feedback)) == 40
 
 
-async def test_what_is_judged_of_a_project_that_is_purged_meanwhile_is_not_kept(
+async def test_results_for_a_project_purged_meanwhile_are_not_stored(
     calls: CallsStore,
     objects: ObjectsStore,
     stand_in: StandIn,
@@ -360,7 +360,7 @@ async def _at_rest(feedback: FeedbackStore) -> list[dict[str, Any]]:
                 return found
 
 
-async def test_what_was_judged_stands_where_the_rest_comes_to_no_end(
+async def test_completed_results_are_kept_if_the_rest_fails(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore, stand_in: StandIn
 ) -> None:
     ids = await store(calls, *range(40))

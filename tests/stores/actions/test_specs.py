@@ -38,7 +38,7 @@ MARKS = {"_type": "ActionSpec", "_class_name": "ActionSpec", "_bases": ["BaseObj
         (lambda _: "wandb-artifact:///acme/chat/abc", "is not a ref"),
     ],
 )
-async def test_a_ref_that_cannot_be_of_an_action_is_refused(
+async def test_ref_of_another_kind_is_refused(
     actions: ActionsStore, objects: ObjectsStore, change: Callable[[str], str], message: str
 ) -> None:
     ref = await action(objects, looking_for("weft"))
@@ -49,7 +49,7 @@ async def test_a_ref_that_cannot_be_of_an_action_is_refused(
     assert raised.value.argument == "action_ref"
 
 
-async def test_an_action_that_is_not_there_or_deleted_is_told(actions: ActionsStore, objects: ObjectsStore) -> None:
+async def test_missing_or_deleted_action_is_reported(actions: ActionsStore, objects: ObjectsStore) -> None:
     ref = await action(objects, looking_for("weft"))
     await action(objects, looking_for("warp"))
 
@@ -92,7 +92,7 @@ async def test_an_action_that_is_not_there_or_deleted_is_told(actions: ActionsSt
         ({**MARKS, "name": "checker" * 40_000, "config": looking_for("a")}, "the limit for specs is 262,144"),
     ],
 )
-async def test_an_object_that_is_no_action_is_refused(
+async def test_object_of_another_class_is_refused(
     actions: ActionsStore,
     objects: ObjectsStore,
     val: Any,  # noqa: ANN401 -- any JSON
@@ -107,7 +107,7 @@ async def test_an_object_that_is_no_action_is_refused(
     assert raised.value.argument == "action_ref"
 
 
-async def test_an_action_as_weaves_client_publishes_it_is_one(
+async def test_action_published_by_the_weave_client_is_accepted(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore
 ) -> None:
     await calls.write([start(), end(output="weft")])

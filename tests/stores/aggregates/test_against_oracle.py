@@ -66,7 +66,7 @@ def _writer(rng: Random) -> str:
         pytest.param(UsageOf.REPORTED, FEW, id="reported"),
     ],
 )
-async def test_every_number_of_every_group_is_what_the_calls_add_up_to(
+async def test_every_group_equals_the_sum_over_its_calls(
     pairs: Pairs,
     database: Database,
     commands: Commands,
@@ -87,7 +87,7 @@ async def test_every_number_of_every_group_is_what_the_calls_add_up_to(
         assert ("_place" in stages, "$lookup" in stages) == (not few, bool(few) and usage_of is UsageOf.OWN)
 
 
-async def test_what_is_counted_by_latency_is_the_same_to_the_last_bit(
+async def test_percentiles_from_counts_equal_those_in_memory(
     pairs: Pairs, database: Database, commands: Commands
 ) -> None:
     store = AggregatesStore(database)
@@ -107,7 +107,7 @@ async def test_what_is_counted_by_latency_is_the_same_to_the_last_bit(
     _assert_same([_public(row) for row in by_counts.rows], [_public(row) for row in in_memory.rows], grouping)
 
 
-async def test_rows_sort_by_any_number_and_the_first_are_taken(pairs: Pairs, database: Database) -> None:
+async def test_rows_are_sorted_by_any_number_and_limited(pairs: Pairs, database: Database) -> None:
     store = AggregatesStore(database)
     grouping = Grouping([GroupBy.OP_VERSION, GroupBy.USER])
     expected = oracle.aggregate(pairs, grouping, UsageOf.OWN, PRICES)

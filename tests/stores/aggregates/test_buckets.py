@@ -49,7 +49,7 @@ async def bucket(database: Database, micros: int, unit: Bucket, zone: str) -> tu
         ("9999-11-30T23:59:59.999999Z", Bucket.MONTH, "UTC", "9999-11-01T00:00:00Z", 30 * 24),
     ],
 )
-async def test_a_bucket_is_a_stretch_of_the_zones_calendar(
+async def test_bucket_is_a_calendar_period_of_the_time_zone(
     database: Database, moment: str, unit: Bucket, zone: str, first: str, hours: int
 ) -> None:
     found = await bucket(database, parse(moment), unit, zone)
@@ -59,7 +59,7 @@ async def test_a_bucket_is_a_stretch_of_the_zones_calendar(
 
 @pytest.mark.parametrize("zone", ["UTC", "Etc/UTC", "Asia/Tokyo", "America/Los_Angeles"])
 @pytest.mark.parametrize("unit", Bucket)
-async def test_at_the_ends_of_time_buckets_end_with_it(database: Database, unit: Bucket, zone: str) -> None:
+async def test_buckets_at_the_limits_of_time_end_there(database: Database, unit: Bucket, zone: str) -> None:
     first = await bucket(database, times.FIRST, unit, zone)
     last = await bucket(database, times.LAST, unit, zone)
 
@@ -67,7 +67,7 @@ async def test_at_the_ends_of_time_buckets_end_with_it(database: Database, unit:
     assert last[0] < last[1] == times.LAST
 
 
-async def test_utc_is_the_same_by_either_way(database: Database) -> None:
+async def test_utc_fast_path_equals_the_time_zone_path(database: Database) -> None:
     for unit in Bucket:
         for moment in ("2026-03-29T10:11:12.131415Z", "1969-05-06T07:08:09.101112Z", "2300-01-01T00:00:00Z"):
             plain = await bucket(database, parse(moment), unit, "UTC")

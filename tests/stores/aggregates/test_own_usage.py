@@ -68,7 +68,7 @@ async def write(calls: CallsStore, *summaries: dict[str, Any], parents: tuple[in
         ),
     ],
 )
-async def test_a_call_counts_with_what_it_used_itself(
+async def test_call_counts_its_own_usage(
     calls: CallsStore, store: AggregatesStore, summaries: list[dict[str, Any]], by_op: list[int]
 ) -> None:
     await write(calls, *summaries, parents=(None, 1, 2))
@@ -81,7 +81,7 @@ async def test_a_call_counts_with_what_it_used_itself(
     assert [node["total_usage"]["total_tokens"] for node in tree] == [sum(by_op[at:]) for at in range(3)]
 
 
-async def test_a_parent_that_reports_fewer_tokens_than_its_children_counts_whole(
+async def test_parent_with_fewer_tokens_than_its_children_counts_fully(
     calls: CallsStore, store: AggregatesStore
 ) -> None:
     await write(calls, usage(20, requests=5), usage(15), usage(15), parents=(None, 1, 1))
@@ -99,7 +99,7 @@ async def test_a_parent_that_reports_fewer_tokens_than_its_children_counts_whole
     assert tree[0]["total_usage"]["total_tokens"] == 50
 
 
-async def test_requests_alone_are_nothing_of_a_parents_own(calls: CallsStore, store: AggregatesStore) -> None:
+async def test_request_count_alone_is_not_own_usage_of_a_parent(calls: CallsStore, store: AggregatesStore) -> None:
     await write(calls, usage(30, requests=5), usage(30), parents=(None, 1))
 
     [total] = (await store.calls(PROJECT, Grouping(), TOKENS)).rows
@@ -114,7 +114,7 @@ async def test_requests_alone_are_nothing_of_a_parents_own(calls: CallsStore, st
     assert tree[0]["own_usage"]["models"] == []
 
 
-async def test_what_a_deleted_child_reported_is_its_parents(calls: CallsStore, store: AggregatesStore) -> None:
+async def test_usage_of_a_deleted_child_counts_for_its_parent(calls: CallsStore, store: AggregatesStore) -> None:
     await write(calls, usage(30), usage(30), parents=(None, 1))
     assert await tokens(store) == [{"count": 2, "total_tokens": 30}]
 
@@ -125,9 +125,7 @@ async def test_what_a_deleted_child_reported_is_its_parents(calls: CallsStore, s
     assert node["own_usage"]["total_tokens"] == 30
 
 
-async def test_in_the_tree_one_that_speaks_for_itself_adds_to_what_is_below_it(
-    calls: CallsStore, store: AggregatesStore
-) -> None:
+async def test_self_reporting_call_adds_to_its_subtree_in_the_tree(calls: CallsStore, store: AggregatesStore) -> None:
     await write(calls, usage(37), counted(1, **usage(5)), usage(30), parents=(None, 1, 2))
 
     tree = await store.usage_tree(PROJECT, trace_id(1), ["own_usage"])
@@ -135,7 +133,7 @@ async def test_in_the_tree_one_that_speaks_for_itself_adds_to_what_is_below_it(
     assert [node["own_usage"]["total_tokens"] for node in tree] == [2, 5, 30]
 
 
-async def test_the_tree_looks_below_children_that_report_nothing_where_groups_do_not(
+async def test_tree_looks_below_children_without_usage_and_groups_do_not(
     calls: CallsStore, store: AggregatesStore
 ) -> None:
     """An agent that sums up without saying so, and a step in between without usage: a known limit of groups."""
@@ -148,7 +146,7 @@ async def test_the_tree_looks_below_children_that_report_nothing_where_groups_do
     assert total["total_tokens"] == 60
 
 
-async def test_what_is_reported_counts_where_it_is_asked_for(calls: CallsStore, store: AggregatesStore) -> None:
+async def test_usage_counts_in_the_requested_groups(calls: CallsStore, store: AggregatesStore) -> None:
     await write(calls, counted(2, **usage(30)), counted(1, **usage(30)), parents=(None, 1))
     roots = CallsFilter(trace_roots_only=True)
 
@@ -159,9 +157,7 @@ async def test_what_is_reported_counts_where_it_is_asked_for(calls: CallsStore, 
     ]
 
 
-async def test_a_call_is_in_the_row_of_each_model_that_it_used_itself(
-    calls: CallsStore, store: AggregatesStore
-) -> None:
+async def test_call_is_in_the_row_of_each_model_it_used_itself(calls: CallsStore, store: AggregatesStore) -> None:
     both = {"usage": {**usage(10)["usage"], **usage(5, model="weft")["usage"]}}
     await write(calls, counted(2, **both), counted(1, **both), {}, parents=(None, 1, 1))
 
@@ -173,7 +169,7 @@ async def test_a_call_is_in_the_row_of_each_model_that_it_used_itself(
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-async def test_groups_and_the_tree_add_up_to_what_the_calls_at_the_ends_used(
+async def test_groups_and_tree_equal_the_usage_of_leaf_calls(
     calls: CallsStore, store: AggregatesStore, writer: str
 ) -> None:
     rng = Random(f"{writer} 1")  # noqa: S311 -- the same every time, no secret
@@ -212,7 +208,7 @@ def classed(prompt: int, cached: int, completion: int = 0, searches: int = 0) ->
         pytest.param(classed(30, 20, searches=2), classed(30, 20), (0, 0, 2), id="searches of its own, and no tokens"),
     ],
 )
-async def test_classes_of_tokens_count_once(
+async def test_token_classes_count_once(
     calls: CallsStore,
     store: AggregatesStore,
     monkeypatch: pytest.MonkeyPatch,

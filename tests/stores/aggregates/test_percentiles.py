@@ -22,7 +22,7 @@ def latency(number: int) -> int:
 
 
 @pytest.mark.parametrize("stages", [IN_MEMORY, BY_COUNTS], ids=["in memory", "by counts"])
-async def test_a_group_of_very_many_has_exact_percentiles(database: Database, stages: list[dict[str, Any]]) -> None:
+async def test_large_group_has_exact_percentiles(database: Database, stages: list[dict[str, Any]]) -> None:
     square = {"$mod": [{"$multiply": ["$n", "$n", 7919]}, 60_000]}
     far = {"$multiply": [{"$mod": ["$n", 1_000_003]}, 10]}
     source: list[dict[str, Any]] = [
@@ -57,7 +57,7 @@ async def test_a_group_of_very_many_has_exact_percentiles(database: Database, st
     ],
     ids=lambda values: str(len(values)),
 )
-async def test_few_and_equal_and_running_ones_have_exact_percentiles_too(
+async def test_small_equal_and_running_groups_have_exact_percentiles(
     database: Database, stages: list[dict[str, Any]], values: list[int]
 ) -> None:
     documents: list[dict[str, Any]] = [

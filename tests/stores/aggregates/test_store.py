@@ -53,7 +53,7 @@ async def write_threads(calls: CallsStore, count: int) -> None:
         (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "U" * 101), "timezone", "101 characters; the limit is 100"),
     ],
 )
-async def test_a_grouping_that_breaks_a_rule_is_refused_also_where_there_is_nothing(
+async def test_invalid_grouping_is_refused_also_without_calls(
     store: AggregatesStore, grouping: Grouping, argument: str, message: str
 ) -> None:
     with pytest.raises(BadInputError, match="^.*" + message.replace("$", r"\$")) as caught:
@@ -80,7 +80,7 @@ async def test_a_grouping_that_breaks_a_rule_is_refused_also_where_there_is_noth
         ({"expansion": Expansion(["id"])}, "expand_columns.0"),
     ],
 )
-async def test_other_arguments_that_break_a_rule_are_named(
+async def test_other_invalid_arguments_are_named(
     store: AggregatesStore, options: dict[str, Any], argument: str
 ) -> None:
     with pytest.raises(BadInputError) as caught:
@@ -89,14 +89,14 @@ async def test_other_arguments_that_break_a_rule_are_named(
     assert caught.value.argument == argument
 
 
-async def test_what_has_a_bad_project_is_refused(store: AggregatesStore) -> None:
+async def test_invalid_project_is_refused(store: AggregatesStore) -> None:
     with pytest.raises(BadInputError) as caught:
         await store.calls("acme", DAYS, ["count"])
 
     assert caught.value.argument == "project_id"
 
 
-async def test_more_rows_than_an_answer_takes_are_refused_and_the_top_can_be_asked_for(
+async def test_too_many_rows_are_refused_but_the_top_rows_are_available(
     calls: CallsStore, store: AggregatesStore
 ) -> None:
     await write_threads(calls, 4)
@@ -113,7 +113,7 @@ async def test_more_rows_than_an_answer_takes_are_refused_and_the_top_can_be_ask
 
 
 @pytest.mark.parametrize("wanted", [["count"], ["p99_latency_ms"]])
-async def test_more_groups_than_are_made_are_refused_however_few_are_asked_for(
+async def test_too_many_groups_are_refused_for_any_row_limit(
     calls: CallsStore, store: AggregatesStore, wanted: list[str]
 ) -> None:
     await write_threads(calls, 5)
@@ -124,7 +124,7 @@ async def test_more_groups_than_are_made_are_refused_however_few_are_asked_for(
     assert caught.value.argument == "group_by"
 
 
-async def test_the_limits_are_ten_thousand_rows_and_a_hundred_thousand_groups(database: Database) -> None:
+async def test_limits_are_10_000_rows_and_100_000_groups(database: Database) -> None:
     kept = {"project_id": PROJECT, "visible": True, "status": "running", "op_name": "f", "started_at": 1}
     documents: list[dict[str, Any]] = [
         {**kept, "_id": f"{PROJECT}:{number}", "id": str(number), "thread_id": f"thread {number}"}
@@ -143,7 +143,7 @@ async def test_the_limits_are_ten_thousand_rows_and_a_hundred_thousand_groups(da
     assert MAX_GROUPS == 100_000, "to make as many would take too long"
 
 
-async def test_nothing_has_a_row_of_its_own_only_without_keys(store: AggregatesStore) -> None:
+async def test_empty_result_has_one_row_only_without_group_keys(store: AggregatesStore) -> None:
     none = await store.calls(PROJECT, Grouping(), NAMES)
 
     assert (none.num_groups, len(none.rows)) == (1, 1)
@@ -158,7 +158,7 @@ async def test_nothing_has_a_row_of_its_own_only_without_keys(store: AggregatesS
     assert (by_day.rows, by_day.num_groups) == ([], 0)
 
 
-async def test_the_filter_the_query_and_columns_with_refs_say_which_calls_count(
+async def test_filter_query_and_expand_columns_select_the_calls(
     calls: CallsStore, objects: ObjectsStore, database: Database
 ) -> None:
     digest = await objects.create(version({"tone": "calm"}))
@@ -180,7 +180,7 @@ async def test_the_filter_the_query_and_columns_with_refs_say_which_calls_count(
     assert await count() == 2
 
 
-async def test_tokens_beyond_64_bits_are_the_most_that_they_hold(calls: CallsStore, store: AggregatesStore) -> None:
+async def test_token_sums_beyond_64_bits_are_capped(calls: CallsStore, store: AggregatesStore) -> None:
     most = (1 << 63) - 1
     summary = {"usage": {"loom": {"prompt_tokens": most}}, "status_counts": {"success": 1}}
     for number in (1, 2):
@@ -191,7 +191,7 @@ async def test_tokens_beyond_64_bits_are_the_most_that_they_hold(calls: CallsSto
     assert (row["prompt_tokens"], row["total_tokens"]) == (most, most)
 
 
-async def test_an_aggregate_is_one_command_and_prices_models_zones_and_what_is_unclear_take_one_each(
+async def test_aggregate_is_one_command_plus_one_per_lookup_kind(
     calls: CallsStore, database: Database, commands: Commands
 ) -> None:
     await write_threads(calls, 20)
@@ -216,7 +216,7 @@ async def test_an_aggregate_is_one_command_and_prices_models_zones_and_what_is_u
         (Grouping(), ["p50_latency_ms", "max_latency_ms"], "latency_ms_desc_id"),
     ],
 )
-async def test_what_an_index_has_is_read_from_it_alone(
+async def test_covered_aggregate_reads_only_the_index(
     calls: CallsStore, database: Database, grouping: Grouping, wanted: list[str], index: str
 ) -> None:
     await write_threads(calls, 10)
@@ -229,7 +229,7 @@ async def test_what_an_index_has_is_read_from_it_alone(
     assert plan.documents_examined == 0
 
 
-async def test_only_calls_of_which_it_is_unclear_whose_usage_they_report_are_compared_with_their_children(
+async def test_only_calls_of_unclear_usage_scope_are_compared_with_children(
     calls: CallsStore, database: Database
 ) -> None:
     clear = {"usage": {"loom": {"prompt_tokens": 1}}, "status_counts": {"success": 1}}
@@ -257,7 +257,7 @@ async def test_only_calls_of_which_it_is_unclear_whose_usage_they_report_are_com
         pytest.param(3, 10, 1, None, id="too many parents"),
     ],
 )
-async def test_all_are_looked_into_or_only_those_with_children_who_report(
+async def test_usage_scope_lookup_covers_all_calls_or_reporting_parents(
     calls: CallsStore,
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
@@ -285,7 +285,7 @@ async def test_all_are_looked_into_or_only_those_with_children_who_report(
 
 
 @pytest.mark.parametrize("name", ["op_name", "opName"])
-async def test_a_sort_by_a_key_that_rows_lack_says_what_gives_it(store: AggregatesStore, name: str) -> None:
+async def test_sort_by_a_missing_number_names_the_required_argument(store: AggregatesStore, name: str) -> None:
     with pytest.raises(BadInputError, match=f"rows have {name} only with OP_NAME in groupBy") as caught:
         await store.calls(PROJECT, Grouping([GroupBy.MODEL]), ["count"], sort_by=[SortBy("count"), SortBy(name)])
 

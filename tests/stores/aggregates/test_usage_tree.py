@@ -54,7 +54,7 @@ async def shape(store: AggregatesStore, **options: Any) -> list[tuple[int, int |
     ]
 
 
-async def test_calls_come_in_the_order_of_their_tree(calls: CallsStore, store: AggregatesStore) -> None:
+async def test_calls_are_in_tree_order(calls: CallsStore, store: AggregatesStore) -> None:
     await write(calls, {1: None, 2: 1, 3: 1, 4: 2, 5: 3, 6: 2, 7: None})
 
     assert await shape(store) == [
@@ -68,7 +68,7 @@ async def test_calls_come_in_the_order_of_their_tree(calls: CallsStore, store: A
     ]
 
 
-async def test_what_is_too_deep_is_left_out_and_still_counts(calls: CallsStore, store: AggregatesStore) -> None:
+async def test_calls_below_the_depth_limit_are_omitted_but_counted(calls: CallsStore, store: AggregatesStore) -> None:
     await write(calls, {1: None, 2: 1, 3: 2, 4: 3})
 
     assert await shape(store, max_depth=1) == [(1, None, 0, 4), (2, 1, 1, 3)]
@@ -94,7 +94,7 @@ async def test_what_is_too_deep_is_left_out_and_still_counts(calls: CallsStore, 
         ),
     ],
 )
-async def test_every_call_is_in_the_tree_once_whatever_parents_say(
+async def test_every_call_is_in_the_tree_once_for_any_parents(
     calls: CallsStore,
     store: AggregatesStore,
     parents: dict[int, int | None],
@@ -122,7 +122,7 @@ async def test_random_parents_make_trees_of_all_calls() -> None:
             seen.add(node.row["id"])
 
 
-async def test_a_deleted_call_leaves_its_trace(calls: CallsStore, store: AggregatesStore) -> None:
+async def test_deleted_call_disappears_from_its_trace(calls: CallsStore, store: AggregatesStore) -> None:
     await write(calls, {1: None, 2: 1, 3: 1, 4: 3})
 
     await calls.delete(PROJECT, [call_id(3)])
@@ -130,7 +130,7 @@ async def test_a_deleted_call_leaves_its_trace(calls: CallsStore, store: Aggrega
     assert await shape(store) == [(1, None, 0, 2), (2, 1, 1, 1)]
 
 
-async def test_an_unknown_trace_and_another_projects_have_no_calls(calls: CallsStore, store: AggregatesStore) -> None:
+async def test_unknown_trace_and_other_projects_return_no_calls(calls: CallsStore, store: AggregatesStore) -> None:
     await write(calls, {1: None})
 
     assert await store.usage_tree(PROJECT, trace_id(2), USAGE) == []
@@ -141,7 +141,7 @@ async def test_an_unknown_trace_and_another_projects_have_no_calls(calls: CallsS
     ("trace", "max_depth", "argument"),
     [("no trace", None, "trace_id"), (TRACE, -1, "max_depth")],
 )
-async def test_bad_arguments_are_named(
+async def test_invalid_arguments_are_named(
     store: AggregatesStore, trace: str, max_depth: int | None, argument: str
 ) -> None:
     with pytest.raises(BadInputError) as caught:
@@ -150,9 +150,7 @@ async def test_bad_arguments_are_named(
     assert caught.value.argument == argument
 
 
-async def test_a_trace_of_too_many_calls_is_refused_with_what_else_to_ask(
-    calls: CallsStore, database: Database
-) -> None:
+async def test_trace_of_too_many_calls_is_refused_with_alternatives(calls: CallsStore, database: Database) -> None:
     await write(calls, {1: None, 2: 1, 3: 1})
 
     assert len(await AggregatesStore(database, max_calls=3).usage_tree(PROJECT, TRACE, USAGE)) == 3
@@ -161,7 +159,7 @@ async def test_a_trace_of_too_many_calls_is_refused_with_what_else_to_ask(
     assert caught.value.argument == "trace_id"
 
 
-async def test_a_chain_of_twenty_thousand_calls_needs_no_stack() -> None:
+async def test_chain_of_20_000_calls_needs_no_recursion() -> None:
     depth = 20_000
     rows = [
         {
@@ -182,7 +180,7 @@ async def test_a_chain_of_twenty_thousand_calls_needs_no_stack() -> None:
     assert nodes[0]["total_usage"]["models"][0]["total_tokens"] == 3 * depth
 
 
-async def test_others_have_their_turns_while_a_root_of_very_many_calls_is_summed_up(
+async def test_summing_a_large_root_yields_to_other_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("stores.concurrency.time_slices.SLICE_SECONDS", 0.0)
@@ -199,7 +197,7 @@ async def test_others_have_their_turns_while_a_root_of_very_many_calls_is_summed
     assert turns.count >= 5 * 300  # nodes, their parents, their order, their sums, their rows
 
 
-async def test_a_chain_in_which_each_names_other_models_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_chain_with_new_models_at_each_level_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stores.aggregates.usage_tree.MAX_ENTRIES", 1000)
     counts = {"prompt_tokens": 1, "completion_tokens": 0, "requests": 1, "total_tokens": 1}
     rows = [
@@ -218,7 +216,7 @@ async def test_a_chain_in_which_each_names_other_models_is_refused(monkeypatch: 
     assert len(await usage_tree(rows[:40], ["total_usage"], None, None)) == 40
 
 
-async def test_each_call_is_priced_at_its_own_start_and_models_without_a_price_are_told(
+async def test_call_is_priced_at_its_start_and_unpriced_models_are_listed(
     calls: CallsStore, store: AggregatesStore, database: Database
 ) -> None:
     await write(calls, {1: None, 2: 1, 3: 2})
@@ -239,7 +237,7 @@ async def test_each_call_is_priced_at_its_own_start_and_models_without_a_price_a
 
 
 @pytest.mark.parametrize(("requests", "cost"), [(1, 0.625), (2, 0.3125)])
-async def test_no_tier_of_a_price_applies_to_a_call_of_several_requests(
+async def test_price_tier_does_not_apply_to_a_call_of_several_requests(
     calls: CallsStore, store: AggregatesStore, requests: int, cost: float
 ) -> None:
     used = {"gemini-2.5-pro": {"requests": requests, "prompt_tokens": 250_000}}
@@ -251,7 +249,7 @@ async def test_no_tier_of_a_price_applies_to_a_call_of_several_requests(
     assert node["own_usage"]["cost"] == cost
 
 
-async def test_a_tree_takes_two_commands_and_without_costs_one(
+async def test_tree_takes_two_commands_or_one_without_costs(
     calls: CallsStore, store: AggregatesStore, commands: Commands
 ) -> None:
     await write(calls, {1: None, 2: 1})
@@ -266,7 +264,7 @@ async def test_a_tree_takes_two_commands_and_without_costs_one(
     assert set(commands.last("find")["projection"]) == {"_id", "id", "parent_id", "status", "started_at", "op_name"}
 
 
-def test_a_hundred_thousand_small_costs_add_up_without_drift() -> None:
+def test_hundred_thousand_small_costs_add_up_exactly() -> None:
     rng = Random(1)  # noqa: S311 -- the same every time, no secret
     costs = [rng.choice((3e-7, 0.1, 1.7e-6, 12345.678)) for _ in range(100_000)]
     tally = Tally()

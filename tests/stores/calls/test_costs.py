@@ -79,7 +79,7 @@ def by_cost(known: list[tuple[str, float | None]], *, descending: bool) -> list[
 
 @pytest.mark.parametrize("descending", [True, False])
 @pytest.mark.parametrize("name", ["total_cost", "totalCost"])
-async def test_calls_sort_by_what_they_cost_page_by_page_in_both_directions(
+async def test_calls_are_sorted_by_cost_in_both_directions(
     calls: CallsStore, costs: CostsStore, name: str, *, descending: bool
 ) -> None:
     ordered = by_cost(await write(calls, costs), descending=descending)
@@ -119,7 +119,7 @@ COST = {"$getField": "total_cost"}
         ({"$gt": [{"$getField": "total_tokens"}, COST]}, None),
     ],
 )
-async def test_calls_are_filtered_and_counted_by_what_they_cost(
+async def test_calls_are_filtered_and_counted_by_cost(
     calls: CallsStore,
     costs: CostsStore,
     tree: dict[str, Any],
@@ -141,7 +141,7 @@ def below(tokens: int | None) -> Callable[[float | None], bool]:
     return lambda cost: cost is not None and tokens is not None and tokens > cost
 
 
-async def test_costs_go_with_other_conditions_sorts_and_expansion(
+async def test_cost_conditions_combine_with_others_sorts_and_expansion(
     calls: CallsStore, costs: CostsStore, objects: ObjectsStore
 ) -> None:
     digest = await objects.create(ObjectVersion(PROJECT, "model", {"size": 3}))
@@ -168,7 +168,7 @@ async def test_costs_go_with_other_conditions_sorts_and_expansion(
     assert [row["id"] for row in page.rows] == [call_id(number) for number in (2, 4, 1)]
 
 
-async def test_a_price_that_changes_meanwhile_ends_no_cursor(calls: CallsStore, costs: CostsStore) -> None:
+async def test_price_change_invalidates_no_cursor(calls: CallsStore, costs: CostsStore) -> None:
     known = await write(calls, costs)
     sort = [SortBy("total_cost", descending=True)]
     first = await calls.page(PROJECT, PageRequest(5), {"id"}, sort_by=sort)
@@ -182,7 +182,7 @@ async def test_a_price_that_changes_meanwhile_ends_no_cursor(calls: CallsStore, 
         await calls.page(PROJECT, PageRequest(5, first.cursor(first.rows[-1])), {"id"}, sort_by=other)
 
 
-async def test_few_prices_are_read_beside_the_page_and_of_many_those_of_its_models(
+async def test_few_prices_are_read_at_once_and_many_by_model_of_the_page(
     calls: CallsStore, costs: CostsStore, commands: Commands
 ) -> None:
     used = {"usage": {"a": {"prompt_tokens": 2, "completion_tokens": 1}}}
@@ -205,7 +205,7 @@ async def test_few_prices_are_read_beside_the_page_and_of_many_those_of_its_mode
         await calls.page(PROJECT, PageRequest(cursor="none"), ["costs"])
 
 
-async def test_models_that_are_new_are_priced_in_lists_counts_and_sums(
+async def test_new_models_are_priced_in_lists_counts_and_sums(
     calls: CallsStore, costs: CostsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process keeps names of models. After a query meets a new one, queries read the names for a few seconds."""
@@ -241,9 +241,7 @@ async def test_models_that_are_new_are_priced_in_lists_counts_and_sums(
         assert commands.names == ["aggregate"] * 2 * each
 
 
-async def test_queries_at_once_that_each_meet_another_new_model_all_learn_theirs(
-    calls: CallsStore, costs: CostsStore
-) -> None:
+async def test_concurrent_queries_each_learn_their_new_model(calls: CallsStore, costs: CostsStore) -> None:
     models = [f"m{number}" for number in range(12)]
     await costs.create(PROJECT, [NewCost(model, 1.0 + number, 0.0) for number, model in enumerate(models)])
 
@@ -265,7 +263,7 @@ async def test_queries_at_once_that_each_meet_another_new_model_all_learn_theirs
 
 
 @pytest.mark.parametrize("most_kept", [100_000, 5])
-async def test_a_call_with_a_new_model_that_comes_after_the_names_are_read_is_in_no_page(
+async def test_call_with_a_model_newer_than_the_model_list_is_in_no_page(
     calls: CallsStore, monkeypatch: pytest.MonkeyPatch, most_kept: int
 ) -> None:
     """A page is of the moment at which its names are read, so that it never shows such a call without a cost."""
@@ -292,7 +290,7 @@ async def test_a_call_with_a_new_model_that_comes_after_the_names_are_read_is_in
     assert await calls.count(PROJECT, query=Query({"$expr": {"$eq": [COST, {"$literal": None}]}})) == 0
 
 
-async def test_a_query_that_meets_new_models_each_time_is_refused(
+async def test_query_that_finds_new_models_each_time_is_refused(
     calls: CallsStore, costs: CostsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await write(calls, costs)
@@ -305,7 +303,7 @@ async def test_a_query_that_meets_new_models_each_time_is_refused(
         await calls.count(PROJECT, query=costs_more_than(0.5))
 
 
-async def test_prices_are_read_once_and_only_where_costs_are_named(
+async def test_prices_are_read_once_and_only_if_costs_are_used(
     calls: CallsStore, costs: CostsStore, commands: Commands
 ) -> None:
     await write(calls, costs)
@@ -320,7 +318,7 @@ async def test_prices_are_read_once_and_only_where_costs_are_named(
 
 
 @pytest.mark.parametrize("name", ["summary.weave.costs", "summary.weave.costs.gpt-4o.prompt_tokens_total_cost"])
-async def test_costs_in_summaries_are_looked_for_elsewhere(calls: CallsStore, name: str) -> None:
+async def test_costs_in_summaries_are_not_queryable_paths(calls: CallsStore, name: str) -> None:
     await calls.write([start(), end(summary={"weave": {"costs": {"gpt-4o": 1}, "costs_of": 1}})])
     for argument, asked in (
         ("sort_by.0.field", {"sort_by": [SortBy(name)]}),
@@ -335,7 +333,7 @@ async def test_costs_in_summaries_are_looked_for_elsewhere(calls: CallsStore, na
     assert await calls.count(PROJECT, query=beside) == 1
 
 
-async def test_nothing_of_a_client_becomes_an_operator(calls: CallsStore, costs: CostsStore) -> None:
+async def test_client_values_never_become_operators(calls: CallsStore, costs: CostsStore) -> None:
     names = ["$$ROOT", "$sum", "$started_at", "a.b", "nul\0", "$literal"]
     await costs.create(PROJECT, [NewCost(name, 1.0, 0.0, effective_date=0) for name in names])
     usage = {name: {"prompt_tokens": 1} for name in names}
@@ -345,7 +343,7 @@ async def test_nothing_of_a_client_becomes_an_operator(calls: CallsStore, costs:
         assert await calls.count(PROJECT, query=query("$eq", COST, {"$literal": cost})) == count
 
 
-async def test_calls_sort_by_their_tokens(calls: CallsStore) -> None:
+async def test_calls_are_sorted_by_tokens(calls: CallsStore) -> None:
     for number, used in enumerate([{"total_tokens": 5}, {}, None, {"prompt_tokens": 7}, {"total_tokens": 2**62}]):
         await calls.write([start(number), end(number, summary={} if used is None else {"usage": {"m": used}})])
 
@@ -355,7 +353,7 @@ async def test_calls_sort_by_their_tokens(calls: CallsStore) -> None:
     assert await calls.count(PROJECT, query=query("$gte", {"$getField": "totalTokens"}, {"$literal": 7})) == 2
 
 
-async def test_the_calls_with_the_most_tokens_are_found_by_an_index(calls: CallsStore, database: Database) -> None:
+async def test_calls_with_the_most_tokens_are_found_by_an_index(calls: CallsStore, database: Database) -> None:
     await database.calls.insert_many(
         [
             {"_id": number, "id": str(number), "project_id": PROJECT, "visible": True, "total_tokens": number}
@@ -369,5 +367,5 @@ async def test_the_calls_with_the_most_tokens_are_found_by_an_index(calls: Calls
     assert plan.keys_examined <= 101
 
 
-def test_prices_of_nothing_cost_nothing() -> None:
+def test_empty_price_list_has_no_total_cost() -> None:
     assert Prices([]).total_cost([], 0) is None

@@ -56,7 +56,7 @@ async def content_of(files: FilesStore, digest: str) -> bytes:
     return await files.read(await files.one(PROJECT, digest))
 
 
-async def test_what_takes_its_place_is_weaves_content(calls: CallsStore, files: FilesStore) -> None:
+async def test_data_url_is_replaced_by_weave_content(calls: CallsStore, files: FilesStore) -> None:
     await calls.write([start(inputs={"messages": [{"image": URL, "text": "look"}]})])
 
     [message] = (await stored(calls, "inputs"))["messages"]
@@ -80,7 +80,7 @@ async def test_what_takes_its_place_is_weaves_content(calls: CallsStore, files: 
 
 
 @pytest.mark.parametrize("alone", [True, False], ids=["alone", "in a batch"])
-async def test_inputs_and_output_are_looked_into_attributes_and_summary_are_not(
+async def test_data_urls_in_inputs_and_output_only_are_extracted(
     calls: CallsStore, database: Database, *, alone: bool
 ) -> None:
     parts: list[CallStart | CallEnd] = [
@@ -101,7 +101,7 @@ async def test_inputs_and_output_are_looked_into_attributes_and_summary_are_not(
 
 
 @pytest.mark.parametrize("text", BROKEN, ids=lambda text: repr(text)[:30] + repr(text)[-8:])
-async def test_what_is_not_exactly_a_data_url_stays(calls: CallsStore, database: Database, text: str) -> None:
+async def test_malformed_data_url_is_kept(calls: CallsStore, database: Database, text: str) -> None:
     await calls.write([start(inputs={"a": text, text: "a key"}), end(output=text)])
 
     assert await stored(calls, "inputs") == {"a": text, text: "a key"}
@@ -109,7 +109,7 @@ async def test_what_is_not_exactly_a_data_url_stays(calls: CallsStore, database:
     assert await left(database) == (0, 0, 0)
 
 
-async def test_only_what_is_longer_than_1024_characters_is_taken_out(calls: CallsStore, database: Database) -> None:
+async def test_only_data_urls_over_1024_characters_are_extracted(calls: CallsStore, database: Database) -> None:
     lengths = {
         length: "data:a/b;base64," + "A" * (length - 16) for length in (MAX_INLINE_LENGTH, MAX_INLINE_LENGTH + 4)
     }
@@ -123,7 +123,7 @@ async def test_only_what_is_longer_than_1024_characters_is_taken_out(calls: Call
     assert await left(database) == (2, 2, 0)
 
 
-async def test_the_callers_values_stay_as_they_are(calls: CallsStore) -> None:
+async def test_callers_values_are_not_modified(calls: CallsStore) -> None:
     inputs = {"list": [{"a": URL}]}
 
     await calls.write([start(inputs=inputs)])
@@ -131,7 +131,7 @@ async def test_the_callers_values_stay_as_they_are(calls: CallsStore) -> None:
     assert inputs == {"list": [{"a": URL}]}
 
 
-async def test_a_data_url_at_any_depth_is_found(calls: CallsStore, database: Database) -> None:
+async def test_data_url_at_any_depth_is_found(calls: CallsStore, database: Database) -> None:
     deep: Any = URL
     for _ in range(1000):
         deep = [deep]
@@ -141,7 +141,7 @@ async def test_a_data_url_at_any_depth_is_found(calls: CallsStore, database: Dat
     assert (await database.files.count_documents({})) == 2
 
 
-async def test_the_same_content_sent_again_takes_no_more_room(calls: CallsStore, database: Database) -> None:
+async def test_repeated_content_uses_no_more_space(calls: CallsStore, database: Database) -> None:
     for number in range(3):
         await calls.write([start(number, inputs={"a": URL, "b": [URL]})])
     await calls.write([start(9, inputs={"a": data_url(IMAGE, "image/x-other")})])
@@ -150,7 +150,7 @@ async def test_the_same_content_sent_again_takes_no_more_room(calls: CallsStore,
     assert await left(database) == (3, 3, 0)
 
 
-async def test_an_image_too_large_for_a_document_is_stored(
+async def test_image_too_large_for_a_document_is_stored(
     calls: CallsStore, files: FilesStore, database: Database
 ) -> None:
     content = random.Random(5).randbytes(MAX_BYTES)  # noqa: S311 -- content, no secret
@@ -164,9 +164,7 @@ async def test_an_image_too_large_for_a_document_is_stored(
     assert document["storage_size_bytes"] == document["start_size_bytes"] < 500
 
 
-async def test_a_batch_with_an_invalid_part_stores_neither_files_nor_calls(
-    calls: CallsStore, database: Database
-) -> None:
+async def test_batch_with_an_invalid_item_stores_no_files_and_no_calls(calls: CallsStore, database: Database) -> None:
     with pytest.raises(BadInputError):
         await calls.write([start(1, inputs={"a": URL}), start(2, op_name="x" * 129)])
     with pytest.raises(PayloadTooLargeError):
@@ -189,7 +187,7 @@ async def test_many_data_urls_of_a_batch_take_few_commands(
     assert (await stored(calls, "inputs", 29))["images"][19]["files"]["content"] == bytes_digest(IMAGE + b"599")
 
 
-async def test_files_go_where_their_call_goes(calls: CallsStore, files: FilesStore) -> None:
+async def test_extracted_files_are_stored_in_the_calls_project(calls: CallsStore, files: FilesStore) -> None:
     await calls.write([start(1, inputs={"a": URL}), start(2, project_id="acme/others", inputs={"a": URL})])
 
     for project_id in (PROJECT, "acme/others"):

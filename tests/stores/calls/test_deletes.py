@@ -32,7 +32,7 @@ async def family(calls: CallsStore) -> None:
 
 
 @pytest.mark.usefixtures("family")
-async def test_a_delete_takes_the_descendants_in_the_same_trace(calls: CallsStore) -> None:
+async def test_delete_includes_descendants_in_the_same_trace(calls: CallsStore) -> None:
     assert await calls.delete(PROJECT, [call_id(1)]) == 4
 
     assert await visible(calls) == [call_id(5), call_id(6)]
@@ -42,14 +42,14 @@ async def test_a_delete_takes_the_descendants_in_the_same_trace(calls: CallsStor
 
 
 @pytest.mark.usefixtures("family")
-async def test_a_delete_of_an_inner_call_leaves_what_is_above(calls: CallsStore) -> None:
+async def test_delete_of_an_inner_call_keeps_its_ancestors(calls: CallsStore) -> None:
     assert await calls.delete(PROJECT, [call_id(2), call_id(4), call_id(2)]) == 2
 
     assert await visible(calls) == [call_id(1), call_id(3), call_id(5), call_id(6)]
 
 
 @pytest.mark.usefixtures("family")
-async def test_what_is_unknown_or_deleted_already_is_no_error_and_not_counted(calls: CallsStore) -> None:
+async def test_unknown_and_deleted_calls_are_not_counted_and_no_error(calls: CallsStore) -> None:
     assert await calls.delete(PROJECT, []) == 0
     assert await calls.delete(PROJECT, [call_id(99)]) == 0
     assert await calls.delete("acme/other", [call_id(1)]) == 0
@@ -59,7 +59,7 @@ async def test_what_is_unknown_or_deleted_already_is_no_error_and_not_counted(ca
 
 
 @pytest.mark.usefixtures("family")
-async def test_a_delete_reaches_through_what_was_deleted_before(calls: CallsStore) -> None:
+async def test_delete_includes_descendants_of_deleted_calls(calls: CallsStore) -> None:
     await calls.delete(PROJECT, [call_id(2)])
     await calls.write([start(7, parent_id=call_id(2), **TRACE), start(8, parent_id=call_id(7), **TRACE)])
     assert call_id(8) in await visible(calls)
@@ -69,7 +69,7 @@ async def test_a_delete_reaches_through_what_was_deleted_before(calls: CallsStor
     assert await visible(calls) == [call_id(5), call_id(6)]
 
 
-async def test_a_delete_holds_for_a_start_that_comes_later(calls: CallsStore) -> None:
+async def test_delete_applies_to_a_start_that_arrives_later(calls: CallsStore) -> None:
     assert await calls.delete(PROJECT, [call_id(1)]) == 0
 
     await calls.write([start(), end()])
@@ -80,7 +80,7 @@ async def test_a_delete_holds_for_a_start_that_comes_later(calls: CallsStore) ->
     assert await calls.count(PROJECT) == 0
 
 
-async def test_the_first_delete_is_remembered(calls: CallsStore, database: Database) -> None:
+async def test_first_deletion_time_is_kept(calls: CallsStore, database: Database) -> None:
     await calls.write([start()])
     await calls.delete(PROJECT, [call_id(1)], "ann")
     first = await database.calls.find_one({})
@@ -92,14 +92,14 @@ async def test_the_first_delete_is_remembered(calls: CallsStore, database: Datab
     assert await database.calls.find_one({}) == first
 
 
-async def test_calls_that_are_each_others_parents_are_deleted_once(calls: CallsStore) -> None:
+async def test_circular_parents_are_deleted_once(calls: CallsStore) -> None:
     await calls.write([start(1, parent_id=call_id(2), **TRACE), start(2, parent_id=call_id(1), **TRACE)])
     await calls.write([start(3, parent_id=call_id(3))])
 
     assert await calls.delete(PROJECT, [call_id(1), call_id(3)]) == 3
 
 
-async def test_a_long_chain_and_a_wide_family_go_at_once(calls: CallsStore) -> None:
+async def test_long_chain_and_wide_family_are_deleted_together(calls: CallsStore) -> None:
     chain = [start(number, parent_id=call_id(number - 1), **TRACE) for number in range(1, 61)]
     wide = [start(number, parent_id=call_id(60), **TRACE) for number in range(100, 3100)]
     await calls.write([start(0, **TRACE), *chain, *wide])
@@ -108,14 +108,14 @@ async def test_a_long_chain_and_a_wide_family_go_at_once(calls: CallsStore) -> N
     assert await calls.count(PROJECT) == 0
 
 
-async def test_at_most_a_thousand_ids_go_at_once(calls: CallsStore) -> None:
+async def test_delete_accepts_at_most_1_000_ids(calls: CallsStore) -> None:
     assert await calls.delete(PROJECT, [call_id(number) for number in range(1000)]) == 0
     with pytest.raises(BadInputError, match="has 1,001 ids; the limit is 1,000") as refused:
         await calls.delete(PROJECT, [call_id(number) for number in range(1001)])
     assert refused.value.argument == "call_ids"
 
 
-async def test_calls_to_delete_are_found_by_their_key(calls: CallsStore, commands: Commands) -> None:
+async def test_calls_to_delete_are_found_by_their_id(calls: CallsStore, commands: Commands) -> None:
     await calls.write([start(number) for number in range(20)])
 
     await calls.delete(PROJECT, [call_id(3), call_id(4)])

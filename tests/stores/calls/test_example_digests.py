@@ -29,11 +29,11 @@ OF_TABLE = f"weave:///{PROJECT}/table/{'0' * 64}/id/{DIGEST}"
     ],
 )
 @pytest.mark.parametrize("ref", [OF_DATASET, OF_TABLE])
-def test_a_ref_to_a_row_has_the_rows_digest(name: str, ref: str) -> None:
+def test_row_ref_gives_the_digest_of_the_row(name: str, ref: str) -> None:
     assert example_digest(name, {"example": ref}) == DIGEST
 
 
-async def test_an_example_as_it_is_has_the_digest_of_the_same_row(database: Database) -> None:
+async def test_inline_example_has_the_digest_of_the_same_row(database: Database) -> None:
     row = {"question": "How do I cancel?", "n": [1, 2.5, None, {"ü": "🍵"}]}
     _, [digest] = await TablesStore(database).create(PROJECT, [row])
 
@@ -50,7 +50,7 @@ async def test_an_example_as_it_is_has_the_digest_of_the_same_row(database: Data
         ([1], [1.0]),
     ],
 )
-def test_whatever_is_given_is_told_apart(example: object, other: object) -> None:
+def test_different_examples_have_different_digests(example: object, other: object) -> None:
     digests = {example_digest(PREDICT, {"example": each}) for each in (example, other)}
 
     assert len(digests) == 2
@@ -68,7 +68,7 @@ def test_whatever_is_given_is_told_apart(example: object, other: object) -> None
         (PREDICT, None),
     ],
 )
-def test_no_other_call_has_one(name: str, inputs: object) -> None:
+def test_other_calls_have_no_example_digest(name: str, inputs: object) -> None:
     assert example_digest(name, inputs) is None
 
 
@@ -77,7 +77,7 @@ async def kept(database: Database) -> Any:  # noqa: ANN401 -- a digest or nothin
     return document.get("example_digest")
 
 
-async def test_the_last_start_tells(calls: CallsStore, database: Database) -> None:
+async def test_last_start_determines_the_example_digest(calls: CallsStore, database: Database) -> None:
     op = f"weave:///{PROJECT}/op/{PREDICT}:{'v' * 43}"
     await calls.write([end(1)])
     await calls.write([start(1, op_name=op, inputs={"example": OF_DATASET})])
@@ -91,7 +91,7 @@ async def test_the_last_start_tells(calls: CallsStore, database: Database) -> No
     assert await kept(database) is None
 
 
-async def test_an_example_with_a_picture_has_the_digest_of_what_is_kept(calls: CallsStore, database: Database) -> None:
+async def test_example_with_an_image_has_the_digest_of_its_stored_form(calls: CallsStore, database: Database) -> None:
     picture = f"data:image/png;base64,{base64.b64encode(bytes(2_000)).decode()}"
     await calls.write([start(1, op_name=PREDICT, inputs={"example": {"picture": picture}})])
 

@@ -169,9 +169,7 @@ def column_sets(generator: Generator, count: int) -> Iterator[list[str]]:
     return (generator.dice.sample(COLUMNS, generator.dice.randint(1, 6)) for _ in range(count))
 
 
-async def test_pages_return_what_the_model_expands(
-    calls: CallsStore, objects: ObjectsStore, database: Database
-) -> None:
+async def test_pages_return_the_models_expansion(calls: CallsStore, objects: ObjectsStore, database: Database) -> None:
     generator = Generator(SEED)
     world = await fill(generator, calls, objects, database)
     replaced = 0
@@ -188,7 +186,7 @@ async def test_pages_return_what_the_model_expands(
     assert replaced > 40 * CALLS / 4
 
 
-async def test_queries_and_sorts_through_refs_find_what_the_model_finds(
+async def test_queries_and_sorts_through_refs_match_the_model(
     calls: CallsStore,
     objects: ObjectsStore,
     database: Database,

@@ -107,7 +107,7 @@ HOT = [
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 @pytest.mark.parametrize(("calls_filter", "sort_by", "index"), HOT)
-async def test_the_first_page_comes_straight_from_its_index(
+async def test_first_page_is_read_in_index_order(
     stock: Stock, calls_filter: CallsFilter | None, sort_by: list[SortBy] | None, index: str, *, backward: bool
 ) -> None:
     plan = await stock.plan(PageRequest(SIZE, backward=backward), calls_filter, sort_by)
@@ -119,7 +119,7 @@ async def test_the_first_page_comes_straight_from_its_index(
 
 @pytest.mark.parametrize("backward", [False, True], ids=["after", "before"])
 @pytest.mark.parametrize(("calls_filter", "sort_by", "index"), HOT)
-async def test_a_page_by_cursor_starts_at_its_position(
+async def test_page_by_cursor_starts_at_its_index_position(
     stock: Stock, calls_filter: CallsFilter | None, sort_by: list[SortBy] | None, index: str, *, backward: bool
 ) -> None:
     everything = await stock.calls.page(PROJECT, PageRequest(10_000), {"id"}, calls_filter, sort_by)
@@ -133,7 +133,7 @@ async def test_a_page_by_cursor_starts_at_its_position(
     assert plan.documents_examined <= plan.keys_examined <= plan.returned + 3
 
 
-async def test_several_traces_are_merged_in_order(stock: Stock) -> None:
+async def test_several_traces_are_merged_in_index_order(stock: Stock) -> None:
     plan = await stock.plan(PageRequest(SIZE), CallsFilter(trace_ids=[trace_id(1500), trace_id(20), trace_id(700)]))
 
     assert plan.indexes == {"trace_id_started_at_id_storage_size_bytes"}
@@ -163,7 +163,7 @@ async def test_all_versions_of_a_rare_op_are_found_by_name(stock: Stock) -> None
 
 
 @pytest.mark.parametrize("name", ["op1", "op1:*", "weave:///acme/chat/op/op1:*"])
-async def test_a_count_of_an_op_by_its_name_reads_keys_of_its_versions_alone(stock: Stock, name: str) -> None:
+async def test_count_by_op_name_reads_only_keys_of_its_versions(stock: Stock, name: str) -> None:
     count = await stock.calls.count(PROJECT, CallsFilter(op_names=[name]))
     plan = await stock.last_plan()
 
@@ -172,7 +172,7 @@ async def test_a_count_of_an_op_by_its_name_reads_keys_of_its_versions_alone(sto
     assert plan.keys_examined <= count + 10
 
 
-async def test_a_count_reads_no_document(stock: Stock) -> None:
+async def test_count_reads_no_document(stock: Stock) -> None:
     await stock.calls.count(PROJECT, ROOTS)
     plan = await stock.last_plan()
 
@@ -180,7 +180,7 @@ async def test_a_count_reads_no_document(stock: Stock) -> None:
     assert plan.keys_examined <= TRACES + 20
 
 
-async def test_every_index_has_a_name_of_its_own_and_is_built_once(stock: Stock, database: Database) -> None:
+async def test_every_index_has_a_unique_name_and_is_built_once(stock: Stock, database: Database) -> None:
     await database.ensure_indexes()
     built = await database.calls.index_information()
     keys = {index.name: index.keys for index in INDEXES if index.collection == "calls"}

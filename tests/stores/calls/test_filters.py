@@ -106,7 +106,7 @@ def of(name: str, members: list[str]) -> CallsFilter:
         (CallsFilter(started_after=0), [1, 2, 3, 4, 5, 6]),
     ],
 )
-async def test_a_filter_finds_what_passes_every_list(
+async def test_filter_finds_calls_that_match_every_list(
     calls: CallsStore, calls_filter: CallsFilter, numbers: list[int]
 ) -> None:
     assert await found(calls, calls_filter) == numbers
@@ -114,13 +114,13 @@ async def test_a_filter_finds_what_passes_every_list(
 
 @pytest.mark.usefixtures("some_calls")
 @pytest.mark.parametrize("name", LISTS)
-async def test_an_empty_list_asks_nothing(calls: CallsStore, name: str) -> None:
+async def test_empty_list_does_not_filter(calls: CallsStore, name: str) -> None:
     assert await found(calls, of(name, [])) == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.usefixtures("some_calls")
 @pytest.mark.parametrize("name", LISTS)
-async def test_a_list_takes_a_thousand_members_and_no_more(calls: CallsStore, name: str) -> None:
+async def test_list_accepts_a_thousand_values_and_no_more(calls: CallsStore, name: str) -> None:
     members = [f"member {number}" for number in range(1001)]
 
     assert await found(calls, of(name, members[:1000])) == []
@@ -129,14 +129,14 @@ async def test_a_list_takes_a_thousand_members_and_no_more(calls: CallsStore, na
     assert refused.value.argument == f"filter.{name}"
 
 
-async def test_a_thousand_versions_of_ops_are_one_question(calls: CallsStore) -> None:
+async def test_thousand_op_versions_are_one_query(calls: CallsStore) -> None:
     await calls.write([start(1, op_name="op7:v1"), start(2, op_name="op:v1")])
 
     assert await found(calls, CallsFilter(op_names=[f"op{number}:*" for number in range(1000)])) == [1]
 
 
 @pytest.mark.usefixtures("some_calls")
-async def test_an_unknown_project_is_an_empty_page(calls: CallsStore) -> None:
+async def test_unknown_project_returns_an_empty_page(calls: CallsStore) -> None:
     page = await calls.page("acme/none", PageRequest(), {"id"})
 
     assert (page.rows, page.has_next, page.has_previous) == ([], False, False)
@@ -144,7 +144,7 @@ async def test_an_unknown_project_is_an_empty_page(calls: CallsStore) -> None:
 
 
 @pytest.mark.parametrize("project_id", ["", "acme", "acme/chat/x"])
-async def test_what_is_no_project_is_refused_by_every_question(calls: CallsStore, project_id: str) -> None:
+async def test_invalid_project_is_refused_by_every_method(calls: CallsStore, project_id: str) -> None:
     questions = [
         calls.page(project_id, PageRequest(), {"id"}),
         calls.count(project_id),
@@ -159,7 +159,7 @@ async def test_what_is_no_project_is_refused_by_every_question(calls: CallsStore
 
 
 @pytest.mark.parametrize("name", ["op_names", "input_refs", "output_refs", "thread_ids"])
-async def test_an_inner_ref_is_refused_by_its_place(calls: CallsStore, name: str) -> None:
+async def test_internal_ref_is_refused_with_its_position(calls: CallsStore, name: str) -> None:
     members: Any = ["weave:///acme/chat/object/a:b", "weave-trace-internal:///acme/object/a:b"]
 
     with pytest.raises(BadInputError, match="start with weave:///, not with weave-trace-internal:///") as refused:

@@ -46,7 +46,7 @@ from tests.stores.calls.builders import PROJECT, call_id, end, start
         ("wb_run_step", 1 << 63, "from 0 to 2^63 - 1"),
     ],
 )
-async def test_a_start_that_breaks_a_rule_is_refused(calls: CallsStore, field: str, value: Any, reason: str) -> None:  # noqa: ANN401
+async def test_invalid_start_is_refused(calls: CallsStore, field: str, value: Any, reason: str) -> None:  # noqa: ANN401
     with pytest.raises(BadInputError) as refused:
         await calls.write([start(**{field: value})])
 
@@ -65,7 +65,7 @@ async def test_a_start_that_breaks_a_rule_is_refused(calls: CallsStore, field: s
         ("wb_run_step_end", -1, "from 0 to 2^63 - 1"),
     ],
 )
-async def test_an_end_that_breaks_a_rule_is_refused(calls: CallsStore, field: str, value: Any, reason: str) -> None:  # noqa: ANN401
+async def test_invalid_end_is_refused(calls: CallsStore, field: str, value: Any, reason: str) -> None:  # noqa: ANN401
     with pytest.raises(BadInputError) as refused:
         await calls.write([end(**{field: value})])
 
@@ -76,14 +76,14 @@ async def test_an_end_that_breaks_a_rule_is_refused(calls: CallsStore, field: st
 @pytest.mark.parametrize(
     "op_name", ["", "o" * MAX_OP_NAME, "weave:///acme/chat/op/Ünï-code.op_1:*", "a:b", "$op", "\0"]
 )
-async def test_op_names_are_free_text_or_refs_of_ops(calls: CallsStore, op_name: str) -> None:
+async def test_op_names_are_text_or_refs_of_ops(calls: CallsStore, op_name: str) -> None:
     await calls.write([start(op_name=op_name)])
 
     assert await calls.one(PROJECT, call_id(1), {"op_name"}) == {"id": call_id(1), "op_name": op_name}
 
 
 @pytest.mark.parametrize("identifier", ["", "NOPE", "x" * 10_000])
-async def test_a_rename_or_delete_of_what_can_be_no_call_is_refused(calls: CallsStore, identifier: str) -> None:
+async def test_rename_or_delete_of_an_invalid_call_id_is_refused(calls: CallsStore, identifier: str) -> None:
     with pytest.raises(BadInputError, match="is not a call id") as rename:
         await calls.rename(PROJECT, identifier, "name")
     with pytest.raises(BadInputError, match="is not a call id") as delete:
@@ -92,12 +92,12 @@ async def test_a_rename_or_delete_of_what_can_be_no_call_is_refused(calls: Calls
     assert (rename.value.argument, delete.value.argument) == ("call_id", "call_ids.1")
 
 
-async def test_a_rename_needs_a_name_of_bounded_length(calls: CallsStore) -> None:
+async def test_rename_needs_a_name_within_the_length_limit(calls: CallsStore) -> None:
     with pytest.raises(BadInputError, match="is required"):
         await calls.rename(PROJECT, call_id(1), None)
     with pytest.raises(BadInputError, match="the limit is 1,024"):
         await calls.rename(PROJECT, call_id(1), "n" * (MAX_DISPLAY_NAME + 1))
 
 
-async def test_what_can_be_no_call_is_read_as_nothing(calls: CallsStore) -> None:
+async def test_invalid_call_id_is_read_as_missing(calls: CallsStore) -> None:
     assert await calls.one(PROJECT, "NOPE", {"id"}) is None

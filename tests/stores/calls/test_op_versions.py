@@ -61,7 +61,7 @@ def reads(commands: Commands) -> list[str]:
 
 
 @pytest.mark.parametrize("asked_for", BY_NAME)
-async def test_a_page_has_the_calls_of_a_version_that_appeared_after_the_last_page(
+async def test_page_has_calls_of_a_version_created_after_the_last_page(
     calls: CallsStore, asked_for: dict[str, Any]
 ) -> None:
     before = await calls.page(PROJECT, PageRequest(5), {"id"}, sort_by=NEWEST, **asked_for)
@@ -74,7 +74,7 @@ async def test_a_page_has_the_calls_of_a_version_that_appeared_after_the_last_pa
 
 
 @pytest.mark.parametrize("asked_for", BY_NAME)
-async def test_a_cursor_goes_on_after_a_version_appeared(calls: CallsStore, asked_for: dict[str, Any]) -> None:
+async def test_cursor_continues_after_a_version_is_created(calls: CallsStore, asked_for: dict[str, Any]) -> None:
     first = await calls.page(PROJECT, PageRequest(10), {"id"}, **asked_for)
     await calls.write([start(30, op_name=f"{ANSWER}:v3")])
     rest = await calls.page(PROJECT, PageRequest(10, first.end_cursor), {"id"}, **asked_for)
@@ -85,7 +85,7 @@ async def test_a_cursor_goes_on_after_a_version_appeared(calls: CallsStore, aske
 
 @pytest.mark.parametrize("sort_by", [None, NEWEST], ids=["oldest first", "newest first"])
 @pytest.mark.parametrize("asked_for", BY_NAME[:-1])
-async def test_a_page_by_name_comes_in_the_order_of_an_index(
+async def test_page_by_op_name_is_in_index_order(
     calls: CallsStore, asked_for: dict[str, Any], sort_by: list[SortBy] | None
 ) -> None:
     await calls.write([start(number, op_name=f"{ANSWER}:v{number % 3}") for number in range(100, 400)])
@@ -98,7 +98,7 @@ async def test_a_page_by_name_comes_in_the_order_of_an_index(
     assert plan.keys_examined <= 120
 
 
-async def test_a_page_reads_versions_only_at_first_and_for_a_new_one(calls: CallsStore, commands: Commands) -> None:
+async def test_page_reads_versions_at_first_and_for_new_ones(calls: CallsStore, commands: Commands) -> None:
     read = []
     for written in (None, None, "v2", "v3", None):
         if written:
@@ -117,7 +117,7 @@ async def test_a_page_reads_versions_only_at_first_and_for_a_new_one(calls: Call
     ]
 
 
-async def test_a_page_is_found_again_only_by_other_names(
+async def test_page_by_op_name_is_repeated_only_if_names_changed(
     calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def has_others(*_args: object) -> bool:
@@ -133,9 +133,7 @@ async def test_a_page_is_found_again_only_by_other_names(
     assert reads(commands) == ["find", "aggregate"]
 
 
-async def test_a_page_and_the_look_for_other_names_show_what_a_majority_has_stored(
-    calls: CallsStore, commands: Commands
-) -> None:
+async def test_page_and_name_check_read_with_majority_concern(calls: CallsStore, commands: Commands) -> None:
     await calls.page(PROJECT, PageRequest(5), {"id"}, **named("answer"))
     commands.sent.clear()
     await calls.page(PROJECT, PageRequest(5), {"id"}, **named("answer"))
@@ -160,7 +158,7 @@ def written_in_the_gap(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.usefixtures("written_in_the_gap")
 @pytest.mark.parametrize("asked_for", BY_NAME)
-async def test_a_page_has_the_calls_of_a_version_that_appeared_between_the_reads_of_versions_and_of_calls(
+async def test_page_has_calls_of_a_version_created_between_the_two_reads(
     calls: CallsStore, asked_for: dict[str, Any]
 ) -> None:
     page = await calls.page(PROJECT, PageRequest(20), {"id"}, **asked_for)
@@ -184,7 +182,7 @@ IS_ANSWER = {"$eq": [OP_NAME, {"$literal": "answer"}]}
     ],
     ids=str,
 )
-async def test_a_page_without_an_op_lacks_a_version_that_appeared_after_versions_were_read(
+async def test_page_without_an_op_lacks_versions_created_after_the_read(
     calls: CallsStore, excluding: dict[str, Any]
 ) -> None:
     page = await calls.page(PROJECT, PageRequest(20), {"id"}, sort_by=NEWEST, **asked(excluding))
@@ -195,7 +193,7 @@ async def test_a_page_without_an_op_lacks_a_version_that_appeared_after_versions
 
 
 @pytest.mark.usefixtures("written_in_the_gap")
-async def test_a_page_by_name_and_feedback_shows_calls_and_versions_of_one_moment(calls: CallsStore) -> None:
+async def test_page_by_op_name_and_feedback_is_one_snapshot(calls: CallsStore) -> None:
     unrated = {"$not": [{"$eq": [{"$getField": "feedback.[note].payload.good"}, {"$literal": True}]}]}
     by_both = asked({"$and": [IS_ANSWER, unrated]})
 
@@ -206,9 +204,7 @@ async def test_a_page_by_name_and_feedback_shows_calls_and_versions_of_one_momen
     assert numbers(rest) == [30, 31]
 
 
-async def test_a_page_by_refs_and_a_page_by_another_order_read_no_versions(
-    calls: CallsStore, commands: Commands
-) -> None:
+async def test_page_by_refs_or_another_sort_reads_no_versions(calls: CallsStore, commands: Commands) -> None:
     commands.sent.clear()
     await calls.page(PROJECT, PageRequest(5), {"id"}, **named(f"{ANSWER}:v1"))
     await calls.page(PROJECT, PageRequest(5), {"id"}, sort_by=[SortBy("id")], **named("answer"))
@@ -216,7 +212,7 @@ async def test_a_page_by_refs_and_a_page_by_another_order_read_no_versions(
     assert reads(commands) == ["find", "find"]
 
 
-async def test_too_many_versions_are_counted_once_and_the_pages_are_complete(
+async def test_too_many_versions_are_counted_once_and_pages_are_complete(
     calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stores.calls.op_versions.MAX_VERSIONS", 1)
@@ -231,7 +227,7 @@ async def test_too_many_versions_are_counted_once_and_the_pages_are_complete(
     assert pages == [(["aggregate", "find", "find"], *found), (["find", "find"], *found)]
 
 
-async def test_a_list_goes_on_by_cursor_when_its_versions_become_too_many(
+async def test_list_continues_by_cursor_when_versions_become_too_many(
     calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stores.calls.op_versions.MAX_VERSIONS", 2)
@@ -242,7 +238,7 @@ async def test_a_list_goes_on_by_cursor_when_its_versions_become_too_many(
     assert numbers(rest) == [17, 18, 30]
 
 
-async def test_a_page_by_many_names_is_complete(calls: CallsStore, commands: Commands) -> None:
+async def test_page_by_many_op_names_is_complete(calls: CallsStore, commands: Commands) -> None:
     names = [*(f"none{number}" for number in range(MAX_PREFIXES)), "answer"]
     commands.sent.clear()
     page = await calls.page(PROJECT, PageRequest(3), {"id"}, sort_by=NEWEST, **named(*names))
@@ -251,7 +247,7 @@ async def test_a_page_by_many_names_is_complete(calls: CallsStore, commands: Com
     assert reads(commands) == ["find"]
 
 
-async def test_names_longer_than_those_of_ops_are_neither_read_nor_kept(
+async def test_too_long_op_names_are_neither_read_nor_cached(
     calls: CallsStore, commands: Commands, database: Database
 ) -> None:
     long = "x" * MAX_NAME
@@ -270,7 +266,7 @@ async def test_names_longer_than_those_of_ops_are_neither_read_nor_kept(
     assert long not in repr(distinct)
 
 
-async def test_the_names_that_were_asked_for_longest_ago_are_no_longer_kept(
+async def test_op_name_cache_evicts_the_least_recently_used(
     calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stores.calls.op_versions._MAX_CACHED", 2)
@@ -283,7 +279,7 @@ async def test_the_names_that_were_asked_for_longest_ago_are_no_longer_kept(
     assert read == [True, True, False, True, False, True]
 
 
-async def test_a_name_and_a_condition_on_feedback_find_the_calls_of_a_new_version(
+async def test_op_name_and_feedback_condition_find_calls_of_a_new_version(
     calls: CallsStore, database: Database
 ) -> None:
     by_both = asked(

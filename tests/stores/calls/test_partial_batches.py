@@ -14,7 +14,7 @@ async def ids_in(calls: CallsStore) -> list[str]:
     return [row["id"] for row in page.rows]
 
 
-async def test_a_good_batch_is_written_at_once(calls: CallsStore, commands: Commands) -> None:
+async def test_valid_batch_is_written_in_one_command(calls: CallsStore, commands: Commands) -> None:
     assert await calls.write_partly([start(number) for number in range(10)]) == {}
     assert await calls.write_partly([]) == {}
 
@@ -22,7 +22,7 @@ async def test_a_good_batch_is_written_at_once(calls: CallsStore, commands: Comm
     assert commands.names.count("insert") == 1
 
 
-async def test_what_breaks_a_rule_is_left_out(calls: CallsStore) -> None:
+async def test_invalid_items_are_skipped(calls: CallsStore) -> None:
     batch: list[CallStart | CallEnd] = [
         start(id="BAD"),
         start(1),
@@ -45,13 +45,13 @@ async def test_what_breaks_a_rule_is_left_out(calls: CallsStore) -> None:
     assert row["json"] == {"output": "[1]"}
 
 
-async def test_of_a_bad_batch_nothing_is_stored(calls: CallsStore) -> None:
+async def test_batch_without_valid_items_stores_nothing(calls: CallsStore) -> None:
     assert (await calls.write_partly([start(project_id="nowhere")])).keys() == {0}
     assert await ids_in(calls) == []
 
 
 @pytest.mark.parametrize("is_large", [False, True])
-async def test_what_is_large_is_stored_the_same(calls: CallsStore, is_large: bool) -> None:  # noqa: FBT001 -- a case
+async def test_large_batch_is_stored_the_same_way(calls: CallsStore, is_large: bool) -> None:  # noqa: FBT001 -- a case
     await calls.write([start(1, inputs={"a": [1.5] * 1000, "wide": 2**70}, is_large=is_large)])
 
     row = await calls.one(PROJECT, call_id(1), ["inputs"])

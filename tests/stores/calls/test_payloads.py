@@ -15,7 +15,7 @@ from stores.database import Database
 from stores.errors import PayloadTooLargeError
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.json.test_codec import nested
-from tests.waiting import turns_beside
+from tests.waiting import loop_turns_during
 
 REF = "weave:///acme/chat/object/prompt:v1"
 
@@ -36,7 +36,7 @@ def compact(value: object) -> str:
 
 @pytest.mark.parametrize("value", ODD, ids=lambda value: next(iter(value)))
 @pytest.mark.parametrize("whole", [True, False], ids=["inserted whole", "start upon end"])
-async def test_odd_json_reads_back_exactly(calls: CallsStore, value: dict[str, Any], *, whole: bool) -> None:
+async def test_unusual_json_is_read_back_exactly(calls: CallsStore, value: dict[str, Any], *, whole: bool) -> None:
     first = start(inputs=value, attributes={"in": value})
     then = end(output=[value], summary=value)
 
@@ -50,7 +50,7 @@ async def test_odd_json_reads_back_exactly(calls: CallsStore, value: dict[str, A
     assert row["json"] == {name: compact(member) for name, member in expected.items()}
 
 
-async def test_json_a_thousand_levels_deep_reads_back_exactly(calls: CallsStore) -> None:
+async def test_json_1_000_levels_deep_is_read_back_exactly(calls: CallsStore) -> None:
     deep = nested(999)
     text = '[{"k":' * 499 + "[1]" + "}]" * 499
 
@@ -75,7 +75,7 @@ LARGE_END = end(output=of_size(MAX_BYTES)["text"], exception="é" * MAX_EXCEPTIO
     [[[LARGE_START, LARGE_END]], *([[one], [other]] for one, other in permutations((LARGE_START, LARGE_END)))],
     ids=["at once", "start first", "end first"],
 )
-async def test_a_start_and_an_end_just_under_the_limit_fit_together(
+async def test_start_and_end_just_under_the_limit_fit_together(
     calls: CallsStore, writes: list[list[CallStart | CallEnd]]
 ) -> None:
     for batch in writes:
@@ -99,7 +99,7 @@ async def test_a_start_and_an_end_just_under_the_limit_fit_together(
     ],
     ids=["20 MB", "two bytes a letter", "digits", "refs", "output", "summary"],
 )
-async def test_what_is_larger_is_refused_by_name_and_nothing_is_written(
+async def test_too_large_payload_is_refused_by_name_and_not_stored(
     calls: CallsStore, database: Database, part: CallStart | CallEnd, argument: str
 ) -> None:
     with pytest.raises(PayloadTooLargeError, match="the limit is 7,700,000") as refused:
@@ -109,7 +109,7 @@ async def test_what_is_larger_is_refused_by_name_and_nothing_is_written(
     assert await database.calls.count_documents({}) == 0
 
 
-async def test_refs_just_under_the_limit_fit_on_both_sides(calls: CallsStore) -> None:
+async def test_refs_just_under_the_limit_fit_in_inputs_and_output(calls: CallsStore) -> None:
     refs = [REF] * (MAX_BYTES // (3 * len(REF) + 32))
 
     await calls.write([end(output=refs)])
@@ -129,15 +129,15 @@ async def test_refs_just_under_the_limit_fit_on_both_sides(calls: CallsStore) ->
     ],
     ids=["many values", "a wide integer", "a summary", "some text"],
 )
-async def test_what_takes_long_to_make_ready_lets_others_in(part: CallStart | CallEnd, *, lets_others_in: bool) -> None:
+async def test_slow_preparation_yields_to_other_requests(part: CallStart | CallEnd, *, lets_others_in: bool) -> None:
     part.checked()
 
     async def make() -> None:
         assert await prepare_fields(part) == documents.stored_fields(part)
 
-    assert (await turns_beside(make()) > 1) is lets_others_in
+    assert (await loop_turns_during(make()) > 1) is lets_others_in
 
 
-async def test_what_is_too_large_as_text_is_not_encoded_first(calls: CallsStore) -> None:
+async def test_too_large_text_is_not_encoded_first(calls: CallsStore) -> None:
     with pytest.raises(PayloadTooLargeError, match="attributes and inputs take more than 9,000,009 bytes"):
         await calls.write([start(inputs={"a": [1] * 4_500_000})])

@@ -53,7 +53,7 @@ def compared(operation: str, field: str, literal: object) -> Tree:
     return {f"${operation}": [{"$getField": field}, {"$literal": literal}]}
 
 
-async def test_a_ref_is_replaced_by_what_it_leads_to(objects: ObjectsStore, calls: CallsStore) -> None:
+async def test_ref_is_replaced_by_its_target_value(objects: ObjectsStore, calls: CallsStore) -> None:
     model = await made(objects, {"name": "big", "wide": 1 << 70})
     listed = await made(objects, [1, 2], "listed")
     own = await made(objects, {"_ref": "mine"}, "own")
@@ -79,7 +79,7 @@ async def test_a_ref_is_replaced_by_what_it_leads_to(objects: ObjectsStore, call
     assert await expanded(calls, "attributes.model") == [inputs]
 
 
-async def test_deeper_columns_go_on_inside_whatever_their_order(objects: ObjectsStore, calls: CallsStore) -> None:
+async def test_nested_columns_expand_in_any_order(objects: ObjectsStore, calls: CallsStore) -> None:
     prompt = await made(objects, {"text": "Be kind."}, "prompt")
     model = await made(objects, {"prompt": prompt, "other": prompt})
     await calls.write([start(1, inputs={"a": model, "b": model}), start(2, inputs={"a": {"prompt": prompt}})])
@@ -95,9 +95,7 @@ async def test_deeper_columns_go_on_inside_whatever_their_order(objects: Objects
     assert await expanded(calls, "inputs.a.prompt") == [{"a": model, "b": model}, {"a": {"prompt": whole}}]
 
 
-async def test_what_leads_to_no_value_stays_as_it_is(
-    objects: ObjectsStore, calls: CallsStore, tables: TablesStore
-) -> None:
+async def test_unresolvable_ref_is_unchanged(objects: ObjectsStore, calls: CallsStore, tables: TablesStore) -> None:
     model = await made(objects, {"name": "big"})
     gone = await made(objects, {"name": "gone"}, "gone")
     await objects.delete(PROJECT, "gone", ["latest"])
@@ -123,7 +121,7 @@ async def test_what_leads_to_no_value_stays_as_it_is(
     assert await expanded(calls) == [inputs]
 
 
-async def test_refs_with_edges_expand_to_what_lies_there(
+async def test_refs_with_path_steps_expand_to_the_value_there(
     objects: ObjectsStore, calls: CallsStore, tables: TablesStore
 ) -> None:
     table, [row] = await tables.create(PROJECT, [{"q": "one"}])
@@ -136,7 +134,7 @@ async def test_refs_with_edges_expand_to_what_lies_there(
     ]
 
 
-async def test_odd_keys_are_reached(objects: ObjectsStore, calls: CallsStore) -> None:
+async def test_special_keys_can_be_expanded(objects: ObjectsStore, calls: CallsStore) -> None:
     model = await made(objects, {"a.b": {"$x": 3}, "0": {"": 4}})
     await calls.write([start(1, inputs={"x.y": {"$m": model}}), start(2, inputs={"0": model})])
 
@@ -146,7 +144,7 @@ async def test_odd_keys_are_reached(objects: ObjectsStore, calls: CallsStore) ->
     assert await found(calls, "inputs.0", query=compared("eq", r"inputs.0.a\.b.$x", 3)) == [2]
 
 
-async def test_values_are_returned_only_if_asked(objects: ObjectsStore, calls: CallsStore) -> None:
+async def test_values_are_returned_only_if_requested(objects: ObjectsStore, calls: CallsStore) -> None:
     await calls.write([start(inputs={"model": await made(objects, {"n": 1})})])
     before = await expanded(calls)
 
@@ -187,7 +185,7 @@ async def models(objects: ObjectsStore, calls: CallsStore) -> None:
         ),
     ],
 )
-async def test_queries_see_what_lies_behind_refs(calls: CallsStore, query: Tree, expected: list[int]) -> None:
+async def test_queries_read_values_behind_refs(calls: CallsStore, query: Tree, expected: list[int]) -> None:
     assert await found(calls, "inputs.model", query=query) == expected
     where = Query({"$expr": query})
     assert await calls.count(PROJECT, query=where, expansion=Expansion(["inputs.model"])) == len(expected)
@@ -199,14 +197,14 @@ async def test_queries_see_what_lies_behind_refs(calls: CallsStore, query: Tree,
 
 
 @pytest.mark.usefixtures("models")
-async def test_without_columns_nothing_lies_behind_refs(calls: CallsStore) -> None:
+async def test_queries_do_not_follow_refs_without_expand_columns(calls: CallsStore) -> None:
     assert await found(calls, query=compared("eq", "inputs.model.t", 0.5)) == [6]
     starts = {"$contains": {"input": {"$getField": "inputs.model"}, "substr": {"$literal": "weave:///"}}}
     assert await found(calls, "inputs.model", query=starts) == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.usefixtures("models")
-async def test_sorts_go_through_refs_and_cursors_stand_in_them(calls: CallsStore) -> None:
+async def test_sorts_and_cursors_use_values_behind_refs(calls: CallsStore) -> None:
     expansion = Expansion(["inputs.model"], returns_values=False)
     for descending, expected in ((False, [1, 2, 3, 4, 5, 6]), (True, [2, 1, 3, 4, 5, 6])):
         sort_by = [SortBy("inputs.model.t", descending)]
@@ -225,7 +223,7 @@ async def test_sorts_go_through_refs_and_cursors_stand_in_them(calls: CallsStore
 
 
 @pytest.mark.usefixtures("models")
-async def test_a_cursor_is_good_for_its_columns_only(calls: CallsStore) -> None:
+async def test_cursor_is_valid_only_for_its_columns(calls: CallsStore) -> None:
     query = Query({"$expr": compared("gt", "inputs.model.t", 0)})
     page = await calls.page(PROJECT, PageRequest(1), {"id"}, query=query, expansion=Expansion(["inputs.model"]))
     request = PageRequest(1, page.cursor(page.rows[0]))
@@ -237,7 +235,7 @@ async def test_a_cursor_is_good_for_its_columns_only(calls: CallsStore) -> None:
         await calls.page(PROJECT, request, {"id"}, query=query)
 
 
-async def test_chains_of_columns_follow_chains_of_refs(objects: ObjectsStore, calls: CallsStore) -> None:
+async def test_column_chains_follow_ref_chains(objects: ObjectsStore, calls: CallsStore) -> None:
     prompts = [await made(objects, {"text": text}, "prompt") for text in ("b", "a")]
     models = [await made(objects, {"prompt": prompt, "n": 1}, "model") for prompt in prompts]
     await calls.write(
@@ -253,7 +251,7 @@ async def test_chains_of_columns_follow_chains_of_refs(objects: ObjectsStore, ca
     assert await found(calls, chain[1], query=compared("eq", "inputs.model.prompt.text", "a")) == []
 
 
-async def test_only_plain_refs_into_the_project_lead_queries_on(objects: ObjectsStore, calls: CallsStore) -> None:
+async def test_queries_follow_only_plain_refs_into_the_project(objects: ObjectsStore, calls: CallsStore) -> None:
     model = await made(objects, {"t": 1})
     texts = [
         model,
@@ -287,7 +285,7 @@ async def examples(objects: ObjectsStore, calls: CallsStore, tables: TablesStore
     return [first, second]
 
 
-async def test_queries_and_sorts_go_on_into_rows_of_tables(calls: CallsStore, examples: list[str]) -> None:
+async def test_queries_and_sorts_reach_into_table_rows(calls: CallsStore, examples: list[str]) -> None:
     assert examples
     asked = partial(found, calls, "inputs.row")
 
@@ -298,7 +296,7 @@ async def test_queries_and_sorts_go_on_into_rows_of_tables(calls: CallsStore, ex
     assert await asked(sort_by=[SortBy("inputs.row.q", descending=True)]) == [0, 1, 2, 3]
 
 
-async def test_a_project_that_begins_as_an_expression_does_is_none(
+async def test_project_id_that_looks_like_an_expression_is_a_literal(
     objects: ObjectsStore, calls: CallsStore, tables: TablesStore
 ) -> None:
     project = "$acme/$$chat"
@@ -317,7 +315,7 @@ async def test_a_project_that_begins_as_an_expression_does_is_none(
     assert [found["id"] for found in page.rows] == [call_id(1)]
 
 
-async def test_rows_that_refs_do_not_lead_to_are_not_found(
+async def test_rows_that_are_not_referenced_are_not_found(
     objects: ObjectsStore, calls: CallsStore, tables: TablesStore, database: Database, examples: list[str]
 ) -> None:
     first, second = examples
@@ -353,9 +351,7 @@ async def test_rows_that_refs_do_not_lead_to_are_not_found(
     assert [value["q"] for value in values if isinstance(value, dict) and "q" in value] == [2, 1, 1, 1]
 
 
-async def test_chains_of_columns_lead_into_rows_and_on(
-    objects: ObjectsStore, calls: CallsStore, tables: TablesStore
-) -> None:
+async def test_column_chains_reach_through_rows(objects: ObjectsStore, calls: CallsStore, tables: TablesStore) -> None:
     prompt = await made(objects, {"text": "Be kind."}, "prompt")
     table, [row] = await tables.create(PROJECT, [{"prompt": prompt}])
     data = await made(objects, {"rows": f"weave:///{PROJECT}/table/{table}"}, "data")
@@ -381,7 +377,7 @@ async def test_chains_of_columns_lead_into_rows_and_on(
         ([f"inputs.{n}" for n in range(MAX_COLUMNS + 1)], "expand_columns", "has 21 columns; the limit is 20"),
     ],
 )
-async def test_what_is_no_column_is_refused(calls: CallsStore, columns: list[str], argument: str, reason: str) -> None:
+async def test_invalid_column_is_refused(calls: CallsStore, columns: list[str], argument: str, reason: str) -> None:
     for ask in (
         partial(calls.page, PROJECT, PageRequest(), {"id"}),
         partial(calls.count, PROJECT),
@@ -392,7 +388,7 @@ async def test_what_is_no_column_is_refused(calls: CallsStore, columns: list[str
         assert (raised.value.argument, reason in raised.value.message) == (argument, True), raised.value.message
 
 
-async def test_a_query_has_at_most_ten_fields_behind_refs(calls: CallsStore) -> None:
+async def test_query_has_at_most_ten_fields_behind_refs(calls: CallsStore) -> None:
     conditions = [compared("eq", f"inputs.model.a{n}", n) for n in range(11)]
     beside = [compared("eq", f"inputs.other.a{n}", n) for n in range(11)]
 
@@ -402,7 +398,7 @@ async def test_a_query_has_at_most_ten_fields_behind_refs(calls: CallsStore) -> 
     assert raised.value.argument == "query"
 
 
-async def test_a_page_costs_the_same_commands_whatever_it_refers_to(
+async def test_command_count_does_not_depend_on_the_refs_of_a_page(
     objects: ObjectsStore, calls: CallsStore, commands: Commands
 ) -> None:
     prompts = [await made(objects, {"n": n}, f"p{n}") for n in range(5)]
@@ -425,7 +421,7 @@ async def test_a_page_costs_the_same_commands_whatever_it_refers_to(
     assert commands.names == ["find"]
 
 
-async def test_what_would_take_too_much_is_refused(
+async def test_too_expensive_expansion_is_refused(
     objects: ObjectsStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = await made(objects, {"text": "x" * 400})
@@ -440,7 +436,7 @@ async def test_what_would_take_too_much_is_refused(
 
 
 @pytest.mark.usefixtures("models")
-async def test_explain_shows_the_lookups_and_that_a_page_needs_no_sort(calls: CallsStore) -> None:
+async def test_explain_shows_the_lookups_and_no_sort(calls: CallsStore) -> None:
     expansion, where = Expansion(["inputs.model"]), Query({"$expr": compared("gt", "inputs.model.t", 0)})
 
     filtered = await calls.explain(PROJECT, None, None, where, expansion)
@@ -456,7 +452,7 @@ async def test_explain_shows_the_lookups_and_that_a_page_needs_no_sort(calls: Ca
     assert lookup["pipeline"][-1]["$project"].items() >= {"_id": 0, "val.t": 1}.items()
 
 
-async def test_large_objects_do_not_burst_a_document(objects: ObjectsStore, calls: CallsStore) -> None:
+async def test_large_objects_do_not_exceed_the_document_limit(objects: ObjectsStore, calls: CallsStore) -> None:
     names = "abcdef"
     models = {name: await made(objects, {"text": "x" * 3_000_000, "name": name}, name) for name in names}
     await calls.write([start(1, inputs=models | {"own": "y" * 3_000_000})])
@@ -470,7 +466,7 @@ async def test_large_objects_do_not_burst_a_document(objects: ObjectsStore, call
     assert await found(calls, *columns, query=texts, sort_by=[SortBy("inputs.a.text")]) == [1]
 
 
-async def test_calls_by_their_keys_are_expanded(calls: CallsStore, objects: ObjectsStore) -> None:
+async def test_calls_read_by_id_are_expanded(calls: CallsStore, objects: ObjectsStore) -> None:
     ref = await made(objects, {"t": 1})
     await calls.write([start(1, inputs={"model": ref}), start(2, inputs={"model": "plain"})])
     keys = [(PROJECT, call_id(number)) for number in (2, 1, 3)]
@@ -482,7 +478,7 @@ async def test_calls_by_their_keys_are_expanded(calls: CallsStore, objects: Obje
     assert texts == ['{"model":"plain"}', f'{{"model":{{"t":1,"_ref":"{ref}"}}}}', None]
 
 
-async def test_a_condition_takes_the_text_of_a_list_or_object_behind_a_ref(
+async def test_condition_compares_lists_and_objects_behind_refs_as_text(
     objects: ObjectsStore, calls: CallsStore, tables: TablesStore
 ) -> None:
     value = {"tools": [{"name": "é", "cost": 1e22}], "wide": 1 << 70}

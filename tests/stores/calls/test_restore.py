@@ -22,7 +22,7 @@ def row(number: int, name: str | None, ended_at: int | None = None) -> dict[str,
     return found | ({"ended_at": ended_at, "status": "success"} if ended_at else {})
 
 
-async def test_what_is_there_stays_as_it_is(calls: CallsStore) -> None:
+async def test_existing_call_is_unchanged(calls: CallsStore) -> None:
     newer = NOON + 90 * SECOND
     await calls.write([start(1, display_name="newer"), end(1, ended_at=newer)])
 
@@ -31,7 +31,7 @@ async def test_what_is_there_stays_as_it_is(calls: CallsStore) -> None:
     assert await stored(calls) == [row(1, "newer", newer)]
 
 
-async def test_a_call_that_runs_gets_its_end_and_one_that_has_ended_keeps_it(calls: CallsStore) -> None:
+async def test_running_call_gets_its_end_and_ended_call_keeps_its_own(calls: CallsStore) -> None:
     await calls.write([start(1), start(2), end(2)])
 
     await calls.restore([RestoredCall(start(1), end(1)), RestoredCall(start(2))])
@@ -40,7 +40,7 @@ async def test_a_call_that_runs_gets_its_end_and_one_that_has_ended_keeps_it(cal
 
 
 @pytest.mark.parametrize("name", ["older", None])
-async def test_a_rename_is_kept_and_lasts(calls: CallsStore, name: str | None) -> None:
+async def test_restored_display_name_is_kept_by_later_starts(calls: CallsStore, name: str | None) -> None:
     await calls.write([start(1, display_name="older")])
     await calls.rename(PROJECT, call_id(1), "renamed")
     await calls.rename(PROJECT, call_id(2), "before its start")
@@ -52,7 +52,7 @@ async def test_a_rename_is_kept_and_lasts(calls: CallsStore, name: str | None) -
     assert again == await stored(calls) == [row(1, "renamed"), row(2, "before its start")]
 
 
-async def test_a_start_that_comes_after_its_end_has_its_name(calls: CallsStore) -> None:
+async def test_start_that_arrives_after_its_end_has_its_name(calls: CallsStore) -> None:
     await calls.write([end(1)])
 
     await calls.restore([RestoredCall(start(1, display_name="named"), end(1, ended_at=NOON))])
@@ -60,7 +60,7 @@ async def test_a_start_that_comes_after_its_end_has_its_name(calls: CallsStore) 
     assert await stored(calls) == [row(1, "named", end(1).ended_at)]
 
 
-async def test_of_a_call_that_comes_twice_the_first_counts_and_the_end_that_it_lacks(calls: CallsStore) -> None:
+async def test_first_of_duplicate_calls_wins_and_gets_a_missing_end(calls: CallsStore) -> None:
     await calls.restore(
         [RestoredCall(start(1, display_name="first")), RestoredCall(start(1, display_name="second"), end(1))]
     )
@@ -68,7 +68,7 @@ async def test_of_a_call_that_comes_twice_the_first_counts_and_the_end_that_it_l
     assert await stored(calls) == [row(1, "first", end(1).ended_at)]
 
 
-async def test_a_call_that_was_deleted_stays_deleted(calls: CallsStore) -> None:
+async def test_deleted_call_stays_deleted(calls: CallsStore) -> None:
     await calls.write([start(1)])
     await calls.delete(PROJECT, [call_id(1)])
 
@@ -78,9 +78,7 @@ async def test_a_call_that_was_deleted_stays_deleted(calls: CallsStore) -> None:
 
 
 @pytest.mark.parametrize("bad", [RestoredCall(start(2, id="NO")), RestoredCall(start(2), end(2, id="NO"))])
-async def test_what_breaks_a_rule_is_named_by_its_place_and_nothing_is_stored(
-    calls: CallsStore, bad: RestoredCall
-) -> None:
+async def test_invalid_call_is_named_by_index_and_nothing_is_stored(calls: CallsStore, bad: RestoredCall) -> None:
     with pytest.raises(BadInputError) as refused:
         await calls.restore([RestoredCall(start(1)), bad])
 

@@ -90,7 +90,7 @@ async def walk(
 @pytest.mark.parametrize(
     "sort_by", SORTS, ids=lambda keys: " ".join(f"{'-' * key.descending}{key.field}" for key in keys)
 )
-async def test_a_walk_by_cursor_gives_every_row_once_in_pythons_order(
+async def test_paging_returns_every_row_once_in_pythons_order(
     calls: CallsStore, database: Database, sort_by: list[SortBy]
 ) -> None:
     await calls.write(crowd())
@@ -102,7 +102,7 @@ async def test_a_walk_by_cursor_gives_every_row_once_in_pythons_order(
         assert await walk(calls, size, sort_by, backward=True) == expected
 
 
-async def test_without_a_sort_the_oldest_come_first_and_ties_end_in_the_id(calls: CallsStore) -> None:
+async def test_default_sort_is_oldest_first_then_by_id(calls: CallsStore) -> None:
     await calls.write([start(number, started_at=NOON + number % 2) for number in range(6)])
 
     expected = [call_id(number) for number in (0, 2, 4, 1, 3, 5)]
@@ -110,7 +110,7 @@ async def test_without_a_sort_the_oldest_come_first_and_ties_end_in_the_id(calls
     assert await walk(calls, 4, []) == expected
 
 
-async def test_a_walk_meets_each_row_once_while_others_write_and_delete(calls: CallsStore) -> None:
+async def test_paging_returns_each_row_once_during_writes_and_deletes(calls: CallsStore) -> None:
     await calls.write([part for number in range(0, 600, 2) for part in (start(number), end(number))])
     kept = [call_id(number) for number in range(0, 600, 4)]
     walking = True
@@ -137,7 +137,7 @@ async def test_a_walk_meets_each_row_once_while_others_write_and_delete(calls: C
     assert [call for call in walks[2] if call in set(kept)] == kept[::-1]
 
 
-async def test_ten_thousand_calls_are_read_back_once_each_while_another_writes(calls: CallsStore) -> None:
+async def test_ten_thousand_calls_are_read_once_each_during_writes(calls: CallsStore) -> None:
     mine = [call_id(number) for number in range(10_000)]
     for at in range(0, 10_000, 1_000):
         await calls.write([start(number) for number in range(at, at + 1_000)])
@@ -163,9 +163,7 @@ async def test_ten_thousand_calls_are_read_back_once_each_while_another_writes(c
         ([SortBy("id")] * (MAX_KEYS + 1), "sort_by", "the limit is 16"),
     ],
 )
-async def test_a_sort_that_breaks_a_rule_is_refused(
-    calls: CallsStore, sort_by: list[SortBy], argument: str, reason: str
-) -> None:
+async def test_invalid_sort_is_refused(calls: CallsStore, sort_by: list[SortBy], argument: str, reason: str) -> None:
     with pytest.raises(BadInputError) as refused:
         await calls.page(PROJECT, PageRequest(), {"id"}, CallsFilter(), sort_by)
 

@@ -19,7 +19,7 @@ async def read(calls: CallsStore) -> dict[str, Any]:
     return row
 
 
-async def test_a_finished_calls_summary_has_status_latency_and_name(calls: CallsStore) -> None:
+async def test_summary_of_a_finished_call_has_status_latency_and_name(calls: CallsStore) -> None:
     await calls.write([start(op_name="weave:///acme/chat/op/answer:v1"), end(summary={"z": 1, "a": 2**70})])
 
     assert SUMMARY.text(await read(calls)) == (
@@ -27,7 +27,7 @@ async def test_a_finished_calls_summary_has_status_latency_and_name(calls: Calls
     )
 
 
-async def test_a_running_call_has_a_summary_with_no_latency(calls: CallsStore) -> None:
+async def test_summary_of_a_running_call_has_no_latency(calls: CallsStore) -> None:
     await calls.write([start(display_name="hello")])
 
     assert json.loads(SUMMARY.text(await read(calls))) == {"weave": {"status": "running", "display_name": "hello"}}
@@ -37,7 +37,7 @@ async def test_a_running_call_has_a_summary_with_no_latency(calls: CallsStore) -
 @pytest.mark.parametrize(
     ("after", "latency"), [(-1_500_000, -1500), (1_999_500, 1999), (0, 0), (-1, -1), (3600 * SECOND, 3_600_000)]
 )
-async def test_the_latency_is_floored_and_may_be_negative(calls: CallsStore, after: int, latency: int) -> None:
+async def test_latency_is_floored_and_may_be_negative(calls: CallsStore, after: int, latency: int) -> None:
     await calls.write([start(started_at=NOON), end(ended_at=NOON + after)])
 
     assert json.loads(SUMMARY.text(await read(calls)))["weave"]["latency_ms"] == latency
@@ -50,7 +50,7 @@ async def test_the_latency_is_floored_and_may_be_negative(calls: CallsStore, aft
         ("text", {"status": "success", "trace_name": "answer", "latency_ms": 500}),
     ],
 )
-async def test_keys_that_a_writer_put_under_weave_survive(calls: CallsStore, sent: object, found: object) -> None:
+async def test_keys_written_under_weave_are_kept(calls: CallsStore, sent: object, found: object) -> None:
     await calls.write([start(), end(summary={"before": [], "weave": sent, "after": {}})])
 
     summary = json.loads(SUMMARY.text(await read(calls)))
@@ -72,7 +72,7 @@ async def test_keys_that_a_writer_put_under_weave_survive(calls: CallsStore, sen
         ({"status_counts": [2]}, None, "success"),
     ],
 )
-async def test_a_status_follows_from_exception_and_counts(
+async def test_status_is_derived_from_exception_and_counts(
     calls: CallsStore, summary: dict[str, Any], exception: str | None, status: str
 ) -> None:
     await calls.write([start(), end(summary=summary, exception=exception)])
@@ -80,7 +80,7 @@ async def test_a_status_follows_from_exception_and_counts(
     assert json.loads(SUMMARY.text(await read(calls)))["weave"]["status"] == status
 
 
-async def test_usage_is_told_by_model_and_only_what_was_counted(calls: CallsStore) -> None:
+async def test_usage_is_listed_by_model_with_reported_counts_only(calls: CallsStore) -> None:
     models = {"a": {"prompt_tokens": 3, "total_tokens": "4", "other": 5}, "b": {}, "c": 1}
     await calls.write([start(), end(summary={"usage": models})])
 
@@ -108,7 +108,7 @@ async def test_usage_is_told_by_model_and_only_what_was_counted(calls: CallsStor
         ([4], None),
     ],
 )
-async def test_a_count_is_a_whole_number_of_64_bits(calls: CallsStore, sent: object, count: int | None) -> None:
+async def test_count_is_a_64_bit_integer(calls: CallsStore, sent: object, count: int | None) -> None:
     await calls.write([start(), end(summary={"usage": {"a": {"requests": sent}}})])
 
     [counts] = usage(await read(calls))

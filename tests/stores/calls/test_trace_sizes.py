@@ -20,20 +20,20 @@ async def size_of(calls: CallsStore, number: int) -> Any:  # noqa: ANN401 -- a n
     return row["storage_size_bytes"]
 
 
-async def test_the_reference_vector(calls: CallsStore) -> None:
+async def test_call_size_matches_a_known_value(calls: CallsStore) -> None:
     await calls.write([start(inputs={"prompt": "x"}), end(output={"r": 1}, summary={"s": 1})])
 
     assert await size_of(calls, 1) == 2 + 15 + 8 + 8
 
 
 @pytest.mark.parametrize("value", [{}, {"ü": "é🧵"}, {"n": [1.0, 10**30, None, True]}, {"a": {"b": []}, "c": '"\\\n'}])
-async def test_a_size_is_that_of_the_text_in_ascii(calls: CallsStore, value: dict[str, Any]) -> None:
+async def test_size_is_that_of_the_ascii_text(calls: CallsStore, value: dict[str, Any]) -> None:
     await calls.write([start(inputs=value, attributes=value), end(output=value, summary=value)])
 
     assert await size_of(calls, 1) == 4 * len(json.dumps(value))
 
 
-async def test_a_running_call_has_no_output_to_count(calls: CallsStore) -> None:
+async def test_running_call_has_no_output_size(calls: CallsStore) -> None:
     await calls.write([start(inputs={"a": 1})])
     assert await size_of(calls, 1) == len("{}") + len('{"a": 1}')
 
@@ -63,7 +63,7 @@ async def totals(calls: CallsStore) -> dict[str, int | None]:
 
 
 @pytest.mark.usefixtures("traces")
-async def test_roots_have_the_size_of_their_trace_and_others_none(calls: CallsStore) -> None:
+async def test_only_roots_have_a_trace_size(calls: CallsStore) -> None:
     assert await totals(calls) == {
         call_id(1): 24,
         call_id(2): None,
@@ -79,7 +79,7 @@ async def test_roots_have_the_size_of_their_trace_and_others_none(calls: CallsSt
 
 
 @pytest.mark.usefixtures("traces")
-async def test_what_is_deleted_or_has_not_started_does_not_count(calls: CallsStore) -> None:
+async def test_deleted_and_unstarted_calls_are_not_counted(calls: CallsStore) -> None:
     await calls.delete(PROJECT, [call_id(3)])
     await calls.write([end(7)])
 
@@ -88,7 +88,7 @@ async def test_what_is_deleted_or_has_not_started_does_not_count(calls: CallsSto
 
 
 @pytest.mark.usefixtures("traces")
-async def test_stats_count_and_add_up_the_roots_among_what_matches(calls: CallsStore) -> None:
+async def test_stats_count_matches_and_sum_the_sizes_of_their_roots(calls: CallsStore) -> None:
     assert await calls.stats(PROJECT, {"count"}) == CallsStats(5, None)
     assert await calls.stats(PROJECT, BOTH) == CallsStats(5, 24 + 8 + 8)
     assert await calls.stats(PROJECT, BOTH, CallsFilter(call_ids=[call_id(1), call_id(2)])) == CallsStats(2, 24)
@@ -97,7 +97,7 @@ async def test_stats_count_and_add_up_the_roots_among_what_matches(calls: CallsS
 
 
 @pytest.mark.usefixtures("traces")
-async def test_a_limit_caps_the_count(calls: CallsStore) -> None:
+async def test_limit_caps_the_count(calls: CallsStore) -> None:
     assert await calls.stats(PROJECT, BOTH, limit=0) == CallsStats(0, 0)
     assert await calls.stats(PROJECT, {"count"}, limit=2) == CallsStats(2, None)
     assert await calls.stats(PROJECT, {"count"}, limit=100) == CallsStats(5, None)

@@ -48,7 +48,7 @@ def family() -> list[CallStart | CallEnd]:
 
 
 @pytest.mark.parametrize("calls_on", ["mongod"], indirect=True)
-async def test_a_whole_call_is_read_back(calls_on: CallsStore) -> None:
+async def test_complete_call_is_read_back(calls_on: CallsStore) -> None:
     await calls_on.write(family())
 
     row = await calls_on.one(PROJECT, call_id(1), {"inputs", "output", "status", "latency_ms", "storage_size_bytes"})
@@ -78,7 +78,7 @@ async def test_a_whole_call_is_read_back(calls_on: CallsStore) -> None:
         (CallsFilter(trace_roots_only=True, op_names=["search"]), 0),
     ],
 )
-async def test_a_filter_counts_what_passes(calls_on: CallsStore, calls_filter: CallsFilter | None, count: int) -> None:
+async def test_filter_counts_matching_calls(calls_on: CallsStore, calls_filter: CallsFilter | None, count: int) -> None:
     await calls_on.write(family())
 
     assert await calls_on.count(PROJECT, calls_filter) == count
@@ -86,7 +86,7 @@ async def test_a_filter_counts_what_passes(calls_on: CallsStore, calls_filter: C
     assert await calls_on.stats(PROJECT, {"count"}, calls_filter, limit=2) == CallsStats(min(2, count))
 
 
-async def test_a_bad_item_stores_nothing(calls_on: CallsStore) -> None:
+async def test_invalid_item_stores_nothing(calls_on: CallsStore) -> None:
     with pytest.raises(BadInputError):
         await calls_on.write([start(1), start(2, id="")])
 

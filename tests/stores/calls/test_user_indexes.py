@@ -69,7 +69,7 @@ def assert_served_by(index: UserIndex, plan: Plan) -> None:
     assert plan.documents_examined == plan.returned > 0
 
 
-async def test_equality_comes_from_the_index_in_the_order_of_time(orders: CallsStore) -> None:
+async def test_equality_is_read_from_the_index_in_time_order(orders: CallsStore) -> None:
     plan = await orders.explain(PROJECT, query=SEVENTH, sort_by=[SortBy("started_at")])
 
     assert_served_by(CUSTOMER, plan)
@@ -77,7 +77,7 @@ async def test_equality_comes_from_the_index_in_the_order_of_time(orders: CallsS
     assert not plan.sorts_in_memory
 
 
-async def test_members_of_a_list_are_merged_in_the_order_of_time(orders: CallsStore) -> None:
+async def test_list_values_are_merged_in_time_order(orders: CallsStore) -> None:
     asked = query(**{"in": [field("inputs.customer_id"), [literal("customer 7"), literal("customer 8"), literal(9)]]})
 
     plan = await orders.explain(PROJECT, query=asked)
@@ -87,14 +87,14 @@ async def test_members_of_a_list_are_merged_in_the_order_of_time(orders: CallsSt
     assert not plan.sorts_in_memory
 
 
-async def test_a_range_comes_from_the_index(orders: CallsStore) -> None:
+async def test_range_is_read_from_the_index(orders: CallsStore) -> None:
     plan = await orders.explain(PROJECT, query=query(gte=[field("inputs.order.amount"), literal(990)]))
 
     assert_served_by(AMOUNT, plan)
     assert plan.returned == 8  # 992 and 996 are texts
 
 
-async def test_a_comparison_of_what_is_converted_reads_the_range_and_the_texts_only(orders: CallsStore) -> None:
+async def test_comparison_with_conversion_reads_only_the_range_and_texts(orders: CallsStore) -> None:
     asked = query(gte=[field("inputs.order.amount", "double"), literal(990)])
 
     plan = await orders.explain(PROJECT, query=asked)
@@ -104,13 +104,13 @@ async def test_a_comparison_of_what_is_converted_reads_the_range_and_the_texts_o
     assert plan.keys_examined == 8 + CALLS // 4
 
 
-async def test_a_filter_and_a_query_share_the_index(orders: CallsStore) -> None:
+async def test_filter_and_query_use_one_index(orders: CallsStore) -> None:
     plan = await orders.explain(PROJECT, CallsFilter(op_names=["answer"], trace_roots_only=True), query=SEVENTH)
 
     assert_served_by(CUSTOMER, plan)
 
 
-async def test_an_index_of_one_project_holds_no_other_and_serves_none(orders: CallsStore, database: Database) -> None:
+async def test_project_index_contains_and_serves_no_other_project(orders: CallsStore, database: Database) -> None:
     # given
     other = "acme/other"
     await orders.write([start(inputs={"customer_id": "customer 7"}, project_id=other)])
@@ -123,7 +123,7 @@ async def test_an_index_of_one_project_holds_no_other_and_serves_none(orders: Ca
     assert CUSTOMER.name not in plan.indexes
 
 
-async def test_an_index_of_all_projects_serves_each(orders: CallsStore, indexes: UserIndexes) -> None:
+async def test_global_index_serves_each_project(orders: CallsStore, indexes: UserIndexes) -> None:
     # given
     everywhere = UserIndex.parse_field(None, "attributes.env")
     for project_id in (PROJECT, "acme/other"):
@@ -146,7 +146,7 @@ async def test_an_index_of_all_projects_serves_each(orders: CallsStore, indexes:
         assert plan.returned == 3
 
 
-async def test_lists_on_the_way_are_indexed_and_found_by_no_query_that_goes_through_them(orders: CallsStore) -> None:
+async def test_paths_through_lists_are_indexed_but_not_served(orders: CallsStore) -> None:
     odd = [{"amount": 7}], {"amount": [7]}, {"amount": {"7": 7}}
     await orders.write([start(CALLS + place, inputs={"order": order}) for place, order in enumerate(odd)])
 
@@ -157,7 +157,7 @@ async def test_lists_on_the_way_are_indexed_and_found_by_no_query_that_goes_thro
     assert not plan.sorts_in_memory
 
 
-async def test_adding_twice_builds_once_and_says_so(indexes: UserIndexes) -> None:
+async def test_repeated_add_builds_once_and_reports_it(indexes: UserIndexes) -> None:
     everywhere = UserIndex.parse_field(None, CUSTOMER.field)
 
     assert [await indexes.add(CUSTOMER), await indexes.add(CUSTOMER)] == [True, False]
@@ -168,7 +168,7 @@ async def test_adding_twice_builds_once_and_says_so(indexes: UserIndexes) -> Non
     assert list(await indexes.sizes()) == [everywhere, CUSTOMER]
 
 
-async def test_what_is_dropped_is_gone_and_leaves_all_others(indexes: UserIndexes, database: Database) -> None:
+async def test_dropped_index_is_gone_and_others_remain(indexes: UserIndexes, database: Database) -> None:
     there = set(await database.calls.index_information())
     await indexes.add(CUSTOMER)
     await indexes.add(AMOUNT)
@@ -181,14 +181,14 @@ async def test_what_is_dropped_is_gone_and_leaves_all_others(indexes: UserIndexe
 
 
 @pytest.mark.usefixtures("orders")
-async def test_sizes_are_what_lies_on_disk(indexes: UserIndexes) -> None:
+async def test_index_sizes_equal_those_on_disk(indexes: UserIndexes) -> None:
     sizes = await indexes.sizes()
 
     assert list(sizes) == [CUSTOMER, AMOUNT]
     assert all(4096 <= size < 1 << 20 for size in sizes.values())
 
 
-async def test_sizes_are_told_while_no_more_writes_are_taken(indexes: UserIndexes, database: Database) -> None:
+async def test_index_sizes_are_reported_while_writes_are_blocked(indexes: UserIndexes, database: Database) -> None:
     await indexes.add(CUSTOMER)
     database.request_budget = RequestBudget(FREE_BYTES)
 
@@ -198,7 +198,7 @@ async def test_sizes_are_told_while_no_more_writes_are_taken(indexes: UserIndexe
         assert list(await indexes.sizes()) == [CUSTOMER]
 
 
-async def test_a_database_without_calls_has_none_and_takes_them(indexes: UserIndexes, database: Database) -> None:
+async def test_empty_database_has_no_user_indexes_and_accepts_them(indexes: UserIndexes, database: Database) -> None:
     await database.calls.drop()
 
     assert await indexes.sizes() == {}
@@ -206,7 +206,7 @@ async def test_a_database_without_calls_has_none_and_takes_them(indexes: UserInd
     assert list(await indexes.sizes()) == [CUSTOMER]
 
 
-async def test_there_is_a_clear_end_to_how_many_may_be(indexes: UserIndexes, database: Database) -> None:
+async def test_user_index_count_has_a_clear_limit(indexes: UserIndexes, database: Database) -> None:
     # given
     room = MAX_INDEXES - len(await database.calls.index_information())
     await database.calls.create_indexes([IndexModel([(f"x{number}", ASCENDING)]) for number in range(room)])
@@ -229,7 +229,7 @@ async def test_there_is_a_clear_end_to_how_many_may_be(indexes: UserIndexes, dat
         ("inputs.-1.٣", "inputs.-1.٣"),
     ],
 )
-async def test_any_path_by_keys_can_be_indexed_and_is_told_as_it_was_written(
+async def test_any_path_of_keys_can_be_indexed_and_is_listed_as_written(
     name: str, path: str, indexes: UserIndexes, database: Database
 ) -> None:
     index = UserIndex.parse_field("acme/chat", name)
@@ -258,7 +258,7 @@ async def test_any_path_by_keys_can_be_indexed_and_is_told_as_it_was_written(
         ("a\udcff/b", "inputs.a", "is not valid Unicode text"),
     ],
 )
-def test_what_no_index_can_serve_is_refused(project_id: str, name: str, said: str) -> None:
+def test_unindexable_path_is_refused(project_id: str, name: str, said: str) -> None:
     with pytest.raises(BadInputError, match=said) as refused:
         UserIndex.parse_field(project_id, name)
 

@@ -72,9 +72,7 @@ async def stored(database: Database, number: int) -> dict[str, Any]:
     return document
 
 
-async def test_any_order_of_writes_leaves_what_the_latest_of_each_kind_says(
-    calls: CallsStore, database: Database
-) -> None:
+async def test_writes_in_any_order_keep_the_latest_of_each_kind(calls: CallsStore, database: Database) -> None:
     dice = random.Random(20260131)  # noqa: S311 -- a seed, so that a failure comes again
 
     async def run(number: int) -> None:
@@ -92,7 +90,7 @@ async def test_any_order_of_writes_leaves_what_the_latest_of_each_kind_says(
 
 @pytest.mark.parametrize("first", [START_A, START_B])
 @pytest.mark.parametrize("then", [END_A, END_B])
-async def test_a_whole_call_is_the_document_that_its_two_updates_make(
+async def test_complete_call_equals_its_start_and_end_updates(
     calls: CallsStore, database: Database, first: CallStart, then: CallEnd
 ) -> None:
     await calls.write([replace(first), replace(then)])
@@ -104,7 +102,7 @@ async def test_a_whole_call_is_the_document_that_its_two_updates_make(
     assert updated | {"_id": inserted["_id"], "id": inserted["id"]} == inserted
 
 
-async def test_the_latency_is_exact_over_any_span(calls: CallsStore, database: Database) -> None:
+async def test_latency_is_exact_over_any_span(calls: CallsStore, database: Database) -> None:
     dice = random.Random(7)  # noqa: S311
     starts = [dice.randint(-(6 * 10**16), 0) for _ in range(50)]
     spans = [(started, started + dice.randint(0, 25 * 10**13) * 1000 - 1) for started in starts]
@@ -118,9 +116,7 @@ async def test_the_latency_is_exact_over_any_span(calls: CallsStore, database: D
         assert (await stored(database, number))["latency_ms"] == (ended - started) // 1000
 
 
-async def test_the_same_start_a_thousand_times_at_once_leaves_one_right_call(
-    calls: CallsStore, database: Database
-) -> None:
+async def test_thousand_concurrent_equal_starts_leave_one_call(calls: CallsStore, database: Database) -> None:
     await asyncio.gather(*(calls.write([replace(START_A)]) for _ in range(1000)))
 
     model = CallModel(PROJECT, call_id(1))
@@ -129,9 +125,7 @@ async def test_the_same_start_a_thousand_times_at_once_leaves_one_right_call(
     assert await stored(database, 1) == model.document()
 
 
-async def test_every_part_of_a_call_at_once_leaves_one_call_with_all_of_it(
-    calls: CallsStore, database: Database
-) -> None:
+async def test_concurrent_start_end_and_rename_leave_one_complete_call(calls: CallsStore, database: Database) -> None:
     def writes() -> list[Callable[[], Awaitable[object]]]:
         return [
             lambda: calls.write([replace(START_B)]),
@@ -149,7 +143,7 @@ async def test_every_part_of_a_call_at_once_leaves_one_call_with_all_of_it(
     assert await stored(database, 1) == model.document()
 
 
-async def test_an_end_before_its_start_is_not_seen_until_the_start_comes(calls: CallsStore) -> None:
+async def test_end_before_its_start_is_invisible_until_the_start(calls: CallsStore) -> None:
     await calls.write([END_A])
     assert await calls.one(PROJECT, call_id(1), {"id"}) is None
     assert await calls.count(PROJECT) == 0
@@ -163,9 +157,7 @@ async def test_an_end_before_its_start_is_not_seen_until_the_start_comes(calls: 
     }
 
 
-async def test_a_batch_with_a_bad_item_in_the_middle_stores_nothing_and_names_it(
-    calls: CallsStore, database: Database
-) -> None:
+async def test_batch_with_an_invalid_item_stores_nothing_and_names_it(calls: CallsStore, database: Database) -> None:
     bad = start(2, id="NOT-AN-ID")
 
     with pytest.raises(BadInputError, match="is not a call id") as refused:
@@ -175,7 +167,7 @@ async def test_a_batch_with_a_bad_item_in_the_middle_stores_nothing_and_names_it
     assert await database.calls.count_documents({}) == 0
 
 
-async def test_a_large_batch_stores_every_item(calls: CallsStore) -> None:
+async def test_large_batch_stores_every_item(calls: CallsStore) -> None:
     parts = [part for number in range(2500) for part in (start(number), end(number))]
 
     await calls.write([*parts, *parts[:50]])
@@ -184,13 +176,13 @@ async def test_a_large_batch_stores_every_item(calls: CallsStore) -> None:
     assert [(row["id"], row["status"]) for row in page.rows] == [(call_id(number), "success") for number in range(2500)]
 
 
-async def test_an_empty_batch_does_nothing(calls: CallsStore, database: Database) -> None:
+async def test_empty_batch_does_nothing(calls: CallsStore, database: Database) -> None:
     await calls.write([])
 
     assert await database.calls.count_documents({}) == 0
 
 
-async def test_ids_left_out_are_made_and_told(calls: CallsStore) -> None:
+async def test_missing_ids_are_generated_and_returned(calls: CallsStore) -> None:
     part = start(id=None, trace_id=None)
 
     await calls.write([part])
@@ -199,7 +191,7 @@ async def test_ids_left_out_are_made_and_told(calls: CallsStore) -> None:
     assert await calls.one(PROJECT, part.id, {"trace_id"}) == {"id": part.id, "trace_id": part.trace_id}
 
 
-async def test_a_rename_counts_only_a_visible_call_but_holds_for_one_that_comes(calls: CallsStore) -> None:
+async def test_rename_counts_visible_calls_but_applies_to_a_later_start(calls: CallsStore) -> None:
     assert await calls.rename(PROJECT, call_id(1), "early") == 0
 
     await calls.write([start()])
@@ -217,9 +209,7 @@ async def test_a_rename_counts_only_a_visible_call_but_holds_for_one_that_comes(
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one by one"])
-async def test_a_start_with_a_name_ends_a_rename_even_where_a_nameless_one_follows(
-    calls: CallsStore, *, together: bool
-) -> None:
+async def test_start_with_a_name_ends_a_rename_before_a_nameless_one(calls: CallsStore, *, together: bool) -> None:
     await calls.write([start()])
     await calls.rename(PROJECT, call_id(1), "renamed")
     starts = [start(display_name="named"), start(started_at=NOON)]
@@ -234,7 +224,7 @@ async def test_a_start_with_a_name_ends_a_rename_even_where_a_nameless_one_follo
     }
 
 
-async def test_the_same_id_in_another_project_is_another_call(calls: CallsStore) -> None:
+async def test_same_id_in_another_project_is_another_call(calls: CallsStore) -> None:
     await calls.write([start(), start(project_id="acme/other", op_name="theirs")])
 
     await calls.rename(PROJECT, call_id(1), "mine")

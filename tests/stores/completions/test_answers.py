@@ -13,7 +13,7 @@ PROJECT = "acme/support"
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
-async def test_an_answer_is_what_the_provider_sent(completions: CompletionsStore, stand_in: StandIn) -> None:
+async def test_response_is_what_the_provider_sent(completions: CompletionsStore, stand_in: StandIn) -> None:
     answer = await completions.complete(PROJECT, {"model": "openai/small", "messages": HELLO, "temperature": None})
 
     [asked] = stand_in.asked
@@ -86,7 +86,7 @@ async def test_every_input_reaches_the_provider(completions: CompletionsStore, s
         ({"api_key": "sk-mine"}, "inputs", "'api_key' is not an input"),
     ],
 )
-async def test_inputs_of_another_form_are_refused(
+async def test_malformed_inputs_are_refused(
     completions: CompletionsStore, stand_in: StandIn, inputs: dict[str, Any], argument: str, message: str
 ) -> None:
     base = {"model": "openai/small"} if inputs and "model" not in inputs else {}
@@ -98,6 +98,6 @@ async def test_inputs_of_another_form_are_refused(
     assert stand_in.asked == []
 
 
-async def test_a_project_id_that_is_none_is_refused(completions: CompletionsStore) -> None:
+async def test_invalid_project_id_is_refused(completions: CompletionsStore) -> None:
     with pytest.raises(BadInputError):
         await completions.complete("nowhere", {"model": "openai/small", "messages": HELLO})

@@ -37,7 +37,7 @@ async def create_provider(
 
 
 @pytest.mark.parametrize("provider", list(KNOWN_PROVIDERS))
-async def test_a_known_provider_is_named_before_its_model(objects: ObjectsStore, provider: str) -> None:
+async def test_known_provider_prefixes_its_model(objects: ObjectsStore, provider: str) -> None:
     known = KNOWN_PROVIDERS[provider]
 
     for secret in known.secrets:
@@ -60,7 +60,7 @@ async def test_a_known_provider_is_named_before_its_model(objects: ObjectsStore,
         ("sonar-pro", "perplexity"),
     ],
 )
-async def test_models_of_some_providers_need_no_other_name(objects: ObjectsStore, model: str, provider: str) -> None:
+async def test_models_of_some_providers_need_no_prefix(objects: ObjectsStore, model: str, provider: str) -> None:
     environment = {secret: known.name for known in KNOWN_PROVIDERS.values() for secret in known.secrets}
 
     reached = await endpoints(objects, environment).resolve(PROJECT, model)
@@ -76,28 +76,26 @@ async def test_models_of_some_providers_need_no_other_name(objects: ObjectsStore
         ("gemini-2.5-pro", "GEMINI_API_KEY or GOOGLE_API_KEY"),
     ],
 )
-async def test_a_missing_key_is_named(objects: ObjectsStore, model: str, missing: str) -> None:
+async def test_missing_key_is_named(objects: ObjectsStore, model: str, missing: str) -> None:
     with pytest.raises(ProviderError, match=f"is missing: set {missing} in the server's environment"):
         await endpoints(objects, {"OTHER_API_KEY": "x", "OPENAI_API_KEY": " "}).resolve(PROJECT, model)
 
 
 @pytest.mark.parametrize("model", ["nobody/small", "small", "/gpt-4o", "openai/", "weave", "GPT-4o"])
-async def test_of_an_unknown_model_the_known_providers_are_told(objects: ObjectsStore, model: str) -> None:
+async def test_unknown_model_error_lists_known_providers(objects: ObjectsStore, model: str) -> None:
     with pytest.raises(ProviderError, match=r"There is no model .*openai, anthropic, gemini.*custom::<provider>"):
         await endpoints(objects, {"OPENAI_API_KEY": "x"}).resolve(PROJECT, model)
 
 
 @pytest.mark.parametrize("model", ["small", "meta-llama/Llama-3", "openai/small", "gpt-4o"])
-async def test_a_base_url_of_the_servers_own_has_all_models_and_may_want_no_key(
-    objects: ObjectsStore, model: str
-) -> None:
+async def test_server_base_url_serves_all_models_and_may_need_no_key(objects: ObjectsStore, model: str) -> None:
     reached = await endpoints(objects, {"OPENAI_BASE_URL": "http://ollama:11434/v1"}).resolve(PROJECT, model)
 
     assert reached.endpoint.base_url == "http://ollama:11434/v1"
     assert (reached.endpoint.api_key, reached.model) == (None, model.removeprefix("openai/"))
 
 
-async def test_coreweave_takes_the_key_of_whoever_asks(objects: ObjectsStore) -> None:
+async def test_coreweave_uses_the_callers_key(objects: ObjectsStore) -> None:
     headers = {"api_key": "mine", "OpenAI-Project": "acme/support"}
 
     reached = await endpoints(objects, {}).resolve(PROJECT, "coreweave/openai/gpt-oss-20b", headers)
@@ -109,7 +107,7 @@ async def test_coreweave_takes_the_key_of_whoever_asks(objects: ObjectsStore) ->
 
 
 @pytest.mark.parametrize("by", ["name", "ref"])
-async def test_a_custom_model_is_found_in_the_project(objects: ObjectsStore, by: str) -> None:
+async def test_custom_model_is_found_in_the_project(objects: ObjectsStore, by: str) -> None:
     _, digest = await create_provider(objects, model="org/small")
     name = "custom::acme::org/small" if by == "name" else f"weave:///{PROJECT}/object/acme-org_small:{digest}"
     found = endpoints(objects, {"ACME_KEY": "sk-acme"}, "ACME_KEY@llm.acme.test")
@@ -128,7 +126,7 @@ async def test_a_custom_model_is_found_in_the_project(objects: ObjectsStore, by:
     assert (reached.endpoint.base_url, reached.endpoint.headers) == (ACME["base_url"], ACME["extra_headers"])
 
 
-async def test_a_custom_model_of_another_project_is_none(objects: ObjectsStore) -> None:
+async def test_custom_model_of_another_project_is_unknown(objects: ObjectsStore) -> None:
     _, digest = await create_provider(objects)
     found = endpoints(objects, {"ACME_KEY": "sk-acme"}, "ACME_KEY@llm.acme.test")
 
@@ -141,7 +139,7 @@ async def reaching(objects: ObjectsStore, environment: Mapping[str, str], grants
     return await endpoints(objects, environment, grants).resolve(PROJECT, "custom::acme::small")
 
 
-async def test_a_stranger_gets_no_secret_sent_anywhere(objects: ObjectsStore) -> None:
+async def test_other_caller_cannot_send_secrets_to_own_urls(objects: ObjectsStore) -> None:
     environment = {"OPENAI_API_KEY": "sk-openai", "ACME_KEY": "sk-acme"}
 
     for name in ("OPENAI_API_KEY", "ACME_KEY", "HOME", "NOT_THERE"):
@@ -168,7 +166,7 @@ async def test_a_stranger_gets_no_secret_sent_anywhere(objects: ObjectsStore) ->
         ("http://10.0.0.5:8000/v1", "ACME_KEY@http://10.0.0.5:8000", True),
     ],
 )
-async def test_a_secret_goes_where_it_may_and_nowhere_else(
+async def test_secret_is_sent_only_to_allowed_hosts(
     objects: ObjectsStore, base_url: str, grants: str, *, is_allowed: bool
 ) -> None:
     await create_provider(objects, base_url=base_url)
@@ -197,14 +195,14 @@ async def test_a_secret_goes_where_it_may_and_nowhere_else(
         "https://llm.acme.test/" + "x" * 9000,
     ],
 )
-async def test_a_base_url_that_parsers_might_read_in_two_ways_is_none(objects: ObjectsStore, base_url: str) -> None:
+async def test_ambiguous_base_url_is_refused(objects: ObjectsStore, base_url: str) -> None:
     await create_provider(objects, base_url=base_url)
 
     with pytest.raises(ProviderError, match="base URL of the provider cannot be used"):
         await reaching(objects, {"ACME_KEY": "sk-acme"}, "ACME_KEY@llm.acme.test")
 
 
-async def test_whoever_has_a_key_needs_none_of_the_server(objects: ObjectsStore) -> None:
+async def test_caller_with_a_key_needs_no_server_key(objects: ObjectsStore) -> None:
     await create_provider(objects)
     found = endpoints(objects, {"ACME_KEY": "sk-acme", "OPENAI_API_KEY": "sk-openai"})
 
@@ -217,7 +215,7 @@ async def test_whoever_has_a_key_needs_none_of_the_server(objects: ObjectsStore)
         assert (by_header.endpoint.api_key, by_header.endpoint.headers["authorization"]) == (None, "Bearer mine")
 
 
-async def test_a_custom_provider_may_want_no_key(objects: ObjectsStore) -> None:
+async def test_custom_provider_may_need_no_key(objects: ObjectsStore) -> None:
     await create_provider(objects, api_key_name="")
 
     assert (await reaching(objects, {})).endpoint.api_key is None
@@ -234,7 +232,7 @@ async def test_a_custom_provider_may_want_no_key(objects: ObjectsStore) -> None:
         ),
     ],
 )
-async def test_a_custom_provider_that_cannot_be_used_says_why(
+async def test_unusable_custom_provider_error_has_a_reason(
     objects: ObjectsStore, environment: dict[str, str], changes: dict[str, Any], message: str
 ) -> None:
     await create_provider(objects, **changes)
@@ -243,7 +241,7 @@ async def test_a_custom_provider_that_cannot_be_used_says_why(
         await reaching(objects, environment, "ACME_KEY@llm.acme.test")
 
 
-async def test_objects_that_are_missing_deleted_or_something_else_are_named(objects: ObjectsStore) -> None:
+async def test_missing_deleted_and_other_objects_are_named(objects: ObjectsStore) -> None:
     found = endpoints(objects, {"ACME_KEY": "x"}, "ACME_KEY@llm.acme.test")
     told = []
     for step in ("nothing", "another class", "no provider", "deleted"):
@@ -267,7 +265,7 @@ async def test_objects_that_are_missing_deleted_or_something_else_are_named(obje
     assert "acme:v0 was deleted at" in told[3]
 
 
-async def test_what_is_wrong_with_a_model_is_answered_and_no_call_is_kept(
+async def test_model_error_is_returned_and_no_call_is_stored(
     database: Database, objects: ObjectsStore, calls: CallsStore
 ) -> None:
     completions = CompletionsStore(database, objects, calls, EnvironmentProviders({}))
@@ -280,7 +278,7 @@ async def test_what_is_wrong_with_a_model_is_answered_and_no_call_is_kept(
     assert await database.calls.count_documents({}) == 0
 
 
-async def test_a_custom_provider_on_the_loopback_is_refused_unless_it_is_allowed(
+async def test_loopback_custom_provider_is_refused_unless_allowed(
     database: Database, objects: ObjectsStore, calls: CallsStore, stand_in: StandIn
 ) -> None:
     await create_provider(objects, base_url=stand_in.base_url, extra_headers={"X-Team": "weavers"})

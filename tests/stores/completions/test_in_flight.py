@@ -32,7 +32,7 @@ async def is_forgotten(database: Database) -> bool:
     return await database.leases.count_documents({"_id": {"$regex": "^completions:"}}) == 0
 
 
-async def test_a_call_that_goes_on_is_left_alone_however_long_it_takes(
+async def test_running_call_is_not_ended_by_others(
     completions: CompletionsStore, calls: CallsStore, database: Database, stand_in: StandIn
 ) -> None:
     asked = asyncio.create_task(completions.create(PROJECT, INPUTS))
@@ -47,7 +47,7 @@ async def test_a_call_that_goes_on_is_left_alone_however_long_it_takes(
     assert completions._calls_in_flight._renew_task is None
 
 
-async def test_the_call_of_a_process_that_is_gone_is_ended_once_and_another_end_may_follow(
+async def test_call_of_a_dead_process_is_ended_once_and_may_end_again(
     completions: CompletionsStore, calls: CallsStore, database: Database, stand_in: StandIn
 ) -> None:
     asked = asyncio.create_task(completions.create(PROJECT, INPUTS))
@@ -73,7 +73,7 @@ async def test_the_call_of_a_process_that_is_gone_is_ended_once_and_another_end_
     assert "exception" not in late
 
 
-async def test_a_call_whose_end_could_not_be_stored_is_ended_by_others(
+async def test_call_whose_end_was_not_stored_is_ended_by_others(
     completions: CompletionsStore,
     calls: CallsStore,
     database: Database,
@@ -98,7 +98,7 @@ async def test_a_call_whose_end_could_not_be_stored_is_ended_by_others(
     assert (await kept(calls, completion.call_id))["exception"] == in_flight.SERVER_STOPPED
 
 
-async def test_what_has_ended_or_is_gone_is_not_touched(completions: CompletionsStore, database: Database) -> None:
+async def test_ended_and_deleted_calls_are_unchanged(completions: CompletionsStore, database: Database) -> None:
     completion = await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO})
     before = [document async for document in database.calls.find({})]
     for call_id in (completion.call_id, "purged-meanwhile"):
@@ -113,7 +113,7 @@ async def test_what_has_ended_or_is_gone_is_not_touched(completions: Completions
     assert await is_forgotten(database)
 
 
-async def test_what_was_refused_is_forgotten(completions: CompletionsStore, database: Database) -> None:
+async def test_refused_call_is_untracked(completions: CompletionsStore, database: Database) -> None:
     with pytest.raises(BadInputError, match="is reserved for internal refs"):
         await completions.create(PROJECT, {**INPUTS, "user": "weave-trace-internal:///x"})
 

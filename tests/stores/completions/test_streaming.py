@@ -28,7 +28,7 @@ def text_of(events: list[CompletionEvent]) -> str:
     return "".join(delta.get("content") or "" for delta in deltas)
 
 
-async def test_a_stream_starts_with_its_call_and_ends_with_what_is_kept(
+async def test_stream_starts_with_its_call_and_ends_with_the_stored_response(
     completions: CompletionsStore, calls: CallsStore, stand_in: StandIn
 ) -> None:
     events = await all_of(completions, model="gpt-4o")
@@ -55,7 +55,7 @@ async def test_a_stream_starts_with_its_call_and_ends_with_what_is_kept(
     assert call["inputs"] == {"model": "gpt-4o", "messages": HELLO}
 
 
-async def test_calls_of_tools_are_put_together(completions: CompletionsStore) -> None:
+async def test_tool_calls_are_assembled(completions: CompletionsStore) -> None:
     parameters = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
     tools = [{"type": "function", "function": {"name": "forecast", "parameters": parameters}}]
 
@@ -80,7 +80,7 @@ async def test_calls_of_tools_are_put_together(completions: CompletionsStore) ->
         ("endless", "larger than 8,388,608 bytes"),
     ],
 )
-async def test_of_a_stream_that_breaks_off_what_came_is_kept(
+async def test_interrupted_stream_stores_the_received_chunks(
     completions: CompletionsStore, calls: CallsStore, model: str, told: str
 ) -> None:
     events = await all_of(completions, model=model)
@@ -98,7 +98,7 @@ async def test_of_a_stream_that_breaks_off_what_came_is_kept(
         assert call["output"] == response
 
 
-async def test_a_stream_that_stalls_is_given_up(completions: CompletionsStore, calls: CallsStore) -> None:
+async def test_stalled_stream_times_out(completions: CompletionsStore, calls: CallsStore) -> None:
     events = await all_of(completions, model="slow-30", timeout=0.2)
 
     assert events[-1].response is not None
@@ -106,7 +106,7 @@ async def test_a_stream_that_stalls_is_given_up(completions: CompletionsStore, c
     assert (await kept(calls, events[0].call_id))["status"] == "error"
 
 
-async def test_who_leaves_ends_the_providers_stream_and_the_call_has_what_came(
+async def test_disconnect_ends_the_provider_stream_and_stores_its_chunks(
     completions: CompletionsStore, calls: CallsStore, stand_in: StandIn
 ) -> None:
     stand_in.reply = lambda _body: "word " * 10_000
@@ -122,7 +122,7 @@ async def test_who_leaves_ends_the_providers_stream_and_the_call_has_what_came(
     assert stand_in.sent_chunks < 100
 
 
-async def test_who_is_cancelled_leaves_a_call_that_has_ended(
+async def test_cancelled_stream_leaves_an_ended_call(
     completions: CompletionsStore, calls: CallsStore, database: Database, stand_in: StandIn
 ) -> None:
     stand_in.reply = lambda _body: "word " * 10_000
@@ -138,7 +138,7 @@ async def test_who_is_cancelled_leaves_a_call_that_has_ended(
     await until(lambda: stand_in.left == 1 or stand_in.sent_chunks == 0)
 
 
-async def test_a_slow_reader_keeps_the_provider_waiting(completions: CompletionsStore, stand_in: StandIn) -> None:
+async def test_slow_reader_slows_the_provider_down(completions: CompletionsStore, stand_in: StandIn) -> None:
     async with aclosing(completions.stream(PROJECT, {"model": "endless", "messages": HELLO})) as stream:
         for _ in range(3):
             await anext(stream)
@@ -151,7 +151,7 @@ async def test_a_slow_reader_keeps_the_provider_waiting(completions: Completions
         assert sent * 10_000 < 7 * MEGABYTE
 
 
-async def test_an_untracked_stream_leaves_no_call(completions: CompletionsStore, database: Database) -> None:
+async def test_untracked_stream_stores_no_call(completions: CompletionsStore, database: Database) -> None:
     events = await all_of(completions, is_tracked=False, model="gpt-4o")
 
     assert {event.call_id for event in events} == {None}
@@ -160,7 +160,7 @@ async def test_an_untracked_stream_leaves_no_call(completions: CompletionsStore,
     assert await database.calls.count_documents({}) == 0
 
 
-async def test_a_model_that_is_none_is_told_at_once(completions: CompletionsStore, database: Database) -> None:
+async def test_unknown_model_is_reported_at_once(completions: CompletionsStore, database: Database) -> None:
     [event] = await all_of(completions, model="custom::acme")
 
     assert (event.type, event.call_id) == ("finished", None)
@@ -169,7 +169,7 @@ async def test_a_model_that_is_none_is_told_at_once(completions: CompletionsStor
     assert await database.calls.count_documents({}) == 0
 
 
-async def test_what_breaks_a_rule_is_refused(completions: CompletionsStore, stand_in: StandIn) -> None:
+async def test_invalid_inputs_are_refused(completions: CompletionsStore, stand_in: StandIn) -> None:
     with pytest.raises(BadInputError):
         await all_of(completions, model="gpt-4o", stop=5)
     with pytest.raises(PayloadTooLargeError):
@@ -178,13 +178,13 @@ async def test_what_breaks_a_rule_is_refused(completions: CompletionsStore, stan
     assert stand_in.asked == []
 
 
-async def test_mistral_is_not_asked_for_what_it_refuses(completions: CompletionsStore) -> None:
+async def test_mistral_request_omits_unsupported_parameters(completions: CompletionsStore) -> None:
     reached = await completions.endpoints.resolve(PROJECT, "mistral/small", {"api_key": "x"})
 
     assert not reached.takes_stream_options
 
 
-def test_chunks_of_any_form_do_no_harm() -> None:
+def test_malformed_chunks_do_no_harm() -> None:
     streamed = AssembledCompletion()
     odd: list[Any] = [
         {},

@@ -33,7 +33,7 @@ async def count(database: Database) -> int:
     return await database.calls.count_documents({})
 
 
-async def test_a_completion_is_kept_as_a_call(
+async def test_completion_is_stored_as_a_call(
     completions: CompletionsStore, calls: CallsStore, stand_in: StandIn
 ) -> None:
     inputs = {"model": "gpt-4o", "messages": HELLO, "temperature": 0.2, "seed": None}
@@ -53,7 +53,7 @@ async def test_a_completion_is_kept_as_a_call(
 @pytest.mark.parametrize(
     ("model", "counted"), [("openai/gpt-4o", "gpt-4o"), ("openai/our-own", "openai/our-own"), ("gpt-4o", "gpt-4o")]
 )
-async def test_usage_is_counted_under_a_name_that_has_a_price(
+async def test_usage_is_stored_under_a_priced_model_name(
     completions: CompletionsStore, calls: CallsStore, model: str, counted: str
 ) -> None:
     completion = await completions.create(PROJECT, {"model": model, "messages": HELLO})
@@ -61,7 +61,7 @@ async def test_usage_is_counted_under_a_name_that_has_a_price(
     assert (await kept(calls, completion.call_id))["summary"] == {"usage": {counted: USAGE}}
 
 
-async def test_nothing_is_kept_where_it_is_not_to_be(completions: CompletionsStore, database: Database) -> None:
+async def test_untracked_completion_stores_nothing(completions: CompletionsStore, database: Database) -> None:
     completion = await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO}, is_tracked=False)
 
     assert completion.call_id is None
@@ -80,7 +80,7 @@ async def test_nothing_is_kept_where_it_is_not_to_be(completions: CompletionsSto
         ("huge", "larger than 8,388,608 bytes"),
     ],
 )
-async def test_what_a_provider_does_wrong_is_answered_and_kept(
+async def test_provider_error_is_returned_and_stored(
     completions: CompletionsStore, calls: CallsStore, model: str, told: str
 ) -> None:
     completion = await completions.create(PROJECT, {"model": model, "messages": HELLO})
@@ -94,7 +94,7 @@ async def test_what_a_provider_does_wrong_is_answered_and_kept(
     assert KEY not in str(call)
 
 
-async def test_a_timeout_is_answered_and_kept(completions: CompletionsStore, calls: CallsStore) -> None:
+async def test_timeout_is_returned_and_stored(completions: CompletionsStore, calls: CallsStore) -> None:
     completion = await completions.create(PROJECT, {"model": "slow-30", "messages": HELLO, "timeout": 0.2})
 
     call = await kept(calls, completion.call_id)
@@ -103,7 +103,7 @@ async def test_a_timeout_is_answered_and_kept(completions: CompletionsStore, cal
     assert call["inputs"]["timeout"] == 0.2
 
 
-async def test_no_secret_is_kept_or_answered(
+async def test_secrets_are_neither_stored_nor_returned(
     completions: CompletionsStore, database: Database, stand_in: StandIn
 ) -> None:
     headers = {"X-Team": "weavers", "Authorization": "Bearer sk-of-ada-0123456789", "X-Api-Key": "mine-0123456789"}
@@ -127,7 +127,7 @@ async def test_no_secret_is_kept_or_answered(
         assert completion.response["choices"][0]["message"]["content"] == "Your key is ***."
 
 
-async def test_messages_too_large_for_a_document_are_not_asked(
+async def test_messages_too_large_for_a_document_are_not_sent(
     completions: CompletionsStore, database: Database, stand_in: StandIn
 ) -> None:
     ten_megabytes = [{"role": "user", "content": "word " * 2_000_000}]
@@ -144,7 +144,7 @@ async def test_messages_too_large_for_a_document_are_not_asked(
     assert await count(database) == 0
 
 
-async def test_an_answer_too_large_for_a_document_is_told_by_its_call(
+async def test_too_large_response_is_noted_in_its_call(
     completions: CompletionsStore, calls: CallsStore, stand_in: StandIn
 ) -> None:
     stand_in.reply = lambda _body: "word " * 1_500_000
@@ -158,7 +158,7 @@ async def test_an_answer_too_large_for_a_document_is_told_by_its_call(
     assert call["summary"] == {"usage": {"gpt-4o": USAGE}}
 
 
-async def test_an_answer_too_large_for_a_document_is_billed_by_its_classes(
+async def test_too_large_response_is_billed_by_token_class(
     completions: CompletionsStore, calls: CallsStore, stand_in: StandIn
 ) -> None:
     usage = {
@@ -190,7 +190,7 @@ async def test_an_answer_too_large_for_a_document_is_billed_by_its_classes(
 
 
 @pytest.mark.parametrize("where", ["content", "usage"])
-async def test_an_answer_that_breaks_a_rule_of_calls_ends_its_call_all_the_same(
+async def test_invalid_response_still_ends_its_call(
     completions: CompletionsStore, calls: CallsStore, stand_in: StandIn, where: str
 ) -> None:
     evil = "weave-trace-internal:///x"
@@ -209,7 +209,7 @@ async def test_an_answer_that_breaks_a_rule_of_calls_ends_its_call_all_the_same(
     assert call["summary"] == {"usage": {"gpt-4o": USAGE}}
 
 
-async def test_an_error_that_no_text_can_hold_ends_its_call_all_the_same(
+async def test_unstorable_error_text_still_ends_its_call(
     completions: CompletionsStore, calls: CallsStore, stand_in: StandIn
 ) -> None:
     stand_in.reply = lambda _body: Response(r'{"error": {"message": "odd \ud800 sign"}}', 400)
@@ -221,14 +221,14 @@ async def test_an_error_that_no_text_can_hold_ends_its_call_all_the_same(
     assert call["exception"].endswith("odd ? sign")
 
 
-async def test_streams_are_asked_for_elsewhere(completions: CompletionsStore, stand_in: StandIn) -> None:
+async def test_stream_parameter_is_refused_for_completions(completions: CompletionsStore, stand_in: StandIn) -> None:
     with pytest.raises(BadInputError, match="is only for completionsCreateStream"):
         await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO, "stream": True})
 
     assert stand_in.asked == []
 
 
-async def test_a_call_runs_while_its_provider_answers_and_ends_when_its_client_leaves(
+async def test_call_runs_during_the_request_and_ends_on_disconnect(
     completions: CompletionsStore, calls: CallsStore, database: Database
 ) -> None:
     asking = asyncio.create_task(completions.create(PROJECT, {"model": "slow-30", "messages": HELLO}))
@@ -244,7 +244,7 @@ async def test_a_call_runs_while_its_provider_answers_and_ends_when_its_client_l
     assert call["exception"].startswith("The response is incomplete")
 
 
-async def test_a_project_that_is_purged_meanwhile_gets_nothing(
+async def test_project_purged_meanwhile_gets_no_call(
     completions: CompletionsStore, database: Database, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
@@ -263,7 +263,7 @@ async def test_a_project_that_is_purged_meanwhile_gets_nothing(
     assert await database.projects.count_documents({}) == 0
 
 
-async def test_so_many_completions_are_under_way_at_once(completions: CompletionsStore, database: Database) -> None:
+async def test_concurrent_completions_are_limited(completions: CompletionsStore, database: Database) -> None:
     completions._max_concurrent = 2
     slow = {"model": "slow-1", "messages": HELLO}
     asking = [asyncio.create_task(completions.create(PROJECT, slow)) for _ in range(2)]
@@ -277,7 +277,7 @@ async def test_so_many_completions_are_under_way_at_once(completions: Completion
     assert all("choices" in each.response for each in [*answers, later])
 
 
-async def test_a_caller_who_is_known_has_half_of_them(completions: CompletionsStore) -> None:
+async def test_authenticated_caller_may_use_half_of_the_completions(completions: CompletionsStore) -> None:
     completions._max_concurrent = 3
     slow = {"model": "slow-1", "messages": HELLO}
     acting = audit.CALLER.set("a key")
@@ -295,7 +295,7 @@ async def _are_two(database: Database) -> bool:
     return await count(database) == 2
 
 
-async def test_data_urls_reach_the_provider_and_are_kept_as_files(
+async def test_data_urls_are_sent_to_the_provider_and_stored_as_files(
     completions: CompletionsStore, calls: CallsStore, stand_in: StandIn
 ) -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "AAAA" * 500}}

@@ -10,12 +10,12 @@ from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
 from stores.database import Database
 from stores.errors import PayloadTooLargeError, RateLimitedError, UnavailableError
 from tests.stores.calls.builders import PROJECT, call_id, start
-from tests.waiting import turns_beside
+from tests.waiting import loop_turns_during
 
 ROOM = 100_000
 
 
-async def test_shares_fill_the_room_and_give_it_back() -> None:
+async def test_reservations_fill_the_budget_and_are_released() -> None:
     intake = RequestBudget(ROOM)
 
     with intake.reservation() as first:
@@ -33,7 +33,7 @@ async def test_shares_fill_the_room_and_give_it_back() -> None:
         afterwards.reserve_now(FREE_BYTES + ROOM)
 
 
-async def test_what_is_small_gets_in_however_full_it_is() -> None:
+async def test_small_request_is_admitted_by_a_full_budget() -> None:
     intake = RequestBudget(ROOM)
 
     with intake.reservation() as large, intake.reservation() as small, intake.reservation() as middling:
@@ -46,7 +46,7 @@ async def test_what_is_small_gets_in_however_full_it_is() -> None:
             small.reserve_now(1)
 
 
-async def test_one_that_is_larger_than_all_room_gets_in_alone() -> None:
+async def test_request_over_the_whole_budget_runs_alone() -> None:
     intake = RequestBudget(ROOM)
 
     with intake.reservation() as alone:
@@ -57,7 +57,7 @@ async def test_one_that_is_larger_than_all_room_gets_in_alone() -> None:
             other.reserve_now(FREE_BYTES + 1)
 
 
-async def test_who_comes_while_it_is_full_waits_until_others_end() -> None:
+async def test_request_to_a_full_budget_waits_for_a_release() -> None:
     intake, came = RequestBudget(ROOM), []
 
     async def come(name: str, size: int) -> None:
@@ -82,7 +82,7 @@ async def test_who_comes_while_it_is_full_waits_until_others_end() -> None:
     assert intake.reserved_bytes == 0
 
 
-async def test_large_requests_that_come_in_parts_all_come_in_and_no_small_one_is_kept_out() -> None:
+async def test_chunked_large_requests_all_complete_without_blocking_small_ones() -> None:
     intake, ended = RequestBudget(ROOM), []
 
     async def come_in_parts(name: str, parts: int) -> None:
@@ -100,7 +100,7 @@ async def test_large_requests_that_come_in_parts_all_come_in_and_no_small_one_is
     assert intake.reserved_bytes == 0
 
 
-async def test_one_caller_reserves_half_of_the_budget_and_leaves_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_caller_may_reserve_half_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
     intake = RequestBudget(ROOM)
     held = [intake.reservation("key a") for _ in range(3)]
@@ -127,7 +127,7 @@ async def test_one_caller_reserves_half_of_the_budget_and_leaves_the_rest(monkey
     assert intake.reserved_bytes == 0
 
 
-async def test_a_caller_over_half_waits_for_their_own_request_to_end() -> None:
+async def test_caller_over_half_waits_for_its_own_requests() -> None:
     intake = RequestBudget(ROOM)
     with (
         intake.reservation("key a") as first,
@@ -144,7 +144,7 @@ async def test_a_caller_over_half_waits_for_their_own_request_to_end() -> None:
         assert intake.reserved_bytes == 48_000
 
 
-async def test_a_large_request_of_one_caller_leaves_a_slot_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_request_of_one_caller_leaves_a_slot_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
     intake = RequestBudget(ROOM)
     with (
@@ -174,7 +174,7 @@ async def test_a_large_request_of_one_caller_leaves_a_slot_to_another(monkeypatc
 
 
 @pytest.mark.parametrize("large_slots", [0, 2], ids=["alone", "in a large slot"])
-async def test_one_request_takes_four_times_the_budget_at_most(large_slots: int) -> None:
+async def test_request_may_reserve_four_budgets_at_most(large_slots: int) -> None:
     intake = RequestBudget(ROOM, large_slots)
     reason = "takes 400,001 bytes of memory, and one request may take 400,000, 4 times LOOMQL_MAX_PENDING_BYTES; send"
     with intake.reservation("key a") as share:
@@ -192,7 +192,7 @@ async def test_one_request_takes_four_times_the_budget_at_most(large_slots: int)
         assert intake.reserved_bytes == 0
 
 
-async def test_a_refusal_names_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refusal_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.01)
     intake = RequestBudget(ROOM, large_slots=1)
     with (
@@ -211,7 +211,7 @@ async def test_a_refusal_names_its_reason(monkeypatch: pytest.MonkeyPatch) -> No
                 await again.reserve(FREE_BYTES + 10_001)
 
 
-async def test_who_has_waited_in_vain_is_refused_and_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_timed_out_waiter_is_refused_and_leaves_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
     intake = RequestBudget(ROOM)
     with intake.reservation() as first, intake.reservation() as second:
@@ -227,12 +227,12 @@ async def test_who_has_waited_in_vain_is_refused_and_waits_no_more(monkeypatch: 
             with pytest.raises(UnavailableError):
                 await second.reserve(FREE_BYTES + 1)
 
-        assert await turns_beside(refused()) < 100
+        assert await loop_turns_during(refused()) < 100
         third.release()
         second.reserve_now(FREE_BYTES + 1)
 
 
-async def test_writes_beyond_the_room_are_refused_until_others_end() -> None:
+async def test_writes_over_the_limit_are_refused_until_others_end() -> None:
     intake = RequestBudget(3 * FREE_BYTES)
     go = asyncio.Event()
 
@@ -250,7 +250,7 @@ async def test_writes_beyond_the_room_are_refused_until_others_end() -> None:
     await write()
 
 
-async def test_a_store_refuses_the_writes_that_are_too_many_whole(calls: CallsStore, database: Database) -> None:
+async def test_store_refuses_excess_writes_whole(calls: CallsStore, database: Database) -> None:
     database.request_budget = RequestBudget(5 * FREE_BYTES)
 
     outcomes = await asyncio.gather(*(calls.write([start(n)]) for n in range(20)), return_exceptions=True)

@@ -52,7 +52,7 @@ async def scans(slots: ScanSlots, *callers: str) -> list[Scan]:
     return made
 
 
-async def test_one_caller_has_half_of_the_slots_and_another_the_rest() -> None:
+async def test_caller_may_use_half_of_the_slots() -> None:
     slots = ScanSlots(4)
 
     one = await scans(slots, "a", "a", "a", "a")
@@ -65,7 +65,7 @@ async def test_one_caller_has_half_of_the_slots_and_another_the_rest() -> None:
     assert (slots.running, slots.waiting) == (0, 0)
 
 
-async def test_a_free_slot_goes_to_the_first_that_may_have_it() -> None:
+async def test_free_slot_goes_to_the_first_eligible_waiter() -> None:
     slots = ScanSlots(4)
     first, second, third = await scans(slots, "a", "a", "a")
     others = await scans(slots, "b", "b", "c")
@@ -81,7 +81,7 @@ async def test_a_free_slot_goes_to_the_first_that_may_have_it() -> None:
     assert (slots.running, slots.waiting) == (0, 0)
 
 
-async def test_a_free_slot_goes_to_the_caller_with_the_fewest_scans() -> None:
+async def test_free_slot_goes_to_the_caller_with_the_fewest_scans() -> None:
     slots = ScanSlots(4)
     greedy = [*await scans(slots, *"aabb"), *await scans(slots, *"aaaabbbb")]
     [third] = await scans(slots, "c")
@@ -98,7 +98,7 @@ async def test_a_free_slot_goes_to_the_caller_with_the_fewest_scans() -> None:
     assert (slots.running, slots.waiting) == (0, 0)
 
 
-async def test_a_scan_that_finds_no_slot_in_time_is_refused() -> None:
+async def test_scan_without_a_slot_times_out() -> None:
     slots = ScanSlots(2, wait_seconds=0.01)
     runs, waits = await scans(slots, "a", "a")
 
@@ -110,7 +110,7 @@ async def test_a_scan_that_finds_no_slot_in_time_is_refused() -> None:
     assert (slots.running, slots.waiting) == (0, 0)
 
 
-async def test_a_cancelled_scan_leaves_its_slot_and_the_queue() -> None:
+async def test_cancelled_scan_releases_its_slot_and_queue_position() -> None:
     slots = ScanSlots(2)
     runs, leaves, called = await scans(slots, "a", "a", "a")
 
@@ -126,7 +126,7 @@ async def test_a_cancelled_scan_leaves_its_slot_and_the_queue() -> None:
     assert (slots.running, slots.waiting) == (0, 0)
 
 
-async def test_a_slot_that_is_given_to_a_cancelled_scan_is_given_on() -> None:
+async def test_slot_granted_to_a_cancelled_scan_is_passed_on() -> None:
     slots = ScanSlots(2)
     first, second, third = await scans(slots, "a", "a", "a")
 
@@ -176,7 +176,7 @@ SMALL: dict[str, Read] = {
 
 
 @pytest.mark.parametrize("read", SCANS.values(), ids=SCANS)
-async def test_a_scan_waits_while_its_caller_has_all_its_slots(database: Database, read: Read) -> None:
+async def test_scan_waits_while_its_caller_uses_all_its_slots(database: Database, read: Read) -> None:
     held = await scans(database.scans, *[""] * (MAX_SCANS // 2))
     reading = asyncio.ensure_future(read(database))
     await until(lambda: database.scans.waiting == 1)
@@ -190,7 +190,7 @@ async def test_a_scan_waits_while_its_caller_has_all_its_slots(database: Databas
 
 
 @pytest.mark.parametrize("read", SMALL.values(), ids=SMALL)
-async def test_what_an_index_serves_waits_for_no_scan(database: Database, read: Read) -> None:
+async def test_indexed_query_needs_no_scan_slot(database: Database, read: Read) -> None:
     await CallsStore(database).write_one(start())
     held = await scans(database.scans, *[""] * MAX_SCANS)
 

@@ -27,7 +27,7 @@ async def most_in_a_pass(done: list[int], until: asyncio.Future[list[None]]) -> 
     return most
 
 
-async def test_many_tasks_hold_the_loop_no_longer_than_a_turn() -> None:
+async def test_many_tasks_block_the_loop_no_longer_than_a_time_slice() -> None:
     turns, done = SharedTimeSlices(seconds=5 * PIECE), list[int]()
     turns._batch_size = 5  # as it has learnt
 
@@ -38,7 +38,7 @@ async def test_many_tasks_hold_the_loop_no_longer_than_a_turn() -> None:
     assert sorted(done) == sorted([*range(100)] * 3)
 
 
-async def test_whoever_came_first_is_called_first() -> None:
+async def test_waiters_run_in_fifo_order() -> None:
     turns, done = SharedTimeSlices(seconds=0), list[int]()
 
     await asyncio.gather(*(work(turns, name, done) for name in range(100)))
@@ -46,7 +46,7 @@ async def test_whoever_came_first_is_called_first() -> None:
     assert done == [0, *range(100), *range(100), *range(1, 100)]
 
 
-async def test_as_many_are_called_as_fit_into_a_turn() -> None:
+async def test_time_slice_runs_as_many_waiters_as_fit() -> None:
     turns, done = SharedTimeSlices(seconds=20 * PIECE), list[int]()
 
     await asyncio.gather(*(work(turns, name, done) for name in range(200)))
@@ -54,7 +54,7 @@ async def test_as_many_are_called_as_fit_into_a_turn() -> None:
     assert 2 <= turns._batch_size <= 20
 
 
-async def test_who_leaves_the_line_takes_nobodys_turn() -> None:
+async def test_cancelled_waiter_takes_no_time_slice() -> None:
     turns, done = SharedTimeSlices(seconds=0), list[int]()
     tasks = [asyncio.create_task(work(turns, name, done)) for name in range(20)]
     await asyncio.sleep(0)

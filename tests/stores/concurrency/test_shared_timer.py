@@ -6,7 +6,7 @@ from stores.concurrency.shared_timer import SharedTimer
 from tests.waiting import until
 
 
-async def test_a_call_that_fails_keeps_no_other_from_being_made() -> None:
+async def test_failing_callback_does_not_stop_the_others() -> None:
     timer = SharedTimer(0.01)
     made: list[int] = []
     failures: list[Exception] = []

@@ -16,7 +16,7 @@ async def _coming(text: str) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("items", [cooperative("abcd"), cooperative_async(_coming("abcd"))], ids=["there", "coming"])
-async def test_others_run_between_the_items_of_long_work(items: AsyncIterator[str]) -> None:
+async def test_other_tasks_run_between_items_of_long_work(items: AsyncIterator[str]) -> None:
     # given
     seen: list[str] = []
 
@@ -35,12 +35,12 @@ async def test_others_run_between_the_items_of_long_work(items: AsyncIterator[st
     await waiting
 
 
-async def test_every_item_comes_in_order() -> None:
+async def test_every_item_is_yielded_in_order() -> None:
     assert [item async for item in cooperative(range(1000))] == list(range(1000))
 
 
 @pytest.mark.parametrize("count", [0, 1, BATCH_SIZE, BATCH_SIZE + 1, 1000])
-async def test_stretches_have_every_item_in_order_and_never_too_many_at_once(count: int) -> None:
+async def test_batches_have_every_item_in_order_within_the_size_limit(count: int) -> None:
     # when
     found = [stretch async for stretch in cooperative_batches(range(count))]
     # then

@@ -13,11 +13,11 @@ class GivenUpError(Exception):
     """What is raised here when work is given up."""
 
 
-async def test_what_comes_in_time_comes_through() -> None:
+async def test_work_that_finishes_in_time_returns_its_result() -> None:
     assert await SharedTimeout(SECONDS, GivenUpError).run(asyncio.sleep(0, "found")) == "found"
 
 
-async def test_a_server_that_is_in_reach_may_take_its_time() -> None:
+async def test_work_may_be_slow_while_a_server_is_reachable() -> None:
     looks, thrice = [], asyncio.Event()
 
     def in_reach() -> bool:
@@ -29,7 +29,7 @@ async def test_a_server_that_is_in_reach_may_take_its_time() -> None:
     assert await SharedTimeout(SECONDS, GivenUpError, in_reach).run(thrice.wait())
 
 
-async def test_it_is_given_up_once_no_server_is_in_reach() -> None:
+async def test_work_times_out_once_no_server_is_reachable() -> None:
     answers = [True, False]
 
     with pytest.raises(GivenUpError):
@@ -39,7 +39,7 @@ async def test_it_is_given_up_once_no_server_is_in_reach() -> None:
     await asyncio.sleep(2 * SECONDS)  # the task is not cancelled, and no one looks any more
 
 
-async def test_a_time_limit_of_the_work_itself_is_no_matter_of_reach() -> None:
+async def test_timeout_of_the_work_itself_does_not_depend_on_reachability() -> None:
     async def late() -> None:
         async with asyncio.timeout(0):
             await asyncio.Event().wait()
@@ -48,7 +48,7 @@ async def test_a_time_limit_of_the_work_itself_is_no_matter_of_reach() -> None:
         await SharedTimeout(SECONDS, GivenUpError, lambda: True).run(late())
 
 
-async def test_whoever_cancels_the_task_cancels_the_work() -> None:
+async def test_cancelled_task_cancels_its_work() -> None:
     ended = asyncio.Event()
 
     async def reading() -> None:
@@ -66,7 +66,7 @@ async def test_whoever_cancels_the_task_cancels_the_work() -> None:
     assert ended.is_set()
 
 
-async def test_each_has_the_whole_time_though_one_timer_serves_all() -> None:
+async def test_each_waiter_has_the_full_timeout_with_one_shared_timer() -> None:
     patience, order = SharedTimeout(10 * SECONDS, GivenUpError), []
     first_began = asyncio.get_running_loop().time()
 
@@ -86,7 +86,7 @@ async def test_each_has_the_whole_time_though_one_timer_serves_all() -> None:
     assert order == ["first", "second"]
 
 
-async def test_who_waits_again_after_all_were_done_is_given_up_too() -> None:
+async def test_waiter_after_an_idle_timer_times_out_too() -> None:
     patience = SharedTimeout(SECONDS, GivenUpError)
     assert await patience.run(asyncio.sleep(0, "found")) == "found"
     await asyncio.sleep(3 * SECONDS)
@@ -95,7 +95,7 @@ async def test_who_waits_again_after_all_were_done_is_given_up_too() -> None:
         await patience.run(asyncio.Event().wait())
 
 
-def test_it_serves_one_event_loop_after_another() -> None:
+def test_timeout_works_in_successive_event_loops() -> None:
     patience = SharedTimeout(SECONDS, GivenUpError)
     assert asyncio.run(patience.run(asyncio.sleep(0, "found"))) == "found"
 

@@ -20,7 +20,7 @@ CACHED: dict[str, Any] = {
 }
 
 
-def test_a_bill_states_each_class_with_its_count_rate_and_cost() -> None:
+def test_call_cost_lists_count_rate_and_cost_per_token_class() -> None:
     [line] = bill([CACHED], 0, Prices([CLASSED]))
 
     assert line["components"] == [
@@ -37,21 +37,21 @@ def test_a_bill_states_each_class_with_its_count_rate_and_cost() -> None:
     assert (line["reasoning_tokens"], line["web_searches"], line["stated_cost"]) == (30, 2, None)
 
 
-def test_a_bill_states_the_rates_of_the_tier() -> None:
+def test_call_cost_uses_the_rates_of_the_tier() -> None:
     [line] = bill([CACHED | {"prompt_tokens": 200_001, "classes": {}}], 0, Prices([CLASSED]))
 
     assert (line["prompt_token_cost"], line["completion_token_cost"]) == (6e-6, 2.25e-5)
     assert line["prompt_tokens_total_cost"] == 1.200006
 
 
-def test_a_bill_of_several_requests_states_the_rates_below_all_tiers() -> None:
+def test_call_of_several_requests_is_priced_below_all_tiers() -> None:
     [line] = bill([CACHED | {"prompt_tokens": 200_001, "requests": 2, "classes": {}}], 0, Prices([CLASSED]))
 
     assert (line["prompt_token_cost"], line["completion_token_cost"]) == (3e-6, 1.5e-5)
     assert line["prompt_tokens_total_cost"] == 0.600003
 
 
-def test_a_stated_cost_is_shown_with_and_without_a_price() -> None:
+def test_reported_cost_is_shown_with_and_without_a_price() -> None:
     stated = CACHED | {"stated_cost": 0.5}
 
     [priced] = bill([stated], 0, Prices([CLASSED]))

@@ -11,7 +11,7 @@ from stores.usage.classes import BY_NAME, CLASSES
 TEXT = (files("stores.costs") / FILE).read_text()
 
 
-def test_the_file_says_where_its_figures_are_from_and_of_when() -> None:
+def test_price_file_states_its_sources_and_date() -> None:
     content = json.loads(TEXT)
 
     assert times.parse(content["date"]) > times.parse("2025-01-01")
@@ -20,7 +20,7 @@ def test_the_file_says_where_its_figures_are_from_and_of_when() -> None:
     assert all("https://pypi.org/project/" in source["of"] for source in content["sources"])
 
 
-def test_hundreds_of_models_have_plausible_prices_in_dollars() -> None:
+def test_hundreds_of_models_have_plausible_dollar_prices() -> None:
     prices = list(all_models())
 
     assert len({price.llm_id for price in prices}) > 1_000
@@ -32,13 +32,13 @@ def test_hundreds_of_models_have_plausible_prices_in_dollars() -> None:
         assert (price.level, price.level_id, price.created_by) == ("default", "default", "system")
 
 
-def test_models_are_called_as_their_providers_call_them() -> None:
+def test_models_have_their_providers_names() -> None:
     for model in ("gpt-4o", "gpt-4o-mini-2024-07-18", "claude-sonnet-4-5-20250929", "gemini-2.5-pro", "grok-4.5"):
         assert of_model(model), model
     assert of_model("no-such-model") == ()
 
 
-def test_what_was_dearer_before_is_dated() -> None:
+def test_former_prices_have_dates() -> None:
     dated = [(times.to_text(price.effective_date)[:10], price.prompt_token_cost) for price in of_model("gpt-4o")]
 
     assert dated == [("2024-10-08", 5e-06), ("2024-12-18", 2.5e-06)]
@@ -49,7 +49,7 @@ def rates_at(model: str, prompt_tokens: int = 1) -> dict[str, float]:
     return {each.name: price.rates_for(prompt_tokens)[each.name] for each in CLASSES}
 
 
-def test_classes_of_tokens_and_tiers_have_the_rates_of_the_providers_price_lists() -> None:
+def test_token_classes_and_tiers_match_the_providers_price_lists() -> None:
     claude = {
         "input": 3e-06,
         "cache_read": 3e-07,
@@ -103,14 +103,14 @@ def test_further_rates_and_tiers_are_plausible() -> None:
             assert price.rates_for(above + 1)["cache_read"] <= price.rates_for(above + 1)["input"]
 
 
-def test_the_file_states_no_rate_that_equals_its_fallback() -> None:
+def test_price_file_omits_rates_equal_to_their_fallback() -> None:
     for price in all_models():
         for name, rate in price.rates.items():
             like = BY_NAME[name].like
             assert like is None or rate != price.rates_for(0)[like], (price.llm_id, name)
 
 
-def test_the_file_is_made_of_its_sources() -> None:
+def test_price_file_is_built_from_its_sources() -> None:
     def row(provider: str, prompt: float, completion: float, day: str = "2024-10-08") -> dict[str, object]:
         return {"provider": provider, "input": prompt, "output": completion, "created_at": f"{day} 08:45:39"}
 

@@ -93,7 +93,7 @@ DECORATIONS = (
         ("openai:ft:gpt-4o-mini-2024-07-18:acme::abc", "ft:gpt-4o-mini-2024-07-18"),
     ],
 )
-def test_a_name_resolves_to_the_shipped_price_of_its_model(model: str, name: str) -> None:
+def test_name_resolves_to_the_shipped_price_of_its_model(model: str, name: str) -> None:
     assert resolve(model, shipped()) == name
 
 
@@ -118,7 +118,7 @@ def test_a_name_resolves_to_the_shipped_price_of_its_model(model: str, name: str
         "openai/" + "gpt-4o".rjust(MAX_LENGTH, "/"),
     ],
 )
-def test_a_name_that_no_rule_knows_has_no_price(model: str) -> None:
+def test_name_without_a_rule_has_no_price(model: str) -> None:
     assert resolve(model, shipped()) is None
     assert Prices(all_models()).at(model, 0) is None
 
@@ -146,7 +146,7 @@ class Others:
         return isinstance(name, str) and name in shipped() and core(name) != self._core
 
 
-def test_no_name_resolves_to_another_model() -> None:
+def test_names_do_not_resolve_to_other_models() -> None:
     chance = random.Random(20)  # noqa: S311 -- the same in every run
     names = list(shipped())
     resolved = 0
@@ -162,12 +162,12 @@ def test_no_name_resolves_to_another_model() -> None:
     assert resolved > 2_000
 
 
-def test_without_a_price_of_its_own_no_name_takes_that_of_a_similar_one() -> None:
+def test_unpriced_name_does_not_take_the_price_of_a_similar_one() -> None:
     for known in shipped():
         assert resolve(known, Others(known)) is None, known
 
 
-def test_a_rule_that_changes_a_name_is_there_for_each_of_the_documented_kinds() -> None:
+def test_each_documented_kind_of_rule_exists() -> None:
     used = {rule for model in (*RESOLVING, *shipped()) for rules in spellings(model).values() for rule in rules}
 
     assert used == set(RULES)
@@ -189,7 +189,7 @@ RESOLVING = (
 )
 
 
-def test_own_prices_win_under_the_same_name_and_not_under_a_later_one() -> None:
+def test_project_prices_win_for_the_same_name_only() -> None:
     own = [
         price(llm_id="gpt-4o", id="own"),
         price(llm_id="azure/mine", id="mine"),
@@ -208,7 +208,7 @@ def test_own_prices_win_under_the_same_name_and_not_under_a_later_one() -> None:
     assert held("anthropic/claude-x.5") == ("claude-x.5", "dot")
 
 
-async def test_a_pipeline_that_knows_the_models_prices_them_as_python_does(database: Database) -> None:
+async def test_pipeline_prices_known_models_as_python_does(database: Database) -> None:
     models = [
         "openai/gpt-4o",
         "gpt-4o",
@@ -232,7 +232,7 @@ async def test_a_pipeline_that_knows_the_models_prices_them_as_python_does(datab
     assert rows[0]["cost"] == rows[1]["cost"]
 
 
-async def test_the_prices_of_some_models_include_those_of_their_other_names(database: Database) -> None:
+async def test_model_prices_include_those_of_alias_names(database: Database) -> None:
     store = CostsStore(database)
     await store.create(PROJECT, [NewCost("gpt-4o", 1.0, 2.0), NewCost("loom-1.5", 3.0, 4.0)])
     await store.create("acme/other", [NewCost("loom-1-5", 7.0, 8.0)])

@@ -25,24 +25,24 @@ TIERED = price(
         (301, [9.0, 0.3, 0.3, 3.75, 8.0, 9.0, 9.0, 40.0, 20.0, 40.0, 40.0, 0.01]),
     ],
 )
-def test_a_tier_replaces_the_rates_that_it_states_and_their_fallbacks(prompt_tokens: int, rates: list[float]) -> None:
+def test_tier_replaces_its_rates_and_their_fallbacks(prompt_tokens: int, rates: list[float]) -> None:
     assert [TIERED.rates_for(prompt_tokens)[each.name] for each in CLASSES] == rates
 
 
-def test_a_price_without_further_rates_charges_each_side_alike_and_no_searches() -> None:
+def test_price_without_further_rates_has_one_rate_per_side() -> None:
     plain = price(prompt_token_cost=1.0, completion_token_cost=2.0)
 
     assert [plain.rates_for(10**9)[each.name] for each in CLASSES] == [1.0] * 7 + [2.0] * 4 + [0.0]
 
 
-def test_outputs_are_priced_in_the_currency_of_completions_and_all_else_in_that_of_prompts() -> None:
+def test_output_uses_the_completion_currency_and_the_rest_the_prompts() -> None:
     units = {"prompt_token_cost_unit": "EUR", "completion_token_cost_unit": "JPY"}
     both = price(**units)
 
     assert [both.unit(each.name) for each in CLASSES] == ["EUR"] * 7 + ["JPY"] * 4 + ["EUR"]
 
 
-def test_a_document_with_and_without_further_rates_is_a_price() -> None:
+def test_price_documents_with_and_without_further_rates_are_valid() -> None:
     names = [name for name in Price.__dataclass_fields__ if name not in ("level", "level_id", "rates", "tiers")]
     old: dict[str, Any] = {name: getattr(price(), name) for name in names} | {"project_id": "acme/chat"}
 
@@ -52,7 +52,7 @@ def test_a_document_with_and_without_further_rates_is_a_price() -> None:
     ) == (price(rates={"cache_read": 0.0, "web_searches": 0.01}))
 
 
-def test_every_class_but_input_and_output_has_a_field_for_its_rate() -> None:
+def test_every_token_class_but_input_and_output_has_a_rate_field() -> None:
     assert list(RATE_FIELDS) == [
         "cache_read_token_cost",
         "cache_read_audio_token_cost",

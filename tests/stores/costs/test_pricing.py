@@ -46,9 +46,7 @@ def shipped(date: int, **changes: Any) -> Price:  # noqa: ANN401 -- any field of
         ([own(10, created_at=1, id="b"), own(10, created_at=1, id="a")], 3, own(10, created_at=1, id="b")),
     ],
 )
-def test_in_effect_before_future_own_before_shipped_latest_first(
-    prices: list[Price], started_at: int, held: Price
-) -> None:
+def test_prices_rank_by_effect_then_owner_then_date(prices: list[Price], started_at: int, held: Price) -> None:
     for order in (prices, prices[::-1]):
         assert Prices(order).at("m", started_at) == held
 
@@ -67,7 +65,7 @@ def ranked(prices: list[Price], started_at: int) -> Price:
     )
 
 
-def test_the_price_of_random_ones_is_the_one_that_ranks_first() -> None:
+def test_first_ranked_price_is_chosen_among_random_ones() -> None:
     chance = random.Random(6)  # noqa: S311 -- the same in every run
     for _ in range(2_000):
         prices = [
@@ -131,7 +129,7 @@ calls_of = st.lists(st.tuples(st.integers(-1, 13), st.lists(entries(), max_size=
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(priced=random_prices(), calls=calls_of)
-async def test_the_database_computes_the_costs_that_python_does(
+async def test_mongodb_computes_the_same_costs_as_python(
     database: Database, priced: list[Price], calls: list[tuple[int, list[dict[str, Any]]]]
 ) -> None:
     prices = Prices(priced)
@@ -198,7 +196,9 @@ CLASSED = price(
         ),
     ],
 )
-async def test_an_entry_costs_the_sum_over_its_classes(database: Database, entry: dict[str, Any], cost: str) -> None:
+async def test_entry_cost_is_the_sum_over_its_token_classes(
+    database: Database, entry: dict[str, Any], cost: str
+) -> None:
     prices = Prices([CLASSED])
     whole = {"model": "m", "prompt_tokens": 0, "completion_tokens": 0} | entry
 
@@ -221,7 +221,7 @@ async def test_an_entry_costs_the_sum_over_its_classes(database: Database, entry
         (("EUR", "EUR"), None),
     ],
 )
-def test_what_is_priced_in_another_unit_than_dollars_is_in_no_sum(units: tuple[str, str], cost: float | None) -> None:
+def test_non_dollar_price_is_in_no_sum(units: tuple[str, str], cost: float | None) -> None:
     prompt_unit, completion_unit = units
     prices = Prices([price(prompt_token_cost_unit=prompt_unit, completion_token_cost_unit=completion_unit)])
     [entry] = kept_usage({"usage": {"m": {"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000}}})["usage"]
@@ -229,7 +229,7 @@ def test_what_is_priced_in_another_unit_than_dollars_is_in_no_sum(units: tuple[s
     assert prices.cost(entry, 0) == cost
 
 
-async def test_a_million_small_costs_sum_to_the_last_digits(database: Database) -> None:
+async def test_million_small_costs_add_up_exactly(database: Database) -> None:
     token, number = 0.0000003, 1_000_000
     prices = Prices([price(prompt_token_cost=token, completion_token_cost=0.0)])
     await database.calls.insert_one({"started_at": 0, **kept_usage({"usage": {"m": {"prompt_tokens": 1}}})})

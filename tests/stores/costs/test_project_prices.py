@@ -39,7 +39,7 @@ def named(cost_id: str) -> Query:
     return Query({"$expr": {"$eq": [{"$getField": "id"}, {"$literal": cost_id}]}})
 
 
-async def test_a_project_with_too_many_prices_says_so(
+async def test_project_with_too_many_prices_is_reported(
     costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_prices, "MAX_PRICES", 3)
@@ -53,7 +53,7 @@ async def test_a_project_with_too_many_prices_says_so(
 
 
 @pytest.mark.parametrize("at_once", [1, 2_000])
-async def test_prices_of_names_too_long_together_are_refused(
+async def test_too_long_price_names_in_total_are_refused(
     costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr(project_prices, "MAX_BYTES", 2_500)
@@ -68,7 +68,7 @@ async def test_prices_of_names_too_long_together_are_refused(
     assert refused.value.argument == "project_id"
 
 
-async def test_prices_are_kept_until_the_project_has_others(costs: CostsStore, database: Database) -> None:
+async def test_prices_are_cached_until_they_change(costs: CostsStore, database: Database) -> None:
     [first, second] = await costs.create(PROJECT, [COST, COST])
     await costs.create("acme/other", [NewCost("m", 7.0, 7.0)])
     kept = await prices_of(database, PROJECT)
@@ -83,7 +83,7 @@ async def test_prices_are_kept_until_the_project_has_others(costs: CostsStore, d
     assert (await prices_of(database, PROJECT)).cost(entry(), 0) == 3.0
 
 
-async def test_a_price_in_place_of_another_of_the_same_age_is_another(costs: CostsStore, database: Database) -> None:
+async def test_replaced_price_of_the_same_age_is_noticed(costs: CostsStore, database: Database) -> None:
     """As where the clocks of two servers differ."""
     [first] = await costs.create(PROJECT, [COST])
     document = await database.costs.find_one({"id": first})
@@ -96,7 +96,7 @@ async def test_a_price_in_place_of_another_of_the_same_age_is_another(costs: Cos
     assert (await prices_of(database, PROJECT)).cost(entry(), 0) == 5.0
 
 
-async def test_many_who_ask_at_once_read_but_once(
+async def test_concurrent_readers_share_one_read(
     costs: CostsStore, database: Database, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_prices, "_DECODE_BATCH", 10)
@@ -111,7 +111,7 @@ async def test_many_who_ask_at_once_read_but_once(
     assert all(found[0].at(f"m{number}", 0) for number in range(25))
 
 
-async def test_only_so_many_projects_are_kept(costs: CostsStore, database: Database, commands: Commands) -> None:
+async def test_price_cache_is_limited_in_projects(costs: CostsStore, database: Database, commands: Commands) -> None:
     projects = [f"acme/{number}" for number in range(project_prices._MAX_PROJECTS + 1)]
     for project_id in projects:
         await costs.create(project_id, [COST])
@@ -123,7 +123,7 @@ async def test_only_so_many_projects_are_kept(costs: CostsStore, database: Datab
         assert (project_id, commands.names.count("find")) == (project_id, read)
 
 
-async def test_the_mark_of_prices_is_read_from_an_index_alone(costs: CostsStore, database: Database) -> None:
+async def test_price_version_is_read_from_an_index_alone(costs: CostsStore, database: Database) -> None:
     await costs.create(PROJECT, [COST] * 50)
     stages = [{"$match": {"project_id": PROJECT}}, project_prices._FINGERPRINT]
 
@@ -137,7 +137,7 @@ async def test_the_mark_of_prices_is_read_from_an_index_alone(costs: CostsStore,
     assert "'totalDocsExamined': 0" in str(explained)
 
 
-async def test_prices_are_encoded_for_pipelines_but_once(costs: CostsStore, database: Database) -> None:
+async def test_prices_are_encoded_for_pipelines_once(costs: CostsStore, database: Database) -> None:
     await costs.create(PROJECT, [COST])
     await database.calls.insert_one({"project_id": PROJECT, "started_at": 0, "usage": [entry()]})
 
@@ -152,7 +152,7 @@ async def test_prices_are_encoded_for_pipelines_but_once(costs: CostsStore, data
         assert other.cost_expression() != expression
 
 
-async def test_a_thread_encodes_all_expressions_of_a_pipeline(
+async def test_pipeline_expressions_are_encoded_in_a_thread(
     costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[threading.Thread] = []
@@ -176,7 +176,7 @@ async def test_a_thread_encodes_all_expressions_of_a_pipeline(
     assert threading.current_thread() not in threads
 
 
-async def test_prices_that_a_pipeline_cannot_hold_are_refused(
+async def test_prices_too_large_for_a_pipeline_are_refused(
     costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await costs.create(PROJECT, [COST])
@@ -197,7 +197,7 @@ async def write_models(database: Database, models: Sequence[str]) -> None:
     await database.calls.insert_many(calls)
 
 
-async def test_a_project_may_have_thousands_of_models_without_a_price(costs: CostsStore, database: Database) -> None:
+async def test_project_may_have_thousands_of_unpriced_models(costs: CostsStore, database: Database) -> None:
     await costs.create(PROJECT, [NewCost(f"run-{number:05}5", 1.0 + number, 0.0) for number in range(3)])
     models = [f"run-{number:05}" for number in range(15_000)]
     await write_models(database, ["run-000005", *models, "run-000015"])
@@ -205,7 +205,7 @@ async def test_a_project_may_have_thousands_of_models_without_a_price(costs: Cos
     assert await cost_of_found(database) == [1.0, *[None] * 15_000, 2.0]
 
 
-async def test_a_pipeline_holds_the_models_of_its_calls_alone_where_those_of_the_project_are_too_many(
+async def test_pipeline_has_only_models_of_its_calls_if_the_project_has_many(
     costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = [f"m{number}" for number in range(20)]
@@ -241,7 +241,7 @@ async def test_calls_of_too_many_models_are_refused(
     assert refused.value.argument == "filter"
 
 
-async def test_another_failure_to_convert_is_no_new_model(database: Database) -> None:
+async def test_other_conversion_failure_is_not_a_new_model(database: Database) -> None:
     await write_models(database, ["m"])
 
     with pytest.raises(OperationFailure) as failed:
@@ -250,7 +250,7 @@ async def test_another_failure_to_convert_is_no_new_model(database: Database) ->
     assert failed.value.code == CONVERSION_FAILURE
 
 
-async def test_a_project_whose_prices_are_read_holds_up_no_other(
+async def test_reading_prices_of_one_project_blocks_no_other(
     costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, other_is_read = project_prices._read_fingerprint, asyncio.Event()
@@ -275,7 +275,7 @@ def entry() -> dict[str, object]:
     return {"model": "m", "prompt_tokens": 1, "completion_tokens": 0, "requests": 1, "total_tokens": 1}
 
 
-async def test_prices_are_put_together_beside_the_event_loop(
+async def test_prices_are_assembled_in_a_thread(
     costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_together = project_prices._prices
@@ -317,7 +317,7 @@ async def cost_of_found(database: Database, found: Sequence[Document] = FOUND) -
 
 
 @pytest.mark.parametrize(("most_kept", "read"), [(100, []), (5, ["aggregate"])])
-async def test_a_pipeline_prices_the_models_that_calls_state_under_any_of_their_names(
+async def test_pipeline_prices_models_under_any_of_their_names(
     costs: CostsStore,
     database: Database,
     commands: Commands,
@@ -343,7 +343,7 @@ async def test_a_pipeline_prices_the_models_that_calls_state_under_any_of_their_
 @pytest.mark.parametrize(
     ("model", "cost"), [("gpt-4o", 2.5e-6), ("5", None), ("2026-01-31", None), ("x" * 5_000, None)]
 )
-async def test_a_pipeline_fails_on_a_model_that_is_new_and_the_next_one_knows_it(
+async def test_pipeline_fails_on_a_new_model_and_the_next_includes_it(
     costs: CostsStore, database: Database, model: str, cost: float | None
 ) -> None:
     await costs.create(PROJECT, [COST])

@@ -23,9 +23,7 @@ def costs(database: Database) -> CostsStore:
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["prompt_token_cost", "completion_token_cost"])
-async def test_a_price_that_is_not_finite_is_refused(
-    costs: CostsStore, database: Database, name: str, number: float
-) -> None:
+async def test_non_finite_price_is_refused(costs: CostsStore, database: Database, name: str, number: float) -> None:
     wrong: dict[str, Any] = {name: number}
     with pytest.raises(BadInputError, match="must be a finite number") as refused:
         await costs.create(PROJECT, [COST, replace(COST, **wrong)])
@@ -34,7 +32,7 @@ async def test_a_price_that_is_not_finite_is_refused(
     assert await database.costs.count_documents({}) == 0
 
 
-async def test_a_price_of_minus_nothing_is_nothing(costs: CostsStore, database: Database) -> None:
+async def test_negative_zero_price_is_zero(costs: CostsStore, database: Database) -> None:
     await costs.create(PROJECT, [replace(COST, prompt_token_cost=-0.0)])
 
     found = await database.costs.find_one({})
@@ -42,9 +40,7 @@ async def test_a_price_of_minus_nothing_is_nothing(costs: CostsStore, database: 
     assert math.copysign(1, found["prompt_token_cost"]) == 1
 
 
-async def test_the_prices_of_many_calls_are_read_at_once_and_of_their_projects_alone(
-    costs: CostsStore, commands: Commands
-) -> None:
+async def test_prices_of_many_calls_are_read_at_once_by_project(costs: CostsStore, commands: Commands) -> None:
     await costs.create(PROJECT, [COST, replace(COST, llm_id="n")])
     await costs.create("acme/other", [replace(COST, prompt_token_cost=7.0)])
     commands.sent.clear()
@@ -61,7 +57,7 @@ async def test_the_prices_of_many_calls_are_read_at_once_and_of_their_projects_a
     assert commands.names == ["find"] * 3
 
 
-async def test_further_rates_are_kept_and_a_price_without_them_has_none(costs: CostsStore, database: Database) -> None:
+async def test_further_rates_are_stored_and_absent_by_default(costs: CostsStore, database: Database) -> None:
     rates = {name: float(place) for place, name in enumerate(RATE_FIELDS)}
     await costs.create(PROJECT, [replace(COST, llm_id="all", rates=rates), replace(COST, llm_id="none")])
 
@@ -80,7 +76,7 @@ async def test_further_rates_are_kept_and_a_price_without_them_has_none(costs: C
 @pytest.mark.parametrize(
     ("number", "wrong"), [(math.nan, "must be a finite"), (-1.0, "is negative"), (2e6, "above the limit of 1,000,000")]
 )
-async def test_a_further_rate_has_the_rules_of_the_others(
+async def test_further_rates_are_validated_like_the_others(
     costs: CostsStore, database: Database, name: str, number: float, wrong: str
 ) -> None:
     with pytest.raises(BadInputError, match=wrong) as refused:

@@ -125,7 +125,7 @@ async def assert_works_again(calls: CallsStore) -> None:
     assert await calls.count(PROJECT) == 2
 
 
-async def test_a_killed_database_is_unavailable_within_five_seconds_and_works_again(
+async def test_killed_database_is_unavailable_within_five_seconds_and_works_again(
     mongod: Mongod, own_calls: CallsStore
 ) -> None:
     await asyncio.to_thread(mongod.kill)
@@ -136,7 +136,7 @@ async def test_a_killed_database_is_unavailable_within_five_seconds_and_works_ag
     await assert_works_again(own_calls)
 
 
-async def test_a_hanging_database_is_unavailable_within_five_seconds_and_works_again(
+async def test_hanging_database_is_unavailable_within_five_seconds_and_works_again(
     mongod: Mongod, own_calls: CallsStore
 ) -> None:
     mongod.halt()
@@ -149,7 +149,7 @@ async def test_a_hanging_database_is_unavailable_within_five_seconds_and_works_a
     await assert_works_again(own_calls)
 
 
-async def test_a_long_query_on_a_database_that_is_there_is_left_alone(mongodb_uri: str, database_name: str) -> None:
+async def test_slow_query_on_a_reachable_database_is_not_cancelled(mongodb_uri: str, database_name: str) -> None:
     database = Database.open(mongodb_uri, database_name, timeout_seconds=0.6)
     calls = CallsStore(database)
     await calls.write([start(1)])
@@ -161,7 +161,7 @@ async def test_a_long_query_on_a_database_that_is_there_is_left_alone(mongodb_ur
     assert found == {"id": call_id(1)}
 
 
-async def test_a_query_that_takes_too_long_ends_with_what_to_change(
+async def test_timed_out_query_error_says_what_to_change(
     mongodb_uri: str, database_name: str, calls: CallsStore
 ) -> None:
     # given
@@ -183,9 +183,7 @@ async def test_a_query_that_takes_too_long_ends_with_what_to_change(
     assert all("LOOMQL_QUERY_TIMEOUT_SECONDS" in str(failure) for failure in failures)
 
 
-async def test_a_server_that_does_not_even_give_up_in_time_is_told_the_same(
-    mongod: Mongod, own_calls: CallsStore
-) -> None:
+async def test_server_that_ignores_the_time_limit_gives_the_same_error(mongod: Mongod, own_calls: CallsStore) -> None:
     database = Database.open(mongod.folder.uri, "loomql", timeout_seconds=30, query_timeout_seconds=1)
     hasty = CallsStore(database)
     assert await hasty.count(PROJECT) == await own_calls.count(PROJECT)
@@ -197,9 +195,7 @@ async def test_a_server_that_does_not_even_give_up_in_time_is_told_the_same(
     assert isinstance(failure, StoreTimeoutError)
 
 
-async def test_every_command_of_a_query_has_a_time_limit_and_no_write_has(
-    calls: CallsStore, commands: Commands
-) -> None:
+async def test_every_query_command_has_a_time_limit_and_writes_have_none(calls: CallsStore, commands: Commands) -> None:
     await calls.write([start(1), start(2)])
     await calls.rename(PROJECT, call_id(1), "named")
     await calls.delete(PROJECT, [call_id(2)])
@@ -218,14 +214,14 @@ async def test_every_command_of_a_query_has_a_time_limit_and_no_write_has(
 
 
 @pytest.mark.parametrize("uri", ["", "http://localhost", "mongodb://", "mongodb://a:b:c@d", "mongodb://h/?x"])
-async def test_what_is_no_mongodb_uri_is_refused(uri: str) -> None:
+async def test_invalid_mongodb_uri_is_refused(uri: str) -> None:
     with pytest.raises(BadInputError, match="not a MongoDB URI") as refused:
         Database.open(uri, "loomql")
 
     assert refused.value.argument == "mongodb_uri"
 
 
-async def test_nothing_is_sent_before_the_first_question() -> None:
+async def test_no_command_is_sent_before_the_first_query() -> None:
     database = Database.open("mongodb://127.0.0.1:1/", "loomql", timeout_seconds=0.5)
 
     with pytest.raises(UnavailableError):
@@ -266,14 +262,14 @@ FULL = "WiredTigerIdIndex::_insert: index: _id_; uri: table:index-92--2 28: No s
         (ZeroDivisionError("a bug"), ZeroDivisionError),
     ],
 )
-def test_the_drivers_failures_are_told_without_its_words(raised: Exception, told: type[Exception]) -> None:
+def test_driver_failures_are_reported_without_driver_messages(raised: Exception, told: type[Exception]) -> None:
     with pytest.raises(told) as failure, translate_driver_errors():
         raise raised
 
     assert "secret" not in str(failure.value)
 
 
-async def test_all_tries_of_a_query_share_one_time_limit(
+async def test_retries_of_a_query_share_one_time_limit(
     database: Database, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Store:
@@ -300,7 +296,7 @@ async def test_all_tries_of_a_query_share_one_time_limit(
     assert len(commands.sent) == 1
 
 
-async def test_a_query_at_a_moment_that_the_server_forgot_is_asked_again_twice_at_most(database: Database) -> None:
+async def test_query_of_an_expired_snapshot_is_retried_twice_at_most(database: Database) -> None:
     class Store:
         def __init__(self, failures: list[int]) -> None:
             self.database = database

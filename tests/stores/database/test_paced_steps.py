@@ -26,7 +26,7 @@ class Held:
             self.is_over.set()
 
 
-async def test_who_is_cancelled_within_a_step_is_cancelled(database: Database) -> None:
+async def test_cancellation_within_a_step_is_propagated(database: Database) -> None:
     held = Held()
     taking = asyncio.ensure_future(run_paced(database, held.steps(), 0, None))
     await held.is_under_way.wait()
@@ -38,7 +38,7 @@ async def test_who_is_cancelled_within_a_step_is_cancelled(database: Database) -
     await held.is_over.wait()
 
 
-async def test_a_database_that_goes_away_within_a_step_is_unavailable() -> None:
+async def test_missing_database_within_a_step_is_unavailable() -> None:
     held, away = Held(), Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
 
     with pytest.raises(UnavailableError, match="the database is unreachable"):
@@ -48,7 +48,7 @@ async def test_a_database_that_goes_away_within_a_step_is_unavailable() -> None:
     away.close()
 
 
-async def test_steps_that_nobody_waits_for_any_longer_are_closed(database: Database) -> None:
+async def test_abandoned_steps_are_closed(database: Database) -> None:
     held = Held()
 
     assert not await run_paced(database, held.steps(), 1, -1)

@@ -45,7 +45,7 @@ async def listed(database: Database) -> list[Document]:
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-async def test_a_project_is_listed_before_the_first_that_is_stored_in_it(
+async def test_project_is_registered_before_its_first_document(
     database: Database, commands: Commands, write: Callable[[Database], Awaitable[object]]
 ) -> None:
     began = times.now()
@@ -64,7 +64,7 @@ async def test_a_project_is_listed_before_the_first_that_is_stored_in_it(
     assert (entered["writeConcern"]["w"], entered["writeConcern"]["j"]) == ("majority", True)
 
 
-async def test_all_projects_of_a_batch_are_listed_at_once(
+async def test_all_projects_of_a_batch_are_registered_together(
     calls: CallsStore, database: Database, commands: Commands
 ) -> None:
     await calls.write([start(number, project_id=f"acme/p{number % 3}") for number in range(30)])
@@ -73,7 +73,7 @@ async def test_all_projects_of_a_batch_are_listed_at_once(
     assert [body["update"] for name, body in commands.sent if name == "update"] == ["projects"]
 
 
-async def test_what_is_refused_lists_no_project(calls: CallsStore, database: Database) -> None:
+async def test_refused_write_registers_no_project(calls: CallsStore, database: Database) -> None:
     with pytest.raises(BadInputError):
         await calls.write([start(1), start(2, id="no id")])
     with pytest.raises(BadInputError):
@@ -84,7 +84,7 @@ async def test_what_is_refused_lists_no_project(calls: CallsStore, database: Dat
     assert await listed(database) == []
 
 
-async def test_where_the_project_cannot_be_listed_nothing_is_stored(
+async def test_failed_registration_stores_nothing(
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> int:
@@ -100,7 +100,7 @@ async def test_where_the_project_cannot_be_listed_nothing_is_stored(
     assert [project["_id"] for project in await listed(database)] == [PROJECT]
 
 
-async def test_who_writes_again_soon_sends_nothing_more(calls: CallsStore, commands: Commands) -> None:
+async def test_repeated_write_sends_no_registration(calls: CallsStore, commands: Commands) -> None:
     await calls.write([start(1)])
     commands.sent.clear()
 
@@ -110,7 +110,7 @@ async def test_who_writes_again_soon_sends_nothing_more(calls: CallsStore, comma
     assert set(commands.names) == {"insert"}
 
 
-async def test_the_last_activity_moves_on_and_never_back(
+async def test_last_activity_only_moves_forward(
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
@@ -127,7 +127,7 @@ async def test_the_last_activity_moves_on_and_never_back(
     assert first["created_at"] == second["created_at"] == third["created_at"]
 
 
-async def test_of_many_processes_that_write_at_once_none_fails(database: Database, mongodb_uri: str) -> None:
+async def test_concurrent_processes_all_succeed(database: Database, mongodb_uri: str) -> None:
     name = database.calls.database.name
     others = [Database.open(mongodb_uri, name) for _ in range(5)]
     try:
@@ -143,13 +143,13 @@ async def test_of_many_processes_that_write_at_once_none_fails(database: Databas
     assert [project["_id"] for project in await listed(database)] == sorted(f"acme/p{n}" for n in range(20))
 
 
-async def test_of_many_who_write_into_a_new_project_at_once_one_lists_it(calls: CallsStore, commands: Commands) -> None:
+async def test_concurrent_first_writes_register_the_project_once(calls: CallsStore, commands: Commands) -> None:
     await asyncio.gather(*(calls.write([start(number)]) for number in range(50)))
 
     assert [body["update"] for name, body in commands.sent if name == "update"] == ["projects"]
 
 
-async def test_a_process_forgets_the_projects_that_it_entered_longest_ago(
+async def test_registration_cache_evicts_the_oldest(
     calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_registry, "_MAX_REMEMBERED", 2)
@@ -164,14 +164,14 @@ async def test_a_process_forgets_the_projects_that_it_entered_longest_ago(
     assert entered == [True, True, False, True, False, True]
 
 
-async def test_an_entry_of_the_epoch_is_one(database: Database) -> None:
+async def test_registration_at_the_epoch_is_stored(database: Database) -> None:
     await project_registry.write_entries(database.projects, [project_registry.entry("acme/old", 0, 0)])
 
     [project] = await listed(database)
     assert (project["created_at"], project["last_activity_at"]) == (0, 0)
 
 
-async def test_entries_that_others_outran_are_made_again(database: Database) -> None:
+async def test_registration_that_lost_a_race_is_retried(database: Database) -> None:
     sent: list[Any] = []
     real = database.projects.bulk_write
 

@@ -27,7 +27,7 @@ async def rows(database: Database, commands: Commands) -> Any:  # noqa: ANN401 -
     return collection
 
 
-async def test_one_command_reads_without_a_session(rows: Any, commands: Commands) -> None:  # noqa: ANN401
+async def test_read_without_a_session_is_one_command(rows: Any, commands: Commands) -> None:  # noqa: ANN401
     with pymongo.timeout(30):
         assert await one_row(rows, {"_id": 7}, {"kind": 1}) == {"_id": 7, "kind": 1}
 
@@ -42,7 +42,7 @@ async def test_one_command_reads_without_a_session(rows: Any, commands: Commands
     assert "lsid" not in body
 
 
-async def test_nothing_found_is_none(rows: Any) -> None:  # noqa: ANN401
+async def test_missing_row_is_none(rows: Any) -> None:  # noqa: ANN401
     assert await one_row(rows, {"_id": -1}, {"kind": 1}) is None
 
 
@@ -54,7 +54,7 @@ async def test_nothing_found_is_none(rows: Any) -> None:  # noqa: ANN401
     ],
     ids=["find", "aggregate"],
 )
-async def test_what_is_too_large_for_one_answer_comes_in_several(
+async def test_large_result_is_read_in_several_batches(
     rows: Any,  # noqa: ANN401
     commands: Commands,
     stages: list[dict[str, Any]],
@@ -69,13 +69,13 @@ async def test_what_is_too_large_for_one_answer_comes_in_several(
     assert (first["readConcern"], first["allowDiskUse"]) == ({"level": "snapshot"}, True)
 
 
-async def test_limits_and_batches_are_kept(rows: Any, commands: Commands) -> None:  # noqa: ANN401
+async def test_limits_and_batch_sizes_are_applied(rows: Any, commands: Commands) -> None:  # noqa: ANN401
     assert len(await find_first(rows, {"kind": 0}, 4)) == 4
     assert {row["_id"] for row in await find_all(rows, {"_id": {"$in": [1, 2, -3]}}, {"_id": 1}, 3)} == {1, 2}
     assert commands.names == ["find", "find"]
 
 
-async def test_a_read_in_a_session_is_the_drivers(database: Database, rows: Any, commands: Commands) -> None:  # noqa: ANN401
+async def test_read_in_a_session_uses_the_driver(database: Database, rows: Any, commands: Commands) -> None:  # noqa: ANN401
     async with database.snapshot_session() as session:
         commands.sent.clear()
         found = await all_rows(rows, [{"$match": {"_id": 3}}], 2, session)
@@ -84,14 +84,14 @@ async def test_a_read_in_a_session_is_the_drivers(database: Database, rows: Any,
     assert "lsid" in commands.last("find")
 
 
-async def test_what_is_wrong_is_sent_once(rows: Any, commands: Commands) -> None:  # noqa: ANN401
+async def test_invalid_query_is_not_retried(rows: Any, commands: Commands) -> None:  # noqa: ANN401
     with pytest.raises(OperationFailure, match="unknown operator"):
         await one_row(rows, {"_id": {"$nonsense": 1}}, {})
 
     assert commands.names == ["find"]
 
 
-async def test_what_takes_too_long_is_given_up(rows: Any) -> None:  # noqa: ANN401
+async def test_slow_read_times_out(rows: Any) -> None:  # noqa: ANN401
     slow = {"$where": "sleep(1000) || true"}
 
     with pymongo.timeout(0.2), pytest.raises((ExecutionTimeout, NetworkTimeout)):
@@ -111,7 +111,7 @@ async def own(mongodb_uri: str, database_name: str) -> AsyncIterator[AsyncIOMoto
     ("option", "command", "lsid"),
     [("readConcernLevel=majority", {"readConcern": {"level": "majority"}}, False), ("retryReads=false", {}, True)],
 )
-async def test_what_the_uri_says_of_reads_holds(
+async def test_read_options_in_the_uri_apply(
     mongodb_uri: str, database_name: str, option: str, command: dict[str, Any], *, lsid: bool
 ) -> None:
     heard = Commands()
@@ -126,7 +126,7 @@ async def test_what_the_uri_says_of_reads_holds(
     assert ("lsid" in body) is lsid
 
 
-async def test_no_server_is_waited_for_once() -> None:
+async def test_server_selection_waits_once() -> None:
     client: AsyncIOMotorClient[Document] = AsyncIOMotorClient("mongodb://127.0.0.1:1/", serverSelectionTimeoutMS=700)
     began = time.monotonic()
 
@@ -137,7 +137,7 @@ async def test_no_server_is_waited_for_once() -> None:
     assert 0.6 < time.monotonic() - began < 1.3
 
 
-async def test_a_connection_that_broke_is_read_over_anew(own: AsyncIOMotorClient[Document], database_name: str) -> None:
+async def test_read_is_retried_after_a_broken_connection(own: AsyncIOMotorClient[Document], database_name: str) -> None:
     rows = own[database_name]["stretches"]
     assert await one_row(rows, {"_id": 1}, {}) == {"_id": 1, "text": "there"}
     [server] = own.delegate._get_topology()._servers.values()

@@ -14,13 +14,13 @@ def here(*given: object, **named: object) -> tuple[str, str, tuple[object, ...],
     return threading.current_thread().name, PLACE.get(), given, named
 
 
-async def test_work_is_done_in_a_thread_in_the_context_of_who_asks() -> None:
+async def test_function_runs_in_a_thread_with_the_callers_context() -> None:
     PLACE.set("a request")
 
     assert await run_in_driver_thread(here, 1, b=2) == ("driver", "a request", (1,), {"b": 2})
 
 
-async def test_what_it_raises_is_raised_where_it_is_waited_for() -> None:
+async def test_exception_is_raised_in_the_waiting_task() -> None:
     def fail() -> None:
         raise KeyError("x")
 
@@ -28,7 +28,7 @@ async def test_what_it_raises_is_raised_where_it_is_waited_for() -> None:
         await run_in_driver_thread(fail)
 
 
-async def test_of_the_threads_that_are_idle_the_one_that_worked_last_is_taken() -> None:
+async def test_most_recently_used_idle_thread_is_reused() -> None:
     together = threading.Barrier(6)
 
     def meet() -> int:
@@ -45,7 +45,7 @@ async def test_of_the_threads_that_are_idle_the_one_that_worked_last_is_taken() 
     assert len(used) <= 2
 
 
-async def test_what_nobody_waits_for_any_more_ends_by_itself() -> None:
+async def test_abandoned_function_finishes_by_itself() -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -62,7 +62,7 @@ async def test_what_nobody_waits_for_any_more_ends_by_itself() -> None:
     assert await run_in_driver_thread(len, "the threads go on") == 17
 
 
-def test_a_loop_that_was_closed_meanwhile_is_told_nothing() -> None:
+def test_closed_event_loop_gets_no_result() -> None:
     begun, go_on, over = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
@@ -84,7 +84,7 @@ async def _soon(over: threading.Event) -> None:
     await run_in_driver_thread(over.set)
 
 
-def test_no_more_threads_than_allowed_do_all_the_work() -> None:
+def test_thread_count_is_bounded() -> None:
     threads = ThreadPool(3)
     at_once, most, done = [0], [0], threading.Semaphore(0)
     lock, first = threading.Lock(), threading.Barrier(3)
@@ -107,7 +107,7 @@ def test_no_more_threads_than_allowed_do_all_the_work() -> None:
     assert most == [3]
 
 
-def test_what_waits_is_done_in_its_order() -> None:
+def test_queued_functions_run_in_order() -> None:
     threads, done = ThreadPool(1), list[str]()
     begun, go_on, over = threading.Event(), threading.Event(), threading.Event()
 

@@ -22,7 +22,7 @@ WRITE_CONFLICT, STEPPING_DOWN = 112, 11602
 @pytest.mark.parametrize(
     ("code", "told"), [(WRITE_CONFLICT, ConflictError), (STEPPING_DOWN, UnavailableError)], ids=["others", "database"]
 )
-async def test_what_stands_in_the_way_each_time_is_told(
+async def test_repeated_write_conflict_is_reported(
     database: Database, monkeypatch: pytest.MonkeyPatch, code: int, told: type[StoreError]
 ) -> None:
     attempts: list[int] = []
@@ -40,7 +40,7 @@ async def test_what_stands_in_the_way_each_time_is_told(
     assert await database.leases.count_documents({}) == 0
 
 
-async def test_what_a_thread_has_yet_to_send_is_not_sent_after_its_transaction_was_given_up(
+async def test_thread_sends_nothing_after_its_transaction_was_cancelled(
     mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where the server is away for as long as one waits for it, and is back when the session is about to end."""

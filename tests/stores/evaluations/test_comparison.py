@@ -47,7 +47,7 @@ async def joined(
 
 
 @pytest.mark.usefixtures("two_runs")
-async def test_examples_are_joined_in_the_order_of_the_first_run(evaluations: EvaluationsStore) -> None:
+async def test_examples_are_matched_in_the_order_of_the_first_run(evaluations: EvaluationsStore) -> None:
     assert await joined(evaluations) == [3, 1, 2]
     assert await joined(evaluations, only_common=False) == [3, 1, 2, 7, 8, 9]
     assert await evaluations.count_joined_rows(PROJECT, RUNS) == 3
@@ -55,14 +55,14 @@ async def test_examples_are_joined_in_the_order_of_the_first_run(evaluations: Ev
 
 
 @pytest.mark.usefixtures("two_runs")
-async def test_examples_are_sorted_by_how_they_changed(evaluations: EvaluationsStore) -> None:
+async def test_examples_are_sorted_by_their_change(evaluations: EvaluationsStore) -> None:
     # 3 rises from 1.5 to 4.5, 1 falls from 4.5 to 1, 2 stays; of the others there is nothing to compare.
     assert await joined(evaluations, [SortBy(GRADE)]) == [1, 2, 3]
     assert await joined(evaluations, [SortBy(GRADE, descending=True)], only_common=False) == [3, 2, 1, 7, 8, 9]
 
 
 @pytest.mark.usefixtures("two_runs")
-async def test_an_example_tells_how_its_numbers_changed(evaluations: EvaluationsStore, commands: Commands) -> None:
+async def test_example_has_its_changes(evaluations: EvaluationsStore, commands: Commands) -> None:
     commands.sent.clear()
 
     page = await evaluations.joined_rows(PROJECT, RUNS, PageRequest(), set(), only_common=False, with_metrics=True)
@@ -78,7 +78,7 @@ async def test_an_example_tells_how_its_numbers_changed(evaluations: Evaluations
     assert [[run["run_id"] for run in row["runs"]] for row in page.rows] == [RUNS] * 6
 
 
-async def test_the_same_example_is_joined_whatever_dataset_it_is_in(
+async def test_example_is_matched_across_datasets(
     evaluations: EvaluationsStore, calls: CallsStore, tables: TablesStore
 ) -> None:
     _, [digest, _] = await tables.create(PROJECT, [{"question": "Why?"}, {"question": "How?"}])
@@ -89,7 +89,7 @@ async def test_the_same_example_is_joined_whatever_dataset_it_is_in(
     assert [row["json"]["example"] for row in page.rows] == ['{"question":"Why?"}']
 
 
-async def test_runs_tell_what_they_are_of(
+async def test_compared_runs_have_their_inputs(
     evaluations: EvaluationsStore, calls: CallsStore, objects: ObjectsStore, commands: Commands
 ) -> None:
     dataset, scorer = f"weave:///{PROJECT}/object/Questions:{'q' * 43}", f"weave:///{PROJECT}/op/ok:{'o' * 43}"
@@ -147,7 +147,7 @@ async def test_runs_tell_what_they_are_of(
     ],
 )
 @pytest.mark.usefixtures("two_runs")
-async def test_what_cannot_be_compared_is_refused(
+async def test_incomparable_runs_are_refused(
     evaluations: EvaluationsStore, calls: CallsStore, call_ids: list[str], argument: str, message: str
 ) -> None:
     await calls.write([start(5), end(5)])
@@ -158,7 +158,7 @@ async def test_what_cannot_be_compared_is_refused(
 
 
 @pytest.mark.usefixtures("two_runs")
-async def test_a_run_that_is_not_there_is_named(evaluations: EvaluationsStore) -> None:
+async def test_missing_run_is_named(evaluations: EvaluationsStore) -> None:
     for project, missing, argument in ((PROJECT, run_id(4), "call_ids.1"), ("acme/other", run_id(2), "call_ids.0")):
         with pytest.raises(NotFoundError, match="there is no call") as refused:
             await evaluations.runs(project, [run_id(1), missing], set())

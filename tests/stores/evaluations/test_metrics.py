@@ -23,9 +23,7 @@ async def metrics_of(evaluations: EvaluationsStore, run: int = 1) -> dict[str, R
     return {row["name"]: row for row in (await evaluations.metrics([key]))[key]}
 
 
-async def test_each_number_has_its_mean_its_bounds_and_how_many_there_are(
-    evaluations: EvaluationsStore, calls: CallsStore
-) -> None:
+async def test_each_metric_has_mean_bounds_and_count(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     await calls.write(whole_run([graded(1, 4, passed=True), graded(2, 1, passed=False), graded(2, 2), graded(3, None)]))
 
     found = await metrics_of(evaluations)
@@ -50,7 +48,7 @@ GARBAGE: list[Any] = [
 ]
 
 
-async def test_garbage_is_no_number_and_odd_keys_are_spelled_as_paths(
+async def test_non_numbers_are_ignored_and_special_keys_become_paths(
     evaluations: EvaluationsStore, calls: CallsStore
 ) -> None:
     predictions = [
@@ -79,7 +77,7 @@ async def test_garbage_is_no_number_and_odd_keys_are_spelled_as_paths(
     assert found["s.huge"]["max"] == 1.7e308
 
 
-async def test_what_is_beyond_a_double_is_no_difference(evaluations: EvaluationsStore, calls: CallsStore) -> None:
+async def test_difference_beyond_a_double_is_null(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     for run, number in ((1, -1.7e308), (2, 1.7e308)):
         await calls.write(whole_run([Prediction(row_ref(digest_of(1)), scores={"n": number})], run))
 
@@ -90,7 +88,7 @@ async def test_what_is_beyond_a_double_is_no_difference(evaluations: Evaluations
     assert found["runs"][1]["num_higher"] == 1
 
 
-async def test_what_nests_as_deep_as_a_name_goes_is_found(evaluations: EvaluationsStore, calls: CallsStore) -> None:
+async def test_values_are_found_to_the_name_depth_limit(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     await calls.write(
         whole_run(
             [Prediction(row_ref(digest_of(1)), own_output={"scores": {"a": {"b": {"c": {"d": 1, "e": {"f": 2}}}}}})]
@@ -100,7 +98,7 @@ async def test_what_nests_as_deep_as_a_name_goes_is_found(evaluations: Evaluatio
     assert list(await metrics_of(evaluations)) == ["a.b.c.d"]
 
 
-async def test_too_many_names_are_refused(
+async def test_too_many_metric_names_are_refused(
     evaluations: EvaluationsStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await calls.write(whole_run([Prediction(row_ref(digest_of(1)), scores={f"s{n}": n for n in range(6)})]))
@@ -137,7 +135,7 @@ def numbers(stock: Json, path: str = "") -> dict[str, float]:
     return found
 
 
-async def test_runs_are_compared_as_a_model_does(evaluations: EvaluationsStore, calls: CallsStore) -> None:
+async def test_comparison_matches_the_model(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     stock = random_runs(3)
     for run, rows in stock.items():
         await calls.write(whole_run([Prediction(row_ref(digest_of(n)), scores=each) for n, each in rows], run))
@@ -167,7 +165,7 @@ async def test_runs_are_compared_as_a_model_does(evaluations: EvaluationsStore, 
             assert each["num_higher"] == pytest.approx(sum(change > 1e-12 for change in changes), abs=1)
 
 
-async def test_a_metric_that_one_run_lacks_has_no_difference(
+async def test_metric_missing_in_one_run_has_no_difference(
     evaluations: EvaluationsStore, calls: CallsStore, commands: Commands
 ) -> None:
     await calls.write([*whole_run([graded(1, 4), graded(2, 2)]), *whole_run([graded(1, 5, passed=True)], 2)])
@@ -183,7 +181,7 @@ async def test_a_metric_that_one_run_lacks_has_no_difference(
     assert "num_higher" not in only
 
 
-async def test_more_metrics_of_examples_than_one_answer_has_are_refused(database: Database, calls: CallsStore) -> None:
+async def test_too_many_example_metrics_are_refused(database: Database, calls: CallsStore) -> None:
     # A dataset of thousands, in ten runs with hundreds of numbers each, would be millions.
     await calls.write([*whole_run([graded(1, 4, passed=True), graded(2, 2)]), *whole_run([graded(1, 5)], 2)])
     asked = database, PROJECT, [run_id(1), run_id(2)], [digest_of(1), digest_of(2)]

@@ -46,7 +46,7 @@ def scores_of(row: Row) -> dict[str, Any]:
     }
 
 
-async def test_a_prediction_has_all_that_belongs_to_it(evaluations: EvaluationsStore, calls: CallsStore) -> None:
+async def test_prediction_has_all_its_fields(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     await calls.write(whole_run([graded(1, 4, passed=True)]))
 
     [row] = await found(evaluations)
@@ -78,9 +78,7 @@ async def test_a_prediction_has_all_that_belongs_to_it(evaluations: EvaluationsS
     ]
 
 
-async def test_trials_of_an_example_come_in_order_for_each_run(
-    evaluations: EvaluationsStore, calls: CallsStore
-) -> None:
+async def test_trials_of_an_example_are_in_order_for_each_run(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     await calls.write([*whole_run([graded(1, 4), graded(2, 1), graded(1, 5)]), *whole_run([graded(1, 3)], 2)])
     keys = [(PROJECT, run_id(run), digest_of(number)) for run in (1, 2) for number in (1, 2)]
 
@@ -94,7 +92,7 @@ async def test_trials_of_an_example_come_in_order_for_each_run(
     ]
 
 
-async def test_a_model_that_failed_says_why(evaluations: EvaluationsStore, calls: CallsStore) -> None:
+async def test_failed_model_has_a_reason(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     await calls.write(whole_run([graded(1, None, output=None, model_exception="out of tea")]))
 
     [row] = await found(evaluations)
@@ -103,9 +101,7 @@ async def test_a_model_that_failed_says_why(evaluations: EvaluationsStore, calls
     assert row["model_call_id"] == below(0, 1)
 
 
-async def test_a_scorer_that_failed_is_a_score_without_a_value(
-    evaluations: EvaluationsStore, calls: CallsStore
-) -> None:
+async def test_failed_scorer_is_a_score_without_a_value(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     # Weave's client: a scorer that raises ends the prediction's call, too, which then has no output.
     parts = of_prediction(0, graded(1, 4, passed=True, exception="judge is away", own_output="none"))
     parts.append(end(0, id=below(0, 2), output=None, exception="judge is away"))
@@ -120,7 +116,7 @@ async def test_a_scorer_that_failed_is_a_score_without_a_value(
     }
 
 
-async def test_a_score_that_is_null_tells_its_calls_exception(evaluations: EvaluationsStore, calls: CallsStore) -> None:
+async def test_null_score_has_the_exception_of_its_call(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     parts = of_prediction(0, Prediction(EXAMPLE, scores={"helpfulness": None, "passed": True}))
     await calls.write([*whole_run([]), *parts, end(0, id=below(0, 2), exception="no JSON")])
 
@@ -133,9 +129,7 @@ async def test_a_score_that_is_null_tells_its_calls_exception(evaluations: Evalu
     assert "exception" not in row
 
 
-async def test_a_prediction_under_way_shows_the_scores_that_are_there(
-    evaluations: EvaluationsStore, calls: CallsStore
-) -> None:
+async def test_running_prediction_shows_its_existing_scores(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     await calls.write(whole_run([graded(1, 4, passed=False, is_running=True)], runs=True))
 
     [row] = await found(evaluations)
@@ -159,9 +153,7 @@ async def test_a_prediction_under_way_shows_the_scores_that_are_there(
         {"output": None, "scores": None, "model_latency": None},
     ],
 )
-async def test_garbage_in_place_of_an_output_is_none(
-    evaluations: EvaluationsStore, calls: CallsStore, output: object
-) -> None:
+async def test_malformed_output_is_null(evaluations: EvaluationsStore, calls: CallsStore, output: object) -> None:
     await calls.write(whole_run([Prediction(EXAMPLE, own_output=output)]))
 
     [row] = await found(evaluations)
@@ -170,7 +162,7 @@ async def test_garbage_in_place_of_an_output_is_none(
     assert row["model_call_id"] == below(0, 1)
 
 
-async def test_the_output_may_have_its_older_name(evaluations: EvaluationsStore, calls: CallsStore) -> None:
+async def test_output_may_have_its_older_name(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     await calls.write(whole_run([Prediction(EXAMPLE, own_output={"model_output": {"n": 2**70}, "scores": {"ok": 1}})]))
 
     [row] = await found(evaluations)
@@ -179,7 +171,7 @@ async def test_the_output_may_have_its_older_name(evaluations: EvaluationsStore,
     assert scores_of(row) == {"ok": ("1", None, None)}
 
 
-async def test_scores_stay_where_their_calls_were_deleted(evaluations: EvaluationsStore, calls: CallsStore) -> None:
+async def test_scores_remain_after_their_calls_are_deleted(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     await calls.write(whole_run([graded(1, 4, passed=True)]))
     await calls.delete(PROJECT, [below(0, 1), below(0, 2)])
 
@@ -246,7 +238,7 @@ SELF = {"self": MODEL}
         ),
     ],
 )  # fmt: skip
-async def test_calls_are_told_apart_by_what_they_are_called(
+async def test_calls_are_distinguished_by_op_name(
     evaluations: EvaluationsStore,
     calls: CallsStore,
     steps: list[tuple[str, Json]],
@@ -263,7 +255,7 @@ async def test_calls_are_told_apart_by_what_they_are_called(
     assert [score["call_id"] for score in row["scores"]] == [below(0, each) for each in of_scores.values()]
 
 
-async def test_what_is_not_wanted_is_not_read(
+async def test_unselected_fields_are_not_read(
     evaluations: EvaluationsStore, calls: CallsStore, commands: Commands
 ) -> None:
     await calls.write(whole_run([graded(1, 4)]))
@@ -276,7 +268,7 @@ async def test_what_is_not_wanted_is_not_read(
     assert set(row) == {"id", "project_id", "parent_id", "example_digest", "started_at", "status", "trial"}
 
 
-async def test_more_predictions_than_one_answer_has_are_refused(database: Database, calls: CallsStore) -> None:
+async def test_too_many_predictions_are_refused(database: Database, calls: CallsStore) -> None:
     await calls.write(whole_run([graded(1, n) for n in range(6)]))
     key = PROJECT, run_id(), digest_of(1)
 
@@ -285,7 +277,7 @@ async def test_more_predictions_than_one_answer_has_are_refused(database: Databa
         await Predictions(database, 5).find([key], ALL)
 
 
-async def test_outputs_longer_than_one_answer_has_are_refused(database: Database, calls: CallsStore) -> None:
+async def test_too_long_outputs_are_refused(database: Database, calls: CallsStore) -> None:
     await calls.write(whole_run([graded(1, n, output="x" * 1000) for n in range(3)]))
     key = PROJECT, run_id(), digest_of(1)
 
@@ -303,9 +295,7 @@ async def test_outputs_longer_than_one_answer_has_are_refused(database: Database
     )
 
 
-async def test_more_calls_below_predictions_than_one_answer_has_are_refused(
-    database: Database, calls: CallsStore
-) -> None:
+async def test_too_many_calls_below_predictions_are_refused(database: Database, calls: CallsStore) -> None:
     steps: list[tuple[str, Json]] = [(op(f"step_{n}"), {}) for n in range(8)]
     await calls.write([*whole_run([]), *logged(*steps, scores={})])
     key = PROJECT, run_id(), digest_of(1)
@@ -316,7 +306,7 @@ async def test_more_calls_below_predictions_than_one_answer_has_are_refused(
     assert refused.value.argument == "first"
 
 
-async def test_more_scores_than_one_answer_has_are_refused(database: Database, calls: CallsStore) -> None:
+async def test_too_many_scores_are_refused(database: Database, calls: CallsStore) -> None:
     await calls.write(whole_run([Prediction(EXAMPLE, own_output={"scores": {f"s{n}": n for n in range(8)}})]))
     key = PROJECT, run_id(), digest_of(1)
 
@@ -325,7 +315,7 @@ async def test_more_scores_than_one_answer_has_are_refused(database: Database, c
         await Predictions(database, 1).find([key], ALL)
 
 
-async def test_thousands_of_scores_with_their_calls_keep_nobody_waiting(
+async def test_thousands_of_scores_do_not_block_other_requests(
     evaluations: EvaluationsStore, calls: CallsStore
 ) -> None:
     steps = [(op("Assistant.predict"), SELF), *((op(f"score_{n}"), {}) for n in range(3_000))]
@@ -339,7 +329,7 @@ async def test_thousands_of_scores_with_their_calls_keep_nobody_waiting(
     assert [score["name"] for score in row["scores"]] == [f"Score {n}" for n in reversed(range(3_000))]
 
 
-async def test_several_projects_are_asked_at_once(evaluations: EvaluationsStore, calls: CallsStore) -> None:
+async def test_several_projects_are_read_concurrently(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     await calls.write(whole_run([graded(1, 4)]))
     keys = [(project, run_id(), digest_of(1)) for project in (PROJECT, "acme/other")]
 

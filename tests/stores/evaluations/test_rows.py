@@ -62,7 +62,7 @@ async def trials(calls: CallsStore) -> list[int]:
 
 
 @pytest.mark.parametrize("size", [1, 5, 100])
-async def test_each_example_is_one_row_in_the_order_in_which_they_were_begun(
+async def test_each_example_is_one_row_in_start_order(
     evaluations: EvaluationsStore, trials: list[int], size: int
 ) -> None:
     for backward in (False, True):
@@ -85,7 +85,7 @@ async def test_rows_are_sorted_by_the_mean_of_a_score(
         assert [int(row["id"]) for row in rows] == expected
 
 
-async def test_truths_sort_as_one_and_zero_and_what_is_no_number_comes_last(
+async def test_booleans_sort_as_one_and_zero_and_non_numbers_last(
     evaluations: EvaluationsStore, calls: CallsStore
 ) -> None:
     values: list[Any] = [True, False, "passed", None, {"passed": True}, 0.5]
@@ -116,7 +116,7 @@ def contains(field: str, text: str) -> Json:
         ({"$gte": [{"$getField": "latency_ms"}, {"$literal": 10_000}]}, []),
     ],
 )
-async def test_rows_are_chosen_by_what_their_predictions_have(
+async def test_rows_are_filtered_by_their_predictions(
     evaluations: EvaluationsStore, calls: CallsStore, query: Json, expected: list[int]
 ) -> None:
     failed = graded(0, None, exception="out of tea", own_output="nothing")
@@ -129,7 +129,7 @@ async def test_rows_are_chosen_by_what_their_predictions_have(
     assert await evaluations.count_rows(PROJECT, run_id(), which) == len(expected)
 
 
-async def test_a_page_costs_the_same_commands_whatever_its_size_and_reads_keys_alone(
+async def test_command_count_does_not_depend_on_page_size(
     evaluations: EvaluationsStore, calls: CallsStore, database: Database, commands: Commands
 ) -> None:
     await calls.write(whole_run([graded(n, n % 5) for n in range(300)]))
@@ -150,7 +150,7 @@ async def test_a_page_costs_the_same_commands_whatever_its_size_and_reads_keys_a
     assert plan.keys_examined == 300
 
 
-async def test_outputs_under_their_older_name_are_found_and_sorted_by_as_they_are_shown(
+async def test_outputs_under_their_older_name_are_filtered_and_sorted(
     evaluations: EvaluationsStore, calls: CallsStore
 ) -> None:
     # So write Weave's client for TypeScript, and that for Python where a scorer takes model_output.
@@ -167,7 +167,7 @@ async def test_outputs_under_their_older_name_are_found_and_sorted_by_as_they_ar
     assert [row["_by_0"] for row in joined.rows] == [0, 0, 0, 0]
 
 
-async def test_a_condition_takes_the_text_of_a_list_or_object_in_an_output_of_either_name(
+async def test_condition_compares_lists_and_objects_in_outputs_as_text(
     evaluations: EvaluationsStore, calls: CallsStore
 ) -> None:
     names = ("output", "model_output")
@@ -191,7 +191,7 @@ async def test_a_condition_takes_the_text_of_a_list_or_object_in_an_output_of_ei
     assert ids(await evaluations.rows(PROJECT, run_id(), PageRequest(), set(), None, older)) == [2, 3]
 
 
-async def test_a_metric_is_sorted_by_under_its_name(evaluations: EvaluationsStore, calls: CallsStore) -> None:
+async def test_rows_are_sorted_by_a_metric_name(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     scores = [{"a.b": {"$c": n % 3, "%": n}} for n in range(4)]
     await calls.write(whole_run([Prediction(row_ref(digest_of(n)), scores=each) for n, each in enumerate(scores)]))
     [metrics] = (await evaluations.metrics([(PROJECT, run_id())])).values()
@@ -214,7 +214,7 @@ async def test_a_metric_is_sorted_by_under_its_name(evaluations: EvaluationsStor
         ("output", "is not a number"),
     ],
 )
-async def test_a_sort_by_what_is_no_number_is_refused(
+async def test_sort_by_a_non_number_is_refused(
     evaluations: EvaluationsStore, calls: CallsStore, field: str, message: str
 ) -> None:
     await calls.write(of_run())
@@ -224,7 +224,7 @@ async def test_a_sort_by_what_is_no_number_is_refused(
     assert refused.value.argument == "sort_by.1.field"
 
 
-async def test_what_is_no_run_has_no_rows(evaluations: EvaluationsStore, calls: CallsStore) -> None:
+async def test_call_other_than_a_run_has_no_rows(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     await calls.write([*whole_run([graded(1, 1)]), start(1), end(1)])
 
     for project, run in ((PROJECT, call_id(404)), ("acme/other", run_id())):
@@ -239,14 +239,14 @@ async def test_what_is_no_run_has_no_rows(evaluations: EvaluationsStore, calls: 
 
 
 @pytest.mark.usefixtures("trials")
-async def test_a_cursor_is_of_one_run(evaluations: EvaluationsStore) -> None:
+async def test_cursor_is_valid_for_one_run(evaluations: EvaluationsStore) -> None:
     page = await evaluations.rows(PROJECT, run_id(1), PageRequest(2), set())
 
     with pytest.raises(BadInputError, match="not a cursor of this query"):
         await evaluations.rows(PROJECT, run_id(2), PageRequest(2, page.cursor(page.rows[-1])), set())
 
 
-async def test_rows_go_with_their_calls(evaluations: EvaluationsStore, calls: CallsStore) -> None:
+async def test_rows_disappear_with_their_calls(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     await calls.write([*of_run(runs=True), *(part for n in range(3) for part in of_prediction(n, graded(n, n)))])
     await calls.delete(PROJECT, [prediction_id(1)])
 
@@ -261,7 +261,7 @@ async def examples(evaluations: EvaluationsStore) -> list[Any]:
     return [(row.get("example_ref", {}).get("ref"), row.get("json", {}).get("example")) for row in page.rows]
 
 
-async def test_an_example_is_the_row_that_its_ref_leads_to_or_what_was_given(
+async def test_example_is_the_referenced_row_or_the_inline_value(
     evaluations: EvaluationsStore, calls: CallsStore, tables: TablesStore
 ) -> None:
     _, [digest] = await tables.create(PROJECT, [{"question": "Why?", "n": 2**70}])
@@ -287,7 +287,7 @@ async def test_an_example_is_the_row_that_its_ref_leads_to_or_what_was_given(
     assert found[6:] == [(None, '"in words"'), (None, "null"), (None, '[1,{"a":null}]')]
 
 
-async def test_an_example_given_as_it_is_and_by_ref_is_one(
+async def test_inline_and_referenced_example_are_equal(
     evaluations: EvaluationsStore, calls: CallsStore, tables: TablesStore
 ) -> None:
     _, [digest] = await tables.create(PROJECT, [{"question": "Why?", "n": 1}])

@@ -15,28 +15,26 @@ from tests.stores.evaluations.builders import graded, of_run, prediction_id, run
 OTHER = "acme/other"
 
 
-async def test_a_run_that_ended_tells_what_it_summed_up(evaluations: EvaluationsStore, calls: CallsStore) -> None:
+async def test_finished_run_has_its_summary(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     await calls.write(whole_run([graded(1, 4)], output={"helpfulness": {"grade": {"mean": 4.0}}}))
 
     assert await evaluations.status(PROJECT, run_id()) == Complete('{"helpfulness":{"grade":{"mean":4.0}}}')
 
 
 @pytest.mark.parametrize("output", [None, "none", [1], 5])
-async def test_what_sums_up_as_no_object_is_an_empty_one(
-    evaluations: EvaluationsStore, calls: CallsStore, output: object
-) -> None:
+async def test_non_object_summary_is_empty(evaluations: EvaluationsStore, calls: CallsStore, output: object) -> None:
     await calls.write(of_run(output=output))
 
     assert await evaluations.status(PROJECT, run_id()) == Complete("{}")
 
 
-async def test_a_run_that_failed_says_why(evaluations: EvaluationsStore, calls: CallsStore) -> None:
+async def test_failed_run_has_a_reason(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     await calls.write(whole_run([graded(1, 4)], output=None, exception="out of tea"))
 
     assert await evaluations.status(PROJECT, run_id()) == Failed("out of tea")
 
 
-async def test_what_is_not_there_is_not_found(evaluations: EvaluationsStore, calls: CallsStore) -> None:
+async def test_missing_run_is_not_found(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     await calls.write([*of_run(1), *of_run(2)])
     await calls.delete(PROJECT, [run_id(2)])
 
@@ -47,7 +45,7 @@ async def test_what_is_not_there_is_not_found(evaluations: EvaluationsStore, cal
 
 
 @pytest.mark.parametrize("name", ["answer", "Evaluation.predict_and_score", "evaluate"])
-async def test_a_call_that_is_no_run_says_what_it_is(
+async def test_status_of_a_call_that_is_no_run_names_its_op(
     evaluations: EvaluationsStore, calls: CallsStore, name: str
 ) -> None:
     await calls.write([start(1, op_name=name), end(1)])
@@ -63,7 +61,7 @@ async def publish(objects: ObjectsStore, name: str, value: dict[str, object]) ->
 
 
 @pytest.mark.parametrize(("trials", "total"), [(1, 5), (3, 15), (None, 5), ("many", 5), (0, 5), (2**31, 5)])
-async def test_a_run_under_way_tells_how_far_it_is(
+async def test_running_run_has_its_progress(
     evaluations: EvaluationsStore,
     calls: CallsStore,
     objects: ObjectsStore,
@@ -83,7 +81,7 @@ async def test_a_run_under_way_tells_how_far_it_is(
     assert len(commands.names) <= 6
 
 
-async def test_a_run_over_a_dataset_that_is_not_there_counts_what_is_done(
+async def test_run_with_a_missing_dataset_counts_finished_rows(
     evaluations: EvaluationsStore, calls: CallsStore, objects: ObjectsStore
 ) -> None:
     dataset = await publish(objects, "Questions", {"rows": f"weave:///{PROJECT}/table/{'0' * 64}"})
@@ -99,9 +97,7 @@ async def test_a_run_over_a_dataset_that_is_not_there_counts_what_is_done(
     assert await evaluations.status(PROJECT, run_id(1)) == Running(1, 1)
 
 
-async def test_more_that_is_done_than_the_dataset_has_is_all_of_it(
-    evaluations: EvaluationsStore, calls: CallsStore
-) -> None:
+async def test_progress_is_capped_at_the_dataset_size(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     inputs = {"self": {"dataset": [{"n": 1}]}}
     await calls.write(whole_run([graded(1, 4), graded(2, 4)], inputs=inputs, runs=True))
 

@@ -26,7 +26,7 @@ def tokens(prompt: int, requests: int = 1) -> Json:
         pytest.param((5_000, 250_000), 0.63375, id="5,000 x 1.25e-6 + 100 x 1e-5 + 250,000 x 2.5e-6 + 100 x 1.5e-5"),
     ],
 )
-async def test_a_run_that_sums_up_costs_as_much_as_its_requests(
+async def test_run_that_sums_usage_costs_as_much_as_its_requests(
     evaluations: EvaluationsStore, calls: CallsStore, prompts: tuple[int, ...], cost: float
 ) -> None:
     summary = {"usage": tokens(sum(prompts), len(prompts)), "status_counts": {"success": 4}}
@@ -39,7 +39,7 @@ async def test_a_run_that_sums_up_costs_as_much_as_its_requests(
     assert usage["cost"] == cost
 
 
-def test_a_hundred_short_requests_that_a_run_adds_up_cost_a_hundred_times_one() -> None:
+def test_run_of_100_short_requests_costs_100_times_one() -> None:
     tally = Tally()
     for _ in range(100):
         tally.add(Tally.from_summary({"usage": tokens(5_000)}))

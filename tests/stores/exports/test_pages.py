@@ -27,7 +27,7 @@ def ids(found: list[Page]) -> list[str]:
 
 
 @pytest.mark.parametrize("count", [0, 1, 50, 51, 250])
-async def test_each_row_comes_once_also_where_pages_are_just_full(
+async def test_each_row_is_read_once_also_with_exactly_full_pages(
     database: Database, calls: CallsStore, count: int
 ) -> None:
     await calls.write([start(number) for number in range(count)])
@@ -42,7 +42,7 @@ def _page(number: int, *, has_next: bool) -> Page:
     return Page([{"id": str(number)}], has_next, number > 0, Order({}, (SortKey("id"),)), b"list")
 
 
-async def test_the_next_page_is_read_while_one_is_looked_at() -> None:
+async def test_next_page_is_read_ahead() -> None:
     asked: list[int] = []
 
     async def read(_request: PageRequest) -> Page:
@@ -57,7 +57,7 @@ async def test_the_next_page_is_read_while_one_is_looked_at() -> None:
     assert seen == [(["0"], 2), (["1"], 3), (["2"], 3)]
 
 
-async def test_a_failure_ahead_is_told_when_its_page_is_due_and_not_to_who_has_left() -> None:
+async def test_read_ahead_failure_is_raised_when_its_page_is_due() -> None:
     async def read(request: PageRequest) -> Page:
         if request.cursor:
             raise UnavailableError("the database is away")
@@ -75,7 +75,7 @@ async def test_a_failure_ahead_is_told_when_its_page_is_due_and_not_to_who_has_l
     assert ids([first]) == ["0"]
 
 
-async def test_pages_end_early_where_rows_are_large(database: Database, calls: CallsStore) -> None:
+async def test_pages_end_early_with_large_rows(database: Database, calls: CallsStore) -> None:
     for number in range(12):
         await calls.write([start(number, inputs=LARGE if number < 10 else {})])
 
@@ -86,7 +86,7 @@ async def test_pages_end_early_where_rows_are_large(database: Database, calls: C
 
 
 @pytest.mark.parametrize("descending", [False, True])
-async def test_pages_end_early_also_where_feedback_leads_their_order(
+async def test_pages_end_early_with_a_feedback_sort(
     database: Database,
     calls: CallsStore,
     descending: bool,  # noqa: FBT001 -- a case
@@ -108,7 +108,7 @@ async def test_pages_end_early_also_where_feedback_leads_their_order(
     assert max(len(page.rows) for page in found) <= 3
 
 
-async def test_a_page_has_a_row_however_large_and_says_whether_there_are_more(calls: CallsStore) -> None:
+async def test_page_has_at_least_one_row_and_a_next_page_flag(calls: CallsStore) -> None:
     await calls.write([start(number, inputs=LARGE) for number in range(2)])
 
     first = await calls.page(PROJECT, PageRequest(10, max_characters=1), ["id", "inputs"])
@@ -118,7 +118,7 @@ async def test_a_page_has_a_row_however_large_and_says_whether_there_are_more(ca
     assert ([row["id"] for row in rest.rows], rest.has_next) == ([call_id(1)], False)
 
 
-async def test_a_list_goes_on_after_a_cursor_in_its_order(database: Database, calls: CallsStore) -> None:
+async def test_list_continues_after_a_cursor_in_order(database: Database, calls: CallsStore) -> None:
     await calls.write([start(number, inputs={"n": number % 7}) for number in range(120)])
     asked = RowSelection(PROJECT, sort_by=[SortBy("inputs.n", descending=True)])
     read = LISTS["calls"].page_reader(database, asked)

@@ -21,7 +21,7 @@ from stores.exports.row_reader import ImportedRow
         (lambda fields: fields.own_ref("number", optional=True), "number"),
     ],
 )
-def test_a_field_of_another_type_is_named(read: Callable[[ImportedRow], object], name: str) -> None:
+def test_field_of_the_wrong_type_is_named(read: Callable[[ImportedRow], object], name: str) -> None:
     row = {"number": 1, "flag": True, "huge": 1 << 63, "minus": -1, "text": "noon", "nothing": None}
 
     with pytest.raises(BadInputError) as refused:
@@ -30,7 +30,7 @@ def test_a_field_of_another_type_is_named(read: Callable[[ImportedRow], object],
     assert refused.value.argument == name
 
 
-def test_refs_into_the_own_project_go_along_and_no_others() -> None:
+def test_refs_into_the_source_project_are_rewritten() -> None:
     row = {
         "project_id": "a/b",
         "own": "weave:///a/b/call/1",

@@ -26,7 +26,7 @@ async def refusal(store: FeedbackStore, ref: str, value: object) -> StoreError:
     return caught.value
 
 
-async def test_a_value_as_its_spec_has_it_is_kept(store: FeedbackStore, objects: ObjectsStore) -> None:
+async def test_value_that_matches_its_spec_is_stored(store: FeedbackStore, objects: ObjectsStore) -> None:
     ref = await spec(objects, SCORE)
 
     row = await store.create_one(annotation(ref, {"score": 5}))
@@ -35,7 +35,7 @@ async def test_a_value_as_its_spec_has_it_is_kept(store: FeedbackStore, objects:
     assert row["annotation_ref"] == ref
 
 
-async def test_a_value_that_breaks_its_spec_is_refused_with_the_path(
+async def test_value_that_violates_its_spec_is_refused_with_the_path(
     store: FeedbackStore, objects: ObjectsStore, database: Database
 ) -> None:
     ref = await spec(objects, SCORE)
@@ -50,13 +50,13 @@ async def test_a_value_that_breaks_its_spec_is_refused_with_the_path(
 
 
 @pytest.mark.parametrize("value", [None, 0, "", [], {}])
-async def test_a_spec_without_a_schema_takes_any_value(
+async def test_spec_without_a_schema_accepts_any_value(
     store: FeedbackStore, objects: ObjectsStore, value: object
 ) -> None:
     assert await store.create_one(annotation(await spec(objects, {}), value))
 
 
-async def test_a_spec_must_be_there(store: FeedbackStore, objects: ObjectsStore) -> None:
+async def test_missing_spec_is_refused(store: FeedbackStore, objects: ObjectsStore) -> None:
     ref = await spec(objects, SCORE)
     other = await spec(objects, SCORE, "grade")
     elsewhere = await spec(objects, SCORE, project_id="acme/other")
@@ -91,7 +91,7 @@ async def test_a_spec_must_be_there(store: FeedbackStore, objects: ObjectsStore)
         ),
     ],
 )
-async def test_what_is_no_spec_is_refused(store: FeedbackStore, objects: ObjectsStore, val: object, says: str) -> None:
+async def test_non_spec_object_is_refused(store: FeedbackStore, objects: ObjectsStore, val: object, says: str) -> None:
     digest = await objects.create(ObjectVersion(PROJECT, "score", val))
 
     error = await refusal(store, f"weave:///{PROJECT}/object/score:{digest}", 1)
@@ -117,7 +117,7 @@ async def test_what_is_no_spec_is_refused(store: FeedbackStore, objects: Objects
     ],
     ids=["doubling", "property", "pattern", "ref", "patterns"],
 )
-async def test_a_spec_at_fault_is_refused_as_an_object_and_as_that_of_an_annotation(
+async def test_invalid_spec_is_refused_on_creation_and_in_annotations(
     store: FeedbackStore, objects: ObjectsStore, schema: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(BadInputError) as made:
@@ -131,7 +131,7 @@ async def test_a_spec_at_fault_is_refused_as_an_object_and_as_that_of_an_annotat
     assert f"leads to a spec whose field_schema {says}" in error.message
 
 
-async def test_a_spec_that_only_some_values_take_too_long_by_is_at_fault_then(
+async def test_spec_too_slow_for_a_value_is_reported_with_that_value(
     store: FeedbackStore, objects: ObjectsStore
 ) -> None:
     ref = await spec(objects, {"properties": {"a": {"$ref": "#/$defs/a0"}}, "$defs": DOUBLING["$defs"]})
@@ -144,7 +144,7 @@ async def test_a_spec_that_only_some_values_take_too_long_by_is_at_fault_then(
     assert "takes more than 2 seconds to check" in caught.value.message
 
 
-async def test_a_schema_is_read_beside_the_event_loop(objects: ObjectsStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_schema_is_checked_in_a_thread(objects: ObjectsStore, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: set[int] = set()
     read = json_schema.JsonSchema
 
@@ -159,7 +159,7 @@ async def test_a_schema_is_read_beside_the_event_loop(objects: ObjectsStore, mon
     assert threading.get_ident() not in threads
 
 
-async def test_a_batch_asks_for_all_specs_at_once_and_names_the_item_at_fault(
+async def test_batch_reads_all_specs_at_once_and_names_the_invalid_item(
     store: FeedbackStore, objects: ObjectsStore, commands: Commands
 ) -> None:
     refs = [await spec(objects, {"maximum": number}) for number in range(20)]

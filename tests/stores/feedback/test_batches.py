@@ -15,7 +15,7 @@ from tests.stores.feedback.builders import feedback, note
 from tests.stores.feedback.stored import notes
 
 
-async def test_of_an_id_twice_in_a_batch_the_later_counts(store: FeedbackStore) -> None:
+async def test_later_of_duplicate_ids_in_a_batch_wins(store: FeedbackStore) -> None:
     rows = await store.create([note("first", id="f"), note("between"), note("last", id="f")])
 
     assert [row["id"] for row in rows][::2] == ["f", "f"]
@@ -23,7 +23,7 @@ async def test_of_an_id_twice_in_a_batch_the_later_counts(store: FeedbackStore) 
     assert await store.count(PROJECT) == 2
 
 
-async def test_an_empty_batch_does_nothing(store: FeedbackStore) -> None:
+async def test_empty_batch_does_nothing(store: FeedbackStore) -> None:
     assert await store.create([]) == []
     assert await store.count(PROJECT) == 0
 
@@ -36,7 +36,7 @@ async def test_an_empty_batch_does_nothing(store: FeedbackStore) -> None:
         (note(project_id="x"), BadInputError, "batch.2.project_id"),
     ],
 )
-async def test_a_batch_with_one_invalid_item_stores_nothing(
+async def test_batch_with_one_invalid_item_stores_nothing(
     store: FeedbackStore, broken: NewFeedback, kind: type[StoreError], argument: str
 ) -> None:
     with pytest.raises(kind) as caught:
@@ -46,7 +46,7 @@ async def test_a_batch_with_one_invalid_item_stores_nothing(
     assert await store.count(PROJECT) == 0
 
 
-async def test_a_batch_of_ten_thousand_is_stored_and_one_more_is_refused(store: FeedbackStore) -> None:
+async def test_batch_of_ten_thousand_is_stored_and_one_more_is_refused(store: FeedbackStore) -> None:
     batch = [note(str(number), id=f"f{number}" if number % 2 else None) for number in range(10_000)]
 
     rows = await store.create(batch)
@@ -58,7 +58,7 @@ async def test_a_batch_of_ten_thousand_is_stored_and_one_more_is_refused(store: 
     assert (caught.value.argument, caught.value.message) == ("batch", "has 10,001 items; the limit is 10,000")
 
 
-async def test_large_and_deep_payloads_come_back_as_they_were_sent(store: FeedbackStore, database: Database) -> None:
+async def test_large_and_deep_payloads_are_read_back_as_sent(store: FeedbackStore, database: Database) -> None:
     deep: object = "bottom"
     for _ in range(1000):
         deep = [deep]
@@ -72,7 +72,7 @@ async def test_large_and_deep_payloads_come_back_as_they_were_sent(store: Feedba
     assert await database.feedback.count_documents({"payload.%24a%2Eb": {"$exists": True}}) == 1
 
 
-async def test_batches_that_cross_each_other_are_each_stored_whole(store: FeedbackStore) -> None:
+async def test_overlapping_batches_are_each_stored_whole(store: FeedbackStore) -> None:
     ids = [f"f{number}" for number in range(20)]
     forward = [note("forward", id=feedback_id) for feedback_id in ids]
     backward = [note("backward", id=feedback_id) for feedback_id in reversed(ids)]
@@ -83,7 +83,7 @@ async def test_batches_that_cross_each_other_are_each_stored_whole(store: Feedba
     assert await store.count(PROJECT) == 20
 
 
-async def test_a_batch_that_is_too_large_as_stored_is_refused_by_name(store: FeedbackStore) -> None:
+async def test_batch_too_large_when_stored_is_refused_by_name(store: FeedbackStore) -> None:
     # Lists take some times their text, for each number has its position beside it.
     large = feedback({"a": [0] * 480_000})
 
@@ -108,7 +108,7 @@ async def test_a_batch_that_is_too_large_as_stored_is_refused_by_name(store: Fee
         (lambda store: store.replace("a", note()), "payload"),
     ],
 )
-async def test_what_a_small_server_does_not_take_at_once_is_refused_by_name(
+async def test_batch_too_large_for_a_small_server_is_refused_by_name(
     store: FeedbackStore,
     monkeypatch: pytest.MonkeyPatch,
     write: Callable[[FeedbackStore], Awaitable[object]],

@@ -41,7 +41,7 @@ async def stock(store: FeedbackStore) -> FeedbackStore:
     ],
 )
 @pytest.mark.parametrize("deep", [False, True])
-async def test_a_list_is_read_by_an_index(
+async def test_list_is_read_by_an_index(
     stock: FeedbackStore,
     database: Database,
     commands: Commands,
@@ -62,7 +62,7 @@ async def test_a_list_is_read_by_an_index(
     assert plan.documents_examined <= returned + 2
 
 
-async def test_numbers_by_type_are_read_from_an_index_alone(
+async def test_stats_by_type_are_read_from_an_index_alone(
     stock: FeedbackStore, database: Database, commands: Commands
 ) -> None:
     await stock.stats(PROJECT)
@@ -72,7 +72,7 @@ async def test_numbers_by_type_are_read_from_an_index_alone(
     assert plan.documents_examined == 0
 
 
-async def test_the_feedback_on_a_page_of_calls_is_all_that_is_looked_at(
+async def test_feedback_of_a_page_of_calls_reads_only_that(
     stock: FeedbackStore, database: Database, commands: Commands
 ) -> None:
     keys = [(PROJECT, call_id(number)) for number in range(10)]

@@ -41,9 +41,7 @@ def refusal(new: NewFeedback) -> StoreError:
         ("👍a", ":thumbs_up:a", "👍a", ":thumbs_up:a"),
     ],
 )
-def test_a_reaction_is_told_what_its_emoji_is_called(
-    emoji: str, alias: str, detoned: str | None, detoned_alias: str
-) -> None:
+def test_reaction_has_the_names_of_its_emoji(emoji: str, alias: str, detoned: str | None, detoned_alias: str) -> None:
     new = feedback({"emoji": emoji, "by": "hand", "alias": "mine"}, feedback_type="wandb.reaction.1").checked()
 
     assert new.payload == {
@@ -55,7 +53,7 @@ def test_a_reaction_is_told_what_its_emoji_is_called(
     }
 
 
-def test_a_family_that_has_no_name_of_its_own_is_one_emoji() -> None:
+def test_family_without_a_name_is_one_emoji() -> None:
     new = reaction("👨🏿‍👩🏻‍👧🏽").checked()
 
     assert isinstance(new.payload, dict)
@@ -74,7 +72,7 @@ def test_a_family_that_has_no_name_of_its_own_is_one_emoji() -> None:
         ({"emoji": "👍" + "a" * 1024}, "payload.$.emoji", "has 1,025 characters; the limit is 1,024"),
     ],
 )
-def test_a_reaction_without_one_emoji_is_refused(payload: object, argument: str, says: str) -> None:
+def test_reaction_without_one_emoji_is_refused(payload: object, argument: str, says: str) -> None:
     error = refusal(feedback(payload, feedback_type="wandb.reaction.1"))
 
     assert (type(error), error.argument) == (BadInputError, argument)
@@ -82,7 +80,7 @@ def test_a_reaction_without_one_emoji_is_refused(payload: object, argument: str,
 
 
 @pytest.mark.parametrize("text", ["x", "x" * 1024, "🧵" * 1024])
-def test_a_note_has_a_text(text: str) -> None:
+def test_note_has_a_text(text: str) -> None:
     assert note(text).checked().payload == {"note": text}
 
 
@@ -95,7 +93,7 @@ def test_a_note_has_a_text(text: str) -> None:
         ({}, "1 to 1,024 characters"),
     ],
 )
-def test_a_note_without_a_text_or_with_too_long_a_one_is_refused(payload: object, says: str) -> None:
+def test_note_with_missing_or_too_long_text_is_refused(payload: object, says: str) -> None:
     error = refusal(feedback(payload, feedback_type="wandb.note.1"))
 
     assert error.argument == "payload.$.note"
@@ -117,7 +115,7 @@ def test_a_note_without_a_text_or_with_too_long_a_one_is_refused(payload: object
     ],
     ids=lambda new: f"{new.feedback_type} {sorted(new.refs)}",
 )
-def test_what_keeps_the_rules_passes(new: NewFeedback) -> None:
+def test_valid_feedback_is_accepted(new: NewFeedback) -> None:
     checked = new.checked()
 
     assert checked.id
@@ -168,14 +166,14 @@ def test_what_keeps_the_rules_passes(new: NewFeedback) -> None:
         (feedback({"n": 10**400}), "payload", "more than 308 digits at n"),
     ],
 )
-def test_what_breaks_a_rule_is_refused_by_name(new: NewFeedback, argument: str, says: str) -> None:
+def test_invalid_feedback_is_refused_by_name(new: NewFeedback, argument: str, says: str) -> None:
     error = refusal(new)
 
     assert (type(error), error.argument) == (BadInputError, argument)
     assert says in error.message
 
 
-def test_a_payload_beyond_the_bounds_of_json_is_refused() -> None:
+def test_payload_over_the_json_limits_is_refused() -> None:
     payload: object = {}
     for _ in range(1024):
         payload = {"a": payload}
@@ -183,7 +181,7 @@ def test_a_payload_beyond_the_bounds_of_json_is_refused() -> None:
     assert "nests deeper than 1,024 levels" in refusal(feedback(payload)).message
 
 
-def test_a_payload_of_just_the_limit_passes_and_a_byte_more_does_not() -> None:
+def test_payload_at_the_limit_is_accepted_and_one_byte_more_is_not() -> None:
     room = MAX_PAYLOAD_BYTES - len('{"a":""}')
 
     assert len(feedback({"a": "x" * room}).checked().text) == MAX_PAYLOAD_BYTES
@@ -194,7 +192,7 @@ def test_a_payload_of_just_the_limit_passes_and_a_byte_more_does_not() -> None:
         assert "the limit is 1,048,576" in error.message
 
 
-def test_what_is_written_into_a_reaction_counts() -> None:
+def test_fields_added_to_a_reaction_count_towards_its_size() -> None:
     room = MAX_PAYLOAD_BYTES - len('{"emoji":"👍","a":""}'.encode())
 
     error = refusal(feedback({"emoji": "👍", "a": "x" * room}, feedback_type="wandb.reaction.1"))

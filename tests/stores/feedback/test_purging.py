@@ -18,7 +18,7 @@ def by_id(*ids: object) -> Query:
     return Query({"$expr": terms[0] if len(terms) == 1 else {"$or": terms}})
 
 
-async def test_a_purge_takes_what_it_names_and_says_how_much(store: FeedbackStore) -> None:
+async def test_purge_deletes_the_named_feedback_and_counts_it(store: FeedbackStore) -> None:
     await store.create([note(id=name, project_id=project) for name in "abcd" for project in (PROJECT, "acme/other")])
 
     assert await store.purge(PROJECT, by_id("a")) == 1
@@ -52,7 +52,7 @@ EQUALS: dict[str, Any] = {"$eq": [ID, A]}
     ],
     ids=str,
 )
-async def test_a_purge_by_anything_but_ids_is_refused_and_takes_nothing(store: FeedbackStore, tree: object) -> None:
+async def test_purge_by_anything_but_ids_is_refused(store: FeedbackStore, tree: object) -> None:
     await store.create_one(note(id="a"))
 
     with pytest.raises(BadInputError) as caught:
@@ -64,16 +64,14 @@ async def test_a_purge_by_anything_but_ids_is_refused_and_takes_nothing(store: F
     assert await store.count(PROJECT) == 1
 
 
-async def test_a_purge_by_no_query_is_refused(store: FeedbackStore) -> None:
+async def test_purge_without_a_query_is_refused(store: FeedbackStore) -> None:
     with pytest.raises(BadInputError, match=r"\$expr"):
         await store.purge(PROJECT, Query({}))
     with pytest.raises(BadInputError, match="one or more operands"):
         await store.purge(PROJECT, Query({"$expr": {"$or": []}}))
 
 
-async def test_ids_longer_than_any_is_are_not_even_asked_for(
-    store: FeedbackStore, database: Database, commands: Commands
-) -> None:
+async def test_too_long_ids_are_not_queried(store: FeedbackStore, database: Database, commands: Commands) -> None:
     await store.create([note(id="a" * 128), note(id="b")])
     longest, long = "a" * 128, ["c" * 129, *(f"{number}" + "d" * 90_000 for number in range(300))]
     commands.sent.clear()

@@ -84,7 +84,7 @@ def contains(name: str, text: str) -> dict[str, object]:
     ],
     ids=str,
 )
-async def test_a_query_finds_what_it_says(stock: FeedbackStore, tree: object, expected: str) -> None:
+async def test_query_finds_the_matching_feedback(stock: FeedbackStore, tree: object, expected: str) -> None:
     page = await stock.page(PROJECT, PageRequest(), {"id"}, query=Query({"$expr": tree}))
 
     assert "".join(row["id"] for row in page.rows) == expected
@@ -92,7 +92,7 @@ async def test_a_query_finds_what_it_says(stock: FeedbackStore, tree: object, ex
     assert (await stock.stats(PROJECT, Query({"$expr": tree}))).count == len(expected)
 
 
-async def test_python_decides_conditions_on_payloads_that_are_too_complex_for_mongodb(stock: FeedbackStore) -> None:
+async def test_payload_too_complex_for_mongodb_is_matched_in_python(stock: FeedbackStore) -> None:
     query = Query({"$expr": {"$contains": {"input": get("payload.tags"), "substr": literal("x")}}})
     first = await stock.page(PROJECT, PageRequest(size=1), {"id"}, query=query)
     for tag in ("x", "y"):
@@ -117,7 +117,7 @@ async def test_python_decides_conditions_on_payloads_that_are_too_complex_for_mo
     ],
     ids=str,
 )
-async def test_a_sort_orders_by_columns_and_paths(
+async def test_sort_orders_by_columns_and_paths(
     stock: FeedbackStore, sort_by: list[SortBy] | None, expected: str
 ) -> None:
     page = await stock.page(PROJECT, PageRequest(), {"id"}, sort_by)
@@ -125,7 +125,7 @@ async def test_a_sort_orders_by_columns_and_paths(
     assert "".join(row["id"] for row in page.rows) == expected
 
 
-async def test_pages_in_both_directions_meet_each_row_once(store: FeedbackStore, database: Database) -> None:
+async def test_pages_in_both_directions_have_each_row_once(store: FeedbackStore, database: Database) -> None:
     dice = random.Random(3)  # noqa: S311 -- the same feedback each time
     values = (1, 2.5, "x", "y", None, True, [1], {"a": 1})
     batch = [
@@ -157,7 +157,7 @@ async def walk(store: FeedbackStore, size: int, sort_by: Sequence[SortBy], *, ba
     return ids
 
 
-async def test_only_what_is_wanted_is_read(stock: FeedbackStore) -> None:
+async def test_only_selected_fields_are_read(stock: FeedbackStore) -> None:
     bare = await stock.page(PROJECT, PageRequest(1), {"feedback_type"})
     full = await stock.page(PROJECT, PageRequest(1), {"payload", "call"})
 
@@ -166,7 +166,7 @@ async def test_only_what_is_wanted_is_read(stock: FeedbackStore) -> None:
     assert full.rows[0]["call_id"] == call_id(0)
 
 
-async def test_numbers_by_type_come_with_the_last_of_each(stock: FeedbackStore) -> None:
+async def test_stats_by_type_have_the_latest_of_each(stock: FeedbackStore) -> None:
     last = await stock.create([note(), note()])
 
     stats = await stock.stats(PROJECT)
@@ -181,7 +181,7 @@ async def test_numbers_by_type_come_with_the_last_of_each(stock: FeedbackStore) 
     assert (await stock.stats("acme/none")).types == []
 
 
-async def test_numbers_of_too_many_types_are_refused(store: FeedbackStore) -> None:
+async def test_stats_of_too_many_types_are_refused(store: FeedbackStore) -> None:
     await store.create([feedback(feedback_type=f"kind {number}") for number in range(MAX_TYPES)])
     assert len((await store.stats(PROJECT)).types) == MAX_TYPES
     await store.create_one(feedback(feedback_type="one more"))
@@ -192,7 +192,7 @@ async def test_numbers_of_too_many_types_are_refused(store: FeedbackStore) -> No
     assert caught.value.argument == "query"
 
 
-async def test_the_feedback_on_calls_comes_by_page_type_and_project(store: FeedbackStore) -> None:
+async def test_feedback_on_calls_is_read_by_page_type_and_project(store: FeedbackStore) -> None:
     batch = [note(str(n), id=f"n{n}", weave_ref=call_ref(n % 3)) for n in range(9)]
     batch += [reaction(id=f"r{n}", weave_ref=call_ref(n)) for n in range(2)]
     batch += [note(id="other", project_id="acme/other", weave_ref=call_ref(0, "acme/other"))]
@@ -222,9 +222,7 @@ async def test_the_feedback_on_calls_comes_by_page_type_and_project(store: Feedb
         ({"$eq": [get("created_at"), literal("noon")]}, "query.json.$expr.$eq.1", "is not an ISO 8601 time"),
     ],
 )
-async def test_a_query_that_makes_no_sense_is_refused(
-    store: FeedbackStore, tree: object, argument: str, says: str
-) -> None:
+async def test_invalid_query_is_refused(store: FeedbackStore, tree: object, argument: str, says: str) -> None:
     with pytest.raises(BadInputError) as caught:
         await store.page(PROJECT, PageRequest(), {"id"}, query=Query({"$expr": tree}))
 

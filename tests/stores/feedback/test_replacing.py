@@ -11,7 +11,7 @@ from tests.stores.feedback.builders import call_ref, note, reaction
 from tests.stores.feedback.stored import everything, notes
 
 
-async def test_replacing_puts_new_feedback_in_the_place_of_the_old(store: FeedbackStore) -> None:
+async def test_replacement_deletes_the_old_feedback(store: FeedbackStore) -> None:
     await store.create([note("old", id="f"), note("other", id="g")])
 
     made = await store.replace("f", note("new", weave_ref=call_ref(2), wb_user_id="bob"))
@@ -23,7 +23,7 @@ async def test_replacing_puts_new_feedback_in_the_place_of_the_old(store: Feedba
 
 
 @pytest.mark.parametrize("new", [note("new"), note("new", id="g"), note("new", id="nothing")])
-async def test_feedback_that_is_not_there_is_not_replaced(store: FeedbackStore, new: NewFeedback) -> None:
+async def test_missing_feedback_is_not_replaced(store: FeedbackStore, new: NewFeedback) -> None:
     await store.create([note("old", id="f")])
 
     with pytest.raises(NotFoundError, match="there is no feedback 'nothing' in acme/chat") as caught:
@@ -34,7 +34,7 @@ async def test_feedback_that_is_not_there_is_not_replaced(store: FeedbackStore, 
 
 
 @pytest.mark.parametrize("ids", [[None] * 10, [f"g{number}" for number in range(10)]], ids=["made", "given"])
-async def test_of_ten_replacements_at_once_one_succeeds(store: FeedbackStore, ids: list[str | None]) -> None:
+async def test_one_of_ten_concurrent_replacements_succeeds(store: FeedbackStore, ids: list[str | None]) -> None:
     await store.create([note("old", id="f")])
 
     found = await asyncio.gather(
@@ -46,7 +46,7 @@ async def test_of_ten_replacements_at_once_one_succeeds(store: FeedbackStore, id
     assert await notes(store) == {row["id"]: f'{{"note":"new {found.index(row)}"}}'}
 
 
-async def test_a_replacement_with_an_id_may_be_sent_again(store: FeedbackStore) -> None:
+async def test_replacement_with_an_id_is_idempotent(store: FeedbackStore) -> None:
     await store.create([note("old", id="f")])
     new = note("new", id="g")
 
@@ -57,7 +57,7 @@ async def test_a_replacement_with_an_id_may_be_sent_again(store: FeedbackStore) 
     assert await notes(store) == {"g": '{"note":"new"}'}
 
 
-async def test_a_replacement_by_its_own_id_overwrites_and_the_last_counts(store: FeedbackStore) -> None:
+async def test_replacement_with_its_own_id_overwrites(store: FeedbackStore) -> None:
     await store.create([note("old", id="f")])
 
     rows = await asyncio.gather(*(store.replace("f", note(f"new {number}", id="f")) for number in range(10)))
@@ -71,7 +71,7 @@ async def test_a_replacement_by_its_own_id_overwrites_and_the_last_counts(store:
     assert await notes(store) == {"g": '{"note":"elsewhere"}'}
 
 
-async def test_feedback_that_is_not_there_leaves_other_feedback_of_the_new_id_alone(store: FeedbackStore) -> None:
+async def test_failed_replacement_keeps_feedback_with_the_new_id(store: FeedbackStore) -> None:
     await store.create([note("old", id="e"), note("other", id="g")])
     await store.replace("e", note("next", id="h"))
 
@@ -90,7 +90,7 @@ async def test_feedback_that_is_not_there_leaves_other_feedback_of_the_new_id_al
         (note(id="taken", weave_ref="elsewhere"), ConflictError, "id"),
     ],
 )
-async def test_what_cannot_be_stored_takes_no_place(
+async def test_refused_replacement_changes_nothing(
     store: FeedbackStore, new: NewFeedback, kind: type[StoreError], argument: str
 ) -> None:
     await store.create([note("old", id="f"), note("other", id="taken")])
@@ -102,7 +102,7 @@ async def test_what_cannot_be_stored_takes_no_place(
     assert await notes(store) == {"f": '{"note":"old"}', "taken": '{"note":"other"}'}
 
 
-async def test_a_reader_never_sees_neither_or_both_of_old_and_new(store: FeedbackStore) -> None:
+async def test_reader_sees_exactly_one_of_old_and_new(store: FeedbackStore) -> None:
     await store.create_one(note("0", id="f0"))
     seen: list[int] = []
 
@@ -128,7 +128,7 @@ async def test_a_reader_never_sees_neither_or_both_of_old_and_new(store: Feedbac
         ({"weave_ref": call_ref(2)}, "'theirs' is the id of feedback about another weaveRef; use another id"),
     ],
 )
-async def test_the_id_of_what_goes_stays_with_its_user_and_ref(
+async def test_id_of_replaced_feedback_stays_with_its_user_and_ref(
     store: FeedbackStore, changes: dict[str, Any], says: str
 ) -> None:
     await store.create_one(note("old", id="theirs"))
@@ -152,7 +152,7 @@ async def test_the_id_of_what_goes_stays_with_its_user_and_ref(
     ],
     ids=["empty", "long", "huge"],
 )
-async def test_what_cannot_be_an_id_names_nothing_that_goes(store: FeedbackStore, feedback_id: str, says: str) -> None:
+async def test_invalid_id_replaces_nothing(store: FeedbackStore, feedback_id: str, says: str) -> None:
     with pytest.raises(BadInputError) as caught:
         await store.replace(feedback_id, note())
 

@@ -11,7 +11,7 @@ from tests.stores.calls.builders import NOON, PROJECT
 from tests.stores.feedback.builders import annotation, feedback, spec
 
 
-async def test_it_has_the_id_and_the_time_that_it_had_however_often(database: Database) -> None:
+async def test_repeated_restore_keeps_id_and_time(database: Database) -> None:
     store = FeedbackStore(database)
     old = feedback({"score": 1}, id="mine", created_at=NOON, wb_user_id="ada")
 
@@ -22,7 +22,7 @@ async def test_it_has_the_id_and_the_time_that_it_had_however_often(database: Da
     assert page.rows == [{"id": "mine", "created_at": NOON, "wb_user_id": "ada"}]
 
 
-async def test_what_was_changed_since_is_kept(database: Database) -> None:
+async def test_later_changes_are_kept(database: Database) -> None:
     store = FeedbackStore(database)
     await store.create([feedback({"score": 2}, id="mine")])
 
@@ -32,7 +32,7 @@ async def test_what_was_changed_since_is_kept(database: Database) -> None:
     assert {row["id"]: row["json"]["payload"] for row in page.rows} == {"mine": '{"score":2}', "new": '{"score":3}'}
 
 
-async def test_an_annotation_whose_spec_is_gone_stays_what_it_was(database: Database, objects: ObjectsStore) -> None:
+async def test_annotation_is_restored_though_its_spec_is_gone(database: Database, objects: ObjectsStore) -> None:
     store = FeedbackStore(database)
     ref = await spec(objects, {"type": "number"})
     await objects.delete(PROJECT, "score")
@@ -42,7 +42,7 @@ async def test_an_annotation_whose_spec_is_gone_stays_what_it_was(database: Data
     assert await store.count(PROJECT) == 1
 
 
-async def test_an_id_of_others_is_not_taken(database: Database) -> None:
+async def test_id_of_another_user_is_not_overwritten(database: Database) -> None:
     store = FeedbackStore(database)
     await store.create([feedback(id="taken", wb_user_id="ada")])
 

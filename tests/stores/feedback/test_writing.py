@@ -14,7 +14,7 @@ from tests.stores.feedback.builders import call_ref, note, reaction
 from tests.stores.feedback.stored import everything, notes
 
 
-async def test_the_document_is_what_other_stores_count_on(store: FeedbackStore, database: Database) -> None:
+async def test_document_has_the_fields_other_stores_rely_on(store: FeedbackStore, database: Database) -> None:
     await store.create([reaction("👍🏽", id="f", creator="Ann", wb_user_id="ann"), note(weave_ref="plain", id="g")])
 
     on_call, plain = await database.feedback.find({}, sort=[("id", 1)]).to_list(None)
@@ -45,7 +45,7 @@ async def test_the_document_is_what_other_stores_count_on(store: FeedbackStore, 
     "weave_ref",
     ["", "text", call_ref(project_id="acme/other"), f"{call_ref()}/attr/x", f"weave:///{PROJECT}/object/call:x"],
 )
-async def test_only_the_ref_of_a_call_of_the_project_is_on_a_call(
+async def test_only_a_call_ref_of_the_project_links_to_a_call(
     store: FeedbackStore, database: Database, weave_ref: str
 ) -> None:
     await store.create_one(note(weave_ref=weave_ref))
@@ -55,7 +55,7 @@ async def test_only_the_ref_of_a_call_of_the_project_is_on_a_call(
     assert "call_id" not in document
 
 
-async def test_ids_left_out_are_made_and_sort_by_time(store: FeedbackStore) -> None:
+async def test_generated_ids_sort_by_time(store: FeedbackStore) -> None:
     rows = await store.create([note(str(number)) for number in range(50)])
 
     ids = [row["id"] for row in rows]
@@ -63,7 +63,7 @@ async def test_ids_left_out_are_made_and_sort_by_time(store: FeedbackStore) -> N
     assert {row["wb_user_id"] for row in rows} == {"local"}
 
 
-async def test_the_same_id_again_replaces_feedback_of_the_same_user_on_the_same_ref(store: FeedbackStore) -> None:
+async def test_same_id_user_and_ref_replaces_the_feedback(store: FeedbackStore) -> None:
     first = await store.create_one(note("first", id="f", creator="Ann"))
     second = await store.create_one(reaction("👎", id="f"))
 
@@ -79,7 +79,7 @@ async def test_the_same_id_again_replaces_feedback_of_the_same_user_on_the_same_
         ({"wb_user_id": "bob"}, "'f' is the id of feedback of another user"),
     ],
 )
-async def test_the_same_id_of_another_is_a_conflict_that_says_why(
+async def test_id_of_another_user_is_a_conflict_with_a_reason(
     store: FeedbackStore, changes: dict[str, Any], says: str
 ) -> None:
     await store.create_one(note("first", id="f"))
@@ -96,21 +96,21 @@ async def test_the_same_id_of_another_is_a_conflict_that_says_why(
     assert await notes(store) == {"f": '{"note":"first"}'}
 
 
-async def test_the_same_id_in_another_project_is_other_feedback(store: FeedbackStore) -> None:
+async def test_same_id_in_another_project_is_other_feedback(store: FeedbackStore) -> None:
     await store.create([note("here", id="f"), note("there", id="f", project_id="acme/other")])
 
     assert await notes(store) == {"f": '{"note":"here"}'}
     assert await store.count("acme/other") == 1
 
 
-async def test_many_who_write_one_id_at_once_leave_one(store: FeedbackStore) -> None:
+async def test_concurrent_writes_of_one_id_leave_one(store: FeedbackStore) -> None:
     rows = await asyncio.gather(*(store.create_one(note(str(number), id="f")) for number in range(30)))
 
     [row] = await everything(store)
     assert row["json"]["payload"] in {made["json"]["payload"] for made in rows}
 
 
-async def test_of_two_users_who_take_one_id_at_once_one_gets_it(store: FeedbackStore) -> None:
+async def test_one_of_two_users_gets_a_contested_id(store: FeedbackStore) -> None:
     for round_ in range(10):
         answers = await asyncio.gather(
             *(store.create_one(note(user, id=f"f{round_}", wb_user_id=user)) for user in ("ann", "bob")),

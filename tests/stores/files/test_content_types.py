@@ -31,7 +31,7 @@ from stores.files.content_types import TEXT, UNKNOWN, content_type
         (b"PK\x03\x04", UNKNOWN),
     ],
 )
-def test_what_a_file_is(beginning: bytes, kind: str) -> None:
+def test_content_type_of_a_file(beginning: bytes, kind: str) -> None:
     assert content_type(beginning) == kind
 
 
@@ -44,5 +44,5 @@ def test_what_a_file_is(beginning: bytes, kind: str) -> None:
         b"<?xml version='1.0'?>",
     ],
 )
-def test_markup_is_nothing_that_a_browser_shows(beginning: bytes) -> None:
+def test_markup_gets_a_content_type_that_browsers_do_not_render(beginning: bytes) -> None:
     assert content_type(beginning) == UNKNOWN

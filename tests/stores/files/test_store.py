@@ -26,7 +26,7 @@ LARGE = random.Random(1).randbytes(20 * CHUNK_BYTES + 7)  # noqa: S311 -- conten
     ids=["empty", "small", "one chunk", "a byte more", "many"],
 )
 @pytest.mark.parametrize("piece", [1 << 12, 1 << 20])
-async def test_what_is_written_is_read(
+async def test_written_content_is_read_back(
     files: FilesStore, database: Database, content: bytes, chunks: int, piece: int
 ) -> None:
     digest, size, is_new = await files.create(PROJECT, pieces(content, piece), "a.bin")
@@ -39,13 +39,13 @@ async def test_what_is_written_is_read(
     assert await left(database) == (1, chunks, 0)
 
 
-async def test_digests_are_those_of_the_reference(files: FilesStore) -> None:
+async def test_digests_match_the_reference(files: FilesStore) -> None:
     assert (await files.create(PROJECT, pieces(b"hello")))[0] == HELLO
     assert (await files.create(PROJECT, pieces(b"")))[0] == EMPTY
     assert NewFile.of(b"hello").digest == HELLO
 
 
-async def test_a_content_is_there_once_in_a_project_under_its_first_name(files: FilesStore, database: Database) -> None:
+async def test_content_is_stored_once_per_project_under_its_first_name(files: FilesStore, database: Database) -> None:
     await files.create(PROJECT, pieces(b"hello"), "first.txt")
     again = await files.create(PROJECT, pieces(b"hello"), "second.txt")
     await files.create_all(PROJECT, [NewFile.of(b"hello", "third.txt")])
@@ -57,7 +57,7 @@ async def test_a_content_is_there_once_in_a_project_under_its_first_name(files: 
     assert await left(database) == (2, 2, 0)
 
 
-async def test_of_many_who_store_the_same_at_once_one_does(files: FilesStore, database: Database) -> None:
+async def test_one_of_many_concurrent_equal_uploads_is_stored(files: FilesStore, database: Database) -> None:
     mixed = [[NewFile.of(b"%d" % (number % 7)), NewFile.of(LARGE)] for number in range(20)]
 
     streamed = [files.create(PROJECT, pieces(LARGE)) for _ in range(10)]
@@ -91,13 +91,13 @@ async def test_many_small_files_take_few_commands(files: FilesStore, database: D
         (9, 10**12),
     ],
 )
-async def test_any_part_can_be_read(files: FilesStore, start: int, stop: int | None) -> None:
+async def test_any_range_can_be_read(files: FilesStore, start: int, stop: int | None) -> None:
     digest, _, _ = await files.create(PROJECT, pieces(LARGE))
 
     assert await all_of(files, await files.one(PROJECT, digest), start, stop) == LARGE[start:stop]
 
 
-async def test_a_small_part_of_a_large_file_reads_little(files: FilesStore, commands: Commands) -> None:
+async def test_small_range_of_a_large_file_reads_little(files: FilesStore, commands: Commands) -> None:
     digest, _, _ = await files.create(PROJECT, pieces(LARGE))
     file = await files.one(PROJECT, digest)
     commands.sent.clear()
@@ -109,7 +109,7 @@ async def test_a_small_part_of_a_large_file_reads_little(files: FilesStore, comm
     assert 0 < commands.last("find")["maxTimeMS"] <= 60_000
 
 
-async def test_an_unknown_file_and_one_of_another_project_are_not_found(files: FilesStore) -> None:
+async def test_unknown_file_and_file_of_another_project_are_not_found(files: FilesStore) -> None:
     await files.create("acme/others", pieces(b"hello"))
 
     for digest in (HELLO, "", "../../etc/passwd"):
@@ -124,7 +124,7 @@ async def test_an_unknown_file_and_one_of_another_project_are_not_found(files: F
     + [f"photo{turning}gpj.exe" for turning in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"],
     ids=lambda name: ascii(name)[:20],
 )
-async def test_a_name_that_leads_upward_or_cannot_be_shown_is_refused(
+async def test_name_with_upward_path_or_control_characters_is_refused(
     files: FilesStore, database: Database, name: str
 ) -> None:
     with pytest.raises(BadInputError) as streamed:
@@ -160,13 +160,13 @@ async def test_every_method_needs_a_project(files: FilesStore, project_id: str) 
     ],
     ids=ascii,
 )
-async def test_names_may_be_paths_downward_in_any_script(files: FilesStore, name: str) -> None:
+async def test_names_may_be_relative_paths_in_any_script(files: FilesStore, name: str) -> None:
     digest, _, _ = await files.create(PROJECT, pieces(b"x"), name)
 
     assert (await files.one(PROJECT, digest)).name == name
 
 
-async def test_what_is_larger_than_allowed_is_refused_and_leaves_nothing(files: FilesStore, database: Database) -> None:
+async def test_too_large_file_is_refused_and_leaves_nothing(files: FilesStore, database: Database) -> None:
     with pytest.raises(PayloadTooLargeError, match="LOOMQL_MAX_FILE_BYTES"):
         await files.create(PROJECT, pieces(LARGE), max_bytes=len(LARGE) - 1)
     assert await left(database) == (0, 0, 0)
@@ -174,7 +174,7 @@ async def test_what_is_larger_than_allowed_is_refused_and_leaves_nothing(files: 
     assert (await files.create(PROJECT, pieces(LARGE), max_bytes=len(LARGE)))[1] == len(LARGE)
 
 
-async def test_a_file_too_large_for_an_answer_names_the_way_to_get_it(files: FilesStore) -> None:
+async def test_file_too_large_for_a_response_names_its_url(files: FilesStore) -> None:
     digest, _, _ = await files.create(PROJECT, pieces(bytes(MAX_READ_BYTES + 1)))
 
     with pytest.raises(PayloadTooLargeError, match="download the file from its url"):
@@ -204,7 +204,9 @@ async def test_stats_are_read_from_an_index_alone(files: FilesStore, database: D
     assert '"totalDocsExamined": 0' in str(plan).replace("'", '"')
 
 
-async def test_other_programs_read_the_files_by_gridfs(files: FilesStore, mongodb_uri: str, database_name: str) -> None:
+async def test_other_programs_read_the_files_with_gridfs(
+    files: FilesStore, mongodb_uri: str, database_name: str
+) -> None:
     digest, _, _ = await files.create(PROJECT, pieces(LARGE), "large.bin")
     client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(mongodb_uri)
     bucket = AsyncIOMotorGridFSBucket(client[database_name], "files")

@@ -41,14 +41,14 @@ async def make_old(database: Database, digest: str) -> None:
     await database.files.update_one({"digest": digest}, {"$set": {"created_at": long_ago}})
 
 
-async def test_a_file_that_goes_between_two_looks_is_not_there(database: Database, files: FilesStore) -> None:
+async def test_file_deleted_between_two_reads_is_missing(database: Database, files: FilesStore) -> None:
     await files.create_all(PROJECT, [NewFile.of(b"hello"), NewFile.of(b"")])
     await make_old(database, HELLO)
 
     assert await touch_existing(GoneAfterTheFirstLook(database), PROJECT, [HELLO, EMPTY]) == set()  # type: ignore[arg-type]
 
 
-async def test_one_look_tells_of_fresh_files_and_three_commands_of_others(
+async def test_recent_files_take_one_command_and_others_three(
     database: Database, files: FilesStore, commands: Commands
 ) -> None:
     await files.create_all(PROJECT, [NewFile.of(b"hello"), NewFile.of(b"")])

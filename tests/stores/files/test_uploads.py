@@ -26,14 +26,14 @@ async def torn(after: int) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("after", [0, 1, CHUNK_BYTES * 20, len(CONTENT)])
-async def test_a_client_that_leaves_leaves_nothing(files: FilesStore, database: Database, after: int) -> None:
+async def test_disconnected_upload_leaves_nothing(files: FilesStore, database: Database, after: int) -> None:
     with pytest.raises(ClientGoneError):
         await files.create(PROJECT, torn(after))
 
     assert await left(database) == (0, 0, 0)
 
 
-async def test_an_upload_under_way_is_no_file_and_a_sweep_spares_it(files: FilesStore, database: Database) -> None:
+async def test_running_upload_is_invisible_and_survives_a_sweep(files: FilesStore, database: Database) -> None:
     seen: list[tuple[int, int, int]] = []
 
     async def watched() -> AsyncIterator[bytes]:
@@ -48,7 +48,7 @@ async def test_an_upload_under_way_is_no_file_and_a_sweep_spares_it(files: Files
     assert await all_of(files, await files.one(PROJECT, digest)) == CONTENT
 
 
-async def test_what_a_killed_process_leaves_behind_is_swept_away(files: FilesStore, database: Database) -> None:
+async def test_data_left_by_a_killed_process_is_deleted(files: FilesStore, database: Database) -> None:
     # given: an upload that nobody goes on with, one that lost its process while it was taken back, and a whole file
     abandoned, half_gone = Upload(database, PROJECT), Upload(database, PROJECT)
     for upload in (abandoned, half_gone):
@@ -65,7 +65,7 @@ async def test_what_a_killed_process_leaves_behind_is_swept_away(files: FilesSto
     assert await all_of(files, await files.one(PROJECT, digest)) == CONTENT
 
 
-async def test_who_was_swept_away_does_not_become_a_file(files: FilesStore, database: Database) -> None:
+async def test_swept_upload_does_not_become_a_file(files: FilesStore, database: Database) -> None:
     async def stalling() -> AsyncIterator[bytes]:
         async for piece in pieces(CONTENT):
             yield piece
@@ -77,7 +77,7 @@ async def test_who_was_swept_away_does_not_become_a_file(files: FilesStore, data
     assert await left(database) == (0, 0, 0)
 
 
-async def test_who_was_swept_away_hears_of_it_while_more_comes(
+async def test_swept_upload_fails_on_its_next_chunk(
     files: FilesStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uploads, "_TOUCH_SECONDS", 0)
@@ -97,7 +97,7 @@ async def test_who_was_swept_away_hears_of_it_while_more_comes(
     assert await left(database) == (0, 0, 0)
 
 
-async def test_taking_back_what_has_become_files_takes_nothing(files: FilesStore, database: Database) -> None:
+async def test_rollback_deletes_no_completed_file(files: FilesStore, database: Database) -> None:
     digest, _, _ = await files.create(PROJECT, pieces(CONTENT))
     file = await files.one(PROJECT, digest)
 
@@ -106,7 +106,7 @@ async def test_taking_back_what_has_become_files_takes_nothing(files: FilesStore
     assert await all_of(files, file) == CONTENT
 
 
-async def test_uploads_that_race_with_sweeps_are_whole_or_nothing(files: FilesStore, database: Database) -> None:
+async def test_uploads_racing_with_sweeps_are_complete_or_absent(files: FilesStore, database: Database) -> None:
     stop = asyncio.Event()
 
     async def sweep_on() -> None:

@@ -45,7 +45,7 @@ def parsed(row: Row, name: str) -> Any:  # noqa: ANN401 -- any JSON
     return codec.loads(row["json"][name].encode())
 
 
-async def test_a_picture_is_kept_as_two_files_and_a_call_that_speaks_of_them(
+async def test_image_is_stored_as_two_files_and_a_call(
     images: ImagesStore, calls: CallsStore, files: FilesStore, stand_in: StandIn
 ) -> None:
     usage = {"input_tokens": 10, "output_tokens": 4_160, "total_tokens": 4_170}
@@ -94,7 +94,7 @@ async def test_a_picture_is_kept_as_two_files_and_a_call_that_speaks_of_them(
     }
 
 
-async def test_usage_that_is_none_is_one_request(images: ImagesStore, calls: CallsStore, stand_in: StandIn) -> None:
+async def test_missing_usage_counts_one_request(images: ImagesStore, calls: CallsStore, stand_in: StandIn) -> None:
     stand_in.reply = lambda _body: answer(encoded(), usage={"input_tokens": "many", "total_tokens": True})
 
     made = await images.create(PROJECT, INPUTS)
@@ -102,7 +102,7 @@ async def test_usage_that_is_none_is_one_request(images: ImagesStore, calls: Cal
     assert parsed(await only_call(calls, made.call_id), "summary") == {"usage": {"gpt-image-1": {"requests": 1}}}
 
 
-async def test_tokens_of_images_are_counted_apart(images: ImagesStore, calls: CallsStore, stand_in: StandIn) -> None:
+async def test_image_tokens_are_counted_separately(images: ImagesStore, calls: CallsStore, stand_in: StandIn) -> None:
     usage = {"input_tokens": 50, "output_tokens": 60, "total_tokens": 110}
     details = {"input_tokens_details": {"text_tokens": 10, "image_tokens": 40}}
     stand_in.reply = lambda _body: answer(encoded(), usage={**usage, **details})
@@ -117,7 +117,7 @@ async def test_tokens_of_images_are_counted_apart(images: ImagesStore, calls: Ca
     assert kept["usage"] == [{"model": "gpt-image-1", **counts, "classes": {"image_input": 40, "image_output": 60}}]
 
 
-async def test_usage_is_counted_under_the_name_that_has_a_price(
+async def test_usage_is_recorded_under_a_priced_model_name(
     images: ImagesStore, calls: CallsStore, stand_in: StandIn
 ) -> None:
     stand_in.reply = lambda _body: answer(encoded())
@@ -133,7 +133,7 @@ async def test_usage_is_counted_under_the_name_that_has_a_price(
 @pytest.mark.parametrize(
     "picture", [CHART, b"\xff\xd8\xff" + bytes(100), b"GIF89a" + bytes(100)], ids=["png", "jpg", "gif"]
 )
-async def test_a_picture_in_a_data_url_is_kept_too(
+async def test_image_in_a_data_url_is_stored(
     images: ImagesStore, files: FilesStore, stand_in: StandIn, picture: bytes
 ) -> None:
     stand_in.reply = lambda _body: answer({"url": f"data:image/x;base64,{base64.b64encode(picture).decode()}"})
@@ -145,7 +145,7 @@ async def test_a_picture_in_a_data_url_is_kept_too(
     assert made.response["data"][0]["url"]["files"]["content"] == kept["digest"]
 
 
-async def test_pictures_behind_urls_are_fetched(
+async def test_images_behind_urls_are_downloaded(
     images: ImagesStore, calls: CallsStore, files: FilesStore, stand_in: StandIn
 ) -> None:
     urls = [f"{stand_in.base_url}/pictures/{number}.png" for number in range(3)]
@@ -162,7 +162,7 @@ async def test_pictures_behind_urls_are_fetched(
     assert stand_in.base_url not in row["json"]["output"]
 
 
-async def test_what_is_not_to_be_a_call_is_none_and_its_files_are_kept(
+async def test_untracked_image_stores_files_but_no_call(
     images: ImagesStore, calls: CallsStore, files: FilesStore, stand_in: StandIn
 ) -> None:
     stand_in.reply = lambda _body: answer(encoded())
@@ -199,7 +199,7 @@ async def test_what_is_not_to_be_a_call_is_none_and_its_files_are_kept(
         (answer({"url": "http://[::1]:9/x.png"}), "::1 is in the server's own network"),
     ],
 )  # fmt: skip
-async def test_where_nothing_came_of_it_the_response_says_why_and_nothing_is_kept(
+async def test_response_without_images_has_a_reason_and_stores_nothing(
     images: ImagesStore,
     calls: CallsStore,
     files: FilesStore,
@@ -220,7 +220,7 @@ async def test_where_nothing_came_of_it_the_response_says_why_and_nothing_is_kep
 
 
 @pytest.mark.parametrize("entry", [encoded, lambda: {"url": "{base_url}/pictures/1.png"}], ids=["b64_json", "url"])
-async def test_a_picture_that_is_too_large_is_refused(
+async def test_too_large_image_is_refused(
     images: ImagesStore, files: FilesStore, stand_in: StandIn, entry: Callable[[], dict[str, str]]
 ) -> None:
     made_entry = {name: text.replace("{base_url}", stand_in.base_url) for name, text in entry().items()}
@@ -232,7 +232,7 @@ async def test_a_picture_that_is_too_large_is_refused(
     assert (await files.stats(PROJECT)).count == 0
 
 
-async def test_a_picture_of_just_the_largest_size_is_kept(images: ImagesStore, stand_in: StandIn) -> None:
+async def test_image_of_the_maximum_size_is_stored(images: ImagesStore, stand_in: StandIn) -> None:
     stand_in.reply = lambda _body: answer(encoded())
 
     made = await images.create(PROJECT, INPUTS, max_file_bytes=len(CHART))
@@ -240,7 +240,7 @@ async def test_a_picture_of_just_the_largest_size_is_kept(images: ImagesStore, s
     assert len(made.pictures) == 1
 
 
-async def test_a_picture_that_is_lost_is_told_in_its_place_beside_the_others(
+async def test_lost_image_is_reported_at_its_index(
     images: ImagesStore, calls: CallsStore, files: FilesStore, stand_in: StandIn
 ) -> None:
     missing = {"url": f"{stand_in.base_url}/missing.png"}
@@ -265,7 +265,7 @@ async def test_a_picture_that_is_lost_is_told_in_its_place_beside_the_others(
     ],
     ids=["reserved", "too large"],
 )
-async def test_of_an_answer_that_no_call_can_hold_the_call_has_the_pictures(
+async def test_call_of_a_too_large_response_has_its_images(
     images: ImagesStore, calls: CallsStore, files: FilesStore, stand_in: StandIn, odd: dict[str, Any], reason: str
 ) -> None:
     stand_in.reply = lambda _body: answer({**encoded(), **odd})
@@ -281,7 +281,7 @@ async def test_of_an_answer_that_no_call_can_hold_the_call_has_the_pictures(
 
 
 @pytest.mark.parametrize("error", [None, {"code": 5}, "odd"])
-async def test_what_a_provider_calls_an_error_beside_pictures_is_kept_as_it_is(
+async def test_provider_error_next_to_images_is_stored(
     images: ImagesStore, calls: CallsStore, stand_in: StandIn, error: object
 ) -> None:
     stand_in.reply = lambda _body: answer(encoded(), error=error)
@@ -294,7 +294,7 @@ async def test_what_a_provider_calls_an_error_beside_pictures_is_kept_as_it_is(
     assert "exception" not in row
 
 
-async def test_files_stay_as_long_as_the_call_that_speaks_of_them(
+async def test_files_live_as_long_as_their_call(
     images: ImagesStore, files: FilesStore, stand_in: StandIn, database: Database
 ) -> None:
     stand_in.reply = lambda _body: answer(encoded())
@@ -317,7 +317,7 @@ async def test_files_stay_as_long_as_the_call_that_speaks_of_them(
     assert (await files.stats(PROJECT)).count == 0
 
 
-async def test_the_same_picture_again_is_one_file(images: ImagesStore, files: FilesStore, stand_in: StandIn) -> None:
+async def test_repeated_image_is_one_file(images: ImagesStore, files: FilesStore, stand_in: StandIn) -> None:
     stand_in.reply = lambda _body: answer(encoded())
 
     both = [await images.create(PROJECT, INPUTS) for _ in range(2)]
@@ -327,7 +327,7 @@ async def test_the_same_picture_again_is_one_file(images: ImagesStore, files: Fi
     assert (await files.stats(PROJECT)).count == 2
 
 
-async def test_few_are_painted_at_once_and_the_others_wait(images: ImagesStore, stand_in: StandIn) -> None:
+async def test_concurrent_image_requests_are_limited(images: ImagesStore, stand_in: StandIn) -> None:
     work = [
         asyncio.create_task(images.create(PROJECT, ImageInputs("slow-0.5", "a weft")))
         for _ in range(MAX_CONCURRENT + 2)
@@ -342,7 +342,7 @@ async def test_few_are_painted_at_once_and_the_others_wait(images: ImagesStore, 
     assert all(each.pictures for each in made)
 
 
-async def test_while_the_project_is_purged_nobody_is_asked(
+async def test_image_request_for_a_project_being_purged_is_refused(
     images: ImagesStore, stand_in: StandIn, database: Database
 ) -> None:
     await database.projects.insert_one({"_id": PROJECT, "id": PROJECT, "purging": 1})
@@ -353,7 +353,7 @@ async def test_while_the_project_is_purged_nobody_is_asked(
     assert stand_in.asked == []
 
 
-async def test_what_is_painted_for_a_project_that_is_purged_meanwhile_is_not_kept(
+async def test_image_for_a_project_purged_meanwhile_is_not_stored(
     images: ImagesStore, calls: CallsStore, files: FilesStore, stand_in: StandIn, mongodb_uri: str, database_name: str
 ) -> None:
     def reply(_body: object) -> dict[str, Any]:
@@ -370,7 +370,7 @@ async def test_what_is_painted_for_a_project_that_is_purged_meanwhile_is_not_kep
     assert (await calls.count(PROJECT), (await files.stats(PROJECT)).count) == (0, 0)
 
 
-async def test_where_nothing_is_kept_the_project_is_not_listed(
+async def test_project_without_stored_images_is_not_registered(
     images: ImagesStore, stand_in: StandIn, database: Database
 ) -> None:
     stand_in.reply = lambda _body: answer({"b64_json": "?"})

@@ -32,7 +32,7 @@ DALL_E_3 = {"quality": "standard", "style": "natural", "response_format": "b64_j
     ],
     ids=lambda each: each.model if isinstance(each, ImageInputs) else "",
 )  # fmt: skip
-async def test_each_model_is_asked_for_what_it_takes(
+async def test_each_model_gets_its_supported_parameters(
     images: ImagesStore, stand_in: StandIn, inputs: ImageInputs, asked: dict[str, Any]
 ) -> None:
     made = await images.create(PROJECT, inputs)
@@ -43,7 +43,7 @@ async def test_each_model_is_asked_for_what_it_takes(
     assert len(made.pictures) == asked["n"]
 
 
-async def test_a_custom_provider_is_asked_at_its_own_place(
+async def test_custom_provider_is_called_at_its_own_url(
     calls: CallsStore, objects: ObjectsStore, files: FilesStore, stand_in: StandIn
 ) -> None:
     provider = {"base_url": stand_in.base_url, "api_key_name": "", "extra_headers": {"x-team": "weavers"}}
@@ -76,7 +76,7 @@ async def test_a_custom_provider_is_asked_at_its_own_place(
         (ImageInputs("dall-e-3", "x", 2), "inputs.n", "dall-e-3 makes one image per request"),
     ],
 )
-async def test_inputs_that_break_a_rule_are_refused_and_nobody_is_asked(
+async def test_invalid_inputs_are_refused_before_any_request(
     images: ImagesStore, calls: CallsStore, stand_in: StandIn, inputs: ImageInputs, argument: str, message: str
 ) -> None:
     with pytest.raises(BadInputError, match=message) as raised:
@@ -87,7 +87,7 @@ async def test_inputs_that_break_a_rule_are_refused_and_nobody_is_asked(
     assert await calls.count(PROJECT) == 0
 
 
-async def test_a_wrong_project_or_user_is_refused(images: ImagesStore, stand_in: StandIn) -> None:
+async def test_invalid_project_or_user_is_refused(images: ImagesStore, stand_in: StandIn) -> None:
     with pytest.raises(BadInputError, match="is not a project id"):
         await images.create("acme", ImageInputs("dall-e-3", "x"))
     with pytest.raises(BadInputError, match="has 1,025 characters") as raised:
@@ -105,7 +105,7 @@ async def test_a_wrong_project_or_user_is_refused(images: ImagesStore, stand_in:
         ("custom::loom::sd-xl", "a ProviderModel of this project is needed"),
     ],
 )
-async def test_what_is_wrong_with_the_set_up_is_told_in_the_response(
+async def test_configuration_error_is_returned_in_the_response(
     calls: CallsStore, objects: ObjectsStore, files: FilesStore, model: str, part: str
 ) -> None:
     providers = EnvironmentProviders({})

@@ -13,7 +13,7 @@ from tests.stores.json.test_codec import JSON, TEXT, nested
 
 
 @given(JSON)
-def test_bson_takes_the_mirror_of_any_json(value: object) -> None:
+def test_bson_encodes_the_copy_of_any_json(value: object) -> None:
     assert bson.decode(bson.encode({"v": to_bson(value)})) == {"v": to_bson(value)}
 
 
@@ -31,12 +31,12 @@ def test_bson_takes_the_mirror_of_any_json(value: object) -> None:
         ("$.", "%24%2E"),
     ],
 )
-def test_keys_that_mean_something_to_mongodb_are_escaped(key: str, held: str) -> None:
+def test_mongodb_special_keys_are_escaped(key: str, held: str) -> None:
     assert to_bson({key: 1}) == {held: 1}
 
 
 @given(TEXT, TEXT)
-def test_different_keys_stay_different(one: str, other: str) -> None:
+def test_different_keys_remain_different(one: str, other: str) -> None:
     assert (escape_key(one) == escape_key(other)) == (one == other)
     assert unquote(escape_key(one), errors="surrogatepass") == one
 
@@ -57,12 +57,12 @@ def test_integers_beyond_int64_become_doubles(integer: int, held: float) -> None
     assert type(to_bson(integer)) is type(held)
 
 
-def test_booleans_stay_booleans() -> None:
+def test_booleans_remain_booleans() -> None:
     assert to_bson([True, False]) == [True, False]
     assert [type(value) for value in [to_bson(True), to_bson(1)]] == [bool, int]  # noqa: FBT003 -- a JSON value
 
 
-def test_what_nests_too_deeply_is_cut_to_null() -> None:
+def test_too_deep_values_are_cut_to_null() -> None:
     deep: Any = to_bson(nested(1000))
 
     levels = 0

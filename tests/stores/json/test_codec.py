@@ -25,7 +25,7 @@ def nested(depth: int, leaf: object = 1) -> Any:  # noqa: ANN401 -- JSON
 
 
 @given(JSON)
-def test_a_value_leaves_as_it_came(value: object) -> None:
+def test_value_round_trips(value: object) -> None:
     came = codec.loads(json.dumps(value).encode())
 
     left = codec.encode(came)
@@ -34,7 +34,7 @@ def test_a_value_leaves_as_it_came(value: object) -> None:
 
 
 @given(JSON)
-def test_the_default_length_is_that_of_pythons_own_text(value: object) -> None:
+def test_default_length_equals_that_of_pythons_json_text(value: object) -> None:
     assert codec.default_length(value) == len(json.dumps(value))
 
 
@@ -42,7 +42,7 @@ def test_the_default_length_is_that_of_pythons_own_text(value: object) -> None:
     "integer",
     [2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**40 + 1, -(10**300) - 7, 10**308 - 1],
 )
-def test_integers_are_exact_whatever_their_size(integer: int) -> None:
+def test_integers_of_any_size_are_exact(integer: int) -> None:
     text = f'{{"n":[{integer}]}}'
 
     value = codec.loads(text.encode())
@@ -51,14 +51,14 @@ def test_integers_are_exact_whatever_their_size(integer: int) -> None:
     assert codec.encode(value) == text
 
 
-def test_a_long_number_inside_a_string_stays_a_string() -> None:
+def test_long_number_inside_a_string_remains_a_string() -> None:
     text = '{"card":"12345678901234567890123","f":1.5}'
 
     assert codec.encode(codec.loads(text.encode())) == text
 
 
 @pytest.mark.parametrize("number", ["0.1", "1e-7", "5e-324", "1.7976931348623157e308", "-0.0", "1.0"])
-def test_floats_keep_their_value_and_their_kind(number: str) -> None:
+def test_floats_keep_their_value_and_type(number: str) -> None:
     value = codec.loads(number.encode())
 
     left = json.loads(codec.encode(value))
@@ -75,7 +75,7 @@ def test_keys_keep_their_order() -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 254, 255, 300, 1000, MAX_DEPTH])
-def test_deep_json_passes_to_the_limit(depth: int) -> None:
+def test_json_up_to_the_depth_limit_is_accepted(depth: int) -> None:
     text = "[" * depth + "]" * depth
 
     value = codec.loads(text.encode())
@@ -85,7 +85,7 @@ def test_deep_json_passes_to_the_limit(depth: int) -> None:
 
 
 @pytest.mark.parametrize("depth", [253, 254, 255, 900, 1000, MAX_DEPTH - 3])
-def test_deep_json_with_integers_beyond_64_bits_is_read_as_shallow_json_is(depth: int) -> None:
+def test_deep_json_with_integers_beyond_64_bits_is_read_exactly(depth: int) -> None:
     leaf = {"n": [2**70, -(2**70), 10**308 - 1], 'q"\\': ["a [1,2] {}", "", 1e300, True, None, {}, []], "é": "\u2028\0"}
     spaced, compact = json.dumps(leaf), json.dumps(leaf, separators=(",", ":"), ensure_ascii=False)
 
@@ -94,7 +94,7 @@ def test_deep_json_with_integers_beyond_64_bits_is_read_as_shallow_json_is(depth
     assert codec.encode(value) == "[" * depth + compact + "]" * depth
 
 
-def test_deep_json_of_every_kind_is_written_as_shallow_json_is() -> None:
+def test_deep_json_of_every_type_is_written_like_shallow_json() -> None:
     leaf = {"é": [1.5, None, True, "\u2028", {}, []], "n": 2**70, "": "\0"}
     shallow, deep = codec.encode(leaf), codec.encode(nested(1000, leaf))
 
@@ -125,14 +125,14 @@ def test_deep_json_of_every_kind_is_written_as_shallow_json_is() -> None:
         (b"'a'", "not JSON"),
     ],
 )
-def test_what_is_not_json_is_refused_with_its_reason(text: bytes, reason: str) -> None:
+def test_invalid_json_is_refused_with_a_reason(text: bytes, reason: str) -> None:
     with pytest.raises(BadInputError) as refused:
         codec.loads(text)
 
     assert reason in refused.value.message
 
 
-def test_a_response_holds_stored_text_as_it_is() -> None:
+def test_response_contains_stored_text_verbatim() -> None:
     stored = orjson.Fragment('{"n":123456789012345678901234567890}')
 
     assert codec.dumps({"inputs": stored}) == b'{"inputs":{"n":123456789012345678901234567890}}'
@@ -140,19 +140,19 @@ def test_a_response_holds_stored_text_as_it_is() -> None:
 
 @pytest.mark.parametrize("wide", [10**19 + 1, 2**64 + 1, -(2**63) - 1, -(10**18) * 99 - 7])
 @pytest.mark.parametrize("before", ["0.00012345678901234567", "1.5", '"' + "7" * 19 + '"', "0." + "0" * 40 + "1"])
-def test_a_wide_integer_is_found_behind_other_long_runs_of_digits(wide: int, before: str) -> None:
+def test_wide_integer_is_found_after_other_long_digit_runs(wide: int, before: str) -> None:
     assert codec.loads(f"[{before},{wide}]".encode()) == [json.loads(before), wide]
 
 
 @given(JSON)
-def test_what_is_canonical_is_the_same_in_pieces(value: object) -> None:
+def test_canonical_text_is_the_same_in_pieces(value: object) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(codec, "_PIECE_SIZE", 2)
 
         assert codec.canonical_incrementally(value) == codec.canonical(value)
 
 
-def test_deep_values_are_canonical_in_pieces_too() -> None:
+def test_canonical_text_of_deep_values_is_the_same_in_pieces() -> None:
     value: object = 1
     for _ in range(1000):
         value = [{"b": value, "a": 2**70}, "ü"]

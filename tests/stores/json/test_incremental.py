@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stores.concurrency.request_budget import FREE_BYTES, RequestBudget
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.json import codec, incremental, memory_estimate
-from tests.waiting import turns_beside
+from tests.waiting import loop_turns_during
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -36,7 +36,7 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_slices")
-async def test_any_value_is_read_as_it_was_written() -> None:
+async def test_any_value_is_read_as_written() -> None:
     texts: list[bytes] = []
     before = b'{"before": ['
 
@@ -53,7 +53,7 @@ async def test_any_value_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.usefixtures("small_slices")
-async def test_what_is_no_json_is_never_read() -> None:
+async def test_invalid_json_is_always_refused() -> None:
     whole = json.dumps({"a": [1, {"b": [[1, 2, 3], 'x\\"y', {}]}], "c": {"d": [], "e": "tail, [and] {more}"}}).encode()
     signs = b'[]{},:"\\ 1x'
     source = random.Random(7)  # noqa: S311 -- no secret
@@ -71,14 +71,14 @@ async def test_what_is_no_json_is_never_read() -> None:
             assert await incremental.loads(bytes(text)) == expected
 
 
-async def test_a_text_of_megabytes_is_read(subtests: pytest.Subtests) -> None:
+async def test_text_of_megabytes_is_read(subtests: pytest.Subtests) -> None:
     many = {"rows": [{"at": at, "text": "x" * 50, "deep": [[at]]} for at in range(20_000)]}
     for name, value in (("many", many), ("one string", {"a": ['"\\' * 300_000]}), ("scalar", "y" * 200_000)):
         with subtests.test(name):
             assert await incremental.loads(json.dumps(value).encode()) == value
 
 
-async def test_too_many_values_are_refused_before_they_take_memory() -> None:
+async def test_too_many_values_are_refused_before_they_use_memory() -> None:
     text = b"[" + b"{}," * 10_000_000 + b"{}]"
     tracemalloc.start()
     try:
@@ -92,7 +92,7 @@ async def test_too_many_values_are_refused_before_they_take_memory() -> None:
     assert peak < 20_000_000
 
 
-async def test_as_many_values_as_the_limit_are_read() -> None:
+async def test_values_up_to_the_limit_are_read() -> None:
     text = b"[" + b"{}," * 29_998 + b"{}]"
 
     assert await incremental.loads_request(text, max_values=30_000) == [{}] * 29_999
@@ -118,7 +118,7 @@ DENSE_BYTES = 300_000 * 72 + 64 - 2 * len(DENSE) - 4096
 """The objects and their places in the list, and the list, beyond twice the text and 4 KiB."""
 
 
-async def test_the_memory_of_a_dense_text_is_reserved_before_it_is_parsed() -> None:
+async def test_memory_of_a_dense_text_is_reserved_before_it_is_parsed() -> None:
     reserved, full = Reserved(), Reserved(room=DENSE_BYTES - 1)
 
     assert await incremental.loads_request(DENSE, reserved.take) == [{}] * 300_000
@@ -130,7 +130,7 @@ async def test_the_memory_of_a_dense_text_is_reserved_before_it_is_parsed() -> N
     assert reserved.sizes == [DENSE_BYTES] * 2
 
 
-async def test_a_share_counts_the_memory_of_a_dense_text() -> None:
+async def test_reservation_includes_the_memory_of_a_dense_text() -> None:
     intake = RequestBudget()
 
     with intake.reservation() as share:
@@ -140,7 +140,7 @@ async def test_a_share_counts_the_memory_of_a_dense_text() -> None:
     assert intake.reserved_bytes == 0
 
 
-async def test_a_small_dense_text_reserves_nothing() -> None:
+async def test_small_dense_text_reserves_nothing() -> None:
     reserved = Reserved()
     text = b"[" + b"{}," * 5_000 + b"{}]"
 
@@ -149,7 +149,7 @@ async def test_a_small_dense_text_reserves_nothing() -> None:
     assert reserved.sizes == []
 
 
-async def test_strings_full_of_brackets_are_neither_refused_nor_reserved() -> None:
+async def test_strings_full_of_brackets_are_accepted_without_a_reservation() -> None:
     reserved = Reserved()
     value = {"code": ['[{},{"a":[1,2]}],\\' * 200] * 1_000, "more": "[{,}]" * 1_000_000}
     text = json.dumps(value).encode()
@@ -171,19 +171,19 @@ async def test_strings_full_of_brackets_are_neither_refused_nor_reserved() -> No
     ],
     ids=["keys twice", "empty keys", "deep lists", "deep objects"],
 )
-async def test_slices_fit_together(text: bytes) -> None:
+async def test_incremental_result_equals_that_of_orjson(text: bytes) -> None:
     assert codec.encode(await incremental.loads(text)) == codec.encode(orjson.loads(text))
 
 
 @pytest.mark.usefixtures("small_slices")
-async def test_what_nests_too_deeply_in_slices_is_refused() -> None:
+async def test_too_deep_text_is_refused_incrementally() -> None:
     with pytest.raises(BadInputError, match="nested deeper than 1,024 levels"):
         await incremental.loads(b"[1," * 1025 + b"1" + b"]" * 1025)
 
 
 @pytest.mark.usefixtures("small_slices")
 @pytest.mark.parametrize("path", [(), ("batch",), ("table", "rows")])
-async def test_the_members_of_a_list_are_found(path: tuple[str, ...]) -> None:
+async def test_array_items_are_found(path: tuple[str, ...]) -> None:
     members: list[object] = [1, "a,]", {"batch": [{"rows": []}]}, [[], [2, '\\"']], None, {}, 'x"y' * 80]
     value: Any = members
     for key in reversed(path):
@@ -201,7 +201,7 @@ async def test_the_members_of_a_list_are_found(path: tuple[str, ...]) -> None:
 
 
 @pytest.mark.usefixtures("small_slices")
-async def test_a_member_that_is_no_json_stands_by_itself() -> None:
+async def test_invalid_array_item_does_not_affect_the_others() -> None:
     found = await incremental.find_array(b'{"batch": [{"a": 1}, {"b": NaN}, {"c" 2}, 3 4, {"d": 5}]}', ["batch"])
 
     assert found is not None
@@ -224,13 +224,13 @@ async def test_a_member_that_is_no_json_stands_by_itself() -> None:
         (b'{"batch": [1], "batch": [2]}', "duplicate key"),
     ],
 )
-async def test_a_text_that_is_broken_as_a_whole_is_refused(text: bytes, message: str) -> None:
+async def test_text_broken_outside_its_items_is_refused(text: bytes, message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         await incremental.find_array(text, ["batch"])
 
 
 @pytest.mark.parametrize(("character", "more"), [("e", 0), ("é", 0), ("漢", 1), ("🍵", 3)])
-async def test_the_memory_of_wide_strings_is_reserved(character: str, more: int) -> None:
+async def test_memory_of_wide_strings_is_reserved(character: str, more: int) -> None:
     text = json.dumps(["x" * 100_000 + character], ensure_ascii=False).encode()
     sizes = [more * len(text)] if more else []
     reserved = Reserved()
@@ -251,7 +251,7 @@ async def test_the_memory_of_wide_strings_is_reserved(character: str, more: int)
     ],
     ids=["objects", "strings", "values beside the list"],
 )
-async def test_the_search_for_members_passes_few_tokens(text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_array_search_skips_to_the_array(text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incremental, "MAX_TOKENS", 200)
     assert await incremental.find_array(text, ["batch"]) is not None
     monkeypatch.setattr(incremental, "MAX_TOKENS", 50)
@@ -262,7 +262,7 @@ async def test_the_search_for_members_passes_few_tokens(text: bytes, monkeypatch
 
 
 @pytest.mark.parametrize("text", [b"{}", b"[]", b"7", b'{"batch": {}}', b'{"other": {"batch": [1]}}', b'{"batch": 1}'])
-async def test_no_list_at_the_path_is_told(text: bytes) -> None:
+async def test_missing_array_at_the_path_is_reported(text: bytes) -> None:
     assert await incremental.find_array(text, ["batch"]) is None
 
 
@@ -290,14 +290,14 @@ def small_gaps(monkeypatch: pytest.MonkeyPatch, small_slices: None) -> None:  # 
     ],
     ids=["first", "last", "before the list", "before a colon", "after the list", "in the list", "digits", "only"],
 )
-async def test_what_takes_long_to_skip_is_refused(text: bytes) -> None:
+async def test_text_slow_to_skip_is_refused(text: bytes) -> None:
     # One search over megabytes of blanks would hold everyone up, and so would one parse.
     for reading in (incremental.find_array(text, ["batch"]), incremental.loads(text)):
         with pytest.raises(BadInputError, match="more than 50 blanks or digits"):
             await reading
 
 
-async def test_blanks_of_some_kilobytes_are_skipped() -> None:
+async def test_kilobytes_of_whitespace_are_skipped() -> None:
     blanks = b" \r\n\t" * 50_000
     text = blanks + b'{"a":' + blanks + b'7,"batch"' + blanks + b":[" + blanks + b'"x",{"b":[]}]}' + blanks
 
@@ -311,7 +311,7 @@ async def test_blanks_of_some_kilobytes_are_skipped() -> None:
 
 @pytest.mark.usefixtures("small_slices")
 @pytest.mark.parametrize("key", ["batch", "k" * 200, 'q"uo\\te', "ü🍵"])
-async def test_a_list_is_found_by_any_key(key: str) -> None:
+async def test_array_is_found_under_any_key(key: str) -> None:
     text = json.dumps({"before": key, "x": {key: [0]}, key: [1]}, ensure_ascii=False).encode()
 
     found = await incremental.find_array(text, [key])
@@ -325,17 +325,15 @@ async def test_a_list_is_found_by_any_key(key: str) -> None:
     [([{"a": 1}] * 60_000, True), ({"text": "a b " * 1_000_000}, False), ([1] * 90_000, False)],
     ids=["many values", "much text", "small"],
 )
-async def test_a_text_is_read_whole_in_slices_only_where_that_takes_long(
-    value: object, *, lets_others_in: bool
-) -> None:
+async def test_only_slow_texts_are_parsed_incrementally(value: object, *, lets_others_in: bool) -> None:
     text = json.dumps(value).encode()
 
     async def read() -> None:
         assert await incremental.loads_request(text) == value
 
-    assert (await turns_beside(read()) > 1) is lets_others_in
+    assert (await loop_turns_during(read()) > 1) is lets_others_in
 
 
-async def test_a_text_full_of_values_that_is_no_json_is_refused() -> None:
+async def test_invalid_text_full_of_values_is_refused() -> None:
     with pytest.raises(BadInputError, match="not JSON"):
         await incremental.loads_request(b'{"a":[' + b"[]," * 800_000 + b"]}")

@@ -24,17 +24,17 @@ def default_length(value: object) -> int:
 
 
 @given(VALUES)
-def test_the_length_is_that_of_pythons_own_text(value: object) -> None:
+def test_length_equals_that_of_pythons_json_text(value: object) -> None:
     assert default_length(value) == len(json.dumps(value))
 
 
 @pytest.mark.parametrize("value", [{}, [], "", 0, -0.0, [[], {}], {"a": []}, "é", "\x7f", "😀", 1.5e300, {"k": 1e-7}])
-def test_the_length_of_what_is_small_or_strange(value: object) -> None:
+def test_length_of_small_and_unusual_values(value: object) -> None:
     assert default_length(value) == len(json.dumps(value))
 
 
 @given(VALUES)
-def test_what_is_not_odd_is_its_own_mirror(value: object) -> None:
+def test_plain_value_is_its_own_bson_copy(value: object) -> None:
     if not traits_of(value).needs_conversion:
         assert to_bson(value) is value
 
@@ -42,18 +42,18 @@ def test_what_is_not_odd_is_its_own_mirror(value: object) -> None:
 @pytest.mark.parametrize(
     "value", [{"a.b": 1}, {"$a": 1}, {"%": 1}, {"a\0": 1}, [{"x": [{"a.": 0}]}], 1 << 63, [-(1 << 63) - 1]]
 )
-def test_what_bson_bends_is_odd_each_time(value: object) -> None:
+def test_value_changed_by_bson_is_always_odd(value: object) -> None:
     assert traits_of(value).needs_conversion
     assert traits_of(value).needs_conversion
 
 
 @pytest.mark.parametrize("value", [{"a": {"b$": 1}}, [(1 << 63) - 1, -(1 << 63)], "a.b", {"k": "$x"}])
-def test_what_only_looks_odd_is_not(value: object) -> None:
+def test_lookalikes_of_odd_values_are_not_odd(value: object) -> None:
     assert not traits_of(value).needs_conversion
 
 
 @pytest.mark.parametrize(("levels", "is_odd"), [(MAX_DEPTH, False), (MAX_DEPTH + 1, True)])
-def test_depth_is_odd_beyond_the_limit(levels: int, *, is_odd: bool) -> None:
+def test_value_beyond_the_depth_limit_is_odd(levels: int, *, is_odd: bool) -> None:
     value: list[Any] = []
     for _ in range(levels - 1):
         value = [value]
@@ -61,7 +61,7 @@ def test_depth_is_odd_beyond_the_limit(levels: int, *, is_odd: bool) -> None:
     assert traits_of(value) == JsonTraits(separators=0, needs_conversion=is_odd)
 
 
-def test_keys_without_end_are_not_kept() -> None:
+def test_key_cache_is_bounded() -> None:
     for number in range(30):
         assert not traits_of({f"{number}-{key}": 0 for key in range(1_000)}).needs_conversion
     assert not traits_of({f"many {key}": 0 for key in range(100_000)}).needs_conversion

@@ -17,7 +17,7 @@ LONG = 10**MAX_DIGITS
     [None, True, 1.5, "9" * 5000, LONG - 1, [1 - LONG], {"a": [{"b": LONG - 1}]}, nested(MAX_DEPTH), nested(1023, [])],
     ids=lambda value: type(value).__name__,
 )
-def test_what_lies_within_the_bounds_passes(value: object) -> None:
+def test_value_within_the_limits_is_accepted(value: object) -> None:
     check(value)
 
     assert codec.encode(codec.loads(codec.encode(value).encode())) == codec.encode(value)
@@ -34,7 +34,7 @@ def test_what_lies_within_the_bounds_passes(value: object) -> None:
     ],
     ids=["alone", "negative", "inside", "lists", "objects"],
 )
-def test_what_goes_beyond_is_refused_at_its_place(value: Any, reason: str) -> None:  # noqa: ANN401 -- JSON
+def test_value_over_a_limit_is_refused_with_its_path(value: Any, reason: str) -> None:  # noqa: ANN401 -- JSON
     with pytest.raises(BadInputError) as refused:
         codec.encode(value)
 

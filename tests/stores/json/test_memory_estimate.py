@@ -43,7 +43,7 @@ def counted(value: object) -> Counts:
 
 @settings(max_examples=400)
 @given(JSON, st.sampled_from([None, 1]), st.integers(1, 9))
-def test_as_many_values_are_counted_as_are_parsed(value: Any, indent: int | None, window: int) -> None:  # noqa: ANN401 -- any JSON
+def test_counted_values_equal_parsed_values(value: Any, indent: int | None, window: int) -> None:  # noqa: ANN401 -- any JSON
     text = json.dumps(value, indent=indent, ensure_ascii=False).encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory_estimate, "_WINDOW", window)
@@ -82,7 +82,7 @@ DENSE = {
 
 
 @pytest.mark.parametrize(("text", "most"), DENSE.values(), ids=list(DENSE))
-def test_no_more_memory_is_taken_than_is_counted_and_not_much_less(text: bytes, most: float) -> None:
+def test_memory_estimate_is_a_close_upper_bound(text: bytes, most: float) -> None:
     tracemalloc.start()
     try:
         value = orjson.loads(text)
@@ -108,7 +108,7 @@ def test_ordinary_json_has_no_excess() -> None:
 
 @pytest.mark.parametrize("ascii_only", [True, False])
 @pytest.mark.parametrize(("character", "more"), [("e", 0), ("ÿ", 0), ("Ā", 1), ("漢", 1), ("\uffff", 1), ("🍵", 3)])
-def test_a_wide_character_makes_the_whole_string_wide(character: str, more: int, *, ascii_only: bool) -> None:
+def test_wide_character_makes_the_whole_string_wide(character: str, more: int, *, ascii_only: bool) -> None:
     text = json.dumps(["x" * 100_000 + character], ensure_ascii=ascii_only).encode()
     tracemalloc.start()
     try:

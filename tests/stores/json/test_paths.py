@@ -11,12 +11,12 @@ DOCUMENT = {"a": {"b.c": 1, "0": "key"}, "list": [{"x": 10}, [20]], "n": None, "
 
 
 @given(st.lists(st.text(min_size=1)))
-def test_any_keys_can_be_written_as_a_path(keys: list[str]) -> None:
+def test_path_can_contain_any_key(keys: list[str]) -> None:
     assert paths.split(paths.join(keys)) == keys
 
 
 @pytest.mark.parametrize("path", [".", ".a", "a.", "a..b"])
-def test_an_empty_key_is_refused(path: str) -> None:
+def test_empty_key_is_refused(path: str) -> None:
     with pytest.raises(BadInputError, match="empty key"):
         paths.split(path)
 
@@ -39,5 +39,5 @@ def test_an_empty_key_is_refused(path: str) -> None:
         ("list." + "9" * 5000, None),
     ],
 )
-def test_a_path_leads_to_the_value_or_nowhere(path: str, found: object) -> None:
+def test_path_leads_to_a_value_or_nothing(path: str, found: object) -> None:
     assert paths.follow(DOCUMENT, paths.split(path)) == found

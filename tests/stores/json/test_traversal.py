@@ -3,7 +3,7 @@ from stores.json.traversal import iter_strings, iter_texts
 VALUE = {"a": ["x", {"b": "y", "c": 5, "d": None}], "e": "z", "f": True}
 
 
-def test_strings_come_in_their_order() -> None:
+def test_strings_are_yielded_in_order() -> None:
     assert list(iter_strings(VALUE)) == ["x", "y", "z"]
     assert list(iter_strings("alone")) == ["alone"]
     assert list(iter_strings(7)) == []
@@ -13,7 +13,7 @@ def test_keys_come_before_the_values_of_their_object() -> None:
     assert list(iter_strings(VALUE, with_keys=True)) == ["a", "e", "f", "x", "b", "c", "d", "y", "z"]
 
 
-def test_no_depth_is_too_much() -> None:
+def test_any_depth_is_traversed() -> None:
     deep: object = "down here"
     for _ in range(100_000):
         deep = [deep]
@@ -21,7 +21,7 @@ def test_no_depth_is_too_much() -> None:
     assert list(iter_strings(deep)) == ["down here"]
 
 
-def test_texts_come_in_their_order_with_their_places() -> None:
+def test_texts_are_yielded_in_order_with_their_locations() -> None:
     value = {"a": ["x", {"b.c": 5, "d": None}], "e": "y"}
 
     found = [(place.steps(), is_key, text) for place, is_key, text in iter_texts(value)]
@@ -38,11 +38,11 @@ def test_texts_come_in_their_order_with_their_places() -> None:
     ]
 
 
-def test_a_whole_value_has_no_steps() -> None:
+def test_location_of_a_root_value_is_empty() -> None:
     assert [(place.steps(), text) for place, _, text in iter_texts("z")] == [([], "z")]
 
 
-def test_what_nests_deeply_is_no_matter() -> None:
+def test_deeply_nested_values_are_traversed() -> None:
     value: object = "deep"
     for _ in range(5_000):
         value = [value]

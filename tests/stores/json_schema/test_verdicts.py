@@ -33,7 +33,7 @@ from tests.stores.json_schema.verdicts import DRAFT_7, verdict
         ({"type": "string", "maxLength": 2}, "x" * 100_000, None, "is too long"),
     ],
 )
-def test_a_value_that_breaks_its_schema_is_told_where(
+def test_invalid_value_is_reported_with_its_path(
     schema: object, value: object, argument: str | None, says: str
 ) -> None:
     error = verdict(schema, value)
@@ -57,7 +57,7 @@ def test_a_value_that_breaks_its_schema_is_told_where(
         ({"pattern": r"^\p{L}+$"}, "naïve"),
     ],
 )
-def test_a_value_that_keeps_its_schema_passes(schema: object, value: object) -> None:
+def test_valid_value_is_accepted(schema: object, value: object) -> None:
     assert verdict(schema, value) is None
 
 
@@ -72,7 +72,7 @@ def test_a_value_that_keeps_its_schema_passes(schema: object, value: object) -> 
         ({"unevaluatedProperties": False, "allOf": [{"patternProperties": {"(a+)+$": {}}}]}, "which is not supported"),
     ],
 )
-def test_what_is_no_schema_is_refused(schema: object, says: str) -> None:
+def test_invalid_schema_is_refused(schema: object, says: str) -> None:
     assert says in str(verdict(schema, {}))
 
 
@@ -98,7 +98,7 @@ def test_what_is_no_schema_is_refused(schema: object, says: str) -> None:
         ({"$schema": {"a": 1}}, "is not a JSON Schema: its $schema"),
     ],
 )
-def test_a_schema_that_no_value_can_be_checked_by_is_at_fault_itself(schema: object, says: str) -> None:
+def test_unusable_schema_is_itself_reported(schema: object, says: str) -> None:
     errors = [verdict(schema, value) for value in (None, 1, "b", {"a": {"b": 1}})]
 
     assert {type(error) for error in errors} == {SchemaFaultError}
@@ -107,7 +107,7 @@ def test_a_schema_that_no_value_can_be_checked_by_is_at_fault_itself(schema: obj
 
 
 @pytest.mark.parametrize("broken", [{"$ref": "#/nowhere"}, {"pattern": "(?=a)b"}])
-def test_what_is_at_fault_is_found_wherever_it_is_before_a_value_comes_there(broken: object) -> None:
+def test_schema_error_is_found_anywhere_before_validation(broken: object) -> None:
     schemas: list[object] = [
         {"properties": {"never": broken}},
         {"items": {"prefixItems": [{"oneOf": [{"if": broken}]}]}},
@@ -120,13 +120,13 @@ def test_what_is_at_fault_is_found_wherever_it_is_before_a_value_comes_there(bro
 
 
 @pytest.mark.parametrize("keyword", ["const", "default"])
-def test_what_only_looks_like_a_part_of_a_schema_is_none(keyword: str) -> None:
+def test_lookalike_of_a_subschema_is_ignored(keyword: str) -> None:
     value = {"pattern": "(?=a)b", "$ref": "#/nowhere", "patternProperties": {"(": 1}}
 
     assert verdict({keyword: value, "properties": {"pattern": {}, "$ref": {"type": "string"}}}, value) is None
 
 
-def test_what_is_found_at_fault_only_with_a_value_is_the_schema_still() -> None:
+def test_schema_error_found_during_validation_blames_the_schema() -> None:
     # `referencing` takes what follows names for names, too.
     inner = {"properties": {"d": {"pattern": "("}, "e": {"$ref": "#/nowhere"}}}
     schema = {"$schema": DRAFT_7, "dependencies": {"a": ["b"], "c": inner}}
@@ -137,7 +137,7 @@ def test_what_is_found_at_fault_only_with_a_value_is_the_schema_still() -> None:
     assert "has a $ref that does not resolve inside the schema ('/nowhere')" in str(errors[3])
 
 
-def test_a_value_that_nests_too_deeply_for_its_schema_is_at_fault() -> None:
+def test_value_too_deep_for_its_schema_is_a_schema_error() -> None:
     value: list[object] = []
     for _ in range(1000):
         value = [value]
@@ -148,14 +148,14 @@ def test_a_value_that_nests_too_deeply_for_its_schema_is_at_fault() -> None:
     assert verdict({"items": {"$ref": "#"}}, [[[[[1]]]]]) is None
 
 
-def test_a_text_too_long_for_a_pattern_is_at_fault() -> None:
+def test_text_too_long_for_a_pattern_is_a_schema_error() -> None:
     error = verdict({"pattern": "(a{0,100}b{0,100}){0,9}"}, "ab" * 100_000)
 
     assert type(error) is BadInputError
     assert "a text of 200,000 characters is too long for the pattern '(a{0,100}b{0,100}){0,9}'" in str(error)
 
 
-def test_of_many_names_that_must_not_be_there_the_first_is_told() -> None:
+def test_first_of_many_forbidden_properties_is_reported() -> None:
     names = [f"n{number * 7919 % 1000}" for number in range(40)]
 
     for allowed in (False, {"type": "string"}):
@@ -174,7 +174,7 @@ def test_of_many_names_that_must_not_be_there_the_first_is_told() -> None:
         ({"oneOf": [{"type": "integer"}, False, True]}, 1, None, "matches more than one schema of oneOf"),
     ],
 )
-def test_what_no_schema_among_some_allows_is_told_where(
+def test_value_that_no_alternative_allows_is_reported_with_its_path(
     schema: object, value: object, argument: str | None, says: str
 ) -> None:
     error = verdict(schema, value)
@@ -207,11 +207,11 @@ def test_what_no_schema_among_some_allows_is_told_where(
         ("0.35", 0.1, True),
     ],
 )
-def test_multiples_are_told_of_numbers_as_they_are_written(value: object, unit: float, *, passes: bool) -> None:
+def test_multiple_of_uses_decimal_notation(value: object, unit: float, *, passes: bool) -> None:
     assert (verdict({"multipleOf": unit}, value) is None) == passes
 
 
-def test_the_form_alone_leaves_patterns_and_references_to_others() -> None:
+def test_form_check_ignores_patterns_and_references() -> None:
     with bounded_time():
         check_schema({"pattern": "(?=a)b", "$ref": "#/nowhere"})
         with pytest.raises(SchemaFaultError, match="is not a JSON Schema at type: 'x' matches no schema"):
@@ -227,7 +227,7 @@ def test_the_form_alone_leaves_patterns_and_references_to_others() -> None:
         {"$schema": "http://127.0.0.1:9/meta.json", "$ref": "meta.json#/x"},
     ],
 )
-def test_nothing_is_fetched(schema: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remote_references_are_not_fetched(schema: object, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     monkeypatch.setattr(urllib.request, "urlopen", asked.append)
 

@@ -105,7 +105,7 @@ async def answers(database: Database) -> list[object]:
 
 
 @pytest.mark.parametrize("step", [1, 7, 100, 1000])
-async def test_older_calls_get_all_that_fresh_ones_have(database: Database, step: int) -> None:
+async def test_old_calls_get_all_fields_of_new_ones(database: Database, step: int) -> None:
     fresh = await fill(database)
     told = await answers(database)
     await age(database)
@@ -117,7 +117,7 @@ async def test_older_calls_get_all_that_fresh_ones_have(database: Database, step
     assert await answers(database) == told
 
 
-async def test_a_turn_and_usage_as_they_are_filled_in(database: Database) -> None:
+async def test_turn_and_usage_are_backfilled(database: Database) -> None:
     calls = CallsStore(database)
     counts = {"status_counts": {"success": 2}, "usage": {"gpt-4o": COUNTS[0]}}
     predicted = {"op_name": "Evaluation.predict_and_score", "inputs": {"example": {"question": "Why?"}}}
@@ -137,7 +137,7 @@ async def test_a_turn_and_usage_as_they_are_filled_in(database: Database) -> Non
     }
 
 
-async def test_calls_without_classes_get_them_from_their_summaries(database: Database) -> None:
+async def test_calls_without_token_classes_get_them_from_summaries(database: Database) -> None:
     claude = {"input_tokens": 21, "cache_read_input_tokens": 1000, "output_tokens": 9}
     await CallsStore(database).write([start(1), end(1, summary={"usage": {"claude": claude}})])
     plain = {"model": "claude", "requests": 0, "total_is_sum": True, "completion_tokens": 9}
@@ -153,9 +153,7 @@ async def test_calls_without_classes_get_them_from_their_summaries(database: Dat
 
 
 @pytest.mark.parametrize("scope", ["sum", "unclear"])
-async def test_calls_of_spans_get_classes_from_the_attributes_and_keep_their_scope(
-    database: Database, scope: str
-) -> None:
+async def test_span_calls_get_token_classes_and_keep_their_usage_scope(database: Database, scope: str) -> None:
     counts = {"gen_ai.usage.input_tokens": 500, "gen_ai.usage.output_tokens": 9}
     attributes = counts | {"gen_ai.usage.cache_read.input_tokens": 400, "gen_ai.request.model": "gpt-4o"}
     await OtelStore(CallsStore(database)).export_protobuf(body(span(1, attributes)), PROJECT)
@@ -174,7 +172,7 @@ async def test_calls_of_spans_get_classes_from_the_attributes_and_keep_their_sco
     assert (call["usage_scope"], json.loads(call["json"]["summary"])) == (scope, summary)
 
 
-async def test_a_span_whose_summary_was_written_anew_keeps_the_usage_of_that(database: Database) -> None:
+async def test_span_with_a_rewritten_summary_keeps_its_usage(database: Database) -> None:
     attributes = {"gen_ai.usage.input_tokens": 500, "gen_ai.usage.cache_read.input_tokens": 400}
     calls = CallsStore(database)
     await OtelStore(calls).export_protobuf(body(span(1, attributes)), PROJECT)
@@ -190,7 +188,7 @@ async def test_a_span_whose_summary_was_written_anew_keeps_the_usage_of_that(dat
     assert fresh[exported["_id"]]["usage"][0]["prompt_tokens"] == 7
 
 
-async def test_what_is_there_in_part_or_wrong_is_mended(database: Database) -> None:
+async def test_partial_and_wrong_fields_are_repaired(database: Database) -> None:
     fresh = await fill(database)
     await age(database, "usage_scope", "turn_of")
     await database.calls.update_many({"total_tokens": 150}, {"$set": {"total_tokens": 1}})
@@ -201,7 +199,7 @@ async def test_what_is_there_in_part_or_wrong_is_mended(database: Database) -> N
     assert await all_calls(database) == fresh
 
 
-async def test_a_fresh_database_is_marked_at_once_and_a_later_start_reads_the_mark_alone(
+async def test_new_database_is_marked_and_later_starts_read_only_the_mark(
     database: Database, commands: Commands
 ) -> None:
     first = CallsBackfill(database)
@@ -216,9 +214,7 @@ async def test_a_fresh_database_is_marked_at_once_and_a_later_start_reads_the_ma
     assert [(name, body["find"]) for name, body in commands.sent] == [("find", "upgrades")]
 
 
-async def test_a_step_costs_the_same_commands_however_many_calls_it_is_of(
-    database: Database, commands: Commands
-) -> None:
+async def test_command_count_of_a_step_does_not_depend_on_its_calls(database: Database, commands: Commands) -> None:
     await fill(database)
     counts = []
     for step in (10, 90):
@@ -233,7 +229,7 @@ async def test_a_step_costs_the_same_commands_however_many_calls_it_is_of(
     assert len(counts[0]) == 9
 
 
-async def test_who_comes_after_a_kill_goes_on_from_there(mongodb_uri: str, database: Database) -> None:
+async def test_backfill_resumes_after_a_kill(mongodb_uri: str, database: Database) -> None:
     fresh = await fill(database)
     await age(database)
     script = """
@@ -279,7 +275,7 @@ class Killed(CallsBackfill):
         raise InterruptedError
 
 
-async def test_a_step_that_was_cut_short_is_done_again(database: Database) -> None:
+async def test_interrupted_step_is_repeated(database: Database) -> None:
     fresh = await fill(database)
     await age(database)
     with pytest.raises(InterruptedError):
@@ -294,7 +290,7 @@ async def test_a_step_that_was_cut_short_is_done_again(database: Database) -> No
     assert await all_calls(database) == fresh
 
 
-async def test_of_two_at_once_one_works_and_the_other_sees_how_far_it_is(database: Database) -> None:
+async def test_one_of_two_processes_works_and_the_other_sees_progress(database: Database) -> None:
     fresh = await fill(database)
     await age(database)
     one, other = CallsBackfill(database, step=30), CallsBackfill(database, step=30)
@@ -311,7 +307,7 @@ async def test_of_two_at_once_one_works_and_the_other_sees_how_far_it_is(databas
     assert await all_calls(database) == fresh
 
 
-async def test_two_who_do_the_same_at_once_do_no_harm(database: Database) -> None:
+async def test_duplicate_work_by_two_processes_is_harmless(database: Database) -> None:
     fresh = await fill(database)
     await age(database)
 
@@ -335,7 +331,7 @@ class Outrun(CallsBackfill):
 @pytest.mark.parametrize(
     "summary", [{}, {"usage": {"gpt-4o": {"total_tokens": 3}}, "status_counts": {"error": 1}}], ids=["none", "other"]
 )
-async def test_an_end_that_comes_meanwhile_counts(database: Database, summary: dict[str, Any]) -> None:
+async def test_end_written_during_the_backfill_counts(database: Database, summary: dict[str, Any]) -> None:
     calls = CallsStore(database)
     ended = end(1, summary=summary)
     await calls.write([start(1), ended])
@@ -348,7 +344,7 @@ async def test_an_end_that_comes_meanwhile_counts(database: Database, summary: d
     assert await all_calls(database) == fresh
 
 
-async def test_calls_that_are_written_meanwhile_are_whole(database: Database) -> None:
+async def test_calls_written_during_the_backfill_are_complete(database: Database) -> None:
     await fill(database)
     rng = random.Random(7)  # noqa: S311 -- no secret
     batches = [[part for number in range(at, at + 20) for part in parts_of(number, rng)] for at in range(0, 200, 20)]
@@ -373,7 +369,7 @@ def _kept(call: Document) -> Document:
     return {name: call[name] for name in DERIVED_FIELDS if name in call}
 
 
-async def test_nobody_who_watches_calls_is_told(database: Database) -> None:
+async def test_backfill_sends_no_events(database: Database) -> None:
     await fill(database)
     await age(database)
     calls = CallsStore(database)
@@ -388,7 +384,7 @@ async def test_nobody_who_watches_calls_is_told(database: Database) -> None:
     assert (event.type, event.call["id"]) == ("started", call_id(1_000))
 
 
-async def test_a_call_whose_example_cannot_be_kept_stays_without_it_and_is_named(
+async def test_call_with_an_unstorable_example_is_kept_and_logged(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     texts = {1: ('{"example":1}', 16 * 1024 * 1024 - 270), 2: ('{"example":', 0)}
@@ -406,7 +402,7 @@ async def test_a_call_whose_example_cannot_be_kept_stays_without_it_and_is_named
     ]
 
 
-async def test_a_call_whose_usage_cannot_be_kept_stays_without_it_and_is_named(
+async def test_call_with_unstorable_usage_is_kept_and_logged(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     fresh = await fill(database, 20)

@@ -167,7 +167,7 @@ class Objects(RuleBasedStateMachine):
         assert self.await_(self.store.count(self.project, latest)) == sum(kept["latest"] for kept in expected)
 
 
-def test_objects_are_as_the_model_has_them(mongodb_uri: str, database_name: str) -> None:
+def test_store_matches_the_model(mongodb_uri: str, database_name: str) -> None:
     with asyncio.Runner() as runner:
         database = runner.run(_opened(mongodb_uri, database_name))
         Objects.runner, Objects.store = runner, ObjectsStore(database)

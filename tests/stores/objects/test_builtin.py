@@ -21,7 +21,7 @@ def marks(name: str, *bases: str) -> dict[str, object]:
     return {"_type": name, "_class_name": name, "_bases": [*bases, "BaseModel"]}
 
 
-def test_an_example_is_completed_to_the_letter_and_in_order() -> None:
+def test_example_is_completed_exactly_in_order() -> None:
     val = {"nested_base_object": "r", "primitive": 1, "nested_base_model": {"aliased_property_alias": 3, "a": 2}}
 
     found = completed(val, "TestOnlyExample")
@@ -57,13 +57,13 @@ def test_an_example_is_completed_to_the_letter_and_in_order() -> None:
         ("TestOnlyInheritedBaseObject", {"b": 1, "c": 2}, {"additional_field": "default_value"}),
     ],
 )
-def test_defaults_are_filled_in(name: str, val: dict[str, object], filled: dict[str, object]) -> None:
+def test_default_values_are_filled_in(name: str, val: dict[str, object], filled: dict[str, object]) -> None:
     found = completed(val, name)
 
     assert found | val | filled == found
 
 
-def test_parts_name_their_classes_too() -> None:
+def test_nested_objects_get_class_names() -> None:
     column = {"evaluation_object_ref": "r", "scorer_name": "s", "summary_metric_path": "p"}
     view = {
         "view_type": "traces",
@@ -125,16 +125,14 @@ def test_parts_name_their_classes_too() -> None:
         ("Provider", marks("Model", "Object"), "builtin_object_class", "not the class in the value, Model"),
     ],
 )
-def test_what_breaks_a_rule_of_its_class_is_refused_by_the_name_of_the_field(
-    name: str, val: object, argument: str | None, message: str
-) -> None:
+def test_invalid_field_of_a_class_is_named(name: str, val: object, argument: str | None, message: str) -> None:
     with pytest.raises(BadInputError, match=message) as refused:
         completed(val, name)
 
     assert refused.value.argument == (argument or "val.$.default_params.n_times")
 
 
-def test_of_many_faults_a_few_are_told_and_the_others_counted() -> None:
+def test_first_errors_are_listed_and_the_rest_counted() -> None:
     val = {"base_url": "x", "api_key_name": "k"} | {f"{n:03}" + "x" * 1_000: n for n in range(300)}
 
     with pytest.raises(BadInputError) as refused:
@@ -145,7 +143,7 @@ def test_of_many_faults_a_few_are_told_and_the_others_counted() -> None:
     assert (len(message) < 2_000, len(refused.value.argument or "")) == (True, 206)
 
 
-def test_a_value_that_nests_too_deeply_for_a_class_is_refused() -> None:
+def test_value_too_deep_for_its_class_is_refused() -> None:
     schema: dict[str, object] = {}
     for _ in range(900):
         schema = {"not": schema}
@@ -154,7 +152,7 @@ def test_a_value_that_nests_too_deeply_for_a_class_is_refused() -> None:
         completed({"field_schema": schema}, "AnnotationSpec")
 
 
-def test_a_value_that_names_its_classes_is_taken_as_it_is() -> None:
+def test_value_with_class_names_is_unchanged() -> None:
     val = marks("Model", "Object") | {"anything": 1}
 
     assert completed(val, "Model") is val
@@ -175,7 +173,7 @@ def test_a_value_that_names_its_classes_is_taken_as_it_is() -> None:
         (None, None),
     ],
 )
-def test_classes_follow_from_the_bases(bases: object, classes: Classes | None) -> None:
+def test_class_names_follow_from_base_classes(bases: object, classes: Classes | None) -> None:
     assert classes_of({"_class_name": "M", "_bases": bases}) == classes
 
 
@@ -191,11 +189,11 @@ def test_classes_follow_from_the_bases(bases: object, classes: Classes | None) -
         (None, "object"),
     ],
 )
-def test_the_kind_follows_from_the_type(val: object, kind: str) -> None:
+def test_object_kind_follows_from_the_type(val: object, kind: str) -> None:
     assert kind_of(val) == kind
 
 
-async def test_a_built_in_object_is_stored_completed_with_its_classes(objects: ObjectsStore) -> None:
+async def test_built_in_object_is_stored_with_defaults_and_class_names(objects: ObjectsStore) -> None:
     by_name = version({"b": 1, "c": 2}, set_base_object_class="TestOnlyInheritedBaseObject")
     digest = await objects.create(by_name)
 
@@ -208,7 +206,7 @@ async def test_a_built_in_object_is_stored_completed_with_its_classes(objects: O
     assert '"additional_field":"default_value"' in row["json"]["val"]
 
 
-async def test_two_names_of_a_class_must_agree(objects: ObjectsStore) -> None:
+async def test_conflicting_class_names_are_refused(objects: ObjectsStore) -> None:
     with pytest.raises(BadInputError, match="differs from builtinObjectClass") as refused:
         await objects.create(version({}, builtin_object_class="Provider", set_base_object_class="SavedView"))
 

@@ -43,7 +43,7 @@ def _numbered(val: object, number: int) -> object:
         (ObjectsFilter(object_ids=["n4"], is_op=True), [SortBy("version_index")], 5),
     ],
 )
-async def test_a_list_is_read_by_an_index(
+async def test_list_is_read_by_an_index(
     stock: ObjectsStore,
     database: Database,
     commands: Commands,
@@ -60,7 +60,7 @@ async def test_a_list_is_read_by_an_index(
     assert plan.documents_examined == returned
 
 
-async def test_edges_of_a_page_look_only_at_what_they_return(
+async def test_relations_of_a_page_read_only_what_they_return(
     stock: ObjectsStore, calls: CallsStore, database: Database, commands: Commands
 ) -> None:
     taken = "weave:///acme/chat/object/n0:x"

@@ -32,7 +32,7 @@ async def there(objects: ObjectsStore) -> dict[str, tuple[int, int]]:
     return {row["json"]["val"]: (row["version_index"], row["is_latest"]) for row in page.rows}
 
 
-async def test_versions_have_the_places_and_times_that_they_had(objects: ObjectsStore) -> None:
+async def test_restored_versions_keep_their_index_and_time(objects: ObjectsStore) -> None:
     batch = [restored("a", 0), restored("c", 2, is_latest=True), restored("d", 3)]
 
     for _ in range(2):
@@ -43,7 +43,7 @@ async def test_versions_have_the_places_and_times_that_they_had(objects: Objects
     assert (row["digest"], row["created_at"]) == (digest_of("c"), NOON + 2)
 
 
-async def test_what_is_made_afterwards_comes_after_them(objects: ObjectsStore) -> None:
+async def test_later_versions_follow_the_restored_ones(objects: ObjectsStore) -> None:
     await objects.restore([restored("c", 4, is_latest=True)])
 
     await objects.create(version("new"))
@@ -51,7 +51,7 @@ async def test_what_is_made_afterwards_comes_after_them(objects: ObjectsStore) -
     assert await there(objects) == {'"c"': (4, 0), '"new"': (5, 1)}
 
 
-async def test_a_place_that_is_taken_is_left_to_who_has_it(objects: ObjectsStore) -> None:
+async def test_occupied_version_index_is_not_overwritten(objects: ObjectsStore) -> None:
     await objects.create(version("mine"))
 
     await objects.restore([restored("theirs", 0, is_latest=True)])
@@ -60,7 +60,7 @@ async def test_a_place_that_is_taken_is_left_to_who_has_it(objects: ObjectsStore
     assert await there(objects) == {'"mine"': (0, 0), '"theirs"': (1, 1)}
 
 
-async def test_without_the_latest_the_last_of_them_stands_in_for_it(objects: ObjectsStore) -> None:
+async def test_last_restored_version_is_the_latest_if_none_is_marked(objects: ObjectsStore) -> None:
     await objects.restore([restored("a", 0), restored("b", 1)])
     standing_in = await there(objects)
 
@@ -71,7 +71,7 @@ async def test_without_the_latest_the_last_of_them_stands_in_for_it(objects: Obj
     assert await there(objects) == {'"a"': (0, 1), '"b"': (1, 0), '"c"': (2, 0)}
 
 
-async def test_what_was_deleted_lives_again_at_its_index(objects: ObjectsStore) -> None:
+async def test_deleted_version_is_restored_at_its_index(objects: ObjectsStore) -> None:
     for value in ("a", "b"):
         await objects.create(version(value))
     await objects.delete(PROJECT, "prompt")
@@ -81,9 +81,7 @@ async def test_what_was_deleted_lives_again_at_its_index(objects: ObjectsStore) 
     assert await there(objects) == {'"a"': (0, 1)}
 
 
-async def test_a_digest_of_another_value_is_refused_and_nothing_stored(
-    objects: ObjectsStore, database: Database
-) -> None:
+async def test_digest_of_another_value_is_refused_and_not_stored(objects: ObjectsStore, database: Database) -> None:
     with pytest.raises(BadInputError) as refused:
         await objects.restore([restored("a", 0), restored("b", 1, digest=digest_of("a"))])
 

@@ -27,7 +27,7 @@ async def places(objects: ObjectsStore, object_id: str = "prompt") -> list[tuple
     return [(row["digest"], row["version_index"], row["is_latest"]) for row in page.rows]
 
 
-async def test_what_is_created_again_keeps_its_index_and_is_the_latest(objects: ObjectsStore) -> None:
+async def test_recreated_version_keeps_its_index_and_becomes_the_latest(objects: ObjectsStore) -> None:
     a, b = [await objects.create(version(name)) for name in "ab"]
 
     again = await objects.create(version("a", wb_user_id="someone else"))
@@ -37,7 +37,7 @@ async def test_what_is_created_again_keeps_its_index_and_is_the_latest(objects: 
     assert (await objects.one(PROJECT, "prompt", "latest", {"wb_user_id"}))["wb_user_id"] == "local"
 
 
-def test_names_of_many_versions_are_found_in_one_pass_over_them() -> None:
+def test_names_with_many_versions_are_listed_in_one_scan() -> None:
     class Read(dict[str, object]):
         """A row that counts how often it is read."""
 
@@ -61,7 +61,7 @@ def test_names_of_many_versions_are_found_in_one_pass_over_them() -> None:
     assert {row["kind"] for row in found.values()} == {OBJECT}
 
 
-async def test_deleted_versions_count_and_the_next_newest_is_the_latest(objects: ObjectsStore) -> None:
+async def test_deleted_versions_count_and_the_newest_remaining_is_latest(objects: ObjectsStore) -> None:
     a, b, c = [await objects.create(version(name)) for name in "abc"]
 
     assert await objects.delete(PROJECT, "prompt", ["latest", "v1"]) == 2
@@ -75,7 +75,7 @@ async def test_deleted_versions_count_and_the_next_newest_is_the_latest(objects:
             await objects.one(PROJECT, "prompt", name, set())
 
 
-async def test_what_is_deleted_by_its_digest_comes_back_when_it_is_created_again(objects: ObjectsStore) -> None:
+async def test_version_deleted_by_digest_returns_when_recreated(objects: ObjectsStore) -> None:
     a, b = [await objects.create(version({"ref": f"weave:///acme/chat/object/{name}:x"})) for name in "ab"]
     await objects.delete(PROJECT, "prompt", [a])
 
@@ -88,7 +88,7 @@ async def test_what_is_deleted_by_its_digest_comes_back_when_it_is_created_again
     assert "deleted_at" not in row
 
 
-async def test_deleting_a_whole_name_lets_go_of_the_values(objects: ObjectsStore, database: Database) -> None:
+async def test_deleting_a_name_releases_its_values(objects: ObjectsStore, database: Database) -> None:
     val = {"r": "weave:///acme/chat/object/x:y"}
     a, b, c = [await objects.create(version({"v": name} | val)) for name in "abc"]
     other = await objects.create(version(val, object_id="other"))
@@ -113,7 +113,7 @@ async def test_deleting_a_whole_name_lets_go_of_the_values(objects: ObjectsStore
     assert b != a
 
 
-async def test_values_of_versions_that_are_deleted_one_by_one_go_with_the_whole_name(
+async def test_values_of_separately_deleted_versions_go_with_the_name(
     objects: ObjectsStore, database: Database
 ) -> None:
     a, b = [await objects.create(version({"v": name})) for name in "ab"]
@@ -131,7 +131,7 @@ async def test_values_of_versions_that_are_deleted_one_by_one_go_with_the_whole_
     assert (await objects.one(PROJECT, "prompt", "v0", {"val"}))["json"]["val"] == '{"v":"a"}'
 
 
-async def test_an_object_and_an_op_of_one_name_are_numbered_apart(objects: ObjectsStore) -> None:
+async def test_object_and_op_with_one_name_have_separate_indexes(objects: ObjectsStore) -> None:
     plain = [await objects.create(version(number)) for number in range(2)]
     op = await objects.create(version(OP))
     forced = await objects.create(version("source", kind="op"))
@@ -143,7 +143,7 @@ async def test_an_object_and_an_op_of_one_name_are_numbered_apart(objects: Objec
         await objects.one(PROJECT, "prompt", plain[0], set(), "op")
 
 
-async def test_a_version_of_either_kind_is_found_and_the_objects_first(objects: ObjectsStore) -> None:
+async def test_version_of_either_kind_is_found_with_objects_first(objects: ObjectsStore) -> None:
     op, forced = await objects.create(version(OP)), await objects.create(version("source", kind="op"))
     plain = await objects.create(version(0))
 
@@ -166,7 +166,7 @@ async def test_a_version_of_either_kind_is_found_and_the_objects_first(objects: 
 
 
 @pytest.mark.parametrize("by", ["digest", "v0", "latest"])
-async def test_a_delete_of_a_version_sent_again_leaves_the_op_of_its_name(objects: ObjectsStore, by: str) -> None:
+async def test_repeated_delete_of_a_version_keeps_the_op_of_its_name(objects: ObjectsStore, by: str) -> None:
     op, plain = await objects.create(version(OP)), await objects.create(version(0))
     chosen = [plain if by == "digest" else by]
 
@@ -179,7 +179,7 @@ async def test_a_delete_of_a_version_sent_again_leaves_the_op_of_its_name(object
         await objects.one(PROJECT, "prompt", "latest", PLACE)
 
 
-async def test_a_delete_takes_versions_of_both_kinds_or_none(objects: ObjectsStore) -> None:
+async def test_delete_covers_both_kinds_or_nothing(objects: ObjectsStore) -> None:
     op, plain = await objects.create(version(OP)), await objects.create(version(0))
     newer = [await objects.create(version(OP | {"n": 1})), await objects.create(version(1))]
 
@@ -191,7 +191,7 @@ async def test_a_delete_takes_versions_of_both_kinds_or_none(objects: ObjectsSto
     assert sorted(await places(objects)) == sorted((digest, 1, 1) for digest in newer)
 
 
-async def test_a_delete_of_all_takes_the_object_and_the_op(objects: ObjectsStore, database: Database) -> None:
+async def test_delete_of_all_versions_covers_object_and_op(objects: ObjectsStore, database: Database) -> None:
     for val in (OP, 0, 1):
         await objects.create(version(val))
 
@@ -205,7 +205,7 @@ async def test_a_delete_of_all_takes_the_object_and_the_op(objects: ObjectsStore
 
 
 @pytest.mark.parametrize("by", ["digest", "latest", "all"])
-async def test_a_delete_of_an_op_leaves_the_object(objects: ObjectsStore, by: str) -> None:
+async def test_delete_of_an_op_keeps_the_object(objects: ObjectsStore, by: str) -> None:
     op, plain = await objects.create(version(OP)), await objects.create(version(0))
     chosen = {"digest": [op], "latest": ["latest"], "all": []}[by]
 
@@ -219,7 +219,7 @@ async def test_a_delete_of_an_op_leaves_the_object(objects: ObjectsStore, by: st
     assert refused.value.argument == "name"
 
 
-async def test_a_name_that_no_object_ever_had_is_an_ops(objects: ObjectsStore) -> None:
+async def test_name_without_an_object_belongs_to_the_op(objects: ObjectsStore) -> None:
     op = await objects.create(version(OP))
     with pytest.raises(NotFoundError):
         await objects.delete(PROJECT, "other")
@@ -230,7 +230,7 @@ async def test_a_name_that_no_object_ever_had_is_an_ops(objects: ObjectsStore) -
         await objects.one(PROJECT, "prompt", "v0", set(), "op")
 
 
-async def test_a_delete_that_names_what_is_not_there_deletes_nothing(objects: ObjectsStore) -> None:
+async def test_delete_that_names_a_missing_version_deletes_nothing(objects: ObjectsStore) -> None:
     a = await objects.create(version("a"))
 
     with pytest.raises(NotFoundError, match="prompt has no v7, unknown; nothing was deleted") as refused:
@@ -247,14 +247,14 @@ async def test_a_delete_that_names_what_is_not_there_deletes_nothing(objects: Ob
 @pytest.mark.parametrize(
     "name", ["v-1", "v1", "v99999999999", "v" + "9" * 40, "vabc", "unknown", "", "a/b:c", "Latest"]
 )
-async def test_a_version_that_is_not_there_is_not_found(objects: ObjectsStore, name: str) -> None:
+async def test_missing_version_is_not_found(objects: ObjectsStore, name: str) -> None:
     await objects.create(version())
 
     with pytest.raises(NotFoundError, match=r"^object prompt:"):
         await objects.one(PROJECT, "prompt", name, set())
 
 
-async def test_a_version_belongs_to_its_project(objects: ObjectsStore) -> None:
+async def test_version_belongs_to_its_project(objects: ObjectsStore) -> None:
     digest = await objects.create(version(project_id="acme/other"))
 
     with pytest.raises(NotFoundError):
@@ -265,7 +265,7 @@ async def test_a_version_belongs_to_its_project(objects: ObjectsStore) -> None:
 
 
 @pytest.mark.parametrize("object_id", ["", "a/b", "a:b", "a b", "x" * 129, "../x", "a\n"])
-async def test_a_name_that_breaks_its_rule_is_refused(objects: ObjectsStore, object_id: str) -> None:
+async def test_invalid_name_is_refused(objects: ObjectsStore, object_id: str) -> None:
     with pytest.raises(BadInputError, match="is not a valid object name") as refused:
         await objects.create(version(object_id=object_id))
 
@@ -274,7 +274,7 @@ async def test_a_name_that_breaks_its_rule_is_refused(objects: ObjectsStore, obj
 
 
 @pytest.mark.parametrize("object_id", ["x" * 128, "größe_1.2-3", "名前", "v0", "latest"])
-async def test_a_name_within_its_rule_is_taken(objects: ObjectsStore, object_id: str) -> None:
+async def test_valid_name_is_accepted(objects: ObjectsStore, object_id: str) -> None:
     digest = await objects.create(version(object_id=object_id))
 
     assert (await objects.one(PROJECT, object_id, "latest", set()))["digest"] == digest
@@ -288,7 +288,7 @@ async def test_a_name_within_its_rule_is_taken(objects: ObjectsStore, object_id:
         (["weave-trace-internal:///x"], BadInputError, "is reserved for internal refs; write refs with weave:///"),
     ],
 )
-async def test_a_value_that_cannot_be_kept_is_refused(
+async def test_unstorable_value_is_refused(
     objects: ObjectsStore, val: object, error: type[StoreError], message: str
 ) -> None:
     with pytest.raises(error, match=message) as refused:
@@ -308,7 +308,7 @@ async def test_more_than_a_hundred_digests_are_refused(objects: ObjectsStore) ->
     [None, 0, 1.5, -0.0, "", True, [], {}, 2**64, {"a.b": {"$c": [None, "\0"]}, "ключ": "é"}, "x" * 7_000_000],
     ids=lambda val: str(val)[:20],
 )
-async def test_any_value_comes_back_as_it_came(objects: ObjectsStore, val: object) -> None:
+async def test_any_value_is_read_back_unchanged(objects: ObjectsStore, val: object) -> None:
     digest = await objects.create(version(val))
 
     row = await objects.one(PROJECT, "prompt", digest, {"val"})
@@ -335,7 +335,7 @@ PROMPT = {"_class_name": "Prompt", "_bases": ["BaseObject", "BaseModel"]}
         (ObjectsFilter(object_ids=["plain"], is_op=True), ""),
     ],
 )
-async def test_a_filter_lets_through_what_it_says(
+async def test_filter_returns_the_matching_versions(
     objects: ObjectsStore, objects_filter: ObjectsFilter, names: str
 ) -> None:
     values = [("model", MODEL), ("plain", 1), ("plain", 2), ("prompt", PROMPT), ("run", OP), ("gone", 1)]
@@ -349,14 +349,14 @@ async def test_a_filter_lets_through_what_it_says(
     assert await objects.count(PROJECT, objects_filter) == len(page.rows)
 
 
-async def test_a_long_list_in_a_filter_is_refused(objects: ObjectsStore) -> None:
+async def test_too_long_filter_list_is_refused(objects: ObjectsStore) -> None:
     with pytest.raises(BadInputError, match="1,001 members; the limit is 1,000") as refused:
         await objects.count(PROJECT, ObjectsFilter(object_ids=["x"] * 1001))
 
     assert refused.value.argument == "filter.object_ids"
 
 
-async def test_values_are_asked_and_sorted_by_their_paths(objects: ObjectsStore) -> None:
+async def test_values_are_queried_and_sorted_by_path(objects: ObjectsStore) -> None:
     for number, temperature in enumerate([0.5, "hot", 2, None, 1]):
         await objects.create(version({"params": {"temperature": temperature}, "n": number}))
     warm = Query({"$expr": {"$gt": [{"$getField": "val.params.temperature"}, {"$literal": 0.5}]}})
@@ -369,7 +369,7 @@ async def test_values_are_asked_and_sorted_by_their_paths(objects: ObjectsStore)
     assert [row["version_index"] for row in some.rows] == [2, 4]
 
 
-async def test_python_decides_conditions_on_values_that_are_too_complex_for_mongodb(objects: ObjectsStore) -> None:
+async def test_value_too_complex_for_mongodb_is_matched_in_python(objects: ObjectsStore) -> None:
     for v in ("x", "y", "z"):
         await objects.create(version({"v": [v]}))
     query = Query({"$expr": {"$contains": {"input": {"$getField": "val.v"}, "substr": {"$literal": "x"}}}})
@@ -383,7 +383,7 @@ async def test_python_decides_conditions_on_values_that_are_too_complex_for_mong
     assert await objects.count(PROJECT, query=query) == 2
 
 
-async def test_pages_go_through_the_versions_in_both_directions(objects: ObjectsStore) -> None:
+async def test_versions_are_paged_in_both_directions(objects: ObjectsStore) -> None:
     created = [await objects.create(version(number)) for number in range(7)]
     newest_first = [SortBy("created_at", descending=True)]
 
@@ -416,7 +416,7 @@ async def test_many_refs_are_read_in_batches(
     assert [len(body["filter"]["_id"]["$in"]) for _, body in commands.sent] == [2, 2, 2]
 
 
-async def test_pages_of_many_names_are_of_one_moment(objects: ObjectsStore, commands: Commands) -> None:
+async def test_pages_of_many_names_are_one_snapshot(objects: ObjectsStore, commands: Commands) -> None:
     names = [(PROJECT, OBJECT, "prompt"), (PROJECT, OBJECT, "other")]
     for number in range(3):
         await objects.create(version(number))

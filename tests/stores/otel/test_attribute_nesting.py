@@ -13,7 +13,7 @@ from stores.otel.attribute_nesting import layout_of, nested
 from stores.otel.conventions import INPUTS
 
 
-def test_dots_nest_and_the_order_of_keys_stays() -> None:
+def test_dots_make_nested_objects_in_key_order() -> None:
     assert nested({"b.c": 1, "a": 2, "b.a": 3, "": 4, "x..y": 5}) == {
         "b": {"c": 1, "a": 3},
         "a": 2,
@@ -24,7 +24,7 @@ def test_dots_nest_and_the_order_of_keys_stays() -> None:
     assert nested({}) == {}
 
 
-def test_the_first_key_of_a_role_that_says_something_counts() -> None:
+def test_first_non_empty_attribute_of_a_role_is_used() -> None:
     layout = layout_of(("input", "llm.prompts.0", "gen_ai.prompt", "ai.prompt.messages"))
 
     assert layout.first(INPUTS, ["i", "l", "g", "a"]) == ("ai.prompt", {"messages": "a"})
@@ -43,7 +43,7 @@ def test_the_first_key_of_a_role_that_says_something_counts() -> None:
         ({"": 0, ".a": 1, "b": {"": 2, ".c": 3}}, ("", ".a", "b.", "b..c")),
     ],
 )
-def test_a_key_that_continues_another_keeps_its_dots(tree: dict[str, Any], keys: tuple[str, ...]) -> None:
+def test_key_that_extends_another_keeps_its_dots(tree: dict[str, Any], keys: tuple[str, ...]) -> None:
     for order in itertools.permutations(range(len(keys))):
         assert layout_of(tuple(keys[at] for at in order)).nest([*order]) == tree
     assert layout_of(keys).is_odd
@@ -53,7 +53,7 @@ KEYS = st.lists(st.text("ab.", max_size=8), unique=True, max_size=12)
 
 
 @given(KEYS)
-def test_every_key_keeps_a_place_of_its_own(keys: list[str]) -> None:
+def test_every_key_keeps_its_own_value(keys: list[str]) -> None:
     def flat(tree: dict[str, Any], before: tuple[str, ...] = ()) -> dict[str, int]:
         found: dict[str, int] = {}
         for name, value in tree.items():
@@ -64,7 +64,7 @@ def test_every_key_keeps_a_place_of_its_own(keys: list[str]) -> None:
     assert flat(nested({key: at for at, key in enumerate(keys)})) == {key: at for at, key in enumerate(keys)}
 
 
-def test_a_role_finds_a_key_that_continues_another() -> None:
+def test_role_finds_a_key_that_extends_another() -> None:
     keys = ("gen_ai.usage.input_tokens", "gen_ai.usage.input_tokens.cached", "gen_ai.usage", "gen_ai.usage.cost")
     layout = layout_of(keys)
 
@@ -74,7 +74,7 @@ def test_a_role_finds_a_key_that_continues_another() -> None:
     assert found == {"input_tokens": 100, "cache_read": 60, "cost": 0.5}
 
 
-def test_layouts_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layout_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attribute_nesting, "_layouts", {})
     monkeypatch.setattr(attribute_nesting, "_MAX_LAYOUTS", 3)
 
@@ -87,6 +87,6 @@ def test_layouts_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None
     assert list(attribute_nesting._layouts) == [("key 3",)]
 
 
-def test_a_span_has_so_many_attributes_at_most() -> None:
+def test_attributes_per_span_are_limited() -> None:
     with pytest.raises(BadInputError, match="has 10,001 attributes; the limit is 10,000"):
         layout_of(tuple(map(str, range(10_001))))

@@ -35,7 +35,7 @@ def of(attributes: dict[str, object], **changes: Any) -> dict[str, Any]:  # noqa
     return payloads(call(span(1, attributes, **changes)))
 
 
-def test_a_span_is_a_call_with_all_that_it_says() -> None:
+def test_span_becomes_a_complete_call() -> None:
     message = span(2, {"a.b": 1, "a.c": [1, {"d": None}]}, parent=1, trace_state="k=v", status=failed("went wrong"))
     message.events.add(name="tick", time_unix_nano=NOON + 1, attributes=pairs({"x.y": 2}), dropped_attributes_count=3)
     message.links.add(trace_id=b"\1" * 16, span_id=b"\2" * 8, trace_state="l=w", attributes=pairs({"x": 3}))
@@ -237,7 +237,7 @@ def test_usage_is_found_in_every_convention(attributes: dict[str, object], usage
         ),
     ],
 )
-def test_what_is_known_of_the_model_is_noted_beside_the_span(attributes: dict[str, object], noted: object) -> None:
+def test_model_details_are_stored_with_the_span(attributes: dict[str, object], noted: object) -> None:
     found = of(attributes)["attributes"]
 
     assert {name: value for name, value in found.items() if name != "otel_span"} == noted
@@ -265,7 +265,7 @@ def test_conversations_are_threads(
     assert start.get("turn_id") == (span_id(1) if turn else None)
 
 
-def test_wandb_and_langfuse_name_and_time_calls() -> None:
+def test_wandb_and_langfuse_attributes_name_and_time_calls() -> None:
     message = span(
         1,
         {
@@ -319,7 +319,7 @@ def test_wandb_and_langfuse_name_and_time_calls() -> None:
         ({"tick": {}}, {}, {}),
     ],
 )
-def test_events_say_what_attributes_do_not(events: dict[str, Any], inputs: object, output: object) -> None:
+def test_span_events_supply_missing_attributes(events: dict[str, Any], inputs: object, output: object) -> None:
     message = span()
     for name, attributes in events.items():
         message.events.add(name=name, attributes=pairs(attributes))
@@ -332,7 +332,7 @@ def test_events_say_what_attributes_do_not(events: dict[str, Any], inputs: objec
     assert payloads(call(asked))["inputs"] == {"input.value": "mine"}
 
 
-def test_a_failure_without_a_message_is_a_failure() -> None:
+def test_failed_span_without_a_message_is_an_error() -> None:
     silent, noted = span(status=failed()), span(status=failed())
     noted.events.add(name="exception", attributes=pairs({"exception.type": "KeyError", "exception.message": "'a'"}))
 
@@ -345,7 +345,7 @@ def test_a_failure_without_a_message_is_a_failure() -> None:
     ]
 
 
-def test_unusual_values_are_json() -> None:
+def test_unusual_values_become_json() -> None:
     values: dict[str, object] = {
         "bytes": b"\x00\xff",
         "nested": [[1, [2.5, True]], {"k": {"b": b"x"}, "n": None}],
@@ -371,14 +371,14 @@ def test_unusual_values_are_json() -> None:
     }
 
 
-def test_a_span_without_an_end_is_a_call_that_runs() -> None:
+def test_span_without_an_end_is_a_running_call() -> None:
     whole = call(span(end_time_unix_nano=0))
 
     assert whole.end is None
     assert payloads(whole)["attributes"]["otel_span"]["end_time"] is None
 
 
-def test_an_end_before_the_start_is_kept() -> None:
+def test_end_before_the_start_is_kept() -> None:
     whole = call(span(1, end_time_unix_nano=NOON))
 
     assert whole.end
@@ -395,7 +395,7 @@ def test_an_end_before_the_start_is_kept() -> None:
         ({"input.value": "weave-trace-internal:///x"}, "weave-trace-internal"),
     ],
 )
-def test_what_breaks_a_rule_is_rejected(attributes: dict[str, object], reason: str) -> None:
+def test_invalid_span_is_rejected(attributes: dict[str, object], reason: str) -> None:
     with pytest.raises(BadInputError, match=reason):
         of(attributes)
 
@@ -412,17 +412,17 @@ def test_what_breaks_a_rule_is_rejected(attributes: dict[str, object], reason: s
         ({"status": failed("x" * 262_145)}, "262,145 characters; the limit is 262,144"),
     ],
 )
-def test_what_no_call_can_have_is_rejected(changes: dict[str, Any], reason: str) -> None:
+def test_span_invalid_as_a_call_is_rejected(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(BadInputError, match=reason):
         call(span(1, **changes))
 
 
-def test_what_no_document_can_hold_is_rejected() -> None:
+def test_span_too_large_for_a_document_is_rejected() -> None:
     with pytest.raises(PayloadTooLargeError, match="the limit is 7,700,000"):
         of({"input.value": "x" * 4_000_000})
 
 
-def test_a_parent_of_zeros_is_none() -> None:
+def test_all_zero_parent_id_is_no_parent() -> None:
     assert "parent_id" not in call(span(1, parent_span_id=b"\0" * 8)).start
 
 
@@ -455,7 +455,7 @@ KEYS = st.sampled_from(
 
 @settings(max_examples=150)
 @given(st.dictionaries(KEYS, JSON | JSON.map(json.dumps), max_size=8), st.booleans())
-def test_a_call_is_stored_as_any_other_would_be(attributes: dict[str, object], with_events: bool) -> None:  # noqa: FBT001 -- hypothesis gives it
+def test_span_call_is_stored_like_any_other(attributes: dict[str, object], with_events: bool) -> None:  # noqa: FBT001 -- hypothesis gives it
     """The shapes that are put together from parts say what a walk through the whole would."""
     message = span(
         1, {key: value for key, value in attributes.items() if not (key == "input" and "input.value" in attributes)}
@@ -485,7 +485,7 @@ def test_a_call_is_stored_as_any_other_would_be(attributes: dict[str, object], w
         ({"ai.operationId": 1}, Message.SPAN_KIND_INTERNAL, "unclear"),
     ],
 )
-def test_whose_usage_a_span_reports(attributes: dict[str, object], kind: Message.SpanKind, scope: str) -> None:
+def test_usage_scope_of_a_span(attributes: dict[str, object], kind: Message.SpanKind, scope: str) -> None:
     made = call(span(1, attributes | {"gen_ai.usage.input_tokens": 3}, kind=kind))
 
     assert made.end

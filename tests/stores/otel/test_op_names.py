@@ -7,7 +7,7 @@ from stores.otel.op_names import shortened
 
 
 @pytest.mark.parametrize("name", ["", "answer", "x" * (MAX_OP_NAME - 1), "x" * MAX_OP_NAME])
-def test_a_short_name_stays(name: str) -> None:
+def test_short_name_is_unchanged(name: str) -> None:
     assert shortened(name) == name
 
 
@@ -28,7 +28,7 @@ def test_a_short_name_stays(name: str) -> None:
         ("." * 500, "." * 123, "b33b"),
     ],
 )
-def test_a_long_name_ends_at_a_word_with_a_mark_of_the_whole(name: str, begins: str, digits: str) -> None:
+def test_long_name_is_cut_at_a_word_and_gets_a_hash(name: str, begins: str, digits: str) -> None:
     found = shortened(name)
 
     assert found.rpartition(":")[0] == begins

@@ -47,7 +47,7 @@ def with_span(**changes: object) -> dict[str, Any]:
     return {"resourceSpans": [{"scopeSpans": [{"spans": [one]}]}]}
 
 
-def test_both_forms_say_the_same() -> None:
+def test_protobuf_and_json_give_the_same_spans() -> None:
     message = request(FULL, span(3), resource={"service.name": "weather"})
     message.resource_spans[0].schema_url = "https://opentelemetry.io/schemas/1.27.0"
     [by] = message.resource_spans[0].scope_spans
@@ -89,13 +89,13 @@ def test_both_forms_say_the_same() -> None:
         (None, None),
     ],
 )
-def test_values_are_read_as_protobufs_mapping_writes_them(value: object, read: object) -> None:
+def test_values_are_read_by_the_protobuf_json_mapping(value: object, read: object) -> None:
     [span] = spans_of(with_span(attributes=[{"key": "a", "value": value}]))
 
     assert span.attributes == {"a": read}
 
 
-def test_ids_are_hexadecimal_in_either_case_and_unknown_members_do_no_harm() -> None:
+def test_ids_are_hexadecimal_in_either_case_and_unknown_fields_ignored() -> None:
     whole = with_span(traceId=TRACE.upper(), spanId="00000000000000AB", kind=3.0, startTimeUnixNano="17", novelty={})
 
     [span] = spans_of(whole | {"novelty": 1})
@@ -103,7 +103,7 @@ def test_ids_are_hexadecimal_in_either_case_and_unknown_members_do_no_harm() -> 
     assert (span.trace_id, span.span_id, span.kind, span.started_at) == (TRACE, "00000000000000ab", 3, 17)
 
 
-def test_a_request_may_be_empty() -> None:
+def test_request_may_be_empty() -> None:
     assert spans_of({}) == spans_of({"resourceSpans": None}) == spans_of({"resourceSpans": [{"scopeSpans": []}]}) == []
 
 
@@ -134,12 +134,12 @@ def test_a_request_may_be_empty() -> None:
         (with_span(status=1), "status must be a JSON object"),
     ],
 )
-def test_what_is_wrong_is_told(whole: object, reason: str) -> None:
+def test_invalid_json_request_is_reported(whole: object, reason: str) -> None:
     with pytest.raises(BadInputError, match=reason):
         spans_of(whole)
 
 
-def test_values_nest_to_a_limit() -> None:
+def test_nested_values_have_a_depth_limit() -> None:
     value: dict[str, Any] = {"intValue": 1}
     for _ in range(100):
         value = {"arrayValue": {"values": [value]}}
@@ -149,7 +149,7 @@ def test_values_nest_to_a_limit() -> None:
 
 
 @pytest.mark.parametrize("broken", [{"spans": {}}, 1, {"spans": "x"}])
-def test_all_that_holds_spans_is_looked_at_before_the_first_of_them(broken: object) -> None:
+def test_all_containers_are_checked_before_the_first_span(broken: object) -> None:
     whole = with_span()
     whole["resourceSpans"][0]["scopeSpans"].append(broken)
 
@@ -157,7 +157,7 @@ def test_all_that_holds_spans_is_looked_at_before_the_first_of_them(broken: obje
         otlp_json.parts_of(whole)
 
 
-def test_spans_are_measured_with_all_that_comes_with_them() -> None:
+def test_span_size_includes_resource_and_scope() -> None:
     text = {"key": "a", "value": {"stringValue": "x" * 10_000}}
     whole = with_span(name="n" * 10_000, attributes=[text], events=[{"attributes": [text]}] * 2, links=[{}] * 1_000)
     whole["resourceSpans"][0]["resource"] = {"attributes": [text]}

@@ -25,11 +25,11 @@ WEAVE: dict[str, object] = {"wandb.entity": "acme", "wandb.project": "chat"}
         (Projects(), {}, "otel/default"),
     ],
 )
-def test_a_resource_has_a_project(projects: Projects, resource: dict[str, object], found: str) -> None:
+def test_resource_selects_the_project(projects: Projects, resource: dict[str, object], found: str) -> None:
     assert projects.of(resource) == found
 
 
 @pytest.mark.parametrize("resource", [WEAVE | {"wandb.project": "a:b"}, {"service.name": ".."}, {"service.name": " "}])
-def test_what_can_be_no_project_is_refused(resource: dict[str, object]) -> None:
+def test_invalid_project_is_refused(resource: dict[str, object]) -> None:
     with pytest.raises(BadInputError):
         Projects("you/given" if "wandb.entity" in resource else None).of(resource)

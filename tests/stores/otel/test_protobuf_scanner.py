@@ -17,7 +17,7 @@ def field(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | 2, *length, size]) + content
 
 
-def test_every_span_is_found_with_what_it_belongs_to() -> None:
+def test_every_span_is_found_with_its_resource_and_scope() -> None:
     whole = request(span(1), span(2), resource={"service.name": "weather"})
     whole.resource_spans[0].scope_spans.add().spans.append(span(3))
     whole.MergeFrom(request(span(4)))
@@ -35,7 +35,7 @@ def test_every_span_is_found_with_what_it_belongs_to() -> None:
     assert [sent[slice(*part.resource_schema_url)] for part in parts] == [b"", b"", b"u"]
 
 
-def test_what_is_not_known_is_passed_over() -> None:
+def test_unknown_fields_are_skipped() -> None:
     unknown = NUMBER + b"\x39" + bytes(8) + b"\x3d" + bytes(4) + field(7, b"?")
     scope = field(2, b"span") + unknown
     sent = unknown + field(1, unknown + field(2, scope) + unknown)
@@ -45,7 +45,7 @@ def test_what_is_not_known_is_passed_over() -> None:
     assert [sent[start:end] for start, end in part.places()] == [b"span"]
 
 
-def test_a_body_that_is_cut_off_is_refused_wherever_that_is() -> None:
+def test_truncated_body_is_refused_at_any_position() -> None:
     sent = body(span(1, {"a": "b" * 200}), resource={"service.name": "weather"})
 
     for end in range(1, len(sent)):
@@ -61,12 +61,12 @@ def test_a_body_that_is_cut_off_is_refused_wherever_that_is() -> None:
     ],
     ids=["endless number", "group", "unknown type", "field 0", "beyond its holder"],
 )
-def test_what_protobuf_does_not_have_is_refused(damaged: bytes) -> None:
+def test_invalid_protobuf_is_refused(damaged: bytes) -> None:
     with pytest.raises(BadInputError, match="not an ExportTraceServiceRequest"):
         protobuf_scanner.parts_of(damaged)
 
 
-def test_resources_and_scopes_without_spans_are_left_out() -> None:
+def test_resources_and_scopes_without_spans_are_skipped() -> None:
     sent = EMPTY_RESOURCE * 1_000 + field(1, EMPTY_SCOPE * 1_000)
 
     assert protobuf_scanner.parts_of(sent) == []
@@ -82,6 +82,6 @@ def test_resources_and_scopes_without_spans_are_left_out() -> None:
     ],
     ids=["resources", "scopes", "spans", "what is not known"],
 )
-def test_a_request_holds_so_many_things_at_most(sent: bytes) -> None:
+def test_number_of_elements_in_a_request_is_limited(sent: bytes) -> None:
     with pytest.raises(PayloadTooLargeError, match="more than 100,000 resources, scopes and spans; send smaller"):
         protobuf_scanner.parts_of(sent)

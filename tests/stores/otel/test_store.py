@@ -23,7 +23,7 @@ from tests.stores.otel.conftest import PROJECT, Stored
 from tests.stores.otel.messages import NOON, SECOND, TRACE, body, failed, otlp_json, pairs, request, span, span_id
 
 
-async def test_the_valid_spans_of_a_request_are_stored(otel: OtelStore, stored: Stored) -> None:
+async def test_valid_spans_of_a_request_are_stored(otel: OtelStore, stored: Stored) -> None:
     exported = await otel.export_protobuf(
         body(span(1), span(2, {"." * 64: 1}), span(3, span_id=b"\0" * 8), span(4, parent=2)), PROJECT
     )
@@ -36,7 +36,7 @@ async def test_the_valid_spans_of_a_request_are_stored(otel: OtelStore, stored: 
     assert list(await stored()) == [span_id(1), span_id(4)]
 
 
-async def test_a_query_finds_an_attribute_that_continues_another(
+async def test_query_finds_an_attribute_that_extends_another(
     otel: OtelStore, stored: Stored, calls: CallsStore
 ) -> None:
     await otel.export_protobuf(body(span(1, {"usage.tokens.cached": 60, "usage.tokens": 100}), span(2)), PROJECT)
@@ -51,14 +51,14 @@ async def test_a_query_finds_an_attribute_that_continues_another(
         assert [row["id"] for row in page.rows] == [span_id(1)]
 
 
-async def test_the_first_20_reasons_are_told(otel: OtelStore) -> None:
+async def test_first_20_reasons_are_reported(otel: OtelStore) -> None:
     exported = await otel.export_protobuf(body(*(span(number, trace_id=b"") for number in range(1, 23))), PROJECT)
 
     reasons = exported.error_message.split("; ")
     assert (exported.rejected_spans, len(reasons), reasons[-1]) == (22, 2 * 20 + 1, "...")
 
 
-async def test_a_span_that_comes_again_replaces_itself(otel: OtelStore, stored: Stored) -> None:
+async def test_repeated_span_replaces_itself(otel: OtelStore, stored: Stored) -> None:
     running, ended = span(1, {"input.value": "a"}, end_time_unix_nano=0), span(1, {"input.value": "b"}, name="renamed")
 
     await otel.export_protobuf(body(running, span(2), span(2, name="twice", status=failed("late"))), PROJECT)
@@ -75,7 +75,7 @@ async def test_a_span_that_comes_again_replaces_itself(otel: OtelStore, stored: 
     assert third[span_id(1)]["ended_at"] == (NOON + 2 * SECOND) // 1000
 
 
-async def test_parents_may_come_late_never_or_in_circles(
+async def test_parents_may_be_late_missing_or_circular(
     otel: OtelStore, stored: Stored, calls: CallsStore, database: Database
 ) -> None:
     await otel.export_protobuf(
@@ -100,7 +100,7 @@ async def test_parents_may_come_late_never_or_in_circles(
     assert await calls.delete(PROJECT, [span_id(3)]) == 1
 
 
-async def test_what_operations_sum_up_counts_once(otel: OtelStore, database: Database) -> None:
+async def test_usage_summed_by_operations_counts_once(otel: OtelStore, database: Database) -> None:
     agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.usage.input_tokens": 9}
     outer = {"ai.operationId": "ai.generateText", "ai.model.id": "m", "ai.usage.inputTokens": 9}
     inner = {
@@ -119,7 +119,7 @@ async def test_what_operations_sum_up_counts_once(otel: OtelStore, database: Dat
     assert root["total_usage"]["total_tokens"] == 9
 
 
-async def test_a_request_goes_to_the_projects_of_its_programs(otel: OtelStore, stored: Stored) -> None:
+async def test_spans_are_routed_to_the_projects_of_their_resources(otel: OtelStore, stored: Stored) -> None:
     both = request(span(1), resource={"service.name": "one"})
     both.MergeFrom(request(span(2), resource={"wandb.entity": "acme", "wandb.project": "two"}))
     both.MergeFrom(request(span(3), resource={"wandb.entity": "acme", "wandb.project": "a:b"}))
@@ -131,7 +131,7 @@ async def test_a_request_goes_to_the_projects_of_its_programs(otel: OtelStore, s
     assert (list(await stored("otel/one")), list(await stored("acme/two"))) == ([span_id(1)], [span_id(2)])
 
 
-async def test_json_goes_the_same_way(otel: OtelStore, stored: Stored) -> None:
+async def test_json_uses_the_same_path(otel: OtelStore, stored: Stored) -> None:
     message = request(span(1, {"input.value": "hi"}), span(2, {"." * 64: 1}))
 
     exported = await otel.export_json(otlp_json(message), PROJECT, "ada")
@@ -143,7 +143,7 @@ async def test_json_goes_the_same_way(otel: OtelStore, stored: Stored) -> None:
     assert by_json[span_id(1)]["wb_user_id"] == "ada"
 
 
-async def test_a_request_in_json_is_stored_whole_or_not_at_all(otel: OtelStore, stored: Stored) -> None:
+async def test_json_request_is_stored_whole_or_not_at_all(otel: OtelStore, stored: Stored) -> None:
     whole = otlp_json(request(*(span(number) for number in range(1, 602))))
     whole["resourceSpans"][0]["scopeSpans"].append({"spans": {}})
 
@@ -153,7 +153,7 @@ async def test_a_request_in_json_is_stored_whole_or_not_at_all(otel: OtelStore, 
     assert await stored() == {}
 
 
-async def test_pictures_become_files(otel: OtelStore, stored: Stored, database: Database) -> None:
+async def test_images_become_files(otel: OtelStore, stored: Stored, database: Database) -> None:
     picture = f"data:image/png;base64,{'iVBORw0KGgo' * 200}AAA="
 
     await otel.export_protobuf(body(span(1, {"input": [{"url": picture}]})), PROJECT)
@@ -165,7 +165,7 @@ async def test_pictures_become_files(otel: OtelStore, stored: Stored, database: 
     assert await database.files.count_documents({"project_id": PROJECT}) == 2
 
 
-async def test_large_requests_are_stored_in_parts(otel: OtelStore, stored: Stored, database: Database) -> None:
+async def test_large_requests_are_stored_in_chunks(otel: OtelStore, stored: Stored, database: Database) -> None:
     large = "x" * 1_000_000
     spans = [span(number, {"input.value": large}) for number in range(1, 8)]
 
@@ -183,7 +183,7 @@ async def test_large_requests_are_stored_in_parts(otel: OtelStore, stored: Store
     assert await database.calls.count_documents({"inputs.input%2Evalue": large}) == 7
 
 
-async def test_a_span_is_as_large_in_json(otel: OtelStore, stored: Stored) -> None:
+async def test_span_has_the_same_size_limit_in_json(otel: OtelStore, stored: Stored) -> None:
     spans = (span(1, {"input.value": "x" * 20_000_000}), span(2))
 
     exported = await otel.export_json(otlp_json(request(*spans)), PROJECT)
@@ -196,7 +196,7 @@ async def test_a_span_is_as_large_in_json(otel: OtelStore, stored: Stored) -> No
 
 @pytest.mark.parametrize("what", ["resource", "scope"])
 @pytest.mark.parametrize("form", ["protobuf", "json"])
-async def test_what_is_kept_with_every_span_is_small(what: str, form: str, otel: OtelStore, stored: Stored) -> None:
+async def test_data_repeated_in_every_span_is_small(what: str, form: str, otel: OtelStore, stored: Stored) -> None:
     whole = request(span(1), span(2))
     [of] = whole.resource_spans
     getattr(of if what == "resource" else of.scope_spans[0], what).attributes.extend(pairs({"a": "x" * 70_000}))
@@ -225,7 +225,7 @@ class CountingProjects(Projects):
 
 
 @pytest.mark.parametrize("form", ["protobuf", "json"])
-def test_a_resource_is_read_once_for_all_its_scopes(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resource_is_decoded_once_for_all_its_scopes(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CountingProjects, "read", [])
     projects = CountingProjects(PROJECT)
     whole = request(span(1), resource={"service.name": "one"})
@@ -258,7 +258,7 @@ class NotedCalls(CallsStore):
         await super().write_prepared(calls)
 
 
-async def test_who_is_rejected_does_not_keep_others_waiting(database: Database, stored: Stored) -> None:
+async def test_rejected_request_does_not_block_others(database: Database, stored: Stored) -> None:
     calls = NotedCalls(database)
     otel = OtelStore(calls)
     calls.requests.append(asyncio.create_task(otel.export_protobuf(body(*[Span()] * 8_000), PROJECT)))
@@ -271,7 +271,7 @@ async def test_who_is_rejected_does_not_keep_others_waiting(database: Database, 
     assert (await calls.requests[0]).rejected_spans == 8_000
 
 
-async def test_strings_of_json_are_read_up_to_a_number_of_values(otel: OtelStore, stored: Stored) -> None:
+async def test_values_in_json_strings_are_limited(otel: OtelStore, stored: Stored) -> None:
     half = "[" + "{}," * (MAX_VALUES // 4) + "{}]"
     attributes = {"a": half, "b": half, "input.value": half, "output.value": '{"still": "read"}'}
     events = [Span.Event(name="gen_ai.choice", attributes=pairs({"message": half}))]
@@ -289,14 +289,14 @@ async def test_strings_of_json_are_read_up_to_a_number_of_values(otel: OtelStore
 
 
 @pytest.mark.parametrize("damaged", [body(span(1))[:-5], b"\xff" * 9, b"not protobuf at all"])
-async def test_a_damaged_request_is_refused(damaged: bytes, otel: OtelStore, stored: Stored) -> None:
+async def test_malformed_request_is_refused(damaged: bytes, otel: OtelStore, stored: Stored) -> None:
     with pytest.raises(BadInputError, match="not an ExportTraceServiceRequest in protobuf, or is truncated"):
         await otel.export_protobuf(damaged, PROJECT)
 
     assert await stored() == {}
 
 
-async def test_a_damaged_span_is_rejected_alone(otel: OtelStore, stored: Stored) -> None:
+async def test_malformed_span_alone_is_rejected(otel: OtelStore, stored: Stored) -> None:
     whole = body(span(1), span(2, name="?!"))
 
     exported = await otel.export_protobuf(whole.replace(b"?!", b"\xff\xfe"), PROJECT)
@@ -306,13 +306,13 @@ async def test_a_damaged_span_is_rejected_alone(otel: OtelStore, stored: Stored)
     assert list(await stored()) == [span_id(1)]
 
 
-async def test_names_of_projects_and_users_are_held_to_their_rules(otel: OtelStore) -> None:
+async def test_project_and_user_names_are_validated(otel: OtelStore) -> None:
     with pytest.raises(BadInputError, match="is not a project id"):
         await otel.export_protobuf(body(span(1)), "nonsense")
     with pytest.raises(BadInputError, match="1,025 characters"):
         await otel.export_json({}, PROJECT, "u" * (MAX_NAME + 1))
 
 
-async def test_nothing_is_stored_of_an_empty_request(otel: OtelStore, database: Database) -> None:
+async def test_empty_request_stores_nothing(otel: OtelStore, database: Database) -> None:
     assert (await otel.export_protobuf(b"")).rejected_spans == 0
     assert await database.projects.count_documents({}) == 0

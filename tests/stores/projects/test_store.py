@@ -50,7 +50,7 @@ async def ids_of(
     return [row["id"] for row in page.rows]
 
 
-async def test_a_project_is_ensured_once(projects: ProjectsStore, database: Database) -> None:
+async def test_repeated_ensure_creates_one_project(projects: ProjectsStore, database: Database) -> None:
     began = times.now()
     first = await projects.ensure("acme", "chat")
     again = await projects.ensure("acme", "chat")
@@ -63,7 +63,7 @@ async def test_a_project_is_ensured_once(projects: ProjectsStore, database: Data
     assert await database.projects.count_documents({}) == 1
 
 
-async def test_ensuring_leaves_what_a_project_has(projects: ProjectsStore, calls: CallsStore) -> None:
+async def test_ensuring_keeps_an_existing_project_unchanged(projects: ProjectsStore, calls: CallsStore) -> None:
     await calls.write([start()])
     before = await projects.one(PROJECT, ALL)
     await projects.ensure("acme", "chat")
@@ -71,7 +71,7 @@ async def test_ensuring_leaves_what_a_project_has(projects: ProjectsStore, calls
     assert await projects.one(PROJECT, ALL) == before
 
 
-async def test_many_may_ensure_the_same_at_once(database: Database, mongodb_uri: str) -> None:
+async def test_project_can_be_ensured_concurrently(database: Database, mongodb_uri: str) -> None:
     others = [Database.open(mongodb_uri, database.calls.database.name) for _ in range(4)]
     try:
         found = await asyncio.gather(*(ProjectsStore(other).ensure("acme", "chat") for other in others * 10))
@@ -97,7 +97,7 @@ async def test_many_may_ensure_the_same_at_once(database: Database, mongodb_uri:
         ("a\N{ZERO WIDTH JOINER}b", "a\N{ZERO WIDTH JOINER}b"),
     ],
 )
-async def test_a_name_is_normalised(projects: ProjectsStore, given: str, name: str) -> None:
+async def test_name_is_normalised(projects: ProjectsStore, given: str, name: str) -> None:
     assert (await projects.ensure("acme", given))["name"] == name
     assert await ids_of(projects) == [f"acme/{name}"]
 
@@ -107,7 +107,7 @@ BAD_AS_PREFIX = ["a/b", "a:b", "a\\b", "a#b", "a?b", "a%b", "x" * 129, "x" * 100
 BAD = ["", ".", "..", *INVISIBLE, *BAD_AS_PREFIX]
 
 
-async def test_what_can_be_no_half_of_an_id_is_refused(projects: ProjectsStore) -> None:
+async def test_invalid_entity_or_project_name_is_refused(projects: ProjectsStore) -> None:
     asked = [asked for bad in BAD for asked in ((bad, "chat", "entity"), ("acme", bad, "project"))]
     for entity, project, argument in asked:
         with pytest.raises(
@@ -132,7 +132,7 @@ async def test_what_can_be_no_half_of_an_id_is_refused(projects: ProjectsStore) 
         ("\U0001d15e" * 128, "of 256 characters; use 1 to 128 characters"),
     ],
 )
-async def test_a_name_that_breaks_the_rule_once_it_is_normalised_is_told_as_it_was_sent(
+async def test_name_invalid_after_normalisation_is_reported_as_sent(
     projects: ProjectsStore, given: str, told: str
 ) -> None:
     with pytest.raises(BadInputError) as caught:
@@ -144,13 +144,13 @@ async def test_a_name_that_breaks_the_rule_once_it_is_normalised_is_told_as_it_w
 
 
 @pytest.mark.parametrize("entity", [" acme", "acme ", "e\N{COMBINING ACUTE ACCENT}"])
-async def test_an_entity_is_not_changed_but_refused(projects: ProjectsStore, entity: str) -> None:
+async def test_invalid_entity_is_refused_and_not_normalised(projects: ProjectsStore, entity: str) -> None:
     with pytest.raises(BadInputError, match="has outer spaces or is not in composed form") as caught:
         await projects.ensure(entity, "chat")
     assert caught.value.argument == "entity"
 
 
-async def test_one_project_or_none(projects: ProjectsStore) -> None:
+async def test_single_project_is_found_or_missing(projects: ProjectsStore) -> None:
     await projects.ensure("acme", "chat")
 
     assert await projects.one(PROJECT, {"name"}) == {"id": PROJECT, "name": "chat"}
@@ -161,7 +161,7 @@ async def test_one_project_or_none(projects: ProjectsStore) -> None:
     assert caught.value.argument == "project_id"
 
 
-async def test_projects_are_listed_by_id_and_by_their_fields(projects: ProjectsStore, database: Database) -> None:
+async def test_projects_are_sorted_by_id_and_other_fields(projects: ProjectsStore, database: Database) -> None:
     await put(database, "b/one", created_at=3, last_activity_at=5)
     await put(database, "a/two", created_at=2, last_activity_at=7)
     await put(database, "a/one", created_at=1)
@@ -203,7 +203,7 @@ async def walked(projects: ProjectsStore, sort_by: str, *, backward: bool) -> li
     return seen
 
 
-async def test_filters_take_an_entity_and_the_beginning_of_a_name(projects: ProjectsStore, database: Database) -> None:
+async def test_filters_accept_an_entity_and_a_name_prefix(projects: ProjectsStore, database: Database) -> None:
     await put(database, "a/chat", "a/chat 2", "a/Chat", "a/x", "ab/chat", "a./chat", "b/chap")
 
     assert await ids_of(projects, entity="a") == ["a/Chat", "a/chat", "a/chat 2", "a/x"]
@@ -216,7 +216,7 @@ async def test_filters_take_an_entity_and_the_beginning_of_a_name(projects: Proj
     assert await projects.count(ProjectsFilter("a", "ch")) == 2
 
 
-async def test_any_text_may_begin_a_name(projects: ProjectsStore, database: Database) -> None:
+async def test_name_prefix_may_be_any_text(projects: ProjectsStore, database: Database) -> None:
     rng = random.Random(6)  # noqa: S311 -- names, no secret
     signs = ["a", "b", "$", ".", "^", "é", "\ud7ff", "\ue000", "\uffff", "\U00010000", "\U0010ffff"]
     names = sorted({"".join(rng.choices(signs, k=rng.randint(1, 4))) for _ in range(150)})
@@ -229,7 +229,7 @@ async def test_any_text_may_begin_a_name(projects: ProjectsStore, database: Data
         assert set(await ids_of(projects, entity="e", name_prefix=prefix)) == expected, prefix
 
 
-async def test_a_filter_that_no_project_can_pass_is_refused(projects: ProjectsStore) -> None:
+async def test_unsatisfiable_filter_is_refused(projects: ProjectsStore) -> None:
     asked = [*((bad, "entity") for bad in filter(None, BAD)), *((bad, "name_prefix") for bad in BAD_AS_PREFIX)]
     for bad, field in asked:
         which = ProjectsFilter(entity=bad) if field == "entity" else ProjectsFilter(name_prefix=bad)
@@ -264,7 +264,7 @@ async def test_lists_are_read_by_an_index(
     assert plan.returned <= 11
 
 
-async def test_what_is_in_projects_is_counted_for_all_in_one_command(
+async def test_sizes_of_all_projects_take_one_command(
     projects: ProjectsStore, database: Database, calls: CallsStore, objects: ObjectsStore, commands: Commands
 ) -> None:
     await calls.write([start(number) for number in range(5)] + [start(9, project_id=OTHER)])
@@ -283,7 +283,9 @@ async def test_what_is_in_projects_is_counted_for_all_in_one_command(
     assert commands.names == ["aggregate"] * 3
 
 
-async def test_calls_are_counted_by_keys_alone(projects: ProjectsStore, database: Database, calls: CallsStore) -> None:
+async def test_calls_are_counted_from_index_keys(
+    projects: ProjectsStore, database: Database, calls: CallsStore
+) -> None:
     await calls.write([start(number, project_id=f"acme/p{number % 2}") for number in range(600)])
 
     pipeline: Pipeline = [{"$match": {"project_id": "acme/p1", "visible": True}}, {"$count": "number"}]
@@ -294,7 +296,7 @@ async def test_calls_are_counted_by_keys_alone(projects: ProjectsStore, database
     assert await projects.count_calls(["acme/p1"]) == {"acme/p1": 300}
 
 
-async def test_projects_that_nothing_listed_are_adopted(
+async def test_unregistered_projects_are_registered(
     projects: ProjectsStore, database: Database, calls: CallsStore, objects: ObjectsStore
 ) -> None:
     await projects.ensure("acme", "listed")
@@ -327,7 +329,7 @@ async def test_projects_that_nothing_listed_are_adopted(
     assert began <= files["created_at"] <= files["last_activity_at"] <= times.now()
 
 
-async def test_projects_are_looked_for_by_a_key_of_each(database: Database, calls: CallsStore) -> None:
+async def test_unregistered_projects_are_found_by_one_key_each(database: Database, calls: CallsStore) -> None:
     await calls.write([start(number, project_id=f"acme/p{number % 4}") for number in range(400)])
 
     plan = await explain(database.calls, [{"$group": {"_id": "$project_id"}}])

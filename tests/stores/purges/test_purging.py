@@ -66,7 +66,7 @@ async def counted(database: Database, project_id: str) -> dict[str, int]:
     return {name: number for name, number in found.items() if number}
 
 
-async def test_all_of_a_project_goes_and_nothing_of_another(database: Database, purges: PurgesStore) -> None:
+async def test_purge_deletes_everything_of_its_project_only(database: Database, purges: PurgesStore) -> None:
     for project_id in (PROJECT, OTHER):
         await fill(database, project_id)
     others = await counted(database, OTHER)
@@ -84,7 +84,7 @@ async def test_all_of_a_project_goes_and_nothing_of_another(database: Database, 
         await purges.purge(PROJECT, PROJECT)
 
 
-async def test_a_purged_project_can_be_made_anew(database: Database, purges: PurgesStore) -> None:
+async def test_purged_project_can_be_recreated(database: Database, purges: PurgesStore) -> None:
     await fill(database, PROJECT)
     await purges.purge(PROJECT, PROJECT)
 
@@ -95,7 +95,7 @@ async def test_a_purged_project_can_be_made_anew(database: Database, purges: Pur
     assert await ProjectsStore(database).one(PROJECT, ["id"]) == {"id": PROJECT}
 
 
-async def test_one_who_is_slow_touches_nothing_of_what_is_made_anew(database: Database, purges: PurgesStore) -> None:
+async def test_slow_purger_deletes_nothing_of_a_recreated_project(database: Database, purges: PurgesStore) -> None:
     # given: a purger that has its lease run out between two steps
     await fill(database, PROJECT, calls=600)
     entry = await database.projects.find_one({"_id": PROJECT})
@@ -120,7 +120,7 @@ async def test_one_who_is_slow_touches_nothing_of_what_is_made_anew(database: Da
     assert await counted(database, PROJECT) == anew
 
 
-async def test_purges_at_once_are_one(database: Database) -> None:
+async def test_concurrent_purges_are_one(database: Database) -> None:
     await fill(database, PROJECT, calls=300)
 
     answers: list[Any] = await asyncio.gather(
@@ -133,7 +133,7 @@ async def test_purges_at_once_are_one(database: Database) -> None:
     assert await counted(database, PROJECT) == {}
 
 
-async def test_a_purge_that_was_left_is_seen_through_by_who_comes_next(database: Database, purges: PurgesStore) -> None:
+async def test_abandoned_purge_is_finished_by_the_next_caller(database: Database, purges: PurgesStore) -> None:
     await fill(database, PROJECT, calls=300)
     purging = asyncio.ensure_future(purges.purge(PROJECT, PROJECT))
     await until_found(lambda: database.purges.find_one({"feedback": {"$gt": 0}}))
@@ -149,7 +149,7 @@ async def test_a_purge_that_was_left_is_seen_through_by_who_comes_next(database:
     assert await purges.unfinished() == []
 
 
-async def test_who_waits_no_longer_is_told_how_far_it_is(database: Database, purges: PurgesStore) -> None:
+async def test_timed_out_purge_caller_gets_its_progress(database: Database, purges: PurgesStore) -> None:
     await fill(database, PROJECT, calls=600)
 
     begun = await purges.purge(PROJECT, PROJECT, seconds=0.001)
@@ -159,7 +159,7 @@ async def test_who_waits_no_longer_is_told_how_far_it_is(database: Database, pur
     assert (done.is_done, done.started_at, done.removed.calls) == (True, begun.started_at, 600)
 
 
-async def test_nothing_is_stored_in_a_project_that_is_being_purged(database: Database, calls: CallsStore) -> None:
+async def test_writes_to_a_project_being_purged_are_refused(database: Database, calls: CallsStore) -> None:
     await fill(database, PROJECT)
     entry = await database.projects.find_one({"_id": PROJECT})
     assert entry
@@ -187,7 +187,7 @@ async def test_nothing_is_stored_in_a_project_that_is_being_purged(database: Dat
     assert await calls.count(PROJECT) == 1
 
 
-async def test_a_purge_waits_for_those_who_may_not_have_seen_its_mark(
+async def test_purge_waits_for_processes_unaware_of_its_mark(
     database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 1)
@@ -203,7 +203,7 @@ async def test_a_purge_waits_for_those_who_may_not_have_seen_its_mark(
     assert await counted(database, PROJECT) == {}
 
 
-async def test_what_there_is_goes_before_the_wait_and_what_comes_meanwhile_after_it(
+async def test_existing_data_is_deleted_before_the_wait_and_new_data_after(
     database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 100)
@@ -231,7 +231,7 @@ async def test_what_there_is_goes_before_the_wait_and_what_comes_meanwhile_after
     assert await counted(database, PROJECT) == {}
 
 
-async def test_who_does_not_wait_is_answered_when_all_that_was_stored_is_gone(
+async def test_purge_without_waiting_returns_after_deleting_stored_data(
     database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 1_000)
@@ -250,7 +250,7 @@ async def test_who_does_not_wait_is_answered_when_all_that_was_stored_is_gone(
     assert await counted(database, PROJECT) == {}
 
 
-async def test_it_does_not_wait_where_nothing_was_stored_lately(
+async def test_purge_does_not_wait_without_recent_writes(
     database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 10_000)
@@ -261,7 +261,7 @@ async def test_it_does_not_wait_where_nothing_was_stored_lately(
     assert (await purges.purge(PROJECT, PROJECT)).is_done
 
 
-async def test_writers_who_go_on_find_all_that_they_were_told_is_stored(
+async def test_acknowledged_writes_after_a_purge_are_kept(
     database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0.2)
@@ -305,7 +305,7 @@ async def test_writers_who_go_on_find_all_that_they_were_told_is_stored(
         assert len(await files.read(await files.one(PROJECT, file["digest"]))) == file["length"]
 
 
-async def test_what_cannot_be_is_refused(database: Database, purges: PurgesStore) -> None:
+async def test_invalid_purge_is_refused(database: Database, purges: PurgesStore) -> None:
     await fill(database, PROJECT)
     before = await counted(database, PROJECT)
 
@@ -323,7 +323,7 @@ async def test_what_cannot_be_is_refused(database: Database, purges: PurgesStore
     assert await purges.last(PROJECT) is None
 
 
-async def test_without_a_database_it_is_unavailable() -> None:
+async def test_missing_database_is_unavailable() -> None:
     away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
     purges = PurgesStore(away)
 

@@ -84,7 +84,7 @@ TABLES: dict[str, Callable[[TablesStore], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("write", TABLES.values(), ids=TABLES)
-async def test_a_table_is_refused_between_two_bulks_of_its_rows(
+async def test_table_write_is_refused_if_a_purge_starts_between_batches(
     database: Database, monkeypatch: pytest.MonkeyPatch, write: Callable[[TablesStore], Awaitable[object]]
 ) -> None:
     after_the_first(monkeypatch, content_store, "_insert", lambda: mark(database))
@@ -98,7 +98,7 @@ async def test_a_table_is_refused_between_two_bulks_of_its_rows(
 
 
 @pytest.mark.parametrize("write", TABLES.values(), ids=TABLES)
-async def test_a_table_whose_first_rows_went_with_the_project_is_refused(
+async def test_table_whose_first_rows_were_purged_is_refused(
     database: Database, monkeypatch: pytest.MonkeyPatch, write: Callable[[TablesStore], Awaitable[object]]
 ) -> None:
     after_the_first(monkeypatch, content_store, "_insert", lambda: purge_all(database))
@@ -111,7 +111,7 @@ async def test_a_table_whose_first_rows_went_with_the_project_is_refused(
     assert await database.table_rows.count_documents({}) == len(ROWS)
 
 
-async def test_a_call_whose_files_went_with_the_project_is_refused(
+async def test_call_whose_files_were_purged_is_refused(
     database: Database, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after_the_first(monkeypatch, writes, "write_files", lambda: purge_all(database))
@@ -122,9 +122,7 @@ async def test_a_call_whose_files_went_with_the_project_is_refused(
     assert await counted(database, PROJECT) == {"projects": 1}
 
 
-async def test_files_of_which_some_went_with_the_project_are_refused(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_partly_purged_files_are_refused(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "_FILE_BATCH", 1)
     after_the_first(monkeypatch, uploads, "_write_group", lambda: purge_all(database))
 
@@ -134,7 +132,7 @@ async def test_files_of_which_some_went_with_the_project_are_refused(
     assert await counted(database, PROJECT) == {"projects": 1}
 
 
-async def test_an_object_that_waits_for_its_name_is_refused(database: Database, objects: ObjectsStore) -> None:
+async def test_object_waiting_for_its_name_is_refused(database: Database, objects: ObjectsStore) -> None:
     made = version(1)
     turn = objects._lock(head_id(PROJECT, OBJECT, made.object_id))  # as another writer has it
     async with turn:
@@ -164,7 +162,7 @@ ATTEMPTS: dict[str, Callable[[Database], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("write", ATTEMPTS.values(), ids=ATTEMPTS)
-async def test_each_attempt_at_a_transaction_looks_first(
+async def test_each_transaction_attempt_checks_for_a_purge(
     database: Database, monkeypatch: pytest.MonkeyPatch, write: Callable[[Database], Awaitable[object]]
 ) -> None:
     transaction = Database.transaction
@@ -184,7 +182,7 @@ async def test_each_attempt_at_a_transaction_looks_first(
     assert set(await counted(database, PROJECT)) <= {"file_uploads", "files.chunks"}  # for the sweep of uploads
 
 
-async def test_a_rule_does_not_outlive_its_project(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_retention_rule_is_deleted_with_its_project(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     after_the_first(monkeypatch, RetentionStore, "_check_listed", lambda: purge_all(database))
 
     with pytest.raises(Exception, match="project acme/chat does not exist"):

@@ -72,7 +72,7 @@ def disagreement(tree: Tree, match: Match, rows: Sequence[Row], ids: set[str]) -
     return f"\nquery    {json.dumps(tree)}\ndocument {shown}\nmatch    {match}"
 
 
-async def test_the_server_and_the_evaluator_find_just_the_calls_for_which_a_query_holds(
+async def test_server_and_evaluator_find_the_matching_calls(
     calls: CallsStore, database: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(in_python, "_SIMPLE_LIMITS", (-1, -1))
@@ -108,7 +108,7 @@ async def test_the_server_and_the_evaluator_find_just_the_calls_for_which_a_quer
 
 
 @pytest.mark.parametrize("tree", ONCE_WRONG, ids=str)
-async def test_what_once_was_answered_wrongly(calls: CallsStore, database: Database, tree: Tree) -> None:
+async def test_queries_that_once_failed_give_correct_results(calls: CallsStore, database: Database, tree: Tree) -> None:
     documents = await documents_of(calls, database, Generator(SEED))
     operation = parse_query({"$expr": tree}, CALL_FIELDS)
     expected = {row["id"] for row in map(row_of, documents) if holds(operation, row)}
@@ -138,7 +138,7 @@ EQUAL: tuple[tuple[object, object, bool], ...] = (
 """Lists and objects, and whether two fields that hold them are equal."""
 
 
-async def test_two_fields_that_hold_equal_lists_or_objects_are_equal(calls: CallsStore, database: Database) -> None:
+async def test_fields_with_equal_lists_or_objects_are_equal(calls: CallsStore, database: Database) -> None:
     await calls.write([start(number, inputs={"a": a, "b": b}) for number, (a, b, _) in enumerate(EQUAL)])
     documents = await database.calls.find({}).to_list(None)
     expected = {call_id(number) for number, (_, _, are_equal) in enumerate(EQUAL) if are_equal}
@@ -152,7 +152,7 @@ async def test_two_fields_that_hold_equal_lists_or_objects_are_equal(calls: Call
         assert evaluated(operation, documents) == expected
 
 
-async def test_pages_and_counts_of_a_query_are_the_oracles(calls: CallsStore, database: Database) -> None:
+async def test_pages_and_counts_match_the_oracle(calls: CallsStore, database: Database) -> None:
     generator = Generator(SEED + 1)
     rows = await rows_of(calls, database, generator)
 
@@ -169,7 +169,7 @@ async def test_pages_and_counts_of_a_query_are_the_oracles(calls: CallsStore, da
 
 
 @pytest.mark.parametrize("stock", range(STOCKS))
-async def test_paging_over_a_sort_gives_every_row_once_in_the_oracles_order(
+async def test_paging_returns_every_row_once_in_the_oracles_order(
     calls: CallsStore, database: Database, stock: int
 ) -> None:
     generator = Generator(SEED + stock)

@@ -289,7 +289,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("tree", "argument", "message"), REFUSED, ids=[row[2][:40] for row in REFUSED])
-def test_a_bad_tree_is_refused_at_its_place(tree: Tree, argument: str, message: str) -> None:
+def test_invalid_query_is_refused_with_its_path(tree: Tree, argument: str, message: str) -> None:
     with pytest.raises(BadInputError, match=message) as refused:
         parse_query({"$expr": tree}, CALL_FIELDS)
 
@@ -322,12 +322,12 @@ def test_a_bad_tree_is_refused_at_its_place(tree: Tree, argument: str, message: 
     ],
     ids=str,
 )
-def test_a_literal_that_a_column_may_hold_is_taken(tree: Tree) -> None:
+def test_literal_possible_for_its_column_is_accepted(tree: Tree) -> None:
     parse_query({"$expr": tree}, CALL_FIELDS)
 
 
 @pytest.mark.parametrize("query", [None, [], {}, FINE, {"$expr": FINE, "limit": 1}, {"expr": FINE}, "$expr"])
-def test_a_query_is_an_object_with_the_key_expr(query: Tree) -> None:
+def test_query_is_an_object_with_the_key_expr(query: Tree) -> None:
     with pytest.raises(BadInputError, match=r"an object with the one key \$expr") as refused:
         parse_query(query, CALL_FIELDS, "query.json")
 
@@ -335,7 +335,7 @@ def test_a_query_is_an_object_with_the_key_expr(query: Tree) -> None:
 
 
 @pytest.mark.parametrize("name", ["$eq", "$literal", "Eq", "get_field"])
-def test_the_typed_form_has_bare_names_only(name: str) -> None:
+def test_typed_form_accepts_bare_names_only(name: str) -> None:
     with pytest.raises(BadInputError, match="there is no operation") as refused:
         parse_operation({name: []}, CALL_FIELDS, "query.expr")
 
@@ -345,7 +345,7 @@ def test_the_typed_form_has_bare_names_only(name: str) -> None:
 
 @pytest.mark.parametrize("comparison", ["$eq", "$gt"])
 @pytest.mark.parametrize("text", ["yesterday", "", "2026-13-01", "$now"])
-def test_a_time_is_not_compared_with_a_text_that_is_none(comparison: str, text: str) -> None:
+def test_time_compared_with_an_invalid_time_is_refused(comparison: str, text: str) -> None:
     query = Query({"$expr": {comparison: [{"$getField": "startedAt"}, {"$literal": text}]}})
     among = Query({"in": [{"getField": "ended_at"}, [{"literal": 1}, {"literal": text}]]}, typed=True)
 
@@ -359,7 +359,7 @@ def test_a_time_is_not_compared_with_a_text_that_is_none(comparison: str, text: 
 
 
 @pytest.mark.parametrize("path", ["inputs.", "inputs..a", "inputs" + ".a" * 51, "$inputs", "inputs." + "9" * 5_000])
-def test_a_sort_by_a_bad_path_is_refused(path: str) -> None:
+def test_sort_by_an_invalid_path_is_refused(path: str) -> None:
     with pytest.raises(BadInputError) as refused:
         compile_sort([SortBy("id"), SortBy(path)], CALL_FIELDS)
 
@@ -409,7 +409,7 @@ DEEPEST = [
 
 
 @pytest.mark.parametrize("tree", DEEPEST)
-async def test_what_is_within_the_limits_the_server_takes(calls: CallsStore, tree: Tree) -> None:
+async def test_query_within_the_limits_is_accepted_by_mongodb(calls: CallsStore, tree: Tree) -> None:
     await calls.write([start(1)])
     query, sort_by = Query({"$expr": tree}), [SortBy("op_name"), SortBy(INDEXES["$getField"])]
 
@@ -426,7 +426,7 @@ async def test_what_is_within_the_limits_the_server_takes(calls: CallsStore, tre
         {"$gt": [in_each_other(10, {"$gt": [INDEXES, A]}), A]},
     ],
 )
-def test_what_mongodb_would_refuse_as_too_deep_is_refused_before(tree: Tree) -> None:
+def test_query_too_deep_for_mongodb_is_refused_first(tree: Tree) -> None:
     with pytest.raises(BadInputError, match="nests too deeply; use fewer nested operations"):
         Query({"$expr": tree}).match(CALL_FIELDS)
 
@@ -436,7 +436,7 @@ HOSTILE = ["$inputs.secret", "$$ROOT", "$where", '{"$where": "1"}', ".*", "a.b",
 
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("folded", [False, True])
-async def test_a_text_is_only_ever_itself(calls: CallsStore, text: str, *, folded: bool) -> None:
+async def test_text_literal_matches_only_itself(calls: CallsStore, text: str, *, folded: bool) -> None:
     value = {"v": text, text: "key"}
     await calls.write([start(1, inputs=value | {"secret": 1}), start(2, inputs={"v": "aab", "secret": text}), end(1)])
     key = text.replace("\\", "\\\\").replace(".", "\\.")
@@ -472,7 +472,7 @@ async def test_a_text_is_only_ever_itself(calls: CallsStore, text: str, *, folde
         ("ǆ", "ǅ", True),
     ],
 )
-async def test_letter_case_folds_one_character_to_one(
+async def test_case_folding_maps_one_character_to_one(
     calls: CallsStore, text: str, part: str, *, is_found: bool
 ) -> None:
     await calls.write([start(1, inputs={"a": f"<{text}>"})])

@@ -120,14 +120,14 @@ def shown(node: Operand) -> str:
 
 
 @given(TREES)
-def test_the_typed_form_and_json_give_one_tree(tree: Tree) -> None:
+def test_typed_form_and_json_give_the_same_tree(tree: Tree) -> None:
     raw = parse_query({"$expr": tree}, CALL_FIELDS)
 
     assert shown(parse_operation(typed(tree), CALL_FIELDS, "query.expr")) == shown(raw)
 
 
 @given(TREES)
-def test_what_is_printed_parses_to_the_same_tree(tree: Tree) -> None:
+def test_printed_query_parses_to_the_same_tree(tree: Tree) -> None:
     operation = parse_query({"$expr": tree}, CALL_FIELDS)
 
     printed = print_operand(operation)
@@ -137,7 +137,7 @@ def test_what_is_printed_parses_to_the_same_tree(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("flag", [False, None])
-def test_a_flag_that_is_off_is_not_printed(flag: bool | None) -> None:  # noqa: FBT001 -- what a client sent
+def test_flag_that_is_off_is_not_printed(flag: bool | None) -> None:  # noqa: FBT001 -- what a client sent
     parts = {"input": {"$getField": "inputs"}, "substr": {"$literal": "x"}}
 
     operation = parse_query({"$expr": {"$contains": parts | {"case_insensitive": flag}}}, CALL_FIELDS)
@@ -164,7 +164,7 @@ def test_a_flag_that_is_off_is_not_printed(flag: bool | None) -> None:  # noqa: 
         ),
     ],
 )
-def test_a_short_form_is_the_operation_that_it_stands_for(short: Tree, printed: Tree) -> None:
+def test_short_form_equals_its_operation(short: Tree, printed: Tree) -> None:
     operation = parse_query({"$expr": short}, CALL_FIELDS)
 
     assert print_operand(operation) == printed

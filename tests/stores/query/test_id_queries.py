@@ -36,7 +36,7 @@ def among(*values: object) -> dict[str, object]:
     ],
     ids=["one", "one of", "twice", "long", "nothing"],
 )
-def test_ids_are_named_each_once_but_for_those_that_are_longer_than_any(
+def test_ids_are_unique_and_too_long_ones_are_dropped(
     tree: object,
     ids: list[str],
     takes_in: bool,  # noqa: FBT001 -- a parameter of the test
@@ -44,7 +44,7 @@ def test_ids_are_named_each_once_but_for_those_that_are_longer_than_any(
     assert named_ids(Query({"$expr": tree}), COST_FIELDS, allow_in=takes_in) == ids
 
 
-def test_a_list_of_ids_is_taken_only_where_it_is_said() -> None:
+def test_list_of_ids_is_accepted_only_if_enabled() -> None:
     query = Query({"$expr": among("a", "b", "a", "x" * 129)})
 
     assert named_ids(query, COST_FIELDS, allow_in=True) == ["a", "b"]
@@ -70,7 +70,7 @@ def test_a_list_of_ids_is_taken_only_where_it_is_said() -> None:
     ],
     ids=str,
 )
-def test_what_asks_for_anything_else_is_refused_with_the_shapes(tree: object) -> None:
+def test_other_queries_are_refused_with_the_accepted_forms(tree: object) -> None:
     with pytest.raises(BadInputError) as caught:
         named_ids(Query({"$expr": tree}), COST_FIELDS, allow_in=True)
 

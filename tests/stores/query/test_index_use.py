@@ -113,7 +113,7 @@ async def stored(calls: CallsStore) -> CallsStore:
 
 
 @pytest.mark.parametrize("tree", SERVED.values(), ids=SERVED)
-async def test_what_an_index_serves_reads_no_call_that_does_not_match(stored: CallsStore, tree: Tree) -> None:
+async def test_indexed_query_reads_only_matching_calls(stored: CallsStore, tree: Tree) -> None:
     query = Query({"$expr": tree})
 
     plan = await stored.explain(PROJECT, query=query)
@@ -141,7 +141,7 @@ async def counting(database: Database, query: Query) -> Plan:
 
 @pytest.mark.usefixtures("various")
 @pytest.mark.parametrize("tree", ONE_INDEX.values(), ids=ONE_INDEX)
-async def test_conditions_in_one_index_read_no_call_that_does_not_match(database: Database, tree: Tree) -> None:
+async def test_conditions_on_one_index_read_only_matching_calls(database: Database, tree: Tree) -> None:
     query = Query({"$expr": tree})
 
     plan = await counting(database, query)
@@ -153,7 +153,7 @@ async def test_conditions_in_one_index_read_no_call_that_does_not_match(database
 
 @pytest.mark.usefixtures("various")
 @pytest.mark.parametrize("tree", SELECTIVE.values(), ids=SELECTIVE)
-async def test_a_condition_that_few_calls_pass_bounds_what_is_read(database: Database, tree: Tree) -> None:
+async def test_selective_condition_limits_the_documents_read(database: Database, tree: Tree) -> None:
     query = Query({"$expr": tree})
 
     plan = await counting(database, query)
@@ -165,7 +165,7 @@ async def test_a_condition_that_few_calls_pass_bounds_what_is_read(database: Dat
 
 @pytest.mark.usefixtures("various")
 @pytest.mark.parametrize("tree", NO_COMMON_INDEX.values(), ids=NO_COMMON_INDEX)
-async def test_conditions_that_no_index_holds_together_need_a_scan(database: Database, tree: Tree) -> None:
+async def test_conditions_without_a_common_index_need_a_scan(database: Database, tree: Tree) -> None:
     query = Query({"$expr": tree})
 
     plan = await counting(database, query)
@@ -174,12 +174,12 @@ async def test_conditions_that_no_index_holds_together_need_a_scan(database: Dat
     assert plan.documents_examined >= max(CALLS // 2, plan.returned)
 
 
-def test_what_is_not_equal_needs_a_scan_though_an_index_may_have_a_gap_there() -> None:
+def test_inequality_needs_a_scan() -> None:
     assert INDEXED_CALL_FIELDS.needs_scan(Query({"$expr": {"$ne": [get("op_name"), literal("answer")]}}))
 
 
 @pytest.mark.parametrize("tree", UNSERVED.values(), ids=UNSERVED)
-async def test_what_needs_a_scan_reads_every_call(stored: CallsStore, tree: Tree) -> None:
+async def test_scan_reads_every_call(stored: CallsStore, tree: Tree) -> None:
     query = Query({"$expr": tree})
 
     plan = await stored.explain(PROJECT, query=query)
@@ -205,7 +205,7 @@ async def test_what_needs_a_scan_reads_every_call(stored: CallsStore, tree: Tree
         ([SortBy("started_at"), SortBy("latency_ms", descending=True)], True),
     ],
 )
-async def test_a_sort_needs_a_scan_where_mongodb_sorts_in_memory(
+async def test_sort_in_mongodbs_memory_needs_a_scan(
     stored: CallsStore, keys: list[SortBy], *, needs_scan: bool
 ) -> None:
     plan = await stored.explain(PROJECT, sort_by=keys)
@@ -230,7 +230,7 @@ async def test_a_sort_needs_a_scan_where_mongodb_sorts_in_memory(
         ((PROJECT, [SortBy("no_such_field")]), True),
     ],
 )
-def test_a_scan_is_told_by_any_argument_of_a_method(arguments: tuple[object, ...], *, needs_scan: bool) -> None:
+def test_scan_is_detected_from_any_method_argument(arguments: tuple[object, ...], *, needs_scan: bool) -> None:
     assert INDEXED_CALL_FIELDS.needs_scan(*arguments) is needs_scan
 
 
@@ -262,17 +262,17 @@ def nested(depth: int) -> Tree:
         {"$and": [compared("op_name")] * (MAX_NODES + 1)},
     ],
 )
-def test_what_the_stores_refuse_counts_as_a_scan(tree: object) -> None:
+def test_query_refused_by_the_store_counts_as_a_scan(tree: object) -> None:
     assert INDEXED_CALL_FIELDS.needs_scan(Query({"$expr": tree}))
     assert INDEXED_CALL_FIELDS.needs_scan(Query(tree))
 
 
-def test_rows_of_tables_have_no_indexes() -> None:
+def test_table_rows_have_no_indexes() -> None:
     assert INDEXED_ROW_FIELDS.needs_scan(Query({"$expr": compared("digest")}))
     assert INDEXED_ROW_FIELDS.needs_scan([SortBy("val.a")])
     assert not INDEXED_ROW_FIELDS.needs_scan(None, [])
 
 
-def test_an_index_that_does_not_begin_with_the_project_serves_nothing() -> None:
+def test_index_without_the_project_prefix_is_not_used() -> None:
     assert INDEXED_CALL_FIELDS.needs_scan(Query({"$expr": compared("wb_user_id")}))
     assert IndexedFields(INDEXED_CALL_FIELDS._table, "projects").needs_scan([SortBy("id")])

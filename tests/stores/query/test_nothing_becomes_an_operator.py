@@ -175,7 +175,7 @@ def row() -> Row:
     return {"inputs": {"a": [{"b": "c"}]}, "output": "text", "summary": {"c": 1}, "attributes": {"d": [1, "2"]}}
 
 
-def test_what_queries_hold_stays_data() -> None:
+def test_query_literals_remain_data() -> None:
     generator, seen = Generator(7), 0
 
     for _ in range(1_500):
@@ -187,7 +187,7 @@ def test_what_queries_hold_stays_data() -> None:
     assert seen > 1_500
 
 
-def test_what_sorts_name_stays_a_key() -> None:
+def test_sort_paths_remain_keys() -> None:
     generator, seen = Generator(8), 0
 
     for _ in range(300):
@@ -209,7 +209,7 @@ def test_what_sorts_name_stays_a_key() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("comparison", ["$eq", "$gt", "$gte", "$lt", "$lte"])
-def test_a_text_beside_a_path_is_an_operand(text: Scalar, comparison: str) -> None:
+def test_text_compared_with_a_path_is_an_operand(text: Scalar, comparison: str) -> None:
     tree = {comparison: [{"$getField": "inputs.a.b"}, {"$literal": text}]}
 
     match = compile_match(parse_query({"$expr": tree}, CALL_FIELDS))
@@ -218,7 +218,7 @@ def test_a_text_beside_a_path_is_an_operand(text: Scalar, comparison: str) -> No
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_prefix_beside_a_path_is_an_operand(text: str) -> None:
+def test_prefix_compared_with_a_path_is_an_operand(text: str) -> None:
     tree = {"$startsWith": [{"$getField": "inputs.a.b"}, {"$literal": text}]}
 
     match = compile_match(parse_query({"$expr": tree}, CALL_FIELDS))
@@ -227,7 +227,7 @@ def test_a_prefix_beside_a_path_is_an_operand(text: str) -> None:
 
 
 @pytest.mark.parametrize("key", HOSTILE_KEYS)
-def test_a_key_is_escaped_as_the_mirror_escapes_it(key: str) -> None:
+def test_key_is_escaped_as_in_the_bson_copy(key: str) -> None:
     name = "inputs." + key.replace(".", "\\.")
 
     match = compile_match(parse_query({"$expr": {"$eq": [{"$getField": name}, {"$literal": 1}]}}, CALL_FIELDS))
@@ -250,6 +250,6 @@ def test_a_key_is_escaped_as_the_mirror_escapes_it(key: str) -> None:
         {"$expr": {"$regexFind": {"input": "$op_name", "regex": r"client\A((?&nested))"}}},
     ],
 )
-def test_the_walk_would_see_it(match: Tree) -> None:
+def test_operator_check_detects_operators(match: Tree) -> None:
     with pytest.raises(AssertionError):
         check_match(match)

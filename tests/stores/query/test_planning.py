@@ -68,7 +68,7 @@ def times_planned(expression: Any) -> int:  # noqa: ANN401 -- any part of an exp
     return max(map(times_planned, expression.values() if isinstance(expression, dict) else expression), default=1)
 
 
-def test_a_path_takes_space_in_proportion_to_its_steps() -> None:
+def test_path_takes_space_in_proportion_to_its_steps() -> None:
     inputs = CALL_FIELDS["inputs"].field
     of_100, of_200 = (path_expression(Access(inputs, ("0",) * steps)) for steps in (100, 200))
 
@@ -77,18 +77,18 @@ def test_a_path_takes_space_in_proportion_to_its_steps() -> None:
 
 
 @pytest.mark.parametrize("tree", DEEPEST)
-def test_no_part_of_the_deepest_query_is_planned_many_times(tree: Tree) -> None:
+def test_deepest_query_is_planned_without_repetition(tree: Tree) -> None:
     operation = parse_query({"$expr": tree}, CALL_FIELDS)
 
     assert times_planned(condition_expression(operation)) <= MOST_TIMES
     assert times_planned(compile_match(operation)) <= MOST_TIMES
 
 
-def test_no_part_of_the_deepest_sort_is_planned_many_times() -> None:
+def test_deepest_sort_is_planned_without_repetition() -> None:
     assert times_planned(compile_sort([SortBy(DEEP)], CALL_FIELDS).computed) <= MOST_TIMES
 
 
-async def test_a_sort_by_the_longest_path_is_planned_in_time(calls: CallsStore, database: Database) -> None:
+async def test_sort_by_the_longest_path_is_planned_in_time(calls: CallsStore, database: Database) -> None:
     for number, value in enumerate(["2", 3, "text", 1, None]):
         lists = "[" * (MAX_PATH_KEYS - 1), "]" * (MAX_PATH_KEYS - 1)
         await calls.write([start(number, inputs={"0": json.loads(json.dumps(value).join(lists))})])
@@ -104,7 +104,7 @@ async def test_a_sort_by_the_longest_path_is_planned_in_time(calls: CallsStore, 
 
 
 @pytest.mark.parametrize("tree", OPERANDS_OF_OPERANDS, ids=str)
-async def test_operands_of_operands_agree_with_the_oracle(calls: CallsStore, database: Database, tree: Tree) -> None:
+async def test_nested_operands_match_the_oracle(calls: CallsStore, database: Database, tree: Tree) -> None:
     values = [None, True, False, 0, 1, 2, -2.5, "1", "true", "text", [1], {"c": 1}]
     await calls.write([start(number, inputs={"a": [{"b": value}]}) for number, value in enumerate(values)])
     await calls.write([end(number, output=value) for number, value in enumerate(reversed(values))])

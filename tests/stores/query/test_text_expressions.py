@@ -75,14 +75,14 @@ DOUBLES = [
 ]
 
 
-async def test_doubles_have_these_texts(database: Database) -> None:
+async def test_doubles_have_their_expected_texts(database: Database) -> None:
     found = await computed(database, [number for number, _ in DOUBLES], convert(Target.STRING))
 
     assert found == [text for _, text in DOUBLES]
     assert [number_text(number) for number, _ in DOUBLES] == found
 
 
-async def test_a_doubles_text_is_the_shortest_that_reads_back(database: Database) -> None:
+async def test_doubles_text_is_the_shortest_that_reads_back(database: Database) -> None:
     numbers = [*doubles(), 1 << 53, -(1 << 63), (1 << 63) - 1, 10**15]
 
     found = await computed(database, numbers, convert(Target.STRING))
@@ -156,7 +156,7 @@ NUMERALS = [
 
 
 @pytest.mark.parametrize(("to", "expected"), [(Target.DOUBLE, double_of), (Target.INT, int_of)])
-async def test_numbers_are_read_from_texts_as_python_reads_them(database: Database, to: Target, expected: Any) -> None:  # noqa: ANN401
+async def test_numbers_are_parsed_from_text_as_in_python(database: Database, to: Target, expected: Any) -> None:  # noqa: ANN401
     found = await computed(database, NUMERALS, convert(to))
 
     read = dict(zip(NUMERALS, found, strict=True))
@@ -171,7 +171,7 @@ async def is_windows(database: Database) -> bool:
     return bool(told["buildEnvironment"]["target_os"] == "windows")
 
 
-async def test_numbers_become_whole_only_where_they_are(database: Database) -> None:
+async def test_only_whole_numbers_become_integers(database: Database) -> None:
     numbers = [0.5, -0.0, 1e15, 1e18, 9.3e18, float(1 << 63), -float(1 << 63), math.inf, -math.inf, 5, 1 << 62, 1e300]
 
     found = await computed(database, numbers, convert(Target.INT))
@@ -179,7 +179,7 @@ async def test_numbers_become_whole_only_where_they_are(database: Database) -> N
     assert found == [None, 0, 10**15, 10**18, None, None, -(1 << 63), None, None, 5, 1 << 62, None]
 
 
-async def test_times_have_the_text_that_reads_show(database: Database) -> None:
+async def test_times_have_the_text_of_responses(database: Database) -> None:
     dice = random.Random(6)  # noqa: S311
     first, last = (times.parse(text) for text in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"))
     micros = [first, last, -1, 0, 1, 999_999, -999_999, *(dice.randint(first, last) for _ in range(500))]
@@ -191,7 +191,7 @@ async def test_times_have_the_text_that_reads_show(database: Database) -> None:
     assert datetime.fromisoformat(found[2]) == datetime(1970, 1, 1, tzinfo=UTC) - timedelta(microseconds=1)
 
 
-async def test_each_character_meets_those_that_fold_to_the_same_one(database: Database) -> None:
+async def test_each_character_matches_its_case_variants(database: Database) -> None:
     """All that Unicode 7 knew: MongoDB 6 has its table, and later pairs differ from server to server."""
     letters = [chr(code) for code in range(0x250) if chr(code).isprintable()]
     letters += [chr(code) for code in (*range(0x370, 0x580), *range(0x1E00, 0x2000)) if chr(code).isprintable()]
@@ -235,7 +235,7 @@ PARTS: list[tuple[object, str, str]] = [
 
 
 @pytest.mark.parametrize(("payload", "path", "text"), PARTS, ids=range(len(PARTS)))
-async def test_a_list_or_object_has_the_text_that_stands_in_the_payloads_text(
+async def test_list_or_object_has_its_text_in_the_payload(
     calls: CallsStore, database: Database, payload: object, path: str, text: str
 ) -> None:
     await calls.write([start(), end(output=payload)])
@@ -250,7 +250,7 @@ async def test_a_list_or_object_has_the_text_that_stands_in_the_payloads_text(
     assert compile_test(Compare(Comparison.EQ, operand, Literal(text)))(DocumentValues(row))
 
 
-async def test_a_list_of_refs_has_its_json_text(calls: CallsStore, database: Database) -> None:
+async def test_list_of_refs_has_its_json_text(calls: CallsStore, database: Database) -> None:
     refs = ["weave:///acme/chat/object/x:v0", 'wandb-artifact:///a/"\\\n\0é/$c', "wandb-artifact:///,/,/,"]
     await calls.write([start(1, inputs={"refs": refs}), start(2)])
     operand = Convert(Get("input_refs", CALL_FIELDS["input_refs"]), Target.STRING)
@@ -301,7 +301,7 @@ CONDITIONS: list[tuple[dict[str, object], list[int]]] = [
 
 
 @pytest.mark.parametrize(("condition", "numbers"), CONDITIONS, ids=range(len(CONDITIONS)))
-async def test_python_decides_conditions_on_payloads_that_are_too_complex_for_mongodb(
+async def test_payload_too_complex_for_mongodb_is_matched_in_python(
     calls: CallsStore, condition: dict[str, object], numbers: list[int]
 ) -> None:
     await write_complex(calls)
@@ -314,7 +314,7 @@ async def test_python_decides_conditions_on_payloads_that_are_too_complex_for_mo
     assert await calls.count(PROJECT, query=query) == len(numbers)
 
 
-async def test_python_decides_conditions_on_what_is_far_back_in_a_list(calls: CallsStore) -> None:
+async def test_value_late_in_a_long_list_is_matched_in_python(calls: CallsStore) -> None:
     """MongoDB 7 gives up the search for the 2,000th item, of which MongoDB 6 finds the 20,000th."""
     items = ["a"] * 20_000
     await calls.write([start(1), end(1, output=[*items, ["x"]]), start(2), end(2, output=[*items, ["y"]])])
@@ -324,7 +324,7 @@ async def test_python_decides_conditions_on_what_is_far_back_in_a_list(calls: Ca
     assert [row["id"] for row in page.rows] == [call_id(1)]
 
 
-async def test_a_cursor_of_a_page_that_mongodb_decided_goes_on_where_python_decides(calls: CallsStore) -> None:
+async def test_cursor_from_mongodb_continues_when_python_matches(calls: CallsStore) -> None:
     await calls.write([start(number, inputs={"v": ["x"]}) for number in range(3)])
     query = Query({"$expr": contains("inputs.v", "x")})
     first = await calls.page(PROJECT, PageRequest(size=1), ["id"], query=query)
@@ -335,9 +335,7 @@ async def test_a_cursor_of_a_page_that_mongodb_decided_goes_on_where_python_deci
     assert [row["id"] for row in rest.rows] == [call_id(each) for each in (1, 2, 3)]
 
 
-async def test_an_answer_is_of_the_moment_at_which_python_decided(
-    calls: CallsStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_python_matched_result_is_one_snapshot(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> None:
     await write_complex(calls)
     looked_at, later = in_python._evaluate_complex, iter(range(4, 100))
 
@@ -357,7 +355,7 @@ async def test_an_answer_is_of_the_moment_at_which_python_decided(
 
 
 @pytest.mark.parametrize("inputs", [{"v": "one, " * 10_000}, {"v": [0] * 3_000}], ids=["prose", "items"])
-async def test_payloads_that_mongodb_copes_with_are_left_to_it(
+async def test_payloads_within_mongodbs_limits_are_left_to_it(
     calls: CallsStore, monkeypatch: pytest.MonkeyPatch, inputs: dict[str, object]
 ) -> None:
     monkeypatch.setattr(in_python, "MAX_DOCUMENTS", 2)
@@ -367,7 +365,7 @@ async def test_payloads_that_mongodb_copes_with_are_left_to_it(
     assert await calls.count(PROJECT, query=Query({"$expr": contains("inputs.w", "x")})) == 6
 
 
-async def test_an_aggregate_counts_calls_that_python_decides(calls: CallsStore, database: Database) -> None:
+async def test_aggregate_counts_python_matched_calls(calls: CallsStore, database: Database) -> None:
     await write_complex(calls)
     query = Query({"$expr": contains("inputs.v", "x")})
 
@@ -377,7 +375,7 @@ async def test_an_aggregate_counts_calls_that_python_decides(calls: CallsStore, 
 
 
 @pytest.mark.parametrize(("limit", "most"), [("MAX_DOCUMENTS", 1), ("MAX_ID_BYTES", 150)])
-async def test_a_query_that_needs_parts_of_too_many_complex_payloads_says_so(
+async def test_query_needing_too_many_complex_payloads_is_reported(
     calls: CallsStore, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
 ) -> None:
     await write_complex(calls)
@@ -402,7 +400,7 @@ async def test_a_query_that_needs_parts_of_too_many_complex_payloads_says_so(
     ],
     ids=["contains", "case-insensitive", "eq", "in"],
 )
-async def test_mongodb_cuts_no_part_out_of_a_payload_that_lacks_the_text(
+async def test_payload_without_the_text_is_not_extracted(
     calls: CallsStore, database: Database, condition: dict[str, object]
 ) -> None:
     await calls.write([start(1, inputs=COMPLEX)])

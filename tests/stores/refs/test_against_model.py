@@ -119,7 +119,7 @@ class World:
         return self.dice.choice([likely] * 20 + [index, key, ("id", "none")])
 
 
-async def test_refs_lead_to_what_the_model_says(
+async def test_resolved_refs_match_the_model(
     objects: ObjectsStore, tables: TablesStore, refs: RefsStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world = World(random.Random(SEED))  # noqa: S311 -- not for secrets

@@ -22,7 +22,7 @@ CALL = "00000000-0000-7000-8000-000000000001"
         EntityRef(PROJECT, "file", "."),
     ],
 )
-def test_what_is_printed_is_read_as_the_same(ref: EntityRef) -> None:
+def test_printed_ref_parses_to_the_same_ref(ref: EntityRef) -> None:
     assert parse_entity(str(ref)) == ref
 
 
@@ -50,12 +50,12 @@ def test_what_is_printed_is_read_as_the_same(ref: EntityRef) -> None:
         "/nothing/x",
     ],
 )
-def test_what_is_spelled_otherwise_is_none(end: str) -> None:
+def test_ref_in_another_spelling_is_invalid(end: str) -> None:
     with pytest.raises(BadInputError, match=r"is not the ref of an entity|is no|must|not a"):
         parse_entity(f"{SCHEME}{PROJECT}{end}")
     assert inner_entity(PROJECT, f"{SCHEME}{PROJECT}{end}") is None
 
 
-def test_no_ref_of_another_project_is_an_inner_one() -> None:
+def test_ref_into_another_project_is_not_internal() -> None:
     assert inner_entity("acme/shop", thread_ref("acme/shopping", "t")) is None
     assert inner_entity("acme/shop", thread_ref("acme/shop", "t")) == EntityRef("acme/shop", "thread", "t")

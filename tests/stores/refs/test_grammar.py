@@ -29,7 +29,7 @@ ARTIFACT = "wandb-artifact:///acme/chat/abc"
         ),
     ],
 )
-def test_a_ref_is_parsed_and_prints_as_it_came(text: str, ref: Ref) -> None:
+def test_ref_is_parsed_and_printed_unchanged(text: str, ref: Ref) -> None:
     assert refs.parse(text) == ref
     assert str(ref) == text
     assert refs.is_ref(text)
@@ -53,7 +53,7 @@ def test_a_ref_is_parsed_and_prints_as_it_came(text: str, ref: Ref) -> None:
         ("https://example.org", "write weave:///"),
     ],
 )
-def test_what_is_no_ref_is_refused_with_its_reason(text: str, reason: str) -> None:
+def test_invalid_ref_is_refused_with_a_reason(text: str, reason: str) -> None:
     with pytest.raises(BadInputError) as refused:
         refs.parse(text)
 
@@ -73,7 +73,7 @@ def test_what_is_no_ref_is_refused_with_its_reason(text: str, reason: str) -> No
         "wandb-artifact:///a/b/c/d",
     ],
 )
-def test_a_string_in_another_spelling_is_no_ref(text: str) -> None:
+def test_string_in_another_spelling_is_not_a_ref(text: str) -> None:
     assert not refs.is_ref(text)
 
 
@@ -83,7 +83,7 @@ def test_refs_are_collected_in_order_with_repeats_from_values_only() -> None:
     assert refs.collect(value) == [OBJECT, ARTIFACT, OBJECT]
 
 
-def test_a_ref_a_thousand_levels_deep_is_collected() -> None:
+def test_ref_a_thousand_levels_deep_is_collected() -> None:
     value: object = OBJECT
     for _ in range(1000):
         value = [value]
@@ -91,7 +91,7 @@ def test_a_ref_a_thousand_levels_deep_is_collected() -> None:
     assert refs.collect(value) == [OBJECT]
 
 
-def test_the_reserved_scheme_is_refused_anywhere() -> None:
+def test_reserved_scheme_is_refused_anywhere() -> None:
     with pytest.raises(BadInputError, match="weave-trace-internal"):
         refs.collect({"a": ["weave-trace-internal:///p/object/o:v"]})
 
@@ -106,5 +106,5 @@ def test_the_reserved_scheme_is_refused_anywhere() -> None:
         ("wandb-artifact:///a/b/c", "artifact", "wandb-artifact:///a/b/c"),
     ],
 )
-def test_a_ref_tells_its_kind_and_what_it_leads_into(ref: str, kind: str, base: str) -> None:
+def test_ref_has_a_kind_and_a_target(ref: str, kind: str, base: str) -> None:
     assert (refs.kind_of(ref), refs.without_steps(ref)) == (kind, base)

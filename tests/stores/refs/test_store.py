@@ -70,26 +70,28 @@ async def refusal(refs: RefsStore, *asked: str) -> BadInputError:
         ("/key/0", "a key of digits"),
     ],
 )
-async def test_edges_lead_into_a_value(objects: ObjectsStore, refs: RefsStore, edges: str, expected: object) -> None:
+async def test_ref_steps_lead_into_a_value(
+    objects: ObjectsStore, refs: RefsStore, edges: str, expected: object
+) -> None:
     ref = await made(objects, VALUE)
 
     assert await values(refs, ref + edges) == [expected]
 
 
-async def test_values_come_in_the_order_of_their_refs_and_as_often(objects: ObjectsStore, refs: RefsStore) -> None:
+async def test_values_are_in_the_order_of_their_refs_with_repeats(objects: ObjectsStore, refs: RefsStore) -> None:
     one, two = await made(objects, {"n": 1}), await made(objects, {"n": 2}, "other")
 
     assert await values(refs, two, one, two, f"{one}/key/n", one) == [{"n": 2}, {"n": 1}, {"n": 2}, 1, {"n": 1}]
     assert await values(refs) == []
 
 
-async def test_the_whole_of_a_value_is_the_text_that_is_kept(objects: ObjectsStore, refs: RefsStore) -> None:
+async def test_complete_value_is_the_stored_text(objects: ObjectsStore, refs: RefsStore) -> None:
     ref = await made(objects, {"b": 1, "a": 1.0, "z": "é", "wide": 1 << 70})
 
     assert await refs.values([ref]) == ['{"b":1,"a":1.0,"z":"é","wide":1180591620717411303424}']
 
 
-async def test_an_op_resolves_as_an_object_does(objects: ObjectsStore, refs: RefsStore) -> None:
+async def test_op_is_resolved_like_an_object(objects: ObjectsStore, refs: RefsStore) -> None:
     digest = await objects.create(version({"code": "f()"}, object_id="f", kind=OP))
 
     assert await values(refs, f"weave:///{PROJECT}/op/f:{digest}/attr/code") == ["f()"]
@@ -97,9 +99,7 @@ async def test_an_op_resolves_as_an_object_does(objects: ObjectsStore, refs: Ref
         await refs.values([f"weave:///{PROJECT}/object/f:{digest}"])
 
 
-async def test_a_ref_on_the_way_is_followed_with_the_edges_that_are_left(
-    objects: ObjectsStore, refs: RefsStore
-) -> None:
+async def test_intermediate_ref_is_followed_with_the_remaining_steps(objects: ObjectsStore, refs: RefsStore) -> None:
     inner = await made(objects, {"a": {"b": ["deepest"]}, "plain": 1}, "inner")
     middle = await made(objects, {"to": f"{inner}/key/a", "whole": inner}, "middle")
     outer = await made(objects, {"middle": middle}, "outer")
@@ -113,9 +113,7 @@ async def test_a_ref_on_the_way_is_followed_with_the_edges_that_are_left(
     ) == ["deepest", f"{inner}/key/a", 1, None]
 
 
-async def test_rows_of_tables_are_led_to_by_their_digests(
-    objects: ObjectsStore, tables: TablesStore, refs: RefsStore
-) -> None:
+async def test_table_rows_are_resolved_by_digest(objects: ObjectsStore, tables: TablesStore, refs: RefsStore) -> None:
     table, rows = await tables.create(PROJECT, [{"q": "one", "n": [1]}, {"q": "two", "n": [2]}])
     other, [stranger] = await tables.create(PROJECT, [{"q": "three"}])
     data = await made(objects, {"rows": f"weave:///{PROJECT}/table/{table}"}, "data")
@@ -134,7 +132,7 @@ async def test_rows_of_tables_are_led_to_by_their_digests(
 
 
 @pytest.mark.usefixtures("small_chunks")
-async def test_a_row_is_found_in_whichever_chunk_it_is(
+async def test_row_is_found_in_whichever_chunk_it_is(
     objects: ObjectsStore, tables: TablesStore, refs: RefsStore
 ) -> None:
     table, rows = await tables.create(PROJECT, [{"n": n} for n in range(100)])
@@ -143,9 +141,7 @@ async def test_a_row_is_found_in_whichever_chunk_it_is(
     assert await values(refs, *(f"{data}/attr/rows/id/{row}/key/n" for row in rows)) == list(range(100))
 
 
-async def test_an_edge_into_a_table_must_name_a_row(
-    objects: ObjectsStore, tables: TablesStore, refs: RefsStore
-) -> None:
+async def test_step_into_a_table_must_name_a_row(objects: ObjectsStore, tables: TablesStore, refs: RefsStore) -> None:
     table, _ = await tables.create(PROJECT, [{"q": 1}])
     data = await made(objects, {"rows": f"weave:///{PROJECT}/table/{table}"}, "data")
     fine = await made(objects, 1)
@@ -164,7 +160,7 @@ async def test_an_edge_into_a_table_must_name_a_row(
         ("/id/abc", "id/abc applies to tables, but the value is not a table"),
     ],
 )
-async def test_an_edge_that_cannot_lead_into_a_value_is_refused(
+async def test_invalid_step_into_a_value_is_refused(
     objects: ObjectsStore, refs: RefsStore, edges: str, reason: str
 ) -> None:
     ref = await made(objects, VALUE)
@@ -174,7 +170,7 @@ async def test_an_edge_that_cannot_lead_into_a_value_is_refused(
     assert (error.argument, reason in error.message, repr(ref + edges) in error.message) == ("refs.1", True, True)
 
 
-async def test_what_is_deleted_is_null_and_so_is_all_inside(objects: ObjectsStore, refs: RefsStore) -> None:
+async def test_deleted_target_and_its_content_are_null(objects: ObjectsStore, refs: RefsStore) -> None:
     gone, stays = await made(objects, {"n": 1}, "gone"), await made(objects, {"n": 2}, "stays")
     outer = await made(objects, {"gone": gone}, "outer")
 
@@ -189,7 +185,7 @@ async def test_what_is_deleted_is_null_and_so_is_all_inside(objects: ObjectsStor
     ]
 
 
-async def test_all_that_is_missing_is_listed(objects: ObjectsStore, refs: RefsStore) -> None:
+async def test_all_missing_refs_are_listed(objects: ObjectsStore, refs: RefsStore) -> None:
     there = await made(objects, 1)
     digest = there.rpartition(":")[2]
     wrong = [f"weave:///{PROJECT}/object/{name}" for name in ("nobody:abc", f"wrong:{digest}", "prompt:v0")]
@@ -221,7 +217,7 @@ async def test_all_that_is_missing_is_listed(objects: ObjectsStore, refs: RefsSt
         ("weave-trace-internal:///abc/object/x:y", "is not a ref"),
     ],
 )
-async def test_what_is_no_ref_to_a_version_is_refused(
+async def test_ref_to_anything_but_a_version_is_refused(
     objects: ObjectsStore, refs: RefsStore, ref: str, reason: str
 ) -> None:
     error = await refusal(refs, await made(objects, 1), ref)
@@ -237,7 +233,7 @@ async def test_1_001_refs_are_refused(objects: ObjectsStore, refs: RefsStore) ->
     assert (error.message, error.argument) == ("has 1,001 refs; the limit is 1,000", "refs")
 
 
-async def test_a_batch_may_lead_into_several_projects_but_not_from_one_into_another(
+async def test_batch_may_span_projects_but_refs_may_not(
     objects: ObjectsStore, refs: RefsStore, commands: Commands
 ) -> None:
     here = await made(objects, {"n": 1})
@@ -251,14 +247,14 @@ async def test_a_batch_may_lead_into_several_projects_but_not_from_one_into_anot
     assert commands.names == ["find"]
 
 
-async def test_the_same_name_and_digest_of_another_project_is_not_there(objects: ObjectsStore, refs: RefsStore) -> None:
+async def test_equal_name_and_digest_of_another_project_is_not_found(objects: ObjectsStore, refs: RefsStore) -> None:
     ref = await made(objects, {"n": 1})
 
     with pytest.raises(NotFoundError, match="not found: weave:///other/place/object/prompt"):
         await refs.values([ref, ref.replace(PROJECT, "other/place")])
 
 
-async def test_refs_to_calls_and_artifacts_lead_no_further(objects: ObjectsStore, refs: RefsStore) -> None:
+async def test_refs_to_calls_and_artifacts_are_not_followed(objects: ObjectsStore, refs: RefsStore) -> None:
     call, artifact = f"weave:///{PROJECT}/call/{call_id(1)}", "wandb-artifact:///acme/chat/a:v0"
     ref = await made(objects, {"call": call, "artifact": artifact})
 
@@ -269,7 +265,7 @@ async def test_refs_to_calls_and_artifacts_lead_no_further(objects: ObjectsStore
     ]
 
 
-async def test_refs_in_a_circle_come_to_an_end(
+async def test_circular_refs_terminate(
     objects: ObjectsStore, refs: RefsStore, database: Database, commands: Commands
 ) -> None:
     # No digest can hold itself: only whoever writes past LoomQL makes a circle.
@@ -286,7 +282,7 @@ async def test_refs_in_a_circle_come_to_an_end(
     assert commands.names == ["find"] * 2
 
 
-async def test_a_chain_of_as_many_refs_as_are_allowed_is_followed(objects: ObjectsStore, refs: RefsStore) -> None:
+async def test_longest_allowed_ref_chain_is_followed(objects: ObjectsStore, refs: RefsStore) -> None:
     ref = await made(objects, {"to": "the end"}, "end")
     for n in range(MAX_HOPS - 1):
         ref = await made(objects, {"to": ref}, f"link{n}")
@@ -296,7 +292,7 @@ async def test_a_chain_of_as_many_refs_as_are_allowed_is_followed(objects: Objec
     assert "in a cycle" in (await refusal(refs, longer + "/key/to" * (MAX_HOPS + 1))).message
 
 
-async def test_the_number_of_commands_does_not_grow_with_that_of_refs(
+async def test_command_count_does_not_depend_on_the_number_of_refs(
     objects: ObjectsStore, tables: TablesStore, refs: RefsStore, commands: Commands
 ) -> None:
     table, rows = await tables.create(PROJECT, [{"n": n} for n in range(300)])
@@ -308,7 +304,7 @@ async def test_the_number_of_commands_does_not_grow_with_that_of_refs(
     assert commands.names == ["find"] * 4
 
 
-async def test_what_takes_too_much_is_refused(
+async def test_too_large_result_is_refused(
     objects: ObjectsStore, refs: RefsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = await made(objects, "x" * 600, "one"), await made(objects, "x" * 601, "two")
@@ -320,7 +316,7 @@ async def test_what_takes_too_much_is_refused(
         assert (error.argument, "request fewer refs at once" in error.message) == ("refs", True)
 
 
-async def test_what_is_read_on_all_hops_counts_together(
+async def test_data_read_on_all_hops_counts_towards_the_limit(
     objects: ObjectsStore, refs: RefsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ref = await made(objects, {"to": "the end"}, "end")
@@ -337,7 +333,7 @@ async def test_what_is_read_on_all_hops_counts_together(
         await refs.by_refs([(PROJECT, ref + "/key/to" * 10)])
 
 
-async def test_texts_are_counted_as_they_are_made(
+async def test_result_texts_count_towards_the_limit(
     objects: ObjectsStore, refs: RefsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ref = await made(objects, ["x" * 500] * 2)
@@ -358,7 +354,7 @@ async def test_texts_are_counted_as_they_are_made(
     assert await values(refs, *spelled[:2]) == ["x" * 500] * 2
 
 
-async def test_by_refs_gives_null_for_all_that_leads_to_nothing(objects: ObjectsStore, refs: RefsStore) -> None:
+async def test_by_refs_returns_null_for_unresolvable_refs(objects: ObjectsStore, refs: RefsStore) -> None:
     ref = await made(objects, {"n": 1, "list": [1]})
     there = await made(objects, {"n": 2}, project_id="other/place")
     odd = ["text", f"{ref}/index/0", f"{ref}x", "weave:///acme/chat/table/abc", there, "wandb-artifact:///a/b/c", ""]

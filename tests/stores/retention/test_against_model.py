@@ -19,7 +19,7 @@ PATIENCE = GracePeriods(deleted=5 * DAY)
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_a_sweep_leaves_what_the_model_says(database: Database, seed: int) -> None:
+async def test_sweep_result_matches_the_model(database: Database, seed: int) -> None:
     # given
     life = Life(database, seed)
     await life.live(60)
@@ -52,7 +52,7 @@ def without_orphans(counts: Counts) -> dict[str, int]:
     return {name: getattr(counts, name) for name in COUNTS if name != "feedback"}
 
 
-async def test_a_second_sweep_finds_nothing(database: Database) -> None:
+async def test_second_sweep_finds_nothing(database: Database) -> None:
     life = Life(database, 7)
     await life.live(40)
     retention = RetentionStore(database, PATIENCE)

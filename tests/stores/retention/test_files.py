@@ -56,7 +56,7 @@ async def there(database: Database) -> set[str]:
     return set(await database.files.distinct("digest", {"project_id": PROJECT}))
 
 
-async def test_what_is_spoken_of_anywhere_stays(database: Database, files: FilesStore, calls: CallsStore) -> None:
+async def test_referenced_files_are_kept(database: Database, files: FilesStore, calls: CallsStore) -> None:
     in_call, in_output, in_object, in_row, in_feedback, in_url, other, unused = await stored(
         files, b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"8"
     )
@@ -74,9 +74,7 @@ async def test_what_is_spoken_of_anywhere_stays(database: Database, files: Files
     assert (await files.one("acme/other", unused)).size_bytes == 1
 
 
-async def test_files_go_with_the_last_call_that_speaks_of_them(
-    database: Database, files: FilesStore, calls: CallsStore
-) -> None:
+async def test_files_are_deleted_with_their_last_call(database: Database, files: FilesStore, calls: CallsStore) -> None:
     for number, days in ((1, 9), (2, 4)):
         began = times.now() - days * DAY
         await calls.write([start(number, started_at=began, inputs={"url": DATA_URL}), end(number, ended_at=began)])
@@ -90,7 +88,7 @@ async def test_files_go_with_the_last_call_that_speaks_of_them(
     assert await left(database) == (0, 0, 0)
 
 
-async def test_a_preview_foresees_files_that_only_feedback_on_what_goes_speaks_of(
+async def test_preview_includes_files_referenced_only_by_expiring_feedback(
     database: Database, files: FilesStore, calls: CallsStore
 ) -> None:
     on_old, on_new, on_none, on_none_yet = await stored(files, b"old", b"new", b"none", b"none yet")
@@ -110,7 +108,7 @@ async def test_a_preview_foresees_files_that_only_feedback_on_what_goes_speaks_o
     assert await there(database) == {on_new, on_none_yet}
 
 
-async def test_young_files_and_those_stored_again_stay(database: Database, files: FilesStore) -> None:
+async def test_recent_and_recently_touched_files_are_kept(database: Database, files: FilesStore) -> None:
     await stored(files, b"young")
     assert await sweep(database, days_old=0.9) == 0
 
@@ -123,7 +121,7 @@ async def test_young_files_and_those_stored_again_stay(database: Database, files
     assert await there(database) == {digest}
 
 
-async def test_a_file_that_is_asked_for_while_it_goes_is_there_afterwards(
+async def test_file_touched_during_its_deletion_is_kept(
     database: Database, files: FilesStore, calls: CallsStore
 ) -> None:
     await ProjectsStore(database).ensure(*PROJECT.split("/"))
@@ -142,7 +140,7 @@ async def test_a_file_that_is_asked_for_while_it_goes_is_there_afterwards(
         await database.calls.delete_many({})
 
 
-async def test_what_is_stored_again_lately_is_not_written_again(database: Database, files: FilesStore) -> None:
+async def test_recently_stored_content_is_not_rewritten(database: Database, files: FilesStore) -> None:
     async def touched() -> list[object]:
         return [file.get("touched_at") async for file in database.files.find({})]
 
@@ -158,7 +156,7 @@ async def test_what_is_stored_again_lately_is_not_written_again(database: Databa
     assert await touched() == first
 
 
-async def test_an_upload_under_way_stays_and_its_file_is_whole(database: Database, files: FilesStore) -> None:
+async def test_running_upload_survives_and_its_file_is_complete(database: Database, files: FilesStore) -> None:
     content = b"0123456789" * CHUNK_BYTES
 
     async def slowly() -> AsyncIterator[bytes]:
@@ -173,7 +171,7 @@ async def test_an_upload_under_way_stays_and_its_file_is_whole(database: Databas
     assert (await left(database))[2] == 0
 
 
-async def test_the_content_of_a_removed_file_goes_whoever_dies(database: Database, files: FilesStore) -> None:
+async def test_content_of_a_deleted_file_is_deleted_after_a_kill(database: Database, files: FilesStore) -> None:
     await files.create(PROJECT, pieces(b"x" * (CHUNK_BYTES * 90)))
     await stored(files, b"", b"small", b"other")
     removed = await database.files.find({}, FIELDS).to_list(None)
@@ -189,7 +187,7 @@ async def test_the_content_of_a_removed_file_goes_whoever_dies(database: Databas
     assert await database.doomed_files.find_one() is None
 
 
-async def test_where_it_takes_long_it_is_not_done_every_time(database: Database, files: FilesStore) -> None:
+async def test_slow_file_search_runs_less_often(database: Database, files: FilesStore) -> None:
     await stored(files, b"unused")
     assert await sweep(database, days_old=0.5) == 0
     await database.retention.update_one({}, {"$set": {"files_looked_for.took": 60 * SECOND}})
@@ -199,7 +197,7 @@ async def test_where_it_takes_long_it_is_not_done_every_time(database: Database,
     assert await sweep(database) == 1
 
 
-def test_a_digest_is_found_in_words_of_any_kind() -> None:
+def test_digest_is_found_within_any_text() -> None:
     one, two = bytes_digest(b"1"), bytes_digest(b"2")
     digests = {one, two}
 

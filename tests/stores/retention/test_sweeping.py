@@ -53,7 +53,7 @@ def doing_meanwhile(monkeypatch: pytest.MonkeyPatch, deed: Callable[[int], Await
     monkeypatch.setattr(trace_sweep, "remove_calls", then_do)
 
 
-async def test_a_trace_that_gets_a_call_while_it_goes_stays_whole(
+async def test_trace_with_a_new_call_during_deletion_is_kept(
     retention: RetentionStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log(calls, range(3), 9, **ALL)
@@ -72,7 +72,7 @@ async def test_a_trace_that_gets_a_call_while_it_goes_stays_whole(
     assert rows == [{"id": call_id(number)} for number in range(4)]
 
 
-async def test_an_end_that_comes_while_its_call_goes_is_no_call(
+async def test_end_written_during_deletion_creates_no_call(
     retention: RetentionStore, calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await calls.write([start(1, started_at=times.now() - 9 * DAY)])
@@ -96,7 +96,7 @@ async def test_an_end_that_comes_while_its_call_goes_is_no_call(
     assert (await contents(database, PROJECT)).calls == {}
 
 
-async def test_feedback_that_comes_while_its_call_goes_goes_too(
+async def test_feedback_written_during_deletion_is_deleted(
     retention: RetentionStore, calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log(calls, range(1, 2), 9)
@@ -113,7 +113,7 @@ async def test_feedback_that_comes_while_its_call_goes_goes_too(
     assert (await contents(database, PROJECT)).feedback == {}
 
 
-async def test_a_call_that_is_written_anew_while_it_goes_stays(
+async def test_call_rewritten_during_deletion_is_kept(
     retention: RetentionStore, calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log(calls, range(1, 2), 9)
@@ -133,7 +133,7 @@ async def test_a_call_that_is_written_anew_while_it_goes_stays(
     assert (len(found.calls), len(found.feedback)) == (1, 1)
 
 
-async def test_a_large_trace_that_gets_a_call_while_it_is_decided_about_stays_whole(
+async def test_large_trace_with_a_new_call_during_the_check_is_kept(
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log(calls, range(6), 9, **ALL)
@@ -154,7 +154,7 @@ async def test_a_large_trace_that_gets_a_call_while_it_is_decided_about_stays_wh
 
 
 @pytest.mark.parametrize("rule", [Rule(), Rule(keep_days=30)])
-async def test_a_rule_that_is_changed_stops_the_sweep_at_once(
+async def test_changed_rule_stops_the_sweep_at_once(
     retention: RetentionStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch, rule: Rule
 ) -> None:
     await log(calls, range(MANY), 9)
@@ -183,7 +183,7 @@ async def test_a_rule_that_is_changed_stops_the_sweep_at_once(
     assert await retention.due() == ([PROJECT] if rule else [])
 
 
-async def test_a_rule_that_is_taken_back_inside_a_step_takes_that_back(
+async def test_rule_removed_within_a_step_undoes_the_step(
     retention: RetentionStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log(calls, range(9), 9)
@@ -206,7 +206,7 @@ async def test_a_rule_that_is_taken_back_inside_a_step_takes_that_back(
     assert (found.rule, found.due_at) == (Rule(), None)
 
 
-async def test_two_sweeps_at_once_are_one(retention: RetentionStore, calls: CallsStore, database: Database) -> None:
+async def test_concurrent_sweeps_are_one(retention: RetentionStore, calls: CallsStore, database: Database) -> None:
     await log(calls, range(MANY), 9)
     await FeedbackStore(database).create([feedback(weave_ref=call_ref(number)) for number in range(100)])
     await retention.set_rule(PROJECT, Rule(keep_days=5))
@@ -224,7 +224,7 @@ async def test_two_sweeps_at_once_are_one(retention: RetentionStore, calls: Call
     assert (await contents(database, PROJECT)).keys["feedback"] == set()
 
 
-async def test_a_sweep_that_was_left_goes_on_and_counts_on(
+async def test_abandoned_sweep_resumes_with_its_counts(
     retention: RetentionStore, calls: CallsStore, database: Database
 ) -> None:
     await log(calls, range(MANY), 9)
@@ -243,9 +243,7 @@ async def test_a_sweep_that_was_left_goes_on_and_counts_on(
     assert await retention.due() == []
 
 
-async def test_a_slow_sweeper_that_was_taken_over_from_removes_nothing_more(
-    calls: CallsStore, database: Database
-) -> None:
+async def test_sweeper_that_lost_its_lease_deletes_nothing_more(calls: CallsStore, database: Database) -> None:
     await log(calls, range(9), 9)
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
     slow = await sweep_state.SweepLease.acquire(database, PROJECT, lease_seconds=0)
@@ -262,9 +260,7 @@ async def test_a_slow_sweeper_that_was_taken_over_from_removes_nothing_more(
     assert (found.report.outcome, found.report.counts) == (Outcome.RUNNING, Counts())
 
 
-async def test_of_a_large_trace_that_was_begun_all_goes_but_what_came_later(
-    calls: CallsStore, database: Database
-) -> None:
+async def test_partly_deleted_large_trace_keeps_only_later_calls(calls: CallsStore, database: Database) -> None:
     await log(calls, range(1), 9, **ALL)
     await log(calls, range(1, MANY), 9, **ALL, parent_id=call_id(0))
     retention = RetentionStore(database, large=100)
@@ -283,9 +279,7 @@ async def test_of_a_large_trace_that_was_begun_all_goes_but_what_came_later(
     assert {call["id"] for call in (await contents(database, PROJECT)).calls.values()} == {call_id(MANY)}
 
 
-async def test_running_calls_and_traces_without_a_root_are_waited_for(
-    retention: RetentionStore, calls: CallsStore
-) -> None:
+async def test_sweep_waits_for_running_calls_and_rootless_traces(retention: RetentionStore, calls: CallsStore) -> None:
     await log(calls, range(5), 0.5)  # complete, and beyond the limit
     await calls.write([start(10, started_at=times.now() - DAY // 2)])
     await log(calls, range(11, 12), 0.5, parent_id=call_id(99))
@@ -300,7 +294,7 @@ async def test_running_calls_and_traces_without_a_root_are_waited_for(
     assert left == [10, 11, 20]
 
 
-async def test_a_call_is_as_old_as_its_end(retention: RetentionStore, calls: CallsStore) -> None:
+async def test_age_of_a_call_is_counted_from_its_end(retention: RetentionStore, calls: CallsStore) -> None:
     began = times.now() - 9 * DAY
     await calls.write([start(1, started_at=began), end(1, ended_at=began + 6 * DAY)])
 
@@ -310,7 +304,7 @@ async def test_a_call_is_as_old_as_its_end(retention: RetentionStore, calls: Cal
     assert (await retention.sweep(PROJECT, pause=0)).counts.calls == 1
 
 
-async def test_threads_sizes_and_other_projects_follow(
+async def test_sweep_updates_threads_and_sizes_and_spares_other_projects(
     retention: RetentionStore, calls: CallsStore, database: Database
 ) -> None:
 
@@ -330,7 +324,7 @@ async def test_threads_sizes_and_other_projects_follow(
     assert await calls.count("acme/other") == 4
 
 
-async def test_without_a_database_all_is_unavailable() -> None:
+async def test_missing_database_is_unavailable() -> None:
     away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
     retention = RetentionStore(away)
 
@@ -347,7 +341,7 @@ async def test_without_a_database_all_is_unavailable() -> None:
     away.close()
 
 
-async def test_what_cannot_be_is_refused(retention: RetentionStore, calls: CallsStore) -> None:
+async def test_invalid_rules_are_refused(retention: RetentionStore, calls: CallsStore) -> None:
     await log(calls, range(1), 9)
     for rule, argument in ((Rule(-1), "keep_days"), (Rule(0), "keep_days"), (Rule(1, -5), "keep_calls")):
         for asked in (retention.set_rule(PROJECT, rule), retention.preview(PROJECT, rule, {"calls"})):
@@ -369,7 +363,7 @@ async def test_what_cannot_be_is_refused(retention: RetentionStore, calls: Calls
     assert await calls.count(PROJECT) == 1
 
 
-async def test_what_stays_is_not_looked_through(
+async def test_calls_within_retention_are_not_read(
     retention: RetentionStore, calls: CallsStore, database: Database, commands: Commands
 ) -> None:
     await log(calls, range(20), 9)

@@ -46,7 +46,7 @@ def losing_its_answer(work: Work) -> Work:
     return do
 
 
-async def test_a_delete_that_fails_on_the_way_is_written_down(
+async def test_delete_that_fails_midway_is_logged(
     calls: CallsStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await calls.write([start(1), start(2, parent_id=call_id(1), trace_id=trace_id(1))])
@@ -59,7 +59,7 @@ async def test_a_delete_that_fails_on_the_way_is_written_down(
     assert entries(caplog) == [("calls.delete", {"call_ids": [call_id(1)]})]
 
 
-async def test_a_purge_whose_answer_is_lost_is_written_down(
+async def test_purge_with_a_lost_response_is_logged(
     database: Database, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     costs, feedback = CostsStore(database), FeedbackStore(database)
@@ -76,7 +76,7 @@ async def test_a_purge_whose_answer_is_lost_is_written_down(
     assert entries(caplog) == [("cost.purge", {"ids": [cost_id]}), ("feedback.purge", {"ids": ["old"]})]
 
 
-async def test_what_is_done_by_a_transaction_whose_answer_is_lost_is_written_down(
+async def test_transaction_with_a_lost_response_is_logged(
     database: Database, objects: ObjectsStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feedback, purges = FeedbackStore(database), PurgesStore(database)
@@ -102,7 +102,7 @@ async def test_what_is_done_by_a_transaction_whose_answer_is_lost_is_written_dow
     ]
 
 
-async def test_a_delete_of_an_object_and_an_op_is_written_down_for_each(
+async def test_delete_of_an_object_and_an_op_is_logged_for_each(
     objects: ObjectsStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     await objects.create(version(1, object_id="prompt"))
@@ -134,7 +134,7 @@ def sweeps(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int]]:
     return [(detail["outcome"], detail["calls"]) for action, detail in entries(caplog) if action == "retention.sweep"]
 
 
-async def test_a_sweep_that_fails_tells_what_it_removed_before(
+async def test_failed_sweep_logs_what_it_deleted(
     swept: RetentionStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
@@ -162,7 +162,7 @@ async def cut_off(swept: RetentionStore) -> sweep_state.SweepLease:
     return hold
 
 
-async def test_a_sweep_that_is_stopped_by_another_rule_after_its_sweeper_died_is_told_of(
+async def test_dead_sweepers_work_is_logged_when_another_rule_stops_it(
     swept: RetentionStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     await cut_off(swept)
@@ -172,7 +172,7 @@ async def test_a_sweep_that_is_stopped_by_another_rule_after_its_sweeper_died_is
     assert sweeps(caplog) == [("stopped", 7)]
 
 
-async def test_a_sweep_whose_sweeper_died_before_it_told_is_told_of_by_the_next(
+async def test_unlogged_work_of_a_dead_sweeper_is_logged_by_the_next(
     swept: RetentionStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     hold = await cut_off(swept)

@@ -66,9 +66,7 @@ PICKED = Query({"$expr": {"$in": [{"$getField": "val.of"}, [{"$literal": 1}, {"$
 
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("seed", range(6))
-async def test_updates_make_the_table_that_they_make_of_a_list(
-    database: Database, tables: TablesStore, seed: int
-) -> None:
+async def test_updates_match_those_of_a_list(database: Database, tables: TablesStore, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 -- repeatable on purpose
     rows = [any_row(chance) for _ in range(chance.choice([0, 1, 30, 200]))]
     digest, _ = await tables.create(PROJECT, rows)
@@ -96,7 +94,7 @@ async def test_updates_make_the_table_that_they_make_of_a_list(
 @pytest.mark.parametrize("seed", range(cases(2)))
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("kind", ["own order", "picked", "by digest", "sorted", "sorted down", "sorted and picked"])
-async def test_pages_are_those_of_a_list(tables: TablesStore, seed: int, kind: str, *, backward: bool) -> None:
+async def test_pages_match_those_of_a_list(tables: TablesStore, seed: int, kind: str, *, backward: bool) -> None:
     # given
     chance = random.Random(seed)  # noqa: S311 -- repeatable on purpose
     rows = [any_row(chance) for _ in range(150)]
@@ -132,7 +130,7 @@ async def test_pages_are_those_of_a_list(tables: TablesStore, seed: int, kind: s
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_table_of_many_chunks_is_read_and_changed_anywhere(tables: TablesStore, seed: int) -> None:
+async def test_table_of_many_chunks_is_read_and_changed_anywhere(tables: TablesStore, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 -- repeatable on purpose
     rows = [{"i": number, "of": chance.random()} for number in range(6_000)]
     digest, _ = await tables.create(PROJECT, rows)
@@ -145,7 +143,7 @@ async def test_a_table_of_many_chunks_is_read_and_changed_anywhere(tables: Table
         assert values(page) == list(enumerate(rows))[at : at + 300]
 
 
-async def test_many_rows_at_one_place_stay_in_order(tables: TablesStore) -> None:
+async def test_many_rows_inserted_at_one_index_stay_in_order(tables: TablesStore) -> None:
     updates = [Insert(0, {"i": number % 50}) for number in range(20_000)]
     digest, updated = await tables.update(PROJECT, (await tables.create(PROJECT, []))[0], updates)
 

@@ -33,7 +33,7 @@ async def documents(database: Database) -> list[int]:
     return [await collection.count_documents({}) for collection in stored]
 
 
-async def test_a_table_has_the_digests_of_weave(tables: TablesStore) -> None:
+async def test_table_digests_match_those_of_weave(tables: TablesStore) -> None:
     digest, row_digests = await tables.create(PROJECT, ROWS)
 
     assert digest == ROWS_DIGEST
@@ -43,7 +43,7 @@ async def test_a_table_has_the_digests_of_weave(tables: TablesStore) -> None:
     assert await read_all(tables, EMPTY_DIGEST) == []
 
 
-async def test_the_same_table_again_writes_nothing(database: Database, tables: TablesStore, commands: Commands) -> None:
+async def test_repeated_create_writes_nothing(database: Database, tables: TablesStore, commands: Commands) -> None:
     first = await tables.create(PROJECT, ROWS)
     before = await documents(database)
     commands.sent.clear()
@@ -54,7 +54,7 @@ async def test_the_same_table_again_writes_nothing(database: Database, tables: T
     assert "insert" not in commands.names
 
 
-async def test_rows_come_back_as_they_were_written(tables: TablesStore) -> None:
+async def test_rows_are_read_as_written(tables: TablesStore) -> None:
     text = '{"z":1,"a":1.0,"$where":{"b.c":[null,123456789012345678901234567890]},"":"ü"}'
 
     digest, _ = await tables.create(PROJECT, [json.loads(text)])
@@ -83,7 +83,7 @@ async def test_tables_share_rows_and_chunks(database: Database, tables: TablesSt
     assert await tables.create_from_digests(PROJECT, [*row_digests, digests.object_digest({"i": "new"})]) == appended
 
 
-async def test_an_append_writes_no_row_and_no_chunk_that_is_there(
+async def test_append_writes_only_new_rows_and_chunks(
     database: Database, tables: TablesStore, commands: Commands
 ) -> None:
     digest, _ = await tables.create(PROJECT, numbered(10_000))
@@ -98,7 +98,7 @@ async def test_an_append_writes_no_row_and_no_chunk_that_is_there(
 
 
 @pytest.mark.parametrize("depth", [0, 40_000, 89_000])
-async def test_a_page_reads_as_much_at_any_depth(tables: TablesStore, commands: Commands, depth: int) -> None:
+async def test_page_reads_the_same_amount_at_any_offset(tables: TablesStore, commands: Commands, depth: int) -> None:
     rows = [{"i": number % 1_000} for number in range(90_000)]
     digest, _ = await tables.create(PROJECT, rows)
     at = await tables.rows(PROJECT, digest, PageRequest(1, offset=depth), [])
@@ -113,9 +113,7 @@ async def test_a_page_reads_as_much_at_any_depth(tables: TablesStore, commands: 
     assert len(found) == 101
 
 
-async def test_a_page_of_few_that_match_reads_the_values_of_these_alone(
-    tables: TablesStore, commands: Commands
-) -> None:
+async def test_filtered_page_reads_only_the_values_it_returns(tables: TablesStore, commands: Commands) -> None:
     digest, row_digests = await tables.create(PROJECT, numbered(20_000))
     one = Query({"$expr": {"$eq": [{"$getField": "val.i"}, {"$literal": 11_000}]}})
     commands.sent.clear()
@@ -128,7 +126,7 @@ async def test_a_page_of_few_that_match_reads_the_values_of_these_alone(
     assert keys == [f"{PROJECT}:{row_digests[11_000]}"]
 
 
-async def test_rows_that_are_not_there_count_and_show_once_they_come(tables: TablesStore) -> None:
+async def test_missing_rows_count_and_appear_when_written(tables: TablesStore) -> None:
     # given
     _, [one, other] = await tables.create(PROJECT, [{"i": 1}, {"i": 2}])
     late = digests.object_digest({"late": True})
@@ -156,7 +154,7 @@ async def test_rows_that_are_not_there_count_and_show_once_they_come(tables: Tab
     assert (values(page), page.has_next) == ([(4, {"i": 2})], True)
 
 
-async def test_a_table_of_rows_that_never_came_has_an_empty_page(tables: TablesStore) -> None:
+async def test_table_whose_rows_never_arrived_has_an_empty_page(tables: TablesStore) -> None:
     digest = await tables.create_from_digests(PROJECT, [UNKNOWN] * 5_000)
 
     page = await tables.rows(PROJECT, digest, PageRequest(10), ["val"])
@@ -171,7 +169,7 @@ async def test_a_table_of_rows_that_never_came_has_an_empty_page(tables: TablesS
     }
 
 
-async def test_projects_share_nothing(tables: TablesStore) -> None:
+async def test_projects_do_not_share_rows(tables: TablesStore) -> None:
     digest, row_digests = await tables.create(PROJECT, ROWS)
 
     other = await tables.create_from_digests("acme/other", row_digests)
@@ -181,7 +179,7 @@ async def test_projects_share_nothing(tables: TablesStore) -> None:
     assert await tables.stats("acme/none", [digest], BOTH) == []
 
 
-async def test_an_unknown_table_has_no_rows_no_numbers_and_no_updates(tables: TablesStore) -> None:
+async def test_unknown_table_has_no_rows_stats_or_updates(tables: TablesStore) -> None:
     assert await read_all(tables, "none") == []
     assert await read_all(tables, "none", sort_by=[SortBy("a")]) == []
     assert await tables.count_rows(PROJECT, "none") == 0
@@ -192,7 +190,7 @@ async def test_an_unknown_table_has_no_rows_no_numbers_and_no_updates(tables: Ta
     assert (stats.value.argument, update.value.argument) == ("digest", "base_digest")
 
 
-async def test_stats_are_of_the_tables_that_are_there_once_each(tables: TablesStore) -> None:
+async def test_stats_list_each_existing_table_once(tables: TablesStore) -> None:
     digest, _ = await tables.create(PROJECT, ROWS)
     empty, _ = await tables.create(PROJECT, [])
 
@@ -207,7 +205,7 @@ async def test_stats_are_of_the_tables_that_are_there_once_each(tables: TablesSt
         await tables.stats(PROJECT, ["x"] * 1_001, BOTH)
 
 
-async def test_updates_tell_the_row_of_each(tables: TablesStore) -> None:
+async def test_update_returns_the_digest_of_each_row(tables: TablesStore) -> None:
     digest, row_digests = await tables.create(PROJECT, ROWS)
 
     updated, told = await tables.update(
@@ -235,7 +233,7 @@ async def test_updates_tell_the_row_of_each(tables: TablesStore) -> None:
         ([Append({}), Insert(0, "text")], "updates.1.insert.row"),
     ],
 )
-async def test_an_update_that_breaks_a_rule_is_named_and_nothing_is_stored(
+async def test_invalid_update_is_named_and_nothing_is_stored(
     database: Database, tables: TablesStore, updates: list[TableUpdate], argument: str
 ) -> None:
     digest, _ = await tables.create(PROJECT, ROWS)
@@ -263,7 +261,7 @@ async def test_an_update_that_breaks_a_rule_is_named_and_nothing_is_stored(
     ],
     ids=["a list", "null", "a long integer", "a ref of the inside", "too large"],
 )
-async def test_a_row_that_breaks_a_rule_is_named_and_nothing_is_stored(
+async def test_invalid_row_is_named_and_nothing_is_stored(
     database: Database, tables: TablesStore, row: object, error: type[StoreError], reason: str
 ) -> None:
     with pytest.raises(error, match=reason) as refused:
@@ -273,7 +271,7 @@ async def test_a_row_that_breaks_a_rule_is_named_and_nothing_is_stored(
     assert await documents(database) == [0, 0, 0]
 
 
-async def test_a_row_may_speak_of_the_reserved_scheme(tables: TablesStore) -> None:
+async def test_row_may_contain_the_reserved_scheme(tables: TablesStore) -> None:
     rows = [{"text": "see weave-trace-internal:///x"}, {"weave-trace-internal:///x": 1}]
 
     digest, _ = await tables.create(PROJECT, rows)
@@ -281,7 +279,7 @@ async def test_a_row_may_speak_of_the_reserved_scheme(tables: TablesStore) -> No
     assert await read_all(tables, digest) == list(enumerate(rows))
 
 
-async def test_a_large_row_is_stored(tables: TablesStore) -> None:
+async def test_large_row_is_stored(tables: TablesStore) -> None:
     row = {"text": "x" * 7_000_000, "many": [0] * 50_000}
 
     digest, _ = await tables.create(PROJECT, [row])
@@ -290,7 +288,7 @@ async def test_a_large_row_is_stored(tables: TablesStore) -> None:
 
 
 @pytest.mark.parametrize("digest", ["", "nope", "x" * 44, "x" * 86, "é" * 43, "x" * 42 + "-"])
-async def test_a_digest_that_can_be_no_rows_is_refused(tables: TablesStore, digest: str) -> None:
+async def test_malformed_row_digest_is_refused(tables: TablesStore, digest: str) -> None:
     with pytest.raises(BadInputError, match="43 letters and digits") as refused:
         await tables.create_from_digests(PROJECT, [UNKNOWN, digest])
 
@@ -298,7 +296,7 @@ async def test_a_digest_that_can_be_no_rows_is_refused(tables: TablesStore, dige
 
 
 @pytest.mark.parametrize("path", ["", " ", ".", ".a", "a.", "a..b", "a. .b"])
-async def test_a_sort_without_a_path_is_refused(tables: TablesStore, path: str) -> None:
+async def test_sort_without_a_path_is_refused(tables: TablesStore, path: str) -> None:
     digest, _ = await tables.create(PROJECT, ROWS)
 
     with pytest.raises(BadInputError, match="not a path into rows") as refused:
@@ -307,7 +305,7 @@ async def test_a_sort_without_a_path_is_refused(tables: TablesStore, path: str) 
     assert refused.value.argument == "sort_by.1.field"
 
 
-async def test_a_sort_goes_by_a_key_with_a_dot_in_it(tables: TablesStore) -> None:
+async def test_sort_key_may_contain_a_dot(tables: TablesStore) -> None:
     rows: list[dict[str, Any]] = [{".": 2, "a. ": 1, "a": {" ": 3}}, {".": 1, "a. ": 2, "a": {" ": 2}}]
     digest, _ = await tables.create(PROJECT, rows)
 
@@ -316,7 +314,7 @@ async def test_a_sort_goes_by_a_key_with_a_dot_in_it(tables: TablesStore) -> Non
         assert [position for position, _ in found] == expected
 
 
-async def test_an_unknown_field_and_too_long_a_filter_are_refused(tables: TablesStore) -> None:
+async def test_unknown_field_and_too_long_filter_are_refused(tables: TablesStore) -> None:
     query = Query({"$expr": {"$eq": [{"$getField": "a"}, {"$literal": 1}]}})
 
     with pytest.raises(BadInputError, match="there is no field 'a'"):
@@ -325,7 +323,7 @@ async def test_an_unknown_field_and_too_long_a_filter_are_refused(tables: Tables
         await read_all(tables, ROWS_DIGEST, row_filter=RowFilter([UNKNOWN] * 10_001))
 
 
-async def test_a_cursor_is_good_for_its_list_only(tables: TablesStore) -> None:
+async def test_cursor_is_valid_only_for_its_list(tables: TablesStore) -> None:
     digest, row_digests = await tables.create(PROJECT, ROWS)
     other, _ = await tables.create(PROJECT, ROWS[:3])
     page = await tables.rows(PROJECT, digest, PageRequest(1), ["val"])
@@ -341,9 +339,7 @@ async def test_a_cursor_is_good_for_its_list_only(tables: TablesStore) -> None:
             await tables.rows(PROJECT, table, request, ["val"], **asked)
 
 
-async def test_writers_of_the_same_content_do_not_stand_in_each_others_way(
-    database: Database, tables: TablesStore
-) -> None:
+async def test_writers_of_equal_content_do_not_conflict(database: Database, tables: TablesStore) -> None:
     rows = numbered(2_000)
 
     made = await asyncio.gather(*(tables.create(PROJECT, rows) for _ in range(8)))
@@ -358,7 +354,7 @@ async def test_writers_of_the_same_content_do_not_stand_in_each_others_way(
 @pytest.mark.parametrize(
     ("at_once", "left"), [(content_store.BATCH, [0, 0, 0]), (2, [2, 0, 0])], ids=["whole", "in parts"]
 )
-async def test_without_its_last_write_a_table_is_not_there_and_can_be_made_again(
+async def test_table_without_its_last_write_is_missing_and_can_be_recreated(
     database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch, at_once: int, left: list[int]
 ) -> None:
     class Torn(BaseException):  # it stands for a kill

@@ -75,7 +75,7 @@ async def check(database: Database, tables: TablesStore, made: dict[str, list[di
     assert sizes[PROJECT]["tables_storage_size_bytes"] == sum(rows.values())
 
 
-async def test_what_a_killed_writer_leaves_behind_is_swept_away(database: Database, tables: TablesStore) -> None:
+async def test_data_left_by_a_killed_writer_is_deleted(database: Database, tables: TablesStore) -> None:
     # given: one that nobody goes on with, and a table, neither of which fits into one transaction
     await tear(database, numbered(40))
     other, _ = await tables.create(PROJECT, numbered(50, 1_000))
@@ -92,7 +92,7 @@ async def test_what_a_killed_writer_leaves_behind_is_swept_away(database: Databa
     [{"doomed": True}, {"touched_at": datetime.now(UTC) - timedelta(seconds=LEASE_SECONDS + 60)}],
     ids=["one that was being taken back", "one of a backup, or of a server that is long gone"],
 )
-async def test_what_was_left_long_ago_is_swept_away_at_once(
+async def test_old_leftover_data_is_deleted_at_once(
     database: Database, tables: TablesStore, sign: dict[str, object]
 ) -> None:
     torn = await tear(database, numbered(40))
@@ -102,7 +102,7 @@ async def test_what_was_left_long_ago_is_swept_away_at_once(
     assert await left(database) == (0, 0, 0, 0)
 
 
-async def test_a_table_under_way_is_no_table_and_a_sweep_spares_it(database: Database, tables: TablesStore) -> None:
+async def test_unfinished_table_is_invisible_and_survives_a_sweep(database: Database, tables: TablesStore) -> None:
     seen: list[tuple[int, int]] = []
 
     async def sweep() -> None:
@@ -116,9 +116,7 @@ async def test_a_table_under_way_is_no_table_and_a_sweep_spares_it(database: Dat
     await check(database, tables, {digest: numbered(60)})
 
 
-async def test_a_slow_writer_keeps_its_rows_however_long_all_of_it_takes(
-    database: Database, tables: TablesStore
-) -> None:
+async def test_slow_writer_keeps_its_rows_for_any_duration(database: Database, tables: TablesStore) -> None:
     async def sweep_and_let_time_pass() -> None:
         assert await tables.sweep() == 0
         long_ago = datetime.now(UTC) - timedelta(hours=1)
@@ -129,7 +127,7 @@ async def test_a_slow_writer_keeps_its_rows_however_long_all_of_it_takes(
     await check(database, tables, {digest: numbered(60)})
 
 
-async def test_who_was_swept_away_hears_of_it_and_leaves_nothing(database: Database, tables: TablesStore) -> None:
+async def test_swept_writer_gets_an_error_and_leaves_nothing(database: Database, tables: TablesStore) -> None:
     async def sweep() -> None:
         assert await tables.sweep(silent_seconds=0) == 1
 
@@ -139,7 +137,7 @@ async def test_who_was_swept_away_hears_of_it_and_leaves_nothing(database: Datab
     assert await left(database) == (0, 0, 0, 0)
 
 
-async def test_where_a_row_is_refused_nothing_is_left(database: Database, tables: TablesStore) -> None:
+async def test_refused_row_leaves_nothing(database: Database, tables: TablesStore) -> None:
     async def nothing() -> None:
         pass
 
@@ -181,7 +179,7 @@ WAYS = [_made_again, _made_in_one_transaction, _made_in_parts, _made_from_digest
 
 @pytest.mark.parametrize("make", WAYS)
 @pytest.mark.parametrize("sign", [{}, {"doomed": True}], ids=["left", "being taken back"])
-async def test_what_another_table_has_too_stays(
+async def test_content_shared_with_another_table_is_kept(
     database: Database, tables: TablesStore, make: Callable[[TablesStore], Awaitable[Made]], sign: dict[str, bool]
 ) -> None:
     # given what two killed writers left, of which one found rows of the other
@@ -197,7 +195,7 @@ async def test_what_another_table_has_too_stays(
 
 
 @pytest.mark.parametrize("make", WAYS)
-async def test_tables_that_were_there_first_stay(
+async def test_existing_tables_are_kept(
     database: Database, tables: TablesStore, make: Callable[[TablesStore], Awaitable[Made]]
 ) -> None:
     made = await make(tables)
@@ -212,7 +210,9 @@ async def test_tables_that_were_there_first_stay(
     await check(database, tables, made)
 
 
-async def test_two_that_share_rows_die_one_after_the_other(database: Database, tables: TablesStore) -> None:
+async def test_unfinished_tables_with_shared_rows_are_deleted_separately(
+    database: Database, tables: TablesStore
+) -> None:
     first = await tear(database, numbered(40))
     second = await tear(database, numbered(40, 20))
 
@@ -226,7 +226,7 @@ async def test_two_that_share_rows_die_one_after_the_other(database: Database, t
     assert await left(database) == (0, 0, 0, 0)
 
 
-async def test_several_sweep_at_once(database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_concurrent_sweeps_work(database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "_DISCARD_BATCH", 7)
     for start in (0, 20, 40):
         await tear(database, numbered(40, start))
@@ -237,7 +237,7 @@ async def test_several_sweep_at_once(database: Database, tables: TablesStore, mo
     await check(database, tables, {kept: numbered(25, 30)})
 
 
-async def test_a_sweep_that_was_cut_off_is_gone_on_with(
+async def test_interrupted_sweep_resumes(
     database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uploads, "_DISCARD_BATCH", 7)
@@ -253,7 +253,7 @@ async def test_a_sweep_that_was_cut_off_is_gone_on_with(
     assert await left(database) == (0, 0, 0, 0)
 
 
-async def test_tables_that_race_with_sweeps_are_whole_or_nothing(database: Database, tables: TablesStore) -> None:
+async def test_tables_racing_with_sweeps_are_complete_or_absent(database: Database, tables: TablesStore) -> None:
     stop = asyncio.Event()
 
     async def sweep_on() -> None:
@@ -277,9 +277,7 @@ async def test_tables_that_race_with_sweeps_are_whole_or_nothing(database: Datab
     await check(database, tables, dict(one for some in made for one in some if one))
 
 
-async def test_the_size_of_a_table_is_not_kept_before_its_rows_are_there_for_good(
-    database: Database, tables: TablesStore
-) -> None:
+async def test_table_size_is_stored_only_after_its_rows(database: Database, tables: TablesStore) -> None:
     digest = await tables.create_from_digests(PROJECT, [digests.object_digest(row) for row in numbered(40)])
     await tear(database, numbered(40), chunks=False)
     assert (await tables.stats_of_one(PROJECT, digest, [SIZE]))[SIZE] > 0
@@ -290,7 +288,7 @@ async def test_the_size_of_a_table_is_not_kept_before_its_rows_are_there_for_goo
     assert (await left(database))[::2] == (0, 1)
 
 
-async def test_a_purge_takes_what_is_under_way_along(
+async def test_purge_deletes_unfinished_tables(
     database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", -10)

@@ -46,7 +46,7 @@ def score_of(texts: dict[str, str], text: str, method: Method) -> int | None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_searches_agree_with_the_model(
+async def test_search_results_match_the_model(
     calls: CallsStore,
     store: TextSearchStore,
     index: Index,

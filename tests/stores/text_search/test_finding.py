@@ -45,7 +45,7 @@ async def method(request: pytest.FixtureRequest, calls: CallsStore, index: Index
 
 
 @pytest.mark.usefixtures("method")
-async def test_the_method_is_told(search: Search, method: Method) -> None:
+async def test_result_names_the_search_method(search: Search, method: Method) -> None:
     assert (await search("weft")).method is method
 
 
@@ -75,19 +75,19 @@ async def test_the_method_is_told(search: Search, method: Method) -> None:
         ("\0", set()),
     ],
 )
-async def test_calls_that_have_all_of_a_text_are_found(
+async def test_calls_that_contain_all_words_are_found(
     found: Found, method: Method, text: str, numbers: set[int]
 ) -> None:
     assert set(await found(text)) == numbers
     assert method
 
 
-async def test_a_scan_finds_what_stands_inside_words(found: Found, method: Method) -> None:
+async def test_scan_finds_text_inside_words(found: Found, method: Method) -> None:
     assert set(await found("eft", Method.SCAN)) == {1, 2, 3, 4}
     assert await found("eft", method) == (await found("eft", Method.SCAN) if method is Method.SCAN else [])
 
 
-async def test_scores_tell_where_the_text_stands(search: Search, method: Method) -> None:
+async def test_scores_depend_on_the_field_of_the_match(search: Search, method: Method) -> None:
     page = await search("weft")
 
     scores = {int(row["id"][-12:], 16): row["search_score"] for row in page.rows}
@@ -95,11 +95,11 @@ async def test_scores_tell_where_the_text_stands(search: Search, method: Method)
     assert page.method is method
 
 
-async def test_an_index_gives_the_best_first_and_a_scan_the_newest(found: Found, method: Method) -> None:
+async def test_index_returns_best_matches_first_and_scan_newest_first(found: Found, method: Method) -> None:
     assert await found("weft") == ([3, 4, 2, 1] if method is Method.INDEX else [4, 3, 2, 1])
 
 
-async def test_pages_go_on_by_cursor_and_are_one_list(search: Search, found: Found, method: Method) -> None:
+async def test_pages_by_cursor_form_one_list(search: Search, found: Found, method: Method) -> None:
     whole = await found("weft")
     rows: list[Any] = []
     after, pages = None, 0
@@ -118,7 +118,7 @@ async def test_pages_go_on_by_cursor_and_are_one_list(search: Search, found: Fou
     assert page.method is method
 
 
-async def test_pages_go_back_by_cursor_and_are_the_same_list(search: Search, found: Found, method: Method) -> None:
+async def test_pages_by_cursor_backward_form_the_same_list(search: Search, found: Found, method: Method) -> None:
     whole = await found("weft")
     rows: list[Any] = []
     before = None
@@ -139,7 +139,7 @@ async def test_pages_go_back_by_cursor_and_are_the_same_list(search: Search, fou
     assert refused.value.argument == "before"
 
 
-async def test_more_than_are_put_in_order_are_counted(
+async def test_matches_beyond_the_ranked_ones_are_counted(
     calls: CallsStore, index: Index, search: Search, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidates, "MAX_CANDIDATES", 2)
@@ -155,7 +155,7 @@ async def test_more_than_are_put_in_order_are_counted(
     assert (await search("heddle", Method.INDEX)).is_complete
 
 
-async def test_cursors_of_another_question_are_refused(search: Search, store: TextSearchStore, method: Method) -> None:
+async def test_cursors_of_another_search_are_refused(search: Search, store: TextSearchStore, method: Method) -> None:
     cursor = (await search("weft", size=1)).end_cursor
 
     for text, which in (("warp", None), ("weft", CallsFilter(trace_roots_only=True))):
@@ -165,7 +165,7 @@ async def test_cursors_of_another_question_are_refused(search: Search, store: Te
     assert method
 
 
-async def test_a_cursor_of_an_index_that_was_switched_off_is_refused_by_name(
+async def test_cursor_of_a_disabled_index_is_refused_by_name(
     calls: CallsStore, index: Index, search: Search, store: TextSearchStore
 ) -> None:
     await store_some(calls)
@@ -179,7 +179,9 @@ async def test_a_cursor_of_an_index_that_was_switched_off_is_refused_by_name(
         assert refused.value.argument == argument
 
 
-async def test_filters_and_queries_narrow(store: TextSearchStore, database: Database, method: Method) -> None:
+async def test_filters_and_queries_restrict_a_search(
+    store: TextSearchStore, database: Database, method: Method
+) -> None:
     await FeedbackStore(database).create([reaction(weave_ref=call_ref(2))])
 
     async def numbers(which: CallsFilter | None = None, query: object = None) -> list[int]:
@@ -197,12 +199,12 @@ async def test_filters_and_queries_narrow(store: TextSearchStore, database: Data
     assert method
 
 
-async def test_the_count_is_of_all_pages(store: TextSearchStore, method: Method) -> None:
+async def test_count_covers_all_pages(store: TextSearchStore, method: Method) -> None:
     assert await store.count(PROJECT, "weft", method=method) == 4
     assert await store.count(PROJECT, "nothing", method=method) == 0
 
 
-async def test_what_is_deleted_is_not_found(
+async def test_deleted_call_is_not_found(
     calls: CallsStore, found: Found, store: TextSearchStore, method: Method
 ) -> None:
     await calls.delete(PROJECT, [call_id(1)])
@@ -211,7 +213,7 @@ async def test_what_is_deleted_is_not_found(
     assert await store.count(PROJECT, "weft", method=method) == 3
 
 
-async def test_what_is_written_again_is_found_as_it_is(calls: CallsStore, found: Found, method: Method) -> None:
+async def test_rewritten_call_is_found_by_its_new_text(calls: CallsStore, found: Found, method: Method) -> None:
     await calls.write([start(1, inputs={"question": "What is the heddle?"}), end(2, output="No more.")])
     await calls.rename(PROJECT, call_id(3), "the heddle")
     await calls.rename(PROJECT, call_id(4), "")
@@ -230,7 +232,7 @@ async def test_no_other_project_is_searched(store: TextSearchStore, method: Meth
     assert method
 
 
-async def test_a_text_without_words_is_scanned_for(search: Search, method: Method) -> None:
+async def test_text_without_words_uses_a_scan(search: Search, method: Method) -> None:
     page = await search(")*[")
 
     assert (page.method, len(page.rows)) == (Method.SCAN, 1)
@@ -240,7 +242,7 @@ async def test_a_text_without_words_is_scanned_for(search: Search, method: Metho
             await search(")*[", Method.INDEX)
 
 
-async def test_an_index_that_is_not_there_cannot_be_asked_for(calls: CallsStore, search: Search) -> None:
+async def test_missing_index_cannot_be_required(calls: CallsStore, search: Search) -> None:
     await store_some(calls)
 
     with pytest.raises(BadInputError, match="no text index that is ready") as refused:
@@ -249,7 +251,7 @@ async def test_an_index_that_is_not_there_cannot_be_asked_for(calls: CallsStore,
     assert refused.value.argument == "method"
 
 
-async def test_a_scan_that_takes_too_long_says_where_it_stopped(
+async def test_timed_out_scan_returns_a_cursor_to_continue(
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scan, "_FIRST_BATCH", 2)
@@ -271,7 +273,7 @@ async def test_a_scan_that_takes_too_long_says_where_it_stopped(
     assert [row["id"] for row in rows] == [call_id(1)]
 
 
-async def test_a_scan_that_takes_too_long_backward_says_where_it_stopped(
+async def test_timed_out_backward_scan_returns_a_cursor_to_continue(
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scan, "_FIRST_BATCH", 2)
@@ -289,7 +291,7 @@ async def test_a_scan_that_takes_too_long_backward_says_where_it_stopped(
     assert [(page.has_previous, page.has_next) for page in pages] == [(True, False), (True, True), (False, True)]
 
 
-async def test_a_page_of_no_rows_is_none(store: TextSearchStore, method: Method) -> None:
+async def test_page_of_zero_rows_is_empty(store: TextSearchStore, method: Method) -> None:
     page = await store.page(PROJECT, "weft", PageRequest(0), [])
 
     assert (page.rows, page.has_next, page.end_cursor) == ([], True, None)

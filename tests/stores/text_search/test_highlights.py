@@ -30,7 +30,7 @@ def marked(highlight: Highlight) -> list[str]:
     return [units[2 * each.start : 2 * each.end].decode("utf-16-le") for each in highlight.ranges]
 
 
-def test_every_part_is_told_in_its_order_with_paths() -> None:
+def test_every_field_is_highlighted_in_order_with_paths() -> None:
     call = {
         "op_trace_name": "weft.answer",
         "display_name": "About the Weft",
@@ -53,14 +53,14 @@ def test_every_part_is_told_in_its_order_with_paths() -> None:
     assert found[4].snippet == "What is the weft?"
 
 
-def test_numbers_and_quoted_texts_are_found_as_they_are_stored() -> None:
+def test_numbers_and_quoted_text_match_their_stored_form() -> None:
     found = told({"inputs": {"n": 4711, "path": 'C:\\new "x"\nline'}}, r'4711 C:\new "line"')
 
     assert [(each.path, marked(each)) for each in found] == [("n", ["4711"]), ("path", ["C:\\new", "line"])]
 
 
 @pytest.mark.parametrize("before", [0, 10, 49, 50, 51, 5_000, 99_990, 150_000])
-def test_snippets_are_short_and_say_where_they_are_cut(before: int) -> None:
+def test_snippets_are_short_and_mark_their_cuts(before: int) -> None:
     [found] = told({"inputs": {"text": "😀" * before + " weft " + "é" * 300}}, "weft")
 
     assert len(found.snippet) == SNIPPET
@@ -68,7 +68,7 @@ def test_snippets_are_short_and_say_where_they_are_cut(before: int) -> None:
     assert (found.is_cut_before, found.is_cut_after) == (before > 49, True)
 
 
-def test_a_phrase_longer_than_a_snippet_is_whole() -> None:
+def test_phrase_longer_than_a_snippet_is_complete() -> None:
     phrase = "a long phrase " * 20 + "end"
 
     [found] = told({"inputs": {"text": f"before {phrase} after"}}, f'"{phrase}"')
@@ -76,26 +76,26 @@ def test_a_phrase_longer_than_a_snippet_is_whole() -> None:
     assert marked(found) == [phrase]
 
 
-def test_all_matches_of_a_snippet_are_marked_the_longest_first() -> None:
+def test_all_matches_in_a_snippet_are_marked_longest_first() -> None:
     [found] = told({"inputs": {"text": "weft wefts WEFT (a+b)"}}, "weft wefts a+b")
 
     assert marked(found) == ["weft", "wefts", "WEFT", "a+b"]
 
 
-def test_so_many_are_told_as_are_wanted() -> None:
+def test_highlight_count_is_the_requested_one() -> None:
     inputs = {"all": ["weft"] * 50}
 
     assert [each.path for each in told({"inputs": inputs}, "weft", 3)] == ["all.0", "all.1", "all.2"]
     assert len(told({"inputs": inputs}, "weft", 100)) == 50
 
 
-def test_no_markup_is_made_and_none_is_taken_away() -> None:
+def test_text_is_neither_escaped_nor_stripped() -> None:
     [found] = told({"inputs": {"text": "<b>weft</b>&amp;"}}, "weft")
 
     assert found.snippet == "<b>weft</b>&amp;"
 
 
-def test_what_takes_long_is_left_out() -> None:
+def test_slow_highlight_is_omitted() -> None:
     text = orjson.dumps(["weft"] * 1_000).decode()
 
     found = highlights_of({"json": {"inputs": text}}, parse("weft"), 100, monotonic() - 1)
@@ -104,7 +104,7 @@ def test_what_takes_long_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("part", ["exception", "inputs"])
-def test_a_hostile_phrase_takes_no_longer_than_it_may(part: str) -> None:
+def test_hostile_phrase_stays_within_the_time_limit(part: str) -> None:
     """A long phrase that nearly matches everywhere takes hundreds of comparisons at each place of a text."""
     text = "a" * 4_000_000
     call = {"exception": text} if part == "exception" else {"json": {"inputs": f'"{text}"'}}
@@ -116,7 +116,7 @@ def test_a_hostile_phrase_takes_no_longer_than_it_may(part: str) -> None:
     assert monotonic() - began < 5  # a quarter of a second on an idle machine; without a bound, half a minute
 
 
-async def test_highlights_of_large_payloads_are_made_beside_all_else(
+async def test_highlighting_large_payloads_yields_to_other_requests(
     calls: CallsStore, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await calls.write([start(1, inputs={"text": "x " * 1_000_000 + "weft"}), end(1, output=["y" * 40] * 20_000)])
@@ -137,7 +137,7 @@ async def test_highlights_of_large_payloads_are_made_beside_all_else(
 
 
 @pytest.mark.parametrize("wanted", [-1, 101])
-async def test_a_wrong_number_of_highlights_is_refused(store: TextSearchStore, wanted: int) -> None:
+async def test_invalid_number_of_highlights_is_refused(store: TextSearchStore, wanted: int) -> None:
     with pytest.raises(BadInputError) as refused:
         await store.page(PROJECT, "weft", PageRequest(), [], highlights=wanted)
 

@@ -35,7 +35,7 @@ async def marks(database: Database) -> dict[int, str]:
     return found
 
 
-async def test_an_index_is_off_until_it_is_switched_on(calls: CallsStore, store: TextSearchStore, index: Index) -> None:
+async def test_index_is_off_by_default(calls: CallsStore, store: TextSearchStore, index: Index) -> None:
     assert await store.index(PROJECT) is None
     with pytest.raises(NotFoundError):
         await store.set_index(PROJECT, is_on=True)
@@ -53,7 +53,7 @@ async def test_an_index_is_off_until_it_is_switched_on(calls: CallsStore, store:
     assert after.size_bytes > 100
 
 
-async def test_a_project_without_an_index_pays_nothing(calls: CallsStore, database: Database) -> None:
+async def test_project_without_an_index_has_no_overhead(calls: CallsStore, database: Database) -> None:
     await store_some(calls)
     await calls.write([end(1, output="again")])
 
@@ -71,7 +71,7 @@ async def test_switching_on_twice_changes_nothing(calls: CallsStore, store: Text
     assert again == before
 
 
-async def test_every_write_is_indexed_anew(
+async def test_every_write_is_reindexed(
     calls: CallsStore, database: Database, index: Index, store: TextSearchStore, found: Found
 ) -> None:
     await store_some(calls)
@@ -92,7 +92,7 @@ async def test_every_write_is_indexed_anew(
     assert (await found("warp"), await found("weft")) == ([3, 2, 6, 1], [5, 4, 3, 2])
 
 
-async def test_calls_without_a_start_are_found_when_it_comes(calls: CallsStore, index: Index, found: Found) -> None:
+async def test_calls_without_a_start_are_found_after_it_arrives(calls: CallsStore, index: Index, found: Found) -> None:
     await store_some(calls)
     await calls.write([end(9, output="the heddle")])
     await index()
@@ -103,7 +103,7 @@ async def test_calls_without_a_start_are_found_when_it_comes(calls: CallsStore, 
     assert await found("heddle") == [9]
 
 
-async def test_what_is_written_unknowingly_is_found_when_the_index_is_ready(
+async def test_write_missed_by_the_indexer_is_found_once_the_index_is_ready(
     calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, search: Search
 ) -> None:
     """Writers who entered the project just now do not look whether it has an index, for ten seconds."""
@@ -127,7 +127,9 @@ async def test_what_is_written_unknowingly_is_found_when_the_index_is_ready(
     assert len((await search("heddle", Method.INDEX)).rows) == 1
 
 
-async def test_nobody_waits_in_a_quiet_project(calls: CallsStore, store: TextSearchStore, database: Database) -> None:
+async def test_indexing_a_quiet_project_does_not_wait(
+    calls: CallsStore, store: TextSearchStore, database: Database
+) -> None:
     await store_some(calls)
     long_ago = times.now() - (index_state.QUIET_SECONDS + 1) * 1_000_000
     await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": long_ago}})
@@ -140,7 +142,7 @@ async def test_nobody_waits_in_a_quiet_project(calls: CallsStore, store: TextSea
     assert told.is_ready
 
 
-async def test_who_comes_after_a_kill_goes_on(
+async def test_indexing_resumes_after_a_kill(
     calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, index: Index
 ) -> None:
     monkeypatch.setattr(indexing, "_BATCH_SIZE", 2)
@@ -169,7 +171,7 @@ async def test_who_comes_after_a_kill_goes_on(
     assert [row["id"] for row in page.rows] == [call_id(number) for number in range(6, 0, -1)]
 
 
-async def test_one_who_lost_the_work_writes_nothing_more(
+async def test_indexer_that_lost_its_lease_writes_nothing_more(
     calls: CallsStore, database: Database, store: TextSearchStore
 ) -> None:
     await store_some(calls)
@@ -186,7 +188,7 @@ async def test_one_who_lost_the_work_writes_nothing_more(
     assert set((await marks(database)).values()) == {""}
 
 
-async def test_writes_while_an_index_is_made_are_all_found(
+async def test_writes_during_indexing_are_all_found(
     calls: CallsStore, database: Database, index: Index, found: Found
 ) -> None:
     await store_some(calls, last=20)
@@ -204,7 +206,7 @@ async def test_writes_while_an_index_is_made_are_all_found(
     assert set((await marks(database)).values()) == {"search_segment"}
 
 
-async def test_switching_off_takes_everything_away(
+async def test_switching_off_deletes_the_whole_index(
     calls: CallsStore, database: Database, index: Index, store: TextSearchStore, search: Search
 ) -> None:
     await store_some(calls)
@@ -231,7 +233,7 @@ async def until_gone(store: TextSearchStore) -> None:
         told = await store.index(PROJECT)
 
 
-async def test_switching_on_again_at_once_indexes_all_anew(
+async def test_switching_on_again_at_once_reindexes_everything(
     calls: CallsStore, database: Database, index: Index, store: TextSearchStore, found: Found
 ) -> None:
     await store_some(calls)
@@ -247,7 +249,7 @@ async def test_switching_on_again_at_once_indexes_all_anew(
     assert await found("weft", Method.INDEX) == [4, 3, 2, 1]
 
 
-async def test_segments_whose_calls_are_gone_go_as_well(
+async def test_segments_without_calls_are_deleted(
     calls: CallsStore,
     database: Database,
     index: Index,
@@ -270,7 +272,7 @@ async def test_segments_whose_calls_are_gone_go_as_well(
     assert await found("weft") == [4, 3, 2]
 
 
-async def test_a_purge_takes_the_index_away(
+async def test_purge_deletes_the_index(
     calls: CallsStore, database: Database, index: Index, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
@@ -288,7 +290,7 @@ async def test_a_purge_takes_the_index_away(
     assert set((await marks(database)).values()) == {""}
 
 
-async def test_words_of_a_call_that_is_gone_for_good_do_not_stay(
+async def test_words_of_a_permanently_deleted_call_are_deleted(
     calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, found: Found
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
@@ -314,7 +316,7 @@ async def test_words_of_a_call_that_is_gone_for_good_do_not_stay(
 
 
 @pytest.mark.parametrize("is_before", [True, False])
-async def test_a_purge_while_a_segment_is_stored_leaves_nothing(
+async def test_purge_during_a_segment_write_leaves_nothing(
     calls: CallsStore,
     database: Database,
     store: TextSearchStore,
@@ -349,7 +351,7 @@ async def test_a_purge_while_a_segment_is_stored_leaves_nothing(
         assert await collection.count_documents({}) == 0
 
 
-async def test_very_many_words_are_cut_and_that_is_told(
+async def test_word_count_is_capped_and_reported(
     calls: CallsStore, index: Index, store: TextSearchStore, found: Found
 ) -> None:
     many = " ".join(f"word{number}" for number in range(2_500))
@@ -365,7 +367,7 @@ async def test_very_many_words_are_cut_and_that_is_told(
     assert await found("last", Method.SCAN) == [1]
 
 
-async def test_no_event_tells_of_indexing(calls: CallsStore, index: Index) -> None:
+async def test_indexing_sends_no_events(calls: CallsStore, index: Index) -> None:
     await store_some(calls)
     events = calls.events(PROJECT, ["id"])
     first = asyncio.ensure_future(anext(events))

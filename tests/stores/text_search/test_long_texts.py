@@ -48,13 +48,11 @@ async def method(request: pytest.FixtureRequest, calls: CallsStore, index: Index
     ],
     ids=["phrase", "all but its end", "lower case", "unwanted", "escaped", "a sign"],
 )
-async def test_a_long_phrase_is_found_where_it_stands(
-    found: Found, method: Method, text: str, numbers: set[int]
-) -> None:
+async def test_long_phrase_is_found(found: Found, method: Method, text: str, numbers: set[int]) -> None:
     assert set(await found(text, method)) == numbers
 
 
-async def test_what_is_compared_is_found_as_by_a_pattern(
+async def test_comparison_gives_the_same_matches_as_a_pattern(
     calls: CallsStore, found: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await calls.write([start(number, inputs={"text": text}) for number, text in enumerate(LETTERS, start=1)])
@@ -78,7 +76,7 @@ async def test_what_is_compared_is_found_as_by_a_pattern(
     ],
     ids=["one", "many unwanted", "many short", "with others"],
 )
-def test_however_long_patterns_are_short_together(text: str) -> None:
+def test_total_pattern_length_is_bounded(text: str) -> None:
     asked = parse(text)
 
     for question in (hit(asked), score(asked), matching(asked, by_words=False), possibly_matching(asked)):

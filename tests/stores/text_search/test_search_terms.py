@@ -21,7 +21,7 @@ from stores.text_search.search_terms import MAX_TERMS, MAX_TEXT, Term, Terms, pa
         ("\0", ["\0"], []),
     ],
 )
-def test_words_and_phrases(text: str, wanted: list[str], unwanted: list[str]) -> None:
+def test_text_is_parsed_into_words_and_phrases(text: str, wanted: list[str], unwanted: list[str]) -> None:
     assert parse(text) == Terms(
         tuple(Term(each) for each in wanted), tuple(Term(each, is_negative=True) for each in unwanted)
     )
@@ -41,7 +41,7 @@ def test_words_and_phrases(text: str, wanted: list[str], unwanted: list[str]) ->
         (" ".join("é" * 10 + str(number) for number in range(19)), "has 218 characters"),
     ],
 )
-def test_what_is_nothing_to_look_for_is_refused(text: str, said: str) -> None:
+def test_search_text_without_terms_is_refused(text: str, said: str) -> None:
     with pytest.raises(BadInputError, match=said) as refused:
         parse(text)
 

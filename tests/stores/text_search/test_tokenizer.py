@@ -26,17 +26,17 @@ from stores.text_search.tokenizer import MAX_WORD_LENGTH, MAX_WORDS, words_of, w
         ("x" * 100, ["x" * MAX_WORD_LENGTH]),
     ],
 )
-def test_the_words_of_a_text(text: str, words: list[str]) -> None:
+def test_words_of_a_text(text: str, words: list[str]) -> None:
     assert words_of(text) == words
 
 
-def test_escapes_of_json_are_no_words() -> None:
+def test_json_escapes_are_not_words() -> None:
     text = json.dumps({"a": "one\ntwo\\three\u0001four"}, ensure_ascii=False)
 
     assert words_of(text, is_json=True) == ["a", "one", "two", "three", "four"]
 
 
-def test_of_very_many_words_the_first_count() -> None:
+def test_first_words_of_a_long_text_count() -> None:
     many = [f"word{number}" for number in range(MAX_WORDS + 500)]
 
     assert words_of(" ".join(many)) == many[: MAX_WORDS + 1]
@@ -57,17 +57,17 @@ def test_of_very_many_words_the_first_count() -> None:
         ("x" * 100, ["x" * MAX_WORD_LENGTH], False),
     ],
 )
-def test_what_a_call_must_have_to_have_a_text(text: str, words: list[str], is_exact: bool) -> None:  # noqa: FBT001 -- a case
+def test_search_words_are_derived_from_the_text(text: str, words: list[str], is_exact: bool) -> None:  # noqa: FBT001 -- a case
     assert words_to_find(text) == (words, is_exact)
 
 
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
-def test_whoever_has_a_text_between_others_has_its_words(before: str, text: str, after: str) -> None:
+def test_text_within_another_text_has_its_search_words(before: str, text: str, after: str) -> None:
     found, _ = words_to_find(text)
 
     assert set(found) <= set(words_of(f"{before} {text} {after}"))
 
 
 @given(st.text(alphabet=string.printable + "é全検", max_size=200))
-def test_the_words_in_json_are_those_of_the_text(text: str) -> None:
+def test_words_in_json_equal_those_of_the_text(text: str) -> None:
     assert set(words_of(json.dumps(text, ensure_ascii=False), is_json=True)) == set(words_of(text))

@@ -103,7 +103,7 @@ async def _walk(ask: Callable[..., object], size: int, *, backward: bool) -> lis
 
 
 @pytest.mark.parametrize("limit", [percentiles.MAX_COLLECTED, 5], ids=["gathered", "walked"])
-async def test_every_list_is_the_models(
+async def test_thread_lists_match_the_model(
     threads: ThreadsStore, stock: Stock, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     monkeypatch.setattr(percentiles, "MAX_COLLECTED", limit)

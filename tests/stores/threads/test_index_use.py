@@ -52,7 +52,7 @@ LISTS: list[tuple[ThreadsFilter | None, list[SortBy] | None, int]] = [
 ]
 
 
-async def test_a_page_and_the_count_read_the_keys_of_the_turns_that_count(
+async def test_page_and_count_read_only_index_keys_of_matching_turns(
     threads: ThreadsStore, database: Database, commands: Commands
 ) -> None:
     for which, sort_by, keys in LISTS:
@@ -70,7 +70,7 @@ async def test_a_page_and_the_count_read_the_keys_of_the_turns_that_count(
     assert plan.keys_examined <= TURNS + 5
 
 
-async def test_turns_of_threads_are_read_in_the_order_of_an_index(
+async def test_turns_of_threads_are_read_in_index_order(
     threads: ThreadsStore, database: Database, commands: Commands
 ) -> None:
     for period in (Period(), Period(after=at(99))):

@@ -43,7 +43,7 @@ def _told(rows: list[Row], *names: str) -> list[Any]:
     return [tuple(row[name] for name in names) for row in rows]
 
 
-async def test_a_thread_is_what_its_turns_make(threads: ThreadsStore, calls: CallsStore) -> None:
+async def test_thread_is_computed_from_its_turns(threads: ThreadsStore, calls: CallsStore) -> None:
     await calls.write(turn(3, "t", 0, 100) + turn(2, "t", 1000, 300) + turn(1, "t", 2000, None))
 
     assert await _read(threads) == [
@@ -61,7 +61,7 @@ async def test_a_thread_is_what_its_turns_make(threads: ThreadsStore, calls: Cal
 
 
 @pytest.mark.parametrize("sort_by", [None, [SortBy("p99_turn_duration_ms")]], ids=["of a page", "of all"])
-async def test_percentiles_lie_between_the_turns_next_to_them(
+async def test_percentiles_lie_between_adjacent_turns(
     threads: ThreadsStore, calls: CallsStore, sort_by: list[SortBy] | None
 ) -> None:
     expected: dict[str, tuple[list[float], float, float]] = {
@@ -90,7 +90,7 @@ async def test_percentiles_lie_between_the_turns_next_to_them(
         assert found[thread_id]["p99_turn_duration_ms"] == pytest.approx(p99, rel=1e-15)
 
 
-async def test_only_turns_count_and_only_of_threads_with_an_id(threads: ThreadsStore, calls: CallsStore) -> None:
+async def test_only_turns_with_a_thread_id_count(threads: ThreadsStore, calls: CallsStore) -> None:
     await calls.write(
         [
             *turn(1, "t", 0),
@@ -106,7 +106,7 @@ async def test_only_turns_count_and_only_of_threads_with_an_id(threads: ThreadsS
     assert _told(await _read(threads), "thread_id", "turn_count") == [("t", 1)]
 
 
-async def test_a_thread_of_which_no_turn_has_ended_is_none_yet(threads: ThreadsStore, calls: CallsStore) -> None:
+async def test_thread_without_a_finished_turn_is_not_listed(threads: ThreadsStore, calls: CallsStore) -> None:
     await calls.write(turn(1, "running", 0, None) + turn(2, "running", 1, None) + turn(3, "done", 2))
 
     assert _told(await _read(threads), "thread_id") == [("done",)]
@@ -119,7 +119,7 @@ async def test_a_thread_of_which_no_turn_has_ended_is_none_yet(threads: ThreadsS
     ]
 
 
-async def test_turns_that_are_deleted_are_gone(threads: ThreadsStore, calls: CallsStore) -> None:
+async def test_deleted_turns_disappear(threads: ThreadsStore, calls: CallsStore) -> None:
     await calls.write(turn(1, "t", 0, 100) + turn(2, "t", 500, 300) + turn(3, "u", 0))
 
     await calls.delete(PROJECT, [call_id(2), call_id(3)])
@@ -129,7 +129,7 @@ async def test_turns_that_are_deleted_are_gone(threads: ThreadsStore, calls: Cal
     ]
 
 
-async def test_a_start_that_comes_again_moves_its_turn(threads: ThreadsStore, calls: CallsStore) -> None:
+async def test_repeated_start_moves_its_turn(threads: ThreadsStore, calls: CallsStore) -> None:
     await calls.write(turn(1, "old", 0) + turn(2, "t", 0) + turn(3, "t", 1))
 
     await calls.write([start(1, thread_id="new", turn_id=call_id(1), started_at=at(0))])
@@ -141,7 +141,7 @@ async def test_a_start_that_comes_again_moves_its_turn(threads: ThreadsStore, ca
     ]
 
 
-async def test_an_end_that_comes_first_makes_a_turn_with_its_start(threads: ThreadsStore, calls: CallsStore) -> None:
+async def test_end_before_its_start_becomes_a_turn_with_the_start(threads: ThreadsStore, calls: CallsStore) -> None:
     begun, ended = turn(1, "t", 0, 40)
     await calls.write([ended])
     assert await _read(threads) == []
@@ -151,15 +151,13 @@ async def test_an_end_that_comes_first_makes_a_turn_with_its_start(threads: Thre
     assert _told(await _read(threads), "thread_id", "p50_turn_duration_ms") == [("t", 40.0)]
 
 
-async def test_of_turns_at_one_moment_the_first_and_the_last_by_id_are_told(
-    threads: ThreadsStore, calls: CallsStore
-) -> None:
+async def test_simultaneous_turns_are_ordered_by_id(threads: ThreadsStore, calls: CallsStore) -> None:
     await calls.write(turn(2, "t", 0, 10) + turn(1, "t", 0, 10) + turn(3, "t", 0, 10))
 
     assert _told(await _read(threads), "first_turn_id", "last_turn_id") == [(call_id(1), call_id(3))]
 
 
-async def test_times_choose_the_turns_that_count(threads: ThreadsStore, calls: CallsStore) -> None:
+async def test_time_filter_selects_the_turns_that_count(threads: ThreadsStore, calls: CallsStore) -> None:
     await calls.write(turn(1, "t", 0, 100) + turn(2, "t", 600, 200) + turn(3, "t", 601, 300) + turn(4, "old", 0))
 
     after = await _read(threads, ThreadsFilter(after_datetime=at(0)))
@@ -179,7 +177,7 @@ async def test_times_choose_the_turns_that_count(threads: ThreadsStore, calls: C
     assert none == []
 
 
-async def test_threads_of_another_project_are_not_there(threads: ThreadsStore, calls: CallsStore) -> None:
+async def test_threads_of_another_project_are_not_found(threads: ThreadsStore, calls: CallsStore) -> None:
     await calls.write([start(1, project_id="acme/other", thread_id="t", turn_id=call_id(1))])
     await calls.write([end(1, project_id="acme/other")])
 
@@ -187,7 +185,7 @@ async def test_threads_of_another_project_are_not_there(threads: ThreadsStore, c
     assert await _read(threads, ThreadsFilter(thread_ids=["t"])) == []
 
 
-async def test_threads_are_chosen_by_their_exact_ids(threads: ThreadsStore, calls: CallsStore) -> None:
+async def test_threads_are_filtered_by_exact_ids(threads: ThreadsStore, calls: CallsStore) -> None:
     odd = ["$t", "a.b", "a\0b", "'\"`", "😀", "x" * 1024, " ", "$where", "null", "{}", "%00", "T", "t"]
     await calls.write([part for number, name in enumerate(odd) for part in turn(number, name, number)])
 
@@ -203,14 +201,14 @@ async def test_threads_are_chosen_by_their_exact_ids(threads: ThreadsStore, call
     assert _told(await _read(threads, ThreadsFilter(thread_ids=[])), "thread_id") == _told(all_of_them, "thread_id")
 
 
-async def test_what_threads_do_not_sort_by_is_refused_by_name(threads: ThreadsStore) -> None:
+async def test_unsupported_sort_field_is_refused_by_name(threads: ThreadsStore) -> None:
     for name in ("first_turn_id", "last_turn_id", "id", "turns", "p95_turn_duration_ms", "", "a.b"):
         with pytest.raises(BadInputError, match=r"there is no field|did you mean") as refused:
             await threads.page(PROJECT, PageRequest(), ALL, sort_by=[SortBy("turn_count"), SortBy(name)])
         assert refused.value.argument == "sort_by.1.field"
 
 
-async def test_a_list_of_threads_has_a_limit(threads: ThreadsStore) -> None:
+async def test_list_of_threads_has_a_limit(threads: ThreadsStore) -> None:
     which = ThreadsFilter(thread_ids=[f"t{number}" for number in range(10_000)])
 
     for asking in (threads.page(PROJECT, PageRequest(), ALL, which), threads.count(PROJECT, which)):
@@ -219,7 +217,7 @@ async def test_a_list_of_threads_has_a_limit(threads: ThreadsStore) -> None:
         assert refused.value.argument == "filter.thread_ids"
 
 
-async def test_a_page_is_one_command_and_computes_what_is_wanted(
+async def test_page_is_one_command_and_computes_only_selected_fields(
     threads: ThreadsStore, calls: CallsStore, commands: Commands
 ) -> None:
     await calls.write([part for number in range(50) for part in turn(number, f"t{number % 20}", number)])
@@ -237,7 +235,7 @@ async def test_a_page_is_one_command_and_computes_what_is_wanted(
 
 
 @pytest.mark.parametrize("sort_by", [None, [SortBy("p50_turn_duration_ms", descending=True)]], ids=["page", "all"])
-async def test_a_thread_of_very_many_turns_is_still_told_exactly(
+async def test_thread_with_many_turns_is_exact(
     threads: ThreadsStore,
     calls: CallsStore,
     commands: Commands,
@@ -258,7 +256,7 @@ async def test_a_thread_of_very_many_turns_is_still_told_exactly(
     assert commands.names == ["aggregate", "aggregate", "aggregate", "aggregate", "aggregate"]
 
 
-async def test_a_thread_of_very_many_turns_does_not_slow_the_others(
+async def test_thread_with_many_turns_does_not_slow_the_others(
     threads: ThreadsStore, calls: CallsStore, database: Database, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(percentiles, "MAX_COLLECTED", 20)
@@ -276,9 +274,7 @@ async def test_a_thread_of_very_many_turns_does_not_slow_the_others(
     assert 30 <= walk["totalKeysExamined"] <= 30 + 7  # and an index asked once for each thread
 
 
-async def test_the_last_turn_is_found_without_sorting_the_turns(
-    threads: ThreadsStore, calls: CallsStore, commands: Commands
-) -> None:
+async def test_last_turn_is_found_without_sorting(threads: ThreadsStore, calls: CallsStore, commands: Commands) -> None:
     # A sort of which one is wanted replaces it with each turn, as turns come by their starts: seconds for 100,000.
     await calls.write([part for number in range(50) for part in turn(number, "t", number, 100 - 2 * (number % 3))])
 
@@ -289,13 +285,13 @@ async def test_the_last_turn_is_found_without_sorting_the_turns(
     assert [list(stage) for stage in lookup["pipeline"]] == [["$match"], ["$group"]]
 
 
-async def test_turns_that_run_are_never_the_last(threads: ThreadsStore, calls: CallsStore) -> None:
+async def test_running_turns_are_never_the_last(threads: ThreadsStore, calls: CallsStore) -> None:
     await calls.write(turn(2, "t", 0, 10) + turn(1, "t", 5, None) + turn(9, "t", 7, None) + turn(3, "t", 1, -4))
 
     assert _told(await _read(threads), "last_turn_id", "last_updated") == [(call_id(2), at(10))]
 
 
-async def test_calls_and_turns_of_many_threads_come_together(
+async def test_calls_and_turns_of_many_threads_are_read_together(
     threads: ThreadsStore, calls: CallsStore, commands: Commands
 ) -> None:
     parts = [turn(number, f"t{number % 3}", number, is_turn=number % 2 == 0) for number in range(60)]
@@ -320,7 +316,7 @@ async def test_calls_and_turns_of_many_threads_come_together(
     assert [list(count.values()) for count in counts] == [[9, 9, 9], [20, 20, 20]]
 
 
-async def test_pages_of_very_many_threads_are_made_in_turns_with_other_work(
+async def test_large_thread_pages_yield_to_other_requests(
     threads: ThreadsStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await calls.write([part for number in range(20) for part in turn(number, f"t{number:02}", number)])

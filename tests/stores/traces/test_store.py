@@ -36,7 +36,7 @@ async def store(database: Database, calls: CallsStore) -> TracesStore:
     return TracesStore(database)
 
 
-async def test_a_trace_is_there_where_a_call_of_it_is_visible(store: TracesStore, calls: CallsStore) -> None:
+async def test_trace_exists_if_one_of_its_calls_is_visible(store: TracesStore, calls: CallsStore) -> None:
     assert await store.by_keys(ALL, frozenset()) == {
         key: None if key == NONE else {"project_id": key[0], "trace_id": key[1]} for key in ALL
     }
@@ -47,14 +47,14 @@ async def test_a_trace_is_there_where_a_call_of_it_is_visible(store: TracesStore
 
 
 @pytest.mark.parametrize("wrong", ["", "no/trace", "x" * 2_000])
-async def test_what_is_no_id_of_a_trace_is_refused(store: TracesStore, wrong: str) -> None:
+async def test_invalid_trace_id_is_refused(store: TracesStore, wrong: str) -> None:
     with pytest.raises(BadInputError) as refused:
         await store.one(PROJECT, wrong)
 
     assert refused.value.argument == "trace_id"
 
 
-async def test_the_root_is_the_oldest_call_without_a_parent(store: TracesStore, calls: CallsStore) -> None:
+async def test_root_is_the_oldest_call_without_a_parent(store: TracesStore, calls: CallsStore) -> None:
     await calls.write([start(6, trace_id=trace_id(1), started_at=NOON - SECOND)])
 
     found = await store.roots(ALL, frozenset({"id"}))
@@ -67,7 +67,7 @@ async def test_the_root_is_the_oldest_call_without_a_parent(store: TracesStore, 
     }
 
 
-async def test_trees_have_the_wanted_fields_of_their_own_project(store: TracesStore) -> None:
+async def test_trees_have_the_selected_fields_of_their_project(store: TracesStore) -> None:
     found = await store.trees(ALL, frozenset({"id", "exception"}), PageRequest(10))
 
     told = {key: [(row["id"], row["depth"], row.get("exception")) for row in page.rows] for key, page in found.items()}
@@ -81,16 +81,14 @@ async def test_trees_have_the_wanted_fields_of_their_own_project(store: TracesSt
 
 
 @pytest.mark.parametrize(("depth", "counts"), [(None, [3, 1, 0, 1]), (1, [2, 1, 0, 1]), (0, [1, 1, 0, 1])])
-async def test_counts_are_those_of_the_tree_down_to_a_depth(
-    store: TracesStore, depth: int | None, counts: list[int]
-) -> None:
+async def test_counts_match_the_tree_to_a_depth(store: TracesStore, depth: int | None, counts: list[int]) -> None:
     found = await store.count(ALL, depth)
 
     assert [found[key] for key in ALL] == counts
 
 
 @pytest.mark.parametrize("ask", ["trees", "count"])
-async def test_a_negative_depth_is_refused(store: TracesStore, ask: str) -> None:
+async def test_negative_depth_is_refused(store: TracesStore, ask: str) -> None:
     asked = store.count([FIRST], -1) if ask == "count" else store.trees([FIRST], frozenset(), PageRequest(1), -1)
 
     with pytest.raises(BadInputError) as refused:
@@ -99,7 +97,7 @@ async def test_a_negative_depth_is_refused(store: TracesStore, ask: str) -> None
     assert refused.value.argument == "max_depth"
 
 
-async def test_totals_are_those_that_are_wanted(store: TracesStore, commands: Commands) -> None:
+async def test_only_selected_totals_are_computed(store: TracesStore, commands: Commands) -> None:
     commands.sent.clear()
     counted = await store.totals(ALL, frozenset({"num_calls", "num_errors", "num_running", "duration_ms"}))
 
@@ -112,9 +110,7 @@ async def test_totals_are_those_that_are_wanted(store: TracesStore, commands: Co
     assert used[FIRST]["usage"]["total_tokens"] == 7
 
 
-async def test_more_calls_than_may_be_are_refused_for_trees_and_usage_alone(
-    database: Database, store: TracesStore
-) -> None:
+async def test_too_many_calls_are_refused_for_trees_and_usage_only(database: Database, store: TracesStore) -> None:
     small: Any = TracesStore(database, max_calls=3)
 
     assert len((await small.trees([FIRST], frozenset(), PageRequest(9)))[FIRST].rows) == 3

@@ -31,7 +31,7 @@ def ids(found: Tree, request: PageRequest) -> list[str]:
     return [row["id"] for row in found.page(request).rows]
 
 
-async def test_each_call_stands_below_the_one_above_it_the_oldest_first() -> None:
+async def test_each_call_follows_its_parent_oldest_first() -> None:
     found = await tree()
 
     assert told(found, "id", "position", "depth", "tree_parent_id", "num_children", "num_descendants") == [
@@ -43,7 +43,7 @@ async def test_each_call_stands_below_the_one_above_it_the_oldest_first() -> Non
     ]
 
 
-async def test_what_a_depth_cuts_off_still_counts() -> None:
+async def test_calls_below_the_depth_limit_are_counted() -> None:
     found = await tree(max_depth=1)
 
     assert told(found, "id", "position", "num_descendants") == [("a", 0, 3), ("b", 1, 1), ("c", 2, 0), ("e", 3, 0)]
@@ -55,7 +55,7 @@ async def test_no_calls_make_an_empty_tree() -> None:
     assert (page.rows, page.has_next, page.has_previous) == ([], False, False)
 
 
-async def test_pages_both_ways_are_one_list() -> None:
+async def test_pages_in_both_directions_form_one_list() -> None:
     found = await tree()
     first = found.page(PageRequest(2))
     last = found.page(PageRequest(2, backward=True))
@@ -67,7 +67,7 @@ async def test_pages_both_ways_are_one_list() -> None:
     assert ids(found, PageRequest(9, last.cursor(last.rows[0]), backward=True)) == ["a", "b", "d"]
 
 
-async def test_a_cursor_is_its_call_wherever_that_is_and_the_place_where_it_was() -> None:
+async def test_cursor_follows_its_call_and_else_its_former_position() -> None:
     page = (await tree()).page(PageRequest(2))
     cursor = page.cursor(page.rows[-1])
 
@@ -79,7 +79,7 @@ async def test_a_cursor_is_its_call_wherever_that_is_and_the_place_where_it_was(
 
 
 @pytest.mark.parametrize("other", [{"trace_id": "u"}, {"max_depth": 1}])
-async def test_a_cursor_of_another_tree_is_refused(other: dict[str, Any]) -> None:
+async def test_cursor_of_another_tree_is_refused(other: dict[str, Any]) -> None:
     page = (await tree()).page(PageRequest(1))
     another = await tree(**other)
 

@@ -591,14 +591,14 @@ def entry_of(payload: Payload) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("payload", PRICED, ids=ids)
-def test_a_bill_is_that_by_hand(payload: Payload) -> None:
+def test_call_cost_matches_a_manual_calculation(payload: Payload) -> None:
     [line] = bill([entry_of(payload)], 0, PRICES)
 
     assert Decimal(repr(line["total_cost"])) == by_hand(payload)
     assert sum(Decimal(repr(part["cost"])) for part in line["components"]) == by_hand(payload)
 
 
-def test_nothing_but_a_variant_free_of_charge_has_no_price() -> None:
+def test_only_free_variants_have_no_price() -> None:
     [free] = [payload for payload in PAYLOADS if payload not in PRICED]
 
     assert free.model == "deepseek/deepseek-r1:free"
@@ -606,7 +606,7 @@ def test_nothing_but_a_variant_free_of_charge_has_no_price() -> None:
     assert (line["stated_cost"], line["components"], line.get("total_cost")) == (0, [], None)
 
 
-async def test_a_pipeline_computes_all_bills_by_hand(database: Database) -> None:
+async def test_pipeline_computes_all_manually_calculated_costs(database: Database) -> None:
     prices = PRICES.of({payload.model for payload in PAYLOADS})
     documents = [{"started_at": 0, "usage": entry_of(payload)} for payload in PAYLOADS]
 

@@ -52,7 +52,7 @@ async def stored(calls: CallsStore, number: int = 1) -> tuple[Any, Any]:
         ({"prompt_tokens": 2.0**63, "completion_tokens": 2.0**62}, (0, 2**62, 0, 2**62)),
     ],
 )
-async def test_counts_are_kept_under_one_name_each(
+async def test_counts_are_stored_under_one_name_each(
     calls: CallsStore, sent: dict[str, Any], counts: tuple[int, ...]
 ) -> None:
     await calls.write([start(), end(summary={"usage": {"m": sent}})])
@@ -62,7 +62,7 @@ async def test_counts_are_kept_under_one_name_each(
     assert await stored(calls) == ([expected], counts[3])
 
 
-async def test_classes_and_a_stated_cost_are_kept_beside_the_counts_and_the_summary_as_sent(calls: CallsStore) -> None:
+async def test_token_classes_and_reported_cost_are_stored_with_the_counts(calls: CallsStore) -> None:
     sent = {"input_tokens": 3, "cache_read_input_tokens": 1000, "cache_creation_input_tokens": 500}
     priced = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25, "cost": 0.125}
     summary = {"usage": {"claude": sent, "gpt": priced}}
@@ -90,7 +90,7 @@ async def test_classes_and_a_stated_cost_are_kept_beside_the_counts_and_the_summ
         pytest.param(1, 0, 0.753, id="300,000 x 2.5e-6 + 200 x 1.5e-5: a call that speaks for itself"),
     ],
 )
-async def test_a_sum_that_states_no_requests_reaches_no_tier(
+async def test_sum_without_a_request_count_reaches_no_tier(
     calls: CallsStore, calls_counted: int, requests: int, cost: float
 ) -> None:
     sent = {"gemini-2.5-pro": {"requests": requests, "prompt_tokens": 300_000, "completion_tokens": 200}}
@@ -103,14 +103,14 @@ async def test_a_sum_that_states_no_requests_reaches_no_tier(
 @pytest.mark.parametrize(
     "summary", [{}, {"usage": {}}, {"usage": None}, {"usage": [1]}, {"usage": "x"}, {"usage": {"m": 3, "n": []}}]
 )
-async def test_a_call_that_names_no_model_keeps_nothing(calls: CallsStore, summary: dict[str, Any]) -> None:
+async def test_call_without_a_model_stores_no_usage(calls: CallsStore, summary: dict[str, Any]) -> None:
     await calls.write([start(), end(summary=summary)])
 
     assert await stored(calls) == (None, None)
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["inserted whole", "end upon end"])
-async def test_odd_names_and_many_models_are_kept_and_summed(calls: CallsStore, *, whole: bool) -> None:
+async def test_unusual_and_many_model_names_are_stored_and_summed(calls: CallsStore, *, whole: bool) -> None:
     names = ["", "a.b", "$sum", "$$ROOT", "nul\0", "ключ", "x" * 5_000, *(f"model-{number}" for number in range(9_993))]
     first: list[CallStart | CallEnd] = [
         start(),
@@ -124,22 +124,20 @@ async def test_odd_names_and_many_models_are_kept_and_summed(calls: CallsStore, 
     assert await stored(calls) == ([entry(name, 2, 0, 1, 2) for name in names], 20_000)
 
 
-async def test_sums_beyond_64_bits_are_the_most_that_fits(calls: CallsStore) -> None:
+async def test_sums_beyond_64_bits_are_capped(calls: CallsStore) -> None:
     await calls.write([start(), end(summary={"usage": {name: {"total_tokens": MOST} for name in "abc"}})])
 
     assert await stored(calls) == ([entry(name, MOST, 0, 0, MOST) for name in "abc"], MOST)
 
 
-async def test_the_last_end_takes_away_what_the_one_before_kept(calls: CallsStore) -> None:
+async def test_last_end_replaces_the_usage_of_earlier_ones(calls: CallsStore) -> None:
     await calls.write([start(), end(summary={"usage": {"m": {"requests": 1}}})])
     await calls.write([end()])
 
     assert await stored(calls) == (None, None)
 
 
-async def test_more_models_than_a_document_holds_are_refused_and_leave_nothing(
-    calls: CallsStore, database: Database
-) -> None:
+async def test_too_many_models_for_a_document_are_refused(calls: CallsStore, database: Database) -> None:
     models: dict[str, Any] = {f"{number:x}": {} for number in range(70_000)}
     assert len(json.dumps(models)) < MAX_BYTES // 7
 
@@ -149,7 +147,7 @@ async def test_more_models_than_a_document_holds_are_refused_and_leave_nothing(
     assert await database.calls.count_documents({}) == 0
 
 
-def test_what_is_kept_takes_no_more_than_payloads_reckon_with() -> None:
+def test_stored_usage_fits_the_space_reserved_for_it() -> None:
     names = ["", *(chr(0x4E00 + number) for number in range(20_000))]
     summary: dict[str, Any] = {"usage": {name: {} for name in names}}
     document = {"summary": summary, "json": {"summary": compact(summary)}, **kept_usage(summary, sums_up=True)}

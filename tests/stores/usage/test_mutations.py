@@ -80,7 +80,7 @@ def _is_misread(cases: Sequence[Case]) -> bool:
     return any(read(sent) != entry for read, sent, entry in cases)
 
 
-def test_each_flag_of_a_rule_decides_what_a_payload_comes_to(
+def test_each_rule_flag_affects_a_payloads_usage(
     summaries: list[tuple[str, Case]], spans: list[Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     langfuse = [case for payload, case in zip(SPANS, spans, strict=True) if payload.scope == "langfuse-sdk"]
@@ -99,7 +99,7 @@ def test_each_flag_of_a_rule_decides_what_a_payload_comes_to(
     assert not _is_misread([case for _, case in summaries])
 
 
-def test_each_name_of_a_count_decides_what_a_payload_comes_to(
+def test_each_count_name_affects_a_payloads_usage(
     summaries: list[tuple[str, Case]], spans: list[Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     langfuse = [case for payload, case in zip(SPANS, spans, strict=True) if payload.scope == "langfuse-sdk"]
@@ -127,9 +127,7 @@ def _changed_span_rules(rule: SpanRule) -> Iterator[tuple[str, SpanRule]]:
             yield f"not of {name}", rule._replace(providers=tuple(set(rule.providers) - {name}))
 
 
-def test_each_flag_of_a_rule_for_spans_decides_what_a_span_comes_to(
-    spans: list[Case], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_span_rule_flag_affects_a_spans_usage(spans: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
     undecided = []
     for at, rule in enumerate(SPAN_RULES):
         for change, changed in _changed_span_rules(rule):
@@ -140,9 +138,7 @@ def test_each_flag_of_a_rule_for_spans_decides_what_a_span_comes_to(
     assert undecided == []
 
 
-def test_each_attribute_that_states_a_part_or_a_cost_decides_what_a_span_comes_to(
-    spans: list[Case], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_usage_attribute_affects_a_spans_usage(spans: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
     layout = span_usage._STORED_LAYOUT
     undecided = []
     for name, keys in (PARTS | USAGE_BESIDE).items():

@@ -62,19 +62,19 @@ def of_span(payload: Payload) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @pytest.mark.parametrize("payload", SUMMARIES, ids=ids)
-def test_a_summary_as_a_sender_has_it_is_kept_as_counted_by_hand(payload: Payload) -> None:
+def test_real_summary_gives_the_manually_counted_usage(payload: Payload) -> None:
     assert kept({"usage": {payload.model: payload.sent}}) == {"model": payload.model, **payload.entry}
 
 
 @pytest.mark.parametrize("payload", SPANS, ids=ids)
-def test_a_span_as_a_sender_has_it_is_kept_as_counted_by_hand(payload: Payload) -> None:
+def test_real_span_gives_the_manually_counted_usage(payload: Payload) -> None:
     entry, attributes = of_span(payload)
 
     assert entry == {"model": payload.model, **payload.entry}
     assert kept({"usage": usage_of_stored(attributes)}) == entry
 
 
-def test_the_corpus_has_payloads_of_every_rule_under_names_of_their_own() -> None:
+def test_corpus_has_uniquely_named_payloads_for_every_rule() -> None:
     assert len({payload.name for payload in PAYLOADS}) == len(PAYLOADS) >= 200
     assert {rule_of(payload.sent).sender for payload in SUMMARIES} >= {
         rule.sender for rule in RULES if not rule.sender.startswith("Langfuse")
@@ -87,7 +87,7 @@ def test_the_corpus_has_payloads_of_every_rule_under_names_of_their_own() -> Non
 @example({"input_tokens": math.nan, "cache_read_input_tokens": math.inf, "cost": math.nan})
 @example({"promptTokensDetails": [None, {"modality": "AUDIO", "tokenCount": 2**80}], "promptTokenCount": "7"})
 @example({"token_classes": {"input": -1, "cache_read": 2**63, "output": MOST, "reasoning": MOST}})
-def test_counts_of_classes_add_up_whatever_is_sent(usage: dict[str, Any]) -> None:
+def test_token_class_counts_add_up_for_any_input(usage: dict[str, Any]) -> None:
     for model in ("m", "gemini-2.5-pro"):
         check_sums(kept({"usage": {model: usage}}))
 
@@ -105,21 +105,21 @@ def check_sums(entry: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("payload", SUMMARIES, ids=ids)
-def test_a_stated_entry_is_read_as_the_entry(payload: Payload) -> None:
+def test_stored_entry_is_read_back(payload: Payload) -> None:
     entry = kept_entry(payload.model, payload.sent)
 
     assert kept_entry(payload.model, stated_entry(entry)) == entry
 
 
 @given(HOSTILE)
-def test_a_stated_entry_of_any_usage_is_read_as_the_entry(usage: dict[str, Any]) -> None:
+def test_stored_entry_of_any_usage_is_read_back(usage: dict[str, Any]) -> None:
     entry = kept_entry("m", usage)
 
     assert kept_entry("m", stated_entry(entry)) == entry
 
 
 @given(HOSTILE)
-def test_a_span_with_any_usage_of_langfuse_is_read(usage: dict[str, Any]) -> None:
+def test_span_with_any_langfuse_usage_is_read(usage: dict[str, Any]) -> None:
     attributes = {"langfuse": {"observation": {"usage_details": usage, "cost_details": usage}}}
 
     found = usage_of_stored({"otel_span": {"attributes": attributes}})
@@ -128,5 +128,5 @@ def test_a_span_with_any_usage_of_langfuse_is_read(usage: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("attributes", [None, [], {}, {"otel_span": 1}, {"otel_span": {"attributes": []}}])
-def test_attributes_of_no_span_state_no_usage(attributes: object) -> None:
+def test_unrelated_attributes_state_no_usage(attributes: object) -> None:
     assert usage_of_stored(attributes) == {}

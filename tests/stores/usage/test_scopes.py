@@ -25,18 +25,16 @@ from stores.usage.scopes import OWN, SUM, UNCLEAR, usage_scope
         (None, UNCLEAR),
     ],
 )
-def test_a_summary_that_counts_one_call_speaks_for_it_and_one_that_counts_more_sums_up(
-    counts: object, scope: str
-) -> None:
+def test_summary_of_one_request_is_own_usage_and_of_several_a_sum(counts: object, scope: str) -> None:
     assert usage_scope({"status_counts": counts}) == scope
 
 
 @pytest.mark.parametrize("summary", [{}, [], None, "text", 1])
-def test_what_counts_nothing_leaves_it_unclear(summary: object) -> None:
+def test_summary_without_counts_leaves_the_scope_unclear(summary: object) -> None:
     assert usage_scope(summary) == UNCLEAR
 
 
-def test_an_index_has_just_what_is_unclear() -> None:
+def test_index_contains_exactly_the_unclear_calls() -> None:
     [index] = [index for index in INDEXES if "usage_scope" in dict(index.keys)]
 
     assert index.only == {"usage_scope": UNCLEAR}

@@ -32,7 +32,7 @@ async def since(calls: CallsStore, cursor: str, calls_filter: CallsFilter | None
     raise AssertionError("the events ended")
 
 
-async def test_what_happened_to_a_call_that_is_deleted_by_now_is_told_all_the_same(calls: CallsStore) -> None:
+async def test_events_of_a_call_deleted_meanwhile_are_sent(calls: CallsStore) -> None:
     cursor = await calls.events_cursor(PROJECT)
     await calls.write([start(1)])
     await calls.write([end(1)])
@@ -47,7 +47,7 @@ async def test_what_happened_to_a_call_that_is_deleted_by_now_is_told_all_the_sa
     ]
 
 
-async def test_a_deleted_call_passes_a_filter_as_it_was(calls: CallsStore) -> None:
+async def test_deleted_call_is_filtered_by_its_last_state(calls: CallsStore) -> None:
     await calls.write([start(1, op_name="f"), start(2, op_name="g")])
     cursor = await calls.events_cursor(PROJECT)
     await calls.delete(PROJECT, [call_id(1), call_id(2)])
@@ -61,7 +61,7 @@ async def test_a_deleted_call_passes_a_filter_as_it_was(calls: CallsStore) -> No
 
 
 @pytest.mark.parametrize("seconds", [-3600, 3600])
-async def test_it_does_not_matter_what_time_a_server_takes_it_for_when_it_deletes(
+async def test_delete_events_do_not_depend_on_the_servers_clock(
     calls: CallsStore, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
     cursor = await calls.events_cursor(PROJECT)
@@ -77,7 +77,7 @@ async def test_it_does_not_matter_what_time_a_server_takes_it_for_when_it_delete
     assert await since(calls, cursor) == [(kind, call_id(1)) for kind in ("started", "updated", "deleted")]
 
 
-async def test_what_nobody_could_see_happens_to_nobody(calls: CallsStore) -> None:
+async def test_changes_of_invisible_calls_are_not_events(calls: CallsStore) -> None:
     cursor = await calls.events_cursor(PROJECT)
     await calls.delete(PROJECT, [call_id(1)])
     await asyncio.sleep(0.002)
@@ -90,9 +90,7 @@ async def test_what_nobody_could_see_happens_to_nobody(calls: CallsStore) -> Non
     assert await since(calls, cursor) == []
 
 
-async def test_what_is_made_of_calls_beside_them_is_no_event_whether_it_comes_or_goes(
-    calls: CallsStore, database: Database
-) -> None:
+async def test_derived_documents_of_calls_are_not_events(calls: CallsStore, database: Database) -> None:
     await calls.write([start(1, thread_id="t", turn_id=call_id(1)), end(1, summary={"usage": {"m": {"requests": 1}}})])
     cursor = await calls.events_cursor(PROJECT)
 
@@ -108,7 +106,7 @@ async def test_what_is_made_of_calls_beside_them_is_no_event_whether_it_comes_or
     assert await since(calls, cursor) == []
 
 
-async def test_the_end_of_a_purge_ends_no_subscription_and_tells_nothing(calls: CallsStore, database: Database) -> None:
+async def test_end_of_a_purge_ends_no_subscription_and_sends_no_event(calls: CallsStore, database: Database) -> None:
     await calls.write([start(1), end(1)])
     cursor = await calls.events_cursor(PROJECT)
     await calls.write([start(2)])
@@ -119,7 +117,7 @@ async def test_the_end_of_a_purge_ends_no_subscription_and_tells_nothing(calls: 
     assert await since(calls, cursor) == [("started", call_id(2))]
 
 
-async def test_documents_of_other_versions_are_told_by_what_they_have(calls: CallsStore, database: Database) -> None:
+async def test_documents_of_other_versions_make_events_of_their_fields(calls: CallsStore, database: Database) -> None:
     cursor = await calls.events_cursor(PROJECT)
     documents: tuple[Document, ...] = ({}, {"visible": True}, {"visible": False, "started_at": times.now()})
     for number, document in enumerate(documents):

@@ -20,9 +20,7 @@ CHANGE = f"826B07E9EB000000072B042C0100296E5A1004{'A7' * 16}463C5F6964003C{_KEY}
 TIMEOUT = 60
 
 
-async def test_a_cursor_leads_to_its_place_at_each_server_and_after_a_restart(
-    database: Database, calls: CallsStore
-) -> None:
+async def test_cursor_resumes_at_each_server_and_after_a_restart(database: Database, calls: CallsStore) -> None:
     here, there = await cursors_over(database), await cursors_over(database)
 
     for place in (MOMENT, CHANGE):
@@ -36,7 +34,7 @@ async def test_a_cursor_leads_to_its_place_at_each_server_and_after_a_restart(
     await restarted.close()
 
 
-async def test_however_many_servers_begin_at_once_they_make_one_secret(database: Database) -> None:
+async def test_servers_started_concurrently_create_one_secret(database: Database) -> None:
     several = await asyncio.gather(*(cursors_over(database) for _ in range(20)))
 
     cursor = several[0].encode(PROJECT, MOMENT)
@@ -45,7 +43,7 @@ async def test_however_many_servers_begin_at_once_they_make_one_secret(database:
     assert len(kept["secret"]) == 32
 
 
-async def test_cursors_do_not_tell_how_much_was_written_into_other_projects(calls: CallsStore) -> None:
+async def test_cursors_do_not_reveal_writes_to_other_projects(calls: CallsStore) -> None:
     found = [await calls.events_cursor(PROJECT)]
     for count in (0, 1, 5, 20):
         await calls.write([start(count * 100 + number, project_id=OTHER) for number in range(count)])
@@ -56,7 +54,7 @@ async def test_cursors_do_not_tell_how_much_was_written_into_other_projects(call
     assert not any(tells_time(cursor) for cursor in found)
 
 
-async def test_neither_their_length_nor_that_they_are_equal_tells_what_cursors_are_of(database: Database) -> None:
+async def test_cursor_length_and_equality_reveal_nothing(database: Database) -> None:
     cursors = await cursors_over(database)
     later = MOMENT.replace("00000003", "7FFFFFFF")
 
@@ -66,7 +64,7 @@ async def test_neither_their_length_nor_that_they_are_equal_tells_what_cursors_a
     assert len({len(cursor) for cursor in found}) == 1
 
 
-async def test_one_event_has_one_cursor_for_all_whom_it_is_told(calls: CallsStore) -> None:
+async def test_event_has_the_same_cursor_for_all_subscribers(calls: CallsStore) -> None:
     cursor = await calls.events_cursor(PROJECT)
     await calls.write([start(1)])
 
@@ -77,7 +75,7 @@ async def test_one_event_has_one_cursor_for_all_whom_it_is_told(calls: CallsStor
     await calls.close()
 
 
-async def test_places_of_all_lengths_are_found_again(database: Database) -> None:
+async def test_resume_tokens_of_all_lengths_round_trip(database: Database) -> None:
     cursors = await cursors_over(database)
 
     for size in range(1, 400):
@@ -86,9 +84,7 @@ async def test_places_of_all_lengths_are_found_again(database: Database) -> None
             assert cursors.decode(PROJECT, cursors.encode(PROJECT, place)) == place
 
 
-async def test_what_was_changed_or_is_of_another_project_or_database_is_none(
-    database: Database, databases: DatabasePool
-) -> None:
+async def test_forged_cursor_or_one_of_another_project_is_refused(database: Database, databases: DatabasePool) -> None:
     cursors = await cursors_over(database)
     cursor = cursors.encode(PROJECT, CHANGE)
     content = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))

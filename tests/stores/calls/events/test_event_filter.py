@@ -23,7 +23,7 @@ def some(dice: random.Random, members: list[str]) -> list[str] | None:
     return dice.choice((None, None, None, [], dice.sample(members, dice.randint(1, len(members)))))
 
 
-async def test_a_filter_lets_the_same_calls_pass_here_as_in_the_database(calls: CallsStore, database: Database) -> None:
+async def test_event_filter_passes_the_same_calls_as_mongodb(calls: CallsStore, database: Database) -> None:
     dice = random.Random(SEED)  # noqa: S311 -- the same each time
     refs = [f"weave:///{PROJECT}/object/o{number}:{'v' * 43}" for number in range(3)]
     ops = [f"weave:///{PROJECT}/op/f:{version * 43}" for version in "ab"] + ["f", "g:x", "g;"]
@@ -76,7 +76,7 @@ async def test_a_filter_lets_the_same_calls_pass_here_as_in_the_database(calls: 
     assert matched > ROUNDS
 
 
-async def test_a_filter_and_a_query_together_are_both_to_hold(calls: CallsStore, database: Database) -> None:
+async def test_filter_and_query_are_combined_with_and(calls: CallsStore, database: Database) -> None:
     generator = Generator(SEED)
     await calls.write(generator.calls(30))
     rows = await database.calls.find({}).to_list(None)
@@ -91,9 +91,7 @@ async def test_a_filter_and_a_query_together_are_both_to_hold(calls: CallsStore,
     assert 0 < len(found) < 15
 
 
-async def test_names_of_ops_and_statuses_mean_in_events_what_they_mean_in_lists(
-    calls: CallsStore, database: Database
-) -> None:
+async def test_op_names_and_statuses_mean_the_same_in_events_and_lists(calls: CallsStore, database: Database) -> None:
     ops = ["f", f"weave:///{PROJECT}/op/f:v1", f"weave:///{PROJECT}/op/f:v2", f"weave:///{PROJECT}/op/g:v1", "f:x"]
     ops += ["weave", f"weave:///{PROJECT}/op/weave:v1"]
     await calls.write([start(number, op_name=op) for number, op in enumerate(ops)])
@@ -124,7 +122,7 @@ async def test_names_of_ops_and_statuses_mean_in_events_what_they_mean_in_lists(
         ("opname", "did you mean op_name"),
     ],
 )
-def test_a_field_that_is_not_there_is_refused_by_its_name_and_place(field: str, reason: str) -> None:
+def test_unknown_field_is_refused_with_its_name_and_path(field: str, reason: str) -> None:
     tree = {"$expr": {"$and": [{"$eq": [{"$literal": 1}, {"$getField": field}]}]}}
 
     with pytest.raises(BadInputError, match=reason) as refused:
@@ -133,7 +131,7 @@ def test_a_field_that_is_not_there_is_refused_by_its_name_and_place(field: str, 
     assert refused.value.argument == "query.json.$expr.$and.0.$eq.1.$getField"
 
 
-def test_more_conditions_on_feedback_than_a_list_takes_are_refused_before_anything_happens() -> None:
+def test_too_many_feedback_conditions_are_refused_before_any_event() -> None:
     one = {"$eq": [{"$getField": "feedback.[x].payload.y"}, {"$literal": 1}]}
 
     with pytest.raises(BadInputError, match="11 conditions on feedback; the limit is 10") as refused:
@@ -142,7 +140,7 @@ def test_more_conditions_on_feedback_than_a_list_takes_are_refused_before_anythi
     assert refused.value.argument == "query"
 
 
-def test_questions_are_the_same_only_if_they_ask_the_same() -> None:
+def test_event_filters_are_equal_only_if_their_conditions_are() -> None:
     def key(literal: object, **asked: Any) -> bytes:  # noqa: ANN401 -- what a filter takes
         tree = {"$expr": {"$eq": [{"$getField": "inputs.x"}, {"$literal": literal}]}}
         return EventFilter(PROJECT, CallsFilter(**asked), Query(tree)).key

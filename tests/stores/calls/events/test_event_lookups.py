@@ -58,9 +58,7 @@ async def since(calls: CallsStore, cursor: str, tree: Tree) -> list[tuple[str, s
     raise AssertionError("the events ended")
 
 
-async def test_conditions_on_feedback_look_at_what_there_is_when_an_event_is_told(
-    calls: CallsStore, database: Database
-) -> None:
+async def test_feedback_conditions_use_the_feedback_at_delivery(calls: CallsStore, database: Database) -> None:
     cursor = await calls.events_cursor(PROJECT)
     await calls.write([start(1), start(2), start(3)])
     await FeedbackStore(database).create_one(reaction("👍", weave_ref=call_ref(1)))
@@ -79,7 +77,7 @@ async def test_conditions_on_feedback_look_at_what_there_is_when_an_event_is_tol
     ]
 
 
-async def test_conditions_on_costs_hold_by_the_prices_of_now(calls: CallsStore, database: Database) -> None:
+async def test_cost_conditions_use_current_prices(calls: CallsStore, database: Database) -> None:
     await CostsStore(database).create(PROJECT, [NewCost("m", 1.0, 0.0, effective_date=0)])
     cursor = await calls.events_cursor(PROJECT)
     for number, tokens in ((1, 1), (2, 3)):
@@ -91,9 +89,7 @@ async def test_conditions_on_costs_hold_by_the_prices_of_now(calls: CallsStore, 
     ]
 
 
-async def test_an_event_decides_by_its_call_what_mongodb_finds_too_complex_beside_what_is_looked_up(
-    calls: CallsStore, database: Database
-) -> None:
+async def test_payload_too_complex_for_mongodb_is_checked_in_python(calls: CallsStore, database: Database) -> None:
     cursor = await calls.events_cursor(PROJECT)
     needle = {"$contains": {"input": {"$getField": "inputs.part"}, "substr": {"$literal": "needle"}}}
     for number, text in ((1, "needle"), (2, "hay"), (3, "hay")):
@@ -104,9 +100,7 @@ async def test_an_event_decides_by_its_call_what_mongodb_finds_too_complex_besid
     assert await since(calls, cursor, {"$not": [{"$or": [needle, UP]}]}) == [("started", call_id(2))]
 
 
-async def test_many_who_ask_the_same_look_up_once_and_of_what_passes_the_rest_alone(
-    calls: CallsStore, commands: Commands
-) -> None:
+async def test_equal_filters_share_one_lookup_and_each_checks_the_rest(calls: CallsStore, commands: Commands) -> None:
     tree = {"$and": [compared("eq", "op_name", "f"), NO_FEEDBACK]}
     streams = [events(calls, tree, None) for _ in range(20)]
     reading = [asyncio.create_task(anext(stream)) for stream in streams]
@@ -124,7 +118,7 @@ async def test_many_who_ask_the_same_look_up_once_and_of_what_passes_the_rest_al
 
 @pytest.mark.parametrize("failure", [UnavailableError("away"), StoreTimeoutError("slow")])
 @pytest.mark.parametrize(("tree", "wanted"), [(NO_FEEDBACK, "id"), (compared("gt", "id", ""), "total_cost")])
-async def test_who_catches_up_with_what_cannot_be_looked_up_is_told_to_go_on_before_it(
+async def test_resuming_subscriber_gets_a_cursor_before_a_failed_lookup(
     calls: CallsStore, monkeypatch: pytest.MonkeyPatch, failure: Exception, tree: Tree, wanted: str
 ) -> None:
     cursor = await calls.events_cursor(PROJECT)
@@ -142,7 +136,7 @@ async def test_who_catches_up_with_what_cannot_be_looked_up_is_told_to_go_on_bef
     assert [first.call["id"], second.call["id"]] == [call_id(1), call_id(2)]
 
 
-async def test_where_the_first_event_of_all_cannot_be_looked_up_it_is_told_after_the_cursor_of_the_error(
+async def test_failed_first_lookup_reports_a_cursor_before_the_event(
     calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = events(calls, NO_FEEDBACK, None)

@@ -69,9 +69,7 @@ def opened(commands: Commands) -> list[dict[str, Any]]:
     return [pipeline[0]["$changeStream"] for pipeline in stages(commands)]
 
 
-async def test_who_is_let_begin_misses_nothing_and_learns_nothing_of_another_project(
-    stream: FanOut, calls: CallsStore
-) -> None:
+async def test_new_subscriber_misses_no_event_and_sees_only_its_project(stream: FanOut, calls: CallsStore) -> None:
     async with reading(stream) as ours:
         await calls.write([start(1)])
         async with reading(stream, OTHER) as theirs:
@@ -82,9 +80,7 @@ async def test_who_is_let_begin_misses_nothing_and_learns_nothing_of_another_pro
             assert await told(theirs, 1) == [("ended", call_id(2))]
 
 
-async def test_an_event_has_all_of_the_call_but_what_is_there_for_queries_alone(
-    stream: FanOut, calls: CallsStore
-) -> None:
+async def test_event_has_all_stored_call_fields(stream: FanOut, calls: CallsStore) -> None:
     async with reading(stream) as subscriber:
         await calls.write([start(1, inputs={"q": 2**70}), end(1, output="x")])
         event = await subscriber.next()
@@ -95,7 +91,7 @@ async def test_an_event_has_all_of_the_call_but_what_is_there_for_queries_alone(
     assert event.call["json"]["inputs"] == '{"q":1180591620717411303424}'
 
 
-async def test_many_share_one_stream_that_closes_after_the_last_and_opens_again(
+async def test_subscribers_share_one_stream_that_closes_and_reopens(
     stream: FanOut, calls: CallsStore, commands: Commands
 ) -> None:
     async with AsyncExitStack() as stack:
@@ -113,7 +109,7 @@ async def test_many_share_one_stream_that_closes_after_the_last_and_opens_again(
     assert len(opened(commands)) == 2
 
 
-async def test_the_stream_is_told_whose_changes_to_look_for_until_these_are_too_many_to_name(
+async def test_stream_filters_by_project_up_to_a_limit(
     stream: FanOut, calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fan_out, "_MAX_NAMED_PROJECTS", 2)
@@ -130,7 +126,7 @@ async def test_the_stream_is_told_whose_changes_to_look_for_until_these_are_too_
     assert named == [["acme/one:"], ["acme/one:", "acme/two:"], []]
 
 
-async def test_projects_that_nobody_watches_any_more_are_soon_not_looked_for(
+async def test_unwatched_projects_are_soon_removed_from_the_stream_filter(
     stream: FanOut, calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with reading(stream) as ours:
@@ -149,14 +145,14 @@ async def test_projects_that_nobody_watches_any_more_are_soon_not_looked_for(
     assert alone["documentKey._id"]["$gt"] == f"{PROJECT}:"
 
 
-async def test_who_comes_right_after_the_last_left_is_told_all_the_same(stream: FanOut, calls: CallsStore) -> None:
+async def test_subscriber_that_follows_the_last_one_gets_all_events(stream: FanOut, calls: CallsStore) -> None:
     for number in range(1, 4):
         async with reading(stream) as subscriber:
             await calls.write([start(number)])
             assert await told(subscriber, 1) == [("started", call_id(number))]
 
 
-async def test_who_lags_is_told_where_to_resume_and_the_others_go_on(database: Database, calls: CallsStore) -> None:
+async def test_slow_subscriber_gets_a_resume_cursor_and_others_continue(database: Database, calls: CallsStore) -> None:
     stream = FanOut(database.calls, await cursors_over(database), max_events=3)
 
     async with reading(stream) as slow, reading(stream) as fast:
@@ -178,7 +174,7 @@ async def test_who_lags_is_told_where_to_resume_and_the_others_go_on(database: D
     await events.aclose()
 
 
-async def test_what_is_kept_is_bounded_by_its_size_for_all_together(database: Database, calls: CallsStore) -> None:
+async def test_event_buffer_is_bounded_in_total_size(database: Database, calls: CallsStore) -> None:
     stream = FanOut(database.calls, await cursors_over(database), max_bytes=1_000_000)
 
     async with reading(stream) as ours, reading(stream, OTHER) as theirs:
@@ -192,7 +188,7 @@ async def test_what_is_kept_is_bounded_by_its_size_for_all_together(database: Da
     await stream.close()
 
 
-async def test_more_subscriptions_than_a_process_takes_are_refused_with_the_setting(database: Database) -> None:
+async def test_subscriptions_over_the_process_limit_name_the_setting(database: Database) -> None:
     stream = FanOut(database.calls, await cursors_over(database), max_subscribers=2)
 
     async with reading(stream), reading(stream, OTHER):
@@ -204,7 +200,7 @@ async def test_more_subscriptions_than_a_process_takes_are_refused_with_the_sett
     await stream.close()
 
 
-async def test_more_subscriptions_than_one_caller_may_have_are_refused_to_that_one(database: Database) -> None:
+async def test_subscriptions_over_the_callers_limit_are_refused(database: Database) -> None:
     stream = FanOut(database.calls, await cursors_over(database), max_subscribers=3, max_per_caller=2)
 
     async with stream.watch_project(PROJECT, "a"), stream.watch_project(OTHER, "a"):
@@ -218,7 +214,7 @@ async def test_more_subscriptions_than_one_caller_may_have_are_refused_to_that_o
     await stream.close()
 
 
-async def test_others_have_their_turn_while_many_questions_are_answered(
+async def test_evaluating_many_filters_yields_to_other_requests(
     stream: FanOut, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of_others = Turns()
@@ -243,7 +239,7 @@ async def test_others_have_their_turn_while_many_questions_are_answered(
     assert events == [[("started", call_id(1))]] * 100
 
 
-async def test_closing_ends_every_subscription_after_the_events_that_wait_and_lets_nobody_in(
+async def test_close_delivers_pending_events_then_ends_all_subscriptions(
     stream: FanOut, calls: CallsStore, commands: Commands
 ) -> None:
     async with reading(stream) as early, reading(stream, OTHER) as late:
@@ -264,7 +260,7 @@ async def test_closing_ends_every_subscription_after_the_events_that_wait_and_le
     assert "killCursors" in commands.names
 
 
-async def test_a_stream_that_cannot_be_resumed_ends_with_an_error_and_another_may_begin(
+async def test_unresumable_stream_ends_with_an_error_and_a_new_one_may_start(
     stream: FanOut, calls: CallsStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     await calls.write([start(1)])
@@ -280,9 +276,7 @@ async def test_a_stream_that_cannot_be_resumed_ends_with_an_error_and_another_ma
     assert "which ended its change stream" in caplog.text
 
 
-async def test_who_comes_while_a_dead_stream_is_being_closed_begins_with_a_new_one(
-    stream: FanOut, calls: CallsStore
-) -> None:
+async def test_subscriber_during_a_stream_failure_gets_a_new_stream(stream: FanOut, calls: CallsStore) -> None:
     for number in range(5):
         await calls.write([start(1)])
         await until(lambda: stream._follow_task is None)
@@ -297,7 +291,7 @@ async def test_who_comes_while_a_dead_stream_is_being_closed_begins_with_a_new_o
             assert await told(subscriber, 1) == [("started", call_id(100 + number))]
 
 
-async def test_a_subscription_to_a_database_that_is_away_is_unavailable() -> None:
+async def test_subscription_without_a_database_is_unavailable() -> None:
     away = Database.open("mongodb://127.0.0.1:1/?directConnection=true", "loomql", timeout_seconds=0.2)
     calls = CallsStore(away)
 
@@ -338,9 +332,7 @@ async def write_surely(calls: CallsStore, number: int) -> None:
                 await asyncio.sleep(0.1)
 
 
-async def test_every_event_is_told_once_though_mongod_is_killed_in_the_middle(
-    own_database: Database, commands: Commands
-) -> None:
+async def test_each_event_is_delivered_once_though_mongod_is_killed(own_database: Database, commands: Commands) -> None:
     calls, stream = CallsStore(own_database), FanOut(own_database.calls, await cursors_over(own_database))
     async with reading(stream) as subscriber:
         for number in range(60):

@@ -60,9 +60,7 @@ async def write_some(calls: CallsStore) -> None:
 EXPECTED = {call_id(1): {True}, call_id(2): {False}, call_id(3): {False}}
 
 
-async def test_what_a_large_call_says_is_looked_at_beside_the_event_loop(
-    calls: CallsStore, threads: dict[str, set[bool]]
-) -> None:
+async def test_large_call_is_filtered_in_a_thread(calls: CallsStore, threads: dict[str, set[bool]]) -> None:
     async with aclosing(calls.events(PROJECT, {"id"}, query=LOW)) as events, asyncio.timeout(TIMEOUT):
         reading = asyncio.create_task(anext(events))
         await begun(calls)
@@ -73,7 +71,9 @@ async def test_what_a_large_call_says_is_looked_at_beside_the_event_loop(
     assert threads == EXPECTED
 
 
-async def test_so_it_is_where_the_past_is_caught_up_with(calls: CallsStore, threads: dict[str, set[bool]]) -> None:
+async def test_large_call_is_filtered_in_a_thread_during_catch_up(
+    calls: CallsStore, threads: dict[str, set[bool]]
+) -> None:
     cursor = await calls.events_cursor(PROJECT)
     await write_some(calls)
     async with aclosing(calls.events(PROJECT, {"id"}, query=LOW, after=cursor)) as events, asyncio.timeout(TIMEOUT):
@@ -83,7 +83,7 @@ async def test_so_it_is_where_the_past_is_caught_up_with(calls: CallsStore, thre
     assert threads == EXPECTED
 
 
-async def test_so_it_is_where_another_question_comes_for_what_is_kept(
+async def test_large_buffered_call_is_filtered_in_a_thread_for_new_filters(
     calls: CallsStore, threads: dict[str, set[bool]]
 ) -> None:
     cursor = await calls.events_cursor(PROJECT)
@@ -100,7 +100,7 @@ async def test_so_it_is_where_another_question_comes_for_what_is_kept(
     assert threads == EXPECTED
 
 
-async def test_who_comes_while_a_large_call_is_looked_at_is_told_of_it_too(
+async def test_subscriber_that_starts_during_filtering_gets_the_large_call(
     calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cursor = await calls.events_cursor(PROJECT)

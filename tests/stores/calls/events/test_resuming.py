@@ -47,9 +47,7 @@ def numbered(*numbers: int) -> list[str]:
     return [call_id(number) for number in numbers]
 
 
-async def test_after_a_cursor_comes_all_that_happened_since_at_any_process(
-    calls: CallsStore, elsewhere: CallsStore
-) -> None:
+async def test_cursor_returns_all_later_events_in_any_process(calls: CallsStore, elsewhere: CallsStore) -> None:
     cursor = await calls.events_cursor(PROJECT)
     await calls.write([start(1), start(9, project_id=OTHER)])
     await calls.write([end(1)])
@@ -66,9 +64,7 @@ async def test_after_a_cursor_comes_all_that_happened_since_at_any_process(
     assert [event[:2] for event in there] == [event[:2] for event in here[1:]]
 
 
-async def test_a_list_and_the_events_after_a_cursor_from_before_it_miss_nothing(
-    calls: CallsStore, elsewhere: CallsStore
-) -> None:
+async def test_list_and_events_after_an_earlier_cursor_miss_nothing(calls: CallsStore, elsewhere: CallsStore) -> None:
     await calls.write([start(1)])
     cursor = await elsewhere.events_cursor(PROJECT)
     await calls.write([start(2)])
@@ -78,7 +74,7 @@ async def test_a_list_and_the_events_after_a_cursor_from_before_it_miss_nothing(
     assert ids(await told(elsewhere, 2, cursor)) == numbered(2, 3)
 
 
-async def test_who_comes_back_soon_is_served_from_what_is_kept(calls: CallsStore, commands: Commands) -> None:
+async def test_quick_reconnect_is_served_from_the_buffer(calls: CallsStore, commands: Commands) -> None:
     async with aclosing(calls.events(PROJECT, {"id"})) as events:
         reading = asyncio.create_task(anext(events))
         await begun(calls)
@@ -93,9 +89,7 @@ async def test_who_comes_back_soon_is_served_from_what_is_kept(calls: CallsStore
         assert set(commands.names) <= {"getMore"}
 
 
-async def test_however_little_is_kept_and_much_is_written_meanwhile_each_event_is_told_once(
-    database: Database, calls: CallsStore
-) -> None:
+async def test_each_event_is_delivered_once_with_a_small_buffer(database: Database, calls: CallsStore) -> None:
     small = CallsStore(database, max_event_bytes=40_000)
     cursor = await calls.events_cursor(PROJECT)
     for number in range(0, 600, 50):
@@ -126,7 +120,7 @@ async def test_however_little_is_kept_and_much_is_written_meanwhile_each_event_i
     assert found == list(dict.fromkeys(found))
 
 
-async def test_a_second_question_about_what_is_kept_is_answered_from_its_own_place(calls: CallsStore) -> None:
+async def test_second_filter_reads_the_buffer_from_its_own_position(calls: CallsStore) -> None:
     cursor = await calls.events_cursor(PROJECT)
     only = CallsFilter(call_ids=numbered(1, 3))
     async with aclosing(calls.events(PROJECT, {"id"}, only, after=cursor)) as events:
@@ -146,9 +140,7 @@ async def test_a_second_question_about_what_is_kept_is_answered_from_its_own_pla
 @pytest.mark.parametrize(
     "cursor", ["", "x", "AQ", "A" * 30, "é", "null", "82" * 500, "AcwWp77X9NqEgmsH6esAAAADKwIpKW4E"]
 )
-async def test_what_is_no_cursor_of_the_project_is_refused_by_the_name_of_the_argument(
-    calls: CallsStore, cursor: str
-) -> None:
+async def test_invalid_cursor_is_refused_by_argument_name(calls: CallsStore, cursor: str) -> None:
     with pytest.raises(BadInputError, match="not a cursor of this project's events") as refused:
         await told(calls, 1, cursor)
 
@@ -157,7 +149,7 @@ async def test_what_is_no_cursor_of_the_project_is_refused_by_the_name_of_the_ar
 
 
 @pytest.mark.parametrize("place", ["00", "8265", "826B07E9EA00000056", "FF" * 40])
-async def test_a_place_that_is_none_is_refused_by_the_name_of_the_argument(
+async def test_invalid_resume_token_is_refused_by_argument_name(
     database: Database, calls: CallsStore, place: str
 ) -> None:
     cursors = await cursors_over(database)
@@ -172,7 +164,7 @@ async def test_a_place_that_is_none_is_refused_by_the_name_of_the_argument(
     assert refused.value.argument == "after"
 
 
-async def test_a_place_that_the_oplog_has_forgotten_says_what_to_do(database: Database, calls: CallsStore) -> None:
+async def test_resume_token_missing_from_the_oplog_says_what_to_do(database: Database, calls: CallsStore) -> None:
     cursors = await cursors_over(database)
     cursor = await calls.events_cursor(PROJECT)
     await calls.write([start(1)])
@@ -186,7 +178,7 @@ async def test_a_place_that_the_oplog_has_forgotten_says_what_to_do(database: Da
     assert refused.value.argument == "after"
 
 
-async def test_not_even_the_places_of_cursors_name_other_projects(database: Database, calls: CallsStore) -> None:
+async def test_resume_tokens_in_cursors_name_no_other_project(database: Database, calls: CallsStore) -> None:
     cursors = await cursors_over(database)
     async with aclosing(calls.events(PROJECT, {"id"})) as ours, aclosing(calls.events(OTHER, {"id"})) as theirs:
         reading = asyncio.create_task(anext(ours)), asyncio.create_task(anext(theirs))

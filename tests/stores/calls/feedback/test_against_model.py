@@ -62,7 +62,7 @@ async def fill(
     return [row | {ALL: [each for each in found if each.get("call_id") == row["id"]]} for row in rows]
 
 
-async def test_the_server_finds_just_the_calls_for_which_a_query_holds(
+async def test_server_finds_exactly_the_calls_that_match_a_query(
     calls: CallsStore,
     feedback: FeedbackStore,
     database: Database,
@@ -102,7 +102,7 @@ async def test_the_server_finds_just_the_calls_for_which_a_query_holds(
 
 
 @pytest.mark.parametrize("bound", BOUNDS)
-async def test_sorts_that_feedback_leads_page_through_what_a_query_finds(
+async def test_feedback_sorts_page_through_the_matching_calls(
     calls: CallsStore,
     feedback: FeedbackStore,
     database: Database,
@@ -143,7 +143,7 @@ async def test_sorts_that_feedback_leads_page_through_what_a_query_finds(
 
 
 @pytest.mark.parametrize("bound", BOUNDS)
-async def test_paging_over_a_sort_gives_every_row_once_in_the_models_order(
+async def test_paging_returns_every_row_once_in_model_order(
     calls: CallsStore, feedback: FeedbackStore, database: Database, monkeypatch: pytest.MonkeyPatch, bound: int
 ) -> None:
     teach(monkeypatch)

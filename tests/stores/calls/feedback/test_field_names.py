@@ -75,7 +75,7 @@ def equal(name: str, value: object) -> Query:
 
 
 @pytest.mark.parametrize(("name", "message"), REFUSED, ids=[name[:40] for name, _ in REFUSED])
-async def test_what_is_no_field_of_feedback_is_refused_in_its_place(calls: CallsStore, name: str, message: str) -> None:
+async def test_unknown_feedback_field_is_refused_with_its_path(calls: CallsStore, name: str, message: str) -> None:
     typed = Query({"eq": [{"getField": name}, {"literal": 1}]}, typed=True)
     for query, at in ((equal(name, 1), "query.json.$expr.$eq.0.$getField"), (typed, "query.expr.eq.0.getField")):
         with pytest.raises(BadInputError, match=re.escape(message)) as raised:
@@ -104,26 +104,26 @@ async def test_what_is_no_field_of_feedback_is_refused_in_its_place(calls: Calls
         ),
     ],
 )
-async def test_what_goes_too_far_is_refused(calls: CallsStore, tree: Tree, message: str) -> None:
+async def test_feedback_query_over_its_limits_is_refused(calls: CallsStore, tree: Tree, message: str) -> None:
     with pytest.raises(BadInputError, match=re.escape(message)) as raised:
         await calls.count(PROJECT, query=Query({"$expr": tree}))
     assert raised.value.argument == "query"
 
 
-async def test_ten_conditions_of_one_type_that_hold_of_none_are_within_the_limit(calls: CallsStore) -> None:
+async def test_ten_conditions_without_matches_are_within_the_limit(calls: CallsStore) -> None:
     await calls.write([start()])
     terms = [{"$eq": [{"$getField": f"feedback.[a].payload.{n}"}, {"$literal": None}]} for n in range(10)]
 
     assert await calls.count(PROJECT, query=Query({"$expr": {"$and": terms}})) == 1
 
 
-async def test_a_time_of_feedback_is_compared_with_times(calls: CallsStore) -> None:
+async def test_time_of_feedback_is_compared_with_times(calls: CallsStore) -> None:
     with pytest.raises(BadInputError, match="createdAt is a time") as raised:
         await calls.count(PROJECT, query=equal("feedback.[note].createdAt", "yesterday"))
     assert raised.value.argument == "query.json.$expr.$eq.1"
 
 
-async def test_a_field_is_sorted_by_once(calls: CallsStore) -> None:
+async def test_field_is_sorted_by_once(calls: CallsStore) -> None:
     twice = [SortBy("feedback.[a].created_at"), SortBy("feedback.[a].createdAt")]
     with pytest.raises(BadInputError, match="is named twice"):
         await calls.page(PROJECT, PageRequest(), {"id"}, sort_by=twice)
@@ -132,7 +132,7 @@ async def test_a_field_is_sorted_by_once(calls: CallsStore) -> None:
 
 
 @pytest.mark.parametrize("bound", [50_000, 0], ids=["asked before", "looked up"])
-async def test_odd_types_and_keys_are_found_as_they_are_and_no_others(
+async def test_special_types_and_keys_match_exactly(
     calls: CallsStore, feedback: FeedbackStore, monkeypatch: pytest.MonkeyPatch, bound: int
 ) -> None:
     monkeypatch.setattr("stores.calls.feedback.prequeries.MAX_FEEDBACK", bound)
@@ -159,7 +159,7 @@ async def test_odd_types_and_keys_are_found_as_they_are_and_no_others(
         assert await calls.count(PROJECT, query=of_type) == (1 if feedback_type else len(HOSTILE))
 
 
-async def test_calls_alone_know_feedback(calls: CallsStore, feedback: FeedbackStore) -> None:
+async def test_only_calls_have_feedback_fields(calls: CallsStore, feedback: FeedbackStore) -> None:
     await calls.write([start()])
     await feedback.create([reaction()])
 

@@ -121,7 +121,7 @@ async def test_calls_are_found_by_their_feedback(calls: CallsStore, tree: Tree, 
 
 
 @pytest.mark.usefixtures("bound")
-async def test_a_sort_takes_the_newest_of_its_type_and_puts_calls_without_last(
+async def test_sort_uses_the_latest_feedback_and_puts_calls_without_it_last(
     calls: CallsStore, feedback: FeedbackStore, database: Database
 ) -> None:
     await calls.write([start(number) for number in range(6)])
@@ -142,7 +142,7 @@ async def test_a_sort_takes_the_newest_of_its_type_and_puts_calls_without_last(
 
 
 @pytest.mark.usefixtures("reactions")
-async def test_filters_counts_and_sizes_heed_feedback(calls: CallsStore) -> None:
+async def test_filters_counts_and_sizes_apply_feedback_conditions(calls: CallsStore) -> None:
     stats = await calls.stats(PROJECT, {"count", "total_storage_size_bytes"}, query=Query({"$expr": DOWN}))
     few = await calls.stats(PROJECT, {"count"}, limit=1, query=Query({"$expr": DOWN}))
 
@@ -154,7 +154,7 @@ async def test_filters_counts_and_sizes_heed_feedback(calls: CallsStore) -> None
 
 
 @pytest.mark.usefixtures("bound")
-async def test_feedback_is_compared_with_what_lies_behind_refs(
+async def test_feedback_is_compared_with_values_behind_refs(
     calls: CallsStore, feedback: FeedbackStore, objects: ObjectsStore
 ) -> None:
     digest = await objects.create(version({"limit": 5}, object_id="model"))
@@ -170,7 +170,7 @@ async def test_feedback_is_compared_with_what_lies_behind_refs(
 
 @pytest.mark.usefixtures("reactions")
 @pytest.mark.parametrize("number", [1, 60])
-async def test_a_page_costs_as_many_commands_whatever_its_size(
+async def test_command_count_does_not_depend_on_page_size(
     calls: CallsStore, feedback: FeedbackStore, commands: Commands, number: int
 ) -> None:
     await calls.write([start(100 + each) for each in range(number)])
@@ -189,7 +189,7 @@ async def test_a_page_costs_as_many_commands_whatever_its_size(
 
 
 @pytest.mark.usefixtures("reactions")
-async def test_what_names_no_feedback_asks_nothing_of_it(calls: CallsStore, commands: Commands) -> None:
+async def test_query_without_feedback_fields_reads_no_feedback(calls: CallsStore, commands: Commands) -> None:
     commands.sent.clear()
 
     await found(calls, compared("gt", "output", 1))
@@ -199,7 +199,7 @@ async def test_what_names_no_feedback_asks_nothing_of_it(calls: CallsStore, comm
 
 
 @pytest.mark.usefixtures("reactions")
-async def test_a_page_is_of_the_moment_at_which_feedback_was_asked(
+async def test_page_is_a_snapshot_at_the_time_of_the_feedback_read(
     calls: CallsStore, feedback: FeedbackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def ask_slowly(*asked: Any) -> Any:  # noqa: ANN401 -- whatever it takes and gives
@@ -218,9 +218,7 @@ async def test_a_page_is_of_the_moment_at_which_feedback_was_asked(
 
 
 @pytest.mark.usefixtures("reactions")
-async def test_a_cursor_goes_on_where_there_is_more_feedback_by_then(
-    calls: CallsStore, feedback: FeedbackStore
-) -> None:
+async def test_cursor_continues_after_new_feedback(calls: CallsStore, feedback: FeedbackStore) -> None:
     query = Query({"$expr": DOWN})
     for sort_by in (None, [SortBy("feedback.[*].created_at")]):
         first = await calls.page(PROJECT, PageRequest(1), {"id"}, sort_by=sort_by, query=query)
@@ -238,7 +236,7 @@ async def test_a_cursor_goes_on_where_there_is_more_feedback_by_then(
             await calls.page(PROJECT, after, {"id"}, sort_by=[SortBy(name)], query=query)
 
 
-async def test_feedback_leads_to_the_calls_of_a_rare_condition(
+async def test_rare_feedback_condition_drives_the_query(
     calls: CallsStore, feedback: FeedbackStore, database: Database, commands: Commands
 ) -> None:
     await calls.write([start(number) for number in range(600)])
@@ -261,7 +259,7 @@ async def test_feedback_leads_to_the_calls_of_a_rare_condition(
     assert [next(iter(stage)) for stage in mixed.pipeline][:4] == ["$match", "$lookup", "$set", "$unionWith"]
 
 
-async def test_where_too_much_feedback_meets_a_condition_calls_are_looked_up_in_order(
+async def test_common_feedback_condition_is_checked_call_by_call(
     calls: CallsStore, feedback: FeedbackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(BOUND, 100)
@@ -276,7 +274,7 @@ async def test_where_too_much_feedback_meets_a_condition_calls_are_looked_up_in_
     assert await calls.count(PROJECT, query=Query({"$expr": DOWN})) == 300
 
 
-async def test_answers_have_room_in_the_commands_of_a_project_with_a_long_name(
+async def test_feedback_results_fit_into_commands_with_a_long_project_name(
     calls: CallsStore, feedback: FeedbackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project_id = f"{'é' * 128}/{'🧵' * 128}"
@@ -301,7 +299,7 @@ async def test_answers_have_room_in_the_commands_of_a_project_with_a_long_name(
         ("feedback.[*].payload.emoji", "call_id_created_at_id", 800),
     ],
 )
-async def test_a_question_is_led_by_the_index_of_the_type(
+async def test_feedback_query_uses_the_index_of_its_type(
     calls: CallsStore,
     feedback: FeedbackStore,
     database: Database,
@@ -324,7 +322,7 @@ async def test_a_question_is_led_by_the_index_of_the_type(
     assert not plan.sorts_in_memory
 
 
-async def test_a_condition_on_feedback_takes_the_text_of_a_list_or_object(
+async def test_feedback_condition_compares_lists_and_objects_as_text(
     calls: CallsStore, feedback: FeedbackStore
 ) -> None:
     payload = {"tags": ["a", {"b": 1.0}]}

@@ -41,9 +41,7 @@ def asked(commands: Commands) -> list[tuple[str, set[str]]]:
 
 
 @pytest.mark.usefixtures("written", "hasty")
-async def test_a_page_of_a_condition_that_many_calls_meet_looks_at_the_first_of_them(
-    calls: CallsStore, commands: Commands
-) -> None:
+async def test_page_of_a_common_condition_reads_the_first_calls(calls: CallsStore, commands: Commands) -> None:
     for backward, numbers in ((False, range(0, 20, 2)), (True, range(270, 290, 2))):
         commands.sent.clear()
         page = await calls.page(PROJECT, PageRequest(10, backward=backward), {"id"}, query=DOWN)
@@ -57,9 +55,7 @@ async def test_a_page_of_a_condition_that_many_calls_meet_looks_at_the_first_of_
 
 
 @pytest.mark.usefixtures("written", "hasty")
-async def test_where_these_do_not_fill_it_the_page_is_led_by_the_feedback(
-    calls: CallsStore, commands: Commands
-) -> None:
+async def test_page_not_filled_by_first_calls_is_driven_by_feedback(calls: CallsStore, commands: Commands) -> None:
     commands.sent.clear()
     page = await calls.page(PROJECT, PageRequest(60), {"id"}, query=DOWN)
 
@@ -73,14 +69,14 @@ async def test_where_these_do_not_fill_it_the_page_is_led_by_the_feedback(
 
 
 @pytest.mark.usefixtures("written", "hasty")
-async def test_a_count_asks_for_all_at_once(calls: CallsStore, commands: Commands) -> None:
+async def test_count_reads_all_matching_feedback_in_one_command(calls: CallsStore, commands: Commands) -> None:
     commands.sent.clear()
 
     assert await calls.count(PROJECT, query=DOWN) == (CALLS - 10) // 2
     assert [collection for collection, _ in asked(commands)] == ["feedback", "calls"]
 
 
-def test_ids_are_encoded_at_once_and_not_walked_through() -> None:
+def test_ids_are_encoded_once_without_traversal() -> None:
     found = FoundCalls(["b", "a"], 2)
     matches: list[tuple[dict[str, Any], str, list[str]]] = [
         (found.by_id, "id", ["b", "a"]),
@@ -95,7 +91,7 @@ def test_ids_are_encoded_at_once_and_not_walked_through() -> None:
 @pytest.mark.usefixtures("written")
 @pytest.mark.parametrize("name", [EMOJI, "feedback.[wandb.reaction.1].created_at", "feedback.[*].payload.emoji"])
 @pytest.mark.parametrize("descending", [False, True])
-async def test_a_sort_by_feedback_looks_up_the_calls_of_its_page_alone(
+async def test_feedback_sort_looks_up_only_the_calls_of_its_page(
     calls: CallsStore, database: Database, commands: Commands, name: str, *, descending: bool
 ) -> None:
     commands.sent.clear()
@@ -110,7 +106,7 @@ async def test_a_sort_by_feedback_looks_up_the_calls_of_its_page_alone(
 
 
 @pytest.mark.usefixtures("written")
-async def test_calls_without_feedback_are_looked_for_where_a_page_reaches_them(
+async def test_calls_without_feedback_are_read_only_if_a_page_reaches_them(
     calls: CallsStore, commands: Commands
 ) -> None:
     sort_by = [SortBy(EMOJI), SortBy("id", descending=True)]

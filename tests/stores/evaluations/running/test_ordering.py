@@ -88,7 +88,7 @@ TABLE = f"weave:///{PROJECT}/table/{'0' * 64}"
         ),
     ],
 )
-async def test_an_evaluation_that_cannot_be_run_is_refused(stores: Stores, make: Make, told: str) -> None:
+async def test_unsupported_evaluation_is_refused(stores: Stores, make: Make, told: str) -> None:
     error = await refused(stores, await make(stores), await orders.model(stores))
 
     assert isinstance(error, BadInputError)
@@ -96,7 +96,7 @@ async def test_an_evaluation_that_cannot_be_run_is_refused(stores: Stores, make:
     assert error.argument == "evaluation_ref"
 
 
-async def test_two_scorers_of_one_name_are_refused(stores: Stores) -> None:
+async def test_two_scorers_with_one_name_are_refused(stores: Stores) -> None:
     scorer = {"_type": "LLMAsAJudgeScorer", "scoring_prompt": "Good?", "model": await orders.model(stores)}
 
     error = await refused(stores, await orders.evaluation(stores, [scorer, scorer]), await orders.model(stores))
@@ -104,7 +104,7 @@ async def test_two_scorers_of_one_name_are_refused(stores: Stores) -> None:
     assert error.message == "its scorers.1: has the name LLMAsAJudgeScorer of another scorer; give it a unique name"
 
 
-async def test_an_empty_dataset_is_refused(stores: Stores) -> None:
+async def test_empty_dataset_is_refused(stores: Stores) -> None:
     error = await refused(stores, await orders.evaluation(stores, [], []), await orders.model(stores))
 
     assert isinstance(error, BadInputError)
@@ -114,7 +114,7 @@ async def test_an_empty_dataset_is_refused(stores: Stores) -> None:
     )
 
 
-async def test_a_dataset_without_its_table_is_refused(stores: Stores) -> None:
+async def test_dataset_without_its_table_is_refused(stores: Stores) -> None:
     evaluation = await orders.evaluation(stores, [], dataset={"_type": "Dataset", "rows": TABLE})
 
     error = await refused(stores, evaluation, await orders.model(stores))
@@ -127,7 +127,7 @@ async def test_a_dataset_without_its_table_is_refused(stores: Stores) -> None:
 @pytest.mark.parametrize(
     ("name", "argument"), [("questions", "evaluation_ref"), ("quality", "evaluation_ref"), ("answerer", "model_ref")]
 )
-async def test_what_is_deleted_is_refused(stores: Stores, name: str, argument: str) -> None:
+async def test_deleted_objects_are_refused(stores: Stores, name: str, argument: str) -> None:
     evaluation, model = await orders.evaluation(stores, []), await orders.model(stores)
     await stores.objects.delete(PROJECT, name)
 
@@ -160,7 +160,7 @@ async def test_what_is_deleted_is_refused(stores: Stores, name: str, argument: s
         (f"weave:///{PROJECT}/object/nothing:latest", "object nothing:latest not found"),
     ],
 )
-async def test_a_ref_that_leads_elsewhere_is_refused(stores: Stores, ref: str, told: str) -> None:
+async def test_ref_of_another_kind_is_refused(stores: Stores, ref: str, told: str) -> None:
     await orders.evaluation(stores, [])
 
     error = await refused(stores, ref, await orders.model(stores))
@@ -186,7 +186,7 @@ async def test_a_ref_that_leads_elsewhere_is_refused(stores: Stores, ref: str, t
         ({"llm_model_id": "acme/giant"}, None),
     ],
 )
-async def test_a_model_that_cannot_be_asked_is_refused(stores: Stores, value: dict[str, Any], told: str | None) -> None:
+async def test_unusable_model_is_refused(stores: Stores, value: dict[str, Any], told: str | None) -> None:
     evaluation = await orders.evaluation(stores, [])
     model = await orders.create(
         stores, "odd", "LLMStructuredCompletionModel", ["Model"], {"llm_model_id": "small", **value}
@@ -201,7 +201,7 @@ async def test_a_model_that_cannot_be_asked_is_refused(stores: Stores, value: di
     assert error.argument == "model_ref"
 
 
-async def test_a_missing_key_is_named_before_anything_is_run(database: Database) -> None:
+async def test_missing_key_is_named_before_the_run(database: Database) -> None:
     providers = EnvironmentProviders({})
     stores = Stores.for_database(database, providers)
     evaluation, model = await orders.evaluation(stores, []), await orders.model(stores, "openai/small")
@@ -218,7 +218,7 @@ async def test_a_missing_key_is_named_before_anything_is_run(database: Database)
     assert "MISTRAL_API_KEY" in error.message
 
 
-async def test_latest_is_the_version_of_now(stores: Stores, stand_in: StandIn) -> None:
+async def test_latest_is_resolved_when_ordered(stores: Stores, stand_in: StandIn) -> None:
     evaluation, model = await orders.evaluation(stores, []), await orders.model(stores)
     named = [f"weave:///{PROJECT}/object/quality:latest", f"weave:///{PROJECT}/object/answerer:v0"]
 

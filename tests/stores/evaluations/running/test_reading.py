@@ -39,7 +39,7 @@ def scores(prediction: Row) -> dict[str, Any]:
     return {score["name"]: json.loads(score["json"].get("value", "null")) for score in prediction["scores"]}
 
 
-async def test_scores_are_joined_with_the_calls_of_their_judges(stores: Stores, stand_in: StandIn) -> None:
+async def test_scores_are_matched_with_their_judge_calls(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader(fails={"Grade Of What is a warp?": "no JSON"})
     judges = [await orders.judge(stores), await orders.judge(stores, name="tone", prompt="Rate {output}.")]
     model = await orders.model(stores)
@@ -65,7 +65,7 @@ async def test_scores_are_joined_with_the_calls_of_their_judges(stores: Stores, 
     assert scores(found["What is a warp?"][0])["helpfulness"] is None
 
 
-async def test_metrics_are_what_the_run_summed_up(stores: Stores, stand_in: StandIn) -> None:
+async def test_metrics_are_the_runs_summary(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader([{"grade": 1, "passed": False}, {"grade": 4, "passed": True}, {"grade": 5, "passed": True}])
     evaluation = await orders.evaluation(stores, [await orders.judge(stores)])
 

@@ -26,7 +26,7 @@ def stores(database: Database, providers: EnvironmentProviders) -> Stores:
     return Stores.for_database(database, providers)
 
 
-async def test_a_run_is_the_tree_of_calls_that_weave_makes(stores: Stores, stand_in: StandIn) -> None:
+async def test_run_has_the_call_tree_of_weave(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader([{"grade": 1, "passed": False}, {"grade": 4, "passed": True}, {"grade": 5, "passed": True}])
     judge, model = await orders.judge(stores), await orders.model(stores, temperature=0.5)
     evaluation = await orders.evaluation(stores, [judge])
@@ -60,7 +60,7 @@ async def test_a_run_is_the_tree_of_calls_that_weave_makes(stores: Stores, stand
     assert {call["status"] for call in tree.every()} == {"success"}
 
 
-async def test_a_row_tells_what_was_asked_and_answered(stores: Stores, stand_in: StandIn) -> None:
+async def test_row_has_its_request_and_response(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader([{"grade": 3}])
     judge, model = await orders.judge(stores), await orders.model(stores, temperature=0.5, stop=["!"], max_tokens=9)
     evaluation = await orders.evaluation(stores, [judge], ROWS[:1])
@@ -104,7 +104,7 @@ async def test_a_row_tells_what_was_asked_and_answered(stores: Stores, stand_in:
     assert completion["output"]["choices"][0]["message"]["content"] == answer
 
 
-async def test_scores_are_feedback_on_predictions_too(stores: Stores, stand_in: StandIn) -> None:
+async def test_scores_are_also_feedback_on_predictions(stores: Stores, stand_in: StandIn) -> None:
     grades = [{"grade": 1}, {"grade": 2}, "x" * 1_100_000]
     stand_in.reply = Grader(grades, {"answer to What is a loom?": "no JSON"})
     judge = await orders.judge(stores)
@@ -124,7 +124,7 @@ async def test_scores_are_feedback_on_predictions_too(stores: Stores, stand_in: 
         assert feedback["wb_user_id"] == "ada"
 
 
-async def test_what_is_used_is_told_once_and_summed_up_above(stores: Stores, stand_in: StandIn) -> None:
+async def test_usage_is_recorded_once_and_summed_in_parents(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader()
     evaluation = await orders.evaluation(stores, [await orders.judge(stores)], ROWS[:2])
 
@@ -161,9 +161,7 @@ def answered(content: str) -> JSONResponse:
     return JSONResponse({"choices": [choice], "usage": CACHED})
 
 
-async def test_parents_add_up_classes_requests_and_stated_costs_and_count_nothing_again(
-    stores: Stores, stand_in: StandIn
-) -> None:
+async def test_parents_sum_token_classes_requests_and_reported_costs_once(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = lambda _body: answered("A thread.")
     evaluation = await orders.evaluation(stores, [])
 
@@ -196,7 +194,7 @@ async def test_parents_add_up_classes_requests_and_stated_costs_and_count_nothin
     assert (top["total_usage"]["cache_read_tokens"], top["total_usage"]["web_searches"]) == (5760, 3)
 
 
-async def test_an_answer_that_cannot_be_stored_is_counted_once(stores: Stores, stand_in: StandIn) -> None:
+async def test_unstorable_response_is_counted_once(stores: Stores, stand_in: StandIn) -> None:
     evil = "weave-trace-internal:///x/object/y:z"
     stand_in.reply = lambda body: answered(evil if "warp" in body["messages"][-1]["content"] else "A thread.")
     evaluation = await orders.evaluation(stores, [])
@@ -214,7 +212,7 @@ async def test_an_answer_that_cannot_be_stored_is_counted_once(stores: Stores, s
     assert (usage["cache_read_tokens"], usage["total_tokens"], usage["requests"]) == (5760, 6918, 3)
 
 
-async def test_a_model_is_billed_by_the_name_that_has_a_price(stores: Stores, stand_in: StandIn) -> None:
+async def test_model_is_billed_under_a_priced_name(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader()
     evaluation = await orders.evaluation(stores, [], ROWS[:1])
 
@@ -228,7 +226,7 @@ async def test_a_model_is_billed_by_the_name_that_has_a_price(stores: Stores, st
     assert row["prices"]
 
 
-async def test_each_trial_is_a_row_and_has_an_id_of_its_own(stores: Stores, stand_in: StandIn) -> None:
+async def test_each_trial_is_a_row_with_its_own_id(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader()
     evaluation = await orders.evaluation(stores, [], ROWS, trials=3, evaluation_name="thrice")
 
@@ -242,7 +240,7 @@ async def test_each_trial_is_a_row_and_has_an_id_of_its_own(stores: Stores, stan
     assert tree.root["output"].keys() == {"model_latency"}
 
 
-async def test_names_are_taken_as_they_are(stores: Stores, stand_in: StandIn) -> None:
+async def test_names_are_used_literally(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader()
     evaluation = await orders.evaluation(stores, [], ROWS[:1], evaluation_name="$project_id")
     program = await orders.evaluation(stores, [], ROWS[:1], evaluation_name=f"weave:///{PROJECT}/op/name:{'a' * 43}")
@@ -256,9 +254,7 @@ async def test_names_are_taken_as_they_are(stores: Stores, stand_in: StandIn) ->
     assert unnamed.root["display_name"].startswith("eval-")
 
 
-async def test_no_more_rows_are_worked_on_at_once_than_there_may_be(
-    database: Database, providers: EnvironmentProviders
-) -> None:
+async def test_concurrent_rows_are_limited(database: Database, providers: EnvironmentProviders) -> None:
     stores = Stores.for_database(database, providers, evaluation_rows=3)
     rows = [{"question": f"Number {number}?"} for number in range(20)]
     evaluation = await orders.evaluation(stores, [], rows)
@@ -272,7 +268,7 @@ async def test_no_more_rows_are_worked_on_at_once_than_there_may_be(
     assert len(tree.rows()) == 20
 
 
-async def test_few_scorers_of_a_row_are_asked_at_once(stores: Stores) -> None:
+async def test_concurrent_scorers_per_row_are_limited(stores: Stores) -> None:
     scorers = [await orders.judge(stores, "slow-0.1", f"judge-{number}") for number in range(10)]
     evaluation = await orders.evaluation(stores, scorers, ROWS[:1])
 
@@ -287,7 +283,7 @@ async def test_few_scorers_of_a_row_are_asked_at_once(stores: Stores) -> None:
     assert set(row["output"]["scores"]) == {f"judge-{number}" for number in range(10)}
 
 
-async def test_a_long_table_is_read_page_by_page_with_few_of_its_long_rows_at_once(
+async def test_long_table_is_read_in_pages_with_few_large_rows_in_memory(
     stores: Stores, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in.reply = Grader()
@@ -311,9 +307,7 @@ async def test_a_long_table_is_read_page_by_page_with_few_of_its_long_rows_at_on
     assert len((await orders.tree(stores, call_id)).rows()) == 117
 
 
-async def test_a_scorer_that_fails_on_one_row_fails_there_and_the_run_goes_on(
-    stores: Stores, stand_in: StandIn
-) -> None:
+async def test_scorer_failure_on_one_row_does_not_stop_the_run(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader([{"grade": 2}, {"grade": 4}], {"answer to What is a warp?": "I would say a four."})
     evaluation = await orders.evaluation(stores, [await orders.judge(stores)])
 
@@ -330,7 +324,7 @@ async def test_a_scorer_that_fails_on_one_row_fails_there_and_the_run_goes_on(
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
 
 
-async def test_a_model_that_fails_on_one_row_leaves_it_without_scores(stores: Stores, stand_in: StandIn) -> None:
+async def test_model_failure_on_one_row_leaves_it_without_scores(stores: Stores, stand_in: StandIn) -> None:
     broken = JSONResponse({"error": {"message": "It fell over."}}, 500)
     stand_in.reply = Grader([{"grade": 2}, {"grade": 4}], {"What is a warp?": broken})
     evaluation = await orders.evaluation(stores, [await orders.judge(stores)])
@@ -348,7 +342,7 @@ async def test_a_model_that_fails_on_one_row_leaves_it_without_scores(stores: St
     assert tree.root["summary"]["status_counts"]["error"] == 2
 
 
-async def test_where_all_rows_fail_the_run_says_so(stores: Stores, stand_in: StandIn) -> None:
+async def test_run_reports_that_all_rows_failed(stores: Stores, stand_in: StandIn) -> None:
     evaluation = await orders.evaluation(stores, [await orders.judge(stores)])
 
     call_id = await orders.run(stores, evaluation, await orders.model(stores, "status-401"))
@@ -369,9 +363,7 @@ async def test_where_all_rows_fail_the_run_says_so(stores: Stores, stand_in: Sta
         ({"question": "Hm?", "user_input": 5}, "The row's column user_input must be a string, a message"),
     ],
 )
-async def test_a_row_that_the_model_cannot_be_asked_about_says_why(
-    stores: Stores, stand_in: StandIn, row: Body, told: str
-) -> None:
+async def test_row_that_cannot_be_sent_has_a_reason(stores: Stores, stand_in: StandIn, row: Body, told: str) -> None:
     stand_in.reply = Grader()
     evaluation = await orders.evaluation(stores, [], [*ROWS[:1], row])
 
@@ -384,7 +376,7 @@ async def test_a_row_that_the_model_cannot_be_asked_about_says_why(
     assert len(stand_in.asked) == 1
 
 
-async def test_rows_may_bring_messages_and_parameters_of_their_own(stores: Stores, stand_in: StandIn) -> None:
+async def test_rows_may_have_their_own_messages_and_parameters(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader()
     said = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
     rows = [{"user_input": [*said, "And now?"], "config": {"temperature": 1, "n_times": 2}}]
@@ -401,7 +393,7 @@ async def test_rows_may_bring_messages_and_parameters_of_their_own(stores: Store
     assert (asked["temperature"], asked["n"]) == (1, 2)
 
 
-async def test_a_provider_that_has_enough_is_asked_again(stores: Stores, stand_in: StandIn) -> None:
+async def test_rate_limited_provider_is_retried(stores: Stores, stand_in: StandIn) -> None:
     evaluation = await orders.evaluation(stores, [], ROWS[:1])
 
     call_id = await orders.run(stores, evaluation, await orders.model(stores, "limited-5"))
@@ -412,7 +404,7 @@ async def test_a_provider_that_has_enough_is_asked_again(stores: Stores, stand_i
     assert tree.root["summary"]["usage"]["limited-5"]["requests"] == 1
 
 
-async def test_a_provider_is_not_asked_for_ever(stores: Stores, stand_in: StandIn) -> None:
+async def test_provider_retries_are_limited(stores: Stores, stand_in: StandIn) -> None:
     evaluation = await orders.evaluation(stores, [], ROWS[:1])
 
     call_id = await orders.run(stores, evaluation, await orders.model(stores, "limited-1000"))
@@ -422,7 +414,7 @@ async def test_a_provider_is_not_asked_for_ever(stores: Stores, stand_in: StandI
     assert 4 <= len(stand_in.asked) <= 12
 
 
-async def test_an_answer_that_cannot_be_stored_is_that_rows_failure(stores: Stores, stand_in: StandIn) -> None:
+async def test_unstorable_response_fails_its_row(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader(fails={"What is a warp?": "weave-trace-internal:///x/object/y:z"})
     evaluation = await orders.evaluation(stores, [await orders.judge(stores)])
 
@@ -438,7 +430,7 @@ async def test_an_answer_that_cannot_be_stored_is_that_rows_failure(stores: Stor
     assert tree.root["status"] == "descendant_error"
 
 
-async def test_the_same_evaluation_twice_at_once_is_two_runs(stores: Stores, stand_in: StandIn) -> None:
+async def test_concurrent_equal_evaluations_are_two_runs(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader()
     evaluation, model = await orders.evaluation(stores, [await orders.judge(stores)]), await orders.model(stores)
 
@@ -458,7 +450,7 @@ async def running_both(stores: Stores, evaluation: str, model: str) -> list[orde
     return [await orders.tree(stores, call_id) for call_id in ids]
 
 
-async def test_ops_that_the_objects_bring_are_those_of_the_calls(stores: Stores, stand_in: StandIn) -> None:
+async def test_ops_named_by_objects_are_used_for_the_calls(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader()
     given = f"weave:///{PROJECT}/op/Evaluation.evaluate:{'a' * 43}"
     foreign = f"weave:///acme/other/op/Evaluation.summarize:{'a' * 43}"
@@ -472,7 +464,7 @@ async def test_ops_that_the_objects_bring_are_those_of_the_calls(stores: Stores,
         assert version[PROJECT, call["op_name"]], call["op_name"]
 
 
-async def test_scorers_and_datasets_may_lie_in_the_evaluation(stores: Stores, stand_in: StandIn) -> None:
+async def test_inline_scorers_and_datasets_are_accepted(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader([{"grade": 5}])
     table, _ = await stores.tables.create(PROJECT, ROWS[:1])
     rows = f"weave:///{PROJECT}/table/{table}"

@@ -39,11 +39,11 @@ def summed_up(*scores: object) -> Any:  # noqa: ANN401 -- any JSON
         ([10**400, 3], {"mean": 3.0}),
     ],
 )
-def test_columns_are_summed_up(scores: list[object], expected: object) -> None:
+def test_columns_are_summarised(scores: list[object], expected: object) -> None:
     assert summed_up(*scores) == expected
 
 
-def test_the_order_of_the_rows_does_not_matter() -> None:
+def test_row_order_does_not_matter() -> None:
     values = [0.1, 0.2, 0.3, 1e16, -1e16]
 
     found = {json.dumps(summed_up(*order)) for order in itertools.permutations(values)}
@@ -51,7 +51,7 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
     assert len(found) == 1
 
 
-def test_outputs_and_latencies_are_summed_up_beside_scores() -> None:
+def test_outputs_and_latencies_are_summarised() -> None:
     summary = RunSummary(["judge"])
     summary.add({"output": {"length": 4}, "scores": {"judge": 1}, "model_latency": 0.5})
     summary.add({"output": None, "scores": {}, "model_latency": 1.5})
@@ -65,7 +65,7 @@ def test_outputs_and_latencies_are_summed_up_beside_scores() -> None:
     }
 
 
-def test_keys_that_are_made_up_for_each_row_are_bounded() -> None:
+def test_number_of_distinct_keys_is_bounded() -> None:
     summary = RunSummary(["judge"])
     for number in range(summaries.MAX_KEYS + 100):
         summary.add({"scores": {"judge": {f"key {number}": number}}})
@@ -74,7 +74,7 @@ def test_keys_that_are_made_up_for_each_row_are_bounded() -> None:
     assert summary.key_budget.left_out == 100
 
 
-def test_what_is_very_deep_is_left_out() -> None:
+def test_too_deep_values_are_omitted() -> None:
     deep: Any = 1
     for _ in range(1000):
         deep = {"x": deep}

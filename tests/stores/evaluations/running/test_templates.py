@@ -33,7 +33,7 @@ VALUES: dict[str, Any] = {
         ("{{question}}", "{question}"),
     ],
 )
-def test_placeholders_are_filled_in(text: str, filled: str) -> None:
+def test_placeholders_are_replaced(text: str, filled: str) -> None:
     assert Template.parse(text).fill(VALUES) == filled
 
 
@@ -53,13 +53,13 @@ def test_placeholders_are_filled_in(text: str, filled: str) -> None:
         "{x",
     ],
 )
-def test_a_brace_that_is_no_placeholder_is_refused(text: str) -> None:
+def test_brace_outside_a_placeholder_is_refused(text: str) -> None:
     with pytest.raises(BadInputError, match=r"is not a placeholder such as \{question\}; double a literal brace"):
         Template.parse(text)
 
 
 @pytest.mark.parametrize("piece", ["{{", "{a}", "a{b}"])
-def test_a_text_of_placeholders_without_end_is_refused(piece: str) -> None:
+def test_too_many_placeholders_are_refused(piece: str) -> None:
     with pytest.raises(BadInputError, match="it has more than 20,000 placeholders, braces and texts between them"):
         Template.parse(piece * 1_000_000)
 
@@ -76,12 +76,12 @@ def test_a_text_of_placeholders_without_end_is_refused(piece: str) -> None:
         ("{deep.a.²}", "nothing is at"),
     ],
 )
-def test_what_is_not_there_is_told(text: str, told: str) -> None:
+def test_missing_value_is_reported(text: str, told: str) -> None:
     with pytest.raises(RowError, match=told):
         Template.parse(text).fill(VALUES)
 
 
-def test_what_gets_too_long_is_told_before_it_is_made() -> None:
+def test_too_long_text_is_reported_before_it_is_built() -> None:
     template = Template.parse("{long}" * 1000)
 
     with pytest.raises(RowError, match="longer than 10,000,000 characters"):

@@ -1,4 +1,4 @@
-"""The Weave SDK's door: what its client sends, and the same with broken values and bytes."""
+"""The Weave SDK's endpoint: what its client sends, and the same with broken values and bytes."""
 
 import json
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, Final
 
 from tests.fuzz import damage, queries, texts
-from tests.fuzz.doors.otlp import spoil
+from tests.fuzz.endpoints.otlp import spoil
 from tests.fuzz.pool import Pool
 from tests.fuzz.values import OWN_PROJECTS
 from tests.fuzz.wire import Request

@@ -67,7 +67,7 @@ def session(random: Random, documents: Documents, caller: Caller) -> Session:
     frames += [_frame(random, documents) for _ in range(random.randint(1, 12))]
     if random.random() < 0.1:
         random.shuffle(frames)
-    # The client sends no other headers; those that are stranger come to the other doors.
+    # The client sends no other headers; those that are stranger come to the other endpoints.
     is_sent = (caller.authorization or "").isprintable() and (caller.authorization or "").isascii()
     return Session(caller, frames, caller.headers if is_sent and random.random() < 0.3 else ())
 

@@ -43,7 +43,9 @@ def without_collector() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("document", "variables"), [(LIST, {}), (ONE, {"id": call_id(1)})])
-async def test_a_query_leaves_nothing(calls: CallsStore, run: Run, document: str, variables: dict[str, str]) -> None:
+async def test_query_leaves_no_reference_cycles(
+    calls: CallsStore, run: Run, document: str, variables: dict[str, str]
+) -> None:
     await calls.write([part for number in range(3) for part in (start(number), end(number))])
     for _ in range(2):  # the first time it is met
         answer = await run(document, p=PROJECT, **variables)
@@ -56,7 +58,9 @@ async def test_a_query_leaves_nothing(calls: CallsStore, run: Run, document: str
         assert there() == before
 
 
-async def test_events_leave_nothing_however_many_hear_of_them(schema: LoomSchema, database: Database) -> None:
+async def test_events_leave_no_reference_cycles_for_any_number_of_subscribers(
+    schema: LoomSchema, database: Database
+) -> None:
     stores = Stores.for_database(database)
     given = EVENTS, {"p": PROJECT}, Context(stores)
     async with aclosing(await schema.stream(*given)) as first, aclosing(await schema.stream(*given)) as second:

@@ -114,7 +114,7 @@ def ruled(*, written: bool | None = None) -> set[str]:
 def edges(schema: GraphQLSchema) -> set[str]:
     """The edges of a schema, below its roots."""
     return {
-        f"{kind.name}.{name}" for kind in _objects(schema) for name, field in kind.fields.items() if _is_edge(field)
+        f"{kind.name}.{name}" for kind in _objects(schema) for name, field in kind.fields.items() if _is_relation(field)
     }
 
 
@@ -125,6 +125,6 @@ def _objects(schema: GraphQLSchema) -> Iterator[GraphQLObjectType]:
             yield kind
 
 
-def _is_edge(field: GraphQLField) -> bool:
+def _is_relation(field: GraphQLField) -> bool:
     of = field.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
     return bool(of.base_resolver or field.args or is_composite_type(get_named_type(field.type)))

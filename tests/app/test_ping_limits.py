@@ -80,14 +80,14 @@ def answered(client: socket.socket) -> bytes:
     ],
     ids=["pings", "pongs", "empty fragments", "tiny fragments"],
 )
-def test_a_flood_closes_the_connection(address: tuple[str, int], flood: bytes) -> None:
+def test_ping_flood_closes_the_connection(address: tuple[str, int], flood: bytes) -> None:
     with opened(address) as client:
         client.sendall(flood)
 
         assert answered(client).endswith(CLOSED)
 
 
-async def test_a_client_that_sends_on_still_reads_why_its_connection_ends(address: tuple[str, int]) -> None:
+async def test_flooding_client_can_read_the_close_reason(address: tuple[str, int]) -> None:
     async with connect(f"ws://{address[0]}:{address[1]}/") as client:
         with suppress(ConnectionClosed):
             for _ in range(5):
@@ -97,13 +97,13 @@ async def test_a_client_that_sends_on_still_reads_why_its_connection_ends(addres
     assert client.close_code == 4429
 
 
-def test_who_floods_and_reads_nothing_is_cut_off(address: tuple[str, int]) -> None:
+def test_flooding_client_that_reads_nothing_is_disconnected(address: tuple[str, int]) -> None:
     flood = frame(PING, b"x" * 125) * 1_000
     with opened(address, takes=4_096) as client, pytest.raises(ConnectionError):
         send_for(10, client, flood)
 
 
-def test_as_many_as_a_client_needs_are_answered(address: tuple[str, int]) -> None:
+def test_pings_within_the_limit_are_answered(address: tuple[str, int]) -> None:
     with opened(address) as client:
         client.sendall(frame(PING, b"a") * (BURST - 10))
         client.sendall(frame(TEXT, b"whole ") + frame(CONTINUED) + frame(CONTINUED, b"mess") + frame(END, b"age"))

@@ -1,4 +1,4 @@
-"""What browsers are told, and which pages are kept out, at every door of a real server."""
+"""Security headers, and refusals of cross-origin pages and other host names, at every endpoint of a real server."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -8,7 +8,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tests.app.doors import DOORS, PROJECT, Door, Server, every_door, serving
+from tests.app.endpoints import ENDPOINTS, PROJECT, Endpoint, Server, every_endpoint, serving
 from tests.database_pool import DatabasePool
 
 APP: Final = "https://app.acme.com"
@@ -46,23 +46,23 @@ def cors_of(answer: httpx.Response) -> dict[str, str]:
     return {name: value for name, value in answer.headers.items() if name.startswith("access-control-")}
 
 
-@every_door
-def test_every_answer_says_what_may_be_done_with_it(plain: Server, door: Door) -> None:
-    answer = door.knock(plain.client)
+@every_endpoint
+def test_every_response_has_security_headers(plain: Server, endpoint: Endpoint) -> None:
+    answer = endpoint.send(plain.client)
 
-    assert answer.status_code in {door.status, 200}
+    assert answer.status_code in {endpoint.status, 200}
     assert {name: answer.headers.get(name) for name in SAFE} == SAFE
     assert cors_of(answer) == {}
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/healthz", "/weave/none", f"/files/{PROJECT}/none"])
-def test_so_does_every_refusal(plain: Server, path: str) -> None:
+def test_every_refusal_has_security_headers(plain: Server, path: str) -> None:
     answer = plain.client.get(path)
 
     assert {name: answer.headers.get(name) for name in SAFE} == SAFE
 
 
-def test_a_file_is_no_page_of_the_server(plain: Server) -> None:
+def test_file_response_cannot_act_as_a_page(plain: Server) -> None:
     stored = plain.client.put(f"/files/{PROJECT}", content=b"<svg onload=alert(1)>", params={"name": "x.svg"})
     file = plain.client.get(stored.json()["url"])
 
@@ -72,76 +72,78 @@ def test_a_file_is_no_page_of_the_server(plain: Server) -> None:
     assert file.headers["cache-control"] == "private, max-age=31536000, immutable"
 
 
-@every_door
+@every_endpoint
 @pytest.mark.parametrize(
     "headers", [{"origin": EVIL}, {"origin": "null"}, {"sec_fetch_site": "cross-site"}, {"sec_fetch_site": "same-site"}]
 )
-def test_a_page_of_another_site_is_refused_at_every_door(plain: Server, door: Door, headers: dict[str, str]) -> None:
-    answer = door.knock(plain.client, **headers)
+def test_cross_origin_page_is_refused_at_every_endpoint(
+    plain: Server, endpoint: Endpoint, headers: dict[str, str]
+) -> None:
+    answer = endpoint.send(plain.client, **headers)
 
     assert answer.status_code == 403
     assert "LOOMQL_CORS_ORIGINS" in answer.text
-    assert door.code_of(answer) == (None if door.name in {"otlp", "weave"} else "FORBIDDEN")
+    assert endpoint.code_of(answer) == (None if endpoint.name in {"otlp", "weave"} else "FORBIDDEN")
 
 
-@every_door
-def test_the_servers_own_page_is_answered(plain: Server, door: Door) -> None:
-    answer = door.knock(plain.client, origin=f"http://{plain.host}", sec_fetch_site="same-origin")
+@every_endpoint
+def test_same_origin_page_is_answered(plain: Server, endpoint: Endpoint) -> None:
+    answer = endpoint.send(plain.client, origin=f"http://{plain.host}", sec_fetch_site="same-origin")
 
-    assert answer.status_code in {door.status, 200}
+    assert answer.status_code in {endpoint.status, 200}
 
 
-def test_who_follows_a_link_from_elsewhere_gets_the_page(plain: Server) -> None:
+def test_cross_site_link_opens_the_page(plain: Server) -> None:
     followed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "accept": "text/html"}
 
     assert plain.client.get("/graphql", headers=followed).headers["content-type"].startswith("text/html")
     assert plain.client.post("/graphql", headers=followed, json={"query": "{ __typename }"}).status_code == 403
 
 
-def test_a_preflight_is_refused_as_long_as_nobody_is_named(plain: Server) -> None:
+def test_preflight_is_refused_without_allowed_origins(plain: Server) -> None:
     answer = plain.client.options("/graphql", headers={"origin": APP, **PREFLIGHT})
 
     assert answer.status_code == 403
     assert cors_of(answer) == {}
 
 
-@every_door
-def test_a_named_origin_may_ask_and_read_without_what_its_browser_would_add(shared: Server, door: Door) -> None:
+@every_endpoint
+def test_allowed_origin_may_send_requests_without_credentials(shared: Server, endpoint: Endpoint) -> None:
     headers = {"origin": APP, "sec-fetch-site": "cross-site", **PREFLIGHT}
-    preflight = shared.client.options(door.path.partition("?")[0], headers=headers)
-    answer = door.knock(shared.client, origin=APP, sec_fetch_site="cross-site")
+    preflight = shared.client.options(endpoint.path.partition("?")[0], headers=headers)
+    answer = endpoint.send(shared.client, origin=APP, sec_fetch_site="cross-site")
 
     assert preflight.status_code == 204
     assert preflight.headers["access-control-allow-origin"] == APP
     assert preflight.headers["access-control-max-age"] == "7200"
     assert "Authorization" in preflight.headers["access-control-allow-headers"].split(", ")
-    assert door.method in preflight.headers["access-control-allow-methods"].split(", ")
-    assert answer.status_code in {door.status, 200}
+    assert endpoint.method in preflight.headers["access-control-allow-methods"].split(", ")
+    assert answer.status_code in {endpoint.status, 200}
     assert answer.headers["access-control-allow-origin"] == APP
     assert "Retry-After" in answer.headers["access-control-expose-headers"]
     assert "Origin" in answer.headers["vary"]
     assert "access-control-allow-credentials" not in {*preflight.headers, *answer.headers}
 
 
-@every_door
-def test_another_origin_may_not(shared: Server, door: Door) -> None:
-    preflight = shared.client.options(door.path, headers={"origin": EVIL, **PREFLIGHT})
-    answer = door.knock(shared.client, origin=EVIL)
+@every_endpoint
+def test_other_origin_is_not_allowed(shared: Server, endpoint: Endpoint) -> None:
+    preflight = shared.client.options(endpoint.path, headers={"origin": EVIL, **PREFLIGHT})
+    answer = endpoint.send(shared.client, origin=EVIL)
 
     assert (preflight.status_code, answer.status_code) == (403, 403)
     assert cors_of(preflight) == cors_of(answer) == {}
     assert "Origin" in answer.headers["vary"]
 
 
-def test_every_origin_is_told_so_and_never_with_credentials(mongodb_uri: str, database_name: str) -> None:
+def test_wildcard_allows_every_origin_without_credentials(mongodb_uri: str, database_name: str) -> None:
     for server in serving(mongodb_uri, database_name, cors_origins="*"):
-        answer = DOORS[0].knock(server.client, origin=EVIL)
+        answer = ENDPOINTS[0].send(server.client, origin=EVIL)
 
         assert answer.headers["access-control-allow-origin"] == "*"
         assert "access-control-allow-credentials" not in answer.headers
 
 
-async def test_a_socket_of_a_page_from_elsewhere_is_not_opened(plain: Server, shared: Server) -> None:
+async def test_cross_origin_websocket_is_refused(plain: Server, shared: Server) -> None:
     for origin in (EVIL, "null", "http://127.0.0.1:1", APP):
         with pytest.raises(InvalidStatus, match="403"):
             async with plain.socket(origin=origin):
@@ -150,11 +152,11 @@ async def test_a_socket_of_a_page_from_elsewhere_is_not_opened(plain: Server, sh
         pass
 
 
-@every_door
-def test_another_name_for_the_server_is_refused_where_it_has_no_keys(plain: Server, door: Door) -> None:
+@every_endpoint
+def test_other_host_name_is_refused_on_a_server_without_keys(plain: Server, endpoint: Endpoint) -> None:
     # So it looks to the browser when a page's own name leads to 127.0.0.1 all of a sudden.
     port = plain.host.partition(":")[2]
-    rebound = door.knock(
+    rebound = endpoint.send(
         plain.client, host=f"evil.example:{port}", origin=f"http://evil.example:{port}", sec_fetch_site="same-origin"
     )
 
@@ -162,7 +164,7 @@ def test_another_name_for_the_server_is_refused_where_it_has_no_keys(plain: Serv
     assert "LOOMQL_ALLOWED_HOSTS" in rebound.text
 
 
-def test_metrics_are_refused_by_another_name_and_health_is_told(plain: Server, shared: Server) -> None:
+def test_metrics_refuse_another_host_name_and_health_accepts_it(plain: Server, shared: Server) -> None:
     def statuses(server: Server, host: str) -> list[int]:
         paths = ("/metrics", "/healthz", "/readyz")
         return [server.client.get(path, headers={"host": host}).status_code for path in paths]
@@ -177,17 +179,17 @@ def test_metrics_are_refused_by_another_name_and_health_is_told(plain: Server, s
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:1", "[::1]:8000", "127.0.0.1", "127.9.9.9", "loom.localhost:80"]
 )
-def test_the_names_of_the_loopback_are_the_servers_own(plain: Server, host: str) -> None:
-    assert DOORS[0].knock(plain.client, host=host).status_code == 200
+def test_loopback_names_are_accepted(plain: Server, host: str) -> None:
+    assert ENDPOINTS[0].send(plain.client, host=host).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[half", "a@b"])
-def test_names_that_look_like_it_are_not(plain: Server, host: str) -> None:
-    assert DOORS[0].knock(plain.client, host=host).status_code in {400, 403}
+def test_lookalikes_of_loopback_names_are_refused(plain: Server, host: str) -> None:
+    assert ENDPOINTS[0].send(plain.client, host=host).status_code in {400, 403}
     assert plain.client.get("/healthz", headers={"host": "evil.example"}).status_code == 200
 
 
-async def test_a_socket_by_another_name_is_not_opened(plain: Server, shared: Server) -> None:
+async def test_websocket_with_another_host_name_is_refused(plain: Server, shared: Server) -> None:
     for server, host, opens in ((plain, "evil.example", False), (shared, "loom.acme.com", True)):
         address, port = server.host.split(":")
         opening = connect(f"ws://{host}:{port}/graphql", host=address, subprotocols=["graphql-transport-ws"])  # type: ignore[list-item]  # a NewType of str

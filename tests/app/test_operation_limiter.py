@@ -10,12 +10,12 @@ import pytest
 
 from app.admission.operation_limiter import OperationLimiter
 from stores.errors import RateLimitedError, UnavailableError
-from tests.app.doors import TYPENAME, Server, answered, serving
-from tests.app.test_giving_up import COUNT as SLOW_COUNT
-from tests.app.test_giving_up import slowed
+from tests.app.endpoints import TYPENAME, Server, answered, serving
+from tests.app.test_cancellation import COUNT as SLOW_COUNT
+from tests.app.test_cancellation import slowed
 from tests.waiting import TIMEOUT, until, until_found
 
-COUNT = '{ callsStats(projectId: "acme/doors") { count } }'
+COUNT = '{ callsStats(projectId: "acme/endpoints") { count } }'
 
 
 async def held(places: OperationLimiter, payer: str, let_go: asyncio.Event) -> str:
@@ -24,7 +24,7 @@ async def held(places: OperationLimiter, payer: str, let_go: asyncio.Event) -> s
     return payer
 
 
-async def test_who_finds_no_place_waits_until_there_is_one() -> None:
+async def test_operation_waits_for_a_free_slot() -> None:
     places, first, second = OperationLimiter(1), asyncio.Event(), asyncio.Event()
     one = asyncio.create_task(held(places, "a", first))
     other = asyncio.create_task(held(places, "b", second))
@@ -40,7 +40,7 @@ async def test_who_finds_no_place_waits_until_there_is_one() -> None:
     assert (places.in_use, places.waiting) == (0, 0)
 
 
-async def test_who_has_waited_long_enough_is_told_that_the_server_is_full() -> None:
+async def test_operation_times_out_with_server_full() -> None:
     places, let_go = OperationLimiter(1, wait_seconds=0.01), asyncio.Event()
     one = asyncio.create_task(held(places, "a", let_go))
     await until(lambda: places.in_use == 1)
@@ -53,7 +53,7 @@ async def test_who_has_waited_long_enough_is_told_that_the_server_is_full() -> N
     assert (places.in_use, places.waiting) == (0, 0)
 
 
-async def test_one_caller_cannot_have_all_places_nor_keep_others_from_theirs() -> None:
+async def test_one_caller_cannot_use_all_slots() -> None:
     places, let_go = OperationLimiter(3, 2, wait_seconds=30), asyncio.Event()
     greedy = [asyncio.create_task(held(places, "greedy", let_go)) for _ in range(4)]
     await until(lambda: places.waiting == 2)
@@ -70,7 +70,7 @@ async def test_one_caller_cannot_have_all_places_nor_keep_others_from_theirs() -
     assert (places.in_use, places.waiting) == (0, 0)
 
 
-async def test_a_full_queue_is_told_at_once() -> None:
+async def test_full_queue_is_refused_at_once() -> None:
     places, let_go = OperationLimiter(1, wait_seconds=600), asyncio.Event()
     waiting = [asyncio.create_task(held(places, str(number), let_go)) for number in range(5)]
     await until(lambda: places.waiting == 4)
@@ -83,7 +83,7 @@ async def test_a_full_queue_is_told_at_once() -> None:
     assert places.in_use == 0
 
 
-async def test_who_leaves_while_they_wait_takes_no_place() -> None:
+async def test_cancelled_waiter_takes_no_slot() -> None:
     places, let_go = OperationLimiter(1, wait_seconds=600), asyncio.Event()
     one = asyncio.create_task(held(places, "a", let_go))
     leaving = [asyncio.create_task(held(places, "b", let_go)) for _ in range(3)]
@@ -101,7 +101,7 @@ async def test_who_leaves_while_they_wait_takes_no_place() -> None:
     assert (places.in_use, places.waiting) == (0, 0)
 
 
-async def test_queries_have_not_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_queries_cannot_use_all_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.admission.operation_limiter.MAX_QUERIES", 1)
     places = OperationLimiter(3, wait_seconds=0.01)
     async with places.slot("a", is_query=True):
@@ -114,7 +114,7 @@ async def test_queries_have_not_all_places(monkeypatch: pytest.MonkeyPatch) -> N
     assert places.in_use == 0
 
 
-async def test_one_caller_has_half_of_the_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_caller_may_use_half_of_the_query_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.admission.operation_limiter.MAX_QUERIES", 4)
     places = OperationLimiter(10, wait_seconds=0.01)
     async with places.slot("a", is_query=True), places.slot("a", is_query=True), places.slot("a"):
@@ -125,7 +125,7 @@ async def test_one_caller_has_half_of_the_queries(monkeypatch: pytest.MonkeyPatc
     assert places.in_use == 0
 
 
-async def test_many_who_come_and_go_leave_every_place_free() -> None:
+async def test_slots_are_all_free_after_many_operations() -> None:
     places = OperationLimiter(5, 3, wait_seconds=0.005)
 
     async def visit(number: int) -> None:
@@ -151,8 +151,8 @@ def narrow(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch
     yield from serving(mongodb_uri, database_name, max_operations=1, max_connection_operations=10)
 
 
-async def test_subscriptions_take_no_place(narrow: Server) -> None:
-    watch = 'subscription { callEvents(projectId: "acme/doors") { type } }'
+async def test_subscriptions_use_no_slot(narrow: Server) -> None:
+    watch = 'subscription { callEvents(projectId: "acme/endpoints") { type } }'
     async with narrow.socket() as socket:
         for number in range(3):
             payload = {"query": watch}
@@ -164,10 +164,10 @@ async def test_subscriptions_take_no_place(narrow: Server) -> None:
 
 
 @pytest.mark.parametrize("limits", [{"max_caller_subscriptions": 2}, {"max_subscriptions": 4}])
-async def test_who_has_as_many_subscriptions_as_one_may_have_is_told_so(
+async def test_caller_over_the_subscription_limit_is_refused(
     mongodb_uri: str, database_name: str, limits: dict[str, int]
 ) -> None:
-    subscription = {"query": 'subscription { callEvents(projectId: "acme/doors") { type } }'}
+    subscription = {"query": 'subscription { callEvents(projectId: "acme/endpoints") { type } }'}
     with contextmanager(serving)(mongodb_uri, database_name, **limits) as server:
         async with server.socket() as socket:
             for number in range(3):
@@ -187,7 +187,7 @@ async def test_who_has_as_many_subscriptions_as_one_may_have_is_told_so(
         ({"max_operations": 2}, 429, "RATE_LIMITED", "LOOMQL_MAX_CALLER_OPERATIONS"),
     ],
 )
-async def test_who_finds_no_place_is_told_by_http_when_to_come_again(
+async def test_http_response_without_a_slot_has_retry_after(
     mongodb_uri: str,
     database_name: str,
     monkeypatch: pytest.MonkeyPatch,

@@ -17,7 +17,7 @@ from graphql_schema.schema import build_schema
 from stores.database import Database
 from stores.json import codec
 from stores.security.access import Caller, Grant, Role
-from tests.graphql_schema.permissions.edges import edges, ruled
+from tests.graphql_schema.permissions.relations import edges, ruled
 from tests.graphql_schema.permissions.steps import Steps, objects, reached, selection
 from tests.graphql_schema.permissions.twins import RUNS, Builder, Twin
 from tests.stand_in_provider import StandIn
@@ -111,11 +111,11 @@ def is_unsteady(document: str) -> bool:
     return any(f"Query_{name}:" in document for name in UNSTEADY)
 
 
-def test_every_edge_is_ruled_on(schema: LimitedSchema) -> None:
+def test_every_relation_has_a_permission(schema: LimitedSchema) -> None:
     assert edges(schema._schema) == ruled()
 
 
-async def test_along_every_edge_all_is_as_if_there_were_no_other_project(schema: LimitedSchema, stores: Stores) -> None:
+async def test_relations_behave_as_if_no_other_project_existed(schema: LimitedSchema, stores: Stores) -> None:
     # Theirs is there first: what is looked up without its project is theirs.
     await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
     twin = await Builder(stores, OURS, OUR_WORDS, to=OURS).build()
@@ -142,7 +142,7 @@ async def forget(database: Database, project_id: str) -> None:
         await kept[name].delete_many(of_project)
 
 
-async def test_no_edge_follows_a_ref_into_another_project(schema: LimitedSchema, stores: Stores) -> None:
+async def test_relations_follow_no_ref_into_another_project(schema: LimitedSchema, stores: Stores) -> None:
     await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
     twin = await Builder(stores, OURS, OUR_WORDS, to=THEIRS).build()
 
@@ -192,7 +192,9 @@ def fragments(schema: LimitedSchema, document: str) -> str:
     )
 
 
-async def test_what_is_written_leads_to_what_is_ours(schema: LimitedSchema, stores: Stores, stand_in: StandIn) -> None:
+async def test_mutation_results_lead_only_to_own_entities(
+    schema: LimitedSchema, stores: Stores, stand_in: StandIn
+) -> None:
     await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
     twin = await Builder(stores, OURS, OUR_WORDS, to=OURS).build()
     document = fragments(

@@ -1,4 +1,4 @@
-"""All doors of a server, as tests of what is so at each of them knock."""
+"""One request to each endpoint of a server, for tests of behaviour that all endpoints share."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -14,13 +14,13 @@ from app.server.application import create_app
 from app.settings import Settings
 from tests.live_server import live_server
 
-PROJECT: Final = "acme/doors"
+PROJECT: Final = "acme/endpoints"
 TYPENAME: Final = "{ __typename }"
 _SOCKET: Final = Subprotocol("graphql-transport-ws")
 
 
-class Door(NamedTuple):
-    """One door: a request that is answered there, and how its refusals look."""
+class Endpoint(NamedTuple):
+    """An endpoint: a valid request, its status, and the form of its errors."""
 
     name: str
     method: str
@@ -29,29 +29,29 @@ class Door(NamedTuple):
     content: bytes = b""
     content_type: str | None = None
 
-    def knock(self, client: httpx.Client, **headers: str) -> httpx.Response:
+    def send(self, client: httpx.Client, **headers: str) -> httpx.Response:
         """Send the request with headers of one's own."""
         given = {"content-type": self.content_type} if self.content_type else {}
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return client.request(self.method, self.path, content=self.content, headers=given | named)
 
     def code_of(self, answer: httpx.Response) -> str | None:
-        """The code of a refusal, where the door's clients are told one."""
+        """The code of a refusal, where the endpoint's clients are told one."""
         if "errors" in answer.json():
             return str(answer.json()["errors"][0]["extensions"]["code"])
         return None
 
 
 JSON: Final = "application/json"
-DOORS: Final = (
-    Door("post", "POST", "/graphql", 200, json.dumps({"query": TYPENAME}).encode(), JSON),
-    Door("get", "GET", "/graphql?query={__typename}", 200),
-    Door("file", "PUT", f"/files/{PROJECT}", 201, b"hello", "text/plain"),
-    Door("export", "GET", f"/export/calls?projectId={PROJECT}", 200),
-    Door("otlp", "POST", "/v1/traces", 200, b"{}", JSON),
-    Door("weave", "POST", "/weave/project/stats", 200, json.dumps({"project_id": PROJECT}).encode(), JSON),
+ENDPOINTS: Final = (
+    Endpoint("post", "POST", "/graphql", 200, json.dumps({"query": TYPENAME}).encode(), JSON),
+    Endpoint("get", "GET", "/graphql?query={__typename}", 200),
+    Endpoint("file", "PUT", f"/files/{PROJECT}", 201, b"hello", "text/plain"),
+    Endpoint("export", "GET", f"/export/calls?projectId={PROJECT}", 200),
+    Endpoint("otlp", "POST", "/v1/traces", 200, b"{}", JSON),
+    Endpoint("weave", "POST", "/weave/project/stats", 200, json.dumps({"project_id": PROJECT}).encode(), JSON),
 )
-every_door = pytest.mark.parametrize("door", DOORS, ids=[door.name for door in DOORS])
+every_endpoint = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=[endpoint.name for endpoint in ENDPOINTS])
 
 
 class Server:

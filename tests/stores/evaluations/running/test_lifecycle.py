@@ -89,9 +89,7 @@ async def rows_done(database: Database) -> int:
     )
 
 
-async def test_a_run_ends_when_what_its_caller_ordered_is_canceled(
-    stores: Stores, stand_in: StandIn, database: Database
-) -> None:
+async def test_run_is_canceled_with_its_callers_key(stores: Stores, stand_in: StandIn, database: Database) -> None:
     gate = Gate(stand_in, passing=7)
     acting = audit.CALLER.set("a key")
     call_id = await order(stores)
@@ -114,9 +112,7 @@ async def is_over(stores: Stores, call_id: str) -> bool:
     return await stores.calls.database.evaluation_runs.find_one({"call_id": call_id}) is None
 
 
-async def test_a_run_that_is_canceled_ends_with_all_that_is_under_way(
-    stores: Stores, stand_in: StandIn, database: Database
-) -> None:
+async def test_canceled_run_ends_with_its_open_calls(stores: Stores, stand_in: StandIn, database: Database) -> None:
     gate = Gate(stand_in, passing=7)
     call_id = await order(stores)
 
@@ -141,7 +137,7 @@ async def test_a_run_that_is_canceled_ends_with_all_that_is_under_way(
     assert not await stores.evaluation_runs.cancel(PROJECT, call_id)
 
 
-async def test_a_run_that_nobody_works_on_is_canceled_at_once(stores: Stores, stand_in: StandIn) -> None:
+async def test_queued_run_is_canceled_at_once(stores: Stores, stand_in: StandIn) -> None:
     call_id = await order(stores)
 
     assert await stores.evaluation_runs.cancel(PROJECT, call_id)
@@ -150,7 +146,7 @@ async def test_a_run_that_nobody_works_on_is_canceled_at_once(stores: Stores, st
     assert stand_in.asked == []
 
 
-async def test_a_run_of_another_process_is_canceled_from_here(
+async def test_run_of_another_process_can_be_canceled(
     stores: Stores, database: Database, providers: EnvironmentProviders, stand_in: StandIn
 ) -> None:
     gate = Gate(stand_in, passing=3)
@@ -165,7 +161,7 @@ async def test_a_run_of_another_process_is_canceled_from_here(
     assert await stores.evaluations.status(PROJECT, call_id) == Failed("The run was canceled by grace")
 
 
-async def test_what_cannot_be_canceled_says_why(stores: Stores, stand_in: StandIn) -> None:
+async def test_refused_cancellation_has_a_reason(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader()
     with pytest.raises(NotFoundError, match="there is no call") as unknown:
         await stores.evaluation_runs.cancel(PROJECT, ids.new_id())
@@ -201,7 +197,7 @@ async def cut_off(stores: Stores, call_id: str, stand_in: StandIn, passing: int)
     await stores.calls.database.evaluation_runs.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
 
 
-async def test_a_run_that_was_cut_off_is_gone_on_with_and_what_was_done_is_not_paid_again(
+async def test_interrupted_run_resumes_without_repaying(
     stores: Stores, stand_in: StandIn, database: Database, providers: EnvironmentProviders
 ) -> None:
     call_id = await order(stores)
@@ -236,7 +232,7 @@ async def test_a_run_that_was_cut_off_is_gone_on_with_and_what_was_done_is_not_p
         {"status_counts": {"success": -1}, "usage": {"small": {"requests": 10**300}}},
     ],
 )
-async def test_what_others_wrote_into_the_calls_of_a_run_does_not_end_it(
+async def test_external_writes_to_a_runs_calls_do_not_end_it(
     stores: Stores, stand_in: StandIn, database: Database, summary: Body
 ) -> None:
     stand_in.reply = Grader()
@@ -256,7 +252,7 @@ async def test_what_others_wrote_into_the_calls_of_a_run_does_not_end_it(
     assert tree.root["summary"]["status_counts"]["error"] == 0
 
 
-async def test_a_run_that_was_cut_off_just_before_it_was_over_is_over(stores: Stores, stand_in: StandIn) -> None:
+async def test_run_interrupted_at_its_end_is_finished(stores: Stores, stand_in: StandIn) -> None:
     call_id = await order(stores, MANY[:1])
     ended = {"status_counts": {"success": 1, "error": 0}}
     await stores.calls.write([CallEnd(PROJECT, call_id, times.now(), ended, output={"done": True})])
@@ -268,7 +264,7 @@ async def test_a_run_that_was_cut_off_just_before_it_was_over_is_over(stores: St
     assert stand_in.asked == []
 
 
-async def test_an_order_that_was_cut_off_before_its_call_was_there_is_forgotten(
+async def test_order_interrupted_before_its_call_exists_is_deleted(
     stores: Stores, stand_in: StandIn, database: Database
 ) -> None:
     call_id = await order(stores, MANY[:1])
@@ -281,7 +277,7 @@ async def test_an_order_that_was_cut_off_before_its_call_was_there_is_forgotten(
     assert stand_in.asked == []
 
 
-async def test_an_order_that_took_so_long_that_it_was_given_up_is_no_run(
+async def test_timed_out_order_creates_no_run(
     stores: Stores, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluation, model = await orders.evaluation(stores, []), await orders.model(stores)
@@ -299,7 +295,7 @@ async def test_an_order_that_took_so_long_that_it_was_given_up_is_no_run(
     assert (root["status"], root["exception"]) == ("error", "The run could not start")
 
 
-async def test_who_is_stopped_gives_the_run_back_at_once(
+async def test_stopped_worker_releases_its_run_at_once(
     stores: Stores, stand_in: StandIn, database: Database, providers: EnvironmentProviders
 ) -> None:
     gate = Gate(stand_in, passing=5)
@@ -315,7 +311,7 @@ async def test_who_is_stopped_gives_the_run_back_at_once(
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
 
 
-async def test_of_two_who_would_work_on_a_run_one_does(
+async def test_one_of_two_workers_gets_the_run(
     stores: Stores, stand_in: StandIn, database: Database, providers: EnvironmentProviders
 ) -> None:
     stand_in.reply = Grader()
@@ -328,9 +324,7 @@ async def test_of_two_who_would_work_on_a_run_one_does(
     assert (await orders.tree(stores, call_id)).root["status"] == "success"
 
 
-async def test_who_lost_a_run_stops_and_writes_nothing_more(
-    stores: Stores, stand_in: StandIn, database: Database
-) -> None:
+async def test_worker_that_lost_its_lease_stops_writing(stores: Stores, stand_in: StandIn, database: Database) -> None:
     gate = Gate(stand_in, passing=3)
     call_id = await order(stores)
     async with under_way(stores, call_id) as work:
@@ -345,7 +339,7 @@ async def test_who_lost_a_run_stops_and_writes_nothing_more(
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), StillRunning)
 
 
-async def test_who_lost_a_run_to_another_here_takes_nothing_from_that_one(
+async def test_run_lost_within_a_process_is_left_to_the_new_worker(
     stores: Stores, stand_in: StandIn, database: Database
 ) -> None:
     gate = Gate(stand_in, passing=3)
@@ -362,7 +356,7 @@ async def test_who_lost_a_run_to_another_here_takes_nothing_from_that_one(
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
 
 
-async def test_a_run_that_is_cut_off_again_and_again_is_given_up(stores: Stores, stand_in: StandIn) -> None:
+async def test_run_interrupted_too_often_fails(stores: Stores, stand_in: StandIn) -> None:
     call_id = await order(stores)
     runs = stores.calls.database.evaluation_runs
     await runs.update_one({}, {"$set": {"takes": MAX_TAKES_WITHOUT_PROGRESS, "vain_takes": MAX_TAKES_WITHOUT_PROGRESS}})
@@ -375,7 +369,7 @@ async def test_a_run_that_is_cut_off_again_and_again_is_given_up(stores: Stores,
     assert await is_over(stores, call_id)
 
 
-async def test_what_nobody_expected_ends_the_run_and_is_in_the_log(
+async def test_unexpected_error_ends_the_run_and_is_logged(
     stores: Stores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fall_over(_self: RowWorker) -> Any:  # noqa: ANN401 -- never comes
@@ -393,7 +387,7 @@ async def test_what_nobody_expected_ends_the_run_and_is_in_the_log(
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_a_run_that_the_database_stood_in_the_way_of_waits_for_it(
+async def test_run_waits_for_an_unavailable_database(
     stores: Stores, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, database: Database
 ) -> None:
     stand_in.reply = Grader()
@@ -414,9 +408,7 @@ async def test_a_run_that_the_database_stood_in_the_way_of_waits_for_it(
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
 
 
-async def test_a_dataset_that_is_deleted_after_the_order_ends_the_run_with_the_reason(
-    stores: Stores, stand_in: StandIn
-) -> None:
+async def test_dataset_deleted_after_the_order_ends_the_run_with_a_reason(stores: Stores, stand_in: StandIn) -> None:
     call_id = await order(stores)
     await stores.objects.delete(PROJECT, "questions")
 
@@ -428,7 +420,7 @@ async def test_a_dataset_that_is_deleted_after_the_order_ends_the_run_with_the_r
     assert stand_in.asked == []
 
 
-async def test_a_run_whose_call_is_deleted_stops_and_leaves_nothing(stores: Stores, stand_in: StandIn) -> None:
+async def test_run_whose_call_is_deleted_stops_and_leaves_nothing(stores: Stores, stand_in: StandIn) -> None:
     gate = Gate(stand_in, passing=5)
     call_id = await order(stores)
     async with under_way(stores, call_id) as work:
@@ -443,7 +435,7 @@ async def test_a_run_whose_call_is_deleted_stops_and_leaves_nothing(stores: Stor
     assert len(stand_in.asked) <= 8
 
 
-async def test_a_run_that_ends_before_it_hears_that_its_call_is_deleted_leaves_nothing_either(
+async def test_run_that_ends_after_its_call_is_deleted_leaves_nothing(
     stores: Stores, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_module, "_RENEW_SECONDS", 60)
@@ -460,9 +452,7 @@ async def test_a_run_that_ends_before_it_hears_that_its_call_is_deleted_leaves_n
     assert await stores.calls.count(PROJECT) == 0
 
 
-async def test_a_run_that_retention_takes_after_a_day_stops_and_leaves_nothing(
-    stores: Stores, stand_in: StandIn
-) -> None:
+async def test_run_deleted_by_retention_stops_and_leaves_nothing(stores: Stores, stand_in: StandIn) -> None:
     gate = Gate(stand_in, passing=5)
     call_id = await order(stores)
     retention = RetentionStore(stores.calls.database, GracePeriods(unfinished=-5_000_000))
@@ -480,7 +470,7 @@ async def test_a_run_that_retention_takes_after_a_day_stops_and_leaves_nothing(
     assert await stores.calls.count(PROJECT) == 1
 
 
-async def test_a_project_that_is_purged_takes_its_runs_with_it(
+async def test_purged_project_deletes_its_runs(
     stores: Stores, stand_in: StandIn, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stores.database.project_registry.LAG_SECONDS", 1)
@@ -504,7 +494,7 @@ async def told_by(runs: EvaluationRunsStore, call_id: str) -> list[Status]:
     return [status async for status in runs.progress(PROJECT, call_id)]
 
 
-async def test_progress_is_told_as_it_changes_until_the_end(
+async def test_progress_is_sent_on_change_until_the_end(
     stores: Stores, stand_in: StandIn, database: Database, providers: EnvironmentProviders
 ) -> None:
     call_id = await order(stores, judged=False)
@@ -528,7 +518,7 @@ async def test_progress_is_told_as_it_changes_until_the_end(
     assert await told_by(stores.evaluation_runs, slow) == told[-1:]
 
 
-async def test_progress_of_a_run_that_a_program_logs_is_told_too(stores: Stores) -> None:
+async def test_progress_of_a_client_logged_run_is_sent(stores: Stores) -> None:
     root = start(1, project_id=PROJECT, op_name="Evaluation.evaluate")
     await stores.calls.write([root])
     told = asyncio.create_task(told_by(stores.evaluation_runs, str(root.id)))
@@ -553,9 +543,7 @@ async def test_progress_of_a_run_that_a_program_logs_is_told_too(stores: Stores)
     assert last == Complete('{"score":1}')
 
 
-async def test_a_run_that_takes_long_to_look_at_is_looked_at_less_often(
-    stores: Stores, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_slow_progress_queries_run_less_often(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     root = start(1, project_id=PROJECT, op_name="Evaluation.evaluate")
     await stores.calls.write([root])
     looks: list[float] = []
@@ -574,7 +562,7 @@ async def test_a_run_that_takes_long_to_look_at_is_looked_at_less_often(
     assert looks[2] - looks[1] >= 5 * 0.3
 
 
-async def test_progress_of_what_is_none_is_told_at_once(stores: Stores) -> None:
+async def test_progress_of_a_missing_run_is_an_error(stores: Stores) -> None:
     other = start(2, project_id=PROJECT)
     await stores.calls.write([other])
 
@@ -583,7 +571,7 @@ async def test_progress_of_what_is_none_is_told_at_once(stores: Stores) -> None:
         await told_by(stores.evaluation_runs, str(other.id))
 
 
-async def test_who_watches_a_run_is_told_that_the_server_stops(stores: Stores) -> None:
+async def test_progress_subscriber_is_notified_of_shutdown(stores: Stores) -> None:
     call_id = await order(stores)
     watcher = asyncio.create_task(told_by(stores.evaluation_runs, call_id))
     await asyncio.sleep(0.2)

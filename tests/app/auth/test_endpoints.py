@@ -1,4 +1,4 @@
-"""Every door lets in who has a key, and nobody else; and who comes in is let out when the key ends."""
+"""Every endpoint authenticates its callers, and ends their requests when the key is revoked or expires."""
 
 import asyncio
 import base64
@@ -56,13 +56,13 @@ async def read(keyed: Keyed, authorization: str | None) -> httpx.Response:
 
 
 @pytest.mark.parametrize("scheme", ["Bearer {}", "bearer  {}"])
-async def test_a_key_lets_in_by_bearer(keyed: Keyed, scheme: str) -> None:
+async def test_bearer_key_is_accepted(keyed: Keyed, scheme: str) -> None:
     answer = await read(keyed, scheme.format(keyed.keys["reader"]))
 
     assert answer.json()["data"] == FOUND["data"]
 
 
-async def test_a_key_lets_in_as_the_password_of_anybody(keyed: Keyed) -> None:
+async def test_key_as_basic_password_is_accepted(keyed: Keyed) -> None:
     key = keyed.keys["reader"]
 
     answers = [await read(keyed, header) for header in (basic("api", key), basic("", key), basic(key, ""))]
@@ -70,7 +70,7 @@ async def test_a_key_lets_in_as_the_password_of_anybody(keyed: Keyed) -> None:
     assert [answer.json()["data"] for answer in answers] == [FOUND["data"]] * 3
 
 
-async def test_who_has_no_key_is_told_the_same_whatever_is_wrong(keyed: Keyed) -> None:
+async def test_every_invalid_credential_gets_the_same_error(keyed: Keyed) -> None:
     now = times.now()
     store = KeysStore(keyed.database, settle_seconds=0)
     revoked, over = [(await store.create([Grant(OURS, Role.ADMIN)])) for _ in range(2)]
@@ -104,7 +104,7 @@ async def test_who_has_no_key_is_told_the_same_whatever_is_wrong(keyed: Keyed) -
     assert "key" in told
 
 
-async def test_what_holds_no_data_is_open(keyed: Keyed) -> None:
+async def test_graphiql_page_and_health_need_no_key(keyed: Keyed) -> None:
     async with keyed.client("none") as client:
         page = await client.get("/graphql", headers={"accept": "text/html"})
         api = await client.get("/graphql?query={__typename}")
@@ -115,14 +115,14 @@ async def test_what_holds_no_data_is_open(keyed: Keyed) -> None:
     assert [answer.status_code for answer in health] == [200, 200]
 
 
-async def test_a_post_that_would_rather_have_a_page_is_no_way_around(keyed: Keyed) -> None:
+async def test_post_that_prefers_html_still_needs_a_key(keyed: Keyed) -> None:
     async with keyed.client("none") as client:
         answer = await client.post("/graphql", json={"query": "{ __typename }"}, headers={"accept": "text/html"})
 
     assert answer.status_code == 401
 
 
-async def test_where_there_is_no_page_asking_for_one_is_no_way_around(mongodb_uri: str, database_name: str) -> None:
+async def test_html_request_without_graphiql_still_needs_a_key(mongodb_uri: str, database_name: str) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, keys="required", graphiql=False)
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
@@ -143,7 +143,7 @@ def call_of(project_id: str, number: int) -> list[dict[str, Any]]:
     return [{"start": both | start}, {"end": both | {"endedAt": "2026-02-28T12:00:01Z", "summary": {}}}]
 
 
-async def test_a_batch_of_starts_and_ends_is_taken_from_who_may_write(keyed: Keyed) -> None:
+async def test_batch_needs_the_writer_role(keyed: Keyed) -> None:
     query = {"query": BATCH, "variables": {"batch": call_of(OURS, 50)}}
     end = f'{{ projectId: "{OURS}", id: "{call_id(51)}", endedAt: "2026-02-28T12:00:01Z", summary: {{}} }}'
     spelled = f"mutation {{ callCreateBatch(batch: {{ end: {end} }}) {{ res {{ __typename }} }} }}"
@@ -160,7 +160,7 @@ async def test_a_batch_of_starts_and_ends_is_taken_from_who_may_write(keyed: Key
     assert refused.json()["errors"][0]["extensions"] == {"code": "FORBIDDEN", "argument": "batch.0.start.projectId"}
 
 
-async def test_a_batch_with_an_end_elsewhere_is_refused_as_a_whole(keyed: Keyed) -> None:
+async def test_batch_with_an_end_in_another_project_is_refused_whole(keyed: Keyed) -> None:
     [begun, ended], [_, elsewhere] = call_of(OURS, 52), call_of(THEIRS, 1)
 
     async with keyed.client("writer") as writer:
@@ -175,7 +175,7 @@ async def test_a_batch_with_an_end_elsewhere_is_refused_as_a_whole(keyed: Keyed)
     assert found.json()["data"] == {"call": None}
 
 
-async def test_a_batch_over_a_websocket_is_taken_as_any_other(keyed: Keyed) -> None:
+async def test_batch_over_websocket_needs_the_writer_role(keyed: Keyed) -> None:
     answers = []
     async with socket(keyed, {"apiKey": keyed.keys["writer"]}) as opened:
         await opened.recv()
@@ -202,7 +202,7 @@ async def socket(
         yield opened
 
 
-async def test_a_websocket_says_who_it_is_in_its_first_message_or_by_header(keyed: Keyed) -> None:
+async def test_websocket_authenticates_by_first_message_or_header(keyed: Keyed) -> None:
     key = keyed.keys["reader"]
     ways: list[tuple[dict[str, Any] | None, dict[str, str]]] = [
         ({"Authorization": f"Bearer {key}"}, {}),
@@ -219,7 +219,7 @@ async def test_a_websocket_says_who_it_is_in_its_first_message_or_by_header(keye
 
 
 @pytest.mark.parametrize("payload", [None, {}, {"apiKey": "x"}, {"apiKey": 5}, {"Authorization": "Bearer x"}])
-async def test_a_websocket_that_does_not_say_who_it_is_is_closed(keyed: Keyed, payload: dict[str, Any] | None) -> None:
+async def test_websocket_without_credentials_is_closed(keyed: Keyed, payload: dict[str, Any] | None) -> None:
     async with socket(keyed, payload) as opened:
         with pytest.raises(ConnectionClosed) as closed:
             await opened.recv()
@@ -228,7 +228,7 @@ async def test_a_websocket_that_does_not_say_who_it_is_is_closed(keyed: Keyed, p
     assert closed.value.rcvd.code == 4401
 
 
-async def test_a_websocket_with_a_wrong_header_is_not_opened(keyed: Keyed, caplog: pytest.LogCaptureFixture) -> None:
+async def test_websocket_with_a_wrong_header_is_not_opened(keyed: Keyed, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(InvalidStatus) as refused:
         async with socket(keyed, authorization="Bearer x"):
             pass
@@ -240,7 +240,7 @@ async def test_a_websocket_with_a_wrong_header_is_not_opened(keyed: Keyed, caplo
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_messages_are_small_until_it_is_known_who_sends_them(keyed: Keyed) -> None:
+async def test_unauthenticated_websocket_messages_are_limited_in_size(keyed: Keyed) -> None:
     address = keyed.url.replace("http", "ws") + "/graphql"
     async with asyncio.timeout(TIMEOUT), connect(address, subprotocols=[TRANSPORT]) as stranger:
         # Only the head of a frame: what it announces is not waited for, let alone held.
@@ -257,7 +257,7 @@ async def test_messages_are_small_until_it_is_known_who_sends_them(keyed: Keyed)
     assert answer["payload"]["data"] == FOUND["data"]
 
 
-async def test_a_websocket_that_begins_before_its_first_message_gets_nothing(keyed: Keyed) -> None:
+async def test_websocket_operation_before_the_init_gets_no_result(keyed: Keyed) -> None:
     address = keyed.url.replace("http", "ws") + "/graphql"
     async with asyncio.timeout(TIMEOUT), connect(address, subprotocols=[TRANSPORT]) as opened:
         await opened.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": READ % (OURS, CALL)}}))
@@ -268,7 +268,7 @@ async def test_a_websocket_that_begins_before_its_first_message_gets_nothing(key
     assert closed.value.rcvd.code == 4401
 
 
-async def test_a_key_that_is_revoked_lets_nobody_in_once_that_is_answered(keyed: Keyed) -> None:
+async def test_revoked_key_is_refused_once_the_revocation_returns(keyed: Keyed) -> None:
     made = await keyed.store.create([Grant(OURS, Role.READER)])
     before = await read(keyed, f"Bearer {made.text}")
 
@@ -292,7 +292,7 @@ LATE = {
 
 
 @pytest.mark.parametrize("path", LATE)
-async def test_what_comes_of_a_request_after_its_key_was_revoked_is_not_heard(keyed: Keyed, path: str) -> None:
+async def test_result_after_revocation_is_not_sent(keyed: Keyed, path: str) -> None:
     made = await keyed.store.create([Grant(OURS, Role.WRITER)])
     method, kind, body = LATE[path]
     left = [await keyed.database.objects.count_documents({}), await keyed.database.files.count_documents({})]
@@ -333,7 +333,7 @@ async def unwatched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
 
 
 @pytest.mark.usefixtures("unwatched")
-async def test_an_operation_over_a_websocket_that_is_still_open_is_none_of_a_revoked_key(keyed: Keyed) -> None:
+async def test_revoked_key_cannot_run_operations_on_an_open_websocket(keyed: Keyed) -> None:
     made = await keyed.store.create([Grant(OURS, Role.READER)])
     async with asyncio.timeout(TIMEOUT), socket(keyed, {"apiKey": made.text}) as opened:
         assert json.loads(await opened.recv()) == {"type": "connection_ack"}
@@ -347,7 +347,7 @@ async def test_an_operation_over_a_websocket_that_is_still_open_is_none_of_a_rev
 
 
 @pytest.mark.usefixtures("unwatched")
-async def test_what_happens_after_a_key_was_revoked_ends_its_stream_and_is_not_told(keyed: Keyed) -> None:
+async def test_revocation_ends_the_stream_before_later_events(keyed: Keyed) -> None:
     made = await keyed.store.create([Grant(OURS, Role.READER)])
     header, calls = {"authorization": f"Bearer {made.text}"}, Stores.for_database(keyed.database).calls
     watch = f'subscription {{ callEvents(projectId: "{OURS}") {{ call {{ id }} }} }}'
@@ -367,7 +367,7 @@ async def test_what_happens_after_a_key_was_revoked_ends_its_stream_and_is_not_t
     assert not any(call_id(1_000) in event.data for event in told)
 
 
-async def test_a_rotated_key_lets_in_for_its_time_of_grace_and_the_new_one_after_it(keyed: Keyed) -> None:
+async def test_rotated_key_works_during_grace_and_new_key_after_it(keyed: Keyed) -> None:
     old = await keyed.store.create([Grant(OURS, Role.READER)])
 
     new = await keyed.store.rotate(old.key.id, grace_seconds=3_600)
@@ -403,7 +403,7 @@ async def test_streams_end_when_their_key_does(keyed: Keyed) -> None:
     assert closed.value.rcvd.code == 4401
 
 
-async def test_a_stream_ends_at_the_time_that_its_key_does(keyed: Keyed) -> None:
+async def test_stream_ends_when_its_key_expires(keyed: Keyed) -> None:
     made = await keyed.store.create([Grant(OURS, Role.READER)], expires_at=times.now() + 2_500_000)
 
     async with socket(keyed, {"apiKey": made.text}) as opened:
@@ -415,7 +415,7 @@ async def test_a_stream_ends_at_the_time_that_its_key_does(keyed: Keyed) -> None
     assert closed.value.rcvd.code == 4401
 
 
-async def test_files_are_for_who_may(keyed: Keyed) -> None:
+async def test_files_need_the_required_role(keyed: Keyed) -> None:
     async with keyed.client("writer") as writer, keyed.client("reader") as reader, keyed.client("none") as nobody:
         put = await writer.put(f"/files/{OURS}", content=b"hello")
         url = put.json()["url"]
@@ -431,7 +431,7 @@ async def test_files_are_for_who_may(keyed: Keyed) -> None:
     assert [answer.status_code for answer in answers] == [200, 403, 403, 401]
 
 
-async def test_exports_are_for_who_may(keyed: Keyed) -> None:
+async def test_exports_need_the_required_role(keyed: Keyed) -> None:
     async with keyed.client("reader") as reader, keyed.client("none") as nobody:
         ours, theirs, both = [
             await reader.get(f"/export/calls?{query}")
@@ -444,7 +444,7 @@ async def test_exports_are_for_who_may(keyed: Keyed) -> None:
     assert [answer.status_code for answer in (theirs, both, refused)] == [403, 403, 401]
 
 
-async def test_one_key_cannot_have_all_exports_at_once(keyed: Keyed) -> None:
+async def test_one_key_cannot_use_all_export_slots(keyed: Keyed) -> None:
     asked = f"/export/calls?projectId={OURS}&format=parquet"
     async with keyed.client("reader") as reader, keyed.client("writer") as writer:
         mine = [asyncio.create_task(reader.get(asked)) for _ in range(2)]
@@ -456,7 +456,7 @@ async def test_one_key_cannot_have_all_exports_at_once(keyed: Keyed) -> None:
     assert "LOOMQL_MAX_EXPORTS" in refused.json()["errors"][0]["message"]
 
 
-async def test_spans_are_taken_from_who_may(keyed: Keyed) -> None:
+async def test_spans_over_http_need_the_writer_role(keyed: Keyed) -> None:
     mixed = body(span(1), resource={"wandb.entity": "rival", "wandb.project": "chat"})
     ours = body(span(2), resource={"wandb.entity": "acme", "wandb.project": "chat"})
     kind = {"content-type": "application/x-protobuf"}
@@ -479,7 +479,7 @@ async def test_spans_are_taken_from_who_may(keyed: Keyed) -> None:
     assert await keyed.database.calls.count_documents({"project_id": THEIRS}) == 1
 
 
-async def test_the_weave_door_takes_what_its_sdk_sends(keyed: Keyed) -> None:
+async def test_weave_api_accepts_what_its_sdk_sends(keyed: Keyed) -> None:
     asked = {"project_id": OURS, "id": CALL}
     async with httpx.AsyncClient(base_url=f"{keyed.url}/weave", auth=("api", keyed.keys["reader"])) as client:
         ours = await client.post("/call/read", json=asked)
@@ -491,7 +491,7 @@ async def test_the_weave_door_takes_what_its_sdk_sends(keyed: Keyed) -> None:
     assert (refused.status_code, list(refused.json())) == (401, ["reason"])
 
 
-async def test_spans_over_grpc_are_so_many_a_second(mongodb_uri: str, database: Database, database_name: str) -> None:
+async def test_spans_over_grpc_are_rate_limited(mongodb_uri: str, database: Database, database_name: str) -> None:
     keys = [(await KeysStore(database, settle_seconds=0).create([Grant(OURS, Role.WRITER)])).text for _ in range(2)]
     port = free_port()
     # One in a quarter of an hour: nothing is put into the bucket while the test runs.
@@ -515,7 +515,7 @@ async def test_spans_over_grpc_are_so_many_a_second(mongodb_uri: str, database: 
     assert await database.calls.count_documents({}) == 3
 
 
-async def test_spans_over_grpc_are_taken_from_who_may(mongodb_uri: str, database: Database, database_name: str) -> None:
+async def test_spans_over_grpc_need_the_writer_role(mongodb_uri: str, database: Database, database_name: str) -> None:
     text = (await KeysStore(database, settle_seconds=0).create([Grant(OURS, Role.WRITER)])).text
     port = free_port()
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, otlp_grpc_port=port)
@@ -531,7 +531,7 @@ async def test_spans_over_grpc_are_taken_from_who_may(mongodb_uri: str, database
     assert await database.calls.distinct("project_id") == [OURS]
 
 
-async def test_a_server_is_open_until_there_is_a_first_key(
+async def test_server_is_open_until_there_is_a_first_key(
     mongodb_uri: str, database: Database, database_name: str
 ) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
@@ -573,7 +573,7 @@ async def test_keys_can_be_required_always_and_never(mongodb_uri: str, database:
     assert statuses == {"required": 401, "off": 200}
 
 
-async def test_every_door_names_the_command_that_creates_the_first_key(
+async def test_every_endpoint_names_the_command_for_the_first_key(
     mongodb_uri: str, database: Database, database_name: str
 ) -> None:
     port = free_port()
@@ -608,7 +608,7 @@ async def test_every_door_names_the_command_that_creates_the_first_key(
     assert parser().parse_args(shlex.split(command)).project == ["*"]
 
 
-async def test_a_server_whose_database_is_away_lets_nobody_in_unseen() -> None:
+async def test_server_without_its_database_accepts_no_credentials() -> None:
     settings = Settings(mongodb_uri="mongodb://127.0.0.1:1/", database_timeout_seconds=0.2)
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
@@ -623,7 +623,7 @@ async def test_a_server_whose_database_is_away_lets_nobody_in_unseen() -> None:
     assert health.status_code == 200
 
 
-async def test_health_is_told_while_the_database_hangs() -> None:
+async def test_health_is_answered_while_the_database_hangs() -> None:
     with socket_module.create_server(("127.0.0.1", 0)) as silent:
         uri = f"mongodb://127.0.0.1:{silent.getsockname()[1]}/?directConnection=true"
         settings = Settings(mongodb_uri=uri, database_timeout_seconds=1)
@@ -638,7 +638,7 @@ async def test_health_is_told_while_the_database_hangs() -> None:
     assert (health.status_code, still_waiting, answer.status_code) == (200, True, 503)
 
 
-async def test_keys_are_known_without_a_command_for_each_request(keyed: Keyed) -> None:
+async def test_cached_keys_need_no_command_per_request(keyed: Keyed) -> None:
     async with keyed.client("reader") as client:
         query = {"query": "{ __typename }"}
 
@@ -662,7 +662,7 @@ async def test_many_wrong_keys_at_once_are_all_refused(keyed: Keyed) -> None:
     assert {answer.status_code for answer in answers} == {401}
 
 
-async def test_a_key_is_not_kept_in_the_database(keyed: Keyed) -> None:
+async def test_database_stores_no_key_text(keyed: Keyed) -> None:
     text = keyed.keys["operator"]
     found = [document async for document in keyed.database.api_keys.find()]
 
@@ -670,7 +670,7 @@ async def test_a_key_is_not_kept_in_the_database(keyed: Keyed) -> None:
     assert text.rpartition("_")[2] not in repr(found)
 
 
-async def test_a_reader_is_refused_over_grpc_before_the_message(keyed: Keyed) -> None:
+async def test_reader_is_refused_over_grpc_before_the_message(keyed: Keyed) -> None:
     async def never() -> AsyncIterator[bytes]:
         await asyncio.Event().wait()
         yield b""
@@ -685,7 +685,7 @@ async def test_a_reader_is_refused_over_grpc_before_the_message(keyed: Keyed) ->
     assert codes == [grpc.StatusCode.PERMISSION_DENIED] * 2
 
 
-async def test_spans_that_come_over_grpc_after_their_key_was_revoked_are_not_heard(keyed: Keyed) -> None:
+async def test_spans_over_grpc_after_revocation_are_not_stored(keyed: Keyed) -> None:
     made = await keyed.store.create([Grant(OURS, Role.WRITER)])
     before = await keyed.database.calls.count_documents({})
 

@@ -74,7 +74,7 @@ def check_whole(rows: list[dict[str, Any]], count: int) -> None:
     assert [row["is_latest"] for row in rows] == [0] * (count - 1) + [1]
 
 
-async def test_a_hundred_creates_at_once_leave_no_gap_no_double_and_one_latest(objects: ObjectsStore) -> None:
+async def test_concurrent_creates_leave_unique_indexes_and_one_latest(objects: ObjectsStore) -> None:
     digests = await asyncio.gather(*(objects.create(version({"n": number})) for number in range(100)))
 
     rows = await everything(objects)
@@ -82,7 +82,7 @@ async def test_a_hundred_creates_at_once_leave_no_gap_no_double_and_one_latest(o
     assert {row["digest"] for row in rows} == set(digests)
 
 
-async def test_a_hundred_creates_by_ten_clients_that_know_nothing_of_each_other(
+async def test_concurrent_creates_by_ten_clients_are_consistent(
     mongodb_uri: str, database_name: str, objects: ObjectsStore
 ) -> None:
     databases = [Database.open(mongodb_uri, database_name) for _ in range(10)]
@@ -97,7 +97,7 @@ async def test_a_hundred_creates_by_ten_clients_that_know_nothing_of_each_other(
     assert {row["digest"] for row in rows} == set(digests)
 
 
-async def test_creates_of_one_value_at_once_make_one_version(objects: ObjectsStore) -> None:
+async def test_concurrent_creates_of_one_value_make_one_version(objects: ObjectsStore) -> None:
     digests = await asyncio.gather(*(objects.create(version({"n": number % 4})) for number in range(40)))
 
     rows = await everything(objects)
@@ -106,7 +106,7 @@ async def test_creates_of_one_value_at_once_make_one_version(objects: ObjectsSto
     assert sum(row["is_latest"] for row in rows) == 1
 
 
-async def test_creates_and_deletes_at_once_leave_one_latest(objects: ObjectsStore) -> None:
+async def test_concurrent_creates_and_deletes_leave_one_latest(objects: ObjectsStore) -> None:
     first = [await objects.create(version({"n": number})) for number in range(20)]
 
     await asyncio.gather(
@@ -119,7 +119,7 @@ async def test_creates_and_deletes_at_once_leave_one_latest(objects: ObjectsStor
     assert sum(row["is_latest"] for row in rows) == 1
 
 
-async def test_deletes_of_both_kinds_at_once_delete_each_version_once(objects: ObjectsStore) -> None:
+async def test_concurrent_deletes_delete_each_version_once(objects: ObjectsStore) -> None:
     plain = [await objects.create(version({"n": number})) for number in range(8)]
     ops = [await objects.create(version({"_type": "Op", "n": number})) for number in range(8)]
 
@@ -151,7 +151,7 @@ async def finished(process: "subprocess.Popen[str]") -> tuple[int, int]:
     return process.returncode, len(answered.splitlines())
 
 
-async def test_writers_that_are_killed_leave_the_name_whole(
+async def test_killed_writers_leave_a_consistent_name(
     mongodb_uri: str, database_name: str, objects: ObjectsStore
 ) -> None:
     moments = random.Random(5)  # noqa: S311 -- when to kill, no secret
@@ -174,7 +174,7 @@ async def test_writers_that_are_killed_leave_the_name_whole(
     assert {life for life, _ in answered} == {"0", "1", "2", "3"}
 
 
-async def test_a_writer_that_dies_in_the_middle_of_a_transaction_does_not_hold_up_others(
+async def test_writer_killed_in_a_transaction_does_not_block_others(
     mongodb_uri: str, database_name: str, objects: ObjectsStore
 ) -> None:
     first = await objects.create(version(1))

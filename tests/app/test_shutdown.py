@@ -62,13 +62,13 @@ async def until_closed(websocket: ClientConnection, messages: list[dict[str, obj
             return closed
 
 
-async def asked_for(client: httpx.AsyncClient, door: str) -> float:
+async def asked_for(client: httpx.AsyncClient, endpoint: str) -> float:
     answer = await client.get("/metrics")
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
-    return sum(s.value for s in families["loomql_in_flight"].samples if s.labels["door"] == door)
+    return sum(s.value for s in families["loomql_in_flight"].samples if s.labels["door"] == endpoint)
 
 
-async def test_a_batch_under_way_is_answered_and_there_and_who_watches_is_told_where_to_resume(
+async def test_shutdown_answers_open_batch_and_subscribers_get_resume_cursor(
     server: Server, mongodb_uri: str, database_name: str
 ) -> None:
     messages: list[dict[str, object]] = []
@@ -104,7 +104,7 @@ async def test_a_batch_under_way_is_answered_and_there_and_who_watches_is_told_w
     assert any("[accepted]" in line["message"] and line["request_id"] for line in map(json.loads, lines))
 
 
-async def test_a_second_signal_ends_it_at_once(server: Server) -> None:
+async def test_second_signal_stops_the_server_at_once(server: Server) -> None:
     """Half a request keeps the server waiting for the rest, for longer than anybody may need to hurry it."""
     host, _, port = server.url.removeprefix("http://").partition("/")[0].partition(":")
     _reader, writer = await asyncio.open_connection(host, int(port))
@@ -124,7 +124,7 @@ async def test_a_second_signal_ends_it_at_once(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_line", "door", "told"),
+    ("request_line", "endpoint", "told"),
     [
         ("POST /graphql", "graphql", '"code":"UNAVAILABLE"'),
         ("PUT /files/acme/chat", "files", '"code":"UNAVAILABLE"'),
@@ -132,8 +132,8 @@ async def test_a_second_signal_ends_it_at_once(server: Server) -> None:
         ("POST /weave/calls/delete", "weave", '"reason":'),
     ],
 )
-async def test_what_it_does_not_wait_for_is_to_be_sent_again(
-    request_line: str, door: str, told: str, mongodb_uri: str, database_name: str, tmp_path: Path
+async def test_request_cut_off_by_shutdown_is_retryable(
+    request_line: str, endpoint: str, told: str, mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
     own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name, "LOOMQL_SHUTDOWN_SECONDS": "1"}
     with serving(tmp_path / "out", **own) as server:
@@ -143,7 +143,7 @@ async def test_what_it_does_not_wait_for_is_to_be_sent_again(
         writer.write(f"{request_line} HTTP/1.1\r\n{head}\r\n{{".encode())
         await writer.drain()
         async with httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=60) as client:
-            while not await asked_for(client, door):
+            while not await asked_for(client, endpoint):
                 pass
         server.process.send_signal(signal.SIGTERM)
         answer = (await reader.read()).decode()
@@ -175,7 +175,7 @@ def workers_of(server: Server) -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
-def test_a_worker_that_hangs_keeps_the_signal_from_no_other_and_is_killed_in_time(workers: Server) -> None:
+def test_hanging_worker_blocks_no_other_and_is_killed_in_time(workers: Server) -> None:
     hung, other = workers_of(workers)
     os.kill(hung, signal.SIGSTOP)
     time.sleep(1.5)  # by then it owes an answer
@@ -188,7 +188,7 @@ def test_a_worker_that_hangs_keeps_the_signal_from_no_other_and_is_killed_in_tim
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
-def test_beside_a_worker_that_hangs_one_that_died_is_replaced(workers: Server) -> None:
+def test_dead_worker_is_replaced_while_another_hangs(workers: Server) -> None:
     hung, other = workers_of(workers)
     os.kill(hung, signal.SIGSTOP)
     time.sleep(1.5)

@@ -19,7 +19,7 @@ async def parts(rows: Sequence[object], size: int) -> AsyncIterator[Sequence[obj
 
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("size", [1, 7, 100])
-async def test_it_is_the_table_that_all_of_them_make_at_once(
+async def test_table_created_in_chunks_equals_one_created_at_once(
     tables: TablesStore, database: Database, size: int
 ) -> None:
     made = await tables.create_in_parts(PROJECT, parts(ROWS, size))
@@ -31,7 +31,7 @@ async def test_it_is_the_table_that_all_of_them_make_at_once(
     assert stored["storage_size_bytes"] == sum(len('{"i": 0}') for _ in ROWS)
 
 
-async def test_where_a_part_is_refused_there_is_no_table(tables: TablesStore, database: Database) -> None:
+async def test_refused_chunk_leaves_no_table(tables: TablesStore, database: Database) -> None:
     with pytest.raises(BadInputError) as caught:
         await tables.create_in_parts(PROJECT, parts([*ROWS, 7], 20))
 
@@ -39,5 +39,5 @@ async def test_where_a_part_is_refused_there_is_no_table(tables: TablesStore, da
     assert await database.tables.count_documents({}) == 0
 
 
-async def test_of_no_rows_it_is_the_empty_table(tables: TablesStore) -> None:
+async def test_chunks_without_rows_make_the_empty_table(tables: TablesStore) -> None:
     assert await tables.create_in_parts(PROJECT, parts([], 5)) == await tables.create(PROJECT, [])

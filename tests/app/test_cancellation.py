@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from stores.database import Database
 from stores.keys import TRUSTED_SECONDS, KeysStore
 from stores.security.access import Grant, Role
-from tests.app.doors import Server, answered, serving
+from tests.app.endpoints import Server, answered, serving
 from tests.app.event_stream import EVENTS
 from tests.waiting import TIMEOUT, until
 
@@ -76,7 +76,9 @@ def events(client: httpx.AsyncClient) -> Any:  # noqa: ANN401 -- a coroutine
 
 
 @pytest.mark.parametrize("ask", [post, get, events])
-async def test_what_a_client_asked_that_has_left_is_ended(slow: Slow, ask: Callable[[httpx.AsyncClient], Any]) -> None:
+async def test_disconnect_cancels_the_clients_http_operation(
+    slow: Slow, ask: Callable[[httpx.AsyncClient], Any]
+) -> None:
     async with httpx.AsyncClient(base_url=f"http://{slow.server.host}", timeout=300) as client:
         asking = asyncio.create_task(ask(client))
         await until(lambda: bool(slow.reads()))
@@ -87,7 +89,7 @@ async def test_what_a_client_asked_that_has_left_is_ended(slow: Slow, ask: Calla
     assert slow.server.client.get("/readyz").status_code == 200
 
 
-async def test_so_is_what_was_asked_over_a_websocket(slow: Slow) -> None:
+async def test_disconnect_cancels_the_clients_websocket_operation(slow: Slow) -> None:
     async with slow.server.socket() as socket:
         asked = {"id": "1", "type": "subscribe", "payload": {"query": LIST}}
         await socket.send(json.dumps(asked))
@@ -102,7 +104,7 @@ async def test_so_is_what_was_asked_over_a_websocket(slow: Slow) -> None:
     await until(lambda: not slow.reads())
 
 
-async def test_others_on_the_same_connections_are_left_alone(slow: Slow) -> None:
+async def test_other_operations_on_the_same_connections_continue(slow: Slow) -> None:
     async with httpx.AsyncClient(base_url=f"http://{slow.server.host}", timeout=300) as client:
         staying = asyncio.create_task(get(client))
         await until(lambda: len(slow.reads()) == 1)
@@ -121,7 +123,7 @@ async def test_others_on_the_same_connections_are_left_alone(slow: Slow) -> None
     await until(lambda: not slow.reads())
 
 
-async def test_a_query_that_takes_too_long_as_a_whole_is_told_and_ended(mongodb_uri: str, database_name: str) -> None:
+async def test_query_over_its_total_time_limit_is_reported_and_cancelled(mongodb_uri: str, database_name: str) -> None:
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=0.3) as slow:
         answers = [
             slow.server.asked(LIST),
@@ -141,7 +143,7 @@ async def test_a_query_that_takes_too_long_as_a_whole_is_told_and_ended(mongodb_
         await until(lambda: not slow.reads())
 
 
-async def test_a_command_that_takes_too_long_is_ended_by_the_server(mongodb_uri: str, database_name: str) -> None:
+async def test_command_over_its_time_limit_is_killed_by_mongodb(mongodb_uri: str, database_name: str) -> None:
     with slowed(mongodb_uri, database_name, query_timeout_seconds=0.5) as slow:
         for query in (LIST, COUNT):
             [*_, error] = slow.server.asked(query).json()["errors"]
@@ -151,7 +153,7 @@ async def test_a_command_that_takes_too_long_is_ended_by_the_server(mongodb_uri:
         await until(lambda: not slow.reads())
 
 
-async def test_what_waits_for_a_connection_when_it_is_given_up_never_begins(
+async def test_cancelled_operation_waiting_for_a_connection_never_starts(
     mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("stores.database.connection.THREADS", CONNECTIONS)
@@ -168,7 +170,7 @@ async def test_what_waits_for_a_connection_when_it_is_given_up_never_begins(
     assert "could not kill the operations" not in caplog.text
 
 
-async def test_a_key_is_known_while_another_s_reads_have_all_connections(
+async def test_key_is_checked_while_reads_use_all_connections(
     mongodb_uri: str, database_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = KeysStore(database, settle_seconds=0)
