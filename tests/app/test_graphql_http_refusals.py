@@ -49,7 +49,7 @@ async def test_unacceptable_media_type_is_refused(client: httpx.AsyncClient) -> 
         (b"true", "not a boolean"),
         (b"null", "not null"),
         (b"[]", "not an array"),
-        (b'[{"query": "{ greeting }"}]', "one by one"),
+        (b'[{"query": "{ greeting }"}]', "batches are not supported"),
         (b"{}", "The query is missing"),
         (b'{"query": null}', "The query is missing"),
         (b'{"query": ""}', "The query is missing"),

@@ -56,7 +56,7 @@ def test_array_of_operations_is_refused(address: str) -> None:
 
     assert response.status_code == 400
     assert codes(response.json()) == ["BAD_USER_INPUT"]
-    assert "one by one" in response.json()["errors"][0]["message"]
+    assert "batches are not supported" in response.json()["errors"][0]["message"]
 
 
 def test_each_unknown_directive_is_reported_up_to_a_hundred(address: str) -> None:

@@ -21,7 +21,7 @@ class SlowAnswers(KeysStore):
         self.coming.set()
         self.held = 0
 
-    async def mark(self) -> int:
+    async def change_number(self) -> int:
         """The mark as it was when it was asked for."""
         found = await super().change_number()
         self.held += 1
@@ -60,7 +60,7 @@ class Unreadable(KeysStore):
     is_refused = False
     refused = 0
 
-    async def mark(self) -> int:
+    async def change_number(self) -> int:
         """The mark, where it is told."""
         if self.is_refused:
             self.refused += 1

@@ -121,7 +121,7 @@ def outcome(answer: httpx.Response) -> str:
     """Whether an answer lets in."""
     if answer.status_code in {401, 403}:
         return {401: "unauthenticated", 403: "forbidden"}[answer.status_code]
-    return "forbidden" if b"takes the role" in answer.content else "in"
+    return "forbidden" if b"need the role" in answer.content else "in"
 
 
 def expected(endpoint: str, caller: str, *, takes_query: bool) -> str:

@@ -83,7 +83,7 @@ async def test_server_sweeps_and_logs_it(
 
     assert await CallsStore(database).count(PROJECT) == 0
     [told] = [record.getMessage() for record in caplog.records if "swept" in record.getMessage()]
-    assert told.startswith("swept acme/chat: Counts(traces=20, calls=20, hidden_calls=0, feedback=7, files=0, ")
+    assert told.startswith("swept acme/chat; removed Counts(traces=20, calls=20, hidden_calls=0, feedback=7, files=0, ")
 
 
 async def is_done(retention: RetentionStore) -> bool:

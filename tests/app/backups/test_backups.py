@@ -104,7 +104,7 @@ async def test_event_cursors_from_before_a_restore_are_refused(
     restored = CallsStore(Database(database._client, empty))
     await restored.write([start(99)])
 
-    with pytest.raises(BadInputError, match=r"take .*callEventsCursor"):
+    with pytest.raises(BadInputError, match=r"use .*callEventsCursor"):
         await anext(restored.events("acme/chat", {"id"}, after=before))
     cursor = await restored.events_cursor("acme/chat")
     await restored.write([start(100)])

@@ -175,7 +175,7 @@ async def test_invalid_operation_is_reported_in_the_stream(
     ("body", "headers", "status", "words"),
     [
         (b"{", {}, 400, "The body cannot be read"),
-        (b"[]", {}, 400, "one by one"),
+        (b"[]", {}, 400, "batches are not supported"),
         (b"{}", {}, 400, "The query is missing"),
         (b'{"query": "{ greeting }", "variables": []}', {}, 400, "variables must be an object"),
         (b'{"query": "{ greeting }"}', {"content-type": "text/plain"}, 415, "Content-Type"),

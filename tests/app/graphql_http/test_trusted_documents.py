@@ -83,9 +83,9 @@ def test_folder_may_contain_manifests_and_documents(tmp_path: Path, manifest: Pa
     ("content", "reason"),
     [
         ("", "not JSON"),
-        ("[]", "no manifest"),
-        ('{"h": 5}', "no manifest"),
-        ('{"format": "apollo-persisted-query-manifest", "operations": [5]}', "no manifest"),
+        ("[]", "is not a manifest"),
+        ('{"h": 5}', "is not a manifest"),
+        ('{"format": "apollo-persisted-query-manifest", "operations": [5]}', "is not a manifest"),
         ("{}", "no documents"),
     ],
 )

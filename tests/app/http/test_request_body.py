@@ -297,7 +297,7 @@ async def test_reader_is_refused_before_the_body_of_a_write_is_read(
 
     writer.close()
     assert head.startswith(b"HTTP/1.1 403 ")
-    assert b"takes the role writer" in reason
+    assert b"need the role writer" in reason
 
 
 async def test_writer_of_another_project_is_refused_by_the_header(keyed_host: str, keys: dict[str, str]) -> None:

@@ -39,8 +39,8 @@ async def test_free_memory_below_used_memory_is_returned() -> None:
 
 _DAY: Final = f"""
 import sys
-from app.memory import keep_little
-from tests.app.test_memory import held
+from app.runtime.heap_trimming import keep_little
+from tests.app.runtime.test_heap_trimming import held
 
 if sys.argv[1] == "told":
     keep_little()
