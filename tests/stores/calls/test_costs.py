@@ -299,7 +299,7 @@ async def test_query_that_finds_new_models_each_time_is_refused(
         return frozenset()
 
     monkeypatch.setattr(project_prices, "_models_of", none)
-    with pytest.raises(UnavailableError, match="models that are new"):
+    with pytest.raises(UnavailableError, match="with new models"):
         await calls.count(PROJECT, query=costs_more_than(0.5))
 
 
