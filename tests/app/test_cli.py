@@ -255,7 +255,7 @@ def test_demo_loads_into_a_project_while_a_server_runs(data_dir: Path, tmp_path:
     ("environment", "arguments", "said"),
     [
         ({"LOOMQL_MONGODB_URI": "mongodb://127.0.0.1:1/"}, (), "the database does not answer"),
-        ({"LOOMQL_MONGODB_URI": "mongodb://user:pw@host:99999/"}, (), "no URI of a MongoDB: Port"),
+        ({"LOOMQL_MONGODB_URI": "mongodb://user:pw@host:99999/"}, (), "is not a valid MongoDB URI: Port"),
         ({"LOOMQL_MONGODB_URI": "mongodb+srv://nowhere.invalid/"}, (), "does not lead to a MongoDB server"),
         ({"LOOMQL_MONGOD": "nowhere"}, (), "LOOMQL_MONGOD names nowhere"),
     ],

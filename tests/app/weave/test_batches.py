@@ -54,7 +54,7 @@ def bad_items(project: str) -> dict[str, tuple[Any, str]]:
         "no project": (start("nowhere"), "batch.1.project_id: 'nowhere' is not a project id"),
         "an inner ref": (
             start(project, inputs={"a": "weave-trace-internal:///x/object/y:z"}),
-            "batch.1.inputs: refs from outside",
+            "batch.1.inputs: weave-trace-internal:/// is reserved",
         ),
         "too large": (start(project, inputs={"a": "x" * 5_000_000}), "batch.1.inputs: attributes and inputs take"),
         "far too large": (start(project, inputs={"a": "x" * 13_000_000}), "batch.1: has 13,000,"),
@@ -326,7 +326,7 @@ def test_write_conflict_is_returned_as_retryable(
         answer = weave_api.post(path, **request)  # type: ignore[arg-type] # one of several kinds of bodies
 
     assert (answer.status_code, answer.headers.get("retry-after")) == (503, "1")
-    assert "send it again" in answer.json()["reason"]
+    assert "retry" in answer.json()["reason"]
     again = weave_api.post(path, **request)  # type: ignore[arg-type] # one of several kinds of bodies
     assert (again.status_code, "error" in again.text) == (200, False)
 
@@ -372,7 +372,7 @@ async def test_batch_without_memory_for_an_item_is_refused_whole(
     sizes: list[int] = []
 
     class Full(Reservation):
-        async def take(self, size: int) -> None:
+        async def reserve(self, size: int) -> None:
             sizes.append(size)
             raise error
 
@@ -421,7 +421,7 @@ async def test_memory_of_items_is_released_once_they_are_stored(database: Databa
     taken: list[int] = []
 
     class Noting(Reservation):
-        async def take(self, size: int) -> None:
+        async def reserve(self, size: int) -> None:
             await super().reserve(size)
             taken.append(self.size)
 
@@ -445,7 +445,7 @@ async def test_partly_stored_batch_does_not_report_that_nothing_is_stored(
     stored: list[int] = []
 
     class Filling(Reservation):
-        async def take(self, size: int) -> None:
+        async def reserve(self, size: int) -> None:
             if stored:
                 raise UnavailableError("the memory is full; nothing of this request is stored, send it again")
             await super().reserve(size)

@@ -120,7 +120,7 @@ def test_op_with_an_objects_name_is_read_and_deleted_by_digest(weave_api: httpx.
     [
         ({"object_id": "a b"}, 400, "obj.object_id: 'a b' is not a valid object name"),
         ({"builtin_object_class": "Nothing"}, 400, "obj.builtin_object_class"),
-        ({"val": "weave-trace-internal:///x"}, 400, "obj.val: refs from outside"),
+        ({"val": "weave-trace-internal:///x"}, 400, "obj.val: weave-trace-internal:/// is reserved"),
         ({"val": "x" * 9_000_000}, 413, "obj.val: takes"),
         ({"val": [1] * 60_000}, 413, "more than 50,000 values"),
         ({"object_id": None}, 422, "obj.object_id: Input should be a valid string"),

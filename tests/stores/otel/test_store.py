@@ -252,7 +252,7 @@ class NotedCalls(CallsStore):
         self.requests: list[asyncio.Task[Exported]] = []
         self.waiting: list[int] = []
 
-    async def write_whole(self, calls: Sequence[PreparedCall]) -> None:
+    async def write_prepared(self, calls: Sequence[PreparedCall]) -> None:
         """Write them."""
         self.waiting.append(sum(not request.done() for request in self.requests))
         await super().write_prepared(calls)
