@@ -188,7 +188,7 @@ async def test_error_in_the_typed_form_has_its_path(run: Run, expr: str, argumen
     [
         ({}, "query.json", "must be an object with the one key $expr"),
         ("x", "query.json", "must be an object with the one key $expr"),
-        ({"$expr": {"$where": "1"}}, "query.json.$expr", "there is no operation '$where'; there are $and, $or"),
+        ({"$expr": {"$where": "1"}}, "query.json.$expr", "there is no operation '$where'; the operations are $and, $or"),
         ({"$expr": {"$gtt": []}}, "query.json.$expr", "did you mean $gt or $gte?"),
         ({"$expr": {"gt": []}}, "query.json.$expr", "did you mean $gt or $gte?"),
         ({"$expr": {"$and": []}}, "query.json.$expr.$and", "must be a list of one or more operands"),
@@ -284,6 +284,6 @@ async def test_too_many_terms_are_refused(run: Run) -> None:
     answers = [await run(QUERY, query={"json": {"$expr": tree}}), await run(QUERY, query={"expr": typed(tree)})]
 
     assert [fault(answer) for answer in answers] == [
-        (f"query.{place}", "the query names fields more than 2,000 times")
+        (f"query.{place}", "the query names fields more than 2,000 times; name fewer")
         for place in ("json.$expr.$or.2000.$eq.0.$getField", "expr.or.2000.eq.0.getField")
     ]
