@@ -188,7 +188,11 @@ async def test_error_in_the_typed_form_has_its_path(run: Run, expr: str, argumen
     [
         ({}, "query.json", "must be an object with the one key $expr"),
         ("x", "query.json", "must be an object with the one key $expr"),
-        ({"$expr": {"$where": "1"}}, "query.json.$expr", "there is no operation '$where'; the operations are $and, $or"),
+        (
+            {"$expr": {"$where": "1"}},
+            "query.json.$expr",
+            "there is no operation '$where'; the operations are $and, $or",
+        ),
         ({"$expr": {"$gtt": []}}, "query.json.$expr", "did you mean $gt or $gte?"),
         ({"$expr": {"gt": []}}, "query.json.$expr", "did you mean $gt or $gte?"),
         ({"$expr": {"$and": []}}, "query.json.$expr.$and", "must be a list of one or more operands"),
