@@ -31,7 +31,7 @@ _COPIES: Final = 3
 class SharedEvent(Protocol):
     """An event for several subscribers; it caches results made from it, and counts their size."""
 
-    made: dict[Hashable, Any]
+    cache: dict[Hashable, Any]
 
     def grow(self, size: int) -> None:
         """Add `size` bytes to the counted size."""
@@ -95,7 +95,7 @@ class SharedResults:
 
     async def result(self, key: bytes, event: object, execute: Execute) -> ExecutionResult:
         """Return the result of an event: a cached one, one that is being computed, or a new one."""
-        cached: dict[Hashable, Any] | None = getattr(event, "made", None)
+        cached: dict[Hashable, Any] | None = getattr(event, "cache", None)
         made = None if cached is None else cached.get(key)
         if made is None:
             result = execute(event)
@@ -112,7 +112,7 @@ def _share(key: bytes, event: SharedEvent, result: ExecutionResult) -> Execution
     """Cache a result without errors: a client that resumes must not receive an old failure."""
     if result.errors:
         return result
-    shared = event.made[key] = SharedResult(result.data)
+    shared = event.cache[key] = SharedResult(result.data)
     event.grow(_COPIES * len(shared.encoded))
     return shared
 
@@ -121,10 +121,10 @@ async def _share_awaited(key: bytes, event: SharedEvent, result: Awaitable[Execu
     try:
         found = await result
     except BaseException:
-        del event.made[key]
+        del event.cache[key]
         raise
     if found.errors:
-        del event.made[key]
+        del event.cache[key]
     return _share(key, event, found)
 
 
