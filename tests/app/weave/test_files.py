@@ -36,7 +36,12 @@ def test_file_is_uploaded_and_downloaded(weave_api: httpx.Client, project: str, 
         (PROJECT_FIELD.replace(b"acme/", b"") + FILE_HEAD + b"x\r\n--b--\r\n", BOUNDARY, 400, "is not a project id"),
         (PROJECT_FIELD.replace(b"acme", b"a" * 2000) + FILE_HEAD, BOUNDARY, 422, "project_id: is too long"),
         (PROJECT_FIELD + FILE_HEAD + b"cut off", BOUNDARY, 400, "ends before its last boundary"),
-        (PROJECT_FIELD + FILE_HEAD.replace(b'"x"', b'"../x"') + b"x\r\n--b--\r\n", BOUNDARY, 400, "must not contain .."),
+        (
+            PROJECT_FIELD + FILE_HEAD.replace(b'"x"', b'"../x"') + b"x\r\n--b--\r\n",
+            BOUNDARY,
+            400,
+            "must not contain ..",
+        ),
     ],
 )
 def test_form_without_a_valid_file_is_refused(

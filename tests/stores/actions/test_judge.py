@@ -141,11 +141,15 @@ async def test_running_call_is_judged_without_an_output(
         (
             '{"score": 11}',
             "PROVIDER_ERROR",
-            "response breaks its schema: 11 is greater than the maximum of 10 at score",
+            "response does not match its schema: 11 is greater than the maximum of 10 at score",
         ),
-        ('{"score": "7"}', "PROVIDER_ERROR", "response breaks its schema: '7' is not of type 'integer' at score"),
-        ("{}", "PROVIDER_ERROR", "the model's response breaks its schema: 'score' is a required property"),
-        ("[]", "PROVIDER_ERROR", "the model's response breaks its schema: [] is not of type 'object'"),
+        (
+            '{"score": "7"}',
+            "PROVIDER_ERROR",
+            "response does not match its schema: '7' is not of type 'integer' at score",
+        ),
+        ("{}", "PROVIDER_ERROR", "the model's response does not match its schema: 'score' is a required property"),
+        ("[]", "PROVIDER_ERROR", "the model's response does not match its schema: [] is not of type 'object'"),
         ("", "PROVIDER_ERROR", "the model's response has no text"),
         ({"role": "assistant", "content": None}, "PROVIDER_ERROR", "the model's response has no text"),
         (

@@ -162,7 +162,7 @@ async def test_invalid_project_is_refused_by_every_method(calls: CallsStore, pro
 async def test_internal_ref_is_refused_with_its_position(calls: CallsStore, name: str) -> None:
     members: Any = ["weave:///acme/chat/object/a:b", "weave-trace-internal:///acme/object/a:b"]
 
-    with pytest.raises(BadInputError, match="start with weave:///, not with weave-trace-internal:///") as refused:
+    with pytest.raises(BadInputError, match="weave-trace-internal:/// is reserved for internal refs") as refused:
         await calls.count(PROJECT, replace(CallsFilter(), **{name: members}))
 
     assert refused.value.argument == f"filter.{name}.1"
