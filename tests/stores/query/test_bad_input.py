@@ -57,7 +57,7 @@ def one_of(name: str, *values: Tree) -> Tree:
 
 
 REFUSED = [
-    (literal("weave-trace-internal:///p/object/a:b"), f"{AT}.$eq.1.$literal", r"start with weave:///, not with"),
+    (literal("weave-trace-internal:///p/object/a:b"), f"{AT}.$eq.1.$literal", r"is reserved for internal refs"),
     ({"$eqq": [A, ONE]}, AT, r"there is no operation '\$eqq'; did you mean \$eq"),
     ({"$where": "1"}, AT, r"there is no operation '\$where'; the operations are \$and, \$or, \$not, \$eq"),
     ({"eq": [A, ONE]}, AT, r"there is no operation 'eq'; did you mean \$eq"),
