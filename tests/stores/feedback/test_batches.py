@@ -124,5 +124,5 @@ async def test_batch_too_large_for_a_small_server_is_refused_by_name(
 
     assert (caught.value.argument, caught.value.message) == (
         argument,
-        "the data is too large for one database operation",
+        "the data is too large for one database operation; send less at once",
     )
