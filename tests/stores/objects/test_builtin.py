@@ -93,7 +93,7 @@ def test_nested_objects_get_class_names() -> None:
 @pytest.mark.parametrize(
     ("name", "val", "argument", "message"),
     [
-        ("AnnotationSpec", {"field_schema": {"type": "nope"}}, "val.$.field_schema", "no JSON Schema at type"),
+        ("AnnotationSpec", {"field_schema": {"type": "nope"}}, "val.$.field_schema", "not a JSON Schema at type"),
         ("AnnotationSpec", {"field_schema": {"$schema": 5}}, "val.$.field_schema", "the URI of a draft"),
         ("AnnotationSpec", {"field_schema": 5}, "val.$.field_schema", "valid dictionary"),
         ("AnnotationSpec", {"op_scope": ["a", 5]}, "val.$.op_scope.1", "valid string"),
