@@ -61,7 +61,7 @@ async def run_transaction(
             await asyncio.sleep(random.uniform(0, max_pause))  # noqa: S311 -- no secret
             if not attempt % _ATTEMPTS_BEFORE_CLEANUP:
                 await _end_abandoned(client)
-    raise ConflictError("too many concurrent writers changed the same data; send it again")
+    raise ConflictError("too many concurrent writers changed the same data; retry")
 
 
 def _is_conflict(error: PyMongoError) -> bool:

@@ -246,7 +246,7 @@ def test_demo_loads_into_a_project_while_a_server_runs(data_dir: Path, tmp_path:
         done = loomql("demo", "--project", "acme/demo", "--data-dir", str(data_dir))
 
         assert (done.returncode, done.stderr) == (0, "")
-        assert "are in project acme/demo" in done.stdout
+        assert "is in project acme/demo" in done.stdout
         assert total_count(server.url, "acme/demo") > 1000
         assert total_count(server.url, "demo/assistant") == 0
 
