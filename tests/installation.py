@@ -16,7 +16,7 @@ from typing import Final, TextIO
 ROOT: Final = Path(__file__).parent.parent
 
 _LOCKS: Final = ROOT / ".venv-locks"
-_PATIENCE_SECONDS: Final = 420
+_TIMEOUT_SECONDS: Final = 420
 
 
 class Installation:
@@ -59,11 +59,11 @@ class Installation:
     def _wait(self, process: "subprocess.Popen[bytes]") -> None:
         """Wait until the command ends, or end it where that takes too long."""
         try:
-            process.wait(_PATIENCE_SECONDS)
+            process.wait(_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             self.give_up()
             with self._log.open("a") as log:
-                log.write(f"given up after {_PATIENCE_SECONDS} seconds")
+                log.write(f"given up after {_TIMEOUT_SECONDS} seconds")
 
     def give_up(self) -> None:
         """End an installation that nobody waits for any more."""

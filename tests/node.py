@@ -14,7 +14,7 @@ from app.graphiql.build_hook import Toolchain, toolchain_from_pypi
 from tests.installation import Installation
 
 _FOLDER: Final = Path(__file__).parent
-_PATIENCE_SECONDS: Final = 180
+_TIMEOUT_SECONDS: Final = 180
 _LONGEST_LINE: Final = 1 << 24
 
 
@@ -61,7 +61,7 @@ class Node(Installation):
             )
             try:
                 yield process
-                async with asyncio.timeout(_PATIENCE_SECONDS):
+                async with asyncio.timeout(_TIMEOUT_SECONDS):
                     await process.wait()
             finally:
                 if process.returncode is None:
@@ -83,7 +83,7 @@ class Node(Installation):
             self.tools.node, *arguments, cwd=folder, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
         )
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
                 out, errors = await process.communicate()
         finally:
             if process.returncode is None:

@@ -77,7 +77,7 @@ def test_cancelled_install_leaves_no_process(tmp_path: Path) -> None:
 
 
 def test_hanging_install_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installation, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(installation, "_TIMEOUT_SECONDS", 0.1)
     hanging = Installation("hanging", FIXTURE, tmp_path / "mark", lambda: ["sh", "-c", "echo asking; exec sleep 600"])
 
     assert "given up after 0.1 seconds" in hanging.finish()

@@ -35,12 +35,12 @@ class Authenticator:
         self._anonymous = anonymous
         self._tokens = tokens
 
-    async def authenticate(self, authorization: str | None, keyring: KeyCache, address: str) -> Session:
+    async def authenticate(self, authorization: str | None, key_cache: KeyCache, address: str) -> Session:
         """Return the session of a connection.
 
         Args:
             authorization: the value of its Authorization header, or None.
-            keyring: the cached keys.
+            key_cache: the cached keys.
             address: the server's own address that the connection came in at.
 
         Raises:
@@ -49,13 +49,13 @@ class Authenticator:
         """
         if self._free:
             return self._free
-        known = keyring.cached() or await keyring.read()
+        known = key_cache.cached() or await key_cache.read()
         if not (self._is_required or known.ever) and is_loopback(address):
-            return NoKeysSession(self._anonymous, keyring)
+            return NoKeysSession(self._anonymous, key_cache)
         secret = secret_of(authorization) if authorization else None
         if secret and secret.startswith(PREFIX):
-            if key := await keyring.find(secret):
-                return KeySession(key, keyring)
+            if key := await key_cache.find(secret):
+                return KeySession(key, key_cache)
         elif secret and self._tokens and (session := await self._tokens.session(secret)):
             return session
         raise unauthenticated_error() if known.ever or self._tokens else no_keys_error()

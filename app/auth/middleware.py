@@ -19,7 +19,7 @@ from stores.security.access import NOBODY
 SESSION: Final = "session"
 """Key in `scope["state"]` of the connection's session, or of the error that it has instead."""
 
-KEYRING: Final = "keyring"
+KEY_CACHE: Final = "key_cache"
 _AUTHENTICATOR: Final = "authenticator"
 _UNAUTHENTICATED: Final = UnrestrictedSession(NOBODY)
 """Session of a connection that is not authenticated."""
@@ -52,7 +52,7 @@ async def authenticate_websocket(scope: Scope, payload: Mapping[str, object]) ->
         authenticator: Authenticator = state[_AUTHENTICATOR]
         try:
             session = await authenticator.authenticate(
-                authorization_in_message(payload), state[KEYRING], _address(scope)
+                authorization_in_message(payload), state[KEY_CACHE], _address(scope)
             )
         except StoreError as error:
             return error.with_traceback(None)
@@ -93,7 +93,7 @@ class AuthenticationMiddleware:
             return
         try:
             session = await self.authenticator.authenticate(
-                authorization_header(scope["headers"]), state[KEYRING], _address(scope)
+                authorization_header(scope["headers"]), state[KEY_CACHE], _address(scope)
             )
         except StoreError as error:
             state[SESSION], state[CALLER] = error.with_traceback(None), NOBODY

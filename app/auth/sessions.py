@@ -62,20 +62,20 @@ class NoKeysSession(NamedTuple):
     """Session of a connection that needs no key because none exists; it ends when the first key is created."""
 
     caller: Caller
-    keyring: KeyCache
+    key_cache: KeyCache
 
     def is_valid(self) -> bool:
         """Return True as long as no key exists."""
-        return not self.keyring.is_ended(None)
+        return not self.key_cache.is_ended(None)
 
     async def check(self) -> None:
         """Check that no key exists."""
-        if await self.keyring.is_ended_for_certain(None):
+        if await self.key_cache.is_ended_for_certain(None):
             raise unauthenticated_error()
 
     def on_end(self) -> AbstractContextManager[Ended]:
         """Yield a future that completes when the first key is created."""
-        return self.keyring.on_end(None)
+        return self.key_cache.on_end(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class KeySession:
     """Session of a connection with an API key; it ends when the key is revoked or expires."""
 
     key: Key
-    keyring: KeyCache
+    key_cache: KeyCache
 
     @property
     def caller(self) -> Caller:
@@ -92,16 +92,16 @@ class KeySession:
 
     def is_valid(self) -> bool:
         """Return True as long as the key is live."""
-        return not self.keyring.is_ended(self.key)
+        return not self.key_cache.is_ended(self.key)
 
     async def check(self) -> None:
         """Check that the key is live."""
-        if await self.keyring.is_ended_for_certain(self.key):
+        if await self.key_cache.is_ended_for_certain(self.key):
             raise unauthenticated_error()
 
     def on_end(self) -> AbstractContextManager[Ended]:
         """Yield a future that completes when the key is revoked or expires."""
-        return self.keyring.on_end(self.key)
+        return self.key_cache.on_end(self.key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ class _LinesFile:
                 self._write(_split(content), output, on_progress)
         finally:
             self._remove_if_empty()
-        self._resume_file.forget()
+        self._resume_file.delete()
         return self._state.count
 
     def _write(self, lines: Iterator[bytes], output: BinaryIO, on_progress: Callable[[int], object]) -> None:
@@ -119,7 +119,7 @@ class _LinesFile:
     def _remove_if_empty(self) -> None:
         if self._file.exists() and not self._file.stat().st_size:
             self._file.unlink()
-            self._resume_file.forget()
+            self._resume_file.delete()
 
     def _write_rows(
         self, lines: Iterator[bytes], output: BinaryIO, on_progress: Callable[[int], object]

@@ -79,10 +79,10 @@ async def _loaded_at(calls: CallsStore, project_id: str) -> int | None:
     """Return the `now` of the last load of a project; None if no load is complete."""
     now = times.now()
     last_at, last = _generate(Library(project_id), now).parts()[-1]
-    moment = "started_at" if isinstance(last, CallStart) else "ended_at"
-    row = await calls.one(project_id, str(last.id), [moment])
+    timestamp = "started_at" if isinstance(last, CallStart) else "ended_at"
+    row = await calls.one(project_id, str(last.id), [timestamp])
     # The last call has the same distance from `now` in every load.
-    return row[moment] + now - last_at if row and moment in row else None
+    return row[timestamp] + now - last_at if row and timestamp in row else None
 
 
 def _starts(parts: list[TimedPart]) -> int:
@@ -114,7 +114,7 @@ def _generate(library: Library, now: int) -> _DemoData:
     """Generate the demo data as of `now`; this adds the files of calls to the library."""
     world = World(library, Random(library.project_id), now)  # noqa: S311 -- demo data, not a secret
     data = evaluation.examples(world)
-    before, after = world.moment(7, 14 * HOUR), world.moment(3, 15 * HOUR)
+    before, after = world.timestamp(7, 14 * HOUR), world.timestamp(3, 15 * HOUR)
     return _DemoData(
         library,
         [
@@ -122,5 +122,5 @@ def _generate(library: Library, now: int) -> _DemoData:
             *(turn for _ in range(_LIVE_THREADS) for turn in support.live_thread(world)),
         ],
         [nightly.night(world, days_ago) for days_ago in range(DAYS)],
-        [evaluation.evaluate(world, data, moment) for moment in (before, after)],
+        [evaluation.evaluate(world, data, timestamp) for timestamp in (before, after)],
     )

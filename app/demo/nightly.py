@@ -14,7 +14,7 @@ _MOODS = ("calm", "calm", "hopeful", "impatient", "angry")
 def night(world: World, days_ago: int) -> Span:
     """Record the run of one night, at 02:00 UTC."""
     rng = world.rng
-    started_at = world.moment(days_ago, 2 * HOUR + rng.randrange(HOUR // 60))
+    started_at = world.timestamp(days_ago, 2 * HOUR + rng.randrange(HOUR // 60))
     run_id = f"{world.library.project_id}/nightly-{rng.getrandbits(32):08x}"
     trace = world.trace(started_at, "production", "eu-central-1", "nightly-jobs", wb_run_id=run_id)
     topics = rng.choices(TOPICS, k=rng.randint(9, 17))

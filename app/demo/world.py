@@ -38,13 +38,13 @@ class World:
     def busy_moment(self) -> int:
         """Return a random time at which customers write, more likely by day than by night."""
         hour = self.rng.choices(range(24), _BUSY)[0]
-        return self.moment(self.rng.randrange(DAYS), hour * HOUR + self.rng.randrange(HOUR))
+        return self.timestamp(self.rng.randrange(DAYS), hour * HOUR + self.rng.randrange(HOUR))
 
-    def moment(self, days_ago: int, time_of_day: int) -> int:
+    def timestamp(self, days_ago: int, time_of_day: int) -> int:
         """Return a time of day some days ago; a time too close to the present moves 14 days back."""
         midnight = self.now - self.now % DAY
-        moment = midnight - days_ago * DAY + time_of_day
-        return moment - DAYS * DAY if moment > self.now - _QUIET_END else moment
+        timestamp = midnight - days_ago * DAY + time_of_day
+        return timestamp - DAYS * DAY if timestamp > self.now - _QUIET_END else timestamp
 
     def trace(
         self,
@@ -68,5 +68,5 @@ class World:
         trace_id = new_id(self.rng)
         return Trace(self.library, self.rng, trace_id, wb_user_id, attributes, thread_id, wb_run_id)
 
-    def _release(self, moment: int) -> str:
-        return next((name for name, age in _RELEASES if self.now - moment < age), _RELEASES[-1][0])
+    def _release(self, timestamp: int) -> str:
+        return next((name for name, age in _RELEASES if self.now - timestamp < age), _RELEASES[-1][0])

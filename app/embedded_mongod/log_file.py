@@ -77,7 +77,7 @@ class LogFile:
         except OSError:
             self.close()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Clear the last lines, which belong to an earlier mongod."""
         self._lines.clear()
 

@@ -12,7 +12,7 @@ from app.embedded_mongod.errors import EmbeddedMongodError
 if sys.platform != "win32":
     import fcntl
 
-PATIENCE_SECONDS = 20.0
+TIMEOUT_SECONDS = 20.0
 NOT_TOLD_YET = 0
 
 
@@ -25,7 +25,7 @@ def stop_orphan(database: Path) -> None:
     """
     lock_file = database / "mongod.lock"
     signalled = None
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while (holder := _holder(lock_file)) is not None:
         is_late = time.monotonic() > deadline
         if is_late or holder not in {signalled, NOT_TOLD_YET}:

@@ -77,7 +77,7 @@ class Supervisor:
         self.ended.set()
 
     def _run_once(self) -> None:
-        self.log.forget()
+        self.log.clear()
         with self._starting:
             if self._stopping.is_set():
                 return

@@ -26,7 +26,7 @@ class Export:
     """An export from a cursor on; `cursor` is that of the last of `count` exported rows, or None."""
 
     concept: str
-    asked: RowSelection
+    selection: RowSelection
     cursor: str | None = None
     count: int = 0
     is_resumed: bool = False
@@ -43,7 +43,7 @@ class Export:
         Raises:
             StoreError: the arguments are invalid, MongoDB is unreachable, or the server stops.
         """
-        read = LISTS[self.concept].page_reader(database, self.asked)
+        read = LISTS[self.concept].page_reader(database, self.selection)
         async for page in pages(read, self.cursor):
             self.count += len(page.rows)
             if page.rows:
@@ -56,7 +56,7 @@ class Export:
         """Return the last line: the number of rows, whether the export is complete, and the last cursor."""
         content: dict[str, Any] = {
             "concept": self.concept,
-            "project_id": self.asked.project_id,
+            "project_id": self.selection.project_id,
             "count": self.count,
             "complete": error is None,
             "resumed": self.is_resumed,

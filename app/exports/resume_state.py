@@ -44,6 +44,6 @@ class ResumeFile:
         new.write_text(json.dumps({"of": self._of, **asdict(state)}))
         os.replace(new, self.path)  # noqa: PTH105 -- both paths are there
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         """Delete the state of a complete file."""
         self.path.unlink(missing_ok=True)

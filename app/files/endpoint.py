@@ -42,9 +42,9 @@ _CONTENT_HEADERS: Final = {
 class FileEndpoints:
     """File endpoints with a size limit per file; `budget` bounds the memory of uploads."""
 
-    def __init__(self, max_file_bytes: int, intake: RequestBudget) -> None:
+    def __init__(self, max_file_bytes: int, request_budget: RequestBudget) -> None:
         self.max_file_bytes = max_file_bytes
-        self.intake = intake
+        self.request_budget = request_budget
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -62,7 +62,7 @@ class FileEndpoints:
         length = request.headers.get("content-length", "")
         announced = int(length) if length.isdecimal() else self.max_file_bytes
         check_size(announced, self.max_file_bytes)
-        with self.intake.reservation(quota_key_of(request.scope)) as reservation:
+        with self.request_budget.reservation(quota_key_of(request.scope)) as reservation:
             await reservation.wait_for_room(min(HELD_BYTES, _COPIES * announced))
             async with aclosing(_reserving(iter_chunks(request, never), reservation)) as content:
                 try:

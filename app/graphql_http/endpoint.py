@@ -49,10 +49,10 @@ class GraphQLHTTP:
         make_context: creates the context of one request.
         max_body_bytes: maximum size of a body.
         page: returns GraphiQL's page for browsers; None serves the API to browsers, too.
-        intake: the memory budget of request bodies.
+        request_budget: the memory budget of request bodies.
         max_file_bytes: maximum size of all files of one multipart request together.
         spool_space: the disk budget of uploaded files.
-        places: limits concurrent queries and mutations.
+        operation_limiter: limits concurrent queries and mutations.
         trusted: documents that clients may request by hash; None if there are none.
     """
 
@@ -62,13 +62,13 @@ class GraphQLHTTP:
         make_context: Callable[[HTTPConnection], object],
         max_body_bytes: int,
         page: Callable[[], Response] | None = None,
-        intake: RequestBudget | None = None,
+        request_budget: RequestBudget | None = None,
         max_file_bytes: int = MAX_FILE_BYTES,
         spool_space: SpoolBudget | None = None,
-        places: OperationLimiter | None = None,
+        operation_limiter: OperationLimiter | None = None,
         trusted: TrustedDocuments | None = None,
     ) -> None:
-        self.places = places or OperationLimiter(MAX_OPERATIONS)
+        self.operation_limiter = operation_limiter or OperationLimiter(MAX_OPERATIONS)
         self.trusted = trusted
         self.spool_space = spool_space or SpoolBudget()
         self.max_file_bytes = max_file_bytes
@@ -76,12 +76,12 @@ class GraphQLHTTP:
         self.make_context = make_context
         self.max_body_bytes = max_body_bytes
         self.page = page
-        self.intake = intake or RequestBudget()
+        self.request_budget = request_budget or RequestBudget()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; errors, too, become GraphQL responses."""
         request = GraphQLRequest(scope, receive)
-        with self.intake.reservation(quota_key_of(scope)) as reservation:
+        with self.request_budget.reservation(quota_key_of(scope)) as reservation:
             try:
                 response = await self._respond(request, reservation)
             except ClientDisconnect:
@@ -185,7 +185,7 @@ class GraphQLHTTP:
 
     def _slot(self, request: Request, operation: Operation) -> OperationSlot:
         is_query = self.schema.is_query(operation.query, operation.operation_name)
-        return self.places.slot(quota_key_of(request.scope), is_query=is_query)
+        return self.operation_limiter.slot(quota_key_of(request.scope), is_query=is_query)
 
     async def _stream(self, request: Request, operation: Operation, reservation: Reservation) -> EventStream:
         await self.schema.prepare(operation.query, operation.operation_name)

@@ -142,7 +142,7 @@ async def _send_text(send: Send, text: bytes) -> None:
     Raises:
         TimeoutError: the client has read nothing for `keepalive.PATIENCE_SECONDS`.
     """
-    async with asyncio.timeout(keepalive.PATIENCE_SECONDS):
+    async with asyncio.timeout(keepalive.TIMEOUT_SECONDS):
         await send({"type": "http.response.body", "body": text, "more_body": True})
 
 

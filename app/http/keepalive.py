@@ -5,5 +5,5 @@ from typing import Final
 BEAT_SECONDS: Final = 12
 """Interval in seconds between keepalive messages, short enough for proxies."""
 
-PATIENCE_SECONDS: Final = 60
+TIMEOUT_SECONDS: Final = 60
 """Time in seconds after which a client that reads or answers nothing is disconnected."""

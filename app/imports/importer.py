@@ -107,4 +107,4 @@ class Importing:
                 "it has no trailer, so it is truncated, and rows after its last line are missing"
             )
         self.progress.offset = self._source.stat().st_size
-        self._progress_file.forget()
+        self._progress_file.delete()

@@ -66,6 +66,6 @@ class ProgressFile:
                 logger.warning("the import progress cannot be saved (%s): an interrupted import will restart", error)
             self._has_warned = True
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         """Delete the progress of a fully imported file."""
         self._path.unlink(missing_ok=True)

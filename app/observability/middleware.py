@@ -39,12 +39,12 @@ class RequestTrackingMiddleware:
         app: ASGIApp,
         error_response: Callable[[Scope, StoreError], Response],
         counters: RequestCounters | None = None,
-        stopping: Shutdown | None = None,
+        shutdown: Shutdown | None = None,
     ) -> None:
         self._app = app
         self._error_response = error_response
         self._counters = counters
-        self._stopping = stopping
+        self._shutdown = shutdown
         self._new_ids = new_ids()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -89,13 +89,13 @@ class RequestTrackingMiddleware:
                 in_flight[endpoint] -= 1
             # The duration of an open WebSocket says nothing; its operations are counted separately.
             if endpoint != endpoints.WEBSOCKET or status != _SWITCHED:
-                record.ended(str(status))
+                record.finish(str(status))
             # Break the reference cycle, which only the garbage collector would free.
             record.state.pop(REQUEST_RECORD, None)
 
     def _is_cut_off(self, error: BaseException) -> bool:
         """Return True if the server cancelled the request, because the time limit of the shutdown is over."""
-        is_stopping = self._stopping is not None and self._stopping.has_begun
+        is_stopping = self._shutdown is not None and self._shutdown.has_started
         return is_stopping and isinstance(error, asyncio.CancelledError)
 
 

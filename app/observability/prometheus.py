@@ -103,11 +103,11 @@ FAMILIES: Final = (
 class MetricsCollector:
     """Collects the metrics of one process."""
 
-    tally: RequestCounters
+    counters: RequestCounters
     database: Database
     stores: Stores
-    intake: RequestBudget
-    places: OperationLimiter
+    request_budget: RequestBudget
+    operation_limiter: OperationLimiter
     spool_space: SpoolBudget
     websockets: WebSockets
     exports: "ExportProcessPool"
@@ -124,19 +124,19 @@ class MetricsCollector:
         yield from ProcessCollector(registry=CollectorRegistry()).collect()
 
     def _requests(self) -> Iterator[Metric]:
-        tally = self.tally
-        yield REQUESTS.with_values(tally.answered)
-        yield SECONDS.with_timings(tally.timings)
-        yield ERRORS.with_values(tally.errors)
-        yield IN_FLIGHT.with_values({(endpoint,): count for endpoint, count in tally.in_flight.items()})
+        counters = self.counters
+        yield REQUESTS.with_values(counters.answered)
+        yield SECONDS.with_timings(counters.timings)
+        yield ERRORS.with_values(counters.errors)
+        yield IN_FLIGHT.with_values({(endpoint,): count for endpoint, count in counters.in_flight.items()})
 
     def _limits(self) -> Iterator[Metric]:
         fan_out, completions = self.stores.calls.fan_out, self.stores.completions
         used = {
             ("completions",): (completions.in_flight, completions.max_concurrent),
             ("exports",): (self.exports.count, self.exports.limit),
-            ("operations",): (self.places.in_use, self.places.limit),
-            ("pending_bytes",): (self.intake.reserved_bytes, self.intake.max_bytes),
+            ("operations",): (self.operation_limiter.in_use, self.operation_limiter.limit),
+            ("pending_bytes",): (self.request_budget.reserved_bytes, self.request_budget.max_bytes),
             ("spooled_bytes",): (self.spool_space.held_bytes, self.spool_space.max_bytes),
             ("websockets",): (self.websockets.count, self.websockets.limit),
             ("subscriptions",): (fan_out.count, fan_out.max_subscribers),
@@ -152,7 +152,7 @@ class MetricsCollector:
         connections = {("in_use",): use.in_use, ("idle",): use.idle}
         yield CONNECTIONS.with_values(connections)
         yield WAITING.with_values({(): use.waiting})
-        yield WRITES.with_values({(): self.intake.writes})
+        yield WRITES.with_values({(): self.request_budget.writes})
 
     def _events(self) -> Iterator[Metric]:
         fan_out = self.stores.calls.fan_out

@@ -71,7 +71,7 @@ class RequestRecord:
 
     def refuse_operation(self, error: GraphQLError) -> None:
         """Count an operation of the connection that was refused."""
-        self._child().refused(error)
+        self._child().finish_with_error(error)
 
     def _child(self) -> "RequestRecord":
         self._children += 1
@@ -82,7 +82,7 @@ class RequestRecord:
         CURRENT.set(self)
         request_ids.CURRENT.set(self.request_id)
 
-    def failed(self, code: str) -> None:
+    def count_error(self, code: str) -> None:
         """Count an error code of the response, once per request."""
         if self.counters is None:
             return
@@ -92,18 +92,18 @@ class RequestRecord:
             self._codes.add(code)
             self.counters.errors[self.endpoint, code] += 1
 
-    def refused(self, error: GraphQLError) -> None:
+    def finish_with_error(self, error: GraphQLError) -> None:
         """Count the request as answered by an error alone."""
-        self.failed(error_code(error.extensions))
-        self.ended("200")
+        self.count_error(error_code(error.extensions))
+        self.finish("200")
 
-    def resulted(self, result: ExecutionResult, status: str = "200") -> None:
+    def finish_with_result(self, result: ExecutionResult, status: str = "200") -> None:
         """Count a result's errors, and the request as answered if this is the first result."""
         for error in result.errors or ():
-            self.failed(error_code(error.extensions))
-        self.ended(status)
+            self.count_error(error_code(error.extensions))
+        self.finish(status)
 
-    def ended(self, status: str) -> None:
+    def finish(self, status: str) -> None:
         """Count the request as answered; of a stream, at its first result, and what follows is not timed."""
         if self.counters is not None and not self._is_counted:
             self._is_counted = True
@@ -131,25 +131,25 @@ def record_operation(operation: str, errors: Iterable[GraphQLError] | None = Non
     if (current := CURRENT.get()) is not None:
         current.operation = operation
         for error in errors or ():
-            current.failed(error_code(error.extensions))
+            current.count_error(error_code(error.extensions))
 
 
 def record_result(result: ExecutionResult) -> None:
     """Count a result of the current request."""
     if (current := CURRENT.get()) is not None:
-        current.resulted(result)
+        current.finish_with_result(result)
 
 
 def record_rejection(error: GraphQLError) -> None:
     """Count the current request as answered by an error alone."""
     if (current := CURRENT.get()) is not None:
-        current.refused(error)
+        current.finish_with_error(error)
 
 
 def record_error(code: str) -> None:
     """Count an error code of the current request."""
     if (current := CURRENT.get()) is not None:
-        current.failed(code)
+        current.count_error(code)
 
 
 def error_code(extensions: Mapping[str, Any] | None) -> str:

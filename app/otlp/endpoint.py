@@ -50,13 +50,13 @@ class TracesEndpoint:
     Args:
         max_body_bytes: the limit of a decompressed body.
         entity: the entity of projects that only a program's resource names.
-        intake: the budget of memory for request bodies.
+        request_budget: the budget of memory for request bodies.
     """
 
-    def __init__(self, max_body_bytes: int, entity: str, intake: RequestBudget) -> None:
+    def __init__(self, max_body_bytes: int, entity: str, request_budget: RequestBudget) -> None:
         self.max_body_bytes = max_body_bytes
         self.entity = entity
-        self.intake = intake
+        self.request_budget = request_budget
 
     def routes(self) -> list[Route]:
         """Return the routes, including those that reject other signals."""
@@ -87,12 +87,12 @@ class TracesEndpoint:
         project_id = project_of(request.headers.get(PROJECT_HEADER))
         check = access_of(request).check
         check_header(project_id, check)
-        with self.intake.reservation(quota_key_of(request.scope)) as share:
+        with self.request_budget.reservation(quota_key_of(request.scope)) as reservation:
             # No variable here keeps the body, so that it is freed while its spans are stored.
-            body = read_body(request, self.max_body_bytes, share, COPIES[media_type])
+            body = read_body(request, self.max_body_bytes, reservation, COPIES[media_type])
             if media_type == PROTOBUF:
                 return await store.export_protobuf(await body, project_id, entity=self.entity, check=check)
-            value = await _read(await body, share)
+            value = await _read(await body, reservation)
             return await store.export_json(value, project_id, entity=self.entity, check=check)
 
 
@@ -101,10 +101,10 @@ async def _unstored(request: Request) -> Response:
     return refusal(NotFoundError(UNSTORED[request.scope["path"]]), request.headers.get("content-type", ""))
 
 
-async def _read(text: bytearray, share: Reservation) -> object:
+async def _read(text: bytearray, reservation: Reservation) -> object:
     """Parse a JSON body, and reserve the memory of its value."""
     try:
-        return await incremental.loads(text, MAX_VALUES, reserve=share.reserve)
+        return await incremental.loads(text, MAX_VALUES, reserve=reservation.reserve)
     except PayloadTooLargeError as error:
         reason = error.message.partition(";")[0]
         raise PayloadTooLargeError(f"the body {reason}; export fewer spans at once") from None

@@ -27,7 +27,7 @@ from app.observability import endpoints
 from app.observability.request_ids import HEADER, new_ids, valid_id
 from app.observability.request_record import INTERNAL, RequestRecord
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, check_header, project_of
-from app.otlp.responses import CODES, PROTOBUF, response_of, told
+from app.otlp.responses import CODES, PROTOBUF, message_of, response_of
 from graphql_schema.errors import masked_error
 from stores.concurrency.quotas import half
 from stores.concurrency.request_budget import RequestBudget
@@ -114,11 +114,11 @@ async def traces_over_grpc(
     store: OtelStore,
     max_body_bytes: int,
     entity: str,
-    intake: RequestBudget,
+    request_budget: RequestBudget,
     admit: Admit,
     rates: "RateLimiter | None" = None,
-    tally: "RequestCounters | None" = None,
-    stopping: "Shutdown | None" = None,
+    counters: "RequestCounters | None" = None,
+    shutdown: "Shutdown | None" = None,
     grace_seconds: float = 5.0,
 ) -> AsyncIterator[None]:
     """Serve until the block ends or the process shuts down; then calls in flight have `grace_seconds` to finish.
@@ -128,11 +128,11 @@ async def traces_over_grpc(
         store: stores the spans.
         max_body_bytes: the limit of a message.
         entity: the entity of projects that only a program's resource names.
-        intake: the budget of memory for request bodies.
+        request_budget: the budget of memory for request bodies.
         admit: authenticates a call.
         rates: limits the requests of a caller; None without a limit.
-        tally: counts the requests.
-        stopping: the shutdown of the process.
+        counters: counts the requests.
+        shutdown: the shutdown of the process.
         grace_seconds: time for calls in flight to finish.
 
     Raises:
@@ -140,7 +140,7 @@ async def traces_over_grpc(
         TypeError: a method has no permission.
     """
     grpc = _grpc()
-    handlers = _handlers(grpc, {"Export": _Traces(store, entity, intake, admit, rates, tally).export})
+    handlers = _handlers(grpc, {"Export": _Traces(store, entity, request_budget, admit, rates, counters).export})
     limits = (("grpc.max_receive_message_length", max_body_bytes), ("grpc.so_reuseport", int(address.is_shared)))
     server = grpc.aio.server(options=limits)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
@@ -151,8 +151,8 @@ async def traces_over_grpc(
     await server.start()
     _log.info("OTLP over gRPC is served at %s", address)
     ending: list[asyncio.Task[None]] = []
-    if stopping:
-        stopping.on_start(lambda: ending.append(asyncio.create_task(server.stop(grace_seconds))))
+    if shutdown:
+        shutdown.on_start(lambda: ending.append(asyncio.create_task(server.stop(grace_seconds))))
     try:
         yield
     finally:
@@ -177,18 +177,18 @@ class _Traces:
         self,
         store: OtelStore,
         entity: str,
-        intake: RequestBudget,
+        request_budget: RequestBudget,
         admit: Admit,
         rates: "RateLimiter | None",
-        tally: "RequestCounters | None",
+        counters: "RequestCounters | None",
     ) -> None:
         self._rates = rates
-        self._tally = tally
+        self._counters = counters
         self._new_ids = new_ids()
         self._admit = admit
         self._store = store
         self._entity = entity
-        self._intake = intake
+        self._request_budget = request_budget
         self._receiving = asyncio.Semaphore(_COMING_AT_ONCE)
         # Weak references: a caller's semaphore exists while one of the caller's calls uses it.
         self._receiving_by_caller = WeakValueDictionary[str, asyncio.Semaphore]()
@@ -203,10 +203,10 @@ class _Traces:
             try:
                 return response_of(await self._export(role, requests, context, sent, call)).SerializeToString()
             except StoreError as error:
-                call.failed(error.code)
+                call.count_error(error.code)
                 await _refuse(context, error, CODES.get(error.code, Code.INTERNAL), call.request_id)
             except Exception as error:  # noqa: BLE001 -- the client gets a response, the log the details
-                call.failed(INTERNAL)
+                call.count_error(INTERNAL)
                 masked = masked_error(error, "in OTLP over gRPC")
                 await _refuse(context, StoreError(masked.message), Code.INTERNAL, call.request_id)
 
@@ -214,17 +214,17 @@ class _Traces:
     def _counted(self, sent: Mapping[str, str | bytes]) -> Iterator[RequestRecord]:
         """Record a request in flight during the block; its status is `OK`, or `FAILED` with an error code."""
         given = valid_id((_text(sent.get(_REQUEST_ID)) or "").encode())
-        call = RequestRecord(given or next(self._new_ids), endpoints.GRPC, {}, self._tally)
+        call = RequestRecord(given or next(self._new_ids), endpoints.GRPC, {}, self._counters)
         call.make_current()
         status = "FAILED"
-        in_flight = self._tally.in_flight if self._tally else Counter[str]()
+        in_flight = self._counters.in_flight if self._counters else Counter[str]()
         in_flight[endpoints.GRPC] += 1
         try:
             yield call
             status = "OK"
         finally:
             in_flight[endpoints.GRPC] -= 1
-            call.ended(status)
+            call.finish(status)
 
     async def _export(
         self,
@@ -246,8 +246,8 @@ class _Traces:
         async with self._slot(of_caller):
             request = await _message(requests)
         await self._admit(_text(sent.get(_AUTHORIZATION)))  # the message took time, in which the key may have expired
-        with self._intake.reservation(account) as share:
-            await share.reserve(COPIES[PROTOBUF] * len(request))
+        with self._request_budget.reservation(account) as reservation:
+            await reservation.reserve(COPIES[PROTOBUF] * len(request))
             return await self._store.export_protobuf(request, project_id, entity=self._entity, check=access.check)
 
     @asynccontextmanager
@@ -291,7 +291,7 @@ async def _message(requests: AsyncIterator[bytes]) -> bytes:
 async def _refuse(
     context: "grpc.aio.ServicerContext[Any, Any]", error: StoreError, code: int, request_id: str
 ) -> NoReturn:
-    status = Status(code=code, message=told(error))
+    status = Status(code=code, message=message_of(error))
     if (seconds := retry_after(error)) is not None:
         retry = RetryInfo()
         retry.retry_delay.seconds = seconds

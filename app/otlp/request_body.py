@@ -26,7 +26,7 @@ class UnknownEncodingError(BadInputError):
     """The Content-Encoding of a body is not supported."""
 
 
-async def read_body(request: Request, max_bytes: int, share: Reservation, copies: int) -> bytearray:
+async def read_body(request: Request, max_bytes: int, reservation: Reservation, copies: int) -> bytearray:
     """Read and decompress the body, and reserve `copies` times its size.
 
     Raises:
@@ -38,7 +38,7 @@ async def read_body(request: Request, max_bytes: int, share: Reservation, copies
     encoding = request.headers.get("content-encoding", "identity").strip().lower() or "identity"
     if encoding != "identity" and encoding not in _WINDOW_BITS:
         raise UnknownEncodingError(f"Content-Encoding {encoding[:64]!r} is not known; send gzip, deflate or neither")
-    body = _Body(max_bytes, share, copies)
+    body = _Body(max_bytes, reservation, copies)
     await body.expect(request.headers.get("content-length", ""))
     decompression = Decompression(encoding) if encoding in _WINDOW_BITS else None
     turn = TimeSlice()
@@ -63,11 +63,11 @@ async def _next(parts: Iterator[bytes], *, in_thread: bool) -> bytes | None:
 class _Body:
     """The received part of a body, or the error that rejects it."""
 
-    def __init__(self, max_bytes: int, share: Reservation, copies: int) -> None:
+    def __init__(self, max_bytes: int, reservation: Reservation, copies: int) -> None:
         self._received = 0
         self._max_bytes = max_bytes
         self._copies = copies
-        self._share = share
+        self._reservation = reservation
         self._bytes = bytearray()
         self.refusal: StoreError | None = None
 
@@ -80,7 +80,7 @@ class _Body:
         """Check an announced length against the limit, and wait for memory."""
         if length.isdecimal():
             self._check(int(length), "as it is sent")
-            await self._reserve(self._share.wait_for_room, int(length))
+            await self._reserve(self._reservation.wait_for_room, int(length))
 
     def receive(self, size: int) -> None:
         """Count received bytes, compressed or not: empty gzip members decompress to nothing but still count."""
@@ -91,7 +91,7 @@ class _Body:
         """Append decompressed bytes, unless the body is already rejected."""
         if not self.refusal:
             self._check(len(self._bytes) + len(part), "once it is decompressed")
-            await self._reserve(self._share.reserve, len(part))
+            await self._reserve(self._reservation.reserve, len(part))
         if not self.refusal:
             self._bytes += part
 
@@ -112,7 +112,7 @@ class _Body:
         self.refusal = await refusal_by(operation, self._copies * size)
         if self.refusal:
             self._bytes.clear()
-            self._share.release()
+            self._reservation.release()
 
 
 class Decompression:

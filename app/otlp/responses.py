@@ -63,7 +63,7 @@ def response_of(exported: Exported) -> ExportTraceServiceResponse:
 
 def failure(error: StoreError, status: int, media_type: str) -> Response:
     """Return the response to a rejected request, with Retry-After if the exporter should retry soon."""
-    message = told(error)
+    message = message_of(error)
     request_record.record_error(error.code)
     code = CODES.get(error.code, Code.INTERNAL)
     if media_type == JSON:
@@ -86,7 +86,7 @@ def status_of(error: StoreError) -> int:
     return _STATUS_BY_CODE.get(error.code, INTERNAL)
 
 
-def told(error: StoreError) -> str:
+def message_of(error: StoreError) -> str:
     """Return the error message for the sender, which starts with the invalid argument."""
     return f"{error.argument}: {error.message}" if error.argument else error.message
 

@@ -242,8 +242,8 @@ async def _with_retries(post: Callable[[], Awaitable[_T]], seconds: float) -> _T
         try:
             return await post()
         except openai.APIError as error:
-            asked = retry_after(error)
-            pause = _PAUSE_SECONDS * number if asked is None else asked
+            requested = retry_after(error)
+            pause = _PAUSE_SECONDS * number if requested is None else requested
             if not may_be_tried_again(error) or pause > min(_MAX_PAUSE_SECONDS, deadline - time.monotonic()):
                 raise
         await asyncio.sleep(pause)

@@ -22,8 +22,8 @@ def failure_of(error: Exception, endpoint: Endpoint, request: JsonObject, second
         case ProviderError():
             return ProviderError(f"{who}: {hidden(error.message, endpoint)}", error.status, error.retry_after_seconds)
         case openai.APITimeoutError() | TimeoutError():
-            told = f"{who} did not answer within {seconds:g} seconds. Ask for less, or give it a longer timeout"
-            return ProviderError(f"{told}, up to LOOMQL_COMPLETION_TIMEOUT_SECONDS on the server.")
+            message = f"{who} did not answer within {seconds:g} seconds. Ask for less, or give it a longer timeout"
+            return ProviderError(f"{message}, up to LOOMQL_COMPLETION_TIMEOUT_SECONDS on the server.")
         case openai.APIStatusError():
             return _of_status(error, who, endpoint)
         case openai.APIConnectionError() | httpx2.RequestError():

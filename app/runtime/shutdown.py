@@ -19,22 +19,22 @@ class Shutdown:
     """State of the shutdown of one server process, and its callbacks."""
 
     def __init__(self) -> None:
-        self.has_begun = False
+        self.has_started = False
         self.is_hurried = asyncio.Event()
         """Set by a second signal: the user does not want to wait."""
         self._callbacks: list[Callable[[], object]] = []
 
     def on_start(self, tell: Callable[[], object]) -> None:
         """Call `callback` once when the shutdown starts; immediately if it has started."""
-        if self.has_begun:
+        if self.has_started:
             tell()
         else:
             self._callbacks.append(tell)
 
     def start(self) -> None:
         """Start the shutdown; no effect if it has started."""
-        if not self.has_begun:
-            self.has_begun = True
+        if not self.has_started:
+            self.has_started = True
             for tell in self._callbacks:
                 tell()
 
@@ -48,7 +48,7 @@ class Shutdown:
 
 
 @contextmanager
-def shutdown_on_signals(stopping: Shutdown) -> Iterator[None]:
+def shutdown_on_signals(shutdown: Shutdown) -> Iterator[None]:
     """Start a shutdown at the first signal and force it at the second; the server's own handlers run, too.
 
     Ctrl-C reaches all processes of a terminal, and the supervisor then sends SIGTERM to its workers. For a worker, only
@@ -66,7 +66,7 @@ def shutdown_on_signals(stopping: Shutdown) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         is_second = number in received or (bool(received) and not is_worker)
         received.add(number)
-        loop.call_soon_threadsafe(stopping.force if is_second else stopping.start)
+        loop.call_soon_threadsafe(shutdown.force if is_second else shutdown.start)
         # A second SIGINT makes uvicorn exit without draining.
         forwarded = signal.SIGINT if is_second else signal.Signals(number)
         original_handlers[forwarded](forwarded, frame)

@@ -78,10 +78,10 @@ def _middleware(process: ServerProcess) -> list[Middleware]:
     settings = process.settings
     names = allowed_hosts(settings.host, settings.allowed_hosts)
     return [
-        Middleware(RequestTrackingMiddleware, error_response_for_path, process.tally, process.stopping),
+        Middleware(RequestTrackingMiddleware, error_response_for_path, process.counters, process.shutdown),
         *([Middleware(TracedRequests, process.tracing)] if process.tracing else []),
         Middleware(SecurityHeadersMiddleware, Origins.parse(settings.cors_origins), error_response_for_path),
-        Middleware(AuthenticationMiddleware, process.entrance, error_response_for_path),
+        Middleware(AuthenticationMiddleware, process.authenticator, error_response_for_path),
         Middleware(AuditCallerMiddleware),
         *([Middleware(HostCheckMiddleware, names, error_response_for_path)] if names is not None else []),
         *([Middleware(RateLimitMiddleware, process.rates, error_response_for_path)] if process.rates else []),
@@ -89,7 +89,7 @@ def _middleware(process: ServerProcess) -> list[Middleware]:
 
 
 def _routes(process: ServerProcess) -> list[BaseRoute]:
-    settings, intake = process.settings, process.intake
+    settings, request_budget = process.settings, process.request_budget
     schema = build_schema(_limits(settings), compiled=settings.compiled_execution)
     if process.tracing:
         trace_operations(schema, process.tracing)
@@ -98,14 +98,14 @@ def _routes(process: ServerProcess) -> list[BaseRoute]:
         Route("/graphql", over_http),
         Route("/", home),
         WebSocketRoute("/graphql", over_websocket),
-        *FileEndpoints(settings.max_file_bytes, intake).routes(),
+        *FileEndpoints(settings.max_file_bytes, request_budget).routes(),
         *ExportEndpoint(schema, settings, process.exports).routes(),
-        *TracesEndpoint(settings.max_body_bytes, settings.otlp_entity, intake).routes(),
+        *TracesEndpoint(settings.max_body_bytes, settings.otlp_entity, request_budget).routes(),
         WeaveDoor(
             settings.max_body_bytes,
             settings.max_file_bytes,
-            intake,
-            process.places,
+            request_budget,
+            process.operation_limiter,
             introspection=settings.introspection,
         ).mount(),
         Route("/healthz", healthz),
@@ -128,7 +128,7 @@ def _graphql_routes(routes: list[BaseRoute]) -> list[Route | WebSocketRoute]:
 
 def _graphql(process: ServerProcess, schema: LimitedSchema) -> tuple[GraphQLHTTP, GraphQLWebSocket]:
     """Create GraphQL over HTTP and over WebSocket, which share their limits."""
-    settings, intake = process.settings, process.intake
+    settings, request_budget = process.settings, process.request_budget
     trusted = TrustedDocuments.of(settings.trusted_documents, is_strict=settings.only_trusted_documents)
 
     def make_context(connection: HTTPConnection) -> Context:
@@ -141,10 +141,10 @@ def _graphql(process: ServerProcess, schema: LimitedSchema) -> tuple[GraphQLHTTP
         make_context,
         settings.max_body_bytes,
         partial(graphiql.page, has_docs=settings.docs) if settings.graphiql else None,
-        intake,
+        request_budget,
         settings.max_file_bytes,
         process.spool_space,
-        process.places,
+        process.operation_limiter,
         trusted,
     )
     over_websocket = GraphQLWebSocket(
@@ -152,13 +152,13 @@ def _graphql(process: ServerProcess, schema: LimitedSchema) -> tuple[GraphQLHTTP
         make_context,
         settings.max_body_bytes,
         max_operations=settings.max_connection_operations,
-        intake=intake,
+        request_budget=request_budget,
         websockets=process.websockets,
-        places=process.places,
+        operation_limiter=process.operation_limiter,
         rates=process.rates,
         trusted=trusted,
         allowed_origins=tuple(Origins.parse(settings.cors_origins).names),
-        stopping=process.stopping,
+        shutdown=process.shutdown,
         patience_seconds=settings.shutdown_seconds * 0.8,
     )
     return over_http, over_websocket

@@ -13,7 +13,7 @@ from typing import Any
 from app.admission import OperationLimiter, RateLimiter
 from app.admission.spool_budget import SpoolBudget
 from app.admission.websockets import WebSockets
-from app.auth import KEYRING, Authenticator, KeyCache, key_policy_for
+from app.auth import KEY_CACHE, Authenticator, KeyCache, key_policy_for
 from app.auth.oidc import OidcTokens
 from app.auth.oidc.claim_grants import parse_claim_grants
 from app.background.evaluation_worker import run_evaluation_worker
@@ -48,17 +48,17 @@ class ServerProcess:
 
     settings: Settings
     uri: str
-    tally: RequestCounters | None
-    intake: RequestBudget
-    places: OperationLimiter
+    counters: RequestCounters | None
+    request_budget: RequestBudget
+    operation_limiter: OperationLimiter
     spool_space: SpoolBudget
     websockets: WebSockets
     exports: ExportProcessPool
-    entrance: Authenticator
+    authenticator: Authenticator
     tokens: OidcTokens | None
     rates: RateLimiter | None
     tracing: Tracing | None
-    stopping: Shutdown = field(default_factory=Shutdown)
+    shutdown: Shutdown = field(default_factory=Shutdown)
 
     @classmethod
     def from_settings(cls, settings: Settings, uri: str) -> "ServerProcess":
@@ -93,20 +93,20 @@ class ServerProcess:
         readiness = Readiness(database, settings.database_timeout_seconds)
         background = BackgroundTasks()
         preparation = self._start_tasks(background, readiness, stores)
-        keyring = KeyCache(stores.keys)
-        state: dict[str, Any] = {"stores": stores, "readiness": readiness, KEYRING: keyring}
-        self.stopping.on_start(self.exports.stop)
-        self.stopping.on_start(lambda: background.start("closing", stores.close()))
+        key_cache = KeyCache(stores.keys)
+        state: dict[str, Any] = {"stores": stores, "readiness": readiness, KEY_CACHE: key_cache}
+        self.shutdown.on_start(self.exports.stop)
+        self.shutdown.on_start(lambda: background.start("closing", stores.close()))
         try:
             # Wait for the indexes before the first request, but start without them if MongoDB is unreachable.
             await asyncio.wait([preparation], timeout=settings.database_timeout_seconds)
-            with shutdown_on_signals(self.stopping):
-                async with self._metrics(state, stores, background), self._grpc(stores, keyring):
+            with shutdown_on_signals(self.shutdown):
+                async with self._metrics(state, stores, background), self._grpc(stores, key_cache):
                     yield state
                 await self._stop_tasks(background, stores)
         finally:
             await background.stop()
-            await keyring.close()
+            await key_cache.close()
             await providers.close()
             database.close()
             if self.tracing:
@@ -116,7 +116,7 @@ class ServerProcess:
         settings = self.settings
         timeouts = settings.database_timeout_seconds, settings.query_timeout_seconds
         listeners = [TracedCommands(self.tracing)] if self.tracing else []
-        return Database.open(self.uri, settings.mongodb_database, *timeouts, self.intake, listeners)
+        return Database.open(self.uri, settings.mongodb_database, *timeouts, self.request_budget, listeners)
 
     def _start_tasks(self, background: BackgroundTasks, readiness: Readiness, stores: Stores) -> asyncio.Task[None]:
         rows = self.settings.evaluation_rows
@@ -134,32 +134,32 @@ class ServerProcess:
 
     @asynccontextmanager
     async def _metrics(self, state: dict[str, Any], stores: Stores, background: BackgroundTasks) -> AsyncIterator[None]:
-        if self.tally is None:
+        if self.counters is None:
             yield
             return
-        bounds = self.intake, self.places, self.spool_space, self.websockets, self.exports
-        collector = MetricsCollector(self.tally, stores.calls.database, stores, *bounds, background)
+        bounds = self.request_budget, self.operation_limiter, self.spool_space, self.websockets, self.exports
+        collector = MetricsCollector(self.counters, stores.calls.database, stores, *bounds, background)
         state[METRICS] = worker_metrics = WorkerMetrics.of_environment(collector.collect)
         async with worker_metrics.serve_peers():
             yield
 
-    def _grpc(self, stores: Stores, keyring: KeyCache) -> AbstractAsyncContextManager[None]:
+    def _grpc(self, stores: Stores, key_cache: KeyCache) -> AbstractAsyncContextManager[None]:
         settings = self.settings
         if settings.otlp_grpc_port is None:
             return nullcontext()
 
         async def admit(authorization: str | None) -> Caller:
-            return (await self.entrance.authenticate(authorization, keyring, settings.host)).caller
+            return (await self.authenticator.authenticate(authorization, key_cache, settings.host)).caller
 
         address = GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1)
-        bounds = settings.max_body_bytes, settings.otlp_entity, self.intake
-        stopping_tasks = self.stopping, settings.shutdown_seconds
-        return traces_over_grpc(address, stores.otel, *bounds, admit, self.rates, self.tally, *stopping_tasks)
+        bounds = settings.max_body_bytes, settings.otlp_entity, self.request_budget
+        stopping_tasks = self.shutdown, settings.shutdown_seconds
+        return traces_over_grpc(address, stores.otel, *bounds, admit, self.rates, self.counters, *stopping_tasks)
 
     async def _stop_tasks(self, background: BackgroundTasks, stores: Stores) -> None:
         """Stop the tasks and wait for pending writes, within the time limit."""
         stopping_tasks = asyncio.create_task(_stop_and_flush(background, stores))
-        forced = asyncio.create_task(self.stopping.is_hurried.wait())
+        forced = asyncio.create_task(self.shutdown.is_hurried.wait())
         seconds = self.settings.shutdown_seconds
         await asyncio.wait({stopping_tasks, forced}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         forced.cancel()

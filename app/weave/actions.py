@@ -10,7 +10,7 @@ from graphql_schema.context import Stores
 
 async def execute_batch(stores: Stores, body: Body) -> Response:
     """Run an action on calls; the response adds the errors of failed calls, which the reference does not return."""
-    asked = await body.read(ActionsExecuteBatchReq)
-    done = await stores.actions.execute(asked.project_id, asked.action_ref, asked.call_ids, asked.wb_user_id)
+    parsed = await body.read(ActionsExecuteBatchReq)
+    done = await stores.actions.execute(parsed.project_id, parsed.action_ref, parsed.call_ids, parsed.wb_user_id)
     failed = {row["call_id"]: row["error"]["message"] for row in done.results if "error" in row}
     return answer({"num_failed": done.num_failed, "errors": failed})

@@ -52,11 +52,11 @@ class Outcome:
 
     def __post_init__(self) -> None:
         """Record the reserved bytes of the body, to which `release` returns."""
-        self._body_bytes = self.items.share.size
+        self._body_bytes = self.items.reservation.size
 
     def release(self) -> None:
         """Release the memory reserved for items that are now stored or rejected."""
-        self.items.share.release_to(self._body_bytes)
+        self.items.reservation.release_to(self._body_bytes)
 
     def passing(self, error: StoreError, position: int) -> StoreError:
         """Return the error for the whole batch if the server cannot store the item now and the client should retry."""

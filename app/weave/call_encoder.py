@@ -49,19 +49,19 @@ class Shape:
     sizes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, asked: CallsQueryReq | CallReadReq) -> "Shape":
+    def of(cls, parsed: CallsQueryReq | CallReadReq) -> "Shape":
         """Return the fields that a request selects.
 
         Only the first step of a column's path counts; unknown columns are ignored.
         """
-        given = (asked.include_storage_size, asked.include_total_storage_size)
+        given = (parsed.include_storage_size, parsed.include_total_storage_size)
         sizes = tuple(name for name, is_asked in zip(_SIZES, given, strict=True) if is_asked)
-        columns = asked.columns if isinstance(asked, CallsQueryReq) else None
+        columns = parsed.columns if isinstance(parsed, CallsQueryReq) else None
         fields = frozenset(_FIELDS)
         if columns:
             fields = fields & {column.partition(".")[0] for column in columns} | {*_ALWAYS}
-        has_feedback = isinstance(asked, CallsQueryReq) and bool(asked.include_feedback)
-        has_costs = bool(asked.include_costs)
+        has_feedback = isinstance(parsed, CallsQueryReq) and bool(parsed.include_feedback)
+        has_costs = bool(parsed.include_costs)
         return cls(fields | ({_SUMMARY} if has_costs or has_feedback else set()), has_costs, has_feedback, sizes)
 
     @property

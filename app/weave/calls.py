@@ -22,9 +22,9 @@ _JSON: Final = "application/json"
 
 async def read(stores: Stores, body: Body) -> Response:
     """Return one call; null if it does not exist."""
-    asked = await body.read(CallReadReq)
-    shape = Shape.of(asked)
-    row = await stores.calls.one(asked.project_id, asked.id, shape.wanted | {"project_id"})
+    parsed = await body.read(CallReadReq)
+    shape = Shape.of(parsed)
+    row = await stores.calls.one(parsed.project_id, parsed.id, shape.wanted | {"project_id"})
     if row is None:
         return answer({"call": None})
     text = b"".join([piece async for piece in call_json(stores, [row], shape)])
@@ -41,16 +41,16 @@ async def query(stores: Stores, body: Body) -> Response:
     return await responses.listed("calls", _row_chunks(stores, await body.read(CallsQueryReq)))
 
 
-async def _row_chunks(stores: Stores, asked: CallsQueryReq) -> AsyncGenerator[bytes, None]:
+async def _row_chunks(stores: Stores, parsed: CallsQueryReq) -> AsyncGenerator[bytes, None]:
     """Yield the matching calls as JSON chunks: find ids and sizes, then read as many calls as fit into memory."""
-    shape = Shape.of(asked)
+    shape = Shape.of(parsed)
     expansion = None
-    if asked.expand_columns:
-        expansion = Expansion(asked.expand_columns, asked.return_expanded_column_values is not False)
+    if parsed.expand_columns:
+        expansion = Expansion(parsed.expand_columns, parsed.return_expanded_column_values is not False)
     wanted = shape.wanted | {"project_id"}
-    async for rows in _pages(stores, asked, expansion):
+    async for rows in _pages(stores, parsed, expansion):
         for part in in_parts(rows, _SIZE, _EXPANDED_AT_ONCE if expansion else None):
-            keys = [(asked.project_id, row["id"]) for row in part]
+            keys = [(parsed.project_id, row["id"]) for row in part]
             found = await stores.calls.by_keys(keys, wanted, expansion)
             # Leave out calls that were deleted since their ids were found.
             there = [row for key in keys if (row := found[key]) is not None]
@@ -58,37 +58,37 @@ async def _row_chunks(stores: Stores, asked: CallsQueryReq) -> AsyncGenerator[by
                 yield piece
 
 
-async def _pages(stores: Stores, asked: CallsQueryReq, expansion: Expansion | None) -> AsyncGenerator[list[Row], None]:
+async def _pages(stores: Stores, parsed: CallsQueryReq, expansion: Expansion | None) -> AsyncGenerator[list[Row], None]:
     """Yield the ids and sizes of the matching calls, up to the limit."""
 
     async def read(request: PageRequest) -> Page:
-        which, where = asked.which, asked.where
+        which, where = parsed.which, parsed.where
         return await stores.calls.page(
-            asked.project_id, request, {"id", _SIZE}, which, asked.sort_keys, where, expansion
+            parsed.project_id, request, {"id", _SIZE}, which, parsed.sort_keys, where, expansion
         )
 
-    async for page in pages(read, asked):
+    async for page in pages(read, parsed):
         yield page.rows
 
 
 async def query_stats(stores: Stores, body: Body) -> Response:
     """Return the number of matching calls and, if requested, their total size in bytes."""
-    asked = await body.read(CallsQueryReq)
-    wanted = {"count"} | ({"total_storage_size_bytes"} if asked.include_total_storage_size else set())
-    expansion = Expansion(asked.expand_columns) if asked.expand_columns else None
-    stats = await stores.calls.stats(asked.project_id, wanted, asked.which, asked.limit, asked.where, expansion)
+    parsed = await body.read(CallsQueryReq)
+    wanted = {"count"} | ({"total_storage_size_bytes"} if parsed.include_total_storage_size else set())
+    expansion = Expansion(parsed.expand_columns) if parsed.expand_columns else None
+    stats = await stores.calls.stats(parsed.project_id, wanted, parsed.which, parsed.limit, parsed.where, expansion)
     return answer({"count": stats.count, "total_storage_size_bytes": stats.total_storage_size_bytes})
 
 
 async def update(stores: Stores, body: Body) -> Response:
     """Set the display name of a call."""
-    asked = await body.read(CallUpdateReq)
-    await stores.calls.rename(asked.project_id, asked.call_id, asked.display_name, asked.wb_user_id)
+    parsed = await body.read(CallUpdateReq)
+    await stores.calls.rename(parsed.project_id, parsed.call_id, parsed.display_name, parsed.wb_user_id)
     return answer({})
 
 
 async def delete(stores: Stores, body: Body) -> Response:
     """Delete calls and all their descendants; return how many were deleted."""
-    asked = await body.read(CallsDeleteReq)
-    deleted = await stores.calls.delete(asked.project_id, asked.call_ids, asked.wb_user_id)
+    parsed = await body.read(CallsDeleteReq)
+    deleted = await stores.calls.delete(parsed.project_id, parsed.call_ids, parsed.wb_user_id)
     return answer({"num_deleted": deleted})

@@ -18,18 +18,18 @@ from stores.json import codec
 
 async def create(stores: Stores, body: Body) -> Response:
     """Return a chat completion."""
-    asked = await body.read(CompletionsCreateReq)
+    parsed = await body.read(CompletionsCreateReq)
     made = await stores.completions.create(
-        asked.project_id, asked.inputs, is_tracked=asked.track_llm_call is not False, wb_user_id=asked.wb_user_id
+        parsed.project_id, parsed.inputs, is_tracked=parsed.track_llm_call is not False, wb_user_id=parsed.wb_user_id
     )
     return answer({"response": made.response, "weave_call_id": made.call_id})
 
 
 async def create_stream(stores: Stores, body: Body) -> Response:
     """Stream a chat completion; an invalid request gets an error status, because the first event is awaited."""
-    asked = await body.read(CompletionsCreateReq)
+    parsed = await body.read(CompletionsCreateReq)
     events = stores.completions.stream(
-        asked.project_id, asked.inputs, is_tracked=asked.track_llm_call is not False, wb_user_id=asked.wb_user_id
+        parsed.project_id, parsed.inputs, is_tracked=parsed.track_llm_call is not False, wb_user_id=parsed.wb_user_id
     )
     first = await anext(events)
     return _Lines(first, events)
@@ -46,7 +46,7 @@ class _Lines(StreamingResponse):
         """Send the response; if the client stops reading, cancel it and the completion."""
 
         async def send_in_time(message: Message) -> None:
-            async with asyncio.timeout(keepalive.PATIENCE_SECONDS):
+            async with asyncio.timeout(keepalive.TIMEOUT_SECONDS):
                 await send(message)
 
         async with aclosing(self._events):

@@ -32,29 +32,29 @@ _DATE: Final = "effective_date"
 
 async def create(stores: Stores, body: Body) -> Response:
     """Set prices; return pairs of price id and model."""
-    asked = await body.read(CostCreateReq)
-    made = await stores.costs.create(asked.project_id, asked.to_store(), asked.wb_user_id)
-    return answer({"ids": [list(pair) for pair in zip(made, asked.costs, strict=True)]})
+    parsed = await body.read(CostCreateReq)
+    made = await stores.costs.create(parsed.project_id, parsed.to_store(), parsed.wb_user_id)
+    return answer({"ids": [list(pair) for pair in zip(made, parsed.costs, strict=True)]})
 
 
 async def query(stores: Stores, body: Body) -> Response:
     """Return the prices that match a query."""
-    asked = await body.read(FieldsQueryReq)
-    for position, name in enumerate(asked.fields or ()):
+    parsed = await body.read(FieldsQueryReq)
+    for position, name in enumerate(parsed.fields or ()):
         if name not in _FIELDS:
             raise BadInputError(
                 f"there is no field {name[:100]!r}; there are {', '.join(_FIELDS)}", f"fields.{position}"
             )
-    return await responses.listed("results", _row_chunks(stores, asked))
+    return await responses.listed("results", _row_chunks(stores, parsed))
 
 
-async def _row_chunks(stores: Stores, asked: FieldsQueryReq) -> AsyncGenerator[bytes, None]:
-    names = tuple(asked.fields or _FIELDS)
+async def _row_chunks(stores: Stores, parsed: FieldsQueryReq) -> AsyncGenerator[bytes, None]:
+    names = tuple(parsed.fields or _FIELDS)
 
     async def read(request: PageRequest) -> Page:
-        return await stores.costs.page(asked.project_id, request, names, asked.sort_keys, asked.where)
+        return await stores.costs.page(parsed.project_id, request, names, parsed.sort_keys, parsed.where)
 
-    async for page in pages(read, asked):
+    async for page in pages(read, parsed):
         for row in page.rows:
             yield codec.dumps(_cost(row, names)) + b"\n"
 
@@ -66,5 +66,5 @@ def _cost(row: Row, names: tuple[str, ...]) -> dict[str, Any]:
 
 async def purge(stores: Stores, body: Body) -> Response:
     """Delete the prices that match a query; return how many were deleted."""
-    asked = await body.read(PurgeReq)
-    return answer({"num_purged": await stores.costs.purge(asked.project_id, Query(asked.query))})
+    parsed = await body.read(PurgeReq)
+    return answer({"num_purged": await stores.costs.purge(parsed.project_id, Query(parsed.query))})

@@ -70,7 +70,7 @@ async def _flush(stores: Stores, waiting: dict[int, FeedbackCreateReq], outcome:
     if not waiting:
         return
     try:
-        rows = await stores.feedback.create([asked.to_store() for asked in waiting.values()])
+        rows = await stores.feedback.create([parsed.to_store() for parsed in waiting.values()])
     except StoreError as error:
         if is_passing(error):
             raise outcome.passing(error, min(waiting)) from None
@@ -83,9 +83,9 @@ async def _flush(stores: Stores, waiting: dict[int, FeedbackCreateReq], outcome:
 
 
 async def _store_singly(stores: Stores, waiting: dict[int, FeedbackCreateReq], outcome: Outcome) -> None:
-    for position, asked in waiting.items():
+    for position, parsed in waiting.items():
         try:
-            row = await stores.feedback.create_one(asked.to_store())
+            row = await stores.feedback.create_one(parsed.to_store())
         except StoreError as error:
             if is_passing(error):
                 raise outcome.passing(error, position) from None
@@ -97,39 +97,39 @@ async def _store_singly(stores: Stores, waiting: dict[int, FeedbackCreateReq], o
 
 async def replace(stores: Stores, body: Body) -> Response:
     """Replace a feedback item by a new one."""
-    asked = await body.read(FeedbackReplaceReq)
-    new = asked.to_store()
+    parsed = await body.read(FeedbackReplaceReq)
+    new = parsed.to_store()
     new.id = new.id if new.id is not None else body.retry_id
-    return answer(feedback_fields(await stores.feedback.replace(asked.feedback_id, new), _ANSWERED))
+    return answer(feedback_fields(await stores.feedback.replace(parsed.feedback_id, new), _ANSWERED))
 
 
 async def purge(stores: Stores, body: Body) -> Response:
     """Delete the feedback that matches a query; return how many items were deleted."""
-    asked = await body.read(PurgeReq)
-    return answer({"num_purged": await stores.feedback.purge(asked.project_id, Query(asked.query))})
+    parsed = await body.read(PurgeReq)
+    return answer({"num_purged": await stores.feedback.purge(parsed.project_id, Query(parsed.query))})
 
 
 async def query(stores: Stores, body: Body) -> Response:
     """Return the feedback that matches a query, or its number if only `count(*)` is requested."""
-    asked = await body.read(FieldsQueryReq)
-    if asked.fields == [_COUNT]:
-        return answer({"result": [{_COUNT: await stores.feedback.count(asked.project_id, asked.where)}]})
-    for position, name in enumerate(asked.fields or ()):
+    parsed = await body.read(FieldsQueryReq)
+    if parsed.fields == [_COUNT]:
+        return answer({"result": [{_COUNT: await stores.feedback.count(parsed.project_id, parsed.where)}]})
+    for position, name in enumerate(parsed.fields or ()):
         if name not in FEEDBACK and not name.startswith("payload."):
             raise BadInputError(
                 f"there is no field {name[:100]!r}; there are {', '.join(FEEDBACK)}", f"fields.{position}"
             )
-    return await responses.listed("result", _row_chunks(stores, asked))
+    return await responses.listed("result", _row_chunks(stores, parsed))
 
 
-async def _row_chunks(stores: Stores, asked: FieldsQueryReq) -> AsyncGenerator[bytes, None]:
-    names = tuple(asked.fields or FEEDBACK)
+async def _row_chunks(stores: Stores, parsed: FieldsQueryReq) -> AsyncGenerator[bytes, None]:
+    names = tuple(parsed.fields or FEEDBACK)
     wanted = {name.partition(".")[0] for name in names}
 
     async def read(request: PageRequest) -> Page:
-        return await stores.feedback.page(asked.project_id, request, wanted, asked.sort_keys, asked.where)
+        return await stores.feedback.page(parsed.project_id, request, wanted, parsed.sort_keys, parsed.where)
 
-    async for page in pages(read, asked, _READ_AT_ONCE):
+    async for page in pages(read, parsed, _READ_AT_ONCE):
         for row in page.rows:
             yield codec.dumps(_fields(row, names)) + b"\n"
             drop_parsed(row)

@@ -34,16 +34,16 @@ _COPIES: Final = 2
 _RULE: Final = "send multipart/form-data with the field project_id, and after it the file as the part file"
 
 
-async def create(stores: Stores, request: Request, share: Reservation, max_bytes: int) -> Response:
+async def create(stores: Stores, request: Request, reservation: Reservation, max_bytes: int) -> Response:
     """Store the file of a form while it arrives; return its digest."""
     if not is_multipart(request.headers):
         raise InvalidRequestError(f"the body is no form; {_RULE}")
     length = request.headers.get("content-length", "")
     if length.isdecimal():
         check_size(int(length) - _MAX_FIELD_BYTES, max_bytes)
-        await share.wait_for_room(min(HELD_BYTES, _COPIES * int(length)))
+        await reservation.wait_for_room(min(HELD_BYTES, _COPIES * int(length)))
     async with aclosing(iter_chunks(request, never)) as body:
-        form = _Form(body, _parser(request), share)
+        form = _Form(body, _parser(request), reservation)
         try:
             await form.read_head()
             access_of(request).check(form.project_id, _PROJECT_ID)
@@ -67,8 +67,8 @@ async def _discard(body: AsyncGenerator[bytes, None]) -> None:
 
 async def content(stores: Stores, body: Body) -> Response:
     """Return the content of a file."""
-    asked = await body.read(FileReq)
-    file = await stores.files.one(asked.project_id, asked.digest)
+    parsed = await body.read(FileReq)
+    file = await stores.files.one(parsed.project_id, parsed.digest)
     headers = {"Content-Length": str(file.size_bytes), "X-Content-Type-Options": "nosniff"}
     return StreamingResponse(stores.files.content(file), headers=headers, media_type="application/octet-stream")
 
@@ -86,7 +86,7 @@ class _Form:
 
     body: AsyncGenerator[bytes, None]
     parser: PartParser
-    share: Reservation
+    reservation: Reservation
     project_id: str = ""
     name: str | None = None
     _events: list[Head | bytes | None] = field(default_factory=list)
@@ -130,7 +130,7 @@ class _Form:
 
     async def _hold(self, size: int) -> None:
         more = min(_COPIES * size, HELD_BYTES - self._held)
-        await self.share.reserve(more)
+        await self.reservation.reserve(more)
         self._held += more
 
     async def _next(self) -> "Head | bytes | _End | None":

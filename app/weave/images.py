@@ -10,12 +10,12 @@ from graphql_schema.context import Stores
 
 async def create(stores: Stores, body: Body, max_bytes: int) -> Response:
     """Generate images; each may have at most `max_bytes`."""
-    asked = await body.read(ImageGenerationCreateReq)
+    parsed = await body.read(ImageGenerationCreateReq)
     made = await stores.images.create(
-        asked.project_id,
-        asked.inputs.to_store(),
-        is_tracked=asked.track_llm_call is not False,
-        wb_user_id=asked.wb_user_id,
+        parsed.project_id,
+        parsed.inputs.to_store(),
+        is_tracked=parsed.track_llm_call is not False,
+        wb_user_id=parsed.wb_user_id,
         max_file_bytes=max_bytes,
     )
     return answer({"response": made.response, "weave_call_id": made.call_id})

@@ -37,18 +37,18 @@ _EMPTY: Final = orjson.Fragment(b"{}")
 
 async def create(stores: Stores, body: Body) -> Response:
     """Create a version of an object or op; return its digest."""
-    asked = await body.read(ObjCreateReq)
+    parsed = await body.read(ObjCreateReq)
     try:
-        return answer({"digest": await stores.objects.create(asked.to_store(is_large=body.is_large))})
+        return answer({"digest": await stores.objects.create(parsed.to_store(is_large=body.is_large))})
     except StoreError as error:
         raise error.prefixed("obj") from None
 
 
 async def read(stores: Stores, body: Body) -> Response:
     """Return one version, with or without its value."""
-    asked = await body.read(ObjReadReq)
-    wanted = [*_FIELDS] if asked.metadata_only else [*_FIELDS, "val"]
-    row = await stores.objects.one(asked.project_id, asked.object_id, asked.digest, wanted)
+    parsed = await body.read(ObjReadReq)
+    wanted = [*_FIELDS] if parsed.metadata_only else [*_FIELDS, "val"]
+    row = await stores.objects.one(parsed.project_id, parsed.object_id, parsed.digest, wanted)
     return answer({"obj": _object(row)})
 
 
@@ -59,44 +59,44 @@ async def query(stores: Stores, body: Body) -> Response:
 
 async def delete(stores: Stores, body: Body) -> Response:
     """Delete versions of an object; return how many were deleted."""
-    asked = await body.read(ObjDeleteReq)
-    return answer({"num_deleted": await stores.objects.delete(asked.project_id, asked.object_id, asked.digests)})
+    parsed = await body.read(ObjDeleteReq)
+    return answer({"num_deleted": await stores.objects.delete(parsed.project_id, parsed.object_id, parsed.digests)})
 
 
 async def read_refs(stores: Stores, body: Body) -> Response:
     """Return the values of refs; null for a ref that does not resolve."""
-    asked = await body.read(RefsReadBatchReq)
-    texts = await stores.refs.values(asked.refs)
+    parsed = await body.read(RefsReadBatchReq)
+    texts = await stores.refs.values(parsed.refs)
     return answer({"vals": [None if text is None else orjson.Fragment(text) for text in texts]})
 
 
-async def _row_chunks(stores: Stores, asked: ObjQueryReq) -> AsyncGenerator[bytes, None]:
+async def _row_chunks(stores: Stores, parsed: ObjQueryReq) -> AsyncGenerator[bytes, None]:
     """Yield the matching versions as JSON: find their metadata first, then read as many values as fit into memory."""
-    async for rows in _pages(stores, asked):
-        if asked.metadata_only:
+    async for rows in _pages(stores, parsed):
+        if parsed.metadata_only:
             for row in rows:
-                yield _line(row, asked)
+                yield _line(row, parsed)
             continue
         for part in in_parts(rows, _SIZE):
-            keys = [(asked.project_id, object_ref(row)) for row in part]
+            keys = [(parsed.project_id, object_ref(row)) for row in part]
             values = await stores.objects.by_refs(keys, frozenset({"val"}))
             for row, key in zip(part, keys, strict=True):
                 # Leave out versions that were deleted since they were found.
                 if found := values[key]:
-                    yield _line(row | found, asked)
+                    yield _line(row | found, parsed)
 
 
-async def _pages(stores: Stores, asked: ObjQueryReq) -> AsyncGenerator[list[Row], None]:
+async def _pages(stores: Stores, parsed: ObjQueryReq) -> AsyncGenerator[list[Row], None]:
     """Yield the metadata of the matching versions, up to the limit."""
-    read = partial(stores.objects.page, asked.project_id)
+    read = partial(stores.objects.page, parsed.project_id)
     async for page in pages(
-        lambda request: read(request, [*_FIELDS, _SIZE], asked.which, asked.sort_keys, asked.where), asked
+        lambda request: read(request, [*_FIELDS, _SIZE], parsed.which, parsed.sort_keys, parsed.where), parsed
     ):
         yield page.rows
 
 
-def _line(row: Row, asked: ObjQueryReq) -> bytes:
-    size = row[_SIZE] if asked.include_storage_size else None
+def _line(row: Row, parsed: ObjQueryReq) -> bytes:
+    size = row[_SIZE] if parsed.include_storage_size else None
     return codec.dumps(_object(row) | {_SIZE: size}) + b"\n"
 
 

@@ -13,11 +13,11 @@ BYTES_AT_ONCE: Final = 4 * 1024 * 1024
 
 
 async def pages(
-    read: Callable[[PageRequest], Awaitable[Page]], asked: Listing, size: int | None = None
+    read: Callable[[PageRequest], Awaitable[Page]], parsed: Listing, size: int | None = None
 ) -> AsyncGenerator[Page, None]:
     """Yield the pages of a list from its offset up to its limit; `size` is the maximum number of rows of a page."""
     size = size or FOUND_AT_ONCE
-    left, cursor, offset = asked.limit, None, asked.offset or 0
+    left, cursor, offset = parsed.limit, None, parsed.offset or 0
     while left is None or left > 0:
         page = await read(PageRequest(size if left is None else min(left, size), cursor, offset=offset))
         yield page
@@ -27,13 +27,13 @@ async def pages(
         cursor, offset = page.cursor(page.rows[-1]), 0
 
 
-def in_parts(rows: Sequence[Row], size_field: str, at_once: int | None = None) -> Iterator[list[Row]]:
+def in_parts(rows: Sequence[Row], size_field: str, max_rows: int | None = None) -> Iterator[list[Row]]:
     """Yield the rows in batches, limited by their number and by the sum of `size_field`, in bytes."""
     part: list[Row] = []
     size = 0
     for row in rows:
         size += row.get(size_field, 0)
-        if part and (size > BYTES_AT_ONCE or len(part) == (at_once or READ_AT_ONCE)):
+        if part and (size > BYTES_AT_ONCE or len(part) == (max_rows or READ_AT_ONCE)):
             yield part
             part, size = [], row.get(size_field, 0)
         part.append(row)

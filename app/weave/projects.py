@@ -42,11 +42,11 @@ async def threads(stores: Stores, body: Body) -> Response:
     return await responses.lines(_threads(stores, await body.read(ThreadsQueryReq)))
 
 
-async def _threads(stores: Stores, asked: ThreadsQueryReq) -> AsyncGenerator[bytes, None]:
+async def _threads(stores: Stores, parsed: ThreadsQueryReq) -> AsyncGenerator[bytes, None]:
     async def read(request: PageRequest) -> Page:
-        return await stores.threads.page(asked.project_id, request, _THREAD, asked.which, asked.sort_keys)
+        return await stores.threads.page(parsed.project_id, request, _THREAD, parsed.which, parsed.sort_keys)
 
-    async for page in pages(read, asked):
+    async for page in pages(read, parsed):
         for row in page.rows:
             yield codec.dumps(_thread(row)) + b"\n"
 

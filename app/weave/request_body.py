@@ -27,7 +27,7 @@ class Body:
 
     text: bytearray
     access: RouteAccess
-    share: Reservation
+    reservation: Reservation
     path: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -71,27 +71,27 @@ class Body:
         if len(self.text) > LARGE:
             return None
         try:
-            around = found = await incremental.loads_request(self.text, self.share.reserve)
+            around = found = await incremental.loads_request(self.text, self.reservation.reserve)
         except BadInputError:
             return None
         for key in path:
             found = found.get(key) if isinstance(found, dict) else None
-        return Items(found, around, ".".join(path), self.access, self.share) if isinstance(found, list) else None
+        return Items(found, around, ".".join(path), self.access, self.reservation) if isinstance(found, list) else None
 
     async def _sliced_items(self, path: tuple[str, ...]) -> "Items":
         try:
             found = await incremental.find_array(self.text, path)
-            around = None if found is None else await incremental.loads(found.around, reserve=self.share.reserve)
+            around = None if found is None else await incremental.loads(found.around, reserve=self.reservation.reserve)
         except BadInputError as error:
             raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
         if found is None:
             await self._decoded()
             raise InvalidRequestError("is required: a list", ".".join(path))
-        return Items(found, around, ".".join(path), self.access, self.share)
+        return Items(found, around, ".".join(path), self.access, self.reservation)
 
     async def _decoded(self) -> object:
         try:
-            return await incremental.loads(self.text, incremental.MAX_VALUES, reserve=self.share.reserve)
+            return await incremental.loads(self.text, incremental.MAX_VALUES, reserve=self.reservation.reserve)
         except BadInputError as error:
             raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
 
@@ -104,7 +104,7 @@ class Items:
     around: object
     name: str
     access: RouteAccess
-    share: Reservation
+    reservation: Reservation
 
     def __len__(self) -> int:
         return len(self.members)
@@ -130,7 +130,7 @@ class Items:
             return self.members[position]
         try:
             span = self.members.span(position)
-            return await incremental.loads(self.members.text, max_values, span, self.share.reserve)
+            return await incremental.loads(self.members.text, max_values, span, self.reservation.reserve)
         except (BadInputError, PayloadTooLargeError) as error:
             raise error.prefixed(self.at(position)) from None
 
@@ -168,7 +168,7 @@ def _validated(model: type[_Model], value: object, access: RouteAccess, at: str 
         raise error.prefixed(at) if at else error from None
 
 
-async def read_body(request: Request, max_bytes: int, share: Reservation) -> Body:
+async def read_body(request: Request, max_bytes: int, reservation: Reservation) -> Body:
     """Read the body of a request, and reserve its memory until the reservation is closed.
 
     The rest of a rejected body is read and discarded: a client that is still sending would only see a closed
@@ -184,25 +184,25 @@ async def read_body(request: Request, max_bytes: int, share: Reservation) -> Bod
     text, size = bytearray(), 0
     length = request.headers.get("content-length", "")
     if length.isdecimal():
-        refused = refused or await refusal_by(share.wait_for_room, int(length))
+        refused = refused or await refusal_by(reservation.wait_for_room, int(length))
     async for piece in iter_chunks(request):
         size += len(piece)
         if size > max_bytes:
             refused = _too_large(max_bytes)
         if size > _DISCARDED_BODIES * max_bytes:
             break
-        refused = refused or await refusal_by(share.reserve, len(piece))
+        refused = refused or await refusal_by(reservation.reserve, len(piece))
         if refused is None:
             text += piece
         elif text:
             text = bytearray()
-            share.release()
+            reservation.release()
     if refused:
         try:
             raise refused
         finally:
             del refused  # its traceback refers to this frame, a cycle that would keep the body in memory
-    return Body(text, access_of(request), share, request.path_params, dict(request.headers))
+    return Body(text, access_of(request), reservation, request.path_params, dict(request.headers))
 
 
 def _encoded(request: Request) -> StoreError | None:

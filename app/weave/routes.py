@@ -90,7 +90,7 @@ _UNCOUNTED: Final = frozenset({completions.create, completions.create_stream})
 class WeaveDoor:
     """The routes of the Weave SDK; bodies have at most `max_body_bytes`, files at most `max_file_bytes`.
 
-    A request occupies one of the slots in `places` until its response starts; completions have a limit of their own.
+    A request holds one slot of `operation_limiter` until its response starts; completions have their own limit.
     `introspection` allows schema introspection in W&B lookups.
     """
 
@@ -98,15 +98,15 @@ class WeaveDoor:
         self,
         max_body_bytes: int,
         max_file_bytes: int,
-        intake: RequestBudget,
-        places: OperationLimiter | None = None,
+        request_budget: RequestBudget,
+        operation_limiter: OperationLimiter | None = None,
         *,
         introspection: bool = True,
     ) -> None:
-        self._places = places or OperationLimiter(MAX_OPERATIONS)
+        self._operation_limiter = operation_limiter or OperationLimiter(MAX_OPERATIONS)
         self._max_body_bytes = max_body_bytes
         self._max_file_bytes = max_file_bytes
-        self._intake = intake
+        self._request_budget = request_budget
         self._posts: dict[str, _Endpoint] = {
             **_POSTS,
             _LOOK_UPS: partial(wandb_graphql.look_up, introspection=introspection),
@@ -126,12 +126,12 @@ class WeaveDoor:
         return Mount(PREFIX, routes=routes)
 
     async def _post(self, endpoint: _Endpoint, request: Request) -> Response:
-        async def answered(share: Reservation) -> Response:
-            body = await read_body(request, self._max_body_bytes, share)
+        async def answered(reservation: Reservation) -> Response:
+            body = await read_body(request, self._max_body_bytes, reservation)
             try:
                 if endpoint in _UNCOUNTED:
                     return await endpoint(request.state["stores"], body)
-                async with self._places.slot(quota_key_of(request.scope)):
+                async with self._operation_limiter.slot(quota_key_of(request.scope)):
                     return await endpoint(request.state["stores"], body)
             finally:
                 if len(body.text) > heap_trimming.LARGE:
@@ -161,9 +161,9 @@ class WeaveDoor:
 
     async def _guarded(self, request: Request, answered: Callable[[Reservation], Awaitable[Response]]) -> Response:
         """Return a response for every outcome, and release the reserved memory when it is ready to send."""
-        with self._intake.reservation(quota_key_of(request.scope)) as share:
+        with self._request_budget.reservation(quota_key_of(request.scope)) as reservation:
             try:
-                return await answered(share)
+                return await answered(reservation)
             except BodyTimeoutError as error:
                 return closing(answer({"reason": error.message}, BODY_TIMEOUT_STATUS))
             except StoreError as error:

@@ -54,19 +54,19 @@ async def _row_parts(items: Items) -> AsyncGenerator[Sequence[object], None]:
 
 async def create_from_digests(stores: Stores, body: Body) -> Response:
     """Create a table from the digests of stored rows."""
-    asked = await body.read(TableCreateFromDigestsReq)
-    return answer({"digest": await stores.tables.create_from_digests(asked.project_id, asked.row_digests)})
+    parsed = await body.read(TableCreateFromDigestsReq)
+    return answer({"digest": await stores.tables.create_from_digests(parsed.project_id, parsed.row_digests)})
 
 
 async def update(stores: Stores, body: Body) -> Response:
     """Create a table from another one and a list of changes."""
-    asked = await body.read(TableUpdateReq)
-    items = Items(asked.updates, None, "updates", body.access, body.share)
+    parsed = await body.read(TableUpdateReq)
+    items = Items(parsed.updates, None, "updates", body.access, body.reservation)
     changes = [
         items.read(UpdateSpec, await items.value(position), items.at(position)).to_store(items.at(position))
         async for position in cooperative(range(len(items)))
     ]
-    digest, updated = await stores.tables.update(asked.project_id, asked.base_digest, changes)
+    digest, updated = await stores.tables.update(parsed.project_id, parsed.base_digest, changes)
     return answer({"digest": digest, "updated_row_digests": updated})
 
 
@@ -75,16 +75,16 @@ async def query(stores: Stores, body: Body) -> Response:
     return await responses.listed("rows", _row_chunks(stores, await body.read(TableQueryReq)))
 
 
-async def _row_chunks(stores: Stores, asked: TableQueryReq) -> AsyncGenerator[bytes, None]:
+async def _row_chunks(stores: Stores, parsed: TableQueryReq) -> AsyncGenerator[bytes, None]:
     """Yield the rows as JSON: read their sizes first, then as many values as fit into memory."""
 
     async def read(request: PageRequest, wanted: str) -> Page:
         return await stores.tables.rows(
-            asked.project_id, asked.digest, request, [wanted], asked.which, asked.sort_keys, asked.where
+            parsed.project_id, parsed.digest, request, [wanted], parsed.which, parsed.sort_keys, parsed.where
         )
 
-    cursor, offset = None, asked.offset or 0
-    async for page in pages(lambda request: read(request, _SIZE), asked):
+    cursor, offset = None, parsed.offset or 0
+    async for page in pages(lambda request: read(request, _SIZE), parsed):
         for part in in_parts(page.rows, _SIZE):
             for row in (await read(PageRequest(len(part), cursor, offset=offset), "val")).rows:
                 yield codec.dumps(_row(row)) + b"\n"
@@ -101,16 +101,16 @@ def _row(row: Row) -> dict[str, Any]:
 
 async def query_stats(stores: Stores, body: Body) -> Response:
     """Return the number of rows of a table."""
-    asked = await body.read(TableStatsReq)
-    row = await stores.tables.stats_of_one(asked.project_id, asked.digest, [_COUNT])
+    parsed = await body.read(TableStatsReq)
+    row = await stores.tables.stats_of_one(parsed.project_id, parsed.digest, [_COUNT])
     return answer({_COUNT: row[_COUNT]})
 
 
 async def query_stats_batch(stores: Stores, body: Body) -> Response:
     """Return row counts, and storage sizes if requested, of several tables."""
-    asked = await body.read(TablesStatsReq)
-    wanted = [_COUNT, _STORAGE_SIZE] if asked.include_storage_size else [_COUNT]
-    rows = await stores.tables.stats(asked.project_id, asked.digests or [], wanted)
+    parsed = await body.read(TablesStatsReq)
+    wanted = [_COUNT, _STORAGE_SIZE] if parsed.include_storage_size else [_COUNT]
+    rows = await stores.tables.stats(parsed.project_id, parsed.digests or [], wanted)
     return answer({"tables": [_stats(row, wanted) for row in rows]})
 
 

@@ -60,24 +60,24 @@ async def look_up(stores: Stores, body: Body, *, introspection: bool) -> Respons
     Raises:
         PayloadTooLargeError: the query is longer than `_MAX_QUERY_LENGTH`.
     """
-    asked = await body.read(Lookup)
-    if len(asked.query) > _MAX_QUERY_LENGTH:
-        raise PayloadTooLargeError(f"has {len(asked.query):,} characters; the limit is {_MAX_QUERY_LENGTH:,}", "query")
-    result = await _result(asked, _Root(stores, body.access.caller), () if introspection else (NoIntrospection,))
+    parsed = await body.read(Lookup)
+    if len(parsed.query) > _MAX_QUERY_LENGTH:
+        raise PayloadTooLargeError(f"has {len(parsed.query):,} characters; the limit is {_MAX_QUERY_LENGTH:,}", "query")
+    result = await _result(parsed, _Root(stores, body.access.caller), () if introspection else (NoIntrospection,))
     if not introspection:
         hide_names(result.errors or ())
     errors = [_formatted(error) for error in result.errors or ()]
     return answer({"data": result.data, **({"errors": errors} if errors else {})})
 
 
-async def _result(asked: Lookup, root: "_Root", rules: tuple[type[ASTValidationRule], ...]) -> ExecutionResult:
+async def _result(parsed: Lookup, root: "_Root", rules: tuple[type[ASTValidationRule], ...]) -> ExecutionResult:
     try:
-        document = parse(asked.query)
+        document = parse(parsed.query)
     except GraphQLError as error:
         return ExecutionResult(None, [error])
     if errors := validate(_SCHEMA, document, (*specified_rules, *rules)):
         return ExecutionResult(None, errors)
-    result = execute(_SCHEMA, document, root, variable_values=asked.variables, operation_name=asked.operation_name)
+    result = execute(_SCHEMA, document, root, variable_values=parsed.variables, operation_name=parsed.operation_name)
     return result if isinstance(result, ExecutionResult) else await result
 
 

@@ -17,7 +17,7 @@ from app.websocket.reserving import (
     CLIENT_TIMEOUT,
     ENCODED,
     MAX_REFUSABLE_BYTES,
-    SHARE,
+    RESERVATION,
     TRY_AGAIN,
     refusal_reason,
 )
@@ -61,7 +61,7 @@ class Connection(ASGIWebSocketAdapter):
                 return
             encoded = _encoded(event)
             self.received_bytes = len(encoded)
-            self._reservation, self.refusal = event.get(SHARE), None
+            self._reservation, self.refusal = event.get(RESERVATION), None
             if size_error := self._size_error(len(encoded)):
                 await self.close(WS_1009_MESSAGE_TOO_BIG, size_error)
                 return
@@ -114,7 +114,7 @@ class Connection(ASGIWebSocketAdapter):
             self._reservation = None
 
     def _new_reservation(self) -> Reservation:
-        return self.view.intake.reservation(quota_key_of(self.ws.scope))
+        return self.view.request_budget.reservation(quota_key_of(self.ws.scope))
 
     def _size_error(self, size: int) -> str | None:
         if size > self.view.max_message_bytes:
@@ -131,12 +131,12 @@ class Connection(ASGIWebSocketAdapter):
     async def _receive(self) -> MutableMapping[str, Any]:
         """Return the next event; close the connection if the client does not even answer pings."""
         try:
-            async with asyncio.timeout(keepalive.PATIENCE_SECONDS):
+            async with asyncio.timeout(keepalive.TIMEOUT_SECONDS):
                 return await self.ws.receive()
         except TimeoutError:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS):
-                    await self.close(CLIENT_TIMEOUT, f"No message, not even a pong, in {keepalive.PATIENCE_SECONDS} s.")
+                    await self.close(CLIENT_TIMEOUT, f"No message, not even a pong, in {keepalive.TIMEOUT_SECONDS} s.")
             return {"type": "websocket.disconnect"}
 
     async def send_json(self, message: Mapping[str, object]) -> None:

@@ -36,13 +36,13 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         max_message_bytes: maximum size of a message.
         max_operations: maximum number of concurrent operations of one connection.
         init_timeout_seconds: time limit for the client's connection_init.
-        intake: the memory budget of messages and their running operations.
+        request_budget: the memory budget of messages and their running operations.
         websockets: limits open connections.
-        places: limits concurrent queries and mutations.
+        operation_limiter: limits concurrent queries and mutations.
         rates: limits operations per second and caller; None for no limit.
         trusted: documents that clients may request by hash; None if there are none.
         allowed_origins: origins whose pages may connect, in addition to the server's own.
-        stopping: the shutdown of this process.
+        shutdown: the shutdown of this process.
         patience_seconds: time limit of running operations at a shutdown.
     """
 
@@ -58,13 +58,13 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         *,
         max_operations: int = 100,
         init_timeout_seconds: float = 10,
-        intake: RequestBudget | None = None,
+        request_budget: RequestBudget | None = None,
         websockets: WebSockets | None = None,
-        places: OperationLimiter | None = None,
+        operation_limiter: OperationLimiter | None = None,
         rates: RateLimiter | None = None,
         trusted: TrustedDocuments | None = None,
         allowed_origins: Sequence[str] = (),
-        stopping: Shutdown | None = None,
+        shutdown: Shutdown | None = None,
         patience_seconds: float = 8.0,
     ) -> None:
         super().__init__(
@@ -75,19 +75,19 @@ class GraphQLWebSocket(GraphQL[Any, None]):
             max_subscriptions_per_connection=None,
             allowed_origins=allowed_origins,
         )
-        self.places = places or OperationLimiter(MAX_OPERATIONS)
+        self.operation_limiter = operation_limiter or OperationLimiter(MAX_OPERATIONS)
         self.rates = rates
         self.trusted = trusted
         self.make_context = make_context
         self.max_message_bytes = max_message_bytes
         self.max_operations = max_operations
-        self.intake = intake or RequestBudget()
+        self.request_budget = request_budget or RequestBudget()
         self.websockets = websockets or WebSockets()
-        self.stopping = stopping or Shutdown()
+        self.shutdown = shutdown or Shutdown()
         self.patience_seconds = patience_seconds
         self._handlers: set[TransportHandler] = set()
         self._closing: set[asyncio.Task[None]] = set()
-        self.stopping.on_start(self._close_all)
+        self.shutdown.on_start(self._close_all)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; one beyond the limit gets an HTTP error with Retry-After."""
@@ -104,7 +104,7 @@ class GraphQLWebSocket(GraphQL[Any, None]):
     def going_away(self, handler: TransportHandler) -> Iterator[None]:
         """Close the connection at a shutdown of the server, until the end of the block."""
         self._handlers.add(handler)
-        if self.stopping.has_begun:
+        if self.shutdown.has_started:
             self._start_closing(handler)
         try:
             yield

@@ -55,7 +55,7 @@ MAX_RUNNING: Final = 10
 
 _STOPPING: Final = "the server stops"
 
-_reservation: ContextVar[Reservation] = ContextVar("share")
+_reservation: ContextVar[Reservation] = ContextVar("reservation")
 """Memory reservation of the current operation; each operation's task has its own value."""
 
 
@@ -188,7 +188,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             StoreError: it may not.
         """
         view, payload = self.view, message["payload"]
-        if view.stopping.has_begun:
+        if view.shutdown.has_started:
             raise UnavailableError(f"{_STOPPING}; retry over a new connection")
         if len(self.operations) >= view.max_operations and message["id"] not in self.operations:
             raise RateLimitedError(
@@ -235,7 +235,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             current.operation = self.schema.root_field(operation.query, operation.operation_name)
         if not self.schema.is_subscription(operation.query, operation.operation_name):
             is_query = self.schema.is_query(operation.query, operation.operation_name)
-            slot = self.view.places.slot(quota_key_of(self.websocket.ws.scope), is_query=is_query)
+            slot = self.view.operation_limiter.slot(quota_key_of(self.websocket.ws.scope), is_query=is_query)
             result_source = self._run_within_limits(slot, result_source)
         # No longer needed; a client that reads slowly should not keep it in memory.
         operation.query, operation.variables = "", None
@@ -253,7 +253,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         finally:
             reservation.release()
             if current is not None:
-                current.ended("200")
+                current.finish("200")
 
     async def _run_within_limits(self, slot: OperationSlot, results: StreamResult) -> StreamResult:
         """Run a query or mutation within the limits of connection and process; they count until its result is sent."""

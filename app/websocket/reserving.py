@@ -18,7 +18,7 @@ CLIENT_TIMEOUT: Final = 4408
 
 TRY_AGAIN: Final = 1013
 
-SHARE: Final = "loomql.share"
+RESERVATION: Final = "loomql.reservation"
 """Key of a large message's `Reservation` in its event; the application releases it."""
 
 ENCODED: Final = "loomql.encoded"
@@ -51,7 +51,7 @@ class ReservingProtocol(PingLimitProtocol):
     a
     message more slowly than `PACE` allows is closed with 4408.
 
-    The application gets a message of more than 16 KiB as an event with `ENCODED` and `SHARE`, others as ASGI has them.
+    A message of more than 16 KiB reaches the application as an event with `ENCODED` and `RESERVATION`.
     """
 
     new_reservation: Callable[[], Reservation] | None = None
@@ -164,7 +164,7 @@ class ReservingProtocol(PingLimitProtocol):
         event = await self.queue.get()
         if (
             self._queued_reservations
-            and (reservation := cast("dict[str, Any]", event).get(SHARE)) in self._queued_reservations
+            and (reservation := cast("dict[str, Any]", event).get(RESERVATION)) in self._queued_reservations
         ):
             self._queued_reservations.remove(reservation)
         if self.read_paused and self.queue.empty():
@@ -190,7 +190,7 @@ class ReservingProtocol(PingLimitProtocol):
             reservation, self._reservation = self._reservation or self.new_reservation(), None
             encoded, self.frames = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames), []
             self._queued_reservations.append(reservation)
-            event = {"type": "websocket.receive", ENCODED: encoded, SHARE: reservation}
+            event = {"type": "websocket.receive", ENCODED: encoded, RESERVATION: reservation}
             self.queue.put_nowait(cast("ASGIReceiveEvent", event))
             self.read_paused = True
             self.transport.pause_reading()

@@ -22,7 +22,7 @@ Extensions = dict[str, Any]
 
 
 class TooCostlyError(GraphQLError):
-    """An operation that was refused for its cost; `told` are the extensions of its response."""
+    """An operation that was refused for its cost; `response_extensions` are those of its response."""
 
     response_extensions: Extensions | None = None
 
@@ -44,7 +44,7 @@ class _CachedCosts:
 
 @dataclass(frozen=True, slots=True)
 class _CountedCost:
-    """A counted cost; `told` is set if it is within the limit for all values of the variables."""
+    """A counted cost; `extensions` is set if the cost is within the limit for all values of the variables."""
 
     counted: Counted
     extensions: Extensions | None

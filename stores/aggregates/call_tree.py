@@ -63,7 +63,7 @@ async def _break_cycles(nodes: Sequence[Node]) -> list[Node]:
     """Make the oldest call of each cycle a root; return these roots."""
     roots = []
     visited: set[int] = set()
-    positions = {id(node): place for place, node in enumerate(nodes)}
+    positions = {id(node): position for position, node in enumerate(nodes)}
     async for start in cooperative(nodes):
         path: list[Node] = []
         on_path: set[int] = set()

@@ -73,8 +73,8 @@ class Unclear:
         if self.parents is None:
             return [{"$match": {"usage_scope": {"$ne": UNCLEAR}}}]
         # MongoDB hashes a literal list for `$indexOfArray`; `$nin` would take as long as a lookup.
-        place = {"$indexOfArray": [{"$literal": self.parents}, "$_id"]}
-        return [{"$set": {_PARENT_INDEX: place}}, {"$match": {_PARENT_INDEX: {"$lt": 0}}}]
+        position = {"$indexOfArray": [{"$literal": self.parents}, "$_id"]}
+        return [{"$set": {_PARENT_INDEX: position}}, {"$match": {_PARENT_INDEX: {"$lt": 0}}}]
 
 
 async def find_unclear(

@@ -148,14 +148,14 @@ def _own_and_reported(scope: str | None, mine: _Counts, theirs: _Counts) -> tupl
             reported[model] = numbers
             beyond = [a - b for a, b in zip(numbers[0], child_counts[0], strict=True)]
             classes = _classes_excess(beyond, numbers[1], child_counts[1])
-            if any(beyond[place] for place in _TOKENS) or any(name in classes for name in REQUESTS):
+            if any(beyond[position] for position in _TOKENS) or any(name in classes for name in REQUESTS):
                 own[model] = [max(0, number) for number in beyond], classes
     return own, reported
 
 
 def _cannot_be_sum(mine: list[int], theirs: list[int]) -> bool:
     """Return True if a call reports less than its children, so it cannot be their sum."""
-    return any(mine[place] < theirs[place] for place in _TOKENS)
+    return any(mine[position] < theirs[position] for position in _TOKENS)
 
 
 def _classes_excess(beyond: list[int], mine: Classes, theirs: Classes) -> Classes:

@@ -7,7 +7,7 @@ from typing import Final
 
 from stores.calls.fields import TOTAL_COST, TOTAL_STORAGE_SIZE
 from stores.calls.trace_sizes import add_total_sizes
-from stores.costs.store import costs_beside, prices_of_models
+from stores.costs.store import prices_of_models, start_reading_costs
 from stores.database import Database, Document
 from stores.paging import Row
 
@@ -31,7 +31,7 @@ def prefetch_costs(database: Database, project_id: str, wanted: Collection[str])
     if _PRICED_FIELDS.isdisjoint(wanted):
         yield None
         return
-    costs = costs_beside(database, project_id)
+    costs = start_reading_costs(database, project_id)
     try:
         yield costs
     finally:

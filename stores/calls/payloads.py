@@ -47,7 +47,7 @@ class Payload:
         cls,
         values: dict[str, object],
         with_files: Iterable[str] = (),
-        stored_beside: dict[str, object] | None = None,
+        other_fields: dict[str, object] | None = None,
         traits: dict[str, JsonTraits] | None = None,
     ) -> Self:
         """Prepare values for storage; long data URLs in the values of `with_files` become files.
@@ -55,17 +55,17 @@ class Payload:
         Args:
             values: JSON values by name.
             with_files: names of the values whose data URLs are extracted.
-            stored_beside: further stored fields that count towards the size limit.
+            other_fields: further stored fields that count towards the size limit.
             traits: known traits of values, which save a traversal.
 
         Raises:
-            PayloadTooLargeError: if texts, BSON copies, refs and `stored_beside` exceed `MAX_BYTES` in BSON.
+            PayloadTooLargeError: if texts, BSON copies, refs and `other_fields` exceed `MAX_BYTES` in BSON.
             BadInputError: if a value exceeds `stores.json.limits`, or if a string uses the reserved ref scheme.
         """
         payload = cls({}, {}, {}, {}, 0, [])
         for name, value in values.items():
             payload.add(name, value, _text(name, value), (traits or {}).get(name), with_files=name in with_files)
-        payload.check_size(stored_beside)
+        payload.check_size(other_fields)
         return payload
 
     @classmethod
@@ -84,13 +84,13 @@ class Payload:
             payload.add(name, value, text, None, with_files=name in with_files)
         return payload
 
-    def check_size(self, stored_beside: dict[str, object] | None = None) -> None:
+    def check_size(self, other_fields: dict[str, object] | None = None) -> None:
         """Check the size in BSON, including further stored fields.
 
         Raises:
             PayloadTooLargeError: if it exceeds `MAX_BYTES`.
         """
-        _check_size(self.texts, self.bson_copies, {"refs": self.refs, **(stored_beside or {})})
+        _check_size(self.texts, self.bson_copies, {"refs": self.refs, **(other_fields or {})})
 
     def add(self, name: str, value: object, text: str, traits: JsonTraits | None, *, with_files: bool) -> None:
         """Add a value with its text; its size is not checked."""
@@ -113,12 +113,12 @@ def _text(name: str, value: object) -> str:
         raise error.prefixed(name) from None
 
 
-def _check_size(texts: dict[str, str], bson_copies: dict[str, object], stored_beside: dict[str, object]) -> None:
+def _check_size(texts: dict[str, str], bson_copies: dict[str, object], other_fields: dict[str, object]) -> None:
     length = sum(map(len, texts.values()))
     if length * MAX_GROWTH <= MAX_BYTES:
         return
     # If the texts alone exceed the limit, skip the encoding, which blocks all threads.
-    size = length if length > MAX_BYTES else len(bson_encode({**bson_copies, "json": texts, **stored_beside}))
+    size = length if length > MAX_BYTES else len(bson_encode({**bson_copies, "json": texts, **other_fields}))
     if size > MAX_BYTES:
         number = f"{size:,}" if size > length else f"more than {length:,}"
         raise PayloadTooLargeError(

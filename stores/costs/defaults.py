@@ -45,9 +45,9 @@ def of_model(model: str) -> Sequence[Price]:
     return shipped().get(model, ())
 
 
-def priced_name(asked: str, model: str) -> str:
+def priced_name(requested: str, model: str) -> str:
     """Return the name under which usage is counted: as requested, or the provider's name if only that has a price."""
-    return model if not of_model(asked) and of_model(model) else asked
+    return model if not of_model(requested) and of_model(model) else requested
 
 
 def all_models() -> Iterator[Price]:

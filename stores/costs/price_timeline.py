@@ -157,9 +157,9 @@ class Timeline:
             self.dates.append(date)
             self.prices.append(price)
 
-    def at(self, moment: int) -> Price:
-        """Return the price that applies to a call that starts at `moment`."""
-        return self.prices[bisect_right(self.dates, moment)]
+    def at(self, timestamp: int) -> Price:
+        """Return the price that applies to a call that starts at `timestamp`."""
+        return self.prices[bisect_right(self.dates, timestamp)]
 
 
 def _precedence(price: Price) -> tuple[int, int, str]:

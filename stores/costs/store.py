@@ -140,7 +140,7 @@ def check_number(number: int) -> None:
         raise BadInputError(f"has {number:,} costs; the limit of one request is {MAX_AT_ONCE:,}", "costs")
 
 
-def costs_beside(database: Database, project_id: str) -> "asyncio.Future[list[Document]]":
+def start_reading_costs(database: Database, project_id: str) -> "asyncio.Future[list[Document]]":
     """Start reading a project's costs for `prices_of_models`, at most `FEW` + 1."""
     return find_first(database.costs, {"project_id": project_id}, FEW + 1)
 
@@ -150,7 +150,7 @@ async def prices_of_models(
 ) -> Prices:
     """Return the prices of some models under all their spellings, including shipped ones.
 
-    `known` are the project's costs from `costs_beside`; they are used unless there are more than `FEW`.
+    `known` are the project's costs from `start_reading_costs`; they are used unless there are more than `FEW`.
     """
     names = dict.fromkeys(name for model in models for name in spellings(model))
     if known is not None and len(known) <= FEW:

@@ -33,9 +33,9 @@ class ControlClient:
         """Return the matching documents of a collection, at most `limit`."""
         return await self._threads.run(self._find, collection, match, max_rows)
 
-    def _find(self, collection: str, match: Document, most: int) -> list[Document]:
+    def _find(self, collection: str, match: Document, limit: int) -> list[Document]:
         # One more than `limit`, so that MongoDB closes the cursor with the first batch.
-        return self._client[self._name][collection].find(match, batch_size=most + 1).to_list()
+        return self._client[self._name][collection].find(match, batch_size=limit + 1).to_list()
 
     async def kill_operations(self, connections: list[int], since: float) -> None:
         """Kill the operations on `connections` that started before `since` (monotonic); newer ones keep running."""

@@ -12,9 +12,9 @@ TOUCHED_SECONDS: Final = 3_600
 _FIELDS: Final = {"_id": 0, "digest": 1, "created_at": 1, "touched_at": 1}
 
 
-def stored_before(moment: int) -> dict[str, object]:
+def stored_before(timestamp: int) -> dict[str, object]:
     """Build the filter of files last stored or touched before a time in microseconds since the epoch."""
-    return {"created_at": {"$lt": moment}, "$or": [{"touched_at": None}, {"touched_at": {"$lt": moment}}]}
+    return {"created_at": {"$lt": timestamp}, "$or": [{"touched_at": None}, {"touched_at": {"$lt": timestamp}}]}
 
 
 async def touch_existing(database: Database, project_id: str, digests: Iterable[str]) -> set[str]:

@@ -54,17 +54,17 @@ class ImageInputs:
         Raises:
             BadInputError: the model does not make that many images.
         """
-        asked: JsonObject = {"model": model, "prompt": self.prompt, "n": self.n or 1}
+        body: JsonObject = {"model": model, "prompt": self.prompt, "n": self.n or 1}
         if model == _DALL_E_3:
-            if asked["n"] > 1:
+            if body["n"] > 1:
                 raise BadInputError(f"{model} makes one image per request; leave out n", "inputs.n")
-            return asked | {"quality": "standard", "style": "natural", "size": _SIZE, "response_format": "b64_json"}
+            return body | {"quality": "standard", "style": "natural", "size": _SIZE, "response_format": "b64_json"}
         if model.startswith("dall-e-"):
-            return asked | {"size": _SIZE, "response_format": "b64_json"}
+            return body | {"size": _SIZE, "response_format": "b64_json"}
         if model.startswith("gpt-image-"):
             # These models reject response_format; they always return Base64.
-            return asked | {"quality": "high", "size": _SIZE}
-        return asked
+            return body | {"quality": "high", "size": _SIZE}
+        return body
 
 
 _DESCRIPTIONS: Final = {

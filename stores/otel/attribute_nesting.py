@@ -34,13 +34,13 @@ class Candidate(NamedTuple):
     """A key of a convention, the location of its value, and the remaining path inside a JSON value."""
 
     key: str
-    place: Place
+    location: Place
     rest: tuple[str, ...]
 
     def value(self, values: list[object]) -> object:
         """Return the value, with objects that have keys 0, 1, ... as lists; None if it does not exist."""
-        place = self.place
-        value: object = values[place] if isinstance(place, int) else _nest_with_lists(place, values)
+        location = self.location
+        value: object = values[location] if isinstance(location, int) else _nest_with_lists(location, values)
         rest = self.rest
         while rest:
             if not isinstance(value, dict):
@@ -160,14 +160,14 @@ def _frozen(tree: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
 def _candidates(tree: dict[str, Any], keys: Iterable[str]) -> Iterable[Candidate]:
     for key in keys:
         rest = tuple(key.split("."))
-        place: Any = tree
-        while rest and isinstance(place, dict):
-            step, left = _next_step(place, rest)
-            if step not in place:
+        location: Any = tree
+        while rest and isinstance(location, dict):
+            step, left = _next_step(location, rest)
+            if step not in location:
                 break
-            place, rest = place[step], left
-        if isinstance(place, int) or not rest:
-            yield Candidate(key, _frozen(place) if isinstance(place, dict) else place, rest)
+            location, rest = location[step], left
+        if isinstance(location, int) or not rest:
+            yield Candidate(key, _frozen(location) if isinstance(location, dict) else location, rest)
 
 
 def _next_step(members: dict[str, Any], steps: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:

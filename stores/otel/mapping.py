@@ -140,7 +140,7 @@ def _end(
     payload = Payload.from_values(
         {"output": output, "summary": summary},
         with_files=["output"],
-        stored_beside=kept,
+        other_fields=kept,
         traits={"output": _payload_traits(output, read), **({} if summary else _EMPTY)},
     )
     end = CallEnd(
@@ -164,8 +164,8 @@ def _payload_of(read: _DecodedAttributes, role: str) -> Any:  # noqa: ANN401 -- 
         return value
     if key != conventions.INPUT_MESSAGES:
         return {key: value}
-    beside = (read.layout.first(name, read.values) for name in conventions.BESIDE_INPUT_MESSAGES)
-    return dict([key_and_value, *(more for more in beside if more)])
+    other_fields = (read.layout.first(name, read.values) for name in conventions.BESIDE_INPUT_MESSAGES)
+    return dict([key_and_value, *(more for more in other_fields if more)])
 
 
 def _noted(read: _DecodedAttributes) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def _otel_span(span: Span, origin: Origin, read: _DecodedAttributes) -> dict[str
     }
     if origin.scope:
         fields["scope"] = origin.scope
-    return {**fields, **span.beside} if span.beside else fields
+    return {**fields, **span.other_fields} if span.other_fields else fields
 
 
 def _attribute_traits(span: Span, origin: Origin, read: _DecodedAttributes, noted: dict[str, Any]) -> JsonTraits:
@@ -198,7 +198,7 @@ def _attribute_traits(span: Span, origin: Origin, read: _DecodedAttributes, note
     for value in noted.values():
         if type(value) is not str:
             _add(shape, traits_of(value))
-    shape.separators += _ENVELOPE + 2 * len(span.beside) + (2 if origin.scope else 0)
+    shape.separators += _ENVELOPE + 2 * len(span.other_fields) + (2 if origin.scope else 0)
     _add(shape, read.shape)
     _add(shape, origin.shape)
     for more in (span.events, span.links):

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from stores.errors import BadInputError, StoreError
 from stores.otel.project_routing import Projects
 from stores.otel.spans import (
-    BESIDE,
+    OTHER_FIELDS,
     Origin,
     Resource,
     Span,
@@ -26,7 +26,7 @@ from stores.otel.values import number
 _VALUE_BYTES: Final = 8
 """Size counted for each value besides string characters: about its punctuation in the text."""
 
-_BESIDE: Final = ("flags", "droppedAttributesCount", "droppedEventsCount", "droppedLinksCount")
+_OTHER_FIELDS: Final = ("flags", "droppedAttributesCount", "droppedEventsCount", "droppedLinksCount")
 _MAX_DEPTH: Final = 100
 _UINT64: Final = 1 << 64
 _INT64: Final = 1 << 63
@@ -90,11 +90,11 @@ def undecoded_spans(parts: Iterable[Part], projects: Projects) -> Iterator[Undec
     for part in parts:
         if known is not part.resource_spans:
             known = part.resource_spans
-            resource, beside = _resource(known, projects), _size(known.get("resource"))
+            resource, other_fields = _resource(known, projects), _size(known.get("resource"))
         origin = _origin(part.scope_spans, resource)
-        more = beside + _size(part.scope_spans.get("scope"))
+        shared_bytes = other_fields + _size(part.scope_spans.get("scope"))
         for message, size in zip(part.scope_spans["spans"], part.sizes, strict=True):
-            yield Undecoded(message, _too_large(size) or origin, size + more)
+            yield Undecoded(message, _too_large(size) or origin, size + shared_bytes)
 
 
 def _too_large(size: int) -> StoreError | None:
@@ -139,7 +139,7 @@ def span_of(message: object) -> Span:
     """
     span = _object(message, "a span")
     status = _member(span, "status")
-    beside = {name: _integer(span, member) for name, member in zip(BESIDE, _BESIDE, strict=True)}
+    other_fields = {name: _integer(span, member) for name, member in zip(OTHER_FIELDS, _OTHER_FIELDS, strict=True)}
     return Span(
         name=_text(span, "name"),
         trace_id=check_id(_hexadecimal(span, "traceId"), "trace_id"),
@@ -154,7 +154,7 @@ def span_of(message: object) -> Span:
         attributes=_attributes(span),
         events=[_event(event) for event in _objects(span, "events", "a span")],
         links=[_link(link) for link in _objects(span, "links", "a span")],
-        beside={name: number for name, number in beside.items() if number},
+        other_fields={name: number for name, number in other_fields.items() if number},
     )
 
 

@@ -12,7 +12,7 @@ from stores.errors import BadInputError, StoreError
 from stores.otel.project_routing import Projects
 from stores.otel.protobuf_scanner import Body, Part, Place
 from stores.otel.spans import (
-    BESIDE,
+    OTHER_FIELDS,
     Origin,
     Resource,
     Span,
@@ -44,13 +44,13 @@ def undecoded_spans(body: Body, parts: Iterable[Part], projects: Projects) -> It
         if known is None or known[:2] != part[:2]:
             known, resource = part, _resource(view, part, projects)
         origin = _origin(view, part, resource)
-        beside = _size(part.resource) + _size(part.scope)
-        for start, end in part.places():
-            yield Undecoded(bytes(view[start:end]), origin, end - start + beside)
+        envelope_bytes = _size(part.resource) + _size(part.scope)
+        for start, end in part.byte_ranges():
+            yield Undecoded(bytes(view[start:end]), origin, end - start + envelope_bytes)
 
 
-def _size(place: Place) -> int:
-    return place[1] - place[0]
+def _size(byte_range: Place) -> int:
+    return byte_range[1] - byte_range[0]
 
 
 def _resource(body: memoryview, part: Part, projects: Projects) -> Resource | StoreError:
@@ -83,13 +83,13 @@ def _origin(body: memoryview, part: Part, resource: Resource | StoreError) -> Or
         return error
 
 
-def _bytes(body: memoryview, place: Place) -> bytes:
-    start, end = place
+def _bytes(body: memoryview, byte_range: Place) -> bytes:
+    start, end = byte_range
     return bytes(body[start:end])
 
 
-def _text(body: memoryview, place: Place) -> str:
-    return _bytes(body, place).decode(errors="replace")
+def _text(body: memoryview, byte_range: Place) -> str:
+    return _bytes(body, byte_range).decode(errors="replace")
 
 
 def span_of(message: bytes) -> Span:
@@ -135,7 +135,7 @@ def span_of(message: bytes) -> Span:
             )
             for link in span.links
         ]
-    for name in BESIDE:
+    for name in OTHER_FIELDS:
         if number := getattr(span, name):
-            result.beside[name] = number
+            result.other_fields[name] = number
     return result

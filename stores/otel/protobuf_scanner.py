@@ -35,7 +35,7 @@ class Part(NamedTuple):
     scope_schema_url: Place
     spans: "array[int]"
 
-    def places(self) -> Iterator[Place]:
+    def byte_ranges(self) -> Iterator[Place]:
         """Yield the location of each span."""
         ends = iter(self.spans)
         return zip(ends, ends, strict=True)

@@ -24,7 +24,7 @@ MAX_BYTES: Final = 8 * 1024 * 1024
 MAX_ORIGIN_BYTES: Final = 64 * 1024
 """Limit on a resource and on a scope in bytes, because they are stored with every span."""
 
-BESIDE: Final = ("flags", "dropped_attributes_count", "dropped_events_count", "dropped_links_count")
+OTHER_FIELDS: Final = ("flags", "dropped_attributes_count", "dropped_events_count", "dropped_links_count")
 """Further fields of a span, stored if not 0."""
 
 _KINDS: Final = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
@@ -36,7 +36,7 @@ _ID_LENGTHS: Final = {"span_id": SPAN_ID_LENGTH, "parent_span_id": SPAN_ID_LENGT
 class Span:
     """One span. Ids are hexadecimal, times nanoseconds since the epoch (0 for none), kind and code OTLP's numbers.
 
-    Events and links are JSON with nested attributes; `beside` has the non-zero fields of `BESIDE`.
+    Events and links are JSON with nested attributes; `other_fields` has the non-zero fields of `OTHER_FIELDS`.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Span:
     attributes: Attributes
     events: list[dict[str, Any]] = field(default_factory=list)
     links: list[dict[str, Any]] = field(default_factory=list)
-    beside: dict[str, int] = field(default_factory=dict)
+    other_fields: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +70,20 @@ class Resource:
     """Shared data of the spans of one resource."""
 
     project_id: str
-    told: dict[str, Any]
+    data: dict[str, Any]
     shape: JsonTraits
 
     @classmethod
-    def of(cls, project_id: str, told: dict[str, Any]) -> Self:
+    def of(cls, project_id: str, data: dict[str, Any]) -> Self:
         """Build a resource whose spans belong to a project."""
-        return cls(project_id, told, traits_of([told]))
+        return cls(project_id, data, traits_of([data]))
 
     def with_scope(self, scope: dict[str, Any]) -> Origin:
         """Build the origin of the spans of one of its scopes."""
         mine, its = self.shape, traits_of([scope])
         separators, needs_conversion = mine.separators + its.separators, mine.needs_conversion or its.needs_conversion
         shape = JsonTraits(separators, needs_conversion, mine.has_exponents or its.has_exponents)
-        return Origin(self.project_id, self.told, scope, shape)
+        return Origin(self.project_id, self.data, scope, shape)
 
 
 def check_size(size_bytes: int, what: str = "") -> None:
@@ -131,13 +131,13 @@ def link_of(
 ) -> dict[str, Any]:
     """Convert a link to another span to JSON."""
     context = {"trace_id": trace_id, "span_id": span_id, "trace_state": trace_state}
-    beside = _without_empty(dropped_attributes_count=dropped, flags=flags)
-    return {"context": context, "attributes": nested(attributes), **beside}
+    other_fields = _without_empty(dropped_attributes_count=dropped, flags=flags)
+    return {"context": context, "attributes": nested(attributes), **other_fields}
 
 
-def _without_empty(**told: object) -> dict[str, Any]:
+def _without_empty(**data: object) -> dict[str, Any]:
     """Return the values that are not empty or 0."""
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in data.items() if value}
 
 
 def check_id(text: str, name: str) -> str:

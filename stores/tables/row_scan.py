@@ -110,8 +110,8 @@ class Walk:
         length = min(length, _MAX_BATCH)
         while low < high:
             start, end = (max(low, high - length), high) if backward else (low, min(low + length, high))
-            places = await self._rows_between(start, end)
-            yield places[::-1] if backward else places
+            positions = await self._rows_between(start, end)
+            yield positions[::-1] if backward else positions
             low, high = (low, start) if backward else (end, high)
             length = min(2 * length, _MAX_BATCH)
 
@@ -123,13 +123,13 @@ class Walk:
         row_digests = [digest for name in names for digest in chunks[name]]
         return list(enumerate(row_digests[low - start : high - start], low))
 
-    async def _matching(self, places: Iterable[_RowAt]) -> list[_RowAt]:
-        rows = await self._rows(places, ())
+    async def _matching(self, positions: Iterable[_RowAt]) -> list[_RowAt]:
+        rows = await self._rows(positions, ())
         return [(row["id"], row["digest"]) for row in rows]
 
-    async def _rows(self, places: Iterable[_RowAt], paths: Sequence[str]) -> list[Row]:
+    async def _rows(self, positions: Iterable[_RowAt], paths: Sequence[str]) -> list[Row]:
         """Return the matching rows at some positions, in order."""
-        selected = [place for place in places if self.members is None or place[1] in self.members]
+        selected = [position for position in positions if self.members is None or position[1] in self.members]
         projection = {"_id": 0, "digest": 1} | dict.fromkeys(paths, 1)
         wanted = (digest for _, digest in selected)
         documents = content_store.find_each(self.rows, self.layout.project_id, wanted, projection, self.match)

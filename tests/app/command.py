@@ -17,7 +17,7 @@ from unittest.mock import patch
 from app.cli import main
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 PROGRAM = (sys.executable, "-m", "app.cli")
 
 
@@ -31,7 +31,7 @@ class Server(NamedTuple):
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal and give the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE_SECONDS)
+        return self.process.wait(TIMEOUT_SECONDS)
 
     def accepts(self) -> bool:
         """Whether somebody listens at its address."""
@@ -51,7 +51,7 @@ def loomql(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[
         env=clean(environment),
         capture_output=True,
         text=True,
-        timeout=PATIENCE_SECONDS,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
 
@@ -99,10 +99,10 @@ def serving(
     finally:
         if process.poll() is None:
             process.terminate()
-        process.wait(PATIENCE_SECONDS)
+        process.wait(TIMEOUT_SECONDS)
 
 
-def eventually(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = TIMEOUT_SECONDS) -> bool:
     """Whether the condition came true in time."""
     deadline = time.monotonic() + seconds
     while not condition():

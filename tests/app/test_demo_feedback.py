@@ -77,12 +77,12 @@ def test_failures_and_older_releases_get_more_thumbs_down(said: list[Row], rows:
         turn = rows[about(row)]
         key = payload(turn, "attributes")["release"], turn["status"] == "success" and turn["latency_ms"] < 25_000
         down.setdefault(key, []).append(payload(row, "payload")["detoned"] == "👎")
-    share = {key: sum(found) / len(found) for key, found in down.items()}
+    reservation = {key: sum(found) / len(found) for key, found in down.items()}
 
     assert all(len(found) > 5 for found in down.values())
-    assert share["2.3.1", False] > 2 * share["2.3.1", True]
-    assert share["2.4.0", False] > 2 * share["2.4.0", True]
-    assert share["2.3.1", True] > share["2.4.0", True] > 0
+    assert reservation["2.3.1", False] > 2 * reservation["2.3.1", True]
+    assert reservation["2.4.0", False] > 2 * reservation["2.4.0", True]
+    assert reservation["2.3.1", True] > reservation["2.4.0", True] > 0
 
 
 def test_team_members_write_notes(said: list[Row], rows: dict[str, Row]) -> None:

@@ -22,13 +22,13 @@ PREFLIGHT = {"Apollo-Require-Preflight": "true", "Content-Type": "multipart/form
 
 
 @pytest.fixture
-def intake() -> RequestBudget:
+def request_budget() -> RequestBudget:
     return RequestBudget(ROOM, large_slots=1)
 
 
 @pytest.fixture
-async def client(intake: RequestBudget) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, intake=intake)) as client:
+async def client(request_budget: RequestBudget) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, request_budget=request_budget)) as client:
         yield client
 
 
@@ -61,9 +61,9 @@ def memory() -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
 async def test_json_with_too_many_values_is_refused_before_parsing(*, as_form: bool) -> None:
-    text, intake = request(b"[" + b"{}," * 10_000_000 + b"{}]"), RequestBudget()
+    text, request_budget = request(b"[" + b"{}," * 10_000_000 + b"{}]"), RequestBudget()
 
-    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, intake=intake)) as client:
+    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, request_budget=request_budget)) as client:
         with memory() as most:
             answer = await send(client, text, as_form=as_form)
 
@@ -71,35 +71,37 @@ async def test_json_with_too_many_values_is_refused_before_parsing(*, as_form: b
     assert (answer.status_code, error["extensions"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
     assert error["message"] == (f"The form is invalid: operations {TOO_MANY}" if as_form else f"The body {TOO_MANY}")
     assert most[0] < 150 * 1024 * 1024
-    assert intake.reserved_bytes == 0
+    assert request_budget.reserved_bytes == 0
 
 
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
 async def test_json_within_the_value_limit_but_over_memory_is_refused(*, as_form: bool) -> None:
-    intake = RequestBudget()
-    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, intake=intake)) as client:
+    request_budget = RequestBudget()
+    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, request_budget=request_budget)) as client:
         answer = await send(client, request(b"[" + b'{"a":0},' * 1_040_000 + b"0]"), as_form=as_form)
 
     [error] = answer.json()["errors"]
     assert (answer.status_code, error["extensions"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
     assert error["message"].startswith("The form is invalid: operations takes 2" if as_form else "The body takes 29")
     assert "one request may take 268,435,456, 4 times LOOMQL_MAX_PENDING_BYTES; send less at once" in error["message"]
-    assert intake.reserved_bytes == 0
+    assert request_budget.reserved_bytes == 0
 
 
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
 async def test_largest_body_of_emoji_is_accepted(*, as_form: bool) -> None:
     text = "🍵 " * 6_000_000
-    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, intake=RequestBudget())) as client:
+    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, request_budget=RequestBudget())) as client:
         answer = await send(client, request(f'"{text}"'.encode()), as_form=as_form)
 
     assert (answer.status_code, answer.json()["data"]) == (200, {"echo": text})
 
 
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
-async def test_dense_json_waits_for_memory(client: httpx.AsyncClient, intake: RequestBudget, *, as_form: bool) -> None:
+async def test_dense_json_waits_for_memory(
+    client: httpx.AsyncClient, request_budget: RequestBudget, *, as_form: bool
+) -> None:
     text = request(b"[" + b"{}," * 12_000 + b"{}]")
-    with intake.reservation() as other:
+    with request_budget.reservation() as other:
         other.reserve_now(FREE_BYTES + ROOM - 500_000)
         refused = await send(client, text, as_form=as_form)
         ordinary = await send(client, request(b'"%b"' % (b"[{}]," * 24_000)), as_form=as_form)
@@ -127,9 +129,9 @@ async def test_setting_raises_the_limit() -> None:
     assert len(taken.json()["data"]["echo"]) == 1_601_011
 
 
-async def test_variables_in_the_url_are_counted(client: httpx.AsyncClient, intake: RequestBudget) -> None:
+async def test_variables_in_the_url_are_counted(client: httpx.AsyncClient, request_budget: RequestBudget) -> None:
     variables = '{"value":[' + "{}," * 12_000 + "{}]}"
-    with intake.reservation() as other:
+    with request_budget.reservation() as other:
         other.reserve_now(FREE_BYTES + ROOM - 500_000)
         refused = await client.get(f"/graphql?query={quote(QUERY)}&variables={variables}")
     answer = await client.get(f"/graphql?query={quote(QUERY)}&variables={variables}")

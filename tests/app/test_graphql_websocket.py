@@ -423,7 +423,7 @@ def test_every_message_follows_the_protocol() -> None:
 
 async def test_silent_client_that_answers_pings_stays_connected(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keepalive, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(keepalive, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(keepalive, "TIMEOUT_SECONDS", 1.0)
     async with client_of(address) as client:
         for _ in range(30):
             assert await client.receive() == {"type": "ping"}
@@ -443,7 +443,7 @@ async def pinged(client: Client) -> None:
 
 async def test_client_that_answers_no_ping_is_disconnected(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keepalive, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(keepalive, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(keepalive, "TIMEOUT_SECONDS", 0.3)
     async with client_of(address) as client:
         with pytest.raises(ConnectionClosed) as closed:
             await pinged(client)
@@ -455,7 +455,7 @@ async def test_client_that_answers_no_ping_is_disconnected(address: str, monkeyp
 
 async def test_client_that_reads_nothing_is_disconnected(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keepalive, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(keepalive, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(keepalive, "TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr("app.websocket.connection._CLOSE_SECONDS", 0.1)
     async with client_of(address, max_queue=1, close_timeout=0.2) as client:
         await client.subscribe("a", "subscription { flood }")

@@ -18,77 +18,77 @@ from tests.waiting import TIMEOUT, until, until_found
 COUNT = '{ callsStats(projectId: "acme/endpoints") { count } }'
 
 
-async def held(places: OperationLimiter, payer: str, let_go: asyncio.Event) -> str:
-    async with places.slot(payer):
+async def held(operation_limiter: OperationLimiter, payer: str, let_go: asyncio.Event) -> str:
+    async with operation_limiter.slot(payer):
         await let_go.wait()
     return payer
 
 
 async def test_operation_waits_for_a_free_slot() -> None:
-    places, first, second = OperationLimiter(1), asyncio.Event(), asyncio.Event()
-    one = asyncio.create_task(held(places, "a", first))
-    other = asyncio.create_task(held(places, "b", second))
-    await until(lambda: places.waiting == 1)
+    operation_limiter, first, second = OperationLimiter(1), asyncio.Event(), asyncio.Event()
+    one = asyncio.create_task(held(operation_limiter, "a", first))
+    other = asyncio.create_task(held(operation_limiter, "b", second))
+    await until(lambda: operation_limiter.waiting == 1)
 
     first.set()
     await one
-    await until(lambda: places.waiting == 0)
+    await until(lambda: operation_limiter.waiting == 0)
 
-    assert places.in_use == 1
+    assert operation_limiter.in_use == 1
     second.set()
     assert await other == "b"
-    assert (places.in_use, places.waiting) == (0, 0)
+    assert (operation_limiter.in_use, operation_limiter.waiting) == (0, 0)
 
 
 async def test_operation_times_out_with_server_full() -> None:
-    places, let_go = OperationLimiter(1, wait_seconds=0.01), asyncio.Event()
-    one = asyncio.create_task(held(places, "a", let_go))
-    await until(lambda: places.in_use == 1)
+    operation_limiter, let_go = OperationLimiter(1, wait_seconds=0.01), asyncio.Event()
+    one = asyncio.create_task(held(operation_limiter, "a", let_go))
+    await until(lambda: operation_limiter.in_use == 1)
 
     with pytest.raises(UnavailableError, match="already runs 1 operations \\(LOOMQL_MAX_OPERATIONS\\)"):
-        await places.acquire("b")
+        await operation_limiter.acquire("b")
 
     let_go.set()
     await one
-    assert (places.in_use, places.waiting) == (0, 0)
+    assert (operation_limiter.in_use, operation_limiter.waiting) == (0, 0)
 
 
 async def test_one_caller_cannot_use_all_slots() -> None:
-    places, let_go = OperationLimiter(3, 2, wait_seconds=30), asyncio.Event()
-    greedy = [asyncio.create_task(held(places, "greedy", let_go)) for _ in range(4)]
-    await until(lambda: places.waiting == 2)
+    operation_limiter, let_go = OperationLimiter(3, 2, wait_seconds=30), asyncio.Event()
+    greedy = [asyncio.create_task(held(operation_limiter, "greedy", let_go)) for _ in range(4)]
+    await until(lambda: operation_limiter.waiting == 2)
 
     # As many wait as may run; more are told at once.
     with pytest.raises(RateLimitedError, match="you already run 2 operations") as refused:
-        await places.acquire("greedy")
-    async with asyncio.timeout(10), places.slot("modest"):
-        assert places.in_use == 3
+        await operation_limiter.acquire("greedy")
+    async with asyncio.timeout(10), operation_limiter.slot("modest"):
+        assert operation_limiter.in_use == 3
 
     assert refused.value.retry_after_seconds == 1
     let_go.set()
     assert await asyncio.gather(*greedy) == ["greedy"] * 4
-    assert (places.in_use, places.waiting) == (0, 0)
+    assert (operation_limiter.in_use, operation_limiter.waiting) == (0, 0)
 
 
 async def test_full_queue_is_refused_at_once() -> None:
-    places, let_go = OperationLimiter(1, wait_seconds=600), asyncio.Event()
-    waiting = [asyncio.create_task(held(places, str(number), let_go)) for number in range(5)]
-    await until(lambda: places.waiting == 4)
+    operation_limiter, let_go = OperationLimiter(1, wait_seconds=600), asyncio.Event()
+    waiting = [asyncio.create_task(held(operation_limiter, str(number), let_go)) for number in range(5)]
+    await until(lambda: operation_limiter.waiting == 4)
 
     with pytest.raises(UnavailableError):
-        await places.acquire("late")
+        await operation_limiter.acquire("late")
 
     let_go.set()
     await asyncio.gather(*waiting)
-    assert places.in_use == 0
+    assert operation_limiter.in_use == 0
 
 
 async def test_cancelled_waiter_takes_no_slot() -> None:
-    places, let_go = OperationLimiter(1, wait_seconds=600), asyncio.Event()
-    one = asyncio.create_task(held(places, "a", let_go))
-    leaving = [asyncio.create_task(held(places, "b", let_go)) for _ in range(3)]
-    staying = asyncio.create_task(held(places, "c", let_go))
-    await until(lambda: places.waiting == 2)  # of b one waits, as many as may run; two were refused
+    operation_limiter, let_go = OperationLimiter(1, wait_seconds=600), asyncio.Event()
+    one = asyncio.create_task(held(operation_limiter, "a", let_go))
+    leaving = [asyncio.create_task(held(operation_limiter, "b", let_go)) for _ in range(3)]
+    staying = asyncio.create_task(held(operation_limiter, "c", let_go))
+    await until(lambda: operation_limiter.waiting == 2)  # of b one waits, as many as may run; two were refused
 
     for task in leaving:
         task.cancel()
@@ -98,40 +98,44 @@ async def test_cancelled_waiter_takes_no_slot() -> None:
 
     assert [await one, await staying] == ["a", "c"]
     assert {type(outcome) for outcome in outcomes} <= {asyncio.CancelledError, RateLimitedError, UnavailableError}
-    assert (places.in_use, places.waiting) == (0, 0)
+    assert (operation_limiter.in_use, operation_limiter.waiting) == (0, 0)
 
 
 async def test_queries_cannot_use_all_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.admission.operation_limiter.MAX_QUERIES", 1)
-    places = OperationLimiter(3, wait_seconds=0.01)
-    async with places.slot("a", is_query=True):
+    operation_limiter = OperationLimiter(3, wait_seconds=0.01)
+    async with operation_limiter.slot("a", is_query=True):
         with pytest.raises(UnavailableError, match="the server already runs 1 queries; this operation did not start"):
-            await places.acquire("b", is_query=True)
-        async with places.slot("b"):
-            assert places.in_use == 2
-    async with places.slot("b", is_query=True):
-        assert places.in_use == 1
-    assert places.in_use == 0
+            await operation_limiter.acquire("b", is_query=True)
+        async with operation_limiter.slot("b"):
+            assert operation_limiter.in_use == 2
+    async with operation_limiter.slot("b", is_query=True):
+        assert operation_limiter.in_use == 1
+    assert operation_limiter.in_use == 0
 
 
 async def test_one_caller_may_use_half_of_the_query_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.admission.operation_limiter.MAX_QUERIES", 4)
-    places = OperationLimiter(10, wait_seconds=0.01)
-    async with places.slot("a", is_query=True), places.slot("a", is_query=True), places.slot("a"):
+    operation_limiter = OperationLimiter(10, wait_seconds=0.01)
+    async with (
+        operation_limiter.slot("a", is_query=True),
+        operation_limiter.slot("a", is_query=True),
+        operation_limiter.slot("a"),
+    ):
         with pytest.raises(RateLimitedError, match="you already run 2 queries, the limit of one caller"):
-            await places.acquire("a", is_query=True)
-        async with places.slot("b", is_query=True):
-            assert places.in_use == 4
-    assert places.in_use == 0
+            await operation_limiter.acquire("a", is_query=True)
+        async with operation_limiter.slot("b", is_query=True):
+            assert operation_limiter.in_use == 4
+    assert operation_limiter.in_use == 0
 
 
 async def test_slots_are_all_free_after_many_operations() -> None:
-    places = OperationLimiter(5, 3, wait_seconds=0.005)
+    operation_limiter = OperationLimiter(5, 3, wait_seconds=0.005)
 
     async def visit(number: int) -> None:
         try:
-            async with places.slot(f"caller {number % 7}"):
-                assert places.in_use <= 5
+            async with operation_limiter.slot(f"caller {number % 7}"):
+                assert operation_limiter.in_use <= 5
                 await asyncio.sleep(0.001 * (number % 4))
         except (UnavailableError, RateLimitedError):
             return
@@ -142,7 +146,7 @@ async def test_slots_are_all_free_after_many_operations() -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert (places.in_use, places.waiting) == (0, 0)
+    assert (operation_limiter.in_use, operation_limiter.waiting) == (0, 0)
 
 
 @pytest.fixture

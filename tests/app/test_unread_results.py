@@ -44,15 +44,15 @@ class Query:
 
 
 @pytest.fixture
-def places() -> OperationLimiter:
+def operation_limiter() -> OperationLimiter:
     return OperationLimiter(1, wait_seconds=0.2)
 
 
 @pytest.fixture
-def address(places: OperationLimiter) -> Iterator[str]:
+def address(operation_limiter: OperationLimiter) -> Iterator[str]:
     Made.count = 0
     schema = LoomSchema(Query, limits=Limits())
-    endpoint = GraphQLWebSocket(schema, lambda _connection: None, 4000, places=places)
+    endpoint = GraphQLWebSocket(schema, lambda _connection: None, 4000, operation_limiter=operation_limiter)
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), ws=HandshakeLimitProtocol) as host:
         yield f"ws://{host}/graphql"
 
@@ -68,9 +68,9 @@ async def reading_nothing(address: str) -> AsyncIterator[Client]:
         client.socket.transport.abort()
 
 
-async def test_client_that_does_not_read_keeps_no_slot(address: str, places: OperationLimiter) -> None:
+async def test_client_that_does_not_read_keeps_no_slot(address: str, operation_limiter: OperationLimiter) -> None:
     async with reading_nothing(address), client_of(address) as other:
-        await until(lambda: Made.count > 2 and not places.in_use)
+        await until(lambda: Made.count > 2 and not operation_limiter.in_use)
         await other.subscribe("a", "{ greeting }")
 
         assert await other.receive() == next_of("a", {"greeting": "Hello"})

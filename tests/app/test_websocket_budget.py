@@ -75,15 +75,17 @@ class QueueWatch(HandshakeLimitProtocol):
 
 
 @pytest.fixture
-async def intake(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
+async def request_budget(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
     """An intake without large slots, in which nobody waits for long."""
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.1)
     return RequestBudget(BUDGET, large_slots=0)
 
 
 @pytest.fixture
-def address(intake: RequestBudget) -> Iterator[str]:
-    endpoint = GraphQLWebSocket(schema, lambda _: None, 2 * BUDGET, intake=intake, websockets=WebSockets(40))
+def address(request_budget: RequestBudget) -> Iterator[str]:
+    endpoint = GraphQLWebSocket(
+        schema, lambda _: None, 2 * BUDGET, request_budget=request_budget, websockets=WebSockets(40)
+    )
     app = FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]))
     with live_server(app, ws=QueueWatch, ws_max_size=2 * BUDGET) as host:
         yield f"ws://{host}/graphql"
@@ -138,31 +140,33 @@ def send_fragment(client: ClientConnection, text: str, *, goes_on: bool = False)
 
 
 async def test_large_message_is_reserved_on_arrival_and_released_with_its_result(
-    address: str, intake: RequestBudget
+    address: str, request_budget: RequestBudget
 ) -> None:
     whole = asking(300_000)
     async with opened(address) as client:
         send_fragment(client, whole[:150_000])
-        await until(lambda: intake.reserved_bytes > 150_000 - FREE_BYTES)
-        while_it_arrives = intake.reserved_bytes
+        await until(lambda: request_budget.reserved_bytes > 150_000 - FREE_BYTES)
+        while_it_arrives = request_budget.reserved_bytes
         send_fragment(client, whole[150_000:], goes_on=True)
         client.protocol.send_continuation(b"", fin=True)
         client.transport.write(b"".join(client.protocol.data_to_send()))
         answer = await received(client)
-        await until(lambda: intake.reserved_bytes == 0)
+        await until(lambda: request_budget.reserved_bytes == 0)
 
     assert while_it_arrives < 152_000
     assert answer["payload"]["data"] == {"length": 300_000}
 
 
-async def test_unfinished_messages_of_one_caller_use_half_the_budget(address: str, intake: RequestBudget) -> None:
+async def test_unfinished_messages_of_one_caller_use_half_the_budget(
+    address: str, request_budget: RequestBudget
+) -> None:
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(opened(address)) for _ in range(10)]
         for client in clients:
             send_fragment(client, "x" * 100_000)
         # 84 kB of each count, so that five fit.
         await until(lambda: sum(client.state is State.OPEN for client in clients) == 5)
-        held = intake.reserved_bytes
+        held = request_budget.reserved_bytes
         refused = [client for client in clients if client.state is not State.OPEN]
         async with opened(address, "192.0.2.2") as other:
             length = await length_of(other, 300_000)
@@ -171,12 +175,14 @@ async def test_unfinished_messages_of_one_caller_use_half_the_budget(address: st
     assert 5 * (100_000 - FREE_BYTES) <= held <= BUDGET // 2
     assert length == 300_000
     assert codes == [(1013, HALF_TAKEN)] * 5
-    await until(lambda: intake.reserved_bytes == 0)
+    await until(lambda: request_budget.reserved_bytes == 0)
 
 
-async def test_message_over_the_budget_is_refused_or_closes_the_connection(address: str, intake: RequestBudget) -> None:
+async def test_message_over_the_budget_is_refused_or_closes_the_connection(
+    address: str, request_budget: RequestBudget
+) -> None:
     async with opened(address) as client:
-        with intake.reservation() as others:
+        with request_budget.reservation() as others:
             others.reserve_now(BUDGET)
             await client.send(asking(60_000, "refused"))
             refusal = await received(client)
@@ -189,7 +195,7 @@ async def test_message_over_the_budget_is_refused_or_closes_the_connection(addre
     assert small == 1_000
     assert code == 1013
     assert reason == "requests in flight take all of LOOMQL_MAX_PENDING_BYTES; send the message again later"
-    await until(lambda: intake.reserved_bytes == 0)
+    await until(lambda: request_budget.reserved_bytes == 0)
 
 
 async def test_message_with_too_many_values_is_not_parsed(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,9 +210,9 @@ async def test_message_with_too_many_values_is_not_parsed(address: str, monkeypa
     assert reason.startswith("A message is too large: it has more than 100,000 values")
 
 
-async def test_memory_of_a_dense_message_is_reserved(address: str, intake: RequestBudget) -> None:
+async def test_memory_of_a_dense_message_is_reserved(address: str, request_budget: RequestBudget) -> None:
     async with opened(address) as client:
-        with intake.reservation() as others:
+        with request_budget.reservation() as others:
             others.reserve_now(BUDGET // 2)
             await client.send(asking(1).replace('"x"', "[" + "{}," * 30_000 + "{}]"))
             code, reason = await closed(client)
@@ -216,11 +222,11 @@ async def test_memory_of_a_dense_message_is_reserved(address: str, intake: Reque
 
 
 async def test_reading_waits_for_released_memory(
-    address: str, intake: RequestBudget, monkeypatch: pytest.MonkeyPatch
+    address: str, request_budget: RequestBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", float(TIMEOUT))
     async with opened(address) as client:
-        with intake.reservation() as others:
+        with request_budget.reservation() as others:
             others.reserve_now(BUDGET)
             await client.send(asking(400_000))
             with pytest.raises(TimeoutError):
@@ -230,17 +236,17 @@ async def test_reading_waits_for_released_memory(
     assert answer["payload"]["data"] == {"length": 400_000}
 
 
-async def test_disconnect_releases_an_unfinished_message(address: str, intake: RequestBudget) -> None:
+async def test_disconnect_releases_an_unfinished_message(address: str, request_budget: RequestBudget) -> None:
     async with opened(address) as client:
         send_fragment(client, "x" * 200_000)
-        await until(lambda: intake.reserved_bytes > 0)
+        await until(lambda: request_budget.reserved_bytes > 0)
         client.transport.abort()
-        await until(lambda: intake.reserved_bytes == 0)
+        await until(lambda: request_budget.reserved_bytes == 0)
 
 
 @pytest.mark.parametrize("is_large", [True, False])
 async def test_slow_message_closes_the_connection(
-    address: str, intake: RequestBudget, monkeypatch: pytest.MonkeyPatch, *, is_large: bool
+    address: str, request_budget: RequestBudget, monkeypatch: pytest.MonkeyPatch, *, is_large: bool
 ) -> None:
     monkeypatch.setattr(reserving, "PACE", Pace(grace_seconds=0.5, bytes_per_second=1_000_000))
     async with opened(address) as client:
@@ -253,11 +259,11 @@ async def test_slow_message_closes_the_connection(
 
     assert code == 4408
     assert reason == "an unfinished message arrived more slowly than 1,000,000 bytes/s for 0.5 seconds; send it faster"
-    await until(lambda: intake.reserved_bytes == 0)
+    await until(lambda: request_budget.reserved_bytes == 0)
 
 
 async def test_message_has_a_deadline_at_any_rate(
-    address: str, intake: RequestBudget, monkeypatch: pytest.MonkeyPatch
+    address: str, request_budget: RequestBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reserving, "PACE", Pace(grace_seconds=2.0, bytes_per_second=1_000, max_seconds=0.5))
     async with opened(address) as client:
@@ -269,25 +275,27 @@ async def test_message_has_a_deadline_at_any_rate(
         code, reason = await closed(client)
 
     assert (code, reason) == (4408, "an unfinished message took more than 0.5 seconds; send it faster")
-    await until(lambda: intake.reserved_bytes == 0)
+    await until(lambda: request_budget.reserved_bytes == 0)
 
 
-async def test_message_refused_for_its_size_is_released(intake: RequestBudget) -> None:
-    endpoint = GraphQLWebSocket(schema, lambda _: None, 100_000, intake=intake, websockets=WebSockets(40))
+async def test_message_refused_for_its_size_is_released(request_budget: RequestBudget) -> None:
+    endpoint = GraphQLWebSocket(
+        schema, lambda _: None, 100_000, request_budget=request_budget, websockets=WebSockets(40)
+    )
     app = FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]))
     with live_server(app, ws=HandshakeLimitProtocol, ws_max_size=BUDGET) as host:
         async with opened(f"ws://{host}/graphql") as client:
             await client.send(asking(200_000))
             code, _ = await closed(client)
-        await until(lambda: intake.reserved_bytes == 0)
+        await until(lambda: request_budget.reserved_bytes == 0)
 
     assert code == 1009
 
 
 async def test_request_budget_error_closes_the_connection(
-    address: str, intake: RequestBudget, monkeypatch: pytest.MonkeyPatch
+    address: str, request_budget: RequestBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(_share: Reservation, _size: int) -> None:
+    async def fail(_reservation: Reservation, _size: int) -> None:
         raise RuntimeError
 
     monkeypatch.setattr(Reservation, "reserve", fail)
@@ -297,10 +305,10 @@ async def test_request_budget_error_closes_the_connection(
 
     assert code == 1011
     assert reason == "the server failed to reserve memory for a message; connect again"
-    await until(lambda: intake.reserved_bytes == 0)
+    await until(lambda: request_budget.reserved_bytes == 0)
 
 
-async def test_message_over_the_callers_limit_is_refused(address: str, intake: RequestBudget) -> None:
+async def test_message_over_the_callers_limit_is_refused(address: str, request_budget: RequestBudget) -> None:
     async with opened(address) as client:
         await client.send(asking(1).replace('"x"', "[" + '{"a":0},' * 20_000 + "0]"))
         code, reason = await closed(client)
@@ -308,7 +316,7 @@ async def test_message_over_the_callers_limit_is_refused(address: str, intake: R
     assert code == 1009
     assert reason is not None
     assert reason.startswith("A message is too large: it takes 5,")
-    await until(lambda: intake.reserved_bytes == 0)
+    await until(lambda: request_budget.reserved_bytes == 0)
 
 
 async def test_message_above_the_minimum_rate_may_exceed_the_grace_period(
@@ -336,7 +344,7 @@ async def test_messages_are_not_compressed(address: str) -> None:
     assert (extensions, length) == ([], 10)
 
 
-async def test_concurrent_small_messages_are_read_a_few_at_a_time(address: str, intake: RequestBudget) -> None:
+async def test_concurrent_small_messages_are_read_a_few_at_a_time(address: str, request_budget: RequestBudget) -> None:
     QueueWatch.longest = 0
     async with opened(address) as client:
         for _ in range(20_000):
@@ -346,7 +354,7 @@ async def test_concurrent_small_messages_are_read_a_few_at_a_time(address: str, 
 
     assert length == 10
     assert 1 < QueueWatch.longest <= 16 * 1024 // 33 + 1
-    await until(lambda: intake.reserved_bytes == 0)
+    await until(lambda: request_budget.reserved_bytes == 0)
 
 
 async def test_messages_before_the_ack_have_a_total_size_limit(address: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.auth import KEYRING, AuthenticationMiddleware, Authenticator, KeyCache, guard_routes
+from app.auth import KEY_CACHE, AuthenticationMiddleware, Authenticator, KeyCache, guard_routes
 from app.auth.oidc import OidcTokens
 from app.auth.oidc.claim_grants import parse_claim_grants
 from app.protocol_errors import error_response_for_path
@@ -42,16 +42,16 @@ async def _measure(uri: str, name: str, requests: int) -> Section:
         await database.ensure_indexes()
         grants = [Grant(f"entity-{n}/*", Role.READER) for n in range(GRANTS - 1)] + [Grant("acme/none", Role.READER)]
         made = await KeysStore(database, settle_seconds=0).create(grants)
-        keyring = KeyCache(KeysStore(database))
-        bare = _through(_Nothing(), keyring, None)
-        endpoint = _through(_endpoint(), keyring, made.text)
+        key_cache = KeyCache(KeysStore(database))
+        bare = _through(_Nothing(), key_cache, None)
+        endpoint = _through(_endpoint(), key_cache, made.text)
         section = {"check of a key": await _compared(endpoint, bare, requests)}
         with stand_in_issuer() as issuer:
             tokens = OidcTokens(issuer.url, AUDIENCE, parse_claim_grants(_TOKENS))
-            endpoint = _through(_endpoint(tokens), keyring, issuer.token())
+            endpoint = _through(_endpoint(tokens), key_cache, issuer.token())
             section["check of an issuer's token"] = await _compared(endpoint, bare, requests)
         section["check of a key's grants at a field"] = await _fields(database, made.key.caller, requests)
-        await keyring.close()
+        await key_cache.close()
         return section
 
 
@@ -70,7 +70,7 @@ class _Nothing:
         await send({"type": "http.response.body", "body": b"{}"})
 
 
-def _through(app: ASGIApp, keyring: KeyCache, key: str | None) -> Once:
+def _through(app: ASGIApp, key_cache: KeyCache, key: str | None) -> Once:
     names = (b"host", b"accept", b"user-agent", b"content-type", b"content-length")
     headers = [(name, b"something") for name in names]
     if key:
@@ -91,7 +91,7 @@ def _through(app: ASGIApp, keyring: KeyCache, key: str | None) -> Once:
             "method": "POST",
             "headers": headers,
             "server": ("127.0.0.1", 8000),
-            "state": {KEYRING: keyring},
+            "state": {KEY_CACHE: key_cache},
         }
         await app(scope, receive, send)
         assert answered[0]["status"] == 200

@@ -26,7 +26,7 @@ TEXT: Final = "What is the capital of this country, and since when? " * 12
 _START: Final = "mutation ($start: StartedCallSchemaForInsert!) { callStart(start: $start) { id } }"
 _END: Final = "mutation ($end: EndedCallSchemaForInsert!) { callEnd(end: $end) { id } }"
 _JSON: Final = {"Content-Type": "application/json"}
-_PATIENCE_SECONDS: Final = 60.0
+_TIMEOUT_SECONDS: Final = 60.0
 _PAUSE_SECONDS: Final = 0.01
 
 Part = CallStart | CallEnd
@@ -83,7 +83,7 @@ class Writer:
 async def sending(told: dict[str, Any]) -> AsyncIterator[Send]:
     """What writes: to a server over HTTP, where one is named, or by the store into a database."""
     if told["url"]:
-        async with httpx.AsyncClient(timeout=_PATIENCE_SECONDS, headers=_JSON) as client:
+        async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, headers=_JSON) as client:
             yield partial(_post, client, told["url"])
     else:
         database = Database.open(told["uri"], told["database"])

@@ -19,7 +19,7 @@ _BLOCK_SECONDS: Final = 0.2
 _MOST_AT_ONCE: Final = 200
 _LONGEST_SECONDS: Final = 60.0
 _IDLE_SECONDS: Final = 2.0
-_PATIENCE_SECONDS: Final = 120.0
+_TIMEOUT_SECONDS: Final = 120.0
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
 
@@ -34,7 +34,7 @@ class Connection:
         self._received = bytearray()
 
     def _connected(self) -> socket.socket:
-        connected = socket.create_connection(self._address, timeout=_PATIENCE_SECONDS)
+        connected = socket.create_connection(self._address, timeout=_TIMEOUT_SECONDS)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connected
 

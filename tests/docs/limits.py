@@ -45,7 +45,7 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
         ("Requests per second of one caller", "RATE_LIMIT, RATE_BURST", "429 `RATE_LIMITED`"),
         (
             "Time in which a client reads nothing of an answer",
-            f"{write_timeout.SECONDS:g} s; {keepalive.PATIENCE_SECONDS} s for event streams and WebSockets",
+            f"{write_timeout.SECONDS:g} s; {keepalive.TIMEOUT_SECONDS} s for event streams and WebSockets",
             "the server closes the connection",
         ),
         ("Requests of pages from other origins", "CORS_ORIGINS", "403 `FORBIDDEN`"),

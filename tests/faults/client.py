@@ -1,6 +1,6 @@
 """A client that keeps what it saw: what was acknowledged, codes, how long answers took, and what is wrong.
 
-Answers may be UNAVAILABLE, with when to come again, or TIMEOUT, and come within `PATIENCE_SECONDS`; all else is wrong.
+Answers may be UNAVAILABLE, with when to come again, or TIMEOUT, and come within `TIMEOUT_SECONDS`; all else is wrong.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ import httpx
 
 from tests.app.calls_client import CallsClient, DatabaseAwayError, ServerGoneError
 
-PATIENCE_SECONDS: Final = 18.0
+TIMEOUT_SECONDS: Final = 18.0
 """After three seconds a database is given up, some more where several steps of a write each find it gone.
 
 Most is what a replica set takes whose primary hangs without a word: another is elected in two seconds, and it was seen
@@ -42,7 +42,7 @@ class FaultsClient:
         self.longest_seconds = 0.0
         self.server_may_go = False
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-        self._http = httpx.AsyncClient(timeout=PATIENCE_SECONDS, limits=limits)
+        self._http = httpx.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits)
         self.calls = _Calls(self)
 
     async def close(self) -> None:
@@ -115,7 +115,7 @@ class FaultsClient:
                 self.wrong[f"no answer: {error!r}"] += 1
             raise ServerGoneError from error
         except httpx.TimeoutException as error:
-            self.wrong[f"no answer in {PATIENCE_SECONDS:g} s to {str(how)[:100]}"] += 1
+            self.wrong[f"no answer in {TIMEOUT_SECONDS:g} s to {str(how)[:100]}"] += 1
             raise ServerGoneError from error
         finally:
             self.longest_seconds = max(self.longest_seconds, monotonic() - began)

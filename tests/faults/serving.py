@@ -6,7 +6,7 @@ from pathlib import Path
 from signal import SIGTERM, Signals
 from typing import TYPE_CHECKING
 
-from tests.app.command import PATIENCE_SECONDS, eventually, start
+from tests.app.command import TIMEOUT_SECONDS, eventually, start
 from tests.free_ports import free_port
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Serving:
         """Send a signal, and wait until it has ended."""
         if self.process is not None:
             self.process.send_signal(number)
-            self.process.wait(PATIENCE_SECONDS)
+            self.process.wait(TIMEOUT_SECONDS)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TextIO
 
 from tests.fuzz import oracle, reading
-from tests.fuzz.wire import PATIENCE_SECONDS, Request, Wire
+from tests.fuzz.wire import TIMEOUT_SECONDS, Request, Wire
 
 SECOND_PROJECT: Final = "second/caller"
 READ: Final = "read"
@@ -59,7 +59,7 @@ class SecondCaller:
     async def samples(self, name: str, since: float, until: float) -> list[Sample]:
         """The samples of the requests that were due between two times, once all of them are answered."""
         [period] = [repeated.period for repeated in self.plan if repeated.name == name]
-        deadline = time.monotonic() + PATIENCE_SECONDS + period
+        deadline = time.monotonic() + TIMEOUT_SECONDS + period
         while True:
             assert self.process.is_alive(), "the second caller ended"
             lines = self.file.read_text().splitlines(keepends=True)

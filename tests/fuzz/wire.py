@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-PATIENCE_SECONDS: Final = 40.0
+TIMEOUT_SECONDS: Final = 40.0
 """How long an answer may take, more than any limit of the server; what takes longer is a hang."""
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
@@ -170,7 +170,7 @@ class Wire:
             OSError: nobody listens.
         """
         began = time.monotonic()
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             answer = await self._asked(request)
         answer.seconds = time.monotonic() - began
         return answer

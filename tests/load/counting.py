@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.app.command import PATIENCE_SECONDS, ROOT, clean, eventually
+from tests.app.command import ROOT, TIMEOUT_SECONDS, clean, eventually
 from tests.load.counted_server import FILE
 
 _EVENT_BYTES: Final = 8 * 1024 * 1024
@@ -49,4 +49,4 @@ def counted_server(folder: Path, uri: str, database: str) -> Iterator[CountedSer
         yield CountedServer(process, address[0], tasks_file, output)
     finally:
         process.terminate()
-        process.wait(PATIENCE_SECONDS)
+        process.wait(TIMEOUT_SECONDS)

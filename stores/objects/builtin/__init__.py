@@ -93,7 +93,7 @@ def _explained(error: ValidationError, value: object, name: str) -> BadInputErro
         for fault in error.errors(include_url=False, include_context=False, include_input=False)
     ]
     path, first = faults[0]
-    others = [f"{place[:_LONGEST_PATH]}: {message}" for place, message in faults[1:] if place != path]
+    others = [f"{location[:_LONGEST_PATH]}: {message}" for location, message in faults[1:] if location != path]
     more = f" and {len(others) - _LISTED:,} more" if len(others) > _LISTED else ""
     also = f"; also {'; '.join(others[:_LISTED])}{more}" if others else ""
     at = f"val.$.{path[:_LONGEST_PATH]}" if path else "val"

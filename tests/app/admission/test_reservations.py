@@ -70,17 +70,17 @@ def asking(field: str, size: int = ROOM) -> dict[str, Any]:
     return {"query": f"{kind} ($of: String!) {{ {field}(of: $of) }}", "variables": {"of": "x" * size}}
 
 
-def is_full(intake: RequestBudget) -> bool:
-    with intake.reservation() as share:
+def is_full(request_budget: RequestBudget) -> bool:
+    with request_budget.reservation() as reservation:
         try:
-            share.reserve_now(FREE_BYTES + ROOM // 2)
+            reservation.reserve_now(FREE_BYTES + ROOM // 2)
         except UnavailableError:
             return True
     return False
 
 
 @pytest.fixture
-async def intake(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
+async def request_budget(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
     """An intake without large slots, where each request has to fit into the budget, and soon."""
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
     return RequestBudget(ROOM, large_slots=0)
@@ -119,27 +119,27 @@ class Exchange:
 
 
 @pytest.mark.parametrize(("accept", "takes"), [("application/json", 1), (EVENTS, 2)])
-async def test_unread_response_keeps_no_reservation(intake: RequestBudget, accept: str, takes: int) -> None:
-    app = GraphQLHTTP(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, intake=intake)
+async def test_unread_response_keeps_no_reservation(request_budget: RequestBudget, accept: str, takes: int) -> None:
+    app = GraphQLHTTP(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, request_budget=request_budget)
 
     unread = Exchange(app, asking("length"), accept, takes)
-    await until(lambda: unread.status == 200 and not is_full(intake))
+    await until(lambda: unread.status == 200 and not is_full(request_budget))
 
     assert not unread.task.done()
     await unread.leave()
 
 
 @pytest.mark.parametrize("accept", ["application/json", EVENTS])
-async def test_operation_keeps_its_reservation_until_its_result(intake: RequestBudget, accept: str) -> None:
+async def test_operation_keeps_its_reservation_until_its_result(request_budget: RequestBudget, accept: str) -> None:
     go = asyncio.Event()
-    app = GraphQLHTTP(schema, lambda _: go, MAX_BODY_BYTES, intake=intake)
+    app = GraphQLHTTP(schema, lambda _: go, MAX_BODY_BYTES, request_budget=request_budget)
 
     waiting = Exchange(app, asking("waiting"), accept)
-    await until(lambda: is_full(intake))
+    await until(lambda: is_full(request_budget))
     refused = Exchange(app, asking("length"), accept)
     await refused.task
     go.set()
-    await until(lambda: not is_full(intake))
+    await until(lambda: not is_full(request_budget))
     taken = Exchange(app, asking("length"), accept)
     await until(lambda: taken.status is not None)
 
@@ -149,8 +149,8 @@ async def test_operation_keeps_its_reservation_until_its_result(intake: RequestB
         await exchange.leave()
 
 
-async def test_large_sse_subscription_request_is_refused(intake: RequestBudget) -> None:
-    app = GraphQLHTTP(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, intake=intake)
+async def test_large_sse_subscription_request_is_refused(request_budget: RequestBudget) -> None:
+    app = GraphQLHTTP(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, request_budget=request_budget)
 
     large, small = Exchange(app, asking("forever", FREE_BYTES), EVENTS), Exchange(app, asking("forever", 9_000), EVENTS)
     await large.task
@@ -167,8 +167,8 @@ async def test_large_sse_subscription_request_is_refused(intake: RequestBudget) 
     await small.leave()
 
 
-async def test_websocket_reservations_end_with_the_result(intake: RequestBudget) -> None:
-    endpoint = GraphQLWebSocket(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, intake=intake)
+async def test_websocket_reservations_end_with_the_result(request_budget: RequestBudget) -> None:
+    endpoint = GraphQLWebSocket(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, request_budget=request_budget)
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])) as host:
         protocols = [Subprotocol("graphql-transport-ws")]
         async with connect(f"ws://{host}/graphql", subprotocols=protocols, compression=None) as socket:
@@ -178,13 +178,13 @@ async def test_websocket_reservations_end_with_the_result(intake: RequestBudget)
             refusal = await told(socket, "s", asking("forever", FREE_BYTES))
             begun = await told(socket, "t", asking("forever", 9_000))
             await send(socket, "w", asking("waiting"))
-            await until(lambda: is_full(intake))
+            await until(lambda: is_full(request_budget))
             full = await told(socket, "l", asking("length", 60_000))
             await socket.send('{"type":"complete","id":"w"}')
-            await until(lambda: not is_full(intake))
+            await until(lambda: not is_full(request_budget))
             socket.transport.pause_reading()
             await send(socket, "a", asking("answer"))
-            await until(lambda: Answers.count == 1 and not is_full(intake))
+            await until(lambda: Answers.count == 1 and not is_full(request_budget))
             socket.transport.abort()
 
     assert refusal["type"] == full["type"] == "error"

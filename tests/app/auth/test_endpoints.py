@@ -316,10 +316,10 @@ async def test_result_after_revocation_is_not_sent(keyed: Keyed, path: str) -> N
 @pytest.fixture
 async def unwatched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     """No connection is told that its key has ended, as in the quarter of a second before it is."""
-    has_begun, is_over, has_ended = threading.Event(), threading.Event(), threading.Event()
+    has_started, is_over, has_ended = threading.Event(), threading.Event(), threading.Event()
 
     async def tell_nobody(_: KeyCache) -> None:
-        has_begun.set()
+        has_started.set()
         while not is_over.is_set():  # noqa: ASYNC110 -- an event of threads, since the server is in one of its own
             await asyncio.sleep(0.01)
         has_ended.set()
@@ -328,7 +328,7 @@ async def unwatched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     await asyncio.sleep(3 * FRESH_SECONDS)  # who watches for others has ended by then
     yield
     is_over.set()
-    assert has_begun.is_set(), "the watcher of a test before was still there"
+    assert has_started.is_set(), "the watcher of a test before was still there"
     assert await asyncio.to_thread(has_ended.wait, TIMEOUT)  # the server is that of other tests, too
 
 

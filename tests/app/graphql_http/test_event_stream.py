@@ -267,7 +267,7 @@ def test_line_break_in_json_text_does_not_end_the_data(line_break: str) -> None:
 async def test_client_that_does_not_read_is_disconnected(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keepalive, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(keepalive, "TIMEOUT_SECONDS", 0.3)
 
     async with streaming(client, "subscription { flood }"):
         await until(lambda: Watchers.count == 1)

@@ -177,12 +177,12 @@ async def test_body_in_memory_has_a_deadline_at_any_rate(host: str, monkeypatch:
 
 
 async def test_form_has_the_deadline_while_its_text_uses_a_large_slot() -> None:
-    intake = RequestBudget(4 * FREE_BYTES)
+    request_budget = RequestBudget(4 * FREE_BYTES)
     reasons = []
     for size in (FREE_BYTES, 3 * FREE_BYTES):
-        with intake.reservation() as share:
-            await share.reserve(size)
-            left = TimeLeft(Pace(2.0, 1_000, max_seconds=1.0), lambda: share.is_large)
+        with request_budget.reservation() as reservation:
+            await reservation.reserve(size)
+            left = TimeLeft(Pace(2.0, 1_000, max_seconds=1.0), lambda: reservation.is_large)
             left.spend(0.9, 20_000)
             left.spend(0.9, 20_000)
             reasons.append((left.seconds > 0, left.reason))

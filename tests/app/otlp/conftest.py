@@ -25,7 +25,7 @@ from tests.live_server import live_server
 
 ROOT = Path(__file__).parents[3]
 MAX_BODY_BYTES = 4_000_000
-PATIENCE_SECONDS = 90
+TIMEOUT_SECONDS = 90
 FRAME = (
     *("id", "trace_id", "parent_id", "op_name", "display_name", "thread_id", "turn_id", "wb_user_id"),
     *("started_at", "ended_at", "latency_ms", "exception", "status"),
@@ -87,7 +87,7 @@ def program(receiver: Receiver) -> Program:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, err = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
+        out, err = await asyncio.wait_for(process.communicate(), TIMEOUT_SECONDS)
         assert (process.returncode, err.decode()) == (0, "")
         sent: list[dict[str, Any]] = json.loads(out)
         return sent

@@ -176,8 +176,8 @@ async def test_memory_of_dense_json_is_reserved() -> None:
     room = RequestBudget()
     text = bytearray(b"[" + b"{}," * 99_999 + b"{}]")
 
-    with room.reservation() as share:
-        assert await endpoint._read(text, share) == [{}] * 100_000
+    with room.reservation() as reservation:
+        assert await endpoint._read(text, reservation) == [{}] * 100_000
         assert room.reserved_bytes == 100_000 * 72 + 64 - 2 * len(text) - 4096 - FREE_BYTES
 
 

@@ -84,14 +84,14 @@ async def test_invalid_message_is_refused(
 
 
 async def test_request_to_a_full_server_gets_retry_after(calls: CallsStore) -> None:
-    address, intake = GrpcAddress("127.0.0.1", free_port()), RequestBudget(100_000)
-    with intake.reservation() as share:
-        async with traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", intake, anybody):
+    address, request_budget = GrpcAddress("127.0.0.1", free_port()), RequestBudget(100_000)
+    with request_budget.reservation() as reservation:
+        async with traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", request_budget, anybody):
             async for export in channel_to(str(address)):
-                share.reserve_now(FREE_BYTES + 100_000)
+                reservation.reserve_now(FREE_BYTES + 100_000)
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await export(body(span(1, {"input.value": "x" * 16_000})))
-                share.release()
+                reservation.release()
                 await export(body(span(1)))
 
     status, retry = status_of(caught.value), RetryInfo()
@@ -101,13 +101,13 @@ async def test_request_to_a_full_server_gets_retry_after(calls: CallsStore) -> N
 
 
 async def test_requests_have_ids_and_are_counted_with_their_errors(calls: CallsStore) -> None:
-    address, tally = GrpcAddress("127.0.0.1", free_port()), RequestCounters()
+    address, counters = GrpcAddress("127.0.0.1", free_port()), RequestCounters()
 
     async def ids_of(call: Any) -> object:  # noqa: ANN401 -- gRPC's own
         return dict(await call.trailing_metadata())["x-request-id"]
 
     async with traces_over_grpc(
-        address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody, tally=tally
+        address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody, counters=counters
     ):
         async for export in channel_to(str(address)):
             project = ("project_id", "acme/counted")
@@ -119,14 +119,14 @@ async def test_requests_have_ids_and_are_counted_with_their_errors(calls: CallsS
     assert kept == "mine"
     assert re.fullmatch(r"[0-9a-f]{16}-1", str(new))
     assert dict(caught.value.trailing_metadata())["x-request-id"] == "bad"
-    assert tally.answered == {("otlp-grpc", "", "OK"): 2, ("otlp-grpc", "", "FAILED"): 1}
-    assert tally.errors == {("otlp-grpc", "BAD_USER_INPUT"): 1}
-    assert tally.timings["otlp-grpc", ""].sum > 0
-    assert +tally.in_flight == {}
+    assert counters.answered == {("otlp-grpc", "", "OK"): 2, ("otlp-grpc", "", "FAILED"): 1}
+    assert counters.errors == {("otlp-grpc", "BAD_USER_INPUT"): 1}
+    assert counters.timings["otlp-grpc", ""].sum > 0
+    assert +counters.in_flight == {}
 
 
 async def test_stopping_server_refuses_new_requests_and_finishes_open_ones(calls: CallsStore) -> None:
-    address, tally, stopping = GrpcAddress("127.0.0.1", free_port()), RequestCounters(), Shutdown()
+    address, counters, shutdown = GrpcAddress("127.0.0.1", free_port()), RequestCounters(), Shutdown()
     goes_on, name = asyncio.Event(), f"/{SERVICE}/Export"
 
     async def slowly() -> AsyncIterator[bytes]:
@@ -143,14 +143,14 @@ async def test_stopping_server_refuses_new_requests_and_finishes_open_ones(calls
 
     async with (
         traces_over_grpc(
-            address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody, None, tally, stopping, 60
+            address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody, None, counters, shutdown, 60
         ),
         grpc.aio.insecure_channel(str(address)) as channel,
     ):
         export: Export = channel.stream_unary(name)
         there = export(slowly(), metadata=(("project_id", "acme/there"),))
-        await until(lambda: tally.in_flight["otlp-grpc"] == 1)
-        stopping.start()
+        await until(lambda: counters.in_flight["otlp-grpc"] == 1)
+        shutdown.start()
         await until_found(is_refused)
         goes_on.set()
         await there
@@ -217,13 +217,13 @@ async def test_request_waits_for_a_slot_for_some_seconds(one_by_one: Channel, mo
 async def test_message_waiting_for_memory_blocks_no_other(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpc_server, "_COMING_AT_ONCE", 1)
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 60.0)
-    address, intake, name = GrpcAddress("127.0.0.1", free_port()), RequestBudget(100_000), f"/{SERVICE}/Export"
+    address, request_budget, name = GrpcAddress("127.0.0.1", free_port()), RequestBudget(100_000), f"/{SERVICE}/Export"
     async with (
-        traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", intake, anybody),
+        traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", request_budget, anybody),
         grpc.aio.insecure_channel(str(address)) as channel,
     ):
         export: Export = channel.unary_unary(name)
-        with intake.reservation() as others:
+        with request_budget.reservation() as others:
             others.reserve_now(FREE_BYTES + 100_000)
             large = asyncio.ensure_future(export(body(span(1, {"input.value": "x" * 12_000}))))
             await asyncio.sleep(0.2)
@@ -253,14 +253,14 @@ async def test_slow_messages_of_one_caller_leave_slots_for_another(calls: CallsS
             "otel",
             RequestBudget(),
             admit,
-            tally=(tally := RequestCounters()),
+            counters=(counters := RequestCounters()),
         ),
         grpc.aio.insecure_channel(str(address)) as channel,
     ):
         slowly: Export = channel.stream_unary(name)
         export: Export = channel.unary_unary(name)
         slow = [slowly(never(), metadata=(("authorization", "a"),)) for _ in range(6)]
-        await until(lambda: tally.in_flight["otlp-grpc"] == 6)
+        await until(lambda: counters.in_flight["otlp-grpc"] == 6)
         async with asyncio.timeout(30):
             stored = await export(body(span(1)), metadata=(("authorization", "b"),))
         for call in slow:

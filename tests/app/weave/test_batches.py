@@ -405,14 +405,16 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "_BYTES_AT_ONCE", 100_000)
 
 
-def dense_batch(project: str, path: str, share: Reservation) -> Body:
+def dense_batch(project: str, path: str, reservation: Reservation) -> Body:
     """The body of a batch of three items, for each of which memory is reserved."""
     dense: dict[str, object] = {"dense": [{}] * 40_000}
     if path == BATCH:
         items = [start(project, inputs=dense) for _ in range(3)]
     else:
         items = [{**notes(project)[0], "payload": dense} for _ in range(3)]
-    return Body(bytearray(json.dumps({"batch": items}).encode()), RouteAccess(ANONYMOUS_WRITER, Role.WRITER), share)
+    return Body(
+        bytearray(json.dumps({"batch": items}).encode()), RouteAccess(ANONYMOUS_WRITER, Role.WRITER), reservation
+    )
 
 
 @pytest.mark.usefixtures("one_at_a_time")
@@ -425,15 +427,15 @@ async def test_memory_of_items_is_released_once_they_are_stored(database: Databa
             await super().reserve(size)
             taken.append(self.size)
 
-    share = Noting(RequestBudget())
+    reservation = Noting(RequestBudget())
     create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
 
-    answer = await create(Stores.for_database(database), dense_batch(project, path, share))
+    answer = await create(Stores.for_database(database), dense_batch(project, path, reservation))
 
     assert (answer.status_code, b"error" in answer.body) == (200, False)
     assert len(taken) == 3
     assert 2_000_000 < max(taken) < 3_000_000
-    assert share.size == 0
+    assert reservation.size == 0
 
 
 @pytest.mark.usefixtures("one_at_a_time")

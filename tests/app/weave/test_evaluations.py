@@ -11,7 +11,7 @@ from tests.app.weave.asking import asked
 from tests.app.weave.sdks import VERSIONS, Sdk
 
 PROGRAM = Path(__file__).parent / "programs" / "evaluations.py"
-PATIENCE_SECONDS = 180
+TIMEOUT_SECONDS = 180
 
 RESULTS = """
 query ($project: ID!, $id: ID!) {
@@ -58,7 +58,7 @@ def ran(url: str, sdks: dict[str, Sdk], tmp_path_factory: pytest.TempPathFactory
         version: sdk.start([PROGRAM, project_of(version)], f"{url}/weave", tmp_path_factory.mktemp("weave"))
         for version, sdk in sdks.items()
     }
-    ended = {version: process.communicate(timeout=PATIENCE_SECONDS) for version, process in started.items()}
+    ended = {version: process.communicate(timeout=TIMEOUT_SECONDS) for version, process in started.items()}
     return {version: "" if '"version"' in out.splitlines()[-1:][-1] else err for version, (out, err) in ended.items()}
 
 
@@ -122,8 +122,8 @@ def test_run_has_its_inputs_and_summary(graphql: httpx.Client, project: str) -> 
     assert means == {"CloseEnough.long": (6, 2), "CloseEnough.share": (6, None), "exact": (6, 4)}
     summed_up = found["evaluationStatus"]["output"]
     assert summed_up["exact"] == {"true_count": 4, "true_fraction": pytest.approx(2 / 3)}
-    share = next(metric["mean"] for metric in run["metrics"] if metric["name"] == "CloseEnough.share")
-    assert summed_up["CloseEnough"]["share"]["mean"] == pytest.approx(share)
+    reservation = next(metric["mean"] for metric in run["metrics"] if metric["name"] == "CloseEnough.share")
+    assert summed_up["CloseEnough"]["share"]["mean"] == pytest.approx(reservation)
 
 
 def test_model_that_fails_on_a_row_has_no_scores_there(graphql: httpx.Client, project: str) -> None:

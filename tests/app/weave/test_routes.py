@@ -160,20 +160,20 @@ def test_unreadable_body_is_refused(
 
 
 @pytest.fixture
-def intake() -> RequestBudget:
+def request_budget() -> RequestBudget:
     return RequestBudget(200_000)
 
 
 @pytest.fixture
-def narrow(database: Database, intake: RequestBudget) -> Iterator[httpx.Client]:
+def narrow(database: Database, request_budget: RequestBudget) -> Iterator[httpx.Client]:
     """A client of a weave_api that takes little."""
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
-        own = Database(database._client, database.calls.database.name, request_budget=intake)
+        own = Database(database._client, database.calls.database.name, request_budget=request_budget)
         yield {"stores": Stores.for_database(own)}
 
-    weave_api = WeaveDoor(MAX_BODY_BYTES, MAX_BODY_BYTES, intake)
+    weave_api = WeaveDoor(MAX_BODY_BYTES, MAX_BODY_BYTES, request_budget)
     app = Starlette(routes=[weave_api.mount()], lifespan=lifespan)
     with live_server(app, lifespan="on") as address, httpx.Client(base_url=f"http://{address}/weave") as client:
         yield client
@@ -192,19 +192,19 @@ def test_body_that_is_too_large_is_refused(narrow: httpx.Client) -> None:
     assert (form.status_code, "LOOMQL_MAX_FILE_BYTES" in form.json()["reason"]) == (413, True)
 
 
-def test_full_server_returns_retry_after(narrow: httpx.Client, intake: RequestBudget) -> None:
+def test_full_server_returns_retry_after(narrow: httpx.Client, request_budget: RequestBudget) -> None:
     # Not so large that they would go beside the room.
     body = {"batch": [start("acme/full", inputs={"text": "x" * 40_000})]}
 
-    with intake.reservation() as share:
-        share.reserve_now(FREE_BYTES + 190_000)
+    with request_budget.reservation() as reservation:
+        reservation.reserve_now(FREE_BYTES + 190_000)
         full = narrow.post("/call/upsert_batch", json=body)
         form = narrow.post("/files/create", data={"project_id": "a/b"}, files={"file": ("x", b" " * 25_000)})
     for answer in (full, form):
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert "LOOMQL_MAX_PENDING_BYTES" in answer.json()["reason"]
 
-    assert intake.reserved_bytes == 0
+    assert request_budget.reserved_bytes == 0
 
 
 def looked_up(weave_api: httpx.Client, query: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON

@@ -15,7 +15,7 @@ from tests.docs.pages import page
 
 PROGRAM = Path(__file__).parent / "programs" / "everything.py"
 GUIDE = page("how-to/send-traces")
-PATIENCE_SECONDS = 180
+TIMEOUT_SECONDS = 180
 QUESTION = "x" * 20 + "ü🍵"
 RUNTIMES = [pytest.param(version, id=version) for version in VERSIONS]
 
@@ -37,7 +37,7 @@ def runs(
     started["guide"] = sdks[NEWEST].start(["-c", program], f"{url}/weave", tmp_path_factory.mktemp("weave"))
     ended = {}
     for name, process in started.items():
-        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+        out, err = process.communicate(timeout=TIMEOUT_SECONDS)
         ended[name] = subprocess.CompletedProcess(process.args, process.returncode, out, err)
     return ended
 

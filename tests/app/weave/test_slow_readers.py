@@ -15,7 +15,7 @@ from tests.waiting import until
 async def test_completion_reader_that_stalls_is_disconnected_and_frees_its_slot(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(keepalive, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(keepalive, "TIMEOUT_SECONDS", 0.05)
     sent, is_closed = list[Message](), asyncio.Event()
 
     async def events() -> AsyncGenerator[CompletionEvent, None]:

@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 from tests.fuzz import access, callers, damage, oracle, reading, texts
 from tests.fuzz.callers import Caller
 from tests.fuzz.documents import Documents
-from tests.fuzz.wire import PATIENCE_SECONDS
+from tests.fuzz.wire import TIMEOUT_SECONDS
 
 NAME: Final = "websocket"
 _KINDS: Final = {"connection_ack", "next", "error", "complete", "ping", "pong"}
@@ -102,7 +102,7 @@ async def hold(url: str, held: Session, random: Random) -> None:
     Raises:
         TimeoutError: the server let somebody wait.
     """
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         try:
             connection = await _connect(url, held, compression="deflate" if random.random() < _OFTEN else None)
         except InvalidStatus as refused:

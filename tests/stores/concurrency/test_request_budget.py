@@ -16,27 +16,31 @@ ROOM = 100_000
 
 
 async def test_reservations_fill_the_budget_and_are_released() -> None:
-    intake = RequestBudget(ROOM)
+    request_budget = RequestBudget(ROOM)
 
-    with intake.reservation() as first:
+    with request_budget.reservation() as first:
         first.reserve_now(FREE_BYTES + 60_000)
-        with intake.reservation() as second:
+        with request_budget.reservation() as second:
             second.reserve_now(FREE_BYTES + 30_000)
             await second.wait_for_room(24_000)
             with pytest.raises(UnavailableError, match="nothing was stored"):
                 second.reserve_now(10_001)
             second.reserve_now(10_000)
-        with intake.reservation() as third:
+        with request_budget.reservation() as third:
             third.reserve_now(FREE_BYTES + 40_000)
 
-    with intake.reservation() as afterwards:
+    with request_budget.reservation() as afterwards:
         afterwards.reserve_now(FREE_BYTES + ROOM)
 
 
 async def test_small_request_is_admitted_by_a_full_budget() -> None:
-    intake = RequestBudget(ROOM)
+    request_budget = RequestBudget(ROOM)
 
-    with intake.reservation() as large, intake.reservation() as small, intake.reservation() as middling:
+    with (
+        request_budget.reservation() as large,
+        request_budget.reservation() as small,
+        request_budget.reservation() as middling,
+    ):
         large.reserve_now(FREE_BYTES + ROOM)
         small.reserve_now(FREE_BYTES)
         await middling.wait_for_room(FREE_BYTES)
@@ -47,25 +51,25 @@ async def test_small_request_is_admitted_by_a_full_budget() -> None:
 
 
 async def test_request_over_the_whole_budget_runs_alone() -> None:
-    intake = RequestBudget(ROOM)
+    request_budget = RequestBudget(ROOM)
 
-    with intake.reservation() as alone:
+    with request_budget.reservation() as alone:
         await alone.wait_for_room(4 * ROOM)
         for _ in range(4):
             alone.reserve_now(ROOM)
-        with intake.reservation() as other, pytest.raises(UnavailableError):
+        with request_budget.reservation() as other, pytest.raises(UnavailableError):
             other.reserve_now(FREE_BYTES + 1)
 
 
 async def test_request_to_a_full_budget_waits_for_a_release() -> None:
-    intake, came = RequestBudget(ROOM), []
+    request_budget, came = RequestBudget(ROOM), []
 
     async def come(name: str, size: int) -> None:
-        with intake.reservation() as share:
-            await share.reserve(FREE_BYTES + size)
+        with request_budget.reservation() as reservation:
+            await reservation.reserve(FREE_BYTES + size)
             came.append(name)
 
-    with intake.reservation() as first, intake.reservation() as second:
+    with request_budget.reservation() as first, request_budget.reservation() as second:
         first.reserve_now(FREE_BYTES + 78_000)
         second.reserve_now(FREE_BYTES + 22_000)
         waiting = [asyncio.create_task(come("more", 24_000)), asyncio.create_task(come("less", 22_000))]
@@ -79,17 +83,17 @@ async def test_request_to_a_full_budget_waits_for_a_release() -> None:
         await asyncio.gather(*waiting)
 
     assert came == ["tiny", "less", "more"]
-    assert intake.reserved_bytes == 0
+    assert request_budget.reserved_bytes == 0
 
 
 async def test_chunked_large_requests_all_complete_without_blocking_small_ones() -> None:
-    intake, ended = RequestBudget(ROOM), []
+    request_budget, ended = RequestBudget(ROOM), []
 
     async def come_in_parts(name: str, parts: int) -> None:
-        with intake.reservation() as share:
+        with request_budget.reservation() as reservation:
             for _ in range(parts):
-                await share.reserve(ROOM // 10)
-                assert intake.reserved_bytes <= (1 + 3) * ROOM
+                await reservation.reserve(ROOM // 10)
+                assert request_budget.reserved_bytes <= (1 + 3) * ROOM
                 await asyncio.sleep(0)
         ended.append(name)
 
@@ -97,23 +101,27 @@ async def test_chunked_large_requests_all_complete_without_blocking_small_ones()
         await asyncio.gather(*(come_in_parts(name, 30) for name in "abcd"), come_in_parts("small", 3))
 
     assert sorted(ended) == ["a", "b", "c", "d", "small"]
-    assert intake.reserved_bytes == 0
+    assert request_budget.reserved_bytes == 0
 
 
 async def test_caller_may_reserve_half_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
-    intake = RequestBudget(ROOM)
-    held = [intake.reservation("key a") for _ in range(3)]
-    for share in held[:2]:
-        await share.reserve(FREE_BYTES + 20_000)
+    request_budget = RequestBudget(ROOM)
+    held = [request_budget.reservation("key a") for _ in range(3)]
+    for reservation in held[:2]:
+        await reservation.reserve(FREE_BYTES + 20_000)
 
     with pytest.raises(RateLimitedError, match="50,000, half of LOOMQL_MAX_PENDING_BYTES") as refused:
         await held[2].reserve(FREE_BYTES + 20_000)
     with pytest.raises(RateLimitedError):
         await held[2].wait_for_room(FREE_BYTES + 20_000)
-    others = [intake.reservation("key b"), intake.reservation("key b"), intake.reservation("key c")]
-    for share in others[:2]:
-        await share.reserve(FREE_BYTES + 24_000)
+    others = [
+        request_budget.reservation("key b"),
+        request_budget.reservation("key b"),
+        request_budget.reservation("key c"),
+    ]
+    for reservation in others[:2]:
+        await reservation.reserve(FREE_BYTES + 24_000)
     with pytest.raises(UnavailableError, match=r"LOOMQL_MAX_PENDING_BYTES"):
         await others[2].reserve(FREE_BYTES + 20_000)
     held[0].release()
@@ -121,18 +129,18 @@ async def test_caller_may_reserve_half_of_the_budget(monkeypatch: pytest.MonkeyP
 
     assert refused.value.retry_after_seconds == 1
     assert "would take 60,000 bytes" in refused.value.message
-    assert intake.reserved_bytes == 20_000 + 2 * 24_000 + 20_000
-    for share in held + others:
-        share.release()
-    assert intake.reserved_bytes == 0
+    assert request_budget.reserved_bytes == 20_000 + 2 * 24_000 + 20_000
+    for reservation in held + others:
+        reservation.release()
+    assert request_budget.reserved_bytes == 0
 
 
 async def test_caller_over_half_waits_for_its_own_requests() -> None:
-    intake = RequestBudget(ROOM)
+    request_budget = RequestBudget(ROOM)
     with (
-        intake.reservation("key a") as first,
-        intake.reservation("key a") as second,
-        intake.reservation("key a") as third,
+        request_budget.reservation("key a") as first,
+        request_budget.reservation("key a") as second,
+        request_budget.reservation("key a") as third,
     ):
         first.reserve_now(FREE_BYTES + 24_000)
         second.reserve_now(FREE_BYTES + 24_000)
@@ -141,18 +149,18 @@ async def test_caller_over_half_waits_for_its_own_requests() -> None:
         assert not waiting.done()
         first.release()
         await waiting
-        assert intake.reserved_bytes == 48_000
+        assert request_budget.reserved_bytes == 48_000
 
 
 async def test_large_request_of_one_caller_leaves_a_slot_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
-    intake = RequestBudget(ROOM)
+    request_budget = RequestBudget(ROOM)
     with (
-        intake.reservation("key b") as small,
-        intake.reservation("key a") as slow,
-        intake.reservation("key a") as again,
-        intake.reservation("key b") as other,
-        intake.reservation("key c") as third,
+        request_budget.reservation("key b") as small,
+        request_budget.reservation("key a") as slow,
+        request_budget.reservation("key a") as again,
+        request_budget.reservation("key b") as other,
+        request_budget.reservation("key c") as third,
     ):
         small.reserve_now(FREE_BYTES + 1_000)
         await slow.reserve(FREE_BYTES + 80_000)
@@ -165,46 +173,46 @@ async def test_large_request_of_one_caller_leaves_a_slot_to_another(monkeypatch:
         await third.reserve(FREE_BYTES + 80_000)
         await third.reserve(3 * ROOM)  # grows as it is decoded
 
-        assert intake.reserved_bytes == 1_000 + 2 * 80_000 + 3 * ROOM
+        assert request_budget.reserved_bytes == 1_000 + 2 * 80_000 + 3 * ROOM
         third.release_to(FREE_BYTES + 80_000)
-        assert intake.reserved_bytes == 1_000 + 2 * 80_000
+        assert request_budget.reserved_bytes == 1_000 + 2 * 80_000
         third.release_to(FREE_BYTES + 90_000)
         assert third.size == FREE_BYTES + 80_000
-    assert intake.reserved_bytes == 0
+    assert request_budget.reserved_bytes == 0
 
 
 @pytest.mark.parametrize("large_slots", [0, 2], ids=["alone", "in a large slot"])
 async def test_request_may_reserve_four_budgets_at_most(large_slots: int) -> None:
-    intake = RequestBudget(ROOM, large_slots)
+    request_budget = RequestBudget(ROOM, large_slots)
     reason = "takes 400,001 bytes of memory, and one request may take 400,000, 4 times LOOMQL_MAX_PENDING_BYTES; send"
-    with intake.reservation("key a") as share:
-        await share.reserve(FREE_BYTES + 4 * ROOM)
+    with request_budget.reservation("key a") as reservation:
+        await reservation.reserve(FREE_BYTES + 4 * ROOM)
         with pytest.raises(PayloadTooLargeError, match=reason):
-            await share.reserve(1)
+            await reservation.reserve(1)
         with pytest.raises(PayloadTooLargeError, match=reason):
-            share.reserve_now(1)
-        assert intake.reserved_bytes == 4 * ROOM
-    with intake.reservation("key a") as share:
+            reservation.reserve_now(1)
+        assert request_budget.reserved_bytes == 4 * ROOM
+    with request_budget.reservation("key a") as reservation:
         with pytest.raises(PayloadTooLargeError, match=reason):
-            await share.wait_for_room(FREE_BYTES + 4 * ROOM + 1)
+            await reservation.wait_for_room(FREE_BYTES + 4 * ROOM + 1)
         with pytest.raises(PayloadTooLargeError, match=reason):
-            await share.reserve(FREE_BYTES + 4 * ROOM + 1)
-        assert intake.reserved_bytes == 0
+            await reservation.reserve(FREE_BYTES + 4 * ROOM + 1)
+        assert request_budget.reserved_bytes == 0
 
 
 async def test_refusal_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.01)
-    intake = RequestBudget(ROOM, large_slots=1)
+    request_budget = RequestBudget(ROOM, large_slots=1)
     with (
-        intake.reservation("key a") as large,
-        intake.reservation("key b") as other,
-        intake.reservation("key a") as again,
+        request_budget.reservation("key a") as large,
+        request_budget.reservation("key b") as other,
+        request_budget.reservation("key a") as again,
     ):
         await large.reserve(FREE_BYTES + 80_000)
         other.reserve_now(FREE_BYTES + 50_000)
         with pytest.raises(UnavailableError, match="this request would take 60,000 bytes of the memory; while"):
-            await intake.reservation("key c").reserve(FREE_BYTES + 60_000)
-        with intake.reservation("key c") as third:
+            await request_budget.reservation("key c").reserve(FREE_BYTES + 60_000)
+        with request_budget.reservation("key c") as third:
             third.reserve_now(FREE_BYTES + 40_000)
             # Others fill the budget, so that the caller's own large request is not the reason.
             with pytest.raises(UnavailableError, match="of all requests in flight would exceed 100,000 bytes"):
@@ -213,14 +221,14 @@ async def test_refusal_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_timed_out_waiter_is_refused_and_leaves_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
-    intake = RequestBudget(ROOM)
-    with intake.reservation() as first, intake.reservation() as second:
+    request_budget = RequestBudget(ROOM)
+    with request_budget.reservation() as first, request_budget.reservation() as second:
         first.reserve_now(FREE_BYTES + ROOM)
         for _ in range(3):
             with pytest.raises(UnavailableError):
                 await second.reserve(FREE_BYTES + 1)
         first.release()
-        third = intake.reservation()
+        third = request_budget.reservation()
         third.reserve_now(FREE_BYTES + ROOM)
 
         async def refused() -> None:
@@ -233,11 +241,11 @@ async def test_timed_out_waiter_is_refused_and_leaves_the_queue(monkeypatch: pyt
 
 
 async def test_writes_over_the_limit_are_refused_until_others_end() -> None:
-    intake = RequestBudget(3 * FREE_BYTES)
+    request_budget = RequestBudget(3 * FREE_BYTES)
     go = asyncio.Event()
 
     async def write() -> None:
-        async with intake.write_slot():
+        async with request_budget.write_slot():
             await go.wait()
 
     waiting = [asyncio.create_task(write()) for _ in range(3)]

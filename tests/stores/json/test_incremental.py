@@ -131,13 +131,13 @@ async def test_memory_of_a_dense_text_is_reserved_before_it_is_parsed() -> None:
 
 
 async def test_reservation_includes_the_memory_of_a_dense_text() -> None:
-    intake = RequestBudget()
+    request_budget = RequestBudget()
 
-    with intake.reservation() as share:
-        await share.reserve(len(DENSE))
-        await incremental.loads_request(DENSE, share.reserve)
-        assert intake.reserved_bytes == len(DENSE) + DENSE_BYTES - FREE_BYTES
-    assert intake.reserved_bytes == 0
+    with request_budget.reservation() as reservation:
+        await reservation.reserve(len(DENSE))
+        await incremental.loads_request(DENSE, reservation.reserve)
+        assert request_budget.reserved_bytes == len(DENSE) + DENSE_BYTES - FREE_BYTES
+    assert request_budget.reserved_bytes == 0
 
 
 async def test_small_dense_text_reserves_nothing() -> None:

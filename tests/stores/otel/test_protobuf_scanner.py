@@ -26,7 +26,7 @@ def test_every_span_is_found_with_its_resource_and_scope() -> None:
 
     parts = protobuf_scanner.parts_of(sent)
 
-    found = [[sent[start:end] for start, end in part.places()] for part in parts]
+    found = [[sent[start:end] for start, end in part.byte_ranges()] for part in parts]
     assert found == [[one.SerializeToString() for one in spans] for spans in ([span(1), span(2)], [span(3)], [span(4)])]
     assert [sent[slice(*part.resource)] for part in parts] == [
         *[whole.resource_spans[0].resource.SerializeToString()] * 2,
@@ -42,7 +42,7 @@ def test_unknown_fields_are_skipped() -> None:
 
     [part] = protobuf_scanner.parts_of(sent)
 
-    assert [sent[start:end] for start, end in part.places()] == [b"span"]
+    assert [sent[start:end] for start, end in part.byte_ranges()] == [b"span"]
 
 
 def test_truncated_body_is_refused_at_any_position() -> None:
