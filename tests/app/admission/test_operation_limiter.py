@@ -11,8 +11,8 @@ import pytest
 from app.admission.operation_limiter import OperationLimiter
 from stores.errors import RateLimitedError, UnavailableError
 from tests.app.endpoints import TYPENAME, Server, answered, serving
-from tests.app.test_cancellation import COUNT as SLOW_COUNT
-from tests.app.test_cancellation import slowed
+from tests.app.graphql_http.test_cancellation import COUNT as SLOW_COUNT
+from tests.app.graphql_http.test_cancellation import slowed
 from tests.waiting import TIMEOUT, until, until_found
 
 COUNT = '{ callsStats(projectId: "acme/endpoints") { count } }'

@@ -10,7 +10,7 @@ from stores.concurrency.scan_slots import MAX_SCANS
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
-from tests.app.test_cancellation import PROJECT, slowed
+from tests.app.graphql_http.test_cancellation import PROJECT, slowed
 from tests.waiting import TIMEOUT, until
 
 ALIASES = 60

@@ -17,7 +17,7 @@ from app.websocket.handler import MAX_RUNNING
 from app.websocket.handshake_limits import HandshakeLimitProtocol
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
-from tests.app.test_graphql_websocket import Client, client_of, complete, next_of
+from tests.app.websocket.test_operations import Client, client_of, complete, next_of
 from tests.live_server import live_server
 from tests.waiting import until
 
