@@ -195,7 +195,7 @@ LANGFUSE_COST: Final = "langfuse_cost"
 COST: Final = "cost"
 COST_PARTS: Final = ("cost_of_input", "cost_of_output")
 
-USAGE_BESIDE: Final[dict[str, tuple[str, ...]]] = {
+OTHER_USAGE: Final[dict[str, tuple[str, ...]]] = {
     LANGFUSE_USAGE: ("langfuse.observation.usage_details",),
     LANGFUSE_COST: ("langfuse.observation.cost_details",),
     COST: (
@@ -282,7 +282,7 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
     **NOTED,
     **COUNTS,
     **PARTS,
-    **USAGE_BESIDE,
+    **OTHER_USAGE,
 }
 """Keys of every role, in order of precedence."""
 
@@ -304,7 +304,7 @@ UNNESTED: Final = frozenset({"input", "inputs", "output", "outputs"})
 INPUT_MESSAGES: Final = "gen_ai.input.messages"
 OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
 
-BESIDE_INPUT_MESSAGES: Final = (SYSTEM_INSTRUCTIONS, TOOL_DEFINITIONS)
+SENT_WITH_INPUT_MESSAGES: Final = (SYSTEM_INSTRUCTIONS, TOOL_DEFINITIONS)
 """Inputs of a model besides messages, ignored if there are no messages."""
 
 JSON_PREFIXES: Final = ("mlflow.",)

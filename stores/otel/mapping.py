@@ -164,7 +164,7 @@ def _payload_of(read: _DecodedAttributes, role: str) -> Any:  # noqa: ANN401 -- 
         return value
     if key != conventions.INPUT_MESSAGES:
         return {key: value}
-    other_fields = (read.layout.first(name, read.values) for name in conventions.BESIDE_INPUT_MESSAGES)
+    other_fields = (read.layout.first(name, read.values) for name in conventions.SENT_WITH_INPUT_MESSAGES)
     return dict([key_and_value, *(more for more in other_fields if more)])
 
 

@@ -17,10 +17,10 @@ from stores.otel.conventions import (
     MODEL,
     MODEL_PARAMETERS,
     NOTED,
+    OTHER_USAGE,
     PARTS,
     SPEAKING_MARK,
     SUMMING_PREFIX,
-    USAGE_BESIDE,
 )
 from stores.otel.spans import CLIENT
 from stores.usage.rules import (
@@ -39,14 +39,14 @@ _NO_MODEL: Final = "usage"
 """Name in the summary for the usage of an unnamed model."""
 
 _COUNTS: Final = COUNTS.keys()
-_DETAILS: Final = PARTS.keys() | USAGE_BESIDE.keys()
+_DETAILS: Final = PARTS.keys() | OTHER_USAGE.keys()
 _STORED_LAYOUT: Final = Layout(
     root=(),
     separators=0,
     is_odd=False,
     found={
         role: [Candidate(key, 0, tuple(key.split("."))) for key in keys]
-        for role, keys in (COUNTS | PARTS | USAGE_BESIDE | {MODEL: NOTED[MODEL]}).items()
+        for role, keys in (COUNTS | PARTS | OTHER_USAGE | {MODEL: NOTED[MODEL]}).items()
     },
     json_at=(),
 )

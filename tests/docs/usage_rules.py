@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from stores.otel.conventions import COUNTS, PARTS, USAGE_BESIDE
+from stores.otel.conventions import COUNTS, OTHER_USAGE, PARTS
 from stores.usage.classes import CLASSES
 from stores.usage.rules import CACHE, REASONING, RULES, SPAN_RULES, Rule
 
@@ -51,7 +51,7 @@ def _spans() -> Iterator[str]:
         does = "excludes the cache" if rule.excludes else "includes the cache"
         yield _row(rule.sender, does + ("" if rule.is_fixed else ", unless the total differs"), f"<{rule.source}>")
     yield from ("", "| Count | Attributes |", _line(2))
-    for name, keys in (COUNTS | PARTS | USAGE_BESIDE).items():
+    for name, keys in (COUNTS | PARTS | OTHER_USAGE).items():
         yield _row(f"`{name}`", _keys(keys))
     yield ""
 

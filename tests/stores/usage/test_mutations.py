@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from stores.otel import usage as span_usage
-from stores.otel.conventions import PARTS, USAGE_BESIDE
+from stores.otel.conventions import OTHER_USAGE, PARTS
 from stores.otel.usage import usage_of_stored
 from stores.usage import rules
 from stores.usage.entries import kept_entry
@@ -141,7 +141,7 @@ def test_each_span_rule_flag_affects_a_spans_usage(spans: list[Case], monkeypatc
 def test_each_usage_attribute_affects_a_spans_usage(spans: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
     layout = span_usage._STORED_LAYOUT
     undecided = []
-    for name, keys in (PARTS | USAGE_BESIDE).items():
+    for name, keys in (PARTS | OTHER_USAGE).items():
         for key in keys:
             left = [candidate for candidate in layout.found[name] if candidate.key != key]
             monkeypatch.setattr(span_usage, "_STORED_LAYOUT", replace(layout, found={**layout.found, name: left}))
