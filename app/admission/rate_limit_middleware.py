@@ -1,14 +1,13 @@
 """Rate limit for all HTTP endpoints. The WebSocket and gRPC servers count each operation themselves."""
 
-from collections.abc import Callable
 from typing import Final
 
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.admission.quota_keys import quota_key_of
 from app.admission.token_buckets import RateLimiter
-from stores.errors import RateLimitedError, StoreError
+from app.http.errors import error_response
+from stores.errors import RateLimitedError
 
 MONITORING: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Monitoring paths, which no rate limits."""
@@ -20,11 +19,8 @@ STATIC: Final = ("/graphiql/", "/docs/")
 class RateLimitMiddleware:
     """ASGI middleware that counts requests and refuses those beyond the caller's rate."""
 
-    def __init__(
-        self, app: ASGIApp, rates: RateLimiter, error_response: Callable[[Scope, StoreError], Response]
-    ) -> None:
+    def __init__(self, app: ASGIApp, rates: RateLimiter) -> None:
         self.app = app
-        self.error_response = error_response
         self.rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,7 +29,7 @@ class RateLimitMiddleware:
             try:
                 self.rates.check(_bucket_of(scope))
             except RateLimitedError as error:
-                await self.error_response(scope, error)(scope, receive, send)
+                await error_response(scope, error)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 

@@ -18,7 +18,7 @@ from strawberry.types import ExecutionResult
 
 from app.auth.credentials import unauthenticated_error
 from app.auth.middleware import SessionEndedError, on_session_end
-from app.graphql_http.result_body import body_of
+from app.graphql_http.responses import body_of
 from app.http import keepalive
 from app.http.media_types import EVENT_STREAM
 from app.observability import request_record

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import unquote
 from weakref import WeakValueDictionary
 
-from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
@@ -21,14 +20,14 @@ from app.admission.quota_keys import quota_key_for
 from app.auth.callers import RouteAccess
 from app.auth.guard import permission_for
 from app.auth.route_permissions import GRPC
-from app.http.request_body import BodyTimeoutError
+from app.http.errors import BodyTimeoutError, InternalError, reason, statuses_of
+from app.http.media_types import PROTOBUF
 from app.http.scope_state import CALLER
 from app.observability import endpoints
 from app.observability.request_ids import HEADER, new_ids, valid_id
-from app.observability.request_record import INTERNAL, RequestRecord
+from app.observability.request_record import RequestRecord
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, check_header, project_of
-from app.otlp.responses import CODES, PROTOBUF, message_of, response_of
-from graphql_schema.errors import masked_error
+from app.otlp.responses import response_of
 from stores.concurrency.quotas import half
 from stores.concurrency.request_budget import RequestBudget
 from stores.errors import StoreError, UnavailableError, retry_after
@@ -203,12 +202,9 @@ class _Traces:
             try:
                 return response_of(await self._export(role, requests, context, sent, call)).SerializeToString()
             except StoreError as error:
-                call.count_error(error.code)
-                await _refuse(context, error, CODES.get(error.code, Code.INTERNAL), call.request_id)
+                await _refuse(context, error, call)
             except Exception as error:  # noqa: BLE001 -- the client gets a response, the log the details
-                call.count_error(INTERNAL)
-                masked = masked_error(error, "in OTLP over gRPC")
-                await _refuse(context, StoreError(masked.message), Code.INTERNAL, call.request_id)
+                await _refuse(context, InternalError(error, "in OTLP over gRPC"), call)
 
     @contextmanager
     def _counted(self, sent: Mapping[str, str | bytes]) -> Iterator[RequestRecord]:
@@ -288,14 +284,13 @@ async def _message(requests: AsyncIterator[bytes]) -> bytes:
         raise BodyTimeoutError(f"the message is not whole after {_MESSAGE_SECONDS:g} seconds; send it again") from None
 
 
-async def _refuse(
-    context: "grpc.aio.ServicerContext[Any, Any]", error: StoreError, code: int, request_id: str
-) -> NoReturn:
-    status = Status(code=code, message=message_of(error))
+async def _refuse(context: "grpc.aio.ServicerContext[Any, Any]", error: StoreError, call: RequestRecord) -> NoReturn:
+    call.count_error(error.code)
+    status = Status(code=statuses_of(error.code).grpc, message=reason(error))
     if (seconds := retry_after(error)) is not None:
         retry = RetryInfo()
         retry.retry_delay.seconds = seconds
         status.details.add().Pack(retry)
     codes = {known.value[0]: known for known in _grpc().StatusCode}
-    metadata = (("grpc-status-details-bin", status.SerializeToString()), (_REQUEST_ID, request_id))
-    await context.abort(codes[code], status.message, metadata)
+    metadata = (("grpc-status-details-bin", status.SerializeToString()), (_REQUEST_ID, call.request_id))
+    await context.abort(codes[status.code], status.message, metadata)

@@ -30,7 +30,6 @@ from app.observability.middleware import RequestTrackingMiddleware
 from app.observability.traced_schema import trace_operations
 from app.observability.tracing import TracedRequests
 from app.otlp import TracesEndpoint
-from app.protocol_errors import error_response_for_path
 from app.server.fast_routes import DirectRoutes
 from app.server.health import healthz, readyz
 from app.server.lifespan import ServerProcess
@@ -78,13 +77,13 @@ def _middleware(process: ServerProcess) -> list[Middleware]:
     settings = process.settings
     names = allowed_hosts(settings.host, settings.allowed_hosts)
     return [
-        Middleware(RequestTrackingMiddleware, error_response_for_path, process.counters, process.shutdown),
+        Middleware(RequestTrackingMiddleware, process.counters, process.shutdown),
         *([Middleware(TracedRequests, process.tracing)] if process.tracing else []),
-        Middleware(SecurityHeadersMiddleware, Origins.parse(settings.cors_origins), error_response_for_path),
-        Middleware(AuthenticationMiddleware, process.authenticator, error_response_for_path),
+        Middleware(SecurityHeadersMiddleware, Origins.parse(settings.cors_origins)),
+        Middleware(AuthenticationMiddleware, process.authenticator),
         Middleware(AuditCallerMiddleware),
-        *([Middleware(HostCheckMiddleware, names, error_response_for_path)] if names is not None else []),
-        *([Middleware(RateLimitMiddleware, process.rates, error_response_for_path)] if process.rates else []),
+        *([Middleware(HostCheckMiddleware, names)] if names is not None else []),
+        *([Middleware(RateLimitMiddleware, process.rates)] if process.rates else []),
     ]
 
 
@@ -117,9 +116,7 @@ def _routes(process: ServerProcess) -> list[BaseRoute]:
         routes += Documentation(has_graphiql=settings.graphiql).routes()
     if settings.graphiql:
         routes.append(Mount("/graphiql", graphiql.assets))
-    return guard_routes(
-        routes, error_response_for_path, ROUTE_PERMISSIONS if settings.graphiql else PERMISSIONS_WITHOUT_PAGE
-    )
+    return guard_routes(routes, ROUTE_PERMISSIONS if settings.graphiql else PERMISSIONS_WITHOUT_PAGE)
 
 
 def _graphql_routes(routes: list[BaseRoute]) -> list[Route | WebSocketRoute]:

@@ -16,8 +16,8 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from app.admission import OperationLimiter, RateLimiter, quota_key_of
 from app.admission.operation_limiter import MAX_OPERATIONS
 from app.admission.websockets import WebSockets
-from app.error_responses import error_response
 from app.graphql_http.trusted_documents import TrustedDocuments
+from app.http.errors import plain_error
 from app.http.scope_state import OPEN_WEBSOCKET
 from app.runtime.shutdown import Shutdown
 from app.websocket.connection import Connection
@@ -94,7 +94,7 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         try:
             open_websocket = self.websockets.open(quota_key_of(scope))
         except StoreError as error:
-            await error_response(error)(scope, receive, send)
+            await plain_error(scope, error)(scope, receive, send)
             return
         with open_websocket:
             scope.setdefault("state", {})[OPEN_WEBSOCKET] = open_websocket

@@ -20,8 +20,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 
+from app.http.request_body import Decompression
 from app.otlp import endpoint
-from app.otlp.request_body import Decompression
 from app.server.application import create_app
 from app.settings import Settings
 from stores.concurrency import request_budget
@@ -238,7 +238,7 @@ async def test_large_body_is_decompressed_in_a_thread(
         assert answer.status_code == 200
         return len(threads)
 
-    monkeypatch.setattr("app.otlp.request_body.Decompression", Watched)
+    monkeypatch.setattr("app.http.request_body.Decompression", Watched)
 
     assert await threads_for(100_000) == 1
     assert await threads_for(1_000_000) > 1
