@@ -34,7 +34,7 @@ async def begun(calls: CallsStore, count: int = 1) -> None:
 
 async def ended(calls: CallsStore) -> None:
     """Wait until nobody watches any more, and the stream is closed."""
-    await until(lambda: not fan_out_of(calls).count and fan_out_of(calls)._follow_task is None)
+    await until(lambda: not fan_out_of(calls).limiter.in_use and fan_out_of(calls)._follow_task is None)
 
 
 async def told_up_to(calls: CallsStore, call_id: str) -> None:

@@ -1,7 +1,7 @@
 """The HTTP endpoint of GraphQL: reads an operation, executes it, and responds as JSON or as an event stream."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack
 from typing import Any, Final
 
 from graphql import GraphQLError
@@ -12,10 +12,8 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
-from app.admission import OperationLimiter, quota_key_of
-from app.admission.operation_limiter import MAX_OPERATIONS, OperationSlot, run_in_slot
-from app.admission.reservations import large_subscription_error, release_after_results
-from app.admission.spool_budget import SpoolBudget
+from app.admission import Admission, quota_key_of
+from app.admission.limits import large_subscription_error, release_after_results, run_in_slot
 from app.graphql_http.event_stream import EventStream
 from app.graphql_http.multipart import MEDIA_TYPE, Sizes, is_multipart, read_operation
 from app.graphql_http.requests import GraphQLRequest, Operation, body_parameters, operation_of, query_parameters
@@ -27,7 +25,7 @@ from app.http.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, negotiate
 from app.http.request_body import BodyRules, iter_chunks
 from app.observability import request_record
 from graphql_schema.engine.operations import LimitedSchema
-from stores.concurrency.request_budget import RequestBudget, Reservation
+from stores.concurrency.admission import Reservation
 from stores.files import MAX_FILE_BYTES
 
 _ALLOWED: Final = {"GET": {OperationType.QUERY}, "POST": {OperationType.QUERY, OperationType.MUTATION}}
@@ -41,10 +39,8 @@ class GraphQLHTTP:
         make_context: creates the context of one request.
         max_body_bytes: maximum size of a body.
         page: returns GraphiQL's page for browsers; None serves the API to browsers, too.
-        request_budget: the memory budget of request bodies.
+        admission: the limits of the process.
         max_file_bytes: maximum size of all files of one multipart request together.
-        spool_space: the disk budget of uploaded files.
-        operation_limiter: limits concurrent queries and mutations.
         trusted: documents that clients may request by hash; None if there are none.
     """
 
@@ -54,15 +50,12 @@ class GraphQLHTTP:
         make_context: Callable[[HTTPConnection], object],
         max_body_bytes: int,
         page: Callable[[], Response] | None = None,
-        request_budget: RequestBudget | None = None,
+        admission: Admission | None = None,
         max_file_bytes: int = MAX_FILE_BYTES,
-        spool_space: SpoolBudget | None = None,
-        operation_limiter: OperationLimiter | None = None,
         trusted: TrustedDocuments | None = None,
     ) -> None:
-        self.operation_limiter = operation_limiter or OperationLimiter(MAX_OPERATIONS)
+        self.admission = admission or Admission()
         self.trusted = trusted
-        self.spool_space = spool_space or SpoolBudget()
         self.max_file_bytes = max_file_bytes
         self.schema = schema
         self.make_context = make_context
@@ -70,12 +63,11 @@ class GraphQLHTTP:
         self._body_rules = BodyRules(max_body_bytes, "send less", subject="The body")
         self._respond_or_refuse = error_boundary(self._respond, graphql_error)
         self.page = page
-        self.request_budget = request_budget or RequestBudget()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; errors, too, become GraphQL responses."""
         request = GraphQLRequest(scope, receive)
-        with self.request_budget.reservation(quota_key_of(scope)) as reservation:
+        with self.admission.memory.reservation(quota_key_of(scope)) as reservation:
             response = await self._respond_or_refuse(request, reservation)
             if not isinstance(response, EventStream):
                 # The request is no longer needed, however long the client takes to read the response.
@@ -119,10 +111,10 @@ class GraphQLHTTP:
         if media_type == EVENT_STREAM:
             raise RequestError(f"The response to a {MEDIA_TYPE} request is not a stream; accept {JSON}.", 406)
         with ExitStack() as files:
-            disk_reservation = files.enter_context(self.spool_space.reservation(quota_key_of(request.scope)))
+            disk_reservation = files.enter_context(self.admission.disk.reservation(quota_key_of(request.scope)))
             # The memory of its text stays reserved until the last file arrived.
             body = iter_chunks(request, lambda: reservation.is_large)
-            sizes = Sizes(self.max_body_bytes, self.max_file_bytes, reservation.reserve, disk_reservation.grow)
+            sizes = Sizes(self.max_body_bytes, self.max_file_bytes, reservation.reserve, disk_reservation.reserve_now)
             form = await read_operation(request.headers, body, sizes, files, self.schema)
             operation = operation_of(form.parameters, self.trusted)
             request_record.set_operation_name(operation.operation_name)
@@ -154,9 +146,9 @@ class GraphQLHTTP:
         except InvalidOperationTypeError as error:
             raise _not_here(error.operation_type) from error
 
-    def _slot(self, request: Request, operation: Operation) -> OperationSlot:
+    def _slot(self, request: Request, operation: Operation) -> AbstractAsyncContextManager[None]:
         is_query = self.schema.is_query(operation.query, operation.operation_name)
-        return self.operation_limiter.slot(quota_key_of(request.scope), is_query=is_query)
+        return self.admission.operations.operation(quota_key_of(request.scope), is_query=is_query)
 
     async def _stream(self, request: Request, operation: Operation, reservation: Reservation) -> EventStream:
         await self.schema.prepare(operation.query, operation.operation_name)

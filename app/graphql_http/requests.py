@@ -11,7 +11,7 @@ from app.http.errors import RequestError
 from app.http.media_types import JSON, media_type_of
 from app.http.request_body import BodyRules, is_encoded, read_body
 from graphql_schema.engine.operations import LimitedSchema
-from stores.concurrency.request_budget import Reservation
+from stores.concurrency.admission import Reservation
 from stores.errors import BadInputError, PayloadTooLargeError
 
 

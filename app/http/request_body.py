@@ -13,7 +13,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 
 from app.http.errors import BodyTimeoutError, RequestError
-from stores.concurrency.request_budget import Reservation
+from stores.concurrency.admission import Reservation
 from stores.concurrency.time_slices import TimeSlice
 from stores.concurrency.timeouts import SharedTimeout
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError

@@ -18,7 +18,7 @@ from app.http.errors import RequestError, error_boundary, otlp_error
 from app.http.media_types import JSON, PROTOBUF, media_type_of
 from app.http.request_body import BodyRules, read_body
 from app.otlp.responses import success
-from stores.concurrency.request_budget import RequestBudget, Reservation
+from stores.concurrency.admission import RequestBudget, Reservation
 from stores.errors import NotFoundError, PayloadTooLargeError
 from stores.ids import check_project_id
 from stores.json import incremental

@@ -6,12 +6,11 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import unquote
-from weakref import WeakValueDictionary
 
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
@@ -28,8 +27,7 @@ from app.observability.request_ids import HEADER, new_ids, valid_id
 from app.observability.request_record import RequestRecord
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, check_header, project_of
 from app.otlp.responses import response_of
-from stores.concurrency.quotas import half
-from stores.concurrency.request_budget import RequestBudget
+from stores.concurrency.admission import Limiter, RequestBudget
 from stores.errors import StoreError, UnavailableError, retry_after
 from stores.otel import Exported, OtelStore
 from stores.security.access import Caller, Role
@@ -37,7 +35,7 @@ from stores.security.access import Caller, Role
 if TYPE_CHECKING:
     import grpc.aio
 
-    from app.admission.token_buckets import RateLimiter
+    from app.admission.rates import RateLimiter
     from app.observability.counters import RequestCounters
     from app.runtime.shutdown import Shutdown
 
@@ -188,9 +186,7 @@ class _Traces:
         self._store = store
         self._entity = entity
         self._request_budget = request_budget
-        self._receiving = asyncio.Semaphore(_COMING_AT_ONCE)
-        # Weak references: a caller's semaphore exists while one of the caller's calls uses it.
-        self._receiving_by_caller = WeakValueDictionary[str, asyncio.Semaphore]()
+        self._receiving = Limiter(_COMING_AT_ONCE, _too_many_messages, wait_seconds=_SLOT_SECONDS)
 
     async def export(
         self, role: Role, requests: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]"
@@ -238,32 +234,19 @@ class _Traces:
         caller.check_anywhere(role)
         project_id = project_of(sent.get(PROJECT_HEADER))
         check_header(project_id, access.check)
-        of_caller = self._receiving_by_caller.setdefault(account, asyncio.Semaphore(half(_COMING_AT_ONCE)))
-        async with self._slot(of_caller):
+        async with self._receiving.slot(account):
             request = await _message(requests)
         await self._admit(_text(sent.get(_AUTHORIZATION)))  # the message took time, in which the key may have expired
         with self._request_budget.reservation(account) as reservation:
             await reservation.reserve(COPIES[PROTOBUF] * len(request))
             return await self._store.export_protobuf(request, project_id, entity=self._entity, check=access.check)
 
-    @asynccontextmanager
-    async def _slot(self, of_caller: asyncio.Semaphore) -> AsyncIterator[None]:
-        """Acquire one of the caller's slots and one of the server's for receiving a message.
 
-        Raises:
-            UnavailableError: no slot became free in time.
-        """
-        async with AsyncExitStack() as slots:
-            try:
-                async with asyncio.timeout(_SLOT_SECONDS):
-                    await slots.enter_async_context(of_caller)
-                    await slots.enter_async_context(self._receiving)
-            except TimeoutError:
-                raise UnavailableError(
-                    f"{_COMING_AT_ONCE} messages over gRPC are on their way, or {half(_COMING_AT_ONCE)} of yours; "
-                    "nothing of this request is stored, send it again a little later"
-                ) from None
-            yield
+def _too_many_messages(receiving: Limiter, _caller: str | None) -> StoreError:
+    return UnavailableError(
+        f"{receiving.limit} messages over gRPC are on their way, or {receiving.caller_limit} of yours; "
+        "nothing of this request is stored, send it again a little later"
+    )
 
 
 def _text(value: str | bytes | None) -> str | None:

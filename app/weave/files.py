@@ -22,7 +22,7 @@ from app.weave.request_body import Body
 from app.weave.request_models import FileReq
 from app.weave.responses import answer
 from graphql_schema.context import Stores
-from stores.concurrency.request_budget import Reservation
+from stores.concurrency.admission import Reservation
 from stores.errors import BadInputError, StoreError
 from stores.files import check_size
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from app.auth.callers import ACCESS, RouteAccess, access_of
 from app.http.request_body import BodyRules, is_encoded, read_body
 from app.weave.errors import InvalidRequestError, invalid
-from stores.concurrency.request_budget import Reservation
+from stores.concurrency.admission import Reservation
 from stores.errors import BadInputError, ForbiddenError, PayloadTooLargeError
 from stores.json import incremental
 

@@ -9,8 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from app.admission.operation_limiter import MAX_OPERATIONS, OperationLimiter
-from app.admission.quota_keys import quota_key_of
+from app.admission import Admission, quota_key_of
 from app.http.errors import WEAVE_PREFIX, error_boundary, weave_error
 from app.runtime import heap_trimming
 from app.weave import (
@@ -31,7 +30,6 @@ from app.weave import (
 from app.weave.request_body import Body, body_rules, read_sdk_body
 from app.weave.responses import answer
 from graphql_schema.context import Stores
-from stores.concurrency.request_budget import RequestBudget
 
 _Endpoint = Callable[[Stores, Body], Awaitable[Response]]
 _NOT_FOUND: Final = 404
@@ -87,7 +85,7 @@ _UNCOUNTED: Final = frozenset({completions.create, completions.create_stream})
 class WeaveDoor:
     """The routes of the Weave SDK; bodies have at most `max_body_bytes`, files at most `max_file_bytes`.
 
-    A request holds one slot of `operation_limiter` until its response starts; completions have their own limit.
+    A request holds a slot of an operation until its response starts; completions have their own limit.
     `introspection` allows schema introspection in W&B lookups.
     """
 
@@ -95,15 +93,13 @@ class WeaveDoor:
         self,
         max_body_bytes: int,
         max_file_bytes: int,
-        request_budget: RequestBudget,
-        operation_limiter: OperationLimiter | None = None,
+        admission: Admission,
         *,
         introspection: bool = True,
     ) -> None:
-        self._operation_limiter = operation_limiter or OperationLimiter(MAX_OPERATIONS)
         self._body_rules = body_rules(max_body_bytes)
         self._max_file_bytes = max_file_bytes
-        self._request_budget = request_budget
+        self._admission = admission
         self._posts: dict[str, _Endpoint] = {
             **_POSTS,
             _LOOK_UPS: partial(wandb_graphql.look_up, introspection=introspection),
@@ -125,12 +121,12 @@ class WeaveDoor:
         return Mount(WEAVE_PREFIX, routes=routes)
 
     async def _post(self, endpoint: _Endpoint, request: Request) -> Response:
-        with self._request_budget.reservation(quota_key_of(request.scope)) as reservation:
+        with self._admission.memory.reservation(quota_key_of(request.scope)) as reservation:
             body = await read_sdk_body(request, self._body_rules, reservation)
             try:
                 if endpoint in _UNCOUNTED:
                     return await endpoint(request.state["stores"], body)
-                async with self._operation_limiter.slot(quota_key_of(request.scope)):
+                async with self._admission.operations.operation(quota_key_of(request.scope)):
                     return await endpoint(request.state["stores"], body)
             finally:
                 if len(body.text) > heap_trimming.LARGE:
@@ -138,7 +134,7 @@ class WeaveDoor:
                     await asyncio.to_thread(heap_trimming.trim_heap)
 
     async def _create_file(self, request: Request) -> Response:
-        with self._request_budget.reservation(quota_key_of(request.scope)) as reservation:
+        with self._admission.memory.reservation(quota_key_of(request.scope)) as reservation:
             return await files.create(request.state["stores"], request, reservation, self._max_file_bytes)
 
     async def _unknown(self, request: Request) -> Response:

@@ -12,7 +12,7 @@ from websockets.server import ServerProtocol
 from app.auth.credentials import MAX_CHARACTERS
 from app.browser_security.security_headers import HEADERS
 from app.websocket.reserving import ReservingProtocol
-from stores.concurrency.request_budget import Reservation
+from stores.concurrency.admission import Reservation
 
 FIRST_BYTES: Final = 2 * MAX_CHARACTERS
 """Maximum size of a message before connection_ack: fits the longest token, with room for more members."""

@@ -5,7 +5,7 @@ from typing import Final
 
 from websockets.frames import Frame
 
-from app.admission.token_buckets import TokenBuckets
+from app.admission.rates import TokenBuckets
 from app.runtime.uvicorn_shutdown import DrainingWebSocketProtocol
 
 PER_SECOND: Final = 10

@@ -9,7 +9,7 @@ from uvicorn._types import ASGIReceiveEvent
 
 from app.http.request_body import PACE, TimeLeft
 from app.websocket.ping_limits import PingLimitProtocol
-from stores.concurrency.request_budget import FREE_BYTES, Reservation
+from stores.concurrency.admission import FREE_BYTES, Reservation
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError
 from stores.json import incremental
 

@@ -29,7 +29,7 @@ from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
 from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
-from stores.concurrency.request_budget import RequestBudget
+from stores.concurrency.admission import RequestBudget
 from stores.database import Database
 from stores.errors import UnauthenticatedError
 from stores.otel import OtelStore
