@@ -38,7 +38,7 @@ async def closed(calls: CallsStore) -> AsyncIterator[None]:
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[bool]]:
-    """Return, by call id, the set of whether the filter ran on the event loop's thread."""
+    """Record for each call id whether its filter runs in the main thread, and return the records."""
     asked: dict[str, set[bool]] = {}
     holds = EventFilter.matches
 
