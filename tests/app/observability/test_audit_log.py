@@ -85,7 +85,7 @@ def test_deletes_purges_and_retention_are_logged_with_counts(server: Server, cap
         ("retention.set", {"keep_days": 30, "keep_calls": None}),
         ("project.purge", {}),
     ]
-    # one of the two calls is a tombstone
+    # of the two calls, one was deleted before, and only its id is left
     assert (told[8][0], told[8][1]["calls"], len(told)) == ("project.purged", 2, 9)
     assert STORED not in str(found)
 
