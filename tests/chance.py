@@ -1,7 +1,7 @@
 """Seeds and case counts of randomised tests.
 
 LOOMQL_TEST_SEED sets the seed and LOOMQL_TEST_TIMES multiplies the number of cases.
-Some tests assert how many generated cases are useful; they do so only for the default seed.
+Some tests assert how many generated cases are useful; this is known to hold only for the default seed.
 """
 
 import os

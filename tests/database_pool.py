@@ -22,7 +22,7 @@ _EXPECTED: Final = {
 class DatabasePool:
     """A pool of empty databases with every index that a server creates.
 
-    The pool drops a database if a test left other collections or other indexes in it.
+    The pool drops a database if a test removed a collection, changed its indexes or left too many documents.
     """
 
     def __init__(self, client: MongoClient[Document]) -> None:
@@ -53,7 +53,7 @@ class DatabasePool:
         return name
 
     def _is_as_made(self, name: str) -> bool:
-        """Return whether the database has exactly the expected indexes.
+        """Return whether the database has all expected collections and no other indexes.
 
         One command reads all collections, because this runs after each test.
         """

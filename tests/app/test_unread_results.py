@@ -123,6 +123,6 @@ async def test_unread_results_are_dropped_with_the_connection(address: str, *, i
 
 def results_held() -> int:
     """Return how many large results exist in this process; other tests may have left some."""
-    # It compares types, because `isinstance` on a dead weak reference fails.
+    # It compares types, because `isinstance` on a dead weak proxy fails.
     results = [thing for thing in gc.get_objects() if type(thing) is ExecutionResult]
     return sum("large" in (result.data or {}) for result in results)

@@ -1,4 +1,4 @@
-// The rules of @graphql-eslint's schema-recommended and of its Relay set, for the SDL of the folder that ESLint runs in.
+// The rules of @graphql-eslint's schema-recommended and Relay sets, for the SDL of the folder that ESLint runs in.
 // The exceptions below follow the names of the reference API's listing, or Relay's own specification.
 import graphql from "@graphql-eslint/eslint-plugin";
 

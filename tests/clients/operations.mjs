@@ -1,5 +1,5 @@
 // Runs one client of graphql-ws or graphql-sse, controlled by lines of JSON on its input: {"id", "request"} starts an
-// operation, {"id"} cancels it. The client prints results and ends as lines of JSON, and the sockets of graphql-ws.
+// operation, {"id"} cancels it. Results, ends, and the sockets of graphql-ws are printed as lines of JSON.
 import { createInterface } from "node:readline";
 import { createClient as createSse } from "graphql-sse";
 import { createClient as createWs } from "graphql-ws";

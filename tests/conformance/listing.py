@@ -202,10 +202,7 @@ def _is_literal(kind: Any, values: ast.expr) -> bool:  # noqa: ANN401 -- any typ
 
 
 def _is_union(kind: Any, members: list[ast.expr]) -> bool:  # noqa: ANN401 -- any type of GraphQL
-    """Return whether a type is a union of the same classes.
-
-    JSON covers a union of text and JSON, or of number and text.
-    """
+    """Return whether a type is a union of the same classes, or a scalar that takes any of them."""
     if isinstance(kind, GraphQLUnionType):
         return {str(each) for each in kind.types} == {ast.unparse(each) for each in members}
     return str(kind) in ("JSON", "Literal")

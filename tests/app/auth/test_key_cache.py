@@ -42,7 +42,7 @@ async def test_read_in_flight_at_revocation_is_not_cached(database: Database, mo
     await until(lambda: keys.held == 2)
 
     await keys.revoke(made.key.id)
-    await asyncio.sleep(0.06)  # `revoke` waits that long before it returns
+    await asyncio.sleep(0.06)  # normally `revoke` itself waits before it returns
     second = asyncio.create_task(known.find(made.text))
     await asyncio.sleep(0)
     keys.coming.set()
