@@ -118,7 +118,7 @@ async def _fields(database: Database, caller: Caller, requests: int) -> Row:
 
 
 async def _compared(keyed: Once, bare: Once, requests: int) -> Row:
-    """Return the extra time with a key, each side measured as the minimum of seven rounds."""
+    """Compare requests with and without a key; each time is the minimum of seven rounds."""
     rounds = [(await _timed(keyed, requests), await _timed(bare, requests)) for _ in range(7)]
     with_key, without = (min(times) * 1000 for times in zip(*rounds, strict=True))
     return Row(loomql_ms=with_key, floor_ms=without).held_to(_BOUND, max(with_key - without, 0.0))

@@ -133,7 +133,7 @@ class Server:
 
 @dataclass(slots=True)
 class Floor:
-    """The same work in this process, in one task for each client."""
+    """The floor's work in this process, in one task for each client."""
 
     runner: asyncio.Runner
     work: Callable[[Any], Awaitable[object]]
