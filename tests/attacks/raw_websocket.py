@@ -31,7 +31,7 @@ def deflated(data: bytes) -> bytes:
 
 
 class RefusedError(Exception):
-    """The server refused the handshake, or closed the connection before it acknowledged the caller."""
+    """The server rejected the handshake, or closed the connection before it acknowledged the caller."""
 
 
 class RawWebSocket:

@@ -61,7 +61,7 @@ class FaultsClient:
         return data
 
     async def find(self, document: str, **variables: object) -> Json | None:
-        """Return the data of a query, or None if any of its fields is null."""
+        """Return the data of a query, or None if any of its root fields is null."""
         data = await self.ask(document, **variables)
         return None if None in data.values() else data
 

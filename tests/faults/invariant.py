@@ -46,7 +46,7 @@ async def broken(uri: str, client: FaultsClient) -> list[str]:
 
 
 def text_size(text: str) -> int:
-    """Return the length of a JSON text in Python's default format, which is the unit of storage sizes."""
+    """Return the length of a JSON text in Python's default format, by which the server measures sizes."""
     return len(json.dumps(json.loads(text)))
 
 

@@ -181,7 +181,7 @@ def judge_end(held: Session, reason: str, *, is_ours: bool) -> None:
 def _judge_refusal(refused: InvalidStatus, held: Session) -> None:
     """Judge a rejected handshake.
 
-    The server may reject only callers with many connections or with an invalid key in a header.
+    The server may reject callers with many connections or an invalid key in a header, and any caller while it is busy.
     """
     held.closed_with = refused.response.status_code
     if held.closed_with not in (_REFUSED | _TURNED_AWAY if held.headers else _TURNED_AWAY):

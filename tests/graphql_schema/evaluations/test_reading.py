@@ -610,6 +610,6 @@ async def test_command_count_does_not_depend_on_the_number_of_runs(
         names.append(sorted(commands.names))
 
     assert names[0] == names[1]
-    # These are the headers; the rows of all runs and their counts; the refs of examples and the examples; predictions,
-    # the calls below them, and three queries for related calls.
+    # The commands read the headers, the rows of all runs, their counts, the refs of examples, and the examples. They
+    # also read predictions, the calls below them, and three kinds of related calls.
     assert len(names[0]) == 10

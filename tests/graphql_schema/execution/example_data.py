@@ -41,7 +41,7 @@ MAX_SOURCES: Final = 120
 
 
 class Row(dict[str, Any]):
-    """A subclass of dict; its fields are keys, and it has no attributes for them."""
+    """A subclass of dict. The executor reads its fields as attributes, and it has none."""
 
 
 class Text(str):

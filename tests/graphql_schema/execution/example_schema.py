@@ -5,7 +5,7 @@ resolver raises a value that is a `Raising`. `CALLS` records every call of a res
 """
 
 # mypy: disable-error-code="no-any-return, untyped-decorator"
-# Any value may come of a source, right or wrong; and Strawberry does not type a field that has extensions.
+# A source may return any value, right or wrong; and Strawberry does not type a field that has extensions.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator

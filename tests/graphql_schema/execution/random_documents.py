@@ -136,7 +136,7 @@ class RandomDocument:
         return f"{self._alias(name, arguments)}{name}{arguments}{self._directives()}{selection}"
 
     def _alias(self, name: str, arguments: str) -> str:
-        """Return the same alias for the same field and arguments, or none where the plain name is unambiguous."""
+        """Return the same alias for the same field and arguments, or mostly none if the plain name is unambiguous."""
         first = self.names.setdefault((name, arguments), f"{name}{len(self.names)}")
         plain = not any(known != arguments for of, known in self.names if of == name)
         if plain and self.random.random() < 0.75:

@@ -34,7 +34,7 @@ def linked(name: str, kind: object) -> Any:  # noqa: ANN401 -- a field
                 raise value
         return values
 
-    async def resolve(info: Info, parent: strawberry.Parent[Any], times: int = 1) -> Any:  # noqa: ANN401 -- as told
+    async def resolve(info: Info, parent: strawberry.Parent[Any], times: int = 1) -> Any:  # noqa: ANN401 -- any value
         return (await of_all(info, [parent], times=times))[0]
 
     setattr(resolve, BATCH_RESOLVER, of_all)
