@@ -31,7 +31,7 @@ _SLOW = (
     *("tests/faults/", "tests/app/", "tests/test_house.py", "tests/test_mongodb_7.py", "tests/browser/"),
     *("tests/clients/", "tests/conformance/"),
 )
-"""What starts processes, waits for them, or looks through all code."""
+"""Path prefixes of tests that start processes, wait for them, or search all code."""
 
 
 # Container images often disable bytecode files. Each of the hundred servers and commands that the tests start would

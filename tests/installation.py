@@ -107,4 +107,4 @@ class PythonInstallation(Installation):
 
 
 FOR_FIXTURE: Final = defaultdict[str, list[Installation]](list)
-"""All of them, by the fixture of the tests that need them."""
+"""All installations, by the fixture of the tests that need them."""

@@ -42,7 +42,7 @@ from tests.live_server import live_server
 
 Body = dict[str, Any]
 Reply = Callable[[Body], "str | Body | Response | None"]
-"""What to answer to a request: a text, a whole message, any response, or None to leave it to the model's name."""
+"""A function that answers a request with a text, a message or a response; None lets the model's name decide."""
 
 KEY: Final = "sk-stand-in-0123456789abcdef"
 USAGE: Final = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
@@ -78,7 +78,7 @@ class StandIn:
     tries: Counter[str] = field(default_factory=Counter)
     is_released: bool = False
     left: int = 0
-    """How many clients left a stream before its end."""
+    """Number of clients that disconnected before the end of a stream."""
     sent_chunks: int = 0
 
     @property

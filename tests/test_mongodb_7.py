@@ -35,7 +35,7 @@ TESTS = (
     "tests/stores/calls/events/test_fan_out.py",
 )
 QUICK = "not thousands and not literal"
-"""Queries of the largest sizes take MongoDB seconds each on any version."""
+"""Expression for pytest's `-k` that excludes the largest queries, which take seconds on any version of MongoDB."""
 
 Client = MongoClient[dict[str, object]]
 

@@ -18,7 +18,7 @@ from tests.fuzz.wire import Request, Trickle, Wire
 
 MOST_SECONDS: Final = 20.0
 _SLOW_SECONDS: Final = 45.0
-"""For which slow bodies are sent: the server lets go of one after half a minute."""
+"""Seconds for which clients send slow bodies; the server rejects one after half a minute."""
 PROJECT: Final = "acme/bench"
 FORGED: Final = "FORGED LINE"
 NO_RESULT: Final = f"no result in {MOST_SECONDS:g} s"
@@ -34,7 +34,7 @@ _BOUNDARY: Final = "----attack"
 _PAUSE_SECONDS: Final = 0.2
 _ONE_BYTE_EACH_TWO_SECONDS: Final = Trickle(rest=40, pieces=40, pause=2.0)
 _MOST_ALIASES: Final = 62
-"""Of scans, which one document may have within the default limit of its cost."""
+"""Maximum number of aliased scans in one document within the default cost limit."""
 
 _REQUESTS_AT_ONCE: Final = 4
 _HOSTILE_DISPOSITIONS: Final = (

@@ -37,13 +37,13 @@ PING: Final = "ping"
 WRITE: Final = "6 MB write"
 TRACES: Final = "100 kB of traces"
 SCAN: Final = "scan"
-"""Of a small project by a condition that no index serves."""
+"""Name of the query on a small project with a condition that no index serves."""
 _FEW: Final = (WRITE, TRACES, SCAN)
-"""Requests that are sent one at a time."""
+"""Names of the requests that the second caller sends one at a time."""
 _FAILURES: Final = frozenset({NO_RESULT, NO_DEADLINE, "cut", "0", "handshake: no answer", "close 1011"})
 _SETTLE_SECONDS: Final = 3.0
 _SHORTEST_SECONDS: Final = 3.0
-"""For which the second caller is measured at least: attacks that are over sooner still leave samples."""
+"""Minimum seconds for which the second caller is measured, so that short attacks leave samples, too."""
 _MIB: Final = 1024
 _SERVER_ERROR: Final = 500
 _MOST_GROWTH_MIB: Final = 400

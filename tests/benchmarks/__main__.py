@@ -57,7 +57,7 @@ SECTIONS: Final = (
 QUICK_CALLS: Final = 20_000
 DEPTH: Final = 100_000
 CALLS_PER_THREAD: Final = 20
-"""10,000 threads, of ten turns each, beside 200,000 calls."""
+"""Calls for each thread of the threads benchmark: with 200,000 calls it has 10,000 threads of ten turns."""
 TITLE: Final = (
     "{calls:,} calls of 2 kB; ms are the wall's p50 over HTTP, CPU is the server's for one request; "
     "of the Query DSL, threads and aggregates they are MongoDB's CPU, and the floor is written by hand"

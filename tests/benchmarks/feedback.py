@@ -23,7 +23,7 @@ from tests.benchmarks.stock import PROJECT, id_of
 from tests.benchmarks.timing import Clock
 
 APART: Final = 100
-"""Calls from one reaction to the next; every other one is a thumbs-down."""
+"""Distance between two calls with a reaction; every other reaction is a thumbs-down."""
 
 REACTION: Final = "wandb.reaction.1"
 _BATCH: Final = 1000
@@ -34,7 +34,7 @@ _DOWN: Final = {"$eq": [_EMOJI, {"$literal": "👎"}]}
 _OLDEST_FIRST: Final = {"started_at": 1, "id": 1}
 
 ByHand = Any
-"""A database of the driver's own."""
+"""A database of pymongo, for the hand-written reads."""
 
 
 @dataclass(frozen=True, slots=True)

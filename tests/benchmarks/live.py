@@ -27,9 +27,9 @@ RATE: Final = 500
 GROUPS: Final = 100
 SECONDS: Final = 10.0
 ONE_BY_ONE: Final = 100
-"""Calls in a second where each is started and ended by a request of its own."""
+"""Calls per second in the case where separate requests start and end each call."""
 RATES: Final = (10, 20, 30, 40)
-"""Of calls all of which go to every subscriber: with them it is seen where it breaks."""
+"""Calls per second in the cases where all subscribers get every event; they show the highest possible rate."""
 _BATCH: Final = 10
 _LAST_SECONDS: Final = 2.0
 _LATENCY: Final = Must("p99 ms", 250)
@@ -46,7 +46,7 @@ class Spread:
     rate: float = RATE
     batch: int = _BATCH
     is_whole: bool = True
-    """Whether start and end of a call are written together, which is one event, or one after the other."""
+    """True if a call's start and end are written together, which is one event; False if one after the other."""
     must: Must | None = _LATENCY
 
 
@@ -70,7 +70,7 @@ class Seen:
     arrived: dict[str, list[float]]
     written: Written
     subscribers: int
-    """Of each event."""
+    """Number of subscribers that get each event."""
     cpu_seconds: float
     memory_mib: float
 

@@ -21,10 +21,10 @@ import uvloop
 MARK: Final = b'"call":{"id":"'
 ID_LENGTH: Final = 36
 STARTED: Final = b" started"
-"""Behind the id of a call, the event that it started; without this, that it ended."""
+"""Suffix of the call id in the key of a start event; the key of an end event is the call id alone."""
 ENDED: Final = b'"type":"ENDED"'
 _TAIL: Final = 400
-"""The bytes of a message in which its type is found, behind all that is large."""
+"""Number of bytes at the end of a message, after all large values, in which the type of the event is found."""
 QUERY: Final = """subscription ($projectId: ID!, $filter: CallsFilter) {
   callEvents(projectId: $projectId, filter: $filter) {
     call { id opName status startedAt endedAt inputs output } type cursor } }"""

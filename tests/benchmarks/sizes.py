@@ -27,7 +27,7 @@ _SUMS: Final = {
 }
 
 ByHand = Any
-"""A database of the driver's own."""
+"""A database of pymongo, for the hand-written queries."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,10 @@ from tests.benchmarks.timing import Clock
 
 PROJECT: Final = "acme/threads"
 TURNS: Final = 10
-"""Of each thread, on average."""
+"""Average number of turns of a thread."""
 
 LONG: Final = "acme/long thread"
-"""A project of one thread, which has all the turns."""
+"""Project in which a single thread has all turns."""
 
 _BATCH: Final = 1000
 _SIZE: Final = 100

@@ -52,7 +52,7 @@ CODES: Final = {
     ),
     INTERNAL: _Code("The server failed. `id` finds the details in its log.", "maybe"),
 }
-"""All codes, from the client's own faults to the server's."""
+"""All error codes, from errors of the client to errors of the server."""
 
 
 def error_codes() -> str:

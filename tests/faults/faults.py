@@ -35,7 +35,7 @@ class Fault:
     full_seconds: float
     server_may_go: bool = False
     is_short: bool = True
-    """Whether it is in the test run, too."""
+    """True if the test run includes the fault; a run at full length includes all faults."""
 
     def __str__(self) -> str:
         return self.name

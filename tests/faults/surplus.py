@@ -12,7 +12,7 @@ from tests.faults.writers import Writer
 from tests.faults.writers.writer import Thing, told
 
 _NUMBER_BYTES = 16
-"""A file begins with its number."""
+"""Length of the number at the start of each file."""
 
 
 def surplus(uri: str, project_id: str, writers: Sequence[Writer], name: str = "loomql") -> list[str]:

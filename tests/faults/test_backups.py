@@ -57,7 +57,7 @@ class Taken:
     before: list[Writer]
     meanwhile: list[Writer]
     documents: dict[str, int]
-    """How many there are by collection of those who wrote meanwhile, at last."""
+    """Number of documents in each collection by the writers of `meanwhile`, counted after their last write."""
     file_by_way: dict[str, Path]
 
     @property

@@ -20,7 +20,7 @@ MIB = 1024 * 1024
 ROOM = 4 * MIB
 WRITERS = 24
 CALLS = 50
-"""Of a batch; each has 20 kB, so that all batches together are many times the room."""
+"""Number of calls in a batch, each of 20 kB; all batches together are several times as large as `ROOM`."""
 
 COUNT = '{ callsStats(projectId: "acme/%s") { count } }'
 IDS = '{ calls(projectId: "acme/%s", first: 10000) { nodes { id } } }'

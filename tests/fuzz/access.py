@@ -13,7 +13,7 @@ from tests.fuzz.wire import Answer, Request
 
 _ERROR: Final = 400
 _REDIRECT: Final = 307
-"""A path with a slash at its end is told to come without it, by whatever key."""
+"""Status for a path with a trailing slash; the server redirects every caller, whatever their key."""
 _ADDRESSED: Final = re.compile(r"/files/([^/?]+/[^/?]+)|/export/.*?[?&]projectId=([^&]*)")
 _PROJECT: Final = re.compile(r"(?:[a-z]\d+_)?(?:projectId|project_id)")
 _MARK: Final = re.compile(MARK.format(r"([\w/]+)"))

@@ -13,10 +13,10 @@ from tests.fuzz.wire import Request, Wire
 PROJECT: Final = "fuzz/afterwards"
 _LOOKS: Final = 60
 _PAUSE_SECONDS: Final = 0.5
-"""What nobody waits for any more may take half a minute to end."""
+"""Seconds between two looks; work of disconnected clients may take half a minute to end."""
 
 _PLACE: Final = re.compile(r'^(loomql_in_(?:use|flight)\{\w+="(?!event_bytes)\w+(?:-\w+)?"\}) (\S+)$', re.MULTILINE)
-"""Those of kept events are no place that somebody holds."""
+"""Metrics of resources in use, except the bytes of kept events, which no request holds."""
 
 _READ: Final = "query ($p: ID!, $id: ID!) { call(projectId: $p, id: $id) { id inputs } }"
 

@@ -11,10 +11,10 @@ CODES: Final = {
     "BAD_USER_INPUT", "NOT_FOUND", "OBJECT_DELETED", "CONFLICT", "UNAUTHENTICATED", "FORBIDDEN", "PAYLOAD_TOO_LARGE",
     "QUERY_TOO_COMPLEX", "RATE_LIMITED", "TIMEOUT", "UNAVAILABLE", "PROVIDER_ERROR",
 }  # fmt: skip
-"""What errors may be called; INTERNAL is what nobody expected."""
+"""Codes that an error may have; INTERNAL is not among them, because it means an unexpected failure."""
 
 _TELLING: Final = ("reason", "message", "detail", "error")
-"""The members by which endpoints other than GraphQL's say what is wrong."""
+"""Members that contain the error message in answers of endpoints other than GraphQL."""
 
 _TOLD: Final = {503: "UNAVAILABLE", 504: "TIMEOUT"}
 _MALFORMED: Final = b"Invalid HTTP request received."

@@ -14,16 +14,16 @@ _SHOWN: Final = 12
 _MOST_GROWTH_MIB: Final = 100
 _MOST_MORE_FILES: Final = 40
 _MOST_MORE_THREADS: Final = THREADS
-"""What the server may have more of at the end: what was used at once is kept, of threads as many as its pool has."""
+"""Maximum growth in threads during a run: the server keeps all threads of its pool once they were in use."""
 _MOST_TURNED_AWAY: Final = 0.01
-"""Ten times the share of those that came at a bad moment in runs that were well."""
+"""Maximum share of requests rejected because the server is busy: ten times the share in healthy runs."""
 _LEAST_TURNED_AWAY: Final = 5
 _TURNING_AWAY: Final = {503, 504}
 _MOST_P99_SECONDS: Final = 2.0
 MOST_RATIO: Final = 1.5
-"""The second caller's p99 under fuzz, at most, in terms of its p99 at a server beside it that gets no fuzz."""
+"""Maximum ratio of the second caller's p99 under fuzz to their p99 at the quiet server, which gets no fuzz."""
 _LONGEST_SECONDS: Final = 10.0
-"""Twice what pings took where the load was eight times what the machine has processors."""
+"""Maximum seconds of a ping: twice the longest one under a load of eight times the machine's processors."""
 
 
 def report(outcome: Outcome, seed: int, logged: list[str], most_ratio: float = MOST_RATIO) -> str:

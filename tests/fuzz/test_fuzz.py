@@ -16,7 +16,7 @@ from tests.fuzz.watching import failures
 SEED = 10
 REQUESTS = 700
 ANY_RATIO = float("inf")
-"""So few answers to the second caller, on a machine that runs other tests, say nothing of its p99."""
+"""No limit: p99 means nothing for so few answers to the second caller, on a machine that runs other tests."""
 MOST_MEMORY_MIB = 600
 
 

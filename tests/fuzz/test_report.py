@@ -12,7 +12,7 @@ from tests.fuzz.second_caller import READ, Sample
 from tests.fuzz.watching import Seen
 
 HEALTHY = (185, 200, 222, 238, 254, 256, 260, 255, 259, 275)
-"""The MiB by tenths of 50,000 requests on 26 November 2026."""
+"""Memory in MiB during each tenth of a run of 50,000 requests on 26 November 2026."""
 
 QUICK = [0.004] * 985 + [0.063] * 14 + [0.9]
 

@@ -42,10 +42,10 @@ MISSING: dict[str, Any] = {
     # The reference API has a status for a missing evaluation.
     "evaluationStatus": {"__typename": "EvaluationStatusNotFound"},
 }
-"""The results of look-ups that find nothing; all other fields of Query are lists, counts and roll-ups."""
+"""Results of lookups that find nothing; all other fields of Query are lists, counts and aggregates."""
 
 OF_A_PROJECT = {"lastPurge", "project", "retention", "retentionPreview", "searchIndex"}
-"""Look-ups of nothing but a project."""
+"""Lookups that name only a project."""
 
 TWO_STARTS = """
 mutation ($bad: StartedCallSchemaForInsert!, $good: StartedCallSchemaForInsert!) {

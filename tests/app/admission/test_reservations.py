@@ -27,7 +27,7 @@ ROOM = 100_000
 MAX_BODY_BYTES = 1_000_000
 EVENTS = "text/event-stream"
 LONG_ANSWER = 30_000_000
-"""Bytes that no socket takes in before somebody reads."""
+"""Length in characters of an answer that no socket takes before the client reads."""
 
 
 class Answers:

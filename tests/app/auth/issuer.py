@@ -23,7 +23,7 @@ class StandInIssuer:
         self.asked: list[str] = []
         self.is_away = False
         self.answers = threading.Event()
-        """It hangs while this is not set."""
+        """Event during which the issuer answers; while it is not set, requests hang."""
         self.answers.set()
         self.rsa = rsa.generate_private_key(65_537, 2048)
         self.ec = ec.generate_private_key(ec.SECP256R1())

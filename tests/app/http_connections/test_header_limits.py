@@ -27,7 +27,7 @@ INVALID = b"HTTP/1.1 400 Bad Request\r\n" + TEXT % (len(UNCLEAR), UNCLEAR)
 BOUNDS = b"The head of a request is limited to 65,536 bytes and 100 headers."
 REFUSED = b"HTTP/1.1 431 Request Header Fields Too Large\r\n" + TEXT % (len(BOUNDS), BOUNDS)
 KEPT_ALIVE = 5.0
-"""Seconds for which uvicorn keeps a connection of which nothing comes."""
+"""Seconds after which uvicorn closes an idle connection."""
 
 PATIENCE = b"The head of a request must arrive within 30 seconds."
 LATE = b"HTTP/1.1 408 Request Timeout\r\n" + TEXT % (len(PATIENCE), PATIENCE)

@@ -25,7 +25,7 @@ from tests.waiting import Turns, another_task
 
 BATCH = "/call/upsert_batch"
 LARGE = 300_000
-"""Bytes of a body that is read in slices."""
+"""Bytes of padding with which the server reads a body in slices."""
 
 
 def ids_of(weave_api: httpx.Client, project: str) -> set[str]:

@@ -10,7 +10,7 @@ from stores.json import incremental
 from tests.app.weave.asking import posted, refused
 
 KNOWN_DIGEST = "XdhgKMbg1k4iUYb5astpM4ssWXZN95FiEH9cS7NNExA"
-"""Of {"a": 1}, as the reference computes it."""
+"""Digest of {"a": 1}, as the reference computes it."""
 
 
 def made(weave_api: httpx.Client, project: str, name: str, val: object, **fields: object) -> str:

@@ -87,7 +87,7 @@ query ($project: ID!, $ids: [ID!]!, $sort: [SortBy!], $common: Boolean, $first: 
 """
 
 COST = 0.00045
-"""What USAGE costs by the prices that LoomQL ships."""
+"""Cost of USAGE at the prices that LoomQL ships."""
 USAGE = {"gpt-4o": {"prompt_tokens": 100, "completion_tokens": 20, "requests": 1}}
 
 

@@ -30,7 +30,7 @@ from tests.graphql_schema.execution.random_documents import RandomDocument
 DATA_PER_DOCUMENT: Final = 4
 
 _RULES: Final = [rule for rule in specified_rules if rule is not NoUnusedVariablesRule]
-"""What a document keeps to while it is made smaller."""
+"""Validation rules that a document still passes while it is reduced."""
 
 
 class Case(NamedTuple):

@@ -24,7 +24,7 @@ from stores.database import Database
 from tests.graphql_schema.conftest import Run, running
 
 COERCED: list[threading.Thread] = []
-"""For each member that was coerced the thread that did it."""
+"""Thread that coerced each member, in the order of coercion."""
 
 
 def _coerce(value: object) -> object:

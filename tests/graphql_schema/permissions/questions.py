@@ -19,7 +19,7 @@ from stores.digests import object_digest
 from tests.stores.calls.builders import call_id
 
 DIGEST = object_digest({"x": 1})
-"""Of an object that tests store, where there should be one."""
+"""Digest of the object that tests store if a question needs an existing one."""
 
 _SCALARS: dict[str, Any] = {
     "Int": 1,

@@ -23,7 +23,7 @@ from tests.graphql_schema.permissions.twins import Builder, Twin
 from tests.stores.calls.builders import call_id, end, start, trace_id
 
 OUR_CALL = 99
-"""The number of our one call; none of theirs has it, and none of ours has one of theirs."""
+"""Number of the only call in our project; the other project has no call with this number."""
 
 
 @pytest.fixture(scope="module")

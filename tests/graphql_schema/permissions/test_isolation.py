@@ -239,7 +239,7 @@ LISTS = {
     "feedback": "nodes { payload feedbackType }",
     "costs": "nodes { id llmId }",
 }
-"""The lists of a project, and what is selected of each."""
+"""Lists of a project, each with its selection."""
 
 
 def test_every_list_of_a_project_is_tested(schema: LimitedSchema) -> None:

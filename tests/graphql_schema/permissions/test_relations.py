@@ -31,7 +31,7 @@ US = Caller("us", (Grant(OURS, Role.ADMIN),))
 OUR_WORDS, HIDDEN = "our own words", "hidden words of the rival"
 LIMITS = Limits(max_aliases=100_000)
 UNSTEADY = ("explain", "callEventsCursor")
-"""Fields of Query that are answered otherwise each time."""
+"""Fields of Query whose answers differ each time."""
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["compiled", "stock"])
@@ -183,7 +183,7 @@ WRITES = """
   spans: otelExport(projectId: $p, traces: {resourceSpans: [{scopeSpans: [{spans: [{name: "x"}]}]}]})
     { ...OtelExportRes }
 """
-"""Mutations whose answers lead on."""
+"""Mutations whose results lead to other entities."""
 
 
 def fragments(schema: LimitedSchema, document: str) -> str:

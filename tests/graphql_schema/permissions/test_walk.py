@@ -31,7 +31,7 @@ CALLERS = {
     "open admin": ANONYMOUS_ADMIN,
 }
 CODES = {"FORBIDDEN", "NOT_FOUND", "OBJECT_DELETED", "BAD_USER_INPUT"}
-"""What a question may be answered with: that it is refused, or that what it asks about is not there or was deleted."""
+"""Codes that an answer may have: the question is rejected or invalid, or its entity is missing or deleted."""
 
 ROLES = {
     "reader": Role.READER,

@@ -14,7 +14,7 @@ from tests.stores.actions.specs import looking_for
 from tests.stores.calls.builders import call_id, end, start, trace_id
 
 RUNS = (10, 20)
-"""The numbers of the calls that are runs of an evaluation."""
+"""Numbers of the calls that are runs of an evaluation."""
 
 _OP = {"_type": "CustomWeaveType", "weave_type": {"type": "Op"}}
 _USED = {"usage": {"priced": {"prompt_tokens": 5, "completion_tokens": 2, "requests": 1}}}

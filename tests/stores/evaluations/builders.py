@@ -57,7 +57,7 @@ class Prediction:
     model_exception: str | None = None
     latency: float | None = 0.25
     own_output: object = None
-    """In place of what is made of the above."""
+    """Output of the prediction's own call; if None, it is built from the fields above."""
     is_running: bool = False
     usage: Json = field(default_factory=dict)
 

@@ -88,7 +88,7 @@ KEYS: Final = (
     "_id",
 )
 LAST_SECOND: Final = 253_402_300_799
-"""Of the year 9999; a query refuses a greater number beside a time."""
+"""Last second of the year 9999; a query rejects a greater number in a comparison with a time."""
 
 PARTS: Final = (*WORDS, '":', "[", "e+", "Z")
 COMPARISONS: Final = ("$eq", "$eq", "$ne", "$gt", "$gte", "$lt", "$lte")
@@ -96,7 +96,7 @@ OPS: Final = (
     *("a", "A", "b", "a:v0", "ab", "weave:///acme/chat/op/a:v0", "weave:///acme/chat/op/a:v1"),
     *("weave:///acme/chat/op/ab:v0", "weave:///acme/other/op/a:v0"),
 )
-"""Op names of calls; each also names ops in queries, as do `NAMES_OF_OPS`."""
+"""Op names of calls; queries use them and `NAMES_OF_OPS` as op names."""
 NAMES_OF_OPS: Final = ("a:*", "b:*", "", ":*", "weave:///acme/chat/op/a:*", "weave:///acme/other/op/a:*", "a/b", ".*")
 COLUMNS: Final = (
     *("id", "op_name", "display_name", "trace_id", "parent_id", "thread_id", "turn_id", "exception", "wb_user_id"),

@@ -135,7 +135,7 @@ EQUAL: tuple[tuple[object, object, bool], ...] = (
     ([2**70], [float(2**70)], True),
     ([[]] * 3, [[], [], []], True),
 )
-"""Lists and objects, and whether two fields that hold them are equal."""
+"""Pairs of lists or objects, each with True if fields with these values are equal."""
 
 
 async def test_fields_with_equal_lists_or_objects_are_equal(calls: CallsStore, database: Database) -> None:

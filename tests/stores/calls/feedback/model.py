@@ -28,7 +28,7 @@ TYPES: Final = {
     "": "",
     r"\*": "*",
 }
-"""The types that there may be, as names spell them and as they are."""
+"""Possible feedback types, by their spelling in field names."""
 
 COLUMNS: Final = ("id", "creator", "created_at", "createdAt", "wb_user_id", "feedback_type", "runnable_ref")
 CHOSEN: Final = "the one feedback that a comparison looks at"

@@ -32,10 +32,10 @@ FEEDBACK = 90
 QUERIES = cases(120)
 SORTS = cases(12)
 BOUNDS = (50_000, 12, 0)
-"""Of answers that are found before: all of them, some of them, next to none."""
+"""Values of `MAX_FEEDBACK` that allow all prequeries, some of them, or almost none."""
 
 AT_FIRST = (20, 5_000, 5)
-"""The same for pages at first, and of calls that are looked up to fill them."""
+"""Limits of the first attempt at a page, one for each bound: on feedback, and on calls that are looked up."""
 
 EVERYTHING = {"$expr": {"$or": [{"$eq": [{"$literal": 1}, {"$literal": 1}]}]}}
 

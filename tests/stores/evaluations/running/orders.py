@@ -15,7 +15,7 @@ from tests.stand_in_provider import Body
 
 PROJECT: Final = "acme/support"
 WANTED: Final = {"id", "parent_id", "trace_name", "op_name", "display_name", "status", "exception", "wb_user_id"}
-"""What is read of calls, beside their JSON and times."""
+"""Names of the fields that are read of calls, besides their JSON, times and total tokens."""
 ROWS: Final[list[Body]] = [
     {"question": "What is a weft?", "expected": "A thread."},
     {"question": "What is a warp?", "expected": "A thread, too."},

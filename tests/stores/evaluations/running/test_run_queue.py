@@ -153,7 +153,7 @@ CACHED: Body = {
     "server_tool_use": {"web_search_requests": 1},
     "cost": 0.1,
 }
-"""The usage that a router states of a call: in three such calls the costs add up to 0.30000000000000004 as doubles."""
+"""Usage that a router reports for a call; as doubles, three such costs add up to 0.30000000000000004."""
 
 
 def answered(content: str) -> JSONResponse:
