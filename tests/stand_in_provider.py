@@ -58,7 +58,7 @@ class CutOffError(Exception):
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReceivedRequest:
     """One request that the server received."""
 
     path: str
@@ -74,7 +74,7 @@ class StandIn:
     reply: Reply | None = None
     redirects_to: str = "/elsewhere"
     base_url: str = ""
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
     tries: Counter[str] = field(default_factory=Counter)
     is_released: bool = False
     left: int = 0
@@ -84,7 +84,7 @@ class StandIn:
     @property
     def bodies(self) -> list[Body]:
         """Return the bodies of all requests, in order."""
-        return [asked.body for asked in self.asked]
+        return [request.body for request in self.requests]
 
     async def chat(self, request: Request) -> Response:
         """Return a chat completion."""
@@ -130,7 +130,7 @@ class StandIn:
     async def _take(self, request: Request) -> Body:
         text = await request.body()
         body = json.loads(text) if text else {}
-        self.asked.append(Asked(request.url.path, dict(request.headers), body, dict(request.query_params)))
+        self.requests.append(ReceivedRequest(request.url.path, dict(request.headers), body, dict(request.query_params)))
         return dict(body)
 
     async def _odd(self, model: str, body: Body, request: Request) -> Response | None:  # noqa: C901 -- a table of cases
@@ -267,8 +267,8 @@ def _message(body: Body) -> Body:
 
 
 def _last_words(body: Body) -> str:
-    said = [message.get("content") for message in body.get("messages") or () if message.get("role") == "user"]
-    last = said[-1] if said else "nothing"
+    contents = [message.get("content") for message in body.get("messages") or () if message.get("role") == "user"]
+    last = contents[-1] if contents else "nothing"
     return last if isinstance(last, str) else json.dumps(last)
 
 

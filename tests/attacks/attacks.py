@@ -277,11 +277,12 @@ async def hostile_dispositions(target: Target) -> Results:
     """PUTs at /files with names that no decoder accepts, and one name of 4,400 digits, by a reader and by a writer."""
     requests = []
     for writes in (False, True):
-        asked = Request("files", "PUT", f"/files/{PROJECT}", target.headers(writes=writes), b"content")
+        upload = Request("files", "PUT", f"/files/{PROJECT}", target.headers(writes=writes), b"content")
         requests += [
-            replace(asked, headers=(*asked.headers, ("Content-Disposition", said))) for said in _HOSTILE_DISPOSITIONS
+            replace(upload, headers=(*upload.headers, ("Content-Disposition", disposition)))
+            for disposition in _HOSTILE_DISPOSITIONS
         ]
-        requests.append(replace(asked, target=f"{asked.target}?name={'9' * 4400}"))
+        requests.append(replace(upload, target=f"{upload.target}?name={'9' * 4400}"))
     return await _ask_all(target, requests)
 
 

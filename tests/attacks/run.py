@@ -91,7 +91,7 @@ class Row:
             for name, samples in self.attacked.items()
         }
         failed = {result: n for result, n in self.results.items() if _is_failure(result)}
-        said = {
+        exceeded = {
             "the server died": not self.is_alive,
             f"{self.memory.peak - self.memory.before:.0f} MiB more at the peak": self.memory.peak - self.memory.before
             > _MOST_GROWTH_MIB,
@@ -101,7 +101,7 @@ class Row:
             **{f"the second caller's {name} got {counted(counts)}": bool(counts) for name, counts in refused.items()},
             **{f"no {name} of the second caller was measured": not self.attacked[name] for name in _FEW},
         }
-        return [sentence for sentence, is_so in said.items() if is_so]
+        return [sentence for sentence, is_so in exceeded.items() if is_so]
 
     def cells(self) -> tuple[str, ...]:
         """Return the cells of the row, in the order of `COLUMNS`."""

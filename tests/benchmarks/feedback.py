@@ -17,7 +17,7 @@ from stores.database import Database
 from stores.feedback import FeedbackStore, NewFeedback
 from stores.paging import PageRequest
 from stores.query import Query
-from tests.benchmarks.by_hand import beside
+from tests.benchmarks.by_hand import compared_row
 from tests.benchmarks.report import Must, Row, Section
 from tests.benchmarks.stock import PROJECT, id_of
 from tests.benchmarks.timing import Clock
@@ -130,4 +130,4 @@ def _compared(
     def compiled() -> list[str]:
         return runner.run(_compiled(database, case))
 
-    return beside(case.name, lambda: case.by_hand(by_hand), compiled, must=_BOUND, clock=clock, rounds=rounds)
+    return compared_row(case.name, lambda: case.by_hand(by_hand), compiled, must=_BOUND, clock=clock, rounds=rounds)

@@ -106,7 +106,7 @@ async def _lose_a_primary_that_is_alone(members: ReplicaSet) -> AsyncIterator[No
     primary = await asyncio.to_thread(members.primary)
     with ExitStack() as halted:
         for member in await asyncio.to_thread(members.secondaries):
-            halted.enter_context(member.hearing_nothing())
+            halted.enter_context(member.replication_stopped())
         yield
         primary.kill()
     await asyncio.to_thread(members.primary)

@@ -100,8 +100,8 @@ def pick(random: Random, keys: Keys) -> Caller:
     name = random.choices(list(_WEIGHTS), weights=list(_WEIGHTS.values()))[0]
     if name == STRANGE:
         owner = random.choice((OPERATOR, READER))
-        said = _strange(random, keys[owner])
-        return Caller.of(name, said, owner if keys[owner] in said else STRANGE)
+        header = _strange(random, keys[owner])
+        return Caller.of(name, header, owner if keys[owner] in header else STRANGE)
     if name == NOBODY:
         return Caller(name)
     return Caller.of(name, random.choice((bearer, bearer, bearer, basic))(keys[name]), name)

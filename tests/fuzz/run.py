@@ -242,7 +242,9 @@ class Fuzzer:
 
     def _stalled(self, began: float, ended: float) -> None:
         """Record the requests that were in progress during a slow ping."""
-        at_once = [told for start, stop, told in self._lately if start < began + _SOON and stop > ended - _SOON]
+        at_once = [
+            description for start, stop, description in self._lately if start < began + _SOON and stop > ended - _SOON
+        ]
         self.outcome.stalls.append((ended - began, at_once))
 
     def _count(self, endpoint: str) -> None:

@@ -171,11 +171,11 @@ class Wire:
         """
         began = time.monotonic()
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            answer = await self._asked(request)
+            answer = await self._exchange(request)
         answer.seconds = time.monotonic() - began
         return answer
 
-    async def _asked(self, request: Request) -> Answer:
+    async def _exchange(self, request: Request) -> Answer:
         is_idle = self._streams is not None and time.monotonic() - self._used > _IDLE_SECONDS
         reader, writer = await self._connected()
         reading = _Reading(is_head=request.method == "HEAD", follows=request.follows)
@@ -204,7 +204,7 @@ class Wire:
         self._used = time.monotonic()
         if answer.status == 0 and is_idle and request.reads_for is None:
             # The server may close an idle connection at any time, so a missing answer is no finding.
-            return await self._asked(request)
+            return await self._exchange(request)
         return answer
 
     @staticmethod

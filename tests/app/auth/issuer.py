@@ -20,7 +20,7 @@ class StandInIssuer:
 
     def __init__(self) -> None:
         self.url = ""
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.is_away = False
         self.answers = threading.Event()
         """Event during which the issuer answers; while it is not set, requests hang."""
@@ -45,7 +45,7 @@ class StandInIssuer:
 
     def answer(self, path: str) -> object:
         """Return the document that the issuer publishes at a path."""
-        self.asked.append(path)
+        self.requests.append(path)
         if path == "/keys":
             return {"keys": self.keys}
         return {"issuer": self.url, "jwks_uri": f"{self.url}/keys"}

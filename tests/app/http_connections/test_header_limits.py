@@ -139,9 +139,9 @@ def test_body_of_many_small_chunks_is_accepted(host: tuple[str, int]) -> None:
     assert sent(host, CHUNKED, *pieces, b"0\r\nTrailer: some\r\n\r\n")[0].endswith(b"\r\n\r\n100000 bytes")
 
 
-@pytest.mark.parametrize(("begun", "told"), [(b"", b""), (HEAD, LATE)])
-def test_silent_client_in_a_header_is_disconnected(hurried: tuple[str, int], begun: bytes, told: bytes) -> None:
-    assert sent(hurried, begun)[0] == told
+@pytest.mark.parametrize(("head", "expected"), [(b"", b""), (HEAD, LATE)])
+def test_silent_client_in_a_header_is_disconnected(hurried: tuple[str, int], head: bytes, expected: bytes) -> None:
+    assert sent(hurried, head)[0] == expected
 
 
 def test_slowly_sent_header_is_disconnected(hurried: tuple[str, int]) -> None:

@@ -16,7 +16,7 @@ Thing = tuple[str, str]
 """A kind of entity, and a text that identifies one entity of this kind."""
 
 
-def told(value: object) -> str:
+def canonical_text(value: object) -> str:
     """Return the canonical text of a JSON value; equal values have equal texts."""
     return json.dumps(value, sort_keys=True)
 

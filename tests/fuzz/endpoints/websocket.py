@@ -84,8 +84,8 @@ def _frame(random: Random, documents: Documents) -> str | bytes:
         return f'{{"type": "subscribe", "id": "1", "payload": {dense}}}'
     if way < 0.2:
         return json.dumps({"type": random.choice(("complete", "ping", "pong")), "id": _id(random)})
-    asked = documents.make(random, random.choice(("query", "mutation", "subscription", "subscription")))
-    payload = {"query": asked.document, "variables": asked.variables}
+    operation = documents.make(random, random.choice(("query", "mutation", "subscription", "subscription")))
+    payload = {"query": operation.document, "variables": operation.variables}
     frame = json.dumps({"type": "subscribe", "id": _id(random), "payload": payload}, ensure_ascii=True)
     if way < 0.3:
         return damage.of_text(random, frame).encode(errors="replace").decode()

@@ -234,7 +234,7 @@ FULL = "WiredTigerIdIndex::_insert: index: _id_; uri: table:index-92--2 28: No s
 
 
 @pytest.mark.parametrize(
-    ("raised", "told"),
+    ("raised", "expected"),
     [
         (AutoReconnect("secret"), UnavailableError),
         (NetworkTimeout("secret"), UnavailableError),
@@ -262,8 +262,8 @@ FULL = "WiredTigerIdIndex::_insert: index: _id_; uri: table:index-92--2 28: No s
         (ZeroDivisionError("a bug"), ZeroDivisionError),
     ],
 )
-def test_driver_failures_are_reported_without_driver_messages(raised: Exception, told: type[Exception]) -> None:
-    with pytest.raises(told) as failure, translate_driver_errors():
+def test_driver_failures_are_reported_without_driver_messages(raised: Exception, expected: type[Exception]) -> None:
+    with pytest.raises(expected) as failure, translate_driver_errors():
         raise raised
 
     assert "secret" not in str(failure.value)

@@ -167,8 +167,8 @@ async def test_numbers_are_parsed_from_text_as_in_python(database: Database, to:
 
 async def is_windows(database: Database) -> bool:
     """Return True for a server on Windows, whose C library reads subnormal doubles; that of Linux does not."""
-    told = await database.calls.database.command("buildInfo")
-    return bool(told["buildEnvironment"]["target_os"] == "windows")
+    info = await database.calls.database.command("buildInfo")
+    return bool(info["buildEnvironment"]["target_os"] == "windows")
 
 
 async def test_only_whole_numbers_become_integers(database: Database) -> None:

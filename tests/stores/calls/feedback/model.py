@@ -193,10 +193,10 @@ class GeneratorOfFeedback(Generator):
 
     def feedback(self, number: int) -> Row:
         """Return random feedback by one of two users."""
-        said: Row = {"feedback_type": self.dice.choice([*TYPES.values()]), "payload": self.object(3)}
+        fields: Row = {"feedback_type": self.dice.choice([*TYPES.values()]), "payload": self.object(3)}
         if self.dice.random() < 0.5:
-            said["creator"] = self.word()
-        return said | {"id": f"{self.dice.choice('ab')}{number}", "wb_user_id": self.dice.choice(("ann", "bob"))}
+            fields["creator"] = self.word()
+        return fields | {"id": f"{self.dice.choice('ab')}{number}", "wb_user_id": self.dice.choice(("ann", "bob"))}
 
     def sort(self, rows: Sequence[Row]) -> list[SortBy]:
         """Return one to three keys, each of another field."""
