@@ -5,7 +5,7 @@ have limits of their own.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +20,6 @@ from stores.concurrency.admission import (
     ByteBudget,
     Limiter,
     RequestBudget,
-    Reservation,
     half,
     quota_refusal,
 )
@@ -46,7 +45,7 @@ _WAITERS_PER_SLOT: Final = 4
 
 MAX_SPOOLED_BYTES: Final = 2 * MAX_FILE_BYTES
 MAX_WEBSOCKETS: Final = 5_000
-"""An idle WebSocket takes some 35 KiB."""
+"""Default limit of open WebSockets; an idle one takes about 35 KiB."""
 
 
 class OperationLimiter(Limiter):
@@ -152,26 +151,6 @@ async def run_in_slot(slot: AbstractAsyncContextManager[None], results: StreamRe
         return
     for result in collected:
         yield result
-
-
-async def release_after_results(
-    reservation: Reservation, results: StreamResult, *, at_first: bool = True
-) -> StreamResult:
-    """Yield the results of an operation, and release its reservation at the first: the client may read slowly.
-
-    Args:
-        reservation: the memory reserved for the request.
-        results: the results of the operation.
-        at_first: False if the operation needs its request to the end; then the reservation lasts until the results end.
-    """
-    try:
-        async with aclosing(results):
-            async for result in results:
-                if at_first:
-                    reservation.release()
-                yield result
-    finally:
-        reservation.release()
 
 
 def large_subscription_error() -> PayloadTooLargeError:

@@ -13,7 +13,7 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from app.admission import Admission, quota_key_of
-from app.admission.limits import large_subscription_error, release_after_results, run_in_slot
+from app.admission.limits import large_subscription_error, run_in_slot
 from app.graphql_http.event_stream import EventStream
 from app.graphql_http.multipart import MEDIA_TYPE, Sizes, is_multipart, read_operation
 from app.graphql_http.requests import GraphQLRequest, Operation, body_parameters, operation_of, query_parameters
@@ -168,7 +168,7 @@ class GraphQLHTTP:
         keeps_request = reservation.is_counted and self.schema.is_finite_subscription(
             operation.query, operation.operation_name
         )
-        return EventStream(release_after_results(reservation, results, at_first=not keeps_request))
+        return EventStream(results, None if keeps_request else reservation)
 
 
 def _not_here(operation_type: OperationType) -> RequestError:

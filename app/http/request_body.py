@@ -6,6 +6,7 @@ A silent or slow client gets 408, because its reservations block other clients.
 import asyncio
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
@@ -97,59 +98,37 @@ class TimeLeft:
         return f"arrived more slowly than {pace.bytes_per_second:,.0f} bytes/s for {pace.grace_seconds:g} seconds"
 
 
-class BodyReader:
-    """Reads one request body in chunks, at the rate that `PACE` demands; `in_memory` as in `TimeLeft`."""
-
-    __slots__ = ("_pace", "_receive", "_time_left")
-
-    def __init__(self, request: Request, in_memory: Callable[[], bool] = _always) -> None:
-        self._receive = request.receive
-        self._pace = PACE
-        self._time_left = TimeLeft(PACE, in_memory)
-
-    async def next(self) -> tuple[bytes, bool]:
-        """Return the next chunk, and True if more follow.
-
-        Raises:
-            BodyTimeoutError: no chunk arrived in time, or the body arrives too slowly.
-            ClientDisconnect: the client closed the connection.
-        """
-        started_at = monotonic()
-        if self._time_left.seconds >= self._pace.grace_seconds:
-            message = await self._pace.silence.run(self._receive())
-        else:
-            try:
-                async with asyncio.timeout(self._time_left.seconds):
-                    message = await self._receive()
-            except TimeoutError:
-                raise self._too_slow() from None
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunk, more = message.get("body", b""), message.get("more_body", False)
-        if more:
-            self._time_left.spend(monotonic() - started_at, len(chunk))
-            if self._time_left.seconds <= 0:
-                raise self._too_slow()
-        return chunk, more
-
-    def _too_slow(self) -> BodyTimeoutError:
-        return BodyTimeoutError(
-            f"the body {self._time_left.reason}; send it again over a faster connection, or in smaller parts"
-        )
-
-
 async def iter_chunks(request: Request, in_memory: Callable[[], bool] = _always) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks of a request body; `in_memory` as in `TimeLeft`.
+    """Yield the chunks of a request body, which must arrive at the rate of `PACE`; `in_memory` as in `TimeLeft`.
 
     Raises:
         BodyTimeoutError: no chunk arrived in time, or the body arrives too slowly.
         ClientDisconnect: the client closed the connection.
     """
-    reader, more = BodyReader(request, in_memory), True
+    pace, time_left, more = PACE, TimeLeft(PACE, in_memory), True
     while more:
-        chunk, more = await reader.next()
+        started_at = monotonic()
+        if time_left.seconds >= pace.grace_seconds:
+            message = await pace.silence.run(request.receive())
+        else:
+            try:
+                async with asyncio.timeout(time_left.seconds):
+                    message = await request.receive()
+            except TimeoutError:
+                raise _too_slow(time_left) from None
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk, more = message.get("body", b""), message.get("more_body", False)
+        if more:
+            time_left.spend(monotonic() - started_at, len(chunk))
+            if time_left.seconds <= 0:
+                raise _too_slow(time_left)
         if chunk:
             yield chunk
+
+
+def _too_slow(time_left: TimeLeft) -> BodyTimeoutError:
+    return BodyTimeoutError(f"the body {time_left.reason}; send it again over a faster connection, or in smaller parts")
 
 
 def announced_bytes(headers: Mapping[str, str]) -> int | None:
@@ -211,16 +190,15 @@ async def read_body(request: Request, rules: BodyRules, reservation: Reservation
     decompression = Decompression.of(request.headers) if rules.decompresses else None
     body = _Body(rules, reservation)
     await body.announce(announced_bytes(request.headers))
-    reader, more = BodyReader(request), True
-    while more:
-        chunk, more = await reader.next()
-        body.receive(len(chunk))
-        if body.refusal:
-            continue
-        if decompression:
-            await body.add_decompressed(decompression.parts(chunk))
-        else:
-            await body.add(chunk)
+    async with aclosing(iter_chunks(request)) as chunks:
+        async for chunk in chunks:
+            body.receive(len(chunk))
+            if body.refusal:
+                continue
+            if decompression:
+                await body.add_decompressed(decompression.parts(chunk))
+            else:
+                await body.add(chunk)
     if decompression and not body.refusal:
         decompression.check_end()
     return body.whole()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -17,11 +18,11 @@ from app.auth.callers import access_of
 from app.http.errors import RequestError, error_boundary, otlp_error
 from app.http.media_types import JSON, PROTOBUF, media_type_of
 from app.http.request_body import BodyRules, read_body
-from app.otlp.responses import success
 from stores.concurrency.admission import RequestBudget, Reservation
 from stores.errors import NotFoundError, PayloadTooLargeError
 from stores.ids import check_project_id
-from stores.json import incremental
+from stores.json import codec, incremental
+from stores.otel import Exported
 
 if TYPE_CHECKING:
     from stores.otel import OtelStore
@@ -85,7 +86,7 @@ class TracesEndpoint:
             else:
                 value = await _read(await body, reservation)
                 exported = await store.export_json(value, project_id, entity=self.entity, check=check)
-        return success(exported, media_type)
+        return _success(exported, media_type)
 
 
 async def _unstored(request: Request) -> Response:
@@ -118,3 +119,23 @@ def project_of(header: str | bytes | None) -> str | None:
     """Return the project in a header, percent-decoded; None without the header."""
     text = header.decode(errors="replace") if isinstance(header, bytes) else header
     return unquote(text).strip() if text else None
+
+
+def _success(exported: Exported, media_type: str) -> Response:
+    """Return the response to a request whose valid spans are all stored."""
+    if media_type == JSON:
+        rejected = exported.rejected_spans
+        partial = {"rejectedSpans": str(rejected), "errorMessage": exported.error_message}
+        content = codec.dumps({"partialSuccess": partial} if rejected else {})
+    else:
+        content = response_of(exported).SerializeToString()
+    return Response(content, headers={"Cache-Control": "no-store"}, media_type=media_type)
+
+
+def response_of(exported: Exported) -> ExportTraceServiceResponse:
+    """Return the response message, which HTTP and gRPC share."""
+    response = ExportTraceServiceResponse()
+    if exported.rejected_spans:
+        response.partial_success.rejected_spans = exported.rejected_spans
+        response.partial_success.error_message = exported.error_message
+    return response

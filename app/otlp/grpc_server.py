@@ -25,8 +25,7 @@ from app.http.scope_state import CALLER
 from app.observability import endpoints
 from app.observability.request_ids import HEADER, new_ids, valid_id
 from app.observability.request_record import RequestRecord
-from app.otlp.endpoint import COPIES, PROJECT_HEADER, check_header, project_of
-from app.otlp.responses import response_of
+from app.otlp.endpoint import COPIES, PROJECT_HEADER, check_header, project_of, response_of
 from stores.concurrency.admission import Limiter, RequestBudget
 from stores.errors import StoreError, UnavailableError, retry_after
 from stores.otel import Exported, OtelStore

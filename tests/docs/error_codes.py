@@ -48,7 +48,7 @@ CODES: Final = {
     ),
     INTERNAL: _Code("The server failed. `id` finds the details in its log.", "maybe"),
 }
-"""All codes, from the client's own faults to the server's."""
+"""All error codes, from errors of the client to errors of the server."""
 
 
 def error_codes() -> str:
@@ -58,11 +58,11 @@ def error_codes() -> str:
 
 
 def _rows() -> Iterator[list[str]]:
-    for code, told in CODES.items():
+    for code, meaning in CODES.items():
         on_graphql, plain, weave, otlp, grpc = statuses_of(code)
         others = [
             str(status) if is_shown else ""
-            for status, is_shown in ((plain, told.on_others), (weave, told.on_weave), (otlp, told.on_others))
+            for status, is_shown in ((plain, meaning.on_others), (weave, meaning.on_weave), (otlp, meaning.on_others))
         ]
-        grpc_name = Code.Name(grpc) if told.on_others else ""
-        yield [f"`{code}`", told.meaning, str(on_graphql), *others, grpc_name, told.retry]
+        grpc_name = Code.Name(grpc) if meaning.on_others else ""
+        yield [f"`{code}`", meaning.meaning, str(on_graphql), *others, grpc_name, meaning.retry]

@@ -1,8 +1,8 @@
-"""One timer for many calls: each is made at its time, whatever becomes of the others."""
+"""Tests of one timer for many callbacks: each runs at its time, whatever the others do."""
 
 import asyncio
 
-from stores.concurrency.shared_timer import SharedTimer
+from stores.concurrency.timeouts import SharedTimer
 from tests.waiting import until
 
 
