@@ -5,7 +5,6 @@ gets 200, and the result of each rejected item is an `error`. A batch of which n
 whole, so that the program's log shows the reason. The server logs one line for each batch with rejected items.
 """
 
-from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -66,11 +65,9 @@ class Outcome:
         if not claim or not self.is_partly_stored:
             return error
         # The error comes from code that does not know about earlier items of the batch.
-        partly = copy(error)
-        partly.message = (
+        return error.reworded(
             f"{cause}; items before {self.items.at(position)} may be stored, send the whole batch again a little later"
         )
-        return partly
 
     def refuse(self, position: int, error: StoreError) -> None:
         """Record why an item is not stored; the first reason of an item is kept."""
