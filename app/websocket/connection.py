@@ -22,7 +22,7 @@ from app.websocket.protocol import (
     end_handshake_limits,
     refusal_reason,
 )
-from stores.concurrency.request_budget import FREE_BYTES, Reservation
+from stores.concurrency.admission import FREE_BYTES, Reservation
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
 from stores.json import codec
 
@@ -115,7 +115,7 @@ class Connection(ASGIWebSocketAdapter):
             self._reservation = None
 
     def _new_reservation(self) -> Reservation:
-        return self.view.request_budget.reservation(quota_key_of(self.ws.scope))
+        return self.view.admission.memory.reservation(quota_key_of(self.ws.scope))
 
     def _size_error(self, size: int) -> str | None:
         if size > self.view.max_message_bytes:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from contextlib import ExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, ExitStack, aclosing
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -22,9 +22,8 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
 from strawberry.types import ExecutionResult
 
 from app.admission import quota_key_of
-from app.admission.operation_limiter import OperationSlot, run_in_slot
-from app.admission.reservations import large_subscription_error
-from app.admission.token_buckets import TokenBuckets
+from app.admission.limits import large_subscription_error, run_in_slot
+from app.admission.rates import TokenBuckets
 from app.auth.credentials import unauthenticated_error
 from app.auth.middleware import authenticate_websocket, check_session, on_session_end
 from app.graphql_http.trusted_documents import trusted_text
@@ -39,13 +38,12 @@ from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.engine.shared_results import SharedResult
 from graphql_schema.errors import client_error, masked_error
 from graphql_schema.hints import StreamHints
-from stores.concurrency.request_budget import FREE_BYTES, Reservation
+from stores.concurrency.admission import FREE_BYTES, Reservation, Slot
 from stores.errors import RateLimitedError, StoreError, UnauthenticatedError, UnavailableError, clear_tracebacks
 from stores.ids import new_id
 from stores.json import codec
 
 if TYPE_CHECKING:
-    from app.admission.websockets import OpenWebSocket
     from app.websocket.endpoint import GraphQLWebSocket
 
 logger = logging.getLogger("loomql")
@@ -116,7 +114,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     def _charge_to_caller(self) -> None:
         """Count the connection for the caller that its first message names."""
         scope = self.websocket.ws.scope
-        slot: OpenWebSocket = scope["state"][OPEN_WEBSOCKET]
+        slot: Slot = scope["state"][OPEN_WEBSOCKET]
         slot.charge_to(quota_key_of(scope))
 
     def _on_session_end(self, ended: asyncio.Future[None]) -> None:
@@ -196,8 +194,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
                 "connection, or raise LOOMQL_MAX_CONNECTION_OPERATIONS on the server.",
                 retry_after_seconds=1,
             )
-        if view.rates:
-            view.rates.check(quota_key_of(self.websocket.ws.scope))
+        if view.admission.rates:
+            view.admission.rates.check(quota_key_of(self.websocket.ws.scope))
         payload["query"] = trusted_text(payload, view.trusted) or payload.get("query") or ""
         await self.schema.prepare(payload["query"], payload.get("operationName"))
         is_large = self.websocket.received_bytes > FREE_BYTES
@@ -235,7 +233,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             current.operation = self.schema.root_field(operation.query, operation.operation_name)
         if not self.schema.is_subscription(operation.query, operation.operation_name):
             is_query = self.schema.is_query(operation.query, operation.operation_name)
-            slot = self.view.operation_limiter.slot(quota_key_of(self.websocket.ws.scope), is_query=is_query)
+            slot = self.view.admission.operations.operation(quota_key_of(self.websocket.ws.scope), is_query=is_query)
             result_source = self._run_within_limits(slot, result_source)
         # No longer needed; a client that reads slowly should not keep it in memory.
         operation.query, operation.variables = "", None
@@ -255,7 +253,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             if current is not None:
                 current.finish("200")
 
-    async def _run_within_limits(self, slot: OperationSlot, results: StreamResult) -> StreamResult:
+    async def _run_within_limits(self, slot: AbstractAsyncContextManager[None], results: StreamResult) -> StreamResult:
         """Run a query or mutation within the limits of connection and process; they count until its result is sent."""
         async with self._running, aclosing(run_in_slot(slot, results)) as slot_results:
             async for result in slot_results:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from app.admission import operation_limiter
+from app.admission.limits import MAX_QUERIES, WAIT_SECONDS
 from app.graphql_http.multipart import MAX_FILES
 from app.http import keepalive
 from app.otlp.endpoint import MAX_VALUES as MAX_OTLP_VALUES
@@ -16,9 +16,8 @@ from stores.concurrency import scan_slots
 from stores.json import incremental
 from stores.query import fields, parser, sort, text_expressions
 
-_BUSY: Final = f"503 `UNAVAILABLE` after {operation_limiter.WAIT_SECONDS:g} s"
-_CALLER_BUSY: Final = f"429 `RATE_LIMITED` after {operation_limiter.WAIT_SECONDS:g} s"
-_QUERIES: Final = operation_limiter.MAX_QUERIES
+_BUSY: Final = f"503 `UNAVAILABLE` after {WAIT_SECONDS:g} s"
+_CALLER_BUSY: Final = f"429 `RATE_LIMITED` after {WAIT_SECONDS:g} s"
 _BAD_INPUT: Final = "`BAD_USER_INPUT`"
 _TOO_COMPLEX: Final = "`QUERY_TOO_COMPLEX`"
 _TOO_LARGE: Final = "413 `PAYLOAD_TOO_LARGE`"
@@ -86,8 +85,8 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
     "Concurrent work": (
         ("Queries and mutations", "MAX_OPERATIONS", _BUSY),
         ("Queries and mutations of one caller", "MAX_CALLER_OPERATIONS", _CALLER_BUSY),
-        ("Queries", f"{_QUERIES}", _BUSY),
-        ("Queries of one caller", f"{_QUERIES // 2}", _CALLER_BUSY),
+        ("Queries", f"{MAX_QUERIES}", _BUSY),
+        ("Queries of one caller", f"{MAX_QUERIES // 2}", _CALLER_BUSY),
         ("Root fields of one query", f"{MAX_CONCURRENT_ROOT_FIELDS}", "the other fields wait"),
         (
             "Scans, aggregations and searches",

@@ -18,7 +18,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
-from app.admission.websockets import WebSockets
+from app.admission import Admission
+from app.admission.limits import websocket_limiter
 from app.http.request_body import Pace
 from app.server.application import create_app
 from app.settings import Settings
@@ -26,8 +27,8 @@ from app.websocket import GraphQLWebSocket, protocol
 from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits
-from stores.concurrency import request_budget as intake_module
-from stores.concurrency.request_budget import FREE_BYTES, RequestBudget, Reservation
+from stores.concurrency import admission as intake_module
+from stores.concurrency.admission import FREE_BYTES, RequestBudget, Reservation
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
@@ -87,7 +88,7 @@ async def request_budget(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
 @pytest.fixture
 def address(request_budget: RequestBudget) -> Iterator[str]:
     endpoint = GraphQLWebSocket(
-        schema, lambda _: None, 2 * BUDGET, request_budget=request_budget, websockets=WebSockets(40)
+        schema, lambda _: None, 2 * BUDGET, admission=Admission(request_budget, websockets=websocket_limiter(40))
     )
     app = FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]))
     with live_server(app, ws=QueueWatch, ws_max_size=2 * BUDGET) as host:
@@ -283,7 +284,7 @@ async def test_message_has_a_deadline_at_any_rate(
 
 async def test_message_refused_for_its_size_is_released(request_budget: RequestBudget) -> None:
     endpoint = GraphQLWebSocket(
-        schema, lambda _: None, 100_000, request_budget=request_budget, websockets=WebSockets(40)
+        schema, lambda _: None, 100_000, admission=Admission(request_budget, websockets=websocket_limiter(40))
     )
     app = FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]))
     with live_server(app, ws=WebSocketProtocol, ws_max_size=BUDGET) as host:
@@ -374,8 +375,8 @@ async def test_messages_before_the_ack_have_a_total_size_limit(address: str) -> 
 
 
 async def test_one_caller_may_use_half_of_the_connections() -> None:
-    websockets = WebSockets(4)
-    endpoint = GraphQLWebSocket(schema, lambda _: None, BUDGET, websockets=websockets)
+    websockets = websocket_limiter(4)
+    endpoint = GraphQLWebSocket(schema, lambda _: None, BUDGET, admission=Admission(websockets=websockets))
     with live_server(
         FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])), ws=WebSocketProtocol
     ) as host:
@@ -386,7 +387,7 @@ async def test_one_caller_may_use_half_of_the_connections() -> None:
             one_too_many = await refusal_of(address, "192.0.2.1")
             await stack.enter_async_context(opened(address, "192.0.2.2"))
             no_more = await refusal_of(address, "192.0.2.3")
-        await until(lambda: websockets.count == 0)
+        await until(lambda: websockets.in_use == 0)
         async with opened(address) as client:
             assert await length_of(client, 10) == 10
 

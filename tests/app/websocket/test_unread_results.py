@@ -11,7 +11,8 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from strawberry.types import ExecutionResult
 
-from app.admission import OperationLimiter
+from app.admission import Admission
+from app.admission.limits import OperationLimiter
 from app.websocket import GraphQLWebSocket
 from app.websocket.handler import MAX_RUNNING
 from app.websocket.protocol import WebSocketProtocol
@@ -52,7 +53,9 @@ def operation_limiter() -> OperationLimiter:
 def address(operation_limiter: OperationLimiter) -> Iterator[str]:
     Made.count = 0
     schema = LoomSchema(Query, limits=Limits())
-    endpoint = GraphQLWebSocket(schema, lambda _connection: None, 4000, operation_limiter=operation_limiter)
+    endpoint = GraphQLWebSocket(
+        schema, lambda _connection: None, 4000, admission=Admission(operations=operation_limiter)
+    )
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), ws=WebSocketProtocol) as host:
         yield f"ws://{host}/graphql"
 
