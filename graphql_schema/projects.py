@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Annotated
 
 import strawberry
@@ -15,12 +14,10 @@ from graphql_schema.costs.queries import CostQueries
 from graphql_schema.costs.types import CostQueryOutput
 from graphql_schema.feedback.queries import FeedbackQueries
 from graphql_schema.feedback.types import Feedback
-from graphql_schema.fields import ProjectId, connections, optional_input, plain_field, resolved_field
-from graphql_schema.fields.connections import Listing, connection_field
+from graphql_schema.fields import ProjectId, optional_input, plain_field, resolved_field
+from graphql_schema.fields.connections import field_of_project, list_field
 from graphql_schema.fields.node_interface import Node, node_ref
-from graphql_schema.fields.project_lists import of_project
 from graphql_schema.fields.selection import selected_fields
-from graphql_schema.fields.sorting import SortBy, sort_keys
 from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects.queries import ObjectQueries
 from graphql_schema.objects.types import ObjSchema
@@ -28,7 +25,7 @@ from graphql_schema.scalars import BigInt, DateTime
 from graphql_schema.threads.queries import ThreadQueries
 from graphql_schema.threads.types import ThreadSchema
 from stores.errors import StoreTimeoutError
-from stores.paging import PageRequest, Row
+from stores.paging import Row
 from stores.projects import ProjectsFilter as StoreFilter
 from stores.refs import project_ref
 
@@ -58,17 +55,6 @@ class ProjectsFilter:
 def _of_caller(info: Info, projects_filter: ProjectsFilter | None) -> StoreFilter:
     """Return a filter restricted to the projects that the caller may read."""
     return replace(projects_filter.to_store() if projects_filter else StoreFilter(), among=info.context.caller.projects)
-
-
-Filter = Annotated[
-    ProjectsFilter | None, strawberry.argument(description="Filter of the projects; all projects if omitted.")
-]
-Sort = Annotated[
-    list[SortBy] | None,
-    strawberry.argument(
-        description="Sort order, by id, entity, name, createdAt or lastActivityAt; by id if omitted or empty."
-    ),
-]
 
 
 @strawberry.type(description="Storage sizes of a project in bytes, without deleted data; computed only if selected.")
@@ -150,24 +136,12 @@ class Project(Node):
         with _explained_timeout(info):
             return await info.context.loaders.load(info.context.stores.projects.sizes, parent["id"], wanted)
 
-    calls = of_project("Page of the project's calls.", CallSchema, CallQueries, "calls")
-    threads = of_project(
-        "Page of the project's threads, without those of which no turn has ended yet.",
-        ThreadSchema,
-        ThreadQueries,
-        "threads",
-    )
-    objs = of_project(
-        "Page of the project's objects and ops, with one entry per version.", ObjSchema, ObjectQueries, "objs"
-    )
-    ops = of_project("Page of the project's ops, with one entry per version.", ObjSchema, ObjectQueries, "ops")
-    feedback = of_project("Page of the project's feedback.", Feedback, FeedbackQueries, "feedback")
-    costs = of_project(
-        "Page of the prices that the project set, without LoomQL's built-in prices.",
-        CostQueryOutput,
-        CostQueries,
-        "costs",
-    )
+    calls = field_of_project(CallQueries, "calls", CallSchema)
+    threads = field_of_project(ThreadQueries, "threads", ThreadSchema)
+    objs = field_of_project(ObjectQueries, "objs", ObjSchema)
+    ops = field_of_project(ObjectQueries, "ops", ObjSchema)
+    feedback = field_of_project(FeedbackQueries, "feedback", Feedback)
+    costs = field_of_project(CostQueries, "costs", CostQueryOutput)
 
 
 @strawberry.type(description="Result of `ensureProjectExists`.")
@@ -182,20 +156,17 @@ class EnsureProjectExistsRes:
 class ProjectQueries:
     """Query fields that read projects."""
 
-    @connection_field("Page of the projects: those that were created explicitly or written to.", of=Project)
-    async def projects(
-        self,
-        info: Info,
-        filter: Filter = None,  # noqa: A002 -- the API's name
-        sort_by: Sort = None,
-        *,
-        request: PageRequest,
-    ) -> Listing:
-        """Return a page of projects and a function that counts all of them."""
-        projects = info.context.stores.projects
-        which = _of_caller(info, filter)
-        page = await projects.page(request, connections.selected_node_fields(info), which, sort_keys(sort_by))
-        return Listing(page, partial(projects.count, which))
+    projects = list_field(
+        "Page of the projects: those that were created explicitly or written to.",
+        Project,
+        lambda stores: stores.projects,
+        scope={},
+        filter=Annotated[
+            ProjectsFilter | None, strawberry.argument(description="Filter of the projects; all projects if omitted.")
+        ],
+        to_filter=_of_caller,
+        sort="Sort order, by id, entity, name, createdAt or lastActivityAt; by id if omitted or empty.",
+    )
 
     @resolved_field("Project; null if it was neither created explicitly nor written to.", returns=Project | None)
     async def project(self, info: Info, project_id: ProjectId) -> Row | None:

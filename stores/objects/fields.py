@@ -1,9 +1,7 @@
-"""Fields of objects for queries and sorting, and the paths that each one needs."""
+"""Fields of objects for queries and sorting."""
 
-from collections.abc import Iterable
 from typing import Final
 
-from stores.objects import linked_content
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 
@@ -28,12 +26,3 @@ OBJECT_FIELDS: Final = FieldTable(
 )
 
 INDEXED_OBJECT_FIELDS: Final = IndexedFields(OBJECT_FIELDS, "objects")
-
-_IDENTITY: Final = ("project_id", "kind", "object_id", "digest")
-"""Paths that every row has, because its ref and relations need them."""
-_READS: Final[dict[str, tuple[str, ...]]] = {"val": ("json.val",), **linked_content.READS}
-
-
-def paths_of(wanted: Iterable[str]) -> list[str]:
-    """Return the document paths of the selected fields and of the version's identity, without duplicates."""
-    return list(dict.fromkeys([*_IDENTITY, *(path for name in wanted for path in _READS.get(name, (name,)))]))

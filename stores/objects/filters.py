@@ -6,8 +6,6 @@ from typing import Any, Final
 from stores.errors import BadInputError
 from stores.input_checks import MAX_MEMBERS
 from stores.objects.classes import OBJECT, OP
-from stores.objects.fields import OBJECT_FIELDS
-from stores.query import Query
 
 Match = dict[str, Any]
 
@@ -58,15 +56,3 @@ class ObjectsFilter:
             if isinstance(members, list) and len(members) > MAX_MEMBERS:
                 argument = self.ids_argument if field.name == "object_ids" else field.name
                 raise BadInputError(f"has {len(members):,} members; the limit is {MAX_MEMBERS:,}", f"{at}.{argument}")
-
-
-def objects_match(project_id: str, objects_filter: ObjectsFilter | None = None, query: Query | None = None) -> Match:
-    """Build the MongoDB filter of a project's undeleted versions that match a filter and a query.
-
-    Raises:
-        BadInputError: the filter or the query is invalid.
-    """
-    clauses = objects_filter.clauses("filter") if objects_filter else []
-    clauses += [query.match(OBJECT_FIELDS)] if query else []
-    visible: Match = {"project_id": project_id, "visible": True}
-    return visible | ({"$and": clauses} if clauses else {})

@@ -144,7 +144,7 @@ class TablesStore:
 
     @in_scan_slot(INDEXED_ROW_FIELDS.needs_scan)
     @database_query
-    async def rows(
+    async def page(
         self,
         project_id: str,
         digest: str,
@@ -198,7 +198,7 @@ class TablesStore:
 
     @in_scan_slot(INDEXED_ROW_FIELDS.needs_scan)
     @database_query
-    async def count_rows(
+    async def count(
         self, project_id: str, digest: str, row_filter: RowFilter | None = None, query: Query | None = None
     ) -> int:
         """Count the rows that match the filter and the query; without these, all rows of the table."""
