@@ -1,23 +1,23 @@
-"""A stand-in for providers of models: an OpenAI-compatible server on the loopback, so that all runs offline.
+"""A fake model provider: an OpenAI-compatible server on the loopback interface, so that tests run offline.
 
-What it answers is chosen by what is asked: by a function that the test gives, or else by the name of the model.
+A function of the test chooses the response; without one, the name of the model does:
 
-    status-<code>     that status, with the key repeated in the message
-    limited-<n>       429 for the first n requests of that model, then an answer
-    slow-<seconds>    an answer after so many seconds
-    held              an answer when the test has set `is_released`
-    cut               an answer whose connection breaks in the middle
-    unfinished        a stream that ends in order before it is finished
-    no-json           a page of HTML
+    status-<code>     a response with that status; its message contains the key
+    limited-<n>       429 for the first n requests of that model, then a completion
+    slow-<seconds>    a completion after that many seconds
+    held              a completion once the test sets `is_released`
+    cut               a response whose connection breaks in the middle
+    unfinished        a stream that closes cleanly before the completion is finished
+    no-json           an HTML page
     no-completion     JSON that is no completion
-    huge              an answer without end
-    packed            an answer in gzip
+    huge              a response without end
+    packed            a gzip-compressed response
     redirect          a redirect to `redirects_to`
-    repeats-key       an answer with the key in it
-    fails-midway      a stream in which an error is told
+    repeats-key       a completion that contains the key
+    fails-midway      a stream that contains an error
     endless           a stream without end
-    any other         what the user said last, said again; a tool's call where tools are given; where a JSON schema is
-                      asked for, an instance of it
+    any other         an echo of the last user message; a tool call if the request offers tools;
+                      an instance of the JSON schema if the request has one
 """
 
 import asyncio
@@ -54,12 +54,12 @@ _CHUNK: Final = 10_000
 
 
 class CutOffError(Exception):
-    """Ends a connection in the middle of an answer."""
+    """Raised to break a connection in the middle of a response."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request, as it came."""
+    """One request that the server received."""
 
     path: str
     headers: dict[str, str]
@@ -69,7 +69,7 @@ class Asked:
 
 @dataclass
 class StandIn:
-    """The server's state; the test may look at it and change it at any time."""
+    """The state of the server; a test may read and change it at any time."""
 
     reply: Reply | None = None
     redirects_to: str = "/elsewhere"
@@ -83,11 +83,11 @@ class StandIn:
 
     @property
     def bodies(self) -> list[Body]:
-        """The bodies of all requests, in order."""
+        """Return the bodies of all requests, in order."""
         return [asked.body for asked in self.asked]
 
     async def chat(self, request: Request) -> Response:
-        """A chat completion."""
+        """Return a chat completion."""
         body = await self._take(request)
         reply = self.reply(body) if self.reply else None
         if isinstance(reply, Response):
@@ -103,7 +103,7 @@ class StandIn:
         )
 
     async def images(self, request: Request) -> Response:
-        """Pictures, as URLs or in Base64."""
+        """Return images, as URLs or in Base64."""
         body = await self._take(request)
         reply = self.reply(body) if self.reply else None
         if isinstance(reply, Response):
@@ -119,11 +119,11 @@ class StandIn:
         return JSONResponse({"created": 1_760_000_000, "data": data, "usage": {"total_tokens": 30, "input_tokens": 10}})
 
     async def picture(self, _request: Request) -> Response:
-        """A picture of one pixel."""
+        """Return an image of one pixel."""
         return Response(PNG, media_type="image/png")
 
     async def elsewhere(self, request: Request) -> Response:
-        """Where a redirect leads; nobody should get here."""
+        """Answer the target of a redirect; no client should reach it."""
         await self._take(request)
         return JSONResponse({"choices": []})
 
@@ -178,7 +178,7 @@ class StandIn:
 
 @contextmanager
 def stand_in_provider(reply: Reply | None = None) -> Iterator[StandIn]:
-    """Serve until the block ends."""
+    """Run the server until the block ends; yield its state."""
     stand_in = StandIn(reply)
     routes = [
         Route("/v1/chat/completions", stand_in.chat, methods=["POST"]),
@@ -208,7 +208,7 @@ def _completion(body: Body, message: Body) -> Body:
 
 
 async def _chunks(body: Body, message: Body) -> AsyncIterator[Body]:
-    """A stream of the message, some characters at a time."""
+    """Yield the message as stream chunks of a few characters."""
     model = body["model"]
     yield _chunk(body, {"role": "assistant", "content": ""})
     for number, piece in enumerate(_pieces(message)):
@@ -222,7 +222,7 @@ async def _chunks(body: Body, message: Body) -> AsyncIterator[Body]:
         if model.startswith("drip"):
             await asyncio.sleep(0.05)
     while model == "endless":
-        # Other content each time, or connections that compress would take in any number of chunks.
+        # The content varies: a connection that compresses would shrink repeated chunks to almost nothing.
         yield _chunk(body, {"content": secrets.token_hex(_CHUNK // 2)})
         await asyncio.sleep(0)
     yield _chunk(body, {}, _finish_reason(message))
@@ -273,7 +273,7 @@ def _last_words(body: Body) -> str:
 
 
 def _instance(schema: Body) -> Any:  # noqa: ANN401 -- any JSON
-    """Some instance of a plain schema."""
+    """Return a value that is valid for a simple schema."""
     if "enum" in schema:
         return schema["enum"][0]
     match schema.get("type"):
@@ -292,7 +292,7 @@ def _instance(schema: Body) -> Any:  # noqa: ANN401 -- any JSON
 
 
 async def _wait(is_over: Callable[[], bool], request: Request) -> None:
-    """Wait, but for no one who has left."""
+    """Wait until the condition holds or the client disconnects."""
     while not is_over() and not await request.is_disconnected():  # noqa: ASYNC110 -- ASGI has no event for it
         await asyncio.sleep(0.02)
 

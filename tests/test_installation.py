@@ -1,4 +1,4 @@
-"""What tests install is installed once, however many processes need it at once, and a failure is told."""
+"""Tests that concurrent processes install packages only once and that a failure is reported."""
 
 import sys
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 
 def counting(folder: Path, *, fails: int = 0) -> Installation:
-    """One that writes a line each time that it is installed, and does not come to its end the first times."""
+    """Return an installation that appends a line to a file on each run and fails the first `fails` runs."""
     program = f"open('runs', 'a').write('run\\n'); print('no network'); exit(len(open('runs').readlines()) <= {fails})"
     return Installation(
         "counted", FIXTURE, folder / "mark", lambda: ["env", "-C", str(folder), sys.executable, "-c", program]

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks`: LoomQL beside the floor and stock Strawberry, on a MongoDB and servers of its own."""
+"""`python -m tests.benchmarks`: compare LoomQL with the floor and stock Strawberry, on a MongoDB of its own."""
 
 import argparse
 import asyncio
@@ -65,8 +65,8 @@ TITLE: Final = (
 
 
 def main() -> int:
-    """Measure and print; 1 if a must is missed."""
-    # The floor is a plain process; importing the server has made this one collect garbage as the server does.
+    """Measure and print the results; return 1 if LoomQL missed a bound."""
+    # The floor is a plain process, so it needs Python's defaults: the import of the server changed the collector.
     gc.set_threshold(*_PYTHONS_OWN)
     options = _options()
     with tempfile.TemporaryDirectory(prefix="loomql-") as name, _mongod(options.cache_gb) as (uri, process_id):
@@ -143,7 +143,7 @@ def _measure(folder: Path, uri: str, process_id: int, options: argparse.Namespac
             found["writing (ms for a batch; /s are calls)"] = measure_ingest(bench)
     if "dsl" in options.sections:
         _tell("the Query DSL")
-        # Not what mongod does by itself, such as writing to disk what was loaded.
+        # Other threads of mongod do background work, such as writing the loaded data to disk.
         clock = clock_of(process_id, "conn")
         found["the Query DSL"] = measure_dsl(uri, DATABASE, options.calls, clock, options.rounds, options.only)
         load_feedback(uri, DATABASE, options.calls)
@@ -166,7 +166,7 @@ def _measure(folder: Path, uri: str, process_id: int, options: argparse.Namespac
 
 
 def _measure_long(folder: Path, uri: str, options: argparse.Namespace) -> Report:
-    """What takes a server of its own for some time, and has no cases to choose from."""
+    """Run the measurements that need a server or a process of their own for some time, and have no cases to choose."""
     found: Report = {}
     if options.only:
         return found

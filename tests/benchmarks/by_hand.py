@@ -1,4 +1,4 @@
-"""Measuring LoomQL's way to an answer beside what is written by hand for the same."""
+"""Comparisons of LoomQL's way to an answer with a hand-written one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,10 +21,10 @@ def beside(
     rounds: int,
     told: Callable[[Any], object] = _as_it_is,
 ) -> Row:
-    """What both ways take by a clock, in turns; LoomQL's by the other's, the floor, is held to a bound.
+    """Measure both ways by a clock, in turns, and hold their ratio to a bound; the hand-written way is the floor.
 
     Raises:
-        AssertionError: what is told of their answers differs, or there is nothing to tell.
+        AssertionError: the answers differ after `told`, or they are empty.
     """
     found = told(loomql())
     if found != told(by_hand()) or not found:

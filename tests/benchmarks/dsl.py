@@ -1,4 +1,4 @@
-"""Measuring the Query DSL: compiled pipelines beside ones written by hand, in the CPU time of MongoDB."""
+"""Benchmarks of the Query DSL: compiled pipelines, compared with hand-written ones in MongoDB's CPU time."""
 
 import time
 import timeit
@@ -18,7 +18,7 @@ _HUNDRED: Final = "parse and compile 100 terms"
 
 
 def measure_dsl(uri: str, database: str, count: int, clock: Clock, rounds: int, only: str) -> Section:
-    """Every case of the DSL over a stock of so many calls; the floor is the pipeline by hand."""
+    """Measure every case of the DSL on a stock of `count` calls; the hand-written pipeline is the floor."""
     section: Section = {}
     with MongoClient[dict[str, Any]](uri) as client:
         calls = client[database]["calls"]
@@ -47,6 +47,6 @@ def _compared(case: Case, calls: Any, clock: Clock, rounds: int) -> Row:  # noqa
 
 
 def _compile_milliseconds() -> float:
-    """The least of many runs: what takes longer in others is not this work."""
+    """Return the minimum of many runs, because a longer run includes other work of the machine."""
     query = Query(hundred_terms())
     return 1000 * min(timeit.repeat(lambda: query.match(CALL_FIELDS), timer=time.process_time, number=1, repeat=200))

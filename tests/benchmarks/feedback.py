@@ -1,6 +1,7 @@
-"""Measuring lists of calls by the feedback on them, beside what is written by hand, in the CPU time of MongoDB.
+"""Benchmarks of lists of calls by their feedback, compared with hand-written reads in MongoDB's CPU time.
 
-By hand means the ids of the calls out of the feedback, then those calls, for one who knows that there are few.
+The hand-written reads fetch the ids of the calls from the feedback and then those calls. They rely on the knowledge
+that there are few.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ ByHand = Any
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A list of calls as LoomQL is asked for it, and the ids of its first page by hand."""
+    """A list of calls as LoomQL's query, and the function that finds the ids of its first page by hand."""
 
     name: str
     query: dict[str, Any]
@@ -46,7 +47,7 @@ class Case:
 
 
 def load_feedback(uri: str, name: str, count: int) -> None:
-    """Reactions to every hundredth of so many calls."""
+    """Store a reaction to every hundredth of `count` calls."""
     asyncio.run(_load(uri, name, count))
 
 
@@ -99,7 +100,7 @@ CASES: Final = (
 
 
 def measure_feedback(uri: str, name: str, clock: Clock, rounds: int, only: str = "") -> Section:
-    """Every case over a stock of calls and the feedback on them; the floor is what is written by hand."""
+    """Measure every case on a stock of calls with feedback; the hand-written reads are the floor."""
     section: Section = {}
     with (
         asyncio.Runner() as runner,
@@ -113,7 +114,7 @@ def measure_feedback(uri: str, name: str, clock: Clock, rounds: int, only: str =
 
 
 async def _open(uri: str, name: str) -> Database:
-    """Motor takes the loop that is running."""
+    """Open a database on the running loop, because Motor uses the current one."""
     return Database.open(uri, name)
 
 

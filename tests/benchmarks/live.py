@@ -1,8 +1,8 @@
-"""Measuring events: from the acknowledgement of a write to the sockets of a thousand subscribers of one process.
+"""Benchmarks of events: the time from the acknowledgement of a write to the sockets of a thousand subscribers.
 
-What is watched is written over HTTP to the same server. The floor is a bare change stream with WebSockets behind it
-(`live_floor`), measured in turn with the server; the store writes for it, in the writer's process. Watchers and the
-writer are processes of their own; they, the server and MongoDB share the machine.
+A writer sends calls over HTTP to the server that the subscribers watch. The floor is a bare change stream with
+WebSockets (`live_floor`), measured in turn with the server. The floor's calls are written by the store, in the writer's
+process. Watchers and writer are separate processes; they, the server and MongoDB share the machine.
 """
 
 import json
@@ -39,7 +39,7 @@ _MIB: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How subscribers and calls are spread, and how many calls are written in a second."""
+    """The distribution of subscribers and calls, and the number of calls written in a second."""
 
     name: str
     groups: tuple[Watched, ...]
@@ -52,7 +52,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """When the write of each event was sent and acknowledged, and how many seconds all took."""
+    """The times at which the write of each event was sent and acknowledged, and the seconds that all writes took."""
 
     sent: dict[str, float]
     acknowledged: dict[str, float]
@@ -61,10 +61,10 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What came of one spread: when the messages of each event arrived, and how many there should be; CPU and memory.
+    """The result of one spread: arrival times of each event, their expected number, CPU and memory.
 
-    A write is answered, and its event told, once it is durable: which of the two comes first differs, so that a time
-    since the acknowledgement may be negative.
+    The server answers a write, and sends its event, once the write is durable. Either may come first, so the time since
+    the acknowledgement may be negative.
     """
 
     arrived: dict[str, list[float]]
@@ -76,17 +76,17 @@ class Seen:
 
     @property
     def expected(self) -> int:
-        """How many messages should arrive."""
+        """The number of messages that should arrive."""
         return len(self.written.acknowledged) * self.subscribers
 
     def p99(self, since: dict[str, float]) -> float:
-        """The milliseconds since then that 99 of 100 messages keep; infinite if any did not arrive."""
+        """Return the 99th percentile of latency in milliseconds, or infinity if a message did not arrive."""
         latencies = [1000 * (at - since[key]) for key, times in self.arrived.items() if key in since for at in times]
         return statistics.quantiles(latencies, n=100)[-1] if len(latencies) >= self.expected else float("inf")
 
 
 def spreads(subscribers: int) -> list[Spread]:
-    """The spreads that are measured: many projects, many filters on one, and all on one."""
+    """Return the measured spreads: many projects, many filters on one project, and all subscribers on one project."""
     project = "acme/live"
     projects = tuple(Watched(f"acme/live{number}") for number in range(GROUPS))
     ops = tuple(Watched(project, f"op{number}") for number in range(GROUPS))
@@ -110,7 +110,7 @@ def spreads(subscribers: int) -> list[Spread]:
 
 
 def measure_live(folder: Path, uri: str, seconds: float = SECONDS, subscribers: int = SUBSCRIBERS) -> Section:
-    """Latency and memory of each spread, each with servers of its own."""
+    """Measure latency and memory of each spread, with a new server and a new floor for each."""
     section: Section = {}
     memory = 0.0
     for number, spread in enumerate(spreads(subscribers)):
@@ -152,13 +152,13 @@ def _seen(
         began = clock()
         written = _write(writes_to, spread, seconds)
         cpu = clock() - began
-        time.sleep(min(_LAST_SECONDS, seconds))  # what was told late is late, and not lost
+        time.sleep(min(_LAST_SECONDS, seconds))  # late messages still count as arrived
         arrived: dict[str, list[float]] = json.loads(watchers.communicate()[0])
     return Seen(arrived, written, subscribers // len(spread.groups), cpu, _memory_mib(process_id))
 
 
 def _write(writes_to: dict[str, str], spread: Spread, seconds: float) -> Written:
-    """Write calls for a while."""
+    """Write calls for some seconds in another process and return the times."""
     told = {
         **writes_to,
         "watched": [[each.project_id, each.op_name] for each in spread.groups],
@@ -200,6 +200,6 @@ def _read_line(process: "subprocess.Popen[str]") -> str:
 
 
 def _memory_mib(process_id: int) -> float:
-    """The most memory that a process ever held (VmHWM)."""
+    """Return the peak memory of a process (VmHWM)."""
     status = Path(f"/proc/{process_id}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / _MIB

@@ -1,4 +1,4 @@
-"""The table says what is missed."""
+"""The table states which bounds LoomQL missed."""
 
 import json
 

@@ -1,6 +1,7 @@
-"""Measuring threads: pages of them beside pipelines written by hand for the same, in the CPU time of MongoDB.
+"""Benchmarks of pages of threads, compared with hand-written pipelines in MongoDB's CPU time.
 
-By hand means what one writes who knows the data: every turn has ended, no thread has very many, and the index is there.
+The hand-written pipelines rely on knowledge of the data: every turn has ended, no thread has very many, and
+the index exists.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ Stages = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A list of threads as LoomQL is asked for it, and the pipeline by hand."""
+    """A list of threads as LoomQL's input, and the hand-written pipeline."""
 
     name: str
     by_hand: Stages
@@ -48,7 +49,10 @@ class Case:
 
 
 def load_threads(uri: str, name: str, threads: int) -> None:
-    """So many threads, of some ten turns each, and one of as many turns; they come one a second, of random threads."""
+    """Load threads of about ten turns each, and one thread with as many turns as all of them.
+
+    The turns start one second apart, each in a random thread.
+    """
     asyncio.run(_load(uri, name, threads))
 
 
@@ -78,7 +82,7 @@ def _turn(project_id: str, number: int, thread_id: str, rng: Random) -> list[Cal
 
 
 def cases(threads: int) -> list[Case]:
-    """All cases over so many threads."""
+    """Return all cases for a number of threads."""
     worst = "p99_turn_duration_ms"
     recent = BEGIN + threads * TURNS * SECOND * 49 // 50
     latest: Stages = [{"$sort": {"last_updated": -1, "_id": 1}}, {"$limit": _SIZE + 1}]
@@ -141,7 +145,7 @@ def _last_turns(after: int = 0, project_id: str = PROJECT) -> Stages:
 
 
 def measure_threads(uri: str, name: str, threads: int, clock: Clock, rounds: int, only: str = "") -> Section:
-    """Every case over so many threads; the floor is the pipeline by hand."""
+    """Measure every case on a number of threads; the hand-written pipeline is the floor."""
     section: Section = {}
     with asyncio.Runner() as runner, closing(runner.run(_open(uri, name))) as database:
         for case in cases(threads):
@@ -176,5 +180,5 @@ async def _compiled(database: Database, case: Case) -> list[Document]:
 
 
 def _told(rows: list[Document]) -> list[tuple[object, ...]]:
-    """What both sides must agree on; the last bit of a percentile is none of it."""
+    """Return the comparable part of the rows, with percentiles rounded, because their last bits may differ."""
     return [(*(row[name] for name in _FIELDS), *(round(row[name], 6) for name in _PERCENTILES)) for row in rows]

@@ -1,4 +1,4 @@
-"""The guides to typed clients: the files that they show, and their commands."""
+"""The guides to typed clients: their files and commands."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A server that is killed and comes back, as clients in Node see it: they go on, and miss and double nothing."""
+"""Tests that Node clients of a killed and restarted server continue without lost or duplicate events."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,19 +18,19 @@ SOME = 60
 
 
 def seen(client: NodeClient) -> list[str]:
-    """The calls whose start a watcher was told."""
+    """Return the ids of the calls that the watcher reported."""
     return [told["next"]["data"]["callEvents"]["call"]["id"] for told in client.told("watch") if "next" in told]
 
 
 class Writer:
-    """Writes calls into the database, whether or not a server is there."""
+    """A writer of calls into the database, which needs no running server."""
 
     def __init__(self, calls: CallsStore) -> None:
         self._calls = calls
         self.written = 0
 
     async def write(self, until: Callable[[], bool]) -> None:
-        """Write call after call until something holds."""
+        """Write batches of calls until a condition holds."""
         async with asyncio.timeout(60):
             while not until():
                 numbers = range(self.written + 1, self.written + BATCH + 1)

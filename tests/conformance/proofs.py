@@ -1,4 +1,4 @@
-"""The test that shows each class of the listing at work, by its file under tests/ and its name."""
+"""The test that covers each class of the listing, by its file under tests/ and its name."""
 
 from typing import Final
 

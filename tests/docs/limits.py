@@ -1,4 +1,4 @@
-"""The table of `reference/limits.md`: what a server limits, by which setting, and its answer."""
+"""The table of `reference/limits.md`: each limit of a server, its setting and the response beyond it."""
 
 import re
 from collections.abc import Iterator

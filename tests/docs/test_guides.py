@@ -1,4 +1,4 @@
-"""The guides' queries return the results in the demo that the pages describe; programs and streams work."""
+"""Tests that the guides' queries return the described results in the demo, and that programs and streams work."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The table of faults, as `app/docs/explanation/fault-tolerance.md` has it."""
+"""The table of faults in the format of `app/docs/explanation/fault-tolerance.md`."""
 
 import subprocess
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ def line(row: Row) -> str:
 
 
 def origin() -> str:
-    """Return the version, commit and date of a table that is made now, as the page states them."""
+    """Return the version, commit and date for a table that is made now, in the page's format."""
     command = ["/usr/bin/env", "git", "rev-parse", "--short=8", "HEAD"]
     told = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)  # noqa: S603 -- fixed
     return f"LoomQL {version('loomql')} at {told.stdout.strip()} ({datetime.now(UTC):%Y-%m-%d})"

@@ -1,4 +1,4 @@
-"""What is stored and should not be: that nobody sent, or that is there more often than once."""
+"""Stored documents that should not exist: no writer sent them, or they exist more than once."""
 
 import json
 from collections import Counter
@@ -16,7 +16,7 @@ _NUMBER_BYTES = 16
 
 
 def surplus(uri: str, project_id: str, writers: Sequence[Writer], name: str = "loomql") -> list[str]:
-    """It, a sentence each, read past the server."""
+    """Return a sentence for each duplicate or unknown document; they are read directly from MongoDB."""
     sent = set().union(*(writer.sent_things for writer in writers))
     with MongoClient[Document](uri, serverSelectionTimeoutMS=30_000) as mongo:
         database = mongo.get_database(
@@ -42,7 +42,7 @@ def _told(text: str) -> str:
 
 
 def _told_of(project: Project, table: Document) -> str:
-    """A table by its first row, its last, and how many there are."""
+    """Identify a table by its first row, its last row and its number of rows."""
     digests = [row for chunk in table["chunks"] for row in project.table_chunks[chunk]["row_digests"]]
     first, last = (json.loads(project.rows[digest]["json"]["val"]) for digest in (digests[0], digests[-1]))
     return told([first, last, len(digests)])

@@ -1,4 +1,4 @@
-"""The documentation's table of faults has every fault, and nothing lost."""
+"""The documentation's table of faults lists every fault and reports no losses."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What an answer gives to somebody who may not have it."""
+"""Checks that an answer gives a caller no data and no action that their key does not grant."""
 
 import re
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _MUTATION: Final = re.compile(rb'\{"query": "mutation\b')
 
 
 def problems(caller: Caller, request: Request, answer: Answer) -> list[str]:
-    """What a caller was given, or let do, though their key is not for it; nothing where all is well."""
+    """Return a sentence for each thing that the caller got or did without the right to it."""
     values, _ = reading.values(answer)
     found = of_values(caller, values)
     found += _of_marks(caller, answer.body.decode(errors="replace"))
@@ -44,7 +44,10 @@ def problems(caller: Caller, request: Request, answer: Answer) -> list[str]:
 
 
 def of_values(caller: Caller, values: list[Any]) -> list[str]:
-    """What is told of projects that a caller may not read, in JSON of any shape; any data if they may read none."""
+    """Return a problem for each project in the values that the caller may not read.
+
+    A caller with no right to read may get no data at all.
+    """
     if not caller.reads and any(map(_has_data, values)):
         return [f"{caller.name} is given data"]
     told = {project for value in values for project in _projects(value) if not caller.may_read(project)}
@@ -52,7 +55,7 @@ def of_values(caller: Caller, values: list[Any]) -> list[str]:
 
 
 def of_text(caller: Caller, text: str) -> list[str]:
-    """The same of one message of a WebSocket, which is JSON."""
+    """Check one JSON message of a WebSocket."""
     return of_values(caller, [reading.loads(text)]) + _of_marks(caller, text)
 
 
@@ -62,7 +65,7 @@ def _of_marks(caller: Caller, text: str) -> list[str]:
 
 
 def _addressed(request: Request) -> str | None:
-    """The project in an address, where there is one."""
+    """Return the project that the request's URL names, or None."""
     found = _ADDRESSED.match(request.target)
     if found is None or request.target.count("projectId=") > 1:
         return None
@@ -70,7 +73,7 @@ def _addressed(request: Request) -> str | None:
 
 
 def _has_data(value: Any) -> bool:  # noqa: ANN401 -- any JSON
-    """Whether a GraphQL result holds something of a root field."""
+    """Return whether a GraphQL result has a non-null root field."""
     data = value.get("data") if isinstance(value, dict) else None
     return isinstance(data, dict) and any(
         found is not None and not name.startswith("__") for name, found in data.items()
@@ -78,7 +81,7 @@ def _has_data(value: Any) -> bool:  # noqa: ANN401 -- any JSON
 
 
 def _tells_of_something(value: Any) -> bool:  # noqa: ANN401 -- any JSON
-    """Whether there is anything in JSON but names of types, as there is not where none of a batch of none is made."""
+    """Return whether JSON contains any data except type names; the answer to an empty batch does not."""
     if isinstance(value, dict):
         return any(_tells_of_something(inner) for name, inner in value.items() if name != "__typename")
     return any(map(_tells_of_something, value)) if isinstance(value, list) else bool(value)

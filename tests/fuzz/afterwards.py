@@ -1,4 +1,4 @@
-"""What a server can still do when a run is over, and what it must have given back by then."""
+"""Checks after a run: the server still reads and writes, and has released all resources."""
 
 import asyncio
 import json
@@ -22,12 +22,12 @@ _READ: Final = "query ($p: ID!, $id: ID!) { call(projectId: $p, id: $id) { id in
 
 
 def places(metrics: str) -> dict[str, float]:
-    """What metrics tell of what is in use and under way."""
+    """Return the resources in use and the requests in progress from the text of `/metrics`."""
     return {name: float(value) for name, value in _PLACE.findall(metrics)}
 
 
 def held(before: dict[str, float], after: dict[str, float]) -> list[str]:
-    """What is held that was not held before."""
+    """Return a sentence for each resource of which more is in use than before."""
     return [
         f"{name} was {before.get(name, 0):g} before and is {now:g}"
         for name, now in sorted(after.items())
@@ -36,14 +36,14 @@ def held(before: dict[str, float], after: dict[str, float]) -> list[str]:
 
 
 async def places_of(wire: Wire, caller: Caller) -> dict[str, float]:
-    """The same of a server, which tells an operator."""
+    """Read the metrics of a server, as an operator, and return the resources in use."""
     answer = await wire.ask(Request("metrics", "GET", "/metrics", caller.headers))
     assert answer.status == 200, answer
     return places(answer.body.decode())
 
 
 async def problems(url: str, caller: Caller, before: dict[str, float]) -> list[str]:
-    """What is wrong with a server that nobody asks anything but an operator, who writes and reads a call."""
+    """Return the problems of an idle server: an operator writes and reads a call, then all resources must be free."""
     wire = Wire(url)
     try:
         found = await _of_calls(wire, caller)

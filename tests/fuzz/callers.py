@@ -1,4 +1,4 @@
-"""Who the fuzzer says it is: somebody with a key that may much or little, somebody whose key is none, or nobody."""
+"""The callers of the fuzzer: with keys that grant much or little, with invalid keys, or without a key."""
 
 import base64
 import json
@@ -51,7 +51,7 @@ Keys = dict[str, str]
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody, and the value of the header by which they say so; None where there is none."""
+    """A caller and the value of their `Authorization` header, which is None if they send none."""
 
     name: str
     authorization: str | None = None
@@ -61,20 +61,20 @@ class Caller:
 
     @classmethod
     def of(cls, name: str, authorization: str, owner: str) -> Self:
-        """Somebody who brings the key of an owner, who may be none."""
+        """Return a caller who sends the key of `owner`; an unknown owner grants nothing."""
         return cls(name, authorization, _READ.get(owner, ()), _WRITTEN.get(owner, ()))
 
     def may_read(self, project: str) -> bool:
-        """Whether they may know what is in a project."""
+        """Return whether the caller may read a project."""
         return any(fnmatchcase(project, pattern) for pattern in self.reads)
 
     def may_write(self, project: str) -> bool:
-        """Whether they may change it."""
+        """Return whether the caller may change a project."""
         return any(fnmatchcase(project, pattern) for pattern in self.writes)
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """The header, if there is one."""
+        """The `Authorization` header as a tuple, empty if the caller sends none."""
         return () if self.authorization is None else (("Authorization", self.authorization),)
 
 
@@ -83,7 +83,7 @@ EVERYBODY: Final = Caller(NOBODY, reads=("*",), writes=("*",))
 
 
 async def make_keys(uri: str, name: str) -> Keys:
-    """Make a key for everybody who has one, in a database that no server is at yet."""
+    """Create a key for each caller who has one, in a database that no server uses yet."""
     database = Database.open(uri, name)
     await database.ensure_indexes()
     store = KeysStore(database, settle_seconds=0)
@@ -94,7 +94,7 @@ async def make_keys(uri: str, name: str) -> Keys:
 
 
 def pick(random: Random, keys: Keys) -> Caller:
-    """Somebody; nobody where there are no keys."""
+    """Pick a random caller, or `EVERYBODY` if the server has no keys."""
     if not keys:
         return EVERYBODY
     name = random.choices(list(_WEIGHTS), weights=list(_WEIGHTS.values()))[0]
@@ -108,22 +108,21 @@ def pick(random: Random, keys: Keys) -> Caller:
 
 
 def operator(keys: Keys) -> Caller:
-    """Who may do everything."""
+    """Return the caller who may do everything."""
     return Caller.of(OPERATOR, bearer(keys[OPERATOR]), OPERATOR) if keys else EVERYBODY
 
 
 def second(keys: Keys) -> Caller:
-    """The second caller."""
     return Caller(SECOND, bearer(keys[SECOND])) if keys else EVERYBODY
 
 
 def bearer(key: str) -> str:
-    """How a key is sent mostly."""
+    """Return the usual header value for a key."""
     return f"Bearer {key}"
 
 
 def basic(key: str) -> str:
-    """How the Weave SDK sends it: as the password of somebody."""
+    """Return the header value that the Weave SDK sends: the key as the password of a user."""
     return f"Basic {base64.b64encode(f'api:{key}'.encode()).decode()}"
 
 
@@ -143,12 +142,12 @@ def _strange(random: Random, key: str) -> str:
         lambda: f"Bearer {'x' * 20_000}",
         lambda: "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.",
     )
-    # A line's end would be the end of the header, and what comes after it another.
+    # A line break would end the header, and the rest of the text would be another header.
     return random.choice(ways)().replace("\r", "").replace("\n", "")
 
 
 def init(random: Random, caller: Caller) -> str:
-    """The first message of a WebSocket, in which a caller says who it is."""
+    """Return the first message of a WebSocket, which carries the caller's key."""
     if caller.name == STRANGE and random.random() < 0.7:
         payload = random.choice(_STRANGE_INITS)
     elif caller.authorization is None:

@@ -1,4 +1,4 @@
-"""What is wrong with an answer, whatever was asked."""
+"""Checks that hold for every answer, whatever the request."""
 
 import re
 from typing import Any, Final
@@ -35,7 +35,7 @@ _INNARDS: Final = re.compile(
 
 
 def problems(request: Request, answer: Answer) -> list[str]:
-    """What is wrong, in sentences; nothing where all is well."""
+    """Return the problems of an answer as sentences, or an empty list."""
     if answer.status == 0:
         return [] if request.is_torn or request.reads_for is not None else ["hung up without an answer"]
     if answer.body == _MALFORMED:
@@ -61,7 +61,7 @@ def problems(request: Request, answer: Answer) -> list[str]:
 
 
 def _came_whole(request: Request) -> bool:
-    """Whether a body of JSON, or what is to be some, was sent as it is."""
+    """Return whether a request with the JSON content type was sent complete and not encoded."""
     names = {name.lower() for name, _ in request.headers}
     is_json = ("Content-Type", "application/json") in request.headers
     return is_json and bool(request.body.strip()) and not request.is_torn and "content-encoding" not in names
@@ -73,7 +73,7 @@ def _of_file(request: Request, stored: Any) -> list[str]:  # noqa: ANN401 -- any
 
 
 def _tells_results(request: Request, answer: Answer) -> bool:
-    """Whether what is in an answer is GraphQL's results."""
+    """Return whether the answer contains GraphQL results."""
     if request.endpoint in {"graphql", "schemathesis"}:
         return answer.media_type in {*reading.JSON, reading.EVENTS}
     return request.endpoint in {"files", "exports"} and answer.status >= _ERROR and answer.media_type in reading.JSON
@@ -89,7 +89,7 @@ def _of_status(answer: Answer, told: set[str]) -> list[str]:
 
 
 def of_result(result: Any) -> list[str]:  # noqa: ANN401 -- any JSON
-    """What is wrong with a GraphQL result."""
+    """Return the problems of a GraphQL result."""
     if not isinstance(result, dict) or not result or set(result) - {"data", "errors", "extensions"}:
         return ["the answer is no GraphQL result"]
     errors = result.get("errors")
@@ -101,7 +101,7 @@ def of_result(result: Any) -> list[str]:  # noqa: ANN401 -- any JSON
 
 
 def of_errors(errors: list[Any]) -> list[str]:
-    """What is wrong with the errors of a result."""
+    """Return the problems of a result's errors."""
     found = []
     for error in errors:
         if not isinstance(error, dict) or not isinstance(error.get("message"), str) or not error["message"].strip():
@@ -112,7 +112,7 @@ def of_errors(errors: list[Any]) -> list[str]:
 
 
 def of_messages(told: list[str], sent: str = "") -> list[str]:
-    """What is told that is nobody's business, but for words that come back to who sent them."""
+    """Return a problem for each message that reveals internals, except for words that the client sent itself."""
     return [
         f"it tells of {found[0]!r}: {text[:300]!r}"
         for text in told
@@ -121,7 +121,7 @@ def of_messages(told: list[str], sent: str = "") -> list[str]:
 
 
 def codes(decoded: Any) -> set[str]:  # noqa: ANN401 -- any JSON
-    """The codes of the errors of an answer."""
+    """Return the codes of an answer's errors."""
     errors = decoded.get("errors") if isinstance(decoded, dict) else None
     return {
         str(error["extensions"].get("code"))
@@ -131,7 +131,7 @@ def codes(decoded: Any) -> set[str]:  # noqa: ANN401 -- any JSON
 
 
 def messages(decoded: Any) -> list[str]:  # noqa: ANN401 -- any JSON
-    """The sentences in which an answer says what is wrong."""
+    """Return the error messages of an answer, in the format of any endpoint."""
     if not isinstance(decoded, dict):
         return []
     errors = decoded.get("errors")

@@ -1,4 +1,4 @@
-"""What a run of the fuzzer says to people."""
+"""The report of a run of the fuzzer."""
 
 import statistics
 from collections import Counter
@@ -27,7 +27,7 @@ _LONGEST_SECONDS: Final = 10.0
 
 
 def report(outcome: Outcome, seed: int, logged: list[str], most_ratio: float = MOST_RATIO) -> str:
-    """The counts, the slowest, the memory, and what was found."""
+    """Return the report: counts, slowest requests, memory and findings."""
     lines = [f"seed {seed}: {outcome.requests:,} requests in {outcome.seconds:.0f} s"]
     lines += [
         f"  {endpoint:10} {count:7,}  {_counts(outcome.by_status, endpoint)}"
@@ -51,7 +51,7 @@ def report(outcome: Outcome, seed: int, logged: list[str], most_ratio: float = M
 
 
 def unsteady(outcome: Outcome, most_ratio: float = MOST_RATIO) -> list[str]:
-    """What a server that is well does not do on a busy machine: grow after its warm-up, let pings wait, send away."""
+    """Return a sentence for each limit that the server exceeded: growth after its warm-up, slow pings, rejections."""
     first, last = outcome.seen[0], outcome.seen[-1]
     grown, p99, longest = growth(outcome.seen), _p99(outcome.pings), max(outcome.pings)
     away = turned_away(outcome)
@@ -73,23 +73,23 @@ def unsteady(outcome: Outcome, most_ratio: float = MOST_RATIO) -> list[str]:
 
 
 def counted(results: Mapping[str, int]) -> str:
-    """Results, each with how often it came."""
+    """Return the results with their counts as text."""
     return ", ".join(f"{count} x {result}" for result, count in sorted(results.items())) or "nothing"
 
 
 def ratio(outcome: Outcome) -> float:
-    """The second caller's p99 while the fuzzer sends, in terms of that at the quiet server in those seconds."""
+    """Return the second caller's p99 during the fuzz divided by the p99 at the quiet server in the same seconds."""
     return percentile(outcome.fuzzed, 0.99) / percentile(outcome.floor, 0.99)
 
 
 def turned_away(outcome: Outcome) -> int:
-    """How often somebody was told to come again, or took too long: by a status, or in a GraphQL result by a code."""
+    """Return how many requests were rejected as unavailable or timed out, by status or by GraphQL error code."""
     by_status = sum(count for (_, status), count in outcome.by_status.items() if status in _TURNING_AWAY)
     return max(by_status, outcome.by_code["UNAVAILABLE"] + outcome.by_code["TIMEOUT"])
 
 
 def growth(seen: list[Seen]) -> float:
-    """How much more memory a process has at the end than after it had warmed up, a third into the run, in MiB."""
+    """Return the growth in MiB from the end of the warm-up, a third into the run, to the end of the run."""
     return _memory(seen, 0.9, 1.0) - _memory(seen, 0.3, 0.4)
 
 
@@ -129,13 +129,13 @@ def _second_caller(outcome: Outcome) -> str:
 
 
 def _counts(by_status: Counter[tuple[str, int]], of: str) -> str:
-    """The statuses of what was answered at an endpoint, or to somebody."""
+    """Return the counts of statuses for an endpoint or a caller."""
     counts = sorted((status, count) for (name, status), count in by_status.items() if name == of)
     return ", ".join(f"{status or 'none'}: {count:,}" for status, count in counts)
 
 
 def _findings(findings: list[Finding]) -> list[str]:
-    """One of each sort, with how often it was."""
+    """Return one finding of each kind with its count."""
     counts = Counter((finding.endpoint, finding.problem[:60]) for finding in findings)
     lines = []
     for (endpoint, problem), count in counts.most_common(_SHOWN):

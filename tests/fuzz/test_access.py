@@ -1,4 +1,4 @@
-"""Which answers give somebody what is not theirs."""
+"""Tests of the checks that find answers which give a caller data without the right to it."""
 
 import json
 

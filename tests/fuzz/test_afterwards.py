@@ -1,4 +1,4 @@
-"""What a server owes when a run is over."""
+"""Tests of the checks of a server after a run."""
 
 import pytest
 from starlette.applications import Starlette

@@ -1,4 +1,4 @@
-"""The fuzzer in small: `python -m tests.fuzz` sends more."""
+"""A short run of the fuzzer; `python -m tests.fuzz` sends more requests."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +44,7 @@ async def test_any_request_gets_a_valid_response(
     assert not logged, told
     assert not unsteady(outcome, ANY_RATIO), told
     assert min(map(len, (outcome.idle, outcome.floor, outcome.fuzzed))) > 20, told
-    # That what was sent came to something: enough of it is right, enough wrong, and every endpoint gets requests.
+    # The run is meaningful: enough requests succeed, enough fail, and every endpoint gets requests.
     assert outcome.by_status["graphql", 200] > REQUESTS / 4
     assert {endpoint for endpoint, count in outcome.by_endpoint.items() if count > 20} == {
         "graphql", "weave", "otlp", "websocket", "files", "exports",

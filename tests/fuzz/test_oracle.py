@@ -1,4 +1,4 @@
-"""Which answers are held to be wrong."""
+"""Tests of the checks that hold for every answer."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Which runs of the fuzzer are held to be steady."""
+"""Tests of the limits within which a run of the fuzzer counts as steady."""
 
 from collections import Counter
 from collections.abc import Sequence

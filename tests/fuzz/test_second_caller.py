@@ -1,4 +1,4 @@
-"""How the latency of a second caller is measured."""
+"""Tests of the second caller, which measures latencies."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""How requests of other shapes go over the wire, and what is wrong with answers to them."""
+"""Tests of requests in other encodings and of the checks of their answers."""
 
 import asyncio
 from dataclasses import replace

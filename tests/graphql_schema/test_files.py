@@ -1,4 +1,4 @@
-"""Files as operations store and read them."""
+"""Files in the API: storage and reads."""
 
 import base64
 from collections.abc import AsyncIterator

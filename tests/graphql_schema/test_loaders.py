@@ -1,4 +1,4 @@
-"""Loaders ask once for all that is asked meanwhile, and keep nothing."""
+"""Loaders load all concurrent keys in one batch and cache nothing."""
 
 import asyncio
 from collections.abc import Sequence

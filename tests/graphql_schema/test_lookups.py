@@ -1,4 +1,4 @@
-"""Look-ups of what is missing, malformed or deleted, in every field of Query; and errors of single root fields."""
+"""Lookups of missing, malformed and deleted entities in every field of Query, and errors of single root fields."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ MISSING: dict[str, Any] = {
     ),
     "nodes": [None],
     "refs": [None],
-    # The reference API has a status for it.
+    # The reference API has a status for a missing evaluation.
     "evaluationStatus": {"__typename": "EvaluationStatusNotFound"},
 }
 """The results of look-ups that find nothing; all other fields of Query are lists, counts and roll-ups."""
@@ -56,12 +56,12 @@ mutation ($bad: StartedCallSchemaForInsert!, $good: StartedCallSchemaForInsert!)
 
 @pytest.fixture(params=[True, False], ids=["compiled", "stock"])
 def run(request: pytest.FixtureRequest, database: Database) -> Run:
-    """Runs a document in each of the two ways of execution."""
+    """Return a function that runs a document, with each of the two executors."""
     return running(build_schema(Limits(), compiled=request.param), Context(Stores.for_database(database)))
 
 
 def several(question: Question) -> dict[str, Any]:
-    """The runs to compare, of which a question has one."""
+    """Return two runs to compare, because a question has only one."""
     return {"callIds": [call_id(98), call_id(99)]} if question.field == "evaluationCompare" else {}
 
 

@@ -1,4 +1,4 @@
-"""Anything by its ref: every kind of entity, several at once, and what there is none of."""
+"""Lookups by ref: every kind of entity, several at once, and missing ones."""
 
 import base64
 from collections import Counter
@@ -61,7 +61,7 @@ query ($ids: [ID!]!) {
 
 
 def refs_in(value: Any) -> list[str]:  # noqa: ANN401 -- any JSON
-    """Every ref in an answer, in order."""
+    """Return all refs in an answer, in order."""
     match value:
         case dict():
             return [
@@ -77,7 +77,7 @@ def refs_in(value: Any) -> list[str]:  # noqa: ANN401 -- any JSON
 
 @pytest.fixture
 async def refs(run: Run, calls: CallsStore, objects: ObjectsStore, database: Database) -> list[str]:
-    """The refs of one of everything, and of a few more."""
+    """Create at least one entity of each kind and return the refs."""
     op = await objects.create(version({"_type": "CustomWeaveType", "weave_type": {"type": "Op"}}, object_id="answer"))
     prompt = await objects.create(version("Be kind.", object_id="prompt"))
     assert prompt

@@ -1,4 +1,4 @@
-"""Exports of spans by GraphQL."""
+"""Exports of spans in the API."""
 
 from tests.graphql_schema.conftest import Run
 from tests.stores.otel.messages import otlp_json, request, span, span_id

@@ -1,4 +1,4 @@
-"""Projects in the API: what each has and takes, computed only when selected, for a page in few commands."""
+"""Projects in the API: their fields are computed only if selected, in few commands for each page."""
 
 from collections import Counter
 from dataclasses import replace
@@ -40,7 +40,7 @@ STATS = f"query ($project: ID!) {{ projectStats(projectId: $project) {{ {SIZES} 
 
 @pytest.fixture
 async def chat(database: Database, calls: CallsStore, objects: ObjectsStore) -> None:
-    """Two calls of 10 bytes each, an object of 13, a table with rows of 16 and a file of 5."""
+    """Store two calls of 10 bytes each, an object of 13, a table with rows of 16 and a file of 5."""
     await calls.write([start(number, inputs={"a": 1}) for number in (1, 2)])
     await objects.create(version({"x": [1, 2]}))
     await TablesStore(database).create(PROJECT, [{"a": 1}, {"a": 1}, {"b": 2}])
@@ -134,7 +134,7 @@ async def test_unselected_fields_are_not_computed(run: Run, commands: Commands) 
     assert await asked("{ projects { totalCount } }") == ["projects", "projects"]
     assert commands.sent[0][1]["limit"] == 1
     assert await asked("{ projects { nodes { id } } }") == ["projects"]
-    assert await asked("{ projects { nodes { callCount } } }") == ["projects", 1]  # a pipeline that begins with ids
+    assert await asked("{ projects { nodes { callCount } } }") == ["projects", 1]  # the pipeline starts with ids
     assert await asked("{ projects { nodes { stats { tablesStorageSizeBytes } } } }") == ["projects", "table_rows"]
 
 
@@ -154,11 +154,11 @@ async def test_command_count_does_not_depend_on_page_size(run: Run, calls: Calls
     assert [node["callCount"] for node in nodes] == [1] * 60
     assert [node["stats"]["traceStorageSizeBytes"] for node in nodes] == [4] * 60
     assert few == many == {"find": 1, "aggregate": 1 + 7}
-    assert very_many == {"find": 1, "aggregate": 1 + 3 * 7}  # no command counts more than 25 projects
+    assert very_many == {"find": 1, "aggregate": 1 + 3 * 7}  # a command counts at most 25 projects
 
 
 class Slow(ProjectsStore):
-    """Gets through with no count and no size in time."""
+    """A store whose counts and sizes always time out."""
 
     async def _never(self, *_: object, **__: object) -> NoReturn:
         raise StoreTimeoutError("narrow the filter")
@@ -312,7 +312,7 @@ async def test_each_project_of_a_page_has_its_own_lists(run: Run, calls: CallsSt
         ]
         return len(commands.sent)
 
-    # No command reads across projects: one lists these, and then each has one.
+    # No command reads across projects: one lists the projects, then each project needs one.
     assert [await asked(first) for first in (1, 3)] == [2, 4]
 
 

@@ -1,4 +1,4 @@
-"""`loomql serve` in a process that tells how many tasks it has."""
+"""`loomql serve` in a process that reports its number of tasks."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ _EVENT_BYTES: Final = 8 * 1024 * 1024
 
 
 class CountedServer(NamedTuple):
-    """The server's process and address, the file of its tasks, and that of its output."""
+    """The server's process and URL, the file with its number of tasks, and the file of its output."""
 
     process: subprocess.Popen[bytes]
     url: str
@@ -26,7 +26,7 @@ class CountedServer(NamedTuple):
 
 @contextmanager
 def counted_server(folder: Path, uri: str, database: str) -> Iterator[CountedServer]:
-    """A server over a database, until the block ends."""
+    """Start a server on a database and terminate it when the block ends."""
     output, tasks_file = folder / "server.log", folder / "tasks"
     settings = {
         "LOOMQL_MONGODB_URI": uri,

@@ -1,4 +1,4 @@
-"""The mixed load in small: `python -m tests.load` goes on for longer, and tells times."""
+"""A short run of mixed load; `python -m tests.load` runs longer and reports times."""
 
 from pathlib import Path
 

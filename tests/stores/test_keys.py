@@ -1,4 +1,4 @@
-"""Keys: of many changes at once none is lost or done twice."""
+"""Tests that concurrent changes of keys are all applied, and each only once."""
 
 import asyncio
 from functools import partial
@@ -15,7 +15,7 @@ from tests.waiting import until
 
 @pytest.fixture
 def keys(database: Database) -> KeysStore:
-    """A store of keys that answers at once, since nobody else goes by them."""
+    """Return a store of keys that does not wait after changes, because no other process uses the keys."""
     return KeysStore(database, settle_seconds=0)
 
 

@@ -1,4 +1,4 @@
-"""Operations at once: who waits, who is refused, and that every place is given back."""
+"""Tests of the limit of concurrent operations: waiting, refusals and the release of every slot."""
 
 import asyncio
 import json
@@ -58,7 +58,7 @@ async def test_one_caller_cannot_use_all_slots() -> None:
     greedy = [asyncio.create_task(held(operation_limiter, "greedy", let_go)) for _ in range(4)]
     await until(lambda: operation_limiter.waiting == 2)
 
-    # As many wait as may run; more are told at once.
+    # As many operations may wait as may run; the limiter refuses any more at once.
     with pytest.raises(RateLimitedError, match="you already run 2 operations") as refused:
         await operation_limiter.acquire("greedy")
     async with asyncio.timeout(10), operation_limiter.slot("modest"):
@@ -93,7 +93,7 @@ async def test_cancelled_waiter_takes_no_slot() -> None:
     for task in leaving:
         task.cancel()
     let_go.set()
-    # One of them is called just when it leaves.
+    # One of them gets its slot just as it is cancelled.
     outcomes = await asyncio.gather(*leaving, return_exceptions=True)
 
     assert [await one, await staying] == ["a", "c"]

@@ -1,4 +1,4 @@
-"""What operations hold of the intake: they give it back once they are answered, whether the answer is read or not."""
+"""Tests that operations release their reserved intake bytes once answered, even if the client reads no answer."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ LONG_ANSWER = 30_000_000
 
 
 class Answers:
-    """How many of the long ones were made."""
+    """A count of the long answers that were produced."""
 
     count = 0
 
@@ -65,7 +65,7 @@ schema = LimitedSchema(Query, subscription=Subscription, limits=Limits())
 
 
 def asking(field: str, size: int = ROOM) -> dict[str, Any]:
-    """A request whose variables have so many bytes."""
+    """Return a request whose variables have that many bytes."""
     kind = "subscription" if field == "forever" else "query"
     return {"query": f"{kind} ($of: String!) {{ {field}(of: $of) }}", "variables": {"of": "x" * size}}
 
@@ -81,13 +81,13 @@ def is_full(request_budget: RequestBudget) -> bool:
 
 @pytest.fixture
 async def request_budget(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
-    """An intake without large slots, where each request has to fit into the budget, and soon."""
+    """Return an intake without large slots, which refuses a request after a short wait if it exceeds the budget."""
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.05)
     return RequestBudget(ROOM, large_slots=0)
 
 
 class Exchange:
-    """One request to an application, of whose answer the client takes so many messages and no more."""
+    """One request to an application from a client that takes a limited number of messages."""
 
     def __init__(self, app: GraphQLHTTP, request: dict[str, Any], accept: str, takes: int = 1_000) -> None:
         self.sent: list[dict[str, Any]] = []
@@ -143,7 +143,7 @@ async def test_operation_keeps_its_reservation_until_its_result(request_budget: 
     taken = Exchange(app, asking("length"), accept)
     await until(lambda: taken.status is not None)
 
-    assert refused.status == 429  # the caller of both is the same
+    assert refused.status == 429  # both requests have the same caller
     assert waiting.status == taken.status == 200
     for exchange in (waiting, taken):
         await exchange.leave()
@@ -198,7 +198,7 @@ async def send(socket: ClientConnection, operation_id: str, payload: dict[str, A
 
 
 async def told(socket: ClientConnection, operation_id: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """Begin an operation and give the next message."""
+    """Start an operation and return the next message."""
     await send(socket, operation_id, payload)
     message: dict[str, Any] = json.loads(await socket.recv())
     return message

@@ -1,4 +1,4 @@
-"""Every endpoint authenticates its callers, and ends their requests when the key is revoked or expires."""
+"""Tests that every endpoint authenticates callers and ends requests of a revoked or expired key."""
 
 import asyncio
 import base64
@@ -137,7 +137,7 @@ BATCH = """mutation ($batch: [CallBatchMode!]!) {
 
 
 def call_of(project_id: str, number: int) -> list[dict[str, Any]]:
-    """The start and the end of a call, as a batch has them."""
+    """Return the start and the end of a call as items of a batch."""
     both = {"projectId": project_id, "id": call_id(number)}
     start = {"opName": "op", "startedAt": "2026-02-28T12:00:00Z", "attributes": {}, "inputs": {}}
     return [{"start": both | start}, {"end": both | {"endedAt": "2026-02-28T12:00:01Z", "summary": {}}}]
@@ -243,7 +243,8 @@ async def test_websocket_with_a_wrong_header_is_not_opened(keyed: Keyed, caplog:
 async def test_unauthenticated_websocket_messages_are_limited_in_size(keyed: Keyed) -> None:
     address = keyed.url.replace("http", "ws") + "/graphql"
     async with asyncio.timeout(TIMEOUT), connect(address, subprotocols=[TRANSPORT]) as stranger:
-        # Only the head of a frame: what it announces is not waited for, let alone held.
+        # The test sends only the head of a frame: the server closes the connection without waiting for the
+        # announced bytes.
         stranger.transport.write(b"\x81\xff" + (500_000).to_bytes(8) + bytes(4))
         with pytest.raises(ConnectionClosed) as closed:
             await stranger.recv()
@@ -315,7 +316,7 @@ async def test_result_after_revocation_is_not_sent(keyed: Keyed, path: str) -> N
 
 @pytest.fixture
 async def unwatched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """No connection is told that its key has ended, as in the quarter of a second before it is."""
+    """Disable the notification of connections about ended keys, which normally takes up to a quarter of a second."""
     has_started, is_over, has_ended = threading.Event(), threading.Event(), threading.Event()
 
     async def tell_nobody(_: KeyCache) -> None:
@@ -325,11 +326,11 @@ async def unwatched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
         has_ended.set()
 
     monkeypatch.setattr(KeyCache, "_watch", tell_nobody)
-    await asyncio.sleep(3 * FRESH_SECONDS)  # who watches for others has ended by then
+    await asyncio.sleep(3 * FRESH_SECONDS)  # the watchers of other tests have ended by then
     yield
     is_over.set()
     assert has_started.is_set(), "the watcher of a test before was still there"
-    assert await asyncio.to_thread(has_ended.wait, TIMEOUT)  # the server is that of other tests, too
+    assert await asyncio.to_thread(has_ended.wait, TIMEOUT)  # the server is shared with other tests
 
 
 @pytest.mark.usefixtures("unwatched")
@@ -470,7 +471,7 @@ async def test_spans_over_http_need_the_writer_role(keyed: Keyed) -> None:
             (await reader.post("/v1/traces", content=ours, headers=kind)).status_code,
             (await nobody.post("/v1/traces", content=ours, headers=kind)).status_code,
         ]
-        # Bodies of protobuf may simply be put one behind the other.
+        # Protobuf messages can be concatenated.
         partly = await writer.post("/v1/traces", content=ours + mixed, headers=kind)
 
     assert statuses == [200, 403, 403, 403, 403, 401]
@@ -494,7 +495,7 @@ async def test_weave_api_accepts_what_its_sdk_sends(keyed: Keyed) -> None:
 async def test_spans_over_grpc_are_rate_limited(mongodb_uri: str, database: Database, database_name: str) -> None:
     keys = [(await KeysStore(database, settle_seconds=0).create([Grant(OURS, Role.WRITER)])).text for _ in range(2)]
     port = free_port()
-    # One in a quarter of an hour: nothing is put into the bucket while the test runs.
+    # This rate adds one token in a quarter of an hour, so the bucket gets none while the test runs.
     limits: dict[str, Any] = {"rate_limit": 0.001, "rate_burst": 2}
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, otlp_grpc_port=port, **limits)
     codes = []
@@ -537,7 +538,7 @@ async def test_server_is_open_until_there_is_a_first_key(
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", auth=("api", "k" * 40)) as client:
-            # Who sends a key that means nothing here is let in, too: the Weave SDK always sends one.
+            # The Weave SDK always sends a key, so a server without keys must accept any.
             query = {"query": READ % (OURS, CALL)}
             before = await client.post("/graphql", json=query)
             async with connect(f"ws://{host}/graphql", subprotocols=[TRANSPORT]) as opened:
@@ -652,7 +653,7 @@ async def test_cached_keys_need_no_command_per_request(keyed: Keyed) -> None:
         made = await reads() - before
 
     assert {answer.status_code for answer in answers} == {200}
-    # Four a second at most, and what the server's own upkeep asks meanwhile.
+    # At most four reads a second, plus the reads of the server's background tasks.
     assert made < 200
 
 
@@ -690,7 +691,7 @@ async def test_spans_over_grpc_after_revocation_are_not_stored(keyed: Keyed) -> 
     before = await keyed.database.calls.count_documents({})
 
     async def late() -> AsyncIterator[bytes]:
-        await asyncio.sleep(0.2)  # what says who it is goes first
+        await asyncio.sleep(0.2)  # the metadata that authenticates the caller is sent first
         await keyed.store.revoke(made.key.id)
         yield body(span(77))
 

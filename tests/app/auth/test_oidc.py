@@ -1,4 +1,4 @@
-"""Tokens of an issuer let in those whom it vouches for, and nobody else."""
+"""Tests that only valid tokens of the configured issuer authenticate a caller."""
 
 import base64
 import json
@@ -119,7 +119,7 @@ async def test_unverified_email_has_no_grant(issuer: StandInIssuer) -> None:
 
 
 def by_secret(issuer: StandInIssuer) -> str:
-    """A token that is signed with the public key as if it were a secret, which PyJWT would not do."""
+    """Return a token that uses the public key as an HMAC secret, which PyJWT refuses to sign."""
     public = issuer.rsa.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )

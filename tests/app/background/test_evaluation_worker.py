@@ -1,4 +1,4 @@
-"""Runs of evaluations in the running service: taken up, handed over, and survived by, whatever becomes of a server."""
+"""Tests that evaluation runs in a real service start, move to other servers and survive the end of a server."""
 
 import asyncio
 import json
@@ -46,13 +46,13 @@ subscription ($callId: ID!) {{
 
 @pytest.fixture
 async def stores(database: Database, providers: EnvironmentProviders) -> Stores:
-    """The stores of this process, which work on no run by themselves."""
+    """Return the stores of this process, which executes no runs itself."""
     return Stores.for_database(database, providers)
 
 
 @pytest.fixture
 def environment(mongodb_uri: str, database_name: str, stand_in: StandIn) -> dict[str, str]:
-    """The environment of servers over the test's database, with the stand-in in the place of OpenAI."""
+    """Return the environment of servers that use the test's database and the stand-in in place of OpenAI."""
     return {
         "LOOMQL_MONGODB_URI": mongodb_uri,
         "LOOMQL_MONGODB_DATABASE": database_name,
@@ -63,7 +63,7 @@ def environment(mongodb_uri: str, database_name: str, stand_in: StandIn) -> dict
 
 
 async def order(server: Server, stores: Stores, seconds: float = 0.15) -> str:
-    """Order a run from a server, whose model and judge take their time."""
+    """Start a run on a server, with a slow model and a slow judge; return the id of its call."""
     judge = await orders.judge(stores, f"slow-{seconds}")
     evaluation, model = await orders.evaluation(stores, [judge], ROWS), await orders.model(stores, f"slow-{seconds}")
     async with httpx.AsyncClient(timeout=30) as client:
@@ -90,7 +90,7 @@ async def until_over(database: Database) -> None:
 
 
 async def check_whole(stores: Stores, call_id: str) -> None:
-    """See that a run is what it had been if nobody had disturbed it."""
+    """Check that a run has the same result as an undisturbed run."""
     tree = await orders.tree(stores, call_id)
     assert (tree.root["status"], len(tree.rows())) == ("success", len(ROWS))
     assert {call["status"] for call in tree.every()} == {"success"}
@@ -164,7 +164,7 @@ async def test_stopping_server_releases_its_runs_at_once(
 
 @pytest.fixture
 async def ordered(stores: Stores) -> list[str]:
-    """More runs than one process works on at once."""
+    """Start more runs than one process executes at once; return their ids."""
     evaluation, model = await orders.evaluation(stores, [], ROWS[:2]), await orders.model(stores)
     return [await stores.evaluation_runs.start(PROJECT, evaluation, model) for _ in range(CONCURRENT_RUNS + 2)]
 

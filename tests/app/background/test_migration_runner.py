@@ -1,4 +1,4 @@
-"""A server over a database that an older version wrote: it answers at once, and rightly when it is through."""
+"""Tests of a server on a database of an older version: it answers at once, and completely after the migration."""
 
 import asyncio
 import logging
@@ -38,7 +38,7 @@ WRONG = {"threads": {"nodes": []}, "calls": {"nodes": [{"totalTokens": None, "to
 
 @pytest.fixture
 async def old(database: Database) -> Database:
-    """A database in which an older version logged three turns of a thread."""
+    """Return a database in which an older version logged three turns of a thread."""
     calls = CallsStore(database)
     for number in range(3):
         await calls.write([start(number, thread_id="talk", turn_id=call_id(number)), end(number, summary=SUMMARY)])

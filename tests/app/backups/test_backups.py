@@ -1,4 +1,4 @@
-"""Backups by the command, of a database that is written to meanwhile, and back into an empty one."""
+"""Tests of the backup commands: a backup during writes, and a restore into an empty database."""
 
 import asyncio
 import gzip
@@ -62,7 +62,7 @@ async def filled(database: Database) -> Stores:
 
 
 async def taken(database: Database, client: Client, path: Path) -> str:
-    """The name of a database that has something of most kinds, of which a backup is taken."""
+    """Fill a database with most kinds of documents, write a backup and return the name of the database."""
     await filled(database)
     name = database.calls.database.name
     write_backup(client, name, path, is_own=True)
@@ -116,7 +116,7 @@ async def test_event_cursors_from_before_a_restore_are_refused(
 async def test_backup_is_a_snapshot_during_writes(
     database: Database, client: Client, empty: str, tmp_path: Path
 ) -> None:
-    """Each object names a call that was stored before it: at no moment is there one without the other."""
+    """Each object names a call that was stored before it, so a snapshot never has an object without its call."""
     stores = await filled(database)
     name = database.calls.database.name
     is_over = asyncio.Event()
@@ -184,7 +184,7 @@ def test_backup_with_a_flipped_bit_is_reported_as_damaged(tmp_path: Path) -> Non
     writer.close()
     whole, path = file.getvalue(), tmp_path / "backup"
 
-    for at in range(10, len(whole)):  # before it are a time and a system, which nobody goes by
+    for at in range(10, len(whole)):  # the bytes before are a time and a system, which `verified` ignores
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
         with pytest.raises(BackupError):
             verified(path)

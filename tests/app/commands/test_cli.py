@@ -1,4 +1,4 @@
-"""The command in processes of its own: what it prints, how it ends, what it leaves behind."""
+"""Tests of the command in separate processes: output, exit codes and remaining files and processes."""
 
 import json
 import os
@@ -142,7 +142,7 @@ def test_serve_prints_its_address_and_stops_cleanly(
     assert code == 0
     assert "Traceback" not in said
     assert not is_alive(mongod)
-    assert (data_dir / "db" / "mongod.lock").read_text() == ""  # mongod's own sign of a clean shutdown
+    assert (data_dir / "db" / "mongod.lock").read_text() == ""  # mongod empties it in a clean shutdown
     assert not server.accepts()
 
 
@@ -181,7 +181,7 @@ def test_requests_work_again_after_mongod_was_killed(data_dir: Path, tmp_path: P
     with serving(tmp_path / "out", "--data-dir", str(data_dir)) as server:
         os.kill(mongod_pid(data_dir), signal.SIGKILL)
 
-        # Not by `/readyz`, which may be asked before the process is gone.
+        # `/readyz` is no evidence, because it may answer before the process is gone.
         assert eventually(lambda: answers(server.url, "acme/chat"))
         assert total_count(server.url, "acme/chat") == 0
 

@@ -1,4 +1,4 @@
-"""`loomql index`: what it says, on a server of one's own and beside a running LoomQL."""
+"""Tests of `loomql index`, on an external MongoDB and while LoomQL runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,17 +27,17 @@ OF_A_CUSTOMER = """{ explain(
 
 @pytest.fixture
 def own(mongodb_uri: str, database_name: str) -> dict[str, str]:
-    """A server of one's own, in the environment."""
+    """Return the environment that names an external MongoDB."""
     return {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
 
 
 def index(*arguments: str, **environment: str) -> str:
-    """What a command that succeeds prints."""
+    """Run a command, require success and return its output."""
     return printed(spoken("index", *arguments, **environment))
 
 
 def index_apart(*arguments: str, **environment: str) -> str:
-    """The same of one in a process of its own, which may start a MongoDB."""
+    """Run a command in a separate process, which may start a MongoDB, and return its output."""
     return printed(loomql("index", *arguments, **environment))
 
 

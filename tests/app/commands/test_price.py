@@ -1,4 +1,4 @@
-"""`loomql price`: how a name is resolved, and the rates that it leads to."""
+"""Tests of `loomql price`: the resolution of a model name, and its rates."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def price(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run the command in this process: its exit code, stdout and stderr."""
+    """Return a function that runs the command in this process and returns its exit code, stdout and stderr."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         code = main(["price", *arguments])
@@ -25,7 +25,7 @@ def price(capsys: pytest.CaptureFixture[str]) -> Command:
 
 
 def table(said: str) -> dict[str, list[str]]:
-    """The cells of each class's row."""
+    """Return the cells of each row by the row's class of tokens."""
     rows = [line.split() for line in said.partition("Rates in ")[2].splitlines()[2:]]
     return {name: cells for name, *cells in rows}
 
@@ -117,7 +117,7 @@ def test_invalid_date_is_an_error(price: Command) -> None:
 
 @pytest.fixture
 async def cost_id(mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The id of a price of gpt-4o that `acme/chat` sets."""
+    """Return the id of a price of gpt-4o that `acme/chat` sets."""
     monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
     monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database.calls.database.name)
     rates = {"cache_read_token_cost": 1e-07, "web_search_cost": 0.5}

@@ -1,4 +1,4 @@
-"""`loomql retention` and `loomql project purge`: what they do, and what they say."""
+"""Tests of `loomql retention` and `loomql project purge`: effects and output."""
 
 import json
 import re
@@ -23,7 +23,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 async def stored(database: Database) -> Database:
-    """A database with three calls of nine days ago and one of now."""
+    """Return a database with three calls of nine days ago and one of now."""
     for number, days in enumerate((9, 9, 9, 0)):
         began = times.now() - days * DAY
         await CallsStore(database).write([start(number, started_at=began), end(number, ended_at=began + SECOND)])
@@ -34,7 +34,7 @@ async def stored(database: Database) -> Database:
 def command(
     mongodb_uri: str, stored: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Command:
-    """Runs a command in this process: its exit code, and what it says on its two outputs."""
+    """Return a function that runs a command in this process and returns its exit code, stdout and stderr."""
     monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
     monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", stored.calls.database.name)
     monkeypatch.setattr("sys.stdin", StringIO())
@@ -51,7 +51,10 @@ def command(
 
 @pytest.fixture
 def said(command: Command) -> Callable[..., str]:
-    """What a command that succeeds prints; beside that, the audit log hears of what it does."""
+    """Return a function that runs a command, requires success and returns its output.
+
+    The function checks that stderr contains only audit entries of the command line.
+    """
 
     def run(*arguments: str) -> str:
         code, out, err = command(*arguments)

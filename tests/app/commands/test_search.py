@@ -1,4 +1,4 @@
-"""`loomql search`: what it does, and what it says."""
+"""Tests of `loomql search`: effects and output."""
 
 import re
 from collections.abc import Callable
@@ -18,7 +18,10 @@ Command = Callable[..., tuple[int, str, str]]
 async def command(
     mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Command:
-    """Runs a command in this process, on a database with two calls: its exit code, and what it says."""
+    """Return a function that runs a command in this process, on a database with two calls.
+
+    It returns the exit code, stdout and stderr.
+    """
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(index_state, "MARGIN_SECONDS", 1)
     await CallsStore(database).write([start(1, inputs={"q": "the weft"}), end(1), start(2)])

@@ -1,4 +1,4 @@
-"""What is said of the demo's calls, what they cost, and the threads that took long, read back from a real MongoDB."""
+"""Tests of the demo's feedback, costs and slow threads, read from a real MongoDB."""
 
 from collections import Counter
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the demo's calls refer to, read back from a real MongoDB: all of it is there, and it is what it says it is."""
+"""Tests that everything the demo's calls refer to exists in a real MongoDB and has the right content."""
 
 import ast
 import itertools
@@ -24,7 +24,7 @@ PLACE = ("kind", "version_index", "is_latest", "created_at", "val")
 
 
 async def versions(stores: Stores, name: str | None = None) -> list[Row]:
-    """The versions of a name, or of all, the oldest first."""
+    """Return the versions of one name or of all, oldest first."""
     which = ObjectsFilter(object_ids=[name] if name else None)
     return (await stores.objects.page(PROJECT, PageRequest(size=1000), PLACE, which)).rows
 
@@ -39,7 +39,7 @@ async def content(stores: Stores, digest: str) -> bytes:
 
 @pytest.fixture(scope="module")
 async def table_rows(loaded: Loaded) -> dict[str, Any]:
-    """The rows of the dataset by digest."""
+    """Return the rows of the dataset by digest."""
     table = refs.parse((await one(loaded.stores, dataset.NAME))["rows"])
     page = await loaded.stores.tables.page(PROJECT, table.name, PageRequest(size=1000), ["val"])
     return {row["digest"]: payload(row, "val") for row in page.rows}
@@ -129,7 +129,7 @@ async def test_ops_have_their_code_in_files(loaded: Loaded) -> None:
 
 
 def bar_heights(png: bytes) -> list[int]:
-    """How high the bars of a chart are, from the left, in pixels."""
+    """Return the heights of a chart's bars in pixels, from left to right."""
     chunks, at = {}, 8
     while at < len(png):
         length, kind = struct.unpack_from(">I4s", png, at)

@@ -1,4 +1,4 @@
-"""What app/deploy has is well formed, holds together, and what runs in it is run."""
+"""Tests that the files of app/deploy are well-formed and consistent, and that their programs work."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ SETTINGS = {variable(name) for name in Settings.model_fields}
 
 
 def in_dockerfile(instruction: str) -> list[str]:
-    """The arguments of an instruction of the image that runs, the last one."""
+    """Return the arguments of an instruction in the Dockerfile's last stage."""
     last = DOCKERFILE.rpartition("\nFROM ")[2].replace("\\\n", " ")
     return re.findall(rf"^{instruction} (.*)$", last, re.MULTILINE)
 
@@ -136,7 +136,7 @@ def test_compose_file_has_a_replica_set_of_three_and_loomql_behind_it() -> None:
         assert "--keyFile" in member["entrypoint"][2]
         assert "ports" not in member
         assert services["replica-set"]["depends_on"][name] == {"condition": "service_healthy"}
-    # A member that has users of its own could not join.
+    # A member that creates its own users cannot join the replica set.
     assert ["MONGO_INITDB_ROOT_USERNAME" in services[name]["environment"] for name in members] == [True, False, False]
     own = services["loomql"]
     assert "mongo1:27017,mongo2:27017,mongo3:27017/?replicaSet=loomql" in own["environment"]["LOOMQL_MONGODB_URI"]
@@ -193,7 +193,7 @@ def test_unit_uses_existing_commands_and_settings() -> None:
 def test_unit_lets_exports_lower_their_priority() -> None:
     filters = re.findall(r"^SystemCallFilter=(.*)$", UNIT, re.MULTILINE)
 
-    # What a later line names is let through although it is one of @resources.
+    # A later line allows the system calls that it names, even if they are in @resources.
     assert filters == ["@system-service", "~@privileged @resources", "setpriority"]
 
 

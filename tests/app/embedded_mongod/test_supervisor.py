@@ -1,4 +1,4 @@
-"""The embedded mongod, on the real binary: what it leaves open, survives and refuses."""
+"""Tests of the embedded mongod with the real binary: open ports, crashes and refusals."""
 
 import json
 import os
@@ -33,7 +33,7 @@ LITERAL = "literal-of-a-customer"
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
-# A LoomQL in miniature: opens the folder, writes one acknowledged document after the other, tells each.
+# A minimal LoomQL: it opens the folder, writes one acknowledged document after another and prints each.
 WRITER = """
 import sys
 from pathlib import Path
@@ -47,14 +47,14 @@ with embedded_mongod(Path(sys.argv[1]), cache_gb=0.25) as uri, MongoClient(uri) 
 
 
 def listening_tcp_inodes(pid: int) -> set[str]:
-    """The inodes of the TCP sockets of `pid`, listening or connected."""
+    """Return the inodes of the TCP sockets of `pid`, listening or connected."""
     network = set()
     for table in ("tcp", "tcp6"):
         rows = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
         network |= {row.split()[9] for row in rows}
     own = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # it was closed meanwhile
+        with suppress(FileNotFoundError):  # the process closed it meanwhile
             own.add(str(link.readlink()))
     return {inode for inode in network if f"socket:[{inode}]" in own}
 
@@ -104,7 +104,7 @@ def test_context_exit_leaves_no_process_and_keeps_the_data(data_dir: Path) -> No
         client.kept.notes.insert_one({"_id": 1})
     # then
     assert not is_alive(pid)
-    assert (data_dir / "db" / "mongod.lock").read_text() == ""  # mongod's own sign of a clean shutdown
+    assert (data_dir / "db" / "mongod.lock").read_text() == ""  # mongod empties it in a clean shutdown
     with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as client:
         assert client.kept.notes.count_documents({}) == 1
 
@@ -155,7 +155,7 @@ def test_killed_loomql_leaves_no_mongod_and_loses_no_acknowledged_write(data_dir
         # when
         writer.kill()
         told += [int(line) for line in writer.stdout]
-    # then the folder opens at once, also while the old mongod is still on its way out
+    # then: the folder opens at once, even while the old mongod shuts down
     with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as client:
         kept = {document["_id"] for document in client.kept.numbers.find()}
         assert set(told) <= kept
@@ -163,7 +163,7 @@ def test_killed_loomql_leaves_no_mongod_and_loses_no_acknowledged_write(data_dir
 
 
 def test_orphaned_mongod_is_recognised_and_stopped(data_dir: Path) -> None:
-    # given a mongod with our command line that nobody owns, as systems without PDEATHSIG leave it
+    # given: a mongod with our command line whose parent died, as systems without PDEATHSIG leave it
     with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as client:
         client.kept.notes.insert_one({"_id": 1})
     database = data_dir / "db"
@@ -296,7 +296,7 @@ def test_operations_of_a_killed_server_end_within_half_a_minute(mongodb_uri: str
 
 
 def provoke(client: Client) -> None:
-    """Have mongod log slow commands of all kinds, and warn of those that fail: each repeats what is searched for."""
+    """Make mongod log slow and failed commands of all kinds, whose log entries would contain the literal."""
     database = client.kept
     database.command("profile", 0, slowms=-1)
     slow = {"x": LITERAL, "$where": "sleep(1) || true"}

@@ -1,4 +1,4 @@
-"""Files over HTTP, on a real server: streamed in, streamed out, never run by a browser."""
+"""Tests of files over HTTP on a real server: streamed uploads and downloads that no browser executes."""
 
 import asyncio
 import random
@@ -316,7 +316,7 @@ CONTENTS = count()
 @SAME_SERVER
 @given(name=NAMES.filter(lambda name: name != ".."))
 def test_encoded_file_name_is_returned_as_sent(connection: HTTPConnection, name: str) -> None:
-    content = str(next(CONTENTS)).encode()  # a file keeps the name under which its content first came
+    content = str(next(CONTENTS)).encode()  # a file keeps the name of its first upload, so contents differ
     sent = f"attachment; filename*=UTF-8''{quote(name, safe='')}".encode()
 
     status, _ = exchange(connection, "PUT", "/files/acme/files", content, sent)
@@ -439,7 +439,7 @@ async def test_upload_that_exceeds_the_limit_is_refused_and_leaves_nothing(
             for number in range(2):
                 uploads.append(asyncio.create_task(client.put("/files/acme/files", content=slow(number))))
                 await until(database, uploading(number + 1))
-            # The first grows into the large slot of its caller, and the second beyond their half.
+            # The first upload takes the large slot of its caller; the second exceeds half of it.
             go_on[0].set()
             await until(database, chunks(8))
             go_on[1].set()

@@ -1,4 +1,4 @@
-"""The build hook, run by hatchling itself on a project in miniature."""
+"""Tests of the build hook, which hatchling runs on a minimal project."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ artifacts = ["app/graphiql/dist"]
 path = "app/graphiql/build_hook.py"
 """
 
-# In Vite's place: it bundles what main.js holds, and fails on "broken".
+# A replacement for Vite: it bundles the content of main.js, and fails on "broken".
 BUNDLER = """
 const fs = require("fs");
 const source = fs.readFileSync("main.js", "utf8");
@@ -38,7 +38,7 @@ fs.appendFileSync("../../runs", "x");
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with this very hook; its npm packages are local, so that no registry is asked."""
+    """Return a project with the real hook and local npm packages, so that npm needs no registry."""
     monkeypatch.delenv(build_hook.SKIP, raising=False)
     folder = tmp_path / "app" / "graphiql"
     (folder / "bundler" / "bin").mkdir(parents=True)
@@ -56,7 +56,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def build(project: Path) -> set[str]:
-    """Build the wheel; the names of the files in it."""
+    """Build the wheel and return the names of its files."""
     wheel = next(WheelBuilder(str(project)).build(directory=str(project / "wheels"), versions=["standard"]))
     with zipfile.ZipFile(wheel) as archive:
         return set(archive.namelist())

@@ -1,4 +1,4 @@
-"""GraphiQL's page and assets as the server hands them out, and its default tabs."""
+"""Tests of GraphiQL's page and assets as the server sends them, and of its default tabs."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ TABS = Path(graphiql.__file__).parent / "tabs"
 
 @pytest.fixture
 def dist(tmp_path: Path) -> Path:
-    """A bundle in miniature, laid out as Vite lays it out."""
+    """Return the folder of a minimal bundle, laid out as Vite lays it out."""
     assets = tmp_path / "dist" / "graphiql"
     assets.mkdir(parents=True)
     (tmp_path / "dist" / "index.html").write_text('<script src="./graphiql/index-abc.js"></script>')
@@ -136,7 +136,7 @@ def test_default_tab_is_valid_against_the_schema(tab: Path) -> None:
 
 @pytest.fixture
 def ask(loaded: Loaded) -> Callable[[str], Awaitable[Any]]:
-    """Runs a tab on the demo; its data."""
+    """Return a function that runs a tab's query on the demo and returns its data."""
     schema, context = build_loom_schema(Limits()), Context(loaded.stores)
 
     async def ask(tab: str) -> Any:  # noqa: ANN401 -- any JSON

@@ -1,6 +1,6 @@
-"""Queries that nobody waits for any more, or that take too long: nothing of them goes on in MongoDB.
+"""Tests that cancelled or timed-out queries stop in MongoDB.
 
-The calls are a view whose rows take a tenth of a second each, so that every read of them is slow for real.
+The calls are a view whose rows take a tenth of a second each, so every read of them is really slow.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ SLOWLY: Final = {"$function": {"body": "function() { sleep(100); return true }",
 
 
 class Slow:
-    """What a server that is slow to read calls has under way in MongoDB."""
+    """A server that reads calls slowly, and its running operations in MongoDB."""
 
     def __init__(self, server: Server, client: "MongoClient[dict[str, Any]]", name: str) -> None:
         self.server = server
@@ -37,7 +37,7 @@ class Slow:
         self._name = name
 
     def reads(self) -> list[dict[str, Any]]:
-        """The operations that read calls."""
+        """Return the operations that read calls."""
         match = {"ns": {"$regex": rf"^{self._name}\."}, "active": True, "op": {"$in": ["query", "command", "getmore"]}}
         return list(self._client.admin.aggregate([{"$currentOp": {"allUsers": True}}, {"$match": match}]))
 
@@ -58,7 +58,7 @@ def slowed(mongodb_uri: str, name: str, **settings: Any) -> Iterator[Slow]:  # n
 
 @pytest.fixture
 def slow(mongodb_uri: str, database_name: str) -> Iterator[Slow]:
-    """One that gives up nothing by itself while a test runs."""
+    """Yield a slow server that times out no operation during a test."""
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=3000) as slow:
         yield slow
 
@@ -96,7 +96,7 @@ async def test_disconnect_cancels_the_clients_websocket_operation(slow: Slow) ->
         await until(lambda: bool(slow.reads()))
         await socket.send('{"id":"1","type":"complete"}')
         await until(lambda: not slow.reads())
-        # The connection goes on, and what is asked by it is ended with it.
+        # The connection stays open; closing it cancels its later operation.
         assert (await answered(socket, "2", query="{ __typename }"))["payload"]["data"] == {"__typename": "Query"}
         await socket.send(json.dumps({**asked, "id": "3"}))
         await until(lambda: bool(slow.reads()))
@@ -163,7 +163,7 @@ async def test_cancelled_operation_waiting_for_a_connection_never_starts(
             for task in asking:
                 task.cancel()
             await until(lambda: not slow.reads())
-            # Those that waited would have the connections by now.
+            # Waiting requests would have got the connections by now.
             assert (await asked(slow, "{ projects(first: 1) { totalCount } }"))["data"]
 
         assert slow.reads() == []
@@ -186,7 +186,7 @@ async def test_key_is_checked_while_reads_use_all_connections(
 
 @asynccontextmanager
 async def hanging(slow: Slow, count: int, key: str = "") -> AsyncIterator[list[asyncio.Task[httpx.Response]]]:
-    """Clients that wait for what takes long, and hang up at the end."""
+    """Start slow requests, yield their tasks, and disconnect the clients at the end of the block."""
     async with client_of(slow, key) as client:
         asking = [asyncio.create_task(get(client)) for _ in range(count)]
         yield asking

@@ -1,4 +1,4 @@
-"""Hints on the whole service, over HTTP: each cause of an empty answer, and when there is no hint."""
+"""Tests of hints on the whole service over HTTP: each cause of an empty answer, and answers without a hint."""
 
 import asyncio
 import json
@@ -62,7 +62,10 @@ def schema() -> LoomSchema:
 
 @pytest.fixture
 async def stocked(calls: CallsStore) -> None:
-    """Eight calls with messages and a model; the last four with an odd key, and a rare one in a later message."""
+    """Write eight calls with messages and a model.
+
+    The last four have an odd key, and the eighth has a rare key in its second message.
+    """
     for number in range(1, 9):
         late = number > 4
         inputs = {
@@ -87,7 +90,7 @@ async def ask(
     headers: dict[str, str] | None = None,
     **calls_filter: Any,  # noqa: ANN401 -- any field of the filter
 ) -> dict[str, Any]:
-    """The whole body of an answer without an error."""
+    """Return the whole response body, which must have no errors."""
     variables = {"project": project, "query": {"json": {"$expr": query}} if query else None, "filter": calls_filter}
     response = await client.post("/graphql", json={"query": document, "variables": variables}, headers=headers)
     body: dict[str, Any] = response.json()
@@ -183,7 +186,7 @@ async def test_unknown_op_gets_a_similar_name(client: httpx.AsyncClient) -> None
     assert await hints_of(client, opNames=["assistant.anwser:*", "assistant.anwser"]) == expected
     assert await hints_of(client, opNames=[f"weave:///{PROJECT}/op/assistant.anwser:v1"]) == expected
     assert await hints_of(client, eq("op_name", "assistant.anwser")) == expected
-    # One of the names is known, so that the op is not why nothing is found.
+    # One of the names is known, so the op is not the reason for the empty result.
     assert await hints_of(client, opNames=["assistant.anwser", "retrieve"], callIds=["0" * 16]) == []
 
 
@@ -236,7 +239,7 @@ async def test_missing_project_gets_a_hint_in_every_field_that_names_it(client: 
     found = await hints_of(client, project="acme/Chats", document=document)
 
     assert found == [hint("PROJECT_NOT_FOUND", told, PROJECT, path) for path in fields]
-    # Nothing is like it: a project that is yet to be written into is no mistake.
+    # No project has a similar name: a project without data yet is no mistake.
     assert await hints_of(client, project="new/project") == []
 
 
@@ -294,7 +297,7 @@ async def test_one_sample_checks_twenty_paths(database: Database, commands: Comm
 
     found = await store.hints_for(PROJECT, conditions, None)
 
-    assert sum(map(len, found)) == 20  # the paths that a sample looks for
+    assert sum(map(len, found)) == 20  # the paths that the sample counts
     assert commands.names[before:] == ["find", *["aggregate"] * 4]
 
 
@@ -334,7 +337,7 @@ async def test_names_are_compared_in_a_worker_thread(database: Database, monkeyp
         ("acme/chats", None),
     ]
 
-    await store.hints_for(PROJECT, [asked[1][1]], None)  # few samples are read at a time, and this one is kept
+    await store.hints_for(PROJECT, [asked[1][1]], None)  # few samples are read at once, and this one is cached
     monkeypatch.setattr(comparison, "similar_names", recorded)
     found = await asyncio.gather(*[store.hints_for(project, [each], None) for project, each in asked])
 
@@ -358,7 +361,7 @@ async def test_name_cache_is_shared_per_project_and_bounded(
     [(_, names)] = store._samples._names.values()
     assert (names.calls, len(names.ops), len(names.models), names.models["gpt-4o"]) == (300, 200, 200, 300)
     assert max(map(len, names.models)) < 300
-    # It may be one of those that are not kept.
+    # The model may be one of those that the sample does not keep.
     assert await store.hints_for(PROJECT, [unknown], None) == [[]]
     monkeypatch.setattr(sample, "_CACHE_SECONDS", 0.0)
     await store.hints_for(PROJECT, [condition(eq("inputs.other", 1))], None)
@@ -422,7 +425,7 @@ WATCH = """
 
 @asynccontextmanager
 async def writing(calls: CallsStore, inputs: dict[str, object]) -> AsyncIterator[None]:
-    """Write one call after the other while the block lasts: a subscription is up a moment after its hints."""
+    """Write calls until the block ends, because a subscription only starts after its hints."""
 
     async def write() -> None:
         for number in count(20):
@@ -501,7 +504,7 @@ async def test_subscription_with_a_first_event_or_a_resume_gets_no_hints(
         assert not isinstance(result, StreamHints)
         assert result.data is not None
     assert isinstance(await first({"json": {"$expr": eq("inputs.mesags", "x")}}, None), StreamHints)
-    # Who leaves while both are under way leaves nothing behind.
+    # A client that cancels while the hints and the events are pending leaves nothing behind.
     await first_cancelled(schema, context)
     await context.stores.close()
 
@@ -524,7 +527,7 @@ async def test_subscription_whose_field_is_in_a_fragment_gets_hints(database: Da
 
 
 async def first_cancelled(schema: LoomSchema, context: Context) -> None:
-    """Subscribe with a condition, and leave before there is a hint."""
+    """Subscribe with a condition, and cancel before there is a hint."""
     query = {"json": {"$expr": eq("inputs.elsewhere", "x")}}
     results = await schema.stream(WATCH, {"query": query}, context)
     waiting = asyncio.ensure_future(anext(results))
@@ -571,7 +574,7 @@ async def test_large_calls_are_sampled_in_twos_within_a_time_limit(
     commands: Commands,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """That is near the most that is stored of one call."""
+    """The calls are near the size limit of a stored call."""
     text = "x" * 3_500_000
     for number in range(1, 7):
         await calls.write([start(number, inputs={"messages": [text]})])

@@ -1,4 +1,4 @@
-"""GraphQL requests with files, on a real server: what they may look like, and what is refused."""
+"""Tests of GraphQL requests with files on a real server: accepted forms and refusals."""
 
 import asyncio
 import json
@@ -280,7 +280,7 @@ async def test_files_of_all_requests_use_bounded_disk_space(
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
 
             async def first_is_spooled() -> bool:
-                return await spooled_bytes(client) >= edge - 1_000  # the rest is the form's own
+                return await spooled_bytes(client) >= edge - 1_000  # the form's own bytes, up to 1,000, are not spooled
 
             first = asyncio.create_task(client.post("/graphql", content=slow(), headers=kind))
             await arrived.wait()

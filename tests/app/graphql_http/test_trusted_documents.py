@@ -1,4 +1,4 @@
-"""Trusted documents: manifests as tools write them, and asking for documents by their hash over every protocol."""
+"""Tests of trusted documents: manifests of common tools, and requests by hash over every protocol."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ def persisted(sha256: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "content",
     [
-        {"h1": COUNT, "h2": WATCH},  # graphql-codegen's and Relay's
+        {"h1": COUNT, "h2": WATCH},  # the format of graphql-codegen and Relay
         {
             "format": "apollo-persisted-query-manifest",
             "version": 1,
@@ -135,7 +135,7 @@ def test_documents_are_requested_by_hash_with_post_and_get(trusting: Server) -> 
     ]
 
     assert [(answer.status_code, answer.json().get("data")) for answer in answers] == [(200, FOUND)] * 5
-    # A mutation stays one that GET does not run.
+    # GET must not run a mutation, trusted or not.
     assert client.get("/graphql", params={"documentId": "make-hash"}).status_code == 405
 
 
@@ -147,7 +147,7 @@ def test_unknown_document_gets_the_error_code_clients_expect(trusting: Server) -
         [error] = answer.json()["errors"]
         assert (answer.status_code, error["extensions"]["code"]) == (404, "PERSISTED_QUERY_NOT_FOUND")
         assert error["message"].startswith("PersistedQueryNotFound")
-    # Apollo's clients then send both, and it runs; nothing is registered.
+    # Apollo's clients then send the hash and the text. The server runs the text and registers nothing.
     assert trusting.asked(COUNT, **persisted("0" * 64)).json()["data"] == FOUND
     assert trusting.client.post("/graphql", json=persisted("0" * 64)).status_code == 404
 
@@ -195,7 +195,7 @@ def test_strict_server_refuses_untrusted_documents(strict: Server) -> None:
     assert codes == [(403, "FORBIDDEN")] * 4 + [(404, "PERSISTED_QUERY_NOT_FOUND"), (403, "FORBIDDEN")]
     assert "LOOMQL_ONLY_TRUSTED_DOCUMENTS" in answers[0].text
     assert strict.client.post("/graphql", json={"documentId": "c0ffee"}).json()["data"] == FOUND
-    assert strict.asked(COUNT).json()["data"] == FOUND  # its text is known
+    assert strict.asked(COUNT).json()["data"] == FOUND  # the manifest contains this text
 
 
 @pytest.mark.parametrize("query", [[OTHER], {"text": OTHER}, 5, True])

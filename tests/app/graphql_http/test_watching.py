@@ -1,4 +1,4 @@
-"""Watching calls over server-sent events, on the whole service: what is told, and whose end is noticed."""
+"""Tests of subscriptions to calls over server-sent events on the whole service: events and the end of either side."""
 
 import base64
 import signal
@@ -32,7 +32,7 @@ RESUME = f"""subscription ($after: String) {{
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Stores]:
-    """The stores that the service made."""
+    """Return the list of stores that the service creates."""
     made: list[Stores] = []
     over = Stores.for_database
 
@@ -47,7 +47,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Stores]:
 @pytest.fixture
 async def client(mongodb_uri: str, database_name: str, served: list[Stores]) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_event_bytes=2_000_000)
-    # What a client does not read should soon keep the server from sending more.
+    # A small buffer makes the server notice soon that the client does not read.
     transport = httpx.AsyncHTTPTransport(socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)])
     with live_server(create_app(settings), lifespan="on") as host:
         assert len(served) == 1

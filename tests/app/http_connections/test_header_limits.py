@@ -1,4 +1,4 @@
-"""Heads of requests that are too large, or take too long, and what is left alone."""
+"""Tests that oversized or slow request heads are refused and that other requests are unaffected."""
 
 import asyncio
 import socket
@@ -60,19 +60,19 @@ def host() -> Iterator[tuple[str, int]]:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch, host: tuple[str, int]) -> tuple[str, int]:
-    """A server that gives a head a fifth of a second, and lets nothing pass by after a refusal."""
+    """Return a server that allows a fifth of a second for a head and closes at once after a refusal."""
     monkeypatch.setattr(header_limits, "SECONDS", 0.2)
     monkeypatch.setattr(malformed_requests, "_LINGER_SECONDS", 0)
     return host
 
 
 def answer(client: socket.socket) -> bytes:
-    """All that comes until the connection is closed."""
+    """Return all bytes that arrive until the connection is closed."""
     return b"".join(iter(lambda: client.recv(65_536), b""))
 
 
 def sent(host: tuple[str, int], *pieces: bytes, pause: float = 0.0) -> tuple[bytes, int]:
-    """What comes back, and how many bytes the server took before it hung up."""
+    """Return the response, and how many bytes the server accepted before it closed the connection."""
     taken = 0
     with socket.create_connection(host, timeout=30) as client:
         try:

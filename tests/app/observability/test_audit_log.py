@@ -1,4 +1,4 @@
-"""The audit log: what was removed or changed, by whom, whichever way they came in."""
+"""Tests that the audit log records each removal and change with its caller, over every protocol."""
 
 import json
 import logging
@@ -37,7 +37,7 @@ CREATE = f"""mutation {{
 
 @pytest.fixture
 def server(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    # A purge waits for writers that are late; there are none.
+    # A purge waits for late writers, and this test has none.
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
     yield from serving(mongodb_uri, database_name, admin=True)
@@ -85,7 +85,7 @@ def test_deletes_purges_and_retention_are_logged_with_counts(server: Server, cap
         ("retention.set", {"keep_days": 30, "keep_calls": None}),
         ("project.purge", {}),
     ]
-    # one of the calls is only known to be gone
+    # of the two calls, one was deleted before, and only its id is left
     assert (told[8][0], told[8][1]["calls"], len(told)) == ("project.purged", 2, 9)
     assert STORED not in str(found)
 
@@ -192,7 +192,7 @@ def test_entry_that_cannot_be_written_goes_to_standard_error(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder with room for 16 pages."""
+    """Yield a folder with room for 16 pages."""
     folder = tmp_path / "small"
     folder.mkdir()
     mount, unmount = shutil.which("mount"), shutil.which("umount")
@@ -272,7 +272,7 @@ def test_missing_audit_folder_prevents_actions_and_startup(
 
 
 def told(line: str) -> tuple[str, str]:
-    """What was done, and by whom."""
+    """Return the action of an entry and its caller."""
     entry = json.loads(line)
     return entry["action"], entry["caller"]
 

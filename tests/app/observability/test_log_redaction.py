@@ -1,4 +1,4 @@
-"""No secrets in logs: what the filter makes of records, and a real server at debug, its errors and tracebacks."""
+"""Tests that logs contain no secrets: the filter, and a real server at debug level with errors and tracebacks."""
 
 import base64
 import json
@@ -140,7 +140,7 @@ async def test_real_server_at_debug_writes_no_secret(mongodb_uri: str, database_
         server.stop()
         output = server.output.read_text()
 
-    assert "POST /graphql" in output  # it does write at debug
+    assert "POST /graphql" in output  # the debug level is active
     assert output.count("Traceback (most recent call last)") >= 2
     assert [secret for secret in SECRETS if secret in output] == []
 
@@ -155,14 +155,14 @@ def asking() -> dict[str, Any]:
 
 
 async def provoke(client: httpx.AsyncClient, mongodb_uri: str, database_name: str) -> None:
-    """Have a server answer, refuse and fail, with secrets in all that is sent."""
+    """Make a server answer, refuse and fail requests that are full of secrets."""
     await client.get("/graphql", params={"query": f'{{ a(b: "{LITERAL}") }}', "variables": json.dumps({"v": VARIABLE})})
     await client.get("/graphql", params={"query": "{ __typename }"}, headers={"authorization": f"Basic {SECRETS[-1]}"})
     await client.post("/graphql", json={"query": "query ($v: Int) { __typename }", "variables": {"v": VARIABLE}})
     completion = 'mutation ($i: JSON!) { completionsCreate(projectId: "acme/broken", inputs: $i) { response } }'
     inputs = {"model": "gpt-4o", "messages": [{"role": "user", "content": VARIABLE}], "extra_headers": {"api_key": KEY}}
     await client.post("/graphql", json={"query": completion, "variables": {"i": inputs}})
-    # A document that no LoomQL wrote makes it fail where nobody expects that.
+    # LoomQL never writes such a document, so it causes an unexpected error.
     with MongoClient[dict[str, Any]](mongodb_uri) as mongo:
         broken = {
             "_id": "acme/broken:1",

@@ -1,4 +1,4 @@
-"""What stands in for a provider of models: it speaks as much of OpenAI's protocol as these tests need."""
+"""A fake model provider that implements the part of OpenAI's protocol that these tests need."""
 
 import json
 import threading
@@ -22,11 +22,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def completion(asked: dict[str, Any]) -> dict[str, Any]:
-    """An answer, or a call of a tool where tools are offered."""
+    """Return an answer, or a tool call if the request offers tools."""
     message: dict[str, Any] = {"role": "assistant", "content": ANSWER}
     if "tools" in asked:
         message = {"role": "assistant", "content": None, "tool_calls": [CALL]}
@@ -42,7 +42,7 @@ def completion(asked: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def provider() -> Iterator[str]:
-    """Serve until the block ends; yields the base URL for clients."""
+    """Run the provider until the block ends; yield its base URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""OTLP over HTTP as the specification has it: forms, encodings, answers, and what is refused."""
+"""Tests of OTLP over HTTP against the specification: formats, encodings, responses and refusals."""
 
 import asyncio
 import gzip
@@ -38,7 +38,7 @@ TOO_DEEP = {"." * 64: 1}
 
 @pytest.fixture
 def headers() -> dict[str, str]:
-    """Those of a request in protobuf to a project of the test's own."""
+    """Return the headers of a protobuf request to a project that only this test uses."""
     return PROTOBUF | {"project_id": f"acme/{uuid.uuid4().hex}"}
 
 
@@ -291,7 +291,7 @@ async def test_only_post_is_allowed(http: httpx.AsyncClient) -> None:
 
 @pytest.fixture
 async def narrow(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A server with room for one body of 100,000 bytes at once."""
+    """Yield a client of a server with room for one body of 100,000 bytes at a time."""
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=100_000)
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
@@ -314,7 +314,7 @@ async def test_sender_over_the_limit_gets_retry_after(
         yield sent[-1:]
 
     slow = asyncio.create_task(narrow.post("/v1/traces", content=slowly(), headers=PROTOBUF))
-    await asyncio.sleep(0.3)  # the server takes them in
+    await asyncio.sleep(0.3)  # the server receives the first spans
     refused = await narrow.post("/v1/traces", content=content, headers=headers)
     goes_on.set()
     answers = [await slow, await narrow.post("/v1/traces", content=content, headers=headers)]

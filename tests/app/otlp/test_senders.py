@@ -1,4 +1,4 @@
-"""Those who send spans for real, in processes of their own: what arrives is what they sent."""
+"""Tests that spans of real senders in separate processes arrive as sent."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ def model() -> Iterator[str]:
 
 
 def check_frames(sent: list[dict[str, Any]], stored: dict[str, Any]) -> None:
-    """See that each span is there once: its name, its place in the trace, its times to the microsecond."""
+    """Check that each span is stored once, with its name, place in the trace and times in microseconds."""
     assert len({span["id"] for span in sent}) == len(sent) == len(stored)
     for span in sent:
         call = stored[span["id"]]
@@ -32,7 +32,7 @@ def check_frames(sent: list[dict[str, Any]], stored: dict[str, Any]) -> None:
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:
-    """Attributes as LoomQL nests them, said plainly."""
+    """Return attributes nested like LoomQL nests them, by a simple implementation."""
     found: dict[str, Any] = {}
     for key, value in flat.items():
         *path, last = key.split(".")

@@ -1,4 +1,4 @@
-"""Which addresses are the world's."""
+"""Tests of the addresses that count as public."""
 
 from ipaddress import ip_network
 

@@ -1,4 +1,4 @@
-"""Reaching providers through the real client library: what is sent, what is refused, what is told."""
+"""Tests of requests to providers through the real client library: content, refusals and error messages."""
 
 import asyncio
 import socket
@@ -67,7 +67,7 @@ async def test_routing_and_framing_headers_are_refused(
 
 @pytest.mark.parametrize("name", ["Helicone-Target-URL", "x_portkey-custom-host", "X-Team", "X-Anything"])
 async def test_headers_with_a_server_key_need_the_operators_setting(stand_in: StandIn, name: str) -> None:
-    # A gateway may take from any header where to send the request, and the key with it.
+    # A gateway may read the target of the request from any header, and would send the key there.
     unnamed, named = EnvironmentProviders({}), EnvironmentProviders({}, gateways=parse_hosts(stand_in.base_url))
     ours = endpoint(stand_in.base_url, headers={name: "elsewhere"}, api_key_name="OPENAI_API_KEY")
 
@@ -277,7 +277,10 @@ Resolve = Callable[[list[list[str]]], list[str]]
 
 @pytest.fixture
 def resolving(monkeypatch: pytest.MonkeyPatch) -> Resolve:
-    """Has the resolver give, look-up by look-up, these addresses to every name; the names that were looked up."""
+    """Return a function that makes the resolver return the given addresses, one list per look-up.
+
+    That function returns the list of names that were looked up.
+    """
 
     def resolving(answers: list[list[str]]) -> list[str]:
         asked: list[str] = []
@@ -311,7 +314,7 @@ async def test_name_that_resolves_to_an_internal_address_is_refused(
 async def test_checked_address_is_the_connected_address(
     providers: EnvironmentProviders, stand_in: StandIn, resolving: Resolve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The first look-up gives an address that passes, any other one would give the loopback, as in DNS rebinding.
+    # The first look-up returns a permitted address. Any later one returns the loopback address, as in DNS rebinding.
     asked = resolving([["203.0.113.5"], ["127.0.0.1"], ["127.0.0.1"]])
     connected: list[str] = []
     real = httpcore2.AnyIOBackend.connect_tcp

@@ -1,4 +1,4 @@
-"""Secrets in what providers answer, whole or in parts."""
+"""Tests that secrets in provider responses are removed, whole or in parts."""
 
 import json
 from typing import Any
@@ -56,7 +56,7 @@ def chunk(delta: object, finish_reason: str | None = None, index: int = 0) -> di
 
 
 def passed(*chunks: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What is told of chunks, as text, and what is kept of them."""
+    """Return the text sent for the chunks, and the completion kept of them."""
     secrets, whole = StreamedSecrets([KEY, "another-secret"]), AssembledCompletion()
     told = [safe for one in chunks for safe in secrets.passed(json.loads(json.dumps(one)))] + list(secrets.rest())
     for one in told:

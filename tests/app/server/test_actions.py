@@ -1,4 +1,4 @@
-"""Actions that come to no end: whoever asked for one leaves, or the server is killed in the middle."""
+"""Tests of interrupted actions: the client disconnects, or the server is killed."""
 
 import asyncio
 import signal
@@ -31,7 +31,7 @@ EXECUTE = """
 
 @pytest.fixture
 async def body(calls: CallsStore, objects: ObjectsStore, stand_in: StandIn) -> dict[str, Any]:
-    """The request to judge sixty calls, by a judge that takes its time."""
+    """Return a request that has a slow judge judge sixty calls."""
     numbers = range(1, COUNT + 1)
     await calls.write([part for number in numbers for part in (start(number), end(number, output=number))])
 

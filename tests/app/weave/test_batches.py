@@ -1,4 +1,4 @@
-"""Batches at the Weave API: whatever is wrong with one item, the others are stored, and it is told."""
+"""Tests that the Weave API stores the valid items of a batch and reports each invalid one."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ def ids_of(weave_api: httpx.Client, project: str) -> set[str]:
 
 
 def bad_items(project: str) -> dict[str, tuple[Any, str]]:
-    """Items that break a rule, with what is said of them."""
+    """Return invalid items by name, each with its expected error message."""
     good = start(project)
     without_op = start(project)
     del without_op["req"]["start"]["op_name"]
@@ -206,7 +206,7 @@ def test_single_starts_and_ends_are_reported_by_status(weave_api: httpx.Client, 
 
 
 def complete(project: str, **fields: object) -> dict[str, Any]:
-    """A call that is whole, as newer SDKs send it."""
+    """Return a complete call, as newer SDKs send it."""
     begun = start(project)["req"]["start"]
     return {**begun, **end(project, begun["id"])["req"]["end"], "is_eval": False, **fields}
 
@@ -242,7 +242,7 @@ def test_eager_start_and_end_are_stored(weave_api: httpx.Client, project: str) -
 
 
 def test_large_batch_is_stored_in_chunks(weave_api: httpx.Client, project: str, graphql: httpx.Client) -> None:
-    # 1,300 calls in 6 MB, their ends in the same body, and one among them that is no JSON.
+    # 1,300 calls in 6 MB, their ends in the same body, and one item that is not valid JSON.
     begun = [start(project, inputs={"text": 'word, [word] {word} \\" ü ' * 160}) for _ in range(1300)]
     ended = [end(project, item["req"]["start"]["id"], output={"n": number}) for number, item in enumerate(begun)]
     body = json.dumps({"batch": [*begun[:700], "HERE", *begun[700:], *ended]}).encode()
@@ -300,7 +300,7 @@ def test_invalid_feedback_does_not_lose_the_others(
 
 
 def notes(project: str) -> list[dict[str, object]]:
-    """Feedback in a batch, with ids of its own."""
+    """Return two pieces of feedback as batch items, with new ids."""
     piece = {"project_id": project, "weave_ref": call_ref(project, "a" * 16), "feedback_type": "n", "payload": {}}
     return [{**piece, "id": str(uuid.uuid4())} for _ in range(2)]
 
@@ -309,7 +309,7 @@ def notes(project: str) -> list[dict[str, object]]:
 def test_write_conflict_is_returned_as_retryable(
     weave_api: httpx.Client, project: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The SDK sends again what is answered by 5xx, and drops what is answered by 409.
+    # The SDK retries a request that was answered with 5xx, and drops one that was answered with 409.
     ended = [end(project, "a" * 16), end(project, "b" * 16)]
     version = {"project_id": project, "object_id": "o", "val": {}}
     form = {"data": {"project_id": project}, "files": {"file": ("x", uuid.uuid4().bytes)}}
@@ -400,13 +400,13 @@ def test_dense_batch_is_refused_before_any_item_is_read(weave_api: httpx.Client,
 
 @pytest.fixture
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each large item of a batch is stored by itself."""
+    """Store each large item of a batch separately."""
     for module in (call_writes, feedback):
         monkeypatch.setattr(module, "_BYTES_AT_ONCE", 100_000)
 
 
 def dense_batch(project: str, path: str, reservation: Reservation) -> Body:
-    """The body of a batch of three items, for each of which memory is reserved."""
+    """Return the body of a batch of three items; each item reserves memory."""
     dense: dict[str, object] = {"dense": [{}] * 40_000}
     if path == BATCH:
         items = [start(project, inputs=dense) for _ in range(3)]

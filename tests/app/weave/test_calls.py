@@ -1,4 +1,4 @@
-"""Reading calls at the Weave API, by plain HTTP."""
+"""Tests of reading calls at the Weave API over plain HTTP."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ STREAM = "/calls/stream_query"
 
 
 def with_calls(weave_api: httpx.Client, project: str, count: int, **fields: object) -> list[str]:
-    """The ids of calls that are there then, a second apart."""
+    """Write calls that start a second apart and return their ids."""
     batch = [
         start(project, started_at=f"2026-01-01T00:{at // 60:02}:{at % 60:02}Z", inputs={"n": at}, **fields)
         for at in range(count)

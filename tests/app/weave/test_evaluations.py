@@ -1,4 +1,4 @@
-"""Evaluations that the real Weave SDK ran and logged are read as rows, with their scores and calls."""
+"""Tests that evaluations of the real Weave SDK are read as rows with their scores and calls."""
 
 import json
 from pathlib import Path
@@ -53,7 +53,7 @@ def project_of(version: str) -> str:
 
 @pytest.fixture(scope="session")
 def ran(url: str, sdks: dict[str, Sdk], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What went wrong with the program under each version: nothing, if all is well."""
+    """Run the program under each version and return its error output, which is empty after a success."""
     started = {
         version: sdk.start([PROGRAM, project_of(version)], f"{url}/weave", tmp_path_factory.mktemp("weave"))
         for version, sdk in sdks.items()
@@ -64,13 +64,13 @@ def ran(url: str, sdks: dict[str, Sdk], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(params=VERSIONS)
 def project(request: pytest.FixtureRequest, ran: dict[str, str]) -> str:
-    """A project that the program logged into."""
+    """Return a project that the program logged into."""
     assert ran[request.param] == ""
     return project_of(request.param)
 
 
 def runs_of(graphql: httpx.Client, project: str) -> list[str]:
-    """The ids of its three runs, the oldest first."""
+    """Return the ids of the project's three runs, oldest first."""
     document = (
         "query ($project: ID!) { calls(projectId: $project, filter: {traceRootsOnly: true}) { nodes { id opName } } }"
     )

@@ -1,4 +1,4 @@
-"""Feedback and costs at the Weave API, by plain HTTP."""
+"""Tests of feedback and costs at the Weave API over plain HTTP."""
 
 import uuid
 from typing import Any

@@ -1,4 +1,4 @@
-"""Files at the Weave API, by plain HTTP."""
+"""Tests of files at the Weave API over plain HTTP."""
 
 import httpx
 import pytest

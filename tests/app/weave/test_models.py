@@ -1,4 +1,4 @@
-"""Completions, images and actions at the Weave API, by plain HTTP."""
+"""Tests of completions, images and actions at the Weave API over plain HTTP."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ FEEDBACK = "query ($project: ID!) { feedback(projectId: $project) { nodes { weav
 
 @pytest.fixture(autouse=True)
 def provider(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    """The provider of the server, which looks into its environment whenever it is asked."""
+    """Return the server's provider; the server reads its environment on each request."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
     return stand_in

@@ -1,4 +1,4 @@
-"""Objects, ops and refs at the Weave API, by plain HTTP."""
+"""Tests of objects, ops and refs at the Weave API over plain HTTP."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Tables at the Weave API, by plain HTTP."""
+"""Tests of tables at the Weave API over plain HTTP."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Those who write while something fails. Each knows what it sent and what of that was acknowledged."""
+"""Writers that run while something fails. Each records the requests that it sent and those that were acknowledged."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Who gives calls other display names."""
+"""A writer that changes the display names of calls."""
 
 from collections.abc import AsyncIterator
 
@@ -17,7 +17,7 @@ _CALLS = 3
 
 
 class NamesWriter(Writer):
-    """Names a few calls in turn; each other name that is refused is sent again as it is."""
+    """Renames a few calls in turn. It retries every other rejected request unchanged."""
 
     def __init__(self, client: FaultsClient) -> None:
         super().__init__(client)

@@ -1,4 +1,4 @@
-"""Who makes versions of objects, and deletes some."""
+"""Writers that create versions of objects and delete some."""
 
 from collections.abc import AsyncIterator
 
@@ -24,7 +24,7 @@ _NAMES = 3
 
 
 class ObjectsWriter(Writer):
-    """Each version of a name is another value; each other one that is refused is sent again as it is."""
+    """Creates versions of a few objects, each with a new value. It retries every other rejected request unchanged."""
 
     def __init__(self, client: FaultsClient) -> None:
         super().__init__(client)
@@ -47,9 +47,9 @@ class ObjectsWriter(Writer):
 
 
 class DeletedVersionsWriter(Writer):
-    """Makes two versions of an object and deletes the second, or both.
+    """Creates two versions of an object and deletes the second, or both.
 
-    It is not sent again: what is deleted already would be refused.
+    It does not retry: the server rejects the deletion of a deleted version.
     """
 
     def __init__(self, client: FaultsClient) -> None:

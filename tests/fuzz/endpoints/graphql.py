@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: documents that are right, nearly right and wrong, in bodies and addresses of all sorts."""
+"""GraphQL over HTTP: valid, damaged and invalid documents, in bodies and URLs of many kinds."""
 
 import json
 from random import Random
@@ -46,7 +46,6 @@ _STRANGE_HEADERS: Final = (
 
 
 def request(random: Random, documents: Documents) -> Request:
-    """One request."""
     ways: tuple[tuple[float, Callable[[Random, Documents], Request]], ...] = (
         (64, _posted),
         (12, _damaged_document),
@@ -64,7 +63,7 @@ def request(random: Random, documents: Documents) -> Request:
 
 
 def body(random: Random, asked: Asked) -> bytes:
-    """The body of a request; its strings are spelled out or escaped."""
+    """Return the body of a request as JSON, with non-ASCII characters escaped or not."""
     content: dict[str, Any] = {"query": asked.document, "variables": asked.variables}
     if random.random() < 0.05:
         content["operationName"] = random.choice(("Asked", "", None, texts.text(random)))
@@ -121,7 +120,7 @@ def _form(random: Random, _documents: Documents) -> Request:
 
 
 def _encoded_form(parts: list[tuple[str, str, str]]) -> bytes:
-    """A form of parts: of each the name, more of its Content-Disposition, and the content."""
+    """Encode a multipart form; each part has a name, more parameters of Content-Disposition, and content."""
     content = "".join(
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n{value}\r\n'
         for name, more, value in parts
@@ -130,7 +129,7 @@ def _encoded_form(parts: list[tuple[str, str, str]]) -> bytes:
 
 
 def _dense(random: Random, _documents: Documents) -> Request:
-    """Very many small values: in a condition, in the part `operations` of a form, or in what a mutation stores."""
+    """Return a request with very many small values in a condition, in a form's `operations`, or in stored data."""
     if random.random() < 0.3:
         start = {"projectId": "fuzz/own", "opName": "dense", "startedAt": "2026-03-01T08:00:00Z", "attributes": {}}
         values = texts.dense(random, 400_000)
@@ -146,7 +145,7 @@ def _dense(random: Random, _documents: Documents) -> Request:
 
 
 def _aliases(random: Random, _documents: Documents) -> Request:
-    """One root field under many aliases, each with a condition of its own that no index serves."""
+    """Return a request with one root field under many aliases, each with its own condition that no index supports."""
     count = random.choice((20, 60, 90, 100, 101))
     root = random.choice(
         (

@@ -1,4 +1,4 @@
-"""Watching calls: what the subscription tells while others write."""
+"""Subscriptions to calls: the events that the server sends while clients write."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ subscription ($project: ID!, $filter: CallsFilter, $query: QueryInput, $after: S
 async def watch(
     schema: LoomSchema, stores: Stores, selection: str, project_id: str = PROJECT, **variables: object
 ) -> AsyncGenerator[Answer, None]:
-    """What a subscription tells."""
+    """Yield the results of a subscription."""
     given = {"project": project_id, **variables}
     async with aclosing(await schema.stream(DOCUMENT % selection, given, Context(stores))) as results:
         async for result in results:
@@ -56,7 +56,7 @@ async def watch(
 async def watchers(
     schema: LoomSchema, stores: Stores, selection: str, count: int = 1
 ) -> AsyncIterator[list[asyncio.Queue[Any]]]:
-    """What each of some subscriptions told so far, from when all have begun."""
+    """Start some subscriptions, wait until all watch, and yield a queue of the events for each."""
     queues = [asyncio.Queue[Any]() for _ in range(count)]
 
     async def collect(queue: asyncio.Queue[Any]) -> None:
@@ -249,7 +249,7 @@ async def test_results_are_shared_by_equal_subscriptions_at_any_start(schema: Lo
 
 
 async def test_wrong_path_and_too_deep_variables_are_reported_as_results(schema: LoomSchema, stores: Stores) -> None:
-    """What goes wrong is the result of the stream, never what the call of `stream` raises."""
+    """Errors are results of the stream; `stream` itself never raises them."""
     deep: Any = "x"
     for _ in range(1_000):
         deep = [deep]

@@ -1,4 +1,4 @@
-"""Completions by GraphQL: whole and streamed."""
+"""Completions in the API: whole and streamed."""
 
 from contextlib import aclosing
 from typing import Any

@@ -1,4 +1,4 @@
-"""What calls cost by the prices that are set and shipped."""
+"""Costs of calls by set and built-in prices."""
 
 from stores.calls import CallsStore
 from stores.objects import ObjectsStore

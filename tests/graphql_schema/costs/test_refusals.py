@@ -1,4 +1,4 @@
-"""What is refused of prices, and of purges of them: each error names its argument."""
+"""Rejected prices and purges of prices: each error names its argument."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Operations give the same results whichever way they are run, and say why where there are none."""
+"""Operations return the same results in every way of execution, and an error if there is no result."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -218,7 +218,7 @@ async def test_observer_wraps_each_operation_and_gets_its_outcome(monkeypatch: p
 
 
 class Extension(SchemaExtension):
-    """Any extension."""
+    """An extension that does nothing."""
 
 
 @strawberry.type

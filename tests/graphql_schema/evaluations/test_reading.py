@@ -1,4 +1,4 @@
-"""Reading runs of evaluations in the API: statuses, rows, comparisons, and what they cost and refuse."""
+"""Reads of evaluation runs in the API: statuses, rows, comparisons, costs and errors."""
 
 from typing import Any
 
@@ -438,7 +438,7 @@ async def test_command_count_does_not_depend_on_page_content(run: Run, calls: Ca
     for number, size in ((1, 2), (2, 150), (3, 2), (4, 150)):
         scores = [graded(n, n % 5, passed=True, usage=USAGE) for n in range(size)]
         await calls.write(whole_run(scores, number))
-    # From then on the process knows the prices and the names of models.
+    # This first query caches the prices and the names of models in the process.
     assert (await run(COMPARE, project=PROJECT, ids=[run_id(1), run_id(3)])).errors == []
     names = []
     for document in (WHOLE, COMPARE):
@@ -610,6 +610,6 @@ async def test_command_count_does_not_depend_on_the_number_of_runs(
         names.append(sorted(commands.names))
 
     assert names[0] == names[1]
-    # The headers; the rows of all runs, and their counts; how examples were given, and what these are; predictions,
-    # the calls below them, and three times calls at the edges.
+    # The commands read the headers, the rows of all runs, their counts, the refs of examples, and the examples. They
+    # also read predictions, the calls below them, and three kinds of related calls.
     assert len(names[0]) == 10

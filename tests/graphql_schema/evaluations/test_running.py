@@ -1,4 +1,4 @@
-"""Running evaluations by the API: what is answered, and what is refused."""
+"""Evaluation runs started in the API: answers and errors."""
 
 import asyncio
 import json
@@ -61,12 +61,12 @@ query ($projectId: ID!, $callId: ID!) {
 
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
-    """All stores, with the stand-in in the place of OpenAI."""
+    """Return all stores, with the stand-in instead of OpenAI."""
     return Stores.for_database(database, providers)
 
 
 class Api:
-    """The API over some stores."""
+    """The API on some stores."""
 
     def __init__(self, schema: LoomSchema, stores: Stores) -> None:
         self._schema = schema

@@ -1,4 +1,4 @@
-"""Arguments read the short way are what graphql-core makes of them, and so is what is wrong with them."""
+"""The fast path for arguments returns the same values and errors as graphql-core."""
 
 import itertools
 from typing import Any

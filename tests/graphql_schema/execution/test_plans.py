@@ -1,4 +1,4 @@
-"""Plans are made for what comes again, and take no more room than they are given."""
+"""Plans are compiled for repeated selections and stay within their memory limit."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ WIDE = " ".join(f"w{number}: name" for number in range(plans.MAX_FIELDS + 1))
 
 @strawberry.type
 class Thread:
-    """What the rows are of."""
+    """The type of the rows."""
 
     name: str
     color: str | None
@@ -24,11 +24,8 @@ class Thread:
 
 @strawberry.type
 class Query:
-    """Gives as many as are asked for."""
-
     @resolved_field("Some rows.", returns=list[Thread])
     def threads(self, count: int) -> list[dict[str, Any]]:
-        """Some rows."""
         return [{"name": f"thread {number}"} for number in range(count)]
 
 
@@ -37,7 +34,7 @@ SCHEMA = strawberry.Schema(Query, config=StrawberryConfig(default_resolver=field
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many fields each row function that was made has."""
+    """Record the number of fields of each compiled row function."""
     made: list[int] = []
 
     def row_maker(fields: list[Any]) -> row_codegen.RowMaker:
@@ -86,7 +83,7 @@ def test_variables_that_affect_the_selection_have_their_own_plans(compiled: list
     rows = [run(asked, 2, **{"with": value})[1] for value in (True, False, True)]
 
     assert rows == [{"name": "thread 1", "color": None}, {"name": "thread 1"}, {"name": "thread 1", "color": None}]
-    assert compiled == [2, 1, 1]  # and the root of the first in the third request
+    assert compiled == [2, 1, 1]  # the last 1 is the root of the first variant, in the third request
 
 
 def test_too_wide_selection_uses_the_fallback(compiled: list[int]) -> None:

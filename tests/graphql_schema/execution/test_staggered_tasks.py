@@ -1,4 +1,4 @@
-"""Very many tasks begin in turns with other work, and still ask for everything at once."""
+"""Very many tasks start in batches with other work in between, and still load their data together."""
 
 import asyncio
 from collections import Counter
@@ -16,7 +16,7 @@ MANY = 7 * BATCH_SIZE + 3
 
 @asynccontextmanager
 async def turns_of_others() -> AsyncIterator[Callable[[], int]]:
-    """How many turns other work has had by now."""
+    """Count the turns of other work until the block ends; yield a function that returns the count."""
     turn = 0
 
     async def others() -> None:

@@ -1,4 +1,4 @@
-"""The maker of lists: the arguments that ask for a page, in the place where a resolver takes one request."""
+"""Fields with connections take a page's arguments, and their resolvers receive one page request."""
 
 from typing import Any
 

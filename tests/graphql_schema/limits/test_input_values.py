@@ -1,4 +1,4 @@
-"""Variables are counted by their types before any of them is coerced, and no further than the limit."""
+"""The server counts the values of variables by type before it coerces them, and stops at the limit."""
 
 import asyncio
 import threading
@@ -36,7 +36,7 @@ Noted = strawberry.scalar(name="Noted", parse_value=_coerce)
 
 
 class _Noted:
-    """Whatever came."""
+    """A scalar of any value."""
 
 
 @strawberry.input
@@ -81,7 +81,7 @@ async def asked(schema: LimitedSchema, **variables: Any) -> tuple[Any, list[Grap
 async def test_values_at_the_limit_run_and_one_more_is_refused_before_coercion(
     schema: LimitedSchema,
 ) -> None:
-    trees = [{"branches": [{"value": 1}] * 249}, {}]  # 2 and 1, and 249 with a value each
+    trees = [{"branches": [{"value": 1}] * 249}, {}]  # 2 trees, 1 list, and 249 branches with a value each
 
     data, errors = await asked(schema, trees=trees, members=[0] * 499)
     assert (data, errors) == ({"count": 501}, [])

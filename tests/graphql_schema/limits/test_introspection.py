@@ -1,4 +1,4 @@
-"""Introspection off: no way to ask what the schema has, and no error that tells."""
+"""Introspection off: no query can read the schema, and no error reveals it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""No argument leads into another project: by whatever name of what is there, it tells nothing, and changes nothing."""
+"""No argument reaches another project: the name of a foreign entity reveals nothing and changes nothing."""
 
 import json
 from typing import Any
@@ -32,7 +32,7 @@ def schema() -> LimitedSchema:
 
 
 async def ours(stores: Stores) -> None:
-    """A project with little in it, which refers to theirs."""
+    """Create a small project of ours that refers to theirs."""
     refs = {"theirs": f"weave:///{THEIRS}/call/{call_id(1)}"}
     await stores.objects.create(ObjectVersion(OURS, "thing", {"x": 1}))
     await stores.calls.write([start(OUR_CALL, project_id=OURS, inputs=refs), end(OUR_CALL, project_id=OURS)])
@@ -40,7 +40,7 @@ async def ours(stores: Stores) -> None:
 
 
 def names(twin: Twin) -> list[str]:
-    """What theirs is called by: projects, ids, names, digests and refs."""
+    """Return the names of their entities: project, ids, names, digests and refs."""
     return [THEIRS, call_id(1), trace_id(1), "thread", "words", twin.file, twin.table, twin.row, twin.refs["words"]]
 
 
@@ -63,7 +63,7 @@ def test_argument_without_permission_is_detected() -> None:
 def test_every_identifying_argument_is_probed(schema: LimitedSchema) -> None:
     probed = {probe.argument for probe in Prober(Asked(OURS, OUR_CALL), ["x"]).probes(schema)}
 
-    # A filter is probed by its fields, and of a project's own lists `test_isolation` tells.
+    # A filter is probed through its fields; `test_isolation` tests the lists of a project.
     filters = {argument for argument in ruled(reason=NAMES) if argument.endswith(".filter")}
     assert ruled(reason=NAMES) - filters - probed == {"Project.calls.expandColumns"}
 
@@ -130,7 +130,7 @@ async def test_arguments_change_nothing_in_another_project(
 
 
 async def kept(database: Database, project_id: str) -> dict[str, list[Any]]:
-    """All that is kept of a project, by collection."""
+    """Return all stored documents of a project by collection."""
     of_project, all_of_it = {"$or": [{"project_id": project_id}, {"_id": project_id}]}, database.calls.database
     return {
         name: sorted([row async for row in all_of_it[name].find(of_project)], key=repr)

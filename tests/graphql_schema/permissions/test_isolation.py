@@ -1,4 +1,4 @@
-"""With all that one project allows, nothing of another is read, written, counted, or told to be there."""
+"""A caller with all rights on one project cannot read, write or count another's data, or see that it exists."""
 
 import asyncio
 from collections import defaultdict
@@ -32,13 +32,13 @@ THEIR_CALL = f"weave:///{THEIRS}/call/{call_id(1)}"
 
 @pytest.fixture(scope="module", params=[True, False], ids=["compiled", "stock"])
 def schema(request: pytest.FixtureRequest) -> LimitedSchema:
-    """The schema, executed in each of the two ways."""
+    """Return the schema with each of the two executors."""
     return build_schema(Limits(), compiled=request.param)
 
 
 @pytest.fixture
 async def stores(database: Database, commands: Commands) -> Any:  # noqa: ANN401 -- a generator of Stores
-    """Stores with the same in both projects, but that their values are a secret, and ours refer to theirs."""
+    """Create the same entities in both projects; theirs have secret values, and ours refer to theirs."""
     stores = Stores.for_database(database)
     for project_id, words in ((OURS, "ours"), (THEIRS, HIDDEN)):
         await stores.objects.create(ObjectVersion(project_id, "thing", {"x": 1}))
@@ -59,28 +59,28 @@ async def _content(content: bytes) -> Any:  # noqa: ANN401 -- a generator of byt
 
 
 async def ask(schema: LimitedSchema, stores: Stores, query: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
-    """The data of an answer to us; it must have no errors."""
+    """Return the data of an error-free answer to our caller."""
     result = await schema.execute(query, variables, Context(stores, caller=US))
     assert result.errors is None, result.errors
     return result.data
 
 
 async def refusals(schema: LimitedSchema, stores: Stores, query: str, **variables: object) -> list[str]:
-    """The codes of the errors of an answer to us."""
+    """Return the error codes of an answer to our caller."""
     result = await schema.execute(query, variables, Context(stores, caller=US))
     assert HIDDEN not in repr(result)
     return [(error.extensions or {})["code"] for error in result.errors or ()]
 
 
 def told(errors: list[Any], project_id: str) -> list[Any]:
-    """Errors without the name of the project in them."""
+    """Return errors with the project's name replaced."""
     return [(error.message.replace(project_id, "*"), error.path, error.extensions) for error in errors]
 
 
 async def test_fields_do_not_reveal_if_another_projects_entity_exists(
     schema: LimitedSchema, stores: Stores, commands: Commands
 ) -> None:
-    """What is there, what is not there in a project that is, and a project that is not are answered alike."""
+    """The answer is the same for an existing entity, a missing entity, and an unknown project."""
     there = questions(schema, THEIRS, 1)
     not_there = questions(schema, THEIRS, 99)
     no_project = questions(schema, "nobody/there", 1)
@@ -98,7 +98,7 @@ async def test_fields_do_not_reveal_if_another_projects_entity_exists(
         assert answers[0] == answers[1] == answers[2], alike[0]
         fields += 1
 
-    # No command means no difference in time, either.
+    # Without a command there is no difference in time.
     assert own(commands) == []
     assert fields > 60
 

@@ -1,4 +1,4 @@
-"""No edge of the graph leads into another project, or tells that it is there."""
+"""No edge of the graph reaches another project or reveals that it exists."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ UNSTEADY = ("explain", "callEventsCursor")
 
 @pytest.fixture(scope="module", params=[True, False], ids=["compiled", "stock"])
 def schema(request: pytest.FixtureRequest) -> LimitedSchema:
-    """The schema, executed in each of the two ways."""
+    """Return the schema with each of the two executors."""
     return build_schema(LIMITS, compiled=request.param)
 
 
@@ -48,7 +48,7 @@ async def stores(database: Database, providers: EnvironmentProviders) -> Any:  #
 
 
 class Asked:
-    """What fields of roots are asked: all about our project."""
+    """The arguments of root fields, all about our project."""
 
     def __init__(self, twin: Twin) -> None:
         entities = (
@@ -79,7 +79,7 @@ class Asked:
         }
 
     def spelled(self, name: str, field: GraphQLField) -> str:
-        """The arguments of a field of Query."""
+        """Return the arguments of a field of Query as a document's text."""
         own = self._of_fields.get(name, {})
         given = self._given | own
         asked = [each for each, argument in field.args.items() if each in own or is_required_argument(argument)]
@@ -87,14 +87,17 @@ class Asked:
 
 
 async def answered(schema: LimitedSchema, stores: Stores, document: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
-    """The data of an answer to us, as JSON; it must have no errors."""
+    """Return the data of an error-free answer to our caller, as JSON."""
     result = await schema.execute(document, variables, Context(stores, caller=US))
     assert result.errors is None, (result.errors, document)
     return json.loads(codec.dumps(result.data))
 
 
 async def walked(schema: LimitedSchema, stores: Stores, twin: Twin) -> dict[str, Any]:
-    """What we are answered along every edge, by document; asked again, what was compiled says the same."""
+    """Follow every edge as our caller and return the answers by document.
+
+    With our executor each document runs twice, because the second run uses compiled rows.
+    """
 
     async def ask(document: str) -> Any:  # noqa: ANN401 -- any JSON
         first, *again = [await answered(schema, stores, document) for _ in range(times)]
@@ -116,7 +119,7 @@ def test_every_relation_has_a_permission(schema: LimitedSchema) -> None:
 
 
 async def test_relations_behave_as_if_no_other_project_existed(schema: LimitedSchema, stores: Stores) -> None:
-    # Theirs is there first: what is looked up without its project is theirs.
+    # Their project is created first, so that a lookup without a project would find theirs.
     await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
     twin = await Builder(stores, OURS, OUR_WORDS, to=OURS).build()
 
@@ -135,7 +138,7 @@ async def test_relations_behave_as_if_no_other_project_existed(schema: LimitedSc
 
 
 async def forget(database: Database, project_id: str) -> None:
-    """Let everything of a project be gone at once; a purge would wait for writers that are on their way."""
+    """Delete all documents of a project at once; a purge would wait for writers in progress."""
     of_project = {"$or": [{"project_id": project_id}, {"_id": project_id}]}
     kept = database.calls.database
     for name in await kept.list_collection_names():
@@ -157,7 +160,7 @@ async def test_relations_follow_no_ref_into_another_project(schema: LimitedSchem
 
 
 def is_own(schema: LimitedSchema, name: str) -> bool:
-    """Whether a field tells in which project an entity is itself."""
+    """Return whether a field names the project of its own entity."""
     kind, _, field = name.partition("_")
     of = schema._schema.type_map.get(kind)
     return field == "projectId" or (field == "ref" and isinstance(of, GraphQLObjectType) and bool(of.interfaces))
@@ -184,7 +187,7 @@ WRITES = """
 
 
 def fragments(schema: LimitedSchema, document: str) -> str:
-    """A document with its fragments, of which each has all of a type and all one edge further on."""
+    """Return a document with its fragments, each a selection of all fields of a type and of two edges beyond it."""
     core = schema._schema
     spread = [name for name in core.type_map if f"...{name} " in document]
     return document + " ".join(
@@ -228,7 +231,7 @@ async def test_mutation_results_lead_only_to_own_entities(
 
 
 async def followed(schema: LimitedSchema, stores: Stores) -> list[Any]:
-    """An event about a call, and all events of a completion."""
+    """Return an event of a call and all events of a completion."""
     since = (await answered(schema, stores, "query ($p: ID!) { callEventsCursor(projectId: $p) }", p=OURS))[
         "callEventsCursor"
     ]
@@ -247,7 +250,7 @@ async def followed(schema: LimitedSchema, stores: Stores) -> list[Any]:
 
 
 async def streamed(schema: LimitedSchema, stores: Stores, document: str, most: int, **variables: object) -> list[Any]:
-    """The data of the first results of a subscription of ours."""
+    """Return the data of the first results of our caller's subscription."""
     results: Any = await schema.stream(document, variables, Context(stores, caller=US))
     found: list[Any] = []
     async with aclosing(results), asyncio.timeout(TIMEOUT):

@@ -1,4 +1,4 @@
-"""Tables in the API: what is created, changed, read and refused."""
+"""Tables in the API: creation, updates, reads and errors."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ STATS = """
 
 @pytest.fixture
 async def table(run: Run) -> str:
-    """The digest of a table of `ROWS`."""
+    """Create a table of `ROWS` and return its digest."""
     answer = await run(CREATE, table={"projectId": "acme/chat", "rows": ROWS})
     digest: str = answer.data["tableCreate"]["digest"]
     return digest

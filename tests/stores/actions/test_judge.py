@@ -1,4 +1,4 @@
-"""Judges: what a model is asked, what is made of its answers, and what goes wrong on the way."""
+"""Tests of judges: requests to the model, the handling of its answers, and failures."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ ANSWER = '{"score": 7, "why": "clear"}'
 
 
 def judged(body: dict[str, Any]) -> Any:  # noqa: ANN401 -- any JSON
-    """What of a call a judge was asked about."""
+    """Return the part of a call that the judge sent to the model."""
     return json.loads(body["messages"][1]["content"])
 
 
@@ -38,7 +38,7 @@ async def has_judged(feedback: FeedbackStore, count: int) -> bool:
 
 
 async def store(calls: CallsStore, *outputs: object) -> list[str]:
-    """Store calls of these outputs; their ids."""
+    """Store one call for each output and return their ids."""
     for number, output in enumerate(outputs, 1):
         await calls.write([start(number, inputs={"question": number}), end(number, output=output)])
     return [call_id(number) for number in range(1, len(outputs) + 1)]
@@ -308,7 +308,7 @@ async def test_concurrent_batches_share_the_request_limit(
                 are_all_there.set()
             try:
                 await asyncio.wait_for(are_all_there.wait(), TIMEOUT)
-                await asyncio.sleep(0.01)  # one too many would come now
+                await asyncio.sleep(0.01)  # leaves time for one request too many
                 return await judges.complete(project_id, inputs)
             finally:
                 under_way[0] -= 1
@@ -335,7 +335,7 @@ async def test_results_for_a_project_purged_meanwhile_are_not_stored(
 ) -> None:
     ids = await store(calls, "x", "y")
     ref = await action(objects, judging())
-    other = Database.open(mongodb_uri, database_name)  # which has not entered the project yet
+    other = Database.open(mongodb_uri, database_name)  # this connection has not registered the project yet
     completions = CompletionsStore(other, objects, calls, providers)
     actions = ActionsStore(calls, objects, FeedbackStore(other), completions)
 
@@ -354,7 +354,7 @@ async def test_results_for_a_project_purged_meanwhile_are_not_stored(
 
 
 async def _at_rest(feedback: FeedbackStore) -> list[dict[str, Any]]:
-    """All feedback, once the writes that were under way have ended, which nobody waits for."""
+    """Return all feedback once no more arrives; no caller waits for the writes that were under way."""
     found = await everything(feedback)
     async with asyncio.timeout(TIMEOUT):
         while True:

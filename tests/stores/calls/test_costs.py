@@ -1,4 +1,4 @@
-"""Lists of calls by what they cost and by their tokens: sorted, filtered and counted by the prices of the moment."""
+"""Tests of lists of calls by cost and by tokens: sorts, filters and counts use the current prices."""
 
 import asyncio
 import random
@@ -34,12 +34,12 @@ def costs(database: Database) -> CostsStore:
 
 
 def costs_more_than(dollars: float) -> Query:
-    """Calls that cost more."""
+    """Return a query for calls that cost more than `dollars`."""
     return Query({"$expr": {"$gt": [{"$getField": "total_cost"}, {"$literal": dollars}]}})
 
 
 def usages() -> list[dict[str, Any]]:
-    """What each call used: nothing, or some of the models."""
+    """Return random usage for each call: none, or some of the models."""
     chance = random.Random(36)  # noqa: S311 -- the same in every run
     return [
         {model: {"prompt_tokens": chance.randrange(5), "completion_tokens": chance.randrange(5)} for model in used}
@@ -48,7 +48,7 @@ def usages() -> list[dict[str, Any]]:
 
 
 async def write(calls: CallsStore, costs: CostsStore) -> list[tuple[str, float | None]]:
-    """Calls with prices that change halfway, and what each costs in plain Python."""
+    """Write calls and prices that change halfway. Return each call's id and its cost as Python computes it."""
     euro = NewCost("euro", 5.0, 5.0, "EUR", "EUR", effective_date=0)
     await costs.create(
         PROJECT,
@@ -68,7 +68,7 @@ async def write(calls: CallsStore, costs: CostsStore) -> list[tuple[str, float |
 
 
 def by_cost(known: list[tuple[str, float | None]], *, descending: bool) -> list[str]:
-    """The ids in order, nulls last, ties by id."""
+    """Return the ids in order of cost, nulls last and ties by id."""
 
     def place(call: tuple[str, float | None]) -> tuple[bool, float]:
         cost = call[1] or 0.0
@@ -208,7 +208,7 @@ async def test_few_prices_are_read_at_once_and_many_by_model_of_the_page(
 async def test_new_models_are_priced_in_lists_counts_and_sums(
     calls: CallsStore, costs: CostsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process keeps names of models. After a query meets a new one, queries read the names for a few seconds."""
+    """Check the process's cache of model names: after a new model, queries read the names for a few seconds."""
     await costs.create(PROJECT, [NewCost("a", 1.0, 1.0, effective_date=0), NewCost("b", 2.0, 2.0, effective_date=0)])
 
     async def write(number: int, model: str) -> None:
@@ -266,7 +266,7 @@ async def test_concurrent_queries_each_learn_their_new_model(calls: CallsStore, 
 async def test_call_with_a_model_newer_than_the_model_list_is_in_no_page(
     calls: CallsStore, monkeypatch: pytest.MonkeyPatch, most_kept: int
 ) -> None:
-    """A page is of the moment at which its names are read, so that it never shows such a call without a cost."""
+    """Check that a page shows the moment when its names are read, so that no call with a new model lacks a cost."""
     monkeypatch.setattr(project_prices, "_MAX_CACHED_CHARACTERS", most_kept)
     read = project_prices._models_of
     numbers = iter(range(1, 100))

@@ -1,4 +1,4 @@
-"""Long data URLs in inputs and outputs become files; everything else stays as it came."""
+"""Tests that long data URLs in inputs and outputs become files, and all other values stay unchanged."""
 
 import base64
 import json
@@ -146,7 +146,7 @@ async def test_repeated_content_uses_no_more_space(calls: CallsStore, database: 
         await calls.write([start(number, inputs={"a": URL, "b": [URL]})])
     await calls.write([start(9, inputs={"a": data_url(IMAGE, "image/x-other")})])
 
-    # One content, and one description for each media type that it came under.
+    # The content is stored once, with one description for each media type.
     assert await left(database) == (3, 3, 0)
 
 

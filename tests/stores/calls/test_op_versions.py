@@ -1,4 +1,4 @@
-"""Pages by the names of ops: in the order of an index, and complete whenever a version appears."""
+"""Tests that pages by op names are in index order and complete, even if a new version appears during the read."""
 
 import asyncio
 from typing import Any
@@ -46,7 +46,7 @@ BY_NAME = [
 
 @pytest.fixture(autouse=True)
 async def answers(calls: CallsStore) -> None:
-    """Twelve calls of two versions of an op and of a plain name like it, between others."""
+    """Write calls of two versions of an op, of a plain name like it, and of other ops."""
     ops = (f"{ANSWER}:v1", "plain", f"{ANSWER}:v2", "answer", f"{ANSWER}s:v1")
     await calls.write([start(number, op_name=ops[number % 5]) for number in range(20)])
 
@@ -56,7 +56,7 @@ def numbers(page: Page) -> list[int]:
 
 
 def reads(commands: Commands) -> list[str]:
-    """The names of the commands that read calls."""
+    """Return the names of the commands that read calls."""
     return [name for name, body in commands.sent if body.get(name) == "calls"]
 
 
@@ -143,7 +143,7 @@ async def test_page_and_name_check_read_with_majority_concern(calls: CallsStore,
 
 @pytest.fixture
 def written_in_the_gap(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a call of a new version, and then one of a known version, after the next read of versions."""
+    """Write a call of a new version and one of a known version after the next read of versions."""
     read_really = OpVersions.read
     gaps = [[start(30, op_name=f"{ANSWER}:v3"), start(31, op_name=f"{ANSWER}:v2")]]
 

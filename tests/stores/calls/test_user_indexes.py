@@ -1,4 +1,4 @@
-"""Indexes for paths of one's own: queries by such a path come from them, and nothing else can be indexed."""
+"""Tests of users' own indexes for paths: queries by such a path use the index, and other paths are refused."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def indexes(database: Database) -> UserIndexes:
 
 @pytest.fixture
 async def orders(indexes: UserIndexes, calls: CallsStore) -> CallsStore:
-    """Calls of a hundred customers, with amounts from 0 to 999 of which every fourth is a text; both are indexed."""
+    """Write calls of 100 customers with amounts from 0 to 999, every fourth one a text, and index both fields."""
     await calls.write(
         [
             start(

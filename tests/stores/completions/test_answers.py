@@ -1,4 +1,4 @@
-"""What models answer to requests of which nothing is kept."""
+"""Tests of models' answers to completion requests that store no call."""
 
 import json
 from typing import Any

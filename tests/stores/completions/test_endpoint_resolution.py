@@ -1,4 +1,4 @@
-"""Where models are reached, by their names and by objects of the project."""
+"""Tests of how a model's name, or objects of the project, lead to the provider's endpoint."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +27,7 @@ def endpoints(objects: ObjectsStore, environment: Mapping[str, str], grants: str
 async def create_provider(
     objects: ObjectsStore, name: str = "acme", model: str = "small", **changes: object
 ) -> tuple[str, str]:
-    """A custom provider and a model of it; the digests of both."""
+    """Store a custom provider and a model of it, and return the digests of both."""
     provider = ObjectVersion(PROJECT, name, ACME | changes, builtin_object_class="Provider")
     digest = await objects.create(provider)
     value = {"provider": digest, "max_tokens": 1000, "name": model}
@@ -115,7 +115,7 @@ async def test_custom_model_is_found_in_the_project(objects: ObjectsStore, by: s
     if by == "name":
         reached = await found.resolve(PROJECT, name)
     else:
-        # By a ref of its model the provider is known by a ref, too, or else by its own digest and the model's name.
+        # A model found by ref may name its provider by ref; a model found by name has its provider's digest.
         provider, _ = await create_provider(objects, model="org/small")
         value = {"provider": f"weave:///{PROJECT}/object/acme:{provider}", "max_tokens": 5, "name": "org/small"}
         version = ObjectVersion(PROJECT, "acme-org_small", value, builtin_object_class="ProviderModel")
@@ -148,7 +148,7 @@ async def test_other_caller_cannot_send_secrets_to_own_urls(objects: ObjectsStor
             with pytest.raises(ProviderError) as refused:
                 await reaching(objects, environment, grants)
 
-            # What the environment has is not told: all are refused in the same words.
+            # The messages are equal, so that a caller cannot find out which variables the environment has.
             assert refused.value.message == (
                 f"The secret '{name}' may not be sent to https://evil.test. Whoever runs the server allows it by "
                 f"LOOMQL_PROVIDER_SECRETS={name}@evil.test, and sets {name} in the server's environment."

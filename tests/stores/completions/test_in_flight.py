@@ -1,4 +1,4 @@
-"""Calls of completions whose server died, or could not say how they ended."""
+"""Tests of completions' calls whose server died or could not store their end."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ INPUTS = {"model": "held", "messages": HELLO}
 
 @pytest.fixture(autouse=True)
 async def asking(completions: CompletionsStore) -> AsyncIterator[None]:
-    """Leases of a short time, so that it is soon seen who is gone."""
+    """Shorten the leases, so that the test soon sees a dead process."""
     completions._calls_in_flight = InFlightCalls(completions.database, lease_seconds=0.6)
     yield
     await completions.close()

@@ -1,4 +1,4 @@
-"""Completions that come in chunks: what is told of them, and what is kept."""
+"""Tests of completions that stream chunks: the events to the client and the stored call."""
 
 import asyncio
 from contextlib import aclosing
@@ -146,7 +146,7 @@ async def test_slow_reader_slows_the_provider_down(completions: CompletionsStore
         sent = stand_in.sent_chunks
         await asyncio.sleep(0.5)
 
-        # What has been sent waits in the buffers of the sockets, each some megabytes at most, and nothing is sent on.
+        # The sockets' buffers hold the sent chunks, some megabytes at most each, and the provider sends no more.
         assert stand_in.sent_chunks == sent
         assert sent * 10_000 < 7 * MEGABYTE
 

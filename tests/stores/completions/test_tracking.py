@@ -1,4 +1,4 @@
-"""What is kept of completions: one call each, with what was asked, answered and used."""
+"""Tests of the call that each completion stores: its request, response and usage."""
 
 import asyncio
 from typing import Any
@@ -23,7 +23,7 @@ FIELDS = ["op_name", "status", "exception", "wb_user_id", "usage", "inputs", "ou
 
 
 async def kept(calls: CallsStore, call_id: str | None) -> Row:
-    """A call, its JSON decoded."""
+    """Return a call with its JSON decoded."""
     row = await calls.one(PROJECT, str(call_id), FIELDS)
     assert row is not None
     return {**row, **{name: codec.loads(text.encode()) for name, text in row["json"].items()}}

@@ -1,4 +1,4 @@
-"""The rows of a run: by example, in order, page by page, chosen and sorted by scores, in commands that do not grow."""
+"""Tests of a run's rows by example: order, pages, filters and sorts by scores, and a constant count of commands."""
 
 import random
 from typing import Any
@@ -54,7 +54,7 @@ async def all_rows(
 
 @pytest.fixture
 async def trials(calls: CallsStore) -> list[int]:
-    """A run of twelve examples in no order of their digests, each tried three times; the examples in its order."""
+    """Write a run that tries twelve examples three times each, and return the examples in the run's order."""
     order = random.Random(8).sample(range(ROWS), ROWS)  # noqa: S311 -- repeatable on purpose
     tried = [graded(number, (number * 7 + trial) % 5) for trial in range(3) for number in order]
     await calls.write([*whole_run(tried), *whole_run([graded(90, 1), graded(3, 1)], 2)])
@@ -153,7 +153,7 @@ async def test_command_count_does_not_depend_on_page_size(
 async def test_outputs_under_their_older_name_are_filtered_and_sorted(
     evaluations: EvaluationsStore, calls: CallsStore
 ) -> None:
-    # So write Weave's client for TypeScript, and that for Python where a scorer takes model_output.
+    # Weave's client for TypeScript writes this name, and so does that for Python if a scorer takes model_output.
     for run, name in ((1, "model_output"), (2, "output")):
         made = [Prediction(row_ref(digest_of(n)), own_output={name: {"words": n % 3}}) for n in range(4)]
         await calls.write(whole_run(made, run))

@@ -1,4 +1,4 @@
-"""Usage of runs, and its cost where a price has tiers."""
+"""Tests of the usage of runs and its cost under a price with tiers."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whole lists page by page: of bounded size, whatever rows take, and each row once."""
+"""Tests that an export reads a whole list in pages of bounded size, each row once."""
 
 import asyncio
 

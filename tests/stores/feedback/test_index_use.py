@@ -1,4 +1,4 @@
-"""Hot questions about feedback are answered from an index: no sort in memory, hardly more looked at than returned."""
+"""Tests that an index answers frequent queries of feedback: no sort in memory, few documents examined in vain."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def equals(name: str, value: object) -> Query:
 
 @pytest.fixture
 async def stock(store: FeedbackStore) -> FeedbackStore:
-    """Six hundred pieces of three types on a hundred calls."""
+    """Store 600 pieces of feedback of three types on 100 calls."""
     kinds = [f"kind{number}" for number in range(3)]
     await store.create(
         [feedback({"n": n}, weave_ref=call_ref(n % 100), feedback_type=kinds[n % 3]) for n in range(600)]

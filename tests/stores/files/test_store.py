@@ -1,4 +1,4 @@
-"""Files: what is written is what is read, once in a project, whole or in parts."""
+"""Tests that files are read as written, whole or in ranges, and stored once in a project."""
 
 import asyncio
 import random

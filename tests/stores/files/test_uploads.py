@@ -1,4 +1,4 @@
-"""An upload that is torn leaves nothing, whoever tears it: the client, the server's end, or a sweep."""
+"""Tests that a broken upload leaves no data, whether the client, the server or a sweep ends it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ CONTENT = b"0123456789abcdef" * (CHUNK_BYTES * 40 // 16)
 
 
 class ClientGoneError(Exception):
-    """What a request's stream raises when its client leaves."""
+    """Raised by a request's stream when its client disconnects."""
 
 
 async def torn(after: int) -> AsyncIterator[bytes]:
@@ -49,7 +49,7 @@ async def test_running_upload_is_invisible_and_survives_a_sweep(files: FilesStor
 
 
 async def test_data_left_by_a_killed_process_is_deleted(files: FilesStore, database: Database) -> None:
-    # given: an upload that nobody goes on with, one that lost its process while it was taken back, and a whole file
+    # given: an abandoned upload, one whose process died during the rollback, and a whole file
     abandoned, half_gone = Upload(database, PROJECT), Upload(database, PROJECT)
     for upload in (abandoned, half_gone):
         await upload.begin()

@@ -1,4 +1,4 @@
-"""What providers paint is kept: as files, and by the call that speaks of them."""
+"""Tests that generated images are stored as files and in a call."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""What providers are asked, model by model, and what is refused before they are."""
+"""Tests of the requests to providers for each model, and of inputs that are refused first."""
 
 from typing import Any
 

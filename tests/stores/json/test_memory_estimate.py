@@ -1,4 +1,4 @@
-"""Values in a JSON text are counted without parsing it, and so is the memory that they take."""
+"""Tests that the values in a JSON text and their memory are counted without parsing it."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ JSON = st.recursive(
 
 
 def counted(value: object) -> Counts:
-    """The counts of a value that is parsed."""
+    """Return the counts of a parsed value."""
     values = lists = objects = empty = strings = 0
     waiting = [value]
     while waiting:

@@ -1,4 +1,4 @@
-"""What a schema of strangers says of a value, as tests ask it."""
+"""A helper that checks a value against the schema of an untrusted client."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ DOUBLING: dict[str, Any] = {
 
 
 def verdict(schema: object, value: object, seconds: float = 2.0) -> BadInputError | None:
-    """What is wrong with a value, or with the schema; None if the value passes."""
+    """Return the error of the value or of the schema, or None if the value passes."""
     with bounded_time(seconds):
         try:
             JsonSchema(schema).check(value)

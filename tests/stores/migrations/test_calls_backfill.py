@@ -1,4 +1,4 @@
-"""Calls that lack what is kept today get it, whoever dies, takes part or writes in the middle of that."""
+"""Tests that old calls get the fields of new ones, despite crashes, concurrent processes and concurrent writes."""
 
 import asyncio
 import json
@@ -46,9 +46,9 @@ SUMMARIES: tuple[dict[str, Any], ...] = (
 
 
 def parts_of(number: int, rng: random.Random) -> list[CallStart | CallEnd]:
-    """A turn, a step, or neither, whose summary names models or none; some never end, of some there is only the end.
+    """Return a random call: a turn, a step or neither, perhaps with usage, and perhaps only its start or end.
 
-    Some are predictions of an evaluation.
+    Some calls are predictions of an evaluation.
     """
     turns = rng.choice((None, "", call_id(number), call_id(number + 1)))
     begun: CallStart | CallEnd = start(
@@ -63,7 +63,7 @@ def parts_of(number: int, rng: random.Random) -> list[CallStart | CallEnd]:
 
 
 async def fill(database: Database, count: int = 100, seed: int = 6) -> dict[str, Document]:
-    """Write calls as today's version does; all of their documents."""
+    """Write calls as today's version does, and return all their documents."""
     rng = random.Random(seed)  # noqa: S311 -- no secret
     calls = CallsStore(database)
     await calls.write([part for number in range(count) for part in parts_of(number, rng)])
@@ -78,7 +78,7 @@ async def all_calls(database: Database) -> dict[str, Document]:
 
 
 async def age(database: Database, *names: str) -> None:
-    """Take away what older versions did not keep."""
+    """Remove the fields that older versions did not store."""
     await database.calls.update_many({}, {"$unset": dict.fromkeys(names or DERIVED_FIELDS, "")})
     await database.upgrades.delete_many({})
 
@@ -91,7 +91,7 @@ async def finish(upgrade: CallsBackfill) -> None:
 
 
 async def answers(database: Database) -> list[object]:
-    """What threads there are, which calls have the most tokens and cost the most, and the sizes of the project."""
+    """Return the threads, the calls by most tokens and by highest cost, and the sizes of the project."""
     calls, threads = CallsStore(database), ThreadsStore(database)
     of_threads = ("thread_id", "turn_count", "last_updated", "p99_turn_duration_ms")
     return [
@@ -268,7 +268,7 @@ asyncio.run(run())
 
 
 class Killed(CallsBackfill):
-    """An upgrade that ends after it wrote to calls, and before it told how far it is."""
+    """An upgrade that stops after it writes to calls and before it stores its progress."""
 
     async def _write(self, updates: list[UpdateOne]) -> int:
         await super()._write(updates)
@@ -317,7 +317,7 @@ async def test_duplicate_work_by_two_processes_is_harmless(database: Database) -
 
 
 class Outrun(CallsBackfill):
-    """An upgrade during which a call is written, after it was read and before what it lacks is written."""
+    """An upgrade during which a client writes a call, between the upgrade's read and its write."""
 
     def __init__(self, database: Database, parts: list[CallStart | CallEnd]) -> None:
         super().__init__(database)

@@ -1,4 +1,4 @@
-"""Whatever is created, deleted, revived and read, in any order, is as a plain model in Python has it."""
+"""Tests that creates, deletes, revivals and reads in any order match a plain Python model."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ class Model:
         return next((kept for n, kept in enumerate(versions) if version in (f"v{n}", kept["digest"])), None)
 
     def found(self, name: str, version: str, kind: str | None) -> Kept | None:
-        """Of a kind, or else an object's before an op's."""
+        """Return a version of this kind; without a kind, an object comes before an op."""
         among = (self.named(each, name, version) for each in ([kind] if kind else ["object", "op"]))
         return next((kept for kept in among if kept is not None), None)
 
@@ -89,7 +89,7 @@ class Model:
 
 
 class Objects(RuleBasedStateMachine):
-    """A project of its own on the real database, beside its model."""
+    """Runs random steps on a project of the real database and on its model."""
 
     uri: ClassVar[str]
     database_name: ClassVar[str]

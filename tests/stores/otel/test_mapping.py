@@ -1,4 +1,4 @@
-"""What a span becomes: the tables of conventions, and the rules of calls."""
+"""Tests of how a span becomes a call: the conventions for attributes, and the rules for calls."""
 
 import json
 from typing import Any
@@ -31,7 +31,7 @@ def payloads(whole: PreparedCall) -> dict[str, Any]:
 
 
 def of(attributes: dict[str, object], **changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any field of a span
-    """What the call of a span stores as JSON."""
+    """Return the JSON payloads of a span's call."""
     return payloads(call(span(1, attributes, **changes)))
 
 
@@ -456,7 +456,7 @@ KEYS = st.sampled_from(
 @settings(max_examples=150)
 @given(st.dictionaries(KEYS, JSON | JSON.map(json.dumps), max_size=8), st.booleans())
 def test_span_call_is_stored_like_any_other(attributes: dict[str, object], with_events: bool) -> None:  # noqa: FBT001 -- hypothesis gives it
-    """The shapes that are put together from parts say what a walk through the whole would."""
+    """Check that the fields that are built from parts equal those from a walk through the whole values."""
     message = span(
         1, {key: value for key, value in attributes.items() if not (key == "input" and "input.value" in attributes)}
     )

@@ -1,4 +1,4 @@
-"""Projects: ensured by a normalised name, listed, counted, and found where nothing listed them."""
+"""Tests of projects: creation by a normalized name, lists, counts, and the discovery of unregistered projects."""
 
 import asyncio
 import random
@@ -29,7 +29,7 @@ ALL = ("id", "entity", "name", "created_at", "last_activity_at")
 
 @pytest.fixture
 def projects(database: Database) -> ProjectsStore:
-    """A store of projects over `database`."""
+    """Return a store of projects over `database`."""
     return ProjectsStore(database)
 
 
@@ -59,7 +59,7 @@ async def test_repeated_ensure_creates_one_project(projects: ProjectsStore, data
     project = await projects.one(PROJECT, ALL)
     assert project is not None
     assert began <= project.pop("created_at") <= times.now()
-    assert project == first  # nothing was ever stored in it
+    assert project == first  # a project without data has no last activity
     assert await database.projects.count_documents({}) == 1
 
 

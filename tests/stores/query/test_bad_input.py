@@ -1,4 +1,4 @@
-"""What is no query over calls is refused, with the place and what to change; what only looks dangerous is data."""
+"""Tests that invalid queries over calls are refused with the place and a remedy, and that data may look dangerous."""
 
 import math
 from collections.abc import Callable
@@ -26,7 +26,7 @@ AT = "query.$expr"
 
 
 def nested(levels: int, tree: Tree = FINE) -> Tree:
-    """A tree under some negations."""
+    """Return a tree below some negations."""
     for _ in range(levels):
         tree = {"$not": [tree]}
     return tree
@@ -373,7 +373,7 @@ def in_each_other(levels: int, tree: Tree = A) -> Tree:
 
 
 def operand_of(levels: int, operation: Callable[[Tree], Tree]) -> Tree:
-    """An operation that is an operand of itself, some levels deep."""
+    """Return an operation that is its own operand, some levels deep."""
     tree = A
     for _ in range(levels):
         tree = operation(tree)

@@ -1,4 +1,4 @@
-"""Which conditions and sorts need a scan: what MongoDB itself looks at tells whether that is so."""
+"""Tests of which conditions and sorts need a scan, compared with what MongoDB examines."""
 
 from typing import Any
 
@@ -22,12 +22,12 @@ Tree = dict[str, Any]
 
 
 def at(number: int) -> int:
-    """The time at which the call of a number starts."""
+    """Return the start time of the call with this number."""
     return NOON + number * SECOND
 
 
 def seconds(number: int) -> int:
-    """That time in unix seconds, as conditions have it."""
+    """Return that time in Unix seconds, as conditions have it."""
     return at(number) // SECOND
 
 
@@ -107,7 +107,7 @@ NO_COMMON_INDEX: dict[str, Tree] = {
 
 @pytest.fixture
 async def stored(calls: CallsStore) -> CallsStore:
-    """Calls for which none of the conditions holds."""
+    """Write calls that none of the conditions matches."""
     await calls.write([each for number in range(CALLS) for each in (start(number), end(number))])
     return calls
 
@@ -124,7 +124,7 @@ async def test_indexed_query_reads_only_matching_calls(stored: CallsStore, tree:
 
 @pytest.fixture
 async def various(calls: CallsStore) -> CallsStore:
-    """Children of one call, each in its trace: half are `even` ops that take 500 ms, half `odd` that take a second."""
+    """Write children of one call, each in its own trace: half are `even` ops of 500 ms, half `odd` ops of a second."""
     batch: list[CallStart | CallEnd] = []
     for number in range(CALLS):
         op_name, duration = ("odd", SECOND) if number % 2 else ("even", SECOND // 2)
@@ -135,7 +135,7 @@ async def various(calls: CallsStore) -> CallsStore:
 
 
 async def counting(database: Database, query: Query) -> Plan:
-    """How MongoDB finds the calls that a count counts."""
+    """Return the plan with which MongoDB counts the calls of a query."""
     return await explain(database.calls, [{"$match": calls_match(PROJECT, query=query)}])
 
 

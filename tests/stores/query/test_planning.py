@@ -1,4 +1,4 @@
-"""MongoDB's time to plan a query or a sort, which grows with its size and not by powers of two with its depth."""
+"""Tests that MongoDB's planning time for a query or sort grows with its size, not exponentially with its depth."""
 
 import asyncio
 import json
@@ -52,14 +52,14 @@ OPERANDS_OF_OPERANDS = [
 
 
 def size(expression: Any) -> int:  # noqa: ANN401 -- any part of an expression
-    """The number of values in an expression, itself included."""
+    """Return the number of values in an expression, including itself."""
     if not isinstance(expression, dict | list):
         return 1
     return 1 + sum(map(size, expression.values() if isinstance(expression, dict) else expression))
 
 
 def times_planned(expression: Any) -> int:  # noqa: ANN401 -- any part of an expression
-    """How often MongoDB 7 plans the part of an expression that it plans most often: what is in `vars`, twice."""
+    """Return how often MongoDB 7 plans its most frequently planned part; it plans `vars` twice."""
     if isinstance(expression, dict) and "$let" in expression:
         let = expression["$let"]
         return max(2 * times_planned(let["vars"]), times_planned(let["in"]))

@@ -1,4 +1,4 @@
-"""What refs lead to: each kind of edge, refs inside values, and all that cannot lead anywhere."""
+"""Tests of resolved refs: each kind of edge, refs inside values, and refs without a target."""
 
 import json
 from typing import Any
@@ -27,18 +27,18 @@ VALUE = {
 
 
 async def made(objects: ObjectsStore, val: object, object_id: str = "prompt", project_id: str = PROJECT) -> str:
-    """The ref of a new version."""
+    """Store a new version and return its ref."""
     digest = await objects.create(version(val, object_id=object_id, project_id=project_id))
     return f"weave:///{project_id}/object/{object_id}:{digest}"
 
 
 async def values(refs: RefsStore, *asked: str) -> list[Any]:
-    """The parsed values of some refs."""
+    """Return the parsed values of some refs."""
     return [None if text is None else json.loads(text) for text in await refs.values(asked)]
 
 
 async def refusal(refs: RefsStore, *asked: str) -> BadInputError:
-    """The error of refs that are refused."""
+    """Return the error that the store raises for refs."""
     with pytest.raises(BadInputError) as raised:
         await refs.values(asked)
     return raised.value
@@ -268,7 +268,7 @@ async def test_refs_to_calls_and_artifacts_are_not_followed(objects: ObjectsStor
 async def test_circular_refs_terminate(
     objects: ObjectsStore, refs: RefsStore, database: Database, commands: Commands
 ) -> None:
-    # No digest can hold itself: only whoever writes past LoomQL makes a circle.
+    # No digest can contain itself, so only a direct write to MongoDB makes a circle.
     one, two = await made(objects, {"to": 1}, "one"), await made(objects, {"to": 2}, "two")
     for ref, to in ((one, two), (two, f"{one}/key/to")):
         text = json.dumps({"to": f"{to}/key/to"})

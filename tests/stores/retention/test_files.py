@@ -1,4 +1,4 @@
-"""Which files a sweep removes: those that nothing speaks of any more, and of them none that is needed again."""
+"""Tests that a sweep deletes the files that nothing refers to, and no file that is needed again."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,18 +31,18 @@ DATA_URL = "data:image/png;base64," + "QUJD" * 400
 
 @pytest.fixture
 def files(database: Database) -> FilesStore:
-    """A store of files over `database`."""
+    """Return a store of files over `database`."""
     return FilesStore(database)
 
 
 async def stored(files: FilesStore, *contents: bytes) -> list[str]:
-    """Store files; their digests."""
+    """Store files and return their digests."""
     await files.create_all(PROJECT, [NewFile.of(content) for content in contents])
     return [bytes_digest(content) for content in contents]
 
 
 async def sweep(database: Database, days_old: float = 3, **rule: Any) -> int:  # noqa: ANN401 -- of a rule
-    """Sweep when the files have become so many days old; how many went."""
+    """Make the files `days_old`, run a sweep and return the number of deleted files."""
     back = {"$set": {"created_at": times.now() - int(days_old * DAY)}}
     await database.files.update_many({"project_id": PROJECT}, back)
     retention = RetentionStore(database)
@@ -52,7 +52,7 @@ async def sweep(database: Database, days_old: float = 3, **rule: Any) -> int:  #
 
 
 async def there(database: Database) -> set[str]:
-    """The digests of the files of the project."""
+    """Return the digests of the project's files."""
     return set(await database.files.distinct("digest", {"project_id": PROJECT}))
 
 
@@ -179,7 +179,7 @@ async def test_content_of_a_deleted_file_is_deleted_after_a_kill(database: Datab
     assert (await left(database))[0] == 0
 
     async for _ in discard_removed(database, PROJECT):
-        break  # killed after the first step
+        break  # the process is killed after the first step
     assert (await left(database))[1] > 0
     await files.sweep()
 

@@ -1,4 +1,4 @@
-"""Sweeps beside others: writers, other sweepers, another rule, a database that is away, and sweepers that die."""
+"""Tests of sweeps with concurrent writers, sweepers and changes of rules, without a database, and after crashes."""
 
 import asyncio
 import re
@@ -29,19 +29,19 @@ MANY = 2 * BATCH_SIZE + 30
 
 @pytest.fixture
 def retention(database: Database) -> RetentionStore:
-    """A store of retention over `database`."""
+    """Return a store of retention over `database`."""
     return RetentionStore(database)
 
 
 async def log(calls: CallsStore, numbers: range, days_ago: float, **place: Any) -> None:  # noqa: ANN401 -- of a start
-    """Calls that began so many days ago and took a second, each a trace of its own unless it has a place."""
+    """Write calls of one second that began `days_ago`, each in its own trace unless `place` says otherwise."""
     began = times.now() - int(days_ago * DAY)
     await calls.write([start(number, started_at=began + number, **place) for number in numbers])
     await calls.write([end(number, ended_at=began + number + SECOND) for number in numbers])
 
 
 def doing_meanwhile(monkeypatch: pytest.MonkeyPatch, deed: Callable[[int], Awaitable[object]]) -> None:
-    """Let something be done when a step has removed its calls and is not yet through; it is told which step."""
+    """Run `deed` with the step's number after each step has removed its calls and before it commits."""
     remove = trace_sweep.remove_calls
     steps: list[None] = []
 
@@ -87,7 +87,8 @@ async def test_end_written_during_deletion_creates_no_call(
     assert (await retention.sweep(PROJECT, pause=0)).counts.calls == 1
     await asyncio.gather(*ends)
 
-    # What is left is an end without a start, which goes when none has come for long.
+    # The remaining document is an end without a start, which a sweep deletes once it has waited long enough
+    # for a start.
     assert await calls.count(PROJECT) == 0
     assert len((await contents(database, PROJECT)).calls) == 1
     await retention.sweep(PROJECT, pause=0)
@@ -162,13 +163,13 @@ async def test_changed_rule_stops_the_sweep_at_once(
     changes: list[asyncio.Future[object]] = []
 
     async def change(step: int) -> None:
-        if step == 2:  # it waits until this step is through
+        if step == 2:  # the change waits until this step ends
             changes.append(asyncio.ensure_future(retention.set_rule(PROJECT, rule)))
             await asyncio.sleep(0.05)
 
     doing_meanwhile(monkeypatch, change)
     await retention.set_rule(PROJECT, Rule(keep_days=5))
-    # Pauses of several times a step are longer than the change waits before it tries again.
+    # The pauses are several times as long as a step, so that the waiting change gets to retry within one.
     await retention.sweep(PROJECT, pause=4)
     await asyncio.gather(*changes)
 
@@ -233,7 +234,7 @@ async def test_abandoned_sweep_resumes_with_its_counts(
     begun = await retention.sweep(PROJECT, seconds=0.001, pause=0)
     assert begun.outcome is Outcome.RUNNING
     assert await retention.due() == [PROJECT]
-    # A sweeper that died in the middle has left its name and its lease.
+    # A sweeper that died has left its name and its lease.
     dead = {"holder": "dead", "held_until": None}
     await database.retention.update_one({"_id": PROJECT}, {"$set": dead})
     done = await retention.sweep(PROJECT, pause=0)
@@ -274,16 +275,16 @@ async def test_partly_deleted_large_trace_keeps_only_later_calls(calls: CallsSto
     done = await retention.sweep(PROJECT, pause=0)
 
     assert begun.counts.calls < MANY
-    assert root == {"id": call_id(0)}  # what began last went first
+    assert root == {"id": call_id(0)}  # the sweep deletes the latest calls first
     assert (done.counts.traces, done.counts.calls) == (1, MANY)
     assert {call["id"] for call in (await contents(database, PROJECT)).calls.values()} == {call_id(MANY)}
 
 
 async def test_sweep_waits_for_running_calls_and_rootless_traces(retention: RetentionStore, calls: CallsStore) -> None:
-    await log(calls, range(5), 0.5)  # complete, and beyond the limit
+    await log(calls, range(5), 0.5)  # finished, and over the limit
     await calls.write([start(10, started_at=times.now() - DAY // 2)])
     await log(calls, range(11, 12), 0.5, parent_id=call_id(99))
-    await calls.write([start(12, started_at=times.now() - 2 * DAY)])  # it will not end any more
+    await calls.write([start(12, started_at=times.now() - 2 * DAY)])  # this call will never end
     await log(calls, range(13, 14), 2, parent_id=call_id(99))
     await log(calls, range(20, 21), 0)
 

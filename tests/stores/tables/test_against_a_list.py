@@ -1,4 +1,4 @@
-"""Tables against plain Python lists: random changes, pages, filters and sorts, on a real server."""
+"""Tests that tables on a real server match plain Python lists for random changes, pages, filters and sorts."""
 
 import json
 import random
@@ -21,14 +21,14 @@ List = list[dict[str, Any]]
 
 
 def any_row(chance: random.Random) -> dict[str, Any]:
-    """One of a few rows, so that most come more than once, with a key of any kind."""
+    """Return one of a few rows, so that most repeat, with a key of any kind."""
     number = chance.randrange(40)
     key = [number, str(number), None, [number], number / 2, number % 3 == 0][number % 6]
     return {"n": {"x": key}, "of": number % 4} if number % 7 else {"of": number}
 
 
 def any_update(chance: random.Random, rows: List) -> TableUpdate:
-    """A change, made to the list as well."""
+    """Return a random change, after applying it to the list."""
     kind = chance.choice(["append", "insert", "insert", "pop", "pop"] if rows else ["append", "insert"])
     row = any_row(chance)
     if kind == "append":
@@ -43,7 +43,7 @@ def any_update(chance: random.Random, rows: List) -> TableUpdate:
 
 
 def rank(row: dict[str, Any]) -> tuple[int, Any]:
-    """What orders rows by `n.x`: numbers, strings, other values, none; the last two have no order among them."""
+    """Return the sort key of `n.x`: numbers, strings, other values, none; the last two are unordered."""
     value = row.get("n", {}).get("x")
     if isinstance(value, int | float) and not isinstance(value, bool):
         return (0, value)
@@ -81,7 +81,7 @@ async def test_updates_match_those_of_a_list(database: Database, tables: TablesS
         assert len(updated) == len(updates)
         assert await read_all(tables, digest) == list(enumerate(rows))
         assert await read_all(tables, base) == list(enumerate(before))
-        # and it is cut as it would be if it had been created
+        # its chunks equal those of a newly created table
         await tables.create("acme/fresh", rows)
         there, fresh = [await Layout.read(database.tables, name, digest) for name in (PROJECT, "acme/fresh")]
         assert there

@@ -1,4 +1,4 @@
-"""What the store of tables keeps, shares, counts and refuses."""
+"""Tests of what the store of tables stores, shares, counts and refuses."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ def numbered(count: int, start: int = 0) -> list[object]:
 
 
 async def documents(database: Database) -> list[int]:
-    """How many rows, chunks and tables are stored."""
+    """Return the numbers of stored rows, chunks and tables."""
     stored = (database.table_rows, database.table_chunks, database.tables)
     return [await collection.count_documents({}) for collection in stored]
 
@@ -76,7 +76,7 @@ async def test_tables_share_rows_and_chunks(database: Database, tables: TablesSt
     assert await database.table_rows.count_documents({}) == 5_001
     assert 1 <= await database.table_chunks.count_documents({}) - chunks <= 7
     assert await database.tables.count_documents({}) == 4
-    # and a table made in another way of nearly the same rows has nearly the same chunks
+    # a table of nearly the same rows, created in another way, shares most chunks
     chunks = await database.table_chunks.count_documents({})
     await tables.create(PROJECT, [*numbered(3_000), {"i": 0}, *numbered(2_000, 3_000)])
     assert await database.table_chunks.count_documents({}) - chunks <= 3
@@ -147,7 +147,7 @@ async def test_missing_rows_count_and_appear_when_written(tables: TablesStore) -
     # then
     assert (2, {"late": True}) in await read_all(tables, digest)
     assert (await tables.stats_of_one(PROJECT, digest, BOTH))["storage_size_bytes"] == 3 * 8 + len('{"late": true}')
-    # and a page goes on beyond rows that are not there
+    # a page continues after missing rows
     page = await tables.page(PROJECT, digest, PageRequest(2), ["val"])
     assert (values(page), page.has_next) == ([(1, {"i": 1}), (2, {"late": True})], True)
     page = await tables.page(PROJECT, digest, PageRequest(1, page.cursor(page.rows[-1])), ["val"])
@@ -217,7 +217,7 @@ async def test_update_returns_the_digest_of_each_row(tables: TablesStore) -> Non
     came = [digests.object_digest(row) for row in ({"last": 1}, {"more": 1}, {"first": 1})]
     assert told == [row_digests[1], came[0], came[1], row_digests[0], came[2]]
     assert await tables.update(PROJECT, digest, []) == (digest, [])
-    # and a row that comes and goes at once was in no table
+    # a row that is added and removed in one update is in no table
     assert (await tables.update(PROJECT, digest, [Append({"x": 1}), Pop(4)]))[0] == digest
 
 
@@ -357,7 +357,7 @@ async def test_writers_of_equal_content_do_not_conflict(database: Database, tabl
 async def test_table_without_its_last_write_is_missing_and_can_be_recreated(
     database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch, at_once: int, left: list[int]
 ) -> None:
-    class Torn(BaseException):  # it stands for a kill
+    class Torn(BaseException):  # simulates a kill
         pass
 
     async def tear(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""A table that is torn leaves nothing, whoever tears it; and a sweep takes nothing that another table relies on."""
+"""Tests that an interrupted table leaves no data, and that a sweep deletes nothing that another table needs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("small_chunks", "_small_parts")
 
 @pytest.fixture
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of more than ten rows a table is written in parts."""
+    """Make tables of more than ten rows upload in parts."""
     monkeypatch.setattr(content_store, "BATCH", 10)
 
 
@@ -34,14 +34,14 @@ def numbered(count: int, start: int = 0) -> list[dict[str, Any]]:
 
 
 async def left(database: Database) -> tuple[int, int, int, int]:
-    """How many rows, chunks, tables and uploads there are."""
+    """Return the numbers of stored rows, chunks, tables and uploads."""
     collections = database.table_rows, database.table_chunks, database.tables, database.table_uploads
     rows, chunks, tables, under_way = [await collection.count_documents({}) for collection in collections]
     return rows, chunks, tables, under_way
 
 
 async def tear(database: Database, rows: Sequence[object], *, chunks: bool = True) -> Upload:
-    """Leave what a writer leaves that is killed before its table is there: rows, and chunks."""
+    """Store the rows and chunks that a writer leaves if it is killed before its table exists."""
     upload = Upload(database, PROJECT)
     found = [RowContent.of(row, "row") for row in rows]
     await upload.add(found)
@@ -63,7 +63,7 @@ async def in_parts(rows: Sequence[object], after_each: Callable[[], Awaitable[ob
 
 
 async def check(database: Database, tables: TablesStore, made: dict[str, list[dict[str, Any]]]) -> None:
-    """See that the tables are there with their rows and sizes, and nothing else is."""
+    """Check that exactly these tables exist, with their rows and sizes, and no leftovers."""
     rows = {digests.object_digest(row): len('{"i": }') + len(str(row["i"])) for part in made.values() for row in part}
     chunks = {chunk async for table in database.tables.find() for chunk in table["chunks"]}
     for digest, expected in made.items():
@@ -76,7 +76,7 @@ async def check(database: Database, tables: TablesStore, made: dict[str, list[di
 
 
 async def test_data_left_by_a_killed_writer_is_deleted(database: Database, tables: TablesStore) -> None:
-    # given: one that nobody goes on with, and a table, neither of which fits into one transaction
+    # given: an abandoned upload and a table, both too large for one transaction
     await tear(database, numbered(40))
     other, _ = await tables.create(PROJECT, numbered(50, 1_000))
     assert (await left(database))[::2] == (90, 1)
@@ -182,7 +182,7 @@ WAYS = [_made_again, _made_in_one_transaction, _made_in_parts, _made_from_digest
 async def test_content_shared_with_another_table_is_kept(
     database: Database, tables: TablesStore, make: Callable[[TablesStore], Awaitable[Made]], sign: dict[str, bool]
 ) -> None:
-    # given what two killed writers left, of which one found rows of the other
+    # given: the leftovers of two killed writers, one of which reused rows of the other
     for start in (0, 20):
         await tear(database, numbered(40, start))
     # when
@@ -265,7 +265,7 @@ async def test_tables_racing_with_sweeps_are_complete_or_absent(database: Databa
         try:
             return (await tables.create(PROJECT, rows))[0], rows
         except ConflictError:
-            assert len(rows) > 10  # what fits into one transaction is no upload, and is given up by nobody
+            assert len(rows) > 10  # a sweep cancels no table that fits into one transaction
             return None
 
     sweeping = [asyncio.create_task(sweep_on()) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Where the texts stand that were looked for."""
+"""Tests of the positions of matches in texts."""
 
 import threading
 from time import monotonic
@@ -19,13 +19,13 @@ from tests.stores.calls.builders import PROJECT, end, start
 
 
 def told(call: dict[str, Any], text: str, most: int = 10) -> list[Highlight]:
-    """The highlights of a call, its payloads given as values."""
+    """Return the highlights of a call whose payloads are given as values."""
     texts = {name: codec.encode(call.pop(name)) for name in ("inputs", "output") if name in call}
     return highlights_of({**call, "json": texts}, parse(text), most, monotonic() + 60)
 
 
 def marked(highlight: Highlight) -> list[str]:
-    """What of the snippet matches, as a program in JavaScript cuts it out."""
+    """Return the matching parts of the snippet, cut by UTF-16 offsets as JavaScript does."""
     units = highlight.snippet.encode("utf-16-le")
     return [units[2 * each.start : 2 * each.end].decode("utf-16-le") for each in highlight.ranges]
 
@@ -105,7 +105,7 @@ def test_slow_highlight_is_omitted() -> None:
 
 @pytest.mark.parametrize("part", ["exception", "inputs"])
 def test_hostile_phrase_stays_within_the_time_limit(part: str) -> None:
-    """A long phrase that nearly matches everywhere takes hundreds of comparisons at each place of a text."""
+    """Check a phrase that nearly matches everywhere and so needs hundreds of comparisons at each position."""
     text = "a" * 4_000_000
     call = {"exception": text} if part == "exception" else {"json": {"inputs": f'"{text}"'}}
     began = monotonic()
@@ -113,7 +113,7 @@ def test_hostile_phrase_stays_within_the_time_limit(part: str) -> None:
     found = highlights_of(call, parse(f'"{"a" * 900}b"'), 5, began + 0.25)
 
     assert found == []
-    assert monotonic() - began < 5  # a quarter of a second on an idle machine; without a bound, half a minute
+    assert monotonic() - began < 5  # 0.25 s on an idle machine; half a minute without a bound
 
 
 async def test_highlighting_large_payloads_yields_to_other_requests(
@@ -127,7 +127,7 @@ async def test_highlighting_large_payloads_yields_to_other_requests(
         highlights.add_highlights(*given)
 
     monkeypatch.setattr(text_search, "add_highlights", add)
-    for name in ("_SECONDS_PER_CALL", "_TOTAL_SECONDS"):  # a busy machine may not have found any by then
+    for name in ("_SECONDS_PER_CALL", "_TOTAL_SECONDS"):  # a busy machine may need longer than the default limits
         monkeypatch.setattr(highlights, name, 60.0)
     page = await store.page(PROJECT, "weft", PageRequest(), [], highlights=5)
 

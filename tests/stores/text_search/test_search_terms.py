@@ -1,4 +1,4 @@
-"""What people write into a search box, and what is made of it."""
+"""Tests of how a search text is parsed into terms."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Threads as their turns make them."""
+"""Tests that threads are computed from their turns."""
 
 from itertools import count
 from typing import Any
@@ -271,11 +271,11 @@ async def test_thread_with_many_turns_does_not_slow_the_others(
     assert {row["p50_turn_duration_ms"] for row in page.rows} == {100.0}
     [walk] = [stage for stage in told["stages"] if "$lookup" in stage]
     assert walk["collectionScans"] == 0
-    assert 30 <= walk["totalKeysExamined"] <= 30 + 7  # and an index asked once for each thread
+    assert 30 <= walk["totalKeysExamined"] <= 30 + 7  # and one index seek for each thread
 
 
 async def test_last_turn_is_found_without_sorting(threads: ThreadsStore, calls: CallsStore, commands: Commands) -> None:
-    # A sort of which one is wanted replaces it with each turn, as turns come by their starts: seconds for 100,000.
+    # A sort with a limit of one replaces its result with each turn in start order, which takes seconds for 100,000.
     await calls.write([part for number in range(50) for part in turn(number, "t", number, 100 - 2 * (number % 3))])
 
     [thread] = (await threads.page(PROJECT, PageRequest(), {"last_turn_id"})).rows
@@ -304,7 +304,7 @@ async def test_calls_and_turns_of_many_threads_are_read_together(
     all_calls = await threads.calls.pages(keys, frozenset({"id"}), PageRequest(size=3))
     counts = await threads.turns.count(keys), await threads.calls.count(keys)
 
-    # There are more than would be looked at for each, so that a look at all of them at once is given up.
+    # The threads have more rows than the shared `find` accepts, so an `aggregate` with a lookup per thread follows.
     assert commands.names == ["find", "aggregate"] * 2 + ["aggregate"] * 2
     assert {key[2]: [row["id"] for row in page.rows] for key, page in time_slices.items()} == {
         "t0": [call_id(6), call_id(12)],

@@ -1,4 +1,4 @@
-"""The store of traces: each within its project, made by its visible calls, within bounds."""
+"""Tests of the store of traces: a trace has the visible calls of its project, within limits."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ ALL = [FIRST, SECOND_ONE, NONE, ELSEWHERE]
 
 @pytest.fixture
 async def store(database: Database, calls: CallsStore) -> TracesStore:
-    """One trace of three calls, one of a call, and one of another project by the first's id."""
+    """Write a trace of three calls, a trace of one, and a trace of another project with the first one's id."""
     usage = {"usage": {"m": {"prompt_tokens": 3, "completion_tokens": 4}}}
     await calls.write(
         [
@@ -101,7 +101,7 @@ async def test_only_selected_totals_are_computed(store: TracesStore, commands: C
     commands.sent.clear()
     counted = await store.totals(ALL, frozenset({"num_calls", "num_errors", "num_running", "duration_ms"}))
 
-    assert commands.names == ["aggregate", "aggregate"]  # one of each project
+    assert commands.names == ["aggregate", "aggregate"]  # one per project
     shown = {key: [row[f"num_{what}"] for what in ("calls", "errors", "running")] for key, row in counted.items()}
     assert shown == {FIRST: [3, 1, 2], SECOND_ONE: [1, 0, 0], NONE: [0, 0, 0], ELSEWHERE: [1, 0, 1]}
     assert [counted[key].get("duration_ms") for key in ALL] == [2500, 500, None, None]

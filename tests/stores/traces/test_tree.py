@@ -1,4 +1,4 @@
-"""The tree of a trace's calls: how it is drawn, cut and paged."""
+"""Tests of the tree of a trace's calls: its order, depth limit and pages."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ PARENTS = {"a": None, "b": "a", "c": "a", "d": "b", "e": "gone"}
 
 
 def rows(parents: dict[str, str | None] = PARENTS) -> list[Row]:
-    """Calls as they are read, the oldest first."""
+    """Return calls as the store reads them, oldest first."""
     return [
         {"id": name, "parent_id": parent, "trace_id": "t", "started_at": at}
         for at, (name, parent) in enumerate(parents.items())

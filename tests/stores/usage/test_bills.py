@@ -1,4 +1,4 @@
-"""Bills of the payloads of the corpus: 0 deviations from what is reckoned by hand."""
+"""Tests that the costs of the corpus's payloads equal a manual calculation exactly."""
 
 from decimal import Decimal
 from typing import Any, Final
@@ -578,7 +578,7 @@ PRICES: Final = Prices([_price(model, rates) for models, rates in _RATES for mod
 
 
 def by_hand(payload: Payload) -> Decimal | None:
-    """The bill in US dollars; None of a model without a price."""
+    """Return the cost in US dollars, or None for a model without a price."""
     if payload.name not in BILLS:
         return None
     products = [product.split(" * ") for product in BILLS[payload.name].split(" + ")]
@@ -586,7 +586,7 @@ def by_hand(payload: Payload) -> Decimal | None:
 
 
 def entry_of(payload: Payload) -> dict[str, Any]:
-    """The entry that a call keeps of a payload."""
+    """Return the entry that a call stores for a payload."""
     return kept({"usage": {payload.model: payload.sent}}) if payload.scope is None else of_span(payload)[0]
 
 

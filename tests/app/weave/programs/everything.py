@@ -1,4 +1,4 @@
-"""What programs do with weave, one after the other; run by the SDK's own Python, it prints what it saw as JSON."""
+"""Uses each feature of weave in turn under the SDK's own Python, and prints the results as JSON."""
 
 import asyncio
 import contextlib
@@ -66,7 +66,7 @@ def published() -> None:
 
 
 def shared_name() -> None:
-    """An op, and an object of its name."""
+    """Publish an op and an object with the same name."""
     op = weave.publish(add)
     weave.publish({"a": 1}, name="add")
     got = weave.ref(op.uri()).get()

@@ -1,4 +1,4 @@
-"""What cursors of events tell: their place to the servers over one database, and nothing to anyone else."""
+"""Tests that event cursors work at every server over one database and reveal nothing to clients."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""Which events are told: the process lets pass what the database does, and some things cannot be asked."""
+"""Tests that event filters pass the same calls as MongoDB, and which filters are refused."""
 
 import random
 from typing import Any

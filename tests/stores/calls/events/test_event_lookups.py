@@ -1,4 +1,4 @@
-"""What events do not tell by themselves: conditions on feedback and costs, and fields that no call stores."""
+"""Tests of events that need a lookup: conditions on feedback and costs, and fields that no call stores."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -47,7 +47,7 @@ def events(calls: CallsStore, tree: Tree, after: str | None, *wanted: str) -> As
 
 
 async def since(calls: CallsStore, cursor: str, tree: Tree) -> list[tuple[str, str]]:
-    """The events after a cursor that meet a query, up to the start of a last call, which is written for that."""
+    """Return the events after a cursor that match a query. They end at the start of a last call, which this writes."""
     await calls.write([start(LAST)])
     found: list[tuple[str, str]] = []
     async with aclosing(events(calls, {"$or": [IS_LAST, tree]}, cursor)) as told, asyncio.timeout(TIMEOUT):
@@ -156,7 +156,7 @@ async def test_failed_first_lookup_reports_a_cursor_before_the_event(
 
 @contextmanager
 def failing(monkeypatch: pytest.MonkeyPatch, failure: Exception) -> Iterator[None]:
-    """Let the database fail whoever looks something up."""
+    """Make every lookup for events raise `failure`."""
 
     async def fail(*_given: object) -> None:
         raise failure

@@ -1,4 +1,4 @@
-"""One change stream for all who watch calls: what they are told, when it opens and closes, and what breaks it."""
+"""Tests of the change stream that all subscribers share: delivered events, opening, closing and failures."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ async def stream(database: Database) -> AsyncIterator[FanOut]:
 
 @asynccontextmanager
 async def reading(stream: FanOut, project_id: str = PROJECT, place: str | None = None) -> AsyncIterator[Subscriber]:
-    """A reader of all that happens in a project from now on, or after a place that is kept."""
+    """Yield a subscriber to all events of a project, from now on or after a buffered place."""
     async with stream.watch_project(project_id), asyncio.timeout(TIMEOUT):
         await stream.wait_until_covered(project_id)
         async with stream.subscribe(EventFilter(project_id), place) as subscriber:
@@ -53,19 +53,19 @@ async def told(subscriber: Subscriber, count: int) -> list[tuple[str, str]]:
 
 
 async def drain(subscriber: Subscriber) -> NoReturn:
-    """Read on until there is an error."""
+    """Read events until an error ends the subscription."""
     while True:
         await subscriber.next()
 
 
 def stages(commands: Commands) -> list[list[dict[str, Any]]]:
-    """The pipeline of each change stream that was opened."""
+    """Return the pipeline of each change stream that the server opened."""
     pipelines = [body["pipeline"] for name, body in commands.sent if name == "aggregate"]
     return [pipeline for pipeline in pipelines if "$changeStream" in pipeline[0]]
 
 
 def opened(commands: Commands) -> list[dict[str, Any]]:
-    """The stage of each change stream that was opened."""
+    """Return the `$changeStream` stage of each change stream that the server opened."""
     return [pipeline[0]["$changeStream"] for pipeline in stages(commands)]
 
 
@@ -282,7 +282,7 @@ async def test_subscriber_during_a_stream_failure_gets_a_new_stream(stream: FanO
         await until(lambda: stream._follow_task is None)
         async with reading(stream) as subscriber:
             await calls.database.calls.drop()
-            # Without a task of its own, so that the next subscriber is there before the stream is closed.
+            # This task reads directly, so that the next subscriber arrives before the stream is closed.
             with pytest.raises(SubscriptionEndedError, match="subscribe again"):
                 await drain(subscriber)
         async with reading(stream) as subscriber:
@@ -303,7 +303,7 @@ async def test_subscription_without_a_database_is_unavailable() -> None:
 
 @pytest.fixture
 async def own_database(commands: Commands) -> AsyncIterator[Database]:
-    """A database on a mongod of its own, which is begun again when it dies."""
+    """Start a mongod that restarts when it dies, and yield a database on it."""
     with (
         tempfile.TemporaryDirectory(prefix="loomql-") as folder,
         embedded_mongod(Path(folder), cache_gb=0.25) as uri,
@@ -317,13 +317,13 @@ async def own_database(commands: Commands) -> AsyncIterator[Database]:
 
 
 async def kill(database: Database) -> None:
-    """End the mongod at once."""
+    """Kill the mongod without a clean shutdown."""
     status = await database.calls.database.command("serverStatus")
     os.kill(status["pid"], signal.SIGKILL)
 
 
 async def write_surely(calls: CallsStore, number: int) -> None:
-    """Write until it is stored; what was stored already changes nothing."""
+    """Retry a write until it is stored; a repeated write changes nothing."""
     async with asyncio.timeout(TIMEOUT):
         while True:
             try:

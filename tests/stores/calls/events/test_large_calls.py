@@ -1,4 +1,4 @@
-"""Events of calls with megabytes of JSON: whoever asks what it says is answered beside all else."""
+"""Tests that filters on megabytes of JSON run in threads and so block no other request."""
 
 import asyncio
 import threading
@@ -38,7 +38,7 @@ async def closed(calls: CallsStore) -> AsyncIterator[None]:
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[bool]]:
-    """For each call whether it was asked for on the event loop."""
+    """Record for each call id whether its filter runs in the main thread, and return the records."""
     asked: dict[str, set[bool]] = {}
     holds = EventFilter.matches
 
@@ -51,7 +51,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[bool]]:
 
 
 async def write_some(calls: CallsStore) -> None:
-    """A small call and two large ones, of which the small one and the last meet the query."""
+    """Write a small call and two large ones; the query matches the small one and the last one."""
     await calls.write([start(1, inputs={"q": "strasse"})])
     await calls.write([start(2, inputs={"q": LARGE_TEXT})])
     await calls.write([start(3, inputs={"q": LARGE_TEXT + "Strasse"})])

@@ -1,4 +1,4 @@
-"""Resuming after a cursor: at any process, from what is kept or from the database, each event once."""
+"""Tests that a subscriber resumes after a cursor in any process, from the buffer or the database, each event once."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -20,7 +20,7 @@ OTHER = "acme/other"
 
 @pytest.fixture
 async def elsewhere(database: Database) -> AsyncIterator[CallsStore]:
-    """The calls as another process over the same database has them."""
+    """Yield a store over the same database, as another process has it."""
     store = CallsStore(database)
     yield store
     await store.close()
@@ -33,7 +33,7 @@ async def closed(calls: CallsStore) -> AsyncIterator[None]:
 
 
 async def told(store: CallsStore, count: int, after: str | None, **asked: Any) -> list[tuple[str, str, str]]:  # noqa: ANN401 -- what `events` takes
-    """Some events as a subscriber gets them: what happened, to which call, and the cursor."""
+    """Return the next `count` events of a new subscriber: type, call id and cursor."""
     async with aclosing(store.events(PROJECT, {"id"}, after=after, **asked)) as events, asyncio.timeout(TIMEOUT):
         found = [await anext(events) for _ in range(count)]
     return [(event.type, event.call["id"], event.cursor) for event in found]
@@ -103,7 +103,7 @@ async def test_each_event_is_delivered_once_with_a_small_buffer(database: Databa
     found: list[str] = []
     async with asyncio.timeout(TIMEOUT):
         while len(found) < 900:
-            # Who lags behind what is kept resumes where it is told to.
+            # A subscriber that falls behind the buffer resumes at the cursor of the error.
             async with aclosing(small.events(PROJECT, {"id"}, after=cursor)) as events:
                 try:
                     async for event in events:
@@ -136,7 +136,7 @@ async def test_second_filter_reads_the_buffer_from_its_own_position(calls: Calls
         assert (await asyncio.wait_for(anext(events), TIMEOUT)).call["id"] == call_id(3)
 
 
-# The last is one of before they were encrypted.
+# The last one is a cursor from before cursors were encrypted.
 @pytest.mark.parametrize(
     "cursor", ["", "x", "AQ", "A" * 30, "é", "null", "82" * 500, "AcwWp77X9NqEgmsH6esAAAADKwIpKW4E"]
 )

@@ -1,4 +1,4 @@
-"""Random queries and sorts over random feedback: the real server agrees with the model on each of them."""
+"""Tests that random queries and sorts over random feedback give the model's results on a real server."""
 
 from collections.abc import Sequence
 
@@ -43,7 +43,7 @@ EVERYTHING = {"$expr": {"$or": [{"$eq": [{"$literal": 1}, {"$literal": 1}]}]}}
 async def fill(
     generator: GeneratorOfFeedback, calls: CallsStore, feedback: FeedbackStore, database: Database
 ) -> list[Row]:
-    """Write calls and feedback on most of them, on others and on what is no call; the calls as rows with theirs."""
+    """Write calls, and feedback on most of them and on other refs. Return the visible calls with their feedback."""
     dice = generator.dice
     await calls.write([*generator.calls(CALLS), start(CALLS), start(0, project_id="acme/other")])
     await calls.delete(PROJECT, [call_id(CALLS)])
@@ -162,7 +162,7 @@ async def test_paging_returns_every_row_once_in_model_order(
 async def walk(
     calls: CallsStore, size: int, sort_by: Sequence[SortBy], query: Query | None = None, *, backward: bool
 ) -> list[str]:
-    """The ids of a whole list, page by page, in the order of the list."""
+    """Return the ids of a whole list, read page by page, in list order."""
     ids: list[str] = []
     cursor, more = None, True
     while more:

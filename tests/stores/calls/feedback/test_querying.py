@@ -1,4 +1,4 @@
-"""Lists and counts of calls by the feedback on them: what counts, what is asked of the database, at which moment."""
+"""Tests of lists and counts of calls by their feedback: the results, the database commands, and the snapshot."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -46,7 +46,7 @@ UP = compared("eq", EMOJI, "👍")
 
 
 async def found(calls: CallsStore, tree: Tree, sort_by: Sequence[SortBy] | None = None, **asked: Any) -> list[int]:  # noqa: ANN401 -- as the store takes it
-    """The numbers of the calls that a list gives, which is as long as it is counted."""
+    """Return the numbers of the listed calls, and check that the count is the same."""
     query = Query({"$expr": tree}) if tree else None
     page = await calls.page(PROJECT, PageRequest(), {"id"}, sort_by=sort_by, query=query, **asked)
     assert await calls.count(PROJECT, query=query, **asked) == len(page.rows)
@@ -55,14 +55,14 @@ async def found(calls: CallsStore, tree: Tree, sort_by: Sequence[SortBy] | None 
 
 @pytest.fixture(params=[50_000, 0], ids=["asked before", "looked up"])
 def bound(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Whether what is on feedback alone is found before, or call by call."""
+    """Set the bound so that the store reads feedback before the calls, or looks it up for each call."""
     monkeypatch.setattr(BOUND, request.param)
     return int(request.param)
 
 
 @pytest.fixture
 async def reactions(calls: CallsStore, feedback: FeedbackStore) -> None:
-    """Five calls: one praised, one blamed, one both, one with a note, one without feedback."""
+    """Write five calls: one praised, one blamed, one both, one with a note, one without feedback."""
     await calls.write([part for number in range(5) for part in (start(number), end(number, output=number))])
     batch = [("👍", 0), ("👎", 1), ("👍", 2), ("👎", 2)]
     await feedback.create([reaction(emoji, weave_ref=call_ref(number)) for emoji, number in batch])

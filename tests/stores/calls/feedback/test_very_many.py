@@ -1,4 +1,4 @@
-"""What lists of calls ask for where very much feedback meets a condition, or calls are sorted by it."""
+"""Tests of the database commands when very much feedback matches a condition or sorts a list."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ CALLS = 300
 
 @pytest.fixture
 async def written(calls: CallsStore, feedback: FeedbackStore) -> None:
-    """Calls of which all but the last ten have a reaction, every other one a thumbs-down."""
+    """Write calls of which all but the last ten have a reaction; every other one is a thumbs-down."""
     await calls.write([start(number) for number in range(CALLS)])
     await feedback.create([reaction("👎👍"[number % 2], weave_ref=call_ref(number)) for number in range(CALLS - 10)])
 
@@ -34,7 +34,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(commands: Commands) -> list[tuple[str, set[str]]]:
-    """The collection of each command, and its stages; those of a `find` go without saying."""
+    """Return the collection and the pipeline stages of each command; a `find` has no stages."""
     return [
         (body[name], {name for stage in body.get("pipeline", ()) for name in stage}) for name, body in commands.sent
     ]
@@ -83,7 +83,7 @@ def test_ids_are_encoded_once_without_traversal() -> None:
         (found.by_key(PROJECT), "_id", [f"{PROJECT}:b", f"{PROJECT}:a"]),
     ]
     for match, path, members in matches:
-        assert not isinstance(match[path], dict)  # what walks through queries walks through those
+        assert not isinstance(match[path], dict)  # code that walks through queries would walk through a dict
         assert dict(match[path]) == {"$in": members}
     assert found.by_id is found.by_id
 

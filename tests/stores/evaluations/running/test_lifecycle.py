@@ -1,4 +1,4 @@
-"""The lives of runs: ended on demand, cut off and gone on with, deleted on the way; no run ever hangs."""
+"""Tests of runs that are cancelled, interrupted and resumed, or deleted before their end; no run hangs."""
 
 import asyncio
 import threading
@@ -37,7 +37,7 @@ MANY = [{"question": f"Number {number}?", "expected": "A number."} for number in
 
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
-    """All stores, with the stand-in in the place of OpenAI; two rows at once."""
+    """Return all stores, with a stand-in instead of OpenAI and a limit of two rows at once."""
     return Stores.for_database(database, providers, evaluation_rows=2)
 
 
@@ -47,7 +47,7 @@ def keeping_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Gate:
-    """Lets so many requests pass, and holds up all others until it is opened."""
+    """Lets `passing` requests through and blocks all others until it is opened."""
 
     def __init__(self, stand_in: StandIn, passing: int = 0) -> None:
         self.open = threading.Event()
@@ -57,7 +57,7 @@ class Gate:
         self._lock = threading.Lock()
 
     def hold(self, _body: Body) -> None:
-        # The stand-in answers on its one loop: whoever waits here keeps all others waiting, too.
+        # The stand-in has one event loop, so a request that waits here blocks all others too.
         with self._lock:
             self.left -= 1
             holds = self.left < 0
@@ -68,7 +68,7 @@ class Gate:
 
 @asynccontextmanager
 async def under_way(stores: Stores, call_id: str) -> AsyncIterator["asyncio.Task[None]"]:
-    """Work on a run, until the block ends at the latest."""
+    """Execute a run in a task, and cancel the task when the block ends."""
     task = asyncio.create_task(stores.evaluation_runs.execute(PROJECT, call_id))
     try:
         yield task
@@ -181,7 +181,7 @@ async def test_refused_cancellation_has_a_reason(stores: Stores, stand_in: Stand
 
 
 async def cut_off(stores: Stores, call_id: str, stand_in: StandIn, passing: int) -> None:
-    """Work on a run until some requests are answered, and die then: nothing is given back or ended."""
+    """Execute a run until some requests are answered; then stop as a killed process does, without any cleanup."""
     gate = Gate(stand_in, passing)
     async with under_way(stores, call_id) as work:
         await until(lambda: gate.waiting > 0)
@@ -194,7 +194,7 @@ async def cut_off(stores: Stores, call_id: str, stand_in: StandIn, passing: int)
             work.cancel()
             await asyncio.wait({work})
     gate.open.set()
-    await stores.calls.database.evaluation_runs.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+    await stores.calls.database.evaluation_runs.update_one({}, {"$unset": {"held_until": ""}})  # the lease expires
 
 
 async def test_interrupted_run_resumes_without_repaying(
@@ -213,7 +213,7 @@ async def test_interrupted_run_resumes_without_repaying(
     tree = await orders.tree(stores, call_id)
     assert (tree.root["status"], len(tree.rows())) == ("success", len(MANY))
     assert {call["status"] for call in tree.every()} == {"success"}
-    # What was under way when it was cut off, of two rows at once, is asked again.
+    # The new worker repeats the requests of the at most two rows that were under way at the interruption.
     assert 2 * len(MANY) < len(stand_in.asked) <= 2 * len(MANY) + 2
     assert await database.feedback.count_documents({}) == len(MANY)
     after = {call["id"]: call async for call in database.calls.find({"id": {"$in": list(done)}})}
@@ -242,7 +242,7 @@ async def test_external_writes_to_a_runs_calls_do_not_end_it(
     known = RunCalls(PROJECT, call_id, root["trace_id"], None).id_of("0/0/predict")
     begun = start(1, project_id=PROJECT, id=known, trace_id=root["trace_id"], parent_id=call_id)
     await stores.calls.write([begun, CallEnd(PROJECT, known, times.now(), summary, output="A thread.")])
-    await database.evaluation_runs.update_one({}, {"$set": {"takes": 1}})  # it was cut off then
+    await database.evaluation_runs.update_one({}, {"$set": {"takes": 1}})  # the interruption came at this moment
 
     await stores.evaluation_runs.execute(PROJECT, call_id)
 
@@ -284,7 +284,7 @@ async def test_timed_out_order_creates_no_run(
     write = stores.calls.write
 
     async def dawdle(batch: Any) -> None:  # noqa: ANN401 -- parts of calls
-        await database.evaluation_runs.delete_many({})  # whoever took it up found no call
+        await database.evaluation_runs.delete_many({})  # as a worker does that found the run without a call
         await write(batch)
 
     monkeypatch.setattr(stores.calls, "write", dawdle)
@@ -346,7 +346,7 @@ async def test_run_lost_within_a_process_is_left_to_the_new_worker(
     call_id = await order(stores)
     async with under_way(stores, call_id) as loser:
         await until(lambda: gate.waiting > 0)
-        # Its lease ran out, and it may not take that up again before the next one comes.
+        # The lease has expired, and this worker cannot renew it before the next worker takes the run.
         await database.evaluation_runs.update_one({}, {"$set": {"holder": "nobody"}, "$unset": {"held_until": ""}})
         async with under_way(stores, call_id) as next_one:
             await asyncio.wait_for(loser, TIMEOUT)
@@ -402,7 +402,7 @@ async def test_run_waits_for_an_unavailable_database(
 
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), StillRunning)
     assert await stores.evaluation_runs.available_runs(10) == []
-    await database.evaluation_runs.update_one({}, {"$unset": {"held_until": ""}})  # the pause is over
+    await database.evaluation_runs.update_one({}, {"$unset": {"held_until": ""}})  # the pause ends
     assert await stores.evaluation_runs.available_runs(10) == [(PROJECT, call_id)]
     await stores.evaluation_runs.execute(PROJECT, call_id)
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)

@@ -1,4 +1,4 @@
-"""Orders of runs that are refused: nothing is run, no model is asked, and the error says what to change."""
+"""Tests of refused runs: no request goes to a model, and the error says what to change."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -17,7 +17,7 @@ from tests.stores.evaluations.running.orders import PROJECT
 
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
-    """All stores, with the stand-in in the place of OpenAI."""
+    """Return all stores, with a stand-in instead of OpenAI."""
     return Stores.for_database(database, providers)
 
 

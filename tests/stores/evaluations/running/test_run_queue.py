@@ -1,4 +1,4 @@
-"""Runs that the server does: what is asked of models, and the calls that are left of it."""
+"""Tests of runs that the server executes: the requests to models and the stored calls."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from tests.stores.evaluations.running.orders import PROJECT, PROMPT, ROWS, Grade
 
 @pytest.fixture
 def stores(database: Database, providers: EnvironmentProviders) -> Stores:
-    """All stores, with the stand-in in the place of OpenAI."""
+    """Return all stores, with a stand-in instead of OpenAI."""
     return Stores.for_database(database, providers)
 
 

@@ -1,4 +1,4 @@
-"""Templates: what is filled in, what is a brace, and what is out of reach."""
+"""Tests of message templates: placeholders, literal braces, and refused texts."""
 
 from typing import Any
 
