@@ -9,7 +9,7 @@ from graphql_schema.context import Stores
 from stores.calls.restore import RestoredCall
 from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError
 from stores.feedback import NewFeedback
-from stores.objects.restore import RestoredVersion
+from stores.objects.writes import RestoredVersion
 
 _MAX_LINES: Final = 500
 _MAX_BYTES: Final = 8 * 1024 * 1024
@@ -74,7 +74,7 @@ class Batches:
         self._reject = reject
         stores = target.stores
         self._calls = _Batch(stores.calls.restore)
-        self._objects = _Batch(stores.objects.restore)
+        self._objects = _Batch(stores.objects.writes)
         self._feedback = _Batch(stores.feedback.restore)
         self._count = 0
         self._bytes = 0

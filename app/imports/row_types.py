@@ -12,7 +12,7 @@ from stores.exports.lists import CALL_COLUMNS, FEEDBACK_COLUMNS, OBJECT_COLUMNS
 from stores.exports.row_reader import ImportedRow, to_new_feedback, to_restored_call, to_restored_version
 from stores.feedback import NewFeedback
 from stores.json import codec
-from stores.objects.restore import RestoredVersion
+from stores.objects.writes import RestoredVersion
 
 _SPANS: Final = ("resourceSpans", "resource_spans")
 _CALL: Final = {"op_name", "trace_id"}

@@ -11,7 +11,7 @@ from graphql_schema.fields.selection import selected_fields
 from graphql_schema.objects.inputs import ObjectVersionFilter, OpVersionFilter
 from graphql_schema.objects.types import ObjSchema
 from stores.objects.classes import OP
-from stores.objects.fields import INDEXED_OBJECT_FIELDS
+from stores.objects.filters import INDEXED_OBJECT_FIELDS
 from stores.objects.inputs import check_object_id
 from stores.paging import Row
 

@@ -10,7 +10,7 @@ from stores.errors import BadInputError
 from stores.feedback import NewFeedback
 from stores.objects import ObjectVersion
 from stores.objects.classes import OBJECT, OP
-from stores.objects.restore import RestoredVersion
+from stores.objects.writes import RestoredVersion
 from stores.refs import SCHEME
 
 _INT64: Final = 1 << 63

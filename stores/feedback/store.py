@@ -14,10 +14,9 @@ from stores.database.error_translation import translate_driver_errors
 from stores.document_list import OLDEST_FIRST, DocumentList
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.feedback.annotations import check_annotations
-from stores.feedback.documents import key, new_document
 from stores.feedback.fields import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS, READS
 from stores.feedback.inputs import NewFeedback, check_id
-from stores.feedback.writes import restore, write
+from stores.feedback.writes import key, new_document, restore, write
 from stores.input_checks import MAX_MEMBERS
 from stores.paging import Row
 from stores.query import Query

@@ -1,4 +1,4 @@
-"""Filter of objects: a version must match every condition; a list matches if any member does."""
+"""Fields and filter of objects: a version must match every condition; a list matches if any member does."""
 
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -6,6 +6,31 @@ from typing import Any, Final
 from stores.errors import BadInputError
 from stores.input_checks import MAX_MEMBERS
 from stores.objects.classes import OBJECT, OP
+from stores.query.fields import Field, FieldTable, Kind
+from stores.query.index_use import IndexedFields
+
+OBJECT_FIELDS: Final = FieldTable(
+    [
+        Field("id", "id", optional=False),
+        Field("project_id", "project_id", optional=False),
+        Field("object_id", "object_id", optional=False),
+        Field("digest", "digest", optional=False),
+        Field("kind", "kind", optional=False, low_cardinality=True, values=("object", "op")),
+        Field("version_index", "version_index", Kind.NUMBER, optional=False),
+        Field("is_latest", "is_latest", Kind.NUMBER, optional=False),
+        Field("created_at", "created_at", Kind.TIME, optional=False),
+        Field("deleted_at", "deleted_at", Kind.TIME),
+        Field("base_object_class", "base_object_class", low_cardinality=True),
+        Field("leaf_object_class", "leaf_object_class"),
+        Field("wb_user_id", "wb_user_id", optional=False),
+        Field("size_bytes", "size_bytes", Kind.NUMBER, optional=False),
+        Field("val", "val", Kind.JSON, text_path="json.val"),
+        Field("refs", "refs", Kind.JSON),
+    ]
+)
+
+INDEXED_OBJECT_FIELDS: Final = IndexedFields(OBJECT_FIELDS, "objects")
+
 
 Match = dict[str, Any]
 

@@ -14,13 +14,11 @@ from stores.database.transactions import Session
 from stores.document_list import DocumentList
 from stores.errors import BadInputError
 from stores.ids import check_project_id
-from stores.objects import documents, linked_content, versions
+from stores.objects import documents
 from stores.objects.classes import OBJECT, OP, Kind
-from stores.objects.fields import INDEXED_OBJECT_FIELDS, OBJECT_FIELDS
-from stores.objects.filters import ObjectsFilter
+from stores.objects.filters import INDEXED_OBJECT_FIELDS, OBJECT_FIELDS, ObjectsFilter
 from stores.objects.inputs import ObjectVersion
-from stores.objects.restore import Name, RestoredVersion, by_name
-from stores.objects.writes import NameWriter, doomed_rows, not_found, versions_of
+from stores.objects.writes import Name, NameWriter, RestoredVersion, doomed_rows, group_by_name, not_found, versions_of
 from stores.paging import Row
 from stores.query.match_compiler import Match
 from stores.query.sort import SortBy, compile_sort
@@ -45,7 +43,7 @@ class ObjectsStore(DocumentList[ObjectsFilter]):
     indexed = INDEXED_OBJECT_FIELDS
     scope: ClassVar = {"visible": True}
     always_read = ("project_id", "kind", "object_id", "digest")
-    reads: ClassVar = {"val": ("json.val",), **linked_content.READS}
+    reads: ClassVar = {"val": ("json.val",), **documents.LINKED_READS}
 
     def __init__(self, database: Database) -> None:
         super().__init__(database, database.objects)
@@ -92,7 +90,7 @@ class ObjectsStore(DocumentList[ObjectsFilter]):
             PayloadTooLargeError: a value does not fit into a document.
             ConflictError: other processes kept writing the same name.
         """
-        names = await by_name(batch)
+        names = await group_by_name(batch)
         for name, members in names.items():
             async with self._lock(documents.head_id(*name)):
                 await self.database.transaction(partial(self._restore, name, members))
@@ -190,14 +188,14 @@ class ObjectsStore(DocumentList[ObjectsFilter]):
         """
         check_project_id(project_id)
         kinds = [kind] if kind else [OBJECT, OP]
-        match = {"project_id": project_id, "kind": {"$in": kinds}, "object_id": object_id, **versions.named(version)}
+        match = {"project_id": project_id, "kind": {"$in": kinds}, "object_id": object_id, **documents.named(version)}
         paths = [*self.paths_of(wanted), "visible", "deleted_at", "version_index"]
         rows = await self._documents.find(match, {"_id": 0} | dict.fromkeys(paths, 1)).to_list(len(kinds))
         noun = OP if kind == OP else OBJECT
         if rows:
-            return versions.chosen(rows, object_id, noun)
+            return documents.chosen(rows, object_id, noun)
         is_known = any([await self._ever_existed(project_id, each, object_id) for each in kinds])
-        raise versions.not_found(object_id, version, noun, "digest" if is_known else "object_id")
+        raise documents.version_not_found(object_id, version, noun, "digest" if is_known else "object_id")
 
     def clauses(self, list_filter: ObjectsFilter) -> list[Match]:
         """Return the MongoDB conditions of a filter."""

@@ -15,13 +15,10 @@ from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
 from stores.tables import uploads
-from stores.tables.batch_reads import Span, placed_row, read_layouts, read_spans
 from stores.tables.inputs import RowFilter, TableUpdate, check_row_digest, sort_within_rows
 from stores.tables.layout import Builder, Layout, table_match
-from stores.tables.relations import RowsOfTables
-from stores.tables.row_scan import Walk
+from stores.tables.reads import RowsOfTables, Span, Walk, placed_row, read_layouts, read_spans, sorted_page
 from stores.tables.rows import INDEXED_ROW_FIELDS, ROW_FIELDS, RowContent, paths_of, sizes_of
-from stores.tables.sorted_rows import sorted_page
 from stores.tables.updates import Edit
 
 MAX_TABLES_AT_ONCE: Final = 1000

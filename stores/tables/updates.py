@@ -7,9 +7,8 @@ from typing import Final
 from stores.concurrency.time_slices import TimeSlice, cooperative
 from stores.database import Collection, content_store
 from stores.errors import BadInputError
-from stores.tables.chunks import MAX_ROWS, read_chunks
 from stores.tables.inputs import Append, Insert, Pop, TableUpdate
-from stores.tables.layout import Builder, Layout
+from stores.tables.layout import MAX_ROWS, Builder, Layout, read_chunks
 from stores.tables.rows import RowContent
 
 _READ_BATCH: Final = 16
