@@ -1,9 +1,9 @@
 """Projects: list, contents and storage sizes."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
 
@@ -27,6 +27,7 @@ from graphql_schema.threads.types import ThreadSchema
 from stores.errors import StoreTimeoutError
 from stores.paging import Row
 from stores.projects import ProjectsFilter as StoreFilter
+from stores.projects import ProjectsStore
 from stores.refs import project_ref
 
 Entity = Annotated[str, strawberry.argument(description="Entity of the project: the part of its id before the slash.")]
@@ -89,6 +90,18 @@ def _explained_timeout(info: Info, instead: str = "ask for fewer projects per re
         ) from error
 
 
+def _count_field(
+    description: str, count: Callable[[ProjectsStore], Callable[[Sequence[str]], Awaitable[Mapping[str, int]]]]
+) -> Any:  # noqa: ANN401 -- a field
+    """Field with a count of a project's entities, batched over the projects of the page."""
+
+    async def resolve(info: Info, parent: strawberry.Parent[Row]) -> BigInt:
+        with _explained_timeout(info):
+            return BigInt(await info.context.loaders.load(count(info.context.stores.projects), parent["id"]))
+
+    return resolved_field(description, work=COUNT)(resolve)
+
+
 @strawberry.type(description="Project: the namespace of ids, names and digests.")
 class Project(Node):
     """Project; the source is a row of `stores.projects`."""
@@ -103,26 +116,18 @@ class Project(Node):
         "lag behind by up to 10 seconds. Null if there was none."
     )
 
-    @resolved_field(
+    call_count = _count_field(
         "Number of calls; counted from an index only if selected, about half a second per million.",
-        work=COUNT,
+        lambda projects: projects.count_calls,
     )
-    async def call_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
-        """Count the calls, batched over the projects of the page."""
-        with _explained_timeout(info):
-            return BigInt(await info.context.loaders.load(info.context.stores.projects.count_calls, parent["id"]))
-
-    @resolved_field("Number of versions of objects and ops; counted from an index only if selected.", work=COUNT)
-    async def object_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
-        """Count the versions, batched over the projects of the page."""
-        with _explained_timeout(info):
-            return BigInt(await info.context.loaders.load(info.context.stores.projects.count_objects, parent["id"]))
-
-    @resolved_field("Number of feedback entries; counted from an index only if selected.", work=COUNT)
-    async def feedback_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
-        """Count the feedback, batched over the projects of the page."""
-        with _explained_timeout(info):
-            return BigInt(await info.context.loaders.load(info.context.stores.projects.count_feedback, parent["id"]))
+    object_count = _count_field(
+        "Number of versions of objects and ops; counted from an index only if selected.",
+        lambda projects: projects.count_objects,
+    )
+    feedback_count = _count_field(
+        "Number of feedback entries; counted from an index only if selected.",
+        lambda projects: projects.count_feedback,
+    )
 
     @resolved_field(
         "Storage sizes of the project; each selected size is summed up from an index, about two seconds per million "

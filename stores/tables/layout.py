@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 from stores import digests
-from stores.database import Collection, Document, content_store
+from stores.database import Collection, Database, Document, content_store
 from stores.database.transactions import Session
 
 MIN_ROWS: Final = 250
@@ -69,9 +69,11 @@ class ChunkContent:
         }
 
 
-async def read_chunks(chunks: Collection, project_id: str, chunk_digests: Sequence[str]) -> dict[str, list[str]]:
+async def read_chunks(database: Database, project_id: str, chunk_digests: Sequence[str]) -> dict[str, list[str]]:
     """Read chunks: their row digests, by chunk digest."""
-    documents = content_store.find_each(chunks, project_id, chunk_digests, {"_id": 0, "digest": 1, "row_digests": 1})
+    documents = content_store.find_each(
+        database.table_chunks, project_id, chunk_digests, {"_id": 0, "digest": 1, "row_digests": 1}
+    )
     return {chunk["digest"]: chunk["row_digests"] async for chunk in documents}
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from stores.database import Collection, Database, content_store, database_query
+from stores.database import Database, content_store, database_query
 from stores.database.transactions import Session
 from stores.ids import group_by_project
 from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, decode_cursor, find_page, scope_of
@@ -22,22 +22,24 @@ class Span:
     high: int
 
 
-async def read_layouts(tables: Collection, project_id: str, digests: Iterable[str]) -> dict[str, Layout]:
+async def read_layouts(database: Database, project_id: str, digests: Iterable[str]) -> dict[str, Layout]:
     """Read the tables that exist, by digest."""
-    documents = content_store.find_each(tables, project_id, digests, {"_id": 0})
+    documents = content_store.find_each(database.tables, project_id, digests, {"_id": 0})
     return {row["digest"]: Layout(**row) async for row in documents}
 
 
 async def read_spans(
-    chunks: Collection, rows: Collection, project_id: str, spans: Sequence[Span], paths: Iterable[str]
+    database: Database, project_id: str, spans: Sequence[Span], paths: Iterable[str]
 ) -> list[list[Row]]:
     """Return the rows of each span, with the given document paths; rows without content are left out."""
     names = [span.layout.chunks[number] for span in spans for number in _numbers(span)]
-    members = await read_chunks(chunks, project_id, names) if names else {}
+    members = await read_chunks(database, project_id, names) if names else {}
     digests_by_span = [_digests_of(span, members) for span in spans]
     wanted = {digest for each in digests_by_span for digest in each}
     projection = {"_id": 0, "digest": 1} | dict.fromkeys(paths, 1)
-    rows_by_digest = {row["digest"]: row async for row in content_store.find_each(rows, project_id, wanted, projection)}
+    rows_by_digest = {
+        row["digest"]: row async for row in content_store.find_each(database.table_rows, project_id, wanted, projection)
+    }
     return [
         [
             placed_row(rows_by_digest[digest], span.layout, at)
@@ -80,8 +82,7 @@ _RowAt = tuple[int, str]
 class Walk:
     """Rows of a table in table order that match `match` and whose digest is in `members` (None: any)."""
 
-    chunks: Collection
-    rows: Collection
+    database: Database
     layout: Layout
     match: dict[str, Any] = field(default_factory=dict)
     members: frozenset[str] | None = None
@@ -139,7 +140,9 @@ class Walk:
         async for positions in self._batches(0, self.layout.count, _MAX_BATCH, backward=False):
             times = Counter(digest for _, digest in positions)
             projection = {"_id": 0, "digest": 1, "size_bytes": 1}
-            documents = content_store.find_each(self.rows, self.layout.project_id, times, projection, session=session)
+            documents = content_store.find_each(
+                self.database.table_rows, self.layout.project_id, times, projection, session=session
+            )
             async for row in documents:
                 total += times[row["digest"]] * row["size_bytes"]
                 count += times[row["digest"]]
@@ -174,7 +177,7 @@ class Walk:
     async def _rows_between(self, low: int, high: int) -> list[_RowAt]:
         numbers = self.layout.chunks_between(low, high)
         names = [self.layout.chunks[number] for number in numbers]
-        chunks = await read_chunks(self.chunks, self.layout.project_id, names)
+        chunks = await read_chunks(self.database, self.layout.project_id, names)
         start = self.layout.starts[numbers[0]]
         row_digests = [digest for name in names for digest in chunks[name]]
         return list(enumerate(row_digests[low - start : high - start], low))
@@ -188,7 +191,9 @@ class Walk:
         selected = [position for position in positions if self.members is None or position[1] in self.members]
         projection = {"_id": 0, "digest": 1} | dict.fromkeys(paths, 1)
         wanted = (digest for _, digest in selected)
-        documents = content_store.find_each(self.rows, self.layout.project_id, wanted, projection, self.match)
+        documents = content_store.find_each(
+            self.database.table_rows, self.layout.project_id, wanted, projection, self.match
+        )
         rows = {row["digest"]: row async for row in documents}
         return [placed_row(rows[digest], self.layout, at) for at, digest in selected if digest in rows]
 
@@ -262,8 +267,7 @@ class RowsOfTables:
         for project_id, digests in group_by_project(keys):
             scans = await self._walks(project_id, digests)
             spans = {digest: Span(walk.layout, *walk.bounds(request)) for digest, walk in scans.items()}
-            chunks, rows = self.database.table_chunks, self.database.table_rows
-            rows_of_spans = await read_spans(chunks, rows, project_id, list(spans.values()), paths)
+            rows_of_spans = await read_spans(self.database, project_id, list(spans.values()), paths)
             for (digest, span), members in zip(spans.items(), rows_of_spans, strict=True):
                 page = await self._page(scans[digest], span, members, request, paths)
                 pages[project_id, digest] = page
@@ -285,12 +289,8 @@ class RowsOfTables:
         }
 
     async def _walks(self, project_id: str, digests: Sequence[str]) -> dict[str, Walk]:
-        layouts = await read_layouts(self.database.tables, project_id, digests)
+        layouts = await read_layouts(self.database, project_id, digests)
         return {
-            digest: Walk(
-                self.database.table_chunks,
-                self.database.table_rows,
-                layouts.get(digest) or Layout(project_id, digest, 0, (), ()),
-            )
+            digest: Walk(self.database, layouts.get(digest) or Layout(project_id, digest, 0, (), ()))
             for digest in digests
         }

@@ -44,8 +44,6 @@ class TablesStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._tables = database.tables
-        self._chunks = database.table_chunks
-        self._rows = database.table_rows
         self.rows_of = RowsOfTables(database)
 
     @database_write
@@ -105,7 +103,7 @@ class TablesStore:
 
             async def measure(session: Session) -> int | None:
                 await upload.keep(row_digests, session)
-                return _sum(row_digests, await sizes_of(self._rows, project_id, row_digests, session))
+                return _sum(row_digests, await sizes_of(self.database, project_id, row_digests, session))
 
             return await upload.publish(builder, None, measure)
 
@@ -121,7 +119,7 @@ class TablesStore:
             PayloadTooLargeError: a row does not fit into a document.
         """
         check_project_id(project_id)
-        edit = Edit(self._chunks, await self._layout(project_id, base_digest, "base_digest"))
+        edit = Edit(self.database, await self._layout(project_id, base_digest, "base_digest"))
         registered = await self.database.ensure_projects_listed([project_id])
         await edit.apply(updates)
         if not updates:
@@ -182,13 +180,13 @@ class TablesStore:
         """Return the selected fields of the row at each position; None if there is none."""
         result: dict[RowKey, Row | None] = dict.fromkeys(keys)
         for project_id, positions in group_by_project((project_id, (digest, at)) for project_id, digest, at in keys):
-            layouts = await read_layouts(self._tables, project_id, {digest for digest, _ in positions})
+            layouts = await read_layouts(self.database, project_id, {digest for digest, _ in positions})
             spans = [
                 Span(layouts[digest], at, at + 1)
                 for digest, at in positions
                 if digest in layouts and at < layouts[digest].count
             ]
-            for rows in await read_spans(self._chunks, self._rows, project_id, spans, paths_of(wanted)):
+            for rows in await read_spans(self.database, project_id, spans, paths_of(wanted)):
                 for row in rows:
                     result[project_id, row["table_digest"], row["original_index"]] = row
         return result
@@ -253,7 +251,7 @@ class TablesStore:
         members = row_filter.members() if row_filter else None
         match = query.match(ROW_FIELDS) if query else {}
         layout = await Layout.read(self._tables, project_id, digest) or Layout(project_id, digest, 0, (), ())
-        return Walk(self._chunks, self._rows, layout, match, members)
+        return Walk(self.database, layout, match, members)
 
     async def _layout(self, project_id: str, digest: str, argument: str) -> Layout:
         layout = await Layout.read(self._tables, project_id, digest)
@@ -265,7 +263,8 @@ class TablesStore:
         if edit.base.storage_size_bytes is None:
             return None
         added = {digest: row.size_bytes for digest, row in edit.added.items()}
-        known = added | await sizes_of(self._rows, edit.base.project_id, [row for row in edit.went if row not in added])
+        removed = [digest for digest in edit.went if digest not in added]
+        known = added | await sizes_of(self.database, edit.base.project_id, removed)
         came, went = _sum(edit.came, known), _sum(edit.went, known)
         return None if came is None or went is None else edit.base.storage_size_bytes + came - went
 
