@@ -25,6 +25,8 @@ _TYPES: Final[dict[str, tuple[str, dict[str, str]]]] = {
 EXPORTS: Final = tuple(_TYPES)
 """Names of the lists that can be exported."""
 
+SUFFIX: Final = ".loomql-export"
+
 
 class ExportError(Exception):
     """An export failed; the message says why and what to do."""
@@ -106,9 +108,6 @@ def _error_message(body: bytes) -> str:
     except (ValueError, LookupError, TypeError):
         return f"the server did not return an export: {body[:200]!r}"
     return message
-
-
-SUFFIX: Final = ".loomql-export"
 
 
 @dataclass(slots=True)

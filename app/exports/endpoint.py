@@ -25,8 +25,13 @@ from stores.database import Database
 from stores.errors import BadInputError
 
 STALLED_SECONDS: Final = 120.0
-
 logger = logging.getLogger("loomql")
+_FORMATS: Final = {"ndjson": NDJSON, "parquet": "application/vnd.apache.parquet"}
+_OWN_PARAMETERS: Final = ("after", "cursors", "format")
+_BOOLEANS: Final = {"false": False, "true": True}
+_SMALL_ROWS: Final = 500
+_SMALL_BYTES: Final = 500_000
+_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class StallTimeoutResponse(StreamingResponse):
@@ -60,16 +65,6 @@ class StallTimeoutResponse(StreamingResponse):
             logger.warning("export cancelled: the client read nothing for %g seconds", STALLED_SECONDS)
         finally:
             self._on_end()
-
-
-_FORMATS: Final = {"ndjson": NDJSON, "parquet": "application/vnd.apache.parquet"}
-_OWN_PARAMETERS: Final = ("after", "cursors", "format")
-_BOOLEANS: Final = {"false": False, "true": True}
-
-
-_SMALL_ROWS: Final = 500
-_SMALL_BYTES: Final = 500_000
-_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class ExportEndpoint:

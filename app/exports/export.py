@@ -18,8 +18,8 @@ TRAILER: Final = "loomql_export"
 """The only member of the last line of an export."""
 
 _STOPPING: Final = "the server stops; resume after the cursor when it runs again"
-
 logger = logging.getLogger("loomql")
+NDJSON: Final = "application/x-ndjson"
 
 
 @dataclass(slots=True)
@@ -73,9 +73,6 @@ def _error_body(error: Exception) -> dict[str, str]:
     logger.error("unexpected error %s in an export", error_id, exc_info=error)
     message = f"Something went wrong on the server; its log has the details under {error_id}."
     return {"message": message, "code": "INTERNAL", "id": error_id}
-
-
-NDJSON: Final = "application/x-ndjson"
 
 
 async def ndjson(export: Export, database: Database, *, with_cursors: bool) -> AsyncGenerator[bytes, None]:

@@ -16,6 +16,10 @@ from stores.usage.classes import INPUT, OUTPUT, TokenClass
 
 _Type = TypeVar("_Type", bound=type)
 
+_NAMES: Final = {INPUT: "prompt_token_cost", OUTPUT: "completion_token_cost"} | {
+    each.name: name for name, each in RATE_FIELDS.items()
+}
+
 
 def with_rate_inputs(cls: _Type) -> _Type:
     """Class decorator, applied below `strawberry.input`: add an optional field for each rate."""
@@ -39,11 +43,6 @@ def _price(each: TokenClass) -> str:
 
 def _fallback(each: TokenClass) -> str:
     return to_camel_case(_NAMES[each.like]) if each.like else "0"
-
-
-_NAMES: Final = {INPUT: "prompt_token_cost", OUTPUT: "completion_token_cost"} | {
-    each.name: name for name, each in RATE_FIELDS.items()
-}
 
 
 @strawberry.type(description="Price of a model's tokens from a date on, set by the project.")

@@ -46,7 +46,6 @@ Offset = Annotated[
 ]
 
 _PAGING: Final = {"first": First, "after": After, "last": Last, "before": Before, "offset": Offset}
-_REQUEST: Final = "request"
 _OF_PROJECT: Final = {"project_id": ProjectId}
 
 FEW_CHARACTERS: Final = 4_096
@@ -132,7 +131,6 @@ def connection_field(
     work: int | None = None,
     indexed: IndexedFields | None = None,
     ids: str | None = None,
-    scans: bool = False,
 ) -> Callable[[Callable[..., Awaitable[Listing | None]]], Any]:
     """Decorate an async method that returns a `Listing`: a field whose type is a connection of nodes `of` a type.
 
@@ -144,18 +142,10 @@ def connection_field(
         work: cost of the field in the database, if it is more than one lookup.
         indexed: fields that `query` and `sort_by` may use without a scan.
         ids: name of the argument whose ids bound the size.
-        scans: True if the field always scans.
     """
-    kind = cast("Any", Connection)[of]
-
-    paged = grouped_arguments(_REQUEST, optional(_PAGING), page_request)
-
-    def make(resolver: Callable[..., Awaitable[Listing | None]]) -> Any:  # noqa: ANN401 -- a field, as `resolved` makes it
-        return resolved_field(description, returns=kind, work=work, indexed=indexed, ids=ids, scans=scans)(
-            paged(resolver)
-        )
-
-    return make
+    make = resolved_field(description, cast("Any", Connection)[of], work=work, indexed=indexed, ids=ids)
+    paged = grouped_arguments("request", optional(_PAGING), page_request)
+    return lambda resolver: make(paged(resolver))
 
 
 def list_field(
@@ -196,9 +186,9 @@ def list_field(
 
     async def resolve(info: Info, **arguments: Any) -> Listing:  # noqa: ANN401 -- the list's arguments
         entities, key = store(info.context.stores), [arguments[name] for name in scope]
-        where = (to_store(arguments.get("query")),) if query else ()
-        which, order = to_filter(info, arguments.get("filter")), sort_keys(arguments.get("sort_by"))
-        request = page_request(info, arguments)
+        request, order = page_request(info, arguments), sort_keys(arguments.get("sort_by"))
+        which = to_filter(info, arguments.get("filter"))
+        where = [to_store(arguments.get("query"))] if query else []
         page = await entities.page(*key, request, selected_node_fields(info), which, order, *where)
         return Listing(page, partial(entities.count, *key, which, *where))
 

@@ -34,10 +34,20 @@ from stores.usage.entries import SUMS_UP, TOTAL_IS_SUM, Usage, has_several_reque
 _DECIMAL128: Final = Context(prec=34, rounding=ROUND_HALF_EVEN, Emin=-6143, Emax=6144, clamp=1)
 
 ZERO: Final = Decimal(0)
-
 plus: Final = _DECIMAL128.add
 minus: Final = _DECIMAL128.subtract
 times: Final = _DECIMAL128.multiply
+
+_MAX_EXACT_DIGITS: Final = 15
+"""Digits up to which the product of a rate and any count is exact in 34 digits, so terms may be reordered."""
+
+UNKNOWN_MODEL: Final = "a call has a model that this pipeline does not know: "
+"""Prefix of the text that MongoDB quotes if a pipeline fails on an unknown model."""
+
+_NAMES_PER_LIST: Final = 16
+"""Model names per list; MongoDB compares them one by one."""
+
+_STATED: Final = "stated_cost"
 
 
 @lru_cache(10_000)
@@ -49,16 +59,6 @@ def exact(number: float) -> Decimal:
 def in_pipeline(number: Decimal) -> Decimal128:
     """Convert a number to a BSON value."""
     return Decimal128(number)
-
-
-_MAX_EXACT_DIGITS: Final = 15
-"""Digits up to which the product of a rate and any count is exact in 34 digits, so terms may be reordered."""
-
-UNKNOWN_MODEL: Final = "a call has a model that this pipeline does not know: "
-"""Prefix of the text that MongoDB quotes if a pipeline fails on an unknown model."""
-
-_NAMES_PER_LIST: Final = 16
-"""Model names per list; MongoDB compares them one by one."""
 
 
 class Prices:
@@ -314,9 +314,6 @@ def is_usd(unit: str) -> bool:
 
 def _encoded(expression: Expression) -> Expression:
     return RawBSONDocument(bson.encode(expression)) if isinstance(expression, dict) else expression
-
-
-_STATED: Final = "stated_cost"
 
 
 def bill(usage: Sequence[Usage], started_at: int, prices: Prices) -> list[Row]:

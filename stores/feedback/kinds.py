@@ -10,8 +10,26 @@ from stores import refs
 from stores.errors import BadInputError, StoreError
 
 MAX_REACTION: Final = 1024
-
 _SKIN_TONES: Final = re.compile("[\U0001f3fb-\U0001f3ff]")
+REACTION: Final = "wandb.reaction.1"
+NOTE: Final = "wandb.note.1"
+ANNOTATION: Final = "wandb.annotation"
+RUNNABLE: Final = "wandb.runnable"
+MAX_NOTE: Final = 1024
+_NOT_DIGESTS: Final = ("latest", "*")
+_RUNNABLE_REFS: Final = ("runnable_ref", "call_ref", "trigger_ref")
+
+Refs = dict[str, str]
+"""Optional refs of feedback, by field name."""
+
+_Parsed = dict[str, refs.Ref]
+
+_KINDS: Final[dict[str, Container[str]]] = {
+    "annotation_ref": ("object",),
+    "runnable_ref": ("object", "op"),
+    "call_ref": ("call",),
+    "trigger_ref": ("object", "op", "table", "call"),
+}
 
 
 def _completed_reaction(payload: dict[str, Any]) -> dict[str, Any]:
@@ -32,22 +50,6 @@ def _completed_reaction(payload: dict[str, Any]) -> dict[str, Any]:
         raise BadInputError(f"has {count} emoji; send exactly one", "payload.$.emoji")
     detoned = _SKIN_TONES.sub("", text) or text
     return payload | {"alias": emoji.demojize(text), "detoned": detoned, "detoned_alias": emoji.demojize(detoned)}
-
-
-REACTION: Final = "wandb.reaction.1"
-NOTE: Final = "wandb.note.1"
-ANNOTATION: Final = "wandb.annotation"
-RUNNABLE: Final = "wandb.runnable"
-
-MAX_NOTE: Final = 1024
-
-_NOT_DIGESTS: Final = ("latest", "*")
-_RUNNABLE_REFS: Final = ("runnable_ref", "call_ref", "trigger_ref")
-
-Refs = dict[str, str]
-"""Optional refs of feedback, by field name."""
-
-_Parsed = dict[str, refs.Ref]
 
 
 def checked_payload(project_id: str, feedback_type: str, payload: dict[str, Any], given: Refs) -> dict[str, Any]:
@@ -132,14 +134,6 @@ def _check_name(ref: refs.Ref, name: str, feedback_type: str, argument: str) -> 
     if ref.name != name:
         message = f"leads to {ref.name[:128]!r}, but feedbackType {feedback_type[:200]!r} names {name[:128]!r}"
         raise BadInputError(message, argument)
-
-
-_KINDS: Final[dict[str, Container[str]]] = {
-    "annotation_ref": ("object",),
-    "runnable_ref": ("object", "op"),
-    "call_ref": ("call",),
-    "trigger_ref": ("object", "op", "table", "call"),
-}
 
 
 def _parsed(given: Refs) -> _Parsed:

@@ -11,6 +11,11 @@ from stores.errors import IdTakenError, NotFoundError
 from stores.feedback.inputs import NewFeedback
 from stores.json.bson_copy import to_bson
 
+_OWNER = ("weave_ref", "wb_user_id")
+
+_REPLACES = "replaces"
+"""Field with the id that a replacement replaced; it identifies a retried replacement."""
+
 
 def key(project_id: str, feedback_id: str) -> Document:
     """Build the identifying fields; project ids contain no colon, so each `_id` is unique."""
@@ -37,11 +42,6 @@ def call_of(project_id: str, weave_ref: str) -> str | None:
     if not weave_ref.startswith(f"{refs.SCHEME}{project_id}/call/") or not refs.is_ref(weave_ref):
         return None
     return refs.parse(weave_ref).name
-
-
-_OWNER = ("weave_ref", "wb_user_id")
-_REPLACES = "replaces"
-"""Field with the id that a replacement replaced; it identifies a retried replacement."""
 
 
 async def write(

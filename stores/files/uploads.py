@@ -29,6 +29,23 @@ TOUCHED_SECONDS: Final = 3_600
 
 _FIELDS: Final = {"_id": 0, "digest": 1, "created_at": 1, "touched_at": 1}
 
+CHUNK_BYTES: Final = 255 * 1024
+"""Chunk size of GridFS."""
+
+_BUFFER_BYTES: Final = 4 * CHUNK_BYTES
+
+HELD_BYTES: Final = 2 * _BUFFER_BYTES
+"""Memory that an upload may use: the chunks being written, and the driver's copy."""
+
+_MAX_BUFFERED_CHUNKS: Final = 1000
+_FILE_BATCH: Final = 1000
+_ATTEMPTS: Final = 10
+MAX_FILE_BYTES: Final = 2 * 1024**3
+_TOUCH_SECONDS: Final = 30
+_ABANDONED: Final = f"the client sent nothing for {LEASE_SECONDS} seconds, so the upload was cancelled; send it again"
+Content = AsyncIterable[bytes]
+_R = TypeVar("_R")
+
 
 def stored_before(timestamp: int) -> dict[str, object]:
     """Build the filter of files last stored or touched before a time in microseconds since the epoch."""
@@ -51,27 +68,6 @@ async def touch_existing(database: Database, project_id: str, digests: Iterable[
 def _last_stored(file: Document) -> int:
     """Return when a file was last stored or touched."""
     return max(int(file["created_at"]), int(file.get("touched_at") or 0))
-
-
-CHUNK_BYTES: Final = 255 * 1024
-"""Chunk size of GridFS."""
-
-_BUFFER_BYTES: Final = 4 * CHUNK_BYTES
-
-HELD_BYTES: Final = 2 * _BUFFER_BYTES
-"""Memory that an upload may use: the chunks being written, and the driver's copy."""
-
-_MAX_BUFFERED_CHUNKS: Final = 1000
-_FILE_BATCH: Final = 1000
-_ATTEMPTS: Final = 10
-
-MAX_FILE_BYTES: Final = 2 * 1024**3
-
-_TOUCH_SECONDS: Final = 30
-_ABANDONED: Final = f"the client sent nothing for {LEASE_SECONDS} seconds, so the upload was cancelled; send it again"
-
-Content = AsyncIterable[bytes]
-_R = TypeVar("_R")
 
 
 @dataclass(frozen=True, slots=True)

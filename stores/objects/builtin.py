@@ -14,6 +14,8 @@ from stores.json import paths
 from stores.objects.classes import classes_of
 
 JsonObject = dict[str, JsonValue]
+_LISTED: Final = 5
+_LONGEST_PATH: Final = 200
 
 
 class Strict(BaseModel, extra="forbid", allow_inf_nan=False, defer_build=True):
@@ -296,9 +298,6 @@ BUILTIN_CLASSES: Final[dict[str, type[BaseModel]]] = {
         TestOnlyNestedBaseObject,
     )
 }
-
-_LISTED: Final = 5
-_LONGEST_PATH: Final = 200
 
 
 def completed(value: object, name: str, argument: str) -> object:

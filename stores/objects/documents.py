@@ -17,8 +17,23 @@ from stores.paging import Row
 
 LATEST: Final = "latest"
 NAMING: Final = ("digest", "version_index", "is_latest")
-
 _INDEX: Final = re.compile(r"v([0-9]{1,18})")
+
+MAX_BYTES: Final = 15_700_000
+"""Limit on a value in BSON with its text and refs; it leaves room for the other fields within 16 MiB."""
+
+_MAX_WHOLE: Final = 256 * 1024
+"""A value with more characters is digested in pieces."""
+
+CONTENT: Final = ("json", "val", "refs", "size_bytes")
+"""Fields that are cleared when all versions of a name are deleted, and set again when the version is created again."""
+
+EMPTY: Final[dict[str, Any]] = {"json": {"val": "{}"}, "val": {}, "size_bytes": 2}
+
+LINKED_READS: Final = {"table": ("val.rows",), "files": ("val.files",)}
+"""Document paths that these need, besides the version's identity."""
+
+_CODE: Final = re.compile("%([0-9A-F]{2})")
 
 
 def naming(version: str) -> tuple[str, object]:
@@ -51,13 +66,6 @@ def chosen(rows: list[Row], object_id: str, noun: str) -> Row:
 def version_not_found(object_id: str, version: str, noun: str, argument: str) -> NotFoundError:
     """Create the error for a version that does not exist."""
     return NotFoundError(f"{noun} {object_id[:128]}:{version[:64]} not found", argument)
-
-
-MAX_BYTES: Final = 15_700_000
-"""Limit on a value in BSON with its text and refs; it leaves room for the other fields within 16 MiB."""
-
-_MAX_WHOLE: Final = 256 * 1024
-"""A value with more characters is digested in pieces."""
 
 
 def name_key(project_id: str, kind: Kind, object_id: str) -> Document:
@@ -124,18 +132,6 @@ def _content(value: object) -> Document:
             "Keep rows in a table and large content in files, and refer to them"
         )
     return content
-
-
-CONTENT: Final = ("json", "val", "refs", "size_bytes")
-"""Fields that are cleared when all versions of a name are deleted, and set again when the version is created again."""
-
-EMPTY: Final[dict[str, Any]] = {"json": {"val": "{}"}, "val": {}, "size_bytes": 2}
-
-
-LINKED_READS: Final = {"table": ("val.rows",), "files": ("val.files",)}
-"""Document paths that these need, besides the version's identity."""
-
-_CODE: Final = re.compile("%([0-9A-F]{2})")
 
 
 def table_key(row: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -22,6 +22,9 @@ from stores.objects.inputs import ObjectVersion
 Name = tuple[str, Kind, str]
 """Project id, kind and object name."""
 
+_POSITION = ("kind", "digest", "version_index", "is_latest", "visible")
+_RECENT_FIRST = [("write_index", -1)]
+
 
 @dataclass(slots=True)
 class RestoredVersion:
@@ -64,10 +67,6 @@ async def group_by_name(batch: Sequence[RestoredVersion]) -> dict[Name, list[tup
         name = restored.version.project_id, document["kind"], restored.version.object_id
         names.setdefault(name, []).append((restored, document))
     return names
-
-
-_POSITION = ("kind", "digest", "version_index", "is_latest", "visible")
-_RECENT_FIRST = [("write_index", -1)]
 
 
 class NameWriter:

@@ -16,6 +16,25 @@ from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.query.text_expressions import starting_with
 
+PROJECT_FIELDS: Final = FieldTable(
+    [
+        Field("id", "id", optional=False),
+        Field("entity", "entity", optional=False),
+        Field("name", "name", optional=False),
+        Field("created_at", "created_at", Kind.TIME, optional=False),
+        Field("last_activity_at", "last_activity_at", Kind.TIME),
+    ]
+)
+
+_STORED: Final = frozenset({"id", "entity", "name", "created_at", "last_activity_at"})
+_BY_ID = (SortBy("id"),)
+_BATCH_SIZE: Final = 1_000
+
+_PROJECTS_PER_COMMAND: Final = 25
+"""Projects per count or sum command, so that no command reads the keys of too many projects."""
+
+_VISIBLE: Final[dict[str, object]] = {"visible": True}
+
 
 async def sum_each(
     collection: Collection, match: Mapping[str, object], project_ids: Sequence[str], path: str
@@ -37,25 +56,6 @@ async def sum_each(
     with translate_index_build_error():
         cursor = snapshot.aggregate(stages, batchSize=len(project_ids) + 1)
         return dict.fromkeys(project_ids, 0) | {row["_id"]: row["sum"] async for row in cursor}
-
-
-PROJECT_FIELDS: Final = FieldTable(
-    [
-        Field("id", "id", optional=False),
-        Field("entity", "entity", optional=False),
-        Field("name", "name", optional=False),
-        Field("created_at", "created_at", Kind.TIME, optional=False),
-        Field("last_activity_at", "last_activity_at", Kind.TIME),
-    ]
-)
-
-_STORED: Final = frozenset({"id", "entity", "name", "created_at", "last_activity_at"})
-_BY_ID = (SortBy("id"),)
-_BATCH_SIZE: Final = 1_000
-_PROJECTS_PER_COMMAND: Final = 25
-"""Projects per count or sum command, so that no command reads the keys of too many projects."""
-
-_VISIBLE: Final[dict[str, object]] = {"visible": True}
 
 
 @dataclass(frozen=True, slots=True)

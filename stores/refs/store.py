@@ -18,6 +18,17 @@ Step = tuple[str, str]
 
 _MAX_INDEX_LENGTH: Final = 12
 
+MAX_HOPS: Final = 32
+"""Maximum refs on the path from a ref to its value, itself included."""
+
+MAX_REFS: Final = 1000
+
+Key = tuple[str, str]
+"""A project id and a ref."""
+
+_MAX_LISTED: Final = 20
+_NO_DIGESTS: Final = ("latest", "*")
+
 
 def follow(value: object, steps: tuple[Step, ...]) -> tuple[object, tuple[Step, ...]]:
     """Follow the steps; return the final value, or the first ref on the path with the remaining steps.
@@ -54,10 +65,6 @@ def _member(members: list[object], index: str) -> object:
     """Return the member at an index, negative ones from the end; None beyond either end."""
     at = int(index) if len(index) <= _MAX_INDEX_LENGTH else len(members)
     return members[at] if -len(members) <= at < len(members) else None
-
-
-MAX_HOPS: Final = 32
-"""Maximum refs on the path from a ref to its value, itself included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +143,6 @@ class _Walk:
         if isinstance(self.target, Ref):
             return str(self.target)
         return f"{Ref(self.target.project_id, 'table', self.target.table)}/id/{self.target.digest}"
-
-
-MAX_REFS: Final = 1000
-
-Key = tuple[str, str]
-"""A project id and a ref."""
-
-_MAX_LISTED: Final = 20
-_NO_DIGESTS: Final = ("latest", "*")
 
 
 class RefsStore:

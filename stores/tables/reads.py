@@ -12,6 +12,19 @@ from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, de
 from stores.tables.layout import Layout, read_chunks, table_match
 from stores.tables.rows import paths_of
 
+_ORDER: Final = Order({}, (SortKey("id"),))
+
+_MAX_BATCH: Final = 16_384
+"""Limit on the positions read together."""
+
+_RowAt = tuple[int, str]
+"""Position in the table, and digest of the row there."""
+
+Pipeline = list[dict[str, Any]]
+
+Key = tuple[str, str]
+"""Project id and digest of a table."""
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -68,14 +81,6 @@ def _digests_of(span: Span, members: dict[str, list[str]]) -> list[str]:
     start = span.layout.starts[numbers[0]]
     digests = [digest for number in numbers for digest in members.get(span.layout.chunks[number], ())]
     return digests[span.low - start : span.high - start]
-
-
-_ORDER: Final = Order({}, (SortKey("id"),))
-_MAX_BATCH: Final = 16_384
-"""Limit on the positions read together."""
-
-_RowAt = tuple[int, str]
-"""Position in the table, and digest of the row there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +203,6 @@ class Walk:
         return [placed_row(rows[digest], self.layout, at) for at, digest in selected if digest in rows]
 
 
-Pipeline = list[dict[str, Any]]
-
-
 async def sorted_page(
     database: Database,
     layout: Layout,
@@ -243,10 +245,6 @@ def _key(layout: Layout, digest: str) -> dict[str, Any]:
 def _join(collection: str, name: str) -> Pipeline:
     by_key = {"from": collection, "localField": "key", "foreignField": "_id", "as": name}
     return [{"$lookup": by_key}, {"$unwind": f"${name}"}]
-
-
-Key = tuple[str, str]
-"""Project id and digest of a table."""
 
 
 @dataclass(eq=False, slots=True)
