@@ -1,6 +1,6 @@
 """Store of tables; each operation is within one project."""
 
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
 from stores.concurrency.scan_slots import in_scan_slot
@@ -54,17 +54,11 @@ class TablesStore:
             BadInputError: a row is not a JSON object; the argument is `table.rows.<position>`.
             PayloadTooLargeError: a row does not fit into a document.
         """
-        check_project_id(project_id, "table.project_id")
-        contents: dict[str, RowContent] = {}
-        row_digests = []
-        async for position, row in cooperative(enumerate(rows)):
-            content = RowContent.of(row, f"table.rows.{position}")
-            row_digests.append(contents.setdefault(content.digest, content).digest)
-        size = sum(contents[digest].size_bytes for digest in row_digests)
-        builder = await _build(project_id, row_digests)
-        async with uploads.upload(self.database, project_id) as upload:
-            await upload.add(contents.values())
-            return await upload.publish(builder, size), row_digests
+
+        async def whole() -> AsyncIterator[Sequence[object]]:
+            yield rows
+
+        return await self._create(project_id, whole())
 
     @database_write
     async def create_in_parts(self, project_id: str, parts: AsyncIterable[Sequence[object]]) -> tuple[str, list[str]]:
@@ -72,6 +66,9 @@ class TablesStore:
 
         If a part fails or is rejected, no table is stored.
         """
+        return await self._create(project_id, parts)
+
+    async def _create(self, project_id: str, parts: AsyncIterable[Sequence[object]]) -> tuple[str, list[str]]:
         check_project_id(project_id, "table.project_id")
         row_digests: list[str] = []
         size = 0
