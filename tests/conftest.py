@@ -31,7 +31,7 @@ _SLOW = (
     *("tests/faults/", "tests/app/", "tests/test_house.py", "tests/test_mongodb_7.py", "tests/browser/"),
     *("tests/clients/", "tests/conformance/"),
 )
-"""What starts processes, waits for them, or looks through all code."""
+"""Path prefixes of tests that start processes, wait for them, or search all code."""
 
 
 # Container images often disable bytecode files. Each of the hundred servers and commands that the tests start would
@@ -68,7 +68,7 @@ def pytest_sessionfinish() -> None:
     """Stop the installations that still run."""
     for installations in FOR_FIXTURE.values():
         for installation in installations:
-            installation.give_up()
+            installation.stop()
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +128,7 @@ def database_name(databases: DatabasePool) -> Iterator[str]:
     """Yield the name of an empty database, with indexes, that only this test uses."""
     name = databases.take()
     yield name
-    databases.give_back(name)
+    databases.release(name)
 
 
 @pytest.fixture(scope="session")

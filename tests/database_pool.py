@@ -33,7 +33,7 @@ class DatabasePool:
         """Return the name of a database that no other test uses."""
         return self._free.pop() if self._free else self._built()
 
-    def give_back(self, name: str) -> None:
+    def release(self, name: str) -> None:
         """Empty a database for the next test, or drop it."""
         if self._is_as_made(name) and _emptied(self._client[name]):
             self._free.append(name)

@@ -61,11 +61,11 @@ class Installation:
         try:
             process.wait(_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
-            self.give_up()
+            self.stop()
             with self._log.open("a") as log:
                 log.write(f"given up after {_TIMEOUT_SECONDS} seconds")
 
-    def give_up(self) -> None:
+    def stop(self) -> None:
         """Stop the command, if it runs."""
         if self._process is not None:
             if self._process.poll() is None:
@@ -74,7 +74,7 @@ class Installation:
 
     def _start(self, lock: TextIO) -> "subprocess.Popen[bytes]":
         """Start the command; the command holds the lock until it ends, even if this process exits first."""
-        self.give_up()
+        self.stop()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 -- our own command
                 ["/bin/sh", "-c", '"$@" && touch "$0"', self._mark, *self._prepare()],
@@ -107,4 +107,4 @@ class PythonInstallation(Installation):
 
 
 FOR_FIXTURE: Final = defaultdict[str, list[Installation]](list)
-"""All of them, by the fixture of the tests that need them."""
+"""All installations, by the fixture of the tests that need them."""

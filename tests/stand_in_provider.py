@@ -42,7 +42,7 @@ from tests.live_server import live_server
 
 Body = dict[str, Any]
 Reply = Callable[[Body], "str | Body | Response | None"]
-"""What to answer to a request: a text, a whole message, any response, or None to leave it to the model's name."""
+"""A function that answers a request with a text, a message or a response; None lets the model's name decide."""
 
 KEY: Final = "sk-stand-in-0123456789abcdef"
 USAGE: Final = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
@@ -58,7 +58,7 @@ class CutOffError(Exception):
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReceivedRequest:
     """One request that the server received."""
 
     path: str
@@ -74,17 +74,17 @@ class StandIn:
     reply: Reply | None = None
     redirects_to: str = "/elsewhere"
     base_url: str = ""
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
     tries: Counter[str] = field(default_factory=Counter)
     is_released: bool = False
     left: int = 0
-    """How many clients left a stream before its end."""
+    """Number of clients that disconnected before the end of a stream."""
     sent_chunks: int = 0
 
     @property
     def bodies(self) -> list[Body]:
         """Return the bodies of all requests, in order."""
-        return [asked.body for asked in self.asked]
+        return [request.body for request in self.requests]
 
     async def chat(self, request: Request) -> Response:
         """Return a chat completion."""
@@ -130,7 +130,7 @@ class StandIn:
     async def _take(self, request: Request) -> Body:
         text = await request.body()
         body = json.loads(text) if text else {}
-        self.asked.append(Asked(request.url.path, dict(request.headers), body, dict(request.query_params)))
+        self.requests.append(ReceivedRequest(request.url.path, dict(request.headers), body, dict(request.query_params)))
         return dict(body)
 
     async def _odd(self, model: str, body: Body, request: Request) -> Response | None:  # noqa: C901 -- a table of cases
@@ -267,8 +267,8 @@ def _message(body: Body) -> Body:
 
 
 def _last_words(body: Body) -> str:
-    said = [message.get("content") for message in body.get("messages") or () if message.get("role") == "user"]
-    last = said[-1] if said else "nothing"
+    contents = [message.get("content") for message in body.get("messages") or () if message.get("role") == "user"]
+    last = contents[-1] if contents else "nothing"
     return last if isinstance(last, str) else json.dumps(last)
 
 

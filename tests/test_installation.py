@@ -17,7 +17,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setattr(installation, "_LOCKS", tmp_path / "locks")
     yield
     for made in FOR_FIXTURE.pop(FIXTURE):
-        made.give_up()
+        made.stop()
 
 
 def counting(folder: Path, *, fails: int = 0) -> Installation:
@@ -69,7 +69,7 @@ def test_cancelled_install_leaves_no_process(tmp_path: Path) -> None:
     slow = Installation("slow", FIXTURE, tmp_path / "mark", lambda: ["sleep", "600"])
 
     slow.begin()
-    slow.give_up()
+    slow.stop()
 
     assert slow._process
     assert slow._process.returncode == -15

@@ -35,7 +35,7 @@ TESTS = (
     "tests/stores/calls/events/test_fan_out.py",
 )
 QUICK = "not thousands and not literal"
-"""Queries of the largest sizes take MongoDB seconds each on any version."""
+"""Expression for pytest's `-k` that excludes the largest queries, which take seconds on any version of MongoDB."""
 
 Client = MongoClient[dict[str, object]]
 
@@ -80,7 +80,7 @@ def test_queries_writes_and_change_streams_work_on_mongodb_7(mongodb_7_uri: str)
         assert client.server_info()["version"].startswith("7.0.")
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 
-    told = subprocess.run(  # noqa: S603 -- our own tests
+    done = subprocess.run(  # noqa: S603 -- our own tests
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "-k", QUICK, *TESTS],
         cwd=ROOT,
         env=plain | {"LOOMQL_TEST_MONGODB_URI": mongodb_7_uri},
@@ -90,8 +90,8 @@ def test_queries_writes_and_change_streams_work_on_mongodb_7(mongodb_7_uri: str)
         check=False,
     )
 
-    assert told.returncode == 0, told.stdout[-20_000:]
-    assert re.search(r"^[0-9]{3} passed, ", told.stdout, re.MULTILINE), told.stdout[-1_000:]
+    assert done.returncode == 0, done.stdout[-20_000:]
+    assert re.search(r"^[0-9]{3} passed, ", done.stdout, re.MULTILINE), done.stdout[-1_000:]
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def loomql(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[
     )
 
 
-def spoken(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+def run_in_process(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run a command in this process, because starting a process takes a second.
 
     Use it for commands that neither serve nor depend on processes.

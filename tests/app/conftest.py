@@ -52,7 +52,7 @@ async def exporting(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=name, max_exports=2)
     with live_server(create_app(settings), lifespan="on") as host:
         yield f"http://{host}"
-    databases.give_back(name)
+    databases.release(name)
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ class Server:
             assert json.loads(await socket.recv())["type"] == "connection_ack"
             yield socket
 
-    def asked(self, query: str, **more: Any) -> httpx.Response:  # noqa: ANN401 -- any JSON
+    def graphql(self, query: str, **more: Any) -> httpx.Response:  # noqa: ANN401 -- any JSON
         """Return the response to a GraphQL query."""
         return self.client.post("/graphql", json={"query": query, **more})
 

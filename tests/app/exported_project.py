@@ -11,7 +11,7 @@ from tests.stores.objects.builders import version
 Part = CallStart | CallEnd
 
 COUNT: Final = 1_200
-"""Calls, so that an export of them has a process of its own."""
+"""Number of calls, large enough that a process of its own exports them."""
 
 EMPTY: Final = "acme/empty"
 

@@ -12,7 +12,7 @@ import sys
 from typing import Final
 
 NUMBERS: Final = {"x86_64": 141, "aarch64": 140}
-"""The number of setpriority on each machine; on others the test is left out."""
+"""Number of the system call setpriority, by machine; the test skips other machines."""
 
 # These numbers are from Linux's headers prctl.h, seccomp.h and bpf_common.h.
 _NO_NEW_PRIVILEGES, _SECCOMP, _FILTER = 38, 22, 2

@@ -18,7 +18,7 @@ from tests.fuzz.wire import Request, Trickle, Wire
 
 MOST_SECONDS: Final = 20.0
 _SLOW_SECONDS: Final = 45.0
-"""For which slow bodies are sent: the server lets go of one after half a minute."""
+"""Seconds for which clients send slow bodies; the server rejects one after half a minute."""
 PROJECT: Final = "acme/bench"
 FORGED: Final = "FORGED LINE"
 NO_RESULT: Final = f"no result in {MOST_SECONDS:g} s"
@@ -34,7 +34,7 @@ _BOUNDARY: Final = "----attack"
 _PAUSE_SECONDS: Final = 0.2
 _ONE_BYTE_EACH_TWO_SECONDS: Final = Trickle(rest=40, pieces=40, pause=2.0)
 _MOST_ALIASES: Final = 62
-"""Of scans, which one document may have within the default limit of its cost."""
+"""Maximum number of aliased scans in one document within the default cost limit."""
 
 _REQUESTS_AT_ONCE: Final = 4
 _HOSTILE_DISPOSITIONS: Final = (
@@ -277,11 +277,12 @@ async def hostile_dispositions(target: Target) -> Results:
     """PUTs at /files with names that no decoder accepts, and one name of 4,400 digits, by a reader and by a writer."""
     requests = []
     for writes in (False, True):
-        asked = Request("files", "PUT", f"/files/{PROJECT}", target.headers(writes=writes), b"content")
+        upload = Request("files", "PUT", f"/files/{PROJECT}", target.headers(writes=writes), b"content")
         requests += [
-            replace(asked, headers=(*asked.headers, ("Content-Disposition", said))) for said in _HOSTILE_DISPOSITIONS
+            replace(upload, headers=(*upload.headers, ("Content-Disposition", disposition)))
+            for disposition in _HOSTILE_DISPOSITIONS
         ]
-        requests.append(replace(asked, target=f"{asked.target}?name={'9' * 4400}"))
+        requests.append(replace(upload, target=f"{upload.target}?name={'9' * 4400}"))
     return await _ask_all(target, requests)
 
 

@@ -37,13 +37,13 @@ PING: Final = "ping"
 WRITE: Final = "6 MB write"
 TRACES: Final = "100 kB of traces"
 SCAN: Final = "scan"
-"""Of a small project by a condition that no index serves."""
+"""Name of the query on a small project with a condition that no index serves."""
 _FEW: Final = (WRITE, TRACES, SCAN)
-"""Requests that are sent one at a time."""
+"""Names of the requests that the second caller sends one at a time."""
 _FAILURES: Final = frozenset({NO_RESULT, NO_DEADLINE, "cut", "0", "handshake: no answer", "close 1011"})
 _SETTLE_SECONDS: Final = 3.0
 _SHORTEST_SECONDS: Final = 3.0
-"""For which the second caller is measured at least: attacks that are over sooner still leave samples."""
+"""Minimum seconds for which the second caller is measured, so that short attacks leave samples, too."""
 _MIB: Final = 1024
 _SERVER_ERROR: Final = 500
 _MOST_GROWTH_MIB: Final = 400
@@ -91,7 +91,7 @@ class Row:
             for name, samples in self.attacked.items()
         }
         failed = {result: n for result, n in self.results.items() if _is_failure(result)}
-        said = {
+        exceeded = {
             "the server died": not self.is_alive,
             f"{self.memory.peak - self.memory.before:.0f} MiB more at the peak": self.memory.peak - self.memory.before
             > _MOST_GROWTH_MIB,
@@ -101,7 +101,7 @@ class Row:
             **{f"the second caller's {name} got {counted(counts)}": bool(counts) for name, counts in refused.items()},
             **{f"no {name} of the second caller was measured": not self.attacked[name] for name in _FEW},
         }
-        return [sentence for sentence, is_so in said.items() if is_so]
+        return [sentence for sentence, is_so in exceeded.items() if is_so]
 
     def cells(self) -> tuple[str, ...]:
         """Return the cells of the row, in the order of `COLUMNS`."""

@@ -70,7 +70,7 @@ async def test_server_survives_hostile_names_dense_variables_and_many_scans(
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "expected"),
     [
         (WITHSTOOD, []),
         (replace(WITHSTOOD, is_alive=False), ["the server died"]),
@@ -91,5 +91,5 @@ async def test_server_survives_hostile_names_dense_variables_and_many_scans(
         ),
     ],
 )
-def test_row_explains_a_failed_defence(row: Row, told: list[str]) -> None:
-    assert row.problems() == told
+def test_row_explains_a_failed_defence(row: Row, expected: list[str]) -> None:
+    assert row.problems() == expected

@@ -19,7 +19,7 @@ from stores.database import Collection, Database, Document
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy
-from tests.benchmarks.by_hand import beside
+from tests.benchmarks.by_hand import compared_row
 from tests.benchmarks.report import Must, Row, Section
 from tests.benchmarks.stock import BEGIN, PROJECT, SECOND
 from tests.benchmarks.timing import Clock
@@ -153,18 +153,18 @@ async def _opened(uri: str, name: str) -> Database:
 
 
 def _compared(runner: asyncio.Runner, database: Database, case: Case, clock: Clock, rounds: int) -> Row:
-    return beside(
+    return compared_row(
         case.name,
         lambda: [row["number"] for row in runner.run(_by_hand(database.calls, case))],
         lambda: [row[case.number] for row in runner.run(_compiled(database, case))],
         must=Must("ratio", case.target),
         clock=clock,
         rounds=rounds,
-        told=_told,
+        comparable=_comparable,
     )
 
 
-def _told(numbers: list[float]) -> list[float]:
+def _comparable(numbers: list[float]) -> list[float]:
     """Return the comparable part of the numbers: both sides may differ in the order of rows and in the last bits."""
     return sorted(round(number, 9) for number in numbers)
 

@@ -10,7 +10,7 @@ from tests.benchmarks.servers import LoomQL
 from tests.benchmarks.sides import Measured
 
 MANY: Final = 16
-"""Clients, where there is more than one."""
+"""Number of clients in the cases with more than one."""
 
 
 @dataclass(frozen=True, slots=True)

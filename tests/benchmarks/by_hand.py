@@ -11,7 +11,7 @@ def _as_it_is(found: object) -> object:
     return found
 
 
-def beside(
+def compared_row(
     name: str,
     by_hand: Callable[[], object],
     loomql: Callable[[], object],
@@ -19,15 +19,15 @@ def beside(
     must: Must,
     clock: Clock,
     rounds: int,
-    told: Callable[[Any], object] = _as_it_is,
+    comparable: Callable[[Any], object] = _as_it_is,
 ) -> Row:
     """Measure both ways by a clock, in turns, and hold their ratio to a bound; the hand-written way is the floor.
 
     Raises:
-        AssertionError: the answers differ after `told`, or they are empty.
+        AssertionError: the answers differ after `comparable`, or they are empty.
     """
-    found = told(loomql())
-    if found != told(by_hand()) or not found:
+    found = comparable(loomql())
+    if found != comparable(by_hand()) or not found:
         raise AssertionError(f"{name}: the two sides differ, or nothing was found")
     floor, ours = compare(by_hand, loomql, clock, rounds)
     return Row(loomql_ms=1000 * ours, floor_ms=1000 * floor, ratio=ours / floor).held_to(must, ours / floor)

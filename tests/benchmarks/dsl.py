@@ -8,7 +8,7 @@ from pymongo import MongoClient
 
 from stores.calls.fields import CALL_FIELDS
 from stores.query import Query
-from tests.benchmarks.by_hand import beside
+from tests.benchmarks.by_hand import compared_row
 from tests.benchmarks.cases import Case, cases, hundred_terms
 from tests.benchmarks.report import Must, Row, Section
 from tests.benchmarks.timing import Clock
@@ -35,14 +35,14 @@ def _compared(case: Case, calls: Any, clock: Clock, rounds: int) -> Row:  # noqa
     def page(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return list(calls.aggregate(pipeline, allowDiskUse=True))
 
-    return beside(
+    return compared_row(
         case.name,
         lambda: page(case.by_hand),
         lambda: page(case.compiled),
         must=Must("ratio", case.target),
         clock=clock,
         rounds=rounds,
-        told=lambda rows: [row["id"] for row in rows],
+        comparable=lambda rows: [row["id"] for row in rows],
     )
 
 

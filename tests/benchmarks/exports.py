@@ -30,17 +30,17 @@ _MIB: Final = 1024
 def measure_exports(server: LoomQL, calls: int, rounds: int) -> Section:
     """Measure the rate of the export, the latency of the concurrent client, and the peak memory of both processes."""
     alone: list[float] = []
-    beside: list[float] = []
+    during: list[float] = []
     took: list[float] = []
     with _memory_of(server.process_id) as memory:
         for _ in range(rounds):
             alone += _listing_during(server, lambda: time.sleep(_ALONE_SECONDS))
             began = time.perf_counter()
-            beside += _listing_during(server, lambda: _export(server.url, calls))
+            during += _listing_during(server, lambda: _export(server.url, calls))
             took.append(time.perf_counter() - began)
     a_second = calls / statistics.median(took)
     exported = Row(loomql_ms=1000 * statistics.median(took), a_second=a_second)
-    listed = Row(loomql_ms=_p99(beside), floor_ms=_p99(alone), ratio=_p99(beside) / _p99(alone))
+    listed = Row(loomql_ms=_p99(during), floor_ms=_p99(alone), ratio=_p99(during) / _p99(alone))
     held = max(memory) / _MIB
     return {
         f"export {calls:,} calls while a client lists": exported.held_to(

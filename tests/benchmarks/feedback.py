@@ -17,13 +17,13 @@ from stores.database import Database
 from stores.feedback import FeedbackStore, NewFeedback
 from stores.paging import PageRequest
 from stores.query import Query
-from tests.benchmarks.by_hand import beside
+from tests.benchmarks.by_hand import compared_row
 from tests.benchmarks.report import Must, Row, Section
 from tests.benchmarks.stock import PROJECT, id_of
 from tests.benchmarks.timing import Clock
 
 APART: Final = 100
-"""Calls from one reaction to the next; every other one is a thumbs-down."""
+"""Distance between two calls with a reaction; every other reaction is a thumbs-down."""
 
 REACTION: Final = "wandb.reaction.1"
 _BATCH: Final = 1000
@@ -34,7 +34,7 @@ _DOWN: Final = {"$eq": [_EMOJI, {"$literal": "👎"}]}
 _OLDEST_FIRST: Final = {"started_at": 1, "id": 1}
 
 ByHand = Any
-"""A database of the driver's own."""
+"""A database of pymongo, for the hand-written reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,4 +130,4 @@ def _compared(
     def compiled() -> list[str]:
         return runner.run(_compiled(database, case))
 
-    return beside(case.name, lambda: case.by_hand(by_hand), compiled, must=_BOUND, clock=clock, rounds=rounds)
+    return compared_row(case.name, lambda: case.by_hand(by_hand), compiled, must=_BOUND, clock=clock, rounds=rounds)

@@ -164,8 +164,8 @@ def _joined(
     by_op = {each.pop("_id"): _in_camel_case(each) for each in ops}
     notes: dict[str, list[Document]] = {}
     for note in feedback:
-        said = {"feedbackType": note["feedback_type"], "payload": note["payload"]}
-        notes.setdefault(note["call_id"], []).append(said)
+        shown = {"feedbackType": note["feedback_type"], "payload": note["payload"]}
+        notes.setdefault(note["call_id"], []).append(shown)
     return [
         {
             "id": call["id"],

@@ -27,7 +27,7 @@ GRANTS: Final = 20
 _BOUND: Final = Must("ms", 0.1)
 _TOKENS: Final = "; ".join(f"groups=group-{n} reader entity-{n}/*" for n in range(GRANTS - 1)) + "; sub=ann reader b/c"
 _QUERY: Final = "{ nodes(ids: []) { ref } refs(refs: []) }"
-"""What asks the guard of two fields, and the database nothing."""
+"""Query that checks the permission of two fields and sends no command to the database."""
 
 Once = Callable[[], Awaitable[object]]
 

@@ -27,9 +27,9 @@ RATE: Final = 500
 GROUPS: Final = 100
 SECONDS: Final = 10.0
 ONE_BY_ONE: Final = 100
-"""Calls in a second where each is started and ended by a request of its own."""
+"""Calls per second in the case where separate requests start and end each call."""
 RATES: Final = (10, 20, 30, 40)
-"""Of calls all of which go to every subscriber: with them it is seen where it breaks."""
+"""Calls per second in the cases where all subscribers get every event; they show the highest possible rate."""
 _BATCH: Final = 10
 _LAST_SECONDS: Final = 2.0
 _LATENCY: Final = Must("p99 ms", 250)
@@ -46,7 +46,7 @@ class Spread:
     rate: float = RATE
     batch: int = _BATCH
     is_whole: bool = True
-    """Whether start and end of a call are written together, which is one event, or one after the other."""
+    """True if a call's start and end are written together, which is one event; False if one after the other."""
     must: Must | None = _LATENCY
 
 
@@ -70,7 +70,7 @@ class Seen:
     arrived: dict[str, list[float]]
     written: Written
     subscribers: int
-    """Of each event."""
+    """Number of subscribers that get each event."""
     cpu_seconds: float
     memory_mib: float
 
@@ -146,7 +146,7 @@ def _seen(
     clock = clock_of(process_id)
     with _process("live_watchers") as watchers:
         watched = [asdict(spread.groups[number % len(spread.groups)]) for number in range(subscribers)]
-        _tell(watchers, {"url": url, "watched": [[each["project_id"], each["op_name"]] for each in watched]})
+        _send_line(watchers, {"url": url, "watched": [[each["project_id"], each["op_name"]] for each in watched]})
         assert _read_line(watchers) == "subscribed"
         _write(writes_to, spread, min(2, seconds))
         began = clock()
@@ -159,7 +159,7 @@ def _seen(
 
 def _write(writes_to: dict[str, str], spread: Spread, seconds: float) -> Written:
     """Write calls for some seconds in another process and return the times."""
-    told = {
+    order = {
         **writes_to,
         "watched": [[each.project_id, each.op_name] for each in spread.groups],
         "rate": spread.rate,
@@ -168,7 +168,7 @@ def _write(writes_to: dict[str, str], spread: Spread, seconds: float) -> Written
         "whole": spread.is_whole,
     }
     with _process("live_writer") as writer:
-        return Written(**json.loads(writer.communicate(json.dumps(told) + "\n")[0]))
+        return Written(**json.loads(writer.communicate(json.dumps(order) + "\n")[0]))
 
 
 @contextmanager
@@ -188,7 +188,7 @@ def _floor(uri: str, database: str) -> Iterator[tuple[str, int]]:
         yield _read_line(process), process.pid
 
 
-def _tell(process: "subprocess.Popen[str]", what: Any) -> None:  # noqa: ANN401 -- any JSON
+def _send_line(process: "subprocess.Popen[str]", what: Any) -> None:  # noqa: ANN401 -- any JSON
     assert process.stdin is not None
     process.stdin.write(json.dumps(what) + "\n")
     process.stdin.flush()

@@ -75,7 +75,7 @@ def framed(payload: bytes) -> bytes:
     return b"\x81" + wide + payload
 
 
-def _told(call: dict[str, Any]) -> bytes:
+def _event_frame(call: dict[str, Any]) -> bytes:
     shown = {name: call.get(name) for name in _SHOWN}
     kind = "ENDED" if "ended_at" in call else "STARTED"
     texts = {name: orjson.Fragment(call["json"].get(name, "null")) for name in ("inputs", "output")}
@@ -94,7 +94,7 @@ async def main(uri: str, database: str) -> None:
         sys.stdout.flush()
         async for change in stream:
             call = change["fullDocument"]
-            frame = _told(call)
+            frame = _event_frame(call)
             for key in ((call["project_id"], None), (call["project_id"], call["op_name"])):
                 for transport in _watching.get(key, ()):
                     transport.write(frame)

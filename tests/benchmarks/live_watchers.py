@@ -21,10 +21,10 @@ import uvloop
 MARK: Final = b'"call":{"id":"'
 ID_LENGTH: Final = 36
 STARTED: Final = b" started"
-"""Behind the id of a call, the event that it started; without this, that it ended."""
+"""Suffix of the call id in the key of a start event; the key of an end event is the call id alone."""
 ENDED: Final = b'"type":"ENDED"'
 _TAIL: Final = 400
-"""The bytes of a message in which its type is found, behind all that is large."""
+"""Number of bytes at the end of a message, after all large values, in which the type of the event is found."""
 QUERY: Final = """subscription ($projectId: ID!, $filter: CallsFilter) {
   callEvents(projectId: $projectId, filter: $filter) {
     call { id opName status startedAt endedAt inputs output } type cursor } }"""
@@ -50,7 +50,7 @@ class Watcher(asyncio.Protocol):
     """One WebSocket with minimal work of its own, so that the time measured is the server's."""
 
     def __init__(self, path: str, watched: Watched, arrived: dict[bytes, list[float]]) -> None:
-        self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.subscribed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._path, self._watched, self._arrived = path, watched, arrived
         self._buffer = b""
         self._is_open = False
@@ -92,9 +92,9 @@ class Watcher(asyncio.Protocol):
             key = payload[start : start + ID_LENGTH] + (b"" if ENDED in payload[-_TAIL:] else STARTED)
             self._arrived.setdefault(key, []).append(now)
         elif payload.startswith(b'{"type":"connection_ack"'):
-            asked = {"query": QUERY, "variables": self._watched.variables}
-            self._say({"type": "subscribe", "id": "1", "payload": asked})
-            self.begun.set_result(None)
+            operation = {"query": QUERY, "variables": self._watched.variables}
+            self._say({"type": "subscribe", "id": "1", "payload": operation})
+            self.subscribed.set_result(None)
         elif payload.startswith(b'{"type":"ping"'):
             self._say({"type": "pong"})
         else:
@@ -135,7 +135,7 @@ async def main(url: str, watched: list[Watched]) -> None:
     watchers = [Watcher(place.path, each, arrived) for each in watched]
     for each in watchers:
         await loop.create_connection(partial(_same, each), place.hostname or "", place.port or 0)
-        await each.begun
+        await each.subscribed
     sys.stdout.write("subscribed\n")
     sys.stdout.flush()
     await loop.run_in_executor(None, sys.stdin.read)

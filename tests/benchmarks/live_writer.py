@@ -80,13 +80,13 @@ class Writer:
 
 
 @asynccontextmanager
-async def sending(told: dict[str, Any]) -> AsyncIterator[Send]:
+async def sending(order: dict[str, Any]) -> AsyncIterator[Send]:
     """Yield a function that writes: over HTTP if there is a URL, else through the store."""
-    if told["url"]:
+    if order["url"]:
         async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, headers=_JSON) as client:
-            yield partial(_post, client, told["url"])
+            yield partial(_post, client, order["url"])
     else:
-        database = Database.open(told["uri"], told["database"])
+        database = Database.open(order["uri"], order["database"])
         yield CallsStore(database).write
         database.close()
 
@@ -105,16 +105,16 @@ def body_of(parts: Sequence[Part]) -> bytes:
     return request(_START if isinstance(part, CallStart) else _END, **item_of(part))
 
 
-async def main(told: dict[str, Any]) -> None:
+async def main(order: dict[str, Any]) -> None:
     """Write batches of calls as the options say, each at its time, even while others are in progress."""
     number = 0
-    async with sending(told) as send, asyncio.TaskGroup() as writing:
-        writer = Writer(send, told["whole"])
+    async with sending(order) as send, asyncio.TaskGroup() as writing:
+        writer = Writer(send, order["whole"])
         began = time.monotonic()
-        while (elapsed := time.monotonic() - began) < told["seconds"]:
+        while (elapsed := time.monotonic() - began) < order["seconds"]:
             batch: list[Pair] = []
-            while number < elapsed * told["rate"] and len(batch) < told["batch"]:
-                watched = told["watched"][number % len(told["watched"])]
+            while number < elapsed * order["rate"] and len(batch) < order["batch"]:
+                watched = order["watched"][number % len(order["watched"])]
                 batch.append(parts(watched[0], watched[1] or "answer"))
                 number += 1
             if batch:

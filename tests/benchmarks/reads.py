@@ -25,7 +25,7 @@ FULL: Final = (
     *("ended_at", "exception", "wb_user_id", "wb_run_id", "wb_run_step", "wb_run_step_end", "status", "latency_ms"),
     *("storage_size_bytes", *PAYLOADS),
 )
-"""22 fields: all that is stored, save the name that a trace is shown by."""
+"""22 fields: all stored fields of a call except its trace name."""
 NEWEST: Final = [("started_at", -1), ("id", 1)]
 OLDEST: Final = [("started_at", 1), ("id", 1)]
 

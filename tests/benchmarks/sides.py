@@ -167,7 +167,7 @@ class Floor:
 
 
 Side = Server | Floor
-"""Both are made ready for so many times before anyone looks at a clock; then they run."""
+"""A side to measure: `prepare` creates the work before the clock starts, and `run` does it."""
 
 
 @dataclass(slots=True)

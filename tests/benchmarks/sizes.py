@@ -13,7 +13,7 @@ from pymongo import MongoClient
 
 from stores.database import Database
 from stores.projects import ProjectsStore
-from tests.benchmarks.by_hand import beside
+from tests.benchmarks.by_hand import compared_row
 from tests.benchmarks.report import Must, Row, Section
 from tests.benchmarks.stock import PROJECT
 from tests.benchmarks.timing import Clock
@@ -27,7 +27,7 @@ _SUMS: Final = {
 }
 
 ByHand = Any
-"""A database of the driver's own."""
+"""A database of pymongo, for the hand-written queries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ async def _open(uri: str, name: str) -> Database:
 def _compared(
     case: Case, runner: asyncio.Runner, database: Database, by_hand: ByHand, clock: Clock, rounds: int
 ) -> Row:
-    return beside(
+    return compared_row(
         case.name,
         lambda: case.by_hand(by_hand),
         lambda: runner.run(case.loomql(database)),

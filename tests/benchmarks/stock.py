@@ -11,7 +11,7 @@ PROJECT: Final = "acme/bench"
 BEGIN: Final = parse("2026-01-01T00:00:00Z")
 SECOND: Final = 1_000_000
 RARE_WORD: Final = "heddle"
-"""A word that is in the questions of some 50 in 200,000 calls, and nowhere else."""
+"""Word that occurs in the questions of about 50 in 200,000 calls, and nowhere else."""
 
 _BATCH: Final = 500
 _OPS: Final = 20

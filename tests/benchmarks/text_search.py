@@ -58,7 +58,7 @@ async def measure_search(uri: str, count: int, clock: Clock) -> dict[str, Row]:
         for what, sought in texts.items():
             if name == MONGODB:
                 with MongoClient[dict[str, Any]](uri) as client:
-                    found[name][f"{what} ms"] = _asked(client[f"bench_{number}"]["calls"], sought)
+                    found[name][f"{what} ms"] = _median_ms(client[f"bench_{number}"]["calls"], sought)
             else:
                 found[name][f"{what} ms"] = await _searched(databases[name], sought)
     for database in databases.values():
@@ -123,7 +123,7 @@ async def _searched(database: Database, text: str) -> float:
     return 1000 * statistics.median(samples)
 
 
-def _asked(calls: Any, text: str) -> float:  # noqa: ANN401 -- PyMongo's collection of any document
+def _median_ms(calls: Any, text: str) -> float:  # noqa: ANN401 -- PyMongo's collection of any document
     words = text if text.startswith('"') else " ".join(f'"{word}"' for word in text.split())
     score = {"$meta": "textScore"}
     match = {"project_id": PROJECT, "visible": True, "$text": {"$search": words}}

@@ -16,17 +16,17 @@ from stores.database import Collection, Database, Document
 from stores.paging import PageRequest
 from stores.query.sort import SortBy
 from stores.threads import ThreadsFilter, ThreadsStore
-from tests.benchmarks.by_hand import beside
+from tests.benchmarks.by_hand import compared_row
 from tests.benchmarks.report import Must, Row, Section
 from tests.benchmarks.stock import BEGIN, SECOND, id_of
 from tests.benchmarks.timing import Clock
 
 PROJECT: Final = "acme/threads"
 TURNS: Final = 10
-"""Of each thread, on average."""
+"""Average number of turns of a thread."""
 
 LONG: Final = "acme/long thread"
-"""A project of one thread, which has all the turns."""
+"""Project in which a single thread has all turns."""
 
 _BATCH: Final = 1000
 _SIZE: Final = 100
@@ -165,7 +165,7 @@ def _compared(runner: asyncio.Runner, database: Database, case: Case, clock: Clo
     def compiled() -> list[Document]:
         return runner.run(_compiled(database, case))
 
-    return beside(case.name, by_hand, compiled, must=_BOUND, clock=clock, rounds=rounds, told=_told)
+    return compared_row(case.name, by_hand, compiled, must=_BOUND, clock=clock, rounds=rounds, comparable=_comparable)
 
 
 async def _by_hand(calls: Collection, case: Case) -> list[Document]:
@@ -179,6 +179,6 @@ async def _compiled(database: Database, case: Case) -> list[Document]:
     return page.rows
 
 
-def _told(rows: list[Document]) -> list[tuple[object, ...]]:
+def _comparable(rows: list[Document]) -> list[tuple[object, ...]]:
     """Return the comparable part of the rows, with percentiles rounded, because their last bits may differ."""
     return [(*(row[name] for name in _FIELDS), *(round(row[name], 6) for name in _PERCENTILES)) for row in rows]

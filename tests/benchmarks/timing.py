@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 _SHORTEST: Final = 0.05
-"""Seconds that a sample takes at least; what is quicker is done several times over."""
+"""Minimum seconds of a sample; faster work is repeated within one sample."""
 
 Clock = Callable[[], float]
 

@@ -190,8 +190,8 @@ async def test_two_fields_of_a_one_of_input_are_marked_as_an_error(graphiql: Gra
         'end: { projectId: "a/b", id: "x", endedAt: "2026-01-01T00:00:00Z", summary: {} } }]) { __typename } }'
     )
 
-    told = ['OneOf Input Object "CallBatchMode" must specify exactly one key.']
-    await until(graphiql.problems, lambda problems: problems == told)
+    expected = ['OneOf Input Object "CallBatchMode" must specify exactly one key.']
+    await until(graphiql.problems, lambda problems: problems == expected)
 
 
 async def test_subscription_shows_changes_by_other_clients(graphiql: GraphiqlPage, demo_server_url: str) -> None:

@@ -39,15 +39,15 @@ class Built:
         """Write its files, and run all commands except the last."""
         self.example.write(self.folder)
         for command in self.example.commands[:-1]:
-            code, said = await self.outcome(*command)
-            assert code == 0, f"{command} ended with {code}: {said}"
+            code, output = await self.outcome(*command)
+            assert code == 0, f"{command} ended with {code}: {output}"
 
     async def outcome(self, *command: str) -> tuple[int | None, str]:
         """Run a command and return its exit code and output."""
         process = await self._start(command, errors=asyncio.subprocess.STDOUT)
         async with asyncio.timeout(TIMEOUT):
-            said, _ = await process.communicate()
-        return process.returncode, said.decode()
+            output, _ = await process.communicate()
+        return process.returncode, output.decode()
 
     @asynccontextmanager
     async def program(self, *arguments: str) -> AsyncIterator["Program"]:

@@ -13,7 +13,7 @@ from tests.waiting import TIMEOUT
 
 SOURCES: Final = Path(__file__).parent
 
-Told = dict[str, Any]
+Message = dict[str, Any]
 
 
 @dataclass
@@ -21,7 +21,7 @@ class NodeClient:
     """A running client that executes operations, and the lines that it reported."""
 
     process: asyncio.subprocess.Process
-    lines: list[Told] = field(default_factory=list)
+    lines: list[Message] = field(default_factory=list)
     _more: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def begin(self, name: str, document: str, /, **variables: object) -> None:
@@ -32,13 +32,15 @@ class NodeClient:
         """Cancel an operation from the client's side."""
         await self._send({"id": name})
 
-    def told(self, name: str) -> list[Told]:
+    def messages(self, name: str) -> list[Message]:
         """Return the reported results, errors and completion of an operation."""
-        return [{key: told[key] for key in told if key != "id"} for told in self.lines if told.get("id") == name]
+        return [
+            {key: message[key] for key in message if key != "id"} for message in self.lines if message.get("id") == name
+        ]
 
     def sockets(self) -> list[str]:
         """Return the reported events of the client's sockets."""
-        return [told["socket"] for told in self.lines if "socket" in told]
+        return [line["socket"] for line in self.lines if "socket" in line]
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until a condition on the reported lines holds."""
@@ -47,15 +49,15 @@ class NodeClient:
 
     async def results(self, name: str, count: int) -> list[Any]:
         """Return the first results of an operation."""
-        await self.until(lambda: len(self.told(name)) >= count)
-        return [told["next"] for told in self.told(name)[:count]]
+        await self.until(lambda: len(self.messages(name)) >= count)
+        return [message["next"] for message in self.messages(name)[:count]]
 
-    async def whole(self, name: str) -> list[Told]:
+    async def whole(self, name: str) -> list[Message]:
         """Wait until an operation ends and return its results, followed by its end."""
-        await self.until(lambda: any("next" not in told for told in self.told(name)))
-        return self.told(name)
+        await self.until(lambda: any("next" not in message for message in self.messages(name)))
+        return self.messages(name)
 
-    async def _send(self, command: Told) -> None:
+    async def _send(self, command: Message) -> None:
         assert self.process.stdin
         self.process.stdin.write(json.dumps(command).encode() + b"\n")
         await self.process.stdin.drain()

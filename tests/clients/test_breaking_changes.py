@@ -69,8 +69,8 @@ enum Sort { UP }
 
 async def changes(node: Node, *sdls: Path, since: Path = RELEASED) -> list[list[Change]]:
     """Return the changes from a released SDL to each of the others: severity, place and message."""
-    said = json.loads(await node.run(str(SOURCES / "diff.mjs"), str(since), *map(str, sdls)))
-    return [[(grave, where, what) for grave, where, what in found] for found in said]
+    output = json.loads(await node.run(str(SOURCES / "diff.mjs"), str(since), *map(str, sdls)))
+    return [[(grave, where, what) for grave, where, what in found] for found in output]
 
 
 async def test_schema_has_no_breaking_change_since_the_last_release(node: Node) -> None:

@@ -93,17 +93,17 @@ async def test_scalars_and_one_of_inputs_are_typed_in_typescript(typescript_clie
     (typescript_client.folder / "typed.ts").write_text(TYPED_TS)
     options = ["--strict", "--noEmit", "--module", "nodenext", "--target", "es2022", "--ignoreConfig"]
 
-    code, said = await typescript_client.outcome("npx", "tsc", *options, "typed.ts")
+    code, output = await typescript_client.outcome("npx", "tsc", *options, "typed.ts")
 
-    assert code == 0, said
+    assert code == 0, output
 
 
 async def test_scalars_and_inputs_are_typed_in_python(python_client: Built) -> None:
     (python_client.folder / "typed.py").write_text(TYPED_PYTHON)
 
-    code, said = await python_client.outcome("mypy", "typed.py")
+    code, output = await python_client.outcome("mypy", "typed.py")
 
-    assert code == 0, said
+    assert code == 0, output
 
 
 async def test_programs_log_find_watch_and_resume_after_a_server_is_killed(

@@ -45,9 +45,9 @@ async def lint(node: Node, folder: Path) -> tuple[int | None, list[dict[str, Any
     """Run ESLint on the SDL in a folder and return its exit code and its messages."""
     config = ["--config", str(SOURCES / "eslint.config.js")]
     eslint = str(node.packages / "eslint" / "bin" / "eslint.js")
-    code, said, complaint = await node.outcome(eslint, *config, "--format", "json", SDL, folder=folder)
-    assert said, complaint
-    [file] = json.loads(said)
+    code, output, complaint = await node.outcome(eslint, *config, "--format", "json", SDL, folder=folder)
+    assert output, complaint
+    [file] = json.loads(output)
     return code, file["messages"]
 
 

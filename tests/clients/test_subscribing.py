@@ -84,7 +84,7 @@ async def test_concurrent_operations_run_until_each_is_stopped(client: NodeClien
     first, second, third, fourth = (("STARTED", call_id(number)) for number in range(1, 5))
     assert seen == {"all": [first, second], "some": [second], "others": [first]}
     assert later == {"some": [second, fourth], "others": [first, third]}
-    assert client.told("all")[2:] == [{"complete": True}]
+    assert client.messages("all")[2:] == [{"complete": True}]
     assert set(client.sockets()) <= {"connected"}
     assert len(client.sockets()) <= 1
 
@@ -123,11 +123,11 @@ async def test_too_large_request_closes_the_socket_or_gets_a_status(
 ) -> None:
     await client.begin("large", COUNT, padding="x" * 100_000)
 
-    [told] = await client.whole("large")
+    [message] = await client.whole("large")
 
     if request.node.callspec.params["client"] == WS:
-        assert told == {
+        assert message == {
             "error": {"close": 1009, "reason": "A message is larger than 100,000 bytes (LOOMQL_MAX_BODY_BYTES)."}
         }
     else:
-        assert (told["error"]["name"], told["error"]["status"]) == ("NetworkError", 413)
+        assert (message["error"]["name"], message["error"]["status"]) == ("NetworkError", 413)

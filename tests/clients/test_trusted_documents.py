@@ -34,8 +34,8 @@ async def client(node: Node, tmp_path: Path) -> Built:
     changed(tmp_path / "traces.ts", "  const body = ", ASKED)
     changed(tmp_path / "traces.ts", "  return socket.iterate", SUBSCRIBED)
     for command in TYPESCRIPT.commands[:-1]:
-        code, said = await built.outcome(*command)
-        assert code == 0, said
+        code, output = await built.outcome(*command)
+        assert code == 0, output
     return built
 
 

@@ -63,7 +63,7 @@ ROOT_FIELDS: Final = {
     "TableUpdateReq": "Mutation.tableUpdate",
     "ThreadsQueryReq": "Query.threads",
 }
-"""The request classes: each is a root field, whose arguments are the class's fields."""
+"""Root field of each request class; the class's fields are the arguments."""
 
 _SELECTION: Final = Instead("what selects is no argument: what is selected is computed and read, and nothing else")
 _MARKER: Final = Instead("it has no fields, and marks classes of Python for a library that checks them")
@@ -110,7 +110,7 @@ CLASSES: Final = {
     "TableQueryStatsBatchRes": _wrapped("Query.tablesStats", "[TableStatsRow!]"),
     "TableQueryStatsRes": _wrapped("Query.tableStats", "TableStatsRow"),
 }
-"""The classes that are neither a root field nor a type of their name; where their fields are is said below."""
+"""Classes that are neither a root field nor a type with their name; `FIELDS` covers their fields."""
 
 FIELDS: Final = {
     # Fields that the selection set replaces.
@@ -184,4 +184,4 @@ FIELDS: Final = {
     "ObjReadReq.digest": Instead(_LATEST, "Query.obj(digest)", "String!"),
     "OpReadReq.digest": Instead(_LATEST, "Query.op(digest)", "String!"),
 }
-"""The fields that are not there under their own name and of their own type."""
+"""Fields that do not exist under their own name and with their own type."""

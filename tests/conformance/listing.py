@@ -39,7 +39,7 @@ _KINDS: Final = {
     "SummaryMap": ("JSON",),
     "SummaryInsertMap": ("JSON",),
 }
-"""The GraphQL types that each type of the listing may have; a class has its own name."""
+"""GraphQL types that match each type of the listing; any other class matches the type with its name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def demo(mongodb_uri: str, databases: DatabasePool) -> Iterator[str]:
     name = databases.take()
     load_demo(Settings(mongodb_database=name), mongodb_uri)
     yield name
-    databases.give_back(name)
+    databases.release(name)
 
 
 @pytest.fixture(scope="session")

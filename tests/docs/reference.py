@@ -257,7 +257,7 @@ SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
     "sender_rules": sender_rules,
     "settings": settings,
 }
-"""The generated sections by name."""
+"""Functions that generate the sections, by section name."""
 
 
 if __name__ == "__main__":

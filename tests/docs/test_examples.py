@@ -24,7 +24,7 @@ TESTED_ELSEWHERE = [
     ("how-to/send-traces", "otel/weaver"),
     ("how-to/send-traces", "acme/weave-demo"),
 ]
-"""Documents without an answer that need more than the demo; test_guides.py and other tests run them."""
+"""Pages, and texts in documents without a response, which need more than the demo and which other tests run."""
 
 
 def of_demo(document: str) -> bool:

@@ -13,10 +13,11 @@ import httpx
 from tests.app.calls_client import CallsClient, DatabaseAwayError, ServerGoneError
 
 TIMEOUT_SECONDS: Final = 18.0
-"""After three seconds a database is given up, some more where several steps of a write each find it gone.
+"""Maximum seconds of an answer.
 
-Most is what a replica set takes whose primary hangs without a word: another is elected in two seconds, and it was seen
-to take twelve more until a majority confirmed a write.
+The server reports an unreachable database after three seconds, or later if several steps of a write each find it
+unreachable. A replica set whose primary hangs takes longest: it elects another one in two seconds, and once took twelve
+more until a majority confirmed a write.
 """
 _MAY_BE: Final = ("UNAVAILABLE", "TIMEOUT")
 _OK: Final = 200

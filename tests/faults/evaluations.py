@@ -35,7 +35,7 @@ class Evaluations:
 
     @classmethod
     @asynccontextmanager
-    async def over(cls, uri: str, stand_in: StandIn) -> AsyncIterator["Evaluations"]:
+    async def open(cls, uri: str, stand_in: StandIn) -> AsyncIterator["Evaluations"]:
         """Create an evaluation with three rows, a model and a slow judge; yield the instance that can start runs."""
         providers = EnvironmentProviders(environment(stand_in))
         database = Database.open(uri, "loomql", timeout_seconds=30)

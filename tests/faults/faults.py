@@ -35,7 +35,7 @@ class Fault:
     full_seconds: float
     server_may_go: bool = False
     is_short: bool = True
-    """Whether it is in the test run, too."""
+    """True if the test run includes the fault; a run at full length includes all faults."""
 
     def __str__(self) -> str:
         return self.name
@@ -106,7 +106,7 @@ async def _lose_a_primary_that_is_alone(members: ReplicaSet) -> AsyncIterator[No
     primary = await asyncio.to_thread(members.primary)
     with ExitStack() as halted:
         for member in await asyncio.to_thread(members.secondaries):
-            halted.enter_context(member.hearing_nothing())
+            halted.enter_context(member.replication_stopped())
         yield
         primary.kill()
     await asyncio.to_thread(members.primary)

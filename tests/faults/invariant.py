@@ -35,12 +35,12 @@ async def broken(uri: str, client: FaultsClient) -> list[str]:
             "loomql", read_concern=ReadConcern("majority"), read_preference=ReadPreference.PRIMARY
         )
         found = Project(database, client.project_id)
-        told = (await client.ask(SIZES))["projectStats"]
+        stats = (await client.ask(SIZES))["projectStats"]
         sizes = found.sizes()
         differ = [
-            f"{name} is {told[name]}, and {sizes[name]} by a recount"
+            f"{name} is {stats[name]}, and {sizes[name]} by a recount"
             for name in sizes
-            if int(told[name]) != sizes[name]
+            if int(stats[name]) != sizes[name]
         ]
         return [*differ, *found.broken()]
 

@@ -50,15 +50,15 @@ def dump_by_steps(uri: str, folder: Path) -> None:
     folder.mkdir()
     with MongoClient[Document](uri) as client:
         oplog = client.local["oplog.rs"]
-        begun = oplog.find_one(sort=[("$natural", DESCENDING)])
-        assert begun is not None
+        newest = oplog.find_one(sort=[("$natural", DESCENDING)])
+        assert newest is not None
         for database in sorted(set(client.list_database_names()).difference(_OF_MONGODB)):
             for name in sorted(client[database].list_collection_names(filter={"type": "collection"})):
                 collection = client[database][name]
                 (folder / f"{database}.{name}.indexes").write_bytes(_encoded(collection.list_indexes()))
                 documents = collection.with_options(codec_options=_RAW).find()
                 (folder / f"{database}.{name}.bson").write_bytes(b"".join(each.raw for each in documents))
-        (folder / "oplog").write_bytes(_encoded(oplog.find({"ts": {"$gte": begun["ts"]}})))
+        (folder / "oplog").write_bytes(_encoded(oplog.find({"ts": {"$gte": newest["ts"]}})))
 
 
 def restore_by_steps(uri: str, folder: Path) -> None:

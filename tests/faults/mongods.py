@@ -89,7 +89,7 @@ class Mongod:
                 client.admin.command("configureFailPoint", "failCommand", mode="off")
 
     @contextmanager
-    def hearing_nothing(self) -> Iterator[None]:
+    def replication_stopped(self) -> Iterator[None]:
         """Stop this member's replication, so that it lags behind the primary but still votes."""
         with self.client() as client:
             client.admin.command("configureFailPoint", "stopReplProducer", mode="alwaysOn")

@@ -45,7 +45,7 @@ async def three() -> AsyncIterator[Three]:
         behind = stack.enter_context(serving(folder / "behind", LOOMQL_MONGODB_URI=proxy.uri, **settings))
         for server in (straight, behind):
             server.wait_until_up()
-        evaluations = await stack.enter_async_context(Evaluations.over(members.uri, stand_in))
+        evaluations = await stack.enter_async_context(Evaluations.open(members.uri, stand_in))
         trial, behind_proxy = (Trial(server, members.uri, evaluations) for server in (straight, behind))
         yield Three(members, trial, proxy, behind_proxy)
 

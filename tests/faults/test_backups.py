@@ -57,7 +57,7 @@ class Taken:
     before: list[Writer]
     meanwhile: list[Writer]
     documents: dict[str, int]
-    """How many there are by collection of those who wrote meanwhile, at last."""
+    """Number of documents in each collection by the writers of `meanwhile`, counted after their last write."""
     file_by_way: dict[str, Path]
 
     @property
@@ -67,7 +67,7 @@ class Taken:
 
 
 @contextmanager
-def _over(uri: str) -> Iterator[Serving]:
+def _serving_on(uri: str) -> Iterator[Serving]:
     with TemporaryDirectory(prefix="loomql-") as folder, serving(Path(folder), LOOMQL_MONGODB_URI=uri) as server:
         server.wait_until_up()
         yield server
@@ -99,7 +99,7 @@ async def taken(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Taken
     """Take a backup by each way that is available on this machine, one after the other."""
     files = {way.name: tmp_path_factory.mktemp("backup") / "backup" for way in WAYS if way.is_here}
     with one_mongod() as uri:
-        with _over(uri) as server:
+        with _serving_on(uri) as server:
             clients = [FaultsClient(server.url, f"acme/{when}") for when in ("before", "meanwhile")]
             before, meanwhile = ([make(client) for make in WRITERS] for client in clients)
             async with _writing(before):
@@ -122,7 +122,7 @@ async def test_restored_backup_is_complete(taken: Taken, mongod: str, way: Way) 
 
     await asyncio.to_thread(way.restore, mongod, taken.file_by_way[way.name])
 
-    with _over(mongod) as server:
+    with _serving_on(mongod) as server:
         restored = Trial(server, mongod)
         for client in taken.clients:
             client.url = server.url

@@ -85,7 +85,7 @@ async def write_lives(calls: CallsStore, project: str, kills: set[int]) -> None:
         await surely(calls, end(number, project_id=project))
 
 
-async def told(events: AsyncIterator[Event], count: int) -> list[tuple[str, str]]:
+async def next_events(events: AsyncIterator[Event], count: int) -> list[tuple[str, str]]:
     found = [(await next_of(events))["data"]["callEvents"] for _ in range(count)]
     return [(event["type"], event["call"]["id"]) for event in found]
 
@@ -99,13 +99,16 @@ async def test_each_event_arrives_once_per_server_though_mongod_is_killed(
 ) -> None:
     project = "acme/killed-database"
     async with client_of(first) as one, client_of(other) as two:
-        asked = {"project": project, "after": await cursor_at(two, project)}
-        async with streaming(one, WATCH, variables=asked) as here, streaming(two, WATCH, variables=asked) as there:
+        variables = {"project": project, "after": await cursor_at(two, project)}
+        async with (
+            streaming(one, WATCH, variables=variables) as here,
+            streaming(two, WATCH, variables=variables) as there,
+        ):
             writing = asyncio.create_task(write_lives(calls, project, kills={30, 60}))
-            seen = await asyncio.gather(told(here, 2 * CALLS), told(there, 2 * CALLS))
+            seen = await asyncio.gather(next_events(here, 2 * CALLS), next_events(there, 2 * CALLS))
             await writing
             await surely(calls, start(CALLS, project_id=project))
-            last = await asyncio.gather(told(here, 1), told(there, 1))
+            last = await asyncio.gather(next_events(here, 1), next_events(there, 1))
 
     for at_server in zip(seen, last, strict=True):
         assert at_server == (lives(range(CALLS)), [("STARTED", call_id(CALLS))])

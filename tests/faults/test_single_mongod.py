@@ -20,7 +20,7 @@ from tests.faults.faults import Alone, Fault
 from tests.faults.invariant import SIZES, broken
 from tests.faults.trial import Trial
 from tests.faults.writers.tables import CREATE
-from tests.stores.files.streams import left
+from tests.stores.files.streams import stored_counts
 from tests.waiting import TIMEOUT, until_found
 
 PART = bytes(range(256)) * (CHUNK_BYTES // 256)
@@ -63,12 +63,12 @@ async def test_sweep_deletes_torn_files_of_a_killed_server(single: tuple[Alone, 
     async with httpx.AsyncClient(timeout=TIMEOUT) as client:
         to = f"{server.url.removesuffix('/graphql')}/files/acme/torn"
         whole = (await client.put(to, content=PART * 3)).json()["digest"]
-    before = await left(database)
+    before = await stored_counts(database)
     assert before[2] == 0
     writer = await start_upload(server.url)
 
     async def has_parts() -> bool:
-        return (await left(database))[1] > before[1]
+        return (await stored_counts(database))[1] > before[1]
 
     await until_found(has_parts)
     # when
@@ -77,11 +77,11 @@ async def test_sweep_deletes_torn_files_of_a_killed_server(single: tuple[Alone, 
     server.start()
     await asyncio.to_thread(server.wait_until_up)
     # then
-    found, chunks, uploads = await left(database)
+    found, chunks, uploads = await stored_counts(database)
     assert (found, uploads) == (before[0], 1)
     assert chunks > before[1]
     assert await files.sweep(silent_seconds=0) == 1
-    assert await left(database) == before
+    assert await stored_counts(database) == before
     assert await files.read(await files.one("acme/torn", whole)) == PART * 3
 
 

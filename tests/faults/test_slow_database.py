@@ -20,7 +20,7 @@ MIB = 1024 * 1024
 ROOM = 4 * MIB
 WRITERS = 24
 CALLS = 50
-"""Of a batch; each has 20 kB, so that all batches together are many times the room."""
+"""Number of calls in a batch, each of 20 kB; all batches together are several times as large as `ROOM`."""
 
 COUNT = '{ callsStats(projectId: "acme/%s") { count } }'
 IDS = '{ calls(projectId: "acme/%s", first: 10000) { nodes { id } } }'
@@ -63,7 +63,7 @@ def batch(name: str, writer: int) -> dict[str, Any]:
     return {"query": CREATE_BATCH, "variables": {"batch": parts}}
 
 
-async def asked(client: httpx.AsyncClient, server: Server, query: str) -> Any:  # noqa: ANN401 -- any JSON
+async def graphql_data(client: httpx.AsyncClient, server: Server, query: str) -> Any:  # noqa: ANN401 -- any JSON
     answer = await client.post(server.url, json={"query": query})
     assert answer.status_code == 200, answer.text
     return answer.json()["data"]
@@ -112,7 +112,7 @@ async def test_writers_wait_or_retry_until_every_call_is_stored_once(mongod: str
                 assert error["extensions"] == {"code": "RATE_LIMITED", "retryAfterSeconds": 1}
                 assert "data" not in refused.json()
             assert waiting
-            assert await asked(client, server, COUNT % "many") == {"callsStats": {"count": CALLS}}
+            assert await graphql_data(client, server, COUNT % "many") == {"callsStats": {"count": CALLS}}
             assert peak_bytes(server) - before < 12 * ROOM
         answers = await asyncio.gather(*writers)
         refusals = await asyncio.gather(
@@ -120,7 +120,7 @@ async def test_writers_wait_or_retry_until_every_call_is_stored_once(mongod: str
         )
 
         assert sum(map(bool, refusals)) >= WRITERS - ROOM // MIB
-        ids = [node["id"] for node in (await asked(client, server, IDS % "many"))["calls"]["nodes"]]
+        ids = [node["id"] for node in (await graphql_data(client, server, IDS % "many"))["calls"]["nodes"]]
         assert sorted(ids) == [call_id(number) for number in range((WRITERS + 1) * CALLS)]
 
 
@@ -140,13 +140,13 @@ async def test_small_writes_are_each_stored_whole_or_refused(mongod: str, server
             done, waiting = await asyncio.wait(writers, timeout=30, return_when=asyncio.FIRST_COMPLETED)
             assert waiting
             assert all(task.result().status_code == 503 for task in done)
-            assert await asked(client, server, COUNT % "small") == {"callsStats": {"count": 0}}
+            assert await graphql_data(client, server, COUNT % "small") == {"callsStats": {"count": 0}}
         answers = await asyncio.gather(*writers)
 
         refused = {n for n, answer in enumerate(answers) if answer.status_code == 503}
         assert all(answers[n].headers["Retry-After"] == "1" for n in refused)
         assert 0 < len(refused) <= len(starts) - ROOM // (16 * 1024)
-        ids = [node["id"] for node in (await asked(client, server, IDS % "small"))["calls"]["nodes"]]
+        ids = [node["id"] for node in (await graphql_data(client, server, IDS % "small"))["calls"]["nodes"]]
         assert sorted(ids) == [call_id(n) for n in range(len(starts)) if n not in refused]
 
 

@@ -57,8 +57,8 @@ async def test_writer_reports_lost_calls(client: FaultsClient, database: Databas
     for collection in ("calls", "feedback", "objects", "tables", "files.files", "costs"):
         await database.calls.database[collection].delete_many({})
 
-    told = {type(writer): await lost(writer) for writer in writers}
-    assert [writer for writer, sentences in told.items() if not sentences] == [DeletingWriter, Reader]
+    lost_by_writer = {type(writer): await lost(writer) for writer in writers}
+    assert [writer for writer, sentences in lost_by_writer.items() if not sentences] == [DeletingWriter, Reader]
     assert client.wrong == {}
 
 

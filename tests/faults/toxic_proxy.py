@@ -11,7 +11,7 @@ from typing import Final
 
 _PIECE: Final = 16 * 1024
 _AT_ONCE_BY_RESET: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER: closed so, a connection ends with a reset."""
+"""Value of SO_LINGER with which closing a connection sends a reset."""
 
 
 @dataclass(frozen=True)
@@ -19,15 +19,15 @@ class Toxic:
     """A network failure to simulate; the default does nothing."""
 
     drops: bool = False
-    """Ends those that are there, and each new one at once."""
+    """True if the proxy resets all open connections, and each new one at once."""
     resets_after_bytes: int | None = None
-    """Resets a connection in the middle of an answer, after so many bytes of answers."""
+    """Bytes of answers after which the proxy resets a connection, in the middle of an answer."""
     delay_seconds: float = 0.0
-    """Keeps each piece of an answer for so long."""
+    """Delay of each piece of an answer, in seconds."""
     bytes_per_second: int | None = None
-    """Lets no more than that of answers through."""
+    """Maximum rate of answers."""
     is_half_open: bool = False
-    """Takes what both sides send and gives it to nobody, without a word."""
+    """True if the proxy silently discards the data of both sides and keeps the connection open."""
 
 
 HEALTHY: Final = Toxic()

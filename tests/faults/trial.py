@@ -30,9 +30,9 @@ class Row:
     fault: str
     seconds: float
     seen: Counter[str]
-    """How much was acknowledged, how often each code was seen, how often a connection was lost."""
+    """Number of acknowledged requests, of errors by code, and of lost connections."""
     wrong: Counter[str]
-    """What no client should see."""
+    """Number of answers that no client should get, by description."""
     longest_seconds: float
     lost: list[str]
 

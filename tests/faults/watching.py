@@ -20,14 +20,14 @@ class Watched:
     """Calls that are started and ended one after the other, and the events that a watcher received."""
 
     def __init__(self, calls: CallsStore) -> None:
-        self.told: list[tuple[str, str]] = []
-        self.is_over = False
+        self.events: list[tuple[str, str]] = []
+        self.is_stopped = False
         self._calls = calls
 
     async def write(self) -> int:
         """Start and end calls until `is_over`, then start one more and return its number."""
         number = 0
-        while not self.is_over:
+        while not self.is_stopped:
             await surely(self._calls, start(number), refusals=_REFUSALS)
             await surely(self._calls, end(number), refusals=_REFUSALS)
             number += 1
@@ -39,7 +39,7 @@ class Watched:
         """Record every event after a cursor."""
         async with aclosing(self._calls.events(PROJECT, {"id"}, after=cursor)) as events:
             async for event in events:
-                self.told.append((event.type, str(event.call["id"])))
+                self.events.append((event.type, str(event.call["id"])))
 
 
 @asynccontextmanager
@@ -51,13 +51,13 @@ async def watched(uri: str) -> AsyncIterator[None]:
     watching = asyncio.create_task(lives.watch(await calls.events_cursor(PROJECT)))
     writing = asyncio.create_task(lives.write())
     try:
-        await until(lambda: len(lives.told) > 1)
+        await until(lambda: len(lives.events) > 1)
         yield
-        lives.is_over = True
+        lives.is_stopped = True
         written = await writing
         expected = [(kind, call_id(number)) for number in range(written) for kind in ("started", "ended")]
-        await until(lambda: len(lives.told) > len(expected) or watching.done())
-        assert lives.told == [*expected, ("started", call_id(written))]
+        await until(lambda: len(lives.events) > len(expected) or watching.done())
+        assert lives.events == [*expected, ("started", call_id(written))]
     finally:
         watching.cancel()
         writing.cancel()

@@ -13,7 +13,7 @@ from tests.fuzz.wire import Answer, Request
 
 _ERROR: Final = 400
 _REDIRECT: Final = 307
-"""A path with a slash at its end is told to come without it, by whatever key."""
+"""Status for a path with a trailing slash; the server redirects every caller, whatever their key."""
 _ADDRESSED: Final = re.compile(r"/files/([^/?]+/[^/?]+)|/export/.*?[?&]projectId=([^&]*)")
 _PROJECT: Final = re.compile(r"(?:[a-z]\d+_)?(?:projectId|project_id)")
 _MARK: Final = re.compile(MARK.format(r"([\w/]+)"))
@@ -37,7 +37,7 @@ def problems(caller: Caller, request: Request, answer: Answer) -> list[str]:
     if (
         not caller.writes
         and _MUTATION.match(request.body)
-        and any(_has_data(value) and _tells_of_something(value["data"]) for value in values)
+        and any(_has_data(value) and _has_content(value["data"]) for value in values)
     ):
         found.append(f"{caller.name} writes")
     return found
@@ -50,8 +50,8 @@ def of_values(caller: Caller, values: list[Any]) -> list[str]:
     """
     if not caller.reads and any(map(_has_data, values)):
         return [f"{caller.name} is given data"]
-    told = {project for value in values for project in _projects(value) if not caller.may_read(project)}
-    return [f"{caller.name} is told of {project}" for project in sorted(told)]
+    forbidden = {project for value in values for project in _projects(value) if not caller.may_read(project)}
+    return [f"{caller.name} is told of {project}" for project in sorted(forbidden)]
 
 
 def of_text(caller: Caller, text: str) -> list[str]:
@@ -60,8 +60,8 @@ def of_text(caller: Caller, text: str) -> list[str]:
 
 
 def _of_marks(caller: Caller, text: str) -> list[str]:
-    told = {project for project in _MARK.findall(text) if not caller.may_read(project)}
-    return [f"{caller.name} is told what only {project} holds" for project in sorted(told)]
+    forbidden = {project for project in _MARK.findall(text) if not caller.may_read(project)}
+    return [f"{caller.name} is told what only {project} holds" for project in sorted(forbidden)]
 
 
 def _addressed(request: Request) -> str | None:
@@ -80,11 +80,11 @@ def _has_data(value: Any) -> bool:  # noqa: ANN401 -- any JSON
     )
 
 
-def _tells_of_something(value: Any) -> bool:  # noqa: ANN401 -- any JSON
+def _has_content(value: Any) -> bool:  # noqa: ANN401 -- any JSON
     """Return whether JSON contains any data except type names; the answer to an empty batch does not."""
     if isinstance(value, dict):
-        return any(_tells_of_something(inner) for name, inner in value.items() if name != "__typename")
-    return any(map(_tells_of_something, value)) if isinstance(value, list) else bool(value)
+        return any(_has_content(inner) for name, inner in value.items() if name != "__typename")
+    return any(map(_has_content, value)) if isinstance(value, list) else bool(value)
 
 
 def _projects(value: Any) -> Iterator[str]:  # noqa: ANN401 -- any JSON

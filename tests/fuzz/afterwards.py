@@ -13,10 +13,10 @@ from tests.fuzz.wire import Request, Wire
 PROJECT: Final = "fuzz/afterwards"
 _LOOKS: Final = 60
 _PAUSE_SECONDS: Final = 0.5
-"""What nobody waits for any more may take half a minute to end."""
+"""Seconds between two looks; work of disconnected clients may take half a minute to end."""
 
 _PLACE: Final = re.compile(r'^(loomql_in_(?:use|flight)\{\w+="(?!event_bytes)\w+(?:-\w+)?"\}) (\S+)$', re.MULTILINE)
-"""Those of kept events are no place that somebody holds."""
+"""Metrics of resources in use, except the bytes of kept events, which no request holds."""
 
 _READ: Final = "query ($p: ID!, $id: ID!) { call(projectId: $p, id: $id) { id inputs } }"
 
@@ -66,20 +66,20 @@ async def _of_places(wire: Wire, caller: Caller, before: dict[str, float]) -> li
 
 async def _of_calls(wire: Wire, caller: Caller) -> list[str]:
     start, end = seeding.call(PROJECT, 1)
-    _, found = await _asked(wire, caller, seeding.BATCH, b=[start, end])
-    data, more = await _asked(wire, caller, _READ, p=PROJECT, id=start["start"]["id"])
+    _, found = await _execute(wire, caller, seeding.BATCH, b=[start, end])
+    data, more = await _execute(wire, caller, _READ, p=PROJECT, id=start["start"]["id"])
     wanted = {"id": start["start"]["id"], "inputs": start["start"]["inputs"]}
     if not found + more and data != {"call": wanted}:
         return [f"what was written is read as {data}"]
     return found + more
 
 
-async def _asked(wire: Wire, caller: Caller, document: str, **variables: object) -> tuple[Any, list[str]]:
+async def _execute(wire: Wire, caller: Caller, document: str, **variables: object) -> tuple[Any, list[str]]:
     body = json.dumps({"query": document, "variables": variables}).encode()
     headers = (("Content-Type", "application/json"), *caller.headers)
     request = Request(NAME, "POST", "/graphql", headers, body)
     answer = await wire.ask(request)
     found = oracle.problems(request, answer)
     [result] = reading.values(answer)[0] or [{}]
-    told = [f"an operator is told, when all was over: {text}" for text in oracle.messages(result)]
-    return result.get("data"), found + told
+    failures = [f"an operator is told, when all was over: {text}" for text in oracle.messages(result)]
+    return result.get("data"), found + failures

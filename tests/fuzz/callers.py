@@ -25,7 +25,7 @@ EXPIRED: Final = "expired"
 STRANGE: Final = "strange"
 NOBODY: Final = "nobody"
 SECOND: Final = "second"
-"""The second caller, whose answers are timed; no request of the fuzzer is theirs."""
+"""Name of the second caller, whose answers are timed; the fuzzer itself never uses this key."""
 
 _GRANTS: Final = {
     OPERATOR: [Grant("*", Role.ADMIN)],
@@ -36,7 +36,7 @@ _GRANTS: Final = {
 }
 _READ: Final = {OPERATOR: ("*",), WRITER: (*OWN_PROJECTS, DEMO), READER: (OWN_PROJECTS[0], "demo/*")}
 _WRITTEN: Final = {OPERATOR: ("*",), WRITER: OWN_PROJECTS}
-"""What the grants come to, told apart from them, since answers are judged by it."""
+"""Projects that each caller may change. `_GRANTS` is not the source of these tables, because they judge its effect."""
 
 _WEIGHTS: Final = {OPERATOR: 50, WRITER: 25, READER: 15, EXPIRED: 1, STRANGE: 7, NOBODY: 2}
 _STRANGE_INITS: Final = (
@@ -46,7 +46,7 @@ _STRANGE_INITS: Final = (
 )  # fmt: skip
 
 Keys = dict[str, str]
-"""The texts of keys, by whose they are."""
+"""Texts of keys, by the name of their owner."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Caller:
     name: str
     authorization: str | None = None
     reads: tuple[str, ...] = ()
-    """Patterns of the projects that they may read; none where they may not come in."""
+    """Patterns of the projects that the caller may read; empty if the server rejects the caller."""
     writes: tuple[str, ...] = ()
 
     @classmethod
@@ -79,7 +79,7 @@ class Caller:
 
 
 EVERYBODY: Final = Caller(NOBODY, reads=("*",), writes=("*",))
-"""Who comes in where there are no keys."""
+"""Any caller of a server without keys."""
 
 
 async def make_keys(uri: str, name: str) -> Keys:
@@ -100,8 +100,8 @@ def pick(random: Random, keys: Keys) -> Caller:
     name = random.choices(list(_WEIGHTS), weights=list(_WEIGHTS.values()))[0]
     if name == STRANGE:
         owner = random.choice((OPERATOR, READER))
-        said = _strange(random, keys[owner])
-        return Caller.of(name, said, owner if keys[owner] in said else STRANGE)
+        header = _strange(random, keys[owner])
+        return Caller.of(name, header, owner if keys[owner] in header else STRANGE)
     if name == NOBODY:
         return Caller(name)
     return Caller.of(name, random.choice((bearer, bearer, bearer, basic))(keys[name]), name)

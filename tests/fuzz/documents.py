@@ -32,7 +32,7 @@ _INTROSPECTION: Final = (
 
 
 @dataclass
-class Asked:
+class Operation:
     """An operation: its document, and the values of its variables."""
 
     document: str
@@ -66,7 +66,7 @@ class Documents:
         self.schema = schema
         self.pool = pool
 
-    def make(self, random: Random, kind: str | None = None) -> Asked:
+    def make(self, random: Random, kind: str | None = None) -> Operation:
         """Return one operation; seven of ten are queries, the others mutations."""
         kind = kind or random.choices(("query", "mutation"), weights=(7, 3))[0]
         return _Writer(self.schema, self.pool, random, kind).write()
@@ -83,7 +83,7 @@ class _Writer:
         self.fragments: list[str] = []
         self.budget = random.choice((5, 15, 40))
 
-    def write(self) -> Asked:
+    def write(self) -> Operation:
         roots = {"query": self.schema.query_type, "mutation": self.schema.mutation_type}
         root = roots.get(self.kind, self.schema.subscription_type)
         assert root is not None
@@ -94,7 +94,7 @@ class _Writer:
             body += " " + self.random.choice(_INTROSPECTION)
         declared = f"({', '.join(self.declared)})" if self.declared else ""
         name = " Asked" if self.random.random() < 0.3 else ""
-        return Asked(f"{self.kind}{name}{declared} {{ {body} }} {' '.join(self.fragments)}", self.variables)
+        return Operation(f"{self.kind}{name}{declared} {{ {body} }} {' '.join(self.fragments)}", self.variables)
 
     def _field(self, name: str, kind: GraphQLField, depth: int, alias: str = "") -> str:
         written = f"{alias}{name}: {name}" if alias and self.random.random() < 0.9 else name

@@ -62,19 +62,19 @@ class Outcome:
     by_status: Counter[tuple[str, int]] = field(default_factory=Counter)
     by_code: Counter[str] = field(default_factory=Counter)
     by_caller: Counter[tuple[str, int]] = field(default_factory=Counter)
-    """By who asked and the status of the answer."""
+    """Number of answers by the caller's name and the status."""
     slowest: list[tuple[float, str]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     pings: list[float] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     seconds: float = 0.0
     stalls: list[tuple[float, list[str]]] = field(default_factory=list)
-    """Seconds for which the server answered no ping, each with what was asked at that time."""
+    """Seconds of each time without an answer to a ping, and the requests in progress at that time."""
 
     fuzzed: list[Sample] = field(default_factory=list)
-    """Answers to the second caller while the fuzzer sent."""
+    """Answers of the fuzzed server to the second caller while the fuzzer sent requests."""
     floor: list[Sample] = field(default_factory=list)
-    """Answers of the quiet server in those seconds: it shares with the fuzzed one no more than the machine."""
+    """Answers of the quiet server in the same seconds; the two servers share nothing but the machine."""
     idle: list[Sample] = field(default_factory=list)
     """Answers of the fuzzed server to the second caller while the fuzzer paused."""
 
@@ -91,15 +91,15 @@ class Fuzzer:
     url: str
     process_id: int
     quiet: Quiet
-    """The server that gets no fuzz, for the second caller's floor."""
+    """Server without fuzz, whose answers to the second caller are the floor."""
     schema: GraphQLSchema
     seed: int
     requests: int
     seconds: float = float("inf")
     keys: Keys = field(default_factory=dict)
-    """Those that the server knows; where there are none, everybody is let in."""
+    """Keys that the server knows; if there are none, it accepts every caller."""
     rate: float = float("inf")
-    """Requests a second at most."""
+    """Maximum number of requests per second."""
     pool: Pool = field(default_factory=Pool)
     outcome: Outcome = field(default_factory=Outcome)
     _number: int = 0
@@ -242,7 +242,9 @@ class Fuzzer:
 
     def _stalled(self, began: float, ended: float) -> None:
         """Record the requests that were in progress during a slow ping."""
-        at_once = [told for start, stop, told in self._lately if start < began + _SOON and stop > ended - _SOON]
+        at_once = [
+            description for start, stop, description in self._lately if start < began + _SOON and stop > ended - _SOON
+        ]
         self.outcome.stalls.append((ended - began, at_once))
 
     def _count(self, endpoint: str) -> None:

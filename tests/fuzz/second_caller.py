@@ -40,7 +40,7 @@ class Sample(NamedTuple):
     due: float
     seconds: float
     result: str
-    """The status, with the codes of GraphQL errors behind it."""
+    """HTTP status, followed by the codes of GraphQL errors."""
 
 
 @dataclass(frozen=True)

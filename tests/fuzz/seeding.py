@@ -11,7 +11,7 @@ from tests.fuzz.values import DEMO, OWN_PROJECTS
 from tests.fuzz.wire import Request, Wire
 
 MARK: Final = "only {} holds this. "
-"""What only a project of our own has in it."""
+"""Text that only the data of one of the fuzzer's own projects contains."""
 
 _CALLS: Final = """
 query ($p: ID!) {

@@ -25,7 +25,7 @@ TEXTS = [text for text in (*texts.HOSTILE, *texts.TIMES, "aGk=") if text.isprint
 EXAMPLES = 2
 
 
-def tell_of_scalars() -> None:
+def register_scalars() -> None:
     """Register strategies for the schema's scalars with schemathesis, for the whole process."""
     strings = st.sampled_from(TEXTS).map(nodes.String)
     for name in ("JSON", "DateTime", "Base64", "Upload", "Literal"):
@@ -53,7 +53,7 @@ def ask(client: httpx.Client, query: str) -> list[str]:
 
 
 def test_every_root_field_returns_a_valid_response(client: httpx.Client) -> None:
-    tell_of_scalars()
+    register_scalars()
     schema = graphql.from_path(str(ROOT / "graphql_schema" / "schema.graphql"))
     operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
     assert len(operations) > 60

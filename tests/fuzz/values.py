@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 OWN_PROJECTS: Final = ("fuzz/own", "fuzz/other")
-"""Where mutations do what they do."""
+"""Projects that mutations change."""
 
 DEMO: Final = "demo/assistant"
-"""What the demo has."""
+"""Project that contains the demo data."""
 
 _KIND_BY_NAME: Final = {
     "id": "id", "ids": "ref", "callId": "id", "callIds": "id", "parentId": "id", "parentIds": "id", "feedbackId": "id",

@@ -13,17 +13,17 @@ from urllib.parse import urlsplit
 import httptools
 
 TIMEOUT_SECONDS: Final = 40.0
-"""How long an answer may take, more than any limit of the server; what takes longer is a hang."""
+"""Maximum seconds of an answer, above every limit of the server; a longer one counts as a hang."""
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 _TARGET: Final = re.compile(r"[!-~]+")
 _VALUE: Final = re.compile(r"[\t -~]*")
 _FRAMING: Final = {"host", "content-length", "transfer-encoding"}
-"""Headers that `Request` writes itself, and that a request has once."""
+"""Headers that `Request` writes itself, and that a request may have only once."""
 
 _PING: Final = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 _IDLE_SECONDS: Final = 1.0
-"""After which a server may close a connection just when it is used again."""
+"""Idle seconds after which the server may close a connection at the moment of its next use."""
 
 _PIECE: Final = 1 << 16
 _FINAL: Final = 200
@@ -55,16 +55,16 @@ class Request:
     body: bytes = b""
     cut_at: int | None = None
     reads_for: float | None = None
-    """Seconds after which somebody who is sent events hangs up."""
+    """Seconds after which a client that receives events disconnects."""
     length: int | None = None
-    """What Content-Length says where it is not the truth."""
+    """Value of Content-Length if it differs from the length of the body."""
 
     chunks: tuple[int, ...] = ()
-    """The sizes of all chunks but the last, of a body that comes in some."""
+    """Sizes of all chunks but the last; if empty, the body is not chunked."""
     trickle: Trickle | None = None
     host: str = "127.0.0.1"
     follows: int = 0
-    """How many requests stand before it in the same piece, whose answers are awaited by nobody."""
+    """Number of pings in the same piece before the request, whose answers are ignored."""
 
     @property
     def is_torn(self) -> bool:
@@ -171,11 +171,11 @@ class Wire:
         """
         began = time.monotonic()
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            answer = await self._asked(request)
+            answer = await self._exchange(request)
         answer.seconds = time.monotonic() - began
         return answer
 
-    async def _asked(self, request: Request) -> Answer:
+    async def _exchange(self, request: Request) -> Answer:
         is_idle = self._streams is not None and time.monotonic() - self._used > _IDLE_SECONDS
         reader, writer = await self._connected()
         reading = _Reading(is_head=request.method == "HEAD", follows=request.follows)
@@ -204,7 +204,7 @@ class Wire:
         self._used = time.monotonic()
         if answer.status == 0 and is_idle and request.reads_for is None:
             # The server may close an idle connection at any time, so a missing answer is no finding.
-            return await self._asked(request)
+            return await self._exchange(request)
         return answer
 
     @staticmethod

@@ -309,10 +309,10 @@ async def test_slow_relation_is_tried_once_and_reported_per_row(
     stores: Stores, monkeypatch: pytest.MonkeyPatch, field: str, places: int
 ) -> None:
     await build(stores)
-    asked: list[int] = []
+    lookups: list[int] = []
 
     async def too_slow(keys: Sequence[object], *_: object) -> dict[object, object]:
-        asked.append(len(keys))
+        lookups.append(len(keys))
         raise StoreTimeoutError("too slow")
 
     monkeypatch.setattr(type(stores.feedback.of_calls), "pages", lambda _, *given: too_slow(*given))
@@ -322,10 +322,10 @@ async def test_slow_relation_is_tried_once_and_reported_per_row(
 
     theirs = await running(stock, Context(stores))(document)
     for _ in range(3):  # graphql-core runs the first, and compiled rows most of the second
-        asked.clear()
+        lookups.clear()
         ours = await running(compiled, Context(stores))(document)
 
-        assert len(asked) == 1
+        assert len(lookups) == 1
         assert ours.data == theirs.data
         assert {error["extensions"]["code"] for error in ours.errors} == {"TIMEOUT"}
         assert [error["path"] for error in ours.errors[:places]] == [error["path"] for error in theirs.errors[:places]]

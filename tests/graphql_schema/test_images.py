@@ -132,7 +132,7 @@ async def test_invalid_arguments_are_named(run: Run, stand_in: StandIn, changes:
 
     assert made.code == "BAD_USER_INPUT"
     assert made.errors[0]["extensions"]["argument"] == argument
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 async def test_file_size_limit_applies_to_images(

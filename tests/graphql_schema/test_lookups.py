@@ -42,10 +42,10 @@ MISSING: dict[str, Any] = {
     # The reference API has a status for a missing evaluation.
     "evaluationStatus": {"__typename": "EvaluationStatusNotFound"},
 }
-"""The results of look-ups that find nothing; all other fields of Query are lists, counts and roll-ups."""
+"""Results of lookups that find nothing; all other fields of Query are lists, counts and aggregates."""
 
 OF_A_PROJECT = {"lastPurge", "project", "retention", "retentionPreview", "searchIndex"}
-"""Look-ups of nothing but a project."""
+"""Lookups that name only a project."""
 
 TWO_STARTS = """
 mutation ($bad: StartedCallSchemaForInsert!, $good: StartedCallSchemaForInsert!) {
@@ -88,16 +88,16 @@ async def test_missing_entity_in_a_project_is_null(run: Run, schema: LoomSchema,
 
 
 async def test_malformed_project_id_is_an_error_of_every_field(run: Run, schema: LoomSchema) -> None:
-    asked = 0
+    count = 0
     for question in questions(schema, PROJECT, number=99):
         if question.root == "Query" and "projectId" in question.variables:
             answer = await run(question.document, **question.variables | several(question) | {"projectId": "acme"})
             [error] = answer.errors
-            told = error["extensions"]
-            assert (told["code"], told["argument"]) == ("BAD_USER_INPUT", "projectId"), question
+            extensions = error["extensions"]
+            assert (extensions["code"], extensions["argument"]) == ("BAD_USER_INPUT", "projectId"), question
             assert answer.data == {question.field: None}
-            asked += 1
-    assert asked > 30
+            count += 1
+    assert count > 30
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from stores.calls import CallsStore
 from stores.database import Database
 from tests.graphql_schema.conftest import Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start
-from tests.watching import begun
+from tests.watching import until_subscribed
 
 LIST = "query ($p: ID!) { calls(projectId: $p) { nodes { id inputs parent { id } children { nodes { id } } } } }"
 ONE = "query ($p: ID!, $id: ID!) { call(projectId: $p, id: $id) { id opName children { nodes { id } } } }"
@@ -65,7 +65,7 @@ async def test_events_leave_no_reference_cycles_for_any_number_of_subscribers(
     given = EVENTS, {"p": PROJECT}, Context(stores)
     async with aclosing(await schema.stream(*given)) as first, aclosing(await schema.stream(*given)) as second:
         tasks = [asyncio.create_task(_call_of(results)) for results in (first, second)]
-        await begun(stores.calls, 2)
+        await until_subscribed(stores.calls, 2)
         await stores.calls.write([start(1)])
         assert await asyncio.gather(*tasks) == [call_id(1), call_id(1)]
 

@@ -66,8 +66,8 @@ async def test_rule_is_previewed_set_applied_and_removed(administer: Run, run: R
     assert (await run(READ)).data["retention"] == {
         "keepDays": None, "keepCalls": None, "setAt": None, "nextSweepAt": None, "lastSweep": None
     }  # fmt: skip
-    told = (await administer(SET, days=5, calls=1000)).data["retentionSet"]
-    assert told == {"projectId": PROJECT, "keepDays": 5, "keepCalls": 1000}
+    rule = (await administer(SET, days=5, calls=1000)).data["retentionSet"]
+    assert rule == {"projectId": PROJECT, "keepDays": 5, "keepCalls": 1000}
     assert (await run(PREVIEW)).data["retentionPreview"] == old | nothing
 
     swept = (await administer(SWEEP)).data["retentionSweep"]

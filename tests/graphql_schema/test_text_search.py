@@ -135,9 +135,9 @@ async def test_only_administrators_switch_an_index(
     assert refused.code == "FORBIDDEN"
     assert "loomql search on acme/chat" in refused.errors[0]["message"]
     assert switched.data == {"searchIndexSet": {"isOn": True, "isReady": False, "total": 2}}
-    told = ready.data["searchIndex"]
-    assert (told["isOn"], told["isReady"], told["waiting"], told["cut"]) == (True, True, 2, 0)
-    assert told["setAt"] <= told["readyAt"]
+    state = ready.data["searchIndex"]
+    assert (state["isOn"], state["isReady"], state["waiting"], state["cut"]) == (True, True, 2, 0)
+    assert state["setAt"] <= state["readyAt"]
     assert [each["node"]["score"] for each in found.data["search"]["edges"]] == [2, 1]
     assert off.data["searchIndexSet"]["isOn"] is False
 

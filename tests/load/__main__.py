@@ -31,8 +31,8 @@ def main() -> int:
         outcome = asyncio.run(_run(server, uri, options.minutes * 60))
         logged = failures(server.output.read_text(errors="replace"))
     grown = unsteady(outcome)
-    told = (f"unsteady: {', '.join(grown) or 'nothing'}", *logged[:3])
-    print(report(outcome), *told, sep="\n")  # noqa: T201 - the report is what the command is for
+    findings = (f"unsteady: {', '.join(grown) or 'nothing'}", *logged[:3])
+    print(report(outcome), *findings, sep="\n")  # noqa: T201 - the report is what the command is for
     return int(bool(outcome.errors or logged or grown or leaks(outcome.before, outcome.after)))
 
 

@@ -12,7 +12,7 @@ from tests.app.command import ROOT, TIMEOUT_SECONDS, clean, eventually
 from tests.load.counted_server import FILE
 
 _EVENT_BYTES: Final = 8 * 1024 * 1024
-"""What is kept for those who watch is full before a minute is over: memory that goes on growing is a leak then."""
+"""Memory limit of kept events, which the load reaches within a minute, so that later growth is a leak."""
 
 
 class CountedServer(NamedTuple):

@@ -39,8 +39,8 @@ def unsteady(outcome: Outcome) -> list[str]:
     first, _, last = memory_by_third(outcome.seen)
     every = [step for taken in outcome.steps.values() for step in taken]
     quick, _, slow = (_percentile(third, 0.99) for third in _by_third(every, outcome.seconds))
-    told = [f"memory: {first:.0f} MiB, then {last:.0f}"] if last > first + _MOST_GROWTH_MIB else []
-    return told + ([f"p99: {1e3 * quick:.0f} ms, then {1e3 * slow:.0f}"] if slow > _MOST_SLOWER * quick else [])
+    problems = [f"memory: {first:.0f} MiB, then {last:.0f}"] if last > first + _MOST_GROWTH_MIB else []
+    return problems + ([f"p99: {1e3 * quick:.0f} ms, then {1e3 * slow:.0f}"] if slow > _MOST_SLOWER * quick else [])
 
 
 def _by_third(taken: list[tuple[float, float]], seconds: float) -> list[list[float]]:

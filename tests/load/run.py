@@ -110,8 +110,8 @@ class Run:
         except (StepError, OSError) as error:
             self._fail(f"watcher: {error!r}")
 
-    def _fail(self, told: str) -> None:
-        self._errors.append(told if len(self._errors) < _SHOWN_ERRORS else "")
+    def _fail(self, message: str) -> None:
+        self._errors.append(message if len(self._errors) < _SHOWN_ERRORS else "")
 
 
 async def _stock(url: str) -> None:

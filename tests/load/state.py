@@ -14,7 +14,7 @@ from tests.fuzz.watching import Watch
 
 _SETTLING_SECONDS: Final = 60.0
 _SLACK: Final = {"memory": float("inf"), "files": 60, "threads": 40, "tasks": 3, "connections": 60}
-"""How much more there may be: pools of threads and of connections, which are files, stay as large as they had to be."""
+"""Allowed growth by resource; pools of threads and of connections, which are files, keep their largest size."""
 
 
 @dataclass(frozen=True, slots=True)

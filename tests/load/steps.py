@@ -14,10 +14,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from tests.fuzz.wire import Request, Wire
 
 STOCK: Final = "load/stock"
-"""What is there from the beginning, and stays: those who look through all of it always look through as much."""
+"""Project that is filled before the load and never changes, so that each scan reads the same amount of data."""
 
 LIVE: Final = "load/live"
-"""What is written to; who reads it reads the newest."""
+"""Project that receives the writes; readers read its newest data."""
 
 _JSON: Final = (("Content-Type", "application/json"),)
 _TEXT: Final = "What is the capital of this country, and since when? " * 12

@@ -27,7 +27,7 @@ ROOM = 100_000
 MAX_BODY_BYTES = 1_000_000
 EVENTS = "text/event-stream"
 LONG_ANSWER = 30_000_000
-"""Bytes that no socket takes in before somebody reads."""
+"""Length in characters of an answer that no socket takes before the client reads."""
 
 
 class Answers:
@@ -175,11 +175,11 @@ async def test_websocket_reservations_end_with_the_result(request_budget: Reques
             await socket.send('{"type":"connection_init"}')
             await socket.recv()
 
-            refusal = await told(socket, "s", asking("forever", FREE_BYTES))
-            begun = await told(socket, "t", asking("forever", 9_000))
+            refusal = await first_message(socket, "s", asking("forever", FREE_BYTES))
+            first = await first_message(socket, "t", asking("forever", 9_000))
             await send(socket, "w", asking("waiting"))
             await until(lambda: is_full(request_budget))
-            full = await told(socket, "l", asking("length", 60_000))
+            full = await first_message(socket, "l", asking("length", 60_000))
             await socket.send('{"type":"complete","id":"w"}')
             await until(lambda: not is_full(request_budget))
             socket.transport.pause_reading()
@@ -189,7 +189,7 @@ async def test_websocket_reservations_end_with_the_result(request_budget: Reques
 
     assert refusal["type"] == full["type"] == "error"
     assert refusal["payload"][0]["extensions"] == {"code": "PAYLOAD_TOO_LARGE"}
-    assert begun == {"id": "t", "type": "next", "payload": {"data": {"forever": 9_000}}}
+    assert first == {"id": "t", "type": "next", "payload": {"data": {"forever": 9_000}}}
     assert full["payload"][0]["extensions"] == {"code": "RATE_LIMITED", "retryAfterSeconds": 1}
 
 
@@ -197,7 +197,7 @@ async def send(socket: ClientConnection, operation_id: str, payload: dict[str, A
     await socket.send(json.dumps({"id": operation_id, "type": "subscribe", "payload": payload}))
 
 
-async def told(socket: ClientConnection, operation_id: str, payload: dict[str, Any]) -> dict[str, Any]:
+async def first_message(socket: ClientConnection, operation_id: str, payload: dict[str, Any]) -> dict[str, Any]:
     """Start an operation and return the next message."""
     await send(socket, operation_id, payload)
     message: dict[str, Any] = json.loads(await socket.recv())

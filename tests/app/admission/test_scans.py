@@ -33,24 +33,24 @@ async def test_scans_of_one_caller_leave_slots_for_others(
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=3000) as slow:
         async with httpx.AsyncClient(base_url=f"http://{slow.server.host}", timeout=TIMEOUT) as client:
 
-            async def asked(document: str, key: str) -> dict[str, Any]:
+            async def posted(document: str, key: str) -> dict[str, Any]:
                 headers = {"authorization": f"Bearer {key}"}
                 answer = await client.post("/graphql", json={"query": document}, headers=headers)
                 found: dict[str, Any] = answer.json()
                 return found
 
-            scanning = [asyncio.create_task(asked(MOST_EXPENSIVE, greedy)) for _ in range(REQUESTS)]
+            scanning = [asyncio.create_task(posted(MOST_EXPENSIVE, greedy)) for _ in range(REQUESTS)]
             await until(lambda: len(slow.reads()) == each)
-            small = await asked(SMALL, modest)
+            small = await posted(SMALL, modest)
             # One scan beyond a caller's limit runs at once, because it is another caller's.
-            theirs = asyncio.create_task(asked(f"{{ {SCAN} }}", modest))
+            theirs = asyncio.create_task(posted(f"{{ {SCAN} }}", modest))
             await until(lambda: len(slow.reads()) == each + 1)
 
             assert small["data"] == {"objs": {"nodes": []}}
             assert [task.done() for task in scanning] == [False] * REQUESTS
             for _ in range(5):
                 assert len(slow.reads()) == each + 1
-            refused = await asked(TOO_EXPENSIVE, greedy)
+            refused = await posted(TOO_EXPENSIVE, greedy)
             assert [error["extensions"]["code"] for error in refused["errors"]] == ["QUERY_TOO_COMPLEX"]
             for task in (*scanning, theirs):
                 task.cancel()

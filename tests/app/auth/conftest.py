@@ -72,4 +72,4 @@ async def keyed(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[Keye
     with live_server(app, lifespan="on", ws=HandshakeLimitProtocol, ws_max_size=1_000_000) as host:
         yield Keyed(f"http://{host}", f"127.0.0.1:{port}", database, texts)
     database.close()
-    databases.give_back(name)
+    databases.release(name)

@@ -20,10 +20,10 @@ class StandInIssuer:
 
     def __init__(self) -> None:
         self.url = ""
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.is_away = False
         self.answers = threading.Event()
-        """It hangs while this is not set."""
+        """Event during which the issuer answers; while it is not set, requests hang."""
         self.answers.set()
         self.rsa = rsa.generate_private_key(65_537, 2048)
         self.ec = ec.generate_private_key(ec.SECP256R1())
@@ -45,7 +45,7 @@ class StandInIssuer:
 
     def answer(self, path: str) -> object:
         """Return the document that the issuer publishes at a path."""
-        self.asked.append(path)
+        self.requests.append(path)
         if path == "/keys":
             return {"keys": self.keys}
         return {"issuer": self.url, "jwks_uri": f"{self.url}/keys"}

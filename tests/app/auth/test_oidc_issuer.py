@@ -62,7 +62,7 @@ async def test_token_with_a_known_key_does_not_wait_for_a_hanging_issuer(issuer:
     await asyncio.sleep(0.2)
 
     assert took < 1
-    assert len(issuer.asked) == 3  # both documents, and the first one again
+    assert len(issuer.requests) == 3  # both documents, and the first one again
 
 
 async def test_token_with_an_unknown_key_waits_once_and_briefly(issuer: StandInIssuer) -> None:
@@ -81,7 +81,7 @@ async def test_token_with_an_unknown_key_waits_once_and_briefly(issuer: StandInI
     assert first == again == [None] * 10
     assert 0.4 < took < 3
     assert time.monotonic() - began - took < 0.4
-    assert len(issuer.asked) == 3
+    assert len(issuer.requests) == 3
 
 
 async def test_token_of_a_withdrawn_issuer_key_is_refused_though_cached(
@@ -109,7 +109,7 @@ async def test_issuer_keys_are_refreshed_without_requests(issuer: StandInIssuer)
     task.cancel()
 
     assert keys._find("ec")
-    assert issuer.asked.count("/keys") == 2
+    assert issuer.requests.count("/keys") == 2
 
 
 async def test_day_old_issuer_keys_and_cached_tokens_expire(issuer: StandInIssuer) -> None:
@@ -137,7 +137,7 @@ def test_server_fetches_issuer_keys_at_start_and_stops_during_a_hang(
         "LOOMQL_OIDC_AUDIENCE": AUDIENCE,
     }
     with serving(tmp_path / "out", **environment) as server:
-        assert eventually(lambda: issuer.asked != [])
+        assert eventually(lambda: issuer.requests != [])
         began = time.monotonic()
         assert server.stop() == 0
 

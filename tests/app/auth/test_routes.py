@@ -315,7 +315,7 @@ def test_mounted_application_rejects_websockets() -> None:
 
 
 async def test_forbidden_project_gets_the_same_error_if_it_does_not_exist(keyed: Keyed) -> None:
-    told = set()
+    errors = set()
     async with keyed.client("admin") as client:
         for project_id in (THEIRS, "nobody/there"):
             answers = [
@@ -329,7 +329,7 @@ async def test_forbidden_project_gets_the_same_error_if_it_does_not_exist(keyed:
                     headers={"content-type": "application/x-protobuf", "project_id": project_id},
                 ),
             ]
-            told.add(
+            errors.add(
                 json.dumps(
                     [
                         (answer.status_code, answer.content.replace(project_id.encode(), b"*").hex()[-60:])
@@ -339,4 +339,4 @@ async def test_forbidden_project_gets_the_same_error_if_it_does_not_exist(keyed:
             )
             assert {answer.status_code for answer in answers} == {403}
 
-    assert len(told) == 1
+    assert len(errors) == 1

@@ -83,10 +83,10 @@ async def until_rows_are_done(database: Database, count: int) -> None:
 
 
 async def until_over(database: Database) -> None:
-    async def is_over() -> bool:
+    async def has_ended() -> bool:
         return await database.evaluation_runs.find_one() is None
 
-    await until_found(is_over)
+    await until_found(has_ended)
 
 
 async def check_whole(stores: Stores, call_id: str) -> None:
@@ -114,7 +114,7 @@ async def test_server_runs_ordered_evaluations_and_reports_progress(
     assert {status["totalRows"] for status in statuses[:-1]} == {len(ROWS)}
     completed = [status["completedRows"] for status in statuses[:-1]]
     assert completed == sorted(set(completed))
-    assert len(stand_in.asked) == 2 * len(ROWS)
+    assert len(stand_in.requests) == 2 * len(ROWS)
     await check_whole(stores, call_id)
 
 
@@ -137,7 +137,7 @@ async def test_another_server_resumes_a_killed_servers_run_without_repaying(
     assert results[-1]["data"]["evaluationProgress"] == {"code": "COMPLETE"}
     await check_whole(stores, call_id)
     assert len(done) > 4
-    assert 2 * len(ROWS) <= len(stand_in.asked) <= 2 * len(ROWS) + 2
+    assert 2 * len(ROWS) <= len(stand_in.requests) <= 2 * len(ROWS) + 2
     tree = await orders.tree(stores, call_id)
     after = {call["id"]: call for call in tree.every()}
     assert all(after[one] == call for one, call in done.items())
@@ -158,7 +158,7 @@ async def test_stopping_server_releases_its_runs_at_once(
         await until_over(database)
 
     await check_whole(stores, call_id)
-    assert 2 * len(ROWS) <= len(stand_in.asked) <= 2 * len(ROWS) + 2
+    assert 2 * len(ROWS) <= len(stand_in.requests) <= 2 * len(ROWS) + 2
     assert "ERROR" not in (tmp_path / "first").read_text()
 
 
@@ -240,9 +240,9 @@ async def test_evaluations_guide_matches_the_worker(
     assert row
     assert row["status"] == "success"
     assert {entry["model"] for entry in row["usage"]} == {"gpt-4o-mini", "gpt-4o"}
-    asked = [body["messages"][0]["content"] for body in stand_in.bodies if body["model"] == "gpt-4o"]
+    prompts = [body["messages"][0]["content"] for body in stand_in.bodies if body["model"] == "gpt-4o"]
     assert any(
         text.startswith("Is As for What is a weft? right as an answer to What is a weft?? It should say: The thread ")
         and text.endswith('Reply in JSON, as in {"correct": true, "grade": 4}, with a grade from 1 to 5.')
-        for text in asked
+        for text in prompts
     )

@@ -82,8 +82,10 @@ async def test_server_sweeps_and_logs_it(
         await until_found(lambda: is_done(retention))
 
     assert await CallsStore(database).count(PROJECT) == 0
-    [told] = [record.getMessage() for record in caplog.records if "swept" in record.getMessage()]
-    assert told.startswith("swept acme/chat; removed Counts(traces=20, calls=20, hidden_calls=0, feedback=7, files=0, ")
+    [message] = [record.getMessage() for record in caplog.records if "swept" in record.getMessage()]
+    assert message.startswith(
+        "swept acme/chat; removed Counts(traces=20, calls=20, hidden_calls=0, feedback=7, files=0, "
+    )
 
 
 async def is_done(retention: RetentionStore) -> bool:
@@ -215,12 +217,12 @@ async def test_cancelled_step_stops_and_the_sweep_can_resume(
     await retention.set_rule(PROJECT, Rule(keep_days=5))
     within = asyncio.Event()
 
-    async def hold_up(*_: object) -> None:
+    async def block(*_: object) -> None:
         within.set()
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
-        patch.setattr(trace_sweep, "remove_calls", hold_up)
+        patch.setattr(trace_sweep, "remove_calls", block)
         work = MaintenanceJobs(database, Stores.for_database(database)).run() if is_server else retention.sweep(PROJECT)
         upkeep = asyncio.ensure_future(work)
         await within.wait()
@@ -243,11 +245,11 @@ async def test_abandoned_purge_does_not_wait_for_a_sweep(database: Database, mon
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
     within = asyncio.Event()
 
-    async def hold_up(*_: object) -> None:
+    async def block(*_: object) -> None:
         within.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(trace_sweep, "remove_calls", hold_up)
+    monkeypatch.setattr(trace_sweep, "remove_calls", block)
     upkeep = asyncio.ensure_future(MaintenanceJobs(database, Stores.for_database(database), pause_seconds=0.05).run())
     await within.wait()
     await PurgesStore(database).purge("acme/left", "acme/left", seconds=0)
@@ -280,8 +282,8 @@ async def test_failed_purge_or_sweep_does_not_stop_the_others(
         await upkeep.run_due()
 
     assert await CallsStore(database).count("acme/good") == 0
-    [told] = [record.getMessage() for record in caplog.records if record.name == "loomql"]
-    assert told == "sweeping acme/bad failed; it is tried again: it is in the way"
+    [message] = [record.getMessage() for record in caplog.records if record.name == "loomql"]
+    assert message == "sweeping acme/bad failed; it is tried again: it is in the way"
 
 
 async def test_idle_maintenance_writes_nothing_and_finished_one_releases_lease(
@@ -307,10 +309,12 @@ async def test_maintenance_retries_without_a_database_and_logs_once(caplog: pyte
         await upkeep.run_due()
         await upkeep.run_due()
 
-    told = sorted(record.getMessage() for record in caplog.records)
+    messages = sorted(record.getMessage() for record in caplog.records)
     kinds = ("ending", "indexing", "purging", "sweeping")
-    assert [message.partition(": ")[0] for message in told] == [f"{kind} failed; it is tried again" for kind in kinds]
-    assert all("the database is unreachable" in message for message in told)
+    assert [message.partition(": ")[0] for message in messages] == [
+        f"{kind} failed; it is tried again" for kind in kinds
+    ]
+    assert all("the database is unreachable" in message for message in messages)
     away.close()
 
 

@@ -43,7 +43,7 @@ def client(mongodb_uri: str) -> Any:  # noqa: ANN401 -- an iterator of a client
 def empty(databases: DatabasePool) -> Any:  # noqa: ANN401 -- an iterator of a name
     name = databases.take()
     yield name
-    databases.give_back(name)
+    databases.release(name)
 
 
 def everything(client: Client, name: str) -> dict[str, list[dict[str, Any]]]:
@@ -285,7 +285,7 @@ async def test_backup_commands_print_a_summary(
     assert await asyncio.to_thread(main, ["backup", str(path)]) == 0
     monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", empty)
     assert await asyncio.to_thread(main, ["restore", str(path)]) == 0
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
 
     total = sum(each["count"] for each in verified(path).values())
-    assert told.out.count(f"{total:,} documents") == 2
+    assert printed.out.count(f"{total:,} documents") == 2

@@ -29,7 +29,7 @@ PREFLIGHT: Final = {"access-control-request-method": "POST", "access-control-req
 def names(databases: DatabasePool) -> Iterator[str]:
     name = databases.take()
     yield name
-    databases.give_back(name)
+    databases.release(name)
 
 
 @pytest.fixture(scope="module")

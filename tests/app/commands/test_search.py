@@ -39,18 +39,18 @@ def test_text_index_is_switched_on_shown_and_switched_off(command: Command) -> N
     none = (0, f"{PROJECT} has no text index, so searches scan its calls.\n", "")
 
     assert command("search", "status", PROJECT) == none
-    code, said, _ = command("search", "on", PROJECT)
+    code, output, _ = command("search", "on", PROJECT)
     assert code == 0
-    assert re.fullmatch(rf"{PROJECT} has a text index of \d\.\d MiB; 2 calls are not indexed yet\.\n", said)
-    assert command("search", "on", PROJECT)[:2] == (0, said)
-    assert command("search", "status", PROJECT) == (0, said, "")
+    assert re.fullmatch(rf"{PROJECT} has a text index of \d\.\d MiB; 2 calls are not indexed yet\.\n", output)
+    assert command("search", "on", PROJECT)[:2] == (0, output)
+    assert command("search", "status", PROJECT) == (0, output, "")
     assert command("search", "off", PROJECT)[:2] == none[:2]
     assert command("search", "off", PROJECT)[:2] == none[:2]
 
 
 def test_missing_project_is_reported(command: Command) -> None:
     for action in ("on", "off", "status"):
-        code, said, error = command("search", action, "acme/nowhere")
+        code, output, error = command("search", action, "acme/nowhere")
 
-        assert (code, said) == (1, "")
+        assert (code, output) == (1, "")
         assert "project acme/nowhere does not exist" in error

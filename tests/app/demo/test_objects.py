@@ -62,10 +62,14 @@ async def test_each_assistant_version_refers_to_another_prompt_version(loaded: L
 
 
 async def test_every_ref_resolves(loaded: Loaded, rows: dict[str, Row], table_rows: dict[str, Any]) -> None:
-    said = [payload(row, "val") for row in await versions(loaded.stores)]
+    values = [payload(row, "val") for row in await versions(loaded.stores)]
     for row in rows.values():
-        said += [row["op_name"], payload(row, "inputs"), *([payload(row, "output")] if "output" in row["json"] else [])]
-    found = [refs.parse(text) for text in set(refs.collect(said))]
+        values += [
+            row["op_name"],
+            payload(row, "inputs"),
+            *([payload(row, "output")] if "output" in row["json"] else []),
+        ]
+    found = [refs.parse(text) for text in set(refs.collect(values))]
     plain = [Ref(ref.project_id, ref.kind, ref.name, ref.version) for ref in found if ref.version]
 
     there = await loaded.stores.objects.by_refs([(PROJECT, str(ref)) for ref in plain], frozenset())
@@ -92,7 +96,7 @@ async def test_evaluation_inputs_match_the_rows_of_its_examples(
     loaded: Loaded, rows: dict[str, Row], table_rows: dict[str, Any]
 ) -> None:
     scored = [row for row in rows.values() if "Evaluation.predict_and_score:" in row["op_name"]]
-    asked = {
+    questions = {
         row["parent_id"]: payload(row, "inputs")["question"] for row in rows.values() if ".predict:" in row["op_name"]
     }
     evaluation = await one(loaded.stores, EVALUATION)
@@ -101,7 +105,7 @@ async def test_evaluation_inputs_match_the_rows_of_its_examples(
     for row in scored:
         example = refs.parse(payload(row, "inputs")["example"])
         assert str(Ref(PROJECT, "object", example.name, example.version)) == evaluation["dataset"]
-        assert table_rows[example.steps[1][1]]["question"] == asked[row["id"]]
+        assert table_rows[example.steps[1][1]]["question"] == questions[row["id"]]
 
 
 async def test_calls_that_used_a_model_are_found_by_it(loaded: Loaded, rows: dict[str, Row]) -> None:

@@ -75,15 +75,15 @@ def test_processor_without_avx_is_named_as_the_likely_cause(data_dir: Path, tmp_
 
 
 @pytest.mark.parametrize(
-    ("said", "hint"),
+    ("error", "hint"),
     [
         ("version `GLIBC_2.34' not found", "C library is older"),
         ("write: No space left on device", "disk is full"),
         ("** UPGRADE PROBLEM", "Another version of MongoDB"),
     ],
 )
-def test_mongod_error_is_followed_by_a_fix(said: str, hint: str) -> None:
-    assert hint in explain(14, "", said)
+def test_mongod_error_is_followed_by_a_fix(error: str, hint: str) -> None:
+    assert hint in explain(14, "", error)
 
 
 def test_mongod_exit_reason_is_a_sentence() -> None:

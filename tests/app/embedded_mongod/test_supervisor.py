@@ -150,15 +150,15 @@ def test_killed_loomql_leaves_no_mongod_and_loses_no_acknowledged_write(data_dir
     )
     with writer:
         assert writer.stdout is not None
-        told = [int(writer.stdout.readline()) for _ in range(50)]
+        acknowledged = [int(writer.stdout.readline()) for _ in range(50)]
         pid = mongod_pid(data_dir)
         # when
         writer.kill()
-        told += [int(line) for line in writer.stdout]
+        acknowledged += [int(line) for line in writer.stdout]
     # then: the folder opens at once, even while the old mongod shuts down
     with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as client:
         kept = {document["_id"] for document in client.kept.numbers.find()}
-        assert set(told) <= kept
+        assert set(acknowledged) <= kept
     assert eventually(lambda: not is_alive(pid))
 
 
@@ -271,10 +271,10 @@ def test_moved_folder_opens_with_its_data(data_dir: Path) -> None:
 def test_file_at_the_folder_path_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("in the way")
 
-    told = rf"cannot be used: {tmp_path / 'data'} is a file, not a folder\..*choose another data folder"
-    with pytest.raises(EmbeddedMongodError, match=told):
+    message = rf"cannot be used: {tmp_path / 'data'} is a file, not a folder\..*choose another data folder"
+    with pytest.raises(EmbeddedMongodError, match=message):
         embedded_mongod(tmp_path / "data").__enter__()
-    with pytest.raises(EmbeddedMongodError, match=told):
+    with pytest.raises(EmbeddedMongodError, match=message):
         embedded_mongod(tmp_path / "data" / "below" / "it").__enter__()
 
 
@@ -290,9 +290,9 @@ def test_read_only_folder_is_named(tmp_path: Path) -> None:
 
 def test_operations_of_a_killed_server_end_within_half_a_minute(mongodb_uri: str) -> None:
     with Client(mongodb_uri) as client:
-        told = client.admin.command("getParameter", 1, transactionLifetimeLimitSeconds=1)
+        parameter = client.admin.command("getParameter", 1, transactionLifetimeLimitSeconds=1)
 
-    assert told["transactionLifetimeLimitSeconds"] == 20
+    assert parameter["transactionLifetimeLimitSeconds"] == 20
 
 
 def provoke(client: Client) -> None:

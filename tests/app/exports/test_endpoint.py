@@ -210,12 +210,12 @@ async def test_exports_over_the_limit_are_refused_until_a_client_disconnects(
     client: httpx.AsyncClient,
 ) -> None:
     await until(lambda: worker() is None)
-    asked = "GET", "/export/calls"
+    request = "GET", "/export/calls"
     async with (
-        client.stream(*asked, params={"projectId": PROJECT}) as running,
-        client.stream(*asked, params={"projectId": PROJECT}) as beside,
+        client.stream(*request, params={"projectId": PROJECT}) as running,
+        client.stream(*request, params={"projectId": PROJECT}) as second,
     ):
-        assert (running.status_code, beside.status_code) == (200, 200)
+        assert (running.status_code, second.status_code) == (200, 200)
         refused = await client.get("/export/calls", params={"projectId": PROJECT})
         small, _ = await export(client, "objects")
 

@@ -242,11 +242,11 @@ async def test_one_tab_shows_responses_with_thumbs_down_and_feedback(
 
     assert calls["totalCount"] > 25
     assert len(calls["nodes"]) == 20
-    said = [node["feedback"]["nodes"] for node in calls["nodes"]]
-    for found in said:
+    feedback = [node["feedback"]["nodes"] for node in calls["nodes"]]
+    for found in feedback:
         emoji = [each["payload"]["emoji"] for each in found if each["feedbackType"] == "wandb.reaction.1"]
         assert [text[0] for text in emoji] == ["👎"]
-    everything = [each for found in said for each in found]
+    everything = [each for found in feedback for each in found]
     assert {each["feedbackType"].split(".")[1] for each in everything} == {"reaction", "note", "annotation"}
     assert {bool(each["annotation"]) for each in everything if "annotation" in each["feedbackType"]} == {True}
     assert len({emoji for each in everything if (emoji := each["payload"].get("emoji"))}) > 2

@@ -91,14 +91,14 @@ async def test_disconnect_cancels_the_clients_http_operation(
 
 async def test_disconnect_cancels_the_clients_websocket_operation(slow: Slow) -> None:
     async with slow.server.socket() as socket:
-        asked = {"id": "1", "type": "subscribe", "payload": {"query": LIST}}
-        await socket.send(json.dumps(asked))
+        message = {"id": "1", "type": "subscribe", "payload": {"query": LIST}}
+        await socket.send(json.dumps(message))
         await until(lambda: bool(slow.reads()))
         await socket.send('{"id":"1","type":"complete"}')
         await until(lambda: not slow.reads())
         # The connection stays open; closing it cancels its later operation.
         assert (await answered(socket, "2", query="{ __typename }"))["payload"]["data"] == {"__typename": "Query"}
-        await socket.send(json.dumps({**asked, "id": "3"}))
+        await socket.send(json.dumps({**message, "id": "3"}))
         await until(lambda: bool(slow.reads()))
 
     await until(lambda: not slow.reads())
@@ -126,7 +126,7 @@ async def test_other_operations_on_the_same_connections_continue(slow: Slow) -> 
 async def test_query_over_its_total_time_limit_is_reported_and_cancelled(mongodb_uri: str, database_name: str) -> None:
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=0.3) as slow:
         answers = [
-            slow.server.asked(LIST),
+            slow.server.graphql(LIST),
             slow.server.client.post(
                 "/graphql", json={"query": LIST}, headers={"accept": "application/graphql-response+json"}
             ),
@@ -146,7 +146,7 @@ async def test_query_over_its_total_time_limit_is_reported_and_cancelled(mongodb
 async def test_command_over_its_time_limit_is_killed_by_mongodb(mongodb_uri: str, database_name: str) -> None:
     with slowed(mongodb_uri, database_name, query_timeout_seconds=0.5) as slow:
         for query in (LIST, COUNT):
-            [*_, error] = slow.server.asked(query).json()["errors"]
+            [*_, error] = slow.server.graphql(query).json()["errors"]
 
             assert error["extensions"]["code"] == "TIMEOUT"
             assert "LOOMQL_QUERY_TIMEOUT_SECONDS" in error["message"]
@@ -164,7 +164,7 @@ async def test_cancelled_operation_waiting_for_a_connection_never_starts(
                 task.cancel()
             await until(lambda: not slow.reads())
             # Waiting requests would have got the connections by now.
-            assert (await asked(slow, "{ projects(first: 1) { totalCount } }"))["data"]
+            assert (await response_to(slow, "{ projects(first: 1) { totalCount } }"))["data"]
 
         assert slow.reads() == []
     assert "could not kill the operations" not in caplog.text
@@ -181,7 +181,7 @@ async def test_key_is_checked_while_reads_use_all_connections(
             await until(lambda: len(slow.reads()) == CONNECTIONS)
             await asyncio.sleep(TRUSTED_SECONDS)
 
-            assert (await asked(slow, "{ __typename }", modest))["data"] == {"__typename": "Query"}
+            assert (await response_to(slow, "{ __typename }", modest))["data"] == {"__typename": "Query"}
 
 
 @asynccontextmanager
@@ -195,7 +195,7 @@ async def hanging(slow: Slow, count: int, key: str = "") -> AsyncIterator[list[a
         await asyncio.gather(*asking, return_exceptions=True)
 
 
-async def asked(slow: Slow, query: str, key: str = "") -> Any:  # noqa: ANN401 -- JSON
+async def response_to(slow: Slow, query: str, key: str = "") -> Any:  # noqa: ANN401 -- JSON
     async with client_of(slow, key) as client:
         return (await client.post("/graphql", json={"query": query})).json()
 

@@ -113,7 +113,7 @@ def hint(code: str, message: str, suggestion: str | None, path: str = "calls") -
 
 @pytest.mark.usefixtures("stocked")
 @pytest.mark.parametrize(
-    ("asked", "similar", "number"),
+    ("path", "similar", "number"),
     [
         ("inputs.mesages", "inputs.messages", 8),
         ("inputs.mesages.0.rol", "inputs.messages.0.role", 8),
@@ -127,12 +127,12 @@ def hint(code: str, message: str, suggestion: str | None, path: str = "calls") -
     ],
 )
 async def test_unknown_path_gets_a_similar_one(
-    client: httpx.AsyncClient, asked: str, similar: str | None, number: int
+    client: httpx.AsyncClient, path: str, similar: str | None, number: int
 ) -> None:
-    told = f"No call among the newest 8 has {asked}."
+    message = f"No call among the newest 8 has {path}."
     more = f" {similar} occurs in {number} of them." if similar else ""
 
-    assert await hints_of(client, eq(asked, "x")) == [hint("PATH_NOT_FOUND", told + more, similar)]
+    assert await hints_of(client, eq(path, "x")) == [hint("PATH_NOT_FOUND", message + more, similar)]
 
 
 @pytest.mark.usefixtures("stocked")
@@ -152,10 +152,10 @@ async def test_unknown_path_gets_a_similar_one(
 async def test_literal_of_another_type_than_the_values_gets_a_hint(
     client: httpx.AsyncClient, query: Tree, kind: str, literal: str, fitting: str | None
 ) -> None:
-    told = f"{kind} in all 8 of the newest 8 calls that have it, and {literal} is of another type."
+    message = f"{kind} in all 8 of the newest 8 calls that have it, and {literal} is of another type."
     more = f" Write {fitting}, or convert the field." if fitting else ""
 
-    assert await hints_of(client, query) == [hint("TYPE_MISMATCH", told + more, fitting)]
+    assert await hints_of(client, query) == [hint("TYPE_MISMATCH", message + more, fitting)]
 
 
 @pytest.mark.usefixtures("stocked")
@@ -167,20 +167,20 @@ async def test_contains_and_prefix_literals_get_no_type_hint(
 
     for name in ("op_name", "inputs.topK", "inputs.messages"):
         assert await hints_of(client, contains(name, "9")) == []
-    told = (
+    message = (
         "inputs.topK holds numbers in all 8 of the newest 8 calls that have it, "
         'and "9" is of another type. Convert the field to a string.'
     )
     starts = {"$startsWith": [field("inputs.topK"), lit("9")]}
     [of_start, of_equality] = await hints_of(client, {"$or": [starts, eq("inputs.topK", "99")]})
-    assert of_start == hint("TYPE_MISMATCH", told, None)
+    assert of_start == hint("TYPE_MISMATCH", message, None)
     assert of_equality["suggestion"] == "99"
 
 
 @pytest.mark.usefixtures("stocked")
 async def test_unknown_op_gets_a_similar_name(client: httpx.AsyncClient) -> None:
-    told = "No call has the op assistant.anwser. assistant.answer occurs in 4 of the newest 8."
-    expected = [hint("OP_NOT_FOUND", told, "assistant.answer")]
+    message = "No call has the op assistant.anwser. assistant.answer occurs in 4 of the newest 8."
+    expected = [hint("OP_NOT_FOUND", message, "assistant.answer")]
 
     assert await hints_of(client, opNames=["assistant.anwser"]) == expected
     assert await hints_of(client, opNames=["assistant.anwser:*", "assistant.anwser"]) == expected
@@ -195,8 +195,8 @@ async def test_unknown_version_gets_existing_versions(client: httpx.AsyncClient)
     found = await hints_of(client, opNames=[f"{ANSWER}:v99"])
 
     versions = f"{ANSWER}:v5, {ANSWER}:v6, {ANSWER}:v7, ..."
-    told = f"No call has the op {ANSWER}:v99. assistant.answer occurs in 4 of the newest 8, as {versions}"
-    assert found == [hint("OP_NOT_FOUND", told, f"{ANSWER}:v5")]
+    message = f"No call has the op {ANSWER}:v99. assistant.answer occurs in 4 of the newest 8, as {versions}"
+    assert found == [hint("OP_NOT_FOUND", message, f"{ANSWER}:v5")]
 
 
 @pytest.mark.usefixtures("stocked")
@@ -213,9 +213,9 @@ async def test_each_unknown_name_gets_a_hint(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.usefixtures("stocked")
 async def test_unknown_model_gets_a_similar_name(client: httpx.AsyncClient) -> None:
-    told = "No call among the newest 8 reports usage of gpt4o-mini. gpt-4o-mini occurs in 8 of the newest 8."
+    message = "No call among the newest 8 reports usage of gpt4o-mini. gpt-4o-mini occurs in 8 of the newest 8."
 
-    assert await hints_of(client, models=["gpt4o-mini"]) == [hint("MODEL_NOT_FOUND", told, "gpt-4o-mini")]
+    assert await hints_of(client, models=["gpt4o-mini"]) == [hint("MODEL_NOT_FOUND", message, "gpt-4o-mini")]
 
 
 @pytest.mark.usefixtures("stocked")
@@ -234,11 +234,11 @@ async def test_missing_project_gets_a_hint_in_every_field_that_names_it(client: 
         }
     """
     fields = ("calls", "many", "callsAggregate", "threads", "objs", "feedback", "tableRows", "search", "project")
-    told = "The project acme/Chats does not exist. A similar one is acme/chat."
+    message = "The project acme/Chats does not exist. A similar one is acme/chat."
 
     found = await hints_of(client, project="acme/Chats", document=document)
 
-    assert found == [hint("PROJECT_NOT_FOUND", told, PROJECT, path) for path in fields]
+    assert found == [hint("PROJECT_NOT_FOUND", message, PROJECT, path) for path in fields]
     # No project has a similar name: a project without data yet is no mistake.
     assert await hints_of(client, project="new/project") == []
 
@@ -330,19 +330,19 @@ async def test_names_are_compared_in_a_worker_thread(database: Database, monkeyp
         running.clear()
         return similar(name, *args, **kwargs)
 
-    asked = [
+    queries = [
         (PROJECT, condition(eq("inputs.mesages", 1))),
         (PROJECT, CallsCondition(CallsFilter(op_names=["assistant.anwser"]))),
         (PROJECT, CallsCondition(CallsFilter(models=["gpt4o-mini"]))),
         ("acme/chats", None),
     ]
 
-    await store.hints_for(PROJECT, [asked[1][1]], None)  # few samples are read at once, and this one is cached
+    await store.hints_for(PROJECT, [queries[1][1]], None)  # few samples are read at once, and this one is cached
     monkeypatch.setattr(comparison, "similar_names", recorded)
-    found = await asyncio.gather(*[store.hints_for(project, [each], None) for project, each in asked])
+    found = await asyncio.gather(*[store.hints_for(project, [each], None) for project, each in queries])
 
-    told = [each.suggestion for [[each]] in found]
-    assert told == ["inputs.messages", "assistant.answer", "gpt-4o-mini", PROJECT]
+    suggestions = [each.suggestion for [[each]] in found]
+    assert suggestions == ["inputs.messages", "assistant.answer", "gpt-4o-mini", PROJECT]
     assert sorted(compared) == sorted(["mesages", "assistant.anwser", "gpt4o-mini", "acme", "chats"])
 
 
@@ -393,10 +393,10 @@ async def test_names_are_compared_up_to_a_deadline(
 async def test_result_waits_a_second_for_all_its_hints(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun: list[str] = []
+    started: list[str] = []
 
     async def slow(_store: HintsStore, project_id: str, *_more: object) -> list[object]:
-        begun.append(project_id)
+        started.append(project_id)
         await asyncio.sleep(graphql_schema.hints.WAIT_SECONDS * 0.6)
         return []
 
@@ -405,7 +405,7 @@ async def test_result_waits_a_second_for_all_its_hints(
 
     await hints_of(client, document=f"{{ {fields} }}")
 
-    assert 0 < len(begun) < 3
+    assert 0 < len(started) < 3
 
 
 async def test_response_has_at_most_ten_hints(client: httpx.AsyncClient, stocked: None) -> None:  # noqa: ARG001 -- calls to look at
@@ -455,8 +455,8 @@ async def test_websocket_subscription_gets_hints_by_ping_before_its_events(
         async with writing(calls, {"mesages": "x"}):
             event = json.loads(await socket.recv())
 
-    told = "No call among the newest 8 has inputs.mesages. inputs.messages occurs in 8 of them."
-    expected = hint("PATH_NOT_FOUND", told, "inputs.messages", "seen")
+    text = "No call among the newest 8 has inputs.mesages. inputs.messages occurs in 8 of them."
+    expected = hint("PATH_NOT_FOUND", text, "inputs.messages", "seen")
     assert ping == {"type": "ping", "payload": {"id": "one", "hints": [expected]}}
     assert (event["type"], event["payload"]["data"]) == ("next", {"seen": {"call": {"inputs": {"mesages": "x"}}}})
     assert "hints" not in event["payload"]["extensions"]
@@ -592,8 +592,8 @@ async def test_large_calls_are_sampled_in_twos_within_a_time_limit(
 
     assert sent[0]["pipeline"][3] == {"$limit": 2}
     assert all(0 < body["maxTimeMS"] <= 250 for body in sent)
-    told = "No call among the newest 6 has inputs.mesages. inputs.messages occurs in 6 of them."
-    assert patient == [hint("PATH_NOT_FOUND", told, "inputs.messages")]
+    message = "No call among the newest 6 has inputs.mesages. inputs.messages occurs in 6 of them."
+    assert patient == [hint("PATH_NOT_FOUND", message, "inputs.messages")]
     assert none_in_time == []
 
 

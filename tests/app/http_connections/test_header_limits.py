@@ -27,7 +27,7 @@ INVALID = b"HTTP/1.1 400 Bad Request\r\n" + TEXT % (len(UNCLEAR), UNCLEAR)
 BOUNDS = b"The head of a request is limited to 65,536 bytes and 100 headers."
 REFUSED = b"HTTP/1.1 431 Request Header Fields Too Large\r\n" + TEXT % (len(BOUNDS), BOUNDS)
 KEPT_ALIVE = 5.0
-"""Seconds for which uvicorn keeps a connection of which nothing comes."""
+"""Seconds after which uvicorn closes an idle connection."""
 
 PATIENCE = b"The head of a request must arrive within 30 seconds."
 LATE = b"HTTP/1.1 408 Request Timeout\r\n" + TEXT % (len(PATIENCE), PATIENCE)
@@ -139,9 +139,9 @@ def test_body_of_many_small_chunks_is_accepted(host: tuple[str, int]) -> None:
     assert sent(host, CHUNKED, *pieces, b"0\r\nTrailer: some\r\n\r\n")[0].endswith(b"\r\n\r\n100000 bytes")
 
 
-@pytest.mark.parametrize(("begun", "told"), [(b"", b""), (HEAD, LATE)])
-def test_silent_client_in_a_header_is_disconnected(hurried: tuple[str, int], begun: bytes, told: bytes) -> None:
-    assert sent(hurried, begun)[0] == told
+@pytest.mark.parametrize(("head", "expected"), [(b"", b""), (HEAD, LATE)])
+def test_silent_client_in_a_header_is_disconnected(hurried: tuple[str, int], head: bytes, expected: bytes) -> None:
+    assert sent(hurried, head)[0] == expected
 
 
 def test_slowly_sent_header_is_disconnected(hurried: tuple[str, int]) -> None:

@@ -114,9 +114,9 @@ def test_application_waiting_for_a_malformed_body_gets_disconnect(app: Starlette
 def test_started_response_is_cut_off(host: tuple[str, int]) -> None:
     with socket.create_connection(host, timeout=30) as client:
         client.sendall(broken(b"Transfer-Encoding: chunked\r\n\r\n", path="early"))
-        begun = b""
-        while b"early;" not in begun:
-            begun += client.recv(65_536)
+        received = b""
+        while b"early;" not in received:
+            received += client.recv(65_536)
         client.sendall(b"no number\r\n")
 
         assert b"".join(iter(lambda: client.recv(65_536), b"")) == b""

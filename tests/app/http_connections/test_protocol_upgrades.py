@@ -25,14 +25,14 @@ WEBSOCKET = (
 NEARLY = b"Connection: upgrade\r\nConnection: keep-alive\r\nUpgrade: websocket\r\n"
 
 
-async def told(request: Request) -> Response:
+async def echo(request: Request) -> Response:
     body = await request.body()
     return PlainTextResponse(f"{request.method} {request.url.query} {body.decode()};")
 
 
 @pytest.fixture
 def host() -> Iterator[tuple[str, int]]:
-    route = Route("/told", told, methods=["GET", "POST", "CONNECT"])
+    route = Route("/told", echo, methods=["GET", "POST", "CONNECT"])
     with live_server(Starlette(routes=[route]), ws=HandshakeLimitProtocol) as address:
         name, _, port = address.partition(":")
         yield name, int(port)

@@ -84,7 +84,7 @@ COMPUTED = {
     "total_tokens": 0,
     "total_cost": 0.0,
 }
-"""The columns that LoomQL computes of `call(1)`."""
+"""Columns of `call(1)` that LoomQL computes."""
 
 
 def written(file: Path, *lines: object) -> Path:

@@ -33,7 +33,7 @@ def record(message: str, *args: object, name: str = "loomql", error: BaseExcepti
     return logging.LogRecord(name, logging.ERROR, __file__, 1, message, args, info)
 
 
-def told(entry: logging.LogRecord) -> str:
+def redacted(entry: logging.LogRecord) -> str:
     variables = {"ACME_API_KEY": PROVIDER_KEY, "HOME": "/root", "EMPTY_KEY": "EMPTY", "LOOMQL_KEYS": "required"}
     assert Redaction(variables).filter(entry)
     return logging.Formatter().format(entry)
@@ -61,15 +61,15 @@ def told(entry: logging.LogRecord) -> str:
     ],
 )  # fmt: skip
 def test_secrets_are_removed_from_messages(message: str, expected: str) -> None:
-    assert told(record(message)) == expected
-    assert told(record("%s", message)) == expected
+    assert redacted(record(message)) == expected
+    assert redacted(record("%s", message)) == expected
 
 
 def test_access_log_omits_the_query_string() -> None:
     path = f'/graphql?query={{x}}&variables={{"a":"{VARIABLE}"}}'
     entry = record('%s - "%s %s HTTP/%s" %d', "127.0.0.1:1", "GET", path, "1.1", 200, name="uvicorn.access")
 
-    assert told(entry) == '127.0.0.1:1 - "GET /graphql?*** HTTP/1.1" 200'
+    assert redacted(entry) == '127.0.0.1:1 - "GET /graphql?*** HTTP/1.1" 200'
 
 
 def failure(raised: Exception, cause: Exception | None = None) -> Exception:
@@ -81,7 +81,7 @@ def failure(raised: Exception, cause: Exception | None = None) -> Exception:
 
 def test_traceback_keeps_frames_and_drops_quoted_text() -> None:
     cause = failure(KeyError(VARIABLE))
-    text = told(
+    text = redacted(
         record("unexpected", error=failure(ValueError(f'no float: \'{VARIABLE}\' of {{"a": "{LITERAL}'), cause))
     )
 
@@ -102,7 +102,7 @@ def test_traceback_keeps_frames_and_drops_quoted_text() -> None:
     ],
 )
 def test_driver_error_is_logged_with_its_code_and_no_document(error: Exception) -> None:
-    text = told(record("unexpected", error=failure(error)))
+    text = redacted(record("unexpected", error=failure(error)))
 
     assert VARIABLE not in text
     assert type(error).__name__ in text

@@ -162,10 +162,10 @@ def test_json_escapes_client_text_to_ascii(written: Written) -> None:
     lines = written("json", write_hostile_lines)
 
     assert all(line.isascii() and line.isprintable() for line in lines)
-    told = [json.loads(line) for line in lines]
-    assert [told[0]["message"], told[1]["message"]] == [f"of {HOSTILE}", HOSTILE]
-    assert f"\nValueError: {AS_ERROR}\n" in told[3]["exception"]
-    assert len(told) == 6
+    entries = [json.loads(line) for line in lines]
+    assert [entries[0]["message"], entries[1]["message"]] == [f"of {HOSTILE}", HOSTILE]
+    assert f"\nValueError: {AS_ERROR}\n" in entries[3]["exception"]
+    assert len(entries) == 6
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -188,16 +188,16 @@ def test_real_server_logs_no_forged_line(mongodb_uri: str, database_name: str, t
     assert [line for line in lines if not line.isprintable()] == []
     if form == "text":
         assert [line for line in lines if not LINE.match(line)] == []
-    told = lines if form == "text" else [json.loads(line)["message"] for line in lines]
+    messages = lines if form == "text" else [json.loads(line)["message"] for line in lines]
     text = ESCAPED if form == "text" else HOSTILE
-    assert any(f"exception of call {text} of acme/{text} has" in line for line in told)
-    assert any("1 of 1 items of a batch at /weave are not stored: batch.0" in line for line in told)
+    assert any(f"exception of call {text} of acme/{text} has" in line for line in messages)
+    assert any("1 of 1 items of a batch at /weave are not stored: batch.0" in line for line in messages)
     assert any(
         line.startswith(f"call acme/logs:{text} is stored") or f" call acme/logs:{text} is stored" in line
-        for line in told
+        for line in messages
     )
-    assert any("9.9.9.9\\x9b31m" in line or "9.9.9.9\x9b31m" in line for line in told)
-    assert any("unexpected error" in line for line in told)
+    assert any("9.9.9.9\\x9b31m" in line or "9.9.9.9\x9b31m" in line for line in messages)
+    assert any("unexpected error" in line for line in messages)
 
 
 def store_broken_calls(mongodb_uri: str, database_name: str) -> None:

@@ -44,9 +44,9 @@ async def test_requests_and_commands_are_traced_but_not_span_uploads(
             [request] = [span for span in spans if span["opName"] == "POST graphql"]
             everything = (await client.post("/graphql", json={"query": SPANS})).json()["data"]["calls"]["nodes"]
 
-    told = json.dumps(request["attributes"])
-    assert '"mine"' in told
-    assert "projects" in told
+    attributes = json.dumps(request["attributes"])
+    assert '"mine"' in attributes
+    assert "projects" in attributes
     # The trace may also contain a read of the keys, if the last one is some time ago.
     [operation] = [span for span in spans if span["parentId"] == request["id"] and span["opName"] == "projects"]
     assert [span["opName"] for span in spans if span["parentId"] == operation["id"]] == ["find projects"]

@@ -43,12 +43,12 @@ async def test_metrics_sum_all_workers_and_mark_silent_ones_as_down(folder: Path
         first, second = worker(folder, "1", 5), worker(folder, "2", 7)
         async with first.serve_peers(), second.serve_peers():
             async with asyncio.timeout(30):
-                told = await first.collect_all()
+                collected = await first.collect_all()
                 again = await second.collect_all()
     left = await asyncio.to_thread(lambda: list(folder.iterdir()))
 
-    assert samples(told, "counted_total") == samples(again, "counted_total") == {"1": 5, "2": 7}
-    assert samples(told, "loomql_worker_up") == {"1": 1, "2": 1, "3": 0, "4": 0}
+    assert samples(collected, "counted_total") == samples(again, "counted_total") == {"1": 5, "2": 7}
+    assert samples(collected, "loomql_worker_up") == {"1": 1, "2": 1, "3": 0, "4": 0}
     assert samples(again, "loomql_worker_up") == {"1": 1, "2": 1, "3": 0}  # the dead worker is gone
     assert [path.name for path in left] == ["3.sock"]
 
@@ -59,7 +59,7 @@ async def test_invalid_worker_response_hides_no_other_worker(folder: Path) -> No
         writer.close()
 
     async with await asyncio.start_unix_server(nonsense, folder / "2.sock"), worker(folder, "1", 5).serve_peers():
-        told = await worker(folder, "1", 5).collect_all()
+        collected = await worker(folder, "1", 5).collect_all()
 
-    assert samples(told, "counted_total") == {"1": 5}
-    assert samples(told, "loomql_worker_up") == {"1": 1, "2": 0}
+    assert samples(collected, "counted_total") == {"1": 5}
+    assert samples(collected, "loomql_worker_up") == {"1": 1, "2": 0}

@@ -109,9 +109,9 @@ async def test_json_is_stored_and_gets_a_json_response(
 async def test_partial_success_has_count_and_reason(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
     answer = await http.post("/v1/traces", content=body(span(1), span(2, TOO_DEEP)), headers=headers)
 
-    told = ExportTraceServiceResponse.FromString(answer.content).partial_success
-    assert (answer.status_code, told.rejected_spans) == (200, 1)
-    assert "has 64 dots; the limit is 63" in told.error_message
+    partial = ExportTraceServiceResponse.FromString(answer.content).partial_success
+    assert (answer.status_code, partial.rejected_spans) == (200, 1)
+    assert "has 64 dots; the limit is 63" in partial.error_message
 
 
 async def test_span_of_20_mb_is_refused_for_its_size(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
@@ -190,17 +190,17 @@ async def test_unsupported_media_type_is_refused(content_type: str, http: httpx.
 
 
 def test_empty_protobuf_fields_take_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, decompressobj = Counter[int](), zlib.decompressobj
+    created, decompressobj = Counter[int](), zlib.decompressobj
 
     def counted(wbits: int) -> object:
-        begun[wbits] += 1
+        created[wbits] += 1
         return decompressobj(wbits)
 
     monkeypatch.setattr(zlib, "decompressobj", counted)
     with pytest.raises(BadInputError, match="more than 1,000 members of gzip"):
         list(Decompression("gzip").parts(gzip.compress(b"") * 100_000))
 
-    assert begun == {31: 1_000}
+    assert created == {31: 1_000}
 
 
 async def test_compressed_size_is_limited_though_it_decompresses_to_nothing(

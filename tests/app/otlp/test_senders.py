@@ -61,10 +61,10 @@ async def test_one_environment_variable_configures_an_exporter(
     assert (answer["inputs"], answer["output"]) == ({"input.value": "Rain?"}, {"output.value": "No."})
     assert (answer["thread_id"], answer["turn_id"], answer["status"]) == ("s-1", answer["id"], "success")
     assert (fetch["exception"], fetch["status"]) == ("ValueError: no such page", "error")
-    told = search["attributes"]["otel_span"]
-    assert (told["kind"], told["scope"]) == ("CLIENT", {"name": "tests.weather", "version": "1.2.3"})
-    assert told["resource"]["attributes"]["service"]["name"] == "weather"
-    assert [(event["name"], event["attributes"]) for event in told["events"]] == [("found", {"count": 3})]
+    otel_span = search["attributes"]["otel_span"]
+    assert (otel_span["kind"], otel_span["scope"]) == ("CLIENT", {"name": "tests.weather", "version": "1.2.3"})
+    assert otel_span["resource"]["attributes"]["service"]["name"] == "weather"
+    assert [(event["name"], event["attributes"]) for event in otel_span["events"]] == [("found", {"count": 3})]
     [link] = by_name["later, renamed"]["attributes"]["otel_span"]["links"]
     assert link["context"] == {"trace_id": answer["trace_id"], "span_id": answer["id"], "trace_state": ""}
     assert link["attributes"] == {"why": "follow-up"}

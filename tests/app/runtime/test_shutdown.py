@@ -124,7 +124,7 @@ async def test_second_signal_stops_the_server_at_once(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_line", "endpoint", "told"),
+    ("request_line", "endpoint", "expected"),
     [
         ("POST /graphql", "graphql", '"code":"UNAVAILABLE"'),
         ("PUT /files/acme/chat", "files", '"code":"UNAVAILABLE"'),
@@ -133,7 +133,7 @@ async def test_second_signal_stops_the_server_at_once(server: Server) -> None:
     ],
 )
 async def test_request_cut_off_by_shutdown_is_retryable(
-    request_line: str, endpoint: str, told: str, mongodb_uri: str, database_name: str, tmp_path: Path
+    request_line: str, endpoint: str, expected: str, mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
     own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name, "LOOMQL_SHUTDOWN_SECONDS": "1"}
     with serving(tmp_path / "out", **own) as server:
@@ -152,7 +152,7 @@ async def test_request_cut_off_by_shutdown_is_retryable(
     head, _, body = answer.partition("\r\n\r\n")
     assert head.startswith("HTTP/1.1 503"), answer
     assert {"retry-after: 1", "x-request-id: cut-off"} <= set(head.lower().splitlines())
-    assert told in body.replace(": ", ":")
+    assert expected in body.replace(": ", ":")
     assert "the server stops" in body
 
 

@@ -91,11 +91,11 @@ async def test_results_before_a_kill_remain_and_a_rerun_judges_all(
 
     async with httpx.AsyncClient(timeout=60) as client:
         with serving(tmp_path / "first", **environment) as server:
-            asked = asyncio.create_task(client.post(server.url, json=body))
+            request = asyncio.create_task(client.post(server.url, json=body))
             await until_found(some_is_there)
             server.stop(signal.SIGKILL)
             with pytest.raises(httpx.HTTPError):
-                await asked
+                await request
         stood = await feedback.count(PROJECT)
         with serving(tmp_path / "second", **environment) as server:
             again = await client.post(server.url, json=body)

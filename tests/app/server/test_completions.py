@@ -167,7 +167,7 @@ async def test_ten_megabyte_body_is_refused_before_the_provider_request(
 
     [error] = answer.json()["errors"]
     assert error["extensions"] == {"code": "PAYLOAD_TOO_LARGE", "argument": "inputs"}
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 async def test_completions_over_the_limit_are_refused_with_retry_after(
@@ -246,10 +246,10 @@ async def test_call_of_a_killed_server_is_ended_by_another(
     body = {"query": document, "variables": asking("Hello", "held")}
     async with httpx.AsyncClient(timeout=60, headers=EVENTS if document == STREAM else None) as client:
         with serving(tmp_path / "doomed", **environment) as doomed:
-            asked = asyncio.create_task(client.post(doomed.url, json=body))
-            await until(lambda: bool(stand_in.asked))
+            request = asyncio.create_task(client.post(doomed.url, json=body))
+            await until(lambda: bool(stand_in.requests))
             doomed.stop(signal.SIGKILL)
-        await asyncio.gather(asked, return_exceptions=True)
+        await asyncio.gather(request, return_exceptions=True)
     [left] = [document async for document in database.calls.find({})]
 
     with serving(tmp_path / "other", **environment):
@@ -258,7 +258,7 @@ async def test_call_of_a_killed_server_is_ended_by_another(
     [ended] = [document async for document in database.calls.find({})]
     assert left["status"] == "running"
     assert ended["exception"].startswith("The server stopped before the response was complete")
-    assert len(stand_in.asked) == 1
+    assert len(stand_in.requests) == 1
 
 
 async def test_logs_contain_no_secret(
@@ -272,7 +272,7 @@ async def test_logs_contain_no_secret(
         variables["inputs"]["model"] = model
         await client.post("/graphql", json={"query": CREATE, "variables": variables})
 
-    assert len(stand_in.asked) == 4
-    assert stand_in.asked[0].headers["x-token"] == "token-of-ada"
+    assert len(stand_in.requests) == 4
+    assert stand_in.requests[0].headers["x-token"] == "token-of-ada"
     for secret in (KEY, "token-of-ada"):
         assert secret not in caplog.text

@@ -175,11 +175,11 @@ async def test_every_command_refuses_a_newer_database(
         served = loomql(
             *command, LOOMQL_MONGODB_URI=str(newer.mongodb_uri), LOOMQL_MONGODB_DATABASE=newer.mongodb_database
         )
-        code, told = served.returncode, served.stderr
+        code, errors = served.returncode, served.stderr
     else:
-        code, told = await asyncio.to_thread(main, command), capsys.readouterr().err
+        code, errors = await asyncio.to_thread(main, command), capsys.readouterr().err
 
-    assert (code, told.startswith(f"loomql: {NEWER}")) == (1, True), told
+    assert (code, errors.startswith(f"loomql: {NEWER}")) == (1, True), errors
     assert await stored(database) == before
 
 
@@ -202,8 +202,8 @@ async def test_server_stops_using_a_database_migrated_by_a_newer_one(database: D
     await schema_version.mark_done(database, LATEST + 1)
     await until(lambda: readiness.not_ready_reason is not None)
     before = await stored(database)
-    told = "run the newer LoomQL"
-    assert told in str(await readiness.check())
+    message = "run the newer LoomQL"
+    assert message in str(await readiness.check())
     works: list[Callable[[], Awaitable[object]]] = [
         lambda: stores.projects.ensure("acme", "chat"),  # a write
         lambda: stores.projects.sizes(["acme/chat"], frozenset({"trace_storage_size_bytes"})),  # a query
@@ -212,7 +212,7 @@ async def test_server_stops_using_a_database_migrated_by_a_newer_one(database: D
         lambda: database.run(database.upgrades.find_one({})),
     ]
     for work in works:
-        with pytest.raises(UnavailableError, match=told):
+        with pytest.raises(UnavailableError, match=message):
             await work()
     assert await stored(database) == before
 

@@ -17,7 +17,7 @@ WRITERS = 4
 PROJECT_ID = "acme/busy"
 
 OURS = range(0, 2 * COUNT, 2)
-"""Every other number, so that those of the bystander fall between them on every page."""
+"""Even numbers, so that the bystander's odd numbers fall between them on every page."""
 
 
 class Bystander:

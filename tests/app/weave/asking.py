@@ -9,7 +9,7 @@ import httpx
 MOMENT = "2026-01-02T03:04:05.678901Z"
 
 
-def asked(client: httpx.Client, document: str, **variables: Any) -> Any:  # noqa: ANN401 -- any JSON
+def graphql_data(client: httpx.Client, document: str, **variables: Any) -> Any:  # noqa: ANN401 -- any JSON
     """Return the data of a GraphQL response without errors."""
     answer = client.post("/graphql", json={"query": document, "variables": variables}).json()
     assert "errors" not in answer, answer

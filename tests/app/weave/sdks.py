@@ -9,7 +9,7 @@ from typing import Final
 from tests.installation import PythonInstallation
 
 VERSIONS: Final = ("0.52.10", "0.54.0")
-"""The one that the reference is of, and the newest; raise it as new ones come out."""
+"""Versions of the SDK: the one that the reference describes, and the newest, to be raised after each release."""
 
 NEWEST: Final = VERSIONS[-1]
 PICTURES: Final = "pillow"

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.app.weave.asking import asked
+from tests.app.weave.asking import graphql_data
 from tests.app.weave.sdks import VERSIONS, Sdk
 
 PROGRAM = Path(__file__).parent / "programs" / "evaluations.py"
@@ -74,7 +74,7 @@ def runs_of(graphql: httpx.Client, project: str) -> list[str]:
     document = (
         "query ($project: ID!) { calls(projectId: $project, filter: {traceRootsOnly: true}) { nodes { id opName } } }"
     )
-    nodes = asked(graphql, document, project=project)["calls"]["nodes"]
+    nodes = graphql_data(graphql, document, project=project)["calls"]["nodes"]
     found = [node["id"] for node in nodes if "Evaluation.evaluate" in node["opName"]]
     assert len(found) == 3
     return found
@@ -83,7 +83,7 @@ def runs_of(graphql: httpx.Client, project: str) -> list[str]:
 def test_each_row_has_its_trials_with_scores_and_their_calls(graphql: httpx.Client, project: str) -> None:
     first, *_ = runs_of(graphql, project)
 
-    found = asked(graphql, RESULTS, project=project, id=first)
+    found = graphql_data(graphql, RESULTS, project=project, id=first)
 
     results = found["evaluationResults"]
     assert results["totalCount"] == 3
@@ -110,7 +110,7 @@ def test_each_row_has_its_trials_with_scores_and_their_calls(graphql: httpx.Clie
 def test_run_has_its_inputs_and_summary(graphql: httpx.Client, project: str) -> None:
     first, *_ = runs_of(graphql, project)
 
-    found = asked(graphql, RESULTS, project=project, id=first)
+    found = graphql_data(graphql, RESULTS, project=project, id=first)
     run = found["evaluationRun"]
 
     assert (run["status"], run["trials"], run["evaluation"]["obj"]["objectId"]) == ("COMPLETE", 2, "shouting")
@@ -129,7 +129,7 @@ def test_run_has_its_inputs_and_summary(graphql: httpx.Client, project: str) -> 
 def test_model_that_fails_on_a_row_has_no_scores_there(graphql: httpx.Client, project: str) -> None:
     _, second, _ = runs_of(graphql, project)
 
-    nodes = asked(graphql, RESULTS, project=project, id=second)["evaluationResults"]["nodes"]
+    nodes = graphql_data(graphql, RESULTS, project=project, id=second)["evaluationResults"]["nodes"]
 
     [failed] = [node for node in nodes if node["example"]["question"] == "three"]
     for each in failed["predictions"]:
@@ -139,7 +139,7 @@ def test_model_that_fails_on_a_row_has_no_scores_there(graphql: httpx.Client, pr
 
 
 def test_two_runs_of_an_evaluation_are_compared_by_its_rows(graphql: httpx.Client, project: str) -> None:
-    found = asked(graphql, COMPARE, project=project, ids=runs_of(graphql, project)[:2])["evaluationCompare"]
+    found = graphql_data(graphql, COMPARE, project=project, ids=runs_of(graphql, project)[:2])["evaluationCompare"]
 
     assert found["numInCommon"] == 3
     [exact] = [metric["runs"] for metric in found["metrics"] if metric["name"] == "exact"]
@@ -159,7 +159,7 @@ def test_two_runs_of_an_evaluation_are_compared_by_its_rows(graphql: httpx.Clien
 def test_evaluation_logger_runs_are_read_like_others(graphql: httpx.Client, project: str) -> None:
     *_, logged = runs_of(graphql, project)
 
-    found = asked(graphql, RESULTS, project=project, id=logged)
+    found = graphql_data(graphql, RESULTS, project=project, id=logged)
 
     assert found["evaluationRun"]["displayName"] == "logged by hand"
     assert found["evaluationStatus"]["output"]["output"] == {"by": "hand"}

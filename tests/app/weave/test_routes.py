@@ -23,9 +23,9 @@ MAX_BODY_BYTES = 100_000
 
 def test_server_info_is_returned(url: str) -> None:
     with httpx.Client(base_url=f"{url}/weave") as nobody:
-        told = nobody.get("/server_info")
+        answer = nobody.get("/server_info")
 
-    assert told.json() == {"min_required_weave_python_version": "0.0.1", "trace_server_version": "1.0.0"}
+    assert answer.json() == {"min_required_weave_python_version": "0.0.1", "trace_server_version": "1.0.0"}
 
 
 @pytest.mark.parametrize("path", ["/completions/nothing", "/service/projects_info", "/x/y/z", "/"])
@@ -288,13 +288,13 @@ LISTS = {
 @pytest.mark.parametrize("path", LISTS)
 def test_list_limit_accepts_any_64_bit_integer(weave_api: httpx.Client, project: str, path: str) -> None:
     table = posted(weave_api, "/table/create", table={"project_id": project, "rows": [{}]})["digest"]
-    name, asked = LISTS[path], {"project_id": project, **({"digest": table} if path == "/table/query" else {})}
+    name, options = LISTS[path], {"project_id": project, **({"digest": table} if path == "/table/query" else {})}
 
     for field in ("limit", "offset"):
-        status, reason = refused(weave_api, path, **asked, **{field: 2**63})
+        status, reason = refused(weave_api, path, **options, **{field: 2**63})
         assert (status, reason) == (422, f"{field}: Input should be less than {2**63}")
-        assert refused(weave_api, path, **asked, **{field: -1})[0] == 422
-    farthest = {**asked, "limit": 2**63 - 1, "offset": 2**63 - 1}
+        assert refused(weave_api, path, **options, **{field: -1})[0] == 422
+    farthest = {**options, "limit": 2**63 - 1, "offset": 2**63 - 1}
     assert (
         (posted(weave_api, path, **farthest) == {name: []}) if name else (streamed(weave_api, path, **farthest) == [])
     )

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.app.weave.asking import asked
+from tests.app.weave.asking import graphql_data
 from tests.app.weave.sdks import NEWEST, VERSIONS, Sdk
 from tests.docs.pages import page
 
@@ -63,7 +63,7 @@ def calls_of(graphql: httpx.Client, project: str) -> list[dict[str, Any]]:
         "query ($project: ID!) { calls(projectId: $project) {"
         " nodes { id parentId traceId opName traceName status threadId output exception } } }"
     )
-    found: list[dict[str, Any]] = asked(graphql, document, project=project)["calls"]["nodes"]
+    found: list[dict[str, Any]] = graphql_data(graphql, document, project=project)["calls"]["nodes"]
     return found
 
 
@@ -112,7 +112,7 @@ def test_invalid_call_does_not_lose_the_others(seen: dict[str, Any]) -> None:
 
 
 def test_threads_are_returned(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
-    threads = asked(
+    threads = graphql_data(
         graphql,
         "query ($project: ID!) { threads(projectId: $project) { nodes {"
         " threadId turnCount turns { nodes { id traceName output } } } } }",
@@ -132,7 +132,7 @@ def test_threads_are_returned(version: str, seen: dict[str, Any], graphql: httpx
 
 
 def test_published_object_can_be_read(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
-    versions = asked(
+    versions = graphql_data(
         graphql,
         'query ($project: ID!) { objs(projectId: $project, filter: {objectIds: ["config"]}) {'
         " nodes { versionIndex isLatest val ref wbUserId } } }",
@@ -185,7 +185,7 @@ def test_calls_are_found_by_the_scorer_that_scored_them(seen: dict[str, Any]) ->
 
 
 def test_feedback_names_and_prices_are_accepted(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
-    feedback = asked(
+    feedback = graphql_data(
         graphql,
         "query ($project: ID!) { feedback(projectId: $project) { nodes { feedbackType weaveRef } } }",
         project=project_of(version),
@@ -199,10 +199,10 @@ def test_feedback_names_and_prices_are_accepted(version: str, seen: dict[str, An
     ]
     assert seen["feedback_left"] == ["wandb.reaction.1", "wandb.note.1"]
     # The scores of the two predictions are feedback on them.
-    said = [each for each in feedback if each["feedbackType"] != "wandb.runnable.is_triple"]
-    assert len(feedback) - len(said) == 2
-    assert [each["feedbackType"] for each in said] == seen["feedback_left"]
-    assert {each["weaveRef"] for each in said} == {f"weave:///{project_of(version)}/call/{seen['answer']['id']}"}
+    named = [each for each in feedback if each["feedbackType"] != "wandb.runnable.is_triple"]
+    assert len(feedback) - len(named) == 2
+    assert [each["feedbackType"] for each in named] == seen["feedback_left"]
+    assert {each["weaveRef"] for each in named} == {f"weave:///{project_of(version)}/call/{seen['answer']['id']}"}
     assert seen["costs"] == {
         "prices": [["my-model", 0.5, 2.0]],
         "of_call": 50.0,
@@ -221,7 +221,7 @@ def test_program_in_the_guide_logs_its_calls(
     assert run.returncode == 0, run.stderr[-3000:]
     assert run.stdout.splitlines()[-1] == "YOU ASKED: WHAT IS A TRACE?"
     answer = "YOU ASKED: WHAT IS A TRACE?"
-    assert asked(graphql, query)["calls"]["nodes"] == [
+    assert graphql_data(graphql, query)["calls"]["nodes"] == [
         {"traceName": "chat", "status": "SUCCESS", "inputs": {"question": "what is a trace?"}, "output": answer},
         {"traceName": "shout", "status": "SUCCESS", "inputs": {"text": answer.lower()}, "output": answer},
     ]

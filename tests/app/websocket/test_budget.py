@@ -412,15 +412,15 @@ async def test_connection_counts_for_the_key_of_its_first_message(mongodb_uri: s
     with live_server(create_app(settings), lifespan="on", ws=HandshakeLimitProtocol) as host:
         async with connect(f"ws://{host}/graphql", subprotocols=[PROTOCOL]) as first:
             await first.send(init_with(keys[0]))
-            begun = await received(first)
+            acknowledged = await received(first)
             async with connect(f"ws://{host}/graphql", subprotocols=[PROTOCOL]) as second:
                 await second.send(init_with(keys[0]))
                 code, reason = await closed(second)
             async with connect(f"ws://{host}/graphql", subprotocols=[PROTOCOL]) as third:
                 await third.send(init_with(keys[1]))
-                begun_by_another = await received(third)
+                acknowledged_again = await received(third)
 
-    assert begun == begun_by_another == {"type": "connection_ack"}
+    assert acknowledged == acknowledged_again == {"type": "connection_ack"}
     assert code == 1013
     assert reason is not None
     assert reason.startswith(

@@ -19,7 +19,7 @@ from app.websocket.ping_limits import BURST
 from tests.live_server import live_server
 
 TEXT, PING, PONG = 0x01, 0x89, 0x8A
-"""First bytes of frames: of a text that goes on, and of those that end at once."""
+"""First bytes of frames: a text that continues in other frames, a complete ping and a complete pong."""
 
 CONTINUED, END = 0x00, 0x80
 WHY = (4429).to_bytes(2, "big") + b"The client sent more than 10 pings and pongs a second."

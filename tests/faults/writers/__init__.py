@@ -33,7 +33,6 @@ MORE_WRITERS: tuple[Callable[[FaultsClient], Writer], ...] = (
     DeletedVersionsWriter,
     CostsWriter,
 )
-
-"""Those who write at full length, too; the test run has no time for them."""
+"""Writers that run only at full length, because they would make the test run too long."""
 
 __all__ = ["MORE_WRITERS", "WRITERS", "Writer"]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from tests.app.calls_client import call_id, number_of, running_call, whole_call
 from tests.faults.client import FaultsClient
 from tests.faults.writers.feedback import BATCH, call_ref, new_feedback
-from tests.faults.writers.writer import Writer, told
+from tests.faults.writers.writer import Writer, canonical_text
 
 _numbers = itertools.count(1)
 _BATCH = 20
@@ -98,7 +98,7 @@ class DeletingWriter(_CallsWriter):
         self.deleted |= set(numbers)
 
     async def _give_feedback(self, numbers: list[int]) -> None:
-        self.sent_things |= {("feedback", told({"on": number})) for number in numbers}
+        self.sent_things |= {("feedback", canonical_text({"on": number})) for number in numbers}
         project_id = self.client.project_id
         batch = [new_feedback(call_ref(project_id, number), f"on-{number}", {"on": number}) for number in numbers]
         await self.client.ask(BATCH, batch=[{"projectId": project_id, **one} for one in batch])

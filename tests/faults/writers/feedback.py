@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from tests.app.calls_client import call_id
 from tests.faults.client import FaultsClient, Json
-from tests.faults.writers.writer import Writer, told
+from tests.faults.writers.writer import Writer, canonical_text
 
 BATCH = "mutation ($batch: [FeedbackCreateReq!]!) { feedbackCreateBatch(batch: $batch) { res { id } } }"
 ONE = """
@@ -91,13 +91,13 @@ class FeedbackWriter(_OnACall):
         if not payloads:
             payloads = {f"batch-{number}-{at}": {"at": at, "of": number} for at in range(_BATCH)}
             self.sent.append(payloads)
-            self.sent_things |= {("feedback", told(payload)) for payload in payloads.values()}
+            self.sent_things |= {("feedback", canonical_text(payload)) for payload in payloads.values()}
             self._again = payloads
         await self.client.ask(BATCH, batch=[self._new(ref, one, payload) for one, payload in payloads.items()])
         self._again = {}
         self.acknowledged |= payloads
         payload = {"single": number}
-        self.sent_things.add(("feedback", told(payload)))
+        self.sent_things.add(("feedback", canonical_text(payload)))
         made = await self.client.ask(ONE, ref=ref, payload=payload)
         self.acknowledged[made["feedbackCreate"]["id"]] = payload
 
@@ -147,7 +147,7 @@ class ReplacingWriter(_OnACall):
 
     def _will_send(self, one: str) -> None:
         self.payloads[one] = {"is": one}
-        self.sent_things.add(("feedback", told(self.payloads[one])))
+        self.sent_things.add(("feedback", canonical_text(self.payloads[one])))
 
     async def lost(self) -> AsyncIterator[str]:
         there = {one: payload for one, payload in (await all_feedback(self.client)).items() if one in self.payloads}

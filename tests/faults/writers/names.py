@@ -23,7 +23,7 @@ class NamesWriter(Writer):
         super().__init__(client)
         self.sent_things |= {("call", call_id(_FIRST + at)) for at in range(_CALLS)}
         self.may_be: dict[int, set[str | None]] = {}
-        """What each call may be called: what was acknowledged last, and what was sent since."""
+        """Possible names of each call: the last acknowledged one, and all that the writer sent since."""
 
     async def step(self) -> None:
         number = self.next_number()

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from tests.faults.client import FaultsClient
-from tests.faults.writers.writer import Writer, told
+from tests.faults.writers.writer import Writer, canonical_text
 
 CREATE = """
 mutation ($projectId: ID!, $name: String!, $val: JSON!) {
@@ -33,7 +33,7 @@ class ObjectsWriter(Writer):
     async def step(self) -> None:
         number = self.next_number()
         name, val = f"object-{number % _NAMES}", {"number": number}
-        self.sent_things.add(("object", told(val)))
+        self.sent_things.add(("object", canonical_text(val)))
         made = await self.client.ask(CREATE, name=name, val=val)
         self.versions[name, made["objCreate"]["digest"]] = val
 
@@ -68,7 +68,7 @@ class DeletedVersionsWriter(Writer):
             self.kept[name] = first
 
     async def _create(self, name: str, val: object) -> str:
-        self.sent_things.add(("object", told(val)))
+        self.sent_things.add(("object", canonical_text(val)))
         digest: str = (await self.client.ask(CREATE, name=name, val=val))["objCreate"]["digest"]
         return digest
 

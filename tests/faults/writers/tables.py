@@ -5,7 +5,7 @@ import itertools
 from collections.abc import AsyncIterator
 
 from tests.faults.client import FaultsClient, Json
-from tests.faults.writers.writer import Writer, told
+from tests.faults.writers.writer import Writer, canonical_text
 
 CREATE = """
 mutation ($projectId: ID!, $rows: [JSON!]!) {
@@ -49,7 +49,7 @@ class TablesWriter(Writer):
         self.tables[changed["digest"]] = [*rows[1:], last]
 
     def _sends(self, rows: list[Json]) -> None:
-        self.sent_things.add(("table", told([rows[0], rows[-1], len(rows)])))
+        self.sent_things.add(("table", canonical_text([rows[0], rows[-1], len(rows)])))
 
     async def _create(self, rows: list[Json]) -> str:
         self._sends(rows)

@@ -13,10 +13,10 @@ _BEFORE_AGAIN_SECONDS = 0.1
 
 
 Thing = tuple[str, str]
-"""A kind of what is stored, and what tells one from all others."""
+"""A kind of entity, and a text that identifies one entity of this kind."""
 
 
-def told(value: object) -> str:
+def canonical_text(value: object) -> str:
     """Return the canonical text of a JSON value; equal values have equal texts."""
     return json.dumps(value, sort_keys=True)
 
@@ -30,7 +30,7 @@ class Writer(ABC):
         self._number = -1
         self._refusals = 0
         self.sent_things: set[Thing] = set()
-        """All that it sent to be stored; each is to be there once at most."""
+        """All entities that the writer sent; the database may contain each at most once."""
 
     async def write(self, stopped: asyncio.Event) -> None:
         """Take steps until stopped, whether they succeed or fail."""

@@ -36,10 +36,10 @@ def request(random: Random, pool: Pool) -> Request:
         )
     if random.random() < wildness:
         given.append((random.choice(given)[0], texts.broken(random)))
-    return _asked(random, given)
+    return _request(random, given)
 
 
-def _asked(random: Random, given: list[tuple[str, Any]]) -> Request:
+def _request(random: Random, given: list[tuple[str, Any]]) -> Request:
     query = "&".join(f"{name}={quote(_spelled(value)[:20_000], errors='ignore')}" for name, value in given)
     method = random.choice(("GET", "GET", "GET", "GET", "GET", "HEAD", "POST"))
     # Some clients disconnect just after the answer starts.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from tests.fuzz import damage, texts
-from tests.fuzz.documents import Asked, Documents
+from tests.fuzz.documents import Documents, Operation
 from tests.fuzz.wire import Request
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ def request(random: Random, documents: Documents) -> Request:
     return random.choices([way for _, way in ways], weights=[weight for weight, _ in ways])[0](random, documents)
 
 
-def body(random: Random, asked: Asked) -> bytes:
+def body(random: Random, operation: Operation) -> bytes:
     """Return the body of a request as JSON, with non-ASCII characters escaped or not."""
-    content: dict[str, Any] = {"query": asked.document, "variables": asked.variables}
+    content: dict[str, Any] = {"query": operation.document, "variables": operation.variables}
     if random.random() < 0.05:
         content["operationName"] = random.choice(("Asked", "", None, texts.text(random)))
     return json.dumps(content, ensure_ascii=random.random() < 0.7).encode("utf-8", "surrogatepass")
@@ -79,8 +79,8 @@ def _posted(random: Random, documents: Documents) -> Request:
 
 
 def _damaged_document(random: Random, documents: Documents) -> Request:
-    asked = documents.make(random)
-    return _post(body(random, Asked(damage.of_document(random, asked.document), asked.variables)))
+    operation = documents.make(random)
+    return _post(body(random, Operation(damage.of_document(random, operation.document), operation.variables)))
 
 
 def _damaged_body(random: Random, documents: Documents) -> Request:
@@ -88,11 +88,11 @@ def _damaged_body(random: Random, documents: Documents) -> Request:
 
 
 def _got(random: Random, documents: Documents) -> Request:
-    asked = documents.make(random)
-    variables = json.dumps(asked.variables)
+    operation = documents.make(random)
+    variables = json.dumps(operation.variables)
     if random.random() < 0.2:
         variables = damage.of_text(random, variables)
-    query = f"query={quote(asked.document, errors='ignore')}&variables={quote(variables, errors='ignore')}"
+    query = f"query={quote(operation.document, errors='ignore')}&variables={quote(variables, errors='ignore')}"
     return Request(NAME, "GET", f"/graphql?{query}"[:50_000], (("Accept", "application/json"),))
 
 
@@ -166,8 +166,8 @@ def _aliases(random: Random, _documents: Documents) -> Request:
 
 
 def _events(random: Random, documents: Documents) -> Request:
-    asked = documents.make(random, random.choice(("query", "subscription", "subscription")))
-    return _post(body(random, asked), _JSON, _EVENTS, reads_for=0.2)
+    operation = documents.make(random, random.choice(("query", "subscription", "subscription")))
+    return _post(body(random, operation), _JSON, _EVENTS, reads_for=0.2)
 
 
 def _strange_body(random: Random, _documents: Documents) -> Request:

@@ -24,13 +24,13 @@ _OFTEN: Final = 0.1
 _MISUNDERSTOOD: Final = 1002
 _BROKEN_OFF: Final = 1006
 _FAILED: Final = 1011
-"""Codes of closing that say that the protocol was broken, that there was no close, and that the server failed."""
+"""Close codes for a protocol error, a connection that ended without a close frame, and a failure of the server."""
 
 _REFUSED: Final = {400, 401, 431}
-"""Statuses with which a connection is not opened."""
+"""Statuses with which the server may reject a handshake because of its headers."""
 
 _TURNED_AWAY: Final = {429, 503}
-"""Statuses with which it is not opened to callers who have many already, or while the server is busy."""
+"""Statuses with which the server rejects callers with too many connections, or any caller while it is busy."""
 
 _ODD: Final = (
     "", "null", "[]", "5", "{", "\ufeff{}", '{"type": null}',
@@ -56,9 +56,9 @@ class Session:
     problems: list[str] = field(default_factory=list)
     closed_with: int | None = None
     breaks_off: bool = False
-    """Whether it is the client that leaves without a word."""
+    """True if the client aborts the connection without a close frame."""
     breaks_protocol: bool = False
-    """Whether the client closes in the middle of a message, which the server has to answer with 1002."""
+    """True if the client closes in the middle of a message, which the server answers with 1002."""
 
 
 def session(random: Random, documents: Documents, caller: Caller) -> Session:
@@ -84,8 +84,8 @@ def _frame(random: Random, documents: Documents) -> str | bytes:
         return f'{{"type": "subscribe", "id": "1", "payload": {dense}}}'
     if way < 0.2:
         return json.dumps({"type": random.choice(("complete", "ping", "pong")), "id": _id(random)})
-    asked = documents.make(random, random.choice(("query", "mutation", "subscription", "subscription")))
-    payload = {"query": asked.document, "variables": asked.variables}
+    operation = documents.make(random, random.choice(("query", "mutation", "subscription", "subscription")))
+    payload = {"query": operation.document, "variables": operation.variables}
     frame = json.dumps({"type": "subscribe", "id": _id(random), "payload": payload}, ensure_ascii=True)
     if way < 0.3:
         return damage.of_text(random, frame).encode(errors="replace").decode()

@@ -33,8 +33,8 @@ ASK = """
 async def stocked(calls: CallsStore, database: Database) -> None:
     """Store six calls: 1 and 4 have a thumbs-down, 2 has a thumbs-up, 2 to 5 have notes."""
     await calls.write([part for number in range(6) for part in (start(number), end(number))])
-    said = [("👎", 1), ("👍", 2), ("👎", 4)]
-    await FeedbackStore(database).create([reaction(emoji, weave_ref=call_ref(number)) for emoji, number in said])
+    reactions = [("👎", 1), ("👍", 2), ("👎", 4)]
+    await FeedbackStore(database).create([reaction(emoji, weave_ref=call_ref(number)) for emoji, number in reactions])
     await FeedbackStore(database).create(
         [note(f"note {-number}", weave_ref=call_ref(number)) for number in range(2, 6)]
     )

@@ -30,7 +30,7 @@ from tests.graphql_schema.execution.random_documents import RandomDocument
 DATA_PER_DOCUMENT: Final = 4
 
 _RULES: Final = [rule for rule in specified_rules if rule is not NoUnusedVariablesRule]
-"""What a document keeps to while it is made smaller."""
+"""Validation rules that a document still passes while it is reduced."""
 
 
 class Case(NamedTuple):
@@ -90,31 +90,31 @@ def _names(document: DocumentNode) -> frozenset[str]:
     return frozenset(found)
 
 
-async def told(case: Case, ours: LoomSchema, stock: LoomSchema) -> str | None:
+async def minimal_difference(case: Case, ours: LoomSchema, stock: LoomSchema) -> str | None:
     """Return the difference that a case shows, with a minimal document that shows it, or None."""
 
-    async def parted(document: DocumentNode) -> str | None:
+    async def difference_of(document: DocumentNode) -> str | None:
         return difference(*await case._replace(document=document).outcomes(ours, stock))
 
-    found = await parted(case.document)
+    found = await difference_of(case.document)
     if found is None:
         return None
-    smallest = await _smallest(stock, case.document, parted)
+    smallest = await _smallest(stock, case.document, difference_of)
     return (
         f"case {case.seed}, variables {case.variables!r}\n{print_ast(smallest)}\n"
-        f"parts at {await parted(smallest) or found}"
+        f"parts at {await difference_of(smallest) or found}"
     )
 
 
 async def _smallest(
-    schema: LoomSchema, document: DocumentNode, parted: Callable[[DocumentNode], Awaitable[str | None]]
+    schema: LoomSchema, document: DocumentNode, difference_of: Callable[[DocumentNode], Awaitable[str | None]]
 ) -> DocumentNode:
     position = 0
     while True:
         smaller = _without(document, position)
         if smaller is None:
             return document
-        if not validate(schema._schema, smaller, _RULES) and await parted(smaller):
+        if not validate(schema._schema, smaller, _RULES) and await difference_of(smaller):
             document = smaller
         else:
             position += 1

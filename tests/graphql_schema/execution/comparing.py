@@ -12,7 +12,7 @@ from graphql_schema.schema import LoomSchema
 from tests.graphql_schema.execution.example_schema import CALLS
 
 _TICKS_TO_SETTLE = 12
-"""How often what goes on behind an answer gets the event loop before its calls are read."""
+"""Iterations of the event loop in which unfinished work behind an answer makes its remaining calls."""
 
 
 class Outcome(NamedTuple):

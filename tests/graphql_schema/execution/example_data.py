@@ -37,7 +37,7 @@ from tests.graphql_schema.execution.example_schema import Color, Level, Raising,
 
 MAX_DEPTH: Final = 3
 MAX_SOURCES: Final = 120
-"""How many sources one root holds at the most, or a few more."""
+"""Approximate maximum number of sources below one root."""
 
 
 class Row(dict[str, Any]):
@@ -165,7 +165,7 @@ _NEARLY: Final[dict[str, list[Any]]] = {
     "Color": ["text", "RED", "AZURE", Color.BLUE, Level.LOW, Text("red"), 1, ["red"]],
     "Level": [0, 1.0, True, 1.5, "LOW", Level.HIGH, Color.RED, Number(1), [1]],
 }
-"""What is nearly right for a scalar or an enum, or right in an unusual way."""
+"""Values that are almost right for a scalar or an enum, or right in an unusual way, by type name."""
 
 _DOCUMENTS: Final = ('{"a": {"b": [1, "x"]}}', '{"a": 1, "a": 2}', "[]", "5", '"text"', "{ }", "null")
 _LETTERS: Final = string.ascii_letters + 'é"\\\n\u2028'
@@ -224,7 +224,7 @@ class Sources:
 
 
 Make = Callable[[Sources, int], Any]
-"""Makes a value of a type, found once for each: there are millions of values."""
+"""A function that generates values of one type; it is chosen once per field, because there are millions of values."""
 
 
 @cache

@@ -30,7 +30,7 @@ from graphql_schema.schema import LoomSchema
 from stores.row_fields import JsonField
 
 CALLS: Final[ContextVar[list[tuple[Any, ...]]]] = ContextVar("CALLS")
-"""The resolvers called in this execution, each with its arguments, in order."""
+"""Calls of resolvers in this execution, each with its arguments, in order."""
 
 Source = Any
 FIVE: Final = BigInt(5)

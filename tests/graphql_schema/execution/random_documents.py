@@ -31,7 +31,7 @@ Composite = GraphQLObjectType | GraphQLInterfaceType | GraphQLUnionType
 
 MAX_DEPTH: Final = 4
 MAX_FIELDS: Final = 40
-"""How many fields a document has at the most, or a few more."""
+"""Approximate maximum number of fields in a document."""
 
 _VALUES: Final[Mapping[str, Sequence[Any]]] = {
     "ID": ["a", "5"],

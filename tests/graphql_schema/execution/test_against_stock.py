@@ -18,7 +18,7 @@ from graphql_schema.execution import CompilingExecutor
 from graphql_schema.execution.rows import Rows
 from graphql_schema.schema import LoomSchema
 from tests.chance import SEED, cases
-from tests.graphql_schema.execution.cases import DATA_PER_DOCUMENT, random_cases, told
+from tests.graphql_schema.execution.cases import DATA_PER_DOCUMENT, minimal_difference, random_cases
 from tests.graphql_schema.execution.comparing import Outcome, difference
 from tests.graphql_schema.execution.example_schema import build_example
 
@@ -51,7 +51,7 @@ async def test_random_documents_over_faulty_data_equal_graphql_core(stock: LoomS
     COMPILED.clear()
     for case in random_cases(ours, SEED, range(part * PART, (part + 1) * PART), counts):
         mine, theirs = await case.outcomes(ours, stock)
-        assert mine == theirs, await told(case, ours, stock)
+        assert mine == theirs, await minimal_difference(case, ours, stock)
         counts += _seen(theirs)
     print(dict(counts), dict(COMPILED))  # noqa: T201 -- pytest -rP shows how much was compared
     assert counts["cases"] >= 0.9 * PART * DATA_PER_DOCUMENT
@@ -141,7 +141,7 @@ async def test_executor_with_one_defect_is_detected(
 
 async def test_difference_is_reported_with_the_smallest_document(stock: LoomSchema) -> None:
     wrong = build_example(Sorting)
-    found = [await told(case, wrong, stock) for case in random_cases(stock, 1, range(5), Counter())]
+    found = [await minimal_difference(case, wrong, stock) for case in random_cases(stock, 1, range(5), Counter())]
     first = next(text for text in found if text)
     assert re.match(r"case 1/\d/\d, variables", first)
     assert "parts at .data" in first
@@ -149,6 +149,6 @@ async def test_difference_is_reported_with_the_smallest_document(stock: LoomSche
 
 
 async def test_graphql_core_is_deterministic(stock: LoomSchema) -> None:
-    found = [await told(case, stock, stock) for case in random_cases(stock, SEED, range(25), Counter())]
+    found = [await minimal_difference(case, stock, stock) for case in random_cases(stock, SEED, range(25), Counter())]
     assert len(found) > 75
     assert not any(found)

@@ -91,7 +91,7 @@ def three() -> list[Source]:
 
 
 @pytest.mark.parametrize(
-    ("selection", "asked"),
+    ("selection", "lookups"),
     [
         ("name boss { name }", [("boss", 1, ["a", "b", "c"])]),
         ("boss(times: 3) { name }", [("boss", 3, ["a", "b", "c"])]),
@@ -116,10 +116,10 @@ def three() -> list[Source]:
     ],
     ids=["one", "arguments", "two levels", "aliases", "a list", "a list below"],
 )
-async def test_each_level_is_fetched_once(selection: str, asked: list[Any]) -> None:
+async def test_each_level_is_fetched_once(selection: str, lookups: list[Any]) -> None:
     _, found = await both(selection, three)
 
-    assert found == asked
+    assert found == lookups
 
 
 async def test_row_without_a_required_value_is_null_and_others_are_complete() -> None:
@@ -130,13 +130,13 @@ async def test_row_without_a_required_value_is_null_and_others_are_complete() ->
 
 
 async def test_error_of_one_row_affects_only_that_row() -> None:
-    found, asked = await both("name boss { name }", lambda: [*three(), person("bad", boss=ValueError("no boss"))])
+    found, lookups = await both("name boss { name }", lambda: [*three(), person("bad", boss=ValueError("no boss"))])
 
     assert [(kind, text) for _, kind, text in found.errors] == [("ValueError", "no boss")]
     assert '"path":["people",3,"boss"]' in found.errors[0][0]
     # The executor first resolves all together, and after the failure each separately.
-    assert asked[0] == ("boss", 1, ["a", "b", "c", "bad"])
-    assert sorted(names for _, _, names in asked[1:]) == [["a"], ["b"], ["bad"], ["c"]]
+    assert lookups[0] == ("boss", 1, ["a", "b", "c", "bad"])
+    assert sorted(names for _, _, names in lookups[1:]) == [["a"], ["b"], ["bad"], ["c"]]
 
 
 async def test_nested_error_nulls_the_row_that_requires_it() -> None:
@@ -150,9 +150,9 @@ async def test_nested_error_nulls_the_row_that_requires_it() -> None:
 
 @pytest.mark.parametrize("people", [list, lambda: [None, None]], ids=["no rows", "null rows"])
 async def test_empty_parent_sends_no_lookup(people: Callable[[], list[Source]]) -> None:
-    _, asked = await both("boss { name }", people)
+    _, lookups = await both("boss { name }", people)
 
-    assert asked == []
+    assert lookups == []
 
 
 async def test_rows_of_other_classes_resolve_their_own_fields_in_a_batch() -> None:

@@ -23,7 +23,7 @@ SHARED = {
     "is_async_iterable",
     "context_value",
 }
-"""What two executors of one operation may have in common, besides constants."""
+"""Attributes whose values two executors of one operation may share, besides constants."""
 CONSTANTS = (bool, type(None), str, int)
 
 

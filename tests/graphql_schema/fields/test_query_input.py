@@ -177,10 +177,10 @@ async def test_variable_is_accepted_at_any_level(
     ],
 )
 async def test_error_in_the_typed_form_has_its_path(run: Run, expr: str, argument: str, message: str) -> None:
-    where, told = fault(await inline(run, expr))
+    where, text = fault(await inline(run, expr))
 
     assert where == argument
-    assert message in told
+    assert message in text
 
 
 @pytest.mark.parametrize(
@@ -205,10 +205,10 @@ async def test_error_in_the_typed_form_has_its_path(run: Run, expr: str, argumen
     ],
 )
 async def test_error_in_the_raw_form_has_its_path(run: Run, query: Tree, argument: str, message: str) -> None:
-    where, told = fault(await run(QUERY, query={"json": query}))
+    where, text = fault(await run(QUERY, query={"json": query}))
 
     assert where == argument
-    assert message in told
+    assert message in text
 
 
 @pytest.mark.parametrize(

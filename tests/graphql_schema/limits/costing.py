@@ -41,9 +41,9 @@ class Pricing:
     def of(self, document: str, *, is_bomb: bool = False, **variables: Any) -> int:  # noqa: ANN401 -- any JSON
         """Return the cost that an answer would state."""
         executor = prepared(self.schema, document, variables, is_bomb=is_bomb)
-        told = self.costs.of(executor.operation, executor.fragment_definitions, executor.variable_values.coerced)
-        assert told is not None
-        cost: int = told["cost"]["requested"]
+        found = self.costs.of(executor.operation, executor.fragment_definitions, executor.variable_values.coerced)
+        assert found is not None
+        cost: int = found["cost"]["requested"]
         return cost
 
     def refusal(self, document: str, **variables: Any) -> TooCostlyError:  # noqa: ANN401 -- any JSON

@@ -115,9 +115,9 @@ def test_document_with_many_flags_is_counted_correctly_each_time(things: Pricing
 
     for number in [*range(256), *range(256)]:
         values = {f"f{each}": bool(number & 2**each) for each in flags}
-        told = things.costs.of(executor.operation, executor.fragment_definitions, values)
-        assert told is not None
-        assert told["cost"]["requested"] == 1 + number
+        found = things.costs.of(executor.operation, executor.fragment_definitions, values)
+        assert found is not None
+        assert found["cost"]["requested"] == 1 + number
 
 
 def test_cost_caches_are_freed_with_their_document(things: Pricing) -> None:
@@ -233,13 +233,13 @@ def unfolded(executor: Executor[Any]) -> int:
             work += weight.work
             values = get_argument_values(definition, node, executor.variable_values)
             given = {name: values.get(each.out_name or name) for name, each in definition.args.items()}
-            told = size_of(weight.size, weight.nested if in_list else weight.default, given)
+            stated = size_of(weight.size, weight.nested if in_list else weight.default, given)
             is_list = is_list_type(get_nullable_type(definition.type))
-            known = [size for size in (told, handed, INNER) if size is not None]
+            known = [size for size in (stated, handed, INNER) if size is not None]
             below = get_named_type(definition.type)
             each = weight.own
             if is_composite_type(below):
-                each += most(below, details, None if is_list else told, in_list=in_list or is_list)
+                each += most(below, details, None if is_list else stated, in_list=in_list or is_list)
                 if weight.scans and isinstance(below, GraphQLObjectType):
                     selected = executor.collect_subfields(below, details).grouped_field_set.values()
                     each += UNINDEXED * (1 + sum(one[0].node.name.value == "totalCount" for one in selected))

@@ -10,7 +10,7 @@ from graphql_schema.schema import LoomSchema
 from tests.graphql_schema.limits.costing import Pricing, about
 
 ASKED, COUNT, SCAN = 10, 1_000, 8_000
-"""What the database's work counts: a look-up, an index gone through, calls read."""
+"""Costs of database work: a lookup, a read of an index, and a read of all calls."""
 
 REFS = "query ($refs: [String!]!) { refs(refs: $refs) }"
 DIGESTS = about("query ($digests: [String!]) { tablesStats(%s, digests: $digests) { count } }")

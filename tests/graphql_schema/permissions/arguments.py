@@ -150,7 +150,7 @@ RULED: Final[_Ruled] = {
     "TableUpdateSpec": {ROWS: "append pop insert"},
     "ThreadsQueryFilter": {NAMES: "threadIds", ROWS: "afterDatetime beforeDatetime"},
 }  # fmt: skip
-"""By field or input, and by ruling, the names of arguments. Whoever adds one says here where it leads, and why."""
+"""Names of arguments, by field or input type and by ruling. A new argument needs a reviewed ruling."""
 
 
 def ruled(*, reason: str | None = None) -> set[str]:

@@ -14,7 +14,7 @@ from graphql import (
 )
 
 from graphql_schema.engine.operations import LimitedSchema
-from tests.graphql_schema.permissions.questions import Asked, Question, document, questions
+from tests.graphql_schema.permissions.questions import Question, Subject, document, questions
 from tests.graphql_schema.permissions.steps import selection
 
 _TEXTS = frozenset({"String", "ID"})
@@ -30,13 +30,13 @@ class Probe(NamedTuple):
 class Prober(NamedTuple):
     """Generates probes of a project and one of its calls, with the names of another project's entities."""
 
-    asked: Asked
+    subject: Subject
     names: list[str]
 
     def probes(self, schema: LimitedSchema) -> Iterator[Probe]:
         """Yield a probe for each name and each argument or input field that takes a text, required or optional."""
         known: set[tuple[str, str]] = set()
-        for question in questions(schema, *self.asked):
+        for question in questions(schema, *self.subject):
             made = [each for each in self._about(schema, question) if (question.field, each.argument) not in known]
             known |= {(question.field, each.argument) for each in made}
             yield from made
@@ -78,7 +78,7 @@ class Prober(NamedTuple):
         if kind.name == "QueryInput":
             yield from ((argument, condition) for condition in self._conditions())
             return
-        value = self.asked.inputs(kind)[0] if given is None else given
+        value = self.subject.inputs(kind)[0] if given is None else given
         members = {name: field.type for name, field in kind.fields.items() if not kind.is_one_of or name in value}
         yield from self._objects(kind.name, members, value)
 

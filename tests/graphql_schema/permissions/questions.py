@@ -19,7 +19,7 @@ from stores.digests import object_digest
 from tests.stores.calls.builders import call_id
 
 DIGEST = object_digest({"x": 1})
-"""Of an object that tests store, where there should be one."""
+"""Digest of the object that tests store if a question needs an existing one."""
 
 _SCALARS: dict[str, Any] = {
     "Int": 1,
@@ -55,7 +55,7 @@ def questions(schema: LimitedSchema, project_id: str, number: int = 1) -> Iterat
         assert kind
         for name, field in kind.fields.items():
             required = {argument: given.type for argument, given in field.args.items() if is_required(given.type)}
-            for variables in Asked(project_id, number).objects(required):
+            for variables in Subject(project_id, number).objects(required):
                 if name == "node":
                     variables["id"] = f"weave:///{project_id}/call/{call_id(number)}"
                 yield Question(kind.name, name, document(kind.name, name, field, variables), variables)
@@ -75,7 +75,7 @@ def document(root: str, name: str, field: GraphQLField, variables: dict[str, Any
     return f"{head} {{ {name}{f'({passed})' if passed else ''} {braced} }}"
 
 
-class Asked(NamedTuple):
+class Subject(NamedTuple):
     """The project and the call that the questions are about."""
 
     project_id: str

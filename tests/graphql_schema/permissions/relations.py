@@ -89,7 +89,7 @@ RULED: Final[_Ruled] = {
                    "Obj", "Project", "TableRow", "Thread", "Trace", "TraceTreeNode")
     },
 }  # fmt: skip
-"""By type and by ruling the names of fields. Whoever adds an edge says here whose rows it leads to, and why."""
+"""Names of fields, by type and by ruling. A new edge needs a reviewed ruling on the rows that it reaches."""
 
 
 WRITTEN: Final = {
@@ -97,7 +97,7 @@ WRITTEN: Final = {
     "CompletionsCreateRes", "CostCreateRes", "FeedbackCreateBatchRes", "FeedbackCreateRes", "FeedbackReplaceRes",
     "ImageGenerationCreateRes", "OtelExportRes",
 }  # fmt: skip
-"""Types that no query leads to: what mutations and subscriptions answer."""
+"""Types that only mutations and subscriptions return."""
 
 
 def ruled(*, written: bool | None = None) -> set[str]:

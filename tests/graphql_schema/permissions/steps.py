@@ -15,10 +15,10 @@ from graphql import (
 )
 
 Ask = Callable[[str], Awaitable[Any]]
-"""Gives the data of the answer to a document."""
+"""A function that runs a document and returns the data of its answer."""
 
 Arguments = Callable[[str, GraphQLField], str]
-"""Spells the arguments of a field of a root."""
+"""A function that returns the arguments of a root field as text."""
 
 _HERE = "here"
 
@@ -32,7 +32,7 @@ class Steps:
     def __init__(self, schema: GraphQLSchema, ask: Ask, arguments: Arguments) -> None:
         self.schema, self.ask, self.arguments = schema, ask, arguments
         self.answers: dict[str, Any] = {}
-        """What each document was answered with."""
+        """Data of the answer to each document."""
         self._known: set[str] = set()
         self._waiting: list[tuple[GraphQLObjectType, tuple[str, ...]]] = []
 

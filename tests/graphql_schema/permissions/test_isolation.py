@@ -72,7 +72,7 @@ async def refusals(schema: LimitedSchema, stores: Stores, query: str, **variable
     return [(error.extensions or {})["code"] for error in result.errors or ()]
 
 
-def told(errors: list[Any], project_id: str) -> list[Any]:
+def normalized(errors: list[Any], project_id: str) -> list[Any]:
     """Return errors with the project's name replaced."""
     return [(error.message.replace(project_id, "*"), error.path, error.extensions) for error in errors]
 
@@ -94,7 +94,7 @@ async def test_fields_do_not_reveal_if_another_projects_entity_exists(
         for question, project_id in zip(alike, (THEIRS, THEIRS, "nobody/there"), strict=True):
             errors = await first_errors(schema, context, question, commands)
             assert [error.extensions["code"] for error in errors] == ["FORBIDDEN"], question
-            answers.append(told(errors, project_id))
+            answers.append(normalized(errors, project_id))
         assert answers[0] == answers[1] == answers[2], alike[0]
         fields += 1
 
@@ -210,14 +210,14 @@ async def test_feedback_on_another_projects_entity_returns_no_entity(schema: Lim
 
 
 async def test_ref_arguments_refuse_refs_into_another_project(schema: LimitedSchema, stores: Stores) -> None:
-    asked = {
+    fields = {
         "evaluateModel(projectId: $p, evaluationRef: $ref, modelRef: $ref) { callId }": "evaluate",
         "actionsExecuteBatch(projectId: $p, actionRef: $ref, callIds: []) { numFailed }": "act",
         'feedbackCreate(projectId: $p, weaveRef: $ref, feedbackType: "wandb.annotation.x", annotationRef: $ref, '
         "payload: {value: 1}) { id }": "annotate",
     }
     alike = []
-    for field in asked:
+    for field in fields:
         document = f"mutation ($p: ID!, $ref: String!) {{ {field} }}"
         results = [
             await schema.execute(document, {"p": OURS, "ref": ref}, Context(stores, caller=US))
@@ -228,7 +228,7 @@ async def test_ref_arguments_refuse_refs_into_another_project(schema: LimitedSch
         assert HIDDEN not in repr(messages)
         alike.append(messages[0] == messages[1])
 
-    assert alike == [True] * len(asked)
+    assert alike == [True] * len(fields)
 
 
 LISTS = {
@@ -239,7 +239,7 @@ LISTS = {
     "feedback": "nodes { payload feedbackType }",
     "costs": "nodes { id llmId }",
 }
-"""The lists of a project, and what is selected of each."""
+"""Lists of a project, each with its selection."""
 
 
 def test_every_list_of_a_project_is_tested(schema: LimitedSchema) -> None:
@@ -417,18 +417,18 @@ async def test_events_are_shared_only_by_callers_with_equal_visibility(schema: L
 def test_isolation_queries_cover_every_field(schema: LimitedSchema) -> None:
     core = schema._schema
     roots = [core.query_type, core.mutation_type, core.subscription_type]
-    asked = {str(question) for question in questions(schema, OURS)}
+    covered = {str(question) for question in questions(schema, OURS)}
 
-    assert asked == {f"{kind.name}.{field}" for kind in roots if kind for field in kind.fields}
+    assert covered == {f"{kind.name}.{field}" for kind in roots if kind for field in kind.fields}
 
 
 def test_every_one_of_field_is_tested_alone_and_combined(schema: LimitedSchema) -> None:
-    asked: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    variables: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for question in questions(schema, OURS):
-        asked[question.field].append(question.variables)
+        variables[question.field].append(question.variables)
 
-    batches = [[next(iter(item)) for item in given["batch"]] for given in asked["callCreateBatch"]]
+    batches = [[next(iter(item)) for item in given["batch"]] for given in variables["callCreateBatch"]]
     assert batches == [["start"], ["end"], ["start", "end"], ["end", "start"]]
-    updates = [[next(iter(item)) for item in given["updates"]] for given in asked["tableUpdate"]]
+    updates = [[next(iter(item)) for item in given["updates"]] for given in variables["tableUpdate"]]
     assert updates[:3] == [["append"], ["pop"], ["insert"]]
-    assert [next(iter(given["query"])) for given in asked["feedbackPurge"]] == ["json", "expr"]
+    assert [next(iter(given["query"])) for given in variables["feedbackPurge"]] == ["json", "expr"]

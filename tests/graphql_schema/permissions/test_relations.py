@@ -24,7 +24,7 @@ from tests.stand_in_provider import StandIn
 from tests.stores.calls.builders import call_id, end, start, trace_id
 from tests.stores.images.pictures import answer, encoded
 from tests.waiting import TIMEOUT
-from tests.watching import tells_time
+from tests.watching import contains_time
 
 OURS, THEIRS = "acme/chat", "rival/chat"
 US = Caller("us", (Grant(OURS, Role.ADMIN),))
@@ -32,7 +32,7 @@ OUR_WORDS, HIDDEN = "our own words", "hidden words of the rival"
 LIMITS = Limits(max_aliases=100_000)
 NO_VALUE = "give these edges a value in tests/graphql_schema/permissions/twins.py"
 UNSTEADY = ("explain", "callEventsCursor")
-"""Fields of Query that are answered otherwise each time."""
+"""Fields of Query whose answers differ each time."""
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["compiled", "stock"])
@@ -48,7 +48,7 @@ async def stores(database: Database, providers: EnvironmentProviders) -> Any:  #
     await stores.close()
 
 
-class Asked:
+class RootArguments:
     """The arguments of root fields, all about our project."""
 
     def __init__(self, twin: Twin) -> None:
@@ -83,8 +83,8 @@ class Asked:
         """Return the arguments of a field of Query as a document's text."""
         own = self._of_fields.get(name, {})
         given = self._given | own
-        asked = [each for each, argument in field.args.items() if each in own or is_required_argument(argument)]
-        return f"({', '.join(f'{each}: {json.dumps(given[each])}' for each in asked)})" if asked else ""
+        names = [each for each, argument in field.args.items() if each in own or is_required_argument(argument)]
+        return f"({', '.join(f'{each}: {json.dumps(given[each])}' for each in names)})" if names else ""
 
 
 async def answered(schema: LimitedSchema, stores: Stores, document: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
@@ -106,7 +106,7 @@ async def walked(schema: LimitedSchema, stores: Stores, twin: Twin) -> dict[str,
         return first
 
     times = 2 if schema.execution_context_class is CompilingExecutor else 1
-    steps = Steps(schema._schema, ask, Asked(twin).spelled)
+    steps = Steps(schema._schema, ask, RootArguments(twin).spelled)
     await steps.go()
     return steps.answers
 
@@ -126,18 +126,18 @@ async def test_relations_behave_as_if_no_other_project_existed(schema: LimitedSc
     await Builder(stores, THEIRS, HIDDEN, to=THEIRS).build()
     twin = await Builder(stores, OURS, OUR_WORDS, to=OURS).build()
 
-    beside = await walked(schema, stores, twin)
+    together = await walked(schema, stores, twin)
     await forget(stores.calls.database, THEIRS)
     alone = await walked(schema, stores, twin)
 
-    told = json.dumps(beside)
-    assert OUR_WORDS in told
-    assert HIDDEN not in told
-    assert THEIRS not in told
-    assert not tells_time(told)
-    changed = [document for document, found in beside.items() if found != alone[document]]
+    text = json.dumps(together)
+    assert OUR_WORDS in text
+    assert HIDDEN not in text
+    assert THEIRS not in text
+    assert not contains_time(text)
+    changed = [document for document, found in together.items() if found != alone[document]]
     assert [document for document in changed if not is_unsteady(document)] == []
-    unreached = ruled(written=False) - reached(list(beside.values()))
+    unreached = ruled(written=False) - reached(list(together.values()))
     assert not unreached, f"{NO_VALUE}: {sorted(unreached)}"
 
 
@@ -155,9 +155,9 @@ async def test_relations_follow_no_ref_into_another_project(schema: LimitedSchem
 
     answers = await walked(schema, stores, twin)
 
-    told = json.dumps(answers)
-    assert f"weave:///{THEIRS}/object/thing" in told
-    assert HIDDEN not in told
+    text = json.dumps(answers)
+    assert f"weave:///{THEIRS}/object/thing" in text
+    assert HIDDEN not in text
     named = [(name, value) for each in objects(answers) for name, value in each.items() if is_own(schema, name)]
     assert [(name, value) for name, value in named if THEIRS in str(value)] == []
     assert len(named) > 500
@@ -187,7 +187,7 @@ WRITES = """
   spans: otelExport(projectId: $p, traces: {resourceSpans: [{scopeSpans: [{spans: [{name: "x"}]}]}]})
     { ...OtelExportRes }
 """
-"""Mutations whose answers lead on."""
+"""Mutations whose results lead to other entities."""
 
 
 def fragments(schema: LimitedSchema, document: str) -> str:
@@ -211,7 +211,7 @@ async def test_mutation_results_lead_only_to_own_entities(
     )
     call = {"projectId": OURS, "id": call_id(99)}
     ended = call | {"endedAt": "2026-01-31T12:00:01Z", "summary": {}}
-    begun = call | {"opName": "op", "startedAt": "2026-01-31T12:00:00Z", "attributes": {}, "inputs": {}}
+    started = call | {"opName": "op", "startedAt": "2026-01-31T12:00:00Z", "attributes": {}, "inputs": {}}
     stand_in.reply = lambda body: answer(encoded()) if "prompt" in body else None
 
     written = await answered(
@@ -223,14 +223,14 @@ async def test_mutation_results_lead_only_to_own_entities(
         call=f"weave:///{OURS}/call/{call_id(1)}",
         id=call_id(1),
         none=call_id(98),
-        batch=[{"start": begun}, {"end": ended}],
+        batch=[{"start": started}, {"end": ended}],
     )
     watched = await followed(schema, stores)
 
-    told = json.dumps([written, watched])
-    assert HIDDEN not in told
-    assert THEIRS not in told
-    assert not tells_time(told)
+    text = json.dumps([written, watched])
+    assert HIDDEN not in text
+    assert THEIRS not in text
+    assert not contains_time(text)
     unreached = ruled(written=True) - reached([written, watched])
     assert not unreached, f"select these in WRITES of this file, or in `followed`: {sorted(unreached)}"
 

@@ -31,7 +31,7 @@ CALLERS = {
     "open admin": ANONYMOUS_ADMIN,
 }
 CODES = {"FORBIDDEN", "NOT_FOUND", "OBJECT_DELETED", "BAD_USER_INPUT"}
-"""What a question may be answered with: that it is refused, or that what it asks about is not there or was deleted."""
+"""Codes that an answer may have: the question is rejected or invalid, or its entity is missing or deleted."""
 
 ROLES = {
     "reader": Role.READER,
@@ -58,7 +58,7 @@ async def first_errors(schema: LimitedSchema, context: Context, question: Questi
     results: Any = await schema.stream(question.document, question.variables, context)
     async with aclosing(results):
         answer = asyncio.ensure_future(anext(results))
-        await until(lambda: answer.done() or bool(_begun(commands)))
+        await until(lambda: answer.done() or bool(_started_commands(commands)))
         if answer.done():
             return answer.result().errors or []
         answer.cancel()
@@ -66,14 +66,16 @@ async def first_errors(schema: LimitedSchema, context: Context, question: Questi
         return []
 
 
-def _begun(commands: Commands) -> list[tuple[str, dict[str, Any]]]:
+def _started_commands(commands: Commands) -> list[tuple[str, dict[str, Any]]]:
     """Return the commands without those that continue a watch."""
     return [sent for sent in commands.sent if sent[0] not in {"getMore", "killCursors"}]
 
 
 def own(commands: Commands) -> list[str]:
     """Return the commands without those of watches, because a watch of an earlier question may still send some."""
-    return [name for name, body in _begun(commands) if "$changeStream" not in (body.get("pipeline") or [{}])[0]]
+    return [
+        name for name, body in _started_commands(commands) if "$changeStream" not in (body.get("pipeline") or [{}])[0]
+    ]
 
 
 def is_refused(errors: list[Any], question: Question) -> bool:

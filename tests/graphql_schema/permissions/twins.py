@@ -15,7 +15,7 @@ from tests.stores.actions.specs import looking_for
 from tests.stores.calls.builders import call_id, end, start, trace_id
 
 RUNS = (10, 20)
-"""The numbers of the calls that are runs of an evaluation."""
+"""Numbers of the calls that are runs of an evaluation."""
 
 _OP = {"_type": "CustomWeaveType", "weave_type": {"type": "Op"}}
 _USED = {"usage": {"priced": {"prompt_tokens": 5, "completion_tokens": 2, "requests": 1}}}
@@ -122,11 +122,11 @@ class Builder:
     async def _feedback(self) -> None:
         call, payload = f"weave:///{self.to}/call/{call_id(1)}", {"words": self.words}
         about = [call, self.refs["thing"], f"weave:///{self.to}/trace/{trace_id(1)}"]
-        said = [NewFeedback(self.project_id, ref, "said", payload, creator=self.words) for ref in about]
+        plain = [NewFeedback(self.project_id, ref, "said", payload, creator=self.words) for ref in about]
         # The server accepts an annotation only if its spec is in the same project.
         spec = self.refs["grade"].replace(self.to, self.project_id)
         graded = NewFeedback(self.project_id, call, "wandb.annotation.grade", {"value": 1}, annotation_ref=spec)
-        ran = NewFeedback(
+        produced = NewFeedback(
             self.project_id,
             call,
             "wandb.runnable.answer",
@@ -135,7 +135,7 @@ class Builder:
             call_ref=call,
             trigger_ref=call,
         )
-        batch = [replace(new, id=call_id(900 + n)) for n, new in enumerate([*said, graded, ran])]
+        batch = [replace(new, id=call_id(900 + n)) for n, new in enumerate([*plain, graded, produced])]
         await self.stores.feedback.create(batch)
 
     async def _upkeep(self) -> None:

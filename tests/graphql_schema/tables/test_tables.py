@@ -47,8 +47,8 @@ async def table(run: Run) -> str:
     return digest
 
 
-async def indexes(run: Run, digest: str, **asked: Any) -> list[int]:  # noqa: ANN401 -- any JSON
-    answer = await run(ROWS_OF, digest=digest, **asked)
+async def indexes(run: Run, digest: str, **options: Any) -> list[int]:  # noqa: ANN401 -- any JSON
+    answer = await run(ROWS_OF, digest=digest, **options)
     assert answer.errors == []
     return [node["originalIndex"] for node in answer.data["tableRows"]["nodes"]]
 

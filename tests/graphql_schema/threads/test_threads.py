@@ -188,11 +188,11 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 
 
 async def test_invalid_arguments_are_named(run: Run) -> None:
-    for variables, argument, told in REFUSED:
+    for variables, argument, expected in REFUSED:
         answer = await run(LIST, project=PROJECT, **variables)
 
         assert answer.code == "BAD_USER_INPUT"
-        assert told in answer.errors[0]["message"]
+        assert expected in answer.errors[0]["message"]
         assert argument in answer.errors[0]["message"]
 
 
