@@ -74,7 +74,7 @@ class Batches:
         self._reject = reject
         stores = target.stores
         self._calls = _Batch(stores.calls.restore)
-        self._objects = _Batch(stores.objects.writes)
+        self._objects = _Batch(stores.objects.restore)
         self._feedback = _Batch(stores.feedback.restore)
         self._count = 0
         self._bytes = 0

@@ -54,7 +54,7 @@ class ObjSchema(Node):
     versions = to_many(
         "All versions of the name, sorted by index.",
         Version,
-        lambda stores: stores.objects.documents,
+        lambda stores: stores.objects.versions,
         key_of("project_id", "kind", "object_id"),
     )
     used_by = to_many(

@@ -11,7 +11,7 @@ from graphql_schema.schema import build_schema
 from stores.database import Database
 from stores.json import codec
 from tests.graphql_schema.permissions.steps import Steps, objects, reached
-from tests.graphql_schema.permissions.test_relations import LIMITS, OUR_WORDS, OURS, Asked, is_unsteady
+from tests.graphql_schema.permissions.test_relations import LIMITS, OUR_WORDS, OURS, RootArguments, is_unsteady
 from tests.graphql_schema.permissions.twins import Builder
 
 ALWAYS_NULL: Final = {"CallSchema.deletedAt", "ObjSchema.deletedAt"}
@@ -54,7 +54,7 @@ async def test_plain_field_selected_alone_equals_the_field_among_all_others(data
 
     schema, stores = build_schema(LIMITS), Stores.for_database(database)
     twin = await Builder(stores, OURS, OUR_WORDS, to=OURS).build()
-    steps = Steps(schema._schema, ask, Asked(twin).spelled)
+    steps = Steps(schema._schema, ask, RootArguments(twin).spelled)
     await steps.go()
     answers = {
         document: answer
