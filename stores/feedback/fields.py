@@ -1,4 +1,4 @@
-"""Fields of feedback for queries and sorting, and the paths that each one needs."""
+"""Fields of feedback for queries and sorting."""
 
 from typing import Final
 
@@ -23,12 +23,3 @@ FEEDBACK_FIELDS: Final = FieldTable(
 )
 
 INDEXED_FEEDBACK_FIELDS: Final = IndexedFields(FEEDBACK_FIELDS, "feedback")
-
-READS: Final = {
-    "payload": ("json.payload",),
-    "ref": ("project_id", "id"),
-    "call": ("project_id", "call_id"),
-    "annotation": ("project_id", "annotation_ref"),
-    "on": ("project_id", "weave_ref"),
-}
-"""Document paths of the fields that are not stored under their own name."""

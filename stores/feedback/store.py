@@ -14,7 +14,7 @@ from stores.database.error_translation import translate_driver_errors
 from stores.document_list import OLDEST_FIRST, DocumentList
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.feedback.annotations import check_annotations
-from stores.feedback.fields import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS, READS
+from stores.feedback.fields import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS
 from stores.feedback.inputs import NewFeedback, check_id
 from stores.feedback.writes import key, new_document, restore, write
 from stores.input_checks import MAX_MEMBERS
@@ -46,7 +46,13 @@ class FeedbackStore(DocumentList[None]):
     """Reads and writes feedback in MongoDB."""
 
     indexed = INDEXED_FEEDBACK_FIELDS
-    reads: ClassVar = READS
+    reads: ClassVar = {
+        "payload": ("json.payload",),
+        "ref": ("project_id", "id"),
+        "call": ("project_id", "call_id"),
+        "annotation": ("project_id", "annotation_ref"),
+        "on": ("project_id", "weave_ref"),
+    }
 
     def __init__(self, database: Database) -> None:
         super().__init__(database, database.feedback)

@@ -30,9 +30,6 @@ CONTENT: Final = ("json", "val", "refs", "size_bytes")
 
 EMPTY: Final[dict[str, Any]] = {"json": {"val": "{}"}, "val": {}, "size_bytes": 2}
 
-LINKED_READS: Final = {"table": ("val.rows",), "files": ("val.files",)}
-"""Document paths that these need, besides the version's identity."""
-
 _CODE: Final = re.compile("%([0-9A-F]{2})")
 
 

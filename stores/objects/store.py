@@ -43,7 +43,7 @@ class ObjectsStore(DocumentList[ObjectsFilter]):
     indexed = INDEXED_OBJECT_FIELDS
     scope: ClassVar = {"visible": True}
     always_read = ("project_id", "kind", "object_id", "digest")
-    reads: ClassVar = {"val": ("json.val",), **documents.LINKED_READS}
+    reads: ClassVar = {"val": ("json.val",), "table": ("val.rows",), "files": ("val.files",)}
 
     def __init__(self, database: Database) -> None:
         super().__init__(database, database.objects)
