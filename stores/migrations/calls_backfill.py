@@ -8,11 +8,12 @@ Servers of an older version must not write during the backfill.
 
 import logging
 from collections.abc import AsyncIterable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from bson import encode as bson_encode
-from pymongo import ReturnDocument, UpdateOne
+from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
 from stores.calls.documents import DERIVED_VERSION, KEY_FIELDS, TURN_OF, summary_usage_fields
@@ -21,7 +22,7 @@ from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
 from stores.concurrency.time_slices import TimeSlice
 from stores.database import Database, Document
 from stores.database.error_translation import TOO_LARGE
-from stores.database.leases import LEASE_SECONDS, available_to, lease_update, new_holder
+from stores.database.leases import LEASE_SECONDS, Lease, LeaseLostError
 from stores.errors import StoreError
 from stores.json import codec
 from stores.otel.usage import usage_of_stored
@@ -84,8 +85,7 @@ class CallsBackfill:
         self._calls = database.calls
         self._upgrades = database.upgrades
         self._step = step
-        self._lease_seconds = lease_seconds
-        self._holder = new_holder()
+        self._lease = Lease(database.upgrades, {"_id": _ID, "is_done": False}, lease_seconds)
 
     async def advance(self) -> Progress | None:
         """Process one batch of calls, unless another process holds the lease; return the progress, None when done.
@@ -99,33 +99,22 @@ class CallsBackfill:
         state = await self._upgrades.find_one({"_id": _ID}) or await self._start()
         if state["is_done"]:
             return None
-        leased = await self._update_and_renew({})
-        if leased is None:
+        if not await self._lease.acquire():
             return _progress(state, is_ours=False)
-        cursor = self._calls.find({"_id": {"$gt": leased["position"]}}, {"_id": 1}, sort=[("_id", 1)], limit=self._step)
+        position = self._lease.state["position"]
+        cursor = self._calls.find({"_id": {"$gt": position}}, {"_id": 1}, sort=[("_id", 1)], limit=self._step)
         keys = [document["_id"] async for document in cursor]
-        changed = await self._backfill({"_id": {"$gt": leased["position"], "$lte": keys[-1]}}) if keys else 0
-        advanced = {
-            "position": {"$literal": keys[-1] if keys else leased["position"]},
-            "looked_at": {"$add": ["$looked_at", len(keys)]},
-            "changed": {"$add": ["$changed", changed]},
-            "is_done": len(keys) < self._step,
-        }
-        return _progress(await self._update_and_renew(advanced) or leased, is_ours=True)
+        changed = await self._backfill({"_id": {"$gt": position, "$lte": keys[-1]}}) if keys else 0
+        advanced = {"position": keys[-1] if keys else position, "is_done": len(keys) < self._step}
+        with suppress(LeaseLostError):  # another process repeats this batch, which does no harm
+            await self._lease.advance(advanced, {"looked_at": len(keys), "changed": changed})
+        return _progress(self._lease.state, is_ours=True)
 
     async def _start(self) -> Document:
         new = {"position": "", "looked_at": 0, "changed": 0, "is_done": False}
         new["total"] = await self._calls.estimated_document_count()
         await self._upgrades.update_one({"_id": _ID}, {"$setOnInsert": new}, upsert=True)
         return new
-
-    async def _update_and_renew(self, changes: Document) -> Document | None:
-        """Change the state and renew the lease; None, without a change, if another process has the lease."""
-        return await self._upgrades.find_one_and_update(
-            {"_id": _ID, "is_done": False, **available_to(self._holder)},
-            [{"$set": {**changes, **lease_update(self._holder, self._lease_seconds)}}],
-            return_document=ReturnDocument.AFTER,
-        )
 
     async def _backfill(self, range_match: Document) -> int:
         """Backfill a range of calls; return the number of changes."""

@@ -12,13 +12,14 @@ from stores.calls.filters import CallsFilter
 from stores.calls.list_query import calls_list_query
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, Document, database_query, database_write
+from stores.database.leases import LeaseLostError
 from stores.database.paced_steps import deadline_in, run_paced
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.paging import PageRequest, Row
 from stores.query import Query
 from stores.text_search.highlights import MAX_HIGHLIGHTS, add_highlights
-from stores.text_search.index_state import IndexLease, IndexLostError, SearchIndex, switch
+from stores.text_search.index_state import SearchIndex, index_lease, switch
 from stores.text_search.indexing import IS_MARKED, Indexer, has_work
 from stores.text_search.ranked import ranked_count, ranked_page
 from stores.text_search.results import FoundPage, Method, TextQuery, cursor_error
@@ -146,13 +147,13 @@ class TextSearchStore:
             UnavailableError: if the database is unreachable; the work continues when it is back.
         """
         check_project_id(project_id)
-        lease = await self.database.run(IndexLease.acquire(self.database, project_id))
-        if lease is None:
+        lease = index_lease(self.database, project_id)
+        if not await self.database.run(lease.acquire()):
             return
         try:
             await run_paced(self.database, Indexer(self.database, lease).steps(), pause, deadline_in(seconds))
             await self.database.run(lease.release())
-        except IndexLostError:
+        except LeaseLostError:
             return
 
     @database_query

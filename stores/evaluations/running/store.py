@@ -15,11 +15,12 @@ from stores.calls import CallEnd, CallsStore
 from stores.calls.inputs import MAX_DISPLAY_NAME
 from stores.completions import CompletionsStore
 from stores.database import Database
+from stores.database.leases import LeaseLostError
 from stores.errors import BadInputError, NotFoundError, StoreError, UnavailableError
 from stores.evaluations.running import ops, run_queue
 from stores.evaluations.running.call_tree import RunCalls
 from stores.evaluations.running.definitions import Definition, Definitions
-from stores.evaluations.running.run_queue import LeaseLostError, RunLease, RunOrder
+from stores.evaluations.running.run_queue import RunLease, RunOrder
 from stores.evaluations.running.run_worker import CANCELED, RunWorker, Sources
 from stores.evaluations.status import Failed, NotFound, Status
 from stores.evaluations.status import Running as StillRunning
@@ -88,7 +89,8 @@ class EvaluationRunsStore:
         await ops.ensure_server_ops(sources.objects, sources.files, project_id)
         order = _order(project_id, definition, wb_user_id or LOCAL_USER)
         await self.database.run(self.database.ensure_projects_listed([project_id]))
-        lease = await self.database.run(RunLease.add(self._runs, order))
+        lease = RunLease(self._runs, project_id, order.call_id)
+        await self.database.run(lease.order(order))
         run = RunCalls(project_id, order.call_id, order.trace_id, order.wb_user_id)
         op_name = ops.RunOps.choose(project_id, definition).evaluate
         inputs = {"self": order.evaluation_ref, "model": order.model_ref}
@@ -163,8 +165,8 @@ class EvaluationRunsStore:
 
         If the task is cancelled, the run is released for other workers.
         """
-        lease = await self.database.run(RunLease.acquire(self._runs, project_id, call_id))
-        if lease is None:
+        lease = RunLease(self._runs, project_id, call_id)
+        if not await self.database.run(lease.take()):
             return
         worker = self._workers[call_id] = RunWorker(self._sources, lease, self._rows)
         try:
