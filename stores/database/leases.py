@@ -104,8 +104,8 @@ class Lease:
     ) -> _Result:
         """Run `work` and return its result; call `renew` meanwhile, after each pause (by default a third of the lease).
 
-        Setting `wake` ends a pause. If `renew` fails because of the database, it is tried again. The lease counts as lost if that takes as long as
-        the lease. An error of `renew` cancels the work.
+        Setting `wake` ends a pause. If `renew` fails because of the database, it is tried again. The lease counts as
+        lost if that takes as long as the lease. An error of `renew` cancels the work.
 
         Raises:
             LeaseLostError: if the lease is lost; the work is cancelled then.
