@@ -14,7 +14,7 @@ from typing import Final
 from stores import ids, times
 from stores.database import Collection, Database, Document, project_registry
 from stores.database.leases import LEASE_SECONDS, Lease
-from stores.database.paced_steps import WorkSteps
+from stores.database.paced_steps import WorkSteps, key_range
 from stores.database.transactions import Session
 from stores.errors import ConflictError
 from stores.files.deletion import FIELDS, discard_removed, remove
@@ -92,7 +92,7 @@ class Purge:
     async def _remove_all(self) -> WorkSteps:
         """Delete everything once, in the order of keys; documents stored meanwhile at smaller keys remain."""
         for name, collection in self._collections():
-            after = f"{self._project_id}:"
+            after = ""
             while last := await self._database.transaction(
                 partial(self._remove_batch, name=name, collection=collection, after=after)
             ):
@@ -121,14 +121,8 @@ class Purge:
             ("search_words", database.search_words),
         ]
 
-    @property
-    def _keys(self) -> Document:
-        """The range of all keys of the project."""
-        return {"$gt": f"{self._project_id}:", "$lt": f"{self._project_id};"}
-
-    @property
-    def _match(self) -> Document:
-        return {"_id": self._keys, "project_id": self._project_id}
+    def _match(self, after: str = "") -> Document:
+        return {"_id": key_range(self._project_id, after), "project_id": self._project_id}
 
     async def _last_writes_at(self) -> int | None:
         """Return the time after which no process writes without having seen the mark; None if it has passed."""
@@ -140,7 +134,7 @@ class Purge:
 
     async def _remove_batch(self, session: Session, name: str, collection: Collection, after: str) -> str | None:
         """Delete the next documents after a key; return the last deleted key, None if there are no more."""
-        match = {**self._match, "_id": {**self._keys, "$gt": after}}
+        match = self._match(after)
         paths = FIELDS if name == "files" else {"_id": 1}
         cursor = collection.find(match, paths, sort=[("_id", 1)], limit=_BATCH_SIZE, session=session)
         documents: list[Document] = await cursor.to_list(None)
@@ -158,7 +152,7 @@ class Purge:
     async def _finish(self, session: Session) -> bool:
         """Finish the purge if nothing is left; from then on the project can be created anew."""
         for _, collection in self._collections():
-            if await collection.find_one(self._match, {"_id": 1}, session=session):
+            if await collection.find_one(self._match(), {"_id": 1}, session=session):
                 return False
         await self._database.retention.delete_one({"_id": self._project_id}, session=session)
         await self._database.search_indexes.delete_one({"_id": self._project_id}, session=session)

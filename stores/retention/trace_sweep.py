@@ -5,12 +5,12 @@ the transaction is retried. An end that arrives for one of the calls conflicts w
 is retried.
 """
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from stores.database import Document
-from stores.database.paced_steps import WorkSteps
+from stores.database.paced_steps import WorkSteps, weighted_batches
 from stores.database.transactions import Session
 from stores.retention.rules import Limits, Pipeline
 from stores.retention.sweep_state import SweepLease
@@ -59,7 +59,7 @@ class TracesSweep:
         position: Document = {}
         while calls := await self._next_calls(self._limits, position):
             position = calls[-1]
-            for doomed_traces in _batches(await self._doomed_traces(self._limits, calls)):
+            for doomed_traces in weighted_batches(await self._doomed_traces(self._limits, calls), "calls", BATCH_SIZE):
                 async for _ in self._remove(self._limits, doomed_traces):
                     yield
             yield
@@ -202,18 +202,6 @@ async def remove_calls(lease: SweepLease, session: Session, call_ids: Sequence[s
     on_these_calls = {"project_id": project_id, "call_id": {"$in": list(call_ids)}}
     feedback = await database.feedback.delete_many(on_these_calls, session=session)
     await lease.count({**counts, "feedback": feedback.deleted_count}, session)
-
-
-def _batches(doomed_traces: Sequence[Document]) -> Iterator[list[Document]]:
-    """Group the traces into batches for one transaction each; a very large trace forms a batch of its own."""
-    batch: list[Document] = []
-    for trace in doomed_traces:
-        if batch and sum(each["calls"] for each in batch) + trace["calls"] > BATCH_SIZE:
-            yield batch
-            batch = []
-        batch.append(trace)
-    if batch:
-        yield batch
 
 
 async def remove_orphaned(lease: SweepLease, session: Session, on_calls: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from stores import times
 from stores.database import Database, Document
 from stores.database.content_store import batches
-from stores.database.paced_steps import WorkSteps
+from stores.database.paced_steps import WorkSteps, key_range
 from stores.database.transactions import Session
 from stores.files.deletion import FIELDS, discard_removed, remove
 from stores.files.touch import stored_before
@@ -80,7 +80,6 @@ class UnusedFilesSweep:
 
 async def next_files(database: Database, project_id: str, before: int, after: str = "") -> dict[str, tuple[str, int]]:
     """Return digest and size by key of a project's next files after a key, last stored or read before a time."""
-    keys = {"$gt": after or f"{project_id}:", "$lt": f"{project_id};"}
-    match: Document = {"_id": keys, "project_id": project_id, **stored_before(before)}
+    match: Document = {"_id": key_range(project_id, after), "project_id": project_id, **stored_before(before)}
     rows = database.files.find(match, {"digest": 1, "length": 1}, sort=[("_id", 1)], limit=_MAX_CANDIDATES)
     return {row["_id"]: (row["digest"], row["length"]) async for row in rows}

@@ -48,8 +48,8 @@ class SearchIndex:
         return self.ready_at is not None
 
     @classmethod
-    def from_document(cls, project_id: str, document: Document | None) -> Self:
-        """Create the state from a project's document; without a document the index is off."""
+    def from_document(cls, project_id: str, document: Document | None, waiting: int, sums: Document) -> Self:
+        """Create the state from a project's document (off without one), waiting calls, and sums over segments."""
         state = document or {}
         return cls(
             project_id,
@@ -60,6 +60,9 @@ class SearchIndex:
             total=state.get("total", 0),
             has_passed=state.get("has_passed", False),
             is_under_way=not state.get("is_done", True) and "ready_at" not in state,
+            waiting=waiting,
+            cut=sums.get("cut", 0),
+            size_bytes=sums.get("size", 0),
         )
 
 

@@ -6,7 +6,7 @@ from typing import Final
 from stores import ids, times
 from stores.database import Database, Document
 from stores.database.leases import Lease
-from stores.database.paced_steps import WorkSteps
+from stores.database.paced_steps import WorkSteps, key_range
 from stores.text_search import segments
 from stores.text_search.searched_fields import PATHS
 from stores.text_search.segments import MAX_CALLS, Segment
@@ -74,7 +74,7 @@ class Indexer:
         await self._lease.advance({**passed, **(finished if is_last else {})})
 
     async def _keys_after(self, position: str) -> list[str]:
-        match = {"_id": {"$gt": position, "$lt": f"{self._project_id};"}, "project_id": self._project_id}
+        match = {"_id": key_range(self._project_id, position), "project_id": self._project_id}
         cursor = self._calls.find(match, {"_id": 1}, sort=[("_id", 1)], limit=_BATCH_SIZE, batch_size=_BATCH_SIZE + 1)
         return [call["_id"] async for call in cursor]
 

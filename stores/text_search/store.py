@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 
 from stores.calls.computed_fields import add_computed_fields
@@ -167,8 +166,7 @@ class TextSearchStore:
         of_project: list[Document] = [{"$match": {"project_id": project_id}}, {"$group": {"_id": None, **sums}}]
         counted = await self.database.search_segments.aggregate(of_project).to_list(1)
         waiting = await self.database.calls.count_documents({"project_id": project_id, "search_due": IS_MARKED})
-        index = replace(SearchIndex.from_document(project_id, document), waiting=waiting)
-        return replace(index, cut=counted[0]["cut"], size_bytes=counted[0]["size"]) if counted else index
+        return SearchIndex.from_document(project_id, document, waiting, counted[0] if counted else {})
 
 
 def _check_highlights(highlights: int | None) -> None:

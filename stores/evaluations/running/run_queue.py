@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from stores.database import Collection, Document
 from stores.database.leases import EXPIRED, Lease
+from stores.evaluations.running.call_tree import RunCalls
 from stores.security.access import ANONYMOUS
 
 MAX_TAKES_WITHOUT_PROGRESS: Final = 5
@@ -23,16 +24,12 @@ MAX_TAKES_WITHOUT_PROGRESS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class RunOrder:
-    """An order: the objects to run, and the ids of the run's call and trace."""
+class RunOrder(RunCalls):
+    """An order: the objects to run, and the fields that all calls of the run share."""
 
-    project_id: str
-    call_id: str
-    trace_id: str
     evaluation_ref: str
     model_ref: str
     display_name: str
-    wb_user_id: str
     created_at: int
     rows: int
     ordered_by: str = ANONYMOUS
@@ -85,7 +82,12 @@ class RunLease(Lease):
     def __init__(self, runs: Collection, project_id: str, call_id: str) -> None:
         super().__init__(runs, key(project_id, call_id))
 
-    async def order(self, order: RunOrder) -> None:
+    @property
+    def order(self) -> RunOrder:
+        """The order in the run's document."""
+        return RunOrder.from_document(self.state)
+
+    async def add(self, order: RunOrder) -> None:
         """Insert a run with its lease acquired, so that no other worker starts before `release`."""
         await self.insert({**asdict(order), "completed": 0, "takes": 0, "vain_takes": 0})
 

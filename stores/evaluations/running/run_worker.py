@@ -7,31 +7,23 @@ import asyncio
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final
 
 from pymongo.errors import PyMongoError
 
 from stores import ids, times
-from stores.calls import CallEnd, CallsStore
-from stores.completions import CompletionsStore
-from stores.database import Database, Document
+from stores.calls import CallEnd
+from stores.database import Document
 from stores.database.leases import LeaseLostError
 from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError
 from stores.evaluations.running import ops
-from stores.evaluations.running.call_tree import RunCalls
 from stores.evaluations.running.definitions import Dataset, Definition, Definitions
-from stores.evaluations.running.model_requests import billed_as
-from stores.evaluations.running.row_worker import CallResult, Example, RowWorker, RunContext
-from stores.evaluations.running.run_queue import MAX_TAKES_WITHOUT_PROGRESS, RunLease, RunOrder
+from stores.evaluations.running.row_worker import CallResult, Example, RowWorker, RunContext, Sources, billed_as
+from stores.evaluations.running.run_queue import MAX_TAKES_WITHOUT_PROGRESS, RunLease
 from stores.evaluations.running.summaries import RunSummary
-from stores.feedback import FeedbackStore
-from stores.files import FilesStore
 from stores.json import codec
-from stores.objects import ObjectsStore
 from stores.paging import PageRequest, Row
-from stores.tables import TablesStore
 
 logger = logging.getLogger("loomql")
 
@@ -45,19 +37,6 @@ _PAGE_BYTES: Final = 4 * 1024 * 1024
 _PAGE_ROWS: Final = 100
 _CALL_BATCH: Final = 1_000
 _TRANSIENT_ERRORS: Final = (UnavailableError, StoreTimeoutError, ConflictError, PyMongoError)
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """The stores that a run reads and writes, and the completions store that sends its requests."""
-
-    database: Database
-    calls: CallsStore
-    feedback: FeedbackStore
-    objects: ObjectsStore
-    files: FilesStore
-    tables: TablesStore
-    models: CompletionsStore
 
 
 class _FailedError(Exception):
@@ -78,9 +57,8 @@ class RunWorker:
         self._sources = sources
         self._lease = lease
         self._rows = rows
-        self._order = order = RunOrder.from_document(lease.state)
-        self._run = RunCalls(order.project_id, order.call_id, order.trace_id, order.wb_user_id)
-        self._root = self._run.root(ops.EVALUATE, {}, order.created_at, order.display_name)
+        self._order = order = lease.order
+        self._root = order.root(ops.EVALUATE, {}, order.created_at, order.display_name)
         self._summary = RunSummary([])
         self._succeeded = 0
         self._failure: str | None = None
@@ -149,7 +127,7 @@ class RunWorker:
         self._check_not_canceled()
         # A purge waits for listed projects, so that nothing is written after it.
         await database.run(database.ensure_projects_listed([self._order.project_id]))
-        if not await self._call_exists():
+        if await self._root_call() is None:
             raise _DeletedError
 
     def _check_not_canceled(self) -> None:
@@ -164,34 +142,25 @@ class RunWorker:
         """
         sources, order, state = self._sources, self._order, self._lease.state
         self._check_not_canceled()
-        if await self._has_ended():
+        root = await self._root_call()
+        if root is None or "ended_at" in root:  # another worker died before it deleted the document
             return
         if state["vain_takes"] > MAX_TAKES_WITHOUT_PROGRESS:
             raise _FailedError("The run was interrupted repeatedly without completing another row")
         definitions = Definitions(sources.objects, sources.tables, order.project_id)
         definition = await definitions.read(order.evaluation_ref, order.model_ref)
-        run_ops = ops.RunOps.choose(order.project_id, definition)
         names = {model.llm_model_id for model in (definition.model, *(judge.model for judge in definition.judges))}
-        billed_names = {name: await billed_as(sources.models, order.project_id, name) for name in names}
         context = RunContext(
-            sources.calls,
-            sources.feedback,
-            sources.models,
-            self._run,
-            run_ops,
+            sources,
+            order,
+            ops.RunOps.choose(order.project_id, definition),
             definition,
-            state["takes"] > 1,
-            billed_names,
+            is_resumed=state["takes"] > 1,
+            billed_as={name: await billed_as(sources.models, order.project_id, name) for name in names},
         )
         self._summary = RunSummary([judge.name for judge in definition.judges])
         await self._run_rows(context)
         await self._store_summary(context)
-
-    async def _has_ended(self) -> bool:
-        """Return True if the run's call has ended or is deleted; a worker may die before it deletes the document."""
-        order = self._order
-        root = await self._sources.calls.one(order.project_id, order.call_id, ["ended_at"])
-        return root is None or "ended_at" in root
 
     async def _run_rows(self, context: RunContext) -> None:
         """Execute every row that is not done, as many concurrently as `_rows` allows."""
@@ -223,7 +192,7 @@ class RunWorker:
 
     async def _pages(self, definition: Definition) -> AsyncIterator[list[Example]]:
         """Yield pages of the dataset, trial by trial; a page of long rows has fewer rows."""
-        dataset, project_id, tables = definition.dataset, self._run.project_id, self._sources.tables
+        dataset, project_id, tables = definition.dataset, self._order.project_id, self._sources.tables
         for trial in range(definition.trials):
             cursor, has_next = None, True
             while has_next:
@@ -264,14 +233,14 @@ class RunWorker:
     async def _close(self) -> None:
         """Remove the run from the queue; if its call was deleted, delete the calls written below it since."""
         order, calls = self._order, self._sources.calls
-        if not await self._call_exists():
+        if await self._root_call() is None:
             while call_ids := await self._find_call_ids({}):
                 await calls.delete(order.project_id, call_ids, order.wb_user_id)
         await self._sources.database.run(self._lease.remove())
 
-    async def _call_exists(self) -> bool:
-        order = self._order
-        return await self._sources.calls.one(order.project_id, order.call_id, ["id"]) is not None
+    async def _root_call(self) -> Row | None:
+        """Return the run's call; None if it was deleted."""
+        return await self._sources.calls.one(self._order.project_id, self._order.call_id, ["ended_at"])
 
     async def _find_call_ids(self, match: Document) -> list[str]:
         order, database = self._order, self._sources.database

@@ -18,10 +18,10 @@ from stores.database import Database
 from stores.database.leases import LeaseLostError
 from stores.errors import BadInputError, NotFoundError, StoreError, UnavailableError
 from stores.evaluations.running import ops, run_queue
-from stores.evaluations.running.call_tree import RunCalls
 from stores.evaluations.running.definitions import Definition, Definitions
+from stores.evaluations.running.row_worker import Sources
 from stores.evaluations.running.run_queue import RunLease, RunOrder
-from stores.evaluations.running.run_worker import CANCELED, RunWorker, Sources
+from stores.evaluations.running.run_worker import CANCELED, RunWorker
 from stores.evaluations.status import Failed, NotFound, Status
 from stores.evaluations.status import Running as StillRunning
 from stores.evaluations.store import EvaluationsStore
@@ -90,13 +90,15 @@ class EvaluationRunsStore:
         order = _order(project_id, definition, wb_user_id or LOCAL_USER)
         await self.database.run(self.database.ensure_projects_listed([project_id]))
         lease = RunLease(self._runs, project_id, order.call_id)
-        await self.database.run(lease.order(order))
-        run = RunCalls(project_id, order.call_id, order.trace_id, order.wb_user_id)
+        await self.database.run(lease.add(order))
         op_name = ops.RunOps.choose(project_id, definition).evaluate
         inputs = {"self": order.evaluation_ref, "model": order.model_ref}
-        await sources.calls.write([run.root(op_name, inputs, order.created_at, order.display_name).start()])
+        await sources.calls.write([order.root(op_name, inputs, order.created_at, order.display_name).start()])
         if not await self.database.run(lease.release()):
-            await self._end_dropped(order)
+            # Another worker dropped the run before its call was stored.
+            failed = {"status_counts": {"success": 0, "error": 1}}
+            end = CallEnd(project_id, order.call_id, times.now(), failed, "The run could not start")
+            await sources.calls.write([end])
             raise UnavailableError("the database was too slow to start the run; retry")
         self._order_event.set()
         return order.call_id
@@ -109,12 +111,6 @@ class EvaluationRunsStore:
                 await self._sources.models.endpoints.resolve(project_id, model.llm_model_id)
             except ProviderError as error:
                 raise BadInputError(f"cannot use {model.ref}: {error.message}", argument) from None
-
-    async def _end_dropped(self, order: RunOrder) -> None:
-        """End the call of a run that another worker dropped before the call was stored."""
-        failed = {"status_counts": {"success": 0, "error": 1}}
-        why = "The run could not start"
-        await self._sources.calls.write([CallEnd(order.project_id, order.call_id, times.now(), failed, why)])
 
     async def cancel(self, project_id: str, call_id: str, wb_user_id: str | None = None) -> bool:
         """Cancel a run and its running calls; False if it had already ended.
@@ -223,14 +219,14 @@ def _order(project_id: str, definition: Definition, wb_user_id: str) -> RunOrder
     return RunOrder(
         project_id,
         call_id,
-        ids.new_id(),
-        definition.evaluation_ref,
-        definition.model.ref,
-        name[:MAX_DISPLAY_NAME],
-        wb_user_id,
-        times.now(),
-        definition.rows,
-        audit.CALLER.get(),
+        trace_id=ids.new_id(),
+        wb_user_id=wb_user_id,
+        evaluation_ref=definition.evaluation_ref,
+        model_ref=definition.model.ref,
+        display_name=name[:MAX_DISPLAY_NAME],
+        created_at=times.now(),
+        rows=definition.rows,
+        ordered_by=audit.CALLER.get(),
     )
 
 
