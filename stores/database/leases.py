@@ -24,7 +24,7 @@ from stores.database.transactions import Session
 from stores.errors import StoreError
 
 LEASE_SECONDS: Final = 15.0
-"""Longer than one step takes on a slow database; a dead holder blocks others for this long."""
+"""Duration of a lease, longer than a step on a slow database; a dead holder blocks others for this long."""
 
 _Document = dict[str, Any]
 _Result = TypeVar("_Result")

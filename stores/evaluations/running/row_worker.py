@@ -54,9 +54,9 @@ _RETRY_SECONDS: Final = 1.0
 _FEEDBACK_TYPE: Final = "wandb.runnable"
 
 ATTEMPTS: Final = 4
-"""Each attempt is several requests if the provider asks for a short wait."""
+"""Maximum attempts, each of several requests if the provider asks for a short wait."""
 MAX_WAIT_SECONDS: Final = 60.0
-"""If a provider asks for a longer wait, the request fails."""
+"""Longest wait that a provider may ask for; after a longer one, the request fails."""
 
 _TOO_BUSY: Final = (429, 503)
 _DATABASE_ERRORS: Final = (UnavailableError, StoreTimeoutError, ConflictError)

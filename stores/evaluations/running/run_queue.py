@@ -20,7 +20,7 @@ from stores.evaluations.running.call_tree import RunCalls
 from stores.security.access import ANONYMOUS
 
 MAX_TAKES_WITHOUT_PROGRESS: Final = 5
-"""A run acquired more often than this without progress fails, because it probably kills its workers."""
+"""Maximum acquisitions of a run without progress; then it fails, because it probably kills its workers."""
 
 
 @dataclass(frozen=True, slots=True)
