@@ -6,7 +6,8 @@ A resumed run keeps the steps that have ended and does not repeat their requests
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, TypeVar
@@ -283,13 +284,20 @@ class RowWorker:
         return CallResult(None if failure else output, failure, seconds, call.tally)
 
 
-async def run_all(coroutines: Iterable[Coroutine[Any, Any, _Result]]) -> list[_Result]:
-    """Run coroutines concurrently and return their results; if one fails, cancel the rest and raise its error."""
+@asynccontextmanager
+async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """Context manager of a task group that raises the first error of its tasks instead of an exception group."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(work) for work in coroutines]
+            yield group
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
+
+
+async def run_all(coroutines: Iterable[Coroutine[Any, Any, _Result]]) -> list[_Result]:
+    """Run coroutines concurrently and return their results; if one fails, cancel the rest and raise its error."""
+    async with task_group() as group:
+        tasks = [group.create_task(work) for work in coroutines]
     return [task.result() for task in tasks]
 
 

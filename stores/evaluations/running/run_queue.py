@@ -17,6 +17,7 @@ from typing import Final, Self
 from stores.database import Collection, Document
 from stores.database.leases import EXPIRED, Lease
 from stores.evaluations.running.call_tree import RunCalls
+from stores.evaluations.status import Running
 from stores.security.access import ANONYMOUS
 
 MAX_TAKES_WITHOUT_PROGRESS: Final = 5
@@ -38,14 +39,6 @@ class RunOrder(RunCalls):
     def from_document(cls, document: Document) -> Self:
         """Read the order from a run's document."""
         return cls(**{name: document[name] for name in cls.__dataclass_fields__ if name in document})
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Progress of a run: rows done, and rows in total."""
-
-    completed: int
-    rows: int
 
 
 def key(project_id: str, call_id: str) -> Document:
@@ -70,10 +63,10 @@ async def cancel_ordered_by(runs: Collection, caller: str, why: str) -> int:
     return (await runs.update_many({"ordered_by": caller}, {"$set": {"canceled_by": why}})).matched_count
 
 
-async def progress(runs: Collection, project_id: str, call_id: str) -> Progress | None:
+async def progress(runs: Collection, project_id: str, call_id: str) -> Running | None:
     """Return the progress of a run; None if it has no document."""
     document = await runs.find_one(key(project_id, call_id), {"completed": 1, "rows": 1})
-    return Progress(document["completed"], document["rows"]) if document else None
+    return Running(document["completed"], document["rows"]) if document else None
 
 
 class RunLease(Lease):

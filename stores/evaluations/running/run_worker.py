@@ -19,7 +19,15 @@ from stores.database.leases import LeaseLostError
 from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError
 from stores.evaluations.running import ops
 from stores.evaluations.running.definitions import Dataset, Definition, Definitions
-from stores.evaluations.running.row_worker import CallResult, Example, RowWorker, RunContext, Sources, billed_as
+from stores.evaluations.running.row_worker import (
+    CallResult,
+    Example,
+    RowWorker,
+    RunContext,
+    Sources,
+    billed_as,
+    task_group,
+)
 from stores.evaluations.running.run_queue import MAX_TAKES_WITHOUT_PROGRESS, RunLease
 from stores.evaluations.running.summaries import RunSummary
 from stores.json import codec
@@ -164,19 +172,16 @@ class RunWorker:
 
     async def _run_rows(self, context: RunContext) -> None:
         """Execute every row that is not done, as many concurrently as `_rows` allows."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                async for examples in self._pages(context.definition):
-                    done = await context.stored_results(example.name for example in examples)
-                    for example in examples:
-                        if example.name in done:
-                            self._count(done[example.name])
-                            continue
-                        await self._rows.acquire()
-                        row = group.create_task(self._run_row(context, example))
-                        row.add_done_callback(lambda _: self._rows.release())
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+        async with task_group() as group:
+            async for examples in self._pages(context.definition):
+                done = await context.stored_results(example.name for example in examples)
+                for example in examples:
+                    if example.name in done:
+                        self._count(done[example.name])
+                        continue
+                    await self._rows.acquire()
+                    row = group.create_task(self._run_row(context, example))
+                    row.add_done_callback(lambda _: self._rows.release())
 
     async def _run_row(self, context: RunContext, example: Example) -> None:
         self._count(await RowWorker(context, self._root, example).run())

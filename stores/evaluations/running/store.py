@@ -22,8 +22,7 @@ from stores.evaluations.running.definitions import Definition, Definitions
 from stores.evaluations.running.row_worker import Sources
 from stores.evaluations.running.run_queue import RunLease, RunOrder
 from stores.evaluations.running.run_worker import CANCELED, RunWorker
-from stores.evaluations.status import Failed, NotFound, Status
-from stores.evaluations.status import Running as StillRunning
+from stores.evaluations.status import Failed, NotFound, Running, Status
 from stores.evaluations.store import EvaluationsStore
 from stores.feedback import FeedbackStore
 from stores.files import FilesStore
@@ -125,11 +124,11 @@ class EvaluationRunsStore:
         status = await self._evaluations.status(project_id, call_id)
         if isinstance(status, NotFound):
             raise NotFoundError(f"there is no call {call_id[:64]!r} in {project_id}", "call_id")
-        if not isinstance(status, StillRunning):
+        if not isinstance(status, Running):
             return False
         if not await self.database.run(run_queue.cancel(self._runs, project_id, call_id, wb_user_id or LOCAL_USER)):
             new_status = await self._evaluations.status(project_id, call_id)
-            if isinstance(new_status, StillRunning):
+            if isinstance(new_status, Running):
                 raise BadInputError("is not a run of the server; the program that logs it can end it", "call_id")
             return _is_canceled(new_status)
         await self._wait_for_end(project_id, call_id)
@@ -190,7 +189,7 @@ class EvaluationRunsStore:
             seconds = monotonic() - started_at
             if status != last_status:
                 yield status
-            if not isinstance(status, StillRunning):
+            if not isinstance(status, Running):
                 return
             last_status = status
             await self._pause(max(_POLL_SECONDS, seconds * _PAUSE_FACTOR))
@@ -206,11 +205,7 @@ class EvaluationRunsStore:
         """Return a run's status; for a run in the queue, without counting its calls."""
         ids.check_project_id(project_id)
         progress = await self.database.query(run_queue.progress(self._runs, project_id, call_id))
-        return (
-            StillRunning(progress.completed, progress.rows)
-            if progress
-            else await self._evaluations.status(project_id, call_id)
-        )
+        return progress or await self._evaluations.status(project_id, call_id)
 
 
 def _order(project_id: str, definition: Definition, wb_user_id: str) -> RunOrder:
