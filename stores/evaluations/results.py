@@ -50,31 +50,46 @@ class RowListQuery:
 
 
 def row_list_query(
-    project_id: str, run_id: str, sort_by: Sequence[SortBy] | None = None, query: Query | None = None
+    project_id: str,
+    run_ids: Sequence[str],
+    sort_by: Sequence[SortBy] | None = None,
+    query: Query | None = None,
+    *,
+    only_common: bool = False,
 ) -> RowListQuery:
-    """Compile the list query over a run's rows; the default order is by start time.
+    """Compile the list query over the rows of runs; the default order is by start time.
+
+    With `only_common` it returns only examples that all runs have. A sort by a number sorts by the mean; for several
+    runs, by the mean in the last run minus the mean in the first.
 
     Raises:
         BadInputError: the sort or the query is invalid.
     """
-    means = sort_numbers(sort_by or ())
-    source = [
-        *matching_predictions(project_id, [run_id], query, means),
+    numbers = sort_numbers(sort_by or ())
+    first, last = run_ids[0], run_ids[-1]
+    means = {path: _mean_in(first, access) for path, access in numbers.values()}
+    if first != last:
+        means |= {f"{path}_last": _mean_in(last, access) for path, access in numbers.values()}
+    changes = {path: {"$subtract": [f"${path}_last", f"${path}"]} for path, _ in numbers.values()}
+    source: Stages = [
+        *matching_predictions(project_id, run_ids, query, numbers),
         {
             "$group": {
                 "_id": "$example_digest",
                 "id": {"$first": "$example_digest"},
                 _STARTED_AT: {"$first": "$started_at"},
-                **{path: {"$avg": number_at(access)} for path, access in means.values()},
+                **({"runs": {"$addToSet": "$parent_id"}} if only_common else {}),
+                **means,
             }
         },
+        *([{"$match": {"runs": {"$size": len(run_ids)}}}] if only_common else ()),
+        *([{"$set": changes}] if changes and first != last else ()),
     ]
-    return RowListQuery(source, order_by(sort_by, {name: path for name, (path, _) in means.items()}))
+    return RowListQuery(source, order_by(sort_by, {name: path for name, (path, _) in numbers.items()}))
 
 
-def rows_to_count(project_id: str, run_id: str, query: Query | None = None) -> Stages:
-    """Build the stages that output one document per row, for counting."""
-    return [*matching_predictions(project_id, [run_id], query), {"$group": {"_id": "$example_digest"}}]
+def _mean_in(run_id: str, access: Access) -> Expression:
+    return {"$avg": {"$cond": [{"$eq": ["$parent_id", {"$literal": run_id}]}, number_at(access), None]}}
 
 
 def matching_predictions(
@@ -139,42 +154,3 @@ def check_runs(call_ids: Sequence[str]) -> None:
         check_call_id(call_id, f"call_ids.{position}")
         if call_id in call_ids[:position]:
             raise BadInputError(f"{call_id[:64]} is repeated; list each run once", f"call_ids.{position}")
-
-
-def joined_rows_query(
-    project_id: str, run_ids: Sequence[str], sort_by: Sequence[SortBy] | None = None, *, only_common: bool = True
-) -> RowListQuery:
-    """Compile the list query over the examples of several runs; a row's `id` is the example digest.
-
-    With `only_common` it returns only examples that all runs have. A sort by a number sorts by its change: the mean in
-    the last run minus the mean in the first.
-
-    Raises:
-        BadInputError: the sort is invalid.
-    """
-    numbers = sort_numbers(sort_by or ())
-    means = {
-        f"{path}_{side}": {"$avg": {"$cond": [{"$eq": ["$parent_id", {"$literal": run_id}]}, number_at(access), None]}}
-        for path, access in numbers.values()
-        for side, run_id in (("first", run_ids[0]), ("last", run_ids[-1]))
-    }
-    changes = {path: _change(path) for path, _ in numbers.values()}
-    source: Stages = [
-        *matching_predictions(project_id, run_ids, means=numbers),
-        {
-            "$group": {
-                "_id": "$example_digest",
-                "id": {"$first": "$example_digest"},
-                "started_at": {"$min": "$started_at"},
-                "runs": {"$addToSet": "$parent_id"},
-                **means,
-            }
-        },
-        *([{"$match": {"runs": {"$size": len(run_ids)}}}] if only_common else ()),
-        *([{"$set": changes}] if changes else ()),
-    ]
-    return RowListQuery(source, order_by(sort_by, {name: path for name, (path, _) in numbers.items()}))
-
-
-def _change(path: str) -> Expression:
-    return {"$subtract": [f"${path}_last", f"${path}_first"]}

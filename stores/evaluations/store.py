@@ -29,9 +29,7 @@ from stores.evaluations.results import (
     EVERY_ROW,
     RowListQuery,
     check_runs,
-    joined_rows_query,
     row_list_query,
-    rows_to_count,
 )
 from stores.evaluations.run_rows import RunKey, RunRows
 from stores.evaluations.status import Status, find_status
@@ -165,7 +163,7 @@ class EvaluationsStore:
         check_project_id(project_id)
         if await find_run(self.database, project_id, run_id, (), "evaluation_call_id") is None:
             raise run_not_found(run_id, "evaluation_call_id")
-        search = row_list_query(project_id, run_id, sort_by, query)
+        search = row_list_query(project_id, [run_id], sort_by, query)
         page = await self._page(search, request)
         for row in page.rows:
             row["run_id"] = run_id
@@ -175,7 +173,7 @@ class EvaluationsStore:
     @database_query
     async def count_rows(self, project_id: str, run_id: str, query: Query | None = None) -> int:
         """Count the rows of a run that match the query."""
-        return await paging.count(self._calls, rows_to_count(project_id, run_id, query))
+        return await paging.count(self._calls, row_list_query(project_id, [run_id], query=query).source)
 
     @database_query
     async def joined_rows(
@@ -198,7 +196,7 @@ class EvaluationsStore:
         Raises:
             BadInputError: the sort or cursor is invalid, or there are more predictions than one response may have.
         """
-        search = joined_rows_query(project_id, run_ids, sort_by, only_common=only_common)
+        search = row_list_query(project_id, run_ids, sort_by, only_common=only_common)
         page = await self._page(search, request)
         if page.rows and not EXAMPLE_FIELDS.isdisjoint(wanted):
             await add_examples(self.database, project_id, run_ids, page.rows)
@@ -216,7 +214,7 @@ class EvaluationsStore:
     @database_query
     async def count_joined_rows(self, project_id: str, run_ids: Sequence[str], *, only_common: bool = True) -> int:
         """Count the examples of runs, or with `only_common` those that all runs have."""
-        return await paging.count(self._calls, joined_rows_query(project_id, run_ids, only_common=only_common).source)
+        return await paging.count(self._calls, row_list_query(project_id, run_ids, only_common=only_common).source)
 
     async def _page(self, search: RowListQuery, request: PageRequest) -> Page:
         page = await paging.find_page(self._calls, EVERY_ROW, search.order, request, ["id"], search.source)

@@ -59,7 +59,9 @@ class TextSearchStore:
         """
         check_project_id(project_id)
         terms = parse(text)
-        _check_highlights(highlights)
+        if highlights is not None and not 0 <= highlights <= MAX_HIGHLIGHTS:
+            problem = f"{highlights} is out of range; request 0 to {MAX_HIGHLIGHTS} per call"
+            raise BadInputError(problem, "max_highlights")
         state = await self.database.search_indexes.find_one({"_id": project_id})
         async with calls_list_query(self.database, project_id, calls_filter, query) as list_query:
             text_query = TextQuery(self.database, project_id, terms, list_query)
@@ -167,11 +169,6 @@ class TextSearchStore:
         counted = await self.database.search_segments.aggregate(of_project).to_list(1)
         waiting = await self.database.calls.count_documents({"project_id": project_id, "search_due": IS_MARKED})
         return SearchIndex.from_document(project_id, document, waiting, counted[0] if counted else {})
-
-
-def _check_highlights(highlights: int | None) -> None:
-    if highlights is not None and not 0 <= highlights <= MAX_HIGHLIGHTS:
-        raise BadInputError(f"{highlights} is out of range; request 0 to {MAX_HIGHLIGHTS} per call", "max_highlights")
 
 
 def _generation(state: Document | None, terms: Terms, method: Method | None) -> str | None:
