@@ -11,12 +11,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.auth.callers import caller_of
-from app.error_responses import answering_errors
 from app.exports import ndjson
 from app.exports.export import Export
 from app.exports.stall_timeout import StallTimeoutResponse
 from app.exports.worker import Format, Job
 from app.exports.worker_processes import ExportProcessPool
+from app.http.errors import error_boundary, plain_error
 from app.settings import Settings
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.exports import PROJECT_ID, concept_of, parse_arguments, unique_parameters
@@ -43,9 +43,8 @@ class ExportEndpoint:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        return [Route("/export/{concept}", self.get, methods=["GET"])]
+        return [Route("/export/{concept}", error_boundary(self.get, plain_error), methods=["GET"])]
 
-    @answering_errors
     async def get(self, request: Request) -> Response:
         """Return the rows of a list and a trailer with their number; errors of the request come before any row."""
         concept = concept_of(request.path_params["concept"])

@@ -1,7 +1,8 @@
-"""A rate limit per caller, as token buckets in the memory of one process.
+"""A rate limit per caller, as token buckets in the memory of one process, and its middleware for HTTP.
 
 A bucket holds `burst` tokens and gains `per_second`. Its only state is the time at which it will be full again. Each
-process counts separately, so several processes allow a multiple of the rate.
+process counts separately, so several processes allow a multiple of the rate. The WebSocket and gRPC servers count each
+operation themselves.
 """
 
 import math
@@ -10,7 +11,17 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.admission.quota_keys import quota_key_of
+from app.http.errors import error_response
 from stores.errors import RateLimitedError
+
+MONITORING: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Monitoring paths, which no rate limits."""
+
+STATIC: Final = ("/graphiql/", "/docs/")
+"""Path prefixes of static files, which no rate limits: one page loads dozens of them."""
 
 MAX_BUCKETS: Final = 20_000
 """Number of buckets kept, in some 3 MB; beyond that the least recently used one is dropped, and so is full again."""
@@ -73,3 +84,30 @@ class RateLimiter:
                 f"you sent more than {self.per_second:g} requests a second (LOOMQL_RATE_LIMIT); retry in {seconds} s",
                 retry_after_seconds=seconds,
             )
+
+
+class RateLimitMiddleware:
+    """ASGI middleware that counts requests and refuses those beyond the caller's rate."""
+
+    def __init__(self, app: ASGIApp, rates: RateLimiter) -> None:
+        self.app = app
+        self.rates = rates
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse the request if the caller exceeds the rate, else pass it on."""
+        if scope["type"] != "lifespan" and not _is_unlimited(scope["path"]):
+            try:
+                self.rates.check(_bucket_of(scope))
+            except RateLimitedError as error:
+                await error_response(scope, error)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def _bucket_of(scope: Scope) -> str:
+    """Return the bucket of a request. Opening a WebSocket has its own: the caller may authenticate later."""
+    return f"socket of {quota_key_of(scope)}" if scope["type"] == "websocket" else quota_key_of(scope)
+
+
+def _is_unlimited(path: str) -> bool:
+    return path in MONITORING or path.startswith(STATIC)
