@@ -156,9 +156,9 @@ async def failing_steps(_: TombstoneSweep) -> WorkSteps:
 
 async def cut_off(swept: RetentionStore) -> sweep_state.SweepLease:
     """Return the lease of a sweep that has deleted seven calls and stops there."""
-    hold = await sweep_state.SweepLease.acquire(swept.database, PROJECT)
-    assert hold
-    await hold.advance({"calls": 7})
+    hold = sweep_state.SweepLease(swept.database, PROJECT)
+    assert await hold.start()
+    await hold.advance(counts={"sweep.calls": 7})
     return hold
 
 
