@@ -14,10 +14,8 @@ from app.admission import Admission
 from app.auth import KEY_CACHE, Authenticator, KeyCache, key_policy_for
 from app.auth.oidc import OidcTokens
 from app.auth.oidc.claim_grants import parse_claim_grants
-from app.background.evaluation_worker import run_evaluation_worker
-from app.background.maintenance import MaintenanceJobs
+from app.background.jobs import MaintenanceJobs, run_evaluations, sweep_uploads
 from app.background.tasks import BackgroundTasks
-from app.background.upload_sweep import sweep_uploads
 from app.exports.worker_processes import ExportProcessPool
 from app.observability.counters import RequestCounters
 from app.observability.prometheus import MetricsCollector
@@ -108,17 +106,16 @@ class ServerProcess:
         return Database.open(self.uri, settings.mongodb_database, *timeouts, self.admission.memory, listeners)
 
     def _start_tasks(self, background: BackgroundTasks, readiness: Readiness, stores: Stores) -> asyncio.Task[None]:
-        rows = self.settings.evaluation_rows
         preparation = background.start("preparation", readiness.prepare())
         background.start("watching_version", readiness.watch())
-        background.start("file_sweep", sweep_uploads(stores.files, "files", background.stats_of("file_sweep")))
-        background.start("table_sweep", sweep_uploads(stores.tables, "tables", background.stats_of("table_sweep")))
+        for name, store, of in (("file_sweep", stores.files, "files"), ("table_sweep", stores.tables, "tables")):
+            background.start(name, sweep_uploads(name, store, of, background.stats_of(name)))
         background.start("upkeep", MaintenanceJobs(readiness.database, stores, background=background).run())
         background.start("memory", trim_periodically())
         if self.tokens:
             background.start("issuer_keys", self.tokens.keep_fresh())
-        if rows:
-            background.start("evaluations", run_evaluation_worker(stores.evaluation_runs, rows))
+        rows, stats = self.settings.evaluation_rows, background.stats_of("evaluations")
+        background.start("evaluations", run_evaluations(stores.evaluation_runs, rows, stats))
         return preparation
 
     @asynccontextmanager

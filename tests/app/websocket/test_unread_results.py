@@ -15,7 +15,7 @@ from app.admission import Admission
 from app.admission.limits import OperationLimiter
 from app.websocket import GraphQLWebSocket
 from app.websocket.handler import MAX_RUNNING
-from app.websocket.handshake_limits import HandshakeLimitProtocol
+from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from tests.app.websocket.test_operations import Client, client_of, complete, next_of
@@ -56,7 +56,7 @@ def address(operation_limiter: OperationLimiter) -> Iterator[str]:
     endpoint = GraphQLWebSocket(
         schema, lambda _connection: None, 4000, admission=Admission(operations=operation_limiter)
     )
-    with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), ws=HandshakeLimitProtocol) as host:
+    with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), ws=WebSocketProtocol) as host:
         yield f"ws://{host}/graphql"
 
 

@@ -13,9 +13,9 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from app.browser_security.security_headers import HEADERS
-from app.http_connections import header_limits, malformed_requests
-from app.http_connections.header_limits import MAX_BYTES, MAX_HEADERS
-from app.websocket.handshake_limits import HandshakeLimitProtocol
+from app.server import http_protocol
+from app.server.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS
+from app.websocket.protocol import WebSocketProtocol
 from tests.live_server import live_server
 
 HEAD = b"POST /size HTTP/1.1\r\nHost: x\r\n"
@@ -53,7 +53,7 @@ def host() -> Iterator[tuple[str, int]]:
         WebSocketRoute("/socket", accept),
         WebSocketRoute("/denied", deny),
     ]
-    with live_server(Starlette(routes=routes), ws=HandshakeLimitProtocol) as address:
+    with live_server(Starlette(routes=routes), ws=WebSocketProtocol) as address:
         name, _, port = address.partition(":")
         yield name, int(port)
 
@@ -61,8 +61,8 @@ def host() -> Iterator[tuple[str, int]]:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch, host: tuple[str, int]) -> tuple[str, int]:
     """Return a server that allows a fifth of a second for a head and closes at once after a refusal."""
-    monkeypatch.setattr(header_limits, "SECONDS", 0.2)
-    monkeypatch.setattr(malformed_requests, "_LINGER_SECONDS", 0)
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(http_protocol, "_LINGER_SECONDS", 0)
     return host
 
 
@@ -92,9 +92,9 @@ def headers(count: int) -> bytes:
 @pytest.mark.parametrize(
     "head",
     [
-        HEAD + b"X: " + b"a" * MAX_BYTES,
-        HEAD + b"X: " + b"a" * MAX_BYTES + b"\r\nContent-Length: 0\r\n\r\n",
-        b"POST /size?" + b"a" * MAX_BYTES + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+        HEAD + b"X: " + b"a" * MAX_HEAD_BYTES,
+        HEAD + b"X: " + b"a" * MAX_HEAD_BYTES + b"\r\nContent-Length: 0\r\n\r\n",
+        b"POST /size?" + b"a" * MAX_HEAD_BYTES + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
         HEAD + headers(MAX_HEADERS) + b"Content-Length: 0\r\n\r\n",
     ],
 )
@@ -104,7 +104,7 @@ def test_too_large_header_is_refused(host: tuple[str, int], head: bytes) -> None
 
 
 @pytest.mark.parametrize(
-    ("header", "refusal"), [(b"Authorization: Bearer \x01", INVALID), (b"X: " + b"y" * MAX_BYTES, REFUSED)]
+    ("header", "refusal"), [(b"Authorization: Bearer \x01", INVALID), (b"X: " + b"y" * MAX_HEAD_BYTES, REFUSED)]
 )
 async def test_client_sending_a_large_body_receives_the_header_error(
     host: tuple[str, int], header: bytes, refusal: bytes
@@ -123,7 +123,7 @@ async def test_client_sending_a_large_body_receives_the_header_error(
 
 def test_largest_allowed_header_is_accepted(host: tuple[str, int]) -> None:
     head = HEAD + headers(MAX_HEADERS - 4) + b"Connection: close\r\nContent-Length: 3\r\nX: "
-    whole = head + b"a" * (MAX_BYTES - len(head) - 4) + b"\r\n\r\nabc"
+    whole = head + b"a" * (MAX_HEAD_BYTES - len(head) - 4) + b"\r\n\r\nabc"
 
     assert sent(host, whole)[0].endswith(b"\r\n\r\n3 bytes")
 
@@ -186,7 +186,7 @@ UPGRADE = (
 
 
 @pytest.mark.parametrize(
-    ("header", "status"), [(b"X: y", 101), (b"X: " + b"y" * 9_000, 431), (b"X: " + b"y" * MAX_BYTES, 431)]
+    ("header", "status"), [(b"X: y", 101), (b"X: " + b"y" * 9_000, 431), (b"X: " + b"y" * MAX_HEAD_BYTES, 431)]
 )
 def test_refused_websocket_handshake_has_a_reason(host: tuple[str, int], header: bytes, status: int) -> None:
     answered, _ = sent(host, UPGRADE + header + b"\r\n\r\n")
