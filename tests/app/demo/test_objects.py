@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from app import demo
-from app.demo import dataset, vocabulary
-from app.demo.library import ASSISTANT, EVALUATION, PROMPT
+from app.demo.company import COMPANY
+from app.demo.library import ASSISTANT, DATASET, EVALUATION, PROMPT
 from graphql_schema.context import Stores
 from stores import refs
 from stores.files.weave_content import CONTENT_TYPE
@@ -40,7 +40,7 @@ async def content(stores: Stores, digest: str) -> bytes:
 @pytest.fixture(scope="module")
 async def table_rows(loaded: Loaded) -> dict[str, Any]:
     """The rows of the dataset by digest."""
-    table = refs.parse((await one(loaded.stores, dataset.NAME))["rows"])
+    table = refs.parse((await one(loaded.stores, DATASET))["rows"])
     page = await loaded.stores.tables.rows(PROJECT, table.name, PageRequest(size=1000), ["val"])
     return {row["digest"]: payload(row, "val") for row in page.rows}
 
@@ -48,7 +48,7 @@ async def table_rows(loaded: Loaded) -> dict[str, Any]:
 async def test_each_prompt_text_is_a_version_and_the_last_is_the_latest(loaded: Loaded) -> None:
     found = await versions(loaded.stores, PROMPT)
 
-    assert [payload(row, "val")["content"] for row in found] == list(vocabulary.SYSTEM_PROMPTS.values())
+    assert [payload(row, "val")["content"] for row in found] == list(COMPANY["prompts"][PROMPT].values())
     assert [row["version_index"] for row in found] == [0, 1, 2, 3]
     assert [row["is_latest"] for row in found] == [0, 0, 0, 1]
 
@@ -77,7 +77,7 @@ async def test_every_ref_resolves(loaded: Loaded, rows: dict[str, Row], table_ro
     assert {(start, name) for start, (name, _) in edges} == {(("attr", "rows"), "id")}
     assert {digest for _, (_, digest) in edges} < set(table_rows)
     assert [ref.name for ref in found if ref.kind == "table"] == [
-        refs.parse((await one(loaded.stores, dataset.NAME))["rows"]).name
+        refs.parse((await one(loaded.stores, DATASET))["rows"]).name
     ]
 
 
