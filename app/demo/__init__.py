@@ -5,7 +5,7 @@ from operator import itemgetter
 from random import Random
 from typing import Final
 
-from app.demo import evaluation, feedback, nightly, support
+from app.demo import assistant, evaluation, feedback, nightly
 from app.demo.company import COMPANY
 from app.demo.library import Library
 from app.demo.simulation import DAY, DAYS, HOUR, World
@@ -41,8 +41,7 @@ async def load(stores: Stores, project_id: str, progress: Callable[[int, int], N
     await data.write_prices(stores.costs)
     await stores.feedback.create(list(data.feedback()))
     parts = data.parts()
-    total = _starts(parts)
-    done = 0
+    total, done = _starts(parts), 0
     for at in range(0, len(parts), _BATCH):
         batch = parts[at : at + _BATCH]
         await stores.calls.write(batch)
@@ -98,8 +97,8 @@ class _DemoData:
         self.now = now
         world = World(self.library, Random(project_id), now)  # noqa: S311 -- demo data, not a secret
         examples = evaluation.examples(world)
-        self.turns = [turn for _ in range(_THREADS) for turn in support.thread(world)]
-        self.turns += [turn for _ in range(_LIVE_THREADS) for turn in support.live_thread(world)]
+        self.turns = [turn for _ in range(_THREADS) for turn in assistant.thread(world)]
+        self.turns += [turn for _ in range(_LIVE_THREADS) for turn in assistant.live_thread(world)]
         self.nights = [nightly.night(world, days_ago) for days_ago in range(DAYS)]
         before, after = world.timestamp(7, 14 * HOUR), world.timestamp(3, 15 * HOUR)
         self.evaluations = [evaluation.evaluate(world, examples, timestamp) for timestamp in (before, after)]
@@ -109,33 +108,27 @@ class _DemoData:
         timed = list[tuple[int, CallStart | CallEnd]]()
         for root in (*self.turns, *self.nights, *self.evaluations):
             for span in root.walk():
-                timed.append((span.started_at, span.start()))
-                if span.ended_at is not None:
-                    timed.append((span.ended_at, span.end(span.ended_at)))
+                timed += span.parts()
         return [part for _, part in sorted(timed, key=itemgetter(0))]
 
     def feedback(self) -> Iterator[NewFeedback]:
         """Yield the feedback on all traces."""
-        yield from feedback.on_turns(self.turns)
+        for turn in self.turns:
+            if turn.ended_at is not None:
+                yield from feedback.on_turn(turn)
         for run in self.evaluations:
             yield from feedback.on_evaluation(run)
 
     async def write_prices(self, costs: CostsStore) -> None:
         """Set the prices of models that have none in the project; existing prices do not change."""
         midnight = self.now - self.now % DAY
-        wanted = {model["name"]: model["price"] for model in COMPANY["models"].values() if "price" in model}
-        ours = Query({"in": [{"getField": "llm_id"}, [{"literal": name} for name in wanted]]}, typed=True)
+        models = [model for model in COMPANY["models"].values() if "price" in model]
+        ours = Query({"in": [{"getField": "llm_id"}, [{"literal": model["name"]} for model in models]]}, typed=True)
         page = await costs.page(self.library.project_id, PageRequest(size=1000), ["llm_id"], query=ours)
         there = {row["llm_id"] for row in page.rows}
         prices = [
-            NewCost(
-                name,
-                price["prompt"],
-                price["completion"],
-                effective_date=midnight - price["days"] * DAY,
-                provider_id=price["provider"],
-            )
-            for name, price in wanted.items()
-            if name not in there
+            NewCost(model["name"], effective_date=midnight - model["price_days"] * DAY, **model["price"])
+            for model in models
+            if model["name"] not in there
         ]
         await costs.create(self.library.project_id, prices, COMPANY["developers"][1])

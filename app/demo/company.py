@@ -1,21 +1,14 @@
 """The data of the demo: the company, topics of conversation, and cases of customers.
 
-`company.toml` and `conversations.toml` contain the data.
+`company.toml` and `conversations.toml` contain the data, and describe it.
 """
 
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
 Json = dict[str, Any]
-Exchange = Sequence[str]
-"""A message of the customer and the assistant's answer."""
-
-Case = dict[str, Any]
-"""Facts of a customer and a problem by name; they fill the placeholders of texts."""
 
 
 def _read(name: str) -> Json:
@@ -23,38 +16,21 @@ def _read(name: str) -> Json:
 
 
 COMPANY: Final = _read("company.toml")
+CHANCES: Final[dict[str, float]] = COMPANY["chances"]
+
 _CONVERSATIONS: Final = _read("conversations.toml")
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """A kind of request: openings and follow-ups with their answers, related articles, and tools it may need."""
-
-    intent: str
-    area: str
-    tools: Sequence[str]
-    articles: Sequence[str]
-    exchanges: Sequence[Exchange]
-    follow_ups: Sequence[Exchange]
-    thanks: Sequence[Exchange]
-    apology: str
-    language: str = "en"
-    greetings: Sequence[str] = ("",)
-    sign_offs: Sequence[str] = ("",)
-    lead_ins: Sequence[str] = ("",)
-    openings: Sequence[str] = ("",)
-    closings: Sequence[str] = ("",)
-
-
-TOPICS: Final = [Topic(**_CONVERSATIONS["english"], **topic) for topic in _CONVERSATIONS["topics"]]
-FOREIGN_TOPICS: Final = [
-    Topic(area="international", tools=["order_status"], follow_ups=topic["exchanges"], **topic)
+TOPICS: Final[list[Json]] = [{**_CONVERSATIONS["english"], **topic} for topic in _CONVERSATIONS["topics"]]
+FOREIGN_TOPICS: Final[list[Json]] = [
+    {**_CONVERSATIONS["foreign"], "follow_ups": topic["exchanges"], **topic}
     for topic in _CONVERSATIONS["foreign_topics"]
 ]
 
 
-def draw_case(rng: Random) -> Case:
-    """Draw a customer and a problem; `amount` is in euros, and `days` is small enough for months or pieces too."""
+def draw_case(rng: Random) -> Json:
+    """Draw a customer's case: facts that fill the placeholders of texts.
+
+    `amount` is in euros; `days` is small enough to be used as months or pieces too.
+    """
     customer = rng.choice(COMPANY["customers"])
     city, country = rng.choice(COMPANY["cities"])
     product, other_product = rng.sample(COMPANY["products"], 2)

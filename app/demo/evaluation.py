@@ -6,9 +6,8 @@ from typing import Final
 import orjson
 
 from app.demo.company import COMPANY, Json
-from app.demo.library import ASSISTANT, EVALUATION, JUDGE, JUDGE_PROMPT, JUDGED_BY, PROMPT, SAMPLE
-from app.demo.simulation import Span, Trace, World
-from app.demo.steps import chat
+from app.demo.library import ASSISTANT, EVALUATION, JUDGE, JUDGE_PROMPT, PROMPT, SAMPLE
+from app.demo.simulation import Span, Trace, World, chat
 from stores.times import SECOND
 
 _AT_ONCE: Final = 4
@@ -23,7 +22,7 @@ def examples(world: World) -> list[Json]:
 
 def evaluate(world: World, data: list[Json], started_at: int) -> Span:
     """Run one evaluation over all examples, four at a time; an example whose model fails has no scores."""
-    trace = Trace(world, started_at, "mara.lind", "staging")
+    trace = Trace(world, started_at, "staging", "eu-central-1", {"wb_user_id": "mara.lind"})
     inputs = {"self": trace.ref(EVALUATION), "model": trace.ref(ASSISTANT)}
     with Span(trace, "Evaluation.evaluate", inputs, started_at) as run:
         run.display_name = f"support quality: release {trace.release['name']}"
@@ -53,7 +52,7 @@ def _predict(parent: Span, example: Json) -> str | None:
     answer: str = example["expected" if parent.rng.random() < trace.release["good_answers"] else "evasion"]
     inputs = {"self": parent.inputs["model"], "question": question}
     with parent.step("SupportAssistant.predict", inputs, optional=True) as call:
-        call.output = chat(call, "large", COMPANY["prompts"][PROMPT][trace.release["name"]], question, answer)
+        call.output = chat(call, "large", trace.prompt(PROMPT), question, answer)
     return None if call.exception else answer
 
 
@@ -74,7 +73,7 @@ def _judge(parent: Span, example: Json, answer: str) -> Json | None:
     inputs = {"self": parent.trace.ref(JUDGE), "question": example["question"], "output": answer}
     with parent.step("HelpfulnessScorer.score", inputs, optional=True) as call:
         asked = f"Question: {example['question']}\nAnswer: {answer}"
-        chat(call, "small", COMPANY["prompts"][JUDGE_PROMPT][JUDGED_BY], asked, orjson.dumps(verdict).decode())
+        chat(call, "small", parent.trace.prompt(JUDGE_PROMPT), asked, orjson.dumps(verdict).decode())
         call.output = verdict
     return None if call.exception else verdict
 

@@ -8,9 +8,8 @@ from typing import Final
 
 import orjson
 
-from app.demo.company import COMPANY, TOPICS, Json, Topic, draw_case
-from app.demo.simulation import HOUR, Span, Trace, World
-from app.demo.steps import chat
+from app.demo.company import COMPANY, TOPICS, Json, draw_case
+from app.demo.simulation import HOUR, Span, Trace, World, chat
 from stores.files import NewFile
 from stores.files.weave_content import METADATA_NAME, value_of
 
@@ -25,11 +24,12 @@ def night(world: World, days_ago: int) -> Span:
     rng = world.rng
     started_at = world.timestamp(days_ago, 2 * HOUR + rng.randrange(HOUR // 60))
     run_id = f"{world.library.project_id}/nightly-{rng.getrandbits(32):08x}"
-    trace = Trace(world, started_at, "nightly-jobs", wb_run_id=run_id)
+    ids = {"wb_user_id": "nightly-jobs", "wb_run_id": run_id}
+    trace = Trace(world, started_at, "production", "eu-central-1", ids)
     topics = rng.choices(TOPICS, k=rng.randint(9, 17))
     with Span(trace, "tickets.summarise_night", {"queue": "support", "tickets": len(topics)}, started_at) as batch:
         lines = [_summarise(batch, topic) for topic in topics]
-        areas = Counter(sorted(topic.area for topic in topics))
+        areas = Counter(sorted(topic["area"] for topic in topics))
         batch.output = {
             "summaries": [line for line in lines if line],
             "failed": lines.count(None),
@@ -39,13 +39,13 @@ def night(world: World, days_ago: int) -> Span:
     return batch
 
 
-def _summarise(batch: Span, topic: Topic) -> Json | None:
+def _summarise(batch: Span, topic: Json) -> Json | None:
     """Return one line for the meeting; None if the summary fails, so that the ticket waits for the next night."""
     rng = batch.rng
     case = draw_case(rng)
-    ticket = rng.choice(topic.exchanges)[0].format_map(case)
+    ticket = rng.choice(topic["exchanges"])[0].format_map(case)
     opening = "{first_name} ({city}): {product}.".format_map(case)
-    line = f"{opening} {topic.area}, priority {rng.randint(1, 3)}, {rng.choice(COMPANY['moods'])}"
+    line = f"{opening} {topic['area']}, priority {rng.randint(1, 3)}, {rng.choice(COMPANY['moods'])}"
     summary = {"ticket_id": case["case_number"], "summary": line}
     with batch.step("summarise_ticket", {"ticket_id": case["case_number"], "text": ticket}, optional=True) as call:
         chat(call, "open", COMPANY["prompts"]["summary"], ticket, line)
@@ -75,24 +75,22 @@ def _chart(world: World, areas: Counter[str]) -> Json:
 
 def bar_chart(counts: Sequence[int]) -> bytes:
     """Return a PNG with one bar for each count; the highest bar has the height of the picture."""
-    highest = max([*counts, 1])
-    tops = [_HEIGHT - (_HEIGHT - _GAP) * count // highest for count in counts]
-    lines = []
+    tops = [_HEIGHT - (_HEIGHT - _GAP) * count // max([*counts, 1]) for count in counts]
+    lines = b""
     for y in range(_HEIGHT):
         line = b""
         for number, top in enumerate(tops):
             colour = 1 + number % _BAR_COLOURS if y >= top else 0
             line += bytes(_GAP) + bytes([colour]) * _BAR
-        lines.append(line.ljust(_WIDTH, b"\0")[:_WIDTH])
+        lines += b"\0" + line.ljust(_WIDTH, b"\0")[:_WIDTH]  # the first byte of a line says that it is unfiltered
     return _png(lines)
 
 
-def _png(lines: list[bytes]) -> bytes:
+def _png(lines: bytes) -> bytes:
     """Encode lines of pixels as a PNG; each byte is an index into the colours."""
-    size_and_kind = struct.pack(">2I5B", _WIDTH, len(lines), 8, 3, 0, 0, 0)
-    unfiltered = b"".join(b"\0" + line for line in lines)
-    chunks = [(b"IHDR", size_and_kind), (b"PLTE", _COLOURS), (b"IDAT", zlib.compress(unfiltered, 9)), (b"IEND", b"")]
     png = b"\x89PNG\r\n\x1a\n"
-    for kind, data in chunks:
+    header = struct.pack(">2I5B", _WIDTH, _HEIGHT, 8, 3, 0, 0, 0)
+    chunks = {b"IHDR": header, b"PLTE": _COLOURS, b"IDAT": zlib.compress(lines, 9), b"IEND": b""}
+    for kind, data in chunks.items():
         png += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     return png

@@ -1,15 +1,15 @@
-"""A simulation of the two weeks before now: working hours, releases, and traces of calls with clocks of their own."""
+"""A simulation of the two weeks before now: working hours, releases, traces of calls with clocks, and models."""
 
 import math
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from types import TracebackType
 from typing import Any, Final, Self
 
-from app.demo.company import COMPANY, Json
+from app.demo.company import CHANCES, COMPANY, Json
 from app.demo.library import Library
 from stores.calls import CallEnd, CallStart
 from stores.refs import Ref
@@ -18,9 +18,6 @@ from stores.times import SECOND
 HOUR: Final = 3600 * SECOND
 DAY: Final = 24 * HOUR
 DAYS: Final = 14
-
-_BUSY: Final = (3, 2, 1, 1, 1, 2, 4, 8, 14, 19, 21, 20, 16, 18, 20, 19, 17, 14, 12, 12, 13, 11, 8, 5)
-"""Weights of requests in each hour of the day, in UTC."""
 
 _QUIET_END: Final = 2 * HOUR
 """Minimum age of traces placed by time of day, so that they have ended by now."""
@@ -55,7 +52,7 @@ class World:
 
     def busy_moment(self) -> int:
         """Return a random time at which customers write, more likely by day than by night."""
-        hour = self.rng.choices(range(24), _BUSY)[0]
+        hour = self.rng.choices(range(24), COMPANY["hours"])[0]
         return self.timestamp(self.rng.randrange(DAYS), hour * HOUR + self.rng.randrange(HOUR))
 
     def timestamp(self, days_ago: int, time_of_day: int) -> int:
@@ -65,37 +62,27 @@ class World:
         return timestamp - DAYS * DAY if timestamp > self.now - _QUIET_END else timestamp
 
 
-@dataclass(slots=True)
 class Trace:
-    """Attributes shared by all calls of a trace, with the release of the day on which it started."""
+    """Attributes and ids shared by all calls of a trace, with the release of the day on which it started."""
 
-    world: World
-    started_at: int
-    wb_user_id: str
-    environment: str = "production"
-    region: str = "eu-central-1"
-    details: Json = field(default_factory=dict)
-    thread_id: str | None = None
-    wb_run_id: str | None = None
-    release: Json = field(init=False)
-    attributes: Json = field(init=False)
-    id: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        age, releases = self.world.now - self.started_at, COMPANY["releases"]
-        self.release = next((each for each in releases if age < each["days"] * DAY), releases[-1])
-        self.attributes = {
-            "environment": self.environment,
-            "region": self.region,
-            "release": self.release["name"],
-            **self.details,
-            "weave": COMPANY["client"],
-        }
-        self.id = self.world.new_id()
+    def __init__(
+        self, world: World, started_at: int, environment: str, region: str, ids: Json, **details: object
+    ) -> None:
+        self.world = world
+        self.ids = {"trace_id": world.new_id(), **ids}
+        age, releases = world.now - started_at, COMPANY["releases"]
+        self.release: Json = next((each for each in releases if age < each["days"] * DAY), releases[-1])
+        named = {"environment": environment, "region": region, "release": self.release["name"]}
+        self.attributes: Json = {**named, **details, "weave": COMPANY["client"]}
 
     def ref(self, name: str) -> str:
         """Return the ref of the object or op version that the release uses."""
         return self.world.library.ref(name, self.release["name"])
+
+    def prompt(self, name: str) -> str:
+        """Return the text of the prompt version that the release uses."""
+        value: Any = self.world.library.versions[self.ref(name)].val
+        return str(value["content"])
 
 
 @dataclass(eq=False)
@@ -116,15 +103,16 @@ class Span:
     output: Any = None
     exception: str | None = None
     ended_at: int | None = None
-    tokens: tuple[str, Json] | None = None
+    usage: dict[str, Json] = field(default_factory=dict)
     children: list["Span"] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.rng = self.trace.world.rng
+        world = self.trace.world
+        self.rng = world.rng
         self.clock = self.started_at
-        self.id = self.trace.world.new_id()
+        self.id = world.new_id()
         self.root: Span = self.parent.root if self.parent else self
-        if self.op_name in self.trace.world.library:
+        if self.op_name in world.library:
             self.op_name = self.trace.ref(self.op_name)
 
     @property
@@ -168,35 +156,69 @@ class Span:
         for child in self.children:
             yield from child.walk()
 
-    def start(self) -> CallStart:
-        """Return the start of the call."""
-        trace = self.trace
-        return CallStart(
-            trace.world.library.project_id,
-            self.op_name,
-            self.started_at,
-            trace.attributes,
-            self.inputs,
-            id=self.id,
-            trace_id=trace.id,
-            display_name=self.display_name,
-            parent_id=self.parent.id if self.parent else None,
-            thread_id=trace.thread_id,
-            turn_id=self.root.id if trace.thread_id else None,
-            wb_user_id=trace.wb_user_id,
-            wb_run_id=trace.wb_run_id,
-        )
+    def parts(self) -> Iterator[tuple[int, CallStart | CallEnd]]:
+        """Yield the start of the call, and the end if it has ended, each with its time."""
+        trace, project_id = self.trace, self.trace.world.library.project_id
+        ids = {"id": self.id, "parent_id": self.parent.id if self.parent else None, **trace.ids}
+        start = CallStart(project_id, self.op_name, self.started_at, trace.attributes, self.inputs, **ids)
+        start.display_name = self.display_name
+        start.turn_id = self.root.id if start.thread_id else None
+        yield self.started_at, start
+        if self.ended_at is not None:
+            end = CallEnd(project_id, self.id, self.ended_at, self._summary(), self.exception, self.output)
+            yield self.ended_at, end
 
-    def end(self, ended_at: int) -> CallEnd:
-        """Return the end of the call; its summary counts statuses and tokens of the call and its descendants."""
+    def _summary(self) -> Json:
+        """Count the statuses and the tokens of the call and its descendants."""
         statuses, usage = {"success": 0, "error": 0}, dict[str, Counter[str]]()
         for span in self.walk():
             statuses["error" if span.exception else "success"] += 1
-            if span.tokens:
-                model, tokens = span.tokens
-                usage.setdefault(model, Counter()).update(requests=1, **tokens)
-        summary: Json = {"status_counts": statuses}
-        if usage:
-            summary["usage"] = {model: dict(tokens) for model, tokens in usage.items()}
-        project_id = self.trace.world.library.project_id
-        return CallEnd(project_id, self.id, ended_at, summary, self.exception, self.output)
+            for model, tokens in span.usage.items():
+                usage.setdefault(model, Counter()).update(tokens)
+        totals = {"usage": {model: dict(tokens) for model, tokens in usage.items()}} if usage else {}
+        return {"status_counts": statuses, **totals}
+
+
+def message(role: str, content: str) -> Json:
+    """Return one message of a chat."""
+    return {"role": role, "content": content}
+
+
+def chat(
+    parent: Span, role: str, system: str, prompt: str, reply: str, *, history: Sequence[Json] = (), hangs: bool = False
+) -> str:
+    """Record a request to the model of a role, like OpenAI's chat completions, and return its reply; some fail.
+
+    Raises:
+        StepError: the provider failed.
+        StillRunning: the call hangs and has no response yet.
+    """
+    model = COMPANY["models"][role]
+    messages = [message("system", system), *history, message("user", prompt)]
+    request = {"model": model["name"], "messages": messages, "temperature": 0.2, "max_tokens": 800}
+    with parent.step(model["op"], request) as call:
+        if hangs:
+            raise StillRunning
+        if call.rng.random() < CHANCES["model_fails"]:
+            failures = COMPANY["model_failures"]
+            [failure] = call.rng.choices(failures, [each["weight"] for each in failures])
+            raise call.failure(failure["traceback"], failure["seconds"])
+        taken, given = sum(_tokens(each["content"]) + 4 for each in messages) + 3, _tokens(reply)
+        usage = {"prompt_tokens": taken, "completion_tokens": given, "total_tokens": taken + given}
+        call.work(model["first_token"] + given * model["token"])
+        call.usage[model["name"]] = {"requests": 1, **usage}
+        choice = {"index": 0, "message": message("assistant", reply), "finish_reason": "stop", "logprobs": None}
+        call.output = {
+            "id": f"chatcmpl-{call.rng.getrandbits(116):029x}",
+            "object": "chat.completion",
+            "created": call.started_at // SECOND,
+            "model": model["version"],
+            "choices": [choice],
+            "usage": usage,
+        }
+    return reply
+
+
+def _tokens(text: str) -> int:
+    """Estimate the number of tokens, with 4.5 bytes of UTF-8 in each."""
+    return 1 + len(text.encode()) * 2 // 9

@@ -10,7 +10,6 @@ import orjson
 import pytest
 
 from app import demo
-from app.demo.company import COMPANY
 from app.demo.library import ASSISTANT, DATASET, EVALUATION, PROMPT
 from graphql_schema.context import Stores
 from stores import refs
@@ -18,7 +17,7 @@ from stores.files.weave_content import CONTENT_TYPE
 from stores.objects import ObjectsFilter, ObjectVersion
 from stores.paging import PageRequest, Row
 from stores.refs import Ref
-from tests.app.demo_data import NOW, PROJECT, Loaded, ignore, payload, rows_of
+from tests.app.demo_data import NOW, PROJECT, PROMPT_TEXTS, Loaded, ignore, payload, rows_of
 
 PLACE = ("kind", "version_index", "is_latest", "created_at", "val")
 
@@ -48,7 +47,7 @@ async def table_rows(loaded: Loaded) -> dict[str, Any]:
 async def test_each_prompt_text_is_a_version_and_the_last_is_the_latest(loaded: Loaded) -> None:
     found = await versions(loaded.stores, PROMPT)
 
-    assert [payload(row, "val")["content"] for row in found] == list(COMPANY["prompts"][PROMPT].values())
+    assert [payload(row, "val")["content"] for row in found] == PROMPT_TEXTS
     assert [row["version_index"] for row in found] == [0, 1, 2, 3]
     assert [row["is_latest"] for row in found] == [0, 0, 0, 1]
 
