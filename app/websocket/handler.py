@@ -24,6 +24,7 @@ from strawberry.types import ExecutionResult
 from app.admission import quota_key_of
 from app.admission.operation_limiter import OperationSlot, run_in_slot
 from app.admission.reservations import large_subscription_error
+from app.admission.token_buckets import TokenBuckets
 from app.auth.credentials import unauthenticated_error
 from app.auth.middleware import authenticate_websocket, check_session, on_session_end
 from app.graphql_http.trusted_documents import trusted_text
@@ -31,10 +32,9 @@ from app.http import keepalive
 from app.http.scope_state import OPEN_WEBSOCKET, REQUEST_RECORD
 from app.observability import request_record
 from app.observability.audit_log import act_for
-from app.websocket import ping_limits
 from app.websocket.connection import UNAUTHENTICATED, Connection
 from app.websocket.message_validation import flaw_of
-from app.websocket.reserving import TRY_AGAIN
+from app.websocket.protocol import PING_BURST, PINGS_PER_SECOND, TOO_MANY_PINGS, TOO_MANY_REASON, TRY_AGAIN
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.engine.shared_results import SharedResult
 from graphql_schema.errors import client_error, masked_error
@@ -69,7 +69,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- the base class's arguments
         super().__init__(*args, **kwargs)
         self._exit_stack = ExitStack()
-        self._ping_bucket = ping_limits.bucket()
+        self._ping_bucket = TokenBuckets(PINGS_PER_SECOND, PING_BURST)
         self._running = asyncio.Semaphore(MAX_RUNNING)
         self._keepalive: asyncio.Task[None] | None = None
         self._close_task: asyncio.Task[None] | None = None
@@ -147,7 +147,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         elif message["type"] == "subscribe":
             await self._start_operation(message)
         elif message["type"] in {"ping", "pong"} and self._ping_bucket.try_acquire("") > 0:
-            await self.websocket.close(ping_limits.TOO_MANY, ping_limits.REASON)
+            await self.websocket.close(TOO_MANY_PINGS, TOO_MANY_REASON)
         else:
             await self._handle(message)
 

@@ -1,4 +1,4 @@
-"""The table of `reference/limits.md`: what a server limits, by which setting, and its answer."""
+"""The table of `reference/limits.md`: each limit of a server, its setting and the response beyond it."""
 
 import re
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from typing import Final
 from app.admission import operation_limiter
 from app.graphql_http.multipart import MAX_FILES
 from app.http import keepalive
-from app.http_connections import header_limits, write_timeout
 from app.otlp.endpoint import MAX_VALUES as MAX_OTLP_VALUES
+from app.server.http_protocol import HEAD_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS, WRITE_SECONDS
 from app.settings import PREFIX, Settings, text
-from app.websocket import handler, ping_limits
+from app.websocket import handler, protocol
 from graphql_schema.execution.roots import MAX_CONCURRENT_ROOT_FIELDS
 from stores.concurrency import scan_slots
 from stores.json import incremental
@@ -24,7 +24,7 @@ _TOO_COMPLEX: Final = "`QUERY_TOO_COMPLEX`"
 _TOO_LARGE: Final = "413 `PAYLOAD_TOO_LARGE`"
 
 _Limit = tuple[str, str, str]
-"""A subject, its limit, and the answer above it. Names in capitals are settings."""
+"""A subject, its limit, and the answer to a request above it; names in capitals are settings."""
 
 _SETTING: Final = re.compile(rf"\b(?:{'|'.join(map(str.upper, Settings.model_fields))})\b")
 
@@ -32,7 +32,7 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
     "Requests and connections": (
         (
             "Request head: request line, headers and trailers",
-            f"{header_limits.MAX_BYTES // 1024} KiB, {header_limits.MAX_HEADERS} headers, {header_limits.SECONDS:g} s",
+            f"{MAX_HEAD_BYTES // 1024} KiB, {MAX_HEADERS} headers, {HEAD_SECONDS:g} s",
             "431 or 408, then the server closes the connection",
         ),
         ("Body, WebSocket message", "MAX_BODY_BYTES", f"{_TOO_LARGE}; WebSocket close code 1009"),
@@ -45,7 +45,7 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
         ("Requests per second of one caller", "RATE_LIMIT, RATE_BURST", "429 `RATE_LIMITED`"),
         (
             "Time in which a client reads nothing of an answer",
-            f"{write_timeout.SECONDS:g} s; {keepalive.TIMEOUT_SECONDS} s for event streams and WebSockets",
+            f"{WRITE_SECONDS:g} s; {keepalive.TIMEOUT_SECONDS} s for event streams and WebSockets",
             "the server closes the connection",
         ),
         ("Requests of pages from other origins", "CORS_ORIGINS", "403 `FORBIDDEN`"),
@@ -121,8 +121,8 @@ GROUPS: Final[dict[str, tuple[_Limit, ...]]] = {
         ),
         (
             "Pings and pongs, and fragments below 128 bytes",
-            f"{ping_limits.PER_SECOND} a second, {ping_limits.BURST} at once",
-            f"close code {ping_limits.TOO_MANY}",
+            f"{protocol.PINGS_PER_SECOND} a second, {protocol.PING_BURST} at once",
+            f"close code {protocol.TOO_MANY_PINGS}",
         ),
         ("Subscriptions", "MAX_SUBSCRIPTIONS", "`RATE_LIMITED`"),
         ("Subscriptions of one caller", "MAX_CALLER_SUBSCRIPTIONS", "`RATE_LIMITED`"),

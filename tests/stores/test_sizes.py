@@ -199,8 +199,8 @@ async def check_numbers(database: Database, project: str, life: Life, sizes: dic
         assert table is not None
         chunks = {chunk["digest"]: chunk["row_digests"] for chunk in await all_of(database.table_chunks, project)}
         members = [row for chunk in table["chunks"] for row in chunks[chunk]]
-        [told] = await life.tables.stats(project, [digest], ["count", "storage_size_bytes"])
-        assert (told["count"], told["storage_size_bytes"]) == (
+        [table_stats] = await life.tables.stats(project, [digest], ["count", "storage_size_bytes"])
+        assert (table_stats["count"], table_stats["storage_size_bytes"]) == (
             len(members),
             sum(row_sizes.get(row, 0) for row in members),
         )

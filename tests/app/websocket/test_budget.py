@@ -1,4 +1,4 @@
-"""The memory, the time and the connections that one client gets over WebSockets, against real servers."""
+"""Tests of the memory, time and connections that one WebSocket client gets on real servers."""
 
 import asyncio
 import json
@@ -22,8 +22,8 @@ from app.admission.websockets import WebSockets
 from app.http.request_body import Pace
 from app.server.application import create_app
 from app.settings import Settings
-from app.websocket import GraphQLWebSocket, reserving
-from app.websocket.handshake_limits import HandshakeLimitProtocol
+from app.websocket import GraphQLWebSocket, protocol
+from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.limits import Limits
 from stores.concurrency import request_budget as intake_module
@@ -53,7 +53,10 @@ schema = LimitedSchema(Query, limits=Limits())
 
 
 class FromCaller:
-    """The ASGI application, which finds the client's address in a header: all come from one address here."""
+    """A wrapper around the application that reads the client's address from a header.
+
+    All connections of these tests come from one address.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -64,8 +67,8 @@ class FromCaller:
         await self._app(scope, receive, send)
 
 
-class QueueWatch(HandshakeLimitProtocol):
-    """The server's protocol, which tells how long the queue of a connection was at most."""
+class QueueWatch(WebSocketProtocol):
+    """The server's protocol, which also records the longest queue of any connection."""
 
     longest = 0
 
@@ -76,7 +79,7 @@ class QueueWatch(HandshakeLimitProtocol):
 
 @pytest.fixture
 async def request_budget(monkeypatch: pytest.MonkeyPatch) -> RequestBudget:
-    """An intake without large slots, in which nobody waits for long."""
+    """Return an intake without large slots, with a short wait."""
     monkeypatch.setattr(intake_module, "_WAIT_SECONDS", 0.1)
     return RequestBudget(BUDGET, large_slots=0)
 
@@ -93,7 +96,7 @@ def address(request_budget: RequestBudget) -> Iterator[str]:
 
 @asynccontextmanager
 async def opened(address: str, caller: str = "192.0.2.1", **options: Any) -> AsyncIterator[ClientConnection]:  # noqa: ANN401 -- of `connect`
-    """A WebSocket after connection_ack."""
+    """Open a WebSocket and yield it after connection_ack."""
     headers = {"X-Caller": caller}
     async with connect(address, subprotocols=[PROTOCOL], additional_headers=headers, **options) as client:
         await client.send('{"type":"connection_init"}')
@@ -110,14 +113,14 @@ async def received(client: ClientConnection) -> dict[str, Any]:
 
 
 async def closed(client: ClientConnection) -> tuple[int | None, str | None]:
-    """The code and the reason with which the server closes the connection."""
+    """Return the code and the reason with which the server closes the connection."""
     with pytest.raises(ConnectionClosed):
         await received(client)
     return client.close_code, client.close_reason
 
 
 def asking(size: int, operation_id: str = "1") -> str:
-    """A message that asks for the length of a text of so many bytes."""
+    """Return a message that requests the length of a text of that many bytes."""
     payload = {"query": QUERY, "variables": {"of": "x" * size}}
     return json.dumps({"id": operation_id, "type": "subscribe", "payload": payload})
 
@@ -131,7 +134,7 @@ async def length_of(client: ClientConnection, size: int) -> int:
 
 
 def send_fragment(client: ClientConnection, text: str, *, goes_on: bool = False) -> None:
-    """Send a part of a message that does not end."""
+    """Send a fragment of a message without its end."""
     if goes_on:
         client.protocol.send_continuation(text.encode(), fin=False)
     else:
@@ -164,7 +167,7 @@ async def test_unfinished_messages_of_one_caller_use_half_the_budget(
         clients = [await stack.enter_async_context(opened(address)) for _ in range(10)]
         for client in clients:
             send_fragment(client, "x" * 100_000)
-        # 84 kB of each count, so that five fit.
+        # 84 kB of each count, so five fit
         await until(lambda: sum(client.state is State.OPEN for client in clients) == 5)
         held = request_budget.reserved_bytes
         refused = [client for client in clients if client.state is not State.OPEN]
@@ -248,7 +251,7 @@ async def test_disconnect_releases_an_unfinished_message(address: str, request_b
 async def test_slow_message_closes_the_connection(
     address: str, request_budget: RequestBudget, monkeypatch: pytest.MonkeyPatch, *, is_large: bool
 ) -> None:
-    monkeypatch.setattr(reserving, "PACE", Pace(grace_seconds=0.5, bytes_per_second=1_000_000))
+    monkeypatch.setattr(protocol, "PACE", Pace(grace_seconds=0.5, bytes_per_second=1_000_000))
     async with opened(address) as client:
         send_fragment(client, "x" * (200_000 if is_large else 10))
         async with asyncio.timeout(TIMEOUT):
@@ -265,7 +268,7 @@ async def test_slow_message_closes_the_connection(
 async def test_message_has_a_deadline_at_any_rate(
     address: str, request_budget: RequestBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reserving, "PACE", Pace(grace_seconds=2.0, bytes_per_second=1_000, max_seconds=0.5))
+    monkeypatch.setattr(protocol, "PACE", Pace(grace_seconds=2.0, bytes_per_second=1_000, max_seconds=0.5))
     async with opened(address) as client:
         send_fragment(client, "x" * 100_000)
         async with asyncio.timeout(TIMEOUT):
@@ -283,7 +286,7 @@ async def test_message_refused_for_its_size_is_released(request_budget: RequestB
         schema, lambda _: None, 100_000, request_budget=request_budget, websockets=WebSockets(40)
     )
     app = FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]))
-    with live_server(app, ws=HandshakeLimitProtocol, ws_max_size=BUDGET) as host:
+    with live_server(app, ws=WebSocketProtocol, ws_max_size=BUDGET) as host:
         async with opened(f"ws://{host}/graphql") as client:
             await client.send(asking(200_000))
             code, _ = await closed(client)
@@ -322,7 +325,7 @@ async def test_message_over_the_callers_limit_is_refused(address: str, request_b
 async def test_message_above_the_minimum_rate_may_exceed_the_grace_period(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reserving, "PACE", Pace(grace_seconds=1.0, bytes_per_second=50_000))
+    monkeypatch.setattr(protocol, "PACE", Pace(grace_seconds=1.0, bytes_per_second=50_000))
     whole = asking(200_000)
     async with opened(address) as client:
         send_fragment(client, whole[:20_000])
@@ -374,7 +377,7 @@ async def test_one_caller_may_use_half_of_the_connections() -> None:
     websockets = WebSockets(4)
     endpoint = GraphQLWebSocket(schema, lambda _: None, BUDGET, websockets=websockets)
     with live_server(
-        FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])), ws=HandshakeLimitProtocol
+        FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])), ws=WebSocketProtocol
     ) as host:
         address = f"ws://{host}/graphql"
         async with AsyncExitStack() as stack:
@@ -392,7 +395,7 @@ async def test_one_caller_may_use_half_of_the_connections() -> None:
 
 
 async def refusal_of(address: str, caller: str) -> tuple[int, str | None, str]:
-    """The status, Retry-After and the code of a handshake that is refused."""
+    """Return the status, Retry-After and error code of a refused handshake."""
     with pytest.raises(InvalidStatus) as refused:
         async with opened(address, caller):
             pass
@@ -406,18 +409,18 @@ async def test_connection_counts_for_the_key_of_its_first_message(mongodb_uri: s
     name = database.calls.database.name
     keys = [(await KeysStore(database, settle_seconds=0).create([Grant("*", Role.READER)])).text for _ in range(2)]
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=name, max_websockets=2, keys="required")
-    with live_server(create_app(settings), lifespan="on", ws=HandshakeLimitProtocol) as host:
+    with live_server(create_app(settings), lifespan="on", ws=WebSocketProtocol) as host:
         async with connect(f"ws://{host}/graphql", subprotocols=[PROTOCOL]) as first:
             await first.send(init_with(keys[0]))
-            begun = await received(first)
+            acknowledged = await received(first)
             async with connect(f"ws://{host}/graphql", subprotocols=[PROTOCOL]) as second:
                 await second.send(init_with(keys[0]))
                 code, reason = await closed(second)
             async with connect(f"ws://{host}/graphql", subprotocols=[PROTOCOL]) as third:
                 await third.send(init_with(keys[1]))
-                begun_by_another = await received(third)
+                acknowledged_again = await received(third)
 
-    assert begun == begun_by_another == {"type": "connection_ack"}
+    assert acknowledged == acknowledged_again == {"type": "connection_ack"}
     assert code == 1013
     assert reason is not None
     assert reason.startswith(
@@ -433,7 +436,7 @@ def init_with(key: str) -> str:
 async def test_memory_stays_bounded_while_one_caller_sends_large_messages(
     mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
-    """24 messages of 8 MB, half of them unfinished: all but one or two of each kind are refused."""
+    """Clients send 24 messages of 8 MB, half of them unfinished; the server refuses all but one or two of each kind."""
     settings = {
         "LOOMQL_MONGODB_URI": mongodb_uri,
         "LOOMQL_MONGODB_DATABASE": database_name,
@@ -465,7 +468,7 @@ async def test_memory_stays_bounded_while_one_caller_sends_large_messages(
 
 
 async def attacked(client: ClientConnection, message: str, number: int) -> int | None:
-    """Send a large message, every second one without its end; the code that closes the connection, if any."""
+    """Send a large message, or only its beginning if the number is odd; return the close code, if any."""
     try:
         if number % 2:
             send_fragment(client, message[:-2])

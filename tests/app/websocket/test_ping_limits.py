@@ -1,4 +1,4 @@
-"""Frames of a WebSocket that carry nothing, as nobody sends them: pings without number, and pieces of no bytes."""
+"""Tests of abusive WebSocket frames without content: floods of pings, and empty fragments."""
 
 import base64
 import os
@@ -14,12 +14,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from app.websocket.handshake_limits import HandshakeLimitProtocol
-from app.websocket.ping_limits import BURST
+from app.websocket.protocol import PING_BURST, WebSocketProtocol
 from tests.live_server import live_server
 
 TEXT, PING, PONG = 0x01, 0x89, 0x8A
-"""First bytes of frames: of a text that goes on, and of those that end at once."""
+"""First bytes of frames: a text that continues in other frames, a complete ping and a complete pong."""
 
 CONTINUED, END = 0x00, 0x80
 WHY = (4429).to_bytes(2, "big") + b"The client sent more than 10 pings and pongs a second."
@@ -39,13 +38,13 @@ async def echo(websocket: WebSocket) -> None:
 
 @pytest.fixture
 def address() -> Iterator[tuple[str, int]]:
-    with live_server(Starlette(routes=[WebSocketRoute("/", echo)]), ws=HandshakeLimitProtocol) as host:
+    with live_server(Starlette(routes=[WebSocketRoute("/", echo)]), ws=WebSocketProtocol) as host:
         name, _, port = host.partition(":")
         yield name, int(port)
 
 
 def opened(address: tuple[str, int], *, takes: int = 65_536) -> socket.socket:
-    """A WebSocket of which the system takes so many bytes that nobody reads."""
+    """Open a WebSocket with a receive buffer of that many bytes."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, takes)
     client.settimeout(30)
@@ -66,17 +65,17 @@ def send_for(seconds: float, client: socket.socket, data: bytes) -> None:
 
 
 def answered(client: socket.socket) -> bytes:
-    """All that comes until the connection is closed."""
+    """Return all bytes that arrive until the connection is closed."""
     return b"".join(iter(lambda: client.recv(65_536), b""))
 
 
 @pytest.mark.parametrize(
     "flood",
     [
-        frame(PING, b"x") * (BURST + 10),
-        frame(PONG) * (BURST + 10),
-        frame(TEXT) + frame(CONTINUED) * (BURST + 10),
-        frame(TEXT) + frame(CONTINUED, b"x") * (BURST + 10),
+        frame(PING, b"x") * (PING_BURST + 10),
+        frame(PONG) * (PING_BURST + 10),
+        frame(TEXT) + frame(CONTINUED) * (PING_BURST + 10),
+        frame(TEXT) + frame(CONTINUED, b"x") * (PING_BURST + 10),
     ],
     ids=["pings", "pongs", "empty fragments", "tiny fragments"],
 )
@@ -105,9 +104,9 @@ def test_flooding_client_that_reads_nothing_is_disconnected(address: tuple[str, 
 
 def test_pings_within_the_limit_are_answered(address: tuple[str, int]) -> None:
     with opened(address) as client:
-        client.sendall(frame(PING, b"a") * (BURST - 10))
+        client.sendall(frame(PING, b"a") * (PING_BURST - 10))
         client.sendall(frame(TEXT, b"whole ") + frame(CONTINUED) + frame(CONTINUED, b"mess") + frame(END, b"age"))
-        expected = b"\x8a\x01a" * (BURST - 10) + b"\x81\x0dwhole message"
+        expected = b"\x8a\x01a" * (PING_BURST - 10) + b"\x81\x0dwhole message"
         received = b""
         while len(received) < len(expected):
             received += client.recv(65_536)

@@ -1,4 +1,4 @@
-"""Arguments read the short way are what graphql-core makes of them, and so is what is wrong with them."""
+"""The fast path for arguments returns the same values and errors as graphql-core."""
 
 import itertools
 from typing import Any
@@ -59,10 +59,10 @@ def test_every_form_of_argument_is_read_as_by_graphql_core(given: dict[str, Any]
         assert isinstance(values, VariableValues)
         read = argument_reader(definition, node)
 
-        asked = outcome(read, values)
+        first = outcome(read, values)
 
-        assert asked == outcome(get_argument_values, definition, node, values), forms
-        assert outcome(read, values) == asked
+        assert first == outcome(get_argument_values, definition, node, values), forms
+        assert outcome(read, values) == first
 
 
 def test_resolver_cannot_change_the_arguments_of_the_next_request() -> None:

@@ -1,4 +1,4 @@
-"""Executors made from a pattern: as graphql-core makes them, and none has anything of another's."""
+"""Executors built from a template: equal to those of graphql-core, and without shared mutable state."""
 
 import gc
 import weakref
@@ -23,7 +23,7 @@ SHARED = {
     "is_async_iterable",
     "context_value",
 }
-"""What two executors of one operation may have in common, besides constants."""
+"""Attributes whose values two executors of one operation may share, besides constants."""
 CONSTANTS = (bool, type(None), str, int)
 
 
@@ -37,7 +37,7 @@ def test_built_executor_has_all_attributes_of_a_stock_one(schema: LoomSchema) ->
     document = parse(ASKED)
     executor = build(schema, document)
     made = vars(executor) | {name: getattr(executor, name) for name in _LAZY_ATTRIBUTES}
-    # The build of graphql-core, past our own.
+    # This is the build of graphql-core, without our override.
     ordinary = vars(
         super(TemplateExecutor, CompilingExecutor).build(
             schema._schema, document, None, "context", {"id": "x"}, operation_extensions=None

@@ -53,8 +53,8 @@ async def test_judge_request_has_prompt_call_and_schema(
 
     done = await actions.execute(PROJECT, ref, [call_id(1)], "ann")
 
-    [asked] = stand_in.asked
-    assert asked.body == {
+    [request] = stand_in.requests
+    assert request.body == {
         "model": "gpt-4o-mini",
         "messages": [
             {"role": "system", "content": "Be strict."},
@@ -62,7 +62,7 @@ async def test_judge_request_has_prompt_call_and_schema(
         ],
         "response_format": {"type": "json_schema", "json_schema": {"name": "response_format", "schema": SCORE}},
     }
-    assert asked.headers["authorization"] == f"Bearer {KEY}"
+    assert request.headers["authorization"] == f"Bearer {KEY}"
     [row] = done.results
     assert row["json"]["output"] == '{"score":7,"why":"clear"}'
     [kept] = await everything(feedback)
@@ -214,7 +214,7 @@ async def test_authentication_failure_stops_further_requests(
 
     assert {row["error"]["code"] for row in done.results} == {"PROVIDER_ERROR"}
     assert all("401" in row["error"]["message"] for row in done.results)
-    assert 1 <= len(stand_in.asked) <= CONCURRENT_JUDGEMENTS
+    assert 1 <= len(stand_in.requests) <= CONCURRENT_JUDGEMENTS
 
 
 async def test_missing_api_key_is_named_for_each_call(
@@ -263,7 +263,7 @@ async def test_too_large_total_is_reported_before_the_remaining_requests(
     assert "the limit is 100,000, so send the remaining calls" in failed[0]["message"]
     judged_ones = len(ids) - len(failed)
     assert 10 <= judged_ones <= 10 + CONCURRENT_JUDGEMENTS
-    assert len(stand_in.asked) == len(await everything(feedback)) == judged_ones
+    assert len(stand_in.requests) == len(await everything(feedback)) == judged_ones
 
 
 async def test_size_of_attributes_and_summary_does_not_matter(
@@ -288,7 +288,7 @@ async def test_thousand_calls_are_judged_in_batches(
     done = await actions.execute(PROJECT, await action(objects, judging()), ids)
 
     assert [row["json"]["output"] for row in done.results] == [f'{{"score":{number % 10}}}' for number in numbers]
-    assert len(await everything(feedback)) == len(stand_in.asked) == 1_000
+    assert len(await everything(feedback)) == len(stand_in.requests) == 1_000
 
 
 async def test_concurrent_batches_share_the_request_limit(

@@ -14,13 +14,13 @@ from stores.usage.counts import FIELDS
 
 Row = dict[str, Any]
 Prices = Mapping[str, Mapping[str, float]]
-"""Of each model the rates of all classes that the calls count."""
+"""Rates of all classes that the calls count, by model and by class."""
 Pair = tuple[CallStart, CallEnd | None]
 
 COUNTS = ("prompt_tokens", "completion_tokens", "requests", "total_tokens")
 TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
 CLASSES = {"cache_read": "cache_read_tokens", "reasoning": "reasoning_tokens"}
-"""The classes that the calls count, by the names in rows of their counts."""
+"""Classes that the calls count, each with the name of its count in rows."""
 
 
 def aggregate(pairs: Sequence[Pair], grouping: Grouping, usage_of: UsageOf, prices: Prices) -> list[Row]:

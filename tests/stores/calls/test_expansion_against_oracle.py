@@ -38,7 +38,7 @@ RAW = oracle.stored
 RAW_AROUND = oracle.around
 
 Value = Any
-"""A JSON value as Python decodes it."""
+"""A decoded JSON value."""
 
 
 @dataclass

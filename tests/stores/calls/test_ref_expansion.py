@@ -287,13 +287,13 @@ async def examples(objects: ObjectsStore, calls: CallsStore, tables: TablesStore
 
 async def test_queries_and_sorts_reach_into_table_rows(calls: CallsStore, examples: list[str]) -> None:
     assert examples
-    asked = partial(found, calls, "inputs.row")
+    search = partial(found, calls, "inputs.row")
 
-    assert await asked(query=compared("eq", "inputs.row.q", 1)) == [1, 2, 3]
-    assert await asked(query=compared("eq", "inputs.row.q", 9)) == []
-    assert await asked(query=compared("eq", "inputs.row.tags.0", "b")) == [0]
-    assert await asked(sort_by=[SortBy("inputs.row.q")]) == [1, 2, 3, 0]
-    assert await asked(sort_by=[SortBy("inputs.row.q", descending=True)]) == [0, 1, 2, 3]
+    assert await search(query=compared("eq", "inputs.row.q", 1)) == [1, 2, 3]
+    assert await search(query=compared("eq", "inputs.row.q", 9)) == []
+    assert await search(query=compared("eq", "inputs.row.tags.0", "b")) == [0]
+    assert await search(sort_by=[SortBy("inputs.row.q")]) == [1, 2, 3, 0]
+    assert await search(sort_by=[SortBy("inputs.row.q", descending=True)]) == [0, 1, 2, 3]
 
 
 async def test_project_id_that_looks_like_an_expression_is_a_literal(
@@ -390,11 +390,11 @@ async def test_invalid_column_is_refused(calls: CallsStore, columns: list[str], 
 
 async def test_query_has_at_most_ten_fields_behind_refs(calls: CallsStore) -> None:
     conditions = [compared("eq", f"inputs.model.a{n}", n) for n in range(11)]
-    beside = [compared("eq", f"inputs.other.a{n}", n) for n in range(11)]
+    unexpanded = [compared("eq", f"inputs.other.a{n}", n) for n in range(11)]
 
-    assert await found(calls, "inputs.model", query={"$and": [*conditions[:10], *beside]}) == []
+    assert await found(calls, "inputs.model", query={"$and": [*conditions[:10], *unexpanded]}) == []
     with pytest.raises(BadInputError, match="has 11 fields behind refs; the limit is 10") as raised:
-        await found(calls, "inputs.model", query={"$or": [*conditions, *beside]})
+        await found(calls, "inputs.model", query={"$or": [*conditions, *unexpanded]})
     assert raised.value.argument == "query"
 
 

@@ -243,7 +243,7 @@ async def test_unusable_custom_provider_error_has_a_reason(
 
 async def test_missing_deleted_and_other_objects_are_named(objects: ObjectsStore) -> None:
     found = endpoints(objects, {"ACME_KEY": "x"}, "ACME_KEY@llm.acme.test")
-    told = []
+    messages = []
     for step in ("nothing", "another class", "no provider", "deleted"):
         match step:
             case "another class":
@@ -257,12 +257,12 @@ async def test_missing_deleted_and_other_objects_are_named(objects: ObjectsStore
                 await objects.delete(PROJECT, "acme")
         with pytest.raises(ProviderError) as refused:
             await found.resolve(PROJECT, "custom::acme::small")
-        told.append(refused.value.message)
+        messages.append(refused.value.message)
 
-    assert "object acme-small:latest not found; a ProviderModel" in told[0]
-    assert told[1] == "Object acme-small:latest is not a ProviderModel."
-    assert f"object acme:{'a' * 43} not found; a Provider of this project is needed" in told[2]
-    assert "acme:v0 was deleted at" in told[3]
+    assert "object acme-small:latest not found; a ProviderModel" in messages[0]
+    assert messages[1] == "Object acme-small:latest is not a ProviderModel."
+    assert f"object acme:{'a' * 43} not found; a Provider of this project is needed" in messages[2]
+    assert "acme:v0 was deleted at" in messages[3]
 
 
 async def test_model_error_is_returned_and_no_call_is_stored(
@@ -283,7 +283,7 @@ async def test_loopback_custom_provider_is_refused_unless_allowed(
 ) -> None:
     await create_provider(objects, base_url=stand_in.base_url, extra_headers={"X-Team": "weavers"})
     origin = stand_in.base_url.removesuffix("/v1")
-    told = []
+    created = []
     for allow_private in (False, True):
         port = EnvironmentProviders(
             {"ACME_KEY": "sk-acme"},
@@ -292,12 +292,12 @@ async def test_loopback_custom_provider_is_refused_unless_allowed(
             gateways=parse_hosts(origin),
         )
         completions = CompletionsStore(database, objects, calls, port)
-        told.append(await completions.create(PROJECT, {"model": "custom::acme::small", "messages": []}))
+        created.append(await completions.create(PROJECT, {"model": "custom::acme::small", "messages": []}))
         await port.close()
 
-    [asked] = stand_in.asked
-    assert "127.0.0.1 is in the server's own network" in told[0].response["error"]
-    assert "LOOMQL_ALLOW_PRIVATE_PROVIDERS" in told[0].response["error"]
-    assert told[1].response["choices"][0]["message"]["content"] == "You said: nothing"
-    assert (asked.headers["authorization"], asked.headers["x-team"]) == ("Bearer sk-acme", "weavers")
-    assert asked.body["model"] == "small"
+    [request] = stand_in.requests
+    assert "127.0.0.1 is in the server's own network" in created[0].response["error"]
+    assert "LOOMQL_ALLOW_PRIVATE_PROVIDERS" in created[0].response["error"]
+    assert created[1].response["choices"][0]["message"]["content"] == "You said: nothing"
+    assert (request.headers["authorization"], request.headers["x-team"]) == ("Bearer sk-acme", "weavers")
+    assert request.body["model"] == "small"

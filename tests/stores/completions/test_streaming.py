@@ -70,7 +70,7 @@ async def test_tool_calls_are_assembled(completions: CompletionsStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "expected"),
     [
         ("cut", "broke off the connection in the middle of its answer"),
         ("unfinished", "was cut off before it was finished"),
@@ -81,14 +81,14 @@ async def test_tool_calls_are_assembled(completions: CompletionsStore) -> None:
     ],
 )
 async def test_interrupted_stream_stores_the_received_chunks(
-    completions: CompletionsStore, calls: CallsStore, model: str, told: str
+    completions: CompletionsStore, calls: CallsStore, model: str, expected: str
 ) -> None:
     events = await all_of(completions, model=model)
 
     response = events[-1].response
     call = await kept(calls, events[0].call_id)
     assert response is not None
-    assert told in response["error"]
+    assert expected in response["error"]
     assert (events[-1].type, call["status"], call["exception"]) == ("finished", "error", response["error"])
     assert KEY not in str(call)
     came = text_of(events)
@@ -175,7 +175,7 @@ async def test_invalid_inputs_are_refused(completions: CompletionsStore, stand_i
     with pytest.raises(PayloadTooLargeError):
         await all_of(completions, model="gpt-4o", user="word " * 2_000_000)
 
-    assert stand_in.asked == []
+    assert stand_in.requests == []
 
 
 async def test_mistral_request_omits_unsupported_parameters(completions: CompletionsStore) -> None:

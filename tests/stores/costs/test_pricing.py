@@ -84,7 +84,7 @@ def test_first_ranked_price_is_chosen_among_random_ones() -> None:
 NAMES = ["gpt-4o", "", "$sum", "a.b", "$$ROOT.x", "nul\0", "ключ"]
 
 rates = st.sampled_from([0.0, 3e-7, 1e-6, 1.5e-5, 0.1, 1e6]) | st.floats(1e-300, 1e6)
-"""MongoDB makes no double of a decimal number between 0 and 2.2e-308."""
+"""Rates without decimals between 0 and 2.2e-308, which MongoDB does not convert to a double."""
 
 moments = st.sampled_from([*range(12), -(2**55), 2**57])
 counts = st.sampled_from([0, 1, 7, 123_456, 2**53 + 1]) | st.integers(0, 2**53)

@@ -38,7 +38,7 @@ from tests.stores.calls.builders import PROJECT, call_id, start
 
 LIMIT_SECONDS = 5.0
 SLACK_SECONDS = 1.0
-"""For a machine that has other things to do; what is measured takes 3 seconds."""
+"""Additional seconds for a machine with other work; the measured operations take 3 seconds."""
 
 
 @dataclass
@@ -230,11 +230,11 @@ async def test_no_command_is_sent_before_the_first_query() -> None:
 
 
 FULL = "WiredTigerIdIndex::_insert: index: _id_; uri: table:index-92--2 28: No space left on device"
-"""As mongod 6.0.5 says it."""
+"""Message of mongod 6.0.5 if the disk is full."""
 
 
 @pytest.mark.parametrize(
-    ("raised", "told"),
+    ("raised", "expected"),
     [
         (AutoReconnect("secret"), UnavailableError),
         (NetworkTimeout("secret"), UnavailableError),
@@ -262,8 +262,8 @@ FULL = "WiredTigerIdIndex::_insert: index: _id_; uri: table:index-92--2 28: No s
         (ZeroDivisionError("a bug"), ZeroDivisionError),
     ],
 )
-def test_driver_failures_are_reported_without_driver_messages(raised: Exception, told: type[Exception]) -> None:
-    with pytest.raises(told) as failure, translate_driver_errors():
+def test_driver_failures_are_reported_without_driver_messages(raised: Exception, expected: type[Exception]) -> None:
+    with pytest.raises(expected) as failure, translate_driver_errors():
         raise raised
 
     assert "secret" not in str(failure.value)

@@ -20,10 +20,12 @@ WRITE_CONFLICT, STEPPING_DOWN = 112, 11602
 
 
 @pytest.mark.parametrize(
-    ("code", "told"), [(WRITE_CONFLICT, ConflictError), (STEPPING_DOWN, UnavailableError)], ids=["others", "database"]
+    ("code", "expected"),
+    [(WRITE_CONFLICT, ConflictError), (STEPPING_DOWN, UnavailableError)],
+    ids=["others", "database"],
 )
 async def test_repeated_write_conflict_is_reported(
-    database: Database, monkeypatch: pytest.MonkeyPatch, code: int, told: type[StoreError]
+    database: Database, monkeypatch: pytest.MonkeyPatch, code: int, expected: type[StoreError]
 ) -> None:
     attempts: list[int] = []
     monkeypatch.setattr(transactions, "_ATTEMPTS", 3)
@@ -33,7 +35,7 @@ async def test_repeated_write_conflict_is_reported(
         await database.leases.insert_one({"_id": "begun"}, session=session)
         raise OperationFailure("again", code, {"errorLabels": ["TransientTransactionError"]})
 
-    with pytest.raises(told):
+    with pytest.raises(expected):
         await database.run(database.transaction(work))
 
     assert len(attempts) == 3

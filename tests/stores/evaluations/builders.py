@@ -57,7 +57,7 @@ class Prediction:
     model_exception: str | None = None
     latency: float | None = 0.25
     own_output: object = None
-    """In place of what is made of the above."""
+    """Output of the prediction's own call; if None, it is built from the fields above."""
     is_running: bool = False
     usage: Json = field(default_factory=dict)
 
@@ -66,12 +66,12 @@ def of_run(run: int = 1, *, runs: bool = False, **changes: Any) -> Parts:  # noq
     """Return the parts of the run's own call; `output`, `exception` and `summary` change its end."""
     ended = {name: changes.pop(name) for name in ("output", "exception", "summary") if name in changes}
     inputs = {"self": EVALUATION, "model": MODEL}
-    begun = start(
+    started = start(
         0, id=run_id(run), trace_id=trace_id(run), op_name=op("Evaluation.evaluate"), started_at=_at(run, 0),
         **{"inputs": inputs, **changes},
     )  # fmt: skip
     over = end(0, id=run_id(run), ended_at=_at(run, 0) + 3600 * SECOND, **{"output": {}, **ended})
-    return [begun] if runs else [begun, over]
+    return [started] if runs else [started, over]
 
 
 def of_prediction(number: int, prediction: Prediction, run: int = 1, model: object = MODEL) -> Parts:

@@ -76,12 +76,12 @@ async def test_rows_are_sorted_by_the_mean_of_a_score(
     evaluations: EvaluationsStore, trials: list[int], size: int
 ) -> None:
     means = {number: sum((number * 7 + trial) % 5 for trial in range(3)) / 3 for number in trials}
-    begun = {number: place for place, number in enumerate(trials)}
+    position = {number: place for place, number in enumerate(trials)}
 
     for descending, sign in ((False, 1), (True, -1)):
         order = [SortBy(GRADE, descending), SortBy("started_at")]
         rows = await all_rows(evaluations, size, backward=descending, sort_by=order)
-        expected = sorted(trials, key=lambda n, sign=sign: (sign * means[n], begun[n]))  # type: ignore[misc] # bound
+        expected = sorted(trials, key=lambda n, sign=sign: (sign * means[n], position[n]))  # type: ignore[misc] # bound
         assert [int(row["id"]) for row in rows] == expected
 
 
@@ -175,13 +175,13 @@ async def test_condition_compares_lists_and_objects_in_outputs_as_text(
         {"scores": {"model_output": [n]}, name: {"tools": [{"name": f"é{n}"}]}} for n in range(2) for name in names
     ]
     await calls.write(whole_run([Prediction(row_ref(digest_of(n)), own_output=each) for n, each in enumerate(outputs)]))
-    asked = {
+    texts = {
         "output": '{"tools":[{"name":"é1"}]}',
         "output.tools": '[{"name":"é1"}]',
         "output.tools.0": '{"name":"é1"}',
     }
 
-    for path, text in asked.items():
+    for path, text in texts.items():
         equal = {"$eq": [{"$convert": {"input": {"$getField": path}, "to": "string"}}, {"$literal": text}]}
         query = Query({"$expr": equal})
         assert ids(await evaluations.rows(PROJECT, run_id(), PageRequest(), set(), None, query)) == [2, 3]

@@ -80,8 +80,8 @@ async def test_feedback_of_a_page_of_calls_reads_only_that(
     pages = await stock.of_calls.pages(keys, frozenset({"id"}), PageRequest(size=2), frozenset())
 
     command = {"aggregate": 1, "pipeline": commands.last_pipeline, "cursor": {}}
-    told = await database.feedback.database.command("explain", command, verbosity="executionStats")
-    [lookup] = [stage for stage in told["stages"] if "$lookup" in stage]
+    explained = await database.feedback.database.command("explain", command, verbosity="executionStats")
+    [lookup] = [stage for stage in explained["stages"] if "$lookup" in stage]
     assert [len(page.rows) for page in pages.values()] == [2] * 10
     assert int(lookup["totalDocsExamined"]) <= 10 * 3
     assert commands.names.count("aggregate") == 1

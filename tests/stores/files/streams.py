@@ -17,7 +17,7 @@ async def all_of(files: FilesStore, file: StoredFile, start: int = 0, stop: int 
         return b"".join([part async for part in parts])
 
 
-async def left(database: Database) -> tuple[int, int, int]:
+async def stored_counts(database: Database) -> tuple[int, int, int]:
     """Return the numbers of stored files, chunks and uploads."""
     return (
         await database.files.count_documents({}),

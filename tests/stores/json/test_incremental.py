@@ -115,7 +115,7 @@ class Reserved:
 
 DENSE = b"[" + b"{}," * 299_999 + b"{}]"
 DENSE_BYTES = 300_000 * 72 + 64 - 2 * len(DENSE) - 4096
-"""The objects and their places in the list, and the list, beyond twice the text and 4 KiB."""
+"""Bytes of the list, its objects and its references to them, beyond twice the text and 4 KiB."""
 
 
 async def test_memory_of_a_dense_text_is_reserved_before_it_is_parsed() -> None:

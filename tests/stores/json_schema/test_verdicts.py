@@ -228,8 +228,8 @@ def test_form_check_ignores_patterns_and_references() -> None:
     ],
 )
 def test_remote_references_are_not_fetched(schema: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[object] = []
-    monkeypatch.setattr(urllib.request, "urlopen", asked.append)
+    fetched: list[object] = []
+    monkeypatch.setattr(urllib.request, "urlopen", fetched.append)
 
     assert "does not resolve inside the schema" in str(verdict(schema, {"a": 1}))
-    assert asked == []
+    assert fetched == []

@@ -10,7 +10,7 @@ DOUBLING: dict[str, Any] = {
     "$defs": {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(40)} | {"a40": {}},
     "$ref": "#/$defs/a0",
 }
-"""A schema that is checked 2^40 times over, unless somebody looks at the clock."""
+"""Schema that takes 2^40 checks unless a time limit stops them."""
 
 
 def verdict(schema: object, value: object, seconds: float = 2.0) -> BadInputError | None:

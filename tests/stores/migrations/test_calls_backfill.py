@@ -51,7 +51,7 @@ def parts_of(number: int, rng: random.Random) -> list[CallStart | CallEnd]:
     Some calls are predictions of an evaluation.
     """
     turns = rng.choice((None, "", call_id(number), call_id(number + 1)))
-    begun: CallStart | CallEnd = start(
+    started: CallStart | CallEnd = start(
         number,
         thread_id=rng.choice((None, "", "talk", "$talk")),
         turn_id=turns,
@@ -59,7 +59,7 @@ def parts_of(number: int, rng: random.Random) -> list[CallStart | CallEnd]:
         inputs=rng.choice(({}, {"example": None}, {"example": {"question": "ü", "n": 2**70}}, {"example": ROW})),
     )
     ended: CallStart | CallEnd = end(number, summary=rng.choice(SUMMARIES))
-    return rng.choice(([begun], [ended], [begun, ended], [begun, ended], [begun, ended]))
+    return rng.choice(([started], [ended], [started, ended], [started, ended], [started, ended]))
 
 
 async def fill(database: Database, count: int = 100, seed: int = 6) -> dict[str, Document]:
@@ -107,14 +107,14 @@ async def answers(database: Database) -> list[object]:
 @pytest.mark.parametrize("step", [1, 7, 100, 1000])
 async def test_old_calls_get_all_fields_of_new_ones(database: Database, step: int) -> None:
     fresh = await fill(database)
-    told = await answers(database)
+    expected = await answers(database)
     await age(database)
-    assert await answers(database) != told
+    assert await answers(database) != expected
 
     await finish(CallsBackfill(database, step))
 
     assert await all_calls(database) == fresh
-    assert await answers(database) == told
+    assert await answers(database) == expected
 
 
 async def test_turn_and_usage_are_backfilled(database: Database) -> None:
@@ -247,7 +247,7 @@ asyncio.run(run())
         sys.executable, "-c", script, mongodb_uri, name, stdout=asyncio.subprocess.PIPE
     )
     assert child.stdout is not None
-    said = [int(await child.stdout.readline()) for _ in range(4)]
+    printed = [int(await child.stdout.readline()) for _ in range(4)]
     child.kill()
     await child.wait()
     killed = await all_calls(database)
@@ -256,7 +256,7 @@ asyncio.run(run())
     first = await later.advance()
     await finish(later)
 
-    assert said == [5, 10, 15, 20]
+    assert printed == [5, 10, 15, 20]
     assert fresh != killed
     assert {key for key in killed if killed[key] == fresh[key]} >= set(sorted(fresh)[:20])
     assert first is not None
@@ -396,8 +396,8 @@ async def test_call_with_an_unstorable_example_is_kept_and_logged(
     with caplog.at_level(logging.WARNING, "loomql"):
         await finish(CallsBackfill(database))
 
-    said = [record.getMessage() for record in caplog.records if record.name == "loomql"]
-    assert [text.partition(": ")[0] for text in sorted(said)] == [
+    logged = [record.getMessage() for record in caplog.records if record.name == "loomql"]
+    assert [text.partition(": ")[0] for text in sorted(logged)] == [
         f"call {PROJECT}:{call_id(number)} is stored without its example" for number in (1, 2)
     ]
 

@@ -130,8 +130,8 @@ class Objects(RuleBasedStateMachine):
     def read(self, name: str, version: str, kind: str, only: bool) -> None:  # noqa: FBT001 -- hypothesis gives it
         version = self._spelled(version, kind)
         expected = self.model.find(name, version, kind if only else None)
-        asked = self.store.one(self.project, name, version, {"val"}, kind if only else None)  # type: ignore[arg-type]
-        found = self.outcome(asked)
+        reading = self.store.one(self.project, name, version, {"val"}, kind if only else None)  # type: ignore[arg-type]
+        found = self.outcome(reading)
         if isinstance(expected, type) or isinstance(found, type):
             assert found == expected
         else:
@@ -161,8 +161,8 @@ class Objects(RuleBasedStateMachine):
         def order(kept: Kept) -> tuple[Any, ...]:
             return kept["kind"], kept["name"], kept["index"]
 
-        told = [{key: kept[key] for key in found[0]} for kept in expected] if found else expected
-        assert sorted(found, key=order) == sorted(told, key=order)
+        shown = [{key: kept[key] for key in found[0]} for kept in expected] if found else expected
+        assert sorted(found, key=order) == sorted(shown, key=order)
         latest = ObjectsFilter(latest_only=True)
         assert self.await_(self.store.count(self.project, latest)) == sum(kept["latest"] for kept in expected)
 

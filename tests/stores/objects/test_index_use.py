@@ -86,6 +86,6 @@ async def test_relations_of_a_page_read_only_what_they_return(
 async def _looked_at(database: Database, commands: Commands) -> int:
     """Return how many documents the last aggregation's lookup examined."""
     command = {"aggregate": 1, "pipeline": commands.last_pipeline, "cursor": {}}
-    told = await database.calls.database.command("explain", command, verbosity="executionStats")
-    [lookup] = [stage for stage in told["stages"] if "$lookup" in stage]
+    explained = await database.calls.database.command("explain", command, verbosity="executionStats")
+    [lookup] = [stage for stage in explained["stages"] if "$lookup" in stage]
     return int(lookup["totalDocsExamined"])

@@ -10,7 +10,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 NOON = 1_769_860_800_000_000_000
-"""2026-01-31T12:00:00Z in nanoseconds."""
+"""2026-01-31T12:00:00Z in nanoseconds since the epoch."""
 
 SECOND = 1_000_000_000
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -43,7 +43,7 @@ def test_span_becomes_a_complete_call() -> None:
 
     whole = call(message)
 
-    told = {
+    span_fields = {
         "name": "step 2",
         "context": {"trace_id": TRACE, "span_id": span_id(2), "trace_state": "k=v"},
         "kind": "INTERNAL",
@@ -72,7 +72,7 @@ def test_span_becomes_a_complete_call() -> None:
     }
     found = payloads(whole)
     assert found == {"attributes": found["attributes"], "inputs": {}, "output": {}, "summary": {}}
-    assert found["attributes"] == {"a": {"b": 1, "c": [1, {"d": None}]}, "otel_span": told}
+    assert found["attributes"] == {"a": {"b": 1, "c": [1, {"d": None}]}, "otel_span": span_fields}
     assert whole.end
     assert (whole.start["id"], whole.start["trace_id"], whole.start["parent_id"]) == (span_id(2), TRACE, span_id(1))
     assert (whole.start["started_at"], whole.end["ended_at"]) == (
@@ -323,13 +323,13 @@ def test_span_events_supply_missing_attributes(events: dict[str, Any], inputs: o
     message = span()
     for name, attributes in events.items():
         message.events.add(name=name, attributes=pairs(attributes))
-    asked = span(1, {"input.value": "mine", "output.value": "mine"})
-    asked.events.extend(message.events)
+    with_attributes = span(1, {"input.value": "mine", "output.value": "mine"})
+    with_attributes.events.extend(message.events)
 
     found = payloads(call(message))
 
     assert (found["inputs"], found["output"]) == (inputs, output)
-    assert payloads(call(asked))["inputs"] == {"input.value": "mine"}
+    assert payloads(call(with_attributes))["inputs"] == {"input.value": "mine"}
 
 
 def test_failed_span_without_a_message_is_an_error() -> None:

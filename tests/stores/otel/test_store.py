@@ -44,10 +44,10 @@ async def test_query_finds_an_attribute_that_extends_another(
     [call, _] = (await stored()).values()
     assert call["attributes"]["otel_span"]["attributes"] == {"usage": {"tokens": 100, "tokens.cached": 60}}
     for path, value in ((r"usage.tokens\.cached", 60), ("usage.tokens", 100)):
-        asked = Query(
+        query = Query(
             {"$expr": {"$eq": [{"$getField": f"attributes.otel_span.attributes.{path}"}, {"$literal": value}]}}
         )
-        page = await calls.page(PROJECT, PageRequest(), ["id"], query=asked)
+        page = await calls.page(PROJECT, PageRequest(), ["id"], query=query)
         assert [row["id"] for row in page.rows] == [span_id(1)]
 
 
@@ -280,8 +280,8 @@ async def test_values_in_json_strings_are_limited(otel: OtelStore, stored: Store
 
     assert exported.rejected_spans == 0
     first, second, third = (await stored()).values()
-    told = first["attributes"]["otel_span"]["attributes"]
-    assert (len(told["a"]), told["b"], first["inputs"]) == (MAX_VALUES // 4 + 1, half, {"input.value": half})
+    nested = first["attributes"]["otel_span"]["attributes"]
+    assert (len(nested["a"]), nested["b"], first["inputs"]) == (MAX_VALUES // 4 + 1, half, {"input.value": half})
     assert first["output"] == {"output.value": {"still": "read"}}
     assert second["output"] == {"output.value": [1]}
     assert third["output"] == {"gen_ai.output.messages": [{"role": "assistant", "message": half}]}

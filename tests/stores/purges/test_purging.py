@@ -152,11 +152,11 @@ async def test_abandoned_purge_is_finished_by_the_next_caller(database: Database
 async def test_timed_out_purge_caller_gets_its_progress(database: Database, purges: PurgesStore) -> None:
     await fill(database, PROJECT, calls=600)
 
-    begun = await purges.purge(PROJECT, PROJECT, seconds=0.001)
+    partial_purge = await purges.purge(PROJECT, PROJECT, seconds=0.001)
     done = await purges.purge(PROJECT, PROJECT)
 
-    assert not begun.is_done
-    assert (done.is_done, done.started_at, done.removed.calls) == (True, begun.started_at, 600)
+    assert not partial_purge.is_done
+    assert (done.is_done, done.started_at, done.removed.calls) == (True, partial_purge.started_at, 600)
 
 
 async def test_writes_to_a_project_being_purged_are_refused(database: Database, calls: CallsStore) -> None:
@@ -327,7 +327,7 @@ async def test_missing_database_is_unavailable() -> None:
     away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
     purges = PurgesStore(away)
 
-    for asked in (purges.purge(PROJECT, PROJECT), purges.run(PROJECT), purges.last(PROJECT), purges.unfinished()):
+    for operation in (purges.purge(PROJECT, PROJECT), purges.run(PROJECT), purges.last(PROJECT), purges.unfinished()):
         with pytest.raises(UnavailableError):
-            await asked
+            await operation
     away.close()

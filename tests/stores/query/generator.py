@@ -88,7 +88,7 @@ KEYS: Final = (
     "_id",
 )
 LAST_SECOND: Final = 253_402_300_799
-"""Of the year 9999; a query refuses a greater number beside a time."""
+"""Last second of the year 9999; a query rejects a greater number in a comparison with a time."""
 
 PARTS: Final = (*WORDS, '":', "[", "e+", "Z")
 COMPARISONS: Final = ("$eq", "$eq", "$ne", "$gt", "$gte", "$lt", "$lte")
@@ -96,7 +96,7 @@ OPS: Final = (
     *("a", "A", "b", "a:v0", "ab", "weave:///acme/chat/op/a:v0", "weave:///acme/chat/op/a:v1"),
     *("weave:///acme/chat/op/ab:v0", "weave:///acme/other/op/a:v0"),
 )
-"""Op names of calls; each also names ops in queries, as do `NAMES_OF_OPS`."""
+"""Op names of calls; queries use them and `NAMES_OF_OPS` as op names."""
 NAMES_OF_OPS: Final = ("a:*", "b:*", "", ":*", "weave:///acme/chat/op/a:*", "weave:///acme/other/op/a:*", "a/b", ".*")
 COLUMNS: Final = (
     *("id", "op_name", "display_name", "trace_id", "parent_id", "thread_id", "turn_id", "exception", "wb_user_id"),
@@ -279,7 +279,7 @@ class _Queries:
     def _compare(self, depth: int) -> Tree:
         comparison = self.dice.choice(COMPARISONS)
         operand = self._column(self._operand(depth))
-        sides = [operand, self._beside(operand, depth)]
+        sides = [operand, self._comparand(operand, depth)]
         if comparison not in ("$eq", "$ne"):
             sides = [self._ordered(side) for side in sides]
         self.dice.shuffle(sides)
@@ -315,17 +315,17 @@ class _Queries:
 
     def _in(self, depth: int) -> Tree:
         operand = self._operand(depth)
-        return {"$in": [operand, [self._beside(operand, depth) for _ in range(self.dice.randint(0, 4))]]}
+        return {"$in": [operand, [self._comparand(operand, depth) for _ in range(self.dice.randint(0, 4))]]}
 
     def _contains(self, depth: int) -> Tree:
         operand = self._column(self._operand(depth))
-        asked: Tree = {"input": operand, "substr": {"$literal": self._part(operand)}}
+        arguments: Tree = {"input": operand, "substr": {"$literal": self._part(operand)}}
         if self.dice.random() < 0.5:
-            return {"$contains": asked | {"case_insensitive": True}}
+            return {"$contains": arguments | {"case_insensitive": True}}
         if self.dice.random() < 0.2:
             other = self._operand(depth)
-            asked["substr"] = asked["substr"] if self._is_literal(other) else other
-        return {"$contains": asked}
+            arguments["substr"] = arguments["substr"] if self._is_literal(other) else other
+        return {"$contains": arguments}
 
     def _part(self, operand: Tree) -> str:
         """Return a part of the operand's value in a row, perhaps with its case swapped."""
@@ -348,16 +348,16 @@ class _Queries:
             return {"$convert": {"input": self._operand(depth), "to": to}}
         return self.operation(depth) if depth > 0 else {"$literal": self.generator.scalar()}
 
-    def _beside(self, operand: Tree, depth: int) -> Tree:
+    def _comparand(self, operand: Tree, depth: int) -> Tree:
         """Return an operand to compare with: mostly a literal that the operand may equal."""
         operand = self._column(operand)
         if self.dice.random() < 0.15 and not self._is_literal(operand):
             other = operand if self.dice.random() < 0.3 else self._operand(depth)
             if not self._is_literal(other) and len({self._is_text(operand), self._is_text(other)} - {None}) < 2:
                 return other
-        return self._literal_beside(operand)
+        return self._literal_for(operand)
 
-    def _literal_beside(self, operand: Tree) -> Tree:
+    def _literal_for(self, operand: Tree) -> Tree:
         if self._is_nested(operand):
             return {"$literal": None}
         if self._is_condition(operand):

@@ -34,7 +34,7 @@ from stores.query.syntax_tree import (
 
 Row = dict[str, Any]
 Value = Any
-"""A JSON value as Python decodes it; missing ones are None."""
+"""A decoded JSON value; None if it is missing."""
 
 TIMES: Final = ("started_at", "ended_at", "deleted_at")
 PAYLOADS: Final = ("inputs", "output", "attributes", "summary")

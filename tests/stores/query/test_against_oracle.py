@@ -56,8 +56,10 @@ async def rows_of(calls: CallsStore, database: Database, generator: Generator) -
 def evaluated(operation: Operand, documents: Sequence[Document]) -> set[str]:
     """Return the ids of the documents that match in Python, which needs no mirrors."""
     holds_for = compile_test(operation)
-    told = [{name: value for name, value in document.items() if name not in PAYLOADS} for document in documents]
-    return {document["id"] for document in told if holds_for(DocumentValues(document))}
+    without_payloads = [
+        {name: value for name, value in document.items() if name not in PAYLOADS} for document in documents
+    ]
+    return {document["id"] for document in without_payloads if holds_for(DocumentValues(document))}
 
 
 async def found(collection: Collection, match: Match) -> set[str]:
@@ -135,7 +137,7 @@ EQUAL: tuple[tuple[object, object, bool], ...] = (
     ([2**70], [float(2**70)], True),
     ([[]] * 3, [[], [], []], True),
 )
-"""Lists and objects, and whether two fields that hold them are equal."""
+"""Pairs of lists or objects, each with True if fields with these values are equal."""
 
 
 async def test_fields_with_equal_lists_or_objects_are_equal(calls: CallsStore, database: Database) -> None:

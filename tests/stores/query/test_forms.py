@@ -45,11 +45,11 @@ def membership(operand: Tree, members: list[Tree]) -> Tree:
     return {"$in": [operand, [fitted(member, operand) for member in members]]}
 
 
-def fitted(operand: Tree, beside: Tree) -> Tree:
-    if is_typed(operand) and is_typed(beside):
+def fitted(operand: Tree, other: Tree) -> Tree:
+    if is_typed(operand) and is_typed(other):
         return A
-    is_operation = not {"$literal", "$getField"} & beside.keys()
-    is_strict = is_operation or is_typed(beside) or beside.get("$getField") == "inputs"
+    is_operation = not {"$literal", "$getField"} & other.keys()
+    is_strict = is_operation or is_typed(other) or other.get("$getField") == "inputs"
     return {"$literal": None} if "$literal" in operand and is_strict else operand
 
 

@@ -86,13 +86,13 @@ ONE_INDEX: dict[str, Tree] = {
         "$and": [{"$and": [compared("parent_id", value=call_id(0))]}, compared("started_at", "$gte", seconds(0))]
     },
 }
-"""Conditions that many calls pass, and that one index holds."""
+"""Conditions that many calls match and that one index serves."""
 
 SELECTIVE: dict[str, Tree] = {
     "trace and range": {"$and": [compared("trace_id", value=trace_id(3)), compared("latency_ms", "$gte", 0)]},
     "thread and op": {"$and": [compared("op_name", value="even"), compared("thread_id", value="thread 1")]},
 }
-"""Conditions of which one leads to few calls, and no index holds the other."""
+"""Pairs of conditions of which one matches few calls; no single index serves both."""
 
 NO_COMMON_INDEX: dict[str, Tree] = {
     "two ranges": {"$and": [compared("started_at", "$gte", seconds(0)), compared("latency_ms", "$gte", 1_000)]},
@@ -102,7 +102,7 @@ NO_COMMON_INDEX: dict[str, Tree] = {
     "number": {"$and": [compared("latency_ms", value=500), compared("op_name", value="odd")]},
     "range of ids": {"$and": [compared("trace_id", "$gte", trace_id(0)), compared("latency_ms", "$gte", 1_000)]},
 }
-"""Conditions that many calls pass one by one, and few or none together."""
+"""Pairs of conditions that each match many calls; no single index serves both."""
 
 
 @pytest.fixture

@@ -56,14 +56,14 @@ OPERATORS: Final = {
     *("$log10", "$pow", "$sum", "$reduce", "$regexFind", "$first", "$last", "$map", "$replaceAll", "$ltrim"),
 }
 VALUES: Final = {"$eq", "$gt", "$gte", "$lt", "$lte"}
-"""Operators of match language of which the operand is data."""
+"""Operators of match documents whose operand is data."""
 PATH: Final = re.compile(r"\w+(\.[^$.\0][^.\0]*)*")
 _ESCAPED: Final = r"(\\x[0-9a-f]{2}|[0-9A-Za-z_\u0080-\U0010ffff])*"
 ESCAPED: Final = re.compile(_ESCAPED)
 _TO_KEY: Final = rf"\\\{{\(\?:\(\?!{_ESCAPED}\)\(\?&string\):\(\?&value\),\)\*\+\(\?&string\):"
 _TO_MEMBER: Final = r"\\\[(\(\?&members[1-9]\){[1-9]})*"
 STEPS: Final = re.compile(rf"({_TO_KEY}|\(\?:{_TO_KEY}\|{_TO_MEMBER}\))+\(\(\?&nested\)\)")
-"""The regular expression of a part of a JSON text, behind its definitions: keys are escaped in it."""
+"""Pattern of the steps to a part of a JSON text, which follow the definitions; keys in it are escaped."""
 
 
 def check_match(match: Any) -> None:  # noqa: ANN401 -- any part of a match

@@ -23,10 +23,13 @@ from tests.stores.query.test_bad_input import DEEPEST, Tree, contains
 
 DEEP = "inputs" + ".0" * MAX_PATH_KEYS
 SECONDS = 60
-"""Enough for a busy machine. By the old form MongoDB 7 took 0.1 seconds for 16 steps, and twice that for each other."""
+"""Time limit in seconds, enough for a busy machine.
+
+With the previous form of expressions, MongoDB 7 took 0.1 seconds for 16 steps, and twice as long for each further step.
+"""
 
 MOST_TIMES = 16
-"""How often a part of an expression is planned: four `$let` at most are nested in the `vars` of each other."""
+"""Maximum times that MongoDB plans a part of an expression; at most four `$let` are nested through `vars`."""
 
 _A = {"$getField": "inputs.a.0.b"}
 _ONE = {"$literal": 1}

@@ -167,8 +167,8 @@ async def test_numbers_are_parsed_from_text_as_in_python(database: Database, to:
 
 async def is_windows(database: Database) -> bool:
     """Return True for a server on Windows, whose C library reads subnormal doubles; that of Linux does not."""
-    told = await database.calls.database.command("buildInfo")
-    return bool(told["buildEnvironment"]["target_os"] == "windows")
+    info = await database.calls.database.command("buildInfo")
+    return bool(info["buildEnvironment"]["target_os"] == "windows")
 
 
 async def test_only_whole_numbers_become_integers(database: Database) -> None:
@@ -231,7 +231,7 @@ PARTS: list[tuple[object, str, str]] = [
     ({"v": [[], [[[[]], [[]]]]]}, "v.1", "[[[[]],[[]]]]"),
     (["a"] * 1_000 + [{"b": ["\n" * 50_000]}], "1000.b", '["' + "\\n" * 50_000 + '"]'),
 ]
-"""Payloads, a path into each, and the text of what is there."""
+"""Payloads, each with a path and the text of the value at that path."""
 
 
 @pytest.mark.parametrize(("payload", "path", "text"), PARTS, ids=range(len(PARTS)))
@@ -263,7 +263,7 @@ async def test_list_of_refs_has_its_json_text(calls: CallsStore, database: Datab
 
 
 COMPLEX: dict[str, object] = {"a": [[]] * 40_000, "v": ["x", "Ä"]}
-"""Inputs of which MongoDB cannot cut out `v`."""
+"""Inputs so complex that MongoDB cannot extract `v`."""
 
 
 def contains(path: str, text: str, *, folded: bool = False) -> dict[str, object]:

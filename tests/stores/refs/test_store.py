@@ -32,15 +32,15 @@ async def made(objects: ObjectsStore, val: object, object_id: str = "prompt", pr
     return f"weave:///{project_id}/object/{object_id}:{digest}"
 
 
-async def values(refs: RefsStore, *asked: str) -> list[Any]:
+async def values(refs: RefsStore, *texts: str) -> list[Any]:
     """Return the parsed values of some refs."""
-    return [None if text is None else json.loads(text) for text in await refs.values(asked)]
+    return [None if text is None else json.loads(text) for text in await refs.values(texts)]
 
 
-async def refusal(refs: RefsStore, *asked: str) -> BadInputError:
+async def refusal(refs: RefsStore, *texts: str) -> BadInputError:
     """Return the error that the store raises for refs."""
     with pytest.raises(BadInputError) as raised:
-        await refs.values(asked)
+        await refs.values(texts)
     return raised.value
 
 
@@ -297,10 +297,10 @@ async def test_command_count_does_not_depend_on_the_number_of_refs(
 ) -> None:
     table, rows = await tables.create(PROJECT, [{"n": n} for n in range(300)])
     data = [await made(objects, {"n": n, "rows": f"weave:///{PROJECT}/table/{table}"}, f"data{n}") for n in range(20)]
-    asked = [f"{ref}/attr/rows/id/{row}/key/n" for ref in data for row in rows[:45]]
+    cell_refs = [f"{ref}/attr/rows/id/{row}/key/n" for ref in data for row in rows[:45]]
     commands.sent.clear()
 
-    assert await values(refs, *asked) == list(range(45)) * 20
+    assert await values(refs, *cell_refs) == list(range(45)) * 20
     assert commands.names == ["find"] * 4
 
 
@@ -311,8 +311,8 @@ async def test_too_large_result_is_refused(
     monkeypatch.setattr("stores.refs.targets.MAX_CHARACTERS", 1_000)
 
     assert await values(refs, one) == ["x" * 600]
-    for asked in ([one, one], [one, two]):
-        error = await refusal(refs, *asked)
+    for texts in ([one, one], [one, two]):
+        error = await refusal(refs, *texts)
         assert (error.argument, "request fewer refs at once" in error.message) == ("refs", True)
 
 

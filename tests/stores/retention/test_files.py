@@ -23,7 +23,7 @@ from stores.retention.rules import DAY
 from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start
 from tests.stores.feedback.builders import call_ref, feedback
-from tests.stores.files.streams import left, pieces
+from tests.stores.files.streams import pieces, stored_counts
 from tests.stores.objects.builders import version
 
 DATA_URL = "data:image/png;base64," + "QUJD" * 400
@@ -85,7 +85,7 @@ async def test_files_are_deleted_with_their_last_call(database: Database, files:
     stats = await files.stats(PROJECT)
     assert (foreseen.files, foreseen.file_bytes) == (2, stats.total_size_bytes)
     assert await sweep(database, keep_days=3) == 2
-    assert await left(database) == (0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0)
 
 
 async def test_preview_includes_files_referenced_only_by_expiring_feedback(
@@ -95,8 +95,8 @@ async def test_preview_includes_files_referenced_only_by_expiring_feedback(
     for number, days in ((1, 9), (2, 0)):
         began = times.now() - days * DAY
         await calls.write([start(number, started_at=began), end(number, ended_at=began)])
-    said = ((1, on_old), (2, on_new), (3, on_none), (4, on_none_yet))
-    await FeedbackStore(database).create([feedback({"see": file}, weave_ref=call_ref(one)) for one, file in said])
+    on_calls = ((1, on_old), (2, on_new), (3, on_none), (4, on_none_yet))
+    await FeedbackStore(database).create([feedback({"see": file}, weave_ref=call_ref(one)) for one, file in on_calls])
     long_ago = {"$set": {"created_at": times.now() - 3 * DAY}}
     await database.feedback.update_one({"call_id": call_id(3)}, long_ago)
     await database.files.update_many({}, long_ago)
@@ -168,7 +168,7 @@ async def test_running_upload_survives_and_its_file_is_complete(database: Databa
     digest, _, _ = await files.create(PROJECT, slowly())
 
     assert await files.read(await files.one(PROJECT, digest)) == content
-    assert (await left(database))[2] == 0
+    assert (await stored_counts(database))[2] == 0
 
 
 async def test_content_of_a_deleted_file_is_deleted_after_a_kill(database: Database, files: FilesStore) -> None:
@@ -176,14 +176,14 @@ async def test_content_of_a_deleted_file_is_deleted_after_a_kill(database: Datab
     await stored(files, b"", b"small", b"other")
     removed = await database.files.find({}, FIELDS).to_list(None)
     await database.transaction(lambda session: remove(database, session, removed))
-    assert (await left(database))[0] == 0
+    assert (await stored_counts(database))[0] == 0
 
     async for _ in discard_removed(database, PROJECT):
         break  # the process is killed after the first step
-    assert (await left(database))[1] > 0
+    assert (await stored_counts(database))[1] > 0
     await files.sweep()
 
-    assert await left(database) == (0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0)
     assert await database.doomed_files.find_one() is None
 
 

@@ -231,15 +231,15 @@ async def test_abandoned_sweep_resumes_with_its_counts(
     await log(calls, range(MANY), 9)
     await retention.set_rule(PROJECT, Rule(keep_days=5))
 
-    begun = await retention.sweep(PROJECT, seconds=0.001, pause=0)
-    assert begun.outcome is Outcome.RUNNING
+    first = await retention.sweep(PROJECT, seconds=0.001, pause=0)
+    assert first.outcome is Outcome.RUNNING
     assert await retention.due() == [PROJECT]
     # A sweeper that died has left its name and its lease.
     dead = {"holder": "dead", "held_until": None}
     await database.retention.update_one({"_id": PROJECT}, {"$set": dead})
     done = await retention.sweep(PROJECT, pause=0)
 
-    assert (done.outcome, done.counts.calls, done.started_at) == (Outcome.DONE, MANY, begun.started_at)
+    assert (done.outcome, done.counts.calls, done.started_at) == (Outcome.DONE, MANY, first.started_at)
     assert await calls.count(PROJECT) == 0
     assert await retention.due() == []
 
@@ -267,14 +267,14 @@ async def test_partly_deleted_large_trace_keeps_only_later_calls(calls: CallsSto
     retention = RetentionStore(database, large=100)
     await retention.set_rule(PROJECT, Rule(keep_days=5))
 
-    begun = await retention.sweep(PROJECT, seconds=0.001, pause=0)
-    while begun.counts.calls == 0:
-        begun = await retention.sweep(PROJECT, seconds=0.001, pause=0)
+    first = await retention.sweep(PROJECT, seconds=0.001, pause=0)
+    while first.counts.calls == 0:
+        first = await retention.sweep(PROJECT, seconds=0.001, pause=0)
     root = await calls.one(PROJECT, call_id(0), ["id"])
     await log(calls, range(MANY, MANY + 1), 0, **ALL, parent_id=call_id(0))
     done = await retention.sweep(PROJECT, pause=0)
 
-    assert begun.counts.calls < MANY
+    assert first.counts.calls < MANY
     assert root == {"id": call_id(0)}  # the sweep deletes the latest calls first
     assert (done.counts.traces, done.counts.calls) == (1, MANY)
     assert {call["id"] for call in (await contents(database, PROJECT)).calls.values()} == {call_id(MANY)}
@@ -329,7 +329,7 @@ async def test_missing_database_is_unavailable() -> None:
     away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
     retention = RetentionStore(away)
 
-    for asked in (
+    for operation in (
         retention.one(PROJECT),
         retention.all(),
         retention.due(),
@@ -338,16 +338,16 @@ async def test_missing_database_is_unavailable() -> None:
         retention.sweep(PROJECT),
     ):
         with pytest.raises(UnavailableError):
-            await asked
+            await operation
     away.close()
 
 
 async def test_invalid_rules_are_refused(retention: RetentionStore, calls: CallsStore) -> None:
     await log(calls, range(1), 9)
     for rule, argument in ((Rule(-1), "keep_days"), (Rule(0), "keep_days"), (Rule(1, -5), "keep_calls")):
-        for asked in (retention.set_rule(PROJECT, rule), retention.preview(PROJECT, rule, {"calls"})):
+        for operation in (retention.set_rule(PROJECT, rule), retention.preview(PROJECT, rule, {"calls"})):
             with pytest.raises(BadInputError, match="is out of range; send 1 to") as caught:
-                await asked
+                await operation
             assert caught.value.argument == argument
     with pytest.raises(BadInputError, match="no rule; send keep_days"):
         await retention.preview(PROJECT, Rule(), {"calls"})

@@ -31,9 +31,9 @@ Work = Callable[..., Awaitable[Any]]
 
 def entries(caplog: pytest.LogCaptureFixture) -> list[Entry]:
     """Return the action and the detail of each audit entry, and clear the log."""
-    told = [json.loads(record.getMessage()) for record in caplog.records if record.name == "loomql.audit"]
+    logged = [json.loads(record.getMessage()) for record in caplog.records if record.name == "loomql.audit"]
     caplog.clear()
-    return [(entry["action"], entry["detail"]) for entry in told]
+    return [(entry["action"], entry["detail"]) for entry in logged]
 
 
 def losing_its_answer(work: Work) -> Work:

@@ -99,33 +99,33 @@ async def test_pages_match_those_of_a_list(tables: TablesStore, seed: int, kind:
     chance = random.Random(seed)  # noqa: S311 -- repeatable on purpose
     rows = [any_row(chance) for _ in range(150)]
     digest, row_digests = await tables.create(PROJECT, rows)
-    asked: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     expected = list(enumerate(rows))
     if "picked" in kind:
-        asked["query"] = PICKED
+        options["query"] = PICKED
         expected = [(at, row) for at, row in expected if is_picked(row)]
     if "digest" in kind:
         members = chance.sample(row_digests, 5)
-        asked["row_filter"] = RowFilter(members)
+        options["row_filter"] = RowFilter(members)
         expected = [(at, row) for at, row in expected if digests.object_digest(row) in members]
     if "sorted" in kind:
         down = kind.endswith("down")
-        asked["sort_by"] = [SortBy("n.x", descending=down)]
+        options["sort_by"] = [SortBy("n.x", descending=down)]
         by_rank = [[item for item in expected if rank(item[1])[0] == number] for number in range(4)]
         expected = [item for group in by_rank for item in sorted(group, key=value_of, reverse=down)]
     # when
     found: list[tuple[int, Any]] = []
     cursor, size = None, chance.choice([4, 7, 40])
     for _ in range(200):
-        page = await tables.rows(PROJECT, digest, PageRequest(size, cursor, backward), ["val"], **asked)
+        page = await tables.rows(PROJECT, digest, PageRequest(size, cursor, backward), ["val"], **options)
         found = values(page) + found if backward else found + values(page)
         if not (page.has_previous if backward else page.has_next):
             break
         cursor = page.cursor(page.rows[0 if backward else -1])
     # then
     assert found == expected
-    assert await tables.count_rows(PROJECT, digest, asked.get("row_filter"), asked.get("query")) == len(expected)
-    skipped = await tables.rows(PROJECT, digest, PageRequest(5, offset=20), ["val"], **asked)
+    assert await tables.count_rows(PROJECT, digest, options.get("row_filter"), options.get("query")) == len(expected)
+    skipped = await tables.rows(PROJECT, digest, PageRequest(5, offset=20), ["val"], **options)
     assert values(skipped) == expected[20:25]
 
 

@@ -121,8 +121,8 @@ async def test_filtered_page_reads_only_the_values_it_returns(tables: TablesStor
     page = await tables.rows(PROJECT, digest, PageRequest(1), ["val"], query=one)
 
     assert (values(page), page.has_next) == ([(11_000, {"i": 11_000})], False)
-    asked = [body["filter"] for name, body in commands.sent if name == "find" and "json.val" in body["projection"]]
-    keys = [key for match in asked for key in match["$and"][0]["_id"]["$in"]]
+    filters = [body["filter"] for name, body in commands.sent if name == "find" and "json.val" in body["projection"]]
+    keys = [key for match in filters for key in match["$and"][0]["_id"]["$in"]]
     assert keys == [f"{PROJECT}:{row_digests[11_000]}"]
 
 
@@ -208,14 +208,14 @@ async def test_stats_list_each_existing_table_once(tables: TablesStore) -> None:
 async def test_update_returns_the_digest_of_each_row(tables: TablesStore) -> None:
     digest, row_digests = await tables.create(PROJECT, ROWS)
 
-    updated, told = await tables.update(
+    updated, row_results = await tables.update(
         PROJECT, digest, [Pop(1), Insert(3, {"last": 1}), Append({"more": 1}), Pop(0), Insert(0, {"first": 1})]
     )
 
     rows = [{"first": 1}, ROWS[2], ROWS[3], {"last": 1}, {"more": 1}]
     assert await read_all(tables, updated) == list(enumerate(rows))
     came = [digests.object_digest(row) for row in ({"last": 1}, {"more": 1}, {"first": 1})]
-    assert told == [row_digests[1], came[0], came[1], row_digests[0], came[2]]
+    assert row_results == [row_digests[1], came[0], came[1], row_digests[0], came[2]]
     assert await tables.update(PROJECT, digest, []) == (digest, [])
     # a row that is added and removed in one update is in no table
     assert (await tables.update(PROJECT, digest, [Append({"x": 1}), Pop(4)]))[0] == digest
@@ -330,13 +330,13 @@ async def test_cursor_is_valid_only_for_its_list(tables: TablesStore) -> None:
     request = PageRequest(1, page.cursor(page.rows[0]))
 
     assert values(await tables.rows(PROJECT, digest, request, ["val"])) == [(1, ROWS[1])]
-    for table, asked in (
+    for table, options in (
         (other, {}),
         (digest, {"row_filter": RowFilter(row_digests)}),
         (digest, {"sort_by": [SortBy("a")]}),
     ):
         with pytest.raises(BadInputError, match="not a cursor of this query"):
-            await tables.rows(PROJECT, table, request, ["val"], **asked)
+            await tables.rows(PROJECT, table, request, ["val"], **options)
 
 
 async def test_writers_of_equal_content_do_not_conflict(database: Database, tables: TablesStore) -> None:

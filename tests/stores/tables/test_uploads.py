@@ -33,7 +33,7 @@ def numbered(count: int, start: int = 0) -> list[dict[str, Any]]:
     return [{"i": number} for number in range(start, start + count)]
 
 
-async def left(database: Database) -> tuple[int, int, int, int]:
+async def stored_counts(database: Database) -> tuple[int, int, int, int]:
     """Return the numbers of stored rows, chunks, tables and uploads."""
     collections = database.table_rows, database.table_chunks, database.tables, database.table_uploads
     rows, chunks, tables, under_way = [await collection.count_documents({}) for collection in collections]
@@ -70,7 +70,7 @@ async def check(database: Database, tables: TablesStore, made: dict[str, list[di
         assert await read_all(tables, digest) == list(enumerate(expected))
         stats = await tables.stats_of_one(PROJECT, digest, [SIZE])
         assert stats[SIZE] == sum(rows[digests.object_digest(row)] for row in expected)
-    assert await left(database) == (len(rows), len(chunks), len(made), 0)
+    assert await stored_counts(database) == (len(rows), len(chunks), len(made), 0)
     sizes = await ProjectsStore(database).sizes([PROJECT], frozenset({"tables_storage_size_bytes"}))
     assert sizes[PROJECT]["tables_storage_size_bytes"] == sum(rows.values())
 
@@ -79,7 +79,7 @@ async def test_data_left_by_a_killed_writer_is_deleted(database: Database, table
     # given: an abandoned upload and a table, both too large for one transaction
     await tear(database, numbered(40))
     other, _ = await tables.create(PROJECT, numbered(50, 1_000))
-    assert (await left(database))[::2] == (90, 1)
+    assert (await stored_counts(database))[::2] == (90, 1)
     # when
     early, late = await tables.sweep(), await tables.sweep(silent_seconds=0)
     # then
@@ -99,7 +99,7 @@ async def test_old_leftover_data_is_deleted_at_once(
     await database.table_uploads.update_one({"_id": torn.id}, {"$set": sign})
 
     assert await tables.sweep() == 1
-    assert await left(database) == (0, 0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0, 0)
 
 
 async def test_unfinished_table_is_invisible_and_survives_a_sweep(database: Database, tables: TablesStore) -> None:
@@ -107,7 +107,7 @@ async def test_unfinished_table_is_invisible_and_survives_a_sweep(database: Data
 
     async def sweep() -> None:
         assert await tables.sweep() == 0
-        _, _, whole, under_way = await left(database)
+        _, _, whole, under_way = await stored_counts(database)
         seen.append((whole, under_way))
 
     digest, _ = await tables.create_in_parts(PROJECT, in_parts(numbered(60), sweep))
@@ -134,7 +134,7 @@ async def test_swept_writer_gets_an_error_and_leaves_nothing(database: Database,
     with pytest.raises(ConflictError, match="cancelled; send it again"):
         await tables.create_in_parts(PROJECT, in_parts(numbered(60), sweep))
 
-    assert await left(database) == (0, 0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0, 0)
 
 
 async def test_refused_row_leaves_nothing(database: Database, tables: TablesStore) -> None:
@@ -144,7 +144,7 @@ async def test_refused_row_leaves_nothing(database: Database, tables: TablesStor
     with pytest.raises(BadInputError):
         await tables.create_in_parts(PROJECT, in_parts([*numbered(60), 7], nothing))
 
-    assert await left(database) == (0, 0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0, 0)
 
 
 Made = dict[str, list[dict[str, Any]]]
@@ -201,7 +201,7 @@ async def test_existing_tables_are_kept(
     made = await make(tables)
     rows = [row for part in made.values() for row in part]
     if make is _made_from_digests:
-        assert (await left(database))[0] == 0
+        assert (await stored_counts(database))[0] == 0
         await tables.create(PROJECT, rows)
 
     await tear(database, [*rows, *numbered(40, 500)])
@@ -223,7 +223,7 @@ async def test_unfinished_tables_with_shared_rows_are_deleted_separately(
         found = {row["digest"] async for row in database.table_rows.find()}
         assert found == {digests.object_digest(row) for row in left_by}
 
-    assert await left(database) == (0, 0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0, 0)
 
 
 async def test_concurrent_sweeps_work(database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,11 +246,11 @@ async def test_interrupted_sweep_resumes(
     for _ in range(3):
         await anext(steps)
     await steps.aclose()
-    assert (await left(database))[3] == 1
+    assert (await stored_counts(database))[3] == 1
 
     assert await tables.sweep() == 1
 
-    assert await left(database) == (0, 0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0, 0)
 
 
 async def test_tables_racing_with_sweeps_are_complete_or_absent(database: Database, tables: TablesStore) -> None:
@@ -285,7 +285,7 @@ async def test_table_size_is_stored_only_after_its_rows(database: Database, tabl
     await tables.sweep(silent_seconds=0)
 
     assert (await tables.stats_of_one(PROJECT, digest, [SIZE]))[SIZE] == 0
-    assert (await left(database))[::2] == (0, 1)
+    assert (await stored_counts(database))[::2] == (0, 1)
 
 
 async def test_purge_deletes_unfinished_tables(
@@ -296,7 +296,7 @@ async def test_purge_deletes_unfinished_tables(
 
     assert (await PurgesStore(database).purge(PROJECT, PROJECT)).removed.table_rows == 40
 
-    assert await left(database) == (0, 0, 0, 0)
+    assert await stored_counts(database) == (0, 0, 0, 0)
     with pytest.raises(ConflictError):
         await database.transaction(torn._write_part)
     assert await tables.sweep(silent_seconds=0) == 0

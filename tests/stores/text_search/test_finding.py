@@ -185,9 +185,9 @@ async def test_filters_and_queries_restrict_a_search(
     await FeedbackStore(database).create([reaction(weave_ref=call_ref(2))])
 
     async def numbers(which: CallsFilter | None = None, query: object = None) -> list[int]:
-        asked = Query({"$expr": query}) if query else None
-        page = await store.page(PROJECT, "weft", PageRequest(), ["id"], which, asked)
-        assert await store.count(PROJECT, "weft", which, asked, page.method) == len(page.rows)
+        condition = Query({"$expr": query}) if query else None
+        page = await store.page(PROJECT, "weft", PageRequest(), ["id"], which, condition)
+        assert await store.count(PROJECT, "weft", which, condition, page.method) == len(page.rows)
         return sorted(int(row["id"][-12:], 16) for row in page.rows)
 
     after_one = {"$gt": [{"$getField": "started_at"}, {"$literal": (NOON + SECOND) / SECOND}]}

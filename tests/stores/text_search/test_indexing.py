@@ -137,9 +137,9 @@ async def test_indexing_a_quiet_project_does_not_wait(
     await store.set_index(PROJECT, is_on=True)
     await store.work(PROJECT, pause=0)
 
-    told = await store.index(PROJECT)
-    assert told
-    assert told.is_ready
+    state = await store.index(PROJECT)
+    assert state
+    assert state.is_ready
 
 
 async def test_indexing_resumes_after_a_kill(
@@ -227,10 +227,10 @@ async def test_switching_off_deletes_the_whole_index(
 
 async def until_gone(store: TextSearchStore) -> None:
     """Work until the index is deleted."""
-    told = await store.index(PROJECT)
-    while told and told.is_under_way:
+    state = await store.index(PROJECT)
+    while state and state.is_under_way:
         await store.work(PROJECT, pause=0)
-        told = await store.index(PROJECT)
+        state = await store.index(PROJECT)
 
 
 async def test_switching_on_again_at_once_reindexes_everything(
@@ -284,9 +284,9 @@ async def test_purge_deletes_the_index(
 
     for collection in (database.search_indexes, database.search_segments, database.search_words):
         assert await collection.count_documents({}) == 0
-    told = await store.index(PROJECT)
-    assert told
-    assert not told.is_on
+    state = await store.index(PROJECT)
+    assert state
+    assert not state.is_on
     assert set((await marks(database)).values()) == {""}
 
 
@@ -358,10 +358,10 @@ async def test_word_count_is_capped_and_reported(
     await calls.write([start(1, inputs={"text": f"{many} last"})])
     await index()
 
-    told = await store.index(PROJECT)
+    state = await store.index(PROJECT)
 
-    assert told
-    assert told.cut == 1
+    assert state
+    assert state.cut == 1
     assert await found("word1") == [1]
     assert await found("last") == []
     assert await found("last", Method.SCAN) == [1]

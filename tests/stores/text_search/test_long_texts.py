@@ -77,9 +77,9 @@ async def test_comparison_gives_the_same_matches_as_a_pattern(
     ids=["one", "many unwanted", "many short", "with others"],
 )
 def test_total_pattern_length_is_bounded(text: str) -> None:
-    asked = parse(text)
+    terms = parse(text)
 
-    for question in (hit(asked), score(asked), matching(asked, by_words=False), possibly_matching(asked)):
+    for question in (hit(terms), score(terms), matching(terms, by_words=False), possibly_matching(terms)):
         assert sum(map(len, set(patterns_in(question)))) <= 4 * MAX_IN_PATTERNS
 
 

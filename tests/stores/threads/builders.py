@@ -16,5 +16,5 @@ def turn(
 ) -> list[CallStart | CallEnd]:
     """Return a turn of a thread, or a step in one, that took `took` milliseconds; None means that it still runs."""
     turn_id = call_id(number) if is_turn else call_id(10_000 + number)
-    begun = start(number, thread_id=thread_id, turn_id=turn_id, started_at=at(started))
-    return [begun] if took is None else [begun, end(number, ended_at=at(started + took))]
+    started_turn = start(number, thread_id=thread_id, turn_id=turn_id, started_at=at(started))
+    return [started_turn] if took is None else [started_turn, end(number, ended_at=at(started + took))]

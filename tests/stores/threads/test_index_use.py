@@ -84,7 +84,7 @@ async def test_turns_of_threads_are_read_in_index_order(
 async def _looked_at(database: Database, commands: Commands) -> int:
     """Return how many documents the last aggregation's lookup examined: one more than each page has."""
     command = {"aggregate": 1, "pipeline": commands.last("aggregate")["pipeline"], "cursor": {}}
-    told = await database.calls.database.command("explain", command, verbosity="executionStats")
-    [lookup] = [stage for stage in told["stages"] if "$lookup" in stage]
+    explained = await database.calls.database.command("explain", command, verbosity="executionStats")
+    [lookup] = [stage for stage in explained["stages"] if "$lookup" in stage]
     assert lookup["collectionScans"] == 0
     return int(lookup["totalDocsExamined"])

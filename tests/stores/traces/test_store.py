@@ -70,8 +70,8 @@ async def test_root_is_the_oldest_call_without_a_parent(store: TracesStore, call
 async def test_trees_have_the_selected_fields_of_their_project(store: TracesStore) -> None:
     found = await store.trees(ALL, frozenset({"id", "exception"}), PageRequest(10))
 
-    told = {key: [(row["id"], row["depth"], row.get("exception")) for row in page.rows] for key, page in found.items()}
-    assert told == {
+    shown = {key: [(row["id"], row["depth"], row.get("exception")) for row in page.rows] for key, page in found.items()}
+    assert shown == {
         FIRST: [(call_id(1), 0, None), (call_id(3), 1, "broke"), (call_id(4), 2, None)],
         SECOND_ONE: [(call_id(2), 0, None)],
         NONE: [],
@@ -89,10 +89,10 @@ async def test_counts_match_the_tree_to_a_depth(store: TracesStore, depth: int |
 
 @pytest.mark.parametrize("ask", ["trees", "count"])
 async def test_negative_depth_is_refused(store: TracesStore, ask: str) -> None:
-    asked = store.count([FIRST], -1) if ask == "count" else store.trees([FIRST], frozenset(), PageRequest(1), -1)
+    operation = store.count([FIRST], -1) if ask == "count" else store.trees([FIRST], frozenset(), PageRequest(1), -1)
 
     with pytest.raises(BadInputError) as refused:
-        await asked
+        await operation
 
     assert refused.value.argument == "max_depth"
 
@@ -114,11 +114,11 @@ async def test_too_many_calls_are_refused_for_trees_and_usage_only(database: Dat
     small: Any = TracesStore(database, max_calls=3)
 
     assert len((await small.trees([FIRST], frozenset(), PageRequest(9)))[FIRST].rows) == 3
-    for asked in (
+    for operation in (
         small.trees([FIRST, SECOND_ONE], frozenset(), PageRequest(9)),
         small.totals([FIRST, SECOND_ONE], frozenset({"usage"})),
     ):
         with pytest.raises(BadInputError, match="more than 3 calls together"):
-            await asked
+            await operation
     assert (await small.totals([FIRST, SECOND_ONE], frozenset({"num_calls"})))[FIRST]["num_calls"] == 3
     assert (await store.count([FIRST]))[FIRST] == 3

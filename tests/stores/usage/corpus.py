@@ -2353,8 +2353,8 @@ def llm(model: str, provider: str, **counts: Any) -> dict[str, Any]:  # noqa: AN
 
 def langfuse(model: str, usage: str, cost: str | None = None) -> dict[str, Any]:
     """Return the attributes of a Langfuse span, whose usage and cost are JSON texts."""
-    told = {"langfuse.observation.model.name": model, "langfuse.observation.usage_details": usage}
-    return told | ({"langfuse.observation.cost_details": cost} if cost else {})
+    attributes = {"langfuse.observation.model.name": model, "langfuse.observation.usage_details": usage}
+    return attributes | ({"langfuse.observation.cost_details": cost} if cost else {})
 
 
 _OPENLLMETRY_SCOPE: Final = "opentelemetry.instrumentation."

@@ -248,7 +248,7 @@ _RATES: Final[tuple[tuple[tuple[str, ...], dict[str, str]], ...]] = (
     ),
     (("m",), {"input": "1", "cache_read": "0.1", "output": "2"}),
 )
-"""Models, and the price in US dollars of a million tokens (or searches) of each class of theirs."""
+"""Models, and the price of each of their classes in US dollars per million tokens or searches."""
 
 BILLS: Final = {
     "chat, plain": "19 * 2.5 + 10 * 10",
@@ -562,7 +562,7 @@ BILLS: Final = {
     "a total beyond both, of another model": "1000 * 2.5 + 100 * 10",
     "AI SDK 5, GPT by Vercel's gateway": "3000 * 2.5 + 2000 * 1.25 + 100 * 10",
 }
-"""By payload its bill in millionths of a US dollar: counts of tokens times prices, class by class."""
+"""Bill of each payload in millionths of a US dollar: counts of tokens times prices, class by class."""
 
 PRICED: Final = [payload for payload in PAYLOADS if payload.name in BILLS]
 

@@ -17,7 +17,7 @@ from tests.stores.usage.test_rules import SPANS, SUMMARIES, of_span
 _SIDES: Final = (("input_excludes", CACHE), ("output_excludes", REASONING))
 
 Case = tuple[Callable[[Any], dict[str, Any]], Any, dict[str, Any]]
-"""A reader, what it reads, and the entry that comes of it."""
+"""A reader, its input, and the entry that it returns."""
 
 
 def _of_attributes(attributes: object) -> dict[str, Any]:

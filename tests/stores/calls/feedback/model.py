@@ -28,7 +28,7 @@ TYPES: Final = {
     "": "",
     r"\*": "*",
 }
-"""The types that there may be, as names spell them and as they are."""
+"""Possible feedback types, by their spelling in field names."""
 
 COLUMNS: Final = ("id", "creator", "created_at", "createdAt", "wb_user_id", "feedback_type", "runnable_ref")
 CHOSEN: Final = "the one feedback that a comparison looks at"
@@ -193,10 +193,10 @@ class GeneratorOfFeedback(Generator):
 
     def feedback(self, number: int) -> Row:
         """Return random feedback by one of two users."""
-        said: Row = {"feedback_type": self.dice.choice([*TYPES.values()]), "payload": self.object(3)}
+        fields: Row = {"feedback_type": self.dice.choice([*TYPES.values()]), "payload": self.object(3)}
         if self.dice.random() < 0.5:
-            said["creator"] = self.word()
-        return said | {"id": f"{self.dice.choice('ab')}{number}", "wb_user_id": self.dice.choice(("ann", "bob"))}
+            fields["creator"] = self.word()
+        return fields | {"id": f"{self.dice.choice('ab')}{number}", "wb_user_id": self.dice.choice(("ann", "bob"))}
 
     def sort(self, rows: Sequence[Row]) -> list[SortBy]:
         """Return one to three keys, each of another field."""

@@ -15,7 +15,7 @@ from tests.stand_in_provider import Body
 
 PROJECT: Final = "acme/support"
 WANTED: Final = {"id", "parent_id", "trace_name", "op_name", "display_name", "status", "exception", "wb_user_id"}
-"""What is read of calls, beside their JSON and times."""
+"""Names of the fields that are read of calls, besides their JSON, times and total tokens."""
 ROWS: Final[list[Body]] = [
     {"question": "What is a weft?", "expected": "A thread."},
     {"question": "What is a warp?", "expected": "A thread, too."},
@@ -48,8 +48,8 @@ async def judge(stores: Stores, llm_model_id: str = "judge", name: str = "helpfu
     """Store a scorer whose model answers in JSON, and return its ref."""
     params = {"response_format": "json_object", "temperature": 0.0}
     value = {"llm_model_id": llm_model_id, "default_params": params}
-    asked = await create(stores, f"{name}-model", "LLMStructuredCompletionModel", ["Model"], value)
-    return await create(stores, name, "LLMAsAJudgeScorer", ["Scorer"], {"model": asked, "scoring_prompt": prompt})
+    model_ref = await create(stores, f"{name}-model", "LLMStructuredCompletionModel", ["Model"], value)
+    return await create(stores, name, "LLMAsAJudgeScorer", ["Scorer"], {"model": model_ref, "scoring_prompt": prompt})
 
 
 async def evaluation(stores: Stores, scorers: object, rows: Sequence[Body] = ROWS, **value: object) -> str:
@@ -78,13 +78,13 @@ class Grader:
 
     def __call__(self, body: Body) -> Any:  # noqa: ANN401 -- as a provider's answer is
         self.before(body)
-        asked = body["messages"][-1]["content"]
+        prompt = body["messages"][-1]["content"]
         for words, answer in self.fails.items():
-            if words in asked:
+            if words in prompt:
                 return answer
         if body["model"] == "judge":
-            return json.dumps(self.grades.pop(0) if self.grades else {"grade": len(asked), "passed": True})
-        return f"Of {asked}"
+            return json.dumps(self.grades.pop(0) if self.grades else {"grade": len(prompt), "passed": True})
+        return f"Of {prompt}"
 
 
 @dataclass

@@ -1,6 +1,5 @@
-"""Uvicorn with a graceful shutdown of WebSockets, and a supervisor that handles hanging workers."""
+"""A supervisor of uvicorn's worker processes that handles hanging workers."""
 
-import asyncio
 import logging
 import signal
 import time
@@ -8,8 +7,6 @@ from socket import socket
 from weakref import WeakKeyDictionary
 
 from uvicorn import Config
-from uvicorn._types import ASGISendEvent
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
@@ -20,44 +17,13 @@ logger = logging.getLogger("loomql")
 _POLL_SECONDS = 0.1
 _EXTRA_SECONDS = 3.0
 """Time in seconds for a worker's exit in addition to its two shutdown periods."""
-_CLOSE_SECONDS = 2.0
-"""Time in seconds for a client to answer a close frame."""
-
-
-class DrainingWebSocketProtocol(WebSocketsSansIOProtocol):
-    """WebSocket protocol that lets `GraphQLWebSocket` close each connection after its operations at a shutdown.
-
-    Uvicorn would close all of them at once.
-    """
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Set the close timeout."""
-        super().connection_made(transport)
-        self.close_timeout = _CLOSE_SECONDS
-
-    def shutdown(self) -> None:
-        """Leave an open connection to the application; refuse one that is not open yet."""
-        if not self.handshake_complete or self.close_sent:
-            super().shutdown()
-
-    async def send(self, message: ASGISendEvent) -> None:
-        """Send a message; an HTTP refusal completes the handshake, which uvicorn would log as a server error."""
-        await super().send(message)
-        if self.initial_response and self.close_sent:
-            self.handshake_complete = True
-
-    def keepalive_timeout(self) -> None:
-        """Close a connection whose client answers no pings; drop it if the client does not read the close frame."""
-        super().keepalive_timeout()
-        self.loop.call_later(self.close_timeout, self.transport.abort)
 
 
 class WorkerSupervisor(Multiprocess):
     """Supervisor of worker processes that never blocks on one worker.
 
     Uvicorn waits for each worker's health check in turn, and meanwhile misses signals and dead workers. It also waits
-    for
-    each worker's exit without a limit. A second signal is forwarded to the remaining workers.
+    for each worker's exit without a limit. A second signal is forwarded to the remaining workers.
     """
 
     def __init__(self, config: Config, sockets: list[socket]) -> None:

@@ -1,4 +1,4 @@
-"""Worker processes that are told to end: real ones, some of which end sooner than others."""
+"""Tests of the shutdown of real worker processes, some of which end sooner than others."""
 
 import multiprocessing
 import signal
@@ -10,15 +10,15 @@ import pytest
 from uvicorn import Config
 from uvicorn.supervisors.multiprocess import SIGNALS, Process
 
-from app.runtime import uvicorn_shutdown
-from app.runtime.uvicorn_shutdown import WorkerSupervisor
+from app.runtime import worker_supervisor
+from app.runtime.worker_supervisor import WorkerSupervisor
 
 SPAWN = multiprocessing.get_context("spawn")
 
 
 @pytest.fixture
 def workers() -> Iterator[WorkerSupervisor]:
-    """Two, of which one ends soon and the other does not by itself; they take SIGTERM as Python does."""
+    """Yield two workers: one ends soon, the other only after SIGTERM, which has Python's default handler."""
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     made = WorkerSupervisor(Config("nothing:here", log_config=None, timeout_graceful_shutdown=60), [socket.socket()])
     for seconds in (0.2, 600):
@@ -40,8 +40,8 @@ def workers() -> Iterator[WorkerSupervisor]:
 def test_second_signal_reaches_the_remaining_workers(
     workers: WorkerSupervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The signal comes while one is waited for, which has ended when it is passed on."""
-    monkeypatch.setattr(uvicorn_shutdown, "_POLL_SECONDS", 60)
+    """The signal arrives during the wait for the first worker, which has ended when the supervisor forwards it."""
+    monkeypatch.setattr(worker_supervisor, "_POLL_SECONDS", 60)
     workers.signal_queue.append(signal.SIGTERM)
 
     workers.join_all()

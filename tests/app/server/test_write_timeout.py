@@ -1,4 +1,4 @@
-"""Large answers, to clients that read nothing of them, or little by little."""
+"""Tests of large answers to clients that read slowly or not at all."""
 
 import socket
 import time
@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.http_connections import write_timeout
+from app.server import http_protocol
 from tests.live_server import live_server
 
 LARGE = b"x" * 30_000_000
@@ -23,8 +23,8 @@ async def large(_request: Request) -> Response:
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """A client of whose patience there is a second."""
-    monkeypatch.setattr(write_timeout, "SECONDS", 1.0)
+    """Yield a client of a server that waits one second for it to read."""
+    monkeypatch.setattr(http_protocol, "WRITE_SECONDS", 1.0)
     with live_server(Starlette(routes=[Route("/", large)])) as address:
         name, _, port = address.partition(":")
         with socket.create_connection((name, int(port)), timeout=30) as client:

@@ -1,4 +1,4 @@
-"""Requests that offer to go on with another protocol, as Java's HttpClient does with each."""
+"""Tests of requests that offer a protocol upgrade, as Java's HttpClient does on every request."""
 
 import re
 import socket
@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from app.server.application import create_app
 from app.settings import Settings
-from app.websocket.handshake_limits import HandshakeLimitProtocol
+from app.websocket.protocol import WebSocketProtocol
 from tests.live_server import live_server
 
 HTTP_2 = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
@@ -25,15 +25,15 @@ WEBSOCKET = (
 NEARLY = b"Connection: upgrade\r\nConnection: keep-alive\r\nUpgrade: websocket\r\n"
 
 
-async def told(request: Request) -> Response:
+async def echo(request: Request) -> Response:
     body = await request.body()
     return PlainTextResponse(f"{request.method} {request.url.query} {body.decode()};")
 
 
 @pytest.fixture
 def host() -> Iterator[tuple[str, int]]:
-    route = Route("/told", told, methods=["GET", "POST", "CONNECT"])
-    with live_server(Starlette(routes=[route]), ws=HandshakeLimitProtocol) as address:
+    route = Route("/told", echo, methods=["GET", "POST", "CONNECT"])
+    with live_server(Starlette(routes=[route]), ws=WebSocketProtocol) as address:
         name, _, port = address.partition(":")
         yield name, int(port)
 
@@ -46,7 +46,7 @@ LAST = post(b"Connection: close\r\n", b"last")
 
 
 def bodies(host: tuple[str, int], *pieces: bytes) -> list[str]:
-    """Of all answers until the connection is closed."""
+    """Send the pieces and return the bodies of all answers until the connection is closed."""
     with socket.create_connection(host, timeout=30) as client:
         for piece in pieces:
             client.sendall(piece)
@@ -93,7 +93,7 @@ def test_invalid_upgrade_request_is_refused(host: tuple[str, int], request_: byt
 
 async def test_file_uploaded_with_an_upgrade_header_is_stored(mongodb_uri: str, database_name: str) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
-    with live_server(create_app(settings), lifespan="on", ws=HandshakeLimitProtocol) as address:
+    with live_server(create_app(settings), lifespan="on", ws=WebSocketProtocol) as address:
         async with httpx.AsyncClient(base_url=f"http://{address}") as client:
             offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABk"}
             stored = await client.put("/files/acme/rag?name=a", content=b"hello world", headers=offer)

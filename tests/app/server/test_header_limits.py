@@ -1,4 +1,4 @@
-"""Heads of requests that are too large, or take too long, and what is left alone."""
+"""Tests that oversized or slow request heads are refused and that other requests are unaffected."""
 
 import asyncio
 import socket
@@ -13,9 +13,9 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from app.browser_security.security_headers import HEADERS
-from app.http_connections import header_limits, malformed_requests
-from app.http_connections.header_limits import MAX_BYTES, MAX_HEADERS
-from app.websocket.handshake_limits import HandshakeLimitProtocol
+from app.server import http_protocol
+from app.server.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS
+from app.websocket.protocol import WebSocketProtocol
 from tests.live_server import live_server
 
 HEAD = b"POST /size HTTP/1.1\r\nHost: x\r\n"
@@ -27,7 +27,7 @@ INVALID = b"HTTP/1.1 400 Bad Request\r\n" + TEXT % (len(UNCLEAR), UNCLEAR)
 BOUNDS = b"The head of a request is limited to 65,536 bytes and 100 headers."
 REFUSED = b"HTTP/1.1 431 Request Header Fields Too Large\r\n" + TEXT % (len(BOUNDS), BOUNDS)
 KEPT_ALIVE = 5.0
-"""Seconds for which uvicorn keeps a connection of which nothing comes."""
+"""Seconds after which uvicorn closes an idle connection."""
 
 PATIENCE = b"The head of a request must arrive within 30 seconds."
 LATE = b"HTTP/1.1 408 Request Timeout\r\n" + TEXT % (len(PATIENCE), PATIENCE)
@@ -53,26 +53,26 @@ def host() -> Iterator[tuple[str, int]]:
         WebSocketRoute("/socket", accept),
         WebSocketRoute("/denied", deny),
     ]
-    with live_server(Starlette(routes=routes), ws=HandshakeLimitProtocol) as address:
+    with live_server(Starlette(routes=routes), ws=WebSocketProtocol) as address:
         name, _, port = address.partition(":")
         yield name, int(port)
 
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch, host: tuple[str, int]) -> tuple[str, int]:
-    """A server that gives a head a fifth of a second, and lets nothing pass by after a refusal."""
-    monkeypatch.setattr(header_limits, "SECONDS", 0.2)
-    monkeypatch.setattr(malformed_requests, "_LINGER_SECONDS", 0)
+    """Return a server that allows a fifth of a second for a head and closes at once after a refusal."""
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(http_protocol, "_LINGER_SECONDS", 0)
     return host
 
 
 def answer(client: socket.socket) -> bytes:
-    """All that comes until the connection is closed."""
+    """Return all bytes that arrive until the connection is closed."""
     return b"".join(iter(lambda: client.recv(65_536), b""))
 
 
 def sent(host: tuple[str, int], *pieces: bytes, pause: float = 0.0) -> tuple[bytes, int]:
-    """What comes back, and how many bytes the server took before it hung up."""
+    """Return the response, and how many bytes the server accepted before it closed the connection."""
     taken = 0
     with socket.create_connection(host, timeout=30) as client:
         try:
@@ -92,9 +92,9 @@ def headers(count: int) -> bytes:
 @pytest.mark.parametrize(
     "head",
     [
-        HEAD + b"X: " + b"a" * MAX_BYTES,
-        HEAD + b"X: " + b"a" * MAX_BYTES + b"\r\nContent-Length: 0\r\n\r\n",
-        b"POST /size?" + b"a" * MAX_BYTES + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+        HEAD + b"X: " + b"a" * MAX_HEAD_BYTES,
+        HEAD + b"X: " + b"a" * MAX_HEAD_BYTES + b"\r\nContent-Length: 0\r\n\r\n",
+        b"POST /size?" + b"a" * MAX_HEAD_BYTES + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
         HEAD + headers(MAX_HEADERS) + b"Content-Length: 0\r\n\r\n",
     ],
 )
@@ -104,7 +104,7 @@ def test_too_large_header_is_refused(host: tuple[str, int], head: bytes) -> None
 
 
 @pytest.mark.parametrize(
-    ("header", "refusal"), [(b"Authorization: Bearer \x01", INVALID), (b"X: " + b"y" * MAX_BYTES, REFUSED)]
+    ("header", "refusal"), [(b"Authorization: Bearer \x01", INVALID), (b"X: " + b"y" * MAX_HEAD_BYTES, REFUSED)]
 )
 async def test_client_sending_a_large_body_receives_the_header_error(
     host: tuple[str, int], header: bytes, refusal: bytes
@@ -123,7 +123,7 @@ async def test_client_sending_a_large_body_receives_the_header_error(
 
 def test_largest_allowed_header_is_accepted(host: tuple[str, int]) -> None:
     head = HEAD + headers(MAX_HEADERS - 4) + b"Connection: close\r\nContent-Length: 3\r\nX: "
-    whole = head + b"a" * (MAX_BYTES - len(head) - 4) + b"\r\n\r\nabc"
+    whole = head + b"a" * (MAX_HEAD_BYTES - len(head) - 4) + b"\r\n\r\nabc"
 
     assert sent(host, whole)[0].endswith(b"\r\n\r\n3 bytes")
 
@@ -139,9 +139,9 @@ def test_body_of_many_small_chunks_is_accepted(host: tuple[str, int]) -> None:
     assert sent(host, CHUNKED, *pieces, b"0\r\nTrailer: some\r\n\r\n")[0].endswith(b"\r\n\r\n100000 bytes")
 
 
-@pytest.mark.parametrize(("begun", "told"), [(b"", b""), (HEAD, LATE)])
-def test_silent_client_in_a_header_is_disconnected(hurried: tuple[str, int], begun: bytes, told: bytes) -> None:
-    assert sent(hurried, begun)[0] == told
+@pytest.mark.parametrize(("head", "expected"), [(b"", b""), (HEAD, LATE)])
+def test_silent_client_in_a_header_is_disconnected(hurried: tuple[str, int], head: bytes, expected: bytes) -> None:
+    assert sent(hurried, head)[0] == expected
 
 
 def test_slowly_sent_header_is_disconnected(hurried: tuple[str, int]) -> None:
@@ -186,7 +186,7 @@ UPGRADE = (
 
 
 @pytest.mark.parametrize(
-    ("header", "status"), [(b"X: y", 101), (b"X: " + b"y" * 9_000, 431), (b"X: " + b"y" * MAX_BYTES, 431)]
+    ("header", "status"), [(b"X: y", 101), (b"X: " + b"y" * 9_000, 431), (b"X: " + b"y" * MAX_HEAD_BYTES, 431)]
 )
 def test_refused_websocket_handshake_has_a_reason(host: tuple[str, int], header: bytes, status: int) -> None:
     answered, _ = sent(host, UPGRADE + header + b"\r\n\r\n")

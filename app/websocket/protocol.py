@@ -1,14 +1,27 @@
-"""WebSocket protocol that reserves memory for messages as their frames arrive, and gives them a deadline."""
+"""Uvicorn's WebSocket protocol with a memory budget, limits and a graceful shutdown.
+
+Uvicorn puts each message into the queue whatever its size and speed, answers any number of pings, sends no answer to a
+bad handshake, closes all connections at once at a shutdown, and waits forever for a client that does not read the close
+frame.
+"""
 
 import asyncio
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 from starlette.status import WS_1009_MESSAGE_TOO_BIG, WS_1011_INTERNAL_ERROR
-from uvicorn._types import ASGIReceiveEvent
+from starlette.types import Scope
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
 
+from app.admission.token_buckets import TokenBuckets
+from app.auth.credentials import MAX_CHARACTERS
+from app.browser_security.security_headers import HEADERS
 from app.http.request_body import PACE, TimeLeft
-from app.websocket.ping_limits import PingLimitProtocol
 from stores.concurrency.request_budget import FREE_BYTES, Reservation
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError
 from stores.json import incremental
@@ -27,6 +40,25 @@ ENCODED: Final = "loomql.encoded"
 MAX_REFUSABLE_BYTES: Final = incremental.SMALL
 """Size in bytes up to which only a message's operation is refused, and the connection stays open."""
 
+MAX_FIRST_BYTES: Final = 2 * MAX_CHARACTERS
+"""Maximum size of a message before connection_ack: fits the longest token, with room for more members."""
+
+PINGS_PER_SECOND: Final = 10
+PING_BURST: Final = 100
+"""Limits of one connection for pings, pongs and tiny fragments; a client needs one in several seconds."""
+
+TOO_MANY_PINGS: Final = 4429
+TOO_MANY_REASON: Final = f"The client sent more than {PINGS_PER_SECOND} pings and pongs a second."
+
+_SMALL_FRAGMENT: Final = 128
+"""Size in bytes below which a fragment counts like a ping: each takes time and memory besides its payload."""
+
+_CLOSE_SECONDS: Final = 2.0
+"""Time for a client to answer a close frame."""
+
+_AUTHENTICATED: Final = "loomql.authenticated"
+"""Key of the function in a connection's scope that ends the limits for unauthenticated clients."""
+
 _SLICE: Final = 16 * 1024
 """Bytes parsed at a time: a read of 256 KiB could put 37,000 tiny messages into the queue."""
 
@@ -43,28 +75,39 @@ def refusal_reason(error: StoreError) -> str:
     return "requests in flight take all of LOOMQL_MAX_PENDING_BYTES; send the message again later"
 
 
-class ReservingProtocol(PingLimitProtocol):
-    """WebSocket protocol with a memory budget and a minimum rate for incoming messages.
+class _Handshake(ServerProtocol):
+    """Handshake of the `websockets` library, with security headers on refusals."""
+
+    def send_response(self, response: Response) -> None:
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            for name, value in HEADERS:
+                response.headers.setdefault(name.decode(), value.decode())
+        super().send_response(response)
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """One connection with a memory budget, a minimum rate for incoming messages, and a maximum rate of pings.
 
     While the budget is full, reading pauses for up to two seconds. Then the connection is closed with 1013, unless the
     message has at most 64 KiB (`MAX_REFUSABLE_BYTES`): the application refuses its operation alone. A client that sends
-    a
-    message more slowly than `PACE` allows is closed with 4408.
+    a message more slowly than `PACE` allows is closed with 4408.
 
     A message of more than 16 KiB reaches the application as an event with `ENCODED` and `RESERVATION`.
+
+    Until the application calls `end_handshake_limits`, a message has at most `MAX_FIRST_BYTES`. At a shutdown the
+    application closes an open connection after its operations.
     """
-
-    new_reservation: Callable[[], Reservation] | None = None
-    """Creates the reservation of one message; None until the client is authenticated."""
-
-    max_untrusted_bytes = FREE_BYTES
-    """Maximum bytes that an unauthenticated client may have sent without the application receiving them."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Prepare a new connection."""
         super().connection_made(transport)
+        self.close_timeout = _CLOSE_SECONDS
+        self.conn.__class__ = _Handshake
         # Compression is off: inflating takes up to a thousand times the size of a message, at once and uncounted.
         self.conn.available_extensions = []
+        self._pings = TokenBuckets(PINGS_PER_SECOND, PING_BURST)
+        self._discards = False
+        self._new_reservation: Callable[[], Reservation] | None = None  # None until the client is authenticated
         self._unparsed = memoryview(b"")
         self._reservation: Reservation | None = None  # of bytes that are not queued as messages yet
         self._queued_reservations: list[Reservation] = []
@@ -83,19 +126,88 @@ class ReservingProtocol(PingLimitProtocol):
         self._release()
         super().on_task_complete(task)
 
+    def shutdown(self) -> None:
+        """Leave an open connection to the application; refuse one that is not open yet."""
+        if not self.handshake_complete or self.close_sent:
+            super().shutdown()
+
+    def keepalive_timeout(self) -> None:
+        """Close a connection whose client answers no pings; drop it if the client does not read the close frame."""
+        super().keepalive_timeout()
+        self.loop.call_later(self.close_timeout, self.transport.abort)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send a message; an HTTP refusal completes the handshake, which uvicorn would log as a server error."""
+        await super().send(message)
+        if self.initial_response and self.close_sent:
+            self.handshake_complete = True
+
+    def handle_connect(self, event: Request) -> None:
+        """Open the connection for small messages."""
+        full = self.conn.max_message_size
+        self.conn.max_message_size = MAX_FIRST_BYTES if full is None else min(MAX_FIRST_BYTES, full)
+
+        def end_limits(new_reservation: Callable[[], Reservation]) -> None:
+            self.conn.max_message_size = full
+            self._new_reservation = new_reservation
+
+        super().handle_connect(event)
+        if not self.close_sent:
+            self.scope.setdefault("extensions", {})[_AUTHENTICATED] = {"end_limits": end_limits}
+
+    def handle_ping(self) -> None:
+        """Answer a ping."""
+        if self._is_within_rate():
+            super().handle_ping()
+
+    def handle_pong(self, event: Frame) -> None:
+        """Accept a pong."""
+        if self._is_within_rate():
+            super().handle_pong(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        """Accept a continuation frame."""
+        if event.fin or len(event.data) >= _SMALL_FRAGMENT or self._is_within_rate():
+            super().handle_cont(event)
+
+    def _is_within_rate(self) -> bool:
+        if self.close_sent or self.transport.is_closing():
+            return False
+        if self._pings.try_acquire("") == 0:
+            return True
+        if not self.handshake_complete or not self.writable.is_set():
+            self.transport.abort()
+            return False
+        self.conn.data_to_send()  # the pong, which is not sent
+        self.conn.send_close(TOO_MANY_PINGS, TOO_MANY_REASON)
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": TOO_MANY_PINGS})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        # Closing a socket with unread bytes resets the connection, and the client never reads the reason. Uvicorn
+        # closes it when the application ends, unless there is a timer.
+        self._discards = True
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+        return False
+
     def data_received(self, data: bytes) -> None:
         """Parse the bytes that the transport read, at most 16 KiB at a time, and reserve memory for them."""
+        if self._discards:
+            return
         if len(data) > _SLICE:
             self._unparsed = memoryview(data)
             self._parse()
-            return
-        super().data_received(data)
-        if self.conn.reader.buffer or self.frames or self._timer or self._reservation:
-            self._account(len(data))
+        else:
+            super().data_received(data)
+            if self.conn.reader.buffer or self.frames or self._timer or self._reservation:
+                self._account(len(data))
+        if self.conn.handshake_exc and not self.handshake_initiated:
+            # Uvicorn would send no response, and keep the connection forever.
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
 
     def _parse(self) -> None:
         """Parse received bytes until a message is ready for the application, or until memory must be reserved."""
-        while self._unparsed and not self.read_paused and not self._reserving:
+        while self._unparsed and not self.read_paused and not self._reserving and not self._discards:
             part, self._unparsed = bytes(self._unparsed[:_SLICE]), self._unparsed[_SLICE:]
             super().data_received(part)
             self._account(len(part))
@@ -119,13 +231,13 @@ class ReservingProtocol(PingLimitProtocol):
 
     def _reserve(self) -> None:
         unread = self._unread_bytes()
-        if self.new_reservation is None:
-            if unread > self.max_untrusted_bytes:
+        if self._new_reservation is None:
+            if unread > 2 * MAX_FIRST_BYTES:
                 self.fail(WS_1009_MESSAGE_TOO_BIG, "the messages before connection_ack are too large")
         elif unread <= FREE_BYTES:
             self._release_reservation()
         elif self._reserving is None:
-            self._reservation = self._reservation or self.new_reservation()
+            self._reservation = self._reservation or self._new_reservation()
             if unread > self._reservation.size:
                 self.transport.pause_reading()
                 self._reserving = self.loop.create_task(
@@ -181,13 +293,13 @@ class ReservingProtocol(PingLimitProtocol):
     def send_receive_event_to_app(self) -> None:
         """Queue a complete message; a large one with its reservation."""
         is_small = len(self.frames) == 1 and len(self.frames[0]) <= FREE_BYTES
-        if is_small or self.new_reservation is None or self.close_sent or sum(map(len, self.frames)) <= FREE_BYTES:
+        if is_small or self._new_reservation is None or self.close_sent or sum(map(len, self.frames)) <= FREE_BYTES:
             super().send_receive_event_to_app()
         elif self.curr_msg_data_type == "bytes":
             self.frames = [b""]  # the application refuses a binary message without reading it
             super().send_receive_event_to_app()
         else:
-            reservation, self._reservation = self._reservation or self.new_reservation(), None
+            reservation, self._reservation = self._reservation or self._new_reservation(), None
             encoded, self.frames = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames), []
             self._queued_reservations.append(reservation)
             event = {"type": "websocket.receive", ENCODED: encoded, RESERVATION: reservation}
@@ -264,3 +376,13 @@ class ReservingProtocol(PingLimitProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def end_handshake_limits(scope: Scope, new_reservation: Callable[[], Reservation]) -> None:
+    """End the limits for unauthenticated clients; no effect with another protocol class, which has none.
+
+    `new_reservation` creates the reservation of one message.
+    """
+    extension: dict[str, Any] | None = scope.get("extensions", {}).get(_AUTHENTICATED)
+    if extension:
+        extension["end_limits"](new_reservation)
