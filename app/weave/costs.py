@@ -52,7 +52,7 @@ async def _row_chunks(stores: Stores, parsed: FieldsQueryReq) -> AsyncGenerator[
     names = tuple(parsed.fields or _FIELDS)
 
     async def read(request: PageRequest) -> Page:
-        return await stores.costs.page(parsed.project_id, request, names, parsed.sort_keys, parsed.where)
+        return await stores.costs.page(parsed.project_id, request, names, None, parsed.sort_keys, parsed.where)
 
     async for page in pages(read, parsed):
         for row in page.rows:

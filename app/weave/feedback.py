@@ -114,7 +114,7 @@ async def query(stores: Stores, body: Body) -> Response:
     """Return the feedback that matches a query, or its number if only `count(*)` is requested."""
     parsed = await body.read(FieldsQueryReq)
     if parsed.fields == [_COUNT]:
-        return answer({"result": [{_COUNT: await stores.feedback.count(parsed.project_id, parsed.where)}]})
+        return answer({"result": [{_COUNT: await stores.feedback.count(parsed.project_id, query=parsed.where)}]})
     for position, name in enumerate(parsed.fields or ()):
         if name not in FEEDBACK and not name.startswith("payload."):
             raise BadInputError(
@@ -128,7 +128,7 @@ async def _row_chunks(stores: Stores, parsed: FieldsQueryReq) -> AsyncGenerator[
     wanted = {name.partition(".")[0] for name in names}
 
     async def read(request: PageRequest) -> Page:
-        return await stores.feedback.page(parsed.project_id, request, wanted, parsed.sort_keys, parsed.where)
+        return await stores.feedback.page(parsed.project_id, request, wanted, None, parsed.sort_keys, parsed.where)
 
     async for page in pages(read, parsed, _READ_AT_ONCE):
         for row in page.rows:

@@ -79,7 +79,7 @@ async def _row_chunks(stores: Stores, parsed: TableQueryReq) -> AsyncGenerator[b
     """Yield the rows as JSON: read their sizes first, then as many values as fit into memory."""
 
     async def read(request: PageRequest, wanted: str) -> Page:
-        return await stores.tables.rows(
+        return await stores.tables.page(
             parsed.project_id, parsed.digest, request, [wanted], parsed.which, parsed.sort_keys, parsed.where
         )
 

@@ -7,7 +7,7 @@ from stores.aggregates import AggregatesStore, GroupBy, Grouping
 from stores.aggregates.usage_totals import Tallies, Tally, usage_row
 from stores.calls import CallsFilter
 from stores.costs import CostsStore
-from stores.costs.decimals import exact
+from stores.costs.pricing import exact
 from stores.database import Database, Document
 from stores.paging import Row
 from stores.usage.counts import FIELDS, STORED

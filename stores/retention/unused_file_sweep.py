@@ -1,6 +1,6 @@
 """Deletion of a project's files that nothing references any more.
 
-A file stays for a day after it was last stored or read (`stores.files.touch`), so that references may arrive later. It
+A file stays for a day after it was last stored or read, so that references may arrive later. It
 also stays while its digest occurs in a call, object, table row or feedback of its project, tombstones included. Finding
 out means reading all of these, so only projects with files of that age are scanned; if a scan takes long, not in every
 sweep.
@@ -15,7 +15,7 @@ from stores.database.content_store import batches
 from stores.database.paced_steps import WorkSteps, key_range
 from stores.database.transactions import Session
 from stores.files.deletion import FIELDS, discard_removed, remove
-from stores.files.touch import stored_before
+from stores.files.uploads import stored_before
 from stores.retention.file_references import remove_referenced
 from stores.retention.rules import GracePeriods
 from stores.retention.sweep_state import SweepLease

@@ -201,9 +201,9 @@ class RunWorker:
         for trial in range(definition.trials):
             cursor, has_next = None, True
             while has_next:
-                sizes = await tables.rows(project_id, dataset.table, PageRequest(_PAGE_ROWS, cursor), ["size_bytes"])
+                sizes = await tables.page(project_id, dataset.table, PageRequest(_PAGE_ROWS, cursor), ["size_bytes"])
                 request = PageRequest(_count_fitting(row["size_bytes"] for row in sizes.rows), cursor)
-                page = await tables.rows(project_id, dataset.table, request, ["digest", "val"])
+                page = await tables.page(project_id, dataset.table, request, ["digest", "val"])
                 yield await asyncio.to_thread(_examples, dataset, trial, page.rows)
                 has_next = page.has_next
                 cursor = page.cursor(page.rows[-1]) if has_next else None

@@ -2,7 +2,7 @@
 
     pip download --no-deps litellm==1.110.2 weave==0.52.10   # two wheels, which are zip files
     pip download --no-deps litellm==1.77.7
-    python -m stores.costs.build_default_prices DATE PRICES CHECKPOINT OLDER > stores/costs/default_prices.json
+    python -m tests.stores.costs.build_default_prices DATE PRICES CHECKPOINT OLDER > stores/costs/default_prices.json
 
 PRICES is `litellm/model_prices_and_context_window_backup.json`: current prices, as of DATE. CHECKPOINT is
 `weave/trace_server/costs/cost_checkpoint.json`: former prices, and prices of models no longer sold. OLDER is LiteLLM's
