@@ -14,9 +14,8 @@ import bson.errors
 
 from stores.concurrency.time_slices import cooperative_async, cooperative_batches
 from stores.database import Collection
-from stores.database.bounded_reads import read_rows_up_to
 from stores.database.error_translation import translate_index_build_error
-from stores.database.snapshot_reads import SNAPSHOT, all_rows
+from stores.database.reads import SNAPSHOT, all_rows, read_rows_up_to
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 

@@ -20,7 +20,7 @@ from stores.concurrency.scan_slots import in_scan_slot
 from stores.costs import CostsStore, Prices, pricing_of_found
 from stores.database import Database, database_query
 from stores.database.error_translation import TOO_LARGE, translate_index_build_error
-from stores.database.snapshot_reads import SNAPSHOT
+from stores.database.reads import SNAPSHOT
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id, check_trace_id

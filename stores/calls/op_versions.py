@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from stores.calls.fields import OP_NAME
 from stores.database import Database
 from stores.database.error_translation import translate_index_build_error
-from stores.database.snapshot_reads import all_rows
+from stores.database.reads import all_rows
 from stores.database.transactions import Session
 from stores.input_checks import MAX_NAME
 from stores.query.text_expressions import starting_with

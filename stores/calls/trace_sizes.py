@@ -9,7 +9,7 @@ from typing import Any
 from stores.calls.fields import TOTAL_STORAGE_SIZE
 from stores.database import Collection
 from stores.database.error_translation import translate_index_build_error
-from stores.database.snapshot_reads import SNAPSHOT
+from stores.database.reads import SNAPSHOT
 from stores.database.transactions import Session
 from stores.paging import Row
 

@@ -1,8 +1,7 @@
 """Translation of driver errors into store errors."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from types import TracebackType
+from contextlib import contextmanager
 from typing import Any, Final
 
 from bson.errors import InvalidDocument
@@ -49,24 +48,9 @@ TOO_SLOW: Final = (
 )
 
 
-class _Translation:
-    """Stateless context manager behind `translate_driver_errors`; one instance serves all blocks."""
-
-    def __enter__(self) -> None:
-        """Do nothing: errors are translated on exit."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is not None and (translated := _translate(error)) is not None:
-            raise translated from error
-
-
-_TRANSLATION: Final = _Translation()
-
-
-def translate_driver_errors() -> AbstractContextManager[None]:
-    """Return a context manager that raises driver errors as store errors, with messages of LoomQL.
+@contextmanager
+def translate_driver_errors() -> Iterator[None]:
+    """Context manager that raises driver errors as store errors, with messages of LoomQL.
 
     Raises:
         UnavailableError: if no usable server was reached, or a majority did not confirm a write.
@@ -74,10 +58,15 @@ def translate_driver_errors() -> AbstractContextManager[None]:
         PayloadTooLargeError: if a document exceeds MongoDB's maximum.
         TooComplexError: if MongoDB cannot extract a path because a payload has too many parts.
     """
-    return _TRANSLATION
+    try:
+        yield
+    except Exception as error:
+        if translated := _translate(error):
+            raise translated from error
+        raise
 
 
-def _translate(error: BaseException) -> StoreError | None:
+def _translate(error: Exception) -> StoreError | None:
     """Return the store error for a driver error; None if there is none."""
     match error:
         case ConnectionFailure() | ConfigurationError() | WriteConcernError():

@@ -11,7 +11,7 @@ from stores import paging, refs
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, Document, content_store, database_query, database_write
 from stores.database.connection import IN_PYTHON
-from stores.database.snapshot_reads import find_all
+from stores.database.reads import find_all
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from stores.database import Collection
 from stores.database.error_translation import translate_index_build_error
-from stores.database.snapshot_reads import SNAPSHOT
+from stores.database.reads import SNAPSHOT
 
 
 async def sum_each(

@@ -12,7 +12,7 @@ from stores.calls.relations import calls_by
 from stores.costs.store import prices_of_models
 from stores.database import Database, database_query
 from stores.database.error_translation import translate_index_build_error
-from stores.database.snapshot_reads import all_rows
+from stores.database.reads import all_rows
 from stores.errors import BadInputError
 from stores.ids import check_project_id, check_trace_id, group_by_project
 from stores.paging import Page, PageRequest, Row
