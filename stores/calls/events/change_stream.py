@@ -12,7 +12,7 @@ from stores.calls.events.changes import change_pipeline
 from stores.calls.events.cursors import CURSOR_ARGUMENT
 from stores.calls.events.resume_tokens import timestamp_of, token_at
 from stores.database import Collection, Document
-from stores.database.thread_pool import run_in_driver_thread
+from stores.database.driver import run_in_driver_thread
 from stores.errors import BadInputError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from stores.calls.feedback import prequeries
 from stores.calls.feedback.prequeries import FeedbackPrequery, Pipeline, find_calls
 from stores.calls.filters import Match
 from stores.database import Collection, Database
-from stores.database.bounded_reads import json_characters, read_rows_up_to
+from stores.database.reads import json_characters, read_rows_up_to
 from stores.database.transactions import Session
 from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page
 
