@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from stores import paging
 from stores.calls import documents
 from stores.calls.computed_fields import add_computed_fields, needs_computed_fields, prefetch_costs
-from stores.calls.deletes import delete_calls
+from stores.calls.documents import StoredPart
 from stores.calls.events import (
     MAX_EVENT_BYTES,
     MAX_SUBSCRIBERS,
@@ -20,14 +20,22 @@ from stores.calls.events import (
 )
 from stores.calls.fields import INDEXED_CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of, projection_of
 from stores.calls.filters import CallsFilter
-from stores.calls.inputs import MAX_DISPLAY_NAME, CallEnd, CallStart
+from stores.calls.inputs import MAX_DISPLAY_NAME, CallEnd, CallStart, CallWrite
 from stores.calls.list_query import calls_list_query, explain_query, fetch_page
-from stores.calls.partial_batches import Rejected, write_partly
 from stores.calls.ref_expansion import Expansion
 from stores.calls.relations import calls_by
-from stores.calls.restore import RestoredCall, restore_calls
 from stores.calls.trace_sizes import total_size
-from stores.calls.writes import PreparedCall, upsert, write_batch, write_prepared_calls, write_upserts
+from stores.calls.writes import (
+    Rejected,
+    RestoredCall,
+    delete_calls,
+    restore_calls,
+    store_parts,
+    upsert,
+    write_batch,
+    write_partly,
+    write_upserts,
+)
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query, database_write
 from stores.database.snapshot_reads import find_all, one_row
@@ -93,7 +101,7 @@ class CallsStore:
         await self._call_events.close()
 
     @database_write
-    async def write(self, batch: Sequence[CallStart | CallEnd]) -> None:
+    async def write(self, batch: Sequence[CallWrite]) -> None:
         """Store starts and ends, all or none, and fill in missing ids. An empty batch does nothing.
 
         Raises:
@@ -103,12 +111,12 @@ class CallsStore:
         await write_batch(self.database, batch)
 
     @database_write
-    async def write_prepared(self, whole_calls: Sequence[PreparedCall]) -> None:
-        """Store validated and prepared calls. An empty list does nothing."""
-        await write_prepared_calls(self.database, whole_calls)
+    async def write_parts(self, parts: Sequence[StoredPart]) -> None:
+        """Store starts and ends in their stored form. An empty list does nothing."""
+        await store_parts(self.database, parts)
 
     @database_write
-    async def write_partly(self, batch: Sequence[CallStart | CallEnd]) -> Rejected:
+    async def write_partly(self, batch: Sequence[CallWrite]) -> Rejected:
         """Store the valid starts and ends; return the errors of the others by position."""
         return await write_partly(self.database, batch)
 
@@ -125,7 +133,7 @@ class CallsStore:
         await restore_calls(self.database, batch)
 
     @database_write
-    async def write_one(self, part: CallStart | CallEnd) -> None:
+    async def write_one(self, part: CallWrite) -> None:
         """Store one start or end; an error names its field as `start.<field>` or `end.<field>`."""
         try:
             await write_batch(self.database, [part])

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from stores.calls.computed_fields import PRICES
 from stores.calls.inputs import CallEnd, CallStart
-from stores.calls.restore import RestoredCall
+from stores.calls.writes import RestoredCall
 from stores.calls.summaries import SUMMARY
 from stores.errors import BadInputError
 from stores.exports.columns import Column, Columns, Kind

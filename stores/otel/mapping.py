@@ -5,10 +5,7 @@ from typing import Any, Final
 
 from stores import times
 from stores.calls import CallEnd, CallStart
-from stores.calls.documents import end_fields, start_fields, summary_usage_fields
 from stores.calls.inputs import MAX_DISPLAY_NAME, MAX_EXCEPTION
-from stores.calls.payloads import Payload
-from stores.calls.writes import PreparedCall
 from stores.errors import BadInputError
 from stores.ids import LOCAL_USER
 from stores.input_checks import MAX_NAME, check_length
@@ -67,12 +64,11 @@ def _add(shape: JsonTraits, more: JsonTraits) -> None:
     shape.has_exponents = shape.has_exponents or more.has_exponents
 
 
-def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> PreparedCall:
-    """Convert a span to a call.
+def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> tuple[CallStart, CallEnd | None]:
+    """Convert a span to the start and, if it has ended, the end of a call.
 
     Raises:
         BadInputError: it has too many or too deep attributes, or is not a valid call.
-        PayloadTooLargeError: it does not fit into a document.
     """
     read = _DecodedAttributes(span)
     inputs, output = _payload_of(read, conventions.INPUTS), _payload_of(read, conventions.OUTPUT)
@@ -84,11 +80,8 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> Prepar
     if not (inputs or output or noted or usage):
         noted = read.layout.nest(read.values)
         noted.pop("otel_span", None)  # the span's own attributes still have it
-    start, files = _start(span, origin, read, noted, inputs, wb_user_id)
-    if not span.ended_at:
-        return PreparedCall(start, None, files)
-    end, end_files = _end(span, origin, read, output, usage)
-    return PreparedCall(start, end, files + end_files)
+    start = _start(span, origin, read, noted, inputs, wb_user_id)
+    return start, _end(span, origin, read, output, usage) if span.ended_at else None
 
 
 def _start(
@@ -98,21 +91,15 @@ def _start(
     noted: dict[str, Any],
     inputs: dict[str, Any],
     wb_user_id: str | None,
-) -> tuple[dict[str, Any], list[Any]]:
+) -> CallStart:
     thread_id, is_turn = _thread(span, read)
     display_name = _text(read.pick(conventions.DISPLAY_NAME))
     check_length(display_name, MAX_DISPLAY_NAME, "display_name")
-    attributes = {**noted, "otel_span": _otel_span(span, origin, read)}
-    payload = Payload.from_values(
-        {"attributes": attributes, "inputs": inputs},
-        with_files=["attributes", "inputs"],  # the span's own attributes contain the inputs too
-        traits={"attributes": _attribute_traits(span, origin, read, noted), "inputs": _payload_traits(inputs, read)},
-    )
-    start = CallStart(
+    return CallStart(
         project_id=origin.project_id,
         op_name=op_names.shortened(span.name),
         started_at=_time(read, conventions.START_TIME, span.started_at),
-        attributes=attributes,
+        attributes={**noted, "otel_span": _otel_span(span, origin, read)},
         inputs=inputs,
         id=span.span_id,
         trace_id=span.trace_id,
@@ -121,8 +108,9 @@ def _start(
         thread_id=thread_id,
         turn_id=span.span_id if is_turn else None,
         wb_user_id=wb_user_id or LOCAL_USER,
+        traits={"attributes": _attribute_traits(span, origin, read, noted), "inputs": _payload_traits(inputs, read)},
+        values_with_files=("attributes", "inputs"),  # the span's own attributes contain the inputs too
     )
-    return start_fields(start, payload), payload.files
 
 
 def _end(
@@ -131,27 +119,20 @@ def _end(
     read: _DecodedAttributes,
     output: Any,  # noqa: ANN401 -- JSON
     usage: dict[str, Any],
-) -> tuple[dict[str, Any], list[Any]]:
-    summary: dict[str, Any] = {"usage": usage} if usage else {}
+) -> CallEnd:
     does_sum = bool(usage) and sums_up(usage, read.pick(conventions.OPERATION), span.kind)
-    kept = summary_usage_fields(summary, SUM if does_sum else None) if usage else {}
     exception = _exception(span, read)
     check_length(exception, MAX_EXCEPTION, "status.message")
-    payload = Payload.from_values(
-        {"output": output, "summary": summary},
-        with_files=["output"],
-        other_fields=kept,
-        traits={"output": _payload_traits(output, read), **({} if summary else _EMPTY)},
-    )
-    end = CallEnd(
+    return CallEnd(
         project_id=origin.project_id,
         id=span.span_id,
         ended_at=_time(read, conventions.END_TIME, span.ended_at),
-        summary=summary,
+        summary={"usage": usage} if usage else {},
         exception=exception,
         output=output,
+        traits={"output": _payload_traits(output, read), **({} if usage else _EMPTY)},
+        usage_scope=SUM if does_sum else None,
     )
-    return end_fields(end, payload, kept), payload.files
 
 
 def _payload_of(read: _DecodedAttributes, role: str) -> Any:  # noqa: ANN401 -- JSON
