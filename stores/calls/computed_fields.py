@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from stores.calls.fields import TOTAL_COST, TOTAL_STORAGE_SIZE
+from stores.calls.fields import PRICES, TOTAL_COST, TOTAL_STORAGE_SIZE
 from stores.calls.trace_sizes import add_total_sizes
 from stores.costs.store import prices_of_models, start_reading_costs
 from stores.database import Database, Document
@@ -13,9 +13,6 @@ from stores.paging import Row
 
 Costs = Future[list[Document]]
 """A project's costs, being read."""
-
-PRICES: Final = "prices"
-"""Key under which a row with usage carries the `Prices` of its models."""
 
 _PRICED_FIELDS: Final = {"costs", TOTAL_COST.name}
 
