@@ -1,12 +1,11 @@
 """Store of calls: all reads and writes of calls within one project."""
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 
 from stores import paging
 from stores.calls import documents
-from stores.calls.computed_fields import add_computed_fields, needs_computed_fields, prefetch_costs
+from stores.calls.computed_fields import add_computed_fields, needs_computed_fields, prefetch_costs, total_size
 from stores.calls.documents import StoredPart
 from stores.calls.events import (
     MAX_EVENT_BYTES,
@@ -15,16 +14,13 @@ from stores.calls.events import (
     CallEvents,
     Cursors,
     EventFilter,
-    EventLookups,
     FanOut,
 )
 from stores.calls.fields import INDEXED_CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of, projection_of
 from stores.calls.filters import CallsFilter
 from stores.calls.inputs import MAX_DISPLAY_NAME, CallEnd, CallStart, CallWrite
-from stores.calls.list_query import calls_list_query, explain_query, fetch_page
+from stores.calls.list_query import calls_by, calls_list_query, explain_query, fetch_page
 from stores.calls.ref_expansion import Expansion
-from stores.calls.relations import calls_by
-from stores.calls.trace_sizes import total_size
 from stores.calls.writes import (
     Rejected,
     RestoredCall,
@@ -89,7 +85,6 @@ class CallsStore:
             self._calls, cursors, max_subscribers, max_event_bytes, max_per_caller=max_subscribers_per_caller
         )
         self._call_events = CallEvents(database, fan_out, cursors)
-        self._lookups = EventLookups(database)
 
     @property
     def fan_out(self) -> FanOut:
@@ -313,19 +308,7 @@ class CallsStore:
             event_filter, fields = EventFilter(project_id, calls_filter, query), frozenset(wanted)
         except BadInputError as error:
             return _raise_on_first_read(error)  # raised on the first read, like all other errors of the stream
-        if event_filter.needs_lookup or needs_computed_fields(fields):
-            return self._complete_events(event_filter, after, fields, quota_key)
-        return self._call_events.events(event_filter, after, quota_key)
-
-    async def _complete_events(
-        self, event_filter: EventFilter, after: str | None, wanted: frozenset[str], quota_key: str
-    ) -> AsyncGenerator[CallEvent, None]:
-        async with aclosing(self._call_events.events(event_filter, after, quota_key)) as events:
-            async for event in events:
-                completed = await self._lookups.complete(event, event_filter, wanted, after)
-                if completed:
-                    yield completed
-                after = event.cursor
+        return self._call_events.events(event_filter, fields, after, quota_key)
 
     async def events_cursor(self, project_id: str) -> str:
         """Return the cursor after everything that happened in the project so far, for `after` of `events`."""

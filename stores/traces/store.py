@@ -8,7 +8,7 @@ from stores.calls.computed_fields import add_computed_fields
 from stores.calls.documents import key_fields
 from stores.calls.fields import paths_of
 from stores.calls.filters import calls_match
-from stores.calls.relations import calls_by
+from stores.calls.list_query import calls_by
 from stores.costs.store import prices_of_models
 from stores.database import Database, database_query
 from stores.database.error_translation import translate_index_build_error
