@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stores.calls import CallsFilter, CallsStore, op_versions
+from stores.calls import CallsFilter, CallsStore, op_names
 from stores.calls.op_names import MAX_PREFIXES, OpVersions
 from stores.database import Database
 from stores.database.transactions import Session
@@ -263,7 +263,7 @@ async def test_too_long_op_names_are_neither_read_nor_cached(
 
     assert list(map(numbers, pages)) == [[]] * 4
     looked_for = ("other:", f"weave:///{PROJECT}/op/other:")
-    assert list(op_versions._CACHES[database]) == [(PROJECT, looked_for)]
+    assert list(op_names._CACHES[database]) == [(PROJECT, looked_for)]
     [distinct] = [body for name, body in commands.sent if "$group" in repr(body) and body.get(name) == "calls"]
     assert long not in repr(distinct)
 
