@@ -19,8 +19,7 @@ from stores.files import NewFile
 from stores.json import codec
 from stores.json.bson_copy import to_bson
 from stores.json.inspection import traits_of
-from stores.usage.entries import kept_usage
-from stores.usage.scopes import SUM, usage_scope
+from stores.usage.entries import SUM, kept_usage, usage_scope
 
 Document = dict[str, Any]
 Pipeline = list[dict[str, Any]]

@@ -78,7 +78,7 @@ class CallStart:
 class CallEnd:
     """The end of a call. `output` is any JSON value, `summary` a JSON object.
 
-    `usage_scope` is that of the summary's usage (`stores.usage.scopes`); if it is None, the summary shows it. For the
+    `usage_scope` is that of the summary's usage (`stores.usage.entries`); if it is None, the summary shows it. For the
     further attributes see `CallStart`.
     """
 

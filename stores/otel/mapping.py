@@ -1,22 +1,25 @@
 """Conversion of a span to a call, from its attributes by the tables of `conventions`."""
 
+import hashlib
+import re
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
 from stores import times
 from stores.calls import CallEnd, CallStart
-from stores.calls.inputs import MAX_DISPLAY_NAME, MAX_EXCEPTION
+from stores.calls.inputs import MAX_DISPLAY_NAME, MAX_EXCEPTION, MAX_OP_NAME
 from stores.errors import BadInputError
 from stores.ids import LOCAL_USER
 from stores.input_checks import MAX_NAME, check_length
 from stores.json import codec
 from stores.json.inspection import ODD_KEY, JsonTraits, traits_of
-from stores.otel import conventions, op_names, span_events
+from stores.otel import conventions
 from stores.otel.attribute_nesting import Layout, layout_of
 from stores.otel.spans import ERROR, Origin, Span, code_text, kind_text, time_text
 from stores.otel.usage import sums_up, usage_of
 from stores.otel.values import OPENING, Decoding
-from stores.usage.scopes import SUM
+from stores.usage.entries import SUM
 
 _ENVELOPE: Final = 2 * 11 - 1 + 2 * 3 - 1 + 2 * 2 - 1
 """Separators of `otel_span`, its context and its status."""
@@ -73,8 +76,8 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> tuple[
     read = _DecodedAttributes(span)
     inputs, output = _payload_of(read, conventions.INPUTS), _payload_of(read, conventions.OUTPUT)
     if span.events:
-        inputs = inputs or span_events.inputs_of(span.events, read.decode)
-        output = output or span_events.output_of(span.events, read.decode)
+        inputs = inputs or _inputs_of_events(span.events, read.decode)
+        output = output or _output_of_events(span.events, read.decode)
     noted = _noted(read)
     usage = usage_of(read.layout, read.values, noted, origin.scope)
     if not (inputs or output or noted or usage):
@@ -97,7 +100,7 @@ def _start(
     check_length(display_name, MAX_DISPLAY_NAME, "display_name")
     return CallStart(
         project_id=origin.project_id,
-        op_name=op_names.shortened(span.name),
+        op_name=shortened(span.name),
         started_at=_time(read, conventions.START_TIME, span.started_at),
         attributes={**noted, "otel_span": _otel_span(span, origin, read)},
         inputs=inputs,
@@ -227,7 +230,87 @@ def _time(read: _DecodedAttributes, role: str, nanoseconds: int) -> int:
 
 def _exception(span: Span, read: _DecodedAttributes) -> str | None:
     if span.status_code == ERROR:
-        return span.status_message or span_events.exception_of(span.events) or _NO_MESSAGE
+        return span.status_message or _recorded_exception(span.events) or _NO_MESSAGE
     if read.pick(conventions.LEVEL) == "ERROR":
-        return _text(read.pick(conventions.LEVEL_MESSAGE)) or span_events.exception_of(span.events) or _NO_MESSAGE
+        return _text(read.pick(conventions.LEVEL_MESSAGE)) or _recorded_exception(span.events) or _NO_MESSAGE
     return None
+
+
+_HASH_DIGITS: Final = 4
+_WORD: Final = re.compile(r"[,;| /?.]*[^,;| /?.]+")
+"""A word with its preceding delimiters, the same ones as in Weave."""
+
+
+def shortened(name: str) -> str:
+    """Return the name; a too long one becomes its first words and four digits of its SHA-256.
+
+    The call's attributes keep the whole name as `otel_span.name`.
+    """
+    if len(name) <= MAX_OP_NAME:
+        return name
+    room = MAX_OP_NAME - 1 - _HASH_DIGITS
+    end = 0
+    for word in _WORD.finditer(name, 0, room):
+        if word.end() == room:  # Weave cuts before a word that fills the limit exactly
+            break
+        end = word.end()
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_DIGITS]
+    return f"{name[: end or room]}:{digest}"
+
+
+Event = dict[str, Any]
+Decode = Callable[[str], Any]
+"""Decodes a string that starts like JSON."""
+
+
+def _inputs_of_events(events: list[Event], decode: Decode) -> dict[str, Any]:
+    """Return the inputs under their key; empty if no event has them."""
+    inputs = _attribute_of_event(events, conventions.EVENT_INPUTS, decode)
+    messages = _messages(events, conventions.INPUT_MESSAGE_EVENTS, decode)
+    return inputs or ({conventions.INPUT_MESSAGES: messages} if messages else {})
+
+
+def _output_of_events(events: list[Event], decode: Decode) -> dict[str, Any]:
+    """Return the output under its key; empty if no event has it."""
+    output = _attribute_of_event(events, conventions.EVENT_OUTPUTS, decode)
+    messages = _messages(events, conventions.OUTPUT_MESSAGE_EVENTS, decode)
+    return output or ({conventions.OUTPUT_MESSAGES: messages} if messages else {})
+
+
+def _recorded_exception(events: list[Event]) -> str | None:
+    """Return the last recorded exception as `type: message`; None if there is none."""
+    for event in reversed(events):
+        exception = event["attributes"].get("exception") if event["name"] == "exception" else None
+        if isinstance(exception, dict):
+            parts = [str(exception[name]) for name in ("type", "message") if exception.get(name)]
+            return ": ".join(parts) or None
+    return None
+
+
+def _attribute_of_event(events: list[Event], keys: dict[str, str], decode: Decode) -> dict[str, Any]:
+    for event in events:
+        key = keys.get(event["name"])
+        value = _at(event["attributes"], key, decode) if key else None
+        if value:
+            return {str(key): value}
+    return {}
+
+
+def _messages(events: list[Event], roles: dict[str, str], decode: Decode) -> list[dict[str, Any]]:
+    """Build one message for each message event, from its attributes."""
+    return [
+        {"role": roles[event["name"]], **{key: _decoded(value, decode) for key, value in event["attributes"].items()}}
+        for event in events
+        if event["name"] in roles
+    ]
+
+
+def _at(attributes: dict[str, Any], key: str, decode: Decode) -> Any:  # noqa: ANN401 -- JSON
+    value: Any = attributes
+    for step in key.split("."):
+        value = value.get(step) if isinstance(value, dict) else None
+    return _decoded(value, decode)
+
+
+def _decoded(value: Any, decode: Decode) -> Any:  # noqa: ANN401 -- JSON
+    return decode(value) if isinstance(value, str) and value.startswith(OPENING) else value
