@@ -6,7 +6,8 @@ any order and any number of times. A call is `visible` once it has started and u
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from bson import encode as bson_encode
@@ -161,17 +162,19 @@ class StoredPart:
         return int(self.fields.get("start_size_bytes") or self.fields.get("end_size_bytes") or 0)
 
 
-def plain_texts(write: CallWrite) -> dict[str, str | None]:
-    """Encode the JSON of a write; None for a value that orjson cannot encode, which takes longer."""
-    return {name: codec.encode_plain(value) for name, value in write.json_values.items()}
+def quick_texts(write: CallWrite) -> tuple[dict[str, str], bool]:
+    """Encode the JSON values of a write that orjson can encode; True if the write may be prepared on the event loop."""
+    texts: dict[str, str] = {}
+    is_quick = True
+    for name, value in write.json_values.items():
+        text = codec.encode_plain(value)
+        if text is not None:
+            texts[name] = text
+        is_quick = is_quick and text is not None and len(text) <= MAX_QUICK_LENGTH
+    return texts, is_quick
 
 
-def is_quick(texts: Mapping[str, str | None]) -> bool:
-    """Return True if JSON with these texts may be prepared on the event loop."""
-    return all(text is not None and len(text) <= MAX_QUICK_LENGTH for text in texts.values())
-
-
-def stored_part(write: CallWrite, texts: Mapping[str, str | None] | None = None) -> StoredPart:
+def stored_part(write: CallWrite, texts: Mapping[str, str] = MappingProxyType({})) -> StoredPart:
     """Convert a checked start or end to its stored fields; empty display names and exceptions are dropped.
 
     Args:
@@ -182,9 +185,9 @@ def stored_part(write: CallWrite, texts: Mapping[str, str | None] | None = None)
         PayloadTooLargeError: if the JSON exceeds its part of a document.
         BadInputError: if a value exceeds `stores.json.limits`, or if a string in it uses the reserved ref scheme.
     """
-    payload = _Payload()
+    payload = _Payload({}, {}, {}, {}, [])
     for name, value in write.json_values.items():
-        payload.add(name, value, (texts or {}).get(name), write)
+        payload.add(name, value, texts.get(name), write)
     if isinstance(write, CallStart):
         payload.check_size({})
         return StoredPart(_start_fields(write, payload), payload.files)
@@ -197,16 +200,17 @@ def stored_part(write: CallWrite, texts: Mapping[str, str | None] | None = None)
 class _Payload:
     """The JSON values of a start or an end in their stored forms, by name."""
 
-    values: dict[str, object] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
-    bson_copies: dict[str, object] = field(default_factory=dict)
-    refs: dict[str, list[str]] = field(default_factory=dict)
+    values: dict[str, object]
+    texts: dict[str, str]
+    bson_copies: dict[str, object]
+    refs: dict[str, list[str]]
+    files: list[NewFile]
     size_bytes: int = 0
-    files: list[NewFile] = field(default_factory=list)
 
     def add(self, name: str, value: object, text: str | None, write: CallWrite) -> None:
         """Add a value with its text, if that is known; long data URLs become files."""
-        text, traits = _encode(name, value) if text is None else text, (write.traits or {}).get(name)
+        text = _encode(name, value) if text is None else text
+        traits = write.traits.get(name) if write.traits else None
         if name in write.values_with_files and may_hold_data_urls(text):
             value, extracted = extract_data_urls(value)
             text, traits = _encode(name, value), None

@@ -12,7 +12,7 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
 from stores.calls import documents
-from stores.calls.documents import Document, Pipeline, StoredPart, stored_part
+from stores.calls.documents import Document, Pipeline, StoredPart, quick_texts, stored_part
 from stores.calls.inputs import CallEnd, CallStart, CallWrite
 from stores.concurrency.time_slices import cooperative
 from stores.database import Collection, Database
@@ -79,10 +79,10 @@ async def prepared(write: CallWrite) -> StoredPart:
         StoreError: if the write is invalid or too large; the error names the field.
     """
     write.checked()
-    texts = None if write.is_large else documents.plain_texts(write)
-    if texts and documents.is_quick(texts):
-        return stored_part(write, texts)
-    return await asyncio.to_thread(stored_part, write, texts)
+    if write.is_large:
+        return await asyncio.to_thread(stored_part, write)
+    texts, is_quick = quick_texts(write)
+    return stored_part(write, texts) if is_quick else await asyncio.to_thread(stored_part, write, texts)
 
 
 async def write_batch(database: Database, batch: Sequence[CallWrite]) -> None:
