@@ -58,7 +58,7 @@ class Column:
         is_optional: True if a stored call may lack the value.
         may_be_null: True if the type in GraphQL allows null; by default as `is_optional`.
         path: path of the stored value; by default the name.
-        reads: paths of the document from which `value` is computed; by default the path.
+        reads: paths of the document from which `value` is computed; by default the path, or that of the JSON text.
         value: returns the value of a row; by default the value at the path.
         is_queryable: True if clients filter and sort by the column.
         low_cardinality: True if many calls share each value.
@@ -83,6 +83,12 @@ class Column:
     def is_nullable(self) -> bool:
         """True if the type in GraphQL allows null."""
         return self.is_optional if self.may_be_null is None else self.may_be_null
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Paths of the document that the column reads."""
+        default = f"json.{self.name}" if isinstance(self.value, JsonField) else self.path or self.name
+        return self.reads or (default,)
 
     def fields(self) -> list[Field]:
         """Return the column and its aliases as fields of queries; none if clients cannot query it."""
@@ -177,7 +183,6 @@ CALL_COLUMNS: Final = (
         Type.JSON,
         "Metadata of the call, as a JSON object.",
         value=JsonField("attributes"),
-        reads=("json.attributes",),
         hint=_IN_OBJECT.format("attributes"),
     ),
     Column(
@@ -185,7 +190,6 @@ CALL_COLUMNS: Final = (
         Type.JSON,
         "Arguments of the call, as a JSON object.",
         value=JsonField("inputs"),
-        reads=("json.inputs",),
         hint=_IN_OBJECT.format("inputs"),
     ),
     Column(
@@ -193,7 +197,6 @@ CALL_COLUMNS: Final = (
         Type.JSON,
         "Result of the call: any JSON value; null while it runs.",
         value=JsonField("output"),
-        reads=("json.output",),
     ),
     Column(
         "summary",
@@ -256,7 +259,7 @@ TOTAL_COST: Final = CALL_FIELDS["total_cost"].field
 TOTAL_STORAGE_SIZE: Final = "total_storage_size_bytes"
 """Computed: the sum over the call's trace."""
 
-_READS: Final = {column.name: column.reads for column in CALL_COLUMNS if column.reads} | _READS_OF_OTHERS
+_READS: Final = {column.name: column.paths for column in CALL_COLUMNS} | _READS_OF_OTHERS
 _TEXTS: Final = {f"json.{name}" for name in ("inputs", "output", "attributes", "summary")}
 
 
