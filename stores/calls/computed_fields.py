@@ -24,6 +24,9 @@ Costs = Future[list[Document]]
 _PRICED_FIELDS: Final = {"costs", TOTAL_COST.name}
 
 
+_SUM = {"$sum": "$storage_size_bytes"}
+
+
 def needs_computed_fields(wanted: AbstractSet[str]) -> bool:
     """Return True if a selected field needs more than the stored document."""
     return not {TOTAL_STORAGE_SIZE, *_PRICED_FIELDS}.isdisjoint(wanted)
@@ -58,9 +61,6 @@ async def _add_prices(database: Database, project_id: str, rows: Sequence[Row], 
         prices = await prices_of_models(database, project_id, models, await costs if costs else None)
         for row in rows:
             row[PRICES] = prices
-
-
-_SUM = {"$sum": "$storage_size_bytes"}
 
 
 async def add_total_sizes(calls: Collection, project_id: str, rows: Sequence[Row]) -> None:

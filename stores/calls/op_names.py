@@ -34,6 +34,22 @@ _NEVER_IN_OP_NAMES: Final = frozenset("/:")
 """Characters that never occur in the name of a versioned op."""
 
 
+MAX_VERSIONS: Final = 100
+"""Op names of one page: MongoDB plans each scan in 50 us, and merges at most 200."""
+
+MAX_PREFIXES: Final = 20
+
+_MAX_CACHED: Final = 1_000
+"""Cached lists of op names per database and process."""
+
+Names = tuple[str, ...]
+
+_Key = tuple[str, tuple[str, ...]]
+
+_CACHES: Final[WeakKeyDictionary[Database, OrderedDict[_Key, Names | None]]] = WeakKeyDictionary()
+"""Cached op names by project and prefixes; None if there were more than `MAX_VERSIONS`."""
+
+
 @dataclass(frozen=True, slots=True)
 class OpNames:
     """The stored op names to match: exact names, and all names with one of the prefixes, which end in a colon."""
@@ -157,20 +173,6 @@ def _expanded_condition(get: Get, names: Iterable[str], others: Sequence[Operand
     if len(members) == 1 and not prefixed:
         return Compare(Comparison.EQ, get, members[0])
     return Or((In(get, members), *prefixed)) if prefixed else In(get, members)
-
-
-MAX_VERSIONS: Final = 100
-"""Op names of one page: MongoDB plans each scan in 50 us, and merges at most 200."""
-
-MAX_PREFIXES: Final = 20
-_MAX_CACHED: Final = 1_000
-"""Cached lists of op names per database and process."""
-
-Names = tuple[str, ...]
-_Key = tuple[str, tuple[str, ...]]
-
-_CACHES: Final[WeakKeyDictionary[Database, OrderedDict[_Key, Names | None]]] = WeakKeyDictionary()
-"""Cached op names by project and prefixes; None if there were more than `MAX_VERSIONS`."""
 
 
 class OpVersions:

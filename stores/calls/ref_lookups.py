@@ -24,6 +24,10 @@ _KINDS: Final = ("object", "op")
 _TO_ROW: Final = "/attr/rows/id/"
 
 
+MAX_CONDITIONS: Final = 10
+"""Fields behind refs per query."""
+
+
 @dataclass(frozen=True, slots=True)
 class Collections:
     """Names of the collections that refs lead into, and of calls and feedback."""
@@ -181,10 +185,6 @@ def _object_path(origin: Access) -> Expression:
     for step in origin.steps:
         value = {"$getField": {"field": {"$literal": step}, "input": value}}
     return value
-
-
-MAX_CONDITIONS: Final = 10
-"""Fields behind refs per query."""
 
 
 class RefFieldTable(FieldTable):

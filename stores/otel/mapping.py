@@ -29,6 +29,17 @@ _NO_TRAITS: Final = JsonTraits()
 _NO_MESSAGE: Final = "the span ended with status ERROR and without a message"
 
 
+_HASH_DIGITS: Final = 4
+
+_WORD: Final = re.compile(r"[,;| /?.]*[^,;| /?.]+")
+"""A word with its preceding delimiters, the same ones as in Weave."""
+
+Event = dict[str, Any]
+
+Decode = Callable[[str], Any]
+"""Decodes a string that starts like JSON."""
+
+
 class _DecodedAttributes:
     """A span's attributes with JSON strings decoded, and the layout of their keys.
 
@@ -236,11 +247,6 @@ def _exception(span: Span, read: _DecodedAttributes) -> str | None:
     return None
 
 
-_HASH_DIGITS: Final = 4
-_WORD: Final = re.compile(r"[,;| /?.]*[^,;| /?.]+")
-"""A word with its preceding delimiters, the same ones as in Weave."""
-
-
 def shortened(name: str) -> str:
     """Return the name; a too long one becomes its first words and four digits of its SHA-256.
 
@@ -256,11 +262,6 @@ def shortened(name: str) -> str:
         end = word.end()
     digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_DIGITS]
     return f"{name[: end or room]}:{digest}"
-
-
-Event = dict[str, Any]
-Decode = Callable[[str], Any]
-"""Decodes a string that starts like JSON."""
 
 
 def _inputs_of_events(events: list[Event], decode: Decode) -> dict[str, Any]:

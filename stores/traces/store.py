@@ -28,6 +28,27 @@ _OLDEST_FIRST: Final = {"started_at": 1, "id": 1}
 _ROOTS: Final = {"parent_id": None}
 
 
+USAGE: Final = "usage"
+
+COST: Final = frozenset({"cost", "unpriced_tokens"})
+
+TOKENS_AND_COST: Final = frozenset({USAGE, "cost"})
+
+CALLS_AND_ERRORS: Final = frozenset({"num_calls", "num_errors"})
+
+_ACCUMULATORS: Final[dict[str, dict[str, Any]]] = {
+    "num_calls": {"$sum": 1},
+    "num_errors": {"$sum": {"$cond": [{"$eq": ["$status", "error"]}, 1, 0]}},
+    "num_running": {"$sum": {"$cond": [{"$eq": ["$status", "running"]}, 1, 0]}},
+    "started_at": {"$min": "$started_at"},
+    "ended_at": {"$max": "$ended_at"},
+}
+
+_INPUTS: Final = {"duration_ms": {"started_at", "ended_at"}}
+
+NO_CALLS: Final[Row] = {"num_calls": 0, "num_errors": 0, "num_running": 0}
+
+
 class TracesStore:
     """Traces, derived from the visible calls in MongoDB; a trace without visible calls does not exist.
 
@@ -175,24 +196,6 @@ def _traces_match(project_id: str, trace_ids: Sequence[str]) -> dict[str, Any]:
 def _check_depth(max_depth: int | None) -> None:
     if max_depth is not None and max_depth < 0:
         raise BadInputError(f"{max_depth} is negative; roots are at depth 0", "max_depth")
-
-
-USAGE: Final = "usage"
-COST: Final = frozenset({"cost", "unpriced_tokens"})
-
-TOKENS_AND_COST: Final = frozenset({USAGE, "cost"})
-CALLS_AND_ERRORS: Final = frozenset({"num_calls", "num_errors"})
-
-_ACCUMULATORS: Final[dict[str, dict[str, Any]]] = {
-    "num_calls": {"$sum": 1},
-    "num_errors": {"$sum": {"$cond": [{"$eq": ["$status", "error"]}, 1, 0]}},
-    "num_running": {"$sum": {"$cond": [{"$eq": ["$status", "running"]}, 1, 0]}},
-    "started_at": {"$min": "$started_at"},
-    "ended_at": {"$max": "$ended_at"},
-}
-_INPUTS: Final = {"duration_ms": {"started_at", "ended_at"}}
-
-NO_CALLS: Final[Row] = {"num_calls": 0, "num_errors": 0, "num_running": 0}
 
 
 def _count_accumulators(wanted: Collection[str]) -> dict[str, Any] | None:

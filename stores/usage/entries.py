@@ -44,6 +44,13 @@ _PLAIN: Final = frozenset(COUNTS)
 """Keys of a usage that needs no rule."""
 
 
+OWN: Final = "own"
+
+SUM: Final = "sum"
+
+UNCLEAR: Final = "unclear"
+
+
 def by_model(summary: object) -> dict[str, dict[str, Any]]:
     """Return a summary's usage by model; empty if the summary has no valid usage."""
     sent = summary.get("usage") if isinstance(summary, dict) else None
@@ -134,11 +141,6 @@ def _is_whole(value: object) -> TypeGuard[int | float]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return value == value // 1 and -INT64 <= value < INT64
-
-
-OWN: Final = "own"
-SUM: Final = "sum"
-UNCLEAR: Final = "unclear"
 
 
 def usage_scope(summary: object) -> str:

@@ -17,11 +17,10 @@ from stores.database.thread_pool import run_in_driver_thread
 from stores.errors import BadInputError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pymongo.change_stream import ChangeStream
     from pymongo.collection import Collection as DriversCollection
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 Change = dict[str, Any]
 
@@ -33,6 +32,37 @@ _BATCH: Final = 500
 
 _TOKEN_LOST: Final = (286, 280)
 """ChangeStreamHistoryLost and ChangeStreamFatalError: the token is older than the oplog, or of another database."""
+
+Pipeline = list[dict[str, Any]]
+
+_PATH_LISTS: Final = (
+    {"$map": {"input": {"$objectToArray": "$updateDescription.updatedFields"}, "in": "$$this.k"}},
+    "$updateDescription.removedFields",
+    {"$map": {"input": "$updateDescription.truncatedArrays", "in": "$$this.field"}},
+)
+
+_CHANGED_PATHS: Final[dict[str, Any]] = {"$concatArrays": [{"$ifNull": [part, []]} for part in _PATH_LISTS]}
+"""The paths that an update changed."""
+
+_EVENT_STAGES: Final[Pipeline] = [
+    # Backfilled fields (`calls_backfill`) and text indexing are no events.
+    {
+        "$match": {
+            "$expr": {
+                "$or": [
+                    {"$ne": ["$operationType", "update"]},
+                    {"$not": [{"$setIsSubset": [_CHANGED_PATHS, list(FIELDS_WITHOUT_EVENTS)]}]},
+                ]
+            }
+        }
+    },
+    {"$set": {"changed": _CHANGED_PATHS, "visible": "$updateDescription.updatedFields.visible"}},
+    # BSON copies are half of a document, and the document already contains what an update wrote; neither is sent.
+    {
+        "$project": dict.fromkeys((f"fullDocument.{name}" for name in ("inputs", "output", "attributes", "summary")), 0)
+        | {"updateDescription": 0, "documentKey": 0, "ns": 0}
+    },
+]
 
 
 class Stream:
@@ -185,17 +215,6 @@ def _read_current_token(calls: "DriversCollection[Document]") -> str:
         return _token(stream)
 
 
-Pipeline = list[dict[str, Any]]
-
-_PATH_LISTS: Final = (
-    {"$map": {"input": {"$objectToArray": "$updateDescription.updatedFields"}, "in": "$$this.k"}},
-    "$updateDescription.removedFields",
-    {"$map": {"input": "$updateDescription.truncatedArrays", "in": "$$this.field"}},
-)
-_CHANGED_PATHS: Final[dict[str, Any]] = {"$concatArrays": [{"$ifNull": [part, []]} for part in _PATH_LISTS]}
-"""The paths that an update changed."""
-
-
 def change_pipeline(project_ids: Iterable[str] | None) -> Pipeline:
     """Build the change stream's pipeline for some projects, or for all; its output is the input of `to_event`.
 
@@ -204,27 +223,6 @@ def change_pipeline(project_ids: Iterable[str] | None) -> Pipeline:
     in_projects = [{"documentKey._id": {"$gt": f"{each}:", "$lt": f"{each};"}} for each in sorted(project_ids or ())]
     is_write = {"operationType": {"$in": ["insert", "update", "replace"]}}
     return [{"$match": is_write if project_ids is None else {**is_write, "$or": in_projects}}, *_EVENT_STAGES]
-
-
-_EVENT_STAGES: Final[Pipeline] = [
-    # Backfilled fields (`calls_backfill`) and text indexing are no events.
-    {
-        "$match": {
-            "$expr": {
-                "$or": [
-                    {"$ne": ["$operationType", "update"]},
-                    {"$not": [{"$setIsSubset": [_CHANGED_PATHS, list(FIELDS_WITHOUT_EVENTS)]}]},
-                ]
-            }
-        }
-    },
-    {"$set": {"changed": _CHANGED_PATHS, "visible": "$updateDescription.updatedFields.visible"}},
-    # BSON copies are half of a document, and the document already contains what an update wrote; neither is sent.
-    {
-        "$project": dict.fromkeys((f"fullDocument.{name}" for name in ("inputs", "output", "attributes", "summary")), 0)
-        | {"updateDescription": 0, "documentKey": 0, "ns": 0}
-    },
-]
 
 
 def token_of(change: Mapping[str, Any]) -> str:

@@ -31,6 +31,17 @@ CURSOR_ARGUMENT: Final = "after"
 """Name of the argument that takes a cursor."""
 
 
+_TYPE: Final = "82"
+
+_SECONDS: Final = slice(2, 10)
+
+_COUNTER: Final = slice(10, 18)
+
+_VERSION: Final = slice(18, 20)
+
+_KIND: Final = slice(22, 24)
+
+
 class Cursors:
     """Creates and reads the event cursors of one database; call `open` first."""
 
@@ -82,13 +93,6 @@ class Cursors:
 def _padded(content: bytes, block: int) -> bytes:
     """Pad the content with an end marker and zeros to a multiple of `block`."""
     return content + _END + bytes(-len(content + _END) % block)
-
-
-_TYPE: Final = "82"
-_SECONDS: Final = slice(2, 10)
-_COUNTER: Final = slice(10, 18)
-_VERSION: Final = slice(18, 20)
-_KIND: Final = slice(22, 24)
 
 
 def is_known_format(token: str) -> bool:

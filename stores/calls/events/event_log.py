@@ -28,6 +28,12 @@ _MAX_FILTERED_BYTES: Final = 4 * 1024 * 1024
 """Bytes of JSON text that one filter may search at once."""
 
 
+LAGGED_MESSAGE: Final = (
+    "the subscription lagged behind the events kept in memory (LOOMQL_MAX_EVENT_BYTES); subscribe again after this "
+    "error's extensions.after, and read faster or select fewer events"
+)
+
+
 class Channel:
     """The kept events that pass one filter, numbered in order; complete after its `start` token."""
 
@@ -166,12 +172,6 @@ class EventLog:
         self.start = entry.event.token
         for channel in entry.channels:
             channel.drop_first()
-
-
-LAGGED_MESSAGE: Final = (
-    "the subscription lagged behind the events kept in memory (LOOMQL_MAX_EVENT_BYTES); subscribe again after this "
-    "error's extensions.after, and read faster or select fewer events"
-)
 
 
 class SubscriptionEndedError(UnavailableError):

@@ -41,6 +41,9 @@ _UNKNOWN: Final = object()
 _EMPTY: Final = (Literal(""), Literal(None))
 
 
+Pipeline = list[dict[str, Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """A condition that some feedback of a type on a call satisfies `operation`; that any exists, if it is None.
@@ -209,9 +212,6 @@ def _without_feedback(node: Operand) -> Operand:
     if isinstance(node, Get) and isinstance(node.access, FeedbackAccess):
         return Literal(None)
     return map_operands(node, _without_feedback)
-
-
-Pipeline = list[dict[str, Any]]
 
 
 def feedback_lookup(

@@ -26,6 +26,9 @@ RowsAndCut = tuple[list[Row], bool]
 """Rows, and True if they were cut short by the character limit; then they include one row beyond the page."""
 
 
+_NEWEST_FIRST: Final[Pipeline] = [{"$sort": {"created_at": -1, "id": -1}}, {"$limit": 1}]
+
+
 @dataclass(frozen=True, slots=True)
 class FeedbackSort:
     """A sort by a field of the newest feedback of a type, then by call id.
@@ -178,9 +181,6 @@ def _remaining_request(request: PageRequest, rows: Sequence[Row], offset: int) -
     max_characters = request.max_characters
     remaining = None if max_characters is None else max_characters - sum(map(json_characters, rows))
     return replace(request, size=request.size - len(rows), cursor=None, offset=offset, max_characters=remaining)
-
-
-_NEWEST_FIRST: Final[Pipeline] = [{"$sort": {"created_at": -1, "id": -1}}, {"$limit": 1}]
 
 
 class NewestFeedbackTable(FieldTable):
