@@ -29,7 +29,7 @@ from stores.query.syntax_tree import And, Literal, Not, Operand, Or, map_operand
 MAX_CATCH_UP_READS: Final = 4
 """Batches of past changes that one process reads concurrently."""
 
-MAX_CONCURRENT: Final = 8
+MAX_LOOKUPS: Final = 8
 """Events looked up concurrently per process; subscribers that wait too long lag."""
 
 
@@ -38,14 +38,14 @@ class CallEvents:
 
     def __init__(self, database: Database, fan_out: FanOut, cursors: Cursors) -> None:
         self._database = database
-        self.fan_out = self._fan_out = fan_out
+        self.fan_out = fan_out
         self._cursors = cursors
-        self._lookups = EventLookups(database)
+        self._lookup_slots = asyncio.Semaphore(MAX_LOOKUPS)
         self._catch_up_slots = asyncio.Semaphore(MAX_CATCH_UP_READS)
 
     async def close(self) -> None:
         """End every subscription with an error that contains its resume cursor."""
-        await self._fan_out.close()
+        await self.fan_out.close()
 
     async def cursor(self, project_id: str) -> str:
         """Return the cursor after everything that happened in a project so far."""
@@ -73,7 +73,7 @@ class CallEvents:
     ) -> AsyncGenerator[CallEvent, None]:
         async with aclosing(self._stored_events(event_filter, after, quota_key)) as events:
             async for event in events:
-                completed = await self._lookups.complete(event, event_filter, wanted, after)
+                completed = await self._complete(event, event_filter, wanted, after)
                 if completed:
                     yield completed
                 after = event.cursor
@@ -85,10 +85,10 @@ class CallEvents:
         project_id = event_filter.project_id
         await self._cursors.open()
         token = None if after is None else self._cursors.decode(project_id, after)
-        async with self._fan_out.watch_project(project_id, quota_key):
+        async with self.fan_out.watch_project(project_id, quota_key):
             while True:
-                await self._database.run(self._fan_out.wait_until_covered(project_id))
-                async with self._fan_out.subscribe(event_filter, token) as subscriber:
+                await self._database.run(self.fan_out.wait_until_covered(project_id))
+                async with self.fan_out.subscribe(event_filter, token) as subscriber:
                     while subscriber:
                         yield await subscriber.next()
                 if token is None:
@@ -97,30 +97,15 @@ class CallEvents:
                 async with self._catch_up_slots:
                     batch = await self._database.query(read_changes_after(self._database.calls, project_id, token))
                 for change in batch.changes:
-                    await self._fan_out.time_slices.acquire()
+                    await self.fan_out.time_slices.acquire()
                     event = to_event(change, self._cursors)
                     if event and await _matches(event_filter, event):
-                        self._fan_out.check_open(self._cursors.encode(project_id, token))
+                        self.fan_out.check_open(self._cursors.encode(project_id, token))
                         yield event
                         token = event.token
                 token = batch.token
 
-
-async def _matches(event_filter: EventFilter, event: CallEvent) -> bool:
-    values = DocumentValues(event.call)
-    if event.is_large:
-        return await asyncio.to_thread(event_filter.matches, event.call, values)
-    return event_filter.matches(event.call, values)
-
-
-class EventLookups:
-    """The lookups of one process."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
-
-    async def complete(
+    async def _complete(
         self, event: CallEvent, event_filter: EventFilter, wanted: frozenset[str], after: str | None
     ) -> CallEvent | None:
         """Return an event with the selected fields of its call; None if it does not pass the filter.
@@ -132,7 +117,7 @@ class EventLookups:
         try:
             if event_filter.needs_lookup:
                 key = "holds", event_filter.key
-                if not await event.cached(key, lambda: self._holds(event, event_filter)):
+                if not await event.cached(key, lambda: self._passes_lookups(event, event_filter)):
                     return None
             return (
                 await event.cached(wanted, lambda: self._with_fields(event, wanted))
@@ -142,15 +127,22 @@ class EventLookups:
         except (UnavailableError, StoreTimeoutError) as error:
             raise SubscriptionEndedError(error.message, after or event.cursor_before) from error
 
-    async def _holds(self, event: CallEvent, event_filter: EventFilter) -> bool:
-        async with self._slots:
+    async def _passes_lookups(self, event: CallEvent, event_filter: EventFilter) -> bool:
+        async with self._lookup_slots:
             return await self._database.query(_holds(self._database, event, event_filter))
 
     async def _with_fields(self, event: CallEvent, wanted: frozenset[str]) -> CallEvent:
         row = dict(event.call)
-        async with self._slots:
+        async with self._lookup_slots:
             await self._database.query(add_computed_fields(self._database, row["project_id"], [row], wanted))
         return event.with_call(row)
+
+
+async def _matches(event_filter: EventFilter, event: CallEvent) -> bool:
+    values = DocumentValues(event.call)
+    if event.is_large:
+        return await asyncio.to_thread(event_filter.matches, event.call, values)
+    return event_filter.matches(event.call, values)
 
 
 async def _holds(database: Database, event: CallEvent, event_filter: EventFilter) -> bool:
