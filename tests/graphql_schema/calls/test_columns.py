@@ -10,12 +10,13 @@ from graphql_schema.calls.types import CallSchema
 from stores.calls import CallsStore
 from stores.calls.events import EventFilter
 from stores.calls.fields import CALL_COLUMNS, Column, Type
+from stores.costs import CostsStore, NewCost
 from stores.database import Database
 from stores.query import Query
 from stores.query.evaluator import DocumentValues
 from tests.graphql_schema.conftest import Run
 from tests.stores.calls.builders import PROJECT, call_id
-from tests.stores.calls.cases import COLUMN_CASES, two_calls
+from tests.stores.calls.cases import COLUMN_CASES, MODEL, PRICE, two_calls
 
 COLUMNS = [column for column in CALL_COLUMNS if column.description]
 QUERYABLE = [column for column in COLUMNS if column.is_queryable and column.type is not Type.JSON]
@@ -24,7 +25,8 @@ NODES += "sortBy: $sortBy) { nodes { %s } } }"
 
 
 @pytest.fixture
-async def _two_calls(calls: CallsStore) -> None:
+async def _two_calls(calls: CallsStore, database: Database) -> None:
+    await CostsStore(database).create(PROJECT, [NewCost(MODEL, PRICE, PRICE, effective_date=0)])
     await calls.write(two_calls())
 
 

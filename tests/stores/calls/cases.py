@@ -53,6 +53,11 @@ FILTER_CASES: Final[dict[str, tuple[Any, list[int]]]] = {
 """A value of each field of the filter, and the numbers of the calls among `six_calls` that it matches."""
 
 
+MODEL: Final = "our-model"
+PRICE: Final = 0.0625
+"""US dollars per prompt token of the model; the tests of costs set it."""
+
+
 def two_calls() -> list[CallStart | CallEnd]:
     """Return the start and the end of a root with every value, and the start of a running child with the fewest."""
     root = start(
@@ -67,7 +72,7 @@ def two_calls() -> list[CallStart | CallEnd]:
         attributes={"a": 1},
         inputs={"b": [2]},
     )
-    usage = {"m": {"prompt_tokens": 4, "cost": 0.25}}
+    usage = {MODEL: {"prompt_tokens": 4}}
     ended = end(1, output={"c": 3}, summary={"usage": usage}, exception="broken", wb_run_step_end=5)
     return [root, ended, start(2, trace_id=trace_id(1), parent_id=call_id(1))]
 
@@ -93,14 +98,14 @@ COLUMN_CASES: Final[dict[str, tuple[Any, Any]]] = {
     "latency_ms": (500, None),
     "trace_name": ("Foo", "answer"),
     "total_tokens": (4, None),
-    "storage_size_bytes": (78, 4),
-    "total_storage_size_bytes": (82, None),
+    "storage_size_bytes": (72, 4),
+    "total_storage_size_bytes": (76, None),
     "attributes": ({"a": 1}, {}),
     "inputs": ({"b": [2]}, {}),
     "output": ({"c": 3}, None),
     "summary": (
         {
-            "usage": {"m": {"prompt_tokens": 4, "cost": 0.25}},
+            "usage": {MODEL: {"prompt_tokens": 4}},
             "weave": {"status": "error", "display_name": "Foo", "latency_ms": 500},
         },
         {"weave": {"status": "running", "trace_name": "answer"}},
