@@ -4,12 +4,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Final
 
-from graphql import GraphQLError
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.types import ExecutionResult
+from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
 from app.admission import OperationLimiter, quota_key_of
@@ -26,7 +26,9 @@ from app.http.disconnects import CancelOnDisconnect
 from app.http.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, negotiate, prefers_events, prefers_html
 from app.http.request_body import BodyTimeoutError, iter_chunks
 from app.observability import request_record
-from graphql_schema.engine.operations import LimitedSchema
+from graphql_schema.engine.operations import LimitedSchema, Prepared
+from graphql_schema.engine.prepared_operation import PreparedOperation
+from graphql_schema.engine.results import cause_of
 from graphql_schema.errors import masked_error
 from stores.concurrency.request_budget import RequestBudget, Reservation
 from stores.errors import (
@@ -132,7 +134,8 @@ class GraphQLHTTP:
         request_record.set_operation_name(operation.operation_name)
         if media_type == EVENT_STREAM:
             return await self._stream(request, operation, reservation)
-        return result_response(await self._execute(request, operation), media_type)
+        prepared = await self._prepare(request, operation)
+        return result_response(await self._execute(request, operation, prepared), media_type)
 
     async def _respond_to_form(self, request: Request, media_type: str, reservation: Reservation) -> Response:
         if media_type == EVENT_STREAM:
@@ -146,7 +149,9 @@ class GraphQLHTTP:
                 form = await read_operation(request.headers, body, sizes, files, self.schema)
                 operation = operation_of(form.parameters, self.trusted)
                 request_record.set_operation_name(operation.operation_name)
-                form.check_types(await self.schema.variable_types(operation.query, operation.operation_name))
+                prepared = await self._prepare(request, operation)
+                if isinstance(prepared, PreparedOperation):
+                    form.check_types(prepared.variable_types)
             except (RateLimitedError, UnavailableError) as error:
                 raise retry_later_error(error) from error
             except BodyTimeoutError:
@@ -154,56 +159,56 @@ class GraphQLHTTP:
             except StoreError as error:
                 status = 400 if isinstance(error, BadInputError) else 413
                 raise RequestError(status, f"The form is invalid: {error.message}.", error.code) from error
-            return result_response(await self._execute(request, operation), media_type)
+            return result_response(await self._execute(request, operation, prepared), media_type)
 
-    async def _execute(self, request: Request, operation: Operation) -> ExecutionResult:
-        await self.schema.prepare(operation.query, operation.operation_name)
+    async def _prepare(self, request: Request, operation: Operation) -> Prepared:
+        prepared = await self.schema.prepare(operation.query, operation.operation_name, _ALLOWED[request.method])
+        if isinstance(prepared, PreExecutionError) and isinstance(
+            cause := cause_of(prepared), InvalidOperationTypeError
+        ):
+            raise not_here(cause.operation_type)
+        return prepared
+
+    async def _execute(self, request: Request, operation: Operation, prepared: Prepared) -> ExecutionResult:
+        if isinstance(prepared, PreExecutionError):
+            request_record.record_operation("", prepared.errors)
+            return prepared
         try:
-            async with self._slot(request, operation):
-                with CancelOnDisconnect(
-                    request, lambda: self.schema.is_query(operation.query, operation.operation_name)
-                ):
+            async with self._slot(request, prepared):
+                with CancelOnDisconnect(request, lambda: prepared.is_query):
                     result = await self.schema.execute(
-                        operation.query,
+                        prepared,
                         variable_values=operation.variables,
                         context_value=self.make_context(request),
                         operation_name=operation.operation_name,
-                        allowed_operation_types=_ALLOWED[request.method],
                         operation_extensions=operation.extensions,
                     )
-            request_record.record_operation(
-                self.schema.executed_root_field(operation.query, operation.operation_name), result.errors
-            )
-            return result  # noqa: TRY300 -- the result belongs to the executed operation
         except (RateLimitedError, UnavailableError) as error:
             raise retry_later_error(error) from error
-        except CannotGetOperationTypeError as error:
-            reason = GraphQLError(error.as_http_error_reason(), extensions={"code": "BAD_USER_INPUT"})
-            return ExecutionResult(data=None, errors=[reason])
-        except InvalidOperationTypeError as error:
-            raise not_here(error.operation_type) from error
+        request_record.record_operation(prepared.root_field, result.errors)
+        return result
 
-    def _slot(self, request: Request, operation: Operation) -> OperationSlot:
-        is_query = self.schema.is_query(operation.query, operation.operation_name)
-        return self.operation_limiter.slot(quota_key_of(request.scope), is_query=is_query)
+    def _slot(self, request: Request, operation: PreparedOperation) -> OperationSlot:
+        return self.operation_limiter.slot(quota_key_of(request.scope), is_query=operation.is_query)
 
     async def _stream(self, request: Request, operation: Operation, reservation: Reservation) -> EventStream:
-        await self.schema.prepare(operation.query, operation.operation_name)
-        if reservation.is_counted and self.schema.is_open_ended_subscription(operation.query, operation.operation_name):
+        allowed = _ALLOWED[request.method] | {OperationType.SUBSCRIPTION}
+        prepared = await self.schema.prepare(operation.query, operation.operation_name, allowed)
+        if isinstance(prepared, PreExecutionError):
+            request_record.mark_stream("")
+            return EventStream(release_after_results(reservation, await self.schema.stream(prepared)))
+        if reservation.is_counted and prepared.is_open_ended_subscription:
             error = large_subscription_error()
             raise RequestError(TOO_LARGE, error.message, error.code)
         results = await self.schema.stream(
-            operation.query,
+            prepared,
             variable_values=operation.variables,
             context_value=self.make_context(request),
             operation_name=operation.operation_name,
-            allowed_operation_types=_ALLOWED[request.method] | {OperationType.SUBSCRIPTION},
             operation_extensions=operation.extensions,
         )
-        request_record.mark_stream(self.schema.root_field(operation.query, operation.operation_name))
-        if not self.schema.is_subscription(operation.query, operation.operation_name):
-            results = run_in_slot(self._slot(request, operation), results)
-        keeps_request = reservation.is_counted and self.schema.is_finite_subscription(
-            operation.query, operation.operation_name
-        )
+        request_record.mark_stream(prepared.root_field)
+        if not prepared.is_subscription:
+            results = run_in_slot(self._slot(request, prepared), results)
+        keeps_request = reservation.is_counted and prepared.is_finite_subscription
         return EventStream(release_after_results(reservation, results, at_first=not keeps_request))

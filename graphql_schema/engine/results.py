@@ -66,6 +66,11 @@ def errors_of(error: Exception) -> list[GraphQLError]:
             return [GraphQLError(str(error), original_error=error)]
 
 
+def cause_of(rejection: PreExecutionError) -> Exception | None:
+    """Return the exception for which an operation was rejected; None for an error of the document."""
+    return rejection.errors[0].original_error if rejection.errors else None
+
+
 def is_unanswered(result: ExecutionResult) -> bool:
     """Return True if no root field has a result, and no mutation may have been executed; a retry is then safe."""
     return not isinstance(result, PartialFailure) and not any(

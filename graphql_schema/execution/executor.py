@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from graphql import (
     ExecutionResult,
@@ -24,11 +24,10 @@ from graphql.execution.types import ExperimentalIncrementalExecutionResults
 from graphql.pyutils import AwaitableOrValue, Path, RefMap
 from strawberry.schema.base import BaseSchema
 
-from graphql_schema.execution import plans
-from graphql_schema.execution.executor_template import TemplateExecutor
 from graphql_schema.execution.fields import Field
 from graphql_schema.execution.lists import Info, RowList
 from graphql_schema.execution.plans import Plans
+from graphql_schema.execution.roots import LimitedRootsExecutor
 from graphql_schema.execution.rows import Location, PartialRows, Rows, path_of
 from stores.concurrency.time_slices import ReleasedItems, TimeSlice
 
@@ -45,7 +44,7 @@ _ROOT: Final = 0, 0
 """Key of the root's rows, which no type and selection have."""
 
 
-class CompilingExecutor(TemplateExecutor):
+class CompilingExecutor(LimitedRootsExecutor):
     """Returns the same data, errors, paths and nulls as graphql-core, several times faster.
 
     graphql-core takes about four microseconds per leaf, mostly to look up what earlier rows have looked up.
@@ -58,15 +57,10 @@ class CompilingExecutor(TemplateExecutor):
         self.batched_fields: BatchedFields | None = None
         self._compiles = self.abort_signal is None and not middlewares
 
-    def for_request(self, *request: Any) -> Self:  # noqa: ANN401 -- the base's own
-        """Return a copy of this executor for another request, without rows."""
-        made = super().for_request(*request)
-        vars(made).update(batched_fields=None, _rows={})
-        return made
-
     @cached_property
-    def _plans(self) -> Plans:
-        return plans.PLAN_CACHE.of(self.operation, self.fragment_definitions.values())
+    def plans(self) -> Plans:
+        """The plans of the operation; its prepared operation shares them among its requests."""
+        return Plans(self.operation, self.fragment_definitions.values())
 
     @property
     def strawberry_schema(self) -> BaseSchema:
@@ -80,7 +74,7 @@ class CompilingExecutor(TemplateExecutor):
         kept = self._rows.get(key)
         if kept is not None:
             return kept[1]
-        entry = self._plans.find(self, kind, details) if self._compiles else None
+        entry = self.plans.find(self, kind, details) if self._compiles else None
         if entry is None or not entry.is_known:
             return None
         rows = Rows.of(self, entry.plan) if entry.plan else None
@@ -119,7 +113,7 @@ class CompilingExecutor(TemplateExecutor):
         kind = self.schema.get_root_type(self.operation.operation)
         if self.operation.operation is OperationType.MUTATION or kind is None:
             return None
-        plan = self._plans.root(self, kind).plan
+        plan = self.plans.root(self, kind).plan
         rows = Rows.of(self, plan) if plan else None
         self._rows[_ROOT] = ([], rows)
         return rows

@@ -1,7 +1,6 @@
 """Compiled selections, cached across requests."""
 
-import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
 MAX_FIELDS: Final = 500
 """Maximum number of fields of a compiled selection; a larger one takes longer to compile than it saves."""
 
-MAX_CACHED_FIELDS: Final = 20_000
-"""Maximum number of fields in all plans together, each of about one kilobyte."""
+MAX_PLANNED_FIELDS: Final = 5_000
+"""Maximum number of fields in all plans of an operation, each of about one kilobyte; beyond it they start anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +62,15 @@ class Entry:
 
 
 class Plans:
-    """The plans of the selections of one operation, and the cached selections of its fields.
+    """The plans of the selections of one operation.
 
     A selection is compiled on its second use, in the second row of a list or the second request of a cached document:
     compiling takes as long as about twenty rows do in graphql-core.
     """
 
-    def __init__(self, flags: tuple[str, ...], grow: Callable[[int], None]) -> None:
-        self._flags = flags
-        self._grow = grow
+    def __init__(self, operation: OperationDefinitionNode, fragments: Iterable[FragmentDefinitionNode]) -> None:
+        self._flags = flags(operation, fragments)
         self._entries: dict[tuple[Any, ...], Entry] = {}
-        self._selected: dict[tuple[Any, ...], tuple[Sequence[FieldNode], frozenset[str]]] = {}
         self.size = 0
 
     def find(self, executor: "CompilingExecutor", kind: GraphQLObjectType, details: FieldDetailsList) -> Entry:
@@ -104,61 +101,11 @@ class Plans:
             self._add(len(entry.plan.fields) if entry.plan else 0)
         return entry
 
-    def selected(
-        self,
-        paths: tuple[str, ...],
-        nodes: Sequence[FieldNode],
-        variables: Mapping[str, Any],
-        find: Callable[[], frozenset[str]],
-    ) -> frozenset[str]:
-        """Return the selected names at some paths below some nodes; computed once."""
-        key = (paths, *map(id, nodes), *map(variables.get, self._flags))
-        kept = self._selected.get(key)
-        if kept is None:
-            # Keeping the nodes keeps their ids unique.
-            kept = self._selected[key] = nodes, find()
-            self._add(1)
-        return kept[1]
-
     def _add(self, size: int) -> None:
         self.size += size
-        self._grow(size)
-
-
-class PlanCache:
-    """The plans of all operations of cached documents; cleared when they become too large."""
-
-    def __init__(self, limit: int = MAX_CACHED_FIELDS) -> None:
-        self._most = limit
-        self.size = 0
-        self._by_operation: dict[int, tuple[weakref.ref[OperationDefinitionNode], Plans]] = {}
-
-    def __len__(self) -> int:
-        """Return the number of operations with plans."""
-        return len(self._by_operation)
-
-    def of(self, operation: OperationDefinitionNode, fragments: Iterable[FragmentDefinitionNode] = ()) -> Plans:
-        """Return the plans of an operation; they are removed with it."""
-        key = id(operation)
-        kept = self._by_operation.get(key)
-        if kept is None:
-            plans = Plans(flags(operation, fragments), self.grow)
-            kept = self._by_operation[key] = weakref.ref(operation, lambda _: self._remove(key)), plans
-        return kept[1]
-
-    def _remove(self, key: int) -> None:
-        _, plans = self._by_operation.pop(key)
-        self.size -= plans.size
-
-    def grow(self, size: int) -> None:
-        """Add to the size of all plans, and clear them if it exceeds the limit."""
-        self.size += size
-        if self.size > self._most:
-            self._by_operation.clear()
+        if self.size > MAX_PLANNED_FIELDS:
+            self._entries.clear()
             self.size = 0
-
-
-PLAN_CACHE: Final = PlanCache()
 
 
 def _plan(

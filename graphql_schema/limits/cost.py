@@ -1,8 +1,6 @@
 """Cost of operations: counted once per document, evaluated for each request before execution, and limited."""
 
-import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from graphql import FragmentDefinitionNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType
@@ -19,6 +17,7 @@ _MAX_CACHED: Final = 32
 _FOR_A_SCAN: Final = " for a scan, since no index serves its condition, sort or grouping"
 
 Extensions = dict[str, Any]
+Fragments = Mapping[str, FragmentDefinitionNode]
 
 
 class TooCostlyError(GraphQLError):
@@ -27,49 +26,39 @@ class TooCostlyError(GraphQLError):
     response_extensions: Extensions | None = None
 
 
-@dataclass(slots=True)
-class _CachedCosts:
-    """The costs of an operation, by the values of the variables that decide the selection."""
-
-    operation: weakref.ref[OperationDefinitionNode]
-    flags: tuple[str, ...]
-    by_flags: dict[tuple[Any, ...], "_CountedCost"] = field(default_factory=dict)
-
-    def keep(self, chosen: tuple[Any, ...], counted_cost: "_CountedCost") -> None:
-        """Cache one cost; the cache is bounded."""
-        if len(self.by_flags) >= _MAX_CACHED:
-            self.by_flags.clear()
-        self.by_flags[chosen] = counted_cost
-
-
-@dataclass(frozen=True, slots=True)
-class _CountedCost:
-    """A counted cost; `extensions` is set if the cost is within the limit for all values of the variables."""
-
-    counted: Counted
-    extensions: Extensions | None
-
-
 class Costs:
-    """Checks the cost of operations."""
+    """The costs of a schema's operations."""
 
     def __init__(self, schema: GraphQLSchema, limits: Limits) -> None:
         self._schema, self._limits = schema, limits
         self._weights = Weights(schema)
-        self._kept: dict[int, _CachedCosts] = {}
 
-    def of(
+    def formula(self, operation: OperationDefinitionNode, fragments: Fragments) -> "CostFormula":
+        """Return the cost of an operation of a valid document, whose fragments are given by name."""
+        return CostFormula(self._schema, self._weights, self._limits, operation, fragments)
+
+
+class CostFormula:
+    """The cost of one operation as a function of its variables.
+
+    It is counted once for each choice of selections by `@skip` and `@include`.
+    """
+
+    def __init__(
         self,
+        schema: GraphQLSchema,
+        weights: Weights,
+        limits: Limits,
         operation: OperationDefinitionNode,
-        fragments: Mapping[str, FragmentDefinitionNode],
-        values: Mapping[str, Any],
-    ) -> Extensions | None:
-        """Return the extensions with an operation's cost; None if costs are not counted.
+        fragments: Fragments,
+    ) -> None:
+        self._schema, self._weights, self._limits = schema, weights, limits
+        self._operation, self._fragments = operation, fragments
+        self._flags = flags(operation, fragments.values())
+        self._counted: dict[tuple[Any, ...], Counted] = {}
 
-        Args:
-            operation: an operation of a valid document.
-            fragments: the fragments of the document, by name.
-            values: the coerced values of the variables.
+    def extensions(self, values: Mapping[str, Any]) -> Extensions | None:
+        """Return the extensions with the cost for coerced values of the variables; None if costs are not counted.
 
         Raises:
             TooCostlyError: if the cost exceeds the limit.
@@ -77,82 +66,36 @@ class Costs:
         limit = self._limits.max_cost
         if limit is None:
             return None
-        cached = self._cached(operation, fragments)
-        chosen = tuple(map(values.get, cached.flags)) if cached.flags else ()
-        counted_cost = cached.by_flags.get(chosen)
-        if counted_cost is None:
-            counted_cost = self._count(operation, fragments, values, limit)
-            cached.keep(chosen, counted_cost)
-        if counted_cost.extensions is not None:
-            return counted_cost.extensions
-        cost = counted_cost.counted.cost(values)
-        if cost > limit:
-            self._refuse_if_costly(operation, fragments, values, counted_cost.counted, limit)
+        chosen = tuple(map(values.get, self._flags))
+        counted = self._counted.get(chosen)
+        if counted is None:
+            if len(self._counted) >= _MAX_CACHED:
+                self._counted.clear()
+            counted = self._counted[chosen] = self._count(values)
+        cost = counted.cost(values)
+        if cost > limit and not self._is_costly_for_input(values, limit):
+            raise _refusal(self._operation, counted, values, limit)
         return _cost_extensions(cost, limit)
 
-    def _cached(
-        self, operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]
-    ) -> _CachedCosts:
-        """Return the cached costs of an operation, which live as long as it does."""
-        key = id(operation)
-        cached = self._kept.get(key)
-        if cached is None:
-            reference = weakref.ref(operation, lambda _: self._kept.pop(key, None))
-            cached = self._kept[key] = _CachedCosts(reference, flags(operation, fragments.values()))
-        return cached
+    def _is_costly_for_input(self, values: Mapping[str, Any], limit: int) -> bool:
+        """Return True for a mutation that is only costly for its input, which its fields limit."""
+        is_mutation = self._operation.operation is OperationType.MUTATION
+        return is_mutation and self._count(values, counts_input=False).cost(values) <= limit
 
-    def _count(
-        self,
-        operation: OperationDefinitionNode,
-        fragments: Mapping[str, FragmentDefinitionNode],
-        values: Mapping[str, Any],
-        limit: int,
-    ) -> _CountedCost:
-        counted = self._counted(operation, fragments, values)
-        cost = counted.cost({}) if counted.root.constant is not None else None
-        return _CountedCost(counted, _cost_extensions(cost, limit) if cost is not None and cost <= limit else None)
-
-    def _counted(
-        self,
-        operation: OperationDefinitionNode,
-        fragments: Mapping[str, FragmentDefinitionNode],
-        values: Mapping[str, Any],
-        *,
-        counts_given: bool = True,
-    ) -> Counted:
-        counting = CostCounter(
-            self._schema,
-            self._weights,
-            operation,
-            fragments,
-            values,
-            self._limits.max_page_size,
-            counts_input=counts_given,
+    def _count(self, values: Mapping[str, Any], *, counts_input: bool = True) -> Counted:
+        counter = CostCounter(
+            *(self._schema, self._weights, self._operation, self._fragments, values, self._limits.max_page_size),
+            counts_input=counts_input,
         )
         try:
-            return counting.counted()
+            return counter.counted()
         except TooManySelectionsError:
             raise TooCostlyError(
                 "The document nests too deeply, or repeats fields and fragments too often, for its cost to be "
                 "counted; simplify it.",
-                [operation],
+                [self._operation],
                 extensions={"code": TOO_COMPLEX},
             ) from None
-
-    def _refuse_if_costly(
-        self,
-        operation: OperationDefinitionNode,
-        fragments: Mapping[str, FragmentDefinitionNode],
-        values: Mapping[str, Any],
-        counted: Counted,
-        limit: int,
-    ) -> None:
-        """Refuse an operation, except a mutation that is only costly for its input, which its fields limit."""
-        if operation.operation is OperationType.MUTATION:
-            rest = self._counted(operation, fragments, values, counts_given=False)
-            if rest.cost(values) <= limit:
-                return
-        raise _refusal(operation, counted, values, limit)
 
 
 def _cost_extensions(cost: int, limit: int) -> Extensions:

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import strawberry
-from graphql import DocumentNode, ExecutionResult, OperationDefinitionNode, execute, parse
+from graphql import DocumentNode, ExecutionResult, parse
 from strawberry.schema.config import StrawberryConfig
 
 from graphql_schema.execution import CompilingExecutor, field_of, plans, row_codegen
-from graphql_schema.execution.plans import PlanCache
 from graphql_schema.fields import resolved_field
+from tests.graphql_schema.execution import comparing
 
 WIDE = " ".join(f"w{number}: name" for number in range(plans.MAX_FIELDS + 1))
 
@@ -49,12 +49,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def run(document: DocumentNode, count: int, **variables: object) -> list[dict[str, Any]]:
-    result = execute(
-        SCHEMA._schema,
-        document,
-        variable_values={"count": count, **variables},
-        executor_class=CompilingExecutor,
-    )
+    result = comparing.run(SCHEMA._schema, CompilingExecutor, document, None, {"count": count, **variables})
     assert isinstance(result, ExecutionResult)
     assert result.errors is None
     assert result.data is not None
@@ -96,22 +91,6 @@ def test_too_wide_selection_uses_the_fallback(compiled: list[int]) -> None:
     assert compiled == []
 
 
-def operation_of(asked: DocumentNode) -> OperationDefinitionNode:
-    [operation] = asked.definitions
-    assert isinstance(operation, OperationDefinitionNode)
-    return operation
-
-
-def test_plans_are_freed_with_their_document() -> None:
-    kept, asked = PlanCache(), document("name")
-    assert kept.of(operation_of(asked)) is kept.of(operation_of(asked))
-    assert len(kept) == 1
-
-    del asked
-
-    assert len(kept) == 0
-
-
 def test_flags_without_effect_make_no_plans(compiled: list[int]) -> None:
     asked = document("name", "$count: Int!, $spare: Boolean")
 
@@ -122,8 +101,7 @@ def test_flags_without_effect_make_no_plans(compiled: list[int]) -> None:
 
 
 def test_many_variants_use_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = PlanCache(limit=100)
-    monkeypatch.setattr(plans, "PLAN_CACHE", kept)
+    monkeypatch.setattr(plans, "MAX_PLANNED_FIELDS", 100)
     flags = [f"f{number}" for number in range(8)]
     selection = " ".join(f"{flag}: name @include(if: ${flag})" for flag in flags)
     asked = document(f"name {selection}", ", ".join(["$count: Int!", *(f"${flag}: Boolean!" for flag in flags)]))
@@ -131,18 +109,15 @@ def test_many_variants_use_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> No
     for variant in range(256):
         rows = run(asked, 2, **{flag: bool(variant >> bit & 1) for bit, flag in enumerate(flags)})
         assert len(rows[1]) == 1 + variant.bit_count()
-        assert kept.size <= 100
+        assert comparing.prepared(SCHEMA._schema, asked).plans.size <= 100
 
 
-def test_plans_are_discarded_over_the_memory_limit() -> None:
-    kept, documents = PlanCache(limit=10), [document("name"), document("color")]
-    first, second = (operation_of(asked) for asked in documents)
-    plans_of_first = kept.of(first)
-    kept.of(second)
+def test_plans_count_as_memory_of_their_operation() -> None:
+    asked = document("name color")
+    operation = comparing.prepared(SCHEMA._schema, asked)
+    sizes = [operation.size]
+    for _ in range(3):
+        run(asked, 2)
+        sizes.append(operation.size)
 
-    kept.grow(10)
-    assert kept.of(first) is plans_of_first
-    kept.grow(1)
-
-    assert len(kept) == 0
-    assert kept.of(first) is not plans_of_first
+    assert sizes[0] < sizes[1] < sizes[2] == sizes[3]

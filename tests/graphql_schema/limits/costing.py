@@ -38,7 +38,8 @@ class Pricing:
     def of(self, document: str, *, is_bomb: bool = False, **variables: Any) -> int:  # noqa: ANN401 -- any JSON
         """The cost that an answer tells."""
         executor = prepared(self.schema, document, variables, is_bomb=is_bomb)
-        told = self.costs.of(executor.operation, executor.fragment_definitions, executor.variable_values.coerced)
+        formula = self.costs.formula(executor.operation, executor.fragment_definitions)
+        told = formula.extensions(executor.variable_values.coerced)
         assert told is not None
         cost: int = told["cost"]["requested"]
         return cost
