@@ -25,10 +25,10 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from strawberry.types.graphql import OperationType
 
-from graphql_schema import limits as bounds
 from graphql_schema.engine.prepared_operation import ExecutorClass, PreparedOperation, PreparedOperations
 from graphql_schema.limits import TOO_COMPLEX, Limits
 from graphql_schema.limits.cost import Costs
+from graphql_schema.limits.document_rules import NoIntrospection, bounding_rule, check_length, check_lengths
 
 LONG_DOCUMENT: Final = 500
 """Length in characters above which a thread reads a document: parsing and validation take 10 microseconds each per
@@ -126,10 +126,10 @@ class Documents:
         self._schema = schema
         self._executor_class = executor_class
         self._limits = limits
-        introspection_rules = () if limits.introspection else (bounds.NoIntrospection,)
+        introspection_rules = () if limits.introspection else (NoIntrospection,)
         strawberry_rules = (MaybeNullValidationRule, OneOfInputValidationRule)
         rules = [rule for rule in specified_rules if rule not in _RULES_OF_MISSING_DIRECTIVES]
-        self._rules = (bounds.rule(limits), *introspection_rules, *rules, *strawberry_rules)
+        self._rules = (bounding_rule(limits), *introspection_rules, *rules, *strawberry_rules)
         self._costs = Costs(schema, limits)
         self._prepared = PreparedOperations()
 
@@ -164,9 +164,9 @@ class Documents:
 
     def _parsed(self, text: str) -> DocumentNode:
         try:
-            bounds.check_length(text, self._limits)
+            check_length(text, self._limits)
             document = parse(text, max_tokens=self._limits.max_tokens)
-            bounds.check_lengths(document)
+            check_lengths(document)
         except GraphQLError as error:
             raise self._invalid([error]) from error
         _unlink(document)

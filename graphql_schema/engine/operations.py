@@ -20,10 +20,9 @@ from graphql_schema.engine.documents import Documents
 from graphql_schema.engine.prepared_operation import ExecutionInput, ExecutorClass, PreparedOperation, is_awaitable
 from graphql_schema.engine.results import PartialFailure, ResultFormatter, cause_of, errors_of, may_have_changed
 from graphql_schema.engine.subscription_results import EventResults
-from graphql_schema.engine.suggestions import patch_graphql_core
 from graphql_schema.hints import may_be_empty, with_hints
 from graphql_schema.limits import Limits
-from graphql_schema.limits.depth import bound_comparisons
+from graphql_schema.limits.document_rules import patch_graphql_core
 from graphql_schema.limits.input_values import MAX_INLINE_VALUES, SETTING, are_few, check_values
 from stores.concurrency.timeouts import SharedTimeout
 from stores.errors import PayloadTooLargeError, StoreTimeoutError
@@ -62,7 +61,6 @@ class LimitedSchema(strawberry.Schema):
         """
         super().__init__(*args, **kwargs)
         patch_graphql_core()
-        bound_comparisons()
         for name in _UNSUPPORTED:
             if getattr(self, name):
                 raise TypeError(f"{name} is not supported: operations bypass Strawberry's execution")

@@ -10,7 +10,7 @@ from strawberry.types.execution import PreExecutionError
 
 from graphql_schema.engine.documents import InvalidDocumentError
 from graphql_schema.limits.cost import Extensions, TooCostlyError
-from graphql_schema.limits.introspection import hide_names
+from graphql_schema.limits.document_rules import hide_names
 
 
 class PartialFailure(ExecutionResult):

@@ -280,7 +280,7 @@ class CompilingExecutor(LimitedRootsExecutor):
         """Resolve and complete a field of a plan."""
         resolve = field.definition.resolve or self.field_resolver
         try:
-            value = resolve(source, self.info(field, path), **field.read_arguments(self.variable_values))
+            value = resolve(source, self.info(field, path), **field.arguments(self.variable_values))
         except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
             self.handle_field_error(error, field.type, field.details, path)
             return None

@@ -1,12 +1,22 @@
-"""One field of a selection, with everything known before the first row."""
+"""Fields of a selection: how the value of each is read, resolved and encoded, found out before the first row."""
 
+import math
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from enum import Enum
+from functools import cached_property, partial
+from types import NoneType
+from typing import Any, Final, NamedTuple, TypeGuard, cast
 
+import orjson
 from graphql import (
+    FieldNode,
+    GraphQLEnumType,
     GraphQLField,
+    GraphQLLeafType,
     GraphQLObjectType,
     GraphQLOutputType,
+    GraphQLScalarType,
     get_nullable_type,
     is_leaf_type,
     is_list_type,
@@ -14,10 +24,182 @@ from graphql import (
     is_object_type,
 )
 from graphql.execution.collect_fields import FieldDetailsList
+from graphql.execution.values import VariableValues, get_argument_values
+from strawberry.schema.base import BaseSchema
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.arguments import convert_arguments
+from strawberry.types.field import StrawberryField
 
-from graphql_schema.execution.arguments import ReadArguments, argument_reader
-from graphql_schema.execution.leaf_encoders import Leaf, leaf
-from graphql_schema.execution.resolvers import BatchResolver, Reading, batch_resolver, reading
+from graphql_schema.scalars import SCALARS
+from stores import times
+
+Source = Any
+
+
+def field_of(source: Source, name: str) -> object:
+    """Return a field of a row of a store or of a result object; rows omit null fields."""
+    return source.get(name) if type(source) is dict else getattr(source, name)
+
+
+def reader(source: Source) -> Callable[[str], object]:
+    """Return a function that reads fields of a source by name; it returns exceptions as values."""
+    return source.get if type(source) is dict else partial(_attribute, source)
+
+
+def _attribute(source: Source, name: str) -> object:
+    try:
+        return getattr(source, name)
+    except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
+        return error
+
+
+_DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
+
+IMMUTABLE: Final = (str, int, float, bool, NoneType, Enum)
+"""Types whose values a resolver cannot change, so that requests can share them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """A field without a resolver: an attribute of the source."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A field whose resolver is a plain function of the source and the field's arguments.
+
+    `source` is the Python code that passes the source: as the first argument, by name, or both.
+    """
+
+    function: Callable[..., object]
+    source: str
+    has_arguments: bool
+
+
+Reading = Attribute | Call
+
+BATCH_RESOLVER: Final = "of_all"
+"""Attribute of a resolver with its batch resolver: an async function of an info, the sources, and the arguments by
+name.
+
+It returns a list with one value for each source.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResolver:
+    """A field whose resolver returns the values of many sources at once."""
+
+    field: StrawberryField
+    of_all: Callable[..., Awaitable[list[Any]]]
+
+
+def batch_resolver(definition: GraphQLField) -> BatchResolver | None:
+    """Return the batch resolver of a field; None if it has none, or if something else wraps its resolver."""
+    field = definition.extensions.get(_DEFINITION)
+    if not is_plain(field) or field.base_resolver is None:
+        return None
+    of_all = getattr(field.base_resolver.wrapped_func, BATCH_RESOLVER, None)
+    return BatchResolver(field, of_all) if of_all else None
+
+
+def reading(definition: GraphQLField, node: FieldNode) -> Reading | None:
+    """Return the direct access to a field; None for a field that needs an info, is async, or has extensions.
+
+    The attribute `bare` of a resolver is a faster function of the source alone, for fields without arguments.
+    """
+    field = definition.extensions.get(_DEFINITION)
+    if not is_plain(field) or not hasattr(definition.resolve, "_is_default"):
+        return None
+    resolver = field.base_resolver
+    if resolver is None:
+        return Attribute(field.python_name) if field.default_resolver is field_of else None
+    if field.is_async or resolver.info_parameter:
+        return None
+    bare = getattr(resolver.wrapped_func, "bare", None)
+    if bare and not node.arguments:
+        return Call(bare, "source", has_arguments=False)
+    by_name = {parameter.name for parameter in (resolver.parent_parameter, resolver.root_parameter) if parameter}
+    first = ["source"] if resolver.self_parameter else []
+    passed = ", ".join([*first, *(f"{name}=source" for name in sorted(by_name))])
+    return Call(cast("Callable[..., object]", resolver.wrapped_func), passed, bool(definition.args))
+
+
+def is_plain(field: object) -> TypeGuard[StrawberryField]:
+    """Return True if nothing between a field and its resolver changes the value."""
+    if not isinstance(field, StrawberryField):
+        return False
+    return type(field).get_result is StrawberryField.get_result and not field.extensions
+
+
+def shared_arguments(
+    definition: GraphQLField, node: FieldNode, variables: VariableValues, schema: BaseSchema
+) -> Mapping[str, Any] | None:
+    """Return the arguments of a field for its resolver; None if all rows cannot share them.
+
+    They cannot if they are invalid, which each row then reports, or if a resolver could change them.
+    """
+    try:
+        values = get_argument_values(definition, node, variables)
+        converter = schema.schema_converter
+        field = definition.extensions[_DEFINITION]
+        found = convert_arguments(values, field.arguments, converter.scalar_registry, schema.config)
+    except Exception:  # noqa: BLE001 -- graphql-core reports it
+        return None
+    return found if all(isinstance(value, IMMUTABLE) for value in found.values()) else None
+
+
+class Leaf(NamedTuple):
+    """Python expressions over `v`: the condition and the encoded value; and the names that they use."""
+
+    condition: str
+    written: str = "v"
+    names: Mapping[str, object] = {}
+
+
+_BUILT_IN: Final = {
+    "String": Leaf("type(v) is str"),
+    "ID": Leaf("type(v) is str"),
+    "Boolean": Leaf("type(v) is bool"),
+    "Int": Leaf(f"type(v) is int and {-(1 << 31)} <= v < {1 << 31}"),
+    "Float": Leaf("type(v) is float and isfinite(v)", names={"isfinite": math.isfinite}),
+}
+_OWN: Final = {
+    "JSON": Leaf("type(v) is str", "Fragment(v)", {"Fragment": orjson.Fragment}),
+    # The driver has an integer class of its own.
+    "DateTime": Leaf(
+        f"isinstance(v, int) and {times.FIRST} <= v <= {times.LAST}", "to_text(v)", {"to_text": times.to_text}
+    ),
+    "BigInt": Leaf("isinstance(v, int)", "int(v)"),
+}
+_OWN_WRITERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    definition.name: definition.serialize for definition in SCALARS.values() if definition.serialize
+}
+
+
+def leaf(kind: GraphQLLeafType) -> Leaf | None:
+    """Return the encoder of a scalar or an enum; None if only the type itself can encode."""
+    if isinstance(kind, GraphQLEnumType):
+        return _enum(kind)
+    if not isinstance(kind, GraphQLScalarType):
+        return None
+    if kind.name in _BUILT_IN:
+        return _BUILT_IN[kind.name]
+    return _OWN.get(kind.name) if kind.coerce_output_value is _OWN_WRITERS.get(kind.name) else None
+
+
+def _enum(kind: GraphQLEnumType) -> Leaf | None:
+    """Encode by the values of the enum in rows, and by the members of the Python enum."""
+    members = getattr(kind, "wrapped_cls", None)
+    by_value = {value.value: name for name, value in kind.values.items() if type(value.value) is str}
+    if not isinstance(members, type) or not issubclass(members, Enum) or len(by_value) != len(kind.values):
+        return None
+    found = f"{kind.name}_names"
+    names = by_value | {member: by_value[member.value] for member in members if member.value in by_value}
+    condition = f"(type(v) is str or type(v) is {kind.name}) and v in {found}"
+    return Leaf(condition, f"{found}[v]", {found: names, kind.name: members})
 
 
 @dataclass(frozen=True)
@@ -44,10 +226,9 @@ class Field:
         """Access to its value without Strawberry; None if Strawberry must resolve it."""
         return reading(self.definition, self.details[0].node)
 
-    @cached_property
-    def read_arguments(self) -> ReadArguments:
-        """Reader of its arguments from the variables."""
-        return argument_reader(self.definition, self.details[0].node)
+    def arguments(self, variables: VariableValues) -> dict[str, Any]:
+        """Return its arguments for the values of the variables; raises graphql-core's errors."""
+        return get_argument_values(self.definition, self.details[0].node, variables)
 
     @cached_property
     def batch_resolver(self) -> BatchResolver | None:

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
 
-from graphql_schema.execution.fields import Field, plain_object
+from graphql_schema.execution.fields import Field, plain_object, shared_arguments
 from graphql_schema.execution.plans import Plan
-from graphql_schema.execution.resolvers import shared_arguments
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
@@ -36,9 +35,7 @@ class Rows:
         self.fields = plan.fields
         self.pending: list[tuple[str, Awaitable[Any]]] = []
         self.row = plan.make_row(self._unusual, self._below, self._ordinary, self._defer_or_resolve, arguments)
-        self.batched, self.is_flat = plan.batched, plan.is_flat
-        self.num_unusual = 0
-        """Number of unusual values."""
+        self.batched = plan.batched
         self._inner: dict[int, Rows] = {}
         self._items: dict[int, Rows] = {}
 
@@ -104,7 +101,7 @@ class Rows:
             return None
         return self._below(position, value, at)
 
-    def inner(self, position: int) -> "Rows | None":
+    def _inner_rows(self, position: int) -> "Rows | None":
         """Return the rows of a field's objects; None if there are none."""
         found = self._inner.get(position)
         if found is None:
@@ -117,7 +114,6 @@ class Rows:
     def _unusual(self, position: int, value: object, at: Location) -> object:
         """Complete a value that only graphql-core can complete, such as an error or an awaitable."""
         field = self.fields[position]
-        self.num_unusual += 1
         return self._pend(field, self._executor.complete_field(field, path_at(at, field), value))
 
     def _below(self, position: int, value: object, at: Location) -> object:
@@ -127,7 +123,7 @@ class Rows:
             if not value:
                 return []
             return self._list(position, value, (at, field.name, field.parent.name))
-        rows = self.inner(position) if type(value) is dict or hasattr(type(value), IS_ROW) else None
+        rows = self._inner_rows(position) if type(value) is dict or hasattr(type(value), IS_ROW) else None
         if rows is None:
             return self._unusual(position, value, at)
         try:

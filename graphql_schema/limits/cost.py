@@ -1,6 +1,7 @@
 """Cost of operations: counted once per document, evaluated for each request before execution, and limited."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from graphql import FragmentDefinitionNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType
@@ -8,8 +9,7 @@ from graphql import FragmentDefinitionNode, GraphQLError, GraphQLSchema, Operati
 from graphql_schema.directives import flags
 from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
 from graphql_schema.limits.cost_counting import CostCounter, TooManySelectionsError
-from graphql_schema.limits.cost_explanation import MAX_NUMBER, CostExplanation, number
-from graphql_schema.limits.cost_tree import Counted
+from graphql_schema.limits.cost_tree import CostedField, Known, Selection
 from graphql_schema.limits.cost_weights import Weights
 
 SETTING: Final = "LOOMQL_MAX_QUERY_COST"
@@ -18,6 +18,13 @@ _FOR_A_SCAN: Final = " for a scan, since no index serves its condition, sort or 
 
 Extensions = dict[str, Any]
 Fragments = Mapping[str, FragmentDefinitionNode]
+
+MAX_NUMBER: Final = 10**15
+"""Largest number in messages: JavaScript numbers have no more digits."""
+
+_MAX_TERMS: Final = 12
+_SMALL: Final = 100
+_NODES: Final = "nodes"
 
 
 class TooCostlyError(GraphQLError):
@@ -55,7 +62,7 @@ class CostFormula:
         self._schema, self._weights, self._limits = schema, weights, limits
         self._operation, self._fragments = operation, fragments
         self._flags = flags(operation, fragments.values())
-        self._counted: dict[tuple[Any, ...], Counted] = {}
+        self._roots: dict[tuple[Any, ...], Selection] = {}
 
     def extensions(self, values: Mapping[str, Any]) -> Extensions | None:
         """Return the extensions with the cost for coerced values of the variables; None if costs are not counted.
@@ -67,14 +74,14 @@ class CostFormula:
         if limit is None:
             return None
         chosen = tuple(map(values.get, self._flags))
-        counted = self._counted.get(chosen)
-        if counted is None:
-            if len(self._counted) >= _MAX_CACHED:
-                self._counted.clear()
-            counted = self._counted[chosen] = self._count(values)
-        cost = counted.cost(values)
+        root = self._roots.get(chosen)
+        if root is None:
+            if len(self._roots) >= _MAX_CACHED:
+                self._roots.clear()
+            root = self._roots[chosen] = self._count(values)
+        cost = root.cost(values)
         if cost > limit and not self._is_costly_for_input(values, limit):
-            raise _refusal(self._operation, counted, values, limit)
+            raise _refusal(self._operation, root, values, limit)
         return _cost_extensions(cost, limit)
 
     def _is_costly_for_input(self, values: Mapping[str, Any], limit: int) -> bool:
@@ -82,13 +89,13 @@ class CostFormula:
         is_mutation = self._operation.operation is OperationType.MUTATION
         return is_mutation and self._count(values, counts_input=False).cost(values) <= limit
 
-    def _count(self, values: Mapping[str, Any], *, counts_input: bool = True) -> Counted:
+    def _count(self, values: Mapping[str, Any], *, counts_input: bool = True) -> Selection:
         counter = CostCounter(
             *(self._schema, self._weights, self._operation, self._fragments, values, self._limits.max_page_size),
             counts_input=counts_input,
         )
         try:
-            return counter.counted()
+            return counter.root()
         except TooManySelectionsError:
             raise TooCostlyError(
                 "The document nests too deeply, or repeats fields and fragments too often, for its cost to be "
@@ -103,15 +110,15 @@ def _cost_extensions(cost: int, limit: int) -> Extensions:
 
 
 def _refusal(
-    operation: OperationDefinitionNode, counted: Counted, values: Mapping[str, Any], limit: int
+    operation: OperationDefinitionNode, root: Selection, values: Mapping[str, Any], limit: int
 ) -> TooCostlyError:
-    cost, explanation = counted.cost(values), CostExplanation(counted, values)
+    cost, explanation = root.cost(values), CostExplanation(root, values)
     heavy = explanation.heaviest()
     scans = " and the scans that it needs" if explanation.scans else ""
     message = (
         f"The {operation.operation.value} may cost {number(cost)}, and the limit is {limit:,}: "
         f"{number(explanation.objects())} for the objects that it may return{scans}, {explanation.text()}, and "
-        f"{number(counted.root.work)} for its work in the database. "
+        f"{number(root.work)} for its work in the database. "
     )
     extensions = {"code": TOO_COMPLEX, "cost": min(cost, MAX_NUMBER), "limit": limit, "setting": SETTING}
     advice = "Request less"
@@ -125,3 +132,96 @@ def _refusal(
     error = TooCostlyError(f"{message}{advice}, or raise {SETTING} on the server.", [operation], extensions=extensions)
     error.response_extensions = _cost_extensions(cost, limit)
     return error
+
+
+@dataclass(frozen=True, slots=True)
+class ExpensiveField:
+    """An expensive field: its path in the response, its number of objects, and the lists to reduce.
+
+    If it `is_scan`, the count is the cost of its scans.
+    """
+
+    path: str
+    count: int
+    lists: tuple[str, ...]
+    is_scan: bool = False
+
+
+class CostExplanation:
+    """The cost of an operation for given values of its variables, as text and numbers."""
+
+    def __init__(self, root: Selection, values: Mapping[str, Any]) -> None:
+        self._root, self._values = root, values
+        self._known: Known = {}
+        self._left = _MAX_TERMS
+
+    def text(self) -> str:
+        """Return the sum of objects: `calls: 1 + 1,000 x (1 + feedback: 1 + 100 x 1)`; small terms are added up."""
+        self._left = _MAX_TERMS
+        return self._sum(self._root)
+
+    @property
+    def scans(self) -> bool:
+        """True if the sum may contain scans."""
+        return self._root.scans
+
+    def objects(self) -> int:
+        """Return the total of the sum."""
+        return self._count(self._root)
+
+    def heaviest(self) -> ExpensiveField | None:
+        """Return the field with the most objects on the most expensive path; None if there is none."""
+        return max(self._heavy(self._root, 1, (), ()), key=lambda each: each.count, default=None)
+
+    def _sum(self, selection: Selection) -> str:
+        fields = max(selection.kinds, key=lambda kind: sum(map(self._of, kind)), default=())
+        total = sum(map(self._of, fields))
+        shown = [field for field in self._by_weight(fields) if self._of(field) * _SMALL >= total and self._of(field)]
+        # A scan is always shown: the client can avoid it.
+        shown = [field for position, field in enumerate(shown) if field.is_scan or position < self._left]
+        self._left -= sum(not field.is_scan for field in shown)
+        parts = [self._field(field) for field in fields if any(field is each for each in shown)]
+        rest = total - sum(map(self._of, shown))
+        return " + ".join([*parts, number(rest)] if rest or not parts else parts)
+
+    def _field(self, field: CostedField) -> str:
+        label = "" if field.is_size_inherited and field.name == _NODES else f"{field.name}: "
+        below = self._sum(field.below) if field.below and self._count(field.below) else ""
+        each = " + ".join(filter(None, [number(field.own) if field.own or not below else "", below]))
+        if not field.is_list:
+            return label + each
+        return f"{label}{number(self._size(field))} x {f'({each})' if below else each}"
+
+    def _heavy(
+        self, selection: Selection, times: int, path: tuple[str, ...], lists: tuple[str, ...]
+    ) -> Iterator[ExpensiveField]:
+        fields = max(selection.kinds, key=lambda kind: sum(map(self._of, kind)), default=())
+        for field in self._by_weight(fields)[:1]:
+            if field.is_scan:
+                yield ExpensiveField(".".join(path), times * self._of(field), lists, is_scan=True)
+                return
+            field_path = (*path, field.name)
+            count = times * self._size(field)
+            reducible = lists
+            if field.is_size_chosen and self._size(field) > 1:
+                reducible = (*lists, ".".join(path if field.is_size_inherited else field_path))
+            yield ExpensiveField(".".join(field_path), count * field.own, reducible)
+            if field.below:
+                yield from self._heavy(field.below, count, field_path, reducible)
+
+    def _by_weight(self, fields: tuple[CostedField, ...]) -> list[CostedField]:
+        return sorted(fields, key=self._of, reverse=True)
+
+    def _of(self, field: CostedField) -> int:
+        return field.total(self._values, self._known)
+
+    def _size(self, field: CostedField) -> int:
+        return field.times(self._values)
+
+    def _count(self, selection: Selection) -> int:
+        return selection.count(self._values, self._known)
+
+
+def number(value: int) -> str:
+    """Format a number for messages."""
+    return f"{value:,}" if value <= MAX_NUMBER else f"more than {MAX_NUMBER:,}"

@@ -11,7 +11,8 @@ from strawberry.types import ExecutionResult as OperationResult
 from graphql_schema.engine.documents import OperationChoiceError
 from graphql_schema.engine.operations import LimitedSchema
 from graphql_schema.engine.prepared_operation import PreparedOperation, PreparedOperations
-from graphql_schema.limits import Limits, measure
+from graphql_schema.limits import Limits
+from graphql_schema.limits.document_rules import measure
 
 
 @strawberry.type

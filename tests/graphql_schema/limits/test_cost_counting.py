@@ -23,7 +23,7 @@ from graphql.execution.collect_fields import collect_fields
 from graphql.execution.executor import Executor
 from graphql.execution.values import get_argument_values
 
-from graphql_schema.limits.cost_explanation import MAX_NUMBER
+from graphql_schema.limits.cost import MAX_NUMBER
 from graphql_schema.limits.cost_weights import INNER, UNINDEXED, Weights
 from graphql_schema.schema import LoomSchema
 from tests.graphql_schema.execution.random_documents import RandomDocument
