@@ -65,14 +65,13 @@ class BatchedFields:
     async def _resolved(self, rows: "Rows", position: int, deferred: Deferred) -> list[Any]:
         """Return the values of a field, one for each row."""
         executor, field = self._executor, rows.fields[position]
-        resolver = field.batch_resolver
-        if resolver is None:
+        resolve, plain_field = field.batch_resolver, field.plain_field
+        if resolve is None or plain_field is None:
             raise TypeError("only fields with a batch resolver are resolved for all rows at once")
-        arguments = field.arguments(executor.variable_values)
         info = executor.strawberry_schema.config.info_class(
-            _raw_info=executor.info(field, path_at(deferred[0][1], field)), _field=resolver.field
+            _raw_info=executor.info(field, path_at(deferred[0][1], field)), _field=plain_field
         )
-        return await resolver.of_all(info, [source for source, _, _ in deferred], **arguments)
+        return await resolve(info, [source for source, _, _ in deferred], **field.arguments(executor.variable_values))
 
     async def _put(
         self,

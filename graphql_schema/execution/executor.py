@@ -1,7 +1,6 @@
 """The executor: graphql-core's, with compiled functions for rows of objects."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,9 +14,8 @@ from graphql import (
     get_nullable_type,
     is_composite_type,
     is_introspection_type,
-    located_error,
 )
-from graphql.execution.collect_fields import CollectedFields, DeferUsage, FieldDetailsList, collect_fields
+from graphql.execution.collect_fields import DeferUsage, FieldDetailsList
 from graphql.execution.executor import Executor, collect_iterator_awaitables, to_nodes
 from graphql.execution.incremental.incremental_executor import DeliveryGroup
 from graphql.execution.types import ExperimentalIncrementalExecutionResults
@@ -117,10 +115,6 @@ class CompilingExecutor(LimitedRootsExecutor):
         rows = Rows.of(self, plan) if plan else None
         self._rows[_ROOT] = ([], rows)
         return rows
-
-    def collect_root_fields(self, kind: GraphQLObjectType) -> CollectedFields:
-        """Return the operation's own selection on its root type."""
-        return collect_fields(self.schema, self.fragments, self.variable_values, kind, self.operation)
 
     def build_response(self, data: dict[str, Any] | None) -> Result:
         """Build the response, and release the rows."""
@@ -222,36 +216,6 @@ class CompilingExecutor(LimitedRootsExecutor):
         found = rows.all()
         return found if isinstance(found, list) else await found
 
-    async def complete_async_iterator_value(
-        self,
-        item_type: GraphQLOutputType,
-        field_details_list: FieldDetailsList,
-        info: Info,
-        path: Path,
-        async_iterator: AsyncIterator[Any],
-        position_context: Position,
-    ) -> list[Any]:
-        """Complete the items of an async iterator."""
-        target = item_type, field_details_list, info, path
-        if not self._may_compile(item_type, position_context):
-            return await super().complete_async_iterator_value(*target, async_iterator, position_context)
-        rows = RowList(self, item_type, field_details_list, path, lambda: info)
-        try:
-            while True:
-                try:
-                    item = await anext(async_iterator)
-                except StopAsyncIteration:
-                    break
-                except Exception as error:
-                    raise located_error(error, to_nodes(field_details_list), path.as_list()) from error
-                rows.add(iter((item,)))
-        except Exception:
-            await _close(async_iterator)
-            self.track_async_work(rows.waiting())
-            raise
-        found = rows.all()
-        return found if isinstance(found, list) else await found
-
     def _may_compile(self, item_type: GraphQLOutputType, position: Position) -> bool:
         return self._compiles and position is None and is_composite_type(get_nullable_type(item_type))
 
@@ -338,11 +302,3 @@ class CompilingExecutor(LimitedRootsExecutor):
         except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
             self.handle_field_error(error, kind, details, path)
             return None
-
-
-async def _close(iterator: AsyncIterator[Any]) -> None:
-    """Close an iterator early if it has `aclose`, ignoring its errors."""
-    close = getattr(iterator, "aclose", None)
-    if close is not None:
-        with suppress(Exception):
-            await close()

@@ -10,7 +10,6 @@ from typing import Any, Final, NamedTuple, TypeGuard, cast
 
 import orjson
 from graphql import (
-    FieldNode,
     GraphQLEnumType,
     GraphQLField,
     GraphQLLeafType,
@@ -33,6 +32,18 @@ from strawberry.types.field import StrawberryField
 from graphql_schema.scalars import SCALARS
 from stores import times
 
+_DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
+
+BATCH_RESOLVER: Final = "of_all"
+"""Attribute of a resolver with its batch resolver: an async function of an info, the sources, and the arguments by
+name.
+
+It returns a list with one value for each source.
+"""
+
+IMMUTABLE: Final = (str, int, float, bool, NoneType, Enum)
+"""Types whose values a resolver cannot change, so that requests can share them."""
+
 Source = Any
 
 
@@ -51,12 +62,6 @@ def _attribute(source: Source, name: str) -> object:
         return getattr(source, name)
     except Exception as error:  # noqa: BLE001 -- any exception becomes the field's error
         return error
-
-
-_DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
-
-IMMUTABLE: Final = (str, int, float, bool, NoneType, Enum)
-"""Types whose values a resolver cannot change, so that requests can share them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,52 +84,104 @@ class Call:
 
 
 Reading = Attribute | Call
-
-BATCH_RESOLVER: Final = "of_all"
-"""Attribute of a resolver with its batch resolver: an async function of an info, the sources, and the arguments by
-name.
-
-It returns a list with one value for each source.
-"""
+BatchResolver = Callable[..., Awaitable[list[Any]]]
 
 
-@dataclass(frozen=True, slots=True)
-class BatchResolver:
-    """A field whose resolver returns the values of many sources at once."""
+@dataclass(frozen=True)
+class Field:
+    """A field under its response name, with every node that selects it."""
 
-    field: StrawberryField
-    of_all: Callable[..., Awaitable[list[Any]]]
+    name: str
+    parent: GraphQLObjectType
+    definition: GraphQLField
+    details: FieldDetailsList
+
+    @property
+    def type(self) -> GraphQLOutputType:
+        """The output type."""
+        return self.definition.type
+
+    @property
+    def is_typename(self) -> bool:
+        """True for `__typename`."""
+        return self.details[0].node.name.value == "__typename"
+
+    @property
+    def is_nullable(self) -> bool:
+        """True if the field may be null."""
+        return not is_non_null_type(self.type)
+
+    @cached_property
+    def plain_field(self) -> StrawberryField | None:
+        """Strawberry's field; None if something between it and its resolver changes the value."""
+        field = self.definition.extensions.get(_DEFINITION)
+        return field if is_plain(field) else None
+
+    @cached_property
+    def reading(self) -> Reading | None:
+        """Access to its value without Strawberry; None for a field that needs an info, is async, or has extensions."""
+        field = self.plain_field
+        if field is None or not hasattr(self.definition.resolve, "_is_default"):
+            return None
+        resolver = field.base_resolver
+        if resolver is None:
+            return Attribute(field.python_name) if field.default_resolver is field_of else None
+        if field.is_async or resolver.info_parameter:
+            return None
+        by_name = {parameter.name for parameter in (resolver.parent_parameter, resolver.root_parameter) if parameter}
+        first = ["source"] if resolver.self_parameter else []
+        passed = ", ".join([*first, *(f"{name}=source" for name in sorted(by_name))])
+        return Call(cast("Callable[..., object]", resolver.wrapped_func), passed, bool(self.definition.args))
+
+    @cached_property
+    def batch_resolver(self) -> BatchResolver | None:
+        """Batch resolver for many rows at once; None if it has none."""
+        resolver = self.plain_field.base_resolver if self.plain_field else None
+        return getattr(resolver.wrapped_func, BATCH_RESOLVER, None) if resolver else None
+
+    def arguments(self, variables: VariableValues) -> dict[str, Any]:
+        """Return its arguments for the values of the variables; raises graphql-core's errors."""
+        return get_argument_values(self.definition, self.details[0].node, variables)
+
+    def shared_arguments(self, variables: VariableValues, schema: BaseSchema) -> Mapping[str, Any] | None:
+        """Return the arguments for its resolver; None if all rows cannot share them.
+
+        They cannot if they are invalid, which each row then reports, or if a resolver could change them.
+        """
+        try:
+            values, arguments = self.arguments(variables), self.definition.extensions[_DEFINITION].arguments
+            found = convert_arguments(values, arguments, schema.schema_converter.scalar_registry, schema.config)
+        except Exception:  # noqa: BLE001 -- graphql-core reports it
+            return None
+        return found if all(isinstance(value, IMMUTABLE) for value in found.values()) else None
+
+    @cached_property
+    def leaf(self) -> "Leaf | None":
+        """Encoder of its values if they are scalars or enums; None otherwise."""
+        kind = get_nullable_type(self.type)
+        return leaf(kind) if is_leaf_type(kind) else None
+
+    @cached_property
+    def item_type(self) -> GraphQLOutputType | None:
+        """Type of the items if its type is a list; None otherwise."""
+        kind = get_nullable_type(self.type)
+        return kind.of_type if is_list_type(kind) else None
+
+    @cached_property
+    def plain_item_type(self) -> GraphQLObjectType | None:
+        """Type of the items if they are plain objects of one type; None otherwise."""
+        return plain_object(self.item_type) if self.item_type else None
+
+    @cached_property
+    def object_type(self) -> GraphQLObjectType | None:
+        """Object type of the values if they are plain objects; None otherwise."""
+        return plain_object(self.type)
 
 
-def batch_resolver(definition: GraphQLField) -> BatchResolver | None:
-    """Return the batch resolver of a field; None if it has none, or if something else wraps its resolver."""
-    field = definition.extensions.get(_DEFINITION)
-    if not is_plain(field) or field.base_resolver is None:
-        return None
-    of_all = getattr(field.base_resolver.wrapped_func, BATCH_RESOLVER, None)
-    return BatchResolver(field, of_all) if of_all else None
-
-
-def reading(definition: GraphQLField, node: FieldNode) -> Reading | None:
-    """Return the direct access to a field; None for a field that needs an info, is async, or has extensions.
-
-    The attribute `bare` of a resolver is a faster function of the source alone, for fields without arguments.
-    """
-    field = definition.extensions.get(_DEFINITION)
-    if not is_plain(field) or not hasattr(definition.resolve, "_is_default"):
-        return None
-    resolver = field.base_resolver
-    if resolver is None:
-        return Attribute(field.python_name) if field.default_resolver is field_of else None
-    if field.is_async or resolver.info_parameter:
-        return None
-    bare = getattr(resolver.wrapped_func, "bare", None)
-    if bare and not node.arguments:
-        return Call(bare, "source", has_arguments=False)
-    by_name = {parameter.name for parameter in (resolver.parent_parameter, resolver.root_parameter) if parameter}
-    first = ["source"] if resolver.self_parameter else []
-    passed = ", ".join([*first, *(f"{name}=source" for name in sorted(by_name))])
-    return Call(cast("Callable[..., object]", resolver.wrapped_func), passed, bool(definition.args))
+def plain_object(kind: GraphQLOutputType) -> GraphQLObjectType | None:
+    """Return the object type, nullable or not, if its values need no type check; None otherwise."""
+    named = get_nullable_type(kind)
+    return named if is_object_type(named) and named.is_type_of is None else None
 
 
 def is_plain(field: object) -> TypeGuard[StrawberryField]:
@@ -132,23 +189,6 @@ def is_plain(field: object) -> TypeGuard[StrawberryField]:
     if not isinstance(field, StrawberryField):
         return False
     return type(field).get_result is StrawberryField.get_result and not field.extensions
-
-
-def shared_arguments(
-    definition: GraphQLField, node: FieldNode, variables: VariableValues, schema: BaseSchema
-) -> Mapping[str, Any] | None:
-    """Return the arguments of a field for its resolver; None if all rows cannot share them.
-
-    They cannot if they are invalid, which each row then reports, or if a resolver could change them.
-    """
-    try:
-        values = get_argument_values(definition, node, variables)
-        converter = schema.schema_converter
-        field = definition.extensions[_DEFINITION]
-        found = convert_arguments(values, field.arguments, converter.scalar_registry, schema.config)
-    except Exception:  # noqa: BLE001 -- graphql-core reports it
-        return None
-    return found if all(isinstance(value, IMMUTABLE) for value in found.values()) else None
 
 
 class Leaf(NamedTuple):
@@ -200,70 +240,3 @@ def _enum(kind: GraphQLEnumType) -> Leaf | None:
     names = by_value | {member: by_value[member.value] for member in members if member.value in by_value}
     condition = f"(type(v) is str or type(v) is {kind.name}) and v in {found}"
     return Leaf(condition, f"{found}[v]", {found: names, kind.name: members})
-
-
-@dataclass(frozen=True)
-class Field:
-    """A field under its response name, with every node that selects it."""
-
-    name: str
-    parent: GraphQLObjectType
-    definition: GraphQLField
-    details: FieldDetailsList
-
-    @property
-    def type(self) -> GraphQLOutputType:
-        """Return the output type."""
-        return self.definition.type
-
-    @property
-    def is_typename(self) -> bool:
-        """True for `__typename`."""
-        return self.details[0].node.name.value == "__typename"
-
-    @cached_property
-    def reading(self) -> Reading | None:
-        """Access to its value without Strawberry; None if Strawberry must resolve it."""
-        return reading(self.definition, self.details[0].node)
-
-    def arguments(self, variables: VariableValues) -> dict[str, Any]:
-        """Return its arguments for the values of the variables; raises graphql-core's errors."""
-        return get_argument_values(self.definition, self.details[0].node, variables)
-
-    @cached_property
-    def batch_resolver(self) -> BatchResolver | None:
-        """Batch resolver for many rows at once; None if it has none."""
-        return batch_resolver(self.definition)
-
-    @property
-    def is_nullable(self) -> bool:
-        """True if the field may be null."""
-        return not is_non_null_type(self.type)
-
-    @cached_property
-    def leaf(self) -> Leaf | None:
-        """Encoder of its values if they are scalars or enums; None otherwise."""
-        kind = get_nullable_type(self.type)
-        return leaf(kind) if is_leaf_type(kind) else None
-
-    @cached_property
-    def item_type(self) -> GraphQLOutputType | None:
-        """Type of the items if its type is a list; None otherwise."""
-        kind = get_nullable_type(self.type)
-        return kind.of_type if is_list_type(kind) else None
-
-    @cached_property
-    def plain_item_type(self) -> GraphQLOutputType | None:
-        """Type of the items if they are plain objects of one type; None otherwise."""
-        return self.item_type if self.item_type and plain_object(self.item_type) else None
-
-    @cached_property
-    def object_type(self) -> GraphQLObjectType | None:
-        """Object type of the values if they are plain objects; None otherwise."""
-        return plain_object(self.type)
-
-
-def plain_object(kind: GraphQLOutputType) -> GraphQLObjectType | None:
-    """Return the object type, nullable or not, if its values need no type check; None otherwise."""
-    named = get_nullable_type(kind)
-    return named if is_object_type(named) and named.is_type_of is None else None

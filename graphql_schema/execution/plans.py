@@ -15,7 +15,7 @@ from graphql import (
     GraphQLObjectType,
     OperationDefinitionNode,
 )
-from graphql.execution.collect_fields import CollectedFields, FieldDetailsList
+from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, collect_fields
 
 from graphql_schema.directives import flags
 from graphql_schema.execution.fields import Attribute, Call, Field, reader
@@ -154,7 +154,8 @@ class Plans:
 
     def root(self, executor: "CompilingExecutor", kind: GraphQLObjectType) -> Entry:
         """Return the entry of the operation's root selection."""
-        return self._entry(executor, kind, (), lambda: executor.collect_root_fields(kind))
+        selection = executor.schema, executor.fragments, executor.variable_values, kind, executor.operation
+        return self._entry(executor, kind, (), lambda: collect_fields(*selection))
 
     def _entry(
         self,

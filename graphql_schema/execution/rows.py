@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
 
-from graphql_schema.execution.fields import Field, plain_object, shared_arguments
+from graphql_schema.execution.fields import Field
 from graphql_schema.execution.plans import Plan
 
 if TYPE_CHECKING:
@@ -45,10 +45,7 @@ class Rows:
         arguments = {}
         for position in plan.with_arguments:
             field = plan.fields[position]
-            node = field.details[0].node
-            arguments[position] = shared_arguments(
-                field.definition, node, executor.variable_values, executor.strawberry_schema
-            )
+            arguments[position] = field.shared_arguments(executor.variable_values, executor.strawberry_schema)
             if arguments[position] is None:
                 return None
         return cls(executor, plan, arguments)
@@ -154,7 +151,7 @@ class Rows:
         found = self._items.get(position)
         if found is None:
             field = self.fields[position]
-            kind = field.item_type and plain_object(field.item_type)
+            kind = field.plain_item_type
             found = self._executor.known_rows(kind, field.details) if kind else None
             if found is not None:
                 self._items[position] = found
